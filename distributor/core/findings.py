@@ -1,0 +1,59 @@
+"""What preflight has to say: an Issue names a check, a place, a problem and a way out. The words of `check` are a contract (CLI: Sending)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much an issue weighs: an error keeps that delivery out of the plan."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Check(StrEnum):
+    """Every name of a preflight check."""
+
+    UNREADABLE = "unreadable"
+    WRONG_PASSWORD = "wrong-password"  # noqa: S105  a check's name
+    NO_KEY = "no-key"
+    KEY_MISMATCH = "key-mismatch"
+    NO_MAC = "no-mac"
+    TOO_COSTLY = "too-costly"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not-yet-valid"
+    EXPIRES_SOON = "expires-soon"
+    NO_ADDRESS = "no-address"
+    ADDRESS_MISMATCH = "address-mismatch"
+    ADDRESS_CASE = "address-case"
+    SEVERAL_ADDRESSES = "several-addresses"
+    BAD_ADDRESS = "bad-address"
+    NOT_FOR_MAIL = "not-for-mail"
+    KEY_USAGE = "key-usage"
+    WEAK_KEY = "weak-key"
+    WEAK_SIGNATURE = "weak-signature"
+    KEY_TYPE = "key-type"
+    IS_CA = "is-ca"
+    DUPLICATE = "duplicate"
+    NO_CERTIFICATE = "no-certificate"
+    NO_PERSON = "no-person"
+    ALREADY_SENT = "already-sent"
+    BAD_ROW = "bad-row"
+    BAD_ENCODING = "bad-encoding"
+    UNSAFE_PATH = "unsafe-path"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One finding. `source` is a file's name (`archive.zip/member.pfx` inside a zip), `line` the first physical line of a row."""
+
+    severity: Severity
+    check: Check
+    message: str
+    hint: str | None = None
+    source: str | None = None
+    line: int | None = None
+    address: str | None = None

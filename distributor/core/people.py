@@ -1,0 +1,127 @@
+"""Who receives: one parser for mail addresses, and the Person a roster yields.
+
+An address that passes here is safe in a header, an envelope and the ledger: those three always show the same `Address`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import idna
+
+from distributor.core.secret import Secret
+
+LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
+LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
+_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox `local@domain`: local part in NFC as written, domain in lower-case A-labels (RFC 5890)."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def key(self) -> str:
+        """What two spellings of one mailbox share: everything in lower case. Exchange compares so; others may not."""
+        return f"{self.local.casefold()}@{self.domain}"
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether only a server with SMTPUTF8 (RFC 6531) can take it."""
+        return not self.local.isascii()
+
+
+@dataclass(frozen=True, slots=True)
+class BadAddress:
+    """A text that is not one mail address, and why."""
+
+    text: str
+    reason: str
+    hint: str
+
+
+def parse_address(text: str) -> Address | BadAddress:
+    """Read exactly one bare mail address; display names, comments, quotes, lists and encoded-words are refused."""
+    text = unicodedata.normalize("NFC", text.strip())
+    match _fault(text):
+        case (reason, hint):
+            return BadAddress(text, reason, hint)
+    local, _, domain = text.rpartition("@")
+    ascii_domain = _a_labels(domain)
+    if ascii_domain is None:
+        return BadAddress(text, f'"{domain}" is not a domain name', "correct the part after the @")
+    if len(local.encode()) > LONGEST_LOCAL_PART or len(local.encode()) + 1 + len(ascii_domain) > LONGEST_ADDRESS:
+        return BadAddress(text, "the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+    return Address(local, ascii_domain)
+
+
+def _fault(text: str) -> tuple[str, str] | None:
+    if not text:
+        return "the address is empty", "write one address, such as alice@example.org"
+    if any(unsafe(c) or c.isspace() for c in text):
+        return "the address has a space or an unprintable character in it", "type the address again by hand"
+    if any(c in text for c in ",;<>"):
+        return "one plain address is wanted, without a name and not several", "write alice@example.org only"
+    if "=?" in text:
+        return "the address holds an encoded-word", "write the address in plain characters"
+    local, at, domain = text.rpartition("@")
+    if not at or not local or not domain or "@" in local:
+        return f'"{text}" is not a mail address', "an address has one @ with something on each side"
+    if not all(_ATOM.fullmatch(atom) for atom in local.split(".")):
+        return f'"{local}" is not the local part of a mail address', "quotes, brackets and double dots are not allowed before the @"
+    if "." not in domain:
+        return f'"{text}" is not a mail address', "a domain has a dot"
+    return None
+
+
+def unsafe(character: str) -> bool:
+    """A control, format (bidi marks, zero-width), surrogate or private character, or a line separator: nothing for a header or a terminal."""
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def printable(text: str) -> str:
+    """The text with every unsafe character written as an escape, for messages and terminals."""
+    return "".join(c.encode("unicode_escape").decode() if unsafe(c) else c for c in text)
+
+
+def _a_labels(domain: str) -> str | None:
+    try:
+        encoded = idna.encode(domain, uts46=True).decode().lower()
+    except (idna.IDNAError, UnicodeError):
+        return None
+    return encoded if all(encoded.split(".")) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RowHint:
+    """What a roster's row says of its file: names as written (relative to the roster), a password, and where the row stands."""
+
+    source: str  # the roster's name, for messages
+    line: int  # first physical line of the row, from 1
+    file: str = ""
+    key: str = ""  # a PEM key beside a PEM certificate in `file`
+    password: Secret | None = None
+    password_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone who is to receive a certificate. `language` is a tag such as `de-AT` or empty; `columns` reach the templates."""
+
+    address: Address
+    name: str = ""
+    language: str = ""
+    phone: str = ""
+    manager: str = ""
+    alternate_email: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    hint: RowHint | None = None

@@ -1,0 +1,43 @@
+"""A text that must not be seen -> a value that does not show it. The only way in is `reveal()`, which can be searched for."""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn, final
+
+
+@final
+class Secret:
+    """A password or key text. Hidden in repr, format and tracebacks; refuses to be pickled, compared by constant time."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Each caller answers for where it goes."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        message = "a secret is not pickled"
+        raise TypeError(message)

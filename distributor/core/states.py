@@ -1,0 +1,60 @@
+"""The states of a delivery and of a password, and every step allowed between them. The database's constraints are made from these tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a delivery is."""
+
+    PLANNED = "planned"  # recorded, nothing made yet
+    QUEUED = "queued"  # the letter is frozen in the outbox
+    CLAIMED = "claimed"  # one sender holds it; nothing irrevocable has happened
+    TRANSMITTING = "transmitting"  # armed: the letter may be on its way
+    DEFERRED = "deferred"  # the server said "later" in so many words
+    ACCEPTED = "accepted"  # the server took responsibility
+    REJECTED = "rejected"  # the server said no, for good
+    AMBIGUOUS = "ambiguous"  # armed, and no clear answer
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    INSTALLED = "installed"
+    WITHDRAWN = "withdrawn"
+
+
+_S = State
+EDGES: Mapping[State | None, frozenset[State]] = {
+    None: frozenset({_S.PLANNED}),
+    _S.PLANNED: frozenset({_S.QUEUED, _S.WITHDRAWN}),
+    _S.QUEUED: frozenset({_S.CLAIMED, _S.WITHDRAWN}),
+    _S.DEFERRED: frozenset({_S.CLAIMED, _S.WITHDRAWN}),
+    _S.CLAIMED: frozenset({_S.QUEUED, _S.DEFERRED, _S.REJECTED, _S.TRANSMITTING}),
+    _S.TRANSMITTING: frozenset({_S.ACCEPTED, _S.DEFERRED, _S.REJECTED, _S.AMBIGUOUS, _S.QUEUED}),
+    _S.AMBIGUOUS: frozenset({_S.ACCEPTED, _S.DELIVERED, _S.BOUNCED, _S.QUEUED, _S.WITHDRAWN}),
+    _S.ACCEPTED: frozenset({_S.DELIVERED, _S.BOUNCED, _S.INSTALLED}),
+    _S.DELIVERED: frozenset({_S.BOUNCED, _S.INSTALLED}),
+    _S.REJECTED: frozenset({_S.WITHDRAWN}),
+    _S.BOUNCED: frozenset({_S.WITHDRAWN}),
+    _S.INSTALLED: frozenset(),
+    _S.WITHDRAWN: frozenset(),
+}
+
+REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # go on by themselves
+NEED_A_PERSON = frozenset({_S.REJECTED, _S.BOUNCED, _S.AMBIGUOUS})
+RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the letter: its password may be handed over
+
+
+def allowed(before: State | None, after: State) -> bool:
+    """Whether a delivery may go from `before` (None: it does not exist yet) to `after`."""
+    return after in EDGES[before]
+
+
+class PasswordState(StrEnum):
+    """Where a password is."""
+
+    HELD = "held"  # its package is not accepted yet
+    READY = "ready"
+    HANDED_OVER = "handed-over"
+    EXPIRED = "expired"  # its time is over; the sealed bytes are gone
+    DESTROYED = "destroyed"  # taken away by a resend, a withdrawal or an incident; the sealed bytes are gone

@@ -1,0 +1,59 @@
+"""What went wrong, where, and what to do about it: one root, a child for each exit code (CLI: Exit codes)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Error(Exception):
+    """An expected failure, told to a person.
+
+    `message` is lower case without a full stop, `where` stands before it (a file and line, a dotted key, a host and
+    port), `hint` is an action or a command. None of them may carry a secret or a payload.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.message = message
+        self.where = where
+        self.hint = hint
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_again, (type(self), self.message, self.where, self.hint))
+
+
+def _again(kind: type[Error], message: str, where: str | None, hint: str | None) -> Error:
+    return kind(message, where=where, hint=hint)
+
+
+class Refused(Error):
+    """The request is understood and not granted: a second look, a person unknown to the ledger. Exit 1."""
+
+
+class Misuse(Error):
+    """The command line is wrong, or a prompt could not be asked. Exit 2."""
+
+    exit_code = 2
+
+
+class Unusable(Error):
+    """Configuration, input or ledger that cannot be used at all. Exit 3."""
+
+    exit_code = 3
+
+
+class Unavailable(Error):
+    """A service refused us or cannot be reached, or the ledger stays locked; the same command may be repeated. Exit 4."""
+
+    exit_code = 4
+
+
+class Interrupted(Error):
+    """Stopped by the person at the keyboard; nothing is lost. Exit 130."""
+
+    exit_code = 130
