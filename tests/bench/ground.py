@@ -1,0 +1,110 @@
+"""What the measurements stand on: people with certificates, a workspace, postfix's sink, and a stopwatch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.authority import Authority, rsa_key
+from tests.needs import require
+
+PASSWORD = "as-it-came-from-the-ca"
+KEYS = 24  # making RSA keys is slow and not what is measured; each certificate is its own
+
+
+def people(folder: Path, count: int) -> Path:
+    """A folder of `count` PFX files (RSA-2048, AES-256, two CA certificates) and a roster that names file and password."""
+    authority = Authority("Bench")
+    certificates = folder / "certificates"
+    certificates.mkdir()
+    rows = ["email,name,language,file,password"]
+    for n in range(count):
+        address = f"person{n:05}@example.org"
+        (certificates / f"{n:05}.pfx").write_bytes(authority.issue(address, name=f"Person {n}", key=rsa_key(n % KEYS)).pfx(PASSWORD))
+        rows.append(f"{address},Person {n},{('en', 'fr', 'de')[n % 3]},certificates/{n:05}.pfx,{PASSWORD}")
+    roster = folder / "people.csv"
+    roster.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return roster
+
+
+def workspace(folder: Path, port: int) -> Path:
+    """An initialised workspace that sends to a server on this machine."""
+    distributor("init", str(folder / "workspace"))
+    config = folder / "workspace" / "distributor.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", text), encoding="utf-8")
+    return config
+
+
+@dataclass
+class Run:
+    """What a command cost: seconds on the clock, CPU seconds with its children, the largest resident set of one process in MiB, and its JSON."""
+
+    wall: float
+    cpu: float
+    peak: float
+    answer: dict[str, object]
+
+
+def distributor(*arguments: str, config: Path | None = None) -> Run:
+    """Run the program as a person does."""
+    where = ["--config", str(config)] if config else []
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = subprocess.Popen([sys.executable, "-m", "distributor", *where, *arguments], stdout=subprocess.PIPE, env=_environment())
+    out, _ = child.communicate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if child.returncode not in {0, 1}:
+        raise SystemExit(f"distributor {' '.join(arguments)} ended with {child.returncode}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    answer = json.loads(out) if "--json" in arguments else {}
+    return Run(time.perf_counter() - began, cpu, after.ru_maxrss / 1024, answer)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"}
+
+
+@contextmanager
+def sink() -> Iterator[int]:
+    """Postfix's smtp-sink on a free port of the loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with subprocess.Popen([require("smtp-sink"), "-u", "nobody", f"127.0.0.1:{port}", "1000"]) as server:
+        try:
+            _listening(port)
+            yield port
+        finally:
+            server.terminate()
+
+
+def _listening(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            continue
+        return
+    raise SystemExit("smtp-sink does not answer")
+
+
+def accepted(run: Run, count: int) -> None:
+    """Insist that a send did what is being measured."""
+    if run.answer.get("accepted") != count:
+        raise SystemExit(f"expected {count} accepted letters: { {k: v for k, v in run.answer.items() if k != 'deliveries'} }")
+
+
+def line(what: str, value: str, wanted: str = "") -> None:
+    """One figure."""
+    print(f"  {what:<58} {value:>16}   {wanted}", flush=True)
