@@ -48,7 +48,7 @@ def workspace(folder: Path, port: int) -> Path:
 
 @dataclass
 class Run:
-    """What a command cost: seconds on the clock, CPU seconds with its children, the largest resident set of one process in MiB, and its JSON."""
+    """What a command cost: seconds on the clock, CPU seconds with its children, MiB of its largest process, and its JSON."""
 
     wall: float
     cpu: float
