@@ -83,10 +83,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server said "later" in so many words. `wait` is its own wish, if it named one."""
+    """The server said "later" in so many words. `wait` is its own wish, if it named one; `service` when it spoke of itself, not of this letter (421)."""
 
     said: str
     wait: timedelta | None = None
+    service: bool = False
 
 
 @dataclass(frozen=True, slots=True)
