@@ -1,0 +1,1 @@
+"""The verbs. Core and ports only; adapters arrive as arguments."""
