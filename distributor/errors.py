@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -45,6 +46,21 @@ class Unusable(Error):
     """Configuration, input or ledger that cannot be used at all. Exit 3."""
 
     exit_code = 3
+
+
+class Several(Unusable):
+    """Faults of one thing told together, a line each. Exit 3."""
+
+    def __init__(self, faults: Sequence[Error], *, hint: str | None = None) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(str(fault) for fault in faults), hint=hint)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_several, (self.faults, self.hint))
+
+
+def _several(faults: tuple[Error, ...], hint: str | None) -> Several:
+    return Several(faults, hint=hint)
 
 
 class Unavailable(Error):

@@ -1,0 +1,59 @@
+# distributor from a fresh clone: needs Python 3.11 or newer and make, nothing else.
+#   make demo     five people get their certificates, in front of you
+#   make test     the tests; what this machine lacks is skipped by name
+#   make lint types bench clean
+#   make requirements   pins the newest releases with their hashes (needs uv)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PINNED := $(PIP) --require-hashes --only-binary :all: -r
+
+.PHONY: help demo test lint types bench wheel requirements clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '2,5s/^# *//p' Makefile
+
+demo: $(VENV)/runtime.stamp
+	@$(BIN)/distributor demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q $(TESTS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.bench
+
+wheel: $(VENV)/dev.stamp
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distributor needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime.stamp: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	$(PINNED) requirements/runtime.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+	$(PINNED) requirements/dev.txt
+	@touch $@
+
+COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+requirements:
+	$(COMPILE) --extra all pyproject.toml requirements/build.in --output-file requirements/runtime.txt
+	$(COMPILE) --extra dev pyproject.toml requirements/build.in --constraint requirements/runtime.txt --output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

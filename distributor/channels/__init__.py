@@ -1,0 +1,1 @@
+"""The password's roads; a public module's name is its kind."""

@@ -1,0 +1,126 @@
+"""Arguments -> an exit code: the commands, and the one place where an error becomes words on a terminal (CLI: Exit codes)."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distributor import __version__
+from distributor.cli import audit, config, demo, doctor, history, init, password, plan, resend, resolve, send, status, withdraw
+from distributor.cli.options import Config
+from distributor.cli.show import say
+from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="distributor",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nexample:\n  distributor init && distributor plan certificates/ --roster people.csv && distributor send",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"distributor {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    chosen: Config = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Send S/MIME certificates to phones, hand the passwords over by another road, and know what became of each."""
+
+
+for _command in (init, plan, send, status, history, resolve, resend, withdraw):
+    app.command(epilog=_command.EXAMPLE)(getattr(_command, _command.__name__.rpartition(".")[2]))
+app.add_typer(password.app, name="password")
+app.add_typer(audit.app, name="audit")
+app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(config.app, name="config")
+app.command(epilog=demo.EXAMPLE)(demo.demo)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and say what went wrong, in two or three lines."""
+    try:
+        code = _invoke(arguments)
+        sys.stdout.flush()
+    except Error as error:
+        return _tell(error)
+    except KeyboardInterrupt:
+        return _tell(Interrupted("interrupted; nothing is lost"))
+    except BrokenPipeError:
+        return _nobody_reads()
+    except Exception as error:  # noqa: BLE001  the last line of defence: no traceback reaches a user
+        return _tell(_own_fault(error))
+    return code
+
+
+def _invoke(arguments: Sequence[str] | None) -> int:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(arguments, prog_name="distributor", standalone_mode=False)
+    except typer.Abort:
+        raise Misuse("the question was not answered", hint="answer it, or use --yes in scripts") from None
+    except typer.TyperException as error:
+        raise _misuse(error) from None
+    except SystemExit:  # typer's answer to a closed pipe
+        raise BrokenPipeError from None
+    if code == INTERRUPTED:
+        raise Interrupted("interrupted; nothing is lost")
+    return code if isinstance(code, int) else 0
+
+
+def _misuse(error: typer.TyperException) -> Error:
+    """One of typer's usage errors in our words; the program alone, without a command, answers with its help."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "distributor"
+    text = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        say(text)
+        return Misuse("a command is missing", hint=f"`{path} --help` shows them all")
+    text, _, suggestion = text.partition(" Did you mean ")
+    text, _, options = text.partition(" (Possible options: ")
+    meant = suggestion.rstrip("?") or options.rstrip(")")
+    plain = re.sub(r"'([^']*)'", r'"\1"', text).strip().rstrip(".")
+    plain = re.sub(r"\s+", " ", plain)
+    hint = f"did you mean {meant}? " if meant else ""
+    return Misuse(plain[:1].lower() + plain[1:], hint=f"{hint}`{path} --help` shows how".replace("'", '"'))
+
+
+def _tell(error: Error) -> int:
+    for line in error.faults if isinstance(error, Several) else (error,):
+        say(f"error: {line}" if not isinstance(error, Interrupted) else str(line))
+    if error.hint:
+        say(f"hint: {error.hint}")
+    return error.exit_code
+
+
+def _own_fault(error: Exception) -> Error:
+    """A fault of the program: its kind and place, never its words, which may hold what must not be shown."""
+    here = Path(__file__).parents[1]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if here in Path(frame.filename).parents]
+    place = f" in {Path(frames[-1].filename).relative_to(here)} line {frames[-1].lineno}" if frames else ""
+    return Unusable(
+        f"distributor {__version__} has a fault of its own: {type(error).__name__}{place}",
+        hint="nothing is lost; please report this line, it holds no personal data",
+    )
+
+
+def _nobody_reads() -> int:
+    """The reader of our output went away (`| head`): no error, and Python must not complain about it at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,35 @@
+"""`distributor config show`: what counts, and why."""
+
+from __future__ import annotations
+
+import typer
+
+from distributor.cli.options import Config, Json
+
+app = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+
+@app.command(epilog="\b\nexample:\n  distributor config show --json | jq '.values[\"transport.rate\"]'")
+def show(chosen: Config = None, as_json: Json = False) -> None:
+    """Print the effective values and where each came from; secrets as references."""
+    from distributor import wiring
+    from distributor.cli.show import answer, say, table
+
+    settings = wiring.settings(chosen)
+    if as_json:
+        values = {key: {"value": found.value, "origin": found.origin} for key, found in settings.origins.items()}
+        answer("config", {"file": str(settings.file), "values": values})
+        return
+    say(str(settings.file))
+    table(("key", "value", "origin"), ((key, _written(found.value), found.origin) for key, found in settings.origins.items()))
+
+
+def _written(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return ", ".join(map(str, value))
+    return str(value)

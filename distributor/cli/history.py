@@ -1,0 +1,60 @@
+"""`distributor history`: everything that ever happened to a person's deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distributor.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from distributor.core.ports import Event
+
+EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
+
+
+def history(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
+    chosen: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Tell everything that happened to a person's deliveries, event by event."""
+    from distributor import wiring
+    from distributor.cli.show import answer, table
+    from distributor.errors import Refused
+
+    with wiring.reading(wiring.settings(chosen)) as ledger:
+        events = ledger.history(wiring.address_key(address))
+        first = next(events, None)
+        if first is None:
+            raise Refused(f'the ledger knows no "{address}"', hint="`distributor status` lists everyone")
+        events = chain([first], events)
+        if as_json:
+            answer("history", {"address": address, "events": map(as_row, events)})
+        else:
+            table(("at", "delivery", "event", "by", "evidence"), _rows(events))
+
+
+def as_row(event: Event) -> dict[str, object]:
+    """An event as `history --json` and `audit export` have it."""
+    return {
+        "seq": event.seq,
+        "at": event.at,
+        "delivery": event.delivery,
+        "event": event.event,
+        "from": event.before,
+        "to": event.after,
+        "by": event.by,
+        "evidence": event.evidence,
+    }
+
+
+def _rows(events: Iterator[Event]) -> Iterator[tuple[object, ...]]:
+    from distributor.cli.show import time
+
+    for event in events:
+        evidence = "  ".join(f"{key}={value}" for key, value in event.evidence.items() if value not in {None, ""})
+        yield time(event.at), event.delivery or "-", event.event, event.by, evidence

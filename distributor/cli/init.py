@@ -1,0 +1,32 @@
+"""`distributor init`: a new workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distributor.cli.options import Config
+from distributor.cli.show import say, tell
+
+EXAMPLE = "\b\nexample:\n  distributor init mailing && cd mailing"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; default: here.")] = Path(),
+    chosen: Config = None,
+) -> None:
+    """Write distributor.toml, an empty ledger and the vault's key; nothing that exists is overwritten."""
+    from distributor.cli import workspace
+
+    del chosen  # accepted everywhere
+    workspace.create(folder)
+    for name, what in (
+        (workspace.CONFIG, "the configuration; its comments say what to change"),
+        (workspace.LEDGER, "the ledger, empty"),
+        (workspace.KEY, "opens the passwords: keep a copy in a safe place"),
+    ):
+        tell(f"{folder / name}  {what}")
+    elsewhere = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
+    say(f"next: {elsewhere}edit {workspace.CONFIG}, then distributor doctor")

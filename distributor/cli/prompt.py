@@ -1,0 +1,27 @@
+"""Questions to a person; where none can be asked, the flag that answers them is named."""
+
+from __future__ import annotations
+
+import sys
+
+from distributor.errors import Misuse, Refused
+
+
+def confirm(question: str, flag: str) -> None:
+    """Ask yes or no on the terminal. Raises Refused after a no, Misuse where there is no terminal."""
+    if not can_ask():
+        raise Misuse("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise Refused("not confirmed; nothing was done")
+
+
+def can_ask() -> bool:
+    """Whether someone sits there: questions go to stderr, answers come from stdin."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def wait_for_enter() -> None:
+    """Wait until the person has seen enough."""
+    sys.stdin.readline()

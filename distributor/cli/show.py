@@ -1,0 +1,119 @@
+"""Values -> text on stdout and stderr: tables, streaming JSON objects, times. Foreign text is shown with its control characters escaped."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TextIO
+
+BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
+ENOUGH = 40  # rows that a table looks at to find its widths; more would hold up the first line of a long one
+
+
+def say(text: str = "") -> None:
+    """Talk: a line on stderr."""
+    sys.stdout.flush()
+    sys.stderr.write(_shown(text) + "\n")
+    sys.stderr.flush()
+
+
+def tell(text: str = "") -> None:
+    """Data: a line on stdout."""
+    sys.stdout.write(_shown(text) + "\n")
+
+
+def _shown(text: str) -> str:
+    """The text with unsafe characters escaped, but for line ends and our own colours."""
+    if text.isascii() and text.isprintable():
+        return text
+    from distributor.core.people import unsafe
+
+    return "".join(c if c in "\n\x1b" or not unsafe(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def foreign(text: object) -> str:
+    """Text that others wrote, safe for a terminal: no escape sequence, no line break, no bidi mark."""
+    from distributor.core.people import printable
+
+    return printable(str(text))
+
+
+def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """The text in a colour where the stream is a terminal that wants colours."""
+    stream = stream or sys.stdout
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def time(moment: datetime | None) -> str | None:
+    """A moment as `2026-01-01T00:00:00Z`."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day(moment: datetime) -> str:
+    """A moment's date, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 delivery`, `2 deliveries`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """An aligned table on stdout; widths come from its first rows, so that a long one streams."""
+    stream = iter(rows)
+    first = [[foreign(cell) for cell in row] for _, row in zip(range(ENOUGH), stream, strict=False)]
+    if not first:
+        return
+    widths = [max(len(line[column]) for line in (list(header), *first)) for column in range(len(header))]
+    tell(coloured(_line(header, widths), DIM))
+    for row in first:
+        tell(_line(row, widths))
+    for later in stream:
+        tell(_line([foreign(cell) for cell in later], widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def answer(schema: str, values: Mapping[str, object]) -> None:
+    """One JSON object on stdout whose first key is `schema`. A value that is an iterator streams, an element a line."""
+    write = sys.stdout.write
+    write("{" + f'"schema": "distributor/{schema}/1"')
+    for key, value in values.items():
+        write(f",\n {json.dumps(key)}: ")
+        if isinstance(value, Iterator):
+            _stream(value)
+        else:
+            write(_json(value))
+    write("}\n")
+
+
+def _stream(items: Iterator[object]) -> None:
+    sys.stdout.write("[")
+    separator = "\n  "
+    for item in items:
+        sys.stdout.write(separator + _json(item))
+        separator = ",\n  "
+    sys.stdout.write("]")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime():
+            return time(value)
+        case Mapping():
+            return dict(value)
+        case set() | frozenset() | tuple():
+            return list(value)
+    return str(value)

@@ -1,0 +1,35 @@
+"""`distributor withdraw`: takes deliveries back that are not on their way."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from distributor.cli.options import Config, Reason
+
+EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "left the company"'
+
+
+def withdraw(
+    deliveries: Annotated[list[str], typer.Argument(metavar="DELIVERY...", help="Ids as `distributor status --json` shows them.")],
+    reason: Reason,
+    chosen: Config = None,
+) -> int:
+    """Take planned or queued deliveries back: the letter leaves the outbox, its password is destroyed."""
+    from distributor import wiring
+    from distributor.cli.show import say, tell
+    from distributor.errors import Refused
+
+    refused = 0
+    with wiring.writing(wiring.settings(chosen)) as ledger:
+        for delivery in deliveries:
+            try:
+                ledger.withdraw(delivery, wiring.reason(reason))
+            except Refused as error:
+                refused += 1
+                say(f"error: {error}")
+                say(f"hint: {error.hint}") if error.hint else None
+            else:
+                tell(f"{delivery}  withdrawn")
+    return 1 if refused else 0

@@ -1,0 +1,121 @@
+"""A folder -> a workspace: distributor.toml, the ledger and the vault's key. All of it or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributor.errors import Refused, Unusable
+
+CONFIG, LEDGER, KEY = "distributor.toml", "distributor.db", "vault.key"
+
+TEMPLATE = """\
+# distributor: certificates to phones. Every key is explained in the project's README; `distributor config show` prints what counts.
+
+[organisation]
+name = "{organisation}"
+languages = ["en", "de", "fr"]     # of the letters; the first is the fall-back
+
+[sender]
+address = "{sender}"
+name = "Certificate Service"
+
+[transport]
+kind = "smtp"                      # smtp | folder (writes .eml files into `path`)
+host = "127.0.0.1"
+port = {port}
+tls = "none"                       # starttls | implicit | none; none only on this very machine
+connections = 4
+# rate = "30/min"                  # default: none; 30/min and 3 connections for Exchange Online
+# username = "..."                 # default: sender.address
+# password = "env:SMTP_PASSWORD"   # a reference: env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, never the password itself
+
+[package]
+profile = "phone"                  # phone (opens on every phone) | modern (AES; not on older phones)
+# include_root = false
+
+[password]
+channel = "reveal"                 # the helpdesk reads it out: distributor password reveal ADDRESS
+expires = "14d"
+
+[vault]
+recipients = ["{recipient}"]
+identity = "file:vault.key"        # needed only where passwords are revealed; keep a copy, without it no password can be read
+
+[ledger]
+url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several machines
+# lease = "60s"
+
+# [limits]                         # of one incoming file
+# file = "1MiB"
+# archive = "512MiB"
+# iterations = 2000000
+# open_seconds = 10
+
+# [[sources]]                      # where `plan` without SOURCE and `resend` find certificates
+# kind = "files"
+# path = "certificates/"
+# passwords = "passwords.csv"
+# roster = "people.csv"
+"""
+
+
+def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org", port: int = 2525) -> Path:
+    """Make a workspace and return its configuration; raises Refused when there is one, and leaves nothing behind on failure."""
+    from distributor import wiring
+
+    with _all_or_nothing(folder) as made:
+        for name in (CONFIG, LEDGER, KEY):
+            if os.path.lexists(folder / name):
+                raise Refused(
+                    "exists already and is not overwritten", where=str(folder / name), hint="name another folder: `distributor init DIR`"
+                )
+        identity, recipient = wiring.new_identity()
+        made.append(_write(folder / KEY, identity.reveal()))
+        made.append(_write(folder / LEDGER, ""))
+        wiring.create_ledger(folder / LEDGER)
+        made.append(
+            _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, port=port, recipient=recipient)),
+        )
+    return folder / CONFIG
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[list[Path]]:
+    new_folders = [place for place in (folder, *folder.parents) if not place.exists()]
+    made: list[Path] = []
+    try:
+        _folder(folder)
+        yield made
+    except BaseException:
+        for path in made:
+            for leftover in (path, *path.parent.glob(f"{path.name}-*")):  # SQLite's journal
+                leftover.unlink(missing_ok=True)
+        for place in new_folders:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        raise
+
+
+def _folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+
+
+def _write(path: Path, text: str) -> Path:
+    """A new file for its owner only."""
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="name a folder you may write in") from None
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, then try again") from None
+    return path

@@ -1,0 +1,9 @@
+"""distributor.toml -> frozen settings, references to secrets, and where each value came from."""
+
+from __future__ import annotations
+
+from distributor.config.reading import NAME, Rooms, find, read
+from distributor.config.secrets import SecretRef
+from distributor.config.settings import Settings, Table
+
+__all__ = ["NAME", "Rooms", "SecretRef", "Settings", "Table", "find", "read"]

@@ -1,0 +1,78 @@
+"""Settings and the text they came from -> each effective value as one would write it, with its origin (CLI: `config show`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from distributor.config import values
+from distributor.config.lines import line_of
+from distributor.config.settings import Origin, Settings, Table
+from distributor.config.structure import written
+
+SIZES = frozenset({"limits.file", "limits.archive"})
+
+
+def origins(
+    settings: Settings, document: Mapping[str, Any], lines: dict[str, int], shapes: Mapping[str, type], hosts: Mapping[str, object]
+) -> dict[str, Origin]:
+    """By dotted key. `shapes` are the dataclasses of the adapters' tables, `hosts` what a known host changes."""
+    found = dict(_own(settings, document, lines))
+    for table in (settings.transport, *settings.sources):
+        found.update(_table(settings, table, shapes[table.key], lines, hosts if table.key == "transport" else {}))
+    return found
+
+
+def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:
+    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits"):
+        table, given = getattr(settings, name), document.get(name, {})
+        for field in fields(table):
+            key = f"{name}.{field.name}"
+            value = _as_written(key, getattr(table, field.name))
+            yield key, Origin(value, _place(settings, key, lines) if field.name in given else "default")
+
+
+def _table(
+    settings: Settings, table: Table, shape: type[Any], lines: dict[str, int], hosts: Mapping[str, object]
+) -> Iterator[tuple[str, Origin]]:
+    yield f"{table.key}.kind", Origin(table.kind, _place(settings, f"{table.key}.kind", lines))
+    for field in fields(shape):
+        name = written(field.name)
+        key = f"{table.key}.{name}"
+        if name in table.values:
+            yield key, Origin(table.values[name], _place(settings, key, lines))
+        elif name in hosts:
+            yield key, Origin(hosts[name], f"default for {table.values['host']}")
+        elif name == "username" and table.key == "transport" and "password" in table.values:
+            yield key, Origin(str(settings.sender.address), "sender.address")
+        else:
+            yield key, Origin(_as_written(key, _default(field)), "default")
+
+
+def _default(field: Field[Any]) -> object:
+    if field.default is not MISSING:
+        return field.default
+    return None if field.default_factory is MISSING else field.default_factory()
+
+
+def _place(settings: Settings, key: str, lines: dict[str, int]) -> str:
+    line = line_of(key, lines)
+    return f"{settings.file.name} line {line}" if line else settings.file.name
+
+
+def _as_written(key: str, value: object) -> object:
+    match value:
+        case timedelta():
+            return values.duration_text(value)
+        case StrEnum():
+            return str(value)
+        case int() if key in SIZES:
+            return values.size_text(value)
+        case tuple():
+            return [_as_written(key, item) for item in value]
+        case None | bool() | int() | float():
+            return value
+    return str(value)

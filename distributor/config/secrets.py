@@ -1,0 +1,119 @@
+"""A reference to a secret (`env:NAME`, `file:PATH`, `keyring:SERVICE/NAME`, `cred:NAME`) -> the Secret, only when it is needed.
+
+A literal is refused at once and never shown: whoever wrote one into the configuration must not find it in a terminal's scrollback too.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributor.core.secret import Secret
+from distributor.errors import Unusable
+
+SCHEMES = ("env", "file", "keyring", "cred")
+LARGEST_SECRET = 64 * 2**10  # bytes; a key with its chain has less
+REFERENCES = "write env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, and keep the secret itself there"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is kept. `folder` is what `file:` is relative to."""
+
+    scheme: str
+    name: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.name}"
+
+    @property
+    def path(self) -> Path | None:
+        """The file it lies in, where it lies in one."""
+        match self.scheme:
+            case "file":
+                return self.folder / Path(self.name).expanduser()
+            case "cred":
+                folder = os.environ.get("CREDENTIALS_DIRECTORY")
+                return Path(folder) / self.name if folder else None
+        return None
+
+    def resolve(self, key: str) -> Secret:
+        """The secret itself, without line ends around it; `key` is the dotted name for messages. Raises Unusable."""
+        match self.scheme:
+            case "env":
+                text = _from_environment(self, key)
+            case "keyring":
+                text = _from_keyring(self, key)
+            case _:
+                text = _from_file(self, key)
+        text = text.strip("\r\n")
+        if not text:
+            raise Unusable(f"{self} is empty", where=key, hint="put the secret there")
+        return Secret(text)
+
+
+def parse_reference(text: str, folder: Path) -> SecretRef:
+    """Read a reference; ValueError without the text when it is none."""
+    scheme, colon, name = text.partition(":")
+    if not colon or scheme not in SCHEMES or not name or (scheme == "keyring" and "/" not in name.strip("/")):
+        raise ValueError("a secret is written as a reference, never as itself")
+    if scheme == "cred" and ("/" in name or name in {".", ".."}):
+        raise ValueError("cred: takes a plain name, not a path")
+    return SecretRef(scheme, name, folder)
+
+
+def exposed(path: Path) -> str | None:
+    """What is too open about a file with a secret in it; None when only its owner can read it, or it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if found.st_mode & 0o077:
+        return f"{path} can be read by others (mode {found.st_mode & 0o777:04o})"
+    if hasattr(os, "geteuid") and found.st_uid not in {os.geteuid(), 0}:
+        return f"{path} belongs to another user"
+    return None
+
+
+def _from_environment(reference: SecretRef, key: str) -> str:
+    text = os.environ.get(reference.name)
+    if text is None:
+        raise Unusable(
+            f"the environment has no {reference.name}", where=key, hint=f"export {reference.name} for this command, or use file:PATH"
+        )
+    return text
+
+
+def _from_keyring(reference: SecretRef, key: str) -> str:
+    service, _, name = reference.name.rpartition("/")
+    try:
+        import keyring  # noqa: PLC0415  an extra, and slow to load
+    except ImportError:
+        raise Unusable("keyring: needs the extra `keyring`", where=key, hint="pip install 'distributor[keyring]'") from None
+    try:
+        text = keyring.get_password(service, name)
+    except Exception as error:  # noqa: BLE001  each desktop's keyring fails in its own way
+        raise Unusable(f"the keyring cannot be read ({type(error).__name__})", where=key, hint="unlock it, or use file:PATH") from None
+    if text is None:
+        raise Unusable(f'the keyring has nothing under "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
+    return str(text)
+
+
+def _from_file(reference: SecretRef, key: str) -> str:
+    path = reference.path
+    if path is None:
+        raise Unusable("$CREDENTIALS_DIRECTORY is not set", where=key, hint="cred: works inside a systemd unit with LoadCredential=")
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_SECRET + 1)
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or "it cannot be read").lower()
+        raise Unusable(f'"{path}": {reason}', where=key, hint="create it with mode 0600, or correct the reference") from None
+    if len(data) > LARGEST_SECRET:
+        raise Unusable(f'"{path}" is too long for a secret (64 KiB)', where=key, hint="name the file that holds nothing but the secret")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unusable(f'"{path}" is not UTF-8 text', where=key, hint="save the secret as plain text") from None

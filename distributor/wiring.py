@@ -1,0 +1,133 @@
+"""Settings -> the adapters they name, opened. The only file that knows both sides; adapters are found by name, at run time."""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import pkgutil
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distributor import config
+from distributor.core.people import BadAddress, parse_address
+from distributor.errors import Error, Misuse, Unusable
+
+if TYPE_CHECKING:
+    from distributor.core.ports import Ledger
+
+
+def now() -> datetime:
+    """The clock of the whole program."""
+    return datetime.now(UTC)
+
+
+def settings(chosen: Path | None) -> config.Settings:
+    """The configuration that counts."""
+    return config.read(config.find(chosen), Rooms())
+
+
+class Rooms:
+    """The adapters that are there."""
+
+    def kinds(self, room: str) -> tuple[str, ...]:
+        """The public modules of a room."""
+        package = importlib.import_module(f"distributor.{room}")
+        return tuple(sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_")))
+
+    def settings(self, room: str, kind: str) -> type[Any]:
+        """An adapter's settings."""
+        chosen: type[Any] = adapter(room, kind).Settings
+        return chosen
+
+    def fault(self, room: str, kind: str, settings: object) -> Error | None:
+        """What a transport has against its settings when it is opened; it connects later. Other rooms look when they are used."""
+        if room == "transports":
+            try:
+                adapter(room, kind).open(settings)
+            except Error as error:
+                return error
+        return None
+
+
+def adapter(room: str, kind: str) -> Any:  # noqa: ANN401  a module, found by name
+    """The module of an adapter."""
+    if kind not in Rooms().kinds(room):
+        raise Unusable(f'this version has no {room} "{kind}"', hint=f"there is: {', '.join(Rooms().kinds(room))}")
+    return importlib.import_module(f"distributor.{room}.{kind}")
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(settings: config.Settings) -> Iterator[Ledger]:
+    """The ledger, to look into."""
+    ledger = _ledger(settings)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def writing(settings: config.Settings) -> Iterator[Ledger]:
+    """The ledger, to write into; passwords whose time is over are destroyed first."""
+    with reading(settings) as ledger:
+        ledger.expire()
+        yield ledger
+
+
+def _ledger(settings: config.Settings) -> Ledger:
+    from distributor.ledger import open_ledger
+
+    return open_ledger(ledger_url(settings), by=who(), now=now)
+
+
+def ledger_url(settings: config.Settings) -> str:
+    """The database URL with a SQLite path made absolute."""
+    kind, slashes, path = settings.ledger.url.partition(":///")
+    if kind.startswith("sqlite") and slashes and not path.startswith("/"):
+        return f"{kind}:///{settings.folder / path}"
+    return settings.ledger.url
+
+
+def create_ledger(path: Path) -> None:
+    """A new, empty ledger in a file."""
+    from distributor.ledger import open_ledger
+
+    open_ledger(f"sqlite:///{path.absolute()}", by=who(), now=now, create=True).close()
+
+
+def who() -> str:
+    """Who writes into the ledger: user and machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = "unknown"
+    return f"{user}@{platform.node() or 'localhost'}"
+
+
+# --- what people type ----------------------------------------------------------------------------------------------
+
+
+def address_key(text: str) -> str:
+    """How the ledger knows an address that was typed."""
+    match parse_address(text):
+        case BadAddress(reason=reason, hint=hint):
+            raise Misuse(reason, hint=hint)
+        case address:
+            return address.key
+
+
+def reason(text: str) -> str:
+    """A reason that says something."""
+    if not text.strip():
+        raise Misuse("--reason is empty", hint="say why; it is kept in the ledger")
+    return text.strip()
+
+
+# --- the vault -----------------------------------------------------------------------------------------------------
