@@ -1,0 +1,102 @@
+"""A writing transaction that knows the time, who writes, and the end of the chain of events; every note becomes the next link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from distributor.core import chain
+from distributor.core.people import printable
+from distributor.core.ports import Now
+from distributor.ledger.database import Database
+from distributor.ledger.tables import event, head
+
+LONGEST_SAID = 2000  # characters kept of what a server or a person said; a hostile reply may have a megabyte
+_SALT = 16  # bytes
+_HEAD = select(head.c.seq, head.c.at, head.c.hash).where(head.c.id == 1).with_for_update()  # on PostgreSQL this orders all writers
+_MOVE_HEAD = (
+    update(head)
+    .where(head.c.id == 1, head.c.seq == bindparam("was"))
+    .values(seq=bindparam("is"), at=bindparam("now"), hash=bindparam("ends"))
+)
+_INSERT = insert(event)
+
+
+def words(text: str) -> str:
+    """What someone said, fit for a line: bounded, without control characters."""
+    text = text[:LONGEST_SAID]
+    return text if text.isascii() and text.isprintable() else printable(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event to be written. `personal` is only committed to in the chain."""
+
+    delivery: str | None
+    event: str
+    before: str | None = None
+    after: str | None = None
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    personal: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Writing:
+    """An open writing transaction. `now` never lies before the last event, so that a clock set back disorders nothing."""
+
+    connection: Connection
+    by: str
+    now: str
+    seq: int
+    hash: str
+
+    @property
+    def moment(self) -> datetime:
+        """Now, as a time."""
+        return chain.unstamp(self.now)
+
+    def append(self, notes: Sequence[Note]) -> None:
+        """Add events to the chain."""
+        if not notes:
+            return
+        salts = os.urandom(_SALT * len(notes)).hex()
+        links = [self._link(note, salts[2 * _SALT * i :][: 2 * _SALT])._asdict() for i, note in enumerate(notes)]
+        self.connection.execute(_INSERT, links)
+
+    def _link(self, note: Note, salt: str) -> chain.Link:
+        evidence = chain.canonical(note.evidence)
+        personal = chain.canonical(note.personal) if note.personal else None
+        commitment = chain.commit(salt, personal) if personal else ""
+        self.seq += 1
+        link = chain.Link(
+            self.seq,
+            self.now,
+            note.delivery,
+            note.event,
+            note.before,
+            note.after,
+            self.by,
+            evidence,
+            personal,
+            salt if personal else None,
+            commitment,
+            "",
+        )
+        self.hash = chain.digest(link, self.hash)
+        return link._replace(hash=self.hash)
+
+
+@contextmanager
+def writing(database: Database, by: str, now: Now) -> Iterator[Writing]:
+    """One durable transaction; its events move the head of the chain with it."""
+    with database.writing() as connection:
+        seq, at, ends = connection.execute(_HEAD).one()
+        book = Writing(connection, by, max(chain.stamp(now()), at), seq, ends)
+        yield book
+        if book.seq != seq:
+            connection.execute(_MOVE_HEAD, {"was": seq, "is": book.seq, "now": book.now, "ends": book.hash})

@@ -1,0 +1,94 @@
+"""What a database driver raises -> what the program says: locked and unreachable may be tried again, the rest cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from distributor.errors import Error, Unavailable, Unusable
+
+_DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup")
+_SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sqlite.org/rescode.html
+    sqlite3.SQLITE_BUSY: (
+        Unavailable,
+        "the ledger stays locked by another program",
+        "wait until the other program is done, then run the command again",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        Unavailable,
+        "the ledger stays locked by another program",
+        "wait until the other program is done, then run the command again",
+    ),
+    sqlite3.SQLITE_PROTOCOL: (
+        Unavailable,
+        "the ledger stays locked by another program",
+        "wait until the other program is done, then run the command again",
+    ),
+    sqlite3.SQLITE_FULL: (Unusable, "the disk is full", "free some space, then run the command again; nothing is lost"),
+    sqlite3.SQLITE_READONLY: (Unusable, "the ledger is read-only", "make the file and its folder writable for this user"),
+    sqlite3.SQLITE_CANTOPEN: (Unusable, "the ledger cannot be opened", "check that the folder exists and that this user may write into it"),
+    sqlite3.SQLITE_PERM: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
+    sqlite3.SQLITE_AUTH: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
+    sqlite3.SQLITE_CORRUPT: (Unusable, *_DAMAGED),
+    sqlite3.SQLITE_NOTADB: (Unusable, "this is not a ledger", "check `ledger.url`; `distributor init` makes a ledger"),
+    sqlite3.SQLITE_IOERR: (
+        Unusable,
+        "the disk cannot be read or written",
+        "check the disk and its free space, then run `distributor doctor`",
+    ),
+}
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Say every failure of the database in the program's own words; `where` is the file or server."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise Unavailable("the ledger does not answer", where=where, hint="run the command again") from error
+    except DBAPIError as error:
+        raise _said(error.orig, where) from error
+    except SQLAlchemyError as error:
+        raise Unusable(f"the ledger cannot be used ({type(error).__name__})", where=where, hint="run `distributor doctor`") from error
+    except sqlite3.Error as error:
+        raise _said(error, where) from error
+
+
+def _said(error: BaseException | None, where: str) -> Error:
+    if isinstance(error, sqlite3.Error):
+        return _of_sqlite(error, where)
+    return _of_postgresql(error, where)
+
+
+def _of_sqlite(error: sqlite3.Error, where: str) -> Error:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes carry the primary one in their low byte
+    if isinstance(error, sqlite3.OperationalError) and code == sqlite3.SQLITE_ERROR:
+        return Unusable(*_DAMAGED[:1], where=where, hint=_DAMAGED[1])  # a table or column is missing
+    kind, message, hint = _SQLITE.get(
+        code, (Unusable, f"the ledger refused ({getattr(error, 'sqlite_errorname', 'no code')})", "run `distributor doctor`")
+    )
+    return kind(message, where=where, hint=hint)
+
+
+def _of_postgresql(error: BaseException | None, where: str) -> Error:
+    state = getattr(error, "sqlstate", None) or ""
+    again = "check that the server runs and can be reached, then run the command again"
+    match state[:2]:
+        case "" | "08" | "57" | "40" | "55":  # connection, shut down, serialisation, lock
+            return Unavailable("the database does not answer", where=where, hint=again)
+        case "53":
+            return Unusable("the database has no space or no connections left", where=where, hint="free some, then run the command again")
+        case "28":
+            return Unavailable("the database refused the sign-in", where=where, hint="check user and password in `ledger.url`")
+        case "3D" | "42":
+            return Unusable(
+                "the database, a table or a right is missing", where=where, hint="check `ledger.url` and the rights of its user"
+            )
+        case "25":
+            return Unusable("the database is read-only", where=where, hint="connect to the primary server")
+        case _:
+            return Unusable(f"the database refused (SQLSTATE {state})", where=where, hint="run `distributor doctor`")

@@ -1,0 +1,190 @@
+"""The Ledger port on SQL: each method is one transaction of the module that knows its subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+
+from distributor.core.chain import stamp, unstamp
+from distributor.core.credentials import Locator
+from distributor.core.findings import Issue
+from distributor.core.ports import (
+    Attempt,
+    Claim,
+    Delivery,
+    Draft,
+    Envelope,
+    Event,
+    Known,
+    Now,
+    Owner,
+    Packed,
+    Parcel,
+    Record,
+    Scope,
+    Step,
+    ToPack,
+)
+from distributor.core.states import State
+from distributor.ledger import leases, packing, passwords, planning, proving, reading, renewing, sending, settling
+from distributor.ledger.chain import Writing, writing
+from distributor.ledger.database import Database
+
+
+class SqlLedger:
+    """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
+
+    def __init__(self, database: Database, *, by: str, now: Now) -> None:
+        self._database, self._by, self._now = database, by, now
+
+    def _writing(self) -> AbstractContextManager[Writing]:
+        return writing(self._database, self._by, self._now)
+
+    # plan
+    def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
+        """Record a plan."""
+        with self._writing() as book:
+            planning.begin(book, plan, inputs)
+
+    def plan_inputs(self, plan: str) -> Mapping[str, object] | None:
+        """What a plan was made from."""
+        with self._database.reading() as connection:
+            return reading.plan_inputs(connection, plan)
+
+    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known]:
+        """Record drafts as planned, or say what is known of them."""
+        with self._writing() as book:
+            found = planning.record(book, plan, drafts)
+            new = reading.by_ids(book.connection, [entry for entry in found if isinstance(entry, str)])
+        return [new[entry] if isinstance(entry, str) else entry for entry in found]
+
+    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None) -> Delivery:
+        """Plan the next generation of a delivery."""
+        with self._writing() as book:
+            new = renewing.regenerate(book, delivery, reason, draft)
+            return reading.by_ids(book.connection, [new])[new]
+
+    # pack
+    def take(self, owner: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
+        """Lend planned deliveries."""
+        with self._writing() as book:
+            return packing.take(book, owner, limit, lease, scope)
+
+    def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
+        """Freeze letters."""
+        with self._writing() as book:
+            return packing.store(book, packed)
+
+    # send
+    def claim(self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False) -> list[Claim]:
+        """Claim due letters."""
+        with self._writing() as book:
+            return sending.claim(book, owner, limit, lease, scope, early=early)
+
+    def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
+        """Apply steps in one durable transaction."""
+        with self._writing() as book:
+            return sending.write(book, steps, owner)
+
+    def release(self, claims: Sequence[Claim], owner: Owner) -> None:
+        """Give claims back."""
+        if claims:
+            with self._writing() as book:
+                sending.release(book, claims, owner)
+
+    def renew(self, owner: Owner, lease: timedelta) -> None:
+        """A sign of life."""
+        with self._writing() as book:
+            leases.renew(book, owner, lease)
+
+    def recover(self, alive: Callable[[Owner], bool | None]) -> list[tuple[str, State]]:
+        """Free what the dead and the silent held."""
+        with self._database.reading() as connection:
+            holders = leases.holders(connection)
+        if not holders:
+            return []
+        dead = frozenset(owner.id for owner in holders if alive(owner) is False)
+        with self._writing() as book:
+            return leases.recover(book, dead)
+
+    def next_due(self, scope: Scope) -> datetime | None:
+        """When the next deferred delivery is due."""
+        with self._database.reading() as connection:
+            found = reading.next_due(connection, scope)
+        return None if found is None else unstamp(found)
+
+    # know
+    def counts(self, scope: Scope) -> dict[State, int]:
+        """Deliveries by state."""
+        with self._database.reading() as connection:
+            return reading.counts(connection, scope)
+
+    def deliveries(self, scope: Scope) -> Iterator[Delivery]:
+        """Deliveries, oldest first."""
+        return reading.deliveries(self._database, scope)
+
+    def delivery(self, delivery: str) -> Delivery | None:
+        """One delivery."""
+        with self._database.reading() as connection:
+            return reading.by_ids(connection, [delivery]).get(delivery)
+
+    def letters(self, scope: Scope) -> Iterator[Parcel]:
+        """Frozen letters that wait."""
+        return reading.letters(self._database, scope)
+
+    def locator(self, delivery: str) -> tuple[str, Locator]:
+        """Plan and locator."""
+        with self._database.reading() as connection:
+            return reading.locator(connection, delivery)
+
+    def history(self, address: str) -> Iterator[Event]:
+        """What happened to a person's deliveries."""
+        return reading.history(self._database, address)
+
+    def records(self) -> Iterator[Record]:
+        """Every event with its links."""
+        return proving.records(self._database)
+
+    def verify(self) -> list[Issue | str]:
+        """What is wrong."""
+        return [*proving.verify(self._database)]
+
+    # settle by hand
+    def ambiguous(self, scope: Scope) -> list[Attempt]:
+        """Ambiguous deliveries with their last attempt."""
+        with self._database.reading() as connection:
+            return settling.ambiguous(connection, scope)
+
+    def resolve(self, delivery: str, state: State, evidence: Mapping[str, object]) -> None:
+        """Settle an ambiguous delivery."""
+        with self._writing() as book:
+            settling.resolve(book, delivery, state, evidence)
+
+    def withdraw(self, delivery: str, reason: str) -> None:
+        """Take a delivery back."""
+        with self._writing() as book:
+            settling.withdraw(book, delivery, reason)
+
+    # passwords
+    def envelopes(self, address: str) -> list[Envelope]:
+        """Passwords of a person."""
+        with self._database.reading() as connection:
+            return passwords.envelopes(connection, address)
+
+    def hand_over(self, delivery: str, reason: str, channel: str) -> bytes:
+        """Hand a password over, once."""
+        with self._writing() as book:
+            return passwords.hand_over(book, delivery, reason, channel)
+
+    def expire(self) -> int:
+        """Destroy passwords whose time is over."""
+        with self._database.reading() as connection:
+            if not passwords.overdue(connection, stamp(self._now())):
+                return 0
+        with self._writing() as book:
+            return passwords.expire(book)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()

@@ -1,0 +1,57 @@
+"""A database URL -> a Database whose schema is the program's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from distributor.errors import Unusable
+from distributor.ledger import schema, sqlite
+from distributor.ledger.database import Database
+from distributor.ledger.faults import translated
+
+
+def open_database(url: str, *, create: bool) -> Database:
+    """Open the file or server, refuse what is not ours, bring an older schema up to date."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise Unusable(
+            "this is not a database URL", where="ledger.url", hint="write sqlite:///distributor.db or postgresql+psycopg://..."
+        ) from error
+    match parsed.get_backend_name():
+        case "sqlite":
+            database = _file(parsed, create=create)
+        case "postgresql":
+            database = _server(parsed)
+        case other:
+            raise Unusable(f'"{other}" is not a database the ledger knows', where="ledger.url", hint="use sqlite or postgresql")
+    try:
+        with translated(database.where):
+            schema.bring_up_to_date(database, create=create)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _file(url: URL, *, create: bool) -> Database:
+    if not url.database or url.database == ":memory:":
+        raise Unusable("the ledger needs a file", where="ledger.url", hint="write sqlite:///distributor.db")
+    path = Path(url.database).absolute()
+    sqlite.check_place(path)
+    sqlite.check_file(path, create=create)
+    with translated(str(path)):
+        return Database(sqlite.engine(path), str(path))
+
+
+def _server(url: URL) -> Database:
+    where = f"postgresql://{url.host or 'localhost'}/{url.database or ''}"
+    url = url.set(drivername="postgresql+psycopg")
+    try:
+        made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
+    except ModuleNotFoundError as error:
+        raise Unusable("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
+    return Database(made, where)

@@ -1,0 +1,114 @@
+"""Planned deliveries -> lent to a packer -> frozen letters in the outbox, with their sealed passwords beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import RowMapping, bindparam, insert, or_, select, update
+
+from distributor.core.chain import stamp, unstamp
+from distributor.core.credentials import Locator
+from distributor.core.people import Address, Person
+from distributor.core.ports import Owner, Packed, Scope, ToPack
+from distributor.core.states import PasswordState, State
+from distributor.ledger import book as door
+from distributor.ledger.chain import Writing
+from distributor.ledger.scope import within
+from distributor.ledger.tables import certificate, delivery, handover, outbox, person
+
+_PLANNED = (
+    select(
+        *(delivery.c[n] for n in ("id", "plan", "generation", "language", "locator")),
+        *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after")),
+        *(person.c[n] for n in ("address", "name", "phone", "manager", "alternate_email", "columns")),
+        person.c.language.label("tag"),
+    )
+    .join(person, person.c.id == delivery.c.person)
+    .join(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .where(delivery.c.state == State.PLANNED.value)
+    .order_by(delivery.c.id)
+)
+_LEND = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=bindparam("who"), lease_until=bindparam("until"))
+_ADDRESSES = (
+    select(delivery.c.id, person.c.address)
+    .join(person, person.c.id == delivery.c.person)
+    .where(delivery.c.id.in_(bindparam("ids", expanding=True)))
+)
+
+
+def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
+    """Lend planned deliveries that nobody else has."""
+    free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
+    found = book.connection.execute(within(_PLANNED.where(free), scope).limit(limit)).mappings().all()
+    if found:
+        door.enrol(book, who)
+        until = stamp(book.moment + lease)
+        book.connection.execute(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
+    return [_to_pack(row) for row in found]
+
+
+def _to_pack(row: RowMapping) -> ToPack:
+    local, _, domain = row["address"].rpartition("@")
+    columns = json.loads(row["columns"]) if row["columns"] else {}
+    contacts = {n: row[n] for n in ("name", "phone", "manager", "alternate_email")}
+    return ToPack(
+        row["id"],
+        row["plan"],
+        row["generation"],
+        Person(Address(local, domain), language=row["tag"], columns=columns, **contacts),
+        row["language"],
+        row["sha256"],
+        row["serial"],
+        row["issuer"],
+        row["subject"],
+        unstamp(row["not_before"]),
+        unstamp(row["not_after"]),
+        Locator.from_json(json.loads(row["locator"])),
+    )
+
+
+def store(book: Writing, packed: Sequence[Packed]) -> list[bool]:
+    """Freeze letters of deliveries that are still planned."""
+    rows = door.rows(book, [letter.id for letter in packed])
+    frozen: dict[str, Packed] = {}
+    verdicts = []
+    for letter in packed:
+        good = letter.id in rows and rows[letter.id]["state"] == State.PLANNED and letter.id not in frozen
+        verdicts.append(good)
+        if good:
+            frozen[letter.id] = letter
+    _freeze(book, rows, frozen)
+    return verdicts
+
+
+def _freeze(book: Writing, rows: dict[str, door.Row], frozen: dict[str, Packed]) -> None:
+    if not frozen:
+        return
+    ids = list(frozen)
+    addresses: dict[str, str] = {}
+    for start in range(0, len(ids), door.CHUNK):
+        addresses |= dict(book.connection.execute(_ADDRESSES, {"ids": ids[start : start + door.CHUNK]}).tuples().all())
+    letters = list(frozen.values())
+    book.connection.execute(insert(outbox), [_letter(letter, addresses[letter.id]) for letter in letters])
+    book.connection.execute(insert(handover), [_password(letter) for letter in letters])
+    door.move(book, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
+
+
+def _letter(letter: Packed, address: str) -> dict[str, Any]:
+    return {"delivery": letter.id, "sender": letter.sender, "address": address, "message_id": letter.message_id, "message": letter.message}
+
+
+def _password(letter: Packed) -> dict[str, Any]:
+    lasts = None if letter.expires is None else int(letter.expires.total_seconds())
+    return {"delivery": letter.id, "state": PasswordState.HELD.value, "channel": letter.channel, "sealed": letter.sealed, "lasts": lasts}
+
+
+def _change(letter: Packed, row: door.Row, address: str) -> door.Change:
+    kept = {"message_id": letter.message_id, "package_sha256": letter.package_sha256, "profile": letter.profile}
+    columns = {**kept, "owner": None, "lease_until": None}
+    evidence = {**kept, "letter_sha256": sha256(letter.message).hexdigest(), "sender": letter.sender, "channel": letter.channel}
+    return door.Change(row, State.QUEUED, columns, evidence, {"address": address})

@@ -1,0 +1,230 @@
+"""Drafts -> planned deliveries: each pair of person and certificate once, a new generation by request only."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Table, bindparam, insert, select, update
+
+from distributor.core.chain import canonical, stamp, unstamp
+from distributor.core.people import Person
+from distributor.core.ports import Draft, Known
+from distributor.core.states import State
+from distributor.ledger import book as door
+from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger.tables import authority, certificate, delivery, person, plan
+
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
+_PERSON = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
+_UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in _PERSON})
+
+
+class Ids:
+    """Identifiers that grow: 48 bits of milliseconds, then 80 bits of chance; two of one millisecond count on."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self, now: str) -> str:
+        """26 characters; `now` is a stamp."""
+        fresh = int(unstamp(now).timestamp() * 1000) << 80 | secrets.randbits(80)
+        with self._lock:
+            self._last = fresh if fresh >> 80 > self._last >> 80 else self._last + 1 + secrets.randbits(32)
+            return "".join(_DIGITS[self._last >> shift & 31] for shift in range(125, -1, -5))
+
+
+_ids = Ids()
+
+
+def begin(book: Writing, name: str, inputs: Mapping[str, object]) -> None:
+    """Record a plan."""
+    book.connection.execute(insert(plan), {"id": name, "at": book.now, "inputs": canonical(inputs)})
+
+
+def record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known]:
+    """Plan drafts; the id of each new delivery, or what is known of the pair."""
+    found: list[str | Known] = []
+    for start in range(0, len(drafts), door.CHUNK):
+        found += _record(book, name, drafts[start : start + door.CHUNK])
+    return found
+
+
+def _record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known]:
+    people = keep_people(book, drafts)
+    keep_certificates(book, drafts)
+    latest = _generations(book, people.values(), {draft.facts.sha256 for draft in drafts})
+    found: list[str | Known] = []
+    planned: list[Planned] = []
+    for draft in drafts:
+        pair = (people[draft.person.address.key], draft.facts.sha256)
+        generation, known = latest.get(pair, (0, None))
+        if known is not None:
+            found.append(Known(draft, *known))
+            continue
+        new = _planned(book, name, draft, pair[0], generation + 1)
+        latest[pair] = (new.generation, (new.id, State.PLANNED, book.moment))
+        planned.append(new)
+        found.append(new.id)
+    enter(book, planned)
+    return found
+
+
+def _planned(book: Writing, name: str, draft: Draft, who: str, generation: int) -> Planned:
+    locator = canonical(draft.locator.as_json())
+    described = _described(draft)
+    return Planned(
+        new_id(book), name, who, generation, draft.language, locator, described, str(draft.person.address), storable(draft.person.name)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A delivery about to be written. `locator` is JSON; `reason` and `replaces` belong to a further generation."""
+
+    id: str
+    plan: str
+    person: str
+    generation: int
+    language: str
+    locator: str
+    certificate: Mapping[str, str]  # columns of its row
+    address: str
+    name: str
+    reason: str | None = None
+    replaces: str | None = None
+
+    def row(self, now: str) -> dict[str, Any]:
+        """The columns."""
+        return {
+            "id": self.id,
+            "plan": self.plan,
+            "person": self.person,
+            "certificate": self.certificate["sha256"],
+            "generation": self.generation,
+            "language": self.language,
+            "locator": self.locator,
+            "state": State.PLANNED.value,
+            "attempt": 0,
+            "deferrals": 0,
+            "updated_at": now,
+        }
+
+    def note(self) -> Note:
+        """The event."""
+        evidence: dict[str, object] = {
+            "plan": self.plan,
+            "generation": self.generation,
+            "language": self.language,
+            "certificate_sha256": self.certificate["sha256"],
+            "certificate_serial": self.certificate["serial"],
+            "certificate_issuer": self.certificate["issuer"],
+            "certificate_not_after": self.certificate["not_after"],
+        }
+        personal: dict[str, object] = {"address": self.address, "name": words(self.name)}
+        if self.replaces is not None:
+            evidence["replaces"], personal["reason"] = self.replaces, self.reason
+        return Note(self.id, State.PLANNED.value, None, State.PLANNED.value, evidence, personal)
+
+
+def new_id(book: Writing) -> str:
+    """An identifier for a delivery."""
+    return f"d-{_ids.next(book.now)}"
+
+
+def enter(book: Writing, planned: Sequence[Planned]) -> None:
+    """Write planned deliveries and their first events."""
+    if planned:
+        book.connection.execute(insert(delivery), [new.row(book.now) for new in planned])
+        book.append([new.note() for new in planned])
+
+
+def _generations(book: Writing, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], tuple[int, Any]]:
+    """Per pair: its highest generation, and the newest delivery of it that is not withdrawn."""
+    asked = select(
+        delivery.c.person, delivery.c.certificate, delivery.c.generation, delivery.c.id, delivery.c.state, delivery.c.updated_at
+    ).where(delivery.c.person.in_(list(people)), delivery.c.certificate.in_(list(certificates)))
+    latest: dict[tuple[str, str], tuple[int, Any]] = {}
+    for who, what, generation, id_, state, at in book.connection.execute(asked.order_by(delivery.c.generation)):
+        known = latest.get((who, what), (0, None))[1]
+        latest[who, what] = (generation, known if state == State.WITHDRAWN else (id_, State(state), unstamp(at)))
+    return latest
+
+
+def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, str]:
+    """Insert new people, refresh known ones; ids by Address.key."""
+    wanted = {draft.person.address.key: _columns(draft.person) for draft in drafts}
+    found = {row["key"]: dict(row) for row in book.connection.execute(select(person).where(person.c.key.in_(list(wanted)))).mappings()}
+    ids = {key: found[key]["id"] if key in found else f"p-{_ids.next(book.now)}" for key in wanted}
+    new = [{"id": ids[key], "key": key, **columns} for key, columns in wanted.items() if key not in found]
+    changed = [
+        {"b_id": ids[key], **{n: columns[n] or found[key][n] for n in _PERSON}}  # an empty cell takes nothing away
+        for key, columns in wanted.items()
+        if key in found and any(columns[n] and columns[n] != found[key][n] for n in _PERSON)
+    ]
+    if new:
+        book.connection.execute(insert(person), new)
+    if changed:
+        book.connection.execute(_UPDATE_PERSON, changed)
+    return ids
+
+
+def _columns(who: Person) -> dict[str, str]:
+    plain = {name: storable(getattr(who, name)) for name in _PERSON[1:-1]}
+    columns = {storable(k): storable(v) for k, v in who.columns.items()}
+    return {"address": str(who.address), **plain, "columns": canonical(columns) if columns else ""}
+
+
+def storable(text: str) -> str:
+    """Text both databases take: no lone surrogates, no NUL."""
+    return text if text.isascii() and "\0" not in text else text.encode(errors="replace").decode().replace("\0", "")
+
+
+def keep_certificates(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, Any]]:
+    """Insert certificates and their chains; the columns of each by hash."""
+    leaves = {draft.facts.sha256: _certificate(draft) for draft in drafts}
+    chains = {sha256_of(der): der for draft in drafts for der in draft.chain}
+    _insert_missing(book, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
+    _insert_missing(book, certificate, leaves)
+    return leaves
+
+
+def _insert_missing(book: Writing, table: Table, wanted: Mapping[str, dict[str, Any]]) -> None:
+    keys = list(wanted)
+    for start in range(0, len(keys), door.CHUNK):
+        part = keys[start : start + door.CHUNK]
+        there = set(book.connection.execute(select(table.c.sha256).where(table.c.sha256.in_(part))).scalars())
+        missing = [wanted[key] for key in part if key not in there]
+        if missing:
+            book.connection.execute(insert(table), missing)
+
+
+@lru_cache(maxsize=256)
+def sha256_of(der: bytes) -> str:
+    """Lower-case hex; the same few authorities come with every certificate."""
+    return sha256(der).hexdigest()
+
+
+def _described(draft: Draft) -> dict[str, str]:
+    facts = draft.facts
+    return {"sha256": facts.sha256, "serial": facts.serial, "issuer": storable(facts.issuer), "not_after": stamp(facts.not_after)}
+
+
+def _certificate(draft: Draft) -> dict[str, Any]:
+    facts = draft.facts
+    return {
+        "sha256": facts.sha256,
+        "serial": facts.serial,
+        "subject": storable(facts.subject),
+        "issuer": storable(facts.issuer),
+        "not_before": stamp(facts.not_before),
+        "not_after": stamp(facts.not_after),
+        "der": draft.leaf,
+        "chain": canonical([sha256_of(der) for der in draft.chain]),
+    }

@@ -1,0 +1,169 @@
+"""What the ledger knows, read a page at a time: no reader holds up a writer for longer than a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, select
+
+from distributor.core.chain import unstamp
+from distributor.core.credentials import Locator
+from distributor.core.ports import Delivery, Event, Parcel, Scope
+from distributor.core.states import PasswordState, State
+from distributor.errors import Refused
+from distributor.ledger.database import Database
+from distributor.ledger.scope import within
+from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
+
+PAGE = 2000  # deliveries or events
+LETTERS = 50  # a letter has about 14 KB
+DELIVERIES = (
+    select(
+        delivery.c.id,
+        person.c.address,
+        person.c.name,
+        *(delivery.c[n] for n in ("language", "generation", "state", "attempt", "message_id", "package_sha256", "profile", "said")),
+        *(delivery.c[n] for n in ("not_before", "updated_at", "plan", "certificate")),
+        *(certificate.c[n] for n in ("serial", "subject", "not_after")),
+        handover.c.channel,
+        handover.c.state,
+    )
+    .join(person, person.c.id == delivery.c.person)
+    .join(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .outerjoin(handover, handover.c.delivery == delivery.c.id)
+)
+_NEXT = DELIVERIES.where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
+_STATES = {state.value: state for state in State}
+_PASSWORD_STATES: dict[str | None, PasswordState | None] = {None: None, **{state.value: state for state in PasswordState}}
+
+
+def to_delivery(row: Sequence[Any]) -> Delivery:
+    """A delivery from a row of DELIVERIES."""
+    (id_, address, name, language, generation, state, attempts, message_id, package, profile, said) = row[:11]
+    (not_before, updated, plan_id, sha, serial, subject, not_after, channel, password) = row[11:]
+    return Delivery(
+        id_,
+        address,
+        name,
+        language,
+        generation,
+        _STATES[state],
+        attempts,
+        message_id,
+        package,
+        profile,
+        said,
+        None if not_before is None else unstamp(not_before),
+        unstamp(updated),
+        plan_id,
+        sha,
+        serial,
+        subject,
+        unstamp(not_after),
+        channel,
+        _PASSWORD_STATES[password],
+    )
+
+
+def deliveries(database: Database, scope: Scope) -> Iterator[Delivery]:
+    """Deliveries, oldest first."""
+    asked, last = within(_NEXT, scope), ""
+    while True:
+        with database.reading() as connection:
+            page = connection.execute(asked, {"last": last}).all()
+        yield from map(to_delivery, page)
+        if len(page) < PAGE:
+            return
+        last = page[-1][0]
+
+
+def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, Delivery]:
+    """Deliveries by id."""
+    found: dict[str, Delivery] = {}
+    for start in range(0, len(ids), 500):
+        rows = connection.execute(DELIVERIES.where(delivery.c.id.in_(ids[start : start + 500]))).all()
+        found |= {row[0]: to_delivery(row) for row in rows}
+    return found
+
+
+def counts(connection: Connection, scope: Scope) -> dict[State, int]:
+    """Deliveries by state, in the order of the states."""
+    asked: Select[Any] = select(delivery.c.state, func.count()).group_by(delivery.c.state)
+    if scope.address is not None:
+        asked = asked.join(person, person.c.id == delivery.c.person)
+    found: dict[str, int] = dict(connection.execute(within(asked, scope)).tuples().all())
+    return {state: found[state.value] for state in State if state.value in found}
+
+
+def next_due(connection: Connection, scope: Scope) -> str | None:
+    """When the first deferred delivery is due."""
+    asked: Select[Any] = select(func.min(delivery.c.not_before)).join(person, person.c.id == delivery.c.person)
+    found = connection.execute(within(asked.where(delivery.c.state == State.DEFERRED.value), scope)).scalar_one()
+    return None if found is None else str(found)
+
+
+_LETTERS = (
+    select(delivery.c.id, outbox.c.sender, outbox.c.address, outbox.c.message_id, outbox.c.message)
+    .join(outbox, outbox.c.delivery == delivery.c.id)
+    .join(person, person.c.id == delivery.c.person)
+    .where(delivery.c.state.in_((State.QUEUED.value, State.DEFERRED.value)), delivery.c.id > bindparam("last"))
+    .order_by(delivery.c.id)
+    .limit(LETTERS)
+)
+
+
+def letters(database: Database, scope: Scope) -> Iterator[Parcel]:
+    """Frozen letters that wait to be sent."""
+    asked, last = within(_LETTERS, scope), ""
+    while True:
+        with database.reading() as connection:
+            page = connection.execute(asked, {"last": last}).all()
+        yield from (Parcel(*row) for row in page)
+        if len(page) < LETTERS:
+            return
+        last = page[-1][0]
+
+
+def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
+    """Plan and locator of a delivery."""
+    row = connection.execute(select(delivery.c.plan, delivery.c.locator).where(delivery.c.id == delivery_id)).one_or_none()
+    if row is None:
+        raise Refused("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
+    return row.plan, Locator.from_json(json.loads(row.locator))
+
+
+def plan_inputs(connection: Connection, name: str) -> dict[str, object] | None:
+    """What a plan was made from."""
+    found = connection.execute(select(plan.c.inputs).where(plan.c.id == name)).scalar_one_or_none()
+    return None if found is None else dict(json.loads(found))
+
+
+_HISTORY = (
+    select(*(event.c[n] for n in ("seq", "at", "delivery", "event", "before", "after", "by", "evidence", "personal")))
+    .join(delivery, delivery.c.id == event.c.delivery)
+    .join(person, person.c.id == delivery.c.person)
+    .where(person.c.key == bindparam("address"), event.c.seq > bindparam("last"))
+    .order_by(event.c.seq)
+    .limit(PAGE)
+)
+
+
+def history(database: Database, address: str) -> Iterator[Event]:
+    """Everything that happened to a person's deliveries."""
+    last = 0
+    while True:
+        with database.reading() as connection:
+            page = connection.execute(_HISTORY, {"address": address, "last": last}).all()
+        yield from map(to_event, page)
+        if len(page) < PAGE:
+            return
+        last = page[-1][0]
+
+
+def to_event(row: Sequence[Any]) -> Event:
+    """An event from its columns, personal fields opened."""
+    seq, at, delivery_id, name, before, after, by, evidence, personal = row
+    opened = json.loads(evidence) | (json.loads(personal) if personal else {})
+    return Event(seq, unstamp(at), delivery_id, name, before and _STATES[before], after and _STATES[after], by, opened)

@@ -1,0 +1,76 @@
+"""A delivery -> its next generation: the old password dies, an unsent old letter is withdrawn, the new one is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import bindparam, func, select
+
+from distributor.core.chain import canonical
+from distributor.core.ports import Draft
+from distributor.core.states import PasswordState, State
+from distributor.errors import Refused
+from distributor.ledger import book as door
+from distributor.ledger import leases, planning
+from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger.tables import certificate, delivery, person
+
+_CERTIFICATE = select(certificate.c.sha256, certificate.c.serial, certificate.c.issuer, certificate.c.not_after).where(
+    certificate.c.sha256 == bindparam("sha256")
+)
+_UNSENT = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})
+_ON_THE_WAY = frozenset({State.CLAIMED, State.TRANSMITTING})
+
+
+def regenerate(book: Writing, old_id: str, reason: str, draft: Draft | None) -> str:
+    """Plan the next generation; the id of the new delivery."""
+    old = _free(book, door.row(book, old_id))
+    new = _successor(book, old, words(reason), draft)
+    if State(old["state"]) in _UNSENT:
+        loan = {"owner": None, "lease_until": None, "not_before": None}
+        door.move(book, [door.Change(old, State.WITHDRAWN, loan, {"replaced_by": new.id}, {"reason": new.reason})])
+    elif door.close_passwords(book, [old_id], PasswordState.DESTROYED):
+        book.append([Note(old_id, "password-destroyed", evidence={"replaced_by": new.id}, personal={"reason": new.reason})])
+    planning.enter(book, [new])
+    return new.id
+
+
+def _free(book: Writing, old: door.Row) -> door.Row:
+    """The row once a silent sender's claim is over; raises Refused while a sender holds it."""
+    if State(old["state"]) not in _ON_THE_WAY:
+        return old
+    if old["lease_until"] > book.now:
+        raise Refused(
+            "it is being sent at this moment", where=old["id"], hint="wait until `distributor send` is done, then run the command again"
+        )
+    return leases.free(book, [(old, "lease")])[0]
+
+
+def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None) -> planning.Planned:
+    described: Mapping[str, str] = dict(book.connection.execute(_CERTIFICATE, {"sha256": old["certificate"]}).mappings().one())
+    who, locator, language = old["person"], old["locator"], old["language"]
+    if draft is not None:
+        described = planning.keep_certificates(book, [draft])[draft.facts.sha256]
+        who = planning.keep_people(book, [draft])[draft.person.address.key]
+        locator, language = canonical(draft.locator.as_json()), draft.language
+    name = book.connection.execute(select(person.c.address, person.c.name).where(person.c.id == who)).one()
+    generation = _last(book, old, who, described["sha256"]) + 1
+    return planning.Planned(
+        planning.new_id(book), old["plan"], who, generation, language, locator, described, name.address, name.name, reason, old["id"]
+    )
+
+
+def _last(book: Writing, old: door.Row, who: str, sha256: str) -> int:
+    """The highest generation so far; raises Refused when `old` is not the last of its line."""
+    highest = select(func.max(delivery.c.generation))
+    own = book.connection.execute(
+        highest.where(delivery.c.person == old["person"], delivery.c.certificate == old["certificate"])
+    ).scalar_one()
+    if own > old["generation"]:
+        raise Refused(
+            f"generation {old['generation']} was replaced by generation {own}",
+            where=old["id"],
+            hint="`distributor status` names the newest delivery",
+        )
+    other = book.connection.execute(highest.where(delivery.c.person == who, delivery.c.certificate == sha256)).scalar_one()
+    return int(max(own, other or 0))

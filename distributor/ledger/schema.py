@@ -1,0 +1,79 @@
+"""Which schema a database has, and the way from there to the program's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from distributor.errors import Unusable
+from distributor.ledger import sqlite
+from distributor.ledger.database import Database
+
+NEWEST = 1  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
+_UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL
+
+
+def bring_up_to_date(database: Database, *, create: bool) -> None:
+    """Check that the database is ours and not newer; upgrade an older one, make an empty one if `create`."""
+    with database.reading() as connection:
+        found = _found(connection, database)
+        if database.sqlite and found:
+            _quick_check(connection, database)
+    if found == NEWEST:
+        return
+    if not found and not create:
+        raise Unusable("this holds no ledger yet", where=database.where, hint="run `distributor init`, or check `ledger.url`")
+    with database.writing() as connection:
+        if not database.sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
+        if _found(connection, database) != NEWEST:
+            _upgrade(connection, database)
+
+
+def _found(connection: Connection, database: Database) -> int:
+    """The schema's number, 0 when there is nothing at all; raises when it is foreign or newer."""
+    found = _in_file(connection, database) if database.sqlite else _on_server(connection)
+    if found > NEWEST:
+        raise Unusable(
+            f"the ledger was written by a newer distributor (schema {found}, this one knows {NEWEST})",
+            where=database.where,
+            hint="upgrade distributor on this machine",
+        )
+    return found
+
+
+def _in_file(connection: Connection, database: Database) -> int:
+    application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    if application == sqlite.APPLICATION:
+        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if application or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
+        raise Unusable("this is a database of another program", where=database.where, hint="check `ledger.url`")
+    return 0
+
+
+def _on_server(connection: Connection) -> int:
+    if not inspect(connection).has_table("alembic_version"):
+        return 0
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return int(found) if found else 0
+
+
+def _quick_check(connection: Connection, database: Database) -> None:
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one() * connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    if pages <= sqlite.SMALL and connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
+        raise Unusable("the ledger is damaged", where=database.where, hint="stop using it, keep a copy, and restore the latest backup")
+
+
+def _upgrade(connection: Connection, database: Database) -> None:
+    from alembic import command  # noqa: PLC0415  needed once in the life of a schema
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if database.sqlite:
+        connection.exec_driver_sql(f"PRAGMA application_id={sqlite.APPLICATION}")
+        connection.exec_driver_sql(f"PRAGMA user_version={NEWEST}")

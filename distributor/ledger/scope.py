@@ -1,0 +1,21 @@
+"""A Scope -> conditions of a query over deliveries joined with people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select
+
+from distributor.core.ports import Scope
+from distributor.ledger.tables import delivery, person
+
+
+def within(asked: Select[Any], scope: Scope) -> Select[Any]:
+    """The query, restricted to what a command means; it must join `person`."""
+    if scope.plan is not None:
+        asked = asked.where(delivery.c.plan == scope.plan)
+    if scope.address is not None:
+        asked = asked.where(person.c.key == scope.address)
+    if scope.states:
+        asked = asked.where(delivery.c.state.in_(sorted(state.value for state in scope.states)))
+    return asked

@@ -1,0 +1,126 @@
+"""Frozen letters -> claimed, armed, settled; each step names owner and attempt, so that nobody writes over another's work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping, or_, select
+
+from distributor.core.chain import stamp
+from distributor.core.ports import Arm, Claim, Owner, Parcel, Scope, Settle, Step
+from distributor.core.states import State, allowed
+from distributor.ledger import book as door
+from distributor.ledger.chain import Writing, words
+from distributor.ledger.scope import within
+from distributor.ledger.tables import delivery, outbox, person
+
+_DUE = (
+    select(delivery, outbox.c.sender, outbox.c.address, outbox.c.message)
+    .join(outbox, outbox.c.delivery == delivery.c.id)
+    .join(person, person.c.id == delivery.c.person)
+    .order_by(delivery.c.id)
+)
+_FREE: dict[str, object] = {"owner": None, "lease_until": None, "armed_at": None}
+_ENDS = frozenset({State.ACCEPTED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.QUEUED})
+
+
+def claim(  # noqa: PLR0913  the port's own arguments
+    book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool
+) -> list[Claim]:
+    """Claim letters that are due, oldest first."""
+    found = [*_due(book, State.QUEUED, limit, scope, early=True), *_due(book, State.DEFERRED, limit, scope, early=early)]
+    found = sorted(found, key=lambda row: str(row["id"]))[:limit]
+    if not found:
+        return []
+    door.enrol(book, who)
+    until = stamp(book.moment + lease)
+    changes = [_claim(dict(row), who, until) for row in found]
+    moved = door.move(book, changes)
+    return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row)) for new, row in zip(moved, found, strict=True)]
+
+
+def _due(book: Writing, state: State, limit: int, scope: Scope, *, early: bool) -> Sequence[RowMapping]:
+    asked = within(_DUE.where(delivery.c.state == state.value), scope)
+    if not early:
+        asked = asked.where(or_(delivery.c.not_before.is_(None), delivery.c.not_before <= book.now))
+    return book.connection.execute(asked.limit(limit)).mappings().all()
+
+
+def _claim(row: door.Row, who: Owner, until: str) -> door.Change:
+    attempt = row["attempt"] + 1
+    evidence = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid}
+    columns = {"attempt": attempt, "owner": who.id, "lease_until": until, "armed_at": None, "not_before": None}
+    return door.Change(row, State.CLAIMED, columns, evidence)
+
+
+def _parcel(row: RowMapping) -> Parcel:
+    return Parcel(row["id"], row["sender"], row["address"], row["message_id"], row["message"])
+
+
+def write(book: Writing, steps: Sequence[Step], who: Owner) -> list[bool]:
+    """Apply the steps whose claim still holds."""
+    rows = door.rows(book, [step.claim.id for step in steps])
+    changes: list[door.Change] = []
+    verdicts: list[bool] = []
+    for step in steps:
+        change = _step(book, rows.get(step.claim.id), step, who)
+        verdicts.append(change is not None)
+        if change is not None:
+            changes.append(change)
+            rows[step.claim.id] = {**change.row, **change.columns, "state": change.after.value}
+    door.move(book, changes)
+    return verdicts
+
+
+def _step(book: Writing, row: door.Row | None, step: Step, who: Owner) -> door.Change | None:
+    if row is None or row["owner"] != who.id or row["attempt"] != step.claim.attempt:
+        return None
+    match step:
+        case Arm():
+            return _arm(book, row, step)
+        case Settle():
+            return _settle(row, step)
+
+
+def _arm(book: Writing, row: door.Row, step: Arm) -> door.Change | None:
+    if row["state"] != State.CLAIMED or row["lease_until"] <= book.now:
+        return None
+    columns = {"lease_until": stamp(book.moment + step.lease), "armed_at": book.now}
+    return door.Change(row, State.TRANSMITTING, columns, {"attempt": row["attempt"], "owner": row["owner"]})
+
+
+def _settle(row: door.Row, step: Settle) -> door.Change | None:
+    before = State(row["state"])
+    late = before is State.AMBIGUOUS and step.state is State.ACCEPTED  # a 250 that came after all, of the same attempt
+    on_time = before in {State.CLAIMED, State.TRANSMITTING} and step.state in _ENDS and allowed(before, step.state)
+    if not (late or on_time):
+        return None
+    said = words(step.said)
+    until = None if step.not_before is None else stamp(step.not_before)
+    columns = {**_left(row, step.state), "said": said, "not_before": until if step.state is State.DEFERRED else None}
+    evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
+    if columns["not_before"]:
+        evidence["not_before"] = until
+    if late:
+        evidence["late"] = True
+    return door.Change(row, step.state, columns, evidence, {"said": said} if said else {})
+
+
+def _left(row: door.Row, after: State) -> dict[str, object]:
+    """What remains of the claim: all of it while ambiguous, since its owner may still bring the answer."""
+    if after is State.AMBIGUOUS:
+        return {"lease_until": None}
+    return {**_FREE, "deferrals": row["deferrals"] + (after is State.DEFERRED)}
+
+
+def release(book: Writing, claims: Sequence[Claim], who: Owner) -> None:
+    """Give claims back that still hold."""
+    rows = door.rows(book, [claim.id for claim in claims])
+    changes: list[door.Change] = []
+    for given in claims:
+        row: dict[str, Any] | None = rows.get(given.id)
+        if row and row["owner"] == who.id and row["attempt"] == given.attempt and row["state"] == State.CLAIMED:
+            changes.append(door.Change(row, State.QUEUED, _FREE, {"attempt": given.attempt, "owner": who.id, "why": "given back"}))
+    door.move(book, changes)

@@ -1,0 +1,115 @@
+"""The rules for a ledger in an SQLite file: where it may lie, who may read it, and how each connection is set."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from distributor.errors import Unusable
+
+PATIENCE = 10.0  # seconds that another program may hold the ledger
+APPLICATION = 0x64737472  # "dstr"
+SMALL = 4 * 2**20  # bytes; up to here a quick check at opening costs a few milliseconds
+_SHARED = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "gpfs", "davfs", "vboxsf", "ncpfs", "beegfs"}
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file system of another machine: its locks do not hold (sqlite.org/howtocorrupt.html)."""
+    kind = _file_system(path.parent)
+    if kind in _SHARED or kind.startswith("fuse."):
+        raise Unusable(
+            f"the ledger lies on a network file system ({kind})", where=str(path), hint="keep it on a local disk, or use PostgreSQL"
+        )
+
+
+def _file_system(folder: Path) -> str:
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""  # not Linux
+    real = Path(os.path.realpath(folder))
+    best, kind = -1, ""
+    for line in mounts:
+        _, point, this, *_ = line.split(" ")
+        mount = Path(point.replace("\\040", " "))
+        if real.is_relative_to(mount) and len(mount.parts) >= best:  # a later mount hides an earlier one
+            best, kind = len(mount.parts), this
+    return kind
+
+
+def check_file(path: Path, *, create: bool) -> None:
+    """Make the file for its owner only, or refuse what is not a plain file.
+
+    A file that exists is not opened here: closing it would drop the locks that SQLite holds on it in this process.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        if not create:
+            raise Unusable("there is no ledger", where=str(path), hint="run `distributor init`, or check `ledger.url`") from None
+        _make(path)
+        return
+    except OSError as error:
+        raise Unusable(f"the ledger cannot be opened ({error.strerror})", where=str(path), hint="check the folder's permissions") from error
+    if stat.S_ISLNK(mode):
+        raise Unusable("the ledger is a symbolic link", where=str(path), hint="name the file itself in `ledger.url`")
+    if not stat.S_ISREG(mode):
+        raise Unusable("the ledger is not a plain file", where=str(path), hint="check `ledger.url`")
+
+
+def _make(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Unusable(
+            f"the ledger cannot be made ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
+        ) from error
+
+
+def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite has the fix of the WAL-reset bug of 2026; older ones can damage a file that two connections write."""
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+
+
+def engine(path: Path) -> Engine:
+    """An engine with one connection that never makes the file itself."""
+    writable = os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_RDONLY
+    uri = f"file:{quote(str(path))}?mode={'rw' if writable else 'ro'}"
+
+    def connect() -> sqlite3.Connection:
+        old = os.umask(0o077)  # the journal and the WAL are made when they are needed first; SQLite gives them the file's mode
+        try:
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            _set(connection, writable=writable)
+        finally:
+            os.umask(old)
+        return connection
+
+    made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_reset_on_return=None)
+    event.listen(made, "begin", _begin)
+    return made
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("distributor_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")  # a reader that becomes a writer would fail at once
+
+
+def _set(connection: sqlite3.Connection, *, writable: bool) -> None:
+    for pragma in ("foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON", "secure_delete=ON", "temp_store=MEMORY", "mmap_size=0"):
+        connection.execute(f"PRAGMA {pragma}")
+    if not writable:
+        return
+    (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+    wanted = "wal" if keeps_wal() else "truncate"
+    if journal != wanted:
+        (journal,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()
+    connection.execute(f"PRAGMA synchronous={'FULL' if journal == 'wal' else 'EXTRA'}")

@@ -1,0 +1,157 @@
+"""The tables as the program uses them. What creates and changes them in a database is `migrations/`; a test holds the two together.
+
+Times are UTC text of fixed width, documents canonical JSON, hashes lower-case hex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql
+
+from distributor.core.states import PasswordState, State
+
+metadata = MetaData()
+TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
+
+
+def one_of(column: str, words: Iterable[str]) -> str:
+    """The condition that a column holds one of these words."""
+    listed = ", ".join(f"'{word}'" for word in words)
+    return f"{column} IN ({listed})"
+
+
+plan = Table(
+    "plan",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("at", TEXT, nullable=False),
+    Column("inputs", TEXT, nullable=False),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("key", TEXT, nullable=False, unique=True),  # Address.key
+    Column("address", TEXT, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("language", TEXT, nullable=False),
+    Column("phone", TEXT, nullable=False),
+    Column("manager", TEXT, nullable=False),
+    Column("alternate_email", TEXT, nullable=False),
+    Column("columns", TEXT, nullable=False),
+)
+
+authority = Table(
+    "authority",
+    metadata,
+    Column("sha256", TEXT, primary_key=True),
+    Column("der", LargeBinary, nullable=False),
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("sha256", TEXT, primary_key=True),
+    Column("serial", TEXT, nullable=False),
+    Column("subject", TEXT, nullable=False),
+    Column("issuer", TEXT, nullable=False),
+    Column("not_before", TEXT, nullable=False),
+    Column("not_after", TEXT, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("chain", TEXT, nullable=False),  # hashes in `authority`, issuer of the leaf first
+)
+
+owner = Table(
+    "owner",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("host", TEXT, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started", TEXT),  # clock ticks; text because they pass 32 bits
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("plan", TEXT, ForeignKey("plan.id"), nullable=False),
+    Column("person", TEXT, ForeignKey("person.id"), nullable=False),
+    Column("certificate", TEXT, ForeignKey("certificate.sha256"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("language", TEXT, nullable=False),
+    Column("locator", TEXT, nullable=False),
+    Column("state", TEXT, nullable=False),  # a cache of its last event
+    Column("attempt", Integer, nullable=False),  # the fencing number: one more with each claim
+    Column("deferrals", Integer, nullable=False),
+    Column("owner", TEXT, ForeignKey("owner.id")),  # of a claim, or of a loan while planned; stays to prove a late answer
+    Column("lease_until", TEXT),
+    Column("armed_at", TEXT),
+    Column("not_before", TEXT),
+    Column("said", TEXT),
+    Column("message_id", TEXT),
+    Column("package_sha256", TEXT),
+    Column("profile", TEXT),
+    Column("updated_at", TEXT, nullable=False),
+    UniqueConstraint("person", "certificate", "generation", name="delivery_once"),
+    CheckConstraint(one_of("state", State), name="delivery_state"),
+    CheckConstraint("generation >= 1 AND attempt >= 0 AND deferrals >= 0", name="delivery_numbers"),
+    Index("delivery_by_state", "state", "id"),
+    Index("delivery_by_plan", "plan", "id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("delivery", TEXT, ForeignKey("delivery.id"), primary_key=True),
+    Column("sender", TEXT, nullable=False),
+    Column("address", TEXT, nullable=False),
+    Column("message_id", TEXT, nullable=False, unique=True),
+    Column("message", LargeBinary, nullable=False),
+)
+
+handover = Table(
+    "handover",
+    metadata,
+    Column("delivery", TEXT, ForeignKey("delivery.id"), primary_key=True),
+    Column("state", TEXT, nullable=False),
+    Column("channel", TEXT, nullable=False),
+    Column("sealed", LargeBinary),  # an age envelope; gone with every state but held and ready
+    Column("lasts", Integer),  # seconds from the moment it becomes ready; NULL: for ever
+    Column("expires_at", TEXT),
+    Column("closed_at", TEXT),
+    Column("closed_by", TEXT),
+    CheckConstraint(one_of("state", PasswordState), name="handover_state"),
+    CheckConstraint("sealed IS NULL OR state IN ('held', 'ready')", name="handover_sealed"),
+    Index("handover_by_expiry", "state", "expires_at"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", TEXT, nullable=False),
+    Column("delivery", TEXT, ForeignKey("delivery.id")),
+    Column("event", TEXT, nullable=False),
+    Column("before", TEXT),
+    Column("after", TEXT),
+    Column("by", TEXT, nullable=False),
+    Column("evidence", TEXT, nullable=False),
+    Column("personal", TEXT),
+    Column("salt", TEXT),
+    Column("commitment", TEXT, nullable=False),
+    Column("hash", TEXT, nullable=False),
+    Index("event_by_delivery", "delivery", "seq"),
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("at", TEXT, nullable=False),
+    Column("hash", TEXT, nullable=False),
+    CheckConstraint("id = 1", name="head_alone"),
+)
