@@ -1,0 +1,159 @@
+"""A certificate in DER -> what it says of itself (Facts). Odd serials, names and dates are tolerated; what cannot be read is a Problem."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable
+
+from asn1crypto.core import UTF8String
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from distributor.core.credentials import Facts, Problem
+from distributor.core.findings import Check
+from distributor.core.people import printable
+
+SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9"  # RFC 9598
+_CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
+_USAGES = {  # cryptography's names -> RFC 5280's
+    "digital_signature": "digitalSignature",
+    "content_commitment": "nonRepudiation",
+    "key_encipherment": "keyEncipherment",
+    "data_encipherment": "dataEncipherment",
+    "key_agreement": "keyAgreement",
+    "key_cert_sign": "keyCertSign",
+    "crl_sign": "cRLSign",
+}
+
+
+def load(der: bytes) -> x509.Certificate | Problem:
+    """The certificate, parsed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
+            certificate = x509.load_der_x509_certificate(der)
+            certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
+    except (ValueError, TypeError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        return Problem(Check.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", "have the certificate issued again")
+    return certificate
+
+
+def facts(certificate: x509.Certificate, der: bytes) -> Facts | Problem:
+    """What the certificate says."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _facts(certificate, der)
+    except x509.DuplicateExtension as error:
+        return Problem(
+            Check.UNREADABLE, f"the certificate has the extension {error.oid.dotted_string} twice", "have the certificate issued again"
+        )
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+        return Problem(Check.UNREADABLE, f"the certificate cannot be read ({_words(error)})", "have the certificate issued again")
+
+
+def _facts(certificate: x509.Certificate, der: bytes) -> Facts:
+    extensions = certificate.extensions
+    usage, extended = _key_usage(extensions), _extended(extensions)
+    key = _key(certificate)
+    return Facts(
+        sha256=hashlib.sha256(der).hexdigest(),
+        serial=format(certificate.serial_number, "x"),
+        subject=printable(certificate.subject.rfc4514_string()),
+        issuer=printable(certificate.issuer.rfc4514_string()),
+        addresses=tuple(_addresses(extensions)),
+        subject_addresses=tuple(_subject_addresses(certificate)),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        key=key,
+        signature=_signature(certificate),
+        is_ca=_is_ca(extensions),
+        key_usage=usage,
+        extended_key_usage=extended,
+        usages=_mail_usages(usage, key),
+    )
+
+
+def _addresses(extensions: x509.Extensions) -> Iterable[str]:
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return
+    for name in names:
+        if isinstance(name, x509.RFC822Name):
+            yield name.value
+        elif isinstance(name, x509.OtherName) and name.type_id.dotted_string == SMTP_UTF8_MAILBOX:
+            yield str(UTF8String.load(name.value, strict=True).native)
+
+
+def _subject_addresses(certificate: x509.Certificate) -> Iterable[str]:
+    for attribute in certificate.subject:
+        text = str(attribute.value)
+        if attribute.oid == NameOID.EMAIL_ADDRESS or (attribute.oid == NameOID.COMMON_NAME and "@" in text):
+            yield text
+
+
+def _is_ca(extensions: x509.Extensions) -> bool:
+    try:
+        return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _key_usage(extensions: x509.Extensions) -> frozenset[str] | None:
+    try:
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
+    return frozenset(ours for theirs, ours in _USAGES.items() if getattr(usage, theirs))
+
+
+def _extended(extensions: x509.Extensions) -> frozenset[str] | None:
+    try:
+        return frozenset(use.dotted_string for use in extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _key(certificate: x509.Certificate) -> str:
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return certificate.public_key_algorithm_oid.dotted_string
+    match key:
+        case rsa.RSAPublicKey():
+            return f"rsa-{key.key_size}"
+        case ec.EllipticCurvePublicKey():
+            return f"ec-{_CURVES.get(key.curve.name, key.curve.name)}"
+    return type(key).__name__.removesuffix("PublicKey").lower()
+
+
+def _signature(certificate: x509.Certificate) -> str:
+    try:
+        digest = certificate.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return _OLD_SIGNATURES.get(certificate.signature_algorithm_oid.dotted_string, "unknown")
+    return digest.name if digest else ""
+
+
+_OLD_SIGNATURES = {
+    "1.2.840.113549.1.1.2": "md2",
+    "1.2.840.113549.1.1.3": "md4",
+    "1.2.840.113549.1.1.4": "md5",
+    "1.2.840.113549.1.1.5": "sha1",
+}
+
+
+def _mail_usages(usage: frozenset[str] | None, key: str) -> tuple[str, ...]:
+    """Of "sign" and "encrypt", what the key usage allows (RFC 8550 4.4.2; an elliptic key agrees instead of enciphering)."""
+    for_key = "keyEncipherment" if key.startswith("rsa-") else "keyAgreement"
+    sign = usage is None or bool(usage & {"digitalSignature", "nonRepudiation"})
+    encrypt = usage is None or for_key in usage
+    return ("sign",) * sign + ("encrypt",) * encrypt
+
+
+def _words(error: Exception) -> str:
+    return printable(str(error))[:120] or type(error).__name__

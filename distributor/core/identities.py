@@ -1,0 +1,169 @@
+"""Certificates and private keys that came together -> identities: each key with its own certificate, proven, and the chain above it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from distributor.core import certificates
+from distributor.core.credentials import Credential, Facts, Opened, Problem
+from distributor.core.findings import Check
+from distributor.core.people import printable
+from distributor.core.secret import Secret
+
+LONGEST_CHAIN = 8  # certificates above a leaf; real chains have one to three
+MOST = 64  # certificates or keys in one file
+_PROBE = b"does this key belong to that certificate"
+
+
+def pair(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> Opened:
+    """Every identity in these certificates and keys. `proven`: the SHA-256 of the one leaf wanted, with its key, not proven again."""
+    if len(ders) > MOST or len(keys) > MOST:
+        return Opened(
+            problems=(Problem(Check.TOO_COSTLY, f"it holds more than {MOST} certificates or keys", "split it into smaller files"),)
+        )
+    return _Pile(ders, keys, proven).opened()
+
+
+class _Pile:
+    """What one file held."""
+
+    def __init__(self, ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> None:
+        self.proven = proven
+        self.problems: list[Problem] = []
+        self.certificates: dict[bytes, x509.Certificate] = {}
+        self.keys = {_spki(key.public_key()): key for key in keys}
+        for der in ders:
+            match certificates.load(der):
+                case Problem() as problem:
+                    self.problems.append(problem)
+                case certificate:
+                    self.certificates[der] = certificate
+
+    def opened(self) -> Opened:
+        used: set[bytes] = set()
+        credentials = []
+        for der, certificate in self.certificates.items():
+            spki = _public(certificate)
+            key = self.keys.get(spki) if spki is not None else None
+            if key is None or spki is None:
+                continue
+            used.add(spki)
+            if (credential := self._credential(der, certificate, key)) is not None:
+                credentials.append(credential)
+        if self.proven is None:
+            self.problems.extend(self._left_over(used))
+        return Opened(tuple(credentials), tuple(self.problems))
+
+    def _credential(self, der: bytes, certificate: x509.Certificate, key: PrivateKeyTypes) -> Credential | None:
+        match certificates.facts(certificate, der):
+            case Problem() as problem:
+                self.problems.append(problem)
+                return None
+            case Facts() as facts:
+                pass
+        if self.proven is not None:
+            secret = Secret(base64.b64encode(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode())
+            return Credential(facts, der, self._chain(certificate), secret) if facts.sha256 == self.proven else None
+        if not proves(key, certificate.public_key()):
+            self.problems.append(
+                _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": its numbers do not fit')
+            )
+            return None
+        return Credential(facts, der, self._chain(certificate), None)
+
+    def _left_over(self, used: set[bytes]) -> Iterator[Problem]:
+        strange = [spki for spki in self.keys if spki not in used]
+        lonely = [c for c in self.certificates.values() if _public(c) not in used and not self._is_authority(c)]
+        if strange and lonely:
+            yield _mismatch("the private key does not belong to the certificate")
+        elif strange:
+            yield _mismatch("a private key in it belongs to no certificate in it")
+        elif lonely:
+            for certificate in lonely:
+                yield _no_key(f'the certificate of "{printable(certificate.subject.rfc4514_string())}" comes without its private key')
+        elif not used and not self.problems:
+            yield _no_key("it holds no private key")
+
+    def _is_authority(self, certificate: x509.Certificate) -> bool:
+        """Whether it stands in the file as part of a chain."""
+        facts = certificates.facts(certificate, b"")
+        if isinstance(facts, Facts) and facts.is_ca:
+            return True
+        return any(other.issuer == certificate.subject for other in self.certificates.values() if other is not certificate)
+
+    def _chain(self, certificate: x509.Certificate) -> tuple[bytes, ...]:
+        """The certificates above, issuer of the leaf first; ends at a self-signed one, at a gap or where it would go in a circle."""
+        found: list[bytes] = []
+        current = certificate
+        while len(found) < LONGEST_CHAIN and current.subject != current.issuer:
+            above = next(
+                (der for der, c in self.certificates.items() if c is not certificate and der not in found and _issued(c, current)), None
+            )
+            if above is None:
+                break
+            found.append(above)
+            current = self.certificates[above]
+        return tuple(found)
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    if issuer.subject != certificate.issuer:
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except UnsupportedAlgorithm:
+        return True  # an old signature that nobody checks here any more; the name has to do
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _public(certificate: x509.Certificate) -> bytes | None:
+    try:
+        return _spki(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def proves(key: PrivateKeyTypes, public: PublicKeyTypes) -> bool:
+    """Whether the private key signs what the public one verifies, and an RSA key's numbers fit. Half a millisecond instead of forty."""
+    try:
+        match key, public:
+            case rsa.RSAPrivateKey(), rsa.RSAPublicKey():
+                if not _rsa_fits(key, public):
+                    return False
+                public.verify(key.sign(_PROBE, padding.PKCS1v15(), hashes.SHA256()), _PROBE, padding.PKCS1v15(), hashes.SHA256())
+            case ec.EllipticCurvePrivateKey(), ec.EllipticCurvePublicKey():
+                public.verify(key.sign(_PROBE, ec.ECDSA(hashes.SHA256())), _PROBE, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True  # preflight refuses every other kind (key-type)
+
+
+def _rsa_fits(key: rsa.RSAPrivateKey, public: rsa.RSAPublicKey) -> bool:
+    n = key.private_numbers()
+    e, modulus = public.public_numbers().e, public.public_numbers().n
+    if (n.public_numbers.n, n.public_numbers.e) != (modulus, e) or n.p * n.q != modulus or min(n.p, n.q) <= 1:
+        return False
+    halves = ((n.p, n.dmp1), (n.q, n.dmq1))
+    return n.q * n.iqmp % n.p == 1 and all(e * d % (prime - 1) == 1 == e * n.d % (prime - 1) for prime, d in halves)
+
+
+def _mismatch(message: str) -> Problem:
+    return Problem(Check.KEY_MISMATCH, message, "export certificate and key together from the same place again")
+
+
+def _no_key(message: str) -> Problem:
+    return Problem(Check.NO_KEY, message, "export it again with its private key")
