@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributor import config
+from distributor.config.reading import host_defaults
+from distributor.config.secrets import parse_reference
+from distributor.config.structure import Faulty, structure
 from distributor.core.people import BadAddress, parse_address
 from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.ports import Ledger
+    from distributor.core.ports import Ledger, Transport, Vault
+    from distributor.core.secret import Secret
+    from distributor.stationery import Stationery
 
 
 def now() -> datetime:
@@ -130,4 +135,63 @@ def reason(text: str) -> str:
     return text.strip()
 
 
+# --- letters and their road ----------------------------------------------------------------------------------------
+
+
+def transport(settings: config.Settings) -> Transport:
+    """The letter's road; not connected yet."""
+    table = settings.transport
+    module = adapter("transports", table.kind)
+    values = {**host_defaults(table.kind, table.values), **table.values}
+    if "password" in values:
+        values.setdefault("username", str(settings.sender.address))
+    try:
+        shaped = structure(module.Settings, values, table.key, settings.folder, lambda reference: reference.resolve("transport.password"))
+    except Faulty as faulty:
+        first = faulty.faults[0]
+        raise Unusable(first.message, where=first.key, hint=first.hint) from None
+    opened: Transport = module.open(shaped)
+    return opened
+
+
+def stationery(settings: config.Settings) -> Stationery:
+    """The words of letters: the workspace's templates, then the packaged ones."""
+    from distributor.stationery import Stationery
+
+    return Stationery(settings.folder, settings.organisation.languages)
+
+
 # --- the vault -----------------------------------------------------------------------------------------------------
+
+
+def new_identity() -> tuple[Secret, str]:
+    """A new pair of keys: what opens passwords, and what seals them."""
+    from distributor.ledger.vault import make_identity
+
+    return make_identity()
+
+
+def vault(settings: config.Settings) -> Vault:
+    """What opens passwords here. Raises Unusable when it is missing, or would not open what this configuration seals."""
+    from distributor.ledger.vault import Vault as Age
+
+    if settings.vault.identity is None:
+        raise Unusable("missing", where="vault.identity", hint="reveal passwords where the identity is, or name it here: file:vault.key")
+    opened = Age(settings.vault.identity.resolve("vault.identity"))
+    if not set(opened.recipients) & set(settings.vault.recipients):
+        hint = "use the identity that belongs to `vault.recipients`"
+        raise Unusable("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
+    return opened
+
+
+def private_files(settings: config.Settings) -> list[Path]:
+    """Files that only their owner may read: the ledger, and every file that a secret lies in."""
+    kind, _, ledger = ledger_url(settings).partition(":///")
+    references = [settings.vault.identity, *_references(settings)]
+    files = [reference.path for reference in references if reference is not None]
+    return [path for path in (Path(ledger) if kind.startswith("sqlite") else None, *files) if path is not None]
+
+
+def _references(settings: config.Settings) -> list[config.SecretRef]:
+    texts = [value for table in (settings.transport, *settings.sources) for value in table.values.values() if isinstance(value, str)]
+    return [parse_reference(text, settings.folder) for text in texts if text.startswith(("file:", "cred:"))]

@@ -74,7 +74,7 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
                 )
         identity, recipient = wiring.new_identity()
         made.append(_write(folder / KEY, identity.reveal()))
-        made.append(_write(folder / LEDGER, ""))
+        made.append(folder / LEDGER)
         wiring.create_ledger(folder / LEDGER)
         made.append(
             _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, port=port, recipient=recipient)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
@@ -13,6 +14,7 @@ from distributor.config.lines import line_of
 from distributor.config.settings import Origin, Settings, Table
 from distributor.config.structure import written
 
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
 SIZES = frozenset({"limits.file", "limits.archive"})
 
 
@@ -32,6 +34,8 @@ def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int])
         for field in fields(table):
             key = f"{name}.{field.name}"
             value = _as_written(key, getattr(table, field.name))
+            if key == "ledger.url":
+                value = _PASSWORD.sub(r"\1***@", str(value))
             yield key, Origin(value, _place(settings, key, lines) if field.name in given else "default")
 
 

@@ -6,19 +6,20 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from distributor.config.lines import line_of, lines_of
 from distributor.config.origins import origins
 from distributor.config.settings import LedgerPlace, Organisation, Package, Password, Sender, Settings, Table, VaultKeys
-from distributor.config.structure import Fault, Faulty, structure
+from distributor.config.structure import Fault, Faulty, structure, unknown
 from distributor.core import passwords
 from distributor.core.credentials import Limits
 from distributor.errors import Error, Several, Unusable
 
 NAME = "distributor.toml"
+MOST_HINTS = 3  # of one run; who has more faults corrects these first
 LARGEST = 2**20  # bytes; a configuration has two thousand
 LATER = ("senders", "trackers", "portal", "trust", "directories")  # rooms of other versions
 EXCHANGE_ONLINE = frozenset(
@@ -48,17 +49,16 @@ class Rooms(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
-    organisation: Organisation
-    sender: Sender
-    transport: Mapping[str, object]
-    vault: VaultKeys
-    package: Package = field(default_factory=Package)
-    password: Password = field(default_factory=Password)
-    ledger: LedgerPlace = field(default_factory=LedgerPlace)
-    limits: Limits = field(default_factory=Limits)
-    sources: tuple[Mapping[str, object], ...] = field(default=())
+TABLES: Mapping[str, type[Any]] = {
+    "organisation": Organisation,
+    "sender": Sender,
+    "package": Package,
+    "password": Password,
+    "vault": VaultKeys,
+    "ledger": LedgerPlace,
+    "limits": Limits,
+}
+REQUIRED = ("organisation", "sender", "transport", "vault")
 
 
 def find(chosen: Path | None) -> Path:
@@ -84,24 +84,16 @@ def read(file: Path, rooms: Rooms) -> Settings:
     """The settings of a file; raises Several with every fault, or Unusable when it cannot be read at all."""
     text = _text(file)
     document = _parsed(text, file)
-    faults: list[Fault] = [Fault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
-    known = {key: value for key, value in document.items() if key not in LATER}
-    settings = _structured(known, file, faults)
-    tables = [_adapter(known.get("transport"), "transport", "transports", file.parent, rooms, faults)]
-    entries = known.get("sources", [])
-    if isinstance(entries, list):
-        tables += [_adapter(entry, f"sources[{n}]", "sources", file.parent, rooms, faults) for n, entry in enumerate(entries)]
-    if settings is not None:
-        faults += _meaning(settings, rooms)
-    if faults or settings is None or tables[0] is None:
+    faults = _names(document)
+    own = _own(document, file.parent, faults)
+    tables = _adapters(document, file.parent, rooms, faults)
+    faults += _meaning(own, rooms)
+    if faults:
         raise _several(file, lines_of(text), faults)
-    whole = _whole(settings, file, tables)
-    shapes = {
-        table.key: rooms.settings("transports" if table.key == "transport" else "sources", table.kind)
-        for table in (whole.transport, *whole.sources)
-    }
-    hosts = host_defaults(whole.transport.kind, whole.transport.values)
-    return replace(whole, origins=origins(whole, document, lines_of(text), shapes, hosts))
+    settings = Settings(file=file, transport=tables[0], sources=tuple(tables[1:]), **own)
+    shapes = {table.key: rooms.settings("sources" if table in settings.sources else "transports", table.kind) for table in tables}
+    hosts = host_defaults(settings.transport.kind, settings.transport.values)
+    return replace(settings, origins=origins(settings, document, lines_of(text), shapes, hosts))
 
 
 def _text(file: Path) -> str:
@@ -129,17 +121,42 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
         raise Unusable(f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="texts stand in quotes, one key a line") from None
 
 
-def _structured(known: dict[str, Any], file: Path, faults: list[Fault]) -> _Document | None:
-    try:
-        return structure(_Document, known, "", file.parent)
-    except Faulty as faulty:
-        faults += faulty.faults
-        return None
+def _names(document: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the tables' names."""
+    known = [*TABLES, "transport", "sources"]
+    faults = [Fault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
+    faults += [unknown("", name, known) for name in document if name not in known and name not in LATER]
+    return faults + [Fault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
+
+
+def _own(document: Mapping[str, Any], folder: Path, faults: list[Fault]) -> dict[str, Any]:
+    """The tables that belong to no adapter, as far as they are good."""
+    good: dict[str, Any] = {}
+    for name, kind in TABLES.items():
+        if name in document:
+            try:
+                good[name] = structure(kind, document[name], name, folder)
+            except Faulty as faulty:
+                faults += faulty.faults
+    return good
+
+
+def _adapters(document: Mapping[str, Any], folder: Path, rooms: Rooms, faults: list[Fault]) -> list[Table]:
+    """The transport, then the sources, as far as they are good."""
+    entries = document.get("sources", [])
+    if not isinstance(entries, list):
+        faults.append(Fault("sources", "not an array of tables", "write [[sources]], with two brackets"))
+        entries = []
+    wanted = [("transport", "transports", document["transport"])] if "transport" in document else []
+    wanted += [(f"sources[{n}]", "sources", entry) for n, entry in enumerate(entries)]
+    found = [_adapter(entry, key, room, folder, rooms, faults) for key, room, entry in wanted]
+    return [table for table in found if table is not None]
 
 
 def _adapter(entry: object, key: str, room: str, folder: Path, rooms: Rooms, faults: list[Fault]) -> Table | None:  # noqa: PLR0913, PLR0917  one fact each
     if not isinstance(entry, dict):
-        return None  # told already
+        faults.append(Fault(key, "not a table", f"write [{key.partition('[')[0]}]"))
+        return None
     kind, values = entry.get("kind"), {name: value for name, value in entry.items() if name != "kind"}
     kinds = rooms.kinds(room)
     if not isinstance(kind, str) or kind not in kinds:
@@ -161,50 +178,55 @@ def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, objec
     return HOST_DEFAULTS if kind == "smtp" and str(values.get("host", "")).lower().rstrip(".") in EXCHANGE_ONLINE else {}
 
 
-def _meaning(document: _Document, rooms: Rooms) -> list[Fault]:
-    faults = [
+def _meaning(own: Mapping[str, Any], rooms: Rooms) -> list[Fault]:
+    """What is wrong with values of the right shape."""
+    faults: list[Fault] = []
+    match own.get("organisation"):
+        case Organisation(languages=languages):
+            faults += _languages(languages)
+    match own.get("vault"):
+        case VaultKeys(recipients=recipients):
+            faults += _recipients(recipients)
+    match own.get("password", Password()):
+        case Password() as password:
+            faults += _password(password, rooms.kinds("channels"))
+    return faults
+
+
+def _languages(languages: tuple[str, ...]) -> list[Fault]:
+    if not languages:
+        return [Fault("organisation.languages", "empty", 'write at least one, such as ["en"]')]
+    return [
         Fault(f"organisation.languages[{n}]", f'"{language}" is not a language tag', 'write "en", "de" or "de-AT"')
-        for n, language in enumerate(document.organisation.languages)
+        for n, language in enumerate(languages)
         if not _LANGUAGE.fullmatch(language)
     ]
-    faults += [
+
+
+def _recipients(recipients: tuple[str, ...]) -> list[Fault]:
+    if not recipients:
+        return [Fault("vault.recipients", "empty", "without a recipient no password can be kept; `distributor init` makes a pair")]
+    return [
         Fault(f"vault.recipients[{n}]", "not an age recipient", "it begins with age1; `distributor init` makes a pair")
-        for n, recipient in enumerate(document.vault.recipients)
+        for n, recipient in enumerate(recipients)
         if not _RECIPIENT.fullmatch(recipient)
     ]
-    if not document.organisation.languages:
-        faults.append(Fault("organisation.languages", "empty", 'write at least one, such as ["en"]'))
-    if not document.vault.recipients:
-        faults.append(Fault("vault.recipients", "empty", "without a recipient no password can be kept; `distributor init` makes a pair"))
-    if document.password.channel not in rooms.kinds("channels"):
-        there = ", ".join(rooms.kinds("channels"))
-        faults.append(Fault("password.channel", f'this version has no channel "{document.password.channel}"', f"there is: {there}"))
-    if fault := passwords.check(document.password.recipe):
+
+
+def _password(password: Password, channels: tuple[str, ...]) -> list[Fault]:
+    faults = []
+    if password.channel not in channels:
+        faults.append(Fault("password.channel", f'this version has no channel "{password.channel}"', f"there is: {', '.join(channels)}"))
+    if fault := passwords.check(password.recipe):
         faults.append(Fault(f"password.{fault.key}", fault.reason, fault.hint))
     return faults
 
 
-def _several(file: Path, lines: dict[str, int], faults: list[Fault]) -> Several:
+def _several(file: Path, lines: dict[str, int], faults: list[Fault]) -> Error:
     told: list[Error] = []
     for fault in sorted(faults, key=lambda fault: line_of(fault.key, lines) or 0):
         line = line_of(fault.key, lines)
         where = f"{file.name} line {line}" if line else file.name
         told.append(Unusable(f"{fault.key}: {fault.message}", where=where))
-    hints = dict.fromkeys(fault.hint for fault in faults if fault.hint)
-    return Several(told, hint="; ".join(hints) or f"correct {file}, then run the command again")
-
-
-def _whole(document: _Document, file: Path, tables: list[Table | None]) -> Settings:
-    transport, *sources = [table for table in tables if table is not None]
-    return Settings(
-        file=file,
-        organisation=document.organisation,
-        sender=document.sender,
-        transport=transport,
-        vault=document.vault,
-        package=document.package,
-        password=document.password,
-        ledger=document.ledger,
-        limits=document.limits,
-        sources=tuple(sources),
-    )
+    hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
+    return Several(told, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

@@ -194,7 +194,7 @@ def _faults(error: BaseException, key: str) -> Iterator[Fault]:
                 yield from _faults(inner, _below(key, inner) if not isinstance(inner, ForbiddenExtraKeysError) else key)
         case ForbiddenExtraKeysError():
             known = [written(field.name) for field in fields(error.cl)]
-            yield from (_unknown(key, str(extra), known) for extra in sorted(error.extra_fields))
+            yield from (unknown(key, str(extra), known) for extra in sorted(error.extra_fields))
         case KeyError():
             yield Fault(key, "missing", None)
         case _Bad():
@@ -219,7 +219,8 @@ def written(name: str) -> str:
     return "rate" if name == "per_minute" else name
 
 
-def _unknown(key: str, extra: str, known: list[str]) -> Fault:
+def unknown(key: str, extra: str, known: list[str]) -> Fault:
+    """The fault of a key that is not known, with the one that was probably meant."""
     near = difflib.get_close_matches(extra, known, 1)
     meant = f'; did you mean "{near[0]}"?' if near else ""
     return Fault(f"{key}.{extra}" if key else extra, f"unknown key{meant}", None if near else f"known here: {', '.join(known)}")

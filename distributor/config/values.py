@@ -44,10 +44,10 @@ def rate_text(per_minute: float) -> str:
 
 
 def duration_text(length: timedelta) -> str:
-    """The notation of `duration`, in the largest unit that divides it."""
+    """The notation of `duration`, in the largest unit that divides it into more than one."""
     seconds = length.total_seconds()
     for unit in ("d", "h", "min", "s"):
-        if seconds % _SECONDS[unit] == 0:
+        if seconds % _SECONDS[unit] == 0 and (seconds > _SECONDS[unit] or unit == "s"):
             return f"{seconds / _SECONDS[unit]:g}{unit}"
     return f"{seconds * 1000:g}ms"
 
