@@ -367,8 +367,10 @@ class Ledger(Protocol):
         ...
 
     # send
-    def claim(self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False) -> list[Claim]:
-        """Letters that are due (`early`: deferred ones before their time too), oldest first."""
+    def claim(  # noqa: PLR0913
+        self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False, since: datetime | None = None
+    ) -> list[Claim]:
+        """Letters that are due, oldest first. `early`: deferred ones before their time too, but none that was put off after `since`."""
         ...
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:

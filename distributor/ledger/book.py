@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 
 from distributor.core.chain import stamp
 from distributor.core.ports import Owner
 from distributor.core.states import RECEIVED, PasswordState, State, allowed
 from distributor.errors import Refused, Unusable
+from distributor.ledger import prepared
 from distributor.ledger.chain import Note, Writing
 from distributor.ledger.tables import delivery, handover, outbox, owner
 
@@ -31,14 +33,11 @@ _CHANGING = (
     "package_sha256",
     "profile",
 )
-_ROWS = select(delivery).where(delivery.c.id.in_(bindparam("ids", expanding=True)))
+_NAMES = [column.name for column in delivery.columns]
 _UPDATE = (
     update(delivery)
     .where(delivery.c.id == bindparam("b_id"), delivery.c.state == bindparam("b_state"), delivery.c.attempt == bindparam("b_attempt"))
     .values({name: bindparam(name) for name in (*_CHANGING, "updated_at")})
-)
-_HELD = select(handover.c.delivery, handover.c.lasts).where(
-    handover.c.delivery.in_(bindparam("ids", expanding=True)), handover.c.state == PasswordState.HELD.value
 )
 _READY = (
     update(handover).where(handover.c.delivery == bindparam("b_id")).values(state=PasswordState.READY.value, expires_at=bindparam("until"))
@@ -69,8 +68,21 @@ def rows(book: Writing, ids: Sequence[str]) -> dict[str, Row]:
     """Deliveries by id."""
     found: dict[str, Row] = {}
     for start in range(0, len(ids), CHUNK):
-        found |= {row["id"]: dict(row) for row in book.connection.execute(_ROWS, {"ids": ids[start : start + CHUNK]}).mappings()}
+        room, values = prepared.listed(ids[start : start + CHUNK])
+        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in book.all(_rows(room), values)}
     return found
+
+
+@cache
+def _rows(room: int) -> Select[Any]:
+    return select(delivery).where(prepared.one_of(delivery.c.id, room))
+
+
+@cache
+def _held(room: int) -> Select[Any]:
+    return select(handover.c.delivery, handover.c.lasts).where(
+        prepared.one_of(handover.c.delivery, room), handover.c.state == PasswordState.HELD.value
+    )
 
 
 def row(book: Writing, delivery_id: str) -> Row:
@@ -96,7 +108,7 @@ def move(book: Writing, changes: Sequence[Change]) -> list[Row]:
         }
         for c, new in zip(changes, moved, strict=True)
     ]
-    if book.connection.execute(_UPDATE, updates).rowcount != len(updates):
+    if book.many(_UPDATE, updates) != len(updates):
         raise Unusable(
             "a delivery was changed by something else at the same time", where=changes[0].row["id"], hint="run `distributor doctor`"
         )
@@ -117,9 +129,8 @@ def _after(book: Writing, change: Change) -> Row:
 def _move_passwords(book: Writing, changes: Sequence[Change]) -> None:
     received = [change.row["id"] for change in changes if change.after in RECEIVED]
     if received:
-        held = book.connection.execute(_HELD, {"ids": received}).all()
-        if held:
-            book.connection.execute(_READY, [{"b_id": id_, "until": _until(book, lasts)} for id_, lasts in held])
+        room, values = prepared.listed(received)
+        book.many(_READY, [{"b_id": id_, "until": _until(book, lasts)} for id_, lasts in book.all(_held(room), values)])
     withdrawn = [change.row["id"] for change in changes if change.after is State.WITHDRAWN]
     if withdrawn:
         close_passwords(book, withdrawn, PasswordState.DESTROYED)

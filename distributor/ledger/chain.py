@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from distributor.core import chain
 from distributor.core.people import printable
 from distributor.core.ports import Now
+from distributor.ledger import prepared
 from distributor.ledger.database import Database
 from distributor.ledger.tables import event, head
 
@@ -60,13 +62,21 @@ class Writing:
         """Now, as a time."""
         return chain.unstamp(self.now)
 
+    def all(self, statement: prepared.Statement, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of a query that runs often."""
+        return prepared.all_rows(self.connection, statement, values)
+
+    def many(self, statement: prepared.Statement, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Run a statement for each row; how many it touched."""
+        return prepared.many(self.connection, statement, rows) if rows else 0
+
     def append(self, notes: Sequence[Note]) -> None:
         """Add events to the chain."""
         if not notes:
             return
         salts = os.urandom(_SALT * len(notes)).hex()
-        links = [self._link(note, salts[2 * _SALT * i :][: 2 * _SALT])._asdict() for i, note in enumerate(notes)]
-        self.connection.execute(_INSERT, links)
+        links = [self._link(note, salts[2 * _SALT * i : 2 * _SALT * (i + 1)])._asdict() for i, note in enumerate(notes)]
+        self.many(_INSERT, links)
 
     def _link(self, note: Note, salt: str) -> chain.Link:
         evidence = chain.canonical(note.evidence)
@@ -95,8 +105,8 @@ class Writing:
 def writing(database: Database, by: str, now: Now) -> Iterator[Writing]:
     """One durable transaction; its events move the head of the chain with it."""
     with database.writing() as connection:
-        seq, at, ends = connection.execute(_HEAD).one()
+        seq, at, ends = prepared.all_rows(connection, _HEAD, {})[0]
         book = Writing(connection, by, max(chain.stamp(now()), at), seq, ends)
         yield book
         if book.seq != seq:
-            connection.execute(_MOVE_HEAD, {"was": seq, "is": book.seq, "now": book.now, "ends": book.hash})
+            book.many(_MOVE_HEAD, [{"was": seq, "is": book.seq, "now": book.now, "ends": book.hash}])

@@ -25,6 +25,8 @@ class Database:
     where: str
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _pid: int = field(default_factory=os.getpid)
+    _connection: Connection | None = None
+    _abandoned: list[Connection] = field(default_factory=list)
 
     @property
     def sqlite(self) -> bool:
@@ -34,25 +36,51 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads; keep it short, since in a rollback journal a reader holds up every writer."""
-        self._after_fork()
-        with self._lock, translated(self.where), self.engine.connect() as connection, connection.begin():
+        with self._transaction(writes=False) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; all writers of a ledger come one after another."""
+        with self._transaction(writes=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
         self._after_fork()
-        with self._lock, translated(self.where), self.engine.connect() as connection:
-            connection.execution_options(distributor_writes=True)
-            with connection.begin():
-                yield connection
+        with self._lock, translated(self.where):
+            connection = self._connected()
+            connection.info["writes"] = writes
+            try:
+                with connection.begin():
+                    yield connection
+            except BaseException:
+                self._drop_if_broken(connection)
+                raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self.engine.connect()
+        return self._connection
+
+    def _drop_if_broken(self, connection: Connection) -> None:
+        driver = None if connection.invalidated else connection.connection.dbapi_connection
+        if driver is None or getattr(driver, "closed", False):
+            self._connection = None
+            connection.invalidate()
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
-            self.engine.dispose(close=False)  # the parent's connection must not be touched, not even closed
-            self._lock, self._pid = threading.RLock(), os.getpid()
+            if self._connection is not None:
+                self._abandoned.append(self._connection)  # the parent's connection must not be touched, not even closed
+            self.engine.dispose(close=False)
+            self._connection, self._lock, self._pid = None, threading.RLock(), os.getpid()
 
     def close(self) -> None:
         """Close the connection."""
+        self._after_fork()
         with self._lock, translated(self.where):
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
             self.engine.dispose()

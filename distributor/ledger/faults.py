@@ -56,6 +56,10 @@ def translated(where: str) -> Iterator[None]:
         raise Unusable(f"the ledger cannot be used ({type(error).__name__})", where=where, hint="run `distributor doctor`") from error
     except sqlite3.Error as error:
         raise _said(error, where) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "psycopg":  # an extra, so it may not be there to be named
+            raise
+        raise _said(error, where) from error
 
 
 def _said(error: BaseException | None, where: str) -> Error:

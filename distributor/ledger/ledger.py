@@ -77,10 +77,12 @@ class SqlLedger:
             return packing.store(book, packed)
 
     # send
-    def claim(self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False) -> list[Claim]:
+    def claim(  # noqa: PLR0913  the port's own arguments
+        self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False, since: datetime | None = None
+    ) -> list[Claim]:
         """Claim due letters."""
         with self._writing() as book:
-            return sending.claim(book, owner, limit, lease, scope, early=early)
+            return sending.claim(book, owner, limit, lease, scope, early=early, since=since)
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
         """Apply steps in one durable transaction."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
@@ -16,6 +17,7 @@ from distributor.core.people import Address, Person
 from distributor.core.ports import Owner, Packed, Scope, ToPack
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
+from distributor.ledger import prepared
 from distributor.ledger.chain import Writing
 from distributor.ledger.scope import within
 from distributor.ledger.tables import certificate, delivery, handover, outbox, person
@@ -33,11 +35,8 @@ _PLANNED = (
     .order_by(delivery.c.id)
 )
 _LEND = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=bindparam("who"), lease_until=bindparam("until"))
-_ADDRESSES = (
-    select(delivery.c.id, person.c.address)
-    .join(person, person.c.id == delivery.c.person)
-    .where(delivery.c.id.in_(bindparam("ids", expanding=True)))
-)
+_LETTER = insert(outbox)
+_PASSWORD = insert(handover)
 
 
 def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
@@ -47,7 +46,7 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
     if found:
         door.enrol(book, who)
         until = stamp(book.moment + lease)
-        book.connection.execute(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
+        book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
     return [_to_pack(row) for row in found]
 
 
@@ -91,11 +90,18 @@ def _freeze(book: Writing, rows: dict[str, door.Row], frozen: dict[str, Packed])
     ids = list(frozen)
     addresses: dict[str, str] = {}
     for start in range(0, len(ids), door.CHUNK):
-        addresses |= dict(book.connection.execute(_ADDRESSES, {"ids": ids[start : start + door.CHUNK]}).tuples().all())
+        room, values = prepared.listed(ids[start : start + door.CHUNK])
+        addresses |= dict(book.all(_addresses(room), values))
     letters = list(frozen.values())
-    book.connection.execute(insert(outbox), [_letter(letter, addresses[letter.id]) for letter in letters])
-    book.connection.execute(insert(handover), [_password(letter) for letter in letters])
+    book.many(_LETTER, [_letter(letter, addresses[letter.id]) for letter in letters])
+    book.many(_PASSWORD, [_password(letter) for letter in letters])
     door.move(book, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
+
+
+@cache
+def _addresses(room: int) -> Select[Any]:
+    asked = select(delivery.c.id, person.c.address).join(person, person.c.id == delivery.c.person)
+    return asked.where(prepared.one_of(delivery.c.id, room))
 
 
 def _letter(letter: Packed, address: str) -> dict[str, Any]:

@@ -22,6 +22,9 @@ from distributor.ledger.tables import authority, certificate, delivery, person, 
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
 _PERSON = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
+_DELIVERY = insert(delivery)
+_NEW_PERSON = insert(person)
+_INSERT = {table.name: insert(table) for table in (authority, certificate)}
 _UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in _PERSON})
 
 
@@ -141,7 +144,7 @@ def new_id(book: Writing) -> str:
 def enter(book: Writing, planned: Sequence[Planned]) -> None:
     """Write planned deliveries and their first events."""
     if planned:
-        book.connection.execute(insert(delivery), [new.row(book.now) for new in planned])
+        book.many(_DELIVERY, [new.row(book.now) for new in planned])
         book.append([new.note() for new in planned])
 
 
@@ -168,10 +171,8 @@ def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, str]:
         for key, columns in wanted.items()
         if key in found and any(columns[n] and columns[n] != found[key][n] for n in _PERSON)
     ]
-    if new:
-        book.connection.execute(insert(person), new)
-    if changed:
-        book.connection.execute(_UPDATE_PERSON, changed)
+    book.many(_NEW_PERSON, new)
+    book.many(_UPDATE_PERSON, changed)
     return ids
 
 
@@ -201,8 +202,7 @@ def _insert_missing(book: Writing, table: Table, wanted: Mapping[str, dict[str, 
         part = keys[start : start + door.CHUNK]
         there = set(book.connection.execute(select(table.c.sha256).where(table.c.sha256.in_(part))).scalars())
         missing = [wanted[key] for key in part if key not in there]
-        if missing:
-            book.connection.execute(insert(table), missing)
+        book.many(_INSERT[table.name], missing)
 
 
 @lru_cache(maxsize=256)

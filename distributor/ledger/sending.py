@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import RowMapping, or_, select
@@ -22,15 +22,17 @@ _DUE = (
     .join(person, person.c.id == delivery.c.person)
     .order_by(delivery.c.id)
 )
+LAST = "9999-12-31T23:59:59.999999Z"
 _FREE: dict[str, object] = {"owner": None, "lease_until": None, "armed_at": None}
 _ENDS = frozenset({State.ACCEPTED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.QUEUED})
 
 
 def claim(  # noqa: PLR0913  the port's own arguments
-    book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool
+    book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool, since: datetime | None = None
 ) -> list[Claim]:
     """Claim letters that are due, oldest first."""
-    found = [*_due(book, State.QUEUED, limit, scope, early=True), *_due(book, State.DEFERRED, limit, scope, early=early)]
+    put_off_before = (stamp(since) if since else LAST) if early else ""
+    found = [*_due(book, State.QUEUED, limit, scope, LAST), *_due(book, State.DEFERRED, limit, scope, put_off_before)]
     found = sorted(found, key=lambda row: str(row["id"]))[:limit]
     if not found:
         return []
@@ -41,10 +43,11 @@ def claim(  # noqa: PLR0913  the port's own arguments
     return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row)) for new, row in zip(moved, found, strict=True)]
 
 
-def _due(book: Writing, state: State, limit: int, scope: Scope, *, early: bool) -> Sequence[RowMapping]:
+def _due(book: Writing, state: State, limit: int, scope: Scope, put_off_before: str) -> Sequence[RowMapping]:
     asked = within(_DUE.where(delivery.c.state == state.value), scope)
-    if not early:
-        asked = asked.where(or_(delivery.c.not_before.is_(None), delivery.c.not_before <= book.now))
+    if put_off_before != LAST:
+        due = or_(delivery.c.not_before.is_(None), delivery.c.not_before <= book.now)
+        asked = asked.where(or_(due, delivery.c.updated_at < put_off_before))
     return book.connection.execute(asked.limit(limit)).mappings().all()
 
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -99,8 +100,8 @@ def engine(path: Path) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("distributor_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")  # a reader that becomes a writer would fail at once
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN IMMEDIATE" if connection.info.get("writes") else "BEGIN")  # a reader that becomes a writer would fail at once
 
 
 def _set(connection: sqlite3.Connection, *, writable: bool) -> None:
