@@ -83,7 +83,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server said "later" in so many words. `wait` is its own wish, if it named one; `service` when it spoke of itself, not of this letter (421)."""
+    """The server said "later" in so many words. `wait` is its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
 
     said: str
     wait: timedelta | None = None

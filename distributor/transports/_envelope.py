@@ -12,17 +12,23 @@ from distributor.core.people import unsafe
 from distributor.core.ports import Parcel, Rejected
 
 Offers = Callable[[str], bool]
-_LONELY = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
 
 def unsendable(parcel: Parcel) -> str | None:
     """Why this letter must not be put on a wire at all: another line end than CRLF lets a server see two letters where we see one."""
-    if not parcel.message.endswith(b"\r\n") or _LONELY.search(parcel.message):
+    message = parcel.message
+    lines = message.count(b"\r\n")  # counting is a hundred times faster than one expression over the whole letter
+    if not message.endswith(b"\r\n") or message.count(b"\n") != lines or message.count(b"\r") != lines:
         return "the letter has a line end that is not CRLF"
-    if any(unsafe(c) or c in "<> " for c in parcel.sender + parcel.address):
+    if not (_harmless(parcel.sender) and _harmless(parcel.address)):
         return "an address of the envelope has a character that is not allowed"
     return None
+
+
+def _harmless(address: str) -> bool:
+    plain = address.isascii() and address.isprintable()
+    return (plain or not any(unsafe(c) for c in address)) and not any(c in address for c in "<> ")
 
 
 def mail(parcel: Parcel, offers: Offers) -> tuple[bytes, ...] | Rejected:

@@ -16,7 +16,7 @@ from distributor.core.ports import Ambiguous, Outcome, Parcel, Rejected, Remark,
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.transports._envelope import mail, rcpt, stuffed, unsendable
-from distributor.transports._replies import Lost, Reply, Verb, judge
+from distributor.transports._replies import Verb, judge
 from distributor.transports._session import Down, Server, Session, dial, is_loopback
 
 
@@ -184,20 +184,12 @@ class SmtpLane:
         if outcome := judge(Verb.RCPT, heard, where):
             return outcome
         arming = asyncio.ensure_future(arm())  # beside the round trip of DATA
-        heard = await self._data(session, arming)
-        armed = await arming
-        if not armed:
+        heard = await session.say(b"DATA", timeout=settings.data_timeout)
+        if not await arming:
             return Unsent("another sender holds this letter")
         if outcome := judge(Verb.DATA, heard, where):
             return outcome
         return await self._dot(session, parcel)
-
-    async def _data(self, session: Session, arming: asyncio.Future[bool]) -> Reply | Lost:
-        try:
-            return await session.say(b"DATA", timeout=self._road.settings.data_timeout)
-        except BaseException:
-            arming.cancel()
-            raise
 
     async def _dot(self, session: Session, parcel: Parcel) -> Outcome:
         heard = await session.finish(stuffed(parcel.message), timeout=self._road.settings.dot_timeout)

@@ -1,0 +1,119 @@
+"""Steps of many lanes -> one durable transaction a round, in one thread; each step's future tells whether its fencing held.
+
+While a transaction is being written, the next round gathers: the more lanes, the more steps share one flush to disk. Once the
+ledger failed, nothing is armed any more, so that nothing is sent that it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from distributor.core.ports import Arm, Claim, Ledger, Owner, Settle, Step
+from distributor.errors import Unavailable
+
+T = TypeVar("T")
+TRIES = 3  # how often a round of settlements is tried while the ledger is locked by another program
+
+
+@dataclass(slots=True, eq=False)
+class Slip:
+    """A step on its way into the ledger. `verdict` stays readable when whoever waited for `future` was cancelled."""
+
+    step: Step
+    future: asyncio.Future[bool]
+    verdict: bool | None = None
+    tries: int = 0
+
+
+class Committer:
+    """The one door to the ledger while letters are sent. Used from one event loop."""
+
+    def __init__(self, ledger: Ledger, owner: Owner) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._waiting: list[Slip] = []
+        self._writing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.failure: BaseException | None = None
+
+    def arm(self, claim: Claim, lease: timedelta) -> Slip:
+        """The durable note before the point of no return."""
+        return self._enter(Arm(claim, lease))
+
+    def settle(self, settle: Settle) -> Slip:
+        """What became of an attempt."""
+        return self._enter(settle)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Any other work with the ledger, in its thread."""
+        try:
+            return await self._loop.run_in_executor(self._thread, work)
+        except Exception as error:
+            self.failure = self.failure or error
+            raise
+
+    async def drain(self) -> None:
+        """Until every step so far is written, or failed."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=True)
+
+    def _enter(self, step: Step) -> Slip:
+        slip = Slip(step, self._loop.create_future())
+        if self.failure is not None:
+            _fail(slip, self.failure)
+            return slip
+        self._waiting.append(slip)
+        if not self._writing:
+            self._write()
+        return slip
+
+    def _write(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._writing = True
+        self._idle.clear()
+        steps = [slip.step for slip in batch]
+        job = self._loop.run_in_executor(self._thread, self._ledger.write, steps, self._owner)
+        job.add_done_callback(lambda done: self._written(batch, done))
+
+    def _written(self, batch: list[Slip], done: asyncio.Future[list[bool]]) -> None:
+        self._writing = False
+        error = done.exception()
+        if error is None:
+            for slip, verdict in zip(batch, done.result(), strict=True):
+                slip.verdict = verdict
+                if not slip.future.done():
+                    slip.future.set_result(verdict)
+        else:
+            self._failed(batch, error)
+        if self._waiting:
+            self._write()
+        else:
+            self._idle.set()
+
+    def _failed(self, batch: list[Slip], error: BaseException) -> None:
+        """An answer of a server is worth a second try; the permission to send another letter is not."""
+        again = isinstance(error, Unavailable)
+        for slip in batch:
+            slip.tries += 1
+            if again and isinstance(slip.step, Settle) and slip.tries < TRIES:
+                self._waiting.append(slip)
+            else:
+                self.failure = self.failure or error
+                _fail(slip, error)
+
+
+def _fail(slip: Slip, error: BaseException) -> None:
+    if not slip.future.done():
+        slip.future.set_exception(error)
+        slip.future.exception()  # seen: the failure is kept and raised at the end of the run

@@ -1,0 +1,124 @@
+"""What a sending run is given, what it tells on its way, and what it comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from distributor.core.ports import Accepted, Deferred, Now, Outcome, Owner, Rejected, Scope, Unsent
+from distributor.core.states import State
+from distributor.errors import Error, Unavailable
+from distributor.flow.stopper import Sleep
+
+BUSY_STOP = 5  # letters in a row that were answered "the service is not available"
+ALIKE_STOP = 3  # letters in a row that were refused for the same reason in what they hold
+
+Tell = Callable[[object], None]  # Result, Pause, and every batch that `packing` yields
+Packing = Callable[[Callable[[], bool]], Iterator[object]]  # given "stop now?"; yields after each batch it stored
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a letter in this run, durable in the ledger. Not `final`: the run may take it up again."""
+
+    id: str
+    address: str
+    state: State
+    said: str
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The run, or one lane of it, waits."""
+
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to. `error` is why it ended early (the command's exit code is the error's)."""
+
+    accepted: int
+    deferred: int
+    rejected: int
+    ambiguous: int
+    remaining: int  # planned, queued and deferred, of the whole scope
+    error: Error | None = None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What a run needs of the world."""
+
+    now: Now
+    alive: Callable[[Owner], bool | None]
+    sleep: Sleep = asyncio.sleep
+    tell: Tell = lambda _: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a run is to do. `early`: deferred letters before their time too."""
+
+    scope: Scope = field(default_factory=Scope)
+    limit: int | None = None
+    early: bool = False
+    lease: timedelta = timedelta(seconds=60)
+    packing: Packing | None = None
+
+
+class WhileMoreRemains(Unavailable):
+    """A reason to stop that is none when nothing was left to send."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts what became of letters, and notices where every letter meets the same wall."""
+
+    tell: Tell
+    counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys((State.ACCEPTED, State.REJECTED, State.AMBIGUOUS), 0))
+    unsettled: dict[str, Result] = field(default_factory=dict)  # deferred, or given back: not final while the run goes on
+    _streak: tuple[str, int] = ("", 0)
+
+    def count(self, result: Result) -> None:
+        """One letter more, or the same one again."""
+        if result.state in self.counts:
+            self.counts[result.state] += 1
+            self.unsettled.pop(result.id, None)
+            self.tell(result)
+        else:
+            self.unsettled[result.id] = result
+            self.tell(Result(result.id, result.address, result.state, result.said, final=False))
+
+    def report(self, remaining: int, error: Error | None, *, interrupted: bool) -> Report:
+        """The end."""
+        for result in self.unsettled.values():
+            self.tell(result)
+        deferred = sum(result.state is State.DEFERRED for result in self.unsettled.values())
+        done = self.counts
+        if isinstance(error, WhileMoreRemains) and not remaining:
+            error = None
+        return Report(done[State.ACCEPTED], deferred, done[State.REJECTED], done[State.AMBIGUOUS], remaining, error, interrupted)
+
+    def wall(self, outcome: Outcome) -> Error | None:
+        """Why to go no further, after one more outcome."""
+        match outcome:
+            case Unsent(stop=stop):
+                return stop
+            case Deferred(said, service=True) if self._again("service") >= BUSY_STOP:
+                return Unavailable(f'the service is not available: "{said}"', hint="run `distributor send` again later")
+            case Rejected(said, content=True) if self._again(" ".join(said.split()[:2])) >= ALIKE_STOP:
+                hint = "correct what the server names, then run `distributor send` again; rejected letters need `distributor resend`"
+                return WhileMoreRemains(f'{ALIKE_STOP} letters in a row were refused alike: "{said}"', hint=hint)
+            case Accepted() | Deferred(service=False) | Rejected(content=False):
+                self._streak = ("", 0)
+        return None
+
+    def _again(self, what: str) -> int:
+        self._streak = (what, self._streak[1] + 1 if self._streak[0] == what else 1)
+        return self._streak[1]

@@ -1,0 +1,41 @@
+"""Two requests to stop: the first lets letters on the wire finish, the second cuts them off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+Sleep = Callable[[float], Awaitable[object]]  # asyncio.sleep, or a test's own
+
+
+class Stopper:
+    """What Ctrl-C presses. `press` belongs into the event loop's signal handler."""
+
+    def __init__(self) -> None:
+        self.presses = 0
+        self._listeners: list[Callable[[int], None]] = []
+
+    def press(self) -> None:
+        """Ask to stop; a second time: at once."""
+        self.presses += 1
+        for listener in tuple(self._listeners):
+            listener(self.presses)
+
+    def listen(self, listener: Callable[[int], None]) -> None:
+        """Call `listener` with the number of presses at each one, and now if there was one."""
+        self._listeners.append(listener)
+        if self.presses:
+            listener(self.presses)
+
+
+async def rest(seconds: float, sleep: Sleep, until: asyncio.Event) -> bool:
+    """Sleep, but not beyond an event; whether it happened."""
+    if until.is_set():
+        return True
+    tasks: set[asyncio.Future[object]] = {asyncio.ensure_future(sleep(seconds)), asyncio.ensure_future(until.wait())}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return until.is_set()
