@@ -124,7 +124,7 @@ def _attached(attachment: Attachment) -> tuple[str, ...]:
 
 
 def mailbox(box: Mailbox, used: int = 0) -> str:
-    """`Name <address>` for a header, folded; the address alone where the name is unsafe to show. `used`: characters taken on the first line."""
+    """`Name <address>` for a header, folded; the address alone where the name is unsafe to show. `used`: characters taken on the line."""
     address = str(box.address)
     name = " ".join(box.name.split(" "))
     if not name.strip() or any(unsafe(c) for c in name):
