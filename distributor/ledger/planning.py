@@ -21,6 +21,7 @@ from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _PERSON = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
 _DELIVERY = insert(delivery)
 _NEW_PERSON = insert(person)
@@ -40,7 +41,7 @@ class Ids:
         fresh = int(unstamp(now).timestamp() * 1000) << 80 | secrets.randbits(80)
         with self._lock:
             self._last = fresh if fresh >> 80 > self._last >> 80 else self._last + 1 + secrets.randbits(32)
-            return "".join(_DIGITS[self._last >> shift & 31] for shift in range(125, -1, -5))
+            return "".join([_PAIRS[self._last >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 _ids = Ids()

@@ -105,7 +105,15 @@ def _begin(connection: Connection) -> None:
 
 
 def _set(connection: sqlite3.Connection, *, writable: bool) -> None:
-    for pragma in ("foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON", "secure_delete=ON", "temp_store=MEMORY", "mmap_size=0"):
+    for pragma in (
+        "foreign_keys=ON",
+        "trusted_schema=OFF",
+        "cell_size_check=ON",
+        "secure_delete=ON",
+        "temp_store=MEMORY",
+        "mmap_size=0",
+        "cache_size=-16000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
     if not writable:
         return
