@@ -46,7 +46,7 @@ def _implicit(value: bytes) -> bytes:
 
 
 def _parts(data: bytes, at: int, end: int | None, depth: int) -> tuple[list[bytes], int]:
-    found = []
+    found: list[bytes] = []
     while at != end:
         if end is None and data[at : at + 2] == b"\0\0":
             return found, at + 2
