@@ -1,0 +1,111 @@
+"""A folder as a road: each letter becomes an `.eml` file, on disk for good before it counts as accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from distributor.core.ports import Accepted, Ambiguous, Outcome, Parcel, Remark, Unsent
+from distributor.errors import Unusable
+
+_HINT = "check that the folder in `transport.path` exists, is writable and has room"
+_PLAIN = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`[transport]` of kind folder."""
+
+    path: Path
+
+
+def open(settings: Settings) -> Folder:  # noqa: A001  every adapter is opened by this name
+    """The folder, made if it is not there. Raises Unusable when it cannot be."""
+    try:
+        settings.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable(f"the folder cannot be made ({error.strerror})", where=str(settings.path), hint=_HINT) from error
+    return Folder(settings.path)
+
+
+class Folder:
+    """One lane is enough for a disk."""
+
+    lanes = 1
+    per_minute: float | None = None
+    longest_wait = timedelta(seconds=60)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def lane(self) -> FolderLane:
+        """The lane."""
+        return FolderLane(self._path)
+
+    async def check(self) -> list[Remark]:
+        """What `doctor` says of it."""
+        if os.access(self._path, os.W_OK | os.X_OK):
+            return [Remark("transport", "ok", f"letters are written into {self._path}")]
+        return [Remark("transport", "error", f"{self._path}: the folder is not writable", _HINT)]
+
+
+class FolderLane:
+    """Writes beside, then renames: the rename is the point of no return."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def deliver(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+        """Write one letter; see core.ports.Lane."""
+        name = f"{_PLAIN.sub('_', parcel.delivery)}.eml"
+        part = self._path / f".{name}.part"
+        try:
+            await asyncio.to_thread(_write, part, parcel.message)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            return Unsent(_said(error), stop=Unusable(_said(error), where=str(self._path), hint=_HINT))
+        try:
+            if not await arm():
+                return Unsent("another sender holds this letter")
+            return await asyncio.to_thread(self._publish, part, name)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _publish(self, part: Path, name: str) -> Outcome:
+        try:
+            part.rename(self._path / name)
+        except OSError as error:
+            return Unsent(_said(error), stop=Unusable(_said(error), where=str(self._path), hint=_HINT))
+        try:
+            _flush(self._path)
+        except OSError as error:
+            return Ambiguous(_said(error))
+        return Accepted(f"written to {name}")
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _said(error: OSError) -> str:
+    return f"the letter cannot be written ({error.strerror})"
+
+
+def _write(path: Path, message: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(message)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
