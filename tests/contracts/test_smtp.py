@@ -1,0 +1,274 @@
+"""What an SMTP server does to a letter, and what we make of it: a real server process with faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from distributor.core.ports import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.core.secret import Secret
+from distributor.errors import Unavailable, Unusable
+from distributor.transports import smtp
+from tests.authority import Authority
+from tests.contracts.test_transports import parcel, says
+from tests.doubles.sink import Sink, smtpd
+
+
+def deliver(sink: Sink, *parcels: Parcel, arm: Callable[[], Awaitable[bool]] | None = None, **settings: object) -> list[Outcome]:
+    """Every parcel on one lane."""
+    made = smtp.Settings(**{"host": "127.0.0.1", "port": sink.port, "tls": "none", **settings})
+
+    async def go() -> list[Outcome]:
+        lane = smtp.open(made).lane()
+        outcomes = [await lane.deliver(each, arm or says(True)) for each in parcels]
+        await lane.close()
+        return outcomes
+
+    return asyncio.run(go())
+
+
+def fault(verb: str, do: str, **more: object) -> dict[str, object]:
+    return {"verb": verb, "do": do, "nth": [1], **more}
+
+
+BEFORE = ["EHLO", "MAIL", "RCPT", "DATA"]
+QUICK = {"connect_timeout": 0.3, "reply_timeout": 0.3, "data_timeout": 0.3, "dot_timeout": 0.3}
+
+
+@pytest.mark.parametrize("verb", BEFORE)
+@pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte"])
+def test_whatever_breaks_before_the_letter_leaves_it_unsent(tmp_path: Path, verb: str, do: str) -> None:
+    with smtpd(tmp_path, fault(verb, do)) as sink:
+        first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
+        assert isinstance(first, Unsent)
+        assert isinstance(second, Accepted)
+        assert [record["message_id"] for record in sink.stored()] == ["<m2@x>"]
+
+
+@pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte", "stored-drop", "stored-reset", "stored-silence"])
+def test_whatever_breaks_after_the_final_dot_leaves_the_letter_ambiguous(tmp_path: Path, do: str) -> None:
+    with smtpd(tmp_path, fault("DOT", do)) as sink:
+        first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
+        assert isinstance(first, Ambiguous)
+        assert isinstance(second, Accepted)
+        assert [record["message_id"] for record in sink.stored()] == (["<m1@x>"] if "stored" in do else []) + ["<m2@x>"]
+
+
+@pytest.mark.parametrize("text", ["hello?", "999 no such class", "354 go on again", "", "25", "\x00\x01", "25\u00b2 odd digit"])
+def test_nonsense_is_no_answer(tmp_path: Path, text: str) -> None:
+    with smtpd(tmp_path, fault("RCPT", "reply", text=text), fault("DOT", "reply", text=text)) as sink:
+        before, after, fine = deliver(sink, parcel(1), parcel(2), parcel(3), **QUICK)
+        assert isinstance(before, Unsent)
+        assert isinstance(after, Ambiguous)
+        assert isinstance(fine, Accepted)
+
+
+def test_words_that_nobody_asked_for_are_not_taken_for_the_next_answer(tmp_path: Path) -> None:
+    with smtpd(tmp_path, fault("DATA", "reply", text="354 go on\n250 2.0.0 queued as LIE")) as sink:
+        first, second = deliver(sink, parcel(1), parcel(2))
+        assert isinstance(first, Unsent)
+        assert isinstance(second, Accepted)
+        assert [record["message_id"] for record in sink.stored()] == ["<m2@x>"]
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "DOT"])
+@pytest.mark.parametrize("text", ["451 4.3.0 later", "421 4.3.2 closing"])
+def test_later_is_a_definite_no_for_now_at_every_verb(tmp_path: Path, verb: str, text: str) -> None:
+    with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
+        first, second = deliver(sink, parcel(1), parcel(2))
+        assert first == Deferred(text, service=text.startswith("421"))
+        assert isinstance(second, Accepted)
+
+
+def test_a_server_names_its_own_time(tmp_path: Path) -> None:
+    with smtpd(tmp_path, fault("RCPT", "reply", text="450 4.7.1 greylisted, try again in 90 seconds")) as sink:
+        (outcome,) = deliver(sink, parcel())
+        assert isinstance(outcome, Deferred)
+        assert outcome.wait is not None
+        assert outcome.wait.total_seconds() == 90
+
+
+@pytest.mark.parametrize(
+    ("verb", "text", "content"),
+    [
+        ("RCPT", "550 5.1.1 no such user", False),
+        ("RCPT", "551 5.1.6 moved", False),
+        ("MAIL", "552 5.3.4 too big", True),
+        ("DOT", "552 5.3.4 too big", True),
+        ("DOT", "554 5.6.0 bad content", True),
+        ("DOT", "550 5.0.350 x-dg-ref header: attachment type is blocked", True),
+        ("DOT", "550 5.7.1 policy", True),
+    ],
+)
+def test_a_no_to_this_letter_rejects_it_and_the_next_one_goes(tmp_path: Path, verb: str, text: str, content: bool) -> None:  # noqa: FBT001
+    with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
+        first, second = deliver(sink, parcel(1), parcel(2))
+        assert first == Rejected(text, content=content)
+        assert isinstance(second, Accepted)
+
+
+@pytest.mark.parametrize(
+    ("verb", "text", "hint"),
+    [
+        ("MAIL", "550 5.1.0 who are you", "sender.address"),
+        ("MAIL", "530 5.7.57 Client not authenticated to send mail", "transport.password"),
+        ("MAIL", "530 5.7.0 Must issue a STARTTLS command first", "starttls"),
+        ("DOT", "554 5.2.252 SendAsDenied; a@example.org not allowed to send as b", "SendAs"),
+        ("DOT", "550 5.7.60 Client does not have permissions to send as this sender", "SendAs"),
+        ("DOT", "550 5.7.30 Basic authentication is not supported for Client Submission.", "oauth"),
+        ("DOT", "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException", "Sent Items"),
+        ("DOT", "554 5.2.0 STOREDRV.Submission.Exception: daily limit", "tomorrow"),
+        ("RCPT", "550 5.7.68 TenantInboundAttribution; Direct Send not allowed for this organization", "RejectDirectSend"),
+    ],
+)
+def test_a_no_to_the_whole_job_stops_the_run_with_the_switch_to_turn(tmp_path: Path, verb: str, text: str, hint: str) -> None:
+    with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
+        (outcome,) = deliver(sink, parcel())
+        assert isinstance(outcome, Unsent)
+        assert isinstance(outcome.stop, Unavailable)
+        assert hint in str(outcome.stop.hint)
+        assert outcome.stop.where == f"127.0.0.1:{sink.port}"
+
+
+@pytest.mark.parametrize(
+    "text", ["432 4.3.2 Concurrent connections limit exceeded", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"]
+)
+def test_too_many_connections_ask_for_one_less(tmp_path: Path, text: str) -> None:
+    with smtpd(tmp_path, fault("MAIL", "reply", text=text)) as sink:
+        assert deliver(sink, parcel()) == [Unsent(text, crowded=True)]
+
+
+def test_a_connection_that_died_of_idleness_is_made_again_without_a_word(tmp_path: Path) -> None:
+    with smtpd(
+        tmp_path, {"verb": "MAIL", "do": "drop", "nth": [2]}, {"verb": "MAIL", "do": "reply", "text": "421 4.4.2 idle", "nth": [4]}
+    ) as sink:
+        assert [type(outcome) for outcome in deliver(sink, parcel(1), parcel(2), parcel(3))] == [Accepted] * 3
+        assert len(sink.stored()) == 3
+
+
+def test_the_envelope_asks_for_notices_and_names_the_delivery(tmp_path: Path) -> None:
+    with smtpd(tmp_path) as sink:
+        letter = Parcel("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", parcel().message)
+        deliver(sink, letter)
+        (record,) = sink.stored()
+        assert record["mail"] == f"FROM:<a@example.org> SIZE={len(letter.message)} RET=HDRS ENVID=d-1+2B2"
+        assert record["rcpt"] == "TO:<o'hara+x=y@example.org> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;o'hara+2Bx+3Dy@example.org"
+
+
+def test_an_address_beyond_ascii_goes_only_where_the_server_can_take_it(tmp_path: Path) -> None:
+    letter = Parcel("d-1", "a@example.org", "jörg@example.org", "<m@x>", "To: jörg@example.org\r\n\r\nhello\r\n".encode())
+    with smtpd(tmp_path / "can") as sink:
+        assert isinstance(deliver(sink, letter)[0], Accepted)
+        (record,) = sink.stored()
+        assert record["to"] == "jörg@example.org"
+        assert "SMTPUTF8" in record["mail"]
+        assert "BODY=8BITMIME" in record["mail"]
+    with smtpd(tmp_path / "cannot", options=("--offer", "DSN")) as sink:
+        assert deliver(sink, letter, parcel(2))[0] == Rejected("the server does not offer SMTPUTF8, which this address needs")
+        assert [record["to"] for record in sink.stored()] == ["p2@example.org"]
+
+
+@pytest.mark.parametrize("message", [b"a\nb\r\n", b"a\rb\r\n", b"no end", b"a\r\n.\nb\r\n"])
+def test_a_letter_with_other_line_ends_than_crlf_never_meets_a_server(tmp_path: Path, message: bytes) -> None:
+    with smtpd(tmp_path) as sink:
+        (outcome,) = deliver(sink, Parcel("d", "a@example.org", "b@example.org", "<m@x>", message))
+        assert isinstance(outcome, Rejected)
+
+
+def test_what_a_server_says_is_harmless_and_bounded(tmp_path: Path) -> None:
+    with smtpd(tmp_path, fault("DOT", "reply", text="550 5.7.1 \x1b[2Jgone \u202e" + "x" * 5000)) as sink:
+        (outcome,) = deliver(sink, parcel())
+        assert isinstance(outcome, Rejected)
+        assert outcome.said.startswith("550 5.7.1 \\x1b[2Jgone \\u202exxx")
+        assert len(outcome.said) == 500
+
+
+def test_a_server_that_was_never_there_stops_the_run_at_once() -> None:
+    nobody = Sink(1, Path(), Path(), Path())
+    (outcome,) = deliver(nobody, parcel())
+    assert isinstance(outcome, Unsent)
+    assert str(outcome.stop) == "127.0.0.1:1: connection refused"
+
+
+def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set(tmp_path: Path) -> None:
+    with smtpd(tmp_path, {"verb": "DOT", "do": "delay", "seconds": 0.6}) as sink:
+        assert isinstance(deliver(sink, parcel(), dot_timeout=5.0)[0], Accepted)
+
+
+# --- encryption and sign-in ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trusted(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """A server certificate for localhost whose issuer SSL_CERT_FILE names."""
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    found = authority.issue(name="localhost", names=names, extended=(ExtendedKeyUsageOID.SERVER_AUTH,))
+    (tmp_path / "root.pem").write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in found.chain))
+    (tmp_path / "server.pem").write_bytes(found.pem + b"".join(each.public_bytes(Encoding.PEM) for each in found.chain))
+    (tmp_path / "server.key").write_bytes(found.key_pem())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+    return "--tls", str(tmp_path / "server.pem"), str(tmp_path / "server.key")
+
+
+def test_starttls_and_a_password_carry_the_letter(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+    with smtpd(tmp_path, options=(*trusted, "--auth", "me:päss word")) as sink:
+        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("päss word"))
+        assert isinstance(outcome, Accepted)
+        assert [(record["tls"], record["user"]) for record in sink.stored()] == [(True, "me")]
+
+
+def test_implicit_tls_carries_the_letter(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+    with smtpd(tmp_path, options=(*trusted, "--implicit")) as sink:
+        assert isinstance(deliver(sink, parcel(), tls="implicit")[0], Accepted)
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+def test_a_certificate_nobody_vouches_for_stops_the_run(
+    tmp_path: Path, trusted: tuple[str, ...], tls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with smtpd(tmp_path, options=(*trusted, *(["--implicit"] if tls == "implicit" else []))) as sink:
+        (outcome,) = deliver(sink, parcel(), tls=tls)
+        assert isinstance(outcome, Unsent)
+        assert "the certificate is not trusted" in str(outcome.stop)
+        assert "SSL_CERT_FILE" in str(outcome.stop.hint if outcome.stop else "")
+
+
+def test_a_server_without_starttls_gets_nothing(tmp_path: Path) -> None:
+    with smtpd(tmp_path) as sink:
+        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
+        assert isinstance(outcome, Unsent)
+        assert "does not offer STARTTLS" in str(outcome.stop)
+        assert sink.stored() == []
+
+
+def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+    with smtpd(tmp_path, options=(*trusted, "--auth", "me:right")) as sink:
+        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("hunter2"))
+        assert isinstance(outcome, Unsent)
+        assert outcome.stop is not None
+        assert "transport.password" in str(outcome.stop.hint)
+        assert "hunter2" not in repr((outcome, str(outcome.stop)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"host": "192.0.2.1", "tls": "none"}, "in clear"),
+        ({"host": "127.0.0.1", "tls": "none", "password": Secret("x")}, "password"),
+        ({"host": "127.0.0.1", "tls": "ssl3"}, "ssl3"),
+    ],
+)
+def test_a_configuration_that_would_send_in_clear_is_refused(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises(Unusable, match=word) as caught:
+        smtp.open(smtp.Settings(**settings))
+    assert caught.value.where == "transport.tls"
+    assert caught.value.hint

@@ -1,0 +1,89 @@
+"""A real ledger with queued letters in it, made without a certificate."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from distributor.core.credentials import Facts, Locator
+from distributor.core.people import Address, Person
+from distributor.core.ports import Draft, Ledger, Owner, Packed, Scope
+from distributor.ledger import open_ledger
+
+SENDER = "certificates@example.org"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_ledger(path: Path, clock: Callable[[], datetime] = now) -> Ledger:
+    return open_ledger(f"sqlite:///{path}", by="test@here", now=clock, create=not path.exists())
+
+
+def draft(number: int, domain: str = "example.org") -> Draft:
+    facts = Facts(
+        sha256=f"{number:064x}",
+        serial=f"{number:x}",
+        subject=f"CN=p{number}",
+        issuer="CN=Test",
+        addresses=(f"p{number}@{domain}",),
+        subject_addresses=(),
+        not_before=datetime(2026, 1, 1, tzinfo=UTC),
+        not_after=datetime(2030, 1, 1, tzinfo=UTC),
+        key="rsa-2048",
+        signature="sha256",
+        is_ca=False,
+        key_usage=None,
+        extended_key_usage=None,
+        usages=("sign", "encrypt"),
+    )
+    locator = Locator("pkcs12", (("/nowhere.pfx", None, "0" * 64),))
+    return Draft(Person(Address(f"p{number}", domain), f"Person {number}"), "en", facts, b"leaf", (), locator)
+
+
+def packed(delivery: str, address: str, size: int = 300) -> Packed:
+    message_id = f"<{uuid.uuid4().hex}@example.org>"
+    head = f"From: {SENDER}\r\nTo: {address}\r\nMessage-ID: {message_id}\r\n\r\n".encode()
+    line = b"x" * 74 + b"\r\n"
+    body = b"." + line + line * (size // len(line))
+    return Packed(
+        id=delivery,
+        message_id=message_id,
+        message=head + body,
+        package_sha256="0" * 64,
+        profile="phone",
+        sender=SENDER,
+        sealed=b"sealed",
+        channel="reveal",
+        expires=timedelta(days=14),
+    )
+
+
+def me() -> Owner:
+    return Owner(uuid.uuid4().hex, "test", 1, 1)
+
+
+def plan(ledger: Ledger, count: int, *, first: int = 1) -> str:
+    """`count` planned deliveries p1, p2, ...; the plan's id."""
+    name = uuid.uuid4().hex[:8]
+    ledger.begin_plan(name, {})
+    for start in range(first, first + count, 200):
+        ledger.plan(name, [draft(n) for n in range(start, min(start + 200, first + count))])
+    return name
+
+
+def pack(ledger: Ledger, size: int = 300, limit: int = 10_000) -> int:
+    """Freeze a letter for everything that is planned."""
+    owner, done = me(), 0
+    while taken := ledger.take(owner, min(100, limit - done), timedelta(seconds=60), Scope()):
+        ledger.store([packed(todo.id, str(todo.person.address), size) for todo in taken], owner)
+        done += len(taken)
+    return done
+
+
+def queue(ledger: Ledger, count: int, size: int = 300) -> None:
+    plan(ledger, count)
+    pack(ledger, size)
