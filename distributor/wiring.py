@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import getpass
 import importlib
+import os
 import pkgutil
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +22,16 @@ from distributor.core.people import BadAddress, parse_address
 from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.ports import Ledger, Transport, Vault
+    from distributor.core.people import Person
+    from distributor.core.ports import Ledger, Owner, Scope, Source, Transport, Vault
     from distributor.core.secret import Secret
+    from distributor.flow.pack import Batch
+    from distributor.flow.report import Packing
     from distributor.stationery import Stationery
+
+
+PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
+CHILD_MEMORY = 2**30  # bytes of address space of a child process
 
 
 def now() -> datetime:
@@ -33,6 +42,9 @@ def now() -> datetime:
 def settings(chosen: Path | None) -> config.Settings:
     """The configuration that counts."""
     return config.read(config.find(chosen), Rooms())
+
+
+UNTOUCHING = frozenset({("transports", "smtp")})  # it connects later; a folder would be made
 
 
 class Rooms:
@@ -49,8 +61,8 @@ class Rooms:
         return chosen
 
     def fault(self, room: str, kind: str, settings: object) -> Error | None:
-        """What a transport has against its settings when it is opened; it connects later. Other rooms look when they are used."""
-        if room == "transports":
+        """What an adapter that opens without touching anything has against its settings."""
+        if (room, kind) in UNTOUCHING:
             try:
                 adapter(room, kind).open(settings)
             except Error as error:
@@ -138,20 +150,68 @@ def reason(text: str) -> str:
 # --- letters and their road ----------------------------------------------------------------------------------------
 
 
-def transport(settings: config.Settings) -> Transport:
-    """The letter's road; not connected yet."""
+def transport(settings: config.Settings, *, signed_in: bool = True) -> Transport:
+    """The letter's road; not connected yet. Not `signed_in`: for questions that need no secret."""
     table = settings.transport
     module = adapter("transports", table.kind)
     values = {**host_defaults(table.kind, table.values), **table.values}
     if "password" in values:
         values.setdefault("username", str(settings.sender.address))
     try:
-        shaped = structure(module.Settings, values, table.key, settings.folder, lambda reference: reference.resolve("transport.password"))
+        shaped = structure(
+            module.Settings,
+            values,
+            table.key,
+            settings.folder,
+            (lambda reference: reference.resolve("transport.password")) if signed_in else None,
+        )
     except Faulty as faulty:
         first = faulty.faults[0]
         raise Unusable(first.message, where=first.key, hint=first.hint) from None
     opened: Transport = module.open(shaped)
     return opened
+
+
+def packing(settings: config.Settings, ledger: Ledger, owner: Owner, scope: Scope, limit: int | None) -> Packing:
+    """The verb that freezes letters, with everything it needs; its child processes start when there is something to pack."""
+    from distributor.core.letter import Mailbox
+    from distributor.flow.pack import Packer, pack
+    from distributor.ledger.vault import seal
+    from distributor.workers import Workers
+
+    packer = Packer(
+        words=stationery(settings),
+        seal=seal(settings.vault.recipients),
+        organisation=settings.organisation.name,
+        sender=Mailbox(settings.sender.address, settings.sender.name),
+        channel=settings.password.channel,
+        expires=settings.password.expires,
+        profile=str(settings.package.profile),
+        include_root=settings.package.include_root,
+        recipe=settings.password.recipe,
+        limits=settings.limits,
+    )
+
+    def run(stop: Callable[[], bool]) -> Iterator[Batch]:
+        with Workers(packer, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY) as pool:
+            lease = settings.ledger.lease
+            doors = partial(open_plan, settings)
+            yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=now, stop=stop)
+
+    return run
+
+
+def cores() -> int:
+    """How many processes may run at once."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def open_plan(settings: config.Settings, inputs: Mapping[str, object]) -> tuple[Source, Mapping[str, Person]]:
+    """Where a plan's certificates lie, and whom its roster names."""
+    raise NotImplementedError
 
 
 def stationery(settings: config.Settings) -> Stationery:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.errors import Misuse, Refused
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.ports import Ledger
+    from distributor.flow.resolve import Doubt
 
 EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
 
@@ -20,5 +27,88 @@ def resolve(
     as_json: Json = False,
 ) -> int:
     """List ambiguous deliveries with their evidence, or settle one."""
-    del delivery, accepted, again, reason, chosen, as_json
-    return 0
+    from distributor import processes, wiring
+
+    settings = wiring.settings(chosen)
+    _sensible(delivery, accepted=accepted, again=again, reason=reason)
+    with wiring.writing(settings) as ledger:
+        ledger.recover(processes.alive)
+        if delivery is not None and (accepted or again):
+            _settle(settings, ledger, delivery, wiring.reason(reason or ""), accepted=accepted)
+        return _list(settings, ledger, None if accepted or again else delivery, as_json=as_json)
+
+
+def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None) -> None:
+    if accepted and again:
+        raise Misuse("--accepted and --again contradict each other", hint="choose one")
+    if (accepted or again) and delivery is None:
+        raise Misuse(
+            "which delivery is missing", hint="`distributor resolve` lists them; name one: distributor resolve DELIVERY --accepted"
+        )
+    if (accepted or again) and not (reason or "").strip():
+        raise Misuse("--reason is missing", hint="say how you know; it is kept in the ledger")
+
+
+def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
+    from distributor import processes, wiring
+    from distributor.cli.show import say
+    from distributor.flow import resolve as flow
+
+    if accepted:
+        flow.accept(ledger, delivery, reason)
+        say(f"{delivery}: accepted; its password is ready")
+    else:
+        wait = wiring.transport(settings, signed_in=False).longest_wait
+        flow.send_again(ledger, delivery, reason, alive=processes.alive, now=wiring.now(), longest_wait=wait)
+        say(f"{delivery}: queued; next: distributor send")
+
+
+def _list(settings: Settings, ledger: Ledger, delivery: str | None, *, as_json: bool) -> int:
+    from distributor import processes, wiring
+    from distributor.cli.show import answer, counted, say, table
+    from distributor.core.ports import Scope
+    from distributor.flow import resolve as flow
+
+    now, wait = wiring.now(), wiring.transport(settings, signed_in=False).longest_wait
+    doubts = list(flow.doubts(ledger, Scope(), alive=processes.alive, now=now, longest_wait=wait))
+    if delivery is not None:
+        _ambiguous(ledger, delivery, doubts)
+        doubts = [doubt for doubt in doubts if doubt.delivery.id == delivery]
+    if as_json:
+        answer("resolve", {"ambiguous": [_row(doubt) for doubt in doubts]})
+    elif doubts:
+        table(("delivery", "address", "message id", "evidence", "again"), (_line(doubt, now) for doubt in doubts))
+    if doubts:
+        say(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous: look for the message id in the server's log")
+        say("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again where the server does not have it")
+    elif not as_json:
+        say("nothing is ambiguous")
+    return 1 if doubts else 0
+
+
+def _ambiguous(ledger: Ledger, delivery: str, doubts: list[Doubt]) -> None:
+    if any(doubt.delivery.id == delivery for doubt in doubts):
+        return
+    found = ledger.delivery(delivery)
+    if found is None:
+        raise Refused("there is no such delivery", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+    raise Refused(f"it is not ambiguous but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+
+
+def _row(doubt: Doubt) -> dict[str, object]:
+    return {
+        "id": doubt.delivery.id,
+        "address": doubt.delivery.address,
+        "message_id": doubt.delivery.message_id,
+        "said": doubt.delivery.said,
+        "evidence": doubt.evidence,
+        "armed_at": doubt.armed_at,
+        "again_at": doubt.free_at,
+    }
+
+
+def _line(doubt: Doubt, now: datetime) -> tuple[object, ...]:
+    from distributor.cli.show import time
+
+    again = "while its sender runs: no" if doubt.free_at is None else "now" if doubt.free_at <= now else f"from {time(doubt.free_at)}"
+    return doubt.delivery.id, doubt.delivery.address, doubt.delivery.message_id or "-", doubt.evidence, again

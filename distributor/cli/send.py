@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Json, Yes
 
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.ports import Ledger, Scope
+
 EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --limit 5 && distributor send"
+MOST_DOMAINS = 5  # named in the question
 
 
 def send(
@@ -24,5 +30,48 @@ def send(
     as_json: Json = False,
 ) -> int:
     """Package, compose and send what is planned or due again; asks first."""
-    del plan, limit, dry_run, now, yes, chosen, as_json
-    return 0
+    from distributor import wiring
+    from distributor.cli import drying, sending
+    from distributor.core.ports import Scope
+
+    settings, scope = wiring.settings(chosen), Scope(plan=plan)
+    with wiring.writing(settings) as ledger:
+        if plan is not None:
+            _known(ledger, plan)
+        if dry_run is not None:
+            return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json)
+        due = _due(ledger, scope, early=now)
+        total = min(due.total(), limit or due.total())
+        if total and not yes:
+            _ask(settings, due, total)
+        found, watcher = sending.run(settings, ledger, scope, total=total, limit=limit, early=now, keep=as_json)
+        return sending.report(found, watcher, as_json=as_json)
+
+
+def _known(ledger: Ledger, plan: str) -> None:
+    from distributor.errors import Refused
+
+    if ledger.plan_inputs(plan) is None:
+        raise Refused(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+
+
+def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
+    """How many letters are due, by domain."""
+    from dataclasses import replace
+
+    from distributor import wiring
+    from distributor.core.states import REMAINING
+
+    moment = wiring.now()
+    rows = ledger.deliveries(replace(scope, states=REMAINING))
+    return Counter(row.address.rpartition("@")[2] for row in rows if early or row.not_before is None or row.not_before <= moment)
+
+
+def _ask(settings: Settings, due: Counter[str], total: int) -> None:
+    from distributor.cli.prompt import confirm
+    from distributor.cli.show import counted
+
+    named = ", ".join(domain for domain, _ in due.most_common(MOST_DOMAINS))
+    more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""
+    domains = f"{counted(len(due), 'domain')} ({named}{more})"
+    confirm(f"Send {counted(total, 'letter')} from {settings.sender.address} to {domains}?", "--yes")

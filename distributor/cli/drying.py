@@ -1,0 +1,79 @@
+"""`distributor send --dry-run`: the very letters of the later send, as files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor.cli.progress import Bar
+from distributor.cli.sending import Watcher
+from distributor.cli.show import answer, counted, say, tell
+from distributor.errors import Unusable
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.ports import Ledger, Parcel, Scope
+    from distributor.core.states import State
+
+
+def run(settings: Settings, ledger: Ledger, scope: Scope, folder: Path, *, limit: int | None, as_json: bool) -> int:
+    """Pack what is planned, write what is queued or deferred; nothing is claimed or sent."""
+    from distributor import processes, wiring
+
+    packing = wiring.packing(settings, ledger, processes.me(), scope, limit)
+    with Bar("packing", None) as bar:
+        watcher = Watcher(bar, keep=False)
+        for batch in packing(lambda: False):
+            watcher(batch)
+    _folder(folder)
+    written = _written(itertools.islice(ledger.letters(scope), limit), folder)
+    counts = ledger.counts(scope)
+    if as_json:
+        rows = list(written)
+        zeros = dict.fromkeys(("accepted", "deferred", "rejected", "ambiguous"), 0)
+        answer("send", {**zeros, "remaining": _remaining(counts), "would_send": len(rows), "deliveries": rows})
+    else:
+        say(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
+        say("next: look at them, then distributor send")
+    return 1 if watcher.unpacked else 0
+
+
+def _list(written: Iterator[dict[str, str]]) -> int:
+    number = 0
+    for row in written:
+        tell(f"would send to {row['address']}: {row['file']}")
+        number += 1
+    return number
+
+
+def _remaining(counts: Mapping[State, int]) -> int:
+    from distributor.core.states import REMAINING
+
+    return sum(counts.get(state, 0) for state in REMAINING)
+
+
+def _written(letters: Iterator[Parcel], folder: Path) -> Iterator[dict[str, str]]:
+    for parcel in letters:
+        path = folder / f"{parcel.delivery}.eml"
+        _write(path, parcel.message)
+        yield {"id": parcel.delivery, "address": parcel.address, "state": "queued", "said": "would send", "file": str(path)}
+
+
+def _folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+
+
+def _write(path: Path, message: bytes) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_bytes(message)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another folder") from None

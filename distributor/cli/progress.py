@@ -1,0 +1,72 @@
+"""A bar with pace and time left, on a terminal only. The only file that knows rich."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from distributor.cli.show import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task, TaskID
+
+
+class Bar:
+    """Counts steps towards a total; where nobody watches it only passes lines on."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        self._progress = _progress() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
+        self._task: TaskID | None = self._progress.add_task(title, total=total) if self._progress else None
+
+    def __enter__(self) -> Self:
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def step(self, steps: int = 1) -> None:
+        """So many more are done."""
+        if self._progress and self._task is not None:
+            self._progress.advance(self._task, steps)
+
+    def expect(self, total: int) -> None:
+        """There are more, or fewer, than was thought."""
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, total=total)
+
+    def line(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if self._progress:
+            self._progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        else:
+            say(text)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """How many a second, or a minute where that says more."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.speed or 0.0
+            if not speed:
+                return Text("")
+            return Text(f"{speed:.0f}/s" if speed >= 2 else f"{speed * 60:.0f}/min")  # noqa: PLR2004  below two a second, minutes say more
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    )

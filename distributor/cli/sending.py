@@ -1,0 +1,126 @@
+"""What `send` and `resend` share: one run over the ledger, watched, and its report in words or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distributor.cli.progress import Bar
+from distributor.cli.show import YELLOW, answer, coloured, counted, foreign, say, tell
+from distributor.errors import Interrupted
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.ports import Ledger, Scope
+    from distributor.flow.report import Report
+    from distributor.flow.stopper import Stopper
+
+
+@dataclass(slots=True)
+class Watcher:
+    """What a run tells: a bar and lines for a person; the results for JSON, where it is wanted."""
+
+    bar: Bar
+    keep: bool
+    results: list[tuple[str, str, str, str]] = field(default_factory=list)
+    unpacked: int = 0  # deliveries whose letter could not be made
+
+    def __call__(self, news: object) -> None:
+        """One piece of news."""
+        from distributor.flow.pack import Batch
+        from distributor.flow.report import Pause, Result
+
+        match news:
+            case Result(id=delivery, address=address, state=state, said=said, final=True):
+                self.bar.step()
+                if self.keep:
+                    self.results.append((delivery, address, str(state), said))
+                if state not in {"accepted", "queued"}:
+                    self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
+            case Pause(seconds=seconds, why=why):
+                self.bar.line(f"waiting {seconds:.0f} s: {foreign(why)}")
+            case Batch(issues=issues):
+                for issue in issues:
+                    self.unpacked += 1
+                    self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}")
+
+
+def run(
+    settings: Settings, ledger: Ledger, scope: Scope, *, total: int, limit: int | None = None, early: bool = False, keep: bool = False
+) -> tuple[Report, Watcher]:
+    """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
+    from distributor import processes, wiring
+    from distributor.flow.report import Doors, Wanted
+    from distributor.flow.send import send
+
+    transport, owner = wiring.transport(settings), processes.me()
+    with Bar("sending", total) as bar:
+        watcher = Watcher(bar, keep)
+        wanted = Wanted(
+            scope=scope,
+            limit=limit,
+            early=early,
+            lease=settings.ledger.lease,
+            packing=wiring.packing(settings, ledger, owner, scope, limit),
+        )
+        doors = Doors(now=wiring.now, alive=processes.alive, tell=watcher)
+
+        async def work() -> Report:
+            with _stopper() as stopper:
+                return await send(ledger, transport, owner=owner, doors=doors, wanted=wanted, stopper=stopper)
+
+        return asyncio.run(work()), watcher
+
+
+@contextmanager
+def _stopper() -> Iterator[Stopper]:
+    """What Ctrl-C and a service manager's SIGTERM press."""
+    from distributor.flow.stopper import Stopper
+
+    stopper, loop = Stopper(), asyncio.get_running_loop()
+
+    def press() -> None:
+        if not stopper.presses:
+            say("\nfinishing the letters on the wire; Ctrl-C again cuts them off")
+        stopper.press()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, press)
+    try:
+        yield stopper
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
+    """Tell what a run came to; the exit code. Raises what ended it early."""
+    if as_json:
+        counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining")}
+        rows = ({"id": d, "address": a, "state": s, "said": said} for d, a, s, said in watcher.results)
+        answer("send", {**counts, "deliveries": rows})
+    else:
+        _words(found)
+    if found.error is not None:
+        raise found.error
+    if found.interrupted:
+        raise Interrupted("interrupted; nothing is lost", hint="`distributor send` goes on where it stopped")
+    return 1 if found.rejected or found.ambiguous or watcher.unpacked else 0
+
+
+def _words(found: Report) -> None:
+    parts = [counted(found.accepted, "letter") + " accepted"]
+    parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous") if (number := getattr(found, name))]
+    tell(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
+    if found.ambiguous:
+        say(coloured("next: distributor resolve", YELLOW))
+    elif found.rejected:
+        say("next: distributor status --state rejected")
+    elif found.remaining and not found.error:
+        say("next: distributor send again later; `distributor status --state deferred` shows when")
+    elif found.accepted:
+        say("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")
