@@ -36,7 +36,7 @@ def unstamp(text: str) -> datetime:
 
 def commit(salt: str, personal: str) -> str:
     """The commitment to personal fields: `salt` in hex, `personal` as canonical JSON."""
-    return sha256(bytes.fromhex(salt) + personal.encode()).hexdigest()
+    return sha256(bytes.fromhex(salt) + personal.encode(errors="surrogatepass")).hexdigest()
 
 
 class Link(NamedTuple):
@@ -66,7 +66,7 @@ def digest(link: Link, prev: str) -> str:
         f'{{"at":"{link.at}","by":{_quote(link.by)},"commitment":"{link.commitment}","delivery":{_text(link.delivery)},"event":{_quote(link.event)},'
         f'"evidence":{link.evidence},"from":{_text(link.before)},"prev":"{prev}","seq":{link.seq},"to":{_text(link.after)}}}'
     )
-    return sha256(text.encode()).hexdigest()
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()  # a forged file may hold what no ledger does
 
 
 def _text(value: str | None) -> str:

@@ -159,12 +159,22 @@ def _link(values: Mapping[str, Any]) -> Link | str:
     if set(values) != set(FIELDS):
         return f"has other fields than an export: {', '.join(sorted(set(values) ^ set(FIELDS)))[:200]}"
     evidence, names = values["evidence"], values["personal"]
-    if not isinstance(evidence, dict) or not (names is None or (isinstance(names, list) and all(name in evidence for name in names))):
+    if not isinstance(evidence, dict) or not (
+        names is None or (isinstance(names, list) and all(isinstance(name, str) and name in evidence for name in names))
+    ):
         return "names personal fields that its evidence lacks"
-    if type(values["seq"]) is not int or not all(isinstance(values[n], str) for n in ("at", "event", "by", "commitment", "hash")):
+    words = all(isinstance(values[name], str) for name in ("at", "event", "by", "commitment", "hash"))
+    if (
+        not words
+        or type(values["seq"]) is not int
+        or not all(isinstance(values[n], str | None) for n in ("delivery", "from", "to", "salt"))
+    ):
         return "holds a field of the wrong type"
     personal = {name: evidence[name] for name in names or ()}
     public = {name: value for name, value in evidence.items() if name not in personal}
     told = (values["delivery"], values["event"], values["from"], values["to"], values["by"])
-    opened = canonical(personal) if personal else None
-    return Link(values["seq"], values["at"], *told, canonical(public), opened, values["salt"], values["commitment"], values["hash"])
+    try:
+        hashed, opened = canonical(public), canonical(personal) if personal else None
+    except (ValueError, RecursionError):
+        return "holds evidence that no ledger writes"
+    return Link(values["seq"], values["at"], *told, hashed, opened, values["salt"], values["commitment"], values["hash"])

@@ -93,7 +93,7 @@ def counts(connection: Connection, scope: Scope) -> dict[State, int]:
     asked: Select[Any] = select(delivery.c.state, func.count()).group_by(delivery.c.state)
     if scope.address is not None:
         asked = asked.join(person, person.c.id == delivery.c.person)
-    found: dict[str, int] = dict(connection.execute(within(asked, scope)).tuples().all())
+    found: dict[str, int] = dict(connection.execute(within(asked, scope)).all())
     return {state: found[state.value] for state in State if state.value in found}
 
 

@@ -1,0 +1,59 @@
+"""The same ledger twice: in an SQLite file and on a PostgreSQL server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from distributor.ledger import open_ledger
+from tests.ledger.postgresql import Server, server
+from tests.ledger.world import Clock, World, worlds
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "empty.db"
+    open_ledger(f"sqlite:///{path}", by="nobody", now=Clock(), create=True).close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgresql: Server) -> str:
+    name = postgresql.fresh()
+    open_ledger(postgresql.url(name), by="nobody", now=Clock(), create=True).close()
+    return name
+
+
+@pytest.fixture
+def file_url(tmp_path: Path, empty_file: Path) -> str:
+    return f"sqlite:///{shutil.copy(empty_file, tmp_path / 'ledger.db')}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("file_url"))
+    running: Server = request.getfixturevalue("postgresql")
+    return running.url(running.fresh(request.getfixturevalue("empty_database")))
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    yield from worlds(url)
+
+
+@pytest.fixture
+def file_world(file_url: str) -> Iterator[World]:
+    yield from worlds(file_url)
+
+
+Opener = Callable[[], World]

@@ -1,0 +1,72 @@
+"""A PostgreSQL server of our own: in a folder, on a socket, run by nobody important, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import psycopg
+
+from tests.needs import require
+
+_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=30 -c listen_addresses="
+
+
+class Server:
+    """Gives fresh databases."""
+
+    def __init__(self, folder: Path, user: str) -> None:
+        self.folder, self.user, self._numbers = folder, user, count(1)
+
+    def fresh(self, template: str = "template1") -> str:
+        name = f"ledger{next(self._numbers)}"
+        with psycopg.connect(host=str(self.folder), user=self.user, dbname="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://{self.user}@/{database}?host={self.folder}"
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """Started, and stopped in the end."""
+    initdb, control = require("initdb"), require("pg_ctl")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    user, prefix = _unprivileged()
+    data = folder / "data"
+    try:
+        if prefix:
+            shutil.chown(folder, user)
+        subprocess.run(
+            [*prefix, initdb, "-D", data, "-U", user, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        subprocess.run(
+            [*prefix, control, "-D", data, "-w", "-l", folder / "log", "-o", f"{_FAST} -k {folder}", "start"],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        yield Server(folder, user)
+    finally:
+        with suppress(subprocess.CalledProcessError):
+            subprocess.run(
+                [*prefix, control, "-D", data, "-m", "immediate", "-w", "stop"], cwd=folder, check=True, stdout=subprocess.DEVNULL
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unprivileged() -> tuple[str, list[str]]:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return "postgres", []
+    return "postgres", [require("runuser"), "-u", "postgres", "--"]

@@ -1,0 +1,149 @@
+"""People, certificates and letters for the ledger's tests, a clock that stands still, and shorthands for the steps of a letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from distributor.core.credentials import Facts, Locator
+from distributor.core.people import Address, Person
+from distributor.core.ports import Arm, Claim, Delivery, Draft, Ledger, Owner, Packed, Scope, Settle
+from distributor.core.states import State
+from distributor.ledger import open_ledger
+
+LEASE = timedelta(seconds=60)
+EVERYTHING = Scope()
+ME = Owner("me", "this-host", 4711, 2**40)
+YOU = Owner("you", "that-host", 4712, None)
+CHAIN = (b"issuer".ljust(900, b"."), b"root".ljust(900, b"."))
+
+
+@dataclass
+class Clock:
+    """Stands until it is moved."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 11, 24, 9, 0, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+def draft(name: str, *, certificate: str = "first", **about: str) -> Draft:
+    leaf = f"{name} {certificate}".encode().ljust(1000, b".")
+    facts = Facts(
+        sha256=sha256(leaf).hexdigest(),
+        serial=f"{sum(leaf):x}",
+        subject=f"CN={name}",
+        issuer="CN=Issuing CA,O=Example",
+        addresses=(f"{name}@example.org",),
+        subject_addresses=(),
+        not_before=datetime(2026, 1, 1, tzinfo=UTC),
+        not_after=datetime(2028, 1, 1, tzinfo=UTC),
+        key="rsa-2048",
+        signature="sha256",
+        is_ca=False,
+        key_usage=None,
+        extended_key_usage=None,
+        usages=("sign", "encrypt"),
+    )
+    person = Person(Address(name, "example.org"), name=about.get("title", f"{name} Example"), language="de-AT", columns={"room": "12"})
+    return Draft(person, "de", facts, leaf, CHAIN, Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),)))
+
+
+def packed(delivery: str, *, again: str = "", expires: timedelta | None = timedelta(days=14)) -> Packed:
+    message = f"Message-ID: <{delivery}{again}@example.org>\r\n\r\nthe letter of {delivery}{again}\r\n".encode()
+    digest = sha256(message).hexdigest()
+    return Packed(
+        delivery,
+        f"<{delivery}{again}@example.org>",
+        message,
+        digest,
+        "phone",
+        "certs@example.org",
+        f"sealed {delivery}".encode(),
+        "reveal",
+        expires,
+    )
+
+
+class World:
+    """A ledger with a plan, and what a sender does to it."""
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self.url, self.clock = url, clock or Clock()
+        self.ledger = self.opened()
+        self.ledger.begin_plan("plan-1", {"sources": ["/in"]})
+        self.others: list[Ledger] = []
+
+    def opened(self, by: str = "root@host") -> Ledger:
+        return open_ledger(self.url, by=by, now=self.clock, create=True)
+
+    def another(self, by: str = "root@other") -> Ledger:
+        self.others.append(self.opened(by))
+        return self.others[-1]
+
+    def plan(self, *names: str) -> list[Delivery]:
+        found = self.ledger.plan("plan-1", [draft(name) for name in names])
+        assert all(isinstance(delivery, Delivery) for delivery in found)
+        return [delivery for delivery in found if isinstance(delivery, Delivery)]
+
+    def queue(self, *names: str) -> list[str]:
+        ids = [delivery.id for delivery in self.plan(*names)]
+        assert self.ledger.store([packed(id_) for id_ in ids], ME) == [True] * len(ids)
+        return ids
+
+    def claim(self, owner: Owner = ME) -> Claim:
+        (claim,) = self.ledger.claim(owner, 1, LEASE, EVERYTHING)
+        return claim
+
+    def claimed(self, name: str = "anna") -> Claim:
+        self.queue(name)
+        return self.claim()
+
+    def armed(self, name: str = "anna") -> Claim:
+        claim = self.claimed(name)
+        assert self.arm(claim)
+        return claim
+
+    def arm(self, claim: Claim, owner: Owner = ME) -> bool:
+        return self.ledger.write([Arm(claim, timedelta(minutes=10))], owner)[0]
+
+    def settle(self, claim: Claim, state: State, owner: Owner = ME, said: str = "250 ok", not_before: datetime | None = None) -> bool:
+        return self.ledger.write([Settle(claim, state, said, not_before)], owner)[0]
+
+    def accepted(self, name: str = "anna") -> str:
+        claim = self.armed(name)
+        assert self.settle(claim, State.ACCEPTED)
+        return claim.id
+
+    def ambiguous(self, name: str = "anna") -> Claim:
+        claim = self.armed(name)
+        assert self.settle(claim, State.AMBIGUOUS, said="no answer")
+        return claim
+
+    def state(self, delivery: str) -> State:
+        found = self.ledger.delivery(delivery)
+        assert found is not None
+        return found.state
+
+    def events(self, name: str = "anna") -> list[str]:
+        return [event.event for event in self.ledger.history(f"{name}@example.org")]
+
+    def close(self) -> None:
+        for ledger in (self.ledger, *self.others):
+            ledger.close()
+
+
+def worlds(url: str) -> Iterator[World]:
+    """A world that ends, and whose chain held to its end."""
+    world = World(url)
+    try:
+        yield world
+        assert world.ledger.verify() == []
+    finally:
+        world.close()
