@@ -43,10 +43,9 @@ class Stationery:
 
     def letter(self, language: str, values: Mapping[str, object]) -> Wording:
         """The words of a letter in the nearest language there is. Raises Unusable naming the template's file and line."""
-        tag = nearest(language, self.languages, self.folders)
+        shelf, tag, places = _chosen(self, language)
         given = {**values, "language": tag}
-        places = [_place(self.folders, tag, name) for name in FILES]
-        subject, text, html = (_render(_shelf(self.folders), place, given) for place in places)
+        subject, text, html = (_render(shelf, place, given) for place in places)
         return Wording(tag, _one_line(subject, places[0]), text, html)
 
     @property
@@ -85,6 +84,12 @@ def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=256)
+def _chosen(stationery: Stationery, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
+    folders = stationery.folders
+    tag = nearest(language, stationery.languages, folders)
+    return _shelf(folders), tag, tuple(_place(folders, tag, name) for name in FILES)
+
+
 def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...]) -> str:
     """The best language there is: the wanted one, a wider one, the organisation's first, English."""
     there = {tag.lower(): tag for tag in available(folders)}
@@ -139,7 +144,10 @@ def _shelf(folders: tuple[Path, ...]) -> _Sandbox:
 @functools.lru_cache(maxsize=4096)
 def _date(moment: datetime, language: str) -> str:
     """The day as the language writes it: "1 January 2028". Dates of certificates are shown in UTC."""
-    return format_date(moment.astimezone(UTC).date(), "long", _locale(language))
+    day = moment.astimezone(UTC).date()
+    written = format_date(day, "long", _locale(language))
+    # CLDR leaves out the one ordinal that French dates have.
+    return written.replace("1 ", "1er ", 1) if day.day == 1 and written.startswith("1 ") and language.startswith("fr") else written
 
 
 @functools.lru_cache(maxsize=64)
@@ -152,7 +160,6 @@ def _locale(language: str) -> Locale:
     raise UnknownLocaleError(LAST_RESORT)
 
 
-@functools.lru_cache(maxsize=256)
 def _place(folders: tuple[Path, ...], language: str, name: str) -> str:
     """The file of this language or of a wider one: `de-AT` may hold a body of its own and take its subject from `de`."""
     parts = language.split("-")
