@@ -96,10 +96,18 @@ class Committer:
                     slip.future.set_result(verdict)
         else:
             self._failed(batch, error)
+        if self.failure is not None:
+            self._refuse_arms(self.failure)
         if self._waiting:
             self._write()
         else:
             self._idle.set()
+
+    def _refuse_arms(self, failure: BaseException) -> None:
+        for slip in self._waiting:
+            if isinstance(slip.step, Arm):
+                _fail(slip, failure)
+        self._waiting = [slip for slip in self._waiting if not isinstance(slip.step, Arm)]
 
     def _failed(self, batch: list[Slip], error: BaseException) -> None:
         """An answer of a server is worth a second try; the permission to send another letter is not."""

@@ -87,7 +87,7 @@ class Feed:
             self.end()
 
     async def _fill(self) -> None:
-        news, pending = self._news, self.packing or self.on_the_wire > 0
+        news, pending = self._news, self.packing or self.on_the_wire > 0 or bool(self.ready)
         room = self._room()
         claims = await self.fetch(room) if room else []
         if claims:
