@@ -48,7 +48,7 @@ def duration_text(length: timedelta) -> str:
     seconds = length.total_seconds()
     for unit in ("d", "h", "min", "s"):
         if seconds % _SECONDS[unit] == 0 and (seconds > _SECONDS[unit] or unit == "s"):
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
+            return f"{round(seconds / _SECONDS[unit])}{unit}"
     return f"{seconds * 1000:g}ms"
 
 

@@ -1,0 +1,62 @@
+"""References to secrets: each place, and what is wrong when nothing is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distributor.config.secrets import exposed, parse_reference
+from distributor.errors import Unusable
+
+
+@pytest.mark.parametrize("text", ["hunter2", "", "env:", "http://example.org", "keyring:lonely", "cred:../etc/passwd", "env"])
+def test_what_is_no_reference_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"reference|plain name") as caught:
+        parse_reference(text, tmp_path)
+    assert not text or text not in str(caught.value)
+
+
+def test_a_file_is_relative_to_the_configuration_and_loses_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("open sesame\r\n", encoding="utf-8")
+    assert parse_reference("file:secret", tmp_path).resolve("x").reveal() == "open sesame"
+
+
+def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "smtp").write_text("open sesame", encoding="utf-8")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert parse_reference("cred:smtp", tmp_path).resolve("x").reveal() == "open sesame"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(Unusable, match="CREDENTIALS_DIRECTORY is not set"):
+        parse_reference("cred:smtp", tmp_path).resolve("x")
+
+
+def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="there is no such file") as caught:
+        parse_reference("file:none", tmp_path).resolve("transport.password")
+    assert caught.value.where == "transport.password"
+
+
+def test_an_empty_secret_is_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n", encoding="utf-8")
+    with pytest.raises(Unusable, match="is empty"):
+        parse_reference("file:empty", tmp_path).resolve("x")
+
+
+def test_a_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00secret")
+    with pytest.raises(Unusable, match="is not UTF-8 text"):
+        parse_reference("file:binary", tmp_path).resolve("x")
+    (tmp_path / "long").write_bytes(b"x" * 70_000)
+    with pytest.raises(Unusable, match="too long for a secret"):
+        parse_reference("file:long", tmp_path).resolve("x")
+
+
+def test_a_secret_that_others_can_read_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("x", encoding="utf-8")
+    path.chmod(0o640)
+    assert "can be read by others (mode 0640)" in str(exposed(path))
+    path.chmod(0o600)
+    assert exposed(path) is None
+    assert exposed(tmp_path / "none") is None

@@ -1,0 +1,157 @@
+"""A stage for transcripts: a folder, the real program, a mail server on loopback, and props that a script asks for with `+ NAME`.
+
+A script has comments (`# ...`), props (`+ people`), commands (`$ ...`), the lines they print on stdout and stderr together, and
+`? CODE` where the exit code is not 0. `...` in a line stands for anything, `...` alone for any lines.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import Envelope
+
+from tests.authority import Authority
+
+PASSWORD = "as-it-came-from-the-ca"
+
+
+@dataclass
+class Step:
+    """A command, what it is to print, and its exit code."""
+
+    line: int
+    command: str
+    expected: list[str] = field(default_factory=list)
+    code: int = 0
+
+
+def steps(script: str) -> Iterator[Step]:
+    """The commands of a script; props are commands that begin with `+`."""
+    step: Step | None = None
+    for number, line in enumerate(script.splitlines(), 1):
+        if line.startswith(("$ ", "+ ")):
+            if step:
+                yield step
+            step = Step(number, line if line[0] == "+" else line[2:])
+        elif line.startswith("? ") and step:
+            step.code = int(line[2:])
+        elif step and not line.startswith("#"):
+            step.expected.append(line)
+    if step:
+        yield step
+
+
+class Recording(Sink):
+    """A mail server's handler that keeps what it was given, and refuses who is called `refused`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters: list[bytes] = []
+
+    async def handle_RCPT(self, _server: object, _session: object, envelope: Envelope, address: str, _options: object) -> str:  # noqa: N802  aiosmtpd's name
+        """Refuse one kind of recipient."""
+        if address.startswith("refused@"):
+            return "550 5.1.1 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 fine"
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
+        """Keep a letter."""
+        self.letters.append(bytes(envelope.original_content or b""))
+        return f"250 2.0.0 queued as {len(self.letters)}"
+
+
+class Stage:
+    """One folder to play in."""
+
+    def __init__(self, folder: Path, authority: Authority) -> None:
+        self.folder = folder
+        self.authority = authority
+        self.server: Controller | None = None
+        self.handler = Recording()
+
+    def close(self) -> None:
+        """End the server."""
+        if self.server:
+            self.server.stop()
+
+    def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one command line through a shell, as a person does; both outputs together."""
+        told = f'distributor() {{ {shlex.quote(sys.executable)} -m distributor "$@"; }}; {command}'
+        return subprocess.run(
+            ["/bin/sh", "-c", told],
+            cwd=self.folder,
+            env={**self.environment(), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Ours, without what would reach into the play."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DISTRIBUTOR", "XDG"))}
+        return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(self.folder), "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+
+    def play(self, script: str) -> None:
+        """Run a script; an AssertionError names the line where it went another way."""
+        for step in steps(script):
+            if step.command.startswith("+ "):
+                name, *arguments = step.command[2:].split()
+                getattr(self, f"prop_{name}")(*arguments)
+                continue
+            done = self.run(step.command)
+            printed = done.stdout.rstrip("\n").splitlines()
+            assert done.returncode == step.code, f"line {step.line}: $ {step.command}\nexit code {done.returncode}\n{done.stdout}"
+            assert matches(step.expected, printed), f"line {step.line}: $ {step.command}\nprinted:\n{done.stdout}"
+
+    # --- props ---------------------------------------------------------------------------------------------------
+
+    def prop_server(self) -> None:
+        """A mail server for the workspace here."""
+        self.server = Controller(self.handler, hostname="127.0.0.1", port=0)
+        self.server.start()
+        port = self.server.server.sockets[0].getsockname()[1]
+        config = self.folder / "distributor.toml"
+        config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", config.read_text(encoding="utf-8")), encoding="utf-8")
+
+    def prop_pfx(self, name: str, *addresses: str) -> None:
+        """A PFX `certificates/NAME.pfx` for these addresses."""
+        folder = self.folder / "certificates"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.pfx").write_bytes(self.authority.issue(*addresses, name=name.title()).pfx(PASSWORD))
+        (folder / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
+
+    def prop_roster(self, *rows: str) -> None:
+        """people.csv with rows `address,name,language`; a name's blanks are written as underscores."""
+        text = "\n".join(["email,name,language", *(row.replace("_", " ") for row in rows)])
+        (self.folder / "people.csv").write_text(text + "\n", encoding="utf-8")
+
+    def prop_people(self) -> None:
+        """Alice and Bob with their certificates, and a roster."""
+        self.prop_pfx("alice", "alice@example.org")
+        self.prop_pfx("bob", "bob@example.org")
+        self.prop_roster("alice@example.org,Alice_Example,en", "bob@example.org,Bob_Example,de")
+
+
+def matches(expected: list[str], printed: list[str]) -> bool:
+    """Whether the lines are as expected; blank lines at the end of either do not count."""
+    while expected and not expected[-1].strip():
+        expected = expected[:-1]
+    parts = ["(?:.*\n)*?" if line.strip() == "..." else _line(line) for line in expected]
+    return re.fullmatch("".join(parts), "".join(f"{line.rstrip()}\n" for line in printed)) is not None
+
+
+def _line(line: str) -> str:
+    return ".*".join(re.escape(piece) for piece in line.rstrip().split("...")) + "\n"
