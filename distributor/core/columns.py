@@ -1,0 +1,119 @@
+"""A header line -> which column holds what, by the names admins really use; and a row's cells -> fields."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from distributor.core.people import Address, parse_address, printable
+
+DELIMITERS = ",;\t"
+_NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; compared without case, spaces and punctuation
+    "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail",
+    "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
+    "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath",
+    "certificate": "certificate cert certificatefile certificatepath certfile crt",
+    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword",
+    "password_file": "passwordfile passwordpath pinfile",
+    "key": "key keyfile privatekey keypath privatekeyfile",
+    "name": "name displayname fullname",
+    "first_name": "firstname givenname",
+    "last_name": "lastname surname familyname",
+    "language": "language lang locale preferredlanguage",
+    "phone": "phone mobile mobilephone phonenumber telephone",
+    "manager": "manager manageremail",
+    "alternate_email": "alternateemail alternativeemail alternateemails alternativeemails privateemail secondaryemail",
+}
+_FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
+_PROPER = {names.split()[0]: field for field, names in _NAMES.items()}
+_SECRET = frozenset({"password"})
+_AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
+
+
+@dataclass(frozen=True, slots=True)
+class NoHeader:
+    """Why a line names no columns."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where each field stands."""
+
+    delimiter: str
+    names: tuple[str, ...]  # as written
+    fields: Mapping[str, int]
+    others: Mapping[str, int]  # further columns by the name that templates use
+
+    def read(self, cells: Sequence[str]) -> dict[str, str]:
+        """The fields of a row that are there."""
+        return {f: cells[i] if f in _AS_WRITTEN else cells[i].strip() for f, i in self.fields.items() if i < len(cells)}
+
+    def further(self, cells: Sequence[str]) -> dict[str, str]:
+        """The further columns of a row."""
+        return {name: cells[i].strip() for name, i in self.others.items() if i < len(cells)}
+
+
+def header(line: str) -> Columns | NoHeader:
+    """The columns that a line names, by the delimiter that makes the most sense of it."""
+    split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
+    best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
+    return _columns(best, split[best])
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _columns(delimiter: str, names: Sequence[str]) -> Columns | NoHeader:
+    fields: dict[str, int] = {}
+    for number, name in enumerate(names):
+        plain = _plain(name)
+        field = _FIELDS.get(plain)
+        if field is None:
+            continue
+        if field in fields:
+            proper, before = _PROPER.get(plain) == field, _plain(names[fields[field]])
+            if plain == before or not (proper or before in _PROPER):
+                return _twice(names[fields[field]], name)
+            if not proper:
+                continue
+        fields[field] = number
+    if "user" in fields:
+        user = fields.pop("user")
+        fields.setdefault("email", user)
+    return Columns(delimiter, tuple(names), fields, _others(names, set(fields.values())))
+
+
+def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
+    others: dict[str, int] = {}
+    for number, name in enumerate(names):
+        word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
+        if number not in taken and word and _FIELDS.get(_plain(name)) not in _SECRET:
+            others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
+    return others
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def _twice(first: str, second: str) -> NoHeader:
+    return NoHeader(f'the columns "{printable(first)}" and "{printable(second)}" mean the same', "rename or remove one of them")
+
+
+def without_address(columns: Columns) -> NoHeader:
+    """What to say of a header that has no column for the address."""
+    names = columns.names
+    hint = "the first line names the columns, such as email,name,file"
+    if any(isinstance(parse_address(name), Address) for name in names):
+        return NoHeader("the list has no header", hint)
+    shown = ", ".join(f'"{printable(name.strip())[:40]}"' for name in names[:8])
+    return NoHeader(f'no column "email"; there is {shown}', hint)

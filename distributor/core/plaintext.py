@@ -1,0 +1,36 @@
+"""Bytes of a list or a password file -> text: UTF-8 with or without BOM, UTF-16, Windows-1252. Bytes that fit none stay recognisable."""
+
+from __future__ import annotations
+
+import codecs
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_STRANGE = frozenset(map(chr, range(0xDC80, 0xDD00))) | {"\ufffd"}
+
+
+def decode(data: bytes) -> str:
+    """The text; what does not fit the encoding is left as a lone surrogate or U+FFFD (`is_broken`)."""
+    encoding = guess(data)
+    return data.decode(encoding, "replace" if encoding.startswith("utf-16") else "surrogateescape")
+
+
+def is_broken(text: str) -> bool:
+    """Whether bytes were in it that the encoding does not know."""
+    return not text.isascii() and not _STRANGE.isdisjoint(text)
+
+
+def guess(data: bytes) -> str:
+    """The encoding: by its mark, by the NUL bytes of UTF-16, UTF-8 where any character of several bytes is right, else Windows-1252."""
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return encoding
+    if data[1:2] == b"\0" and data[:1] != b"\0":
+        return "utf-16-le"
+    if data[:1] == b"\0" and data[1:2] not in {b"\0", b""}:
+        return "utf-16-be"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "surrogateescape")
+        return "utf-8" if any(c > "\x7f" and c not in _STRANGE for c in text) else "cp1252"
+    return "utf-8"

@@ -1,0 +1,114 @@
+"""A CSV as admins have it (delimiter, encoding, names of columns) -> people, row by row; a row that cannot be used is an Issue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributor.core.columns import Columns, NoHeader, without_address
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.people import BadAddress, Person, RowHint, parse_address, printable
+from distributor.core.plaintext import decode, is_broken
+from distributor.core.rows import Rows
+from distributor.core.secret import Secret
+from distributor.errors import Unusable
+
+LARGEST = 256 * 2**20  # bytes; two million people
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the list is."""
+
+    path: Path
+
+
+def open(settings: Settings) -> Csv:  # noqa: A001  every adapter is opened so
+    """The list; looked at when its people are asked for."""
+    return Csv(settings.path)
+
+
+class Csv:
+    """People in a CSV file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def people(self) -> Iterator[Person | Issue]:
+        """Every person, or what is wrong with the row. Raises Unusable when the file cannot be used at all."""
+        rows = Rows(decode(_read(self._path)))
+        columns = rows.columns()
+        if isinstance(columns, Columns) and "email" not in columns.fields:
+            columns = without_address(columns)
+        if isinstance(columns, NoHeader):
+            raise Unusable(columns.message, where=f"{self._path.name} line {max(1, rows.line)}", hint=columns.hint)
+        for line, cells in rows:
+            if isinstance(cells, str):
+                yield self._issue(Check.BAD_ROW, line, f"the row is no CSV: {cells}", "correct it; a quote inside quotes is written twice")
+            elif any(cell.strip() for cell in cells):
+                yield self._person(columns, line, cells)
+
+    def _person(self, columns: Columns, line: int, cells: list[str]) -> Person | Issue:
+        if (fault := _row_fault(columns, cells)) is not None:
+            return self._issue(*fault[:1], line, *fault[1:])
+        row = columns.read(cells)
+        text = row.get("email", "")
+        match parse_address(text):
+            case BadAddress(reason=reason, hint=hint):
+                return self._issue(Check.BAD_ADDRESS, line, printable(reason), hint, printable(text.strip()) or None)
+            case address:
+                pass
+        return Person(
+            address=address,
+            name=_name(row),
+            language=row.get("language", ""),
+            phone=row.get("phone", ""),
+            manager=row.get("manager", ""),
+            alternate_email=row.get("alternate_email", ""),
+            columns=columns.further(cells),
+            hint=self._hint(row, line),
+        )
+
+    def _hint(self, row: Mapping[str, str], line: int) -> RowHint:
+        file, certificate, key = row.get("file", ""), row.get("certificate", ""), row.get("key", "")
+        password = row.get("password", "")
+        return RowHint(
+            source=self._path.name,
+            line=line,
+            file=(certificate or file) if key else (file or certificate),
+            key=key,
+            password=Secret(password) if password else None,
+            password_file=row.get("password_file", ""),
+        )
+
+    def _issue(self, check: Check, line: int, message: str, hint: str, address: str | None = None) -> Issue:
+        return Issue(Severity.ERROR, check, message, hint, self._path.name, line, address)
+
+
+def _row_fault(columns: Columns, cells: list[str]) -> tuple[Check, str, str] | None:
+    if any("\0" in cell for cell in cells):
+        return Check.BAD_ROW, "the row holds a NUL byte", "type the row again, or save the list anew as CSV"
+    if any(is_broken(cell) for cell in cells):
+        return Check.BAD_ENCODING, "the row holds characters that are not in the encoding of the file", "save the list as UTF-8"
+    if any(cells[len(columns.names) :]):
+        return Check.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
+    return None
+
+
+def _name(row: Mapping[str, str]) -> str:
+    parts = (row.get("first_name", ""), row.get("last_name", ""))
+    return " ".join((row.get("name") or " ".join(part for part in parts if part)).split())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise Unusable(
+            (error.strerror or "cannot be read").lower(), where=str(path), hint="name a readable CSV file with --roster"
+        ) from None
+    if len(data) > LARGEST:
+        raise Unusable(f"the list has more than {LARGEST} bytes", where=path.name, hint="split the list")
+    return data
