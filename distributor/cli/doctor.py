@@ -22,7 +22,10 @@ TOLERANCE = timedelta(minutes=5)
 
 
 def doctor(chosen: Config = None, as_json: Json = False) -> int:
-    """Look at configuration, ledger, vault, server, templates, clock and versions; sends nothing."""
+    """Examine configuration, ledger, vault, server and templates.
+
+    Connects to the server and signs in; sends nothing.
+    """
     from distributor.cli.show import answer
 
     found: list[Remark] = []

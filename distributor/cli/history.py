@@ -21,7 +21,7 @@ def history(
     chosen: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Tell everything that happened to a person's deliveries, event by event."""
+    """Tell everything that happened to a person's deliveries."""
     from distributor import wiring
     from distributor.cli.show import answer, table
     from distributor.errors import Refused

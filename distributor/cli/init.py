@@ -14,10 +14,13 @@ EXAMPLE = "\b\nexample:\n  distributor init mailing && cd mailing"
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; default: here.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; default: here.")] = Path(),
     chosen: Config = None,
 ) -> None:
-    """Write distributor.toml, an empty ledger and the vault's key; nothing that exists is overwritten."""
+    """Make a workspace: configuration, ledger and the vault's key.
+
+    Nothing that exists is overwritten, and nothing half-made is left behind.
+    """
     from distributor.cli import workspace
 
     del chosen  # accepted everywhere

@@ -19,6 +19,6 @@ def resend(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Make a fresh package with a fresh password and send it; the old password dies."""
+    """Send a fresh package with a fresh password; the old one dies."""
     del address, reason, certificate, yes, chosen, as_json
     return 0

@@ -19,14 +19,17 @@ EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "th
 
 
 def resolve(
-    delivery: Annotated[str | None, typer.Argument(metavar="[DELIVERY]", help="Which; default: list all that are ambiguous.")] = None,
+    delivery: Annotated[str | None, typer.Argument(metavar="DELIVERY", help="Which; default: list all that are ambiguous.")] = None,
     accepted: Annotated[bool, typer.Option("--accepted", help="The server has the letter.")] = False,
     again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same letter again.")] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="How you know; it is kept in the ledger.")] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """List ambiguous deliveries with their evidence, or settle one."""
+    """List ambiguous deliveries, or settle one.
+
+    A letter is ambiguous when the connection was cut after its end and before the answer: look into the server's log.
+    """
     from distributor import processes, wiring
 
     settings = wiring.settings(chosen)

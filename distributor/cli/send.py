@@ -19,7 +19,7 @@ MOST_DOMAINS = 5  # named in the question
 
 
 def send(
-    plan: Annotated[str | None, typer.Argument(metavar="[PLAN]", help="Only this plan; default: everything due.")] = None,
+    plan: Annotated[str | None, typer.Argument(metavar="PLAN", help="Only this plan; default: everything due.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many letters.")] = None,
     dry_run: Annotated[
         Path | None, typer.Option("--dry-run", metavar="DIR", help="Write the very letters there as .eml; send nothing.")
@@ -29,7 +29,10 @@ def send(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Package, compose and send what is planned or due again; asks first."""
+    """Package and send what is planned or due; asks first.
+
+    A letter whose fate is unclear is never sent again by itself: see `distributor resolve`.
+    """
     from distributor import wiring
     from distributor.cli import drying, sending
     from distributor.core.ports import Scope

@@ -18,7 +18,7 @@ EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous
 
 
 def status(
-    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="Only this person's deliveries.")] = None,
+    address: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="Only this person's deliveries.")] = None,
     state: Annotated[list[State] | None, typer.Option("--state", metavar="S", help="Only this state; may be repeated.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help="Only this plan.")] = None,
     chosen: Config = None,

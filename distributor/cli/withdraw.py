@@ -12,11 +12,14 @@ EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "left the com
 
 
 def withdraw(
-    deliveries: Annotated[list[str], typer.Argument(metavar="DELIVERY...", help="Ids as `distributor status --json` shows them.")],
+    deliveries: Annotated[list[str], typer.Argument(metavar="DELIVERY", help="Ids as `distributor status --json` shows them.")],
     reason: Reason,
     chosen: Config = None,
 ) -> int:
-    """Take planned or queued deliveries back: the letter leaves the outbox, its password is destroyed."""
+    """Take planned or queued deliveries back.
+
+    The letter leaves the outbox and its password is destroyed.
+    """
     from distributor import wiring
     from distributor.cli.show import say, tell
     from distributor.errors import Refused

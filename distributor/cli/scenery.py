@@ -1,0 +1,154 @@
+"""What the demo plays with: a throw-away certification authority, five people's certificates, and a mail server inside this process."""
+
+from __future__ import annotations
+
+import csv
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+YEAR = timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """One of the five. `certified` is the address in the certificate."""
+
+    address: str
+    name: str
+    language: str
+    certified: str
+
+    @property
+    def stem(self) -> str:
+        """What the person's file is called."""
+        return self.address.partition("@")[0]
+
+
+PLAYERS = (
+    Player("alice@example.org", "Alice Example", "en", "alice@example.org"),
+    Player("bernd@example.org", "Bernd Beispiel", "de", "bernd@example.org"),
+    Player("chloe@example.org", "Chloé Exemple", "fr", "chloe@example.org"),
+    Player("dana@example.org", "Dana Example", "en", "dana.miller@example.org"),  # married; her certificate has the old name
+    Player("emil@example.org", "Emil Österreicher", "de-AT", "emil@example.org"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey
+
+
+def certificates(folder: Path, now: datetime) -> None:
+    """A PFX a person into `folder`/certificates, and `passwords.csv` and `people.csv` beside it, as an issuer and HR hand them over."""
+    root = _authority("Example Root CA", None, now)
+    issuer = _authority("Example Mail CA", root, now)
+    (folder / "certificates").mkdir(mode=0o700)
+    passwords = {player.stem: secrets.token_urlsafe(12) for player in PLAYERS}
+    for player in PLAYERS:
+        data = _pfx(player, passwords[player.stem], (issuer, root), now)
+        (folder / "certificates" / f"{player.stem}.pfx").write_bytes(data)
+    _table(folder / "passwords.csv", ("file", "password"), [(f"{stem}.pfx", password) for stem, password in passwords.items()])
+    _table(folder / "people.csv", ("email", "name", "language"), [(p.address, p.name, p.language) for p in PLAYERS])
+
+
+def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def _builder(name: str, key: rsa.RSAPrivateKey, issuer: x509.Name | None, now: datetime) -> x509.CertificateBuilder:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example AG")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer or subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _authority(name: str, above: _Signer | None, now: datetime) -> _Signer:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    builder = (
+        _builder(name, key, above.certificate.subject if above else None, now)
+        .not_valid_after(now + 10 * YEAR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+    )
+    return _Signer(builder.sign(above.key if above else key, hashes.SHA256()), key)
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=not signs_certificates,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pfx(player: Player, password: str, above: tuple[_Signer, _Signer], now: datetime) -> bytes:
+    issuer, root = above
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    leaf = (
+        _builder(player.name, key, issuer.certificate.subject, now)
+        .not_valid_after(now + 2 * YEAR)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(player.certified)]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+        .sign(issuer.key, hashes.SHA256())
+    )
+    how = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(10_000).build(password.encode())
+    return serialize_key_and_certificates(player.name.encode(), key, leaf, [issuer.certificate, root.certificate], how)
+
+
+@dataclass(slots=True)
+class Postbox:
+    """What the server received, by recipient."""
+
+    letters: dict[str, bytes]
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
+        """Keep the letter and say so."""
+        for address in envelope.rcpt_tos:
+            self.letters[address] = bytes(envelope.original_content or b"")
+        return f"250 2.0.0 queued as {len(self.letters):04X}"
+
+
+@contextmanager
+def server() -> Iterator[tuple[Postbox, int]]:
+    """A mail server on a free port of this machine."""
+    postbox = Postbox({})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    controller = Controller(postbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield postbox, port
+    finally:
+        controller.stop()
