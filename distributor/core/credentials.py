@@ -38,6 +38,7 @@ class Material:
     form: str  # "pkcs12" | "pem"
     parts: tuple[Part, ...]
     passwords: tuple[Secret, ...] = ()
+    wanted: str = ""  # the Address.key of the person whose row names it
 
     @property
     def source(self) -> str:

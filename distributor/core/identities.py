@@ -39,7 +39,7 @@ class _Pile:
         self.proven = proven
         self.problems: list[Problem] = []
         self.certificates: dict[bytes, x509.Certificate] = {}
-        self.keys = {_spki(key.public_key()): key for key in keys}
+        self.keys = {spki(key.public_key()): key for key in keys}
         for der in ders:
             match certificates.load(der):
                 case Problem() as problem:
@@ -51,7 +51,7 @@ class _Pile:
         used: set[bytes] = set()
         credentials = []
         for der, certificate in self.certificates.items():
-            spki = _public(certificate)
+            spki = public(certificate)
             key = self.keys.get(spki) if spki is not None else None
             if key is None or spki is None:
                 continue
@@ -81,7 +81,7 @@ class _Pile:
 
     def _left_over(self, used: set[bytes]) -> Iterator[Problem]:
         strange = [spki for spki in self.keys if spki not in used]
-        lonely = [c for c in self.certificates.values() if _public(c) not in used and not self._is_authority(c)]
+        lonely = [c for c in self.certificates.values() if public(c) not in used and not self._is_authority(c)]
         if strange and lonely:
             yield _mismatch("the private key does not belong to the certificate")
         elif strange:
@@ -126,14 +126,16 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     return True
 
 
-def _public(certificate: x509.Certificate) -> bytes | None:
+def public(certificate: x509.Certificate) -> bytes | None:
+    """The public key in DER; None when it is of an unknown kind."""
     try:
-        return _spki(certificate.public_key())
+        return spki(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):
         return None
 
 
-def _spki(key: PublicKeyTypes) -> bytes:
+def spki(key: PublicKeyTypes) -> bytes:
+    """A public key in DER."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 

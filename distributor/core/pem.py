@@ -92,7 +92,7 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     found = [block for data in files for block in blocks(data)]
     if not found:
         raise Unsupported("there is neither a certificate nor a key in it")
-    if (cost := sum(_rounds(block) for block in found)) > limits.iterations:
+    if (cost := sum(rounds(block) for block in found)) > limits.iterations:
         from distributor.core.pkcs12 import too_costly  # noqa: PLC0415  only for the words
 
         return too_costly(cost, limits)
@@ -123,7 +123,8 @@ def _first_value(der: bytes) -> bytes:
     return der[: 2 + size + length]
 
 
-def _rounds(block: Block) -> int:
+def rounds(block: Block) -> int:
+    """The iterations that its password's derivation asks for."""
     if block.label != PKCS8_ENCRYPTED:
         return 0
     return pbe.rounds(EncryptedPrivateKeyInfo.load(block.der, strict=True)["encryption_algorithm"])

@@ -125,3 +125,4 @@ class Person:
     alternate_email: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     hint: RowHint | None = None
+    further: tuple[RowHint, ...] = ()  # rows of the same person that name other files

@@ -1,0 +1,1 @@
+"""With what: adapters that find certificates with their keys. A public file here is a kind."""

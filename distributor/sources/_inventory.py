@@ -1,0 +1,113 @@
+"""Paths -> every file and every member of a zip in them, by name; what cannot belong to an intake is an Issue, what a system leaves lying about is not."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.people import printable
+from distributor.sources._files import Entry, Fault, Reader
+
+_JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx"})
+
+
+class Inventory:
+    """What lies in the sources."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.entries: dict[Entry, None] = {}  # in the order they were found
+        self._by_base: dict[str, list[Entry]] = {}
+
+    def add(self, path: Path) -> Iterator[Issue]:
+        """Take in a file, a folder or a zip that was named by the operator."""
+        absolute = os.path.abspath(path)
+        if os.path.islink(absolute):
+            absolute = os.path.realpath(absolute)  # named by hand, so meant
+        if os.path.isdir(absolute):
+            yield from self._folder(absolute)
+        else:
+            yield from self._file(absolute)
+
+    def find(self, name: str) -> list[Entry]:
+        """The entries of that base name, in any case; `archive.zip/member` too."""
+        archive, slash, member = name.rpartition("/")
+        found = self._by_base.get(member.casefold(), [])
+        wanted = os.path.basename(archive).casefold()
+        if slash and wanted.endswith(".zip"):
+            return [entry for entry in found if entry.member is not None and os.path.basename(entry.path).casefold() == wanted]
+        return found
+
+    def _folder(self, folder: str) -> Iterator[Issue]:
+        try:
+            with os.scandir(folder) as listing:
+                names = sorted(entry.name for entry in listing)
+        except OSError as error:
+            yield issue(
+                Fault(Check.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it may be read"), printable(folder)
+            )
+            return
+        for name in names:
+            if not _is_junk(name):
+                yield from self._file(os.path.join(folder, name))
+
+    def _file(self, path: str) -> Iterator[Issue]:
+        name = printable(os.path.basename(path))
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError as error:
+            yield issue(Fault(Check.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it is there"), name)
+            return
+        if stat.S_ISDIR(mode):
+            yield issue(
+                Fault(Check.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too"),
+                name,
+                Severity.NOTE,
+            )
+        elif not stat.S_ISREG(mode):
+            what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
+            yield issue(Fault(Check.UNSAFE_PATH, f"it is {what}", "put the file itself there"), name)
+        elif path.lower().endswith(".zip"):
+            yield from self.archive(path)
+        else:
+            self._take(Entry(path))
+
+    def archive(self, path: str) -> Iterator[Issue]:
+        """Take in a zip."""
+        try:
+            for info in self._reader.members(path):
+                yield from self._member(path, info)
+        except Fault as fault:
+            yield issue(fault, printable(os.path.basename(path)))
+
+    def _member(self, path: str, info: zipfile.ZipInfo) -> Iterator[Issue]:
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if info.is_dir() or not parts or any(_is_junk(part) for part in parts):
+            return
+        entry = Entry(path, info.filename)
+        if ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
+            yield issue(
+                Fault(Check.UNSAFE_PATH, "the archive's member is a link or its name leaves the archive", "pack it again"), entry.source
+            )
+        elif entry.extension == ".zip":
+            yield issue(Fault(Check.UNREADABLE, "it is an archive in an archive", "unpack it"), entry.source)
+        else:
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        if entry not in self.entries:
+            self.entries[entry] = None
+            self._by_base.setdefault(entry.base.casefold(), []).append(entry)
+
+
+def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Issue:
+    """A fault as an issue."""
+    return Issue(severity, fault.check, fault.message, fault.hint, source)
+
+
+def _is_junk(name: str) -> bool:
+    return name.casefold() in _JUNK or name.startswith("._")

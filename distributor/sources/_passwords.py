@@ -1,0 +1,116 @@
+"""Everything that may hold a file's password -> the passwords to try for it, the likeliest first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from distributor.core.columns import Columns, NoHeader
+from distributor.core.people import Address, Person, RowHint, parse_address
+from distributor.core.plaintext import decode
+from distributor.core.rows import Rows
+from distributor.core.secret import Secret
+from distributor.errors import Unusable
+from distributor.sources._files import Entry, Fault, Reader
+from distributor.sources._paths import inside
+
+EXTENSIONS = (".txt", ".pass", ".pwd")
+_FEW = 50  # passwords by address that may all be tried on a file whose owner is not known
+_LARGEST = 64 * 2**20  # bytes of a list
+_HINT = "a list has the columns file,password or email,password; a folder holds a .txt of the same name for each file"
+
+
+class Passwords:
+    """The passwords that came with the files."""
+
+    def __init__(self, place: Path | None, reader: Reader) -> None:
+        self._reader = reader
+        self._by_name: dict[str, Secret] = {}
+        self._by_address: dict[str, Secret] = {}
+        self._folder: str | None = None
+        self.path = os.path.realpath(place) if place else None
+        if place is None:
+            return
+        if place.is_dir():
+            self._folder = os.path.abspath(place)
+        else:
+            self._list(place)
+
+    def likely(self, entry: Entry, person: Person | None, hints: Iterable[RowHint], base: str | None) -> tuple[Secret, ...]:
+        """What to try on a file: its row's password, the list's, the one beside it, its person's; at last everybody's if they are few."""
+        return tuple(dict.fromkeys(self._candidates(entry, person, hints, base)))
+
+    def _candidates(self, entry: Entry, person: Person | None, hints: Iterable[RowHint], base: str | None) -> Iterator[Secret]:
+        for hint in hints:
+            if hint.password is not None:
+                yield hint.password
+            if hint.password_file:
+                yield from self._text(inside(base, hint.password_file))
+        for name in (entry.source, entry.base, entry.stem):
+            if (secret := self._by_name.get(name.casefold())) is not None:
+                yield secret
+        yield from self._beside(entry)
+        if person is not None and person.address.key in self._by_address:
+            yield self._by_address[person.address.key]
+        yield from self._by_hint(entry.stem.casefold())
+        if len(self._by_address) <= _FEW:
+            yield from self._by_address.values()
+
+    def _beside(self, entry: Entry) -> Iterator[Secret]:
+        for extension in EXTENSIONS:
+            if self._folder is not None:
+                yield from self._text(os.path.join(self._folder, entry.stem + extension))
+            if entry.member is None:
+                yield from self._text(os.path.join(os.path.dirname(entry.path), entry.stem + extension))
+            else:
+                yield from self._read(Entry(entry.path, entry.member.removesuffix(entry.base) + entry.stem + extension))
+
+    def _by_hint(self, stem: str) -> Iterator[Secret]:
+        """NoSpamProxy writes `mail-THUMBPRINT.p12`, others the address or what stands before its @."""
+        key = stem if stem in self._by_address else stem.rpartition("-")[0]
+        if key in self._by_address:
+            yield self._by_address[key]
+        elif stem and "@" not in stem and len(self._by_address) > _FEW:
+            yield from (secret for address, secret in self._by_address.items() if address.partition("@")[0] == stem)
+
+    def _text(self, path: str | None) -> Iterator[Secret]:
+        if path is not None and os.path.lexists(path):
+            yield from self._read(Entry(path))
+
+    def _read(self, entry: Entry) -> Iterator[Secret]:
+        try:
+            text = decode(self._reader.read(entry))
+        except Fault:
+            return
+        first = next(iter(text.splitlines()), "")
+        if first:
+            yield Secret(first)
+
+    def _list(self, place: Path) -> None:
+        try:
+            with place.open("rb") as file:
+                data = file.read(_LARGEST)
+        except OSError as error:
+            raise Unusable(
+                (error.strerror or "cannot be read").lower(), where=str(place), hint="name a readable file with --passwords"
+            ) from None
+        rows = Rows(decode(data))
+        columns = rows.columns()
+        if isinstance(columns, NoHeader) or "password" not in columns.fields or not {"file", "certificate", "email"} & set(columns.fields):
+            raise Unusable("the list of passwords has no columns that say so", where=f"{place.name} line {max(1, rows.line)}", hint=_HINT)
+        for line, cells in rows:
+            if isinstance(cells, str):
+                raise Unusable("the row is no CSV", where=f"{place.name} line {line}", hint="a quote inside quotes is written twice")
+            self._keep(columns, cells)
+
+    def _keep(self, columns: Columns, cells: list[str]) -> None:
+        row = columns.read(cells)
+        if not (password := row.get("password", "").rstrip("\r\n")):
+            return
+        if file := row.get("file") or row.get("certificate"):
+            for name in (file.replace("\\", "/"), os.path.basename(file.replace("\\", "/"))):
+                self._by_name.setdefault(name.casefold(), Secret(password))
+        match parse_address(row.get("email", "")):
+            case Address() as address:
+                self._by_address.setdefault(address.key, Secret(password))

@@ -1,0 +1,111 @@
+"""What a roster's row names -> the files meant: relative to the roster, by base name among the sources, or `archive.zip/member`; never outside."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.people import Person, RowHint, printable
+from distributor.sources import _kinds
+from distributor.sources._files import Entry, Reader
+from distributor.sources._inventory import Inventory
+from distributor.sources._paths import Unsafe, inside
+
+_DRIVE = re.compile(r"[A-Za-z]:/|//")
+
+
+def hints(person: Person) -> tuple[RowHint, ...]:
+    """Every row of a person."""
+    return (person.hint, *person.further) if person.hint is not None else person.further
+
+
+class Names:
+    """Looks up the names of rows."""
+
+    def __init__(self, base: str | None, inventory: Inventory, reader: Reader) -> None:
+        self._base = base
+        self._inventory = inventory
+        self._reader = reader
+        self._aside = Inventory(reader)  # archives that only rows name
+        self._opened: set[str] = set()
+        self._stems: dict[tuple[object, str], list[Entry]] | None = None
+
+    def look_up(self, hint: RowHint, person: Person) -> list[Entry] | Issue:
+        """The files of a row: none when it names none, one, or a certificate and its key."""
+        try:
+            if hint.password_file:
+                inside(self._base, hint.password_file)
+            found = [self._entry(name) for name in (hint.file, hint.key) if name]
+        except Unsafe as unsafe:
+            hint_text = "name files in the roster's folder or below, or by their name among the sources"
+            return _issue(Check.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
+        for name, entry in zip((name for name in (hint.file, hint.key) if name), found, strict=True):
+            if entry is None:
+                message = f'the file "{printable(name)}" is not there'
+                return _issue(Check.NO_CERTIFICATE, message, "correct the name in the row, or put the file there", hint, person)
+        entries = [entry for entry in found if entry is not None]
+        return self._with_partner(entries) if len(entries) == 1 and hint.file else entries
+
+    def _with_partner(self, entries: list[Entry]) -> list[Entry]:
+        """A PEM certificate's key is found by its stem."""
+        (entry,) = entries
+        if entry.extension not in _kinds.PEM:
+            return entries
+        if self._stems is None:
+            self._stems = {}
+            for other in self._inventory.entries:
+                if other.extension in _kinds.PEM:
+                    self._stems.setdefault((other.place, other.stem.casefold()), []).append(other)
+        partners = self._stems.get((entry.place, entry.stem.casefold())) or list(_beside(entry))
+        return [entry, *(other for other in partners if other != entry)]
+
+    def _entry(self, text: str) -> Entry | None:
+        name = text.strip().replace("\\", "/")
+        if _DRIVE.match(name):  # another machine's path: only the name can help
+            return next(iter(self._inventory.find(posixpath.basename(name))), None)
+        path = inside(self._base, name, self._known(name))
+        candidates = self._inventory.find(posixpath.normpath(name))
+        exact = [entry for entry in candidates if entry.member is None and entry.path == path]
+        if exact or candidates:
+            return (exact or candidates)[0]
+        return self._below(path) if path is not None else None
+
+    def _known(self, name: str) -> bool:
+        return bool(self._inventory.find(posixpath.basename(name)))
+
+    def _below(self, path: str) -> Entry | None:
+        """A file in the roster's folder, or in a zip there."""
+        base = self._base or "/"
+        walked = base
+        for step in os.path.relpath(path, base).split("/"):
+            walked = os.path.join(walked, step)
+            if os.path.islink(walked):
+                raise Unsafe(f'"{printable(os.path.relpath(walked, base))}" is a link')
+            if walked.lower().endswith(".zip") and walked != path and os.path.isfile(walked):
+                return self._in_archive(walked, posixpath.basename(path))
+        return Entry(path) if os.path.lexists(path) else None
+
+    def _in_archive(self, archive: str, member: str) -> Entry | None:
+        if archive not in self._opened:
+            self._opened.add(archive)
+            for _ in self._aside.archive(archive):
+                pass  # what else is wrong in it does not matter to a row that names one member
+        return next((entry for entry in self._aside.find(member) if entry.path == archive), None)
+
+
+def _beside(entry: Entry) -> Iterator[Entry]:
+    """Files of the same stem in a folder that was not named as a source."""
+    if entry.member is not None:
+        return
+    folder, stem = os.path.dirname(entry.path), entry.stem
+    for extension in sorted(_kinds.PEM):
+        path = os.path.join(folder, stem + extension)
+        if os.path.isfile(path) and not os.path.islink(path):
+            yield Entry(path)
+
+
+def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:  # noqa: PLR0913, PLR0917
+    return Issue(Severity.ERROR, check, message, hint, row.source, row.line, str(person.address))
