@@ -1,4 +1,4 @@
-"""Names -> bytes, read once: no link is followed, nothing but a regular file is opened, and no file or archive costs more than the limits say."""
+"""Names -> bytes, read once: no link is followed, nothing but a regular file opened, and nothing larger than the limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO
 
 from distributor.core.credentials import Limits, Part

@@ -1,4 +1,4 @@
-"""Paths -> every file and every member of a zip in them, by name; what cannot belong to an intake is an Issue, what a system leaves lying about is not."""
+"""Paths -> every file and every member of a zip in them, by name; what is out of place is an Issue, a system's litter is not."""
 
 from __future__ import annotations
 

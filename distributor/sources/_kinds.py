@@ -14,7 +14,7 @@ def is_candidate(extension: str) -> bool:
 
 
 def form(extension: str, data: bytes) -> str:
-    """ "pkcs12" or "pem": what the name says, else what the bytes say."""
+    """As in Material: what the name says, else what the bytes say."""
     if extension in PKCS12:
         return "pkcs12"
     return "pkcs12" if extension not in PEM and _is_pfx(data) else "pem"

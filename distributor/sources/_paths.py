@@ -13,7 +13,7 @@ class Unsafe(Exception):
 
 
 def inside(base: str | None, name: str, known: bool = False) -> str | None:  # noqa: FBT001, FBT002  a name that is among the sources needs no path
-    """The absolute path of a name below `base`. Raises Unsafe when it leaves it; an absolute path elsewhere is only good as a name that is `known`."""
+    """The absolute path of a name below `base`. Raises Unsafe when it leaves it, unless it is absolute and `known` as a name."""
     name = name.strip().replace("\\", "/")
     plain = posixpath.normpath(name)
     if "\0" in name:

@@ -1,4 +1,4 @@
-"""What a roster's row names -> the files meant: relative to the roster, by base name among the sources, or `archive.zip/member`; never outside."""
+"""What a roster's row names -> the files meant: relative to the roster, among the sources by name, or `archive.zip/member`."""
 
 from __future__ import annotations
 
@@ -107,5 +107,5 @@ def _beside(entry: Entry) -> Iterator[Entry]:
             yield Entry(path)
 
 
-def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:  # noqa: PLR0913, PLR0917
+def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:
     return Issue(Severity.ERROR, check, message, hint, row.source, row.line, str(person.address))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distributor.core.credentials import Limits, Locator, Material, Part
 from distributor.core.findings import Check, Issue, Severity
@@ -17,18 +18,20 @@ from distributor.core.secret import Secret
 from distributor.sources import _kinds
 from distributor.sources._files import Entry, Fault, Reader
 from distributor.sources._inventory import Inventory, issue
-from distributor.sources._pairs import Loose
 from distributor.sources._passwords import EXTENSIONS, Passwords
 from distributor.sources._rows import Names, hints
+
+if TYPE_CHECKING:
+    from distributor.sources._pairs import Loose
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to look into. `base`: the roster's folder, which its paths are relative to; `ignore`: files that are known to be something else."""
+    """What to look into. `base`: the roster's folder, its paths are relative to it; `ignore`: files known to be something else."""
 
     paths: tuple[Path, ...]
     passwords: Path | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     base: Path | None = None
     ignore: tuple[Path, ...] = ()
 
@@ -88,6 +91,8 @@ class Files:
         for entry in entries:
             groups.setdefault((entry.place, entry.stem.casefold()), []).append(entry)
         stems = {stem for (_, stem), group in groups.items() if any(_kinds.is_candidate(entry.extension) for entry in group)}
+        from distributor.sources._pairs import Loose  # noqa: PLC0415  heavy, and settings are looked at without it
+
         loose = Loose(self._secrets, self._settings.limits)
         for (_, stem), group in groups.items():
             pems = []
@@ -126,10 +131,10 @@ class Files:
         if _kinds.looks_like(data):
             yield from self._material([entry], None, "")
         else:
-            fault = Fault(
+            odd = Fault(
                 Check.UNREADABLE, "it is neither PKCS#12 nor PEM and was left alone", "move it elsewhere if it does not belong here"
             )
-            yield issue(fault, entry.source, Severity.NOTE)
+            yield issue(odd, entry.source, Severity.NOTE)
 
     def _is_ours(self, path: str) -> bool:
         real = Path(path).resolve()
