@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from distributor import config
 from distributor.config.reading import host_defaults
 from distributor.config.secrets import parse_reference
+from distributor.config.settings import SourceFiles
 from distributor.config.structure import Faulty, structure
 from distributor.core.people import BadAddress, parse_address
 from distributor.errors import Error, Misuse, Unusable
@@ -56,7 +57,9 @@ class Rooms:
         return tuple(sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_")))
 
     def settings(self, room: str, kind: str) -> type[Any]:
-        """An adapter's settings."""
+        """What a table may hold: an adapter's settings, or for `[[sources]]` what a plan takes."""
+        if (room, kind) == ("sources", "files"):
+            return SourceFiles
         chosen: type[Any] = adapter(room, kind).Settings
         return chosen
 

@@ -36,9 +36,12 @@ def _shown(text: str) -> str:
 
 def foreign(text: object) -> str:
     """Text that others wrote, safe for a terminal: no escape sequence, no line break, no bidi mark."""
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
     from distributor.core.people import printable
 
-    return printable(str(text))
+    return printable(shown)
 
 
 def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
@@ -51,7 +54,9 @@ def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
 
 def time(moment: datetime | None) -> str | None:
     """A moment as `2026-01-01T00:00:00Z`."""
-    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:19] + "Z"
 
 
 def day(moment: datetime) -> str:
@@ -105,7 +110,8 @@ def _stream(items: Iterator[object]) -> None:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    """In ASCII, so that neither a terminal's encoding nor a bidi mark matters."""
+    return _ENCODER.encode(value)
 
 
 def _plain(value: object) -> object:
@@ -117,3 +123,6 @@ def _plain(value: object) -> object:
         case set() | frozenset() | tuple():
             return list(value)
     return str(value)
+
+
+_ENCODER = json.JSONEncoder(default=_plain)  # made once: that costs more than most rows

@@ -42,6 +42,8 @@ def status(
 
 def as_row(delivery: Delivery) -> dict[str, object]:
     """A delivery as `status --json` has it."""
+    from distributor.cli.show import time
+
     channel = delivery.password_channel
     return {
         "id": delivery.id,
@@ -55,14 +57,14 @@ def as_row(delivery: Delivery) -> dict[str, object]:
         "package_sha256": delivery.package_sha256,
         "profile": delivery.profile,
         "said": delivery.said,
-        "not_before": delivery.not_before,
-        "updated_at": delivery.updated_at,
+        "not_before": time(delivery.not_before),
+        "updated_at": time(delivery.updated_at),
         "plan": delivery.plan,
         "certificate": {
             "sha256": delivery.certificate_sha256,
             "serial": delivery.certificate_serial,
             "subject": delivery.certificate_subject,
-            "not_after": delivery.certificate_not_after,
+            "not_after": time(delivery.certificate_not_after),
         },
         "password": {"channel": channel, "state": delivery.password_state} if channel else None,
     }

@@ -78,6 +78,15 @@ class LedgerPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """`[[sources]]` of kind files: certificates, their passwords, and whose they are."""
+
+    path: Path
+    passwords: Path | None = None
+    roster: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """An adapter's table: its kind and its other keys as written."""
 

@@ -1,0 +1,74 @@
+"""Build once, test what was built: the wheel, in an environment that has our libraries but not our checkout, renders every letter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RENDER = """
+import sys
+from pathlib import Path
+from distributor import stationery
+assert "site-packages" in stationery.__file__, stationery.__file__
+remarks = stationery.Stationery(None, ("en", "de", "fr")).check()
+print(*(f"{remark.level}: {remark.message}" for remark in remarks), sep="\\n")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    told = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel; our libraries come from where we run, behind it on the path."""
+    home = tmp_path_factory.mktemp("empty")
+    venv.create(home, with_pip=False, symlinks=True)
+    executable = home / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "pip", "--python", executable, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return executable
+
+
+def test_the_wheel_carries_what_it_needs_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "distributor/templates/letter/en/body.html" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"distributor"}
+
+
+def test_an_installed_wheel_renders_every_letter_in_every_language(python: Path, tmp_path: Path) -> None:
+    told = subprocess.run([python, "-I", "-c", RENDER], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("ok: letters in ")
+    assert {"de", "en", "fr"} <= set(told.stdout.split("letters in ")[1].strip().split(", "))
+
+
+def test_the_installed_command_makes_a_workspace(python: Path, tmp_path: Path) -> None:
+    command = python.with_name("distributor")
+    assert subprocess.run([command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "distributor 0.1.0\n"
+    subprocess.run([command, "init", "here"], cwd=tmp_path, capture_output=True, check=True)
+    assert sorted(path.name for path in (tmp_path / "here").glob("*.*") if "-journal" not in path.name) == [
+        "distributor.db",
+        "distributor.toml",
+        "vault.key",
+    ]
