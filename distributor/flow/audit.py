@@ -13,10 +13,12 @@ from itertools import chain as joined
 from typing import Any, NamedTuple
 
 from distributor.core.chain import Link, Walk, canonical, stamp
+from distributor.core.people import printable
 from distributor.core.ports import Record
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings
+LONGEST = 300  # characters of one; a forged file chooses what it is called
 _FORMULA = (
     "=",
     "+",
@@ -82,7 +84,7 @@ def verify_export(lines: Iterable[str]) -> list[str]:
     walk = Walk()
     findings: list[str] = []
     for line in _read(lines):
-        findings += _check(walk, line)
+        findings += [printable(finding[:LONGEST]) for finding in _check(walk, line)]
         if len(findings) >= MOST:
             break
     if not walk.seq and not findings:
@@ -154,6 +156,10 @@ def _check(walk: Walk, line: _Line | _Unreadable) -> Iterator[str]:
     yield from walk.step(link)
 
 
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 < value < 2**63
+
+
 def _link(values: Mapping[str, Any]) -> Link | str:
     """The event as it was hashed, or what keeps the line from being one."""
     if set(values) != set(FIELDS):
@@ -164,11 +170,7 @@ def _link(values: Mapping[str, Any]) -> Link | str:
     ):
         return "names personal fields that its evidence lacks"
     words = all(isinstance(values[name], str) for name in ("at", "event", "by", "commitment", "hash"))
-    if (
-        not words
-        or type(values["seq"]) is not int
-        or not all(isinstance(values[n], str | None) for n in ("delivery", "from", "to", "salt"))
-    ):
+    if not words or not _is_number(values["seq"]) or not all(isinstance(values[n], str | None) for n in ("delivery", "from", "to", "salt")):
         return "holds a field of the wrong type"
     personal = {name: evidence[name] for name in names or ()}
     public = {name: value for name, value in evidence.items() if name not in personal}

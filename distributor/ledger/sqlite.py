@@ -22,21 +22,22 @@ _SHARED = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "gluster
 
 def check_place(path: Path) -> None:
     """Refuse a file system of another machine: its locks do not hold (sqlite.org/howtocorrupt.html)."""
-    kind = _file_system(path.parent)
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return  # not Linux
+    kind = file_system(path.parent, mounts)
     if kind in _SHARED or kind.startswith("fuse."):
         raise Unusable(
             f"the ledger lies on a network file system ({kind})", where=str(path), hint="keep it on a local disk, or use PostgreSQL"
         )
 
 
-def _file_system(folder: Path) -> str:
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""  # not Linux
+def file_system(folder: Path, mounts: str) -> str:
+    """The kind of file system a folder lies on; `mounts` as in proc(5)."""
     real = Path(os.path.realpath(folder))
     best, kind = -1, ""
-    for line in mounts:
+    for line in mounts.splitlines():
         _, point, this, *_ = line.split(" ")
         mount = Path(point.replace("\\040", " "))
         if real.is_relative_to(mount) and len(mount.parts) >= best:  # a later mount hides an earlier one
@@ -54,7 +55,8 @@ def check_file(path: Path, *, create: bool) -> None:
     except FileNotFoundError:
         if not create:
             raise Unusable("there is no ledger", where=str(path), hint="run `distributor init`, or check `ledger.url`") from None
-        _make(path)
+        if not _make(path):
+            check_file(path, create=False)  # somebody was faster
         return
     except OSError as error:
         raise Unusable(f"the ledger cannot be opened ({error.strerror})", where=str(path), hint="check the folder's permissions") from error
@@ -64,13 +66,16 @@ def check_file(path: Path, *, create: bool) -> None:
         raise Unusable("the ledger is not a plain file", where=str(path), hint="check `ledger.url`")
 
 
-def _make(path: Path) -> None:
+def _make(path: Path) -> bool:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return False
     except OSError as error:
         raise Unusable(
             f"the ledger cannot be made ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
         ) from error
+    return True
 
 
 def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

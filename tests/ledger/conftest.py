@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,9 @@ def url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         return str(request.getfixturevalue("file_url"))
     running: Server = request.getfixturevalue("postgresql")
-    return running.url(running.fresh(request.getfixturevalue("empty_database")))
+    database: str = request.getfixturevalue("empty_database")
+    running.empty(database)
+    return running.url(database)
 
 
 @pytest.fixture
@@ -54,6 +56,3 @@ def world(url: str) -> Iterator[World]:
 @pytest.fixture
 def file_world(file_url: str) -> Iterator[World]:
     yield from worlds(file_url)
-
-
-Opener = Callable[[], World]

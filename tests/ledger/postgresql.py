@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psycopg
 
+from distributor.core.chain import ORIGIN
+from distributor.ledger.tables import metadata
 from tests.needs import require
 
 _FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=30 -c listen_addresses="
@@ -24,11 +26,27 @@ class Server:
     def __init__(self, folder: Path, user: str) -> None:
         self.folder, self.user, self._numbers = folder, user, count(1)
 
-    def fresh(self, template: str = "template1") -> str:
+    def fresh(self) -> str:
+        """A new database without tables."""
         name = f"ledger{next(self._numbers)}"
-        with psycopg.connect(host=str(self.folder), user=self.user, dbname="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.run("postgres", f"CREATE DATABASE {name}")
         return name
+
+    def empty(self, database: str) -> None:
+        """A database as if its ledger had just been made; ten times faster than a new one."""
+        tables = ", ".join(table.name for table in metadata.sorted_tables if table.name != "head")
+        self.run(
+            database,
+            "SET session_replication_role = replica",  # lets no trigger speak
+            f"TRUNCATE {tables}",
+            f"UPDATE head SET seq = 0, at = '', hash = '{ORIGIN}'",  # noqa: S608  a constant of ours
+            "ALTER TABLE event ENABLE TRIGGER ALL",
+        )
+
+    def run(self, database: str, *statements: str) -> None:
+        with psycopg.connect(host=str(self.folder), user=self.user, dbname=database, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://{self.user}@/{database}?host={self.folder}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from sqlalchemy import create_engine, text
+
 from distributor.core.credentials import Facts, Locator
 from distributor.core.people import Address, Person
 from distributor.core.ports import Arm, Claim, Delivery, Draft, Ledger, Owner, Packed, Scope, Settle
@@ -79,6 +81,15 @@ class World:
         self.ledger = self.opened()
         self.ledger.begin_plan("plan-1", {"sources": ["/in"]})
         self.others: list[Ledger] = []
+        self.spoiled = False
+
+    @classmethod
+    def existing(cls, url: str) -> World:
+        """A world on a ledger whose plan was begun before."""
+        world = cls.__new__(cls)
+        world.url, world.clock, world.others, world.spoiled = url, Clock(), [], False
+        world.ledger = world.opened()
+        return world
 
     def opened(self, by: str = "root@host") -> Ledger:
         return open_ledger(self.url, by=by, now=self.clock, create=True)
@@ -134,6 +145,20 @@ class World:
     def events(self, name: str = "anna") -> list[str]:
         return [event.event for event in self.ledger.history(f"{name}@example.org")]
 
+    def sql(self, *statements: str) -> list[tuple[object, ...]]:
+        """What somebody with the database in his hands can do; the rows of the last statement."""
+        engine = create_engine(self.url)
+        try:
+            with engine.begin() as connection:
+                for statement in statements:
+                    found = connection.execute(text(statement))
+                return [tuple(row) for row in found] if found.returns_rows else []
+        finally:
+            engine.dispose()
+
+    def outbox(self) -> list[str]:
+        return [str(address) for (address,) in self.sql("SELECT address FROM outbox ORDER BY delivery")]
+
     def close(self) -> None:
         for ledger in (self.ledger, *self.others):
             ledger.close()
@@ -144,6 +169,6 @@ def worlds(url: str) -> Iterator[World]:
     world = World(url)
     try:
         yield world
-        assert world.ledger.verify() == []
+        assert world.spoiled or world.ledger.verify() == []
     finally:
         world.close()
