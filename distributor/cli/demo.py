@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.errors import Refused, Unusable
+
+if TYPE_CHECKING:
+    from distributor.cli.scenery import Postbox
 
 EXAMPLE = "\b\nexample:\n  distributor demo --keep playground && cd playground && distributor status"
+HERO = "alice@example.org"
+REASON = "she called from her desk phone"
+PLAN = ("plan", "certificates/", "--roster", "people.csv", "--passwords", "passwords.csv")
+REVEAL = ("password", "reveal", HERO, "--reason", REASON, "--stdout")
+SOURCES = '\n[[sources]]\nkind = "files"\npath = "certificates/"\npasswords = "passwords.csv"\nroster = "people.csv"\n'
+FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: letters become files\npath = "letters/"\n\n'
+NEXT = (
+    "distributor status",
+    "distributor history bernd@example.org",
+    'distributor password reveal bernd@example.org --reason "he called"',
+    'distributor resend chloe@example.org --reason "new phone"',
+    "distributor audit verify",
+    "distributor doctor",
+)
 
 
 def demo(
@@ -21,5 +44,198 @@ def demo(
 
     A throw-away certification authority and a mail server live inside this process; nothing is left behind without --keep.
     """
-    del keep, chosen, as_json
+    from distributor.cli import scenery, workspace
+
+    del chosen  # the demo has its own
+    with _folder(keep) as folder, scenery.server() as (postbox, port), contextlib.chdir(folder):
+        story = Story(quiet=as_json)
+        story.opening()
+        scenery.certificates(Path(), _today())
+        config = workspace.create(Path(), sender="certificates@example.org", port=port)
+        config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
+        answer = _play(story, postbox)
+        _leave(config)
+        story.end(folder, kept=keep is not None)
+    if as_json:
+        from distributor.cli.show import answer as write
+
+        write("demo", {"folder": str(folder), **answer, "next": list(NEXT)})
     return 0
+
+
+def _play(story: Story, postbox: Postbox) -> dict[str, object]:
+    """The five acts."""
+    from distributor.cli import scenery
+
+    story.act("What came in", "five PFX files, their passwords, and a list of people")
+    issues = story.command(*PLAN, codes=(1,)).get("issues", [])
+    story.remark("Dana's certificate still bears her old address. Outlook would hide it, so it stays here, and the others go on.")
+    story.act("The letters go out", "each with a fresh package and a fresh password that the letter does not hold")
+    story.command("send", "--yes")
+    letters = _letters(postbox)
+    story.act("What the ledger knows")
+    deliveries = story.command("status").get("deliveries", [])
+    story.act("The password takes another road", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
+    password = story.password()
+    story.act("On Alice's phone", "the attachment of the letter that the server received, opened with that password")
+    opened = story.phone(postbox.letters[HERO], password)
+    story.act("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
+    story.command("history", HERO)
+    story.command("audit", "verify")
+    states = {row["address"]: row["state"] for row in deliveries}
+    return {
+        "people": [
+            {"address": p.address, "name": p.name, "language": p.language, "state": states.get(p.address, "refused")}
+            for p in scenery.PLAYERS
+        ],
+        "issues": issues,
+        "letters": letters,
+        "reveals": [{"address": HERO, "password": password}],
+        "opened": opened,
+    }
+
+
+@dataclass(slots=True)
+class Story:
+    """Tells it on a terminal; or quietly, and the commands answer in JSON."""
+
+    quiet: bool
+    acts: Iterator[int] = field(default_factory=lambda: iter(range(1, 10)))
+
+    def opening(self) -> None:
+        """What this is."""
+        from distributor.cli.show import BOLD, coloured
+
+        self.line(coloured("distributor: S/MIME certificates to phones", BOLD))
+        self.line("A certification authority that is a second old, five people, and a mail server inside this process.")
+
+    def act(self, title: str, what: str = "") -> None:
+        """A heading."""
+        from distributor.cli.show import BOLD, DIM, coloured
+
+        self.line()
+        self.line(coloured(f"{next(self.acts)}  {title}", BOLD) + (coloured(f"  {what}", DIM) if what else ""))
+
+    def remark(self, text: str) -> None:
+        """A word about what was just seen."""
+        self.line(text)
+
+    def line(self, text: str = "") -> None:
+        """A line, where anyone reads."""
+        from distributor.cli.show import tell
+
+        if not self.quiet:
+            tell(text)
+
+    def command(self, *arguments: str, codes: tuple[int, ...] = ()) -> dict[str, Any]:
+        """Run one of our commands as typed; its answer where the story is quiet."""
+        from distributor.cli.show import flush
+
+        self._typed(arguments)
+        flush()
+        if self.quiet:
+            return self._quietly(arguments, codes)
+        self._check(arguments, _run(arguments), codes)
+        return {}
+
+    def password(self) -> str:
+        """Reveal Alice's password, and show it as the terminal would."""
+        from distributor.cli.show import BOLD, coloured
+
+        self._typed(REVEAL)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            self._check(REVEAL, _run(REVEAL), ())
+        password = out.getvalue().strip()
+        self.line(f"      {coloured(password, BOLD)}")
+        return password
+
+    def phone(self, letter: bytes, password: str) -> bool:
+        """Open the attachment with the password, as her phone does."""
+        from distributor.cli.phone import install
+
+        found = install(letter, password)
+        for name, value in found.items():
+            self.line(f"      {name:<12}{value}")
+        return bool(found)
+
+    def end(self, folder: Path, *, kept: bool) -> None:
+        """Where everything is, and what to try."""
+        from distributor.cli.show import BOLD, coloured
+
+        self.line()
+        if not kept:
+            self.line("Nothing is left behind. To keep it and play on: " + coloured("distributor demo --keep playground", BOLD))
+            return
+        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the letters are in letters/. Try:")
+        for command in (f"cd {folder}", *NEXT):
+            self.line(f"  {command}")
+
+    def _typed(self, arguments: tuple[str, ...]) -> None:
+        import shlex
+
+        from distributor.cli.show import GREEN, coloured
+
+        self.line(coloured("$ ", GREEN) + shlex.join(("distributor", *arguments)))
+
+    def _quietly(self, arguments: tuple[str, ...], codes: tuple[int, ...]) -> dict[str, Any]:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+            code = _run((*arguments, "--json"))
+        self._check(arguments, code, codes)
+        found: dict[str, Any] = json.loads(out.getvalue())
+        return found
+
+    def _check(self, arguments: tuple[str, ...], code: int, codes: tuple[int, ...]) -> None:
+        """The story is true: a command that ends another way ends it."""
+        if code not in {0, *codes}:
+            hint = "please report this, with the lines above"
+            raise Unusable(f"`distributor {' '.join(arguments)}` ended with {code}", where="demo", hint=hint)
+
+
+def _run(arguments: tuple[str, ...]) -> int:
+    from distributor.cli.app import run
+
+    return run(["--config", "distributor.toml", *arguments])
+
+
+def _today() -> Any:  # noqa: ANN401  a datetime, whose module waits
+    from distributor import wiring
+
+    return wiring.now().replace(microsecond=0)
+
+
+def _letters(postbox: Postbox) -> list[str]:
+    """What the server received, as files."""
+    folder = Path("letters")
+    folder.mkdir(mode=0o700)
+    names = []
+    for address, letter in sorted(postbox.letters.items()):
+        path = folder / f"{address.partition('@')[0]}.eml"
+        path.write_bytes(letter)
+        names.append(str(path))
+    return names
+
+
+def _leave(config: Path) -> None:
+    """The server ends with the demo: the workspace goes on with a folder in its place."""
+    text = config.read_text(encoding="utf-8")
+    begin, end = text.index("[transport]"), text.index("[package]")
+    config.write_text(text[:begin] + FOLDER + text[end:], encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Where it plays: for good, or for a moment."""
+    if keep is None:
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="distributor-demo-") as name:
+            yield Path(name)
+        return
+    try:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise Refused("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
+    except OSError as error:
+        raise Unusable((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
+    yield keep.absolute()

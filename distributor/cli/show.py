@@ -126,3 +126,9 @@ def _plain(value: object) -> object:
 
 
 _ENCODER = json.JSONEncoder(default=_plain)  # made once: that costs more than most rows
+
+
+def flush() -> None:
+    """Let what was told stand before what comes next."""
+    sys.stdout.flush()
+    sys.stderr.flush()
