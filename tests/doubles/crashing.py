@@ -1,0 +1,279 @@
+# ruff: noqa: ANN401  wrappers pass on whatever comes
+"""The real plan, pack and send, in processes that kill themselves at a named step: a server that forks one for each order.
+
+It reads orders as JSON lines from standard input and answers each with the wait statuses of its children. Everything heavy is
+imported once, so that a child costs milliseconds. The program itself knows nothing of this: steps are wrapped from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiosmtplib.protocol
+
+from distributor import processes
+from distributor.core.credentials import Locator, Material, Part
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.letter import Mailbox
+from distributor.core.people import Address, Person
+from distributor.core.ports import Arm, Draft, Scope, Step
+from distributor.core.secret import Secret
+from distributor.flow import pack as packing
+from distributor.flow.report import Doors, Wanted
+from distributor.flow.send import send
+from distributor.ledger import chain, open_ledger
+from distributor.ledger.ledger import SqlLedger
+from distributor.stationery import Stationery
+from distributor.transports import _session, smtp
+from tests.doubles import mutants
+from tests.doubles.people import CAME_WITH, load
+
+LONGEST = 30  # seconds a child may take
+
+
+class Steps:
+    """Counts how often each step was reached and strikes at the one that was ordered."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.wanted, self.hit, self.how = order.get("step"), order.get("hit", 1), order.get("how", "kill")
+        self.seen: Counter[str] = Counter()
+        self.doing: tuple[str, ...] = ()
+
+    def reach(self, step: str) -> None:
+        self.seen[step] += 1
+        if step == self.wanted and self.seen[step] == self.hit:
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            Path(self.how).touch()  # a mark that the stall began; it ends when the mark is taken away
+            while Path(self.how).exists():
+                time.sleep(0.01)
+
+    # --- wrapping --------------------------------------------------------------------------------------------------
+
+    def around(self, owner: type, method: str, name: str) -> None:
+        real = getattr(owner, method)
+
+        def wrapped(*args: Any, **named: Any) -> Any:
+            self.reach(f"{name}:before")
+            self.doing = (name,)
+            result = real(*args, **named)
+            self.doing = ()
+            if result or name != "claim":  # a claim of nothing is no step
+                self.reach(f"{name}:after")
+            return result
+
+        setattr(owner, method, wrapped)
+
+    def around_write(self) -> None:
+        real = SqlLedger.write
+
+        def wrapped(ledger: SqlLedger, steps: list[Step], owner: Any) -> Any:
+            names = ["arm" if isinstance(step, Arm) else "settle" for step in steps]
+            for name in names:
+                self.reach(f"{name}:before")
+            self.doing = tuple(names)
+            result = real(ledger, steps, owner)
+            self.doing = ()
+            for name in names:
+                self.reach(f"{name}:after")
+            return result
+
+        SqlLedger.write = wrapped  # type: ignore[method-assign]
+
+    def inside_transactions(self) -> None:
+        real = chain.Writing.append
+
+        def wrapped(book: Any, notes: Any) -> None:
+            real(book, notes)
+            for name in self.doing:
+                self.reach(f"{name}:inside")
+
+        chain.Writing.append = wrapped  # type: ignore[method-assign]
+
+    def around_verbs(self) -> None:
+        say, finish, write = _session.Session.say, _session.Session.finish, aiosmtplib.protocol.SMTPProtocol.write
+
+        async def saying(session: Any, *words: bytes, timeout: float) -> Any:  # noqa: ASYNC109
+            self.reach(f"{words[0].decode().lower()}:before")
+            heard = await say(session, *words, timeout=timeout)
+            self.reach(f"{words[0].decode().lower()}:after")
+            return heard
+
+        async def finishing(session: Any, body: bytes, *, timeout: float) -> Any:  # noqa: ASYNC109
+            heard = await finish(session, body, timeout=timeout)
+            self.reach("reply:after")
+            return heard
+
+        def writing(protocol: Any, data: bytes) -> None:
+            letter = data.endswith(b"\r\n.\r\n")
+            self.reach("dot:before") if letter else None
+            write(protocol, data)
+            self.reach("dot:after") if letter else None
+
+        _session.Session.say, _session.Session.finish = saying, finishing  # type: ignore[method-assign]
+        aiosmtplib.protocol.SMTPProtocol.write = writing  # type: ignore[method-assign]
+
+    def around_dialling(self) -> None:
+        real = smtp.dial
+
+        async def dialling(*args: Any) -> Any:
+            self.reach("connect:before")
+            found = await real(*args)
+            self.reach("connect:after")
+            return found
+
+        smtp.dial = dialling
+
+    def install(self) -> None:
+        for method in ("plan", "take", "store", "recover", "claim", "counts", "release"):
+            self.around(SqlLedger, method, method)
+        self.around(Shelf, "fetch", "fetch")
+        self.around(packing.Packer, "__call__", "build")
+        self.around_write()
+        self.inside_transactions()
+        self.around_verbs()
+        self.around_dialling()
+
+
+# --- the world of a child ------------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """A source that finds a file where it lay."""
+
+    def finds(self, _: object) -> Iterator[Material | Issue]:
+        return iter(())
+
+    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:  # noqa: ARG002
+        path, member, sha256 = locator.parts[0]
+        data = Path(path).read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            return Issue(Severity.ERROR, Check.UNREADABLE, "the file changed", source=path)
+        return Material("pkcs12", (Part(path, path, member, sha256, data),), (Secret(CAME_WITH),))
+
+
+class Here:
+    """A pool without child processes: one process to kill is enough."""
+
+    def __init__(self, call: Callable[[Any], Any]) -> None:
+        self._call = call
+
+    def map(self, jobs: Any) -> Iterator[tuple[Any, Any]]:
+        return ((job, self._call(job)) for job in jobs)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def ledger_of(order: dict[str, Any]) -> SqlLedger:
+    return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=now)
+
+
+def do_plan(order: dict[str, Any]) -> int:
+    ledger = ledger_of(order)
+    if ledger.plan_inputs("p-1") is None:
+        ledger.begin_plan("p-1", {})
+    drafts = [
+        Draft(
+            Person(Address(f"p{number}.{order['tag']}", "example.org"), f"Person {number}"),
+            "en",
+            found.facts,
+            found.leaf,
+            found.chain,
+            found.locator,
+        )
+        for number, found in enumerate(load(Path(order["people"]))[: order["count"]], 1)
+    ]
+    for draft in drafts:
+        ledger.plan("p-1", [draft])
+    return 0
+
+
+def do_send(order: dict[str, Any]) -> int:
+    ledger = ledger_of(order)
+    owner, lease = processes.me(), timedelta(seconds=order.get("lease", 60))
+    sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
+    packer = packing.Packer(Stationery(None), lambda secret: b"sealed " + bytes([len(secret.reveal())]), "Example AG", sender)
+
+    def pack(stop: Callable[[], bool]) -> Iterator[object]:
+        return packing.pack(
+            ledger, lambda _: (Shelf(), {}), Here(packer), owner=owner, lease=lease, scope=Scope(), limit=None, now=now, stop=stop
+        )
+
+    settings = smtp.Settings(
+        "127.0.0.1",
+        order["port"],
+        "none",
+        connections=order.get("lanes", 1),
+        reply_timeout=5,
+        data_timeout=5,
+        dot_timeout=order.get("dot", 5),
+    )
+    alive = (lambda _: None) if order.get("blind") else processes.alive
+    doors = Doors(now=now, alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
+    wanted = Wanted(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
+    transport = smtp.open(settings)
+    if order.get("wire"):  # seconds: how long an armed letter may stay without a word
+        transport.longest_wait = timedelta(seconds=order["wire"])
+    report = asyncio.run(send(ledger, transport, owner=owner, doors=doors, wanted=wanted))
+    return 4 if report.error else 0
+
+
+def do_recover(order: dict[str, Any]) -> int:
+    return 1 if ledger_of(order).recover(processes.alive) else 0
+
+
+WORK = {"plan": do_plan, "send": do_send, "recover": do_recover}
+
+
+# --- the server ----------------------------------------------------------------------------------------------------
+
+
+def child(order: dict[str, Any], number: int) -> None:
+    signal.alarm(LONGEST)
+    code = 70
+    try:
+        steps = Steps(order if number == 0 else {})
+        if order.get("mutant"):
+            getattr(mutants, order["mutant"])()
+        steps.install()
+        code = WORK[order["do"]](order)
+    except BaseException:  # noqa: BLE001  told to the log of the server
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def fork(work: Callable[[], None]) -> int:
+    if pid := os.fork():
+        return pid
+    work()
+    os._exit(71)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        children = [fork(partial(child, order, number)) for number in range(order.get("workers", 1))]
+        statuses = [os.waitpid(pid, 0)[1] for pid in children]
+        sys.stdout.write(json.dumps([os.waitstatus_to_exitcode(status) for status in statuses]) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

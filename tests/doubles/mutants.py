@@ -1,0 +1,97 @@
+# ruff: noqa: SLF001, ANN401  a mutant changes what nobody else may touch
+"""Ways in which the program could be wrong. Each breaks one promise; the kill matrix has to notice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from distributor.core.ports import Accepted, Ambiguous, Arm, Outcome, Owner, Parcel, Step, Unsent
+from distributor.core.states import PasswordState, State
+from distributor.ledger import book, leases, packing, sending
+from distributor.ledger.book import Change
+from distributor.transports import _session, smtp
+from distributor.transports._replies import Reply
+
+
+def requeue_what_was_armed() -> None:
+    """What job queues do: an expired lease makes the job due again, sent or not."""
+    real = leases._change
+
+    def requeued(row: Any, why: str) -> Change:
+        change = real(row, why)
+        return replace(change, after=State.QUEUED, columns={"owner": None, "lease_until": None, "armed_at": None})
+
+    leases._change = requeued
+
+
+def arm_after_the_dot() -> None:
+    """The note that the letter may be on its way comes when it is."""
+
+    async def rest(self: Any, session: Any, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+        settings = self._road.settings
+        await session.say(*smtp.rcpt(parcel, session.offers), timeout=settings.reply_timeout)
+        await session.say(b"DATA", timeout=settings.data_timeout)
+        outcome = await self._dot(session, parcel)
+        return outcome if await arm() else Unsent("too late")
+
+    smtp.SmtpLane._rest = rest
+
+
+def settle_before_the_reply() -> None:
+    """The letter counts as accepted once it is written."""
+
+    async def finish(self: Any, body: bytes, *, timeout: float) -> Reply:  # noqa: ARG001, ASYNC109
+        self._client.protocol.write(body)
+        await asyncio.sleep(0)
+        self.abort_soon = True
+        return Reply(250, "2.0.0 surely")
+
+    _session.Session.finish = finish
+
+
+def no_fencing() -> None:
+    """Whoever comes writes, whatever became of its claim."""
+
+    def step(_: Any, row: Any, wanted: Step, who: Owner) -> Change:
+        if isinstance(wanted, Arm):
+            return Change(row, State.TRANSMITTING, {"owner": who.id, "lease_until": "9"})
+        return Change(row, wanted.state, {"said": wanted.said, "owner": None, "lease_until": None})
+
+    sending._step = step
+    book.allowed = lambda *_: True
+
+
+def password_ready_before_acceptance() -> None:
+    """The password may be handed over as soon as it exists."""
+    real = packing._password
+    packing._password = lambda letter: {**real(letter), "state": PasswordState.READY.value}
+
+
+def lost_answer_means_unsent() -> None:
+    """What mail servers do (RFC 5321 4.2.5): no answer, so it is tried again."""
+    real = smtp.SmtpLane._dot
+
+    async def dot(self: Any, session: Any, parcel: Parcel) -> Outcome:
+        outcome = await real(self, session, parcel)
+        return Unsent(outcome.said) if isinstance(outcome, Ambiguous) else outcome
+
+    smtp.SmtpLane._dot = dot
+
+
+def nobody_recovers() -> None:
+    """What a dead sender held stays held."""
+    leases.recover = lambda *_: []
+
+
+def refused_means_accepted() -> None:
+    """Any answer after the final dot counts as a yes."""
+    real = smtp.SmtpLane._dot
+
+    async def dot(self: Any, session: Any, parcel: Parcel) -> Outcome:
+        outcome = await real(self, session, parcel)
+        return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.said)
+
+    smtp.SmtpLane._dot = dot

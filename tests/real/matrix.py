@@ -1,0 +1,176 @@
+"""A ledger, an SMTP server and the processes that are killed between them; and what must be true afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distributor.core.ports import Delivery, Scope
+from distributor.core.states import RECEIVED, PasswordState, State
+from distributor.ledger.ledger import SqlLedger
+from tests.doubles.people import CAME_WITH
+from tests.doubles.sink import Sink
+from tests.flow.letters import new_ledger
+
+SENT_ALREADY = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.TRANSMITTING})
+ENDED = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REJECTED})
+KILLED = -9
+LETTERS = 5
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Crashing:
+    """The server of tests/doubles/crashing.py."""
+
+    process: subprocess.Popen[str]
+
+    def order(self, **what: object) -> list[int]:
+        """Exit codes of the processes; -9 is killed."""
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, "the server of crashing processes is gone"
+        return json.loads(answer)
+
+
+@contextmanager
+def crashing() -> Iterator[Crashing]:
+    root = Path(__file__).parents[2]
+    argv = [sys.executable, "-m", "tests.doubles.crashing"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        try:
+            yield Crashing(process)
+        finally:
+            process.stdin.close()
+            process.wait(60)
+
+
+@dataclass
+class Cell:
+    """One ledger of its own, whose people nobody else writes to."""
+
+    server: Crashing
+    sink: Sink
+    people: Path
+    folder: Path
+    empty: Path  # an empty ledger to copy
+    count: int = LETTERS
+    mutant: str | None = None
+    tag: str = field(default_factory=lambda: f"c{next(_numbers)}")
+
+    def __post_init__(self) -> None:
+        self.ledger = self.folder / f"{self.tag}.db"
+        shutil.copy(self.empty, self.ledger)
+
+    def run(self, do: str, **what: object) -> list[int]:
+        """Order one process, or several."""
+        order = {"ledger": str(self.ledger), "port": self.sink.port, "people": str(self.people), "tag": self.tag, "count": self.count}
+        return self.server.order(do=do, mutant=self.mutant, **order, **what)
+
+    def finish(self, **what: object) -> None:
+        """Run as a person would after a crash: the same commands again."""
+        self.run("plan")
+        for _ in range(3):
+            codes = self.run("send", early=True, **what)
+            if codes == [0] * len(codes) and not self.unfinished():
+                break
+
+    def fresh(self, mutant: str | None = None, sink: Sink | None = None, server: Crashing | None = None) -> Cell:
+        """Another cell of the same world, or the same one seen by another server."""
+        return Cell(server or self.server, sink or self.sink, self.people, self.folder, self.empty, self.count, mutant)
+
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def opened(self) -> Iterator[SqlLedger]:
+        ledger = new_ledger(self.ledger)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def deliveries(self) -> list[Delivery]:
+        with self.opened() as ledger:
+            return list(ledger.deliveries(Scope()))
+
+    def unfinished(self) -> list[Delivery]:
+        return [delivery for delivery in self.deliveries() if delivery.state not in ENDED]
+
+    def stored(self) -> list[dict[str, str]]:
+        return [record for record in self.sink.stored() if f".{self.tag}@" in record["to"]]
+
+    # --- what must be true -----------------------------------------------------------------------------------------
+
+    def broken_at_any_time(self) -> list[str]:
+        """Promises that hold whenever a process dies."""
+        deliveries, stored = self.deliveries(), self.stored()
+        copies = Counter(record["to"] for record in stored)
+        has = {record["message_id"]: record for record in stored}
+        state = {delivery.message_id: delivery.state for delivery in deliveries}
+        found = [f"doubled: {address} {number} times" for address, number in copies.items() if number > 1]
+        found += [
+            f"accepted, but the server has it not: {d.address}" for d in deliveries if d.state in RECEIVED and d.message_id not in has
+        ]
+        found += [
+            f"the server has it, the ledger says {state.get(m)}: {r['to']}" for m, r in has.items() if state.get(m) not in SENT_ALREADY
+        ]
+        found += [f"password ready of a {d.state} letter: {d.address}" for d in deliveries if self._early(d)]
+        with self.opened() as ledger:
+            found += [f"ledger: {fault}" for fault in ledger.verify()]
+            found += self._histories(ledger, deliveries, has)
+        if CAME_WITH.encode() in self.ledger.read_bytes():
+            found.append("a password of a file that came in is in the ledger")
+        return found + self._database()
+
+    @staticmethod
+    def _early(delivery: Delivery) -> bool:
+        return delivery.password_state is PasswordState.READY and delivery.state not in RECEIVED
+
+    @staticmethod
+    def _histories(ledger: SqlLedger, deliveries: list[Delivery], has: dict[str, dict[str, str]]) -> list[str]:
+        found = []
+        for delivery in deliveries:
+            events = list(ledger.history(delivery.address))
+            entered = [event.after for event in events]
+            if delivery.state is State.AMBIGUOUS and State.TRANSMITTING not in entered:
+                found.append(f"ambiguous, but never armed: {delivery.address}")
+            frozen = [
+                event.evidence["letter_sha256"] for event in events if event.after is State.QUEUED and "letter_sha256" in event.evidence
+            ]
+            record = has.get(delivery.message_id)
+            if record is not None and frozen != [record["sha256"]]:
+                found.append(f"not the bytes that were frozen: {delivery.address}")
+        return found
+
+    def _database(self) -> list[str]:
+        database = sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)
+        try:
+            said = database.execute("PRAGMA integrity_check").fetchall() + database.execute("PRAGMA foreign_key_check").fetchall()
+        finally:
+            database.close()
+        return [] if said == [("ok",)] else [f"database: {said}"]
+
+    def broken_after_recovery(self) -> list[str]:
+        """Nothing may be stuck, and recovering once more changes nothing."""
+        self.run("recover")
+        found = [f"stuck: {d.address} {d.state}" for d in self.deliveries() if d.state in {State.CLAIMED, State.TRANSMITTING}]
+        if self.run("recover") != [0]:
+            found.append("recovery is not idempotent")
+        return found + self.broken_at_any_time()
+
+    def broken_at_the_end(self) -> list[str]:
+        """Everybody who was planned has a letter, or a person knows that it is unclear."""
+        found = [f"lost: {d.address} is {d.state}" for d in self.unfinished()]
+        if len(self.deliveries()) != self.count:
+            found.append(f"lost: {self.count - len(self.deliveries())} people")
+        return found + self.broken_at_any_time()

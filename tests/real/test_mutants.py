@@ -1,0 +1,121 @@
+"""The kill matrix must see: each way of being wrong breaks a promise, in a case where the program as it is keeps all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from distributor.core.states import State
+from tests.doubles.sink import smtpd
+from tests.real.matrix import Cell, Crashing, crashing
+
+Case = Callable[[Cell, Path], list[str]]
+
+
+def killed(step: str, hit: int = 2) -> Case:
+    """A sender is killed; then the same commands again."""
+
+    def case(world: Cell, _: Path) -> list[str]:
+        cell = world.fresh(world.mutant)
+        cell.run("plan")
+        cell.run("send", step=step, hit=hit)
+        found = cell.broken_at_any_time() + cell.broken_after_recovery()
+        cell.finish()
+        return found + cell.broken_at_the_end()
+
+    return case
+
+
+def answered(do: str, **more: object) -> Case:
+    """The second letter's final dot is answered so; then the same commands again."""
+
+    def case(world: Cell, folder: Path) -> list[str]:
+        with smtpd(folder, {"verb": "DOT", "do": do, "nth": [2], **more}) as sink:
+            cell = world.fresh(world.mutant, sink)
+            cell.finish(dot=0.8)
+            return cell.broken_at_the_end()
+
+    return case
+
+
+def stalled(step: str) -> Case:
+    """A sender falls asleep longer than its lease, another one does the work, the first wakes up."""
+
+    def case(world: Cell, folder: Path) -> list[str]:
+        mark = folder / "asleep"
+        cell = world.fresh(world.mutant)
+        cell.run("plan")
+        first = threading.Thread(
+            target=cell.run, args=("send",), kwargs={"step": step, "how": str(mark), "lease": 0.3, "blind": True, "wire": 0.3}
+        )
+        with crashing() as second:
+            _fell_asleep(first, mark)
+            time.sleep(0.4)  # the lease runs out
+            _elsewhere(cell, second)
+            mark.unlink()
+            first.join()
+        cell.finish()
+        return cell.broken_at_the_end()
+
+    return case
+
+
+def _fell_asleep(first: threading.Thread, mark: Path) -> None:
+    first.start()
+    deadline = time.monotonic() + 20
+    while not mark.exists():
+        assert time.monotonic() < deadline, "the sender never fell asleep"
+        time.sleep(0.01)
+
+
+def _elsewhere(cell: Cell, second: Crashing) -> None:
+    cell.server, first = second, cell.server
+    try:
+        cell.run("send", blind=True)
+    finally:
+        cell.server = first
+
+
+MUTANTS: dict[str, tuple[Case, str]] = {
+    "requeue_what_was_armed": (killed("dot:after"), "doubled"),
+    "arm_after_the_dot": (killed("arm:before"), "doubled"),
+    "settle_before_the_reply": (answered("drop"), "accepted, but the server has it not"),
+    "no_fencing": (stalled("rcpt:after"), "doubled"),
+    "password_ready_before_acceptance": (killed("store:after", 1), "password ready"),
+    "lost_answer_means_unsent": (answered("stored-drop"), "doubled"),
+    "refused_means_accepted": (answered("reply", text="554 5.6.0 no"), "accepted, but the server has it not"),
+    "nobody_recovers": (killed("mail:before", 1), "stuck"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_program_that_is_wrong_is_caught(world: Cell, mutant: str, tmp_path: Path) -> None:
+    case, promise = MUTANTS[mutant]
+    (tmp_path / "right").mkdir()
+    (tmp_path / "wrong").mkdir()
+    assert case(world.fresh(), tmp_path / "right") == []
+    broken = case(world.fresh(mutant), tmp_path / "wrong")
+    assert any(promise in each for each in broken), broken
+
+
+def test_an_answer_that_comes_after_the_lease_still_counts(world: Cell, tmp_path: Path) -> None:
+    cell = world.fresh()
+    cell.count = 1
+    mark = tmp_path / "asleep"
+    cell.run("plan")
+    sleeper = threading.Thread(
+        target=cell.run, args=("send",), kwargs={"step": "dot:after", "how": str(mark), "lease": 0.3, "blind": True, "wire": 0.3}
+    )
+    with crashing() as second:
+        _fell_asleep(sleeper, mark)
+        time.sleep(0.4)
+        _elsewhere(cell, second)
+        assert [delivery.state for delivery in cell.deliveries()] == [State.AMBIGUOUS]
+        mark.unlink()
+        sleeper.join()
+    assert [delivery.state for delivery in cell.deliveries()] == [State.ACCEPTED]
+    assert cell.broken_at_the_end() == []
