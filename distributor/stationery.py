@@ -207,12 +207,17 @@ def _explain(error: Exception, name: str) -> NoReturn:
             ) from None
         case _:
             where, line = _line(error.__traceback__, name)
-    reason = (getattr(error, "message", None) or str(error) or type(error).__name__).splitlines()[0]
+    reason = "it needs too much memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
     raise Unusable(
-        f"{reason[:1].lower()}{reason[1:200]}".rstrip("."),
+        _told(reason),
         where=f"templates/{where} line {line}",
         hint="correct the template; `distributor doctor` renders every letter",
     ) from None
+
+
+def _told(reason: str) -> str:
+    first = reason.splitlines()[0]
+    return f"{first[:1].lower()}{first[1:200]}".rstrip(".")
 
 
 def _line(trace: TracebackType | None, name: str) -> tuple[str, int]:

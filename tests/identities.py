@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import base64
+import email
+import email.policy
 import hashlib
+from email.message import EmailMessage
 
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.core.credentials import Credential, Facts
+from distributor.core.credentials import Credential, Facts, Locator, Material, Part
+from distributor.core.people import Address, Person
+from distributor.core.ports import Packed, ToPack
 from distributor.core.secret import Secret
 from tests.authority import Identity
+
+CAME_WITH = "in-comes-a-file"
 
 
 def credential(identity: Identity) -> Credential:
@@ -34,3 +41,40 @@ def credential(identity: Identity) -> Credential:
     )
     chain = tuple(c.public_bytes(ser.Encoding.DER) for c in identity.chain)
     return Credential(facts, identity.der, chain, Secret(base64.b64encode(key).decode()))
+
+
+def material(identity: Identity, password: str = CAME_WITH) -> Material:
+    """The file that the person's certificate came in, and a password to try."""
+    data = identity.pfx(CAME_WITH)
+    part = Part("alice.pfx", "/in/alice.pfx", None, hashlib.sha256(data).hexdigest(), data)
+    return Material("pkcs12", (part,), (Secret(password),))
+
+
+def todo(identity: Identity, number: int = 0, **columns: str) -> ToPack:
+    """A planned delivery."""
+    facts = credential(identity).facts
+    person = Person(Address("alice", "example.org"), "Alice Example", "en", columns=columns)
+    locator = Locator("pkcs12", (("/in/alice.pfx", None, "00"),))
+    return ToPack(
+        id=f"d-{number:04}",
+        plan="p-1",
+        generation=1,
+        person=person,
+        language="en",
+        certificate_sha256=facts.sha256,
+        certificate_serial=facts.serial,
+        certificate_issuer=facts.issuer,
+        certificate_subject=facts.subject,
+        not_before=facts.not_before,
+        not_after=facts.not_after,
+        locator=locator,
+    )
+
+
+def attachment(letter: Packed) -> bytes:
+    """The package in a letter."""
+    message = email.message_from_bytes(letter.message, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    (part,) = message.iter_attachments()
+    found: bytes = part.get_content()
+    return found

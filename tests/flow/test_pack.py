@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 
 import pytest
 
-from distributor.core.credentials import Locator, Material, Part, Problem
+from distributor.core.credentials import Locator, Material, Problem
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.letter import Mailbox
 from distributor.core.people import Address, Person
@@ -24,9 +23,8 @@ from distributor.flow.pack import BATCH, Batch, Packer, PackJob, pack
 from distributor.stationery import Stationery
 from tests import oldphone
 from tests.authority import Authority, Identity
-from tests.identities import credential
+from tests.identities import CAME_WITH, attachment, material, todo
 
-CAME_WITH = "in-comes-a-file"
 OWNER = Owner("o-1", "here", 1, None)
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SEALED: list[str] = []
@@ -52,42 +50,9 @@ def alice(authority: Authority) -> Identity:
     return _identity(authority)
 
 
-def material(identity: Identity, password: str = CAME_WITH) -> Material:
-    data = identity.pfx(CAME_WITH)
-    part = Part("alice.pfx", "/in/alice.pfx", None, hashlib.sha256(data).hexdigest(), data)
-    return Material("pkcs12", (part,), (Secret(password),))
-
-
-def todo(identity: Identity, number: int = 0, plan: str = "p-1", **columns: str) -> ToPack:
-    facts = credential(identity).facts
-    person = Person(Address("alice", "example.org"), "Alice Example", "en", columns=columns)
-    locator = Locator("pkcs12", (("/in/alice.pfx", None, "00"),))
-    return ToPack(
-        f"d-{number:04}",
-        plan,
-        1,
-        person,
-        "en",
-        facts.sha256,
-        facts.serial,
-        facts.issuer,
-        facts.subject,
-        facts.not_before,
-        facts.not_after,
-        locator,
-    )
-
-
 def packed(result: Packed | Problem) -> Packed:
     assert isinstance(result, Packed), result
     return result
-
-
-def attachment(letter: Packed) -> bytes:
-    message = email.message_from_bytes(letter.message, policy=email.policy.default)
-    assert isinstance(message, EmailMessage)
-    (part,) = message.iter_attachments()
-    return part.get_content()
 
 
 # --- the child's work ----------------------------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""The packer where it really works: in child processes, with an operator's templates that misbehave."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from distributor.core.credentials import Problem
+from distributor.core.letter import Mailbox
+from distributor.core.people import Address
+from distributor.core.ports import Failed, Packed
+from distributor.core.secret import Secret
+from distributor.flow.pack import Packer, PackJob
+from distributor.stationery import Stationery
+from distributor.workers import Workers
+from tests import oldphone
+from tests.authority import Authority
+from tests.identities import attachment, material, todo
+
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+MEMORY = 2**29  # bytes of address space
+
+
+def sealed(recipient: str, password: Secret) -> bytes:
+    return pyrage.encrypt(password.reveal().encode(), [pyrage.x25519.Recipient.from_str(recipient)])
+
+
+def packer(workspace: Path | None, recipient: str) -> Packer:
+    sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
+    return Packer(Stationery(workspace), partial(sealed, recipient), "Example AG", sender)
+
+
+@pytest.fixture(scope="module")
+def vault() -> pyrage.x25519.Identity:
+    return pyrage.x25519.Identity.generate()
+
+
+def test_only_the_vault_s_key_finds_the_password_that_opens_the_package(authority: Authority, vault: pyrage.x25519.Identity) -> None:
+    alice = authority.issue("alice@example.org", name="Alice Example")
+    jobs = [PackJob(todo(alice, n), material(alice), NOW) for n in range(4)]
+    with Workers(packer(None, str(vault.to_public())), 2, 30.0, MEMORY) as pool:
+        letters = [result for _, result in pool.map(jobs)]
+    assert all(isinstance(letter, Packed) for letter in letters)
+    for letter in letters:
+        assert isinstance(letter, Packed)
+        password = pyrage.decrypt(letter.sealed, [vault]).decode()
+        assert oldphone.install(attachment(letter), password)[0].content == alice.der
+
+
+def test_a_template_that_eats_the_memory_costs_its_letter_only(authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path) -> None:
+    doubling = "{% set x = person.name %}" + "{% set x = x ~ x %}" * 40 + "{{ x | length }}"
+    _greedy(tmp_path, '{% if column.greedy == "yes" %}' + doubling + "{% endif %}")
+    fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 30.0)
+    assert isinstance(fine, Packed)
+    assert isinstance(greedy, Problem)
+    assert "templates/letter/en/body.txt line 1" in greedy.message
+    assert "memory" in greedy.message
+
+
+def test_a_template_that_never_ends_costs_its_letter_only(authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path) -> None:
+    loop = "{% for a in x %}{% for b in x %}{% for c in x %}{% for d in x %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}"
+    _greedy(tmp_path, "{% set x = 'x' * 2000 %}{% if column.greedy == 'yes' %}" + loop + "{% endif %}")
+    fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 2.0)
+    assert isinstance(fine, Packed)
+    assert greedy == Failed("time")
+
+
+def _greedy(workspace: Path, body: str) -> None:
+    folder = workspace / "templates" / "letter" / "en"
+    folder.mkdir(parents=True)
+    (folder / "body.txt").write_text(body)
+
+
+def _results(authority: Authority, call: Packer, seconds: float) -> list[object]:
+    alice = authority.issue("alice@example.org", name="Alice Example")
+    plain = todo(alice, 0, greedy="no")
+    jobs = [PackJob(plain, material(alice), NOW), PackJob(todo(alice, 1, greedy="yes"), material(alice), NOW)]
+    with Workers(call, 1, seconds, MEMORY) as pool:
+        return [result for _, result in pool.map(jobs)]
