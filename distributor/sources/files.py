@@ -68,8 +68,9 @@ class Files:
         if isinstance(found, Issue):
             yield found
             return
-        done.update(found)
-        yield from self._material(found, person, key)
+        if found:
+            done.update(found)
+            yield from self._material(found, person, key)
 
     def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[Material | Issue]:
         try:
