@@ -7,7 +7,7 @@ import importlib
 import os
 import pkgutil
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,8 +23,8 @@ from distributor.core.people import BadAddress, parse_address
 from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.people import Person
-    from distributor.core.ports import Ledger, Owner, Scope, Source, Transport, Vault
+    from distributor.core.credentials import Material, Opened
+    from distributor.core.ports import Ledger, Owner, Pool, Scope, Transport, Vault
     from distributor.core.secret import Secret
     from distributor.flow.pack import Batch
     from distributor.flow.report import Packing
@@ -177,6 +177,7 @@ def transport(settings: config.Settings, *, signed_in: bool = True) -> Transport
 
 def packing(settings: config.Settings, ledger: Ledger, owner: Owner, scope: Scope, limit: int | None) -> Packing:
     """The verb that freezes letters, with everything it needs; its child processes start when there is something to pack."""
+    from distributor import intake
     from distributor.core.letter import Mailbox
     from distributor.flow.pack import Packer, pack
     from distributor.ledger.vault import seal
@@ -198,10 +199,20 @@ def packing(settings: config.Settings, ledger: Ledger, owner: Owner, scope: Scop
     def run(stop: Callable[[], bool]) -> Iterator[Batch]:
         with Workers(packer, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY) as pool:
             lease = settings.ledger.lease
-            doors = partial(open_plan, settings)
+            doors = partial(intake.open_plan, settings)
             yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=now, stop=stop)
 
     return run
+
+
+@contextmanager
+def opening(settings: config.Settings) -> Iterator[Pool[Material, Opened]]:
+    """Child processes that look into certificates' files."""
+    from distributor.core.opening import open_material
+    from distributor.workers import Workers
+
+    with Workers(partial(open_material, limits=settings.limits), cores(), settings.limits.open_seconds, CHILD_MEMORY) as pool:
+        yield pool
 
 
 def cores() -> int:
@@ -210,11 +221,6 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         return os.cpu_count() or 1
-
-
-def open_plan(settings: config.Settings, inputs: Mapping[str, object]) -> tuple[Source, Mapping[str, Person]]:
-    """Where a plan's certificates lie, and whom its roster names."""
-    raise NotImplementedError
 
 
 def stationery(settings: config.Settings) -> Stationery:

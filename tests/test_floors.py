@@ -27,9 +27,12 @@ FLOORS: dict[str, frozenset[str]] = {
     "transports": frozenset({"clients", "core", "errors"}),
     "channels": frozenset({"clients", "core", "errors"}),
     "wiring": frozenset(
-        {"channels", "config", "core", "errors", "flow", "ledger", "processes", "rosters", "sources", "stationery", "transports", "workers"}
+        {"channels", "config", "core", "errors", "flow", "intake", "ledger", "processes", "rosters", "sources", "stationery", "transports", "workers"}
     ),
-    "cli": frozenset({"config", "core", "errors", "flow", "ledger", "processes", "wiring"}),
+        {"channels", "config", "core", "errors", "flow", "intake", "ledger", "processes", "rosters", "sources", "stationery", "transports", "workers"}
+    ),
+    "intake": frozenset({"config", "core", "errors", "flow", "rosters", "sources", "wiring"}),
+    "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "processes", "wiring"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }

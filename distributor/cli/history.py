@@ -13,6 +13,7 @@ from distributor.cli.options import Config, Json
 if TYPE_CHECKING:
     from distributor.core.ports import Event
 
+LONG = 32  # characters of a hash or serial
 EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
 
 
@@ -52,9 +53,23 @@ def as_row(event: Event) -> dict[str, object]:
     }
 
 
+OF_THE_MACHINE = frozenset(
+    {"owner", "host", "pid", "attempt", "letter_sha256", "certificate_sha256", "certificate_issuer", "address", "name"}
+)
+
+
 def _rows(events: Iterator[Event]) -> Iterator[tuple[object, ...]]:
     from distributor.cli.show import time
 
     for event in events:
-        evidence = "  ".join(f"{key}={value}" for key, value in event.evidence.items() if value not in {None, ""})
-        yield time(event.at), event.delivery or "-", event.event, event.by, evidence
+        told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value not in {None, ""}}
+        said = told.pop("said", None) or told.pop("reason", None)
+        parts = [str(said)] if said else []
+        parts += [f"{key}={_short(value)}" for key, value in told.items()]
+        yield time(event.at), event.delivery or "-", event.event, event.by, "  ".join(parts)
+
+
+def _short(value: object) -> str:
+    """The beginning of a hash; the rest is in `--json`."""
+    text = str(value)
+    return f"{text[:12]}..." if len(text) >= LONG and all(c in "0123456789abcdef" for c in text) else text

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Json
 
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.credentials import Facts, Material, Opened
+    from distributor.core.findings import Issue
+    from distributor.core.ports import Delivery, Failed, Pool
+    from distributor.flow.plan import Planned
+
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
+MOST_ROWS = 20  # of ready deliveries shown to a person; `status --plan` shows the rest
 
 
 def plan(
     sources: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="SOURCE", help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]]."),
+        list[Path] | None, typer.Argument(metavar="SOURCE", help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]].")
     ] = None,
     roster: Annotated[
         Path | None, typer.Option("--roster", metavar="FILE", help="People as CSV; without one, each certificate's own address.")
@@ -30,5 +39,135 @@ def plan(
 
     Sends nothing. What is wrong is told with file, line and a way out; the good ones go on.
     """
-    del sources, roster, passwords, chosen, as_json
-    return 0
+    from distributor import wiring
+    from distributor.cli.show import answer
+
+    planned, facts = _made(wiring.settings(chosen), sources or (), roster, passwords, keep=as_json)
+    if as_json:
+        rows = (_row(delivery, facts) for delivery in planned.deliveries)
+        issues = map(issue_row, planned.issues)
+        answer("plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues})
+    else:
+        _show(planned)
+    errors = any(issue.severity == "error" for issue in planned.issues)
+    nothing = not planned.deliveries and not planned.known
+    return 1 if errors or nothing else 0
+
+
+def _made(  # its arguments are the command's
+    settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool
+) -> tuple[Planned, dict[str, Facts]]:
+    from distributor import intake, wiring
+    from distributor.cli.progress import Bar
+    from distributor.flow.plan import plan as flow
+
+    found = intake.heaps(settings, sources, roster, passwords)
+    facts: dict[str, Facts] = {}
+    with wiring.writing(settings) as ledger, wiring.opening(settings) as pool, Bar("reading", None) as bar:
+        planned = flow(
+            ledger,
+            intake.people(found),
+            intake.certificates(settings, found),
+            _Noting(pool, facts) if keep else pool,
+            plan_id=secrets.token_hex(4),
+            inputs={"sources": [heap.as_json() for heap in found]},
+            languages=settings.organisation.languages,
+            now=wiring.now(),
+            tell=lambda _: bar.step(),
+        )
+    return planned, facts
+
+
+class _Noting:
+    """A pool that notes what each certificate says, for the answer."""
+
+    def __init__(self, pool: Pool[Material, Opened], facts: dict[str, Facts]) -> None:
+        self._pool, self._facts = pool, facts
+
+    def map(self, jobs: Iterable[Material]) -> Iterator[tuple[Material, Opened | Failed]]:
+        """As the pool does."""
+        from distributor.core.credentials import Opened
+
+        for job, result in self._pool.map(jobs):
+            if isinstance(result, Opened):
+                self._facts.update((credential.facts.sha256, credential.facts) for credential in result.credentials)
+            yield job, result
+
+
+def _row(delivery: Delivery, facts: dict[str, Facts]) -> dict[str, object]:
+    return {
+        "id": delivery.id,
+        "address": delivery.address,
+        "name": delivery.name,
+        "language": delivery.language,
+        "generation": delivery.generation,
+        "state": delivery.state,
+        "certificate": _certificate(facts[delivery.certificate_sha256]),
+    }
+
+
+def _certificate(facts: Facts) -> dict[str, object]:
+    from distributor.cli.show import time
+
+    return {
+        "sha256": facts.sha256,
+        "serial": facts.serial,
+        "subject": facts.subject,
+        "issuer": facts.issuer,
+        "addresses": list(facts.addresses),
+        "not_before": time(facts.not_before),
+        "not_after": time(facts.not_after),
+        "key": facts.key,
+        "usages": list(facts.usages),
+    }
+
+
+def issue_row(issue: Issue) -> dict[str, object]:
+    """An issue as every `--json` has it."""
+    return {
+        "severity": issue.severity,
+        "check": issue.check,
+        "source": issue.source,
+        "line": issue.line,
+        "address": issue.address,
+        "message": issue.message,
+        "hint": issue.hint,
+    }
+
+
+def _show(planned: Planned) -> None:
+    from distributor.cli.show import counted, day, say, table, tell
+
+    ready = len(planned.deliveries)
+    tell(f"plan {planned.plan}: {ready} ready")
+    if ready:
+        tell()
+        rows = (
+            (d.address, d.name, d.language, day(d.certificate_not_after), d.certificate_subject) for d in planned.deliveries[:MOST_ROWS]
+        )
+        table(("address", "name", "language", "valid until", "certificate"), rows)
+    if ready > MOST_ROWS:
+        tell(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
+    for issue in planned.issues:
+        _tell_issue(issue)
+    wrong = sum(issue.severity == "error" for issue in planned.issues)
+    if planned.issues:
+        tell()
+    if wrong:
+        say(f"{counted(wrong, 'error')}: correct them and plan again; what is ready is not planned twice")
+    if ready:
+        say("next: distributor send")
+    elif not planned.known and not wrong:
+        say("nothing was found to plan")
+
+
+def _tell_issue(issue: Issue) -> None:
+    from distributor.cli.show import DIM, RED, YELLOW, coloured, foreign, tell
+
+    level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
+    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
+    who = issue.address or ""
+    tell(f"\n{level}  {issue.check}  {foreign('  '.join(filter(None, (place, who))))}")
+    tell(f"         {foreign(issue.message)}")
+    if issue.hint:
+        tell(f"         {foreign(issue.hint)}")

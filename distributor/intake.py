@@ -1,0 +1,149 @@
+"""What a plan was made from (paths, kept in the ledger) -> its people and certificates, opened again. A part of wiring.
+
+Several sources may each have their own roster and passwords; to a plan they are one list of people and one heap of certificates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distributor import config, wiring
+from distributor.config.settings import SourceFiles
+from distributor.config.structure import Faulty, structure
+from distributor.core.credentials import Locator, Material
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.people import Person
+from distributor.core.ports import Roster, Source
+from distributor.errors import Misuse, Unusable
+
+
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """Certificates, their passwords, and whose they are; absolute paths."""
+
+    paths: tuple[Path, ...]
+    passwords: Path | None = None
+    roster: Path | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The ledger's form."""
+        return {
+            "paths": [str(path) for path in self.paths],
+            "passwords": str(self.passwords) if self.passwords else None,
+            "roster": str(self.roster) if self.roster else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Heap:
+        """From the ledger's form."""
+        passwords, roster = value.get("passwords"), value.get("roster")
+        return cls(tuple(map(Path, value["paths"])), Path(passwords) if passwords else None, Path(roster) if roster else None)
+
+
+def heaps(settings: config.Settings, paths: Sequence[Path], roster: Path | None, passwords: Path | None) -> tuple[Heap, ...]:
+    """What a command line means; without paths and roster, `[[sources]]`."""
+    if not paths and (configured := _configured(settings)):
+        return tuple(Heap(heap.paths, _absolute(passwords) or heap.passwords, _absolute(roster) or heap.roster) for heap in configured)
+    if not paths and roster is None:
+        hint = "name a file or folder: `distributor plan certificates/`, or add [[sources]] to distributor.toml"
+        raise Misuse("there is nothing to plan from", hint=hint)
+    for path in (*paths, *filter(None, (roster, passwords))):
+        if not path.exists():
+            raise Unusable("there is no such file or folder", where=str(path), hint="check the name")
+    return (Heap(tuple(path.absolute() for path in paths), _absolute(passwords), _absolute(roster)),)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
+
+
+def _configured(settings: config.Settings) -> tuple[Heap, ...]:
+    found = []
+    for table in settings.sources:
+        try:
+            source = structure(SourceFiles, table.values, table.key, settings.folder)
+        except Faulty as faulty:
+            first = faulty.faults[0]
+            raise Unusable(first.message, where=first.key, hint=first.hint) from None
+        if not source.path.exists():
+            raise Unusable(
+                f'"{source.path}" is not there', where=f"{table.key}.path", hint="correct the path; it is relative to distributor.toml"
+            )
+        found.append(Heap((source.path,), source.passwords, source.roster))
+    return tuple(found)
+
+
+def people(found: Sequence[Heap]) -> Roster | None:
+    """One list of everybody; None where certificates tell whose they are."""
+    files = list(dict.fromkeys(heap.roster for heap in found if heap.roster is not None))
+    lists = [_list(path) for path in files]
+    return _Lists(lists) if lists else None
+
+
+def _list(path: Path) -> Roster:
+    module = wiring.adapter("rosters", "csv")
+    opened: Roster = module.open(module.Settings(path=path))
+    return opened
+
+
+def certificates(settings: config.Settings, found: Sequence[Heap]) -> Source:
+    """One heap of all certificates."""
+    module = wiring.adapter("sources", "files")
+    ours = (settings.file, *wiring.private_files(settings))
+    rosters = tuple(heap.roster for heap in found if heap.roster)
+    return _Heaps([_files(module, settings, heap, (*ours, *rosters)) for heap in found])
+
+
+def _files(module: Any, settings: config.Settings, heap: Heap, ignore: tuple[Path, ...]) -> Source:  # noqa: ANN401  a module, found by name
+    base = heap.roster.parent if heap.roster else None
+    opened: Source = module.open(
+        module.Settings(paths=heap.paths, passwords=heap.passwords, limits=settings.limits, base=base, ignore=ignore),
+    )
+    return opened
+
+
+def open_plan(settings: config.Settings, inputs: Mapping[str, Any]) -> tuple[Source, Mapping[str, Person]]:
+    """Where a plan's certificates lie, and whom its roster names."""
+    from distributor.flow.people import gather  # noqa: PLC0415  not needed until then
+
+    found = [Heap.from_json(value) for value in inputs.get("sources", ())]
+    return certificates(settings, found), gather(people(found)).by_key
+
+
+class _Lists:
+    """Several rosters, one after the other."""
+
+    def __init__(self, lists: Sequence[Roster]) -> None:
+        self._lists = lists
+
+    def people(self) -> Iterator[Person | Issue]:
+        """Everybody."""
+        for one in self._lists:
+            yield from one.people()
+
+
+class _Heaps:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def finds(self, named: Mapping[str, Person]) -> Iterator[Material | Issue]:
+        """Everything that may hold credentials."""
+        for source in self._sources:
+            yield from source.finds(named)
+
+    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
+        """The same bytes again, with every source's passwords for them."""
+        found = [source.fetch(locator, person) for source in self._sources]
+        good = [material for material in found if isinstance(material, Material)]
+        if not good:
+            return next(iter(found), _GONE)
+        passwords = dict.fromkeys(password for material in good for password in material.passwords)
+        return replace(good[0], passwords=tuple(passwords))
+
+
+_GONE = Issue(Severity.ERROR, Check.UNREADABLE, "the plan names no source", "run `distributor plan` again")
