@@ -33,7 +33,7 @@ def send(
 
     A letter whose fate is unclear is never sent again by itself: see `distributor resolve`.
     """
-    from distributor import wiring
+    from distributor import processes, wiring
     from distributor.cli import drying, sending
     from distributor.core.ports import Scope
 
@@ -43,6 +43,7 @@ def send(
             _known(ledger, plan)
         if dry_run is not None:
             return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json)
+        ledger.recover(processes.alive)  # what a killed run held is due again
         due = _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:

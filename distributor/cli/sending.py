@@ -113,6 +113,9 @@ def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
 
 
 def _words(found: Report) -> None:
+    if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.remaining, found.error)):
+        say("nothing is due; next: distributor plan")
+        return
     parts = [counted(found.accepted, "letter") + " accepted"]
     parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous") if (number := getattr(found, name))]
     tell(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
