@@ -17,6 +17,7 @@ from distributor.core.ports import Arm, Claim, Ledger, Owner, Settle, Step
 from distributor.errors import Unavailable
 
 T = TypeVar("T")
+COMPANY = 0.005  # seconds that a settlement waits for others; a flush to disk takes about as long
 TRIES = 3  # how often a round of settlements is tried while the ledger is locked by another program
 
 
@@ -39,7 +40,8 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[Slip] = []
-        self._writing = False
+        self._writing = self._draining = False
+        self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self.failure: BaseException | None = None
@@ -62,7 +64,10 @@ class Committer:
 
     async def drain(self) -> None:
         """Until every step so far is written, or failed."""
+        self._draining = True
+        self._next_round()
         await self._idle.wait()
+        self._draining = False
 
     def close(self) -> None:
         """End the thread."""
@@ -74,14 +79,27 @@ class Committer:
             _fail(slip, self.failure)
             return slip
         self._waiting.append(slip)
-        if not self._writing:
-            self._write()
+        self._idle.clear()
+        self._next_round()
         return slip
 
+    def _next_round(self) -> None:
+        """Write now what somebody waits for; a settlement by itself waits a moment for company."""
+        if self._writing or not self._waiting:
+            return
+        if self._draining or any(isinstance(slip.step, Arm) for slip in self._waiting):
+            self._write()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(COMPANY, self._write)
+
     def _write(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing or not self._waiting:
+            return
         batch, self._waiting = self._waiting, []
         self._writing = True
-        self._idle.clear()
         steps = [slip.step for slip in batch]
         job = self._loop.run_in_executor(self._thread, self._ledger.write, steps, self._owner)
         job.add_done_callback(lambda done: self._written(batch, done))
@@ -99,7 +117,7 @@ class Committer:
         if self.failure is not None:
             self._refuse_arms(self.failure)
         if self._waiting:
-            self._write()
+            self._next_round()
         else:
             self._idle.set()
 

@@ -109,8 +109,9 @@ class _Run:
                 self._settle(flight.claim, State.AMBIGUOUS, "interrupted while the letter was on the wire")
         await self.desk.drain()
         unused = self.feed.unused() + [flight.claim for flight in self.torn if not flight.armed]
-        if unused and self.desk.failure is None:
-            await self.desk.call(lambda: self.ledger.release(unused, self.owner))
+        if unused:
+            with suppress(Error):  # what cannot be given back now is freed by the next run
+                await self.desk.call(lambda: self.ledger.release(unused, self.owner))
 
     async def report(self, *, interrupted: bool) -> Report:
         """Counts, once everything is settled. Raises what the ledger raised."""
