@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from distributor.core.der import wrap
+
 DEEPEST = 24  # levels; a real PKCS#12 file has about ten
 _INDEFINITE, _CONSTRUCTED, _OCTETS, _MULTIPLE = 0x80, 0x20, 0x04, 0x1F
 
@@ -32,17 +34,17 @@ def _value(data: bytes, at: int, depth: int) -> tuple[bytes, int]:
             return data[at:end], end
     parts, end = _parts(data, begin, None if length is None else begin + length, depth)
     if tag == _OCTETS | _CONSTRUCTED:
-        return _wrap(_OCTETS, b"".join(_content(part) for part in parts)), end
+        return wrap(_OCTETS, b"".join(_content(part) for part in parts)), end
     if [part[0] for part in parts] == _ENCRYPTED_CONTENT:
         parts[2] = _implicit(parts[2])
-    return _wrap(tag, b"".join(parts)), end
+    return wrap(tag, b"".join(parts)), end
 
 
 def _implicit(value: bytes) -> bytes:
     """`[0] IMPLICIT OCTET STRING` in pieces -> in one. Only the neighbours tell it from an explicit tag (RFC 5652 6.1)."""
     begin = _head(value, 0)[2]
     pieces, _ = _parts(value, begin, len(value), DEEPEST)
-    return _wrap(_CONTEXT_0, b"".join(_content(piece) for piece in pieces))
+    return wrap(_CONTEXT_0, b"".join(_content(piece) for piece in pieces))
 
 
 def _parts(data: bytes, at: int, end: int | None, depth: int) -> tuple[list[bytes], int]:
@@ -81,11 +83,3 @@ def _content(value: bytes) -> bytes:
     if tag != _OCTETS:
         raise ValueError("a string of other things than octets")
     return value[begin:]
-
-
-def _wrap(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < _INDEFINITE:
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes([tag, _INDEFINITE + len(length)]) + length + content

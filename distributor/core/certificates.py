@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 
-from asn1crypto.core import UTF8String
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from distributor.core import der
 from distributor.core.credentials import Facts, Problem
 from distributor.core.findings import Check
 from distributor.core.people import printable
 
+_UTF8 = 0x0C
 SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9"  # RFC 9598
 _CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
 _USAGES = {  # cryptography's names -> RFC 5280's
@@ -29,24 +31,25 @@ _USAGES = {  # cryptography's names -> RFC 5280's
 }
 
 
-def load(der: bytes) -> x509.Certificate | Problem:
-    """The certificate, parsed."""
+@lru_cache(64)
+def load(data: bytes) -> x509.Certificate | Problem:
+    """The certificate, parsed. The authorities' come again in every file of theirs."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
-            certificate = x509.load_der_x509_certificate(der)
+            certificate = x509.load_der_x509_certificate(data)
             certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
     except (ValueError, TypeError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         return Problem(Check.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", "have the certificate issued again")
     return certificate
 
 
-def facts(certificate: x509.Certificate, der: bytes) -> Facts | Problem:
+def facts(certificate: x509.Certificate, data: bytes) -> Facts | Problem:
     """What the certificate says."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _facts(certificate, der)
+            return _facts(certificate, data)
     except x509.DuplicateExtension as error:
         return Problem(
             Check.UNREADABLE, f"the certificate has the extension {error.oid.dotted_string} twice", "have the certificate issued again"
@@ -55,12 +58,12 @@ def facts(certificate: x509.Certificate, der: bytes) -> Facts | Problem:
         return Problem(Check.UNREADABLE, f"the certificate cannot be read ({_words(error)})", "have the certificate issued again")
 
 
-def _facts(certificate: x509.Certificate, der: bytes) -> Facts:
+def _facts(certificate: x509.Certificate, data: bytes) -> Facts:
     extensions = certificate.extensions
     usage, extended = _key_usage(extensions), _extended(extensions)
     key = _key(certificate)
     return Facts(
-        sha256=hashlib.sha256(der).hexdigest(),
+        sha256=hashlib.sha256(data).hexdigest(),
         serial=format(certificate.serial_number, "x"),
         subject=printable(certificate.subject.rfc4514_string()),
         issuer=printable(certificate.issuer.rfc4514_string()),
@@ -77,6 +80,16 @@ def _facts(certificate: x509.Certificate, der: bytes) -> Facts:
     )
 
 
+@lru_cache(64)
+def is_authority(data: bytes) -> bool:
+    """Whether it is a certificate that says of itself to be an authority's."""
+    certificate = load(data)
+    try:
+        return isinstance(certificate, x509.Certificate) and _is_ca(certificate.extensions)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return False
+
+
 def _addresses(extensions: x509.Extensions) -> Iterable[str]:
     try:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -86,7 +99,7 @@ def _addresses(extensions: x509.Extensions) -> Iterable[str]:
         if isinstance(name, x509.RFC822Name):
             yield name.value
         elif isinstance(name, x509.OtherName) and name.type_id.dotted_string == SMTP_UTF8_MAILBOX:
-            yield str(UTF8String.load(name.value, strict=True).native)
+            yield der.read(name.value).wanted(_UTF8).content.decode("utf-8")
 
 
 def _subject_addresses(certificate: x509.Certificate) -> Iterable[str]:

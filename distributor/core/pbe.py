@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-from asn1crypto.algos import EncryptionAlgorithm, Pbkdf2Params
-from asn1crypto.core import Sequence
-from asn1crypto.pkcs12 import MacData
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
@@ -16,8 +15,14 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from distributor.core import der
+from distributor.core.der import Value
+
 KEY, IV, MAC = 1, 2, 3  # what a derivation is for, RFC 7292 B.3
-_PBMAC1 = "1.2.840.113549.1.5.14"
+_PBES2, _PBKDF2, _PBMAC1 = "1.2.840.113549.1.5.13", "1.2.840.113549.1.5.12", "1.2.840.113549.1.5.14"
+_TRIPLE_DES = "1.2.840.113549.1.12.1.3"
+_PBES1 = ("1.2.840.113549.1.12.1.", "1.2.840.113549.1.5.")
+_AES = {"2.16.840.1.101.3.4.1.2": 16, "2.16.840.1.101.3.4.1.22": 24, "2.16.840.1.101.3.4.1.42": 32}
 _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),  # noqa: S303  what old files are made with; the password protects, not the hash
     "sha224": hashes.SHA224(),
@@ -25,6 +30,14 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
+_DIGESTS = {
+    "1.3.14.3.2.26": "sha1",
+    "2.16.840.1.101.3.4.2.4": "sha224",
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+_HMACS = {f"1.2.840.113549.2.{number}": name for number, name in enumerate(_HASHES, 7)}
 _LARGE_BLOCKS = frozenset({"sha384", "sha512"})  # hashes that work on 128 bytes, the others on 64
 
 
@@ -47,37 +60,59 @@ class Word:
         return cls(text.encode("utf-16-be", "surrogatepass") + b"\0\0", text.encode("utf-8", "surrogatepass"))
 
 
-def rounds(algorithm: EncryptionAlgorithm) -> int:
-    """The iterations that a file asks for before a byte can be read."""
-    if algorithm["algorithm"].native == "pbes2":
-        return _positive(algorithm["parameters"]["key_derivation_func"]["parameters"]["iteration_count"].native)
-    return _positive(algorithm["parameters"]["iterations"].native)
+class Derivation(NamedTuple):
+    """PBKDF2 as a file asks for it."""
+
+    salt: bytes
+    rounds: int
+    size: int | None
+    prf: str
 
 
-def decrypt(algorithm: EncryptionAlgorithm, word: Word, content: bytes) -> bytes | None:
-    """The plain octets; None for an old scheme that only the library knows. Raises ValueError when the password does not fit."""
-    name = algorithm["algorithm"].native
-    if name == "pkcs12_sha1_tripledes_3key":
-        salt, count = algorithm["parameters"]["salt"].native, rounds(algorithm)
-        key, iv = (pkcs12_key("sha1", word, salt, count, purpose, size) for purpose, size in ((KEY, 24), (IV, 8)))
+class Scheme(NamedTuple):
+    """An encryption as a file asks for it. `derivation` is there for PBES2 only, `iv` too."""
+
+    name: str
+    salt: bytes
+    rounds: int
+    derivation: Derivation | None = None
+    cipher: str = ""
+    iv: bytes = b""
+
+    @classmethod
+    def of(cls, algorithm: Value) -> Scheme:
+        """From an AlgorithmIdentifier."""
+        name, parameters = _algorithm(algorithm)
+        if name == _PBES2:
+            kdf, cipher = parameters.sequence(2)[:2]
+            derivation = _derivation(kdf)
+            cipher_name, iv = _algorithm(cipher)
+            return cls(name, derivation.salt, derivation.rounds, derivation, cipher_name, iv.content)
+        if not name.startswith(_PBES1):
+            raise Unsupported(f"it uses an encryption that is not known here ({name})")
+        salt, count = parameters.sequence(2)[:2]
+        return cls(name, salt.octets(), _positive(count.number()))
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether it is PBES2."""
+        return self.derivation is not None
+
+
+def decrypt(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
+    """The plain octets; None for a scheme that only the library knows. Raises ValueError when the password does not fit."""
+    if scheme.name == _TRIPLE_DES:
+        key, iv = (pkcs12_key("sha1", word, scheme.salt, scheme.rounds, purpose, size) for purpose, size in ((KEY, 24), (IV, 8)))
         return _cbc(TripleDES(key), iv, content)
-    if name != "pbes2":
+    size = _AES.get(scheme.cipher)
+    if scheme.derivation is None or size is None:
         return None
-    scheme = algorithm["parameters"]["encryption_scheme"]["algorithm"].native
-    size = {"aes128_cbc": 16, "aes192_cbc": 24, "aes256_cbc": 32}.get(scheme)
-    if size is None:
-        return None
-    parameters = algorithm["parameters"]["key_derivation_func"]["parameters"]
-    return _cbc(AES(pbkdf2(parameters, word, size)), algorithm["parameters"]["encryption_scheme"]["parameters"].native, content)
+    return _cbc(AES(pbkdf2(scheme.derivation, word, size)), scheme.iv, content)
 
 
-def pbkdf2(parameters: Pbkdf2Params, word: Word, size: int) -> bytes:
+def pbkdf2(derivation: Derivation, word: Word, size: int) -> bytes:
     """A key of `size` bytes by RFC 8018 5.2."""
-    prf = parameters["prf"]["algorithm"].native
-    if prf not in _HASHES:
-        raise Unsupported(f"its key derivation uses {prf}")
-    salt = parameters["salt"].chosen.native
-    return PBKDF2HMAC(_HASHES[prf], size, salt, _positive(parameters["iteration_count"].native)).derive(word.utf8)
+    return PBKDF2HMAC(_HASHES[derivation.prf], size, derivation.salt, derivation.rounds).derive(word.utf8)
 
 
 def _cbc(algorithm: AES | TripleDES, iv: bytes, content: bytes) -> bytes:
@@ -117,59 +152,71 @@ def _stir(mixed: bytes, part: bytes, block: int) -> bytes:
 # --- the MAC over a whole file -------------------------------------------------------------------------------------
 
 
-class _Pbmac1(Sequence):  # type: ignore[misc]  # asn1crypto has no types
-    _fields = [("key_derivation_func", EncryptionAlgorithm), ("scheme", EncryptionAlgorithm)]  # noqa: RUF012  asn1crypto's way
+class Mac(NamedTuple):
+    """A file's integrity check."""
+
+    digest: str
+    wanted: bytes
+    salt: bytes
+    rounds: int
+    derivation: Derivation | None  # PBMAC1 only
+
+    @classmethod
+    def of(cls, value: Value) -> Mac:
+        """From MacData."""
+        info, salt, *count = value.sequence(2)
+        algorithm, wanted = info.sequence(2)[:2]
+        name, parameters = _algorithm(algorithm)
+        if name == _PBMAC1:
+            derivation = _pbmac1(parameters)
+            return cls(derivation.prf, wanted.octets(), derivation.salt, derivation.rounds, derivation)
+        if name not in _DIGESTS:
+            raise Unsupported(f"its integrity check uses a hash that is not known here ({name})")
+        return cls(_DIGESTS[name], wanted.octets(), salt.octets(), _positive(count[0].number() if count else 1), None)
+
+    def fits(self, word: Word, content: bytes) -> bool:
+        """Whether this password made the MAC over `content`, compared in constant time."""
+        if self.derivation is None:
+            key = pkcs12_key(self.digest, word, self.salt, self.rounds, MAC, _HASHES[self.digest].digest_size)
+        else:
+            key = pbkdf2(self.derivation, word, self.derivation.size or 0)
+        return hmac.compare_digest(hmac.digest(key, content, self.digest), self.wanted)
 
 
-def mac_rounds(mac: MacData) -> int:
-    """The iterations of the MAC's key derivation."""
-    parameters = _pbmac1(mac)
-    return _positive(mac["iterations"].native if parameters is None else parameters["iteration_count"].native)
-
-
-def mac_fits(mac: MacData, word: Word, content: bytes) -> bool:
-    """Whether this password made the MAC over `content`, compared in constant time."""
-    wanted: bytes = mac["mac"]["digest"].native
-    parameters = _pbmac1(mac)
-    if parameters is None:
-        digest = mac["mac"]["digest_algorithm"]["algorithm"].native
-        if digest not in _HASHES:
-            raise Unsupported(f"its integrity check uses {digest}")
-        key = pkcs12_key(digest, word, mac["mac_salt"].native, mac_rounds(mac), MAC, _HASHES[digest].digest_size)
-    else:
-        digest = parameters["prf"]["algorithm"].native
-        key = pbkdf2(parameters, word, _pbmac1_size(parameters))
-    return hmac.compare_digest(hmac.digest(key, content, digest), wanted)
-
-
-def _pbmac1_size(parameters: Pbkdf2Params) -> int:
-    size = parameters["key_length"].native
-    if not isinstance(size, int) or not 20 <= size <= 64:  # noqa: PLR2004  RFC 9879 section 4: at least 20; CVE-2025-11187 for the upper bound
-        raise Unsupported("its PBMAC1 key has an odd length")
-    return size
-
-
-def _pbmac1(mac: MacData) -> Pbkdf2Params | None:
-    algorithm = mac["mac"]["digest_algorithm"]
-    if algorithm["algorithm"].dotted != _PBMAC1:
-        return None
-    kdf, scheme = (Sequence.load(part) for part in _pair(algorithm["parameters"].dump()))
-    parameters = Pbkdf2Params.load(kdf[1].dump())
-    prf = f"1.2.840.113549.2.{_HMACS.get(parameters['prf']['algorithm'].native, 0)}"
-    if kdf[0].native != "1.2.840.113549.1.5.12" or scheme[0].native != prf:
+def _pbmac1(parameters: Value) -> Derivation:
+    kdf, scheme = parameters.sequence(2)[:2]
+    derivation = _derivation(kdf)
+    if _HMACS.get(_algorithm(scheme)[0]) != derivation.prf:
         raise Unsupported("its PBMAC1 mixes algorithms")
-    return parameters
+    if derivation.size is None or not 20 <= derivation.size <= 64:  # noqa: PLR2004  RFC 9879: at least 20; CVE-2025-11187 for the upper bound
+        raise Unsupported("its PBMAC1 key has an odd length")
+    return derivation
 
 
-_HMACS = {"sha1": 7, "sha224": 8, "sha256": 9, "sha384": 10, "sha512": 11}
+def _derivation(kdf: Value) -> Derivation:
+    name, parameters = _algorithm(kdf)
+    if name != _PBKDF2:
+        raise Unsupported(f"it uses a key derivation that is not known here ({name})")
+    salt, count, *rest = parameters.sequence(2)
+    size = rest.pop(0).number() if rest and rest[0].tag == der.INTEGER else None
+    prf = _algorithm(rest[0])[0] if rest else "1.2.840.113549.2.7"
+    if prf not in _HMACS:
+        raise Unsupported(f"its key derivation uses a hash that is not known here ({prf})")
+    return Derivation(salt.octets(), _positive(count.number()), size, _HMACS[prf])
 
 
-def _pair(der: bytes) -> tuple[bytes, bytes]:
-    sequence = Sequence.load(der)
-    return sequence[0].dump(), sequence[1].dump()
+def _algorithm(value: Value) -> tuple[str, Value]:
+    """Name and parameters; the value itself where there are none."""
+    name, *parameters = value.sequence(1)
+    return _dotted(name.wanted(der.OID).whole), parameters[0] if parameters else value
 
 
-def _positive(count: object) -> int:
-    if not isinstance(count, int) or count < 1:
+@lru_cache(64)
+def _dotted(whole: bytes) -> str:
+    return der.dotted(der.read(whole))
+
+
+def _positive(count: int) -> int:
+    if count < 1:
         raise Unsupported(f"its key derivation has {count} iterations")
     return count

@@ -8,15 +8,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from asn1crypto.keys import EncryptedPrivateKeyInfo
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key, pkcs7
 
-from distributor.core import identities, pbe
+from distributor.core import der, identities
 from distributor.core.credentials import Limits, Opened, Problem
 from distributor.core.findings import Check
-from distributor.core.pbe import Unsupported
+from distributor.core.pbe import Scheme, Unsupported
 from distributor.core.secret import Secret
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
@@ -109,25 +108,18 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
 def _ders(found: Sequence[Block]) -> Iterator[bytes]:
     for block in found:
         if block.label == b"TRUSTED CERTIFICATE":
-            yield _first_value(block.der)
+            yield der.Value(block.der, 0, 0, 0, len(block.der)).parts()[0].whole  # what is trusted follows the certificate
         elif block.is_certificate:
             yield block.der
         elif block.label in {b"PKCS7", b"CMS"}:
             yield from (c.public_bytes(Encoding.DER) for c in pkcs7.load_der_pkcs7_certificates(block.der))
 
 
-def _first_value(der: bytes) -> bytes:
-    """OpenSSL's trusted certificates carry their trust after the certificate."""
-    size = der[1] & 0x7F if der[1] & 0x80 else 0
-    length = int.from_bytes(der[2 : 2 + size]) if size else der[1]
-    return der[: 2 + size + length]
-
-
 def rounds(block: Block) -> int:
     """The iterations that its password's derivation asks for."""
     if block.label != PKCS8_ENCRYPTED:
         return 0
-    return pbe.rounds(EncryptedPrivateKeyInfo.load(block.der, strict=True)["encryption_algorithm"])
+    return Scheme.of(der.read(block.der).sequence(2)[0]).rounds
 
 
 def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | Problem:

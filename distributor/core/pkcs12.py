@@ -1,6 +1,6 @@
 """The bytes of a PFX and passwords -> the certificates and keys in it. Looks before it opens: a file says itself how much work it asks for.
 
-A private key is never validated in full (40 ms); `identities.proves` does the same in two.
+A private key is never validated in full (40 ms); `identities.proves` does what is needed in a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -8,23 +8,27 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from asn1crypto.cms import ContentInfo
-from asn1crypto.core import ParsableOctetString
-from asn1crypto.pkcs12 import AuthenticatedSafe, MacData, Pfx, SafeBag, SafeContents
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-from distributor.core import identities, pbe
+from distributor.core import der, identities, pbe
 from distributor.core.ber import definite
 from distributor.core.credentials import Limits, Opened, Problem
+from distributor.core.der import Value, wrap
 from distributor.core.findings import Check
-from distributor.core.pbe import Unsupported, Word
+from distributor.core.pbe import Mac, Scheme, Unsupported, Word
 from distributor.core.secret import Secret
 
 DEEPEST = 4  # bags within bags
+_DATA = bytes.fromhex("2a864886f70d010701")
+_ENCRYPTED = bytes.fromhex("2a864886f70d010706")
+_X509 = bytes.fromhex("2a864886f70d01091601")
+_KEY, _SHROUDED, _CERTIFICATE, _NESTED = (bytes.fromhex(f"2a864886f70d010c0a010{number}") for number in (1, 2, 3, 6))
+_SHA1 = wrap(der.SEQUENCE, bytes.fromhex("06052b0e03021a0500"))
 CONVERT = (
     "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
 )
@@ -34,27 +38,34 @@ class Locked(Exception):
     """The password does not open a part of the file."""
 
 
+class _Safe(NamedTuple):
+    """One of the file's compartments: bags in clear, or octets under a scheme. `whole` is its ContentInfo."""
+
+    whole: bytes
+    content: bytes
+    scheme: Scheme | None
+
+
 @dataclass(slots=True)
 class _Pile:
     """What was found so far; shrouded keys wait until they are wanted."""
 
     certificates: list[bytes] = field(default_factory=list)
     keys: list[PrivateKeyTypes] = field(default_factory=list)
-    shrouded: list[SafeBag] = field(default_factory=list)
+    shrouded: list[Value] = field(default_factory=list)
 
 
 def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven: str | None) -> Opened:
     """Every identity in a PFX. `proven`: these very bytes were opened before, only this leaf is wanted, with its key."""
-    pfx, content = _look(data)
-    mac = pfx["mac_data"]
-    if not isinstance(mac, MacData):
+    content, mac = _look(data)
+    if mac is None:
         return _refuse(Check.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", "export it again with a password")
-    safes = list(AuthenticatedSafe.load(definite(content), strict=True))
-    cost = pbe.mac_rounds(mac) + sum(_rounds(safes))
-    if cost > limits.iterations:
-        return too_costly(cost, limits)
+    safes = [_safe(value) for value in der.read(definite(content)).sequence(0)]
     words = _words(passwords)
     if proven is None:
+        cost = mac.rounds + sum(_rounds(safes))
+        if cost > limits.iterations:
+            return too_costly(cost, limits)
         words = _right(mac, content, words, limits)
     for word in words:
         try:
@@ -67,9 +78,7 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven
 def too_costly(cost: int, limits: Limits) -> Opened:
     """The refusal of a file that asks for too much work."""
     message = f"opening it takes {cost} iterations of key derivation, {limits.iterations} are allowed"
-    return _refuse(
-        Check.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust where it comes from"
-    )
+    return _refuse(Check.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust its origin")
 
 
 def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
@@ -82,49 +91,71 @@ def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
     return many, "correct the password in the roster, in --passwords or in the .txt file beside it"
 
 
-def _look(data: bytes) -> tuple[Pfx, bytes]:
-    """The outermost layer and the octets that the MAC covers."""
-    pfx = Pfx.load(definite(data), strict=True)
-    if pfx["version"].native != "v3":
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+def _look(data: bytes) -> tuple[bytes, Mac | None]:
+    """The octets that the MAC covers, and the MAC."""
+    version, safes, *mac = der.read(definite(data)).sequence(2)
+    if version.number() != 3:  # noqa: PLR2004  the only one there is (RFC 7292 4)
         raise Unsupported("it is not PKCS#12 version 3")
-    if pfx["auth_safe"]["content_type"].native != "data":
+    kind, content = _content_info(safes)
+    if kind != _DATA:
         raise Unsupported("it is protected by a public key, not by a password")
-    content = pfx["auth_safe"]["content"]
-    return pfx, content.native
+    return content.octets(), Mac.of(mac[0]) if mac else None
 
 
-def _rounds(safes: Sequence[ContentInfo]) -> Iterator[int]:
+def _content_info(value: Value) -> tuple[bytes, Value]:
+    kind, wrapped = value.sequence(2)[:2]
+    return kind.wanted(der.OID).content, _only(wrapped.wanted(der.EXPLICIT_0))
+
+
+def _only(value: Value) -> Value:
+    parts = value.parts()
+    if len(parts) != 1:
+        raise ValueError("one value was expected")
+    return parts[0]
+
+
+def _safe(value: Value) -> _Safe:
+    kind, content = _content_info(value)
+    if kind == _DATA:
+        return _Safe(value.whole, content.octets(), None)
+    if kind != _ENCRYPTED:
+        raise Unsupported("a part of it is protected by a public key, not by a password")
+    algorithm, sealed = content.sequence(2)[1].sequence(3)[1:3]
+    return _Safe(value.whole, sealed.wanted(0x80).content, Scheme.of(algorithm))
+
+
+def _rounds(safes: Sequence[_Safe]) -> Iterator[int]:
     """What each encrypted part asks for, as far as it can be seen from outside."""
     for safe in safes:
-        match safe["content_type"].native:
-            case "encrypted_data":
-                yield pbe.rounds(safe["content"]["encrypted_content_info"]["content_encryption_algorithm"])
-            case "data":
-                yield from (pbe.rounds(_box(bag)["encryption_algorithm"]) for bag in _flat(_bags(safe)) if _is_shrouded(bag))
-            case _:
-                raise Unsupported("a part of it is protected by a public key, not by a password")
-
-
-def _bags(safe: ContentInfo) -> SafeContents:
-    return SafeContents.load(definite(safe["content"].native), strict=True)
-
-
-def _flat(bags: SafeContents, depth: int = DEEPEST) -> Iterator[SafeBag]:
-    for bag in bags:
-        if bag["bag_id"].native != "safe_contents":
-            yield bag
-        elif depth:
-            yield from _flat(SafeContents.load(definite(bag["bag_value"].untag().dump()), strict=True), depth - 1)
+        if safe.scheme is not None:
+            yield safe.scheme.rounds
         else:
-            raise Unsupported("its bags are nested too deep")
+            yield from (_shroud(bag)[0].rounds for kind, bag in _bags(safe.content) if kind == _SHROUDED)
 
 
-def _is_shrouded(bag: SafeBag) -> bool:
-    return bool(bag["bag_id"].native == "pkcs8_shrouded_key_bag")
+def _bags(content: bytes, depth: int = DEEPEST) -> Iterator[tuple[bytes, Value]]:
+    """Kind and content of every bag, of those within bags too."""
+    if not depth:
+        raise Unsupported("its bags are nested too deep")
+    for bag in der.read(definite(content)).sequence(0):
+        kind, wrapped = bag.sequence(2)[:2]
+        value = _only(wrapped.wanted(der.EXPLICIT_0))
+        if kind.content == _NESTED:
+            yield from _bags(value.whole, depth - 1)
+        else:
+            yield kind.wanted(der.OID).content, value
 
 
-def _box(bag: SafeBag) -> ParsableOctetString:
-    return bag["bag_value"]
+def _shroud(value: Value) -> tuple[Scheme, bytes]:
+    """EncryptedPrivateKeyInfo."""
+    algorithm, content = value.sequence(2)[:2]
+    return Scheme.of(algorithm), content.octets()
+
+
+# --- opening -------------------------------------------------------------------------------------------------------
 
 
 def _words(passwords: Sequence[Secret]) -> list[Word]:
@@ -134,67 +165,62 @@ def _words(passwords: Sequence[Secret]) -> list[Word]:
     return [Word.of(text) for text in texts + empty]
 
 
-def _right(mac: MacData, content: bytes, words: Sequence[Word], limits: Limits) -> list[Word]:
+def _right(mac: Mac, content: bytes, words: Sequence[Word], limits: Limits) -> list[Word]:
     """The word that made the MAC; no more tries than the limit of iterations pays for."""
-    affordable = max(2, limits.iterations // pbe.mac_rounds(mac))
-    return [word for word in words[:affordable] if pbe.mac_fits(mac, word, content)][:1]
+    affordable = max(2, limits.iterations // mac.rounds)
+    right = next((word for word in words[:affordable] if mac.fits(word, content)), None)
+    return [] if right is None else [right]
 
 
-def _open(safes: Sequence[ContentInfo], word: Word, limits: Limits, proven: str | None) -> Opened:
+def _open(safes: Sequence[_Safe], word: Word, limits: Limits, proven: str | None) -> Opened:
     pile = _Pile()
     for safe in safes:
-        if safe["content_type"].native == "data":
-            _sort(_flat(_bags(safe)), pile)
-        else:
-            _unlock(safe, word, pile, quick=proven is not None)
-    hidden = sum(pbe.rounds(_box(bag)["encryption_algorithm"]) for bag in pile.shrouded)
-    if hidden > limits.iterations:
-        return too_costly(hidden, limits)
+        _unlock(safe, word, pile, quick=proven is not None)
+    if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in pile.shrouded)) > limits.iterations:
+        return too_costly(cost, limits)
     pile.keys.extend(_key(bag, word) for bag in pile.shrouded)
     return identities.pair(pile.certificates, pile.keys, proven)
 
 
-def _sort(bags: Iterator[SafeBag], pile: _Pile) -> None:
-    for bag in bags:
-        match bag["bag_id"].native:
-            case "cert_bag":
-                if bag["bag_value"]["cert_id"].native == "x509":
-                    pile.certificates.append(bytes(bag["bag_value"]["cert_value"]))
-            case "key_bag":
-                pile.keys.append(_load(bag["bag_value"].untag().dump()))
-            case "pkcs8_shrouded_key_bag":
-                pile.shrouded.append(bag)
+def _unlock(safe: _Safe, word: Word, pile: _Pile, *, quick: bool) -> None:
+    """A safe's bags. Old schemes are left to the library; 3DES too, for speed, once the file was looked at."""
+    if safe.scheme is None:
+        _sort(safe.content, pile)
+    elif (quick and not safe.scheme.is_modern) or (plain := _plain(safe.scheme, word, safe.content)) is None:
+        _by_library(safe.whole, word, pile)
+    else:
+        _sort(plain, pile)
 
 
-def _unlock(safe: ContentInfo, word: Word, pile: _Pile, *, quick: bool) -> None:
-    """An encrypted safe's bags. Old schemes are left to the library; 3DES too, for speed, once the file was looked at."""
-    info = safe["content"]["encrypted_content_info"]
-    algorithm = info["content_encryption_algorithm"]
-    if quick and algorithm["algorithm"].native != "pbes2":
-        return _by_library(safe, word, pile)
-    content = info["encrypted_content"].native
+def _plain(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
     try:
-        plain = pbe.decrypt(algorithm, word, content)
-    except Unsupported:
-        raise
+        return pbe.decrypt(scheme, word, content)
     except ValueError:
         raise Locked from None
-    if plain is None:
-        return _by_library(safe, word, pile)
-    return _sort(_flat(SafeContents.load(definite(plain), strict=True)), pile)
 
 
-def _by_library(safe: ContentInfo, word: Word, pile: _Pile) -> None:
+def _sort(content: bytes, pile: _Pile) -> None:
+    for kind, value in _bags(content):
+        if kind == _CERTIFICATE:
+            name, wrapped = value.sequence(2)[:2]
+            if name.content == _X509:
+                pile.certificates.append(_only(wrapped.wanted(der.EXPLICIT_0)).octets())
+        elif kind == _KEY:
+            pile.keys.append(_load(value.whole))
+        elif kind == _SHROUDED:
+            pile.shrouded.append(value)
+
+
+def _by_library(safe: bytes, word: Word, pile: _Pile) -> None:
     """A safe on its own, in a new file with a quick MAC that tells the library which form of an empty password is meant."""
-    content = AuthenticatedSafe([safe]).dump()
-    key = pbe.pkcs12_key("sha1", word, b"12345678", 1, pbe.MAC, 20)
-    digest = {"digest_algorithm": {"algorithm": "sha1"}, "digest": hmac.digest(key, content, "sha1")}
-    mac = {"mac": digest, "mac_salt": b"12345678", "iterations": 1}
-    file = Pfx({"version": "v3", "auth_safe": {"content_type": "data", "content": content}, "mac_data": mac}).dump()
+    content = wrap(der.SEQUENCE, safe)
+    digest = hmac.digest(pbe.pkcs12_key("sha1", word, b"12345678", 1, pbe.MAC, 20), content, "sha1")
+    info = wrap(der.SEQUENCE, _SHA1, wrap(der.OCTETS, digest))
+    mac = wrap(der.SEQUENCE, info, wrap(der.OCTETS, b"12345678"))
     try:
-        found = load_pkcs12(file, word.utf8 or None)
-    except UnsupportedAlgorithm as error:
-        raise Unsupported(f"it uses an old encryption that cannot be read here ({error})") from None
+        found = load_pkcs12(wrap(der.SEQUENCE, wrap(der.INTEGER, b"\3"), _data(content), mac), word.utf8 or None)
+    except UnsupportedAlgorithm:
+        raise Unsupported("it uses an old encryption that cannot be read here") from None
     except ValueError as error:
         if "password" in str(error).lower():
             raise Locked from None
@@ -205,29 +231,26 @@ def _by_library(safe: ContentInfo, word: Word, pile: _Pile) -> None:
         pile.keys.append(found.key)
 
 
-def _key(bag: SafeBag, word: Word) -> PrivateKeyTypes:
-    der = bag["bag_value"].untag().dump()
+def _data(content: bytes) -> bytes:
+    """ContentInfo of plain data."""
+    return wrap(der.SEQUENCE, wrap(der.OID, _DATA), wrap(der.EXPLICIT_0, wrap(der.OCTETS, content)))
+
+
+def _key(bag: Value, word: Word) -> PrivateKeyTypes:
     if word.utf8:
         try:
-            return load_der_private_key(der, word.utf8, unsafe_skip_rsa_key_validation=True)
-        except (ValueError, TypeError):
+            return load_der_private_key(bag.whole, word.utf8, unsafe_skip_rsa_key_validation=True)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             pass  # the library tells neither a wrong password nor an unknown scheme from a broken key: look ourselves
-    algorithm, content = _box(bag)["encryption_algorithm"], _box(bag)["encrypted_data"].native
-    try:
-        plain = pbe.decrypt(algorithm, word, content)
-    except Unsupported:
-        raise
-    except ValueError:
-        raise Locked from None
-    if plain is None:
-        return _key_by_library(bag, word)
-    return _load(plain)
+    scheme, content = _shroud(bag)
+    plain = _plain(scheme, word, content)
+    return _key_by_library(bag, word) if plain is None else _load(plain)
 
 
-def _key_by_library(bag: SafeBag, word: Word) -> PrivateKeyTypes:
+def _key_by_library(bag: Value, word: Word) -> PrivateKeyTypes:
     pile = _Pile()
-    content = SafeContents([bag]).dump()
-    _by_library(ContentInfo({"content_type": "data", "content": content}), word, pile)
+    bags = wrap(der.SEQUENCE, wrap(der.SEQUENCE, wrap(der.OID, _SHROUDED), wrap(der.EXPLICIT_0, bag.whole)))
+    _by_library(_data(bags), word, pile)
     if not pile.keys:
         raise Locked
     return pile.keys[0]
