@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,9 +121,11 @@ class Stage:
 
     def prop_server(self) -> None:
         """A mail server for the workspace here."""
-        self.server = Controller(self.handler, hostname="127.0.0.1", port=0)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.server = Controller(self.handler, hostname="127.0.0.1", port=port)
         self.server.start()
-        port = self.server.server.sockets[0].getsockname()[1]
         config = self.folder / "distributor.toml"
         config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", config.read_text(encoding="utf-8")), encoding="utf-8")
 

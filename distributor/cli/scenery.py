@@ -63,7 +63,8 @@ def certificates(folder: Path, now: datetime) -> None:
         data = _pfx(player, passwords[player.stem], (issuer, root), now)
         (folder / "certificates" / f"{player.stem}.pfx").write_bytes(data)
     _table(folder / "passwords.csv", ("file", "password"), [(f"{stem}.pfx", password) for stem, password in passwords.items()])
-    _table(folder / "people.csv", ("email", "name", "language"), [(p.address, p.name, p.language) for p in PLAYERS])
+    rows = [(p.address, p.name, p.language, f"certificates/{p.stem}.pfx") for p in PLAYERS]
+    _table(folder / "people.csv", ("email", "name", "language", "file"), rows)
 
 
 def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

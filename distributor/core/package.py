@@ -40,8 +40,30 @@ _MODERN = _Profile(100_000, PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256())
 PROFILES = {"phone": _PHONE, "modern": _MODERN}
 
 
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey  # what phones take
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a package: one key with its certificate, and the certificates above it in DER."""
+
+    key: Key
+    leaf: x509.Certificate
+    chain: tuple[bytes, ...]  # issuer of the leaf first
+
+
 def build(credential: Credential, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
-    """The package: leaf, intermediates and key, the root by choice. ValueError for a credential without its key or a key no phone takes."""
+    """The package of a credential. ValueError when it comes without its key, or with a key that no phone takes."""
+    return seal(content(credential), password, profile, friendly_name, include_root=include_root)
+
+
+def content(credential: Credential) -> Content:
+    """What goes into a credential's package. ValueError when it comes without its key, or with a key that no phone takes."""
+    return Content(_key(credential), x509.load_der_x509_certificate(credential.leaf), credential.chain)
+
+
+def seal(what: Content, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
+    """The package: leaf, intermediates and key, the root by choice. ValueError when the key belongs to another certificate."""
     chosen = PROFILES[profile]
     how = (
         PrivateFormat.PKCS12.encryption_builder()
@@ -50,12 +72,11 @@ def build(credential: Credential, password: Secret, profile: str, friendly_name:
         .hmac_hash(chosen.digest)
         .build(password.reveal().encode("ascii"))
     )
-    leaf = x509.load_der_x509_certificate(credential.leaf)
-    above = [c for c in map(_certificate, credential.chain) if include_root or c.subject != c.issuer]
-    return serialize_key_and_certificates(friendly_name.encode("ascii"), _key(credential), leaf, above, how)
+    above = [c for c in map(_certificate, what.chain) if include_root or c.subject != c.issuer]
+    return serialize_key_and_certificates(friendly_name.encode("ascii"), what.key, what.leaf, above, how)
 
 
-def _key(credential: Credential) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+def _key(credential: Credential) -> Key:
     if credential.key is None:
         raise ValueError("the credential comes without its key")
     der = base64.b64decode(credential.key.reveal())

@@ -228,6 +228,8 @@ class ToPack:
     not_before: datetime
     not_after: datetime
     locator: Locator
+    leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
+    chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+"""The README tells the truth: its sessions are played, its commands exist, its exit codes are the program's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distributor import errors
+from tests.authority import Authority
+from tests.stage import Stage
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+    found = Stage(tmp_path, authority)
+    yield found
+    found.close()
+
+
+def test_the_session_is_what_the_program_prints(stage: Stage) -> None:
+    (session,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    before, after = session.split("$ distributor plan", 1)
+    stage.play(before)
+    stage.play("+ server\n+ people\n$ distributor plan" + after)
+    assert len(stage.handler.letters) == 2
+
+
+def _listed() -> list[str]:
+    rows = re.findall(r"^\| (`distributor .*?) \|", README.replace("\\|", "/"), re.MULTILINE)
+    return [re.split(r" [\[A-Z-]", command)[0] for row in rows for command in re.findall(r"`distributor ([^`]*)`", row)]
+
+
+def test_every_listed_command_exists_and_has_an_example(stage: Stage) -> None:
+    assert len(_listed()) == 14
+    for command in _listed():
+        told = stage.run(f"distributor {command} --help")
+        assert told.returncode == 0, told.stdout
+        assert "example:" in told.stdout, command
+
+
+def test_every_flag_in_the_table_exists(stage: Stage) -> None:
+    for row in re.findall(r"^\| `distributor (.*?)` \|", README.replace("\\|", "/"), re.MULTILINE):
+        command = re.split(r" [\[A-Z-]", row)[0]
+        if "`" not in row:
+            told = stage.run(f"distributor {command} --help").stdout
+            assert not [flag for flag in re.findall(r"--[a-z-]+", row) if flag not in told], row
+
+
+def test_every_command_of_the_program_is_listed(stage: Stage) -> None:
+    _, _, section = stage.run("distributor --help").stdout.partition("Commands:")
+    names = set(re.findall(r"^  ([a-z]+)  ", section, re.MULTILINE))
+    assert names == {command.split()[0] for command in _listed()}
+
+
+def test_the_exit_codes_are_the_programs() -> None:
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    kinds = (errors.Refused, errors.Misuse, errors.Unusable, errors.Unavailable, errors.Interrupted)
+    assert codes == {0, *(kind.exit_code for kind in kinds)}
+
+
+def test_every_make_target_it_names_exists() -> None:
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+def test_it_can_be_read_in_one_go() -> None:
+    assert len(README.splitlines()) <= 160
