@@ -59,10 +59,10 @@ class SqlLedger:
             new = reading.by_ids(book.connection, [entry for entry in found if isinstance(entry, str)])
         return [new[entry] if isinstance(entry, str) else entry for entry in found]
 
-    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None) -> Delivery:
+    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
         """Plan the next generation of a delivery."""
         with self._writing() as book:
-            new = renewing.regenerate(book, delivery, reason, draft)
+            new = renewing.regenerate(book, delivery, reason, draft, place)
             return reading.by_ids(book.connection, [new])[new]
 
     # pack

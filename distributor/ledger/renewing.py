@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import bindparam, func, select
 
 from distributor.core.chain import canonical
+from distributor.core.credentials import Locator
 from distributor.core.ports import Draft
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
@@ -22,10 +23,10 @@ _UNSENT = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})
 _ON_THE_WAY = frozenset({State.CLAIMED, State.TRANSMITTING})
 
 
-def regenerate(book: Writing, old_id: str, reason: str, draft: Draft | None) -> str:
+def regenerate(book: Writing, old_id: str, reason: str, draft: Draft | None, place: tuple[str, Locator] | None = None) -> str:
     """Plan the next generation; the id of the new delivery."""
     old = _free(book, door.row(book, old_id))
-    new = _successor(book, old, words(reason), draft)
+    new = _successor(book, old, words(reason), draft, place)
     if State(old["state"]) in _UNSENT:
         loan = {"owner": None, "lease_until": None, "not_before": None}
         door.move(book, [door.Change(old, State.WITHDRAWN, loan, {"replaced_by": new.id}, {"reason": new.reason})])
@@ -46,9 +47,11 @@ def _free(book: Writing, old: door.Row) -> door.Row:
     return leases.free(book, [(old, "lease")])[0]
 
 
-def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None) -> planning.Planned:
+def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None, place: tuple[str, Locator] | None) -> planning.Planned:
     described: Mapping[str, str] = dict(book.connection.execute(_CERTIFICATE, {"sha256": old["certificate"]}).mappings().one())
-    who, locator, language = old["person"], old["locator"], old["language"]
+    who, locator, language, plan = old["person"], old["locator"], old["language"], old["plan"]
+    if place is not None:
+        plan, locator = place[0], canonical(place[1].as_json())
     if draft is not None:
         described = planning.keep_certificates(book, [draft])[draft.facts.sha256]
         who = planning.keep_people(book, [draft])[draft.person.address.key]
@@ -56,7 +59,7 @@ def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None) -
     name = book.connection.execute(select(person.c.address, person.c.name).where(person.c.id == who)).one()
     generation = _last(book, old, who, described["sha256"]) + 1
     return planning.Planned(
-        planning.new_id(book), old["plan"], who, generation, language, locator, described, name.address, name.name, reason, old["id"]
+        planning.new_id(book), plan, who, generation, language, locator, described, name.address, name.name, reason, old["id"]
     )
 
 
