@@ -355,8 +355,11 @@ class Ledger(Protocol):
         """Record drafts as planned; a pair of person and certificate that is there already (unless withdrawn) comes back as Known."""
         ...
 
-    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None) -> Delivery:
-        """A new generation of a delivery, planned: the old password is destroyed, an unsent old letter withdrawn. `draft` replaces locator and certificate."""
+    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
+        """A new generation of a delivery, planned: the old password is destroyed, an unsent old letter withdrawn.
+
+        `draft` replaces locator and certificate; `place` only where the same certificate is found now: a plan and a locator.
+        """
         ...
 
     # pack

@@ -23,7 +23,10 @@ _SHROUDED_KEY = bytes.fromhex("2a864886f70d010c0a0102")
 
 def reopen(material: Material, leaf: bytes, chain: tuple[bytes, ...]) -> Content | None:
     """Leaf and chain as the ledger keeps them, with the key that belongs to the leaf; None when it is not to be had this way."""
-    certificate = x509.load_der_x509_certificate(leaf)
+    try:
+        certificate = x509.load_der_x509_certificate(leaf)
+    except ValueError:
+        return None
     key = _key(material, certificate)
     return None if key is None else Content(key, certificate, chain)
 

@@ -16,9 +16,11 @@ from distributor.core.credentials import Credential, Limits, Material, Problem
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.letter import Attachment, Head, Mailbox, Words
 from distributor.core.opening import open_material
+from distributor.core.package import Content
 from distributor.core.passwords import Recipe
 from distributor.core.people import Person, unsafe
 from distributor.core.ports import Failed, Ledger, Now, Owner, Packed, Pool, Scope, Source, ToPack
+from distributor.core.reopening import reopen
 from distributor.core.secret import Secret
 from distributor.errors import Error, Unusable
 
@@ -59,7 +61,7 @@ class Packer:
 
     def __call__(self, job: PackJob) -> Packed | Problem:
         """Make the letter of one delivery."""
-        found = _credential(job, self.limits)
+        found = _content(job, self.limits)
         if isinstance(found, Problem):
             return found
         try:
@@ -67,13 +69,12 @@ class Packer:
         except Unusable as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
             return Problem(Check.BAD_ROW, str(error), error.hint)
 
-    def _pack(self, job: PackJob, credential: Credential) -> Packed:
-        todo, facts = job.todo, credential.facts
+    def _pack(self, job: PackJob, content: Content) -> Packed:
+        todo = job.todo
         password = passwords.make(self.recipe, secrets.choice)
-        data = package.build(
-            credential, password, self.profile, package.friendly_name(todo.person, facts.not_before), include_root=self.include_root
-        )
-        attachment = Attachment(package.file_name(todo.person, facts.not_before), data)
+        name = package.friendly_name(todo.person, todo.not_before)
+        data = package.seal(content, password, self.profile, name, include_root=self.include_root)
+        attachment = Attachment(package.file_name(todo.person, todo.not_before), data)
         wording = self.words.letter(todo.language, self._values(todo, attachment.file_name))
         head = Head(
             self.sender,
@@ -126,6 +127,14 @@ class Packer:
             "generation": todo.generation,
             "expires": self.expires.days if self.expires else 0,
         }
+
+
+def _content(job: PackJob, limits: Limits) -> Content | Problem:
+    todo = job.todo
+    if todo.leaf and (quick := reopen(job.material, todo.leaf, todo.chain)):
+        return quick
+    found = _credential(job, limits)
+    return found if isinstance(found, Problem) else package.content(found)
 
 
 def _credential(job: PackJob, limits: Limits) -> Credential | Problem:

@@ -20,12 +20,12 @@ from distributor.ledger import book as door
 from distributor.ledger import prepared
 from distributor.ledger.chain import Writing
 from distributor.ledger.scope import within
-from distributor.ledger.tables import certificate, delivery, handover, outbox, person
+from distributor.ledger.tables import authority, certificate, delivery, handover, outbox, person
 
 _PLANNED = (
     select(
         *(delivery.c[n] for n in ("id", "plan", "generation", "language", "locator")),
-        *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after")),
+        *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after", "der", "chain")),
         *(person.c[n] for n in ("address", "name", "phone", "manager", "alternate_email", "columns")),
         person.c.language.label("tag"),
     )
@@ -35,6 +35,7 @@ _PLANNED = (
     .order_by(delivery.c.id)
 )
 _LEND = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=bindparam("who"), lease_until=bindparam("until"))
+_AUTHORITIES = select(authority.c.sha256, authority.c.der).where(authority.c.sha256.in_(bindparam("hashes", expanding=True)))
 _LETTER = insert(outbox)
 _PASSWORD = insert(handover)
 
@@ -47,10 +48,18 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
         door.enrol(book, who)
         until = stamp(book.moment + lease)
         book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
-    return [_to_pack(row) for row in found]
+    chains = {row["sha256"]: json.loads(row["chain"]) for row in found}
+    above = _authorities(book, {sha for chain in chains.values() for sha in chain})
+    return [_to_pack(row, tuple(above[sha] for sha in chains[row["sha256"]])) for row in found]
 
 
-def _to_pack(row: RowMapping) -> ToPack:
+def _authorities(book: Writing, hashes: set[str]) -> dict[str, bytes]:
+    """CA certificates by hash; many people share a few."""
+    rows = book.connection.execute(_AUTHORITIES, {"hashes": sorted(hashes)}) if hashes else ()
+    return {sha: bytes(der) for sha, der in rows}
+
+
+def _to_pack(row: RowMapping, chain: tuple[bytes, ...]) -> ToPack:
     local, _, domain = row["address"].rpartition("@")
     columns = json.loads(row["columns"]) if row["columns"] else {}
     contacts = {n: row[n] for n in ("name", "phone", "manager", "alternate_email")}
@@ -67,6 +76,8 @@ def _to_pack(row: RowMapping) -> ToPack:
         unstamp(row["not_before"]),
         unstamp(row["not_after"]),
         Locator.from_json(json.loads(row["locator"])),
+        bytes(row["der"]),
+        chain,
     )
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,15 @@ from distributor.core.credentials import Locator, Material, Problem
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.letter import Mailbox
 from distributor.core.people import Address, Person
-from distributor.core.ports import Failed, Owner, Packed, Scope, ToPack
+from distributor.core.ports import Delivery, Draft, Failed, Owner, Packed, Scope, ToPack
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.flow.pack import BATCH, Batch, Packer, PackJob, pack
 from distributor.stationery import Stationery
 from tests import oldphone
 from tests.authority import Authority, Identity
-from tests.identities import CAME_WITH, attachment, material, todo
+from tests.flow.letters import new_ledger
+from tests.identities import CAME_WITH, attachment, credential, material, todo
 
 OWNER = Owner("o-1", "here", 1, None)
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -217,6 +219,21 @@ def test_everything_planned_is_packed_and_stored_in_batches(alice: Identity) -> 
 def test_the_real_packer_fits_the_verb(alice: Identity) -> None:
     (batch,) = run(book(alice, 2), Shelf(material(alice)), packer())
     assert Batch(("d-0000", "d-0001"), ()) == batch
+
+
+def test_a_real_ledger_hands_out_all_that_a_letter_needs(alice: Identity, tmp_path: Path) -> None:
+    found = credential(alice)
+    ledger = new_ledger(tmp_path / "distributor.db")
+    ledger.begin_plan("p-1", {})
+    planned = todo(alice)
+    (delivery,) = ledger.plan("p-1", [Draft(planned.person, "en", found.facts, found.leaf, found.chain, planned.locator)])
+    (lent,) = ledger.take(OWNER, 1, timedelta(seconds=60), Scope())
+    assert (found.leaf, found.chain) == (lent.leaf, lent.chain)
+    letter = packed(packer()(PackJob(lent, material(alice), NOW)))
+    assert isinstance(delivery, Delivery)
+    assert letter.id == delivery.id
+    assert ledger.store([letter], OWNER) == [True]
+    ledger.close()
 
 
 def test_a_file_that_is_gone_is_an_issue_and_the_others_go_on(alice: Identity) -> None:
