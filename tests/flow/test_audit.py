@@ -18,6 +18,8 @@ from distributor.core.states import State
 from distributor.flow.audit import FIELDS, export, verify_export
 
 SALT = "00" * 16
+Fields = dict[str, object]
+Steps = tuple[State | None, State | None]
 
 
 class Chain:
@@ -27,9 +29,8 @@ class Chain:
         self.records: list[Record] = []
         self.at = unstamp("2026-11-24T09:00:00.000000Z")
 
-    def add(
-        self, event: str, before: State | None, after: State | None, public: dict[str, object], personal: dict[str, object], by: str
-    ) -> None:
+    def add(self, event: str, steps: Steps, public: Fields, personal: Fields, by: str) -> None:
+        before, after = steps
         prev = self.records[-1].hash if self.records else ORIGIN
         opened = canonical(personal) if personal else None
         commitment = commit(SALT, opened) if opened else ""
@@ -41,12 +42,12 @@ class Chain:
         self.records.append(Record(told, tuple(personal), salt, commitment, prev, digest(link, prev)))
 
     def letter(self, said: str = "250 ok", by: str = "root@host") -> list[Record]:
-        self.add("planned", None, State.PLANNED, {"plan": "p", "generation": 1}, {"address": "anna@example.org", "name": "=cmd()"}, by)
-        self.add("queued", State.PLANNED, State.QUEUED, {"package_sha256": "ab"}, {}, by)
-        self.add("claimed", State.QUEUED, State.CLAIMED, {"attempt": 1}, {}, by)
-        self.add("transmitting", State.CLAIMED, State.TRANSMITTING, {"attempt": 1}, {}, by)
-        self.add("accepted", State.TRANSMITTING, State.ACCEPTED, {"attempt": 1}, {"said": said}, by)
-        self.add("revealed", None, None, {"channel": "reveal"}, {"reason": '+49 phoned, with "quotes",\r\nand lines'}, by)
+        self.add("planned", (None, State.PLANNED), {"plan": "p", "generation": 1}, {"address": "anna@example.org", "name": "=cmd()"}, by)
+        self.add("queued", (State.PLANNED, State.QUEUED), {"package_sha256": "ab"}, {}, by)
+        self.add("claimed", (State.QUEUED, State.CLAIMED), {"attempt": 1}, {}, by)
+        self.add("transmitting", (State.CLAIMED, State.TRANSMITTING), {"attempt": 1}, {}, by)
+        self.add("accepted", (State.TRANSMITTING, State.ACCEPTED), {"attempt": 1}, {"said": said}, by)
+        self.add("revealed", (None, None), {"channel": "reveal"}, {"reason": '+49 phoned, with "quotes",\r\nand lines'}, by)
         return self.records
 
 
@@ -112,7 +113,7 @@ EDITS: dict[str, Edit] = {
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
 def test_every_change_of_a_file_is_found(form: str, edit: Edit) -> None:
-    lines = [line for line in _lines(form)]
+    lines = list(_lines(form))
     edit(lines)
     assert verify_export(lines) != []
 
@@ -125,8 +126,8 @@ def _lines(form: str) -> Iterator[str]:
 
 def test_a_chain_that_leaves_the_allowed_way_is_found_though_its_hashes_fit(form: str) -> None:
     chain = Chain()
-    chain.add("planned", None, State.PLANNED, {}, {}, "x")
-    chain.add("accepted", State.PLANNED, State.ACCEPTED, {}, {}, "x")
+    chain.add("planned", (None, State.PLANNED), {}, {}, "x")
+    chain.add("accepted", (State.PLANNED, State.ACCEPTED), {}, {}, "x")
     written: list[str] = []
     export(chain.records, form, written.append)
     assert verify_export(written) == ['event 2: delivery d-1 may not go from "planned" to "accepted"']
