@@ -95,7 +95,7 @@ class _Pile:
 
     def _is_authority(self, der: bytes, certificate: x509.Certificate) -> bool:
         """Whether it stands in the file as part of a chain."""
-        if certificates.is_authority(der):
+        if certificates.is_authority(der) or certificate.subject == certificate.issuer:
             return True
         return any(other.issuer == certificate.subject for other in self.certificates.values() if other is not certificate)
 

@@ -14,6 +14,7 @@ from distributor.core.rows import Rows
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 
+_CHUNK = 2**20
 LARGEST = 256 * 2**20  # bytes; two million people
 
 
@@ -104,11 +105,13 @@ def _name(row: Mapping[str, str]) -> str:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            data = bytearray()
+            while len(data) <= LARGEST and (chunk := file.read(_CHUNK)):
+                data += chunk
     except OSError as error:
         raise Unusable(
             (error.strerror or "cannot be read").lower(), where=str(path), hint="name a readable CSV file with --roster"
         ) from None
     if len(data) > LARGEST:
         raise Unusable(f"the list has more than {LARGEST} bytes", where=path.name, hint="split the list")
-    return data
+    return bytes(data)

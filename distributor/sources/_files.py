@@ -84,7 +84,7 @@ class Reader:
         if entry.member is not None:
             return self._member(entry.path, entry.member)
         with _opened(entry.path, self._limits.file) as file:
-            return _bounded(file, self._limits.file)
+            return _bounded(file, min(os.fstat(file.fileno()).st_size, self._limits.file))
 
     def members(self, path: str) -> Iterator[zipfile.ZipInfo]:
         """What is in an archive. Raises Fault."""

@@ -17,7 +17,6 @@ from distributor.sources._paths import inside
 
 EXTENSIONS = (".txt", ".pass", ".pwd")
 _FEW = 50  # passwords by address that may all be tried on a file whose owner is not known
-_LARGEST = 64 * 2**20  # bytes of a list
 _HINT = "a list has the columns file,password or email,password; a folder holds a .txt of the same name for each file"
 
 
@@ -89,8 +88,7 @@ class Passwords:
 
     def _list(self, place: Path) -> None:
         try:
-            with place.open("rb") as file:
-                data = file.read(_LARGEST)
+            data = place.read_bytes()
         except OSError as error:
             raise Unusable(
                 (error.strerror or "cannot be read").lower(), where=str(place), hint="name a readable file with --passwords"
