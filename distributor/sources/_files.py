@@ -101,11 +101,11 @@ class Reader:
             file.close()
             raise Fault(Check.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
         if len(archive.infolist()) > MOST_MEMBERS:
-            archive.close()
+            self._shut(archive)
             raise Fault(Check.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
         self._archives[path] = archive
         if len(self._archives) > _KEPT_OPEN:
-            self._archives.popitem(last=False)[1].close()
+            self._shut(self._archives.popitem(last=False)[1])
         return archive
 
     def _member(self, path: str, member: str) -> bytes:
@@ -131,7 +131,17 @@ class Reader:
     def close(self) -> None:
         """Close the archives."""
         while self._archives:
-            self._archives.popitem()[1].close()
+            self._shut(self._archives.popitem()[1])
+
+    @staticmethod
+    def _shut(archive: zipfile.ZipFile) -> None:
+        file = archive.fp
+        archive.close()
+        if file is not None:
+            file.close()  # it was given, so the archive leaves it open
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _opened(path: str, limit: int) -> IO[bytes]:

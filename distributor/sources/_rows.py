@@ -31,6 +31,7 @@ class Names:
         self._reader = reader
         self._aside = Inventory(reader)  # archives that only rows name
         self._opened: set[str] = set()
+        self.passwords: set[str] = set()  # stems of the password files that rows name
         self._stems: dict[tuple[object, str], list[Entry]] | None = None
 
     def look_up(self, hint: RowHint, person: Person) -> list[Entry] | Issue:
@@ -38,6 +39,7 @@ class Names:
         try:
             if hint.password_file:
                 inside(self._base, hint.password_file)
+                self.passwords.add(posixpath.splitext(posixpath.basename(hint.password_file.replace("\\", "/")))[0].casefold())
             found = [self._entry(name) for name in (hint.file, hint.key) if name]
         except Unsafe as unsafe:
             hint_text = "name files in the roster's folder or below, or by their name among the sources"

@@ -60,7 +60,8 @@ class Files:
         for key, person in people.items():
             for hint in hints(person):
                 yield from self._named(key, person, hint, names, done)
-        yield from self._rest([entry for entry in inventory.entries if entry not in done])
+        promised = {entry.stem.casefold() for entry in (*inventory.entries, *done) if _kinds.is_candidate(entry.extension)}
+        yield from self._rest([entry for entry in inventory.entries if entry not in done], promised | names.passwords)
 
     def _named(self, key: str, person: Person, hint: RowHint, names: Names, done: set[Entry]) -> Iterator[Material | Issue]:
         """What one row names."""
@@ -87,11 +88,11 @@ class Files:
         found = [self._passwords.likely(entry, person, rows, self._base) for entry in reversed(entries)]
         return tuple(dict.fromkeys(secret for secrets in found for secret in secrets))
 
-    def _rest(self, entries: list[Entry]) -> Iterator[Material | Issue]:
+    def _rest(self, entries: list[Entry], stems: set[str]) -> Iterator[Material | Issue]:
+        """What no row names. `stems`: files of these stems may hold passwords."""
         groups: dict[tuple[object, str], list[Entry]] = {}
         for entry in entries:
             groups.setdefault((entry.place, entry.stem.casefold()), []).append(entry)
-        stems = {stem for (_, stem), group in groups.items() if any(_kinds.is_candidate(entry.extension) for entry in group)}
         from distributor.sources._pairs import Loose  # noqa: PLC0415  heavy, and settings are looked at without it
 
         loose = Loose(self._secrets, self._settings.limits)
