@@ -17,7 +17,8 @@ from distributor.core.ports import Arm, Claim, Ledger, Owner, Settle, Step
 from distributor.errors import Unavailable
 
 T = TypeVar("T")
-COMPANY = 0.005  # seconds that a settlement waits for others; a flush to disk takes about as long
+ARMS_WAIT = 0.001  # seconds that a lane waits for the other lanes' notes; it waits for DATA's answer at the same time
+SETTLEMENTS_WAIT = 0.005  # seconds that an answer waits for others; a flush to disk takes about as long
 TRIES = 3  # how often a round of settlements is tried while the ledger is locked by another program
 
 
@@ -34,12 +35,14 @@ class Slip:
 class Committer:
     """The one door to the ledger while letters are sent. Used from one event loop."""
 
-    def __init__(self, ledger: Ledger, owner: Owner) -> None:
+    def __init__(self, ledger: Ledger, owner: Owner, crowd: Callable[[], int] = lambda: 1) -> None:
         self._ledger = ledger
+        self._crowd = crowd  # how many letters are on their way: as many notes may be coming
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[Slip] = []
+        self._arms = 0  # of those that wait
         self._writing = self._draining = False
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -79,26 +82,33 @@ class Committer:
             _fail(slip, self.failure)
             return slip
         self._waiting.append(slip)
+        self._arms += isinstance(step, Arm)
         self._idle.clear()
         self._next_round()
         return slip
 
     def _next_round(self) -> None:
-        """Write now what somebody waits for; a settlement by itself waits a moment for company."""
+        """Write when everybody who may come has come, or has been waited for."""
         if self._writing or not self._waiting:
             return
-        if self._draining or any(isinstance(slip.step, Arm) for slip in self._waiting):
+        if self._draining or self._arms >= self._crowd():
             self._write()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(COMPANY, self._write)
+            return
+        due = self._loop.time() + (ARMS_WAIT if self._arms else SETTLEMENTS_WAIT)
+        if self._timer is None or self._timer.when() > due:
+            self._stop_timer()
+            self._timer = self._loop.call_at(due, self._write)
 
-    def _write(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _write(self) -> None:
+        self._stop_timer()
         if self._writing or not self._waiting:
             return
-        batch, self._waiting = self._waiting, []
+        batch, self._waiting, self._arms = self._waiting, [], 0
         self._writing = True
         steps = [slip.step for slip in batch]
         job = self._loop.run_in_executor(self._thread, self._ledger.write, steps, self._owner)
@@ -126,6 +136,7 @@ class Committer:
             if isinstance(slip.step, Arm):
                 _fail(slip, failure)
         self._waiting = [slip for slip in self._waiting if not isinstance(slip.step, Arm)]
+        self._arms = 0
 
     def _failed(self, batch: list[Slip], error: BaseException) -> None:
         """An answer of a server is worth a second try; the permission to send another letter is not."""

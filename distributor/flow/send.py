@@ -57,7 +57,7 @@ class _Flight:
 class _Run:
     def __init__(self, ledger: Ledger, transport: Transport, owner: Owner, doors: Doors, wanted: Wanted) -> None:
         self.ledger, self.transport, self.owner, self.doors, self.wanted = ledger, transport, owner, doors, wanted
-        self.desk = Committer(ledger, owner)
+        self.desk = Committer(ledger, owner, lambda: self.carried)
         self.feed = Feed(self._claim, self._soon, transport.lanes, wanted.limit, packing=wanted.packing is not None)
         self.pace = Pace(transport.per_minute)
         self.tally = Tally(self._tell)
@@ -65,6 +65,7 @@ class _Run:
         self.torn: list[_Flight] = []  # claimed, and the lane ended before the letter did
         self.error: Error | None = None  # why the run ends early
         self.crash: BaseException | None = None  # raised when everything is settled
+        self.carried = 0  # letters in lanes
         self.waited = timedelta()
         self.began = doors.now()
 
@@ -213,7 +214,11 @@ class _Run:
             flight.slip = self.desk.arm(flight.claim, self.transport.longest_wait)
             return flight.slip.future
 
-        return await lane.deliver(flight.claim.parcel, arm)
+        self.carried += 1
+        try:
+            return await lane.deliver(flight.claim.parcel, arm)
+        finally:
+            self.carried -= 1
 
     async def _go_on(self, outcome: Outcome, trouble: Trouble) -> None:
         """Rest after a failure; end the run where it makes no sense to go on."""
