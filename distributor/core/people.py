@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import idna
 
@@ -49,6 +50,7 @@ class BadAddress:
     hint: str
 
 
+@lru_cache(1024)
 def parse_address(text: str) -> Address | BadAddress:
     """Read exactly one bare mail address; display names, comments, quotes, lists and encoded-words are refused."""
     text = unicodedata.normalize("NFC", text.strip())
@@ -67,7 +69,7 @@ def parse_address(text: str) -> Address | BadAddress:
 def _fault(text: str) -> tuple[str, str] | None:
     if not text:
         return "the address is empty", "write one address, such as alice@example.org"
-    if any(unsafe(c) or c.isspace() for c in text):
+    if any(c.isspace() for c in text) or _has_unsafe(text):
         return "the address has a space or an unprintable character in it", "type the address again by hand"
     if any(c in text for c in ",;<>"):
         return "one plain address is wanted, without a name and not several", "write alice@example.org only"
@@ -88,11 +90,18 @@ def unsafe(character: str) -> bool:
     return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+def _has_unsafe(text: str) -> bool:
+    return not (text.isascii() and text.isprintable()) and any(map(unsafe, text))
+
+
 def printable(text: str) -> str:
     """The text with every unsafe character written as an escape, for messages and terminals."""
+    if not _has_unsafe(text):
+        return text
     return "".join(c.encode("unicode_escape").decode() if unsafe(c) else c for c in text)
 
 
+@lru_cache(1024)
 def _a_labels(domain: str) -> str | None:
     try:
         encoded = idna.encode(domain, uts46=True).decode().lower()
