@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from distributor.core.ports import Accepted, Deferred, Now, Outcome, Owner, Rejected, Scope, Unsent
+from distributor.core.ports import Accepted, Ambiguous, Deferred, Now, Outcome, Owner, Rejected, Scope, Unsent
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable
 from distributor.flow.stopper import Sleep
 
 BUSY_STOP = 5  # letters in a row that were answered "the service is not available"
+SILENT_STOP = 5  # letters in a row that were not answered at all after their end
 ALIKE_STOP = 3  # letters in a row that were refused for the same reason in what they hold
 
 Tell = Callable[[object], None]  # Result, Pause, and every batch that `packing` yields
@@ -112,6 +113,9 @@ class Tally:
                 return stop
             case Deferred(said, service=True) if self._again("service") >= BUSY_STOP:
                 return Unavailable(f'the service is not available: "{said}"', hint="run `distributor send` again later")
+            case Ambiguous(said) if self._again("silent") >= SILENT_STOP:
+                hint = "look into the server's log, settle them with `distributor resolve`, then run `distributor send` again"
+                return WhileMoreRemains(f'{SILENT_STOP} letters in a row got no answer: "{said}"', hint=hint)
             case Rejected(said, content=True) if self._again(" ".join(said.split()[:2])) >= ALIKE_STOP:
                 hint = "correct what the server names, then run `distributor send` again; rejected letters need `distributor resend`"
                 return WhileMoreRemains(f'{ALIKE_STOP} letters in a row were refused alike: "{said}"', hint=hint)

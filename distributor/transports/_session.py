@@ -21,6 +21,7 @@ from distributor.errors import Error, Unavailable
 from distributor.transports._replies import Lost, Reply, Verb, bounded
 
 ENDLESS = "the answer has no end"
+_UNKNOWN = {500, 502, 504}  # the command is not known, or not done
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ async def _open(client: aiosmtplib.SMTP, session: Session, server: Server) -> Do
         await client.connect()
         verb = Verb.EHLO
         name = server.hostname or _own_name(client)
-        await client.ehlo(hostname=name)
+        await _greet(client, name, server)
         if server.tls == "starttls":
             verb = Verb.STARTTLS
             if not session.offers("starttls"):
@@ -197,6 +198,16 @@ async def _open(client: aiosmtplib.SMTP, session: Session, server: Server) -> Do
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         return _down(verb, error, server)
     return None
+
+
+async def _greet(client: aiosmtplib.SMTP, name: str, server: Server) -> None:
+    """EHLO; and HELO to a server that knows nothing else, where nothing is asked of it that only EHLO offers."""
+    try:
+        await client.ehlo(hostname=name)
+    except aiosmtplib.SMTPHeloError as error:
+        if error.code not in _UNKNOWN or server.tls == "starttls" or server.password is not None or not client.is_connected:
+            raise
+        await client.helo(hostname=name)
 
 
 def _own_name(client: aiosmtplib.SMTP) -> str:
