@@ -66,7 +66,7 @@ def parse_address(text: str) -> Address | BadAddress:
     return Address(local, ascii_domain)
 
 
-def _fault(text: str) -> tuple[str, str] | None:
+def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a fault
     if not text:
         return "the address is empty", "write one address, such as alice@example.org"
     if any(c.isspace() for c in text) or _has_unsafe(text):
@@ -86,7 +86,7 @@ def _fault(text: str) -> tuple[str, str] | None:
 
 
 def unsafe(character: str) -> bool:
-    """A control, format (bidi marks, zero-width), surrogate or private character, or a line separator: nothing for a header or a terminal."""
+    """A control, format (bidi, zero-width), surrogate or private character, or a line separator: not for a header or a terminal."""
     return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

@@ -113,11 +113,12 @@ class _Work:
             return
         for problem in opened.problems:
             self._say(_about(Issue(Severity.ERROR, problem.check, problem.message, problem.hint), material, wanted))
+        strange = wanted is not None and not any(_is_for(credential.facts, wanted) for credential in opened.credentials)
         for credential in opened.credentials:
             if not self._is_repeated(credential, material):
-                yield from self._placed(credential, material)
-            if wanted is not None:
-                self._compare(credential.facts, material, wanted)
+                yield from self._placed(credential, material, strange=strange)
+        if strange and wanted is not None and opened.credentials:
+            self._say_all(_about_address(opened.credentials[0].facts, wanted.address, self._now), material, wanted)
 
     def _is_repeated(self, credential: Credential, material: Material) -> bool:
         """Whether this certificate came before; in another place, that is worth a note."""
@@ -130,8 +131,8 @@ class _Work:
             self._say(_about(Issue(Severity.NOTE, Check.DUPLICATE, message, "nothing is to be done; it is sent once"), material, None))
         return True
 
-    def _placed(self, credential: Credential, material: Material) -> Iterator[Draft]:
-        """To whom a certificate goes."""
+    def _placed(self, credential: Credential, material: Material, *, strange: bool) -> Iterator[Draft]:
+        """To whom a certificate goes. `strange`: a row named the file, and nothing in it is that person's; that is told anyway."""
         if self._people.from_certificates:
             match owner(credential.facts):
                 case Address() as address:
@@ -145,7 +146,7 @@ class _Work:
             yield from self._examined(credential, material, people[0])
         elif people:
             self._shared(people, material)
-        elif material.wanted not in self._people.by_key:
+        elif not strange:
             self._strays.append(_Stray(material.source, _stem(material), credential.facts))
 
     def _examined(self, credential: Credential, material: Material, person: Person) -> Iterator[Draft]:
@@ -166,12 +167,6 @@ class _Work:
             issue = Issue(Severity.ERROR, Check.DUPLICATE, message, "give each person a certificate of their own")
             self._say(_about(issue, material, person))
 
-    def _compare(self, facts: Facts, material: Material, wanted: Person) -> None:
-        """A row named this file, but the certificate is somebody else's."""
-        if any(address.key == wanted.address.key for address in addresses(facts)[0]):
-            return
-        self._say_all([i for i in examine(facts, wanted.address, self._now) if i.check in _ADDRESS_CHECKS], material, wanted)
-
     def lacking(self) -> Iterator[Issue]:
         """Certificates without a person, then people without a certificate."""
         for stray in self._strays:
@@ -181,8 +176,7 @@ class _Work:
     def _stray(self, stray: _Stray) -> Issue:
         person = self._people.named_like(stray.stem)
         if person is not None or not addresses(stray.facts)[0]:
-            found = examine(stray.facts, person.address if person else _NOBODY, self._now)
-            issue = next(issue for issue in found if issue.check in _ADDRESS_CHECKS)
+            (issue,) = _about_address(stray.facts, person.address if person else _NOBODY, self._now)
             return replace(issue, source=stray.source, address=str(person.address) if person else None)
         names = ", ".join(printable(str(address)) for address in addresses(stray.facts)[0])
         message, hint = f'the certificate is for "{names}", who is not on the roster', "add the person to the roster, or remove the file"
@@ -196,6 +190,14 @@ class _Work:
         if issue.severity is Severity.ERROR and issue.address is not None:
             self._people.told(issue.address)
         self.issues.append(issue)
+
+
+def _is_for(facts: Facts, person: Person) -> bool:
+    return any(address.key == person.address.key for address in addresses(facts)[0])
+
+
+def _about_address(facts: Facts, person: Address, now: datetime) -> list[Issue]:
+    return [issue for issue in examine(facts, person, now) if issue.check in _ADDRESS_CHECKS]
 
 
 _ADDRESS_CHECKS = frozenset({Check.ADDRESS_MISMATCH, Check.NO_ADDRESS, Check.BAD_ADDRESS})

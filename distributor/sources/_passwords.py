@@ -38,7 +38,9 @@ class Passwords:
 
     def likely(self, entry: Entry, person: Person | None, hints: Iterable[RowHint], base: str | None) -> tuple[Secret, ...]:
         """What to try on a file: its row's password, the list's, the one beside it, its person's; at last everybody's if they are few."""
-        return tuple(dict.fromkeys(self._candidates(entry, person, hints, base)))
+        found = list(self._candidates(entry, person, hints, base))
+        stripped = [Secret(secret.reveal().strip()) for secret in found if secret.reveal() != secret.reveal().strip()]
+        return tuple(dict.fromkeys(found + stripped))  # a blank in a cell is rarely meant
 
     def _candidates(self, entry: Entry, person: Person | None, hints: Iterable[RowHint], base: str | None) -> Iterator[Secret]:
         for hint in hints:

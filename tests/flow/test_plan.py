@@ -145,6 +145,14 @@ def test_a_person_may_have_two_certificates_in_two_rows(planned: Planner, author
     assert {check for _, check, *_ in told(result)} == {"key-usage"}
 
 
+def test_a_file_with_two_peoples_identities_is_split(planned: Planner, authority: Authority, inbox: Path) -> None:
+    alice, bob = authority.issue("alice@example.org"), authority.issue("bob@example.org", key=rsa_key(1))
+    (inbox / "both.pem").write_bytes(alice.pem + alice.key_pem() + bob.pem + bob.key_pem())
+    result = planned("email,file\nalice@example.org,both.pem\nbob@example.org,\n")
+    assert sorted(addresses(result)) == ["alice@example.org", "bob@example.org"]
+    assert told(result) == []
+
+
 def test_rows_that_contradict_each_other_get_nothing(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
     result = planned("email,name\nalice@example.org,Alice\nALICE@example.org,Alicia\n")

@@ -178,7 +178,7 @@ def test_a_folder_of_passwords(inbox: Path, tmp_path: Path, encoding: str, exten
     folder.mkdir()
     (folder / f"mail-THUMB.{extension}").write_bytes("pässwörd \r\n".encode(encoding))
     (found,) = materials(find(inbox, passwords=folder))
-    assert words(found) == ["pässwörd "]
+    assert words(found) == ["pässwörd ", "pässwörd"]
 
 
 def test_passwords_by_address_are_tried_by_the_name_and_all_if_few(inbox: Path, tmp_path: Path) -> None:
@@ -192,6 +192,12 @@ def test_passwords_by_address_are_tried_by_the_name_and_all_if_few(inbox: Path, 
     (inbox / "unknown.pfx").write_bytes(b"x")
     found = {m.source: words(m) for m in materials(find(inbox, passwords=table))}
     assert found == {"bob@example.org-0011AABB.p12": ["B"], "p7.pfx": ["7"], "unknown.pfx": []}
+
+
+def test_a_blank_around_a_password_is_tried_without_it_last(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "a.pfx").write_bytes(b"a")
+    (tmp_path / "p.csv").write_text("file, password\na.pfx, secret \n")
+    assert words(materials(find(inbox, passwords=tmp_path / "p.csv"))[0]) == [" secret ", "secret"]
 
 
 @pytest.mark.parametrize("text", ["", "secret\n", "file,colour\na.pfx,red\n", "password\nx\n"])

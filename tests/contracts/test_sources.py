@@ -1,0 +1,86 @@
+"""What every source does; a new file in `distributor/sources/` is found by itself and needs a heap here."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from distributor import sources
+from distributor.core.credentials import Limits, Locator, Material
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.opening import open_material
+from distributor.core.people import Address, Person, RowHint
+from distributor.core.ports import Source
+from tests.authority import Authority
+
+KINDS = sorted(found.name for found in pkgutil.iter_modules(sources.__path__) if not found.name.startswith("_"))
+ALICE = Address("alice", "example.org")
+
+
+def _files(folder: Path, pfx: bytes) -> Source:
+    (folder / "alice.pfx").write_bytes(pfx)
+    (folder / "alice.txt").write_text("in-comes-a-file", encoding="utf-8")
+    (folder / "link.pfx").symlink_to(folder / "alice.pfx")
+    files = import_module("distributor.sources.files")
+    opened: Source = files.open(files.Settings((folder,), base=folder))
+    return opened
+
+
+HEAPS: dict[str, Callable[[Path, bytes], Source]] = {"files": _files}  # one good material, and one that is refused
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name not in HEAPS:
+        pytest.fail(f"{name} has no heap in {__file__}")
+    return name
+
+
+@pytest.fixture
+def source(kind: str, tmp_path: Path, authority: Authority) -> Source:
+    return HEAPS[kind](tmp_path, authority.issue(str(ALICE)).pfx())
+
+
+def locator(material: Material) -> Locator:
+    return Locator.from_json(Locator(material.form, tuple((p.path, p.member, p.sha256) for p in material.parts)).as_json())
+
+
+def test_a_kind_has_settings_and_open(kind: str) -> None:
+    module = import_module(f"distributor.sources.{kind}")
+    assert module.Settings.__dataclass_params__.frozen
+    assert callable(module.open)
+
+
+def test_what_is_found_opens_with_the_passwords_that_come_with_it(source: Source) -> None:
+    (material,) = (found for found in source.finds({}) if isinstance(found, Material))
+    (credential,) = open_material(material, Limits()).credentials
+    assert credential.facts.addresses == (str(ALICE),)
+
+
+def test_what_is_refused_is_an_issue_that_says_what_to_do(source: Source) -> None:
+    (issue,) = (found for found in source.finds({}) if isinstance(found, Issue))
+    assert (issue.severity, issue.check) == (Severity.ERROR, Check.UNSAFE_PATH)
+    assert issue.source
+    assert issue.hint
+
+
+def test_what_a_row_names_comes_first_and_says_for_whom(source: Source) -> None:
+    person = Person(ALICE, hint=RowHint("people.csv", 2, file="alice.pfx"))
+    (material,) = (found for found in source.finds({ALICE.key: person}) if isinstance(found, Material))
+    assert material.wanted == ALICE.key
+
+
+def test_the_same_is_fetched_again_by_its_locator(source: Source) -> None:
+    (material,) = (found for found in source.finds({}) if isinstance(found, Material))
+    assert source.fetch(locator(material), None) == material
+
+
+def test_other_bytes_are_not_fetched(source: Source) -> None:
+    (material,) = (found for found in source.finds({}) if isinstance(found, Material))
+    form, parts = material.form, tuple((p.path, p.member, "0" * 64) for p in material.parts)
+    assert isinstance(source.fetch(Locator(form, parts), None), Issue)
