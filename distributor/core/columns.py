@@ -13,22 +13,22 @@ DELIMITERS = ",;\t"
 _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; compared without case, spaces and punctuation
     "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail",
     "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
-    "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath",
+    "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath datei",
     "certificate": "certificate cert certificatefile certificatepath certfile crt",
-    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword",
+    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword kennwort passwort motdepasse",
     "password_file": "passwordfile passwordpath pinfile",
     "key": "key keyfile privatekey keypath privatekeyfile",
     "name": "name displayname fullname",
-    "first_name": "firstname givenname",
-    "last_name": "lastname surname familyname",
-    "language": "language lang locale preferredlanguage",
+    "first_name": "firstname givenname vorname prenom",
+    "last_name": "lastname surname familyname nachname",
+    "language": "language lang locale preferredlanguage sprache langue",
     "phone": "phone mobile mobilephone phonenumber telephone",
     "manager": "manager manageremail",
     "alternate_email": "alternateemail alternativeemail alternateemails alternativeemails privateemail secondaryemail",
 }
 _FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
 _PROPER = {names.split()[0]: field for field, names in _NAMES.items()}
-_SECRET = frozenset({"password"})
+_SECRET = re.compile(r"passw|passphrase|kennwort|motdepasse|secret|^pin$|pincode")  # nothing for a letter, whatever else it is
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 
 
@@ -96,7 +96,7 @@ def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
     others: dict[str, int] = {}
     for number, name in enumerate(names):
         word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
-        if number not in taken and word and _FIELDS.get(_plain(name)) not in _SECRET:
+        if number not in taken and word and not _SECRET.search(_plain(name)):
             others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
     return others
 

@@ -30,7 +30,7 @@ class People:
         first = self.by_key.get(key)
         if first is None:
             self.by_key[key] = person
-        elif _without_files(first) != _without_files(person):
+        elif _without_files(first) != replace(_without_files(person), address=first.address):
             self._contradicted.add(key)
             self.issues.append(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
         elif _files(person) and not any(_files(person) == _files(other) for other in _rows(first)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from distributor.core.credentials import Limits, Material, Opened
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.opening import open_material
-from distributor.core.ports import Ledger
+from distributor.core.ports import Failed, Ledger
 from distributor.flow.plan import Planned, plan
 from distributor.ledger import open_ledger
 from distributor.rosters import csv
@@ -167,6 +167,13 @@ def test_a_repeated_row_is_a_note(planned: Planner, authority: Authority, inbox:
     assert addresses(result) == ["alice@example.org"]
 
 
+def test_rows_that_differ_in_case_only_repeat_each_other(planned: Planner, authority: Authority, inbox: Path) -> None:
+    put(inbox, "a.pfx", authority.issue("alice@example.org"))
+    result = planned("email,name\nalice@example.org,Alice\nAlice@EXAMPLE.org,Alice\n")
+    assert told(result) == [("note", "duplicate", "people.csv", 3, "Alice@example.org")]
+    assert addresses(result) == ["alice@example.org"]
+
+
 def test_what_is_planned_already_is_a_note(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
     planned("email\nalice@example.org\n")
@@ -197,16 +204,10 @@ def test_a_row_whose_file_is_not_there_says_so_instead_of_no_certificate(planned
 def test_a_failed_child_is_told_as_what_it_means(ledger: Ledger, authority: Authority, inbox: Path) -> None:
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
 
-    def hang(_: Material) -> Opened:
-        raise AssertionError
-
     class Slow:
-        def map(self, jobs: Iterator[Material]) -> Iterator[object]:
-            from distributor.core.ports import Failed  # noqa: PLC0415
-
+        def map(self, jobs: Iterator[Material]) -> Iterator[tuple[Material, Failed]]:
             return ((job, Failed("time")) for job in jobs)
 
-    del hang
     source = files.open(files.Settings((inbox,)))
     result = plan(ledger, None, source, Slow(), plan_id="p", inputs={}, languages=("en",), now=datetime.now(UTC))  # type: ignore[arg-type]  # a double
     assert [(issue.severity, issue.check) for issue in result.issues] == [(Severity.ERROR, Check.TOO_COSTLY)]
@@ -214,16 +215,10 @@ def test_a_failed_child_is_told_as_what_it_means(ledger: Ledger, authority: Auth
 
 def test_only_errors_keep_a_delivery_out(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "soon.pfx", authority.issue("alice@example.org", days=20))
-    put(inbox, "late.pfx", authority.issue("bob@example.org", days=5, starts=authority_past()))
+    put(inbox, "late.pfx", authority.issue("bob@example.org", days=5, starts=timedelta(days=-30)))
     result = planned("email\nalice@example.org\nbob@example.org\n")
     assert addresses(result) == ["alice@example.org"]
     assert {(severity, check) for severity, check, *_ in told(result)} == {("warning", "expires-soon"), ("error", "expired")}
-
-
-def authority_past() -> object:
-    from datetime import timedelta  # noqa: PLC0415
-
-    return timedelta(days=-30)
 
 
 def test_the_file_of_an_issue_is_shown_escaped(planned: Planner, inbox: Path) -> None:

@@ -96,7 +96,7 @@ def test_first_and_last_name_make_a_name(path: Path) -> None:
 
 
 def test_further_columns_reach_the_templates_and_secrets_never_do(path: Path) -> None:
-    (person,) = people(path, "email,Cost Centre (EUR),2nd,password,PIN\na@example.org,42,x,one,two\n")
+    (person,) = people(path, "email,Cost Centre (EUR),2nd,password,PIN,Old Password\na@example.org,42,x,one,two,three\n")
     assert person.columns == {"cost_centre_eur": "42", "_2nd": "x"}
 
 
