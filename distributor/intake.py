@@ -45,8 +45,8 @@ class Heap:
 
 def heaps(settings: config.Settings, paths: Sequence[Path], roster: Path | None, passwords: Path | None) -> tuple[Heap, ...]:
     """What a command line means; without paths and roster, `[[sources]]`."""
-    if not paths and (configured := _configured(settings)):
-        return tuple(Heap(heap.paths, _absolute(passwords) or heap.passwords, _absolute(roster) or heap.roster) for heap in configured)
+    if not paths and (known := configured(settings)):
+        return tuple(Heap(heap.paths, _absolute(passwords) or heap.passwords, _absolute(roster) or heap.roster) for heap in known)
     if not paths and roster is None:
         hint = "name a file or folder: `distributor plan certificates/`, or add [[sources]] to distributor.toml"
         raise Misuse("there is nothing to plan from", hint=hint)
@@ -60,7 +60,8 @@ def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path else None
 
 
-def _configured(settings: config.Settings) -> tuple[Heap, ...]:
+def configured(settings: config.Settings) -> tuple[Heap, ...]:
+    """What `[[sources]]` names."""
     found = []
     for table in settings.sources:
         try:
@@ -74,6 +75,11 @@ def _configured(settings: config.Settings) -> tuple[Heap, ...]:
             )
         found.append(Heap((source.path,), source.passwords, source.roster))
     return tuple(found)
+
+
+def inputs(found: Sequence[Heap]) -> dict[str, object]:
+    """What the ledger keeps of a plan's making."""
+    return {"sources": [heap.as_json() for heap in found]}
 
 
 def people(found: Sequence[Heap]) -> Roster | None:
@@ -105,11 +111,11 @@ def _files(module: Any, settings: config.Settings, heap: Heap, ignore: tuple[Pat
     return opened
 
 
-def open_plan(settings: config.Settings, inputs: Mapping[str, Any]) -> tuple[Source, Mapping[str, Person]]:
+def open_plan(settings: config.Settings, made_from: Mapping[str, Any]) -> tuple[Source, Mapping[str, Person]]:
     """Where a plan's certificates lie, and whom its roster names."""
     from distributor.flow.people import gather  # noqa: PLC0415  not needed until then
 
-    found = [Heap.from_json(value) for value in inputs.get("sources", ())]
+    found = [Heap.from_json(value) for value in made_from.get("sources", ())]
     return certificates(settings, found), gather(people(found)).by_key
 
 

@@ -12,6 +12,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Recording(Sink):
     def __init__(self) -> None:
         super().__init__()
         self.letters: list[bytes] = []
+        self.arrived = threading.Event()
 
     async def handle_RCPT(self, _server: object, _session: object, envelope: Envelope, address: str, _options: object) -> str:  # noqa: N802  aiosmtpd's name
         """Refuse one kind of recipient."""
@@ -68,6 +70,7 @@ class Recording(Sink):
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
         """Keep a letter."""
         self.letters.append(bytes(envelope.original_content or b""))
+        self.arrived.set()
         return f"250 2.0.0 queued as {len(self.letters)}"
 
 

@@ -70,7 +70,7 @@ def _made(  # its arguments are the command's
             intake.certificates(settings, found),
             _Noting(pool, facts) if keep else pool,
             plan_id=secrets.token_hex(4),
-            inputs={"sources": [heap.as_json() for heap in found]},
+            inputs=intake.inputs(found),
             languages=settings.organisation.languages,
             now=wiring.now(),
             tell=lambda _: bar.step(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -67,7 +67,7 @@ def certificates(folder: Path, now: datetime) -> None:
     _table(folder / "people.csv", ("email", "name", "language", "file"), rows)
 
 
-def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
 

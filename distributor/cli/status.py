@@ -75,7 +75,7 @@ def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
 
     tell("   ".join(f"{number} {state}" for state, number in counts.items()))
     tell()
-    table(("address", "state", "gen", "password", "since", "said"), _rows(ledger.deliveries(scope)))
+    table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.deliveries(scope)))
     say(_next(counts))
 
 
@@ -89,6 +89,7 @@ def _rows(deliveries: Iterator[Delivery]) -> Iterator[tuple[object, ...]]:
             delivery.generation,
             delivery.password_state or "-",
             time(delivery.updated_at),
+            delivery.id,
             delivery.said or "",
         )
 

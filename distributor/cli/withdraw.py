@@ -12,7 +12,7 @@ EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "left the com
 
 
 def withdraw(
-    deliveries: Annotated[list[str], typer.Argument(metavar="DELIVERY", help="Ids as `distributor status --json` shows them.")],
+    deliveries: Annotated[list[str], typer.Argument(metavar="DELIVERY", help="As `distributor status` shows them.")],
     reason: Reason,
     chosen: Config = None,
 ) -> int:

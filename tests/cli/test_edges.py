@@ -1,0 +1,88 @@
+"""Where the program meets the shell: pipes that close, signals, foreign text, its own faults."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distributor.cli import app, show
+from tests.stage import Stage
+
+
+def test_a_reader_that_goes_away_is_no_error(sent: Stage) -> None:
+    told = sent.run(
+        "distributor audit export --output all.jsonl >/dev/null 2>&1; (distributor history alice@example.org --json; echo $? >&2) | true"
+    )
+    assert told.stdout == "0\n"
+
+
+def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("the secret is open sesame")
+
+    monkeypatch.setattr("distributor.cli.workspace.create", broken)
+    assert app.run(["init", "anywhere"]) == 3
+    told = capsys.readouterr().err
+    assert "has a fault of its own: KeyError in cli/init.py line" in told
+    assert "sesame" not in told
+    assert "Traceback" not in told
+
+
+def test_no_core_is_dumped_and_files_are_for_their_owner(tmp_path: Path) -> None:
+    code = """
+import os, resource, sys
+from distributor.__main__ import main
+sys.argv = ["distributor", "--version"]
+try:
+    main()
+except SystemExit:
+    print(resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))
+"""
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "(0, 0) 0o77"
+
+
+def test_foreign_text_cannot_move_the_cursor() -> None:
+    assert show.foreign("250 fine\x1b[2J\r\n\u202egpj.exe") == "250 fine\\x1b[2J\\r\\n\\u202egpj.exe"
+
+
+def test_an_answer_is_one_object_in_ascii_whose_first_key_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    show.answer("status", {"counts": {}, "deliveries": iter([{"name": "Zoë \u202e"}, {"name": "b"}])})
+    told = capsys.readouterr().out
+    assert told.isascii()
+    assert list(json.loads(told)) == ["schema", "counts", "deliveries"]
+    assert json.loads(told)["deliveries"] == [{"name": "Zoë \u202e"}, {"name": "b"}]
+
+
+def test_a_sending_run_that_is_told_to_stop_ends_with_130_and_loses_nothing(planned: Stage) -> None:
+    config = planned.folder / "distributor.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace('# rate = "30/min"', 'rate = "1/min"'), encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "distributor", "send", "--yes"],
+        cwd=planned.folder,
+        env=planned.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as sending:
+        assert planned.handler.arrived.wait(60)
+        sending.send_signal(signal.SIGTERM)
+        told, _ = sending.communicate(timeout=60)
+    assert sending.returncode == 130, told
+    assert "Traceback" not in told
+    counts = json.loads(planned.run("distributor status --json").stdout)["counts"]
+    assert counts == {"queued": 1, "accepted": 1}
+
+
+def test_init_leaves_nothing_behind_when_it_fails_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("distributor.wiring.create_ledger", full)
+    assert app.run(["init", str(tmp_path / "a" / "b")]) != 0
+    assert list(tmp_path.iterdir()) == []
