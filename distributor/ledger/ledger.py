@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from typing import Any
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
@@ -125,6 +126,10 @@ class SqlLedger:
     def deliveries(self, scope: Scope) -> Iterator[Delivery]:
         """Deliveries, oldest first."""
         return reading.deliveries(self._database, scope)
+
+    def rows(self, scope: Scope) -> Iterator[tuple[Any, ...]]:
+        """Deliveries as plain rows."""
+        return reading.rows(self._database, scope)
 
     def delivery(self, delivery: str) -> Delivery | None:
         """One delivery."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
@@ -13,6 +14,7 @@ from distributor.core.credentials import Locator
 from distributor.core.ports import Delivery, Event, Parcel, Scope
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
+from distributor.ledger import prepared
 from distributor.ledger.database import Database
 from distributor.ledger.scope import within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
@@ -34,7 +36,6 @@ DELIVERIES = (
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
     .outerjoin(handover, handover.c.delivery == delivery.c.id)
 )
-_NEXT = DELIVERIES.where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
 _STATES = {state.value: state for state in State}
 _PASSWORD_STATES: dict[str | None, PasswordState | None] = {None: None, **{state.value: state for state in PasswordState}}
 
@@ -69,14 +70,28 @@ def to_delivery(row: Sequence[Any]) -> Delivery:
 
 def deliveries(database: Database, scope: Scope) -> Iterator[Delivery]:
     """Deliveries, oldest first."""
-    asked, last = within(_NEXT, scope), ""
+    return map(to_delivery, rows(database, scope))
+
+
+def rows(database: Database, scope: Scope) -> Iterator[tuple[Any, ...]]:
+    """Deliveries as the database has them, in the order of Delivery's fields."""
+    asked = _listing(scope.plan is not None, scope.address is not None, scope.states)
+    values = {"plan": scope.plan, "address": scope.address, "last": ""}
     while True:
         with database.reading() as connection:
-            page = connection.execute(asked, {"last": last}).all()
-        yield from map(to_delivery, page)
+            page = prepared.all_rows(connection, asked, values)
+        yield from page
         if len(page) < PAGE:
             return
-        last = page[-1][0]
+        values["last"] = page[-1][0]
+
+
+@lru_cache(maxsize=64)
+def _listing(one_plan: bool, one_person: bool, states: frozenset[State]) -> Select[Any]:  # noqa: FBT001  what a scope restricts
+    asked = within(DELIVERIES, Scope(states=states)).where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
+    if one_plan:
+        asked = asked.where(delivery.c.plan == bindparam("plan"))
+    return asked.where(person.c.key == bindparam("address")) if one_person else asked
 
 
 def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, Delivery]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
-from sqlalchemy.dialects import postgresql
 
 from distributor.core.states import PasswordState, State
 
 metadata = MetaData()
-TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
 
 def one_of(column: str, words: Iterable[str]) -> str:

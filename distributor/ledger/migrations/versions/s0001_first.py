@@ -5,12 +5,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, LargeBinary, Text, UniqueConstraint
-from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
 
-TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 _STATES = (
     "state IN ('planned', 'queued', 'claimed', 'transmitting', 'deferred', 'accepted', 'rejected', 'ambiguous', 'delivered', 'bounced', "
     "'installed', 'withdrawn')"
