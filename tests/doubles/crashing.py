@@ -8,9 +8,9 @@ imported once, so that a child costs milliseconds. The program itself knows noth
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -25,21 +25,21 @@ from typing import Any
 import aiosmtplib.protocol
 
 from distributor import processes
-from distributor.core.credentials import Locator, Material, Part
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.credentials import Limits
 from distributor.core.letter import Mailbox
-from distributor.core.people import Address, Person
-from distributor.core.ports import Arm, Draft, Scope, Step
-from distributor.core.secret import Secret
+from distributor.core.opening import open_material
+from distributor.core.people import Address
+from distributor.core.ports import Arm, Scope, Step
 from distributor.flow import pack as packing
+from distributor.flow.plan import plan
 from distributor.flow.report import Doors, Wanted
 from distributor.flow.send import send
 from distributor.ledger import chain, open_ledger
 from distributor.ledger.ledger import SqlLedger
+from distributor.sources import files
 from distributor.stationery import Stationery
 from distributor.transports import _session, smtp
 from tests.doubles import mutants
-from tests.doubles.people import CAME_WITH, load
 
 LONGEST = 30  # seconds a child may take
 
@@ -138,9 +138,9 @@ class Steps:
         smtp.dial = dialling
 
     def install(self) -> None:
-        for method in ("plan", "take", "store", "recover", "claim", "counts", "release"):
+        for method in ("begin_plan", "plan", "take", "store", "recover", "claim", "counts", "release"):
             self.around(SqlLedger, method, method)
-        self.around(Shelf, "fetch", "fetch")
+        self.around(files.Files, "fetch", "fetch")
         self.around(packing.Packer, "__call__", "build")
         self.around_write()
         self.inside_transactions()
@@ -149,20 +149,6 @@ class Steps:
 
 
 # --- the world of a child ------------------------------------------------------------------------------------------
-
-
-class Shelf:
-    """A source that finds a file where it lay."""
-
-    def finds(self, _: object) -> Iterator[Material | Issue]:
-        return iter(())
-
-    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:  # noqa: ARG002
-        path, member, sha256 = locator.parts[0]
-        data = Path(path).read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            return Issue(Severity.ERROR, Check.UNREADABLE, "the file changed", source=path)
-        return Material("pkcs12", (Part(path, path, member, sha256, data),), (Secret(CAME_WITH),))
 
 
 class Here:
@@ -183,23 +169,21 @@ def ledger_of(order: dict[str, Any]) -> SqlLedger:
     return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=now)
 
 
+def source_of(order: dict[str, Any]) -> files.Files:
+    return files.open(files.Settings((Path(order["people"]),)))
+
+
 def do_plan(order: dict[str, Any]) -> int:
-    ledger = ledger_of(order)
-    if ledger.plan_inputs("p-1") is None:
-        ledger.begin_plan("p-1", {})
-    drafts = [
-        Draft(
-            Person(Address(f"p{number}.{order['tag']}", "example.org"), f"Person {number}"),
-            "en",
-            found.facts,
-            found.leaf,
-            found.chain,
-            found.locator,
-        )
-        for number, found in enumerate(load(Path(order["people"]))[: order["count"]], 1)
-    ]
-    for draft in drafts:
-        ledger.plan("p-1", [draft])
+    plan(
+        ledger_of(order),
+        None,
+        source_of(order),
+        Here(partial(open_material, limits=Limits())),
+        plan_id=secrets.token_hex(4),
+        inputs={},
+        languages=("en",),
+        now=now(),
+    )
     return 0
 
 
@@ -211,7 +195,7 @@ def do_send(order: dict[str, Any]) -> int:
 
     def pack(stop: Callable[[], bool]) -> Iterator[object]:
         return packing.pack(
-            ledger, lambda _: (Shelf(), {}), Here(packer), owner=owner, lease=lease, scope=Scope(), limit=None, now=now, stop=stop
+            ledger, lambda _: (source_of(order), {}), Here(packer), owner=owner, lease=lease, scope=Scope(), limit=None, now=now, stop=stop
         )
 
     settings = smtp.Settings(

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.authority import Authority
-from tests.doubles import people
 from tests.doubles.sink import smtpd
 from tests.flow.letters import new_ledger
-from tests.real.matrix import LETTERS, Cell, Crashing, crashing
+from tests.real.matrix import Cell, Crashing, crashing
 
 
 @pytest.fixture(scope="package")
@@ -25,10 +24,9 @@ def server() -> Iterator[Crashing]:
 def world(tmp_path_factory: pytest.TempPathFactory, authority: Authority, server: Crashing) -> Iterator[Cell]:
     """What all cells of a module share; a fresh one is made of it for each case."""
     folder = tmp_path_factory.mktemp("matrix")
-    people.make(folder, authority, LETTERS)
     new_ledger(folder / "empty.db").close()
     with smtpd(folder / "sink") as sink:
-        yield Cell(server, sink, folder, folder, folder / "empty.db")
+        yield Cell(server, sink, authority, folder, folder / "empty.db")
 
 
 @pytest.fixture(scope="module")

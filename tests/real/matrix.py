@@ -17,6 +17,8 @@ from pathlib import Path
 from distributor.core.ports import Delivery, Scope
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.ledger.ledger import SqlLedger
+from tests.authority import Authority
+from tests.doubles import people
 from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import Sink
 from tests.flow.letters import new_ledger
@@ -61,7 +63,7 @@ class Cell:
 
     server: Crashing
     sink: Sink
-    people: Path
+    authority: Authority
     folder: Path
     empty: Path  # an empty ledger to copy
     count: int = LETTERS
@@ -71,10 +73,12 @@ class Cell:
     def __post_init__(self) -> None:
         self.ledger = self.folder / f"{self.tag}.db"
         shutil.copy(self.empty, self.ledger)
+        self.people = self.folder / self.tag
+        people.make(self.people, self.authority, self.count, self.tag)
 
     def run(self, do: str, **what: object) -> list[int]:
         """Order one process, or several."""
-        order = {"ledger": str(self.ledger), "port": self.sink.port, "people": str(self.people), "tag": self.tag, "count": self.count}
+        order = {"ledger": str(self.ledger), "port": self.sink.port, "people": str(self.people)}
         return self.server.order(do=do, mutant=self.mutant, **order, **what)
 
     def finish(self, **what: object) -> None:
@@ -85,9 +89,9 @@ class Cell:
             if codes == [0] * len(codes) and not self.unfinished():
                 break
 
-    def fresh(self, mutant: str | None = None, sink: Sink | None = None, server: Crashing | None = None) -> Cell:
+    def fresh(self, mutant: str | None = None, sink: Sink | None = None, server: Crashing | None = None, count: int = 0) -> Cell:
         """Another cell of the same world, or the same one seen by another server."""
-        return Cell(server or self.server, sink or self.sink, self.people, self.folder, self.empty, self.count, mutant)
+        return Cell(server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant)
 
     # --- what is there ---------------------------------------------------------------------------------------------
 

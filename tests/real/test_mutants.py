@@ -103,8 +103,7 @@ def test_a_program_that_is_wrong_is_caught(world: Cell, mutant: str, tmp_path: P
 
 
 def test_an_answer_that_comes_after_the_lease_still_counts(world: Cell, tmp_path: Path) -> None:
-    cell = world.fresh()
-    cell.count = 1
+    cell = world.fresh(count=1)
     mark = tmp_path / "asleep"
     cell.run("plan")
     sleeper = threading.Thread(
