@@ -30,11 +30,12 @@ class Trouble:
     failures: int = 0
     rested: float = 0.0
 
-    def rest(self) -> float | None:
+    def rest(self, *, crowded: bool = False) -> float | None:
         """Seconds to rest after one more failure; None when two minutes of rests did not help."""
         if self.rested >= LONGEST_TROUBLE:
             return None
         plain = _FIRST_REST if self.failures == 0 else _REST * 2 ** (self.failures - 1)
+        plain = max(plain, CROWDED_REST) if crowded else plain
         seconds = min(plain * (0.75 + self.chance() / 2), LONGEST_TROUBLE - self.rested)
         self.failures += 1
         self.rested += plain

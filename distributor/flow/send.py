@@ -17,7 +17,7 @@ from distributor.core.states import REMAINING, State
 from distributor.errors import Error, Unavailable
 from distributor.flow.commit import Committer, Slip
 from distributor.flow.feed import Feed
-from distributor.flow.pace import CROWDED_REST, Pace, Trouble, later
+from distributor.flow.pace import Pace, Trouble, later
 from distributor.flow.report import Doors, Packing, Pause, Report, Result, Tally, Wanted
 from distributor.flow.stopper import Stopper, rest
 
@@ -227,12 +227,12 @@ class _Run:
             return
         match outcome:
             case Unsent(said, crowded=crowded):
-                seconds = trouble.rest()
+                seconds = trouble.rest(crowded=crowded)
                 if seconds is None:
                     hint = "run `distributor send` again when the server is well"
                     self.stop(Unavailable(f'no letter went for two minutes: "{said}"', hint=hint))
                 else:
-                    await self._rest(CROWDED_REST if crowded else seconds, said)
+                    await self._rest(seconds, said)
             case Accepted():
                 self.waited = timedelta()
                 trouble.over()

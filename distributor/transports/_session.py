@@ -265,7 +265,8 @@ def _plain(error: BaseException) -> str:
         case OSError() if "Errno 111" in str(error):  # several addresses, none of them open
             return "connection refused"
         case _:
-            return bounded(str(error)) or type(error).__name__
+            text = bounded(str(error)).rstrip(".") or type(error).__name__  # the library's own sentence
+            return text[0].lower() + text[1:]
 
 
 def is_loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from distributor.core.ports import Ambiguous, Outcome, Parcel, Rejected, Remark, Unsent
@@ -176,7 +176,9 @@ class SmtpLane:
         if down.unreachable:
             never = None if self._road.reached else down.error
             return Unsent(str(down.error), stop=never)
-        return outcome if isinstance(outcome, Unsent) else Unsent(str(down.error), stop=down.error)
+        if not isinstance(outcome, Unsent):
+            return Unsent(str(down.error), stop=down.error)
+        return replace(outcome, stop=down.error) if outcome.stop and down.error.hint else outcome
 
     async def _rest(self, session: Session, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
         settings, where = self._road.settings, self._road.server.where

@@ -247,7 +247,15 @@ def test_a_server_without_starttls_gets_nothing(tmp_path: Path) -> None:
         (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
         assert isinstance(outcome, Unsent)
         assert "does not offer STARTTLS" in str(outcome.stop)
+        assert "587" in str(outcome.stop.hint if outcome.stop else "")
         assert sink.stored() == []
+
+
+def test_a_server_without_sign_in_stops_the_run_in_our_words(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+    with smtpd(tmp_path, options=trusted) as sink:
+        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
+        assert isinstance(outcome, Unsent)
+        assert str(outcome.stop) == f"127.0.0.1:{sink.port}: the SMTP AUTH extension is not supported by this server"
 
 
 def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -235,6 +236,9 @@ def child(order: dict[str, Any], number: int) -> None:
         if order.get("mutant"):
             getattr(mutants, order["mutant"])()
         steps.install()
+        if room := order.get("room"):  # bytes that files may still grow by
+            most = Path(order["ledger"]).stat().st_size + room
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         code = WORK[order["do"]](order)
     except BaseException:  # noqa: BLE001  told to the log of the server
         traceback.print_exc()

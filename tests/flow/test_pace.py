@@ -47,6 +47,10 @@ def test_rests_double_and_end_after_two_minutes(chance: float) -> None:
     assert len(rests) == 6
 
 
+def test_a_crowded_server_is_left_alone_for_longer() -> None:
+    assert Trouble(lambda: 0.5).rest(crowded=True) == 45.0
+
+
 def test_an_answer_ends_the_trouble() -> None:
     trouble = Trouble(lambda: 0.5)
     for _ in range(4):

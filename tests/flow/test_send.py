@@ -255,12 +255,10 @@ def test_one_lost_connection_is_no_trouble(house: House) -> None:
 
 def test_a_crowded_server_gets_one_lane_less_for_a_while(house: House) -> None:
     letters.queue(house.ledger, 12)
-    carrying: set[int] = set()
-
     road = Script({"p1": [Unsent("432 4.3.2 thread limit", crowded=True)]}, lanes=3)
     assert house.run(road) == Report(12, 0, 0, 0, 0)
-    assert [news.seconds for news in house.told if isinstance(news, Pause)] == [45.0]
-    assert not carrying
+    (pause,) = [news for news in house.told if isinstance(news, Pause)]
+    assert 30 < pause.seconds < 60
 
 
 def test_the_pace_is_kept(house: House) -> None:

@@ -76,6 +76,17 @@ def test_one_of_three_senders_that_was_killed_loses_nothing_and_doubles_nothing(
     assert unclear <= 2  # one for each lane of the sender that was killed
 
 
+@pytest.mark.parametrize("room", [1, 4_096, 16_384, 32_768, 49_152, 65_536, 81_920])
+def test_a_disk_that_fills_up_loses_nothing_and_doubles_nothing(world: Cell, room: int) -> None:
+    cell = world.fresh()
+    assert cell.run("plan") == [0]
+    cell.run("send", room=room)
+    assert cell.broken_at_any_time() == []
+    assert cell.broken_after_recovery() == []
+    cell.finish()
+    assert cell.broken_at_the_end() == []
+
+
 # --- and a server that behaves badly -------------------------------------------------------------------------------
 
 LATER, NO = {"do": "reply", "text": "451 4.3.0 later"}, {"do": "reply", "text": "554 5.6.0 no"}
