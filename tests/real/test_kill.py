@@ -76,11 +76,13 @@ def test_one_of_three_senders_that_was_killed_loses_nothing_and_doubles_nothing(
     assert unclear <= 2  # one for each lane of the sender that was killed
 
 
-@pytest.mark.parametrize("room", [1, 4_096, 16_384, 32_768, 49_152, 65_536, 81_920])
-def test_a_disk_that_fills_up_loses_nothing_and_doubles_nothing(world: Cell, room: int) -> None:
+@pytest.mark.parametrize(("after", "room"), [("nothing", 1), ("nothing", 65_536), ("packing", 1), ("packing", 4_096)])
+def test_a_disk_that_fills_up_loses_nothing_and_doubles_nothing(world: Cell, after: str, room: int) -> None:
     cell = world.fresh()
     assert cell.run("plan") == [0]
-    cell.run("send", room=room)
+    if after == "packing":
+        assert cell.run("send", step="connect:before") == [KILLED]
+    assert cell.run("send", room=room) != [0]
     assert cell.broken_at_any_time() == []
     assert cell.broken_after_recovery() == []
     cell.finish()
