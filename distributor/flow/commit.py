@@ -17,8 +17,11 @@ from distributor.core.ports import Arm, Claim, Ledger, Owner, Settle, Step
 from distributor.errors import Unavailable
 
 T = TypeVar("T")
-ARMS_WAIT = 0.001  # seconds that a lane waits for the other lanes' notes; it waits for DATA's answer at the same time
-SETTLEMENTS_WAIT = 0.005  # seconds that an answer waits for others; a flush to disk takes about as long
+SHORTEST_WAIT, LONGEST_WAIT = (
+    0.001,
+    0.01,
+)  # seconds that a lane's note waits for the other lanes'; DATA's answer is awaited at the same time
+SETTLEMENTS_WAIT = 0.005  # seconds that an answer waits for others
 TRIES = 3  # how often a round of settlements is tried while the ledger is locked by another program
 
 
@@ -42,6 +45,7 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[Slip] = []
+        self._arms_wait = SHORTEST_WAIT
         self._arms = 0  # of those that wait
         self._writing = self._draining = False
         self._timer: asyncio.TimerHandle | None = None
@@ -91,10 +95,10 @@ class Committer:
         """Write when everybody who may come has come, or has been waited for."""
         if self._writing or not self._waiting:
             return
-        if self._draining or self._arms >= self._crowd():
+        if self._draining or self._arms >= max(1, self._crowd()):
             self._write()
             return
-        due = self._loop.time() + (ARMS_WAIT if self._arms else SETTLEMENTS_WAIT)
+        due = self._loop.time() + (self._arms_wait if self._arms else SETTLEMENTS_WAIT)
         if self._timer is None or self._timer.when() > due:
             self._stop_timer()
             self._timer = self._loop.call_at(due, self._write)
@@ -112,10 +116,12 @@ class Committer:
         self._writing = True
         steps = [slip.step for slip in batch]
         job = self._loop.run_in_executor(self._thread, self._ledger.write, steps, self._owner)
-        job.add_done_callback(lambda done: self._written(batch, done))
+        began = self._loop.time()
+        job.add_done_callback(lambda done: self._written(batch, done, self._loop.time() - began))
 
-    def _written(self, batch: list[Slip], done: asyncio.Future[list[bool]]) -> None:
+    def _written(self, batch: list[Slip], done: asyncio.Future[list[bool]], seconds: float) -> None:
         self._writing = False
+        self._arms_wait = min(max(SHORTEST_WAIT, seconds / 2), LONGEST_WAIT)  # on a slow disk, company is worth more
         error = done.exception()
         if error is None:
             for slip, verdict in zip(batch, done.result(), strict=True):

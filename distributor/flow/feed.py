@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from distributor.core.ports import Claim
 
 _QUICK = 0.3  # seconds; a batch that is gone sooner was too small
-_LARGEST = 16  # letters a lane in one batch
+_LARGEST = 64  # letters in one batch, unless there are many lanes
 
 Fetch = Callable[[int], Awaitable[list[Claim]]]
 Wait = Callable[[], Awaitable[bool]]  # waits for a letter that is due soon; False when there is none
@@ -113,6 +113,6 @@ class Feed:
     def _room(self) -> int:
         now = time.monotonic()
         quick = now - self._fetched < _QUICK
-        self._size = min(2 * self._size, _LARGEST * self.lanes) if quick else max(self._size // 2, 2 * self.lanes)
+        self._size = min(2 * self._size, max(_LARGEST, 8 * self.lanes)) if quick else max(self._size // 2, 2 * self.lanes)
         self._fetched = now
         return self._size if self.budget is None else min(self._size, self.budget)
