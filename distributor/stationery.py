@@ -24,7 +24,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from distributor.core.letter import Wording
-from distributor.core.people import unsafe
+from distributor.core.people import hides
 from distributor.core.ports import Remark
 from distributor.errors import Unusable
 
@@ -172,7 +172,7 @@ def _place(folders: tuple[Path, ...], language: str, name: str) -> str:
 
 def _one_line(subject: str, place: str) -> str:
     subject = subject.strip()
-    if not subject or any(unsafe(c) for c in subject):
+    if not subject or hides(subject):
         raise Unusable(
             "the subject is not one line of plain text", where=f"templates/{place}", hint="a subject is one line without control characters"
         )

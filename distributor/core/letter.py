@@ -16,7 +16,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Protocol
 
-from distributor.core.people import Address, unsafe
+from distributor.core.people import Address, hides
 
 LONGEST_LINE = 76  # characters of a header line we make; RFC 5322 2.1.1 allows 998 and asks for 78
 LONGEST_WORD = 75  # characters of an encoded-word, RFC 2047 2
@@ -127,7 +127,7 @@ def mailbox(box: Mailbox, used: int = 0) -> str:
     """`Name <address>` for a header, folded; the address alone where the name is unsafe to show. `used`: characters taken on the line."""
     address = str(box.address)
     name = " ".join(box.name.split(" "))
-    if not name.strip() or any(unsafe(c) for c in name):
+    if not name.strip() or hides(name):
         return address
     written = _phrase(name.strip(), used)
     last = written.rpartition("\r\n")[2]
@@ -146,7 +146,7 @@ def _phrase(name: str, used: int) -> str:
 
 def unstructured(text: str, used: int = 0) -> str:
     """A subject for a header, folded. ValueError when it holds a line end or another unsafe character."""
-    if any(unsafe(c) for c in text):
+    if hides(text):
         raise ValueError("the subject holds an unprintable character")
     if _TEXT.fullmatch(text) and "=?" not in text and len(text) + used <= LONGEST_LINE and text == text.strip() and text:
         return text

@@ -94,6 +94,11 @@ def _has_unsafe(text: str) -> bool:
     return not (text.isascii() and text.isprintable()) and any(map(unsafe, text))
 
 
+def hides(text: str) -> bool:
+    """Whether any of its characters is unsafe."""
+    return not (text.isascii() and text.isprintable()) and any(unsafe(c) for c in text)
+
+
 def printable(text: str) -> str:
     """The text with every unsafe character written as an escape, for messages and terminals."""
     if not _has_unsafe(text):

@@ -18,7 +18,7 @@ from distributor.core.letter import Attachment, Head, Mailbox, Words
 from distributor.core.opening import open_material
 from distributor.core.package import Content
 from distributor.core.passwords import Recipe
-from distributor.core.people import Person, unsafe
+from distributor.core.people import Person, hides
 from distributor.core.ports import Failed, Ledger, Now, Owner, Packed, Pool, Scope, Source, ToPack
 from distributor.core.reopening import reopen
 from distributor.core.secret import Secret
@@ -102,7 +102,7 @@ class Packer:
         return {
             "organisation": {"name": self.organisation},
             "person": {
-                "name": "" if any(unsafe(c) for c in person.name) else person.name,
+                "name": "" if hides(person.name) else person.name,
                 "address": str(person.address),
                 "columns": dict(person.columns),
             },
