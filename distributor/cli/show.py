@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -72,19 +73,18 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """An aligned table on stdout; widths come from its first rows, so that a long one streams."""
     stream = iter(rows)
-    first = [[foreign(cell) for cell in row] for _, row in zip(range(ENOUGH), stream, strict=False)]
+    first = list(itertools.islice(stream, ENOUGH))
     if not first:
         return
-    widths = [max(len(line[column]) for line in (list(header), *first)) for column in range(len(header))]
-    tell(coloured(_line(header, widths), DIM))
-    for row in first:
-        tell(_line(row, widths))
-    for later in stream:
-        tell(_line([foreign(cell) for cell in later], widths))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    safe = [[foreign(cell) for cell in row] for row in first]
+    widths = [max(len(line[column]) for line in (list(header), *safe)) for column in range(len(header))]
+    pattern = "  ".join(f"{{:{width}}}" for width in widths)
+    tell(coloured(pattern.format(*header).rstrip(), DIM))
+    for cells in safe:
+        tell(pattern.format(*cells).rstrip())
+    for row in stream:
+        line = pattern.format(*map(str, row)).rstrip()
+        tell(line if line.isascii() and line.isprintable() else pattern.format(*map(foreign, row)).rstrip())
 
 
 def answer(schema: str, values: Mapping[str, object]) -> None:
@@ -100,11 +100,17 @@ def answer(schema: str, values: Mapping[str, object]) -> None:
     write("}\n")
 
 
+class Written(str):
+    """JSON that is written already."""
+
+    __slots__ = ()
+
+
 def _stream(items: Iterator[object]) -> None:
     sys.stdout.write("[")
     separator = "\n  "
     for item in items:
-        sys.stdout.write(separator + _json(item))
+        sys.stdout.write(separator + (item if isinstance(item, Written) else _json(item)))
         separator = ",\n  "
     sys.stdout.write("]")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from distributor.core.states import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributor.core.ports import Delivery, Ledger, Scope
+    from distributor.core.ports import Ledger, Scope
 
 EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous"
 
@@ -26,6 +26,7 @@ def status(
 ) -> None:
     """Count deliveries by state and list them."""
     from distributor import wiring
+    from distributor.cli.listing import line
     from distributor.cli.show import answer, say
     from distributor.core.ports import Scope
 
@@ -33,41 +34,16 @@ def status(
     with wiring.reading(wiring.settings(chosen)) as ledger:
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         if as_json:
-            answer("status", {"counts": counts, "deliveries": map(as_row, ledger.deliveries(scope))})
+            answer("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
         elif counts:
             _show(counts, ledger, scope)
         else:
             say("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
 
 
-def as_row(delivery: Delivery) -> dict[str, object]:
-    """A delivery as `status --json` has it."""
-    from distributor.cli.show import time
-
-    channel = delivery.password_channel
-    return {
-        "id": delivery.id,
-        "address": delivery.address,
-        "name": delivery.name,
-        "language": delivery.language,
-        "state": delivery.state,
-        "generation": delivery.generation,
-        "attempts": delivery.attempts,
-        "message_id": delivery.message_id,
-        "package_sha256": delivery.package_sha256,
-        "profile": delivery.profile,
-        "said": delivery.said,
-        "not_before": time(delivery.not_before),
-        "updated_at": time(delivery.updated_at),
-        "plan": delivery.plan,
-        "certificate": {
-            "sha256": delivery.certificate_sha256,
-            "serial": delivery.certificate_serial,
-            "subject": delivery.certificate_subject,
-            "not_after": time(delivery.certificate_not_after),
-        },
-        "password": {"channel": channel, "state": delivery.password_state} if channel else None,
-    }
+def _seconds(stamp: str) -> str:
+    """The ledger's time without its microseconds."""
+    return stamp[:19] + "Z"
 
 
 def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
@@ -75,23 +51,13 @@ def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
 
     tell("   ".join(f"{number} {state}" for state, number in counts.items()))
     tell()
-    table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.deliveries(scope)))
+    table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope)))
     say(_next(counts))
 
 
-def _rows(deliveries: Iterator[Delivery]) -> Iterator[tuple[object, ...]]:
-    from distributor.cli.show import time
-
-    for delivery in deliveries:
-        yield (
-            delivery.address,
-            delivery.state,
-            delivery.generation,
-            delivery.password_state or "-",
-            time(delivery.updated_at),
-            delivery.id,
-            delivery.said or "",
-        )
+def _rows(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        yield row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], row[10] or ""
 
 
 def _next(counts: dict[str, int]) -> str:
