@@ -10,6 +10,8 @@ import os
 import pickle
 import signal
 import struct
+import sys
+import warnings
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -56,6 +58,8 @@ def main() -> None:
     source, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the answers
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     first = _read(source)
     if first is None:

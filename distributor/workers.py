@@ -168,6 +168,7 @@ class _Child:
             [sys.executable, "-P", *flags, "-m", "distributor.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what a library has to say about a hostile file is nothing for a terminal
             bufsize=0,
             start_new_session=True,
             env=_environment(),

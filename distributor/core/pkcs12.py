@@ -6,6 +6,7 @@ A private key is never validated in full (40 ms); `identities.proves` does what 
 from __future__ import annotations
 
 import hmac
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -218,7 +219,9 @@ def _by_library(safe: bytes, word: Word, pile: _Pile) -> None:
     info = wrap(der.SEQUENCE, _SHA1, wrap(der.OCTETS, digest))
     mac = wrap(der.SEQUENCE, info, wrap(der.OCTETS, b"12345678"))
     try:
-        found = load_pkcs12(wrap(der.SEQUENCE, wrap(der.INTEGER, b"\3"), _data(content), mac), word.utf8 or None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = load_pkcs12(wrap(der.SEQUENCE, wrap(der.INTEGER, b"\3"), _data(content), mac), word.utf8 or None)
     except UnsupportedAlgorithm:
         raise Unsupported("it uses an old encryption that cannot be read here") from None
     except ValueError as error:
