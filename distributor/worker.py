@@ -6,6 +6,7 @@ Jobs and answers are pickles in length-prefixed frames on standard input and out
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import signal
@@ -20,6 +21,7 @@ from distributor.core.secret import Secret
 from distributor.errors import Error
 
 _HEAD = struct.Struct(">I")
+_GRACE = 2  # seconds
 
 
 class _Pickler(pickle.Pickler):
@@ -64,13 +66,15 @@ def main() -> None:
     first = _read(source)
     if first is None:
         return
-    call, memory = pickle.loads(first)  # noqa: S301  our own parent's call
+    call, seconds, memory = pickle.loads(first)  # noqa: S301  our own parent's call
     _bound(memory)
     answers.write(pack("ready"))
     answers.flush()
     while (frame := _read(source)) is not None:
+        _alarm(math.ceil(seconds) + _GRACE)
         answers.write(_answer(call, frame))
         answers.flush()
+        _alarm(0)
 
 
 def _answer(call: Callable[[Any], object], frame: bytes) -> bytes:
@@ -89,6 +93,12 @@ def _read(source: IO[bytes]) -> bytes | None:
     if len(head) < _HEAD.size:
         return None
     return source.read(_HEAD.unpack(head)[0])
+
+
+def _alarm(seconds: int) -> None:
+    """End this very process then: the parent ends it sooner, but a parent that was killed cannot."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
 
 
 def _bound(memory: int) -> None:

@@ -36,7 +36,7 @@ class Workers(Generic[Job, Result]):
     """`count` children that call `call(job)`; `seconds` and `memory` (bytes of address space) bound each job. For one thread at a time."""
 
     def __init__(self, call: Callable[[Job], Result], count: int, seconds: float, memory: int) -> None:
-        self._first = pack((call, memory))
+        self._first = pack((call, seconds, memory))
         self._count = count
         self._seconds = seconds
         self._children: list[_Child] = []

@@ -152,6 +152,24 @@ def test_children_of_a_killed_parent_end_by_themselves(tmp_path: Path) -> None:
     assert _ended(int(done.stdout))
 
 
+def test_a_child_that_hangs_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "from distributor.workers import Workers\n"
+        "with Workers(time.sleep, 1, 1, 2**29) as pool:\n"
+        "    next(pool.map([0]))\n"
+        "    child = pool._children[0]\n"
+        "    from distributor.workers import _Task\n"
+        "    child.give(_Task(600))\n"
+        "    print(child._process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, check=False, timeout=60)
+    assert _ended(int(done.stdout))
+
+
 def _ended(pid: int) -> bool:
     until = time.monotonic() + 20
     while time.monotonic() < until:
