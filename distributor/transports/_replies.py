@@ -139,7 +139,7 @@ _SIGN_IN = "check `transport.username` and the secret behind `transport.password
 _PLAIN_TLS = 'set `transport.tls = "starttls"`'
 _SMTP_AUTH = "SMTP sign-in is off for this mailbox or tenant; switch it on: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false"
 _SEND_AS = "give the account the right to send as `sender.address`: Add-RecipientPermission MAILBOX -Trustee ACCOUNT -AccessRights SendAs"
-_BASIC = "this service no longer takes passwords; configure `transport.oauth` in place of `transport.password`"
+_BASIC = "this service takes no passwords any more; send through a relay or connector of your own that does"
 _DIRECT = "direct send is off in this tenant; sign in with an account, or switch it on: Set-OrganizationConfig -RejectDirectSend $false"
 _QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Items, or send again tomorrow"
 _THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"

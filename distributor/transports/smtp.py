@@ -49,6 +49,15 @@ def open(settings: Settings) -> Smtp:  # noqa: A001  every adapter is opened by 
         settings.hostname,
         settings.connect_timeout,
     )
+    _check(settings)
+    return Smtp(settings, server)
+
+
+def _check(settings: Settings) -> None:
+    if settings.connections < 1:
+        raise Unusable(f"{settings.connections} connections carry nothing", where="transport.connections", hint="write at least 1")
+    if settings.per_minute is not None and settings.per_minute <= 0:
+        raise Unusable(f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"')
     if settings.tls not in {"starttls", "implicit", "none"}:
         raise Unusable(f'"{settings.tls}" is not a kind of encryption', where="transport.tls", hint="write starttls, implicit or none")
     if settings.tls == "none" and not is_loopback(settings.host):
@@ -57,7 +66,6 @@ def open(settings: Settings) -> Smtp:  # noqa: A001  every adapter is opened by 
     if settings.tls == "none" and settings.password is not None:
         hint = 'write `tls = "starttls"`, or remove `transport.password`'
         raise Unusable("the password would travel in clear", where="transport.tls", hint=hint)
-    return Smtp(settings, server)
 
 
 class Smtp:

@@ -123,7 +123,7 @@ def test_a_no_to_this_letter_rejects_it_and_the_next_one_goes(tmp_path: Path, ve
         ("MAIL", "530 5.7.0 Must issue a STARTTLS command first", "starttls"),
         ("DOT", "554 5.2.252 SendAsDenied; a@example.org not allowed to send as b", "SendAs"),
         ("DOT", "550 5.7.60 Client does not have permissions to send as this sender", "SendAs"),
-        ("DOT", "550 5.7.30 Basic authentication is not supported for Client Submission.", "oauth"),
+        ("DOT", "550 5.7.30 Basic authentication is not supported for Client Submission.", "relay"),
         ("DOT", "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException", "Sent Items"),
         ("DOT", "554 5.2.0 STOREDRV.Submission.Exception: daily limit", "tomorrow"),
         ("RCPT", "550 5.7.68 TenantInboundAttribution; Direct Send not allowed for this organization", "RejectDirectSend"),
@@ -272,6 +272,7 @@ def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted
     [
         ({"host": "192.0.2.1", "tls": "none"}, "in clear"),
         ({"host": "127.0.0.1", "tls": "none", "password": Secret("x")}, "password"),
+        ({"host": "no-such-host.invalid", "tls": "none"}, "in clear"),
         ({"host": "127.0.0.1", "tls": "ssl3"}, "ssl3"),
     ],
 )
@@ -280,3 +281,9 @@ def test_a_configuration_that_would_send_in_clear_is_refused(settings: dict[str,
         smtp.open(smtp.Settings(**settings))
     assert caught.value.where == "transport.tls"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("key", "value"), [("connections", 0), ("per_minute", 0.0), ("per_minute", -1.0)])
+def test_a_road_on_which_nothing_could_go_is_refused(key: str, value: float) -> None:
+    with pytest.raises(Unusable, match=f"{value:g}"):
+        smtp.open(smtp.Settings("127.0.0.1", tls="none", **{key: value}))
