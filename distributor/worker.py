@@ -72,9 +72,10 @@ def main() -> None:
     answers.flush()
     while (frame := _read(source)) is not None:
         _alarm(math.ceil(seconds) + _GRACE)
-        answers.write(_answer(call, frame))
-        answers.flush()
+        answer = _answer(call, frame)
         _alarm(0)
+        answers.write(answer)
+        answers.flush()
 
 
 def _answer(call: Callable[[Any], object], frame: bytes) -> bytes:
