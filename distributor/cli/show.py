@@ -84,7 +84,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         tell(pattern.format(*cells).rstrip())
     for row in stream:
         line = pattern.format(*map(str, row)).rstrip()
-        tell(line if line.isascii() and line.isprintable() else pattern.format(*map(foreign, row)).rstrip())
+        plain = line.isascii() and line.isprintable()
+        sys.stdout.write((line if plain else pattern.format(*map(foreign, row)).rstrip()) + "\n")
 
 
 def answer(schema: str, values: Mapping[str, object]) -> None:
