@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, bindparam
+from sqlalchemy import BindParameter, Select, bindparam
 
 from distributor.core.ports import Scope
 from distributor.ledger.tables import delivery, person
@@ -17,6 +17,8 @@ def within(asked: Select[Any], scope: Scope) -> Select[Any]:
     if scope.address is not None:
         asked = asked.where(person.c.key == scope.address)
     if scope.states:
-        words = [bindparam("state", state.value, unique=True) for state in sorted(scope.states)]  # one by one, so that a driver can run it
+        words: list[BindParameter[str]] = [
+            bindparam("state", state.value, unique=True) for state in sorted(scope.states)
+        ]  # one by one, so that a driver can run it
         asked = asked.where(delivery.c.state.in_(words))
     return asked
