@@ -1,79 +1,21 @@
-"""Files, folders, zips and pairs: everything an admin drops is found, refused with a reason, or known to be something else."""
+"""Files, folders, zips and pairs: everything an admin drops is found, or known to be something else."""
 
 from __future__ import annotations
 
-import io
-import os
-import stat
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.core.credentials import Limits, Locator, Material
+from distributor.core.credentials import Limits, Material
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.opening import open_material
-from distributor.core.people import Address, Person, RowHint, parse_address
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.sources import files
 from tests.authority import Authority, Identity, rsa_key
-
-Find = Callable[..., list[Material | Issue]]
-
-
-@pytest.fixture(scope="module")
-def alice(authority: Authority) -> Identity:
-    return authority.issue("alice@example.org")
-
-
-@pytest.fixture(scope="module")
-def bob(authority: Authority) -> Identity:
-    return authority.issue("bob@example.org", key=rsa_key(1))
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    folder = tmp_path / "inbox"
-    folder.mkdir()
-    return folder
-
-
-def person(address: str, **hint: object) -> Person:
-    parsed = parse_address(address)
-    assert isinstance(parsed, Address)
-    return Person(parsed, hint=replace(RowHint("people.csv", 2), **hint))  # type: ignore[arg-type]  # whatever a row says
-
-
-def find(*paths: Path, people: tuple[Person, ...] = (), **settings: object) -> list[Material | Issue]:
-    source = files.open(files.Settings(paths, **settings))  # type: ignore[arg-type]  # whatever a test sets
-    return list(source.finds({p.address.key: p for p in people}))
-
-
-def materials(found: list[Material | Issue]) -> list[Material]:
-    assert all(isinstance(one, Material) for one in found), found
-    return [one for one in found if isinstance(one, Material)]
-
-
-def issues(found: list[Material | Issue]) -> list[tuple[str, str, str | None]]:
-    return [(one.severity.value, one.check.value, one.source) for one in found if isinstance(one, Issue)]
-
-
-def words(material: Material) -> list[str]:
-    return [secret.reveal() for secret in material.passwords]
-
-
-def zipped(path: Path, **members: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name.replace("__", "."), data)
-    return path
-
-
-# --- what is found -------------------------------------------------------------------------------------------------
+from tests.heaps import find, issues, materials, person, words, zipped
 
 
 def test_a_file_a_folder_and_a_zip(inbox: Path, tmp_path: Path) -> None:
@@ -269,129 +211,3 @@ def test_a_row_cannot_go_through_a_link(inbox: Path, tmp_path: Path) -> None:
         (found,) = find(people=(person("a@example.org", file=name),), base=inbox)
         assert isinstance(found, Issue)
         assert found.check == Check.UNSAFE_PATH
-
-
-# --- hostile files -------------------------------------------------------------------------------------------------
-
-
-def test_links_pipes_and_devices_are_not_opened(inbox: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret.pfx").write_bytes(b"s")
-    (inbox / "link.pfx").symlink_to(tmp_path / "secret.pfx")
-    os.mkfifo(inbox / "pipe.pfx")
-    os.mkfifo(inbox / "pipe.txt")
-    assert issues(find(inbox)) == [(Severity.ERROR, Check.UNSAFE_PATH, name) for name in ("link.pfx", "pipe.pfx", "pipe.txt")]
-
-
-def test_a_pipe_beside_a_file_is_no_password(inbox: Path) -> None:
-    (inbox / "a.pfx").write_bytes(b"a")
-    os.mkfifo(inbox / "a.txt")
-    found = find(inbox)
-    assert [words(m) for m in found if isinstance(m, Material)] == [[]]
-
-
-def test_large_files_are_not_read(inbox: Path) -> None:
-    with (inbox / "large.pfx").open("wb") as file:
-        file.truncate(2**30)
-    assert issues(find(inbox)) == [("error", "too-costly", "large.pfx")]
-
-
-def test_what_cannot_be_read_or_is_gone_is_told(inbox: Path) -> None:
-    assert issues(find(inbox / "gone.pfx")) == [("error", "unreadable", "gone.pfx")]
-
-
-@pytest.fixture
-def hostile_zips(tmp_path: Path) -> dict[str, Path]:
-    bomb = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.pfx", b"\0" * 2**22)
-    nested = tmp_path / "nested.zip"
-    with zipfile.ZipFile(nested, "w") as archive:
-        archive.writestr("inner.zip", bomb.read_bytes())
-    link = zipfile.ZipInfo("link.pfx")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    strange = tmp_path / "strange.zip"
-    with zipfile.ZipFile(strange, "w") as archive:
-        archive.writestr("../up.pfx", b"x")
-        archive.writestr("/etc/abs.pfx", b"x")
-        archive.writestr(link, b"/etc/passwd")
-    broken = tmp_path / "broken.zip"
-    broken.write_bytes(b"PK\x03\x04 and no more")
-    cut = tmp_path / "cut.zip"
-    data = bytearray(zipped(cut, a__pfx=os.urandom(5000)).read_bytes())
-    data[200] ^= 0xFF
-    cut.write_bytes(data)
-    locked = tmp_path / "locked.zip"
-    raw = bytearray(zipped(locked, a__pfx=b"x").read_bytes())
-    raw[raw.index(b"PK\x01\x02") + 8] |= 1
-    locked.write_bytes(raw)
-    return {path.stem: path for path in (bomb, nested, strange, broken, cut, locked)}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("bomb", [("error", "too-costly", "bomb.zip/a.pfx")]),
-        ("nested", [("error", "unreadable", "nested.zip/inner.zip")]),
-        ("strange", [("error", "unsafe-path", f"strange.zip/{n}.pfx") for n in ("up", "abs", "link")]),
-        ("broken", [("error", "unreadable", "broken.zip")]),
-        ("cut", [("error", "unreadable", "cut.zip/a.pfx")]),
-        ("locked", [("error", "unreadable", "locked.zip/a.pfx")]),
-    ],
-)
-def test_hostile_zips(hostile_zips: dict[str, Path], name: str, expected: list[tuple[str, str, str]]) -> None:
-    assert issues(find(hostile_zips[name])) == expected
-
-
-def test_the_same_member_name_twice_does_no_harm(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a.pfx", b"1")
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr("a.pfx", b"2")
-    (tmp_path / "a.zip").write_bytes(buffer.getvalue())
-    assert len(materials(find(tmp_path / "a.zip"))) == 1
-
-
-def test_names_with_unprintable_characters_are_shown_escaped(inbox: Path) -> None:
-    (inbox / "a\x1b[2J\u202e.pfx").write_bytes(b"a")
-    assert [m.source for m in materials(find(inbox))] == ["a\\x1b[2J\\u202e.pfx"]
-
-
-def test_names_that_are_no_text_are_found(inbox: Path) -> None:
-    path = os.path.join(os.fsencode(inbox), b"\xff\xfe.pfx")  # noqa: PTH118  octets
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(b"a")
-    (found,) = materials(find(inbox))
-    assert found.source.isprintable()
-
-
-# --- again ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def source(inbox: Path) -> Iterator[files.Files]:
-    (inbox / "a.pfx").write_bytes(b"a")
-    (inbox / "a.txt").write_text("beside")
-    zipped(inbox / "more.zip", b__pfx=b"b")
-    return files.open(files.Settings((inbox,)))  # type: ignore[return-value]
-
-
-def locator(material: Material) -> Locator:
-    return Locator(material.form, tuple((part.path, part.member, part.sha256) for part in material.parts))
-
-
-def test_the_same_bytes_are_fetched_again(source: files.Files) -> None:
-    found = materials(list(source.finds({})))
-    assert [source.fetch(locator(one), None) for one in found] == found
-
-
-def test_a_file_that_changed_or_went_is_not_fetched(source: files.Files, inbox: Path) -> None:
-    one, member = materials(list(source.finds({})))
-    (inbox / "a.pfx").write_bytes(b"changed")
-    changed = source.fetch(locator(one), None)
-    assert isinstance(changed, Issue)
-    assert "changed since it was planned" in changed.message
-    (inbox / "a.pfx").unlink()
-    (inbox / "more.zip").unlink()
-    fresh = files.open(files.Settings((inbox,)))
-    assert [type(fresh.fetch(locator(lost), None)) for lost in (one, member)] == [Issue, Issue]

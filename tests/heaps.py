@@ -1,0 +1,43 @@
+"""Heaps of files, and what the source `files` finds in them."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from distributor.core.credentials import Material
+from distributor.core.findings import Issue
+from distributor.core.people import Address, Person, RowHint, parse_address
+from distributor.sources import files
+
+
+def person(address: str, **hint: object) -> Person:
+    parsed = parse_address(address)
+    assert isinstance(parsed, Address)
+    return Person(parsed, hint=replace(RowHint("people.csv", 2), **hint))  # type: ignore[arg-type]  # whatever a row says
+
+
+def find(*paths: Path, people: tuple[Person, ...] = (), **settings: object) -> list[Material | Issue]:
+    source = files.open(files.Settings(paths, **settings))  # type: ignore[arg-type]  # whatever a test sets
+    return list(source.finds({p.address.key: p for p in people}))
+
+
+def materials(found: list[Material | Issue]) -> list[Material]:
+    assert all(isinstance(one, Material) for one in found), found
+    return [one for one in found if isinstance(one, Material)]
+
+
+def issues(found: list[Material | Issue]) -> list[tuple[str, str, str | None]]:
+    return [(one.severity.value, one.check.value, one.source) for one in found if isinstance(one, Issue)]
+
+
+def words(material: Material) -> list[str]:
+    return [secret.reveal() for secret in material.passwords]
+
+
+def zipped(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("__", "."), data)
+    return path
