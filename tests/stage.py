@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import Envelope
 
 from tests.authority import Authority
+from tests.doubles.sink import smtpd
 
 PASSWORD = "as-it-came-from-the-ca"
 
@@ -82,9 +84,11 @@ class Stage:
         self.authority = authority
         self.server: Controller | None = None
         self.handler = Recording()
+        self._ends = ExitStack()
 
     def close(self) -> None:
-        """End the server."""
+        """End the servers."""
+        self._ends.close()
         if self.server:
             self.server.stop()
 
@@ -129,6 +133,16 @@ class Stage:
             port = probe.getsockname()[1]
         self.server = Controller(self.handler, hostname="127.0.0.1", port=port)
         self.server.start()
+        self._point_to(port)
+
+    def prop_faulty_server(self, *rules: str) -> None:
+        """The server of tests/doubles with faults such as `DOT:stored-drop:1` (verb, what it does, at which time)."""
+        asked = [rule.split(":") for rule in rules]
+        faults = [{"verb": verb, "do": do, "nth": [int(nth)]} for verb, do, nth in asked]
+        self._point_to(self._ends.enter_context(smtpd(self.folder / "server", *faults)).port)
+
+    def _point_to(self, port: int) -> None:
+        """Let the workspace's letters go to this port."""
         config = self.folder / "distributor.toml"
         config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", config.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -54,7 +54,19 @@ def as_row(event: Event) -> dict[str, object]:
 
 
 OF_THE_MACHINE = frozenset(
-    {"owner", "host", "pid", "attempt", "letter_sha256", "certificate_sha256", "certificate_issuer", "address", "name"}
+    {
+        "owner",
+        "host",
+        "pid",
+        "attempt",
+        "letter_sha256",
+        "certificate_sha256",
+        "certificate_issuer",
+        "certificate_not_after",
+        "sender",
+        "address",
+        "name",
+    }
 )
 
 
