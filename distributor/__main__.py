@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
+
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     os.umask(0o077)
     _no_core_dumps()
+    _streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's warning is no answer to a user's question
-    from distributor.cli.app import run  # noqa: PLC0415  after the umask, so that nothing is created before it
+    try:
+        from distributor.cli.app import run  # noqa: PLC0415  after the umask, so that nothing is created before it
 
-    sys.exit(run())
+        sys.exit(run())
+    except KeyboardInterrupt:  # before or after a command, which answer themselves
+        sys.exit(INTERRUPTED)
 
 
 def _no_core_dumps() -> None:
@@ -24,6 +31,20 @@ def _no_core_dumps() -> None:
     except ImportError:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _streams() -> None:
+    """Give closed standard streams a place to go, or the next file or socket would take theirs; and write any text to any terminal."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  as long as the program runs
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _tell(Interrupted("interrupted; nothing is lost"))
     except BrokenPipeError:
         return _nobody_reads()
+    except OSError as error:
+        return _cannot_write(error)
     except Exception as error:  # noqa: BLE001  the last line of defence: no traceback reaches a user
         return _tell(_own_fault(error))
     return code
@@ -124,3 +126,16 @@ def _nobody_reads() -> int:
     """The reader of our output went away (`| head`): no error, and Python must not complain about it at exit either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _cannot_write(error: OSError) -> int:
+    """The answer itself cannot be written, or something that nobody translated."""
+    if error.filename is not None:
+        return _tell(_own_fault(error))
+    _nobody_reads()
+    reason = (error.strerror or "input or output failed").lower()
+    return _tell(
+        Unusable(
+            f"the answer cannot be written: {reason}", where="standard output", hint="what was done is in the ledger: distributor status"
+        )
+    )

@@ -44,7 +44,7 @@ def send(
         if dry_run is not None:
             return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json)
         ledger.recover(processes.alive)  # what a killed run held is due again
-        due = _due(ledger, scope, early=now)
+        due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total)
@@ -57,6 +57,15 @@ def _known(ledger: Ledger, plan: str) -> None:
 
     if ledger.plan_inputs(plan) is None:
         raise Refused(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+
+
+def _expected(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
+    """About how many letters are due, for a bar: without looking at each."""
+    from distributor.core.states import REMAINING, State
+
+    return Counter(
+        {str(state): number for state, number in ledger.counts(scope).items() if state in REMAINING and (early or state != State.DEFERRED)}
+    )
 
 
 def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:

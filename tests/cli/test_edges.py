@@ -21,6 +21,23 @@ def test_a_reader_that_goes_away_is_no_error(sent: Stage) -> None:
     assert told.stdout == "0\n"
 
 
+def test_a_full_disk_behind_stdout_is_told(sent: Stage) -> None:
+    told = sent.run("distributor status --json >/dev/full")
+    assert told.returncode == 3
+    assert told.stdout.startswith("error: standard output: the answer cannot be written: no space left on device\n")
+
+
+def test_closed_streams_are_no_reason_to_fail(sent: Stage) -> None:
+    assert sent.run("distributor status >&- 2>&- <&-; echo $?").stdout == "0\n"
+
+
+def test_any_text_goes_to_any_terminal(sent: Stage) -> None:
+    sent.play("+ pfx zoe zoe@example.org\n+ roster zoe@example.org,Zo\u00eb_\u4f8b,en\n")
+    told = sent.run("distributor plan certificates/zoe.pfx --roster people.csv", PYTHONIOENCODING="ascii")
+    assert told.returncode == 0, told.stdout
+    assert "Zo\\xeb \\u4f8b" in told.stdout
+
+
 def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(*_: object, **__: object) -> None:
         raise KeyError("the secret is open sesame")
