@@ -25,6 +25,13 @@ def test_a_modern_file_opens_with_its_chain_in_order(alice: Identity) -> None:
     assert credential.key is None
 
 
+def test_once_proven_one_of_many_wrong_passwords_that_decrypts_to_something_does_no_harm(alice: Identity) -> None:
+    many = [f"wrong-{number}" for number in range(900)]  # one in 256 leaves a padding that looks right
+    found = opened(alice.pfx(), *many, PASSWORD, proven=hashlib.sha256(alice.der).hexdigest())
+
+    assert [c.leaf for c in found.credentials] == [alice.der]
+
+
 def test_once_proven_the_wanted_one_comes_with_its_key(alice: Identity) -> None:
     (credential,) = opened(alice.pfx(), "not this", PASSWORD, proven=hashlib.sha256(alice.der).hexdigest()).credentials
     assert credential.key is not None
