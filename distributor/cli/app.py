@@ -15,7 +15,7 @@ import typer
 from distributor import __version__
 from distributor.cli import audit, config, demo, doctor, history, init, password, plan, resend, resolve, send, status, withdraw
 from distributor.cli.options import Config
-from distributor.cli.show import say
+from distributor.cli.show import foreign, say
 from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
 
 INTERRUPTED = 130
@@ -105,9 +105,9 @@ def _misuse(error: typer.TyperException) -> Error:
 
 def _tell(error: Error) -> int:
     for line in error.faults if isinstance(error, Several) else (error,):
-        say(f"error: {line}" if not isinstance(error, Interrupted) else str(line))
+        say(("" if isinstance(error, Interrupted) else "error: ") + foreign(line))
     if error.hint:
-        say(f"hint: {error.hint}")
+        say(f"hint: {foreign(error.hint)}")
     return error.exit_code
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distributor.cli.progress import Bar
 from distributor.cli.sending import Watcher
-from distributor.cli.show import answer, counted, say, tell
+from distributor.cli.show import answer, counted, foreign, say, tell
 from distributor.errors import Unusable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(settings: Settings, ledger: Ledger, scope: Scope, folder: Path, *, limit
 def _list(written: Iterator[dict[str, str]]) -> int:
     number = 0
     for row in written:
-        tell(f"would send to {row['address']}: {row['file']}")
+        tell(f"would send to {row['address']}: {foreign(row['file'])}")
         number += 1
     return number
 

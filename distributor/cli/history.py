@@ -24,7 +24,7 @@ def history(
 ) -> None:
     """Tell everything that happened to a person's deliveries."""
     from distributor import wiring
-    from distributor.cli.show import answer, table
+    from distributor.cli.show import answer
     from distributor.errors import Refused
 
     with wiring.reading(wiring.settings(chosen)) as ledger:
@@ -36,7 +36,7 @@ def history(
         if as_json:
             answer("history", {"address": address, "events": map(as_row, events)})
         else:
-            table(("at", "delivery", "event", "by", "evidence"), _rows(events))
+            _show(events)
 
 
 def as_row(event: Event) -> dict[str, object]:
@@ -70,15 +70,23 @@ OF_THE_MACHINE = frozenset(
 )
 
 
-def _rows(events: Iterator[Event]) -> Iterator[tuple[object, ...]]:
-    from distributor.cli.show import time
+def _show(events: Iterator[Event]) -> None:
+    """A line an event, under the delivery it belongs to."""
+    from distributor.cli.show import BOLD, coloured, foreign, tell, time
 
+    delivery: str | None = ""
     for event in events:
-        told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value not in {None, ""}}
-        said = told.pop("said", None) or told.pop("reason", None)
-        parts = [str(said)] if said else []
-        parts += [f"{key}={_short(value)}" for key, value in told.items()]
-        yield time(event.at), event.delivery or "-", event.event, event.by, "  ".join(parts)
+        if event.delivery != delivery:
+            delivery = event.delivery
+            tell(coloured(delivery or "-", BOLD))
+        tell(f"  {time(event.at)}  {event.event:<18}  {event.by}  {foreign(_evidence(event))}".rstrip())
+
+
+def _evidence(event: Event) -> str:
+    told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value not in {None, ""}}
+    said = told.pop("said", None) or told.pop("reason", None)
+    parts = [str(said)] if said else []
+    return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in told.items())])
 
 
 def _short(value: object) -> str:

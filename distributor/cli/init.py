@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from distributor.cli.options import Config
-from distributor.cli.show import say, tell
+from distributor.cli.show import foreign, say, tell
 
 EXAMPLE = "\b\nexample:\n  distributor init mailing && cd mailing"
 
@@ -30,6 +30,6 @@ def init(
         (workspace.LEDGER, "the ledger, empty"),
         (workspace.KEY, "opens the passwords: keep a copy in a safe place"),
     ):
-        tell(f"{folder / name}  {what}")
-    elsewhere = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
+        tell(f"{foreign(folder / name)}  {what}")
+    elsewhere = "" if folder.resolve() == Path.cwd() else f"cd {foreign(folder)}; "
     say(f"next: {elsewhere}edit {workspace.CONFIG}, then distributor doctor")

@@ -70,14 +70,14 @@ def run(
         doors = Doors(now=wiring.now, alive=processes.alive, tell=watcher)
 
         async def work() -> Report:
-            with _stopper() as stopper:
+            with _stopper(bar) as stopper:
                 return await send(ledger, transport, owner=owner, doors=doors, wanted=wanted, stopper=stopper)
 
         return asyncio.run(work()), watcher
 
 
 @contextmanager
-def _stopper() -> Iterator[Stopper]:
+def _stopper(bar: Bar) -> Iterator[Stopper]:
     """What Ctrl-C and a service manager's SIGTERM press."""
     from distributor.flow.stopper import Stopper
 
@@ -85,7 +85,7 @@ def _stopper() -> Iterator[Stopper]:
 
     def press() -> None:
         if not stopper.presses:
-            say("\nfinishing the letters on the wire; Ctrl-C again cuts them off")
+            bar.line("finishing the letters on the wire; Ctrl-C again cuts them off")
         stopper.press()
 
     for number in (signal.SIGINT, signal.SIGTERM):

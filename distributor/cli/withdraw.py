@@ -21,7 +21,7 @@ def withdraw(
     The letter leaves the outbox and its password is destroyed.
     """
     from distributor import wiring
-    from distributor.cli.show import say, tell
+    from distributor.cli.show import foreign, say, tell
     from distributor.errors import Refused
 
     refused = 0
@@ -31,8 +31,7 @@ def withdraw(
                 ledger.withdraw(delivery, wiring.reason(reason))
             except Refused as error:
                 refused += 1
-                say(f"error: {error}")
-                say(f"hint: {error.hint}") if error.hint else None
+                say(f"error: {foreign(error)}\nhint: {foreign(error.hint)}")
             else:
                 tell(f"{delivery}  withdrawn")
     return 1 if refused else 0
