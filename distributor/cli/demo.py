@@ -118,7 +118,10 @@ class Story:
 
     def remark(self, text: str) -> None:
         """A word about what was just seen."""
-        self.line(text)
+        from distributor.cli.show import wrapped
+
+        self.line()
+        self.line(wrapped(text, 0))
 
     def line(self, text: str = "") -> None:
         """A line, where anyone reads."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
+INDENT = 24  # columns; below the message
 TOLERANCE = timedelta(minutes=5)
 
 
@@ -42,12 +43,12 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
 
 def _show(remark: Remark) -> None:
-    from distributor.cli.show import GREEN, RED, YELLOW, coloured, foreign, tell
+    from distributor.cli.show import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
 
     level = coloured(f"{remark.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(remark.level, RED))
-    tell(f"{level}  {remark.area:<13}  {foreign(remark.message)}")
+    tell(wrapped(f"{level}  {remark.area:<13}  {foreign(remark.message)}", INDENT))
     if remark.hint and remark.level != "ok":
-        tell(f"{'':24}{foreign(remark.hint)}")
+        tell(wrapped(f"{'':{INDENT}}{foreign(remark.hint)}", INDENT))
 
 
 def _examine(chosen: Path | None) -> Iterator[Remark]:

@@ -13,6 +13,7 @@ from distributor.cli.options import Config, Json
 if TYPE_CHECKING:
     from distributor.core.ports import Event
 
+INDENT = 44  # columns; evidence that does not fit goes on below itself
 LONG = 32  # characters of a hash or serial
 EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
 
@@ -72,14 +73,14 @@ OF_THE_MACHINE = frozenset(
 
 def _show(events: Iterator[Event]) -> None:
     """A line an event, under the delivery it belongs to."""
-    from distributor.cli.show import BOLD, coloured, foreign, tell, time
+    from distributor.cli.show import BOLD, coloured, foreign, tell, time, wrapped
 
     delivery: str | None = ""
     for event in events:
         if event.delivery != delivery:
             delivery = event.delivery
             tell(coloured(delivery or "-", BOLD))
-        tell(f"  {time(event.at)}  {event.event:<18}  {event.by}  {foreign(_evidence(event))}".rstrip())
+        tell(wrapped(f"  {time(event.at)}  {event.event:<18}  {event.by}  {foreign(_evidence(event))}".rstrip(), INDENT))
 
 
 def _evidence(event: Event) -> str:

@@ -10,23 +10,41 @@ from distributor.cli.show import Written
 
 def line(row: tuple[Any, ...]) -> Written:
     """A delivery as JSON; times are UTC text whose first 19 characters are seconds."""
-    (id_, address, name, language, generation, state, attempts, message_id, package, profile, said) = row[:11]
-    (not_before, updated, plan, sha256, serial, subject, not_after, channel, password) = row[11:]
+    (
+        id_,
+        address,
+        name,
+        language,
+        generation,
+        state,
+        attempts,
+        message_id,
+        package,
+        profile,
+        said,
+        not_before,
+        updated,
+        plan,
+        sha256,
+        serial,
+        subject,
+        not_after,
+        channel,
+        password,
+    ) = row
+    waits = f'"{not_before[:19]}Z"' if not_before else "null"
     return Written(
         f'{{"id": "{id_}", "address": {quoted(address)}, "name": {quoted(name)}, "language": {quoted(language)}, "state": "{state}", '
-        f'"generation": {generation}, "attempts": {attempts}, "message_id": {_text(message_id)}, "package_sha256": {_text(package)}, '
-        f'"profile": {_text(profile)}, "said": {_text(said)}, "not_before": {_time(not_before)}, "updated_at": {_time(updated)}, '
+        f'"generation": {generation}, "attempts": {attempts}, "message_id": {_text(message_id)}, '
+        f'"package_sha256": {_text(package)}, "profile": {_text(profile)}, '
+        f'"said": {_text(said)}, "not_before": {waits}, "updated_at": "{updated[:19]}Z", '
         f'"plan": {quoted(plan)}, "certificate": {{"sha256": "{sha256}", "serial": "{serial}", "subject": {quoted(subject)}, '
-        f'"not_after": {_time(not_after)}}}, "password": {_password(channel, password)}}}'
+        f'"not_after": "{not_after[:19]}Z"}}, "password": {_password(channel, password)}}}'
     )
 
 
 def _text(value: str | None) -> str:
     return "null" if value is None else quoted(value)
-
-
-def _time(stamp: str | None) -> str:
-    return "null" if stamp is None else f'"{stamp[:19]}Z"'
 
 
 def _password(channel: str | None, state: str | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distributor.flow.plan import Planned
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
+INDENT = 9  # columns; below the severity
 MOST_ROWS = 20  # of ready deliveries shown to a person; `status --plan` shows the rest
 
 
@@ -162,12 +163,11 @@ def _show(planned: Planned) -> None:
 
 
 def _tell_issue(issue: Issue) -> None:
-    from distributor.cli.show import DIM, RED, YELLOW, coloured, foreign, tell
+    from distributor.cli.show import DIM, RED, YELLOW, coloured, foreign, tell, wrapped
 
     level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
     place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
     who = issue.address or ""
     tell(f"\n{level}  {issue.check}  {foreign('  '.join(filter(None, (place, who))))}")
-    tell(f"         {foreign(issue.message)}")
-    if issue.hint:
-        tell(f"         {foreign(issue.hint)}")
+    for text in filter(None, (issue.message, issue.hint)):
+        tell(wrapped(f"         {foreign(text)}", INDENT))

@@ -36,6 +36,7 @@ def send(
     from distributor import processes, wiring
     from distributor.cli import drying, sending
     from distributor.core.ports import Scope
+    from distributor.flow.recover import recover
 
     settings, scope = wiring.settings(chosen), Scope(plan=plan)
     with wiring.writing(settings) as ledger:
@@ -43,12 +44,12 @@ def send(
             _known(ledger, plan)
         if dry_run is not None:
             return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json)
-        ledger.recover(processes.alive)  # what a killed run held is due again
+        _, unclear = recover(ledger, processes.alive)  # what a killed run held
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total)
-        found, watcher = sending.run(settings, ledger, scope, total=total, limit=limit, early=now, keep=as_json)
+        found, watcher = sending.run(settings, ledger, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
         return sending.report(found, watcher, as_json=as_json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from distributor.errors import Interrupted
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.core.ports import Ledger, Scope
-    from distributor.flow.report import Report
+    from distributor.flow.report import Report, Result
     from distributor.flow.stopper import Stopper
 
 
@@ -49,8 +49,16 @@ class Watcher:
                     self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}")
 
 
-def run(
-    settings: Settings, ledger: Ledger, scope: Scope, *, total: int, limit: int | None = None, early: bool = False, keep: bool = False
+def run(  # noqa: PLR0913  what a run may be asked
+    settings: Settings,
+    ledger: Ledger,
+    scope: Scope,
+    *,
+    total: int,
+    limit: int | None = None,
+    early: bool = False,
+    keep: bool = False,
+    unclear: Sequence[Result] = (),
 ) -> tuple[Report, Watcher]:
     """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
     from distributor import processes, wiring
@@ -66,6 +74,7 @@ def run(
             early=early,
             lease=settings.ledger.lease,
             packing=wiring.packing(settings, ledger, owner, scope, limit),
+            unclear=unclear,
         )
         doors = Doors(now=wiring.now, alive=processes.alive, tell=watcher)
 
@@ -123,7 +132,7 @@ def _words(found: Report) -> None:
         say(coloured("next: distributor resolve", YELLOW))
     elif found.rejected:
         say("next: distributor status --state rejected")
-    elif found.remaining and not found.error:
+    elif found.deferred and not found.error:
         say("next: distributor send again later; `distributor status --state deferred` shows when")
     elif found.accepted:
         say("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

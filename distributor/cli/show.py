@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -79,13 +80,33 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     safe = [[foreign(cell) for cell in row] for row in first]
     widths = [max(len(line[column]) for line in (list(header), *safe)) for column in range(len(header))]
     pattern = "  ".join(f"{{:{width}}}" for width in widths)
-    tell(coloured(pattern.format(*header).rstrip(), DIM))
+    room = _room()
+    tell(coloured(_cut(pattern.format(*header).rstrip(), room), DIM))
     for cells in safe:
-        tell(pattern.format(*cells).rstrip())
+        tell(_cut(pattern.format(*cells).rstrip(), room))
     for row in stream:
         line = pattern.format(*map(str, row)).rstrip()
         plain = line.isascii() and line.isprintable()
-        sys.stdout.write((line if plain else pattern.format(*map(foreign, row)).rstrip()) + "\n")
+        sys.stdout.write(_cut(line if plain else pattern.format(*map(foreign, row)).rstrip(), room) + "\n")
+
+
+def wrapped(text: str, indent: int) -> str:
+    """Lines that fit the terminal, the later ones indented; where nobody watches, one line."""
+    room = _room()
+    if room is None or len(text) <= room:
+        return text
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, room, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+
+
+def _room() -> int | None:
+    """How many characters a line of the terminal has; None where stdout is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _cut(line: str, room: int | None) -> str:
+    return line if room is None or len(line) <= room else line[: room - 3] + "..."
 
 
 def answer(schema: str, values: Mapping[str, object]) -> None:

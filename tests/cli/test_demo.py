@@ -1,0 +1,66 @@
+"""The demo is true: the real commands, a letter that opens, a workspace that goes on, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from email import message_from_bytes
+from email.policy import default
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+from tests.authority import Authority
+from tests.stage import Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority) -> Stage:
+    return Stage(tmp_path, authority)
+
+
+def test_it_answers_with_five_people_of_whom_one_is_refused_with_a_reason(stage: Stage) -> None:
+    began = time.monotonic()
+    told = stage.run("distributor demo --keep play --json 2>/dev/null")
+    assert time.monotonic() - began < 15
+    assert told.returncode == 0
+    answer = json.loads(told.stdout)
+    assert next(iter(answer)) == "schema"
+    assert answer["schema"] == "distributor/demo/1"
+    assert [person["state"] for person in answer["people"]].count("accepted") == 4
+    assert {person["language"].partition("-")[0] for person in answer["people"]} == {"en", "de", "fr"}
+    assert [(issue["check"], issue["severity"]) for issue in answer["issues"]] == [("address-mismatch", "error")]
+    assert answer["opened"] is True
+    (reveal,) = answer["reveals"]
+    letter = message_from_bytes((stage.folder / "play" / answer["letters"][0]).read_bytes(), policy=default)
+    (attachment,) = letter.iter_attachments()
+    assert load_pkcs12(attachment.get_content(), reveal["password"].encode()).cert is not None
+    assert reveal["password"] not in str(letter)
+
+
+def test_what_it_keeps_is_an_ordinary_workspace(stage: Stage) -> None:
+    stage.run("distributor demo --keep play")
+    stage.play(
+        "$ cd play && distributor status --json | grep -c accepted\n5\n"
+        "$ cd play && distributor audit verify >/dev/null\n"
+        "$ cd play && distributor doctor >/dev/null\n"
+        '$ cd play && distributor password reveal emil@example.org --reason "he called" --stdout\n...-...\n'
+        '$ cd play && distributor resend chloe@example.org --reason "new phone" --yes >/dev/null 2>&1\n'
+        "$ cd play && distributor plan >/dev/null 2>&1\n? 1\n"
+        "$ distributor demo --keep play\nerror: play: the folder is not empty\nhint: ...\n? 1\n"
+    )
+
+
+def test_without_keep_nothing_is_left_behind(stage: Stage) -> None:
+    temp = stage.folder / "temp"
+    temp.mkdir()
+    told = stage.run("distributor demo", TMPDIR=str(temp))
+    assert told.returncode == 0, told.stdout
+    assert "Nothing is left behind" in told.stdout
+    assert [path for path in stage.folder.rglob("*") if path != temp] == []
+
+
+def test_it_needs_no_configuration_and_touches_none(stage: Stage) -> None:
+    (stage.folder / "distributor.toml").write_text("not even TOML", encoding="utf-8")
+    assert stage.run("distributor demo >/dev/null 2>&1").returncode == 0
