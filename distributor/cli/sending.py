@@ -49,7 +49,7 @@ class Watcher:
                     self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}")
 
 
-def run(  # noqa: PLR0913  what a run may be asked
+def run(
     settings: Settings,
     ledger: Ledger,
     scope: Scope,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -64,13 +64,14 @@ class Doors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a run is to do. `early`: deferred letters before their time too."""
+    """What a run is to do. `early`: deferred letters before their time too; `unclear`: what a look before the run found ambiguous."""
 
     scope: Scope = field(default_factory=Scope)
     limit: int | None = None
     early: bool = False
     lease: timedelta = timedelta(seconds=60)
     packing: Packing | None = None
+    unclear: Sequence[Result] = ()
 
 
 class WhileMoreRemains(Unavailable):

@@ -19,6 +19,7 @@ from distributor.errors import Error, Unavailable
 from distributor.flow.commit import Committer, Slip
 from distributor.flow.feed import Feed
 from distributor.flow.pace import Pace, Trouble, later
+from distributor.flow.recover import recover
 from distributor.flow.report import Doors, Packing, Pause, Report, Result, Tally, Wanted
 from distributor.flow.stopper import Stopper, rest
 
@@ -86,7 +87,9 @@ class _Run:
 
     async def work(self) -> None:
         """Recover, then let lanes, feed, packing and renewal run side by side until nothing is due."""
-        await self.desk.call(lambda: self.ledger.recover(self.doors.alive))
+        for result in self.wanted.unclear:
+            self.tally.count(result)
+        await self._recover()
         renewal = self._task(self._renew())
         helpers = [self._task(self.feed.run()), self._task(self._pack())]
         self.lanes = [self._task(self._lane()) for _ in range(self.transport.lanes)]
@@ -102,6 +105,12 @@ class _Run:
             renewal.cancel()
             await asyncio.wait({renewal})
             await self._put_away()
+
+    async def _recover(self) -> int:
+        due, unclear = await self.desk.call(lambda: recover(self.ledger, self.doors.alive))
+        for result in unclear:
+            self.tally.count(result)
+        return due
 
     def _task(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """A task whose failure ends the run."""
@@ -184,8 +193,7 @@ class _Run:
 
     async def _soon(self) -> bool:
         """Wait for a letter that is due soon; False when there is none worth waiting for."""
-        freed = await self.desk.call(lambda: self.ledger.recover(self.doors.alive))  # of a sender that died beside us
-        if any(state is State.QUEUED for _, state in freed):
+        if await self._recover():  # of a sender that died beside us
             return True
         due = await self.desk.call(lambda: self.ledger.next_due(self.wanted.scope))
         wait = timedelta.max if due is None else due - self.doors.now()
