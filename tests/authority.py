@@ -30,7 +30,7 @@ USAGES = (
 
 
 @functools.cache
-def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
+def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:  # noqa: ARG001  `cache` tells keys apart by it
     """An RSA key; the same number gives the same key within a run, since making one takes long."""
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 

@@ -1,4 +1,4 @@
-"""A certificate with its private key, what it says of itself, and where it was found. Values only; reading them is `pkcs12.py` and `pem.py`."""
+"""A certificate with its private key, what it says of itself, and where it was found. Values only; `pkcs12.py` and `pem.py` read them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What may hold credentials: one PFX, or a PEM certificate (with chain) and its key in one or two parts; and the passwords to try, in order."""
+    """What may hold credentials: one PFX, or a PEM certificate (with chain) and its key in one or two parts; and passwords to try, in order."""
 
     form: str  # "pkcs12" | "pem"
     parts: tuple[Part, ...]

@@ -1,4 +1,4 @@
-"""What preflight has to say: an Issue names a check, a place, a problem and a way out. The words of `check` are a contract (CLI: Sending)."""
+"""What preflight has to say: an Issue names a check, a place, a problem and a way out. A check's name is a contract (CLI: Sending)."""
 
 from __future__ import annotations
 

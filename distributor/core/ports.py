@@ -15,7 +15,7 @@ from distributor.core.states import PasswordState, State
 from distributor.errors import Error
 
 Job = TypeVar("Job")
-Result = TypeVar("Result", covariant=True)
+Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  the shorter name says it
 Now = Callable[[], datetime]  # aware UTC
 
 
@@ -34,7 +34,7 @@ class Source(Protocol):
     """Where certificates with keys are found."""
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
-        """Everything that may hold credentials: what the people's rows name (RowHint), then the rest. `people` is keyed by `Address.key`."""
+        """Everything that may hold credentials: what the people's rows name (RowHint), then the rest. `people`: by `Address.key`."""
         ...
 
     def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
@@ -83,7 +83,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server said "later" in so many words. `wait` is its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
+    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
 
     said: str
     wait: timedelta | None = None
@@ -125,9 +125,12 @@ class Lane(Protocol):
     """One kept connection, used by one letter at a time."""
 
     async def deliver(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
-        """Carry the letter. Awaits `arm()` exactly once before the point of no return and goes on only if it says True
-        (False: the claim was lost; the letter is abandoned as Unsent). Connects when needed. Never raises for what a server does.
-        On cancellation the connection is closed and CancelledError goes on."""
+        """Carry the letter; connects when needed.
+
+        Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the
+        letter is abandoned as Unsent). Never raises for what a server does. On cancellation the connection is closed and
+        CancelledError goes on.
+        """
         ...
 
     async def close(self) -> None:
@@ -166,7 +169,10 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a claim: a process of a machine. `host` names machine, boot and process namespace; `started` is the process's start in clock ticks."""
+    """Who holds a claim: a process of a machine.
+
+    `host` names machine, boot and process namespace; `started` is the process's start in clock ticks.
+    """
 
     id: str
     host: str
@@ -368,7 +374,10 @@ class Ledger(Protocol):
         ...
 
     def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:
-        """Freeze letters: planned -> queued, letter into the outbox, password into the vault as held. False where it was frozen or withdrawn meanwhile."""
+        """Freeze letters: planned -> queued, letter into the outbox, password into the vault as held.
+
+        False where it was frozen or withdrawn meanwhile.
+        """
         ...
 
     # send
@@ -391,7 +400,10 @@ class Ledger(Protocol):
         ...
 
     def recover(self, alive: Callable[[Owner], bool | None]) -> list[tuple[str, State]]:
-        """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. `alive` says None when it cannot know. Idempotent."""
+        """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. Idempotent.
+
+        `alive` says None when it cannot know.
+        """
         ...
 
     def next_due(self, scope: Scope) -> datetime | None:
@@ -441,11 +453,11 @@ class Ledger(Protocol):
         ...
 
     def resolve(self, delivery: str, state: State, evidence: Mapping[str, object]) -> None:
-        """ambiguous -> accepted or queued (the same bytes) by a person's word or by evidence."""
+        """From ambiguous to accepted or queued (the same bytes) by a person's word or by evidence."""
         ...
 
     def withdraw(self, delivery: str, reason: str) -> None:
-        """Take a delivery back; its letter leaves the outbox, its password is destroyed. Raises Refused when its state does not allow it."""
+        """Take a delivery back; its letter leaves the outbox, its password is destroyed. Raises Refused where its state forbids it."""
         ...
 
     # passwords
@@ -454,7 +466,7 @@ class Ledger(Protocol):
         ...
 
     def hand_over(self, delivery: str, reason: str, channel: str) -> bytes:
-        """ready -> handed-over with an event `revealed`, durable before the sealed bytes are returned. Raises Refused when it is not ready."""
+        """From ready to handed-over with an event `revealed`, durable before the sealed bytes are returned. Raises Refused if not ready."""
         ...
 
     def expire(self) -> int:

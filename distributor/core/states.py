@@ -1,4 +1,4 @@
-"""The states of a delivery and of a password, and every step allowed between them. The database's constraints are made from these tables."""
+"""The states of a delivery and of a password, and every step allowed between them. The database's constraints are made from them."""
 
 from __future__ import annotations
 
