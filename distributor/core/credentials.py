@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What may hold credentials: one PFX, or a PEM certificate (with chain) and its key in one or two parts; and passwords to try, in order."""
+    """What may hold credentials: one PFX, or a PEM certificate (with chain) and its key in one or two parts; passwords to try, in order."""
 
     form: str  # "pkcs12" | "pem"
     parts: tuple[Part, ...]
