@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
 import warnings
 
 INTERRUPTED = 130
+RARELY = (5_000, 20, 20)  # rows and libraries make no circles; looking for them as often as Python does costs a tenth of `status`
 
 
 def main() -> None:
@@ -15,6 +17,7 @@ def main() -> None:
     os.umask(0o077)
     _no_core_dumps()
     _streams()
+    gc.set_threshold(*RARELY)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's warning is no answer to a user's question
     try:

@@ -43,6 +43,26 @@ _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sq
 }
 
 
+_SILENT = (Unavailable, "the database does not answer", "check that the server runs and can be reached, then run the command again")
+_MISSING = (Unusable, "the database, a table or a right is missing", "check `ledger.url` and the rights of its user")
+_POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # classes of SQLSTATE
+    "": (  # the driver itself: a refused connection, an unknown database, a sign-in that failed
+        Unavailable,
+        "the database cannot be reached",
+        "check that the server runs, and host, user, password and database in `ledger.url`",
+    ),
+    "08": _SILENT,  # connection
+    "40": _SILENT,  # serialisation, deadlock
+    "55": _SILENT,  # lock
+    "57": _SILENT,  # shut down
+    "53": (Unusable, "the database has no space or no connections left", "free some, then run the command again"),
+    "28": (Unavailable, "the database refused the sign-in", "check user and password in `ledger.url`"),
+    "3D": _MISSING,
+    "42": _MISSING,
+    "25": (Unusable, "the database is read-only", "connect to the primary server"),
+}
+
+
 @contextmanager
 def translated(where: str) -> Iterator[None]:
     """Say every failure of the database in the program's own words; `where` is the file or server."""
@@ -80,19 +100,5 @@ def _of_sqlite(error: sqlite3.Error, where: str) -> Error:
 
 def _of_postgresql(error: BaseException | None, where: str) -> Error:
     state = getattr(error, "sqlstate", None) or ""
-    again = "check that the server runs and can be reached, then run the command again"
-    match state[:2]:
-        case "" | "08" | "57" | "40" | "55":  # connection, shut down, serialisation, lock
-            return Unavailable("the database does not answer", where=where, hint=again)
-        case "53":
-            return Unusable("the database has no space or no connections left", where=where, hint="free some, then run the command again")
-        case "28":
-            return Unavailable("the database refused the sign-in", where=where, hint="check user and password in `ledger.url`")
-        case "3D" | "42":
-            return Unusable(
-                "the database, a table or a right is missing", where=where, hint="check `ledger.url` and the rights of its user"
-            )
-        case "25":
-            return Unusable("the database is read-only", where=where, hint="connect to the primary server")
-        case _:
-            return Unusable(f"the database refused (SQLSTATE {state})", where=where, hint="run `distributor doctor`")
+    kind, message, hint = _POSTGRESQL.get(state[:2], (Unusable, f"the database refused (SQLSTATE {state})", "run `distributor doctor`"))
+    return kind(message, where=where, hint=hint)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import dataclasses
+from datetime import datetime, timedelta
 
 import pytest
 
+from distributor.core.chain import stamp
 from distributor.core.people import Address
 from distributor.core.ports import Arm, Delivery, Known, Scope, Settle
 from distributor.core.states import PasswordState, State
@@ -293,6 +295,38 @@ def test_what_servers_and_people_say_is_kept_short_and_printable(world: World) -
     assert found.said is not None
     assert found.said.startswith("550 \\x1b[31mno\\r\\n\\u202e\\ud800\\x00xxx")
     assert len(found.said) < 2100
+
+
+def test_plain_rows_say_what_deliveries_say(world: World) -> None:
+    world.accepted("anna")
+    world.settle(world.armed("bert"), State.DEFERRED, not_before=world.clock.now + timedelta(hours=1))
+    world.plan("cleo")
+    fields = [field.name for field in dataclasses.fields(Delivery)]
+    for row, delivery in zip(world.ledger.rows(EVERYTHING), world.ledger.deliveries(EVERYTHING), strict=True):
+        values = [stamp(value) if isinstance(value, datetime) else value for value in (getattr(delivery, name) for name in fields)]
+        assert list(row) == values
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        (Scope(plan="plan-1"), ["anna", "bert"]),
+        (Scope(plan="plan-2"), []),
+        (Scope(address="bert@example.org"), ["bert"]),
+        (Scope(states=frozenset({State.QUEUED, State.CLAIMED})), ["anna", "bert"]),
+        (Scope(plan="plan-1", address="anna@example.org", states=frozenset({State.QUEUED})), ["anna"]),
+        (Scope(states=frozenset({State.ACCEPTED})), []),
+    ],
+)
+def test_every_reader_keeps_to_its_scope(world: World, scope: Scope, names: list[str]) -> None:
+    world.queue("anna", "bert")
+    addresses = [f"{name}@example.org" for name in names]
+    assert [delivery.address for delivery in world.ledger.deliveries(scope)] == addresses
+    assert [parcel.address for parcel in world.ledger.letters(scope)] == addresses
+    assert sum(world.ledger.counts(scope).values()) == len(names)
+    assert world.ledger.ambiguous(scope) == []
+    assert world.ledger.next_due(scope) is None
+    assert [claim.parcel.address for claim in world.ledger.claim(ME, 5, LEASE, scope)] == addresses
 
 
 def test_states_are_counted_and_listed_by_scope(world: World) -> None:

@@ -1,0 +1,88 @@
+"""A ledger on a server: what is said when it cannot be reached, and that work goes on when it is back."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from distributor.core.states import State
+from distributor.errors import Error, Unavailable
+from distributor.ledger import open_ledger
+from tests.ledger.postgresql import Server
+from tests.ledger.world import EVERYTHING, Clock, World, draft
+
+
+@pytest.fixture
+def served(postgresql: Server, empty_database: str) -> str:
+    postgresql.empty(empty_database)
+    return postgresql.url(empty_database)
+
+
+def refusal(url: str) -> Error:
+    with pytest.raises(Error) as refused:
+        open_ledger(url, by="root@host", now=Clock())
+    assert refused.value.hint
+    return refused.value
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown() -> None:
+    error = refusal("postgresql+psycopg://someone:hidden-word@127.0.0.1:1/ledger")
+    assert isinstance(error, Unavailable)
+    assert str(error) == "postgresql://127.0.0.1/ledger: the database cannot be reached"
+    assert "hidden-word" not in f"{error!r} {error.hint}"
+
+
+def test_a_database_that_is_not_there_cannot_be_used(postgresql: Server) -> None:
+    error = refusal(postgresql.url("nowhere"))
+    assert "cannot be reached" in str(error)
+    assert error.hint is not None
+    assert "`ledger.url`" in error.hint
+
+
+def test_an_empty_database_is_no_ledger_until_it_is_made_one(postgresql: Server) -> None:
+    url = postgresql.url(postgresql.fresh())
+    assert "holds no ledger yet" in str(refusal(url))
+    open_ledger(url, by="root@host", now=Clock(), create=True).close()
+    open_ledger(url, by="root@host", now=Clock()).close()
+
+
+def test_a_lost_connection_is_said_once_and_then_made_again(postgresql: Server, empty_database: str, served: str) -> None:
+    world = World(served)
+    world.queue("anna")
+    others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{empty_database}' AND pid <> pg_backend_pid()"  # noqa: S608  a name of ours
+    for read in (True, False):
+        world.ledger.counts(EVERYTHING)
+        postgresql.run("postgres", others)
+        with pytest.raises(Unavailable, match=r"cannot be reached|does not answer"):
+            _ = world.ledger.counts(EVERYTHING) if read else world.ledger.plan("plan-1", [draft("bert")])
+    assert world.ledger.counts(EVERYTHING) == {State.QUEUED: 1}
+    assert world.ledger.plan("plan-1", [draft("bert")])
+    assert world.ledger.verify() == []
+    world.close()
+
+
+def test_a_child_process_opens_a_connection_of_its_own(served: str) -> None:
+    world = World(served)
+    child = os.fork()
+    if child == 0:
+        try:
+            world.ledger.plan("plan-1", [draft("bert")])
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    world.plan("anna")
+    assert world.ledger.counts(EVERYTHING) == {State.PLANNED: 2}
+    assert world.ledger.verify() == []
+    world.close()
+
+
+def test_a_writer_waits_for_another_and_the_chain_stays_one(served: str) -> None:
+    world = World(served)
+    other = world.another("second@host")
+    for number in range(5):
+        world.plan(f"a{number}")
+        other.plan("plan-1", [draft(f"b{number}")])
+    assert [record.event.by for record in world.ledger.records()] == ["root@host", "second@host"] * 5
+    assert world.ledger.verify() == []
+    world.close()
