@@ -153,12 +153,13 @@ def _clock() -> Remark:
 
 
 def _versions() -> Iterator[Remark]:
-    import sqlite3
+
     from importlib.metadata import version
 
     from cryptography.hazmat.backends.openssl import backend
 
     from distributor import __version__
+    from distributor.ledger.driver import sqlite3
     from distributor.ledger.sqlite import keeps_wal
 
     journal = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from distributor.errors import Error, Unavailable, Unusable
+from distributor.ledger.driver import sqlite3
 
 _DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup")
 _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sqlite.org/rescode.html

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from distributor.errors import Unusable
+from distributor.ledger.driver import sqlite3
 
 PATIENCE = 10.0  # seconds that another program may hold the ledger
 APPLICATION = 0x64737472  # "dstr"
@@ -85,8 +85,8 @@ def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
 
 def engine(path: Path) -> Engine:
     """An engine with one connection that never makes the file itself."""
-    writable = os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_RDONLY
-    uri = f"file:{quote(str(path))}?mode={'rw' if writable else 'ro'}"
+    writable = all(os.access(place, os.W_OK) for place in (path, path.parent)) and not os.statvfs(path).f_flag & os.ST_RDONLY
+    uri = f"file:{quote(str(path))}?{'mode=rw' if writable else _reading(path)}"
 
     def connect() -> sqlite3.Connection:
         old = os.umask(0o077)  # the journal and the WAL are made when they are needed first; SQLite gives them the file's mode
@@ -99,9 +99,16 @@ def engine(path: Path) -> Engine:
             os.umask(old)
         return connection
 
-    made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_reset_on_return=None)
+    made = create_engine(
+        "sqlite://", module=sqlite3, creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_reset_on_return=None
+    )
     event.listen(made, "begin", _begin)
     return made
+
+
+def _reading(path: Path) -> str:
+    """How to open a file that may not be written. One with a write-ahead log asks for a file beside it, unless nobody has it open."""
+    return "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
 
 
 def _begin(connection: Connection) -> None:
@@ -120,10 +127,17 @@ def _set(connection: sqlite3.Connection, *, writable: bool) -> None:
         "cache_size=-16000",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    if not writable:
+    if not writable or not _is_ours(connection):
         return
     (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
     wanted = "wal" if keeps_wal() else "truncate"
     if journal != wanted:
         (journal,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()
     connection.execute(f"PRAGMA synchronous={'FULL' if journal == 'wal' else 'EXTRA'}")
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether the file is a ledger or still empty: the journal mode of others' databases is not ours to change."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return bool(application == APPLICATION or not pages)

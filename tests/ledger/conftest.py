@@ -1,4 +1,4 @@
-"""The same ledger twice: in an SQLite file and on a PostgreSQL server."""
+"""The same ledger three times: in an SQLite file with a write-ahead log, in one with a rollback journal, and on a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger import open_ledger
+from distributor.ledger import open_ledger, sqlite
 from tests.ledger.postgresql import Server, server
 from tests.ledger.world import Clock, World, worlds
 
@@ -38,9 +38,10 @@ def file_url(tmp_path: Path, empty_file: Path) -> str:
     return f"sqlite:///{shutil.copy(empty_file, tmp_path / 'ledger.db')}"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
+@pytest.fixture(params=["wal", "journal", "postgresql"])
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param != "postgresql":
+        monkeypatch.setattr(sqlite, "keeps_wal", lambda: request.param == "wal")
         return str(request.getfixturevalue("file_url"))
     running: Server = request.getfixturevalue("postgresql")
     database: str = request.getfixturevalue("empty_database")

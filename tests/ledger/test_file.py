@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sqlite3
 import stat
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from distributor.core.ports import Delivery
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger import open_ledger, sqlite
+from distributor.ledger.driver import sqlite3
 from tests.ledger.world import EVERYTHING, ME, Clock, World, draft, packed
 from tests.needs import require
 
@@ -240,12 +240,18 @@ def test_a_reader_that_pauses_between_rows_holds_up_no_writer(file_world: World,
     assert file_world.ledger.withdraw(next(listing).id, "left") is None
 
 
+def copied(world: World, to: Path) -> Path:
+    """A whole copy, also of a ledger that is open."""
+    with closing(sqlite3.connect(path_of(world))) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target)
+    return to
+
+
 @contextmanager
 def read_only(world: World) -> Iterator[str]:
     """The ledger's file in a folder that nobody but its owner may write to."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.db"
-        path.write_bytes(path_of(world).read_bytes())
+        path = copied(world, Path(folder) / "ledger.db")
         path.chmod(0o444)
         Path(folder).chmod(0o555)
         yield f"sqlite:///{path}"
@@ -304,8 +310,7 @@ def test_a_full_disk_is_said_and_nothing_of_the_step_remains(file_world: World, 
     if subprocess.run([mount, "-t", "tmpfs", "-o", "size=600k", "none", small], check=False, capture_output=True).returncode:
         pytest.skip("this machine lacks the right to mount")
     try:
-        (small / "ledger.db").write_bytes(path_of(file_world).read_bytes())
-        full = World.existing(f"sqlite:///{small / 'ledger.db'}")
+        full = World.existing(f"sqlite:///{copied(file_world, small / 'ledger.db')}")
         with pytest.raises(Unusable, match="the disk is full"):
             fill(full.url)
         assert full.ledger.verify() == []

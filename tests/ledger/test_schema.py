@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlalchemy import create_engine
 from distributor.core.states import PasswordState, State
 from distributor.errors import Unusable
 from distributor.ledger import migrations, open_ledger, schema, sqlite, tables
+from distributor.ledger.driver import sqlite3
 from tests.ledger.world import EVERYTHING, Clock, World, draft
 
 SNAPSHOTS = Path(__file__).parent / "schemas"

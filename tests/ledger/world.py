@@ -14,6 +14,7 @@ from distributor.core.people import Address, Person
 from distributor.core.ports import Arm, Claim, Delivery, Draft, Ledger, Owner, Packed, Scope, Settle
 from distributor.core.states import State
 from distributor.ledger import open_ledger
+from distributor.ledger.driver import sqlite3
 
 LEASE = timedelta(seconds=60)
 EVERYTHING = Scope()
@@ -147,7 +148,7 @@ class World:
 
     def sql(self, *statements: str) -> list[tuple[object, ...]]:
         """What somebody with the database in his hands can do; the rows of the last statement."""
-        engine = create_engine(self.url)
+        engine = create_engine(self.url, **({"module": sqlite3} if self.url.startswith("sqlite") else {}))
         try:
             with engine.begin() as connection:
                 for statement in statements:

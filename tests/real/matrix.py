@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from distributor.core.ports import Delivery, Scope
 from distributor.core.states import RECEIVED, PasswordState, State
+from distributor.ledger.driver import sqlite3
 from distributor.ledger.ledger import SqlLedger
 from tests.authority import Authority
 from tests.doubles import people
