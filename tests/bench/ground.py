@@ -37,12 +37,13 @@ def people(folder: Path, count: int) -> Path:
     return roster
 
 
-def workspace(folder: Path, port: int) -> Path:
+def workspace(folder: Path, port: int, connections: int = 4) -> Path:
     """An initialised workspace that sends to a server on this machine."""
     distributor("init", str(folder / "workspace"))
     config = folder / "workspace" / "distributor.toml"
     text = config.read_text(encoding="utf-8")
-    config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", text), encoding="utf-8")
+    text = re.sub(r"(?m)^port = \d+", f"port = {port}", text)
+    config.write_text(re.sub(r"(?m)^connections = \d+", f"connections = {connections}", text), encoding="utf-8")
     return config
 
 
@@ -60,7 +61,9 @@ def distributor(*arguments: str, config: Path | None = None) -> Run:
     """Run the program as a person does."""
     where = ["--config", str(config)] if config else []
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    child = subprocess.Popen([sys.executable, "-m", "distributor", *where, *arguments], stdout=subprocess.PIPE, env=_environment())
+    child = subprocess.Popen(
+        [sys.executable, "-m", "distributor", *where, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+    )
     out, _ = child.communicate()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if child.returncode not in {0, 1}:

@@ -11,18 +11,23 @@ COUNT = 4000
 
 
 def run(folder: Path) -> None:
-    """Measure and print."""
+    """Measure and print, with the connections that `init` configures and with more."""
     roster = people(folder, COUNT)
     with sink() as port:
-        config = workspace(folder, port)
-        distributor("plan", "--roster", str(roster), "--json", config=config)
-        distributor("send", "--dry-run", str(folder / "dry"), "--json", config=config)
-        idle = distributor("status", "--state", "bounced", "--json", config=config)
-        sent = distributor("send", "--yes", "--json", config=config)
-        accepted(sent, COUNT)
         theirs = rival.sending(folder, roster, port)
-    seconds = sent.wall - idle.wall
-    line("letters a second", f"{COUNT / seconds:.0f}/s", "wanted: 1000")
+        line("mailmerge with ready-made attachments", f"{theirs:.0f}/s")
+        for connections in (4, 16):
+            _ours(folder / f"with-{connections}", roster, port, connections, theirs)
+
+
+def _ours(folder: Path, roster: Path, port: int, connections: int, theirs: float) -> None:
+    folder.mkdir()
+    config = workspace(folder, port, connections)
+    distributor("plan", "--roster", str(roster), "--json", config=config)
+    distributor("send", "--dry-run", str(folder / "dry"), "--json", config=config)
+    idle = distributor("status", "--state", "bounced", "--json", config=config)
+    sent = distributor("send", "--yes", "--json", config=config)
+    accepted(sent, COUNT)
+    line(f"letters a second on {connections} connections", f"{COUNT / (sent.wall - idle.wall):.0f}/s", "wanted: 1000")
     line("the same with the program's start", f"{COUNT / sent.wall:.0f}/s", f"{sent.cpu / COUNT * 1000:.2f} ms CPU each")
-    line("mailmerge with ready-made attachments", f"{theirs:.0f}/s")
     line("ours / mailmerge", f"{COUNT / sent.wall / theirs:.1f}", "wanted: 3")
