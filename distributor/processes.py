@@ -7,7 +7,7 @@ import platform
 import uuid
 from pathlib import Path
 
-from distributor.core.ports import Owner
+from distributor.core.deliveries import Owner
 
 _GONE = {"Z", "X"}  # a zombie does nothing any more
 _START = 19  # field 22 of /proc/PID/stat, counted after the name (proc(5))

@@ -23,9 +23,9 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, Template
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from distributor.core.findings import Remark
 from distributor.core.letter import Wording
 from distributor.core.people import hides
-from distributor.core.ports import Remark
 from distributor.errors import Unusable
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged letters have some 15 000

@@ -24,7 +24,8 @@ from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
     from distributor.core.credentials import Material, Opened
-    from distributor.core.ports import Ledger, Owner, Pool, Scope, Transport, Vault
+    from distributor.core.deliveries import Owner, Scope
+    from distributor.core.ports import Ledger, Pool, Transport, Vault
     from distributor.core.secret import Secret
     from distributor.flow.pack import Batch
     from distributor.flow.report import Packing

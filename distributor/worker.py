@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from typing import IO, Any
 
-from distributor.core.ports import Failed
+from distributor.core.findings import Failed
 from distributor.core.secret import Secret
 from distributor.errors import Error
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any, Generic, Self, TypeVar
 
-from distributor.core.ports import Failed
+from distributor.core.findings import Failed
 from distributor.errors import Error, Unusable
 from distributor.worker import pack, unframed
 

@@ -11,8 +11,8 @@ from email.message import EmailMessage
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.core.credentials import Credential, Facts, Locator, Material, Part
+from distributor.core.deliveries import Packed, ToPack
 from distributor.core.people import Address, Person
-from distributor.core.ports import Packed, ToPack
 from distributor.core.secret import Secret
 from tests.authority import Identity
 

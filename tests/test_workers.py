@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.ports import Failed
+from distributor.core.findings import Failed
 from distributor.core.secret import Secret
 from distributor.errors import Refused
 from distributor.workers import IN_FLIGHT, READ_AHEAD, Workers

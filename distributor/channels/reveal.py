@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distributor.core.ports import Envelope, Ledger, Vault
+from distributor.core.deliveries import Envelope
+from distributor.core.ports import Ledger, Vault
 from distributor.core.secret import Secret
 from distributor.core.states import PasswordState
 from distributor.errors import Misuse, Refused

@@ -14,7 +14,7 @@ from distributor.errors import Error, Several, Unusable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.ports import Remark
+    from distributor.core.findings import Remark
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
@@ -79,15 +79,15 @@ def _told(area: str, error: Error) -> Iterator[Remark]:
 
 
 def _remark(area: str, level: str, message: str, hint: str | None = None) -> Remark:
-    from distributor.core.ports import Remark
+    from distributor.core.findings import Remark
 
     return Remark(area, level, message, hint)
 
 
 def _ledger(settings: Settings) -> Iterator[Remark]:
     from distributor import wiring
+    from distributor.core.deliveries import Scope
     from distributor.core.findings import Issue
-    from distributor.core.ports import Scope
 
     with wiring.reading(settings) as ledger:
         faults = ledger.verify()

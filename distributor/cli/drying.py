@@ -14,7 +14,9 @@ from distributor.errors import Unusable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.ports import Ledger, Parcel, Scope
+    from distributor.core.deliveries import Scope
+    from distributor.core.outcomes import Parcel
+    from distributor.core.ports import Ledger
     from distributor.core.states import State
 
 

@@ -11,7 +11,7 @@ import typer
 from distributor.cli.options import Config, Json
 
 if TYPE_CHECKING:
-    from distributor.core.ports import Event
+    from distributor.core.events import Event
 
 INDENT = 44  # columns; evidence that does not fit goes on below itself
 LONG = 32  # characters of a hash or serial

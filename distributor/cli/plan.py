@@ -14,8 +14,9 @@ from distributor.cli.options import Config, Json
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.core.credentials import Facts, Material, Opened
-    from distributor.core.findings import Issue
-    from distributor.core.ports import Delivery, Failed, Pool
+    from distributor.core.deliveries import Delivery
+    from distributor.core.findings import Failed, Issue
+    from distributor.core.ports import Pool
     from distributor.flow.plan import Planned
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"

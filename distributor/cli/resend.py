@@ -12,7 +12,8 @@ from distributor.cli.options import Config, Json, Reason, Yes
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.ports import Delivery, Ledger
+    from distributor.core.deliveries import Delivery
+    from distributor.core.ports import Ledger
 
 EXAMPLE = '\b\nexample:\n  distributor resend alice@example.org --reason "new phone, ticket 4711"'
 
@@ -31,7 +32,7 @@ def resend(
     """
     from distributor import wiring
     from distributor.cli import sending
-    from distributor.core.ports import Scope
+    from distributor.core.deliveries import Scope
     from distributor.flow.resend import choose
 
     settings, why, key = wiring.settings(chosen), wiring.reason(reason), wiring.address_key(address)

@@ -69,7 +69,7 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, *, as_json: bool) -> int:
     from distributor import processes, wiring
     from distributor.cli.show import answer, counted, say, table
-    from distributor.core.ports import Scope
+    from distributor.core.deliveries import Scope
     from distributor.flow import resolve as flow
 
     now, wait = wiring.now(), wiring.transport(settings, signed_in=False).longest_wait

@@ -12,7 +12,8 @@ from distributor.cli.options import Config, Json, Yes
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.ports import Ledger, Scope
+    from distributor.core.deliveries import Scope
+    from distributor.core.ports import Ledger
 
 EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --limit 5 && distributor send"
 MOST_DOMAINS = 5  # named in the question
@@ -35,7 +36,7 @@ def send(
     """
     from distributor import processes, wiring
     from distributor.cli import drying, sending
-    from distributor.core.ports import Scope
+    from distributor.core.deliveries import Scope
     from distributor.flow.recover import recover
 
     settings, scope = wiring.settings(chosen), Scope(plan=plan)

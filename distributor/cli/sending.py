@@ -15,7 +15,8 @@ from distributor.errors import Interrupted
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.ports import Ledger, Scope
+    from distributor.core.deliveries import Scope
+    from distributor.core.ports import Ledger
     from distributor.flow.report import Report, Result
     from distributor.flow.stopper import Stopper
 

@@ -12,7 +12,8 @@ from distributor.core.states import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributor.core.ports import Ledger, Scope
+    from distributor.core.deliveries import Scope
+    from distributor.core.ports import Ledger
 
 EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous"
 
@@ -28,7 +29,7 @@ def status(
     from distributor import wiring
     from distributor.cli.listing import line
     from distributor.cli.show import answer, say
-    from distributor.core.ports import Scope
+    from distributor.core.deliveries import Scope
 
     scope = Scope(plan=plan, address=wiring.address_key(address) if address else None, states=frozenset(state or ()))
     with wiring.reading(wiring.settings(chosen)) as ledger:

@@ -57,3 +57,20 @@ class Issue:
     source: str | None = None
     line: int | None = None
     address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One line of `doctor`: `level` is "ok", "warning" or "error"."""
+
+    area: str
+    level: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A job whose child process did not come back: `reason` is "time", "memory" or "crash"."""
+
+    reason: str

@@ -1,18 +1,31 @@
-"""The doors of the house: Protocols and the values that pass through them. Adapters implement them, flows are given them."""
+"""The doors of the house: Protocols, nothing else. Adapters implement them, flows are given them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from distributor.core.credentials import Facts, Locator, Material
-from distributor.core.findings import Issue
+from distributor.core.credentials import Locator, Material
+from distributor.core.deliveries import (
+    Attempt,
+    Claim,
+    Delivery,
+    Draft,
+    Envelope,
+    Known,
+    Owner,
+    Packed,
+    Scope,
+    Step,
+    ToPack,
+)
+from distributor.core.events import Event, Record
+from distributor.core.findings import Failed, Issue, Remark
+from distributor.core.outcomes import Outcome, Parcel
 from distributor.core.people import Person
 from distributor.core.secret import Secret
-from distributor.core.states import PasswordState, State
-from distributor.errors import Error
+from distributor.core.states import State
 
 Job = TypeVar("Job")
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  the shorter name says it
@@ -45,13 +58,6 @@ class Source(Protocol):
 # --- work in child processes ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A job whose child process did not come back: `reason` is "time", "memory" or "crash"."""
-
-    reason: str
-
-
 class Pool(Protocol[Job, Result]):
     """Reused child processes with time and memory bounds; one of them dying costs its job only."""
 
@@ -61,64 +67,6 @@ class Pool(Protocol[Job, Result]):
 
 
 # --- the letter's road ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A frozen letter on its way: envelope sender and recipient, Message-ID and the very bytes (CRLF line ends)."""
-
-    delivery: str
-    sender: str
-    address: str
-    message_id: str
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The server took responsibility."""
-
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
-
-    said: str
-    wait: timedelta | None = None
-    service: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The server said no to this letter, for good. `content` when it refused what the letter holds (size, type, policy)."""
-
-    said: str
-    content: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ambiguous:
-    """Nothing clear came back after the point of no return."""
-
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """Proved unsent, and not by a word about this letter: a lost connection before the point of no return, or a job-level refusal.
-
-    `stop` ends the run (sign-in, sender not allowed, quota); without it the lane tries again after a while.
-    `crowded` asks the flow to run with one lane less.
-    """
-
-    said: str
-    stop: Error | None = None
-    crowded: bool = False
-
-
-Outcome = Accepted | Deferred | Rejected | Ambiguous | Unsent
 
 
 class Lane(Protocol):
@@ -154,191 +102,7 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """One line of `doctor`: `level` is "ok", "warning" or "error"."""
-
-    area: str
-    level: str
-    message: str
-    hint: str | None = None
-
-
 # --- the ledger ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who holds a claim: a process of a machine.
-
-    `host` names machine, boot and process namespace; `started` is the process's start in clock ticks.
-    """
-
-    id: str
-    host: str
-    pid: int
-    started: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A delivery to be planned."""
-
-    person: Person
-    language: str
-    facts: Facts
-    leaf: bytes
-    chain: tuple[bytes, ...]
-    locator: Locator
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery as `status` shows it."""
-
-    id: str
-    address: str
-    name: str
-    language: str
-    generation: int
-    state: State
-    attempts: int
-    message_id: str | None
-    package_sha256: str | None
-    profile: str | None
-    said: str | None
-    not_before: datetime | None
-    updated_at: datetime
-    plan: str
-    certificate_sha256: str
-    certificate_serial: str
-    certificate_subject: str
-    certificate_not_after: datetime
-    password_channel: str | None
-    password_state: PasswordState | None
-
-
-@dataclass(frozen=True, slots=True)
-class ToPack:
-    """A planned delivery with all that its letter needs, but for key and password of the file."""
-
-    id: str
-    plan: str
-    generation: int
-    person: Person
-    language: str
-    certificate_sha256: str
-    certificate_serial: str
-    certificate_issuer: str
-    certificate_subject: str
-    not_before: datetime
-    not_after: datetime
-    locator: Locator
-    leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
-    chain: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A letter made once and for all."""
-
-    id: str
-    message_id: str
-    message: bytes
-    package_sha256: str
-    profile: str
-    sender: str
-    sealed: bytes  # the password as an age envelope
-    channel: str
-    expires: timedelta | None  # counted from the moment it becomes ready
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A letter that one owner may send. `attempt` is the fencing number, from 1."""
-
-    id: str
-    attempt: int
-    attempts_deferred: int  # how often a server said "later" so far
-    parcel: Parcel
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """The durable note before the point of no return: claimed -> transmitting, if the claim still holds."""
-
-    claim: Claim
-    lease: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """What became of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued."""
-
-    claim: Claim
-    state: State
-    said: str
-    not_before: datetime | None = None
-
-
-Step = Arm | Settle
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the history. `evidence` has its personal fields opened, or lacks them when the person was erased."""
-
-    seq: int
-    at: datetime
-    delivery: str | None
-    event: str
-    before: State | None
-    after: State | None
-    by: str
-    evidence: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An event as the auditor gets it: the line of `audit export`, enough to check the chain without the ledger."""
-
-    event: Event
-    personal: tuple[str, ...] | None  # names in `evidence` that are committed, not hashed in clear; None: erased
-    salt: str | None
-    commitment: str
-    prev: str
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The last attempt of an ambiguous delivery, for `resolve`."""
-
-    delivery: Delivery
-    owner: Owner | None
-    armed_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A sealed password that is ready."""
-
-    delivery: str
-    address: str
-    certificate_sha256: str
-    generation: int
-    state: PasswordState
-    sealed: bytes | None
-    expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which deliveries a command means. Empty fields do not restrict."""
-
-    plan: str | None = None
-    address: str | None = None  # an Address.key
-    states: frozenset[State] = field(default_factory=frozenset)
 
 
 class Ledger(Protocol):
@@ -476,16 +240,6 @@ class Ledger(Protocol):
     def close(self) -> None:
         """Close every connection."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A pair of person and certificate that the ledger knows already."""
-
-    draft: Draft
-    delivery: str
-    state: State
-    since: datetime
 
 
 class Vault(Protocol):

@@ -13,8 +13,8 @@ from itertools import chain as joined
 from typing import Any, NamedTuple
 
 from distributor.core.chain import Link, Walk, canonical, stamp
+from distributor.core.events import Record
 from distributor.core.people import printable
-from distributor.core.ports import Record
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings

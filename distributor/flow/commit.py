@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from distributor.core.ports import Arm, Claim, Ledger, Owner, Settle, Step
+from distributor.core.deliveries import Arm, Claim, Owner, Settle, Step
+from distributor.core.ports import Ledger
 from distributor.errors import Unavailable
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from distributor.core.ports import Claim
+from distributor.core.deliveries import Claim
 
 _QUICK = 0.3  # seconds; a batch that is gone sooner was too small
 _LARGEST = 64  # letters in one batch, unless there are many lanes

@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 
 from distributor.core import letter, package, passwords
 from distributor.core.credentials import Credential, Limits, Material, Problem
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.deliveries import Owner, Packed, Scope, ToPack
+from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.letter import Attachment, Head, Mailbox, Words
 from distributor.core.opening import open_material
 from distributor.core.package import Content
 from distributor.core.passwords import Recipe
 from distributor.core.people import Person, hides
-from distributor.core.ports import Failed, Ledger, Now, Owner, Packed, Pool, Scope, Source, ToPack
+from distributor.core.ports import Ledger, Now, Pool, Source
 from distributor.core.reopening import reopen
 from distributor.core.secret import Secret
 from distributor.errors import Error, Unusable

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from distributor.core.credentials import Credential, Facts, Locator, Material, Opened
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.deliveries import Delivery, Draft, Known
+from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.people import Address, Person, printable
-from distributor.core.ports import Delivery, Draft, Failed, Known, Ledger, Pool, Roster, Source
+from distributor.core.ports import Ledger, Pool, Roster, Source
 from distributor.core.preflight import addresses, examine, owner
 from distributor.flow.people import People, gather
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from distributor.core.ports import Ledger, Owner
+from distributor.core.deliveries import Owner
+from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.flow.report import Result
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from distributor.core.ports import Accepted, Ambiguous, Deferred, Now, Outcome, Owner, Rejected, Scope, Unsent
+from distributor.core.deliveries import Owner, Scope
+from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
+from distributor.core.ports import Now
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable
 from distributor.flow.stopper import Sleep

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from distributor.core.credentials import Locator, Material, Opened
-from distributor.core.findings import Issue
+from distributor.core.deliveries import Delivery, Scope
+from distributor.core.findings import Failed, Issue
 from distributor.core.people import Person
-from distributor.core.ports import Delivery, Failed, Ledger, Pool, Scope, Source
+from distributor.core.ports import Ledger, Pool, Source
 from distributor.errors import Error, Refused
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from distributor.core.ports import Attempt, Delivery, Ledger, Owner, Scope
+from distributor.core.deliveries import Attempt, Delivery, Owner, Scope
+from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.errors import Refused
 

@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from distributor.core.ports import Accepted, Ambiguous, Claim, Deferred, Lane, Ledger, Outcome, Owner, Rejected, Settle, Transport, Unsent
+from distributor.core.deliveries import Claim, Owner, Settle
+from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
+from distributor.core.ports import Lane, Ledger, Transport
 from distributor.core.states import REMAINING, State
 from distributor.errors import Error, Unavailable
 from distributor.flow.commit import Committer, Slip

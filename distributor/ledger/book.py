@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, insert, select, update
 
 from distributor.core.chain import stamp
-from distributor.core.ports import Owner
+from distributor.core.deliveries import Owner
 from distributor.core.states import RECEIVED, PasswordState, State, allowed
 from distributor.errors import Refused, Unusable
 from distributor.ledger import prepared

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, bindparam, select, update
 
 from distributor.core.chain import stamp
-from distributor.core.ports import Owner
+from distributor.core.deliveries import Owner
 from distributor.core.states import State
 from distributor.ledger import book as door
 from distributor.ledger.chain import Writing

@@ -9,24 +9,11 @@ from typing import Any
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
+from distributor.core.deliveries import Attempt, Claim, Delivery, Draft, Envelope, Known, Owner, Packed, Scope, Step, ToPack
+from distributor.core.events import Event, Record
 from distributor.core.findings import Issue
-from distributor.core.ports import (
-    Attempt,
-    Claim,
-    Delivery,
-    Draft,
-    Envelope,
-    Event,
-    Known,
-    Now,
-    Owner,
-    Packed,
-    Parcel,
-    Record,
-    Scope,
-    Step,
-    ToPack,
-)
+from distributor.core.outcomes import Parcel
+from distributor.core.ports import Now
 from distributor.core.states import State
 from distributor.ledger import leases, packing, passwords, planning, proving, reading, renewing, sending, settling
 from distributor.ledger.chain import Writing, writing

@@ -13,8 +13,8 @@ from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, updat
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
+from distributor.core.deliveries import Owner, Packed, Scope, ToPack
 from distributor.core.people import Address, Person
-from distributor.core.ports import Owner, Packed, Scope, ToPack
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
 from distributor.ledger import prepared

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, RowMapping, Select, delete, select
 
 from distributor.core.chain import stamp, unstamp
-from distributor.core.ports import Envelope
+from distributor.core.deliveries import Envelope
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import book as door

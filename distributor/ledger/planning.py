@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Table, bindparam, insert, select, update
 
 from distributor.core.chain import canonical, stamp, unstamp
+from distributor.core.deliveries import Draft, Known
 from distributor.core.people import Person
-from distributor.core.ports import Draft, Known
 from distributor.core.states import State
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words

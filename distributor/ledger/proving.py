@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from distributor.core.chain import ORIGIN, Link, Walk
-from distributor.core.ports import Record
+from distributor.core.events import Record
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
 from distributor.ledger.tables import delivery, event, head

@@ -11,7 +11,9 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 
 from distributor.core.chain import unstamp
 from distributor.core.credentials import Locator
-from distributor.core.ports import Delivery, Event, Parcel, Scope
+from distributor.core.deliveries import Delivery, Scope
+from distributor.core.events import Event
+from distributor.core.outcomes import Parcel
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import prepared

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, select
 
 from distributor.core.chain import canonical
 from distributor.core.credentials import Locator
-from distributor.core.ports import Draft
+from distributor.core.deliveries import Draft
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import book as door

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Select, bindparam
 
-from distributor.core.ports import Scope
+from distributor.core.deliveries import Scope
 from distributor.ledger.tables import delivery, person
 
 

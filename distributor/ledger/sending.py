@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import RowMapping, or_, select
 
 from distributor.core.chain import stamp
-from distributor.core.ports import Arm, Claim, Owner, Parcel, Scope, Settle, Step
+from distributor.core.deliveries import Arm, Claim, Owner, Scope, Settle, Step
+from distributor.core.outcomes import Parcel
 from distributor.core.states import State, allowed
 from distributor.ledger import book as door
 from distributor.ledger.chain import Writing, words

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from distributor.core.chain import unstamp
-from distributor.core.ports import Attempt, Scope
+from distributor.core.deliveries import Attempt, Scope
 from distributor.core.states import EDGES, State
 from distributor.errors import Refused
 from distributor.ledger import book as door

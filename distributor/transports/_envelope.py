@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from distributor.core.outcomes import Parcel, Rejected
 from distributor.core.people import unsafe
-from distributor.core.ports import Parcel, Rejected
 
 Offers = Callable[[str], bool]
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
 from distributor.core.people import printable
-from distributor.core.ports import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
 from distributor.errors import Error, Unavailable
 
 LONGEST_SAID = 500  # characters of a reply that are kept

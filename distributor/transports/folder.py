@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from distributor.core.ports import Accepted, Ambiguous, Outcome, Parcel, Remark, Unsent
+from distributor.core.findings import Remark
+from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
 from distributor.errors import Unusable
 
 _HINT = "check that the folder in `transport.path` exists, is writable and has room"

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from distributor.core.ports import Ambiguous, Outcome, Parcel, Rejected, Remark, Unsent
+from distributor.core.findings import Remark
+from distributor.core.outcomes import Ambiguous, Outcome, Parcel, Rejected, Unsent
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.transports._envelope import mail, rcpt, stuffed, unsendable

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from distributor.core.ports import Arm, Claim, Ledger, Packed, Settle, ToPack
+from distributor.core.deliveries import Arm, Claim, Packed, Settle, ToPack
+from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.ledger import open_ledger
 from tests.bench.ground import line, workspace

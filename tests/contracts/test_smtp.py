@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from distributor.core.ports import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from distributor.transports import smtp

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import distributor.transports
-from distributor.core.ports import Accepted, Parcel, Transport, Unsent
+from distributor.core.outcomes import Accepted, Parcel, Unsent
+from distributor.core.ports import Transport
 from tests.doubles.sink import smtpd
 
 KINDS = sorted(m.name for m in pkgutil.iter_modules(distributor.transports.__path__) if not m.name.startswith("_"))

@@ -27,10 +27,10 @@ import aiosmtplib.protocol
 
 from distributor import processes
 from distributor.core.credentials import Limits
+from distributor.core.deliveries import Arm, Scope, Step
 from distributor.core.letter import Mailbox
 from distributor.core.opening import open_material
 from distributor.core.people import Address
-from distributor.core.ports import Arm, Scope, Step
 from distributor.flow import pack as packing
 from distributor.flow.plan import plan
 from distributor.flow.report import Doors, Wanted

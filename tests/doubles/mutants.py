@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from distributor.core.ports import Accepted, Ambiguous, Arm, Outcome, Owner, Parcel, Step, Unsent
+from distributor.core.deliveries import Arm, Owner, Step
+from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book, leases, packing, sending
 from distributor.ledger.book import Change

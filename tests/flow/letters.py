@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from distributor.core.credentials import Facts, Locator
+from distributor.core.deliveries import Draft, Owner, Packed, Scope
 from distributor.core.people import Address, Person
-from distributor.core.ports import Draft, Ledger, Owner, Packed, Scope
+from distributor.core.ports import Ledger
 from distributor.ledger import open_ledger
 
 SENDER = "certificates@example.org"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.core.chain import ORIGIN, Link, canonical, commit, digest, stamp, unstamp
-from distributor.core.ports import Event, Record
+from distributor.core.events import Event, Record
 from distributor.core.states import State
 from distributor.flow.audit import FIELDS, export, verify_export
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from distributor.core.credentials import Locator, Material, Problem
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.deliveries import Delivery, Draft, Owner, Packed, Scope, ToPack
+from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.letter import Mailbox
 from distributor.core.people import Address, Person
-from distributor.core.ports import Delivery, Draft, Failed, Owner, Packed, Scope, ToPack
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.flow.pack import BATCH, Batch, Packer, PackJob, pack

@@ -10,9 +10,10 @@ import pyrage
 import pytest
 
 from distributor.core.credentials import Problem
+from distributor.core.deliveries import Packed
+from distributor.core.findings import Failed
 from distributor.core.letter import Mailbox
 from distributor.core.people import Address
-from distributor.core.ports import Failed, Packed
 from distributor.core.secret import Secret
 from distributor.flow.pack import Packer, PackJob
 from distributor.stationery import Stationery

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from distributor.core.credentials import Limits, Material, Opened
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.opening import open_material
-from distributor.core.ports import Failed, Ledger
+from distributor.core.ports import Ledger
 from distributor.flow.plan import Planned, plan
 from distributor.ledger import open_ledger
 from distributor.rosters import csv

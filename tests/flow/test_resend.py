@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from distributor.core.credentials import Credential, Locator, Material, Opened, Part, Problem
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.deliveries import Delivery, Scope
+from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.people import Person
-from distributor.core.ports import Delivery, Failed, Ledger, Scope
+from distributor.core.ports import Ledger
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused, Unusable
 from distributor.flow import resend

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.ports import Arm, Claim, Ledger, Owner, Scope, Settle
+from distributor.core.deliveries import Arm, Claim, Owner, Scope, Settle
+from distributor.core.ports import Ledger
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from distributor.flow import resolve

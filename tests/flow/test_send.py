@@ -11,21 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.ports import (
-    Accepted,
-    Ambiguous,
-    Deferred,
-    Ledger,
-    Outcome,
-    Owner,
-    Parcel,
-    Rejected,
-    Remark,
-    Scope,
-    Settle,
-    Step,
-    Unsent,
-)
+from distributor.core.deliveries import Owner, Scope, Settle, Step
+from distributor.core.findings import Remark
+from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.errors import Unavailable, Unusable
 from distributor.flow.report import Doors, Pause, Report, Result, Wanted
@@ -367,7 +356,7 @@ def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_letter(house: 
     letters.queue(house.ledger, 3)
     dead = letters.me()
     first, _ = house.ledger.claim(dead, 2, timedelta(minutes=1), Scope())
-    from distributor.core.ports import Arm  # noqa: PLC0415
+    from distributor.core.deliveries import Arm  # noqa: PLC0415
 
     assert house.ledger.write([Arm(first, timedelta(minutes=10))], dead) == [True]
     house.alive = lambda owner: owner.id != dead.id

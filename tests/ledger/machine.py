@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from distributor.core.ports import Arm, Claim, Delivery, Known, Owner, Settle
+from distributor.core.deliveries import Arm, Claim, Delivery, Known, Owner, Settle
 from distributor.core.states import EDGES, RECEIVED, PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import open_ledger

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.core.ports import Arm, Claim, Owner
+from distributor.core.deliveries import Arm, Claim, Owner
 from distributor.core.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 

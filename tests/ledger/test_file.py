@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.ports import Delivery
+from distributor.core.deliveries import Delivery
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger import open_ledger, sqlite

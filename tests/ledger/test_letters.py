@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from distributor.core.chain import stamp
+from distributor.core.deliveries import Arm, Delivery, Known, Scope, Settle
 from distributor.core.people import Address
-from distributor.core.ports import Arm, Delivery, Known, Scope, Settle
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, draft, packed

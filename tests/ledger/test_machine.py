@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import true
 
-from distributor.core.ports import Arm, Owner, Step
+from distributor.core.deliveries import Arm, Owner, Step
 from distributor.core.states import RECEIVED
 from distributor.ledger import book, leases, packing, sending
 from distributor.ledger.book import Change, Row

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.core.ports import Claim
+from distributor.core.deliveries import Claim
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from tests.ledger.world import ME, World, packed

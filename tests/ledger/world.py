@@ -10,8 +10,9 @@ from hashlib import sha256
 from sqlalchemy import create_engine, text
 
 from distributor.core.credentials import Facts, Locator
+from distributor.core.deliveries import Arm, Claim, Delivery, Draft, Owner, Packed, Scope, Settle
 from distributor.core.people import Address, Person
-from distributor.core.ports import Arm, Claim, Delivery, Draft, Ledger, Owner, Packed, Scope, Settle
+from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.ledger import open_ledger
 from distributor.ledger.driver import sqlite3

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distributor.core.ports import Delivery, Scope
+from distributor.core.deliveries import Delivery, Scope
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.ledger.driver import sqlite3
 from distributor.ledger.ledger import SqlLedger

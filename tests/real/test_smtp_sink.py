@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from distributor import processes
-from distributor.core.ports import Ledger, Scope
+from distributor.core.deliveries import Scope
+from distributor.core.ports import Ledger
 from distributor.flow.report import Doors, Report, Wanted
 from distributor.flow.send import send
 from distributor.transports import smtp

@@ -1,0 +1,169 @@
+"""What the ledger keeps of a delivery, as it passes through the ledger's door: from draft to claim to settlement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from distributor.core.credentials import Facts, Locator
+from distributor.core.outcomes import Parcel
+from distributor.core.people import Person
+from distributor.core.states import PasswordState, State
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a claim: a process of a machine.
+
+    `host` names machine, boot and process namespace; `started` is the process's start in clock ticks.
+    """
+
+    id: str
+    host: str
+    pid: int
+    started: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A delivery to be planned."""
+
+    person: Person
+    language: str
+    facts: Facts
+    leaf: bytes
+    chain: tuple[bytes, ...]
+    locator: Locator
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery as `status` shows it."""
+
+    id: str
+    address: str
+    name: str
+    language: str
+    generation: int
+    state: State
+    attempts: int
+    message_id: str | None
+    package_sha256: str | None
+    profile: str | None
+    said: str | None
+    not_before: datetime | None
+    updated_at: datetime
+    plan: str
+    certificate_sha256: str
+    certificate_serial: str
+    certificate_subject: str
+    certificate_not_after: datetime
+    password_channel: str | None
+    password_state: PasswordState | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToPack:
+    """A planned delivery with all that its letter needs, but for key and password of the file."""
+
+    id: str
+    plan: str
+    generation: int
+    person: Person
+    language: str
+    certificate_sha256: str
+    certificate_serial: str
+    certificate_issuer: str
+    certificate_subject: str
+    not_before: datetime
+    not_after: datetime
+    locator: Locator
+    leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
+    chain: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A letter made once and for all."""
+
+    id: str
+    message_id: str
+    message: bytes
+    package_sha256: str
+    profile: str
+    sender: str
+    sealed: bytes  # the password as an age envelope
+    channel: str
+    expires: timedelta | None  # counted from the moment it becomes ready
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A letter that one owner may send. `attempt` is the fencing number, from 1."""
+
+    id: str
+    attempt: int
+    attempts_deferred: int  # how often a server said "later" so far
+    parcel: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """The durable note before the point of no return: claimed -> transmitting, if the claim still holds."""
+
+    claim: Claim
+    lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued."""
+
+    claim: Claim
+    state: State
+    said: str
+    not_before: datetime | None = None
+
+
+Step = Arm | Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The last attempt of an ambiguous delivery, for `resolve`."""
+
+    delivery: Delivery
+    owner: Owner | None
+    armed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A sealed password that is ready."""
+
+    delivery: str
+    address: str
+    certificate_sha256: str
+    generation: int
+    state: PasswordState
+    sealed: bytes | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which deliveries a command means. Empty fields do not restrict."""
+
+    plan: str | None = None
+    address: str | None = None  # an Address.key
+    states: frozenset[State] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A pair of person and certificate that the ledger knows already."""
+
+    draft: Draft
+    delivery: str
+    state: State
+    since: datetime

@@ -1,0 +1,66 @@
+"""A letter on its way, and everything that may become of it on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from distributor.errors import Error
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A frozen letter on its way: envelope sender and recipient, Message-ID and the very bytes (CRLF line ends)."""
+
+    delivery: str
+    sender: str
+    address: str
+    message_id: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The server took responsibility."""
+
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
+
+    said: str
+    wait: timedelta | None = None
+    service: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The server said no to this letter, for good. `content` when it refused what the letter holds (size, type, policy)."""
+
+    said: str
+    content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Nothing clear came back after the point of no return."""
+
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Proved unsent, and not by a word about this letter: a lost connection before the point of no return, or a job-level refusal.
+
+    `stop` ends the run (sign-in, sender not allowed, quota); without it the lane tries again after a while.
+    `crowded` asks the flow to run with one lane less.
+    """
+
+    said: str
+    stop: Error | None = None
+    crowded: bool = False
+
+
+Outcome = Accepted | Deferred | Rejected | Ambiguous | Unsent
