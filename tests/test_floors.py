@@ -149,5 +149,4 @@ def test_nothing_has_a_name_that_means_nothing() -> None:
 
 
 def test_a_file_has_fewer_than_three_hundred_lines() -> None:
-    protocols = HOUSE / "core" / "ports.py"  # one list of all doors
-    assert [path for path in files() if path != protocols and len(path.read_text(encoding="utf-8").splitlines()) > 300] == []
+    assert [path for path in files() if len(path.read_text(encoding="utf-8").splitlines()) >= 300] == []

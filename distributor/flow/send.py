@@ -10,19 +10,19 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
-from distributor.core.deliveries import Claim, Owner, Settle
-from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
+from distributor.core.deliveries import Claim, Owner
+from distributor.core.outcomes import Accepted, Outcome, Unsent
 from distributor.core.ports import Lane, Ledger, Transport
 from distributor.core.states import REMAINING, State
 from distributor.errors import Error, Unavailable
-from distributor.flow.commit import Committer, Slip
+from distributor.flow.commit import Committer
 from distributor.flow.feed import Feed
-from distributor.flow.pace import Pace, Trouble, later
+from distributor.flow.pace import Pace, Trouble
 from distributor.flow.recover import recover
-from distributor.flow.report import Doors, Packing, Pause, Report, Result, Tally, Wanted
+from distributor.flow.report import Doors, Packing, Pause, Report, Tally, Wanted
+from distributor.flow.settler import Flight, Settler
 from distributor.flow.stopper import Stopper, rest
 
 SOON = timedelta(minutes=2)  # a "later" of a server that a run waits for by itself
@@ -58,18 +58,6 @@ def _brisk() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A letter on its way."""
-
-    claim: Claim
-    slip: Slip | None = None  # the ARM, once asked for
-
-    @property
-    def armed(self) -> bool:
-        return self.slip is not None and bool(self.slip.verdict)
-
-
 class _Run:
     def __init__(self, ledger: Ledger, transport: Transport, owner: Owner, doors: Doors, wanted: Wanted) -> None:
         self.ledger, self.transport, self.owner, self.doors, self.wanted = ledger, transport, owner, doors, wanted
@@ -77,8 +65,9 @@ class _Run:
         self.feed = Feed(self._claim, self._soon, transport.lanes, wanted.limit, packing=wanted.packing is not None)
         self.pace = Pace(transport.per_minute)
         self.tally = Tally(self._tell)
+        self.settler = Settler(self.desk, self.feed, self.tally, doors.now)
         self.lanes: list[asyncio.Task[None]] = []
-        self.torn: list[_Flight] = []  # claimed, and the lane ended before the letter did
+        self.torn: list[Flight] = []  # claimed, and the lane ended before the letter did
         self.error: Error | None = None  # why the run ends early
         self.crash: BaseException | None = None  # raised when everything is settled
         self.carried = 0  # letters in lanes
@@ -131,7 +120,7 @@ class _Run:
         await self.desk.drain()
         for flight in self.torn:
             if flight.armed:
-                self._settle(flight.claim, State.AMBIGUOUS, "interrupted while the letter was on the wire")
+                self.settler.settle(flight.claim, State.AMBIGUOUS, "interrupted while the letter was on the wire")
         await self.desk.drain()
         unused = self.feed.unused() + [flight.claim for flight in self.torn if not flight.armed]
         if unused:
@@ -215,19 +204,19 @@ class _Run:
         lane, trouble = self.transport.lane(), Trouble()
         try:
             while claim := await self.feed.next():
-                flight = _Flight(claim)
+                flight = Flight(claim)
                 self.torn.append(flight)  # until an outcome says better
                 outcome = await self._carry(lane, flight)
                 if outcome is None:
                     return
                 self.torn.remove(flight)
-                self._settle_outcome(flight, outcome)
+                self.settler.outcome(flight, outcome)
                 await self._go_on(outcome, trouble)
         finally:
             with suppress(asyncio.CancelledError):
                 await lane.close()
 
-    async def _carry(self, lane: Lane, flight: _Flight) -> Outcome | None:
+    async def _carry(self, lane: Lane, flight: Flight) -> Outcome | None:
         """The outcome, or None when the run ended before this letter's turn came."""
         seconds = self.pace.turn(flight.claim.parcel.sender, self.doors.now())
         if seconds and await rest(seconds, self.doors.sleep, self.feed.ended):
@@ -261,38 +250,6 @@ class _Run:
                 trouble.over()
             case _:
                 trouble.over()
-
-    # --- what became of it -----------------------------------------------------------------------------------------
-
-    def _settle_outcome(self, flight: _Flight, outcome: Outcome) -> None:
-        claim = flight.claim
-        match outcome:
-            case Accepted(said):
-                self._settle(claim, State.ACCEPTED, said)
-            case Deferred(said, wait):
-                self._settle(claim, State.DEFERRED, said, wait or later(claim.attempts_deferred))
-            case Rejected(said):
-                self._settle(claim, State.REJECTED, said)
-            case Ambiguous(said):
-                self._settle(claim, State.AMBIGUOUS, said)
-            case Unsent() if flight.slip is not None and not flight.armed:
-                self.feed.landed(again=False)  # not ours any more: whoever holds it tells what becomes of it
-            case Unsent(said):
-                self._settle(claim, State.QUEUED, said)
-
-    def _settle(self, claim: Claim, state: State, said: str, wait: timedelta | None = None) -> None:
-        not_before = None if wait is None else self.doors.now() + wait
-        slip = self.desk.settle(Settle(claim, state, said, not_before))
-        slip.future.add_done_callback(lambda done: self._settled(claim, state, said, done))
-
-    def _settled(self, claim: Claim, state: State, said: str, done: asyncio.Future[bool]) -> None:
-        self.feed.landed(again=state is State.QUEUED)
-        if done.exception() is not None:
-            self.feed.end()
-            return
-        if not done.result():
-            state = State.AMBIGUOUS  # the claim ran out meanwhile: that is what the ledger calls it
-        self.tally.count(Result(claim.id, claim.parcel.address, state, said))
 
     def _tell(self, news: object) -> None:
         try:
