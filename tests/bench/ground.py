@@ -22,16 +22,19 @@ PASSWORD = "as-it-came-from-the-ca"
 KEYS = 24  # making RSA keys is slow and not what is measured; each certificate is its own
 
 
-def people(folder: Path, count: int) -> Path:
-    """A folder of `count` PFX files (RSA-2048, AES-256, two CA certificates) and a roster that names file and password."""
+def people(folder: Path, count: int, form: str = "pfx") -> Path:
+    """`count` people's certificates (RSA-2048, two CA certificates) as PFX (AES-256) or plain PEM, and a roster that names each file."""
     authority = Authority("Bench")
     certificates = folder / "certificates"
-    certificates.mkdir()
+    certificates.mkdir(parents=True)
     rows = ["email,name,language,file,password"]
     for n in range(count):
         address = f"person{n:05}@example.org"
-        (certificates / f"{n:05}.pfx").write_bytes(authority.issue(address, name=f"Person {n}", key=rsa_key(n % KEYS)).pfx(PASSWORD))
-        rows.append(f"{address},Person {n},{('en', 'fr', 'de')[n % 3]},certificates/{n:05}.pfx,{PASSWORD}")
+        identity = authority.issue(address, name=f"Person {n}", key=rsa_key(n % KEYS))
+        data = identity.pfx(PASSWORD) if form == "pfx" else identity.pem + identity.key_pem()
+        (certificates / f"{n:05}.{form}").write_bytes(data)
+        password = PASSWORD if form == "pfx" else ""
+        rows.append(f"{address},Person {n},{('en', 'fr', 'de')[n % 3]},certificates/{n:05}.{form},{password}")
     roster = folder / "people.csv"
     roster.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return roster
