@@ -135,5 +135,7 @@ def _words(found: Report) -> None:
         say("next: distributor status --state rejected")
     elif found.deferred and not found.error:
         say("next: distributor send again later; `distributor status --state deferred` shows when")
+    elif found.remaining and not found.error and not found.interrupted:
+        say("next: distributor send")
     elif found.accepted:
         say("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")
