@@ -59,7 +59,8 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
 
     if accepted:
         flow.accept(ledger, delivery, reason)
-        say(f"{delivery}: accepted; its password is ready")
+        found = ledger.delivery(delivery)
+        say(f"{delivery}: accepted; its password is {found and found.password_state}")
     else:
         wait = wiring.transport(settings, signed_in=False).longest_wait
         flow.send_again(ledger, delivery, reason, alive=processes.alive, now=wiring.now(), longest_wait=wait)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from distributor.core.chain import unstamp
 from distributor.core.deliveries import Attempt, Scope
-from distributor.core.states import EDGES, State
+from distributor.core.states import EDGES, PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import book as door
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.reading import DELIVERIES, to_delivery
 from distributor.ledger.scope import within
-from distributor.ledger.tables import delivery, owner
+from distributor.ledger.tables import delivery, handover, owner
 
 _PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
 _AMBIGUOUS = (
@@ -40,11 +40,21 @@ def resolve(book: Writing, delivery_id: str, state: State, evidence: Mapping[str
     row = door.row(book, delivery_id)
     if row["state"] != State.AMBIGUOUS:
         raise Refused(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
+    if state is State.QUEUED:
+        _refuse_unopenable(book, delivery_id)
     told = {key: words(value) if isinstance(value, str) else value for key, value in evidence.items()}
     public = {"attempt": row["attempt"], **{k: v for k, v in told.items() if k not in _PERSONAL}}
     personal = {k: v for k, v in told.items() if k in _PERSONAL}
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
     door.move(book, [door.Change(row, state, columns, public, personal)])
+
+
+def _refuse_unopenable(book: Writing, delivery_id: str) -> None:
+    """A letter whose password is gone would reach a person who can never open it."""
+    state = book.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
+    if state == PasswordState.DESTROYED:
+        hint = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
+        raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=delivery_id, hint=hint)
 
 
 def withdraw(book: Writing, delivery_id: str, reason: str) -> None:

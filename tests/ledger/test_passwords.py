@@ -50,6 +50,17 @@ def test_no_password_leaves_before_its_letter_is_accepted(world: World) -> None:
         world.ledger.hand_over(planned.id, "impatient", "reveal")
 
 
+def test_a_replaced_letter_is_not_sent_again_since_its_password_is_gone(world: World) -> None:
+    old = world.ambiguous().id
+    new = world.ledger.regenerate(old, "she asked again")
+    with pytest.raises(Refused, match="password is destroyed") as refused:
+        world.ledger.resolve(old, State.QUEUED, {"reason": "mx1 does not have it"})
+    assert refused.value.hint is not None
+    assert "distributor withdraw" in refused.value.hint
+    world.ledger.withdraw(old, "replaced")
+    assert (world.state(old), world.state(new.id)) == (State.WITHDRAWN, State.PLANNED)
+
+
 def test_an_expired_password_is_refused_even_before_anybody_destroyed_it(world: World) -> None:
     id_ = world.accepted()
     world.clock.forward(days=14)
