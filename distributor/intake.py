@@ -53,7 +53,13 @@ def heaps(settings: config.Settings, paths: Sequence[Path], roster: Path | None,
     for path in (*paths, *filter(None, (roster, passwords))):
         if not path.exists():
             raise Unusable("there is no such file or folder", where=str(path), hint="check the name")
+        if not _is_text(path.absolute()):
+            raise Unusable("its name is not UTF-8", where=str(path), hint="rename it, and the folders above it")
     return (Heap(tuple(path.absolute() for path in paths), _absolute(passwords), _absolute(roster)),)
+
+
+def _is_text(path: Path) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -98,7 +104,8 @@ def _list(path: Path) -> Roster:
 def certificates(settings: config.Settings, found: Sequence[Heap]) -> Source:
     """One heap of all certificates."""
     module = wiring.adapter("sources", "files")
-    ours = (settings.file, *wiring.private_files(settings))
+    private = wiring.private_files(settings)
+    ours = (settings.file, *private, *(path.with_name(path.name + end) for path in private[:1] for end in ("-wal", "-shm", "-journal")))
     rosters = tuple(heap.roster for heap in found if heap.roster)
     return _Heaps([_files(module, settings, heap, (*ours, *rosters)) for heap in found])
 

@@ -99,6 +99,7 @@ def _misuse(error: typer.TyperException) -> Error:
     meant = suggestion.rstrip("?") or options.rstrip(")")
     plain = re.sub(r"'([^']*)'", r'"\1"', text).strip().rstrip(".")
     plain = re.sub(r"\s+", " ", plain)
+    plain = re.sub(r'": (?:Value error, )?([A-Z]?)', lambda found: f'": {found[1].lower()}', plain, count=1)
     hint = f"did you mean {meant}? " if meant else ""
     return Misuse(plain[:1].lower() + plain[1:], hint=f"{hint}`{path} --help` shows how".replace("'", '"'))
 

@@ -75,7 +75,7 @@ def _guarded(area: str, look: Callable[[Settings], Iterator[Remark]], settings: 
 
 def _told(area: str, error: Error) -> Iterator[Remark]:
     for fault in error.faults if isinstance(error, Several) else (error,):
-        yield _remark(area, "error", str(fault), fault.hint or error.hint)
+        yield _remark(area, "error", str(fault), fault.hint)
 
 
 def _remark(area: str, level: str, message: str, hint: str | None = None) -> Remark:

@@ -227,6 +227,6 @@ def _several(file: Path, lines: dict[str, int], faults: list[Fault]) -> Error:
     for fault in sorted(faults, key=lambda fault: line_of(fault.key, lines) or 0):
         line = line_of(fault.key, lines)
         where = f"{file.name} line {line}" if line else file.name
-        told.append(Unusable(f"{fault.key}: {fault.message}", where=where))
+        told.append(Unusable(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again"))
     hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
     return Several(told, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

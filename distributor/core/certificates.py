@@ -169,4 +169,4 @@ def _mail_usages(usage: frozenset[str] | None, key: str) -> tuple[str, ...]:
 
 
 def _words(error: Exception) -> str:
-    return printable(str(error))[:120] or type(error).__name__
+    return printable(str(error).partition(": ParseError")[0])[:120] or type(error).__name__

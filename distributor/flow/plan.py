@@ -171,7 +171,10 @@ class _Work:
     def lacking(self) -> Iterator[Issue]:
         """Certificates without a person, then people without a certificate."""
         for stray in self._strays:
-            yield self._stray(stray)
+            issue = self._stray(stray)
+            if issue.severity is Severity.ERROR and issue.address is not None:
+                self._people.told(issue.address)
+            yield issue
         yield from self._people.lacking()
 
     def _stray(self, stray: _Stray) -> Issue:

@@ -23,7 +23,8 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
     if found == NEWEST:
         return
     if not found and not create:
-        raise Unusable("this holds no ledger yet", where=database.where, hint="run `distributor init`, or check `ledger.url`")
+        how = "run `distributor init`" if database.sqlite else "`distributor plan` makes it"
+        raise Unusable("this holds no ledger yet", where=database.where, hint=f"{how}, or check `ledger.url`")
     with database.writing() as connection:
         if not database.sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
@@ -33,7 +34,7 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
 
 def _found(connection: Connection, database: Database) -> int:
     """The schema's number, 0 when there is nothing at all; raises when it is foreign or newer."""
-    found = _in_file(connection, database) if database.sqlite else _on_server(connection)
+    found = _in_file(connection, database) if database.sqlite else _by_alembic(connection)
     if found > NEWEST:
         raise Unusable(
             f"the ledger was written by a newer distributor (schema {found}, this one knows {NEWEST})",
@@ -46,13 +47,13 @@ def _found(connection: Connection, database: Database) -> int:
 def _in_file(connection: Connection, database: Database) -> int:
     application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     if application == sqlite.APPLICATION:
-        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), _by_alembic(connection))
     if application or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
         raise Unusable("this is a database of another program", where=database.where, hint="check `ledger.url`")
     return 0
 
 
-def _on_server(connection: Connection) -> int:
+def _by_alembic(connection: Connection) -> int:
     if not inspect(connection).has_table("alembic_version"):
         return 0
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

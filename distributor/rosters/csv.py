@@ -104,6 +104,8 @@ def _name(row: Mapping[str, str]) -> str:
 
 def _read(path: Path) -> bytes:
     try:
+        if not path.is_file() and path.exists():
+            raise Unusable("it is not a regular file", where=str(path), hint="name a readable CSV file with --roster")
         with path.open("rb") as file:
             data = bytearray()
             while len(data) <= LARGEST and (chunk := file.read(_CHUNK)):

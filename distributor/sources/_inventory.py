@@ -57,6 +57,9 @@ class Inventory:
 
     def _file(self, path: str) -> Iterator[Issue]:
         name = printable(os.path.basename(path))
+        if not _is_text(path):
+            yield issue(Fault(Check.UNSAFE_PATH, "its name is not UTF-8", "rename it"), name)
+            return
         try:
             mode = os.lstat(path).st_mode
         except OSError as error:
@@ -107,6 +110,11 @@ class Inventory:
 def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Issue:
     """A fault as an issue."""
     return Issue(severity, fault.check, fault.message, fault.hint, source)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be kept in the ledger and shown in JSON; octets that are no UTF-8 become lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _is_junk(name: str) -> bool:

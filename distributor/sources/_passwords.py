@@ -28,7 +28,6 @@ class Passwords:
         self._by_name: dict[str, Secret] = {}
         self._by_address: dict[str, Secret] = {}
         self._folder: str | None = None
-        self.path = os.path.realpath(place) if place else None
         if place is None:
             return
         if place.is_dir():
@@ -89,6 +88,8 @@ class Passwords:
             yield Secret(first)
 
     def _list(self, place: Path) -> None:
+        if place.exists() and not place.is_file():
+            raise Unusable("it is not a regular file", where=str(place), hint="name a CSV file or a folder with --passwords")
         try:
             data = place.read_bytes()
         except OSError as error:

@@ -49,6 +49,8 @@ class Files:
         self._base = str(settings.base.absolute()) if settings.base else None
         self._reader = Reader(settings.limits)
         self._passwords = Passwords(settings.passwords, self._reader)
+        self._ours = {path.resolve() for path in (*settings.ignore, *filter(None, (settings.passwords,)))}
+        self._our_names = {path.name for path in self._ours}
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
         """What the people's rows name, then the rest."""
@@ -92,6 +94,8 @@ class Files:
         """What no row names. `stems`: files of these stems may hold passwords."""
         groups: dict[tuple[object, str], list[Entry]] = {}
         for entry in entries:
+            if self._is_ours(entry):
+                continue
             groups.setdefault((entry.place, entry.stem.casefold()), []).append(entry)
         from distributor.sources._pairs import Loose  # noqa: PLC0415  heavy, and settings are looked at without it
 
@@ -123,7 +127,7 @@ class Files:
 
     def _other(self, entry: Entry, *, known: bool) -> Iterator[Material | Issue]:
         """A file whose name does not say that it is a certificate."""
-        if known or (entry.member is None and self._is_ours(entry.path)):
+        if known:
             return
         try:
             data = self._reader.read(entry)
@@ -138,9 +142,9 @@ class Files:
             )
             yield issue(odd, entry.source, Severity.NOTE)
 
-    def _is_ours(self, path: str) -> bool:
-        real = Path(path).resolve()
-        return str(real) == self._passwords.path or real in {other.resolve() for other in self._settings.ignore}
+    def _is_ours(self, entry: Entry) -> bool:
+        """Whether it is a file known to be something else, such as the vault's key."""
+        return entry.member is None and entry.base in self._our_names and Path(entry.path).resolve() in self._ours
 
     def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
         """The same bytes again, or why not."""

@@ -173,3 +173,11 @@ def test_an_error_of_several_faults_says_them_all(toml: Path) -> None:
     with pytest.raises(Error) as caught:
         settings(toml, "[sender]\n")
     assert str(caught.value).count("missing") == 4
+
+
+def test_each_fault_has_a_way_out_of_its_own(toml: Path) -> None:
+    with pytest.raises(Several) as caught:
+        settings(toml, GOOD.replace('kind = "smtp"', 'kind = "smpt"').replace("[sender]", "[nonsense]\nx = 1\n[sender]"))
+    kind, nonsense = (fault.hint or "" for fault in sorted(caught.value.faults, key=lambda fault: "transport.kind" not in fault.message))
+    assert kind == "there is: folder, smtp"
+    assert nonsense.startswith("known here: organisation")

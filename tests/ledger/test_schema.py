@@ -93,6 +93,16 @@ def test_a_newer_ledger_file_is_refused_and_not_touched(file_world: World) -> No
     file_world.spoiled = True
 
 
+def test_a_newer_step_in_a_ledger_file_is_refused_too(file_world: World) -> None:
+    file_world.close()
+    with sqlite3.connect(file_world.url.removeprefix("sqlite:///")) as connection:
+        connection.execute(f"UPDATE alembic_version SET version_num = '{schema.NEWEST + 1:04}'")  # noqa: S608  a number of ours
+    connection.close()
+    with pytest.raises(Unusable, match="written by a newer distributor"):
+        open_ledger(file_world.url, by="root@host", now=Clock())
+    file_world.spoiled = True
+
+
 def test_a_newer_ledger_on_a_server_is_refused(world: World) -> None:
     if world.url.startswith("sqlite"):
         return

@@ -199,3 +199,9 @@ def test_nothing_but_unusable_is_ever_raised(path: Path, data: bytes) -> None:
     path.write_bytes(b"email,name\n" + data)
     for row in csv.open(csv.Settings(path)).people():
         assert isinstance(row, Person | Issue)
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(Unusable, match="not a regular file"):
+        list(csv.open(csv.Settings(path)).people())

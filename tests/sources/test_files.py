@@ -76,6 +76,11 @@ def test_a_pfx_under_another_name_is_recognised(inbox: Path, alice: Identity) ->
     assert sorted(m.form for m in materials(find(inbox))) == ["pem", "pkcs12"]
 
 
+def test_the_workspaces_own_key_is_no_certificate(inbox: Path) -> None:
+    (inbox / "vault.key").write_bytes(b"AGE-SECRET-KEY-1")
+    assert find(inbox, ignore=(inbox / "vault.key",)) == []
+
+
 def test_every_file_is_accounted_for(inbox: Path, authority: Authority) -> None:
     (inbox / "a.pfx").write_bytes(b"a")
     (inbox / "a.txt").write_text("password")

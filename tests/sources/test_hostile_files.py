@@ -13,6 +13,7 @@ import pytest
 
 from distributor.core.credentials import Locator, Material
 from distributor.core.findings import Check, Issue, Severity
+from distributor.errors import Unusable
 from distributor.sources import files
 from tests.heaps import find, issues, materials, words, zipped
 
@@ -23,6 +24,20 @@ def test_links_pipes_and_devices_are_not_opened(inbox: Path, tmp_path: Path) -> 
     os.mkfifo(inbox / "pipe.pfx")
     os.mkfifo(inbox / "pipe.txt")
     assert issues(find(inbox)) == [(Severity.ERROR, Check.UNSAFE_PATH, name) for name in ("link.pfx", "pipe.pfx", "pipe.txt")]
+
+
+def test_a_name_that_is_no_text_costs_only_its_own_file(inbox: Path) -> None:
+    (inbox / "good.pfx").write_bytes(b"g")
+    (inbox / os.fsdecode(b"\xff.pfx")).write_bytes(b"x")
+    found = find(inbox)
+    assert [one.source for one in found if isinstance(one, Material)] == ["good.pfx"]
+    assert issues(found) == [(Severity.ERROR, Check.UNSAFE_PATH, "\\udcff.pfx")]
+
+
+def test_a_pipe_as_the_list_of_passwords_is_refused_instead_of_waited_for(inbox: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Unusable, match="not a regular file"):
+        find(inbox, passwords=tmp_path / "pipe")
 
 
 def test_a_pipe_beside_a_file_is_no_password(inbox: Path) -> None:
@@ -98,17 +113,6 @@ def test_the_same_member_name_twice_does_no_harm(tmp_path: Path) -> None:
 def test_names_with_unprintable_characters_are_shown_escaped(inbox: Path) -> None:
     (inbox / "a\x1b[2J\u202e.pfx").write_bytes(b"a")
     assert [m.source for m in materials(find(inbox))] == ["a\\x1b[2J\\u202e.pfx"]
-
-
-def test_names_that_are_no_text_are_found(inbox: Path) -> None:
-    path = os.path.join(os.fsencode(inbox), b"\xff\xfe.pfx")  # noqa: PTH118  octets
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(b"a")
-    (found,) = materials(find(inbox))
-    assert found.source.isprintable()
-
-
-# --- again ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
