@@ -8,7 +8,7 @@ import os
 import pkgutil
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -87,25 +87,22 @@ def adapter(room: str, kind: str) -> Any:  # noqa: ANN401  a module, found by na
 @contextmanager
 def reading(settings: config.Settings) -> Iterator[Ledger]:
     """The ledger, to look into."""
-    ledger = _ledger(settings)
-    try:
+    with closing(_ledger(settings, create=False)) as ledger:
         yield ledger
-    finally:
-        ledger.close()
 
 
 @contextmanager
 def writing(settings: config.Settings) -> Iterator[Ledger]:
-    """The ledger, to write into; passwords whose time is over are destroyed first."""
-    with reading(settings) as ledger:
+    """The ledger, to write into; passwords whose time is over are destroyed first. On a server, an empty database becomes one."""
+    with closing(_ledger(settings, create=not settings.ledger.url.startswith("sqlite"))) as ledger:
         ledger.expire()
         yield ledger
 
 
-def _ledger(settings: config.Settings) -> Ledger:
+def _ledger(settings: config.Settings, *, create: bool) -> Ledger:
     from distributor.ledger import open_ledger
 
-    return open_ledger(ledger_url(settings), by=who(), now=now)
+    return open_ledger(ledger_url(settings), by=who(), now=now, create=create)
 
 
 def ledger_url(settings: config.Settings) -> str:

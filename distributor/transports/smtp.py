@@ -95,11 +95,22 @@ class Smtp:
             self.reached = True
         return found
 
+    def unconnected(self, down: Down) -> Unsent:
+        """What it means for a letter that there is no connection."""
+        outcome = judge(down.verb, down.heard, self.server.where)
+        if down.unreachable:
+            never = None if self.reached else down.error
+            return Unsent(str(down.error), stop=never)
+        if not isinstance(outcome, Unsent):
+            return Unsent(str(down.error), stop=down.error)
+        return replace(outcome, stop=down.error) if outcome.stop and down.error.hint else outcome
+
     async def check(self) -> list[Remark]:
         """What `doctor` says of the server."""
         match await self.dial():
-            case Down(error=error):
-                return [Remark("transport", "error", str(error), error.hint)]
+            case Down(error=error) as down:
+                refused = self.unconnected(down).stop or error
+                return [Remark("transport", "error", str(refused), refused.hint)]
             case session:
                 offers = [name for name in ("dsn", "smtputf8", "8bitmime", "size") if session.offers(name)]
                 await session.quit()
@@ -154,7 +165,7 @@ class SmtpLane:
                 return outcome
         match await self._road.dial():
             case Down() as down:
-                return self._unconnected(down)
+                return self._road.unconnected(down)
             case session:
                 self._session = session
         outcome, _ = await self._mail(session, parcel)
@@ -179,15 +190,6 @@ class SmtpLane:
         if isinstance(outcome, Unsent):
             session.abort()
         return outcome, used and not session.open
-
-    def _unconnected(self, down: Down) -> Outcome:
-        outcome = judge(down.verb, down.heard, self._road.server.where)
-        if down.unreachable:
-            never = None if self._road.reached else down.error
-            return Unsent(str(down.error), stop=never)
-        if not isinstance(outcome, Unsent):
-            return Unsent(str(down.error), stop=down.error)
-        return replace(outcome, stop=down.error) if outcome.stop and down.error.hint else outcome
 
     async def _rest(self, session: Session, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
         settings, where = self._road.settings, self._road.server.where

@@ -265,6 +265,9 @@ def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted
         assert outcome.stop is not None
         assert "transport.password" in str(outcome.stop.hint)
         assert "hunter2" not in repr((outcome, str(outcome.stop)))
+        made = smtp.Settings("127.0.0.1", sink.port, username="me", password=Secret("hunter2"))
+        (remark,) = asyncio.run(smtp.open(made).check())
+        assert (remark.level, remark.hint) == ("error", outcome.stop.hint)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +90,19 @@ def test_a_writer_waits_for_another_and_the_chain_stays_one(served: str) -> None
     assert [record.event.by for record in world.ledger.records()] == ["root@host", "second@host"] * 5
     assert world.ledger.verify() == []
     world.close()
+
+
+def distributor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "distributor", *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_workspace_moves_to_a_server_by_its_url_alone(tmp_path: Path, postgresql: Server) -> None:
+    assert distributor(tmp_path, "init").returncode == 0
+    configuration = tmp_path / "distributor.toml"
+    configuration.write_text(configuration.read_text().replace("sqlite:///distributor.db", postgresql.url(postgresql.fresh())))
+    looked = distributor(tmp_path, "status")
+    assert (looked.returncode, "hint: `distributor plan` makes it" in looked.stderr) == (3, True)
+    (tmp_path / "certificates").mkdir()
+    assert distributor(tmp_path, "plan", "certificates").returncode == 1  # nothing to plan, but a ledger
+    looked = distributor(tmp_path, "status", "--json")
+    assert (looked.returncode, json.loads(looked.stdout)["counts"]) == (0, {})
