@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -187,6 +187,9 @@ def _meaning(own: Mapping[str, Any], rooms: Rooms) -> list[Fault]:
     match own.get("vault"):
         case VaultKeys(recipients=recipients):
             faults += _recipients(recipients)
+    match own.get("limits"):
+        case Limits() as limits:
+            faults += _limits(limits)
     match own.get("password", Password()):
         case Password() as password:
             faults += _password(password, rooms.kinds("channels"))
@@ -210,6 +213,14 @@ def _recipients(recipients: tuple[str, ...]) -> list[Fault]:
         Fault(f"vault.recipients[{n}]", "not an age recipient", "it begins with age1; `distributor init` makes a pair")
         for n, recipient in enumerate(recipients)
         if not _RECIPIENT.fullmatch(recipient)
+    ]
+
+
+def _limits(limits: Limits) -> list[Fault]:
+    return [
+        Fault(f"limits.{field.name}", f"{getattr(limits, field.name)} lets nothing in", "write more than 0, or remove the key")
+        for field in fields(limits)
+        if getattr(limits, field.name) <= 0
     ]
 
 

@@ -71,7 +71,7 @@ def _converter(folder: Path, opener: Opener) -> Any:  # noqa: ANN401  cattrs' ow
     converter.register_structure_hook(SecretRef, lambda value, _: _reference(value, folder))
     converter.register_structure_hook(Secret, lambda value, _: opener(_reference(value, folder)))
     converter.register_structure_hook_func(_is(typing.Literal), _choice)
-    converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, enum.StrEnum), _member)
+    converter.register_structure_hook(enum.StrEnum, _member)  # nearer to a member than the hook of `str`
     converter.register_structure_hook_func(_is(Mapping), lambda value, _: _table(value))
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _list(kind, converter))
     converter.register_structure_hook_factory(

@@ -181,3 +181,18 @@ def test_each_fault_has_a_way_out_of_its_own(toml: Path) -> None:
     kind, nonsense = (fault.hint or "" for fault in sorted(caught.value.faults, key=lambda fault: "transport.kind" not in fault.message))
     assert kind == "there is: folder, smtp"
     assert nonsense.startswith("known here: organisation")
+
+
+def test_a_profile_that_is_none_is_refused_with_those_there_are(toml: Path) -> None:
+    (told,) = faults(toml, GOOD + '[package]\nprofile = "phnoe"\n')
+    assert told.endswith('package.profile: "phnoe" is not one of phone, modern')
+
+
+def test_limits_that_let_nothing_in_are_refused(toml: Path) -> None:
+    told = faults(toml, GOOD + "[limits]\nfile = 0\narchive = -5\niterations = 0\nopen_seconds = 0\n")
+    assert [line.partition(": ")[2].partition(":")[0] for line in told] == [
+        "limits.file",
+        "limits.archive",
+        "limits.iterations",
+        "limits.open_seconds",
+    ]
