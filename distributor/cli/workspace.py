@@ -65,7 +65,10 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org", port: int = 2525) -> Path:
     """Make a workspace and return its configuration; raises Refused when there is one, and leaves nothing behind on failure."""
     from distributor import wiring
+    from distributor.core.people import printable
 
+    if printable(str(folder.absolute())) != str(folder.absolute()):
+        raise Unusable("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
     with _all_or_nothing(folder) as made:
         for name in (CONFIG, LEDGER, KEY):
             if os.path.lexists(folder / name):

@@ -20,6 +20,8 @@ from distributor.transports._envelope import mail, rcpt, stuffed, unsendable
 from distributor.transports._replies import Verb, judge
 from distributor.transports._session import Down, Server, Session, dial, is_loopback
 
+LAST_PORT = 65_535
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -55,6 +57,8 @@ def open(settings: Settings) -> Smtp:  # noqa: A001  every adapter is opened by 
 
 
 def _check(settings: Settings) -> None:
+    if not 1 <= settings.port <= LAST_PORT:
+        raise Unusable(f"{settings.port} is no port", where="transport.port", hint="submission is 587, with implicit encryption 465")
     if settings.connections < 1:
         raise Unusable(f"{settings.connections} connections carry nothing", where="transport.connections", hint="write at least 1")
     if settings.per_minute is not None and settings.per_minute <= 0:

@@ -21,6 +21,20 @@ def test_a_reader_that_goes_away_is_no_error(sent: Stage) -> None:
     assert told.stdout == "0\n"
 
 
+def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned: Stage) -> None:
+    words = planned.folder / "templates" / "letter" / "en" / "body.txt"
+    words.parent.mkdir(parents=True)
+    words.write_text("Hello\n{{ nobody.name }}\n")
+    for _ in range(2):
+        told = planned.run("distributor send --dry-run look")
+        assert told.returncode == 1, told.stdout
+        assert "templates/letter/en/body.txt line 2: 'nobody' is undefined (correct the template" in told.stdout
+        assert "next: correct what is named above" in told.stdout
+    words.unlink()
+    told = planned.run("distributor send --dry-run look")
+    assert (told.returncode, len(list((planned.folder / "look").glob("*.eml")))) == (0, 2)
+
+
 def test_a_full_disk_behind_stdout_is_told(sent: Stage) -> None:
     told = sent.run("distributor status --json >/dev/full")
     assert told.returncode == 3
@@ -103,3 +117,16 @@ def test_init_leaves_nothing_behind_when_it_fails_midway(tmp_path: Path, monkeyp
     monkeypatch.setattr("distributor.wiring.create_ledger", full)
     assert app.run(["init", str(tmp_path / "a" / "b")]) != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workspace_has_a_name_that_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["init", str(tmp_path / "\udcff")]) == 3
+    assert "cannot be shown" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_value_of_an_option_is_told_in_lower_case(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["status", "--state", "nope"]) == 2
+    assert capsys.readouterr().err.startswith('error: invalid value for "--state": "nope" is not one of ')
+    assert app.run(["send", "--limit", "x"]) == 2
+    assert capsys.readouterr().err.startswith('error: invalid value for "--limit": input should be ')

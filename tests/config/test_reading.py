@@ -196,3 +196,7 @@ def test_limits_that_let_nothing_in_are_refused(toml: Path) -> None:
         "limits.iterations",
         "limits.open_seconds",
     ]
+
+
+def test_a_port_that_is_none_is_refused(toml: Path) -> None:
+    assert faults(toml, GOOD.replace("port = 2525", "port = 99999")) == ["distributor.toml line 10: transport.port: 99999 is no port"]
