@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +18,38 @@ if TYPE_CHECKING:
     from distributor.core.outcomes import Parcel
     from distributor.core.ports import Ledger
     from distributor.core.states import State
+    from distributor.flow.report import Result
 
 
-def run(settings: Settings, ledger: Ledger, scope: Scope, folder: Path, *, limit: int | None, as_json: bool) -> int:
-    """Pack what is planned, write what is queued or deferred; nothing is claimed or sent."""
+def run(
+    settings: Settings,
+    ledger: Ledger,
+    scope: Scope,
+    folder: Path,
+    *,
+    limit: int | None,
+    as_json: bool,
+    unclear: Sequence[Result] = (),
+) -> int:
+    """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
     from distributor import processes, wiring
 
     packing = wiring.packing(settings, ledger, processes.me(), scope, limit)
     with Bar("packing", None) as bar:
         watcher = Watcher(bar, keep=False)
-        for batch in packing(lambda: False):
-            watcher(batch)
+        for news in itertools.chain(unclear, packing(lambda: False)):
+            watcher(news)
     _folder(folder)
     written = _written(itertools.islice(ledger.letters(scope), limit), folder)
     counts = ledger.counts(scope)
     if as_json:
         rows = list(written)
-        zeros = dict.fromkeys(("accepted", "deferred", "rejected", "ambiguous"), 0)
-        answer("send", {**zeros, "remaining": _remaining(counts), "would_send": len(rows), "deliveries": rows})
+        zeros = dict.fromkeys(("accepted", "deferred", "rejected"), 0)
+        answer("send", {**zeros, "ambiguous": len(unclear), "remaining": _remaining(counts), "would_send": len(rows), "deliveries": rows})
     else:
         say(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
-        say("next: look at them, then distributor send")
-    return 1 if watcher.unpacked else 0
+        say("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
+    return 1 if watcher.unpacked or unclear else 0
 
 
 def _list(written: Iterator[dict[str, str]]) -> int:

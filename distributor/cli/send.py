@@ -43,9 +43,9 @@ def send(
     with wiring.writing(settings) as ledger:
         if plan is not None:
             _known(ledger, plan)
+        _, unclear = recover(ledger, processes.alive)  # what an earlier run held
         if dry_run is not None:
-            return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json)
-        _, unclear = recover(ledger, processes.alive)  # what a killed run held
+            return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:

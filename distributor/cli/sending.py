@@ -47,7 +47,7 @@ class Watcher:
             case Batch(issues=issues):
                 for issue in issues:
                     self.unpacked += 1
-                    self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}")
+                    self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}{_advice(issue.hint)}")
 
 
 def run(
@@ -114,7 +114,7 @@ def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
         rows = ({"id": d, "address": a, "state": s, "said": said} for d, a, s, said in watcher.results)
         answer("send", {**counts, "deliveries": rows})
     else:
-        _words(found)
+        _words(found, watcher.unpacked)
     if found.error is not None:
         raise found.error
     if found.interrupted:
@@ -122,7 +122,11 @@ def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
     return 1 if found.rejected or found.ambiguous or watcher.unpacked else 0
 
 
-def _words(found: Report) -> None:
+def _advice(hint: str | None) -> str:
+    return f" ({foreign(hint)})" if hint else ""
+
+
+def _words(found: Report, unpacked: int) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.remaining, found.error)):
         say("nothing is due; next: distributor plan")
         return
@@ -135,6 +139,8 @@ def _words(found: Report) -> None:
         say("next: distributor status --state rejected")
     elif found.deferred and not found.error:
         say("next: distributor send again later; `distributor status --state deferred` shows when")
+    elif unpacked:
+        say("next: correct what is named above, then distributor send")
     elif found.remaining and not found.error and not found.interrupted:
         say("next: distributor send")
     elif found.accepted:

@@ -34,7 +34,7 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
 
 def _found(connection: Connection, database: Database) -> int:
     """The schema's number, 0 when there is nothing at all; raises when it is foreign or newer."""
-    found = _in_file(connection, database) if database.sqlite else _by_alembic(connection)
+    found = _in_file(connection, database) if database.sqlite else _by_alembic(connection, database)
     if found > NEWEST:
         raise Unusable(
             f"the ledger was written by a newer distributor (schema {found}, this one knows {NEWEST})",
@@ -47,16 +47,19 @@ def _found(connection: Connection, database: Database) -> int:
 def _in_file(connection: Connection, database: Database) -> int:
     application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     if application == sqlite.APPLICATION:
-        return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), _by_alembic(connection))
+        return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), _by_alembic(connection, database))
     if application or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
         raise Unusable("this is a database of another program", where=database.where, hint="check `ledger.url`")
     return 0
 
 
-def _by_alembic(connection: Connection) -> int:
+def _by_alembic(connection: Connection, database: Database) -> int:
     if not inspect(connection).has_table("alembic_version"):
         return 0
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if found and not found.isdecimal():  # our steps are numbers
+        hint = "upgrade distributor on this machine, or check `ledger.url`"
+        raise Unusable(f'its schema "{found}" is of a newer distributor, or of another program', where=database.where, hint=hint)
     return int(found) if found else 0
 
 

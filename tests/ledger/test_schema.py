@@ -127,6 +127,13 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyte
     open_ledger(f"sqlite:///{path}", by="root@host", now=Clock(), create=True).close()
 
 
+def test_a_schema_that_is_no_number_of_ours_is_left_alone(world: World, url: str) -> None:
+    world.sql("UPDATE alembic_version SET version_num = 'f00d'")
+    with pytest.raises(Unusable, match='schema "f00d"'):
+        open_ledger(url, by="root@host", now=Clock())
+    world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST:04}'")  # noqa: S608  a number of ours
+
+
 def test_two_that_make_the_same_ledger_at_once_both_succeed(tmp_path: Path) -> None:
     program = (
         "import sys; from datetime import UTC, datetime; from distributor.ledger import open_ledger\n"
