@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Refused, Unusable
+from distributor.errors import Error, Refused, Unusable
 
 if TYPE_CHECKING:
     from distributor.cli.scenery import Postbox
@@ -50,9 +50,10 @@ def demo(
     with _folder(keep) as folder, scenery.server() as (postbox, port), contextlib.chdir(folder):
         story = Story(quiet=as_json)
         story.opening()
-        scenery.certificates(Path(), _today())
-        config = workspace.create(Path(), sender="certificates@example.org", port=port)
-        config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
+        with _all_or_nothing(folder):
+            scenery.certificates(Path(), _today())
+            config = workspace.create(Path(), sender="certificates@example.org", port=port)
+            config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
         answer = _play(story, postbox)
         _leave(config)
         story.end(folder, kept=keep is not None)
@@ -242,3 +243,18 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise Unusable((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
     yield keep.absolute()
+
+
+@contextlib.contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """The stage is set as a whole; otherwise its folder, which was empty before, goes."""
+    import shutil
+
+    try:
+        yield
+    except (OSError, Error) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, Error):
+            raise
+        reason = (error.strerror or "cannot be written").lower()
+        raise Unusable(reason, where=str(folder), hint="make room, or name another folder with --keep") from None

@@ -64,3 +64,10 @@ def test_without_keep_nothing_is_left_behind(stage: Stage) -> None:
 def test_it_needs_no_configuration_and_touches_none(stage: Stage) -> None:
     (stage.folder / "distributor.toml").write_text("not even TOML", encoding="utf-8")
     assert stage.run("distributor demo >/dev/null 2>&1").returncode == 0
+
+
+def test_a_stage_that_cannot_be_set_leaves_nothing(stage: Stage) -> None:
+    told = stage.run("ulimit -f 2; distributor demo --keep play 2>&1 >/dev/null")
+    assert told.returncode == 3
+    assert "play: file too large\nhint: make room" in told.stdout
+    assert not (stage.folder / "play").exists()
