@@ -116,6 +116,7 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
+        message = re.sub(r"\(('[^()]*'),?\)", lambda keys: ".".join(re.findall(r"'([^']*)'", keys[1])), message)  # a Python tuple
         line = re.search(r"line (\d+)", place)
         where = f"{file.name} line {line[1]}" if line else f"{file.name} line {len(text.splitlines())}"
         raise Unusable(f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="texts stand in quotes, one key a line") from None

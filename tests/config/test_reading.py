@@ -200,3 +200,9 @@ def test_limits_that_let_nothing_in_are_refused(toml: Path) -> None:
 
 def test_a_port_that_is_none_is_refused(toml: Path) -> None:
     assert faults(toml, GOOD.replace("port = 2525", "port = 99999")) == ["distributor.toml line 10: transport.port: 99999 is no port"]
+
+
+def test_a_table_written_twice_is_named_as_the_file_writes_it(toml: Path) -> None:
+    with pytest.raises(Unusable) as refused:
+        settings(toml, GOOD + "[transport]\n")
+    assert refused.value.message == "not TOML: cannot declare transport twice"
