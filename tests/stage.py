@@ -55,7 +55,7 @@ def steps(script: str) -> Iterator[Step]:
 
 
 class Recording(Sink):
-    """A mail server's handler that keeps what it was given, and refuses who is called `refused`."""
+    """A mail server's handler that keeps what it was given, refuses who is called `refused`, and puts `later` off."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,9 +63,11 @@ class Recording(Sink):
         self.arrived = threading.Event()
 
     async def handle_RCPT(self, _server: object, _session: object, envelope: Envelope, address: str, _options: object) -> str:  # noqa: N802  aiosmtpd's name
-        """Refuse one kind of recipient."""
+        """Refuse one kind of recipient, put another off."""
         if address.startswith("refused@"):
             return "550 5.1.1 no such mailbox"
+        if address.startswith("later@"):
+            return "450 4.7.1 try again in 10 minutes"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 fine"
 

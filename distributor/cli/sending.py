@@ -142,6 +142,6 @@ def _words(found: Report, unpacked: int) -> None:
     elif unpacked:
         say("next: correct what is named above, then distributor send")
     elif found.remaining and not found.error and not found.interrupted:
-        say("next: distributor send")
+        say("next: distributor send" if found.accepted else "nothing is due at this moment; distributor status shows what waits")
     elif found.accepted:
         say("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

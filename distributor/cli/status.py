@@ -58,7 +58,12 @@ def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
 
 def _rows(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[str, ...]]:
     for row in rows:
-        yield row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], row[10] or ""
+        yield row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], _said(row[10], row[11])
+
+
+def _said(said: str | None, not_before: str | None) -> str:
+    """The server's last word, and until when a deferred letter waits."""
+    return (said or "") + (f" (waits until {_seconds(not_before)})" if not_before else "")
 
 
 def _next(counts: dict[str, int]) -> str:
