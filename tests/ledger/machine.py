@@ -251,7 +251,8 @@ class Machine(RuleBasedStateMachine):
         id_ = self.one_of(pick)
         expected = self.model[id_]
         state = S.QUEUED if again else S.ACCEPTED
-        if expected.state is not S.AMBIGUOUS:
+        replaced = again and expected.password is PasswordState.DESTROYED  # nobody could open it
+        if expected.state is not S.AMBIGUOUS or replaced:
             with pytest.raises(Refused):
                 self.ledger.resolve(id_, state, {"reason": "a word"})
             return
