@@ -10,11 +10,12 @@ from email.message import EmailMessage
 
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.core.credentials import Credential, Facts, Locator, Material, Part
+from distributor.core.credentials import Credential, Locator, Material, Part
 from distributor.core.deliveries import Packed, ToPack
 from distributor.core.people import Address, Person
 from distributor.core.secret import Secret
 from tests.authority import Identity
+from tests.facts import plain_facts
 
 CAME_WITH = "in-comes-a-file"
 
@@ -23,21 +24,14 @@ def credential(identity: Identity) -> Credential:
     """What opening a file would have found."""
     certificate = identity.certificate
     key = identity.key.private_bytes(ser.Encoding.DER, ser.PrivateFormat.PKCS8, ser.NoEncryption())
-    facts = Facts(
-        sha256=hashlib.sha256(identity.der).hexdigest(),
-        serial=f"{certificate.serial_number:x}",
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        addresses=("alice@example.org",),
-        subject_addresses=(),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        key="rsa-2048",
-        signature="sha256",
-        is_ca=False,
-        key_usage=None,
-        extended_key_usage=None,
-        usages=("sign", "encrypt"),
+    facts = plain_facts(
+        hashlib.sha256(identity.der).hexdigest(),
+        f"{certificate.serial_number:x}",
+        certificate.subject.rfc4514_string(),
+        certificate.issuer.rfc4514_string(),
+        "alice@example.org",
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
     )
     chain = tuple(c.public_bytes(ser.Encoding.DER) for c in identity.chain)
     return Credential(facts, identity.der, chain, Secret(base64.b64encode(key).decode()))

@@ -41,7 +41,7 @@ def history(
 
 
 def as_row(event: Event) -> dict[str, object]:
-    """An event as `history --json` and `audit export` have it."""
+    """An event as `history --json` has it."""
     return {
         "seq": event.seq,
         "at": event.at,

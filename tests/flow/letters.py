@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from distributor.core.credentials import Facts, Locator
+from distributor.core.credentials import Locator
 from distributor.core.deliveries import Draft, Owner, Packed, Scope
 from distributor.core.people import Address, Person
 from distributor.core.ports import Ledger
 from distributor.ledger import open_ledger
+from tests.facts import plain_facts
 
 SENDER = "certificates@example.org"
 
@@ -25,21 +26,8 @@ def new_ledger(path: Path, clock: Callable[[], datetime] = now) -> Ledger:
 
 
 def draft(number: int, domain: str = "example.org") -> Draft:
-    facts = Facts(
-        sha256=f"{number:064x}",
-        serial=f"{number:x}",
-        subject=f"CN=p{number}",
-        issuer="CN=Test",
-        addresses=(f"p{number}@{domain}",),
-        subject_addresses=(),
-        not_before=datetime(2026, 1, 1, tzinfo=UTC),
-        not_after=datetime(2030, 1, 1, tzinfo=UTC),
-        key="rsa-2048",
-        signature="sha256",
-        is_ca=False,
-        key_usage=None,
-        extended_key_usage=None,
-        usages=("sign", "encrypt"),
+    facts = plain_facts(
+        f"{number:064x}", f"{number:x}", f"CN=p{number}", "CN=Test", f"p{number}@{domain}", not_after=datetime(2030, 1, 1, tzinfo=UTC)
     )
     locator = Locator("pkcs12", (("/nowhere.pfx", None, "0" * 64),))
     return Draft(Person(Address(f"p{number}", domain), f"Person {number}"), "en", facts, b"leaf", (), locator)

@@ -9,13 +9,14 @@ from hashlib import sha256
 
 from sqlalchemy import create_engine, text
 
-from distributor.core.credentials import Facts, Locator
+from distributor.core.credentials import Locator
 from distributor.core.deliveries import Arm, Claim, Delivery, Draft, Owner, Packed, Scope, Settle
 from distributor.core.people import Address, Person
 from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.ledger import open_ledger
 from distributor.ledger.driver import sqlite3
+from tests.facts import plain_facts
 
 LEASE = timedelta(seconds=60)
 EVERYTHING = Scope()
@@ -39,22 +40,7 @@ class Clock:
 
 def draft(name: str, *, certificate: str = "first", **about: str) -> Draft:
     leaf = f"{name} {certificate}".encode().ljust(1000, b".")
-    facts = Facts(
-        sha256=sha256(leaf).hexdigest(),
-        serial=f"{sum(leaf):x}",
-        subject=f"CN={name}",
-        issuer="CN=Issuing CA,O=Example",
-        addresses=(f"{name}@example.org",),
-        subject_addresses=(),
-        not_before=datetime(2026, 1, 1, tzinfo=UTC),
-        not_after=datetime(2028, 1, 1, tzinfo=UTC),
-        key="rsa-2048",
-        signature="sha256",
-        is_ca=False,
-        key_usage=None,
-        extended_key_usage=None,
-        usages=("sign", "encrypt"),
-    )
+    facts = plain_facts(sha256(leaf).hexdigest(), f"{sum(leaf):x}", f"CN={name}", "CN=Issuing CA,O=Example", f"{name}@example.org")
     person = Person(Address(name, "example.org"), name=about.get("title", f"{name} Example"), language="de-AT", columns={"room": "12"})
     return Draft(person, "de", facts, leaf, CHAIN, Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),)))
 
