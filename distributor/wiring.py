@@ -23,17 +23,19 @@ from distributor.core.people import BadAddress, parse_address
 from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.credentials import Material, Opened
-    from distributor.core.deliveries import Owner, Scope
+    from distributor.core.credentials import Limits, Material, Opened, Problem
+    from distributor.core.deliveries import Owner, Packed, PackJob, Scope
     from distributor.core.ports import Ledger, Pool, Transport, Vault
     from distributor.core.secret import Secret
     from distributor.flow.pack import Batch
+    from distributor.flow.packer import Packer
     from distributor.flow.report import Packing
     from distributor.stationery import Stationery
 
 
 PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
 CHILD_MEMORY = 2**30  # bytes of address space of a child process
+EARLY = 2  # children that are started before there is anything to do
 
 
 def now() -> datetime:
@@ -173,32 +175,58 @@ def transport(settings: config.Settings, *, signed_in: bool = True) -> Transport
     return opened
 
 
-def packing(settings: config.Settings, ledger: Ledger, owner: Owner, scope: Scope, limit: int | None) -> Packing:
-    """The verb that freezes letters, with everything it needs; its child processes start when there is something to pack."""
-    from distributor import intake
-    from distributor.core.letter import Mailbox
-    from distributor.flow.pack import Packer, pack
-    from distributor.ledger.vault import seal
-    from distributor.workers import Workers
+@contextmanager
+def packers(settings: config.Settings) -> Iterator[Pool[PackJob, Packed | Problem]]:
+    """Child processes that make letters. They load what they need while the ledger is opened."""
+    from distributor.workers import Made, Workers
 
-    packer = Packer(
-        words=stationery(settings),
-        seal=seal(settings.vault.recipients),
-        organisation=settings.organisation.name,
-        sender=Mailbox(settings.sender.address, settings.sender.name),
-        channel=settings.password.channel,
-        expires=settings.password.expires,
-        profile=str(settings.package.profile),
-        include_root=settings.package.include_root,
-        recipe=settings.password.recipe,
-        limits=settings.limits,
+    tables = (settings.organisation, settings.sender, settings.package, settings.password, settings.limits)
+    made = Made(packer, (settings.folder, settings.vault.recipients, *tables))
+    workers: Workers[PackJob, Packed | Problem]
+    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY)
+    with workers as pool:
+        yield pool
+
+
+def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it works beside hostile files
+    folder: Path,
+    recipients: tuple[str, ...],
+    organisation: config.Organisation,
+    sender: config.Sender,
+    package: config.Package,
+    password: config.Password,
+    limits: Limits,
+) -> Packer:
+    """What makes a letter; made in each child, since it is heavy to load."""
+    from distributor.core.letter import Mailbox
+    from distributor.flow.packer import Packer
+    from distributor.ledger.vault import seal
+    from distributor.stationery import Stationery
+
+    return Packer(
+        words=Stationery(folder, organisation.languages),
+        seal=seal(recipients),
+        organisation=organisation.name,
+        sender=Mailbox(sender.address, sender.name),
+        channel=password.channel,
+        expires=password.expires,
+        profile=str(package.profile),
+        include_root=package.include_root,
+        recipe=password.recipe,
+        limits=limits,
     )
 
+
+def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
+    settings: config.Settings, ledger: Ledger, pool: Pool[PackJob, Packed | Problem], owner: Owner, scope: Scope, limit: int | None
+) -> Packing:
+    """The verb that freezes letters, with everything it needs."""
+    from distributor import intake
+    from distributor.flow.pack import pack
+
     def run(stop: Callable[[], bool]) -> Iterator[Batch]:
-        with Workers(packer, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY) as pool:
-            lease = settings.ledger.lease
-            doors = partial(intake.open_plan, settings)
-            yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=now, stop=stop)
+        doors, lease = partial(intake.open_plan, settings), settings.ledger.lease
+        yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=now, stop=stop)
 
     return run
 
@@ -209,7 +237,8 @@ def opening(settings: config.Settings) -> Iterator[Pool[Material, Opened]]:
     from distributor.core.opening import open_material
     from distributor.workers import Workers
 
-    with Workers(partial(open_material, limits=settings.limits), cores(), settings.limits.open_seconds, CHILD_MEMORY) as pool:
+    call = partial(open_material, limits=settings.limits)
+    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY) as pool:
         yield pool
 
 

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Generic, Self, TypeVar
 
@@ -32,22 +33,39 @@ _PASSED_ON = frozenset(
 )  # no secrets
 
 
-class Workers(Generic[Job, Result]):
-    """`count` children that call `call(job)`; `seconds` and `memory` (bytes of address space) bound each job. For one thread at a time."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that each child makes for itself, by `make(*arguments)`: what it loads for that is not loaded here."""
 
-    def __init__(self, call: Callable[[Job], Result], count: int, seconds: float, memory: int) -> None:
+    make: Callable[..., Callable[[Any], object]]
+    arguments: tuple[object, ...]
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.make, self.arguments
+
+
+class Workers(Generic[Job, Result]):
+    """`count` children that call `call(job)`; `seconds` and `memory` (bytes of address space) bound each job. For one thread at a time.
+
+    They are started when there is something to do, `early` of them at once.
+    """
+
+    def __init__(self, call: Callable[[Job], Result] | Made, count: int, seconds: float, memory: int, *, early: int = 0) -> None:
         self._first = pack((call, seconds, memory))
         self._count = count
+        self._early = min(early, count)
         self._seconds = seconds
         self._children: list[_Child] = []
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
+        for _ in range(self._early):
+            self._start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for child in self._children:
-            child.end(gently=kind is None)
+            child.end(gently=kind is None and child.warm)
         self._children.clear()
         self._selector.close()
 
@@ -175,6 +193,7 @@ class _Child:
         )
         self.input, self.output = _pipes(self._process)
         os.set_blocking(self.input.fileno(), False)
+        _widen(self.output)
         self._unsent += first
         self.send()
 
@@ -207,8 +226,11 @@ class _Child:
         self._received += chunk
         while (frame := unframed(self._received)) is not None:
             self.since = time.monotonic()
+            said = pickle.loads(frame)  # noqa: S301  our own child's answer
             if self.warm:
-                self.tasks.popleft().finish(pickle.loads(frame))  # noqa: S301  our own child's answer
+                self.tasks.popleft().finish(said)
+            elif isinstance(said, Error):  # it cannot make the call
+                raise said
             self.warm = True
 
     def end(self, *, gently: bool) -> int:
@@ -234,6 +256,14 @@ def _environment() -> dict[str, str]:
     """What a child may know of our environment: where things are, not the secrets that may stand there."""
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     return {**kept, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Room for many letters, so that a child goes on while its parent is busy (Linux)."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl  # noqa: PLC0415  not on Windows
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 2**19)
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

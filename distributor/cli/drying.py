@@ -14,9 +14,10 @@ from distributor.errors import Unusable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.deliveries import Scope
+    from distributor.core.credentials import Problem
+    from distributor.core.deliveries import Packed, PackJob, Scope
     from distributor.core.outcomes import Parcel
-    from distributor.core.ports import Ledger
+    from distributor.core.ports import Ledger, Pool
     from distributor.core.states import State
     from distributor.flow.report import Result
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def run(
     settings: Settings,
     ledger: Ledger,
+    pool: Pool[PackJob, Packed | Problem],
     scope: Scope,
     folder: Path,
     *,
@@ -34,7 +36,7 @@ def run(
     """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
     from distributor import processes, wiring
 
-    packing = wiring.packing(settings, ledger, processes.me(), scope, limit)
+    packing = wiring.packing(settings, ledger, pool, processes.me(), scope, limit)
     with Bar("packing", None) as bar:
         watcher = Watcher(bar, keep=False)
         for news in itertools.chain(unclear, packing(lambda: False)):

@@ -65,7 +65,7 @@ def _made(  # its arguments are the command's
 
     found = intake.heaps(settings, sources, roster, passwords)
     facts: dict[str, Facts] = {}
-    with wiring.writing(settings) as ledger, wiring.opening(settings) as pool, Bar("reading", None) as bar:
+    with wiring.opening(settings) as pool, wiring.writing(settings) as ledger, Bar("reading", None) as bar:
         planned = flow(
             ledger,
             intake.people(found),

@@ -41,7 +41,8 @@ def resend(
         if not yes:
             _ask(settings, old)
         _renew(settings, ledger, old, why)
-        found, watcher = sending.run(settings, ledger, Scope(address=key), total=1, keep=as_json)
+        with wiring.packers(settings) as pool:
+            found, watcher = sending.run(settings, ledger, pool, Scope(address=key), total=1, keep=as_json)
         return sending.report(found, watcher, as_json=as_json)
 
 

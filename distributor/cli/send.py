@@ -40,17 +40,17 @@ def send(
     from distributor.flow.recover import recover
 
     settings, scope = wiring.settings(chosen), Scope(plan=plan)
-    with wiring.writing(settings) as ledger:
+    with wiring.packers(settings) as pool, wiring.writing(settings) as ledger:
         if plan is not None:
             _known(ledger, plan)
         _, unclear = recover(ledger, processes.alive)  # what an earlier run held
         if dry_run is not None:
-            return drying.run(settings, ledger, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
+            return drying.run(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total)
-        found, watcher = sending.run(settings, ledger, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
+        found, watcher = sending.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
         return sending.report(found, watcher, as_json=as_json)
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from distributor.config.reading import NAME, Rooms, find, read
 from distributor.config.secrets import SecretRef
-from distributor.config.settings import Settings, Table
+from distributor.config.settings import Organisation, Package, Password, Sender, Settings, Table
 
-__all__ = ["NAME", "Rooms", "SecretRef", "Settings", "Table", "find", "read"]
+__all__ = ["NAME", "Organisation", "Package", "Password", "Rooms", "SecretRef", "Sender", "Settings", "Table", "find", "read"]

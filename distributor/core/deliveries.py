@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from distributor.core.credentials import Facts, Locator
+from distributor.core.credentials import Facts, Locator, Material
 from distributor.core.outcomes import Parcel
 from distributor.core.people import Person
 from distributor.core.states import PasswordState, State
@@ -80,6 +80,15 @@ class ToPack:
     locator: Locator
     leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
     chain: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PackJob:
+    """What a child needs to make one letter."""
+
+    todo: ToPack
+    material: Material
+    now: datetime  # the letter's Date
 
 
 @dataclass(frozen=True, slots=True)

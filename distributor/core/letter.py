@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,10 +107,15 @@ def _headers(head: Head, wording: Wording) -> tuple[str, ...]:
 
 
 def _text_part(boundary: str, kind: str, text: str) -> str:
-    # Quoted-printable, since filters distrust a text that hides in base64; the last line end keeps the encoder at CRLF.
-    lines = "\r\n".join(text.splitlines()) + "\r\n"
-    body = binascii.b2a_qp(lines.encode(), istext=True).decode("ascii")
-    return f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{body}\r\n"
+    # Quoted-printable, since filters distrust a text that hides in base64.
+    body = "\r\n".join(map(_quoted, text.splitlines()))
+    return f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{body}\r\n\r\n"
+
+
+@functools.lru_cache(maxsize=4096)  # people's letters share all but a few lines
+def _quoted(line: str) -> str:
+    """A line in quoted-printable, with soft line ends where it is long."""
+    return binascii.b2a_qp(line.encode(), istext=True).decode("ascii").replace("\n", "\r\n")
 
 
 def _attached(attachment: Attachment) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class Committer:
         self._arms = 0  # of those that wait
         self._writing = self._draining = False
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it rings; a timer of uvloop that has rung no longer knows
         self._idle = asyncio.Event()
         self._idle.set()
         self.failure: BaseException | None = None
@@ -100,9 +101,9 @@ class Committer:
             self._write()
             return
         due = self._loop.time() + (self._arms_wait if self._arms else SETTLEMENTS_WAIT)
-        if self._timer is None or self._timer.when() > due:
+        if self._timer is None or self._due > due:
             self._stop_timer()
-            self._timer = self._loop.call_at(due, self._write)
+            self._timer, self._due = self._loop.call_at(due, self._write), due
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -62,6 +62,7 @@ class Session:
         self._seconds = 0.0  # the time-out that is running; 0: none
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = 0.0  # when; a timer of uvloop that has rung no longer knows
         self.letters = 0
         self.dirty = False  # an envelope was begun and not ended
 
@@ -120,10 +121,14 @@ class Session:
     def _watch(self, seconds: float) -> None:
         self._seconds = seconds
         self._deadline = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._deadline:
+        if self._timer is None or self._rings > self._deadline:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._tick)
+            self._ring()
+
+    def _ring(self) -> None:
+        self._rings = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -133,7 +138,7 @@ class Session:
             self._overdue = True
             self.abort()
         else:
-            self._timer = self._loop.call_at(self._deadline, self._tick)
+            self._ring()
 
     def abort(self) -> None:
         """Close at once; nothing that is still buffered goes out."""

@@ -15,6 +15,9 @@ def run(folder: Path) -> None:
     with sink() as port:
         rates = {form: _ours(folder / form, form, port) for form in ("pfx", "pem")}
         theirs = rival.whole(folder, folder / "pfx" / "people.csv", port)
+    package, derived = 1 / ceiling.one_core(), 1 / ceiling.derivations()
+    line("a PFX's own derivations, a package", f"{derived * 1000:.2f}, {package * 1000:.2f} ms")
+    line("from pfx: most that is possible / ceiling", f"{package / (package + derived):.2f}", "if nothing else cost anything")
     line("packaging script + mailmerge, from PFX", f"{theirs:.1f}/s")
     line("whole run / mailmerge, from PFX", f"{rates['pfx'] / theirs:.1f}", "wanted: 10")
 

@@ -32,6 +32,7 @@ from distributor.core.letter import Mailbox
 from distributor.core.opening import open_material
 from distributor.core.people import Address
 from distributor.flow import pack as packing
+from distributor.flow.packer import Packer
 from distributor.flow.plan import plan
 from distributor.flow.report import Doors, Wanted
 from distributor.flow.send import send
@@ -142,7 +143,7 @@ class Steps:
         for method in ("begin_plan", "plan", "take", "store", "recover", "claim", "counts", "release"):
             self.around(SqlLedger, method, method)
         self.around(files.Files, "fetch", "fetch")
-        self.around(packing.Packer, "__call__", "build")
+        self.around(Packer, "__call__", "build")
         self.around_write()
         self.inside_transactions()
         self.around_verbs()
@@ -192,7 +193,7 @@ def do_send(order: dict[str, Any]) -> int:
     ledger = ledger_of(order)
     owner, lease = processes.me(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    packer = packing.Packer(Stationery(None), lambda secret: b"sealed " + bytes([len(secret.reveal())]), "Example AG", sender)
+    packer = Packer(Stationery(None), lambda secret: b"sealed " + bytes([len(secret.reveal())]), "Example AG", sender)
 
     def pack(stop: Callable[[], bool]) -> Iterator[object]:
         return packing.pack(

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from distributor.core.credentials import Locator, Material, Problem
-from distributor.core.deliveries import Delivery, Draft, Owner, Packed, Scope, ToPack
+from distributor.core.deliveries import Delivery, Draft, Owner, Packed, PackJob, Scope, ToPack
 from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.letter import Mailbox
 from distributor.core.people import Address, Person
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
-from distributor.flow.pack import BATCH, Batch, Packer, PackJob, pack
+from distributor.flow.pack import BATCH, Batch, pack
+from distributor.flow.packer import Packer
 from distributor.stationery import Stationery
 from tests import oldphone
 from tests.authority import Authority, Identity

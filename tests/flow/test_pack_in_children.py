@@ -10,12 +10,12 @@ import pyrage
 import pytest
 
 from distributor.core.credentials import Problem
-from distributor.core.deliveries import Packed
+from distributor.core.deliveries import Packed, PackJob
 from distributor.core.findings import Failed
 from distributor.core.letter import Mailbox
 from distributor.core.people import Address
 from distributor.core.secret import Secret
-from distributor.flow.pack import Packer, PackJob
+from distributor.flow.packer import Packer
 from distributor.stationery import Stationery
 from distributor.workers import Workers
 from tests import oldphone

@@ -1,0 +1,126 @@
+"""A planned delivery and its file -> a frozen letter: opened, packaged, worded and sealed. What a child process does.
+
+What is made is made once: package, password, Message-ID, Date and boundary of a generation never change afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from distributor.core import letter, package, passwords
+from distributor.core.credentials import Credential, Limits, Problem
+from distributor.core.deliveries import Packed, PackJob, ToPack
+from distributor.core.findings import Check
+from distributor.core.letter import Attachment, Head, Mailbox, Words
+from distributor.core.opening import open_material
+from distributor.core.package import Content
+from distributor.core.passwords import Recipe
+from distributor.core.people import hides
+from distributor.core.reopening import reopen
+from distributor.core.secret import Secret
+from distributor.errors import Unusable
+
+
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """What a child does with a job. Everything it needs crosses into the process once; nothing here is secret."""
+
+    words: Words
+    seal: Callable[[Secret], bytes]
+    organisation: str
+    sender: Mailbox
+    channel: str = "reveal"
+    expires: timedelta | None = None
+    profile: str = "phone"
+    include_root: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
+    limits: Limits = field(default_factory=Limits)
+
+    def __call__(self, job: PackJob) -> Packed | Problem:
+        """Make the letter of one delivery."""
+        found = _content(job, self.limits)
+        if isinstance(found, Problem):
+            return found
+        try:
+            return self._pack(job, found)
+        except Unusable as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
+            return Problem(Check.BAD_ROW, str(error), error.hint)
+
+    def _pack(self, job: PackJob, content: Content) -> Packed:
+        todo = job.todo
+        password = passwords.make(self.recipe, secrets.choice)
+        name = package.friendly_name(todo.person, todo.not_before)
+        data = package.seal(content, password, self.profile, name, include_root=self.include_root)
+        attachment = Attachment(package.file_name(todo.person, todo.not_before), data)
+        wording = self.words.letter(todo.language, self._values(todo, attachment.file_name))
+        head = Head(
+            self.sender,
+            Mailbox(todo.person.address, todo.person.name),
+            job.now,
+            f"{secrets.token_hex(16)}@{self.sender.address.domain}",
+            secrets.token_hex(12),
+        )
+        return Packed(
+            id=todo.id,
+            message_id=f"<{head.message_id}>",
+            message=letter.compose(head, wording, attachment),
+            package_sha256=hashlib.sha256(data).hexdigest(),
+            profile=self.profile,
+            sender=str(self.sender.address),
+            sealed=self.seal(password),
+            channel=self.channel,
+            expires=self.expires,
+        )
+
+    def _values(self, todo: ToPack, file_name: str) -> dict[str, object]:
+        """What templates see. Never the password; a name that hides something is left out."""
+        person = todo.person
+        sender = str(self.sender.address)
+        return {
+            "organisation": {"name": self.organisation},
+            "person": {
+                "name": "" if hides(person.name) else person.name,
+                "address": str(person.address),
+                "columns": dict(person.columns),
+            },
+            "column": dict(person.columns),
+            "certificate": {
+                "not_before": todo.not_before,
+                "not_after": todo.not_after,
+                "serial": todo.certificate_serial,
+                "issuer": todo.certificate_issuer,
+                "sha256": todo.certificate_sha256,
+            },
+            "file_name": file_name,
+            "sender": {"address": sender, "name": self.sender.name},
+            "contact": sender,
+            "channel": self.channel,
+            "password": {
+                "groups": self.recipe.groups,
+                "length": self.recipe.length,
+                "shape": self.recipe.shape,
+                "plain": self.recipe.alphabet.isalpha() and self.recipe.alphabet.islower(),
+            },
+            "generation": todo.generation,
+            "expires": self.expires.days if self.expires else 0,
+        }
+
+
+def _content(job: PackJob, limits: Limits) -> Content | Problem:
+    todo = job.todo
+    if todo.leaf and (quick := reopen(job.material, todo.leaf, todo.chain)):
+        return quick
+    found = _credential(job, limits)
+    return found if isinstance(found, Problem) else package.content(found)
+
+
+def _credential(job: PackJob, limits: Limits) -> Credential | Problem:
+    opened = open_material(job.material, limits, proven=job.todo.certificate_sha256)
+    for credential in opened.credentials:
+        if credential.facts.sha256 == job.todo.certificate_sha256:
+            return credential
+    return next(iter(opened.problems), Problem(Check.NO_CERTIFICATE, "the certificate is no longer in it", "run `distributor plan` again"))
