@@ -1,0 +1,198 @@
+"""Graph's own door: each request is found in the description, counted, held against limits and faults, let in, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from tests.doubles.graphd import delta, directory, mail, trace
+from tests.doubles.graphd.apps import GRAPH, covers
+from tests.doubles.graphd.call import Call
+from tests.doubles.graphd.contract import Contract
+from tests.doubles.graphd.faults import Fault, through
+from tests.doubles.graphd.refusals import Refusal, dated, graph_error
+from tests.doubles.graphd.tokens import Unverified, peek, verify
+from tests.doubles.graphd.wire import Answer, Request, Send
+from tests.doubles.graphd.world import World
+
+DIRECTORY = ("/users", "/users/{user-id}", "/groups")
+UNBELIEVED = {
+    "malformed": "IDX14100: JWT is not well formed.",
+    "signature": "Access token validation failure. Invalid signature.",
+    "audience": "Access token validation failure. Invalid audience.",
+    "expired": "Lifetime validation failed, the token is expired.",
+    "early": "Lifetime validation failed, the token is not yet valid.",
+}
+
+
+class Graph:
+    def __init__(self, world: World, contract: Contract) -> None:
+        self.world, self.contract = world, contract
+        self.deltas = delta.Deltas()
+        for kind in ("message", "mailFolder", "user", "group"):
+            world.properties[kind] = contract.properties(kind) | (directory.EVERYBODY if kind == "user" else frozenset())
+        self.operations: dict[str, Callable[[Call], Answer]] = {
+            **mail.OPERATIONS,
+            **directory.OPERATIONS,
+            "mailFolder.messagesDelta": delta.operation(self.deltas),
+            "messageTrace.list": trace.listed,
+        }
+
+    async def serve(self, request: Request, send: Send) -> None:
+        """`request.segments` begins with the root's own segment and the version."""
+        try:
+            call = self._found(request)
+        except Refusal as refusal:
+            await self._finish(request, None, graph_error(self._noted(request, refusal), request, self.world.clock.now()), send)
+            return
+        with self.world.limits.counted(call.app, self._box(call), call.operation.id) as throttle:
+            await self._held(call, throttle, send)
+
+    async def _held(self, call: Call, throttle: Refusal | None, send: Send) -> None:
+        """While it is in flight."""
+        if self.world.settings.latency and throttle is None:
+            await asyncio.sleep(self.world.settings.latency)
+        call.fault = None if throttle else self.world.faults.take(call.operation.id, lambda: self._text(call))
+        answer = await through(call.fault, lambda: self.answer(call, throttle), lambda wrong: self._said(call, wrong))
+        await self._finish(call.request, call, answer, send)
+
+    def answer(self, call: Call, throttle: Refusal | None) -> Answer:
+        if throttle is not None:
+            return self._said(call, throttle)
+        try:
+            self._let_in(call)
+            self._described(call)
+            self._permitted(call)
+            answer = self.operations.get(call.operation.id, _lacking)(call)
+        except Refusal as refusal:
+            answer = self._said(call, refusal)
+        except Exception as wrong:  # noqa: BLE001  a fault of the double has to be seen by the test, not to end it
+            self.world.violations.append("".join(traceback.format_exception(wrong)))
+            answer = self._said(call, Refusal(500, "ErrorInternalServerError", f"The double failed: {wrong!r}"))
+        if complaint := self.contract.answer_complaint(call.operation, answer):
+            self.world.violations.append(complaint)
+        return answer
+
+    # --- the steps --------------------------------------------------------------------------------------------------
+
+    def _found(self, request: Request) -> Call:
+        claims = peek(_bearer(request) or "")
+        if request.segments[:2] != ("graph", "v1.0"):
+            raise Refusal(400, "BadRequest", "Invalid version.")
+        operation, params = self.contract.find(request.method, request.segments[2:])
+        return Call(self.world, request, operation, params, claims)
+
+    def _box(self, call: Call) -> str:
+        user = self.world.directory.user(call.params.get("user-id", ""))
+        box = self.world.mailboxes.get(user["id"]) if user else None
+        return box.address if box and call.operation.template not in DIRECTORY else ""
+
+    def _let_in(self, call: Call) -> None:
+        token = _bearer(call.request)
+        if token is None:
+            raise _unauthorized("Access token is empty.")
+        try:
+            call.claims = verify(token, {self.world.graph, GRAPH}, self.world.mint.public_key, now=call.now)
+        except Unverified as wrong:
+            raise _unauthorized(UNBELIEVED[wrong.reason]) from wrong
+        if call.claims.get("uti") not in self.world.live_tokens:
+            raise _unauthorized("Continuous access evaluation resulted in challenge: the token was revoked.")
+
+    def _described(self, call: Call) -> None:
+        if len(call.request.body) > self.world.settings.largest_body:
+            raise Refusal(413, "RequestEntityTooLarge", "The request is larger than the maximum allowed size.")
+        try:
+            call.query = self.contract.query(call.operation, call.request)
+            call.body = self.contract.body(call.operation, call.request)
+        except Refusal as refusal:
+            raise self._noted(call.request, refusal) from refusal
+
+    def _permitted(self, call: Call) -> None:
+        """By the token's roles or scopes, then by the mailboxes that the app, or the person, may open."""
+        scopes = set(str(call.claims.get("scp", "")).split())
+        granted = {*call.claims.get("roles", ()), *scopes}
+        if not all(covers(granted, wanted) for wanted in call.operation.permissions):
+            raise _forbidden(call)
+        if "user-id" not in call.params or call.operation.template in DIRECTORY:
+            return
+        mailbox = call.mailbox()
+        app = self.world.apps.get(call.app)
+        if app is None or not app.reaches(mailbox.address):
+            raise Refusal(403, "ErrorAccessDenied", "Access to OData is disabled.")
+        if scopes and call.claims.get("oid") != mailbox.owner:
+            raise Refusal(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
+
+    # --- around them ------------------------------------------------------------------------------------------------
+
+    def _said(self, call: Call, wrong: Exception) -> Answer:
+        if not isinstance(wrong, Refusal):
+            raise TypeError(f"Graph does not speak of {wrong!r}")
+        return graph_error(wrong, call.request, call.now)
+
+    def _noted(self, request: Request, refusal: Refusal) -> Refusal:
+        self.world.refusals.append(f"{request.method} {request.target}: {refusal}")
+        return refusal
+
+    def _text(self, call: Call) -> str:
+        """What a fault's `match` looks into: the request, and the letter that it is about."""
+        parts = [f"{call.request.method} {call.request.target}", _readable(call.request)]
+        box = self.world.mailbox(call.params.get("user-id", ""))
+        item = box.find(call.params["message-id"]) if box and "message-id" in call.params else None
+        if item is not None:
+            parts.append(self.world.delivered.bytes_of(item.letter.sha256).decode("utf-8", "replace"))
+        return "\n".join(parts)
+
+    async def _finish(self, request: Request, call: Call | None, answer: Answer, send: Send) -> None:
+        self.world.requests.append(_record(request, call, answer, self.world.clock.now()))
+        await send(dated(answer, self.world.clock.now()))
+
+
+def _record(request: Request, call: Call | None, answer: Answer, now: float) -> dict[str, Any]:
+    fault: Fault | None = call.fault if call else None
+    return {
+        "at": now,
+        "method": request.method,
+        "target": request.target,
+        "operation": call.operation.id if call else "unknown",
+        "app": call.app if call else "",
+        "params": call.params if call else {},
+        "prefer": request.headers.get("prefer"),
+        "type": request.media_type(),
+        "size": len(request.body),
+        "status": answer.status,
+        "how": answer.how,
+        "fault": fault.do if fault else None,
+        "code": json.loads(answer.body)["error"]["code"] if answer.status >= 400 and answer.body.startswith(b'{"error"') else None,
+    }
+
+
+def _bearer(request: Request) -> str | None:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" and token.strip() else None
+
+
+def _readable(request: Request) -> str:
+    if request.media_type() != "text/plain":
+        return request.body.decode("utf-8", "replace")
+    try:
+        return mail.read_mime(request.body).decode("utf-8", "replace")
+    except Refusal:
+        return ""
+
+
+def _unauthorized(text: str) -> Refusal:
+    headers = {"WWW-Authenticate": 'Bearer realm="", error="invalid_token"'}
+    return Refusal(401, "InvalidAuthenticationToken", text, headers=headers)
+
+
+def _forbidden(call: Call) -> Refusal:
+    if call.operation.template in DIRECTORY or call.operation.template.startswith("/groups/"):
+        return Refusal(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+    return Refusal(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
+
+
+def _lacking(call: Call) -> Answer:
+    raise NotImplementedError(f"the double has no {call.operation.id}")
