@@ -1,5 +1,5 @@
 # distributor from a fresh clone: needs Python 3.11 or newer and make, nothing else.
-#   make demo     five people get their certificates, in front of you
+#   make demo     five people get their certificates, in front of you; make demo-graph: through Microsoft Graph, played by a double
 #   make test     the tests; what this machine lacks is skipped by name
 #   make lint types bench clean
 #   make requirements   pins the newest releases with their hashes (needs uv)
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 PINNED := $(PIP) --require-hashes --only-binary :all: -r
 
-.PHONY: help demo test lint types bench wheel requirements clean
+.PHONY: help demo demo-graph test lint types bench wheel requirements clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,9 @@ help:
 
 demo: $(VENV)/runtime.stamp
 	@$(BIN)/distributor demo
+
+demo-graph: $(VENV)/dev.stamp
+	@$(BIN)/distributor demo --graph
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q $(TESTS)

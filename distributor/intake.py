@@ -14,6 +14,7 @@ from distributor import config, wiring
 from distributor.config.settings import SourceFiles
 from distributor.config.structure import Faulty, structure
 from distributor.core.credentials import Locator, Material
+from distributor.core.directory import Directory, Entry
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Person
 from distributor.core.ports import Roster, Source
@@ -83,9 +84,14 @@ def configured(settings: config.Settings) -> tuple[Heap, ...]:
     return tuple(found)
 
 
-def inputs(found: Sequence[Heap]) -> dict[str, object]:
-    """What the ledger keeps of a plan's making."""
-    return {"sources": [heap.as_json() for heap in found]}
+def inputs(found: Sequence[Heap], settings: config.Settings | None = None) -> dict[str, object]:
+    """What the ledger keeps of a plan's making; of a directory, which one and of whom, and never how one signs in."""
+    tables = settings.rosters if settings is not None else ()
+    asked = [{"kind": table.kind, **{name: table.values[name] for name in _ASKED if name in table.values}} for table in tables]
+    return {"sources": [heap.as_json() for heap in found], **({"directory": asked} if asked else {})}
+
+
+_ASKED = ("tenant", "group", "filter", "guests")
 
 
 def people(found: Sequence[Heap]) -> Roster | None:
@@ -99,6 +105,14 @@ def _list(path: Path) -> Roster:
     module = wiring.adapter("rosters", "csv")
     opened: Roster = module.open(module.Settings(path=path))
     return opened
+
+
+def directory(settings: config.Settings) -> Directory | None:
+    """What `[[rosters]]` names, as one; nothing is asked yet. A later `send` needs none of it: whom it goes to is in the ledger."""
+    opened = [
+        wiring.adapter("rosters", table.kind).open(wiring.shaped(settings, "rosters", table), table.key) for table in settings.rosters
+    ]
+    return _Directories(opened) if opened else None
 
 
 def certificates(settings: config.Settings, found: Sequence[Heap]) -> Source:
@@ -136,6 +150,19 @@ class _Lists:
         """Everybody."""
         for one in self._lists:
             yield from one.people()
+
+
+class _Directories:
+    """Several directories, one after the other."""
+
+    def __init__(self, directories: Sequence[Directory]) -> None:
+        self._directories = directories
+        self.whole = any(one.whole for one in directories)
+
+    def entries(self) -> Iterator[Entry | Issue]:
+        """Everybody."""
+        for one in self._directories:
+            yield from one.entries()
 
 
 class _Heaps:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import getpass
 import importlib
-import os
 import pkgutil
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributor import config
-from distributor.config.reading import host_defaults
 from distributor.config.secrets import parse_reference
 from distributor.config.settings import SourceFiles
 from distributor.config.structure import Faulty, structure
@@ -23,19 +20,8 @@ from distributor.core.people import BadAddress, parse_address
 from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.credentials import Limits, Material, Opened, Problem
-    from distributor.core.deliveries import Owner, Packed, PackJob, Scope
-    from distributor.core.ports import Ledger, Pool, Transport, Vault
+    from distributor.core.ports import Ledger, Vault
     from distributor.core.secret import Secret
-    from distributor.flow.pack import Batch
-    from distributor.flow.packer import Packer
-    from distributor.flow.report import Packing
-    from distributor.stationery import Stationery
-
-
-PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
-CHILD_MEMORY = 2**30  # bytes of address space of a child process
-EARLY = 2  # children that are started before there is anything to do
 
 
 def now() -> datetime:
@@ -48,16 +34,17 @@ def settings(chosen: Path | None) -> config.Settings:
     return config.read(config.find(chosen), Rooms())
 
 
-UNTOUCHING = frozenset({("transports", "smtp")})  # it connects later; a folder would be made
+TOUCHING = frozenset({("transports", "folder"), ("sources", "files")})  # opening them makes or reads something; the others connect later
 
 
 class Rooms:
     """The adapters that are there."""
 
     def kinds(self, room: str) -> tuple[str, ...]:
-        """The public modules of a room."""
+        """The public modules of a room that a table may name; a CSV is named where people are wanted."""
         package = importlib.import_module(f"distributor.{room}")
-        return tuple(sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_")))
+        found = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
+        return tuple(name for name in found if (room, name) != ("rosters", "csv"))
 
     def settings(self, room: str, kind: str) -> type[Any]:
         """What a table may hold: an adapter's settings, or for `[[sources]]` what a plan takes."""
@@ -66,21 +53,31 @@ class Rooms:
         chosen: type[Any] = adapter(room, kind).Settings
         return chosen
 
-    def fault(self, room: str, kind: str, settings: object) -> Error | None:
+    def fault(self, room: str, kind: str, settings: object, key: str) -> Error | None:
         """What an adapter that opens without touching anything has against its settings."""
-        if (room, kind) in UNTOUCHING:
-            try:
-                adapter(room, kind).open(settings)
-            except Error as error:
-                return error
+        if (room, kind) in TOUCHING:
+            return None
+        try:
+            adapter(room, kind).open(settings)
+        except Error as error:
+            place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever their table is called
+            return type(error)(error.message, where=f"{key}{dot}{field}" if place == "transport" else error.where, hint=error.hint)
         return None
 
 
 def adapter(room: str, kind: str) -> Any:  # noqa: ANN401  a module, found by name
     """The module of an adapter."""
-    if kind not in Rooms().kinds(room):
-        raise Unusable(f'this version has no {room} "{kind}"', hint=f"there is: {', '.join(Rooms().kinds(room))}")
     return importlib.import_module(f"distributor.{room}.{kind}")
+
+
+def shaped(settings: config.Settings, room: str, table: config.Table, *, signed_in: bool = True) -> Any:  # noqa: ANN401  an adapter's own
+    """An adapter's settings, its secrets opened where it is to sign in. Raises Unusable."""
+    opener = (lambda reference: reference.resolve(table.key)) if signed_in else None
+    try:
+        return structure(Rooms().settings(room, table.kind), table.values, table.key, settings.folder, opener)
+    except Faulty as faulty:
+        first = faulty.faults[0]
+        raise Unusable(first.message, where=first.key, hint=first.hint) from None
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
@@ -113,6 +110,12 @@ def ledger_url(settings: config.Settings) -> str:
     if kind.startswith("sqlite") and slashes and not path.startswith("/"):
         return f"{kind}:///{settings.folder / path}"
     return settings.ledger.url
+
+
+def ledger_file(settings: config.Settings) -> Path | None:
+    """The file that the ledger is, unless it lies on a server."""
+    kind, _, path = ledger_url(settings).partition(":///")
+    return Path(path) if kind.startswith("sqlite") else None
 
 
 def create_ledger(path: Path) -> None:
@@ -150,113 +153,6 @@ def reason(text: str) -> str:
     return text.strip()
 
 
-# --- letters and their road ----------------------------------------------------------------------------------------
-
-
-def transport(settings: config.Settings, *, signed_in: bool = True) -> Transport:
-    """The letter's road; not connected yet. Not `signed_in`: for questions that need no secret."""
-    table = settings.transport
-    module = adapter("transports", table.kind)
-    values = {**host_defaults(table.kind, table.values), **table.values}
-    if "password" in values:
-        values.setdefault("username", str(settings.sender.address))
-    try:
-        shaped = structure(
-            module.Settings,
-            values,
-            table.key,
-            settings.folder,
-            (lambda reference: reference.resolve("transport.password")) if signed_in else None,
-        )
-    except Faulty as faulty:
-        first = faulty.faults[0]
-        raise Unusable(first.message, where=first.key, hint=first.hint) from None
-    opened: Transport = module.open(shaped)
-    return opened
-
-
-@contextmanager
-def packers(settings: config.Settings) -> Iterator[Pool[PackJob, Packed | Problem]]:
-    """Child processes that make letters. They load what they need while the ledger is opened."""
-    from distributor.workers import Made, Workers
-
-    tables = (settings.organisation, settings.sender, settings.package, settings.password, settings.limits)
-    made = Made(packer, (settings.folder, settings.vault.recipients, *tables))
-    workers: Workers[PackJob, Packed | Problem]
-    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY)
-    with workers as pool:
-        yield pool
-
-
-def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it works beside hostile files
-    folder: Path,
-    recipients: tuple[str, ...],
-    organisation: config.Organisation,
-    sender: config.Sender,
-    package: config.Package,
-    password: config.Password,
-    limits: Limits,
-) -> Packer:
-    """What makes a letter; made in each child, since it is heavy to load."""
-    from distributor.core.letter import Mailbox
-    from distributor.flow.packer import Packer
-    from distributor.ledger.vault import seal
-    from distributor.stationery import Stationery
-
-    return Packer(
-        words=Stationery(folder, organisation.languages),
-        seal=seal(recipients),
-        organisation=organisation.name,
-        sender=Mailbox(sender.address, sender.name),
-        channel=password.channel,
-        expires=password.expires,
-        profile=str(package.profile),
-        include_root=package.include_root,
-        recipe=password.recipe,
-        limits=limits,
-    )
-
-
-def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
-    settings: config.Settings, ledger: Ledger, pool: Pool[PackJob, Packed | Problem], owner: Owner, scope: Scope, limit: int | None
-) -> Packing:
-    """The verb that freezes letters, with everything it needs."""
-    from distributor import intake
-    from distributor.flow.pack import pack
-
-    def run(stop: Callable[[], bool]) -> Iterator[Batch]:
-        doors, lease = partial(intake.open_plan, settings), settings.ledger.lease
-        yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=now, stop=stop)
-
-    return run
-
-
-@contextmanager
-def opening(settings: config.Settings) -> Iterator[Pool[Material, Opened]]:
-    """Child processes that look into certificates' files."""
-    from distributor.core.opening import open_material
-    from distributor.workers import Workers
-
-    call = partial(open_material, limits=settings.limits)
-    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY) as pool:
-        yield pool
-
-
-def cores() -> int:
-    """How many processes may run at once."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
-def stationery(settings: config.Settings) -> Stationery:
-    """The words of letters: the workspace's templates, then the packaged ones."""
-    from distributor.stationery import Stationery
-
-    return Stationery(settings.folder, settings.organisation.languages)
-
-
 # --- the vault -----------------------------------------------------------------------------------------------------
 
 
@@ -282,12 +178,15 @@ def vault(settings: config.Settings) -> Vault:
 
 def private_files(settings: config.Settings) -> list[Path]:
     """Files that only their owner may read: the ledger, and every file that a secret lies in."""
-    kind, _, ledger = ledger_url(settings).partition(":///")
     references = [settings.vault.identity, *_references(settings)]
     files = [reference.path for reference in references if reference is not None]
-    return [path for path in (Path(ledger) if kind.startswith("sqlite") else None, *files) if path is not None]
+    return [path for path in (ledger_file(settings), *files) if path is not None]
 
 
 def _references(settings: config.Settings) -> list[config.SecretRef]:
-    texts = [value for table in (settings.transport, *settings.sources) for value in table.values.values() if isinstance(value, str)]
-    return [parse_reference(text, settings.folder) for text in texts if text.startswith(("file:", "cred:"))]
+    tables = (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories)
+    nested = [value for table in tables for value in table.values.values()]
+    values = [inner for value in nested for inner in (value.values() if isinstance(value, dict) else (value,))]
+    texts = [value for value in values if isinstance(value, str)]
+    named = [parse_reference(text, settings.folder) for text in texts if text.startswith(("file:", "cred:"))]
+    return named + [sender.password for sender in settings.senders if sender.password is not None]

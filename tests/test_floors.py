@@ -11,7 +11,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "distributor"
 
 # Each room, and the rooms it may import besides itself. An adapter is named by its folder; adapters never import each other.
-ADAPTERS = frozenset({"channels", "rosters", "sources", "transports"})
+ADAPTERS = frozenset({"channels", "directories", "rosters", "sources", "trackers", "transports"})
 FLOORS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "core": frozenset({"errors"}),
@@ -27,9 +27,13 @@ FLOORS: dict[str, frozenset[str]] = {
     "sources": frozenset({"clients", "core", "errors"}),
     "transports": frozenset({"clients", "core", "errors"}),
     "channels": frozenset({"clients", "core", "errors"}),
+    "trackers": frozenset({"clients", "core", "errors"}),
+    "directories": frozenset({"clients", "core", "errors"}),
     "wiring": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "workers"},
+    "outgoing": ADAPTERS
+    | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
     "intake": ADAPTERS | {"config", "core", "errors", "flow", "wiring"},
-    "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "processes", "wiring"}),
+    "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "wiring"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from distributor import __version__
-from distributor.cli import audit, config, demo, doctor, history, init, password, plan, resend, resolve, send, status, withdraw
+from distributor.cli import audit, config, demo, doctor, history, init, password, plan, resend, resolve, send, status, track, withdraw
 from distributor.cli.options import Config
 from distributor.cli.show import foreign, say
 from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
@@ -44,7 +44,7 @@ def _begin(
     """Send S/MIME certificates to phones, hand the passwords over by another road, and know what became of each."""
 
 
-for _command in (init, plan, send, status, history, resolve, resend, withdraw):
+for _command in (init, plan, send, status, history, track, resolve, resend, withdraw):
     app.command(epilog=_command.EXAMPLE)(getattr(_command, _command.__name__.rpartition(".")[2]))
 app.add_typer(password.app, name="password")
 app.add_typer(audit.app, name="audit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,6 +15,7 @@ import typer
 from distributor.cli.options import Config, Json
 from distributor.errors import Unusable
 
+STDOUT = Path("-")
 app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True)
 
 
@@ -26,7 +28,7 @@ class Format(StrEnum):
 
 @app.command(epilog="\b\nexample:\n  distributor audit export --format csv --output evidence.csv")
 def export(
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to; written whole or not at all.")],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to, whole or not at all; - for stdout.")],
     form: Annotated[Format, typer.Option("--format", help="Both can be verified later; CSV opens in a spreadsheet.")] = Format.JSONL,
     chosen: Config = None,
 ) -> None:
@@ -37,12 +39,18 @@ def export(
 
     with wiring.reading(wiring.settings(chosen)) as ledger, _whole(output) as write:
         number = flow.export(ledger.records(), str(form), write)
-    say(f"{counted(number, 'event')} in {output}; next: distributor audit verify {output}")
+    if output == STDOUT:
+        say(counted(number, "event"))
+    else:
+        say(f"{counted(number, 'event')} in {output}; next: distributor audit verify {output}")
 
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Callable[[str], object]]:
-    """A file for its owner only that appears when it is complete; an old one stays until then."""
+    """A file for its owner only that appears when it is complete; an old one stays until then. `-` is standard output."""
+    if path == STDOUT:
+        yield sys.stdout.write
+        return
     partial = path.with_name(f".{path.name}.part")
     try:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

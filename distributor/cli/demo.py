@@ -16,6 +16,7 @@ from distributor.cli.options import Config, Json
 from distributor.errors import Error, Refused, Unusable
 
 if TYPE_CHECKING:
+    from distributor.cli.cloud import Cloud
     from distributor.cli.scenery import Postbox
 
 EXAMPLE = "\b\nexample:\n  distributor demo --keep playground && cd playground && distributor status"
@@ -25,6 +26,7 @@ PLAN = ("plan", "certificates/", "--roster", "people.csv", "--passwords", "passw
 REVEAL = ("password", "reveal", HERO, "--reason", REASON, "--stdout")
 SOURCES = '\n[[sources]]\nkind = "files"\npath = "certificates/"\npasswords = "passwords.csv"\nroster = "people.csv"\n'
 FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: letters become files\npath = "letters/"\n\n'
+SERVER = '[transport]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n\n'
 NEXT = (
     "distributor status",
     "distributor history bernd@example.org",
@@ -37,6 +39,7 @@ NEXT = (
 
 def demo(
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep everything there, as an ordinary workspace.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Through Microsoft Graph, played by a double; in a clone only.")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
@@ -47,15 +50,16 @@ def demo(
     from distributor.cli import scenery, workspace
 
     del chosen  # the demo has its own
-    with _folder(keep) as folder, scenery.server() as (postbox, port), contextlib.chdir(folder):
+    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder):
         story = Story(quiet=as_json)
-        story.opening()
+        story.opening("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
         with _all_or_nothing(folder):
             scenery.certificates(Path(), _today())
-            config = workspace.create(Path(), sender="certificates@example.org", port=port)
+            config = workspace.create(Path(), sender="certificates@example.org")
             config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
+            _transport(config, tables)
         answer = _play(story, postbox)
-        _leave(config)
+        _transport(config, FOLDER)  # what carried the letters ends with the demo, and the workspace goes on
         story.end(folder, kept=keep is not None)
     if as_json:
         from distributor.cli.show import answer as write
@@ -64,13 +68,29 @@ def demo(
     return 0
 
 
-def _play(story: Story, postbox: Postbox) -> dict[str, object]:
-    """The five acts."""
-    from distributor.cli import scenery
+@contextlib.contextmanager
+def _road(*, graph: bool) -> Iterator[tuple[Postbox | Cloud, str]]:
+    """What receives the letters, and the tables of the configuration that lead there."""
+    from distributor.cli import cloud, scenery
+
+    if graph:
+        with cloud.tenant() as found:
+            yield found
+    else:
+        with scenery.server() as (postbox, port):
+            yield postbox, SERVER.format(port=port)
+
+
+def _play(story: Story, postbox: Postbox | Cloud) -> dict[str, object]:
+    """The acts."""
+    from distributor.cli import cloud, scenery
 
     story.act("What came in", "five PFX files, their passwords, and a list of people")
     issues = story.command(*PLAN, codes=(1,)).get("issues", [])
     story.remark("Dana's certificate still bears her old address. Outlook would hide it, so it stays here, and the others go on.")
+    if isinstance(postbox, cloud.Cloud):
+        story.act("Is the tenant set up well", "signed in, permissions looked at, nothing sent")
+        story.command("doctor")
     story.act("The letters go out", "each with a fresh package and a fresh password that the letter does not hold")
     story.command("send", "--yes")
     letters = _letters(postbox)
@@ -103,12 +123,12 @@ class Story:
     quiet: bool
     acts: Iterator[int] = field(default_factory=lambda: iter(range(1, 10)))
 
-    def opening(self) -> None:
+    def opening(self, server: str) -> None:
         """What this is."""
         from distributor.cli.show import BOLD, coloured
 
         self.line(coloured("distributor: S/MIME certificates to phones", BOLD))
-        self.line("A certification authority that is a second old, five people, and a mail server inside this process.")
+        self.line(f"A certification authority that is a second old, five people, and {server}.")
 
     def act(self, title: str, what: str = "") -> None:
         """A heading."""
@@ -208,7 +228,7 @@ def _today() -> Any:  # noqa: ANN401  a datetime, whose module waits
     return wiring.now().replace(microsecond=0)
 
 
-def _letters(postbox: Postbox) -> list[str]:
+def _letters(postbox: Postbox | Cloud) -> list[str]:
     """What the server received, as files."""
     folder = Path("letters")
     folder.mkdir(mode=0o700)
@@ -220,11 +240,11 @@ def _letters(postbox: Postbox) -> list[str]:
     return names
 
 
-def _leave(config: Path) -> None:
-    """The server ends with the demo: the workspace goes on with a folder in its place."""
+def _transport(config: Path, tables: str) -> None:
+    """Put these tables in the place of [transport], and of what stands beside it."""
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")
-    config.write_text(text[:begin] + FOLDER + text[end:], encoding="utf-8")
+    config.write_text(text[:begin] + tables + text[end:], encoding="utf-8")
 
 
 @contextlib.contextmanager

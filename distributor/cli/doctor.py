@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -103,6 +104,9 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
     told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
     if not faults:
         yield _remark("ledger", "ok", f"the chain is whole; {told}")
+    file = wiring.ledger_file(settings)
+    if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        yield _remark("ledger", "warning", f"{file} can be read here but not written", "give this user the file and its folder")
     if newest is not None and newest > wiring.now() + TOLERANCE:
         yield _remark("clock", "warning", f"the ledger's newest event lies in the future ({newest:%Y-%m-%d %H:%M} UTC)", "set the clock")
 
@@ -130,17 +134,18 @@ def _files(settings: Settings) -> Iterator[Remark]:
 
 
 def _templates(settings: Settings) -> Iterator[Remark]:
-    from distributor import wiring
+    from distributor import outgoing
 
-    yield from wiring.stationery(settings).check()
+    yield from outgoing.stationery(settings).check()
 
 
 def _transport(settings: Settings) -> Iterator[Remark]:
     import asyncio
 
-    from distributor import wiring
+    from distributor import outgoing
+    from distributor.cli.show import say
 
-    yield from asyncio.run(wiring.transport(settings).check())
+    yield from asyncio.run(outgoing.transport(settings, tell=say).check())
 
 
 def _clock() -> Remark:

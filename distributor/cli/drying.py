@@ -34,9 +34,9 @@ def run(
     unclear: Sequence[Result] = (),
 ) -> int:
     """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
-    from distributor import processes, wiring
+    from distributor import outgoing, processes
 
-    packing = wiring.packing(settings, ledger, pool, processes.me(), scope, limit)
+    packing = outgoing.packing(settings, ledger, pool, processes.me(), scope, limit)
     with Bar("packing", None) as bar:
         watcher = Watcher(bar, keep=False)
         for news in itertools.chain(unclear, packing(lambda: False)):

@@ -29,7 +29,7 @@ def plan(
         list[Path] | None, typer.Argument(metavar="SOURCE", help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]].")
     ] = None,
     roster: Annotated[
-        Path | None, typer.Option("--roster", metavar="FILE", help="People as CSV; without one, each certificate's own address.")
+        Path | None, typer.Option("--roster", metavar="FILE", help="People as CSV; else [[rosters]], else each certificate's own address.")
     ] = None,
     passwords: Annotated[
         Path | None, typer.Option("--passwords", metavar="PATH", help="Passwords of the files: a CSV, or a folder of <stem>.txt.")
@@ -59,22 +59,23 @@ def plan(
 def _made(  # its arguments are the command's
     settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool
 ) -> tuple[Planned, dict[str, Facts]]:
-    from distributor import intake, wiring
+    from distributor import intake, outgoing, wiring
     from distributor.cli.progress import Bar
     from distributor.flow.plan import plan as flow
 
     found = intake.heaps(settings, sources, roster, passwords)
     facts: dict[str, Facts] = {}
-    with wiring.opening(settings) as pool, wiring.writing(settings) as ledger, Bar("reading", None) as bar:
+    with outgoing.opening(settings) as pool, wiring.writing(settings) as ledger, Bar("reading", None) as bar:
         planned = flow(
             ledger,
             intake.people(found),
             intake.certificates(settings, found),
             _Noting(pool, facts) if keep else pool,
             plan_id=secrets.token_hex(4),
-            inputs=intake.inputs(found),
+            inputs=intake.inputs(found, settings),
             languages=settings.organisation.languages,
             now=wiring.now(),
+            directory=intake.directory(settings),
             tell=lambda _: bar.step(),
         )
     return planned, facts

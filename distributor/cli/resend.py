@@ -30,7 +30,7 @@ def resend(
 
     The certificate is found again in [[sources]], else where its plan found it.
     """
-    from distributor import wiring
+    from distributor import outgoing, wiring
     from distributor.cli import sending
     from distributor.core.deliveries import Scope
     from distributor.flow.resend import choose
@@ -41,7 +41,7 @@ def resend(
         if not yes:
             _ask(settings, old)
         _renew(settings, ledger, old, why)
-        with wiring.packers(settings) as pool:
+        with outgoing.packers(settings) as pool:
             found, watcher = sending.run(settings, ledger, pool, Scope(address=key), total=1, keep=as_json)
         return sending.report(found, watcher, as_json=as_json)
 
@@ -56,12 +56,12 @@ def _ask(settings: Settings, old: Delivery) -> None:
 
 
 def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> None:
-    from distributor import intake, wiring
+    from distributor import intake, outgoing
     from distributor.cli.show import foreign, say
     from distributor.flow.resend import Places, renew
 
     configured = intake.configured(settings)
     places = Places(partial(intake.open_plan, settings), intake.inputs(configured) if configured else None, secrets.token_hex(4))
-    with wiring.opening(settings) as pool:
+    with outgoing.opening(settings) as pool:
         new = renew(ledger, old, reason, places, pool)
     say(f"{foreign(new.address)}: generation {new.generation}; the password of generation {old.generation} is destroyed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from distributor.errors import Misuse, Refused
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.core.ports import Ledger
+    from distributor.flow.evidence import Moved
     from distributor.flow.resolve import Doubt
 
 EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
@@ -28,7 +30,8 @@ def resolve(
 ) -> int:
     """List ambiguous deliveries, or settle one.
 
-    A letter is ambiguous when the connection was cut after its end and before the answer: look into the server's log.
+    A letter is ambiguous when the connection was cut after its end and before the answer. Sent Items and the message trace are asked
+    first, where there are any; else look into the server's log.
     """
     from distributor import processes, wiring
 
@@ -38,7 +41,25 @@ def resolve(
         ledger.recover(processes.alive)
         if delivery is not None and (accepted or again):
             _settle(settings, ledger, delivery, wiring.reason(reason or ""), accepted=accepted)
-        return _list(settings, ledger, None if accepted or again else delivery, as_json=as_json)
+            return _list(settings, ledger, None, (), as_json=as_json)
+        return _list(settings, ledger, delivery, _look(settings, ledger), as_json=as_json)
+
+
+def _look(settings: Settings, ledger: Ledger) -> tuple[Moved, ...]:
+    """What evidence settles by itself. A service that cannot be asked is no reason to show nothing."""
+    from distributor import outgoing
+    from distributor.cli.show import foreign, say
+    from distributor.core.deliveries import Scope
+    from distributor.core.states import State
+
+    if not ledger.counts(Scope()).get(State.AMBIGUOUS):
+        return ()
+    found = outgoing.look(settings, ledger, frozenset({State.AMBIGUOUS}), Scope())
+    for error in found.errors:
+        say(f"warning: {foreign(error)}" + (f"\nhint: {foreign(error.hint)}" if error.hint else ""))
+    for moved in found.moved:
+        say(f"{moved.delivery}: {foreign(moved.address)} is {moved.after}: {foreign(moved.said)}")
+    return found.moved
 
 
 def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None) -> None:
@@ -53,7 +74,7 @@ def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str 
 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
-    from distributor import processes, wiring
+    from distributor import outgoing, processes, wiring
     from distributor.cli.show import say
     from distributor.flow import resolve as flow
 
@@ -62,24 +83,25 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
         found = ledger.delivery(delivery)
         say(f"{delivery}: accepted; its password is {found and found.password_state}")
     else:
-        wait = wiring.transport(settings, signed_in=False).longest_wait
+        wait = outgoing.transport(settings, signed_in=False).longest_wait
         flow.send_again(ledger, delivery, reason, alive=processes.alive, now=wiring.now(), longest_wait=wait)
         say(f"{delivery}: queued; next: distributor send")
 
 
-def _list(settings: Settings, ledger: Ledger, delivery: str | None, *, as_json: bool) -> int:
-    from distributor import processes, wiring
+def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:
+    from distributor import outgoing, processes, wiring
     from distributor.cli.show import answer, counted, say, table
     from distributor.core.deliveries import Scope
     from distributor.flow import resolve as flow
 
-    now, wait = wiring.now(), wiring.transport(settings, signed_in=False).longest_wait
+    now, wait = wiring.now(), outgoing.transport(settings, signed_in=False).longest_wait
     doubts = list(flow.doubts(ledger, Scope(), alive=processes.alive, now=now, longest_wait=wait))
-    if delivery is not None:
+    if delivery is not None and delivery not in {moved.delivery for moved in settled}:
         _ambiguous(ledger, delivery, doubts)
+    if delivery is not None:
         doubts = [doubt for doubt in doubts if doubt.delivery.id == delivery]
     if as_json:
-        answer("resolve", {"ambiguous": [_row(doubt) for doubt in doubts]})
+        answer("resolve", {"ambiguous": [_row(doubt) for doubt in doubts], "settled": [_moved(moved) for moved in settled]})
     elif doubts:
         table(("delivery", "address", "message id", "evidence", "again"), (_line(doubt, now) for doubt in doubts))
     if doubts:
@@ -97,6 +119,10 @@ def _ambiguous(ledger: Ledger, delivery: str, doubts: list[Doubt]) -> None:
     if found is None:
         raise Refused("there is no such delivery", where=delivery, hint="`distributor resolve` lists what is ambiguous")
     raise Refused(f"it is not ambiguous but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+
+
+def _moved(moved: Moved) -> dict[str, object]:
+    return {"id": moved.delivery, "address": moved.address, "to": moved.after, "said": moved.said}
 
 
 def _row(doubt: Doubt) -> dict[str, object]:

@@ -34,13 +34,13 @@ def send(
 
     A letter whose fate is unclear is never sent again by itself: see `distributor resolve`.
     """
-    from distributor import processes, wiring
+    from distributor import outgoing, processes, wiring
     from distributor.cli import drying, sending
     from distributor.core.deliveries import Scope
     from distributor.flow.recover import recover
 
     settings, scope = wiring.settings(chosen), Scope(plan=plan)
-    with wiring.packers(settings) as pool, wiring.writing(settings) as ledger:
+    with outgoing.packers(settings) as pool, wiring.writing(settings) as ledger:
         if plan is not None:
             _known(ledger, plan)
         _, unclear = recover(ledger, processes.alive)  # what an earlier run held
@@ -51,7 +51,20 @@ def send(
         if total and not yes:
             _ask(settings, due, total)
         found, watcher = sending.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        return sending.report(found, watcher, as_json=as_json)
+        code = sending.report(found, watcher, as_json=as_json)
+        _remind(ledger, found.ambiguous)
+        return code
+
+
+def _remind(ledger: Ledger, told: int) -> None:
+    """Letters that earlier runs left unclear, and nobody settled."""
+    from distributor.cli.show import counted, say
+    from distributor.core.deliveries import Scope
+    from distributor.core.states import State
+
+    older = ledger.counts(Scope()).get(State.AMBIGUOUS, 0) - told
+    if older > 0:
+        say(f"{counted(older, 'letter')} of earlier runs still unclear; next: distributor resolve")
 
 
 def _known(ledger: Ledger, plan: str) -> None:
@@ -89,4 +102,24 @@ def _ask(settings: Settings, due: Counter[str], total: int) -> None:
     named = ", ".join(domain for domain, _ in due.most_common(MOST_DOMAINS))
     more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""
     domains = f"{counted(len(due), 'domain')} ({named}{more})"
-    confirm(f"Send {counted(total, 'letter')} from {settings.sender.address} to {domains}?", "--yes")
+    others = f" and {counted(len(settings.senders), 'more mailbox', 'more mailboxes')}" if settings.senders else ""
+    confirm(f"Send {counted(total, 'letter')} from {settings.sender.address}{others} to {domains}{_duration(settings, total)}?", "--yes")
+
+
+def _duration(settings: Settings, total: int) -> str:
+    """How long it takes at the mailboxes' pace."""
+    from distributor import outgoing
+
+    pace = outgoing.transport(settings, signed_in=False).per_minute
+    if pace is None:
+        return ""
+    together = pace * len(settings.mailboxes)
+    return f" (about {span(total / together)} at {together:g} letters a minute)"
+
+
+def span(minutes: float) -> str:
+    """`40 s`, `12 min`, `5 h 40 min`."""
+    if minutes < 1:
+        return f"{max(1, round(minutes * 60))} s"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"

@@ -33,6 +33,7 @@ class Watcher:
 
     def __call__(self, news: object) -> None:
         """One piece of news."""
+        from distributor.core.findings import Remark
         from distributor.flow.pack import Batch
         from distributor.flow.report import Pause, Result
 
@@ -49,6 +50,8 @@ class Watcher:
                 for issue in issues:
                     self.unpacked += 1
                     self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}{_advice(issue.hint)}")
+            case Remark(level=level, message=message, hint=hint):
+                self.bar.line(f"{level}: {foreign(message)}{_advice(hint)}")
 
 
 def run(
@@ -64,20 +67,22 @@ def run(
     unclear: Sequence[Result] = (),
 ) -> tuple[Report, Watcher]:
     """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
-    from distributor import processes, wiring
+    from distributor import outgoing, processes, wiring
     from distributor.flow.report import Doors, Wanted
     from distributor.flow.send import send
 
-    transport, owner = wiring.transport(settings), processes.me()
+    owner = processes.me()
     with Bar("sending", total) as bar:
+        transport = outgoing.transport(settings, tell=bar.line)
         watcher = Watcher(bar, keep)
         wanted = Wanted(
             scope=scope,
             limit=limit,
             early=early,
             lease=settings.ledger.lease,
-            packing=wiring.packing(settings, ledger, pool, owner, scope, limit),
+            packing=outgoing.packing(settings, ledger, pool, owner, scope, limit),
             unclear=unclear,
+            senders=outgoing.senders(settings),
         )
         doors = Doors(now=wiring.now, alive=processes.alive, tell=watcher)
 

@@ -23,14 +23,18 @@ address = "{sender}"
 name = "Certificate Service"
 
 [transport]
-kind = "smtp"                      # smtp | folder (writes .eml files into `path`)
+kind = "smtp"                      # smtp | graph (Exchange Online) | folder (writes .eml files into `path`)
 host = "127.0.0.1"
-port = {port}
+port = 2525
 tls = "none"                       # starttls | implicit | none; none only on this very machine
 connections = 8
 # rate = "30/min"                  # default: none; 30/min and 3 connections for Exchange Online
 # username = "..."                 # default: sender.address
 # password = "env:SMTP_PASSWORD"   # a reference: env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, never the password itself
+# oauth = {{tenant = "...", client_id = "...", certificate = "file:app.pem"}}    # instead of a password, for Exchange Online
+
+# [[senders]]                      # more mailboxes that send side by side, each at its own pace
+# address = "certificates2@example.org"
 
 [package]
 profile = "phone"                  # phone (opens on every phone) | modern (AES; not on older phones)
@@ -59,10 +63,17 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # path = "certificates/"
 # passwords = "passwords.csv"
 # roster = "people.csv"
+
+# [[rosters]]                      # people from the directory (Microsoft Graph)
+# kind = "graph"
+# group = "..."
+
+# [[trackers]]                     # who knows what became of letters: `distributor track`, `distributor resolve`
+# kind = "trace"                   # the message trace of Exchange Online
 """
 
 
-def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org", port: int = 2525) -> Path:
+def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org") -> Path:
     """Make a workspace and return its configuration; raises Refused when there is one, and leaves nothing behind on failure."""
     from distributor import wiring
     from distributor.core.people import printable
@@ -80,7 +91,7 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
         made.append(folder / LEDGER)
         wiring.create_ledger(folder / LEDGER)
         made.append(
-            _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, port=port, recipient=recipient)),
+            _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient)),
         )
     return folder / CONFIG
 

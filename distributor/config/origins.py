@@ -23,20 +23,30 @@ def origins(
 ) -> dict[str, Origin]:
     """By dotted key. `shapes` are the dataclasses of the adapters' tables, `hosts` what a known host changes."""
     found = dict(_own(settings, document, lines))
-    for table in (settings.transport, *settings.sources):
+    for number, sender in enumerate(settings.senders):
+        found.update(_fields(settings, f"senders[{number}]", sender, lines))
+    for table in (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories):
         found.update(_table(settings, table, shapes[table.key], lines, hosts if table.key == "transport" else {}))
     return found
 
 
 def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:
-    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits"):
+    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust"):
         table, given = getattr(settings, name), document.get(name, {})
+        if table is None:
+            continue
         for field in fields(table):
             key = f"{name}.{field.name}"
             value = _as_written(key, getattr(table, field.name))
             if key == "ledger.url":
                 value = _PASSWORD.sub(r"\1***@", str(value))
             yield key, Origin(value, _place(settings, key, lines) if field.name in given else "default")
+
+
+def _fields(settings: Settings, key: str, table: Any, lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:  # noqa: ANN401  any dataclass
+    for field in fields(table):
+        name = f"{key}.{field.name}"
+        yield name, Origin(_as_written(name, getattr(table, field.name)), _place(settings, name, lines) if name in lines else "default")
 
 
 def _table(

@@ -6,49 +6,23 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from distributor.config.lines import line_of, lines_of
+from distributor.config.meaning import meaning
 from distributor.config.origins import origins
-from distributor.config.settings import LedgerPlace, Organisation, Package, Password, Sender, Settings, Table, VaultKeys
+from distributor.config.settings import LedgerPlace, Organisation, Package, Password, Sender, SenderMailbox, Settings, Trust, VaultKeys
 from distributor.config.structure import Fault, Faulty, structure, unknown
-from distributor.core import passwords
+from distributor.config.tables import LISTS, Rooms, adapters, host_defaults, room_of
 from distributor.core.credentials import Limits
 from distributor.errors import Error, Several, Unusable
 
 NAME = "distributor.toml"
 MOST_HINTS = 3  # of one run; who has more faults corrects these first
 LARGEST = 2**20  # bytes; a configuration has two thousand
-LATER = ("senders", "trackers", "portal", "trust", "directories")  # rooms of other versions
-EXCHANGE_ONLINE = frozenset(
-    {"smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com", "smtp.office365.us", "smtp.partner.outlook.cn"}
-)
-HOST_DEFAULTS: Mapping[str, object] = {
-    "connections": 3,
-    "rate": "30/min",
-}  # what Exchange Online takes from one mailbox (facts: sending.md 4)
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58,}")
-
-
-class Rooms(Protocol):
-    """What adapters there are; the configuration asks without knowing them."""
-
-    def kinds(self, room: str) -> tuple[str, ...]:
-        """The kinds in a room such as "transports"."""
-        ...
-
-    def settings(self, room: str, kind: str) -> type[Any]:
-        """The adapter's frozen dataclass of settings."""
-        ...
-
-    def fault(self, room: str, kind: str, settings: object) -> Error | None:
-        """What the adapter itself has against settings of the right shape; nothing is connected for it."""
-        ...
-
-
+LATER = ("portal",)  # rooms of other versions
 TABLES: Mapping[str, type[Any]] = {
     "organisation": Organisation,
     "sender": Sender,
@@ -57,6 +31,7 @@ TABLES: Mapping[str, type[Any]] = {
     "vault": VaultKeys,
     "ledger": LedgerPlace,
     "limits": Limits,
+    "trust": Trust,
 }
 REQUIRED = ("organisation", "sender", "transport", "vault")
 
@@ -86,12 +61,15 @@ def read(file: Path, rooms: Rooms) -> Settings:
     document = _parsed(text, file)
     faults = _names(document)
     own = _own(document, file.parent, faults)
-    tables = _adapters(document, file.parent, rooms, faults)
-    faults += _meaning(own, rooms)
+    own["senders"] = _senders(document, file.parent, faults)
+    tables = adapters(document, file.parent, rooms, faults)
+    faults += meaning(own, rooms)
     if faults:
         raise _several(file, lines_of(text), faults)
-    settings = Settings(file=file, transport=tables[0], sources=tuple(tables[1:]), **own)
-    shapes = {table.key: rooms.settings("sources" if table in settings.sources else "transports", table.kind) for table in tables}
+    listed = [tuple(table for table in tables if room_of(table) == name) for name in LISTS]
+    sources, trackers, rosters, directories = listed
+    settings = Settings(file=file, transport=tables[0], sources=sources, trackers=trackers, rosters=rosters, directories=directories, **own)
+    shapes = {table.key: rooms.settings(room_of(table), table.kind) for table in tables}
     hosts = host_defaults(settings.transport.kind, settings.transport.values)
     return replace(settings, origins=origins(settings, document, lines_of(text), shapes, hosts))
 
@@ -124,7 +102,7 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
 
 def _names(document: Mapping[str, Any]) -> list[Fault]:
     """What is wrong with the tables' names."""
-    known = [*TABLES, "transport", "sources"]
+    known = [*TABLES, "transport", "senders", *LISTS]
     faults = [Fault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
     faults += [unknown("", name, known) for name in document if name not in known and name not in LATER]
     return faults + [Fault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
@@ -142,96 +120,19 @@ def _own(document: Mapping[str, Any], folder: Path, faults: list[Fault]) -> dict
     return good
 
 
-def _adapters(document: Mapping[str, Any], folder: Path, rooms: Rooms, faults: list[Fault]) -> list[Table]:
-    """The transport, then the sources, as far as they are good."""
-    entries = document.get("sources", [])
+def _senders(document: Mapping[str, Any], folder: Path, faults: list[Fault]) -> tuple[SenderMailbox, ...]:
+    """The mailboxes beside [sender], as far as they are good."""
+    entries = document.get("senders", [])
     if not isinstance(entries, list):
-        faults.append(Fault("sources", "not an array of tables", "write [[sources]], with two brackets"))
-        entries = []
-    wanted = [("transport", "transports", document["transport"])] if "transport" in document else []
-    wanted += [(f"sources[{n}]", "sources", entry) for n, entry in enumerate(entries)]
-    found = [_adapter(entry, key, room, folder, rooms, faults) for key, room, entry in wanted]
-    return [table for table in found if table is not None]
-
-
-def _adapter(entry: object, key: str, room: str, folder: Path, rooms: Rooms, faults: list[Fault]) -> Table | None:  # noqa: PLR0913, PLR0917  one fact each
-    if not isinstance(entry, dict):
-        faults.append(Fault(key, "not a table", f"write [{key.partition('[')[0]}]"))
-        return None
-    kind, values = entry.get("kind"), {name: value for name, value in entry.items() if name != "kind"}
-    kinds = rooms.kinds(room)
-    if not isinstance(kind, str) or kind not in kinds:
-        told = "missing" if kind is None else f'this version has no {key.partition("[")[0].rstrip("s")} "{kind}"'
-        faults.append(Fault(f"{key}.kind", told, f"there is: {', '.join(kinds)}"))
-        return None
-    try:
-        shaped = structure(rooms.settings(room, kind), {**host_defaults(kind, values), **values}, key, folder)
-    except Faulty as faulty:
-        faults += faulty.faults
-        return None
-    if against := rooms.fault(room, kind, shaped):
-        faults.append(Fault(against.where or key, against.message, against.hint))
-    return Table(kind, values, key)
-
-
-def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, object]:
-    """What a host's known limits put in place of the plain defaults."""
-    return HOST_DEFAULTS if kind == "smtp" and str(values.get("host", "")).lower().rstrip(".") in EXCHANGE_ONLINE else {}
-
-
-def _meaning(own: Mapping[str, Any], rooms: Rooms) -> list[Fault]:
-    """What is wrong with values of the right shape."""
-    faults: list[Fault] = []
-    match own.get("organisation"):
-        case Organisation(languages=languages):
-            faults += _languages(languages)
-    match own.get("vault"):
-        case VaultKeys(recipients=recipients):
-            faults += _recipients(recipients)
-    match own.get("limits"):
-        case Limits() as limits:
-            faults += _limits(limits)
-    match own.get("password", Password()):
-        case Password() as password:
-            faults += _password(password, rooms.kinds("channels"))
-    return faults
-
-
-def _languages(languages: tuple[str, ...]) -> list[Fault]:
-    if not languages:
-        return [Fault("organisation.languages", "empty", 'write at least one, such as ["en"]')]
-    return [
-        Fault(f"organisation.languages[{n}]", f'"{language}" is not a language tag', 'write "en", "de" or "de-AT"')
-        for n, language in enumerate(languages)
-        if not _LANGUAGE.fullmatch(language)
-    ]
-
-
-def _recipients(recipients: tuple[str, ...]) -> list[Fault]:
-    if not recipients:
-        return [Fault("vault.recipients", "empty", "without a recipient no password can be kept; `distributor init` makes a pair")]
-    return [
-        Fault(f"vault.recipients[{n}]", "not an age recipient", "it begins with age1; `distributor init` makes a pair")
-        for n, recipient in enumerate(recipients)
-        if not _RECIPIENT.fullmatch(recipient)
-    ]
-
-
-def _limits(limits: Limits) -> list[Fault]:
-    return [
-        Fault(f"limits.{field.name}", f"{getattr(limits, field.name)} lets nothing in", "write more than 0, or remove the key")
-        for field in fields(limits)
-        if getattr(limits, field.name) <= 0
-    ]
-
-
-def _password(password: Password, channels: tuple[str, ...]) -> list[Fault]:
-    faults = []
-    if password.channel not in channels:
-        faults.append(Fault("password.channel", f'this version has no channel "{password.channel}"', f"there is: {', '.join(channels)}"))
-    if fault := passwords.check(password.recipe):
-        faults.append(Fault(f"password.{fault.key}", fault.reason, fault.hint))
-    return faults
+        faults.append(Fault("senders", "not an array of tables", "write [[senders]], with two brackets"))
+        return ()
+    good = []
+    for number, entry in enumerate(entries):
+        try:
+            good.append(structure(SenderMailbox, entry, f"senders[{number}]", folder))
+        except Faulty as faulty:
+            faults += faulty.faults
+    return tuple(good) if len(good) == len(entries) else ()
 
 
 def _several(file: Path, lines: dict[str, int], faults: list[Fault]) -> Error:

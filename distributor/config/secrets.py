@@ -1,10 +1,12 @@
 """A reference to a secret (`env:NAME`, `file:PATH`, `keyring:SERVICE/NAME`, `cred:NAME`) -> the Secret, only when it is needed.
 
 A literal is refused at once and never shown: whoever wrote one into the configuration must not find it in a terminal's scrollback too.
+A file may be a PFX, which is no text: it comes armoured (`ARMOUR`), so that every secret is a text.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,9 @@ from distributor.core.secret import Secret
 from distributor.errors import Unusable
 
 SCHEMES = ("env", "file", "keyring", "cred")
+ARMOUR = "PKCS12"  # the label between whose BEGIN and END a binary file comes
 LARGEST_SECRET = 64 * 2**10  # bytes; a key with its chain has less
+_BINARY = (b"\x30\x82", b"\x30\x83", b"\x30\x80")  # a sequence of DER, or of BER without a length; never the begin of UTF-8
 REFERENCES = "write env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, and keep the secret itself there"
 
 
@@ -116,4 +120,10 @@ def _from_file(reference: SecretRef, key: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
+        if data.startswith(_BINARY):
+            return _armoured(data)
         raise Unusable(f'"{path}" is not UTF-8 text', where=key, hint="save the secret as plain text") from None
+
+
+def _armoured(data: bytes) -> str:
+    return f"-----BEGIN {ARMOUR}-----\n{base64.encodebytes(data).decode()}-----END {ARMOUR}-----"

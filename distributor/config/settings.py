@@ -38,6 +38,16 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class SenderMailbox:
+    """`[[senders]]`: one more mailbox that letters come from; without a name it bears the first one's."""
+
+    address: Address
+    name: str = ""
+    username: str | None = None
+    password: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """What goes into the PFX."""
 
@@ -75,6 +85,22 @@ class LedgerPlace:
 
     url: str = "sqlite:///distributor.db"
     lease: timedelta = timedelta(seconds=60)
+
+
+class Weight(StrEnum):
+    """How much the chain and CRL checks weigh."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`[trust]`: what Exchange Online trusts, a `.sst` or a folder of PEM files, and how strictly certificates are held against it."""
+
+    collection: Path
+    severity: Weight = Weight.ERROR
+    private_addresses: bool = False  # CRLs and AIA on private or loopback addresses too
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +142,19 @@ class Settings:
     password: Password = field(default_factory=Password)
     ledger: LedgerPlace = field(default_factory=LedgerPlace)
     limits: Limits = field(default_factory=Limits)
+    senders: tuple[SenderMailbox, ...] = ()  # beside `sender`
+    trust: Trust | None = None
     sources: tuple[Table, ...] = ()
+    trackers: tuple[Table, ...] = ()
+    rosters: tuple[Table, ...] = ()
+    directories: tuple[Table, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    @property
+    def mailboxes(self) -> tuple[Sender, ...]:
+        """Every mailbox that letters come from, the first one first."""
+        others = (Sender(other.address, other.name or self.sender.name) for other in self.senders)
+        return (self.sender, *others)
 
     @property
     def folder(self) -> Path:

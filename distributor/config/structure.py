@@ -20,7 +20,6 @@ from distributor.errors import Error
 
 T = TypeVar("T")
 Opener = Callable[[SecretRef], Secret]
-LATER = frozenset({"transport.oauth", "transport.save_copy"})  # keys of other versions
 WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -223,8 +222,6 @@ def written(name: str) -> str:
 def unknown(key: str, extra: str, known: list[str]) -> Fault:
     """The fault of a key that is not known, with the one that was probably meant."""
     place = f"{key}.{extra}" if key else extra
-    if place in LATER:
-        return Fault(place, f"this version has no {place}", "remove it")
     near = difflib.get_close_matches(extra, known, 1)
     meant = f'; did you mean "{near[0]}"?' if near else ""
     return Fault(place, f"unknown key{meant}", None if near else f"known here: {', '.join(known)}")

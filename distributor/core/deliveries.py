@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from distributor.core.credentials import Facts, Locator, Material
-from distributor.core.outcomes import Parcel
+from distributor.core.outcomes import Handle, Parcel
 from distributor.core.people import Person
+from distributor.core.secret import Secret
 from distributor.core.states import PasswordState, State
 
 
@@ -122,6 +124,7 @@ class Arm:
 
     claim: Claim
     lease: timedelta
+    handle: Handle | None = None  # where the letter lies at a service already
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,48 @@ class Scope:
     plan: str | None = None
     address: str | None = None  # an Address.key
     states: frozenset[State] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A mailbox that letters are sent from, and how it signs in; without a name it is the address."""
+
+    address: str
+    username: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """Whose letters are meant: those of one mailbox, or all but those of some. Empty: everybody's."""
+
+    only: str | None = None
+    without: frozenset[str] = frozenset()
+
+
+EVERYBODY = Senders()
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A letter that somebody may know more of: a mailbox's Sent Items, a message trace, a report."""
+
+    delivery: str
+    message_id: str  # the one its reader sees, with angle brackets
+    sender: str | None
+    address: str
+    state: State
+    since: datetime  # the last attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was found out about a letter. `state`: where it is by that; queued means it certainly did not leave."""
+
+    delivery: str
+    state: State
+    said: str
+    evidence: Mapping[str, object]  # `kind`, and what an auditor would ask for; never addresses
 
 
 @dataclass(frozen=True, slots=True)

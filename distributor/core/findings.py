@@ -44,6 +44,12 @@ class Check(StrEnum):
     BAD_ROW = "bad-row"
     BAD_ENCODING = "bad-encoding"
     UNSAFE_PATH = "unsafe-path"
+    CHAIN_INCOMPLETE = "chain-incomplete"
+    CHAIN_UNTRUSTED = "chain-untrusted"
+    REVOKED = "revoked"
+    CRL_UNREACHABLE = "crl-unreachable"
+    CRL_STALE = "crl-stale"
+    LINT = "lint"
 
 
 @dataclass(frozen=True, slots=True)

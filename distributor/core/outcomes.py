@@ -17,6 +17,15 @@ class Parcel:
     address: str
     message_id: str
     message: bytes
+    attempt: int = 1  # of another than the first, something may lie at the service already
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What a service calls a letter that lies there ready to go, and the Message-ID that its reader will see."""
+
+    id: str
+    message_id: str  # with angle brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +64,13 @@ class Unsent:
     """Proved unsent, and not by a word about this letter: a lost connection before the point of no return, or a job-level refusal.
 
     `stop` ends the run (sign-in, sender not allowed, quota); without it the lane tries again after a while.
-    `crowded` asks the flow to run with one lane less.
+    `crowded` asks the flow to run with one lane less; `wait` is the service's own wish.
     """
 
     said: str
     stop: Error | None = None
     crowded: bool = False
+    wait: timedelta | None = None
 
 
 Outcome = Accepted | Deferred | Rejected | Ambiguous | Unsent

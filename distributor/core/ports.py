@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from distributor.core.credentials import Locator, Material
 from distributor.core.deliveries import (
+    EVERYBODY,
     Attempt,
     Claim,
     Delivery,
@@ -17,12 +18,15 @@ from distributor.core.deliveries import (
     Owner,
     Packed,
     Scope,
+    Senders,
+    Sighting,
+    Sought,
     Step,
     ToPack,
 )
 from distributor.core.events import Event, Record
 from distributor.core.findings import Failed, Issue, Remark
-from distributor.core.outcomes import Outcome, Parcel
+from distributor.core.outcomes import Handle, Outcome, Parcel
 from distributor.core.people import Person
 from distributor.core.secret import Secret
 from distributor.core.states import State
@@ -55,9 +59,6 @@ class Source(Protocol):
         ...
 
 
-# --- work in child processes ---------------------------------------------------------------------------------------
-
-
 class Pool(Protocol[Job, Result]):
     """Reused child processes with time and memory bounds; one of them dying costs its job only."""
 
@@ -69,15 +70,22 @@ class Pool(Protocol[Job, Result]):
 # --- the letter's road ---------------------------------------------------------------------------------------------
 
 
+class ArmCall(Protocol):
+    """The durable note before the point of no return. True: it holds."""
+
+    def __call__(self, handle: Handle | None = None, /) -> Awaitable[bool]:
+        """`handle`: where the letter lies at a service, if it lies there already."""
+        ...
+
+
 class Lane(Protocol):
     """One kept connection, used by one letter at a time."""
 
-    async def deliver(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
         """Carry the letter; connects when needed.
 
-        Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the
-        letter is abandoned as Unsent). Never raises for what a server does. On cancellation the connection is closed and
-        CancelledError goes on.
+        Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the letter
+        is abandoned as Unsent). Never raises for what a server does. On cancellation the connection is closed, CancelledError goes on.
         """
         ...
 
@@ -89,16 +97,39 @@ class Lane(Protocol):
 class Transport(Protocol):
     """A road for letters."""
 
-    lanes: int  # how many connections side by side
+    lanes: int  # how many connections side by side, for each sender
     per_minute: float | None  # pace of one sender, letters a minute; None: as fast as it goes
+    daily: int | None  # most letters of one sender in 24 hours; None: no limit is known
     longest_wait: timedelta  # after this long without a word, an attempt of another process is over
 
-    def lane(self) -> Lane:
-        """A lane, not yet connected."""
+    def lane(self, sender: str | None = None) -> Lane:
+        """A lane, not yet connected, for the letters of one sender, or of all."""
+        ...
+
+    def tracker(self) -> Tracker | None:
+        """What can tell afterwards whether a letter left; None: nobody here."""
+        ...
+
+    async def finish(self, *, settled: bool = True) -> list[Remark]:
+        """Close what was kept open, and clear up after a run whose outcomes are all written down; what remains is told."""
         ...
 
     async def check(self) -> list[Remark]:
         """What `doctor` says of it: connects, signs in, sends nothing."""
+        ...
+
+
+class Tracker(Protocol):
+    """Somebody who knows what became of letters."""
+
+    earliest: timedelta  # how long after its attempt a letter can be looked for with sense
+
+    def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+        """What is known of these letters; nothing of those it knows nothing of. Raises Unavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Close what was kept open."""
         ...
 
 
@@ -146,7 +177,15 @@ class Ledger(Protocol):
 
     # send
     def claim(  # noqa: PLR0913
-        self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False, since: datetime | None = None
+        self,
+        owner: Owner,
+        limit: int,
+        lease: timedelta,
+        scope: Scope,
+        *,
+        early: bool = False,
+        since: datetime | None = None,
+        senders: Senders = EVERYBODY,
     ) -> list[Claim]:
         """Letters that are due, oldest first. `early`: deferred ones before their time too, but none that was put off after `since`."""
         ...
@@ -164,14 +203,15 @@ class Ledger(Protocol):
         ...
 
     def recover(self, alive: Callable[[Owner], bool | None]) -> list[tuple[str, State]]:
-        """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. Idempotent.
-
-        `alive` says None when it cannot know.
-        """
+        """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. `alive` says None when it cannot know."""
         ...
 
-    def next_due(self, scope: Scope) -> datetime | None:
+    def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
         """When the next deferred delivery is due; None when none is."""
+        ...
+
+    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
+        """When letters of these senders were on their way since then, oldest first."""
         ...
 
     # know
@@ -218,6 +258,14 @@ class Ledger(Protocol):
 
     def resolve(self, delivery: str, state: State, evidence: Mapping[str, object]) -> None:
         """From ambiguous to accepted or queued (the same bytes) by a person's word or by evidence."""
+        ...
+
+    def sought(self, states: frozenset[State], scope: Scope) -> list[Sought]:
+        """Letters in these states, for those who may know more of them; oldest first."""
+        ...
+
+    def observe(self, sightings: Sequence[Sighting]) -> list[State | None]:
+        """Move what the evidence allows to be moved: from which state; None where it changed nothing."""
         ...
 
     def withdraw(self, delivery: str, reason: str) -> None:

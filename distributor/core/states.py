@@ -42,6 +42,7 @@ EDGES: Mapping[State | None, frozenset[State]] = {
 
 REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # go on by themselves
 NEED_A_PERSON = frozenset({_S.REJECTED, _S.BOUNCED, _S.AMBIGUOUS})
+OBSERVED = frozenset({_S.AMBIGUOUS, _S.ACCEPTED, _S.DELIVERED})  # evidence that comes later may move these
 RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the letter: its password may be handed over
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from distributor.core.deliveries import Arm, Claim, Owner, Settle, Step
+from distributor.core.outcomes import Handle
 from distributor.core.ports import Ledger
 from distributor.errors import Unavailable
 
@@ -55,9 +56,9 @@ class Committer:
         self._idle.set()
         self.failure: BaseException | None = None
 
-    def arm(self, claim: Claim, lease: timedelta) -> Slip:
+    def arm(self, claim: Claim, lease: timedelta, handle: Handle | None = None) -> Slip:
         """The durable note before the point of no return."""
-        return self._enter(Arm(claim, lease))
+        return self._enter(Arm(claim, lease, handle))
 
     def settle(self, settle: Settle) -> Slip:
         """What became of an attempt."""

@@ -21,13 +21,31 @@ Wait = Callable[[], Awaitable[bool]]  # waits for a letter that is due soon; Fal
 
 
 @dataclass
+class Budget:
+    """How many letters a run may still claim, by all its feeds; None: no bound."""
+
+    left: int | None
+
+    def grant(self, wish: int) -> int:
+        """As many of the wished for as may be claimed; given back if they are not."""
+        granted = wish if self.left is None else min(wish, self.left)
+        self.add(-granted)
+        return granted
+
+    def add(self, letters: int) -> None:
+        """Letters that count as not tried."""
+        if self.left is not None:
+            self.left += letters
+
+
+@dataclass
 class Feed:
-    """`budget` is how many letters the run may still claim; None: no bound."""
+    """Claims for the lanes of one road."""
 
     fetch: Fetch
     wait: Wait
     lanes: int
-    budget: int | None
+    budget: Budget
     packing: bool = False
 
     def __post_init__(self) -> None:
@@ -55,8 +73,8 @@ class Feed:
     def landed(self, *, again: bool) -> None:
         """A letter that was handed out is settled; `again` when it counts as not tried."""
         self.on_the_wire -= 1
-        if again and self.budget is not None:
-            self.budget += 1
+        if again:
+            self.budget.add(1)
         if again or not self.on_the_wire:
             self.stir()
 
@@ -88,8 +106,9 @@ class Feed:
 
     async def _fill(self) -> None:
         news, pending = self._news, self.packing or self.on_the_wire > 0 or bool(self.ready)
-        room = self._room()
+        room = self.budget.grant(self._room())
         claims = await self.fetch(room) if room else []
+        self.budget.add(room - len(claims))
         if claims:
             self._take(claims)
         elif pending or news != self._news:
@@ -99,8 +118,6 @@ class Feed:
 
     def _take(self, claims: list[Claim]) -> None:
         self.ready.extend(claims)
-        if self.budget is not None:
-            self.budget -= len(claims)
         if len(self.ready) >= self.lanes:
             self._hungry.clear()
         self._filled.set()
@@ -115,4 +132,4 @@ class Feed:
         quick = now - self._fetched < _QUICK
         self._size = min(2 * self._size, max(_LARGEST, 8 * self.lanes)) if quick else max(self._size // 2, 2 * self.lanes)
         self._fetched = now
-        return self._size if self.budget is None else min(self._size, self.budget)
+        return self._size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ _FIRST_REST = 1.0  # seconds; one lost connection is nothing yet
 _REST = 5.0  # seconds, doubled each time
 LONGEST_TROUBLE = 120.0  # seconds of rests in a row, after which a lane gives up
 CROWDED_REST = 45.0  # seconds; services ask for 30 to 60
+DAY = timedelta(hours=24)
 
 
 def later(deferrals: int) -> timedelta:
@@ -30,8 +32,8 @@ class Trouble:
     failures: int = 0
     rested: float = 0.0
 
-    def rest(self, *, crowded: bool = False) -> float | None:
-        """Seconds to rest after one more failure; None when two minutes of rests did not help."""
+    def rest(self, *, crowded: bool = False, wish: timedelta | None = None) -> float | None:
+        """Seconds to rest after one more failure; None when two minutes of rests did not help. A service's own `wish` is granted."""
         if self.rested >= LONGEST_TROUBLE:
             return None
         plain = _FIRST_REST if self.failures == 0 else _REST * 2 ** (self.failures - 1)
@@ -39,11 +41,28 @@ class Trouble:
         seconds = min(plain * (0.75 + self.chance() / 2), LONGEST_TROUBLE - self.rested)
         self.failures += 1
         self.rested += plain
-        return seconds
+        return seconds if wish is None else max(seconds, wish.total_seconds())
 
     def over(self) -> None:
         """The server answered."""
         self.failures, self.rested = 0, 0.0
+
+
+@dataclass
+class Quota:
+    """Letters of a mailbox in any 24 hours: what the ledger knows of, and those of this run."""
+
+    most: int
+    sent: deque[datetime]  # oldest first
+
+    def take(self, now: datetime) -> datetime | None:
+        """Count one letter more; or when the next may go, where there were too many."""
+        while self.sent and self.sent[0] <= now - DAY:
+            self.sent.popleft()
+        if len(self.sent) >= self.most:
+            return self.sent[len(self.sent) - self.most] + DAY
+        self.sent.append(now)
+        return None
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ from distributor.core.letter import Attachment, Head, Mailbox, Words
 from distributor.core.opening import open_material
 from distributor.core.package import Content
 from distributor.core.passwords import Recipe
-from distributor.core.people import hides
+from distributor.core.people import Address, hides
 from distributor.core.reopening import reopen
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
@@ -32,7 +32,7 @@ class Packer:
     words: Words
     seal: Callable[[Secret], bytes]
     organisation: str
-    sender: Mailbox
+    senders: tuple[Mailbox, ...]
     channel: str = "reveal"
     expires: timedelta | None = None
     profile: str = "phone"
@@ -52,16 +52,17 @@ class Packer:
 
     def _pack(self, job: PackJob, content: Content) -> Packed:
         todo = job.todo
+        sender = sender_of(todo.person.address, self.senders)
         password = passwords.make(self.recipe, secrets.choice)
         name = package.friendly_name(todo.person, todo.not_before)
         data = package.seal(content, password, self.profile, name, include_root=self.include_root)
         attachment = Attachment(package.file_name(todo.person, todo.not_before), data)
-        wording = self.words.letter(todo.language, self._values(todo, attachment.file_name))
+        wording = self.words.letter(todo.language, self._values(todo, sender, attachment.file_name))
         head = Head(
-            self.sender,
+            sender,
             Mailbox(todo.person.address, todo.person.name),
             job.now,
-            f"{secrets.token_hex(16)}@{self.sender.address.domain}",
+            f"{secrets.token_hex(16)}@{sender.address.domain}",
             secrets.token_hex(12),
         )
         return Packed(
@@ -70,16 +71,15 @@ class Packer:
             message=letter.compose(head, wording, attachment),
             package_sha256=hashlib.sha256(data).hexdigest(),
             profile=self.profile,
-            sender=str(self.sender.address),
+            sender=str(sender.address),
             sealed=self.seal(password),
             channel=self.channel,
             expires=self.expires,
         )
 
-    def _values(self, todo: ToPack, file_name: str) -> dict[str, object]:
+    def _values(self, todo: ToPack, sender: Mailbox, file_name: str) -> dict[str, object]:
         """What templates see. Never the password; a name that hides something is left out."""
         person = todo.person
-        sender = str(self.sender.address)
         return {
             "organisation": {"name": self.organisation},
             "person": {
@@ -96,8 +96,8 @@ class Packer:
                 "sha256": todo.certificate_sha256,
             },
             "file_name": file_name,
-            "sender": {"address": sender, "name": self.sender.name},
-            "contact": sender,
+            "sender": {"address": str(sender.address), "name": sender.name},
+            "contact": str(sender.address),
             "channel": self.channel,
             "password": {
                 "groups": self.recipe.groups,
@@ -108,6 +108,14 @@ class Packer:
             "generation": todo.generation,
             "expires": self.expires.days if self.expires else 0,
         }
+
+
+def sender_of(person: Address, senders: Sequence[Mailbox]) -> Mailbox:
+    """The mailbox that writes to a person: always the same one, and all about as often (rendezvous hashing).
+
+    A mailbox more or less moves only those people who come to it, or lose theirs.
+    """
+    return max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
 
 
 def _content(job: PackJob, limits: Limits) -> Content | Problem:

@@ -1,13 +1,15 @@
-"""A roster -> its people by address, and who of them still lacks a certificate."""
+"""A roster, a directory or both -> the people by address, and who of them still lacks a certificate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from distributor.core.directory import Directory
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Address, Person, RowHint
 from distributor.core.ports import Roster
+from distributor.flow.directory import SOURCE, Users, compare, disabled, of_these, waiting
 
 _HINT = "name the certificate's file in the row, or put it among the sources"
 
@@ -15,14 +17,17 @@ _HINT = "name the certificate's file in the row, or put it among the sources"
 class People:
     """Everybody who is to receive something; compact, since a roster may have many thousand rows."""
 
-    def __init__(self, *, from_certificates: bool = False) -> None:
-        self.from_certificates = from_certificates
+    def __init__(self, origin: str = "roster") -> None:
+        self.origin = origin  # "roster", "directory" or "certificates"
         self.by_key: dict[str, Person] = {}
         self.issues: list[Issue] = []
         self._served: set[str] = set()
         self._told: set[str] = set()  # who is spoken of in an error already
         self._missing: dict[str, Issue] = {}  # what a row named that is not there
         self._contradicted: set[str] = set()
+        self._users: Users | None = None  # whom a directory knows of them
+        self._barred: set[str] = set()  # to whom nothing may go, whatever is found
+        self._whole = False
 
     def add(self, person: Person) -> None:
         """Take in a row; a second one of the same person may name another file, but must not say something else."""
@@ -43,13 +48,56 @@ class People:
         for key in self._contradicted:
             del self.by_key[key]
 
+    def hold_against(self, directory: Directory) -> None:
+        """Compare everybody on the roster with the directory, which also says the language that a row leaves out."""
+        self._users = of_these(directory.entries(), self.by_key)
+        for key, person in self.by_key.items():
+            entry = self._users.find(key)
+            if (issue := compare(person, entry)) is not None:
+                self.issues.append(issue)
+                if issue.severity is Severity.ERROR:
+                    self._barred.add(key)
+            if entry is not None and entry.person.language and not person.language:
+                self.by_key[key] = replace(person, language=entry.person.language)
+
+    def come_from(self, directory: Directory) -> None:
+        """Everybody in the directory."""
+        self._users, self._whole = Users(), directory.whole
+        for entry in directory.entries():
+            if isinstance(entry, Issue):
+                self.issues.append(entry)
+            else:
+                self._users.add(entry)
+        for key, entry in self._users.by_key.items():
+            self.by_key[key] = entry.person
+            if not entry.enabled:
+                self._barred.add(key)
+
     def learn(self, address: Address, name: str) -> Person:
         """A person that only a certificate names."""
         return self.by_key.setdefault(address.key, Person(address, name))
 
     def of(self, addresses: Iterable[Address]) -> list[Person]:
-        """The people with these addresses."""
-        return [self.by_key[address.key] for address in addresses if address.key in self.by_key]
+        """The people with these addresses, each by one row; if there are none, those whom the directory knows by them."""
+        keys = [address.key for address in addresses if address.key in self.by_key]
+        if not keys and self._users is not None:
+            behind = (self._users.behind(address, self.by_key) for address in addresses)
+            keys = list(dict.fromkeys(key for key in behind if key is not None))
+        main = {key: self.primary(self.by_key[key]).key for key in keys}
+        return [self.by_key[key] for key in keys if key == main[key] or main[key] not in main]
+
+    def primary(self, person: Person) -> Address:
+        """What a certificate has to hold: the person's primary address."""
+        entry = self._users.find(person.address.key) if self._users is not None else None
+        return person.address if entry is None else entry.person.address
+
+    def may_have(self, person: Person) -> bool:
+        """Whether anything may go to a person."""
+        return person.address.key not in self._barred
+
+    def objection(self, person: Person) -> Issue | None:
+        """What is to be said once a certificate is found for somebody who may have none; of a row it is said already."""
+        return disabled() if self.origin == SOURCE and not self.may_have(person) else None
 
     def serve(self, person: Person) -> None:
         """Note that a person has a certificate."""
@@ -81,28 +129,43 @@ class People:
 
     def lacking(self) -> Iterator[Issue]:
         """Everybody without a certificate of whom no error speaks yet."""
-        if self.from_certificates:
+        if self.origin == "certificates":
             return
+        if self._whole:
+            yield from waiting(sum(1 for _ in self._without()))
+            return
+        source = SOURCE if self.origin == SOURCE else None
+        for person in self._without():
+            yield self._missing.get(str(person.address).casefold()) or _no_certificate(person, source)
+
+    def _without(self) -> Iterator[Person]:
         for key, person in self.by_key.items():
-            if key not in self._served and str(person.address).casefold() not in self._told:
-                yield self._missing.get(str(person.address).casefold()) or _no_certificate(person)
+            if key not in self._served and key not in self._barred and str(person.address).casefold() not in self._told:
+                yield person
 
 
-def gather(roster: Roster | None) -> People:
-    """Everybody on the roster, and what is wrong with its rows."""
-    people = People(from_certificates=roster is None)
+def gather(roster: Roster | None, directory: Directory | None = None) -> People:
+    """Everybody on the roster, held against the directory, and what is wrong with its rows; without a roster, the directory's people."""
+    if roster is None and directory is not None:
+        people = People("directory")
+        people.come_from(directory)
+        return people
+    people = People("roster" if roster is not None else "certificates")
     for row in roster.people() if roster is not None else ():
         if isinstance(row, Issue):
             people.issues.append(row)
         else:
             people.add(row)
     people.settle()
+    if directory is not None:
+        people.hold_against(directory)
     return people
 
 
-def _no_certificate(person: Person) -> Issue:
-    source, line = (person.hint.source, person.hint.line) if person.hint else (None, None)
-    return Issue(Severity.ERROR, Check.NO_CERTIFICATE, "no certificate was found for this person", _HINT, source, line, str(person.address))
+def _no_certificate(person: Person, source: str | None) -> Issue:
+    source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
+    hint = _HINT if person.hint else "put the certificate's file among the sources"
+    return Issue(Severity.ERROR, Check.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address))
 
 
 def _repeated(person: Person, first: Person, severity: Severity, what: str, hint: str) -> Issue:

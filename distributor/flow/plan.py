@@ -12,10 +12,12 @@ from datetime import datetime
 
 from distributor.core.credentials import Credential, Facts, Locator, Material, Opened
 from distributor.core.deliveries import Delivery, Draft, Known
+from distributor.core.directory import Directory
 from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.people import Address, Person, printable
 from distributor.core.ports import Ledger, Pool, Roster, Source
 from distributor.core.preflight import addresses, examine, owner
+from distributor.flow.directory import PRIMARY_ONLY, SOURCE
 from distributor.flow.people import People, gather
 
 BATCH = 200  # drafts a transaction
@@ -50,14 +52,16 @@ def plan(  # noqa: PLR0913  each is one of the doors
     inputs: Mapping[str, object],
     languages: Sequence[str],
     now: datetime,
+    directory: Directory | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Planned:
     """Plan all that is good.
 
-    Without a roster, each certificate's own address is its person. `inputs` is kept in the ledger: absolute paths, never secrets.
+    People on the roster are held against the directory; without a roster, its people are meant. Without either, each certificate's own
+    address is its person. `inputs` is kept in the ledger: absolute paths, never secrets.
     `tell` hears how many files were opened so far.
     """
-    people = gather(roster)
+    people = gather(roster, directory)
     ledger.begin_plan(plan_id, inputs)
     work = _Work(people, languages, now)
     batch: list[Draft] = []
@@ -114,12 +118,12 @@ class _Work:
             return
         for problem in opened.problems:
             self._say(_about(Issue(Severity.ERROR, problem.check, problem.message, problem.hint), material, wanted))
-        strange = wanted is not None and not any(_is_for(credential.facts, wanted) for credential in opened.credentials)
+        strange = wanted is not None and not any(self._is_for(credential.facts, wanted) for credential in opened.credentials)
         for credential in opened.credentials:
             if not self._is_repeated(credential, material):
                 yield from self._placed(credential, material, strange=strange)
         if strange and wanted is not None and opened.credentials:
-            self._say_all(_about_address(opened.credentials[0].facts, wanted.address, self._now), material, wanted)
+            self._say_all(self._about_address(opened.credentials[0].facts, wanted), material, wanted)
 
     def _is_repeated(self, credential: Credential, material: Material) -> bool:
         """Whether this certificate came before; in another place, that is worth a note."""
@@ -134,7 +138,7 @@ class _Work:
 
     def _placed(self, credential: Credential, material: Material, *, strange: bool) -> Iterator[Draft]:
         """To whom a certificate goes. `strange`: a row named the file, and nothing in it is that person's; that is told anyway."""
-        if self._people.from_certificates:
+        if self._people.origin == "certificates":
             match owner(credential.facts):
                 case Address() as address:
                     person = self._people.learn(address, _common_name(credential.facts))
@@ -151,15 +155,28 @@ class _Work:
             self._strays.append(_Stray(material.source, _stem(material), credential.facts))
 
     def _examined(self, credential: Credential, material: Material, person: Person) -> Iterator[Draft]:
-        issues = examine(credential.facts, person.address, self._now)
+        issues = self._objections(credential.facts, person)
         self._say_all(issues, material, person)
-        if any(issue.severity is Severity.ERROR for issue in issues):
+        if not self._people.may_have(person) or any(issue.severity is Severity.ERROR for issue in issues):
             return
         self._people.serve(person)
         language = person.language or self._languages[0]
         yield Draft(
             replace(person, hint=None, further=()), language, credential.facts, credential.leaf, credential.chain, _locator(material)
         )
+
+    def _objections(self, facts: Facts, person: Person) -> list[Issue]:
+        issues = examine(facts, self._people.primary(person), self._now)
+        if self._people.origin == SOURCE:
+            issues = [_without_rows(issue) for issue in issues]
+        objection = self._people.objection(person)
+        return [*issues, objection] if objection else issues
+
+    def _about_address(self, facts: Facts, person: Person) -> list[Issue]:
+        return [issue for issue in self._objections(facts, person) if issue.check in _ADDRESS_CHECKS]
+
+    def _is_for(self, facts: Facts, person: Person) -> bool:
+        return any(one.address.key == person.address.key for one in self._people.of(addresses(facts)[0]))
 
     def _shared(self, people: Sequence[Person], material: Material) -> None:
         names = ", ".join(str(person.address) for person in people)
@@ -178,12 +195,13 @@ class _Work:
         yield from self._people.lacking()
 
     def _stray(self, stray: _Stray) -> Issue:
-        person = self._people.named_like(stray.stem)
-        if person is not None or not addresses(stray.facts)[0]:
-            (issue,) = _about_address(stray.facts, person.address if person else _NOBODY, self._now)
-            return replace(issue, source=stray.source, address=str(person.address) if person else None)
+        person = self._people.named_like(stray.stem) if self._people.origin != SOURCE else None  # nobody named files after them
+        told = self._about_address(stray.facts, person or Person(_NOBODY)) if person or not addresses(stray.facts)[0] else []
+        if told:
+            return replace(told[0], source=stray.source, address=str(person.address) if person else None)
         names = ", ".join(printable(str(address)) for address in addresses(stray.facts)[0])
-        message, hint = f'the certificate is for "{names}", who is not on the roster', "add the person to the roster, or remove the file"
+        where, hint = _ABSENT[self._people.origin]
+        message = f'the certificate is for "{names}", who is not {where}'
         return Issue(Severity.WARNING, Check.NO_PERSON, message, hint, stray.source, None, names if ", " not in names else None)
 
     def _say_all(self, issues: Sequence[Issue], material: Material, person: Person | None) -> None:
@@ -196,16 +214,17 @@ class _Work:
         self.issues.append(issue)
 
 
-def _is_for(facts: Facts, person: Person) -> bool:
-    return any(address.key == person.address.key for address in addresses(facts)[0])
-
-
-def _about_address(facts: Facts, person: Address, now: datetime) -> list[Issue]:
-    return [issue for issue in examine(facts, person, now) if issue.check in _ADDRESS_CHECKS]
+def _without_rows(issue: Issue) -> Issue:
+    """A mismatch where there is no row to correct."""
+    return replace(issue, hint=f"{PRIMARY_ONLY}; have one issued for that") if issue.check is Check.ADDRESS_MISMATCH else issue
 
 
 _ADDRESS_CHECKS = frozenset({Check.ADDRESS_MISMATCH, Check.NO_ADDRESS, Check.BAD_ADDRESS})
 _NOBODY = Address("nobody", "invalid")
+_ABSENT = {
+    "roster": ("on the roster", "add the person to the roster, or remove the file"),
+    "directory": ("in the directory", "have the certificate revoked if the person has left; [[rosters]] may also leave them out"),
+}
 
 
 def _about(issue: Issue, material: Material, person: Person | None) -> Issue:

@@ -74,6 +74,7 @@ class Wanted:
     lease: timedelta = timedelta(seconds=60)
     packing: Packing | None = None
     unclear: Sequence[Result] = ()
+    senders: Sequence[str] = ()  # mailboxes that send side by side, the first also what no other does; empty: one for all
 
 
 class WhileMoreRemains(Unavailable):
@@ -82,19 +83,24 @@ class WhileMoreRemains(Unavailable):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts what became of letters, and notices where every letter meets the same wall."""
+    """Counts what became of letters."""
 
     tell: Tell
     counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys((State.ACCEPTED, State.REJECTED, State.AMBIGUOUS), 0))
     unsettled: dict[str, Result] = field(default_factory=dict)  # deferred, or given back: not final while the run goes on
-    _streak: tuple[str, int] = ("", 0)
+    unclear: set[str] = field(default_factory=set)  # ambiguous so far
 
     def count(self, result: Result) -> None:
         """One letter more, or the same one again."""
+        if result.id in self.unclear:  # evidence came
+            self.unclear.remove(result.id)
+            self.counts[State.AMBIGUOUS] -= 1
         if result.state in self.counts:
             self.counts[result.state] += 1
             self.unsettled.pop(result.id, None)
             self.tell(result)
+            if result.state is State.AMBIGUOUS:
+                self.unclear.add(result.id)
         else:
             self.unsettled[result.id] = result
             self.tell(Result(result.id, result.address, result.state, result.said, final=False))
@@ -109,7 +115,14 @@ class Tally:
             error = None
         return Report(done[State.ACCEPTED], deferred, done[State.REJECTED], done[State.AMBIGUOUS], remaining, error, interrupted)
 
-    def wall(self, outcome: Outcome) -> Error | None:
+
+@dataclass(slots=True)
+class Walls:
+    """Notices where every letter of a road meets the same wall."""
+
+    _streak: tuple[str, int] = ("", 0)
+
+    def met(self, outcome: Outcome) -> Error | None:
         """Why to go no further, after one more outcome."""
         match outcome:
             case Unsent(stop=stop):

@@ -30,7 +30,7 @@ class Doubt:
 def doubts(ledger: Ledger, scope: Scope, *, alive: Alive, now: datetime, longest_wait: timedelta) -> Iterator[Doubt]:
     """Every ambiguous delivery, oldest first."""
     for attempt in ledger.ambiguous(scope):
-        free_at, why = _free(attempt, alive, now, longest_wait)
+        free_at, why = free(attempt, alive, now, longest_wait)
         yield Doubt(attempt.delivery, attempt.armed_at, f"{attempt.delivery.said or 'no answer was recorded'}; {why}", free_at)
 
 
@@ -48,7 +48,7 @@ def send_again(  # noqa: PLR0913  the doors of a verb
     """
     for attempt in ledger.ambiguous(Scope()):
         if attempt.delivery.id == delivery:
-            free_at, why = _free(attempt, alive, now, longest_wait)
+            free_at, why = free(attempt, alive, now, longest_wait)
             if free_at is None:
                 raise Refused(why, where=delivery, hint="wait until that `distributor send` is done, then run the command again")
             if free_at > now:
@@ -57,7 +57,8 @@ def send_again(  # noqa: PLR0913  the doors of a verb
     ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": reason})
 
 
-def _free(attempt: Attempt, alive: Alive, now: datetime, longest_wait: timedelta) -> tuple[datetime | None, str]:
+def free(attempt: Attempt, alive: Alive, now: datetime, longest_wait: timedelta) -> tuple[datetime | None, str]:
+    """From when on the letter may be sent again (None: while its sender runs, never), and why."""
     since = attempt.armed_at or attempt.delivery.updated_at
     match alive(attempt.owner) if attempt.owner else None:
         case True if attempt.owner is not None:

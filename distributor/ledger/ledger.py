@@ -9,7 +9,23 @@ from typing import Any
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
-from distributor.core.deliveries import Attempt, Claim, Delivery, Draft, Envelope, Known, Owner, Packed, Scope, Step, ToPack
+from distributor.core.deliveries import (
+    EVERYBODY,
+    Attempt,
+    Claim,
+    Delivery,
+    Draft,
+    Envelope,
+    Known,
+    Owner,
+    Packed,
+    Scope,
+    Senders,
+    Sighting,
+    Sought,
+    Step,
+    ToPack,
+)
 from distributor.core.events import Event, Record
 from distributor.core.findings import Issue
 from distributor.core.outcomes import Parcel
@@ -66,11 +82,19 @@ class SqlLedger:
 
     # send
     def claim(  # noqa: PLR0913  the port's own arguments
-        self, owner: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool = False, since: datetime | None = None
+        self,
+        owner: Owner,
+        limit: int,
+        lease: timedelta,
+        scope: Scope,
+        *,
+        early: bool = False,
+        since: datetime | None = None,
+        senders: Senders = EVERYBODY,
     ) -> list[Claim]:
         """Claim due letters."""
         with self._writing() as book:
-            return sending.claim(book, owner, limit, lease, scope, early=early, since=since)
+            return sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
         """Apply steps in one durable transaction."""
@@ -98,11 +122,16 @@ class SqlLedger:
         with self._writing() as book:
             return leases.recover(book, dead)
 
-    def next_due(self, scope: Scope) -> datetime | None:
+    def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
         """When the next deferred delivery is due."""
         with self._database.reading() as connection:
-            found = reading.next_due(connection, scope)
+            found = reading.next_due(connection, scope, senders)
         return None if found is None else unstamp(found)
+
+    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
+        """When letters were on their way."""
+        with self._database.reading() as connection:
+            return [unstamp(at) for at in reading.armed(connection, stamp(since), senders)]
 
     # know
     def counts(self, scope: Scope) -> dict[State, int]:
@@ -154,6 +183,18 @@ class SqlLedger:
         """Settle an ambiguous delivery."""
         with self._writing() as book:
             settling.resolve(book, delivery, state, evidence)
+
+    def sought(self, states: frozenset[State], scope: Scope) -> list[Sought]:
+        """Letters that somebody may know more of."""
+        with self._database.reading() as connection:
+            return settling.sought(connection, states, scope)
+
+    def observe(self, sightings: Sequence[Sighting]) -> list[State | None]:
+        """Move what the evidence allows to be moved."""
+        if not sightings:
+            return []
+        with self._writing() as book:
+            return settling.observe(book, sightings)
 
     def withdraw(self, delivery: str, reason: str) -> None:
         """Take a delivery back."""

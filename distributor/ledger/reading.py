@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 
 from distributor.core.chain import unstamp
 from distributor.core.credentials import Locator
-from distributor.core.deliveries import Delivery, Scope
+from distributor.core.deliveries import Delivery, Scope, Senders
 from distributor.core.events import Event
 from distributor.core.outcomes import Parcel
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import prepared
 from distributor.ledger.database import Database
-from distributor.ledger.scope import within
+from distributor.ledger.scope import of_senders, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 
 PAGE = 2000  # deliveries or events
@@ -114,11 +114,27 @@ def counts(connection: Connection, scope: Scope) -> dict[State, int]:
     return {state: found[state.value] for state in State if state.value in found}
 
 
-def next_due(connection: Connection, scope: Scope) -> str | None:
+def next_due(connection: Connection, scope: Scope, senders: Senders) -> str | None:
     """When the first deferred delivery is due."""
-    asked: Select[Any] = select(func.min(delivery.c.not_before)).join(person, person.c.id == delivery.c.person)
-    found = connection.execute(within(asked.where(delivery.c.state == State.DEFERRED.value), scope)).scalar_one()
+    asked: Select[Any] = (
+        select(func.min(delivery.c.not_before))
+        .join(person, person.c.id == delivery.c.person)
+        .join(outbox, outbox.c.delivery == delivery.c.id)
+        .where(delivery.c.state == State.DEFERRED.value)
+    )
+    found = connection.execute(of_senders(within(asked, scope), senders)).scalar_one()
     return None if found is None else str(found)
+
+
+def armed(connection: Connection, since: str, senders: Senders) -> list[str]:
+    """When letters of these senders were on their way since then; an outbox keeps letters longer than anybody asks for."""
+    asked: Select[Any] = (
+        select(event.c.at)
+        .join(outbox, outbox.c.delivery == event.c.delivery)
+        .where(event.c.event == State.TRANSMITTING.value, event.c.at >= since)
+        .order_by(event.c.at)
+    )
+    return list(connection.execute(of_senders(asked, senders)).scalars())
 
 
 _LETTERS = (

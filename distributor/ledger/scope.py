@@ -1,4 +1,4 @@
-"""A Scope -> conditions of a query over deliveries joined with people."""
+"""A Scope or Senders -> conditions of a query over deliveries joined with people, or with the outbox."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Select, bindparam
 
-from distributor.core.deliveries import Scope
-from distributor.ledger.tables import delivery, person
+from distributor.core.deliveries import Scope, Senders
+from distributor.ledger.tables import delivery, outbox, person
 
 
 def within(asked: Select[Any], scope: Scope) -> Select[Any]:
@@ -21,4 +21,13 @@ def within(asked: Select[Any], scope: Scope) -> Select[Any]:
             bindparam("state", state.value, unique=True) for state in sorted(scope.states)
         ]  # one by one, so that a driver can run it
         asked = asked.where(delivery.c.state.in_(words))
+    return asked
+
+
+def of_senders(asked: Select[Any], senders: Senders) -> Select[Any]:
+    """The query, restricted to letters of some mailboxes; it must join `outbox`."""
+    if senders.only is not None:
+        asked = asked.where(outbox.c.sender == senders.only)
+    if senders.without:
+        asked = asked.where(outbox.c.sender.not_in(sorted(senders.without)))
     return asked

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, or_, select
+from sqlalchemy import RowMapping, Select, or_, select
 
 from distributor.core.chain import stamp
-from distributor.core.deliveries import Arm, Claim, Owner, Scope, Settle, Step
+from distributor.core.deliveries import EVERYBODY, Arm, Claim, Owner, Scope, Senders, Settle, Step
 from distributor.core.outcomes import Parcel
 from distributor.core.states import State, allowed
 from distributor.ledger import book as door
 from distributor.ledger.chain import Writing, words
-from distributor.ledger.scope import within
+from distributor.ledger.scope import of_senders, within
 from distributor.ledger.tables import delivery, outbox, person
 
 _DUE = (
@@ -29,11 +29,20 @@ _ENDS = frozenset({State.ACCEPTED, State.DEFERRED, State.REJECTED, State.AMBIGUO
 
 
 def claim(  # noqa: PLR0913  the port's own arguments
-    book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope, *, early: bool, since: datetime | None = None
+    book: Writing,
+    who: Owner,
+    limit: int,
+    lease: timedelta,
+    scope: Scope,
+    *,
+    early: bool,
+    since: datetime | None = None,
+    senders: Senders = EVERYBODY,
 ) -> list[Claim]:
     """Claim letters that are due, oldest first."""
     put_off_before = (stamp(since) if since else LAST) if early else ""
-    found = [*_due(book, State.QUEUED, limit, scope, LAST), *_due(book, State.DEFERRED, limit, scope, put_off_before)]
+    asked = of_senders(within(_DUE, scope), senders)
+    found = [*_due(book, State.QUEUED, limit, asked, LAST), *_due(book, State.DEFERRED, limit, asked, put_off_before)]
     found = sorted(found, key=lambda row: str(row["id"]))[:limit]
     if not found:
         return []
@@ -44,8 +53,8 @@ def claim(  # noqa: PLR0913  the port's own arguments
     return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row)) for new, row in zip(moved, found, strict=True)]
 
 
-def _due(book: Writing, state: State, limit: int, scope: Scope, put_off_before: str) -> Sequence[RowMapping]:
-    asked = within(_DUE.where(delivery.c.state == state.value), scope)
+def _due(book: Writing, state: State, limit: int, asked: Select[Any], put_off_before: str) -> Sequence[RowMapping]:
+    asked = asked.where(delivery.c.state == state.value)
     if put_off_before != LAST:
         due = or_(delivery.c.not_before.is_(None), delivery.c.not_before <= book.now)
         asked = asked.where(or_(due, delivery.c.updated_at < put_off_before))
@@ -60,7 +69,7 @@ def _claim(row: door.Row, who: Owner, until: str) -> door.Change:
 
 
 def _parcel(row: RowMapping) -> Parcel:
-    return Parcel(row["id"], row["sender"], row["address"], row["message_id"], row["message"])
+    return Parcel(row["id"], row["sender"], row["address"], row["message_id"], row["message"], row["attempt"] + 1)
 
 
 def write(book: Writing, steps: Sequence[Step], who: Owner) -> list[bool]:
@@ -91,8 +100,12 @@ def _step(book: Writing, row: door.Row | None, step: Step, who: Owner) -> door.C
 def _arm(book: Writing, row: door.Row, step: Arm) -> door.Change | None:
     if row["state"] != State.CLAIMED or row["lease_until"] <= book.now:
         return None
-    columns = {"lease_until": stamp(book.moment + step.lease), "armed_at": book.now}
-    return door.Change(row, State.TRANSMITTING, columns, {"attempt": row["attempt"], "owner": row["owner"]})
+    columns: dict[str, object] = {"lease_until": stamp(book.moment + step.lease), "armed_at": book.now}
+    evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
+    if step.handle is not None:
+        columns["message_id"] = evidence["message_id"] = words(step.handle.message_id)
+        evidence["handle"] = words(step.handle.id)
+    return door.Change(row, State.TRANSMITTING, columns, evidence)
 
 
 def _settle(row: door.Row, step: Settle) -> door.Change | None:

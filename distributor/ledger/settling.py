@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
 from distributor.core.chain import unstamp
-from distributor.core.deliveries import Attempt, Scope
-from distributor.core.states import EDGES, PasswordState, State
+from distributor.core.deliveries import Attempt, Scope, Sighting, Sought
+from distributor.core.states import EDGES, OBSERVED, PasswordState, State, allowed
 from distributor.errors import Refused
 from distributor.ledger import book as door
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.reading import DELIVERIES, to_delivery
 from distributor.ledger.scope import within
-from distributor.ledger.tables import delivery, handover, owner
+from distributor.ledger.tables import delivery, handover, outbox, owner, person
 
 _PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
 _AMBIGUOUS = (
@@ -51,10 +52,66 @@ def resolve(book: Writing, delivery_id: str, state: State, evidence: Mapping[str
 
 def _refuse_unopenable(book: Writing, delivery_id: str) -> None:
     """A letter whose password is gone would reach a person who can never open it."""
-    state = book.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
-    if state == PasswordState.DESTROYED:
+    if _is_replaced(book, delivery_id):
         hint = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
         raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=delivery_id, hint=hint)
+
+
+def _is_replaced(book: Writing, delivery_id: str) -> bool:
+    state = book.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
+    return state == PasswordState.DESTROYED
+
+
+_SOUGHT = (
+    select(
+        delivery.c.id,
+        delivery.c.message_id,
+        outbox.c.sender,
+        person.c.address,
+        delivery.c.state,
+        delivery.c.armed_at,
+        delivery.c.updated_at,
+    )
+    .join(person, person.c.id == delivery.c.person)
+    .outerjoin(outbox, outbox.c.delivery == delivery.c.id)
+    .where(delivery.c.message_id.is_not(None))
+    .order_by(delivery.c.id)
+)
+
+
+def sought(connection: Connection, states: frozenset[State], scope: Scope) -> list[Sought]:
+    """Letters that somebody may know more of."""
+    found = connection.execute(within(_SOUGHT, replace(scope, states=states)))
+    return [
+        Sought(id_, message_id, sender, address, State(state), unstamp(armed or updated))
+        for id_, message_id, sender, address, state, armed, updated in found
+    ]
+
+
+def observe(book: Writing, sightings: Sequence[Sighting]) -> list[State | None]:
+    """Move deliveries by evidence, as far as their states allow; what is there already stays as it is."""
+    rows = door.rows(book, [sighting.delivery for sighting in sightings])
+    verdicts: list[State | None] = []
+    for sighting in sightings:
+        row = rows.get(sighting.delivery)
+        moves = row is not None and _moves(book, row, sighting.state)
+        verdicts.append(State(row["state"]) if row is not None and moves else None)
+        if row is not None and moves:
+            (rows[sighting.delivery],) = door.move(book, [_observed(row, sighting)])
+    return verdicts
+
+
+def _moves(book: Writing, row: door.Row, after: State) -> bool:
+    before = State(row["state"])
+    if after is State.QUEUED:  # only what is ambiguous goes again, and only to somebody who can open it
+        return before is State.AMBIGUOUS and not _is_replaced(book, row["id"])
+    return before in OBSERVED and allowed(before, after)
+
+
+def _observed(row: door.Row, sighting: Sighting) -> door.Change:
+    evidence = {key: words(value) if isinstance(value, str) else value for key, value in sighting.evidence.items()}
+    columns = {"owner": None, "lease_until": None, "not_before": None, "said": words(sighting.said)}
+    return door.Change(row, sighting.state, columns, {"attempt": row["attempt"], **evidence}, {"said": words(sighting.said)})
 
 
 def withdraw(book: Writing, delivery_id: str, reason: str) -> None:

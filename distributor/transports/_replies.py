@@ -67,8 +67,8 @@ def bounded(text: str) -> str:
     return text if len(text) <= LONGEST_SAID else text[: LONGEST_SAID - 1] + "…"
 
 
-def judge(verb: Verb, heard: Reply | Lost, where: str) -> Outcome | None:
-    """What an answer means for the letter; None: go on. `where` names the server in errors."""
+def judge(verb: Verb, heard: Reply | Lost, where: str, *, oauth: bool = False) -> Outcome | None:
+    """What an answer means for the letter; None: go on. `where` names the server in errors, `oauth`: signed in with a token."""
     match heard:
         case Lost(why):
             said = bounded(f"{verb}: {why}")
@@ -78,7 +78,7 @@ def judge(verb: Verb, heard: Reply | Lost, where: str) -> Outcome | None:
         case Reply(code) if code < 400:  # noqa: PLR2004  the first digit is the class
             return _positive(verb, heard, where)
         case _:
-            return _negative(verb, heard, where)
+            return _negative(verb, heard, where, oauth=oauth)
 
 
 def _positive(verb: Verb, reply: Reply, where: str) -> Outcome | None:
@@ -87,10 +87,10 @@ def _positive(verb: Verb, reply: Reply, where: str) -> Outcome | None:
     return judge(verb, Lost(f"an answer that makes no sense: {reply.said}"), where)
 
 
-def _negative(verb: Verb, reply: Reply, where: str) -> Outcome:
+def _negative(verb: Verb, reply: Reply, where: str, *, oauth: bool) -> Outcome:
     if _CROWDED.search(reply.text) and (reply.code < 500):  # noqa: PLR2004
         return Unsent(reply.said, crowded=True)
-    if stop := _job(verb, reply, where):
+    if stop := _job(verb, reply, where, oauth=oauth):
         return Unsent(reply.said, stop=stop)
     if reply.code < 500:  # noqa: PLR2004
         return _later(verb, reply)
@@ -136,36 +136,58 @@ _CROWDED = re.compile(
 _SENDER = "let this account send as `sender.address`, or set `sender.address` to its own mailbox"
 _SERVER = "check `transport.host` and `transport.port`; the server's words say why it refuses"
 _SIGN_IN = "check `transport.username` and the secret behind `transport.password`"
+_UNSIGNED = "sign in: write `transport.password` or `transport.oauth`, with `transport.username` for another name than the sender's"
+_APP = (
+    "give the app SMTP.SendAsApp with admin consent; make it known to Exchange with the object ID of its Enterprise application (its "
+    "registration has another): New-ServicePrincipal -AppId CLIENT_ID -ObjectId OBJECT_ID; let it into the mailbox: Add-MailboxPermission "
+    "MAILBOX -User OBJECT_ID -AccessRights FullAccess; then wait half an hour"
+)
 _PLAIN_TLS = 'set `transport.tls = "starttls"`'
 _SMTP_AUTH = "SMTP sign-in is off for this mailbox or tenant; switch it on: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false"
-_SEND_AS = "give the account the right to send as `sender.address`: Add-RecipientPermission MAILBOX -Trustee ACCOUNT -AccessRights SendAs"
-_BASIC = "this service takes no passwords any more; send through a relay or connector of your own that does"
+_DEFAULTS = "the tenant's security defaults forbid SMTP sign-in with a password; write `transport.oauth` in place of `transport.password`"
+_CRITERIA = (
+    "conditional access or an authentication policy forbids this sign-in; let the account through, or write `transport.oauth` in place of "
+    "`transport.password`"
+)
+_POLICY = "conditional access or an authentication policy forbids this sign-in; look at the app's sign-in log in Entra, and let it through"
+_SEND_AS = "give the account the right to send as `sender.address`: Add-RecipientPermission SENDER -Trustee ACCOUNT -AccessRights SendAs"
+_SEND_AS_APP = (
+    "write the sender's own mailbox as the username, or give the app's service principal the right to send as the sender: "
+    "Add-RecipientPermission SENDER -Trustee OBJECT_ID -AccessRights SendAs"
+)
+_BASIC = (
+    "this service takes no passwords any more; write `transport.oauth` in place of `transport.password`, or use a relay that takes them"
+)
 _DIRECT = "direct send is off in this tenant; sign in with an account, or switch it on: Set-OrganizationConfig -RejectDirectSend $false"
 _QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Items, or send again tomorrow"
 _THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"
 
-# (verbs; empty: any) (pattern over "code text") (hint). The first that matches counts; texts as of Exchange Online (facts: sending.md 4).
-_JOB: tuple[tuple[frozenset[Verb], re.Pattern[str], str], ...] = tuple(
-    (frozenset(verbs), re.compile(pattern, re.IGNORECASE | re.DOTALL), hint)
-    for verbs, pattern, hint in (
-        ((), r"^5\d\d 5\.7\.30\b", _BASIC),
-        ((), r"^5\d\d .*(?:SmtpClientAuthentication is disabled|security defaults|5\.7\.139\b)", _SMTP_AUTH),
-        ((), r"^530 .*STARTTLS", _PLAIN_TLS),
-        ((), r"^(?:530|534|535|538)\b|^5\d\d 5\.7\.(?:57|3|8|9)\b", _SIGN_IN),
-        ((), r"^5\d\d (?:5\.7\.60|5\.2\.252)\b|SendAsDenied", _SEND_AS),
-        ((), r"^5\d\d 5\.7\.68\b", _DIRECT),
-        ((), r"^5\d\d (?:5\.1\.8|5\.7\.70[58])\b", _THREAT),
-        ((Verb.DATA, Verb.DOT), r"^554 5\.2\.[02]\b|QuotaExceeded", _QUOTA),
-        ((Verb.MAIL,), r"^5\d\d 5\.2\.[02]\b", _QUOTA),
+# (verbs; empty: any) (pattern over "code text") (hint; with a token). The first that matches counts; texts of Exchange Online (facts: 4).
+_JOB: tuple[tuple[frozenset[Verb], re.Pattern[str], str, str], ...] = tuple(
+    (frozenset(verbs), re.compile(pattern, re.IGNORECASE | re.DOTALL), hint, token)
+    for verbs, pattern, hint, token in (
+        ((), r"^5\d\d 5\.7\.30\b", _BASIC, _APP),
+        ((), r"^5\d\d .*SmtpClientAuthentication is disabled", _SMTP_AUTH, _SMTP_AUTH),
+        ((), r"^5\d\d .*security defaults", _DEFAULTS, _POLICY),
+        ((), r"^5\d\d .*did not meet the criteria", _CRITERIA, _POLICY),
+        ((), r"^5\d\d 5\.7\.139\b", _SMTP_AUTH, _SMTP_AUTH),
+        ((), r"^530 .*STARTTLS", _PLAIN_TLS, _PLAIN_TLS),
+        ((), r"^530\b|^5\d\d 5\.7\.57\b", _UNSIGNED, _APP),
+        ((), r"^(?:534|535|538)\b|^5\d\d 5\.7\.[389]\b", _SIGN_IN, _APP),
+        ((), r"^5\d\d (?:5\.7\.60|5\.2\.252)\b|SendAsDenied", _SEND_AS, _SEND_AS_APP),
+        ((), r"^5\d\d 5\.7\.68\b", _DIRECT, _DIRECT),
+        ((), r"^5\d\d (?:5\.1\.8|5\.7\.70[58])\b", _THREAT, _THREAT),
+        ((Verb.DATA, Verb.DOT), r"^554 5\.2\.[02]\b|QuotaExceeded", _QUOTA, _QUOTA),
+        ((Verb.MAIL,), r"^5\d\d 5\.2\.[02]\b", _QUOTA, _QUOTA),
     )
 )
 
 
-def _job(verb: Verb, reply: Reply, where: str) -> Error | None:
+def _job(verb: Verb, reply: Reply, where: str, *, oauth: bool) -> Error | None:
     if reply.code < 500:  # noqa: PLR2004
         return None
     line = f"{reply.code} {reply.text}"
-    for verbs, pattern, hint in _JOB:
+    for verbs, pattern, hint, token in _JOB:
         if (not verbs or verb in verbs) and pattern.search(line):
-            return Unavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=hint)
+            return Unavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=token if oauth else hint)
     return None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from distributor.core.deliveries import Account
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
+from distributor.core.ports import ArmCall
 from distributor.errors import Unusable
 
 _HINT = "check that the folder in `transport.path` exists, is writable and has room"
@@ -25,8 +27,9 @@ class Settings:
     path: Path
 
 
-def open(settings: Settings) -> Folder:  # noqa: A001  every adapter is opened by this name
+def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: object = None) -> Folder:  # noqa: A001  every adapter opens
     """The folder, made if it is not there. Raises Unusable when it cannot be."""
+    del accounts, tell  # nobody signs in
     try:
         settings.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -39,14 +42,24 @@ class Folder:
 
     lanes = 1
     per_minute: float | None = None
+    daily: int | None = None
     longest_wait = timedelta(seconds=60)
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def lane(self) -> FolderLane:
-        """The lane."""
+    def lane(self, sender: str | None = None) -> FolderLane:
+        """The lane; a folder takes anybody's letters."""
+        del sender
         return FolderLane(self._path)
+
+    def tracker(self) -> None:
+        """A folder needs nobody to tell what is in it."""
+
+    async def finish(self, *, settled: bool = True) -> list[Remark]:
+        """Nothing is left over."""
+        del settled
+        return []
 
     async def check(self) -> list[Remark]:
         """What `doctor` says of it."""
@@ -61,7 +74,7 @@ class FolderLane:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def deliver(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
         """Write one letter; see core.ports.Lane."""
         name = f"{_PLAIN.sub('_', parcel.delivery)}.eml"
         part = self._path / f".{name}.part"

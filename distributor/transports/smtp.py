@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from distributor.clients.entra import SignIn, Tell, check, entra
+from distributor.core.deliveries import Account
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Ambiguous, Outcome, Parcel, Rejected, Unsent
+from distributor.core.ports import ArmCall
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.transports._envelope import mail, rcpt, stuffed, unsendable
-from distributor.transports._replies import Verb, judge
-from distributor.transports._session import Down, Server, Session, dial, is_loopback
+from distributor.transports._opening import Down, Login, Server, dial, is_loopback
+from distributor.transports._replies import Lost, Reply, Verb, judge
+from distributor.transports._session import Session
+from distributor.transports._signing import Signing
 
 LAST_PORT = 65_535
+# hosts that keep what they are given in Sent Items; High Volume Email is none of them, since it has no mailbox
+KEEPING = frozenset(
+    {"smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com", "smtp.office365.us", "smtp.partner.outlook.cn"}
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,10 @@ class Settings:
     connections: int = 4
     username: str | None = None
     password: Secret | None = None
+    oauth: SignIn | None = None
+    resource: str = "https://outlook.office365.com"  # what a token is for; national clouds have others
     per_minute: float | None = None
+    daily: int | None = None  # most letters of one mailbox in 24 hours
     hostname: str | None = None  # our name in EHLO
     connect_timeout: float = 60.0
     reply_timeout: float = 300.0
@@ -41,67 +53,104 @@ class Settings:
     dot_timeout: float = 600.0  # a server may take ten minutes; giving up sooner makes doubled letters
 
 
-def open(settings: Settings) -> Smtp:  # noqa: A001  every adapter is opened by this name
-    """The transport; connects when its first letter goes. Raises Unusable for a configuration that would send in clear."""
-    server = Server(
-        settings.host,
-        settings.port,
-        settings.tls,
-        settings.username,
-        settings.password,
-        settings.hostname,
-        settings.connect_timeout,
-    )
-    _check(settings)
-    return Smtp(settings, server)
+def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None) -> Smtp:  # noqa: A001  as every adapter
+    """The transport; connects when its first letter goes. Raises Unusable for a configuration that would send in clear.
+
+    `tell` shows a person the code of a sign-in by device code.
+    """
+    _check(settings, accounts)
+    return Smtp(settings, accounts, tell)
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, accounts: Sequence[Account]) -> None:
     if not 1 <= settings.port <= LAST_PORT:
         raise Unusable(f"{settings.port} is no port", where="transport.port", hint="submission is 587, with implicit encryption 465")
     if settings.connections < 1:
         raise Unusable(f"{settings.connections} connections carry nothing", where="transport.connections", hint="write at least 1")
     if settings.per_minute is not None and settings.per_minute <= 0:
         raise Unusable(f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"')
+    if settings.daily is not None and settings.daily < 1:
+        raise Unusable(f"{settings.daily} letters a day are none", where="transport.daily", hint="write at least 1, or remove it")
     if settings.tls not in {"starttls", "implicit", "none"}:
         raise Unusable(f'"{settings.tls}" is not a kind of encryption', where="transport.tls", hint="write starttls, implicit or none")
     if settings.tls == "none" and not is_loopback(settings.host):
         hint = 'write `tls = "starttls"`; only a server on this very machine may be used without'
         raise Unusable(f'letters to "{settings.host}" would travel in clear', where="transport.tls", hint=hint)
-    if settings.tls == "none" and settings.password is not None:
+    if settings.tls == "none" and (settings.password is not None or any(account.password is not None for account in accounts)):
         hint = 'write `tls = "starttls"`, or remove `transport.password`'
         raise Unusable("the password would travel in clear", where="transport.tls", hint=hint)
+    if settings.oauth is not None:
+        _check_oauth(settings, settings.oauth)
+
+
+def _check_oauth(settings: Settings, oauth: SignIn) -> None:
+    if settings.password is not None:
+        raise Unusable("a password and a token exclude each other", where="transport.oauth", hint="remove one of `password` and `oauth`")
+    if settings.tls == "none":
+        hint = 'write `tls = "starttls"`; a token is never sent in clear, not even on this very machine'
+        raise Unusable("the token would travel in clear", where="transport.tls", hint=hint)
+    if not settings.resource.startswith("https://"):
+        raise Unusable("this is no service", where="transport.resource", hint="write its root, such as https://outlook.office365.com")
+    if (fault := check(oauth, "transport.oauth")) is not None:
+        raise fault
 
 
 class Smtp:
     """The road over one server."""
 
-    def __init__(self, settings: Settings, server: Server) -> None:
+    def __init__(self, settings: Settings, accounts: Sequence[Account], tell: Tell | None = None) -> None:
         self.lanes = settings.connections
         self.per_minute = settings.per_minute
+        self.daily = settings.daily
         # the ARM is durable before DATA's answer came, so both time-outs count, and a margin
         self.longest_wait = timedelta(seconds=settings.data_timeout + settings.dot_timeout + 30)
         self.settings = settings
-        self.server = server
+        self.server = Server(settings.host, settings.port, settings.tls, settings.hostname, settings.connect_timeout)
         self.reached = False  # whether any connection of this run was answered
+        self._accounts = {account.address: account for account in accounts}
+        door = entra(settings.oauth, "transport.oauth", tell) if settings.oauth is not None else None
+        self._signing = Signing(settings.password, door, settings.resource)
         self._trust: ssl.SSLContext | None = None
 
-    def lane(self) -> SmtpLane:
-        """A lane, not yet connected."""
-        return SmtpLane(self)
+    def lane(self, sender: str | None = None) -> SmtpLane:
+        """A lane, not yet connected, that signs in as the sender's account."""
+        return SmtpLane(self, self._accounts.get(sender or "") or self._only(sender))
 
-    async def dial(self) -> Session | Down:
-        """One more connection."""
+    def _only(self, sender: str | None = None) -> Account:
+        """Who signs in where no accounts are told apart."""
+        return Account(sender or "", self.settings.username)
+
+    def tracker(self) -> None:
+        """A mail server answers no questions afterwards."""
+
+    async def finish(self, *, settled: bool = True) -> list[Remark]:
+        """Lanes have said goodbye already."""
+        del settled
+        return []
+
+    # --- connections -----------------------------------------------------------------------------------------------
+
+    async def dial(self, account: Account) -> Session | Down:
+        """One more connection, signed in."""
+        return await self._signing.dial(account, self._connect)
+
+    async def _connect(self, login: Login | None) -> Session | Down:
         if self.server.tls != "none" and self._trust is None:
             self._trust = await asyncio.to_thread(ssl.create_default_context)  # the system's trust and SSL_CERT_FILE
-        found = await dial(self.server, self._trust)
+        found = await dial(self.server, self._trust, login)
         if isinstance(found, Session) or not found.unreachable:
             self.reached = True
         return found
 
+    def judge(self, verb: Verb, heard: Reply | Lost) -> Outcome | None:
+        """What an answer means for a letter; None: go on."""
+        return judge(verb, heard, self.server.where, oauth=self._signing.by_token)
+
     def unconnected(self, down: Down) -> Unsent:
         """What it means for a letter that there is no connection."""
-        outcome = judge(down.verb, down.heard, self.server.where)
+        if down.final:
+            return Unsent(str(down.error), stop=down.error)
+        outcome = self.judge(down.verb, down.heard)
         if down.unreachable:
             never = None if self.reached else down.error
             return Unsent(str(down.error), stop=never)
@@ -109,29 +158,43 @@ class Smtp:
             return Unsent(str(down.error), stop=down.error)
         return replace(outcome, stop=down.error) if outcome.stop and down.error.hint else outcome
 
+    # --- doctor ----------------------------------------------------------------------------------------------------
+
     async def check(self) -> list[Remark]:
-        """What `doctor` says of the server."""
-        match await self.dial():
+        """What `doctor` says of the server, and of each account's sign-in."""
+        remarks = [await self._look(account) for account in self._accounts.values() or (self._only(),)]
+        return [*remarks, *([_COPIES] if self.server.host.lower().rstrip(".") in KEEPING else [])]
+
+    async def _look(self, account: Account) -> Remark:
+        match await self.dial(account):
             case Down(error=error) as down:
                 refused = self.unconnected(down).stop or error
-                return [Remark("transport", "error", str(refused), refused.hint)]
+                return Remark("transport", "error", str(refused), refused.hint)
             case session:
                 offers = [name for name in ("dsn", "smtputf8", "8bitmime", "size") if session.offers(name)]
                 await session.quit()
-                signed_in = ", signed in" if self.server.password is not None else ""
-                return [
-                    Remark("transport", "ok", f"{self.server.where} answers{signed_in}; offers {', '.join(offers) or 'nothing special'}")
-                ]
+                answers = f"{self.server.where} answers{self._signing.told(account)}"
+                return Remark("transport", "ok", f"{answers}; offers {', '.join(offers) or 'nothing special'}")
+
+
+_COPIES = Remark(
+    "transport",
+    "warning",
+    "the service keeps a copy of every letter, package and all, in Sent Items; SMTP has no switch against it",
+    "let a retention tag empty it: New-RetentionPolicyTag Sent -Type SentItems -RetentionAction PermanentlyDelete -AgeLimitForRetention 1; "
+    "put the tag into a policy (New-RetentionPolicy), and that on the mailbox (Set-Mailbox -RetentionPolicy)",
+)
 
 
 class SmtpLane:
     """One kept connection, made when needed and again when the server hung up between two letters."""
 
-    def __init__(self, road: Smtp) -> None:
+    def __init__(self, road: Smtp, account: Account) -> None:
         self._road = road
+        self._account = account
         self._session: Session | None = None
 
-    async def deliver(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
         """Carry one letter; see core.ports.Lane."""
         try:
             if fault := unsendable(parcel):
@@ -148,7 +211,7 @@ class SmtpLane:
         if session is not None:
             await session.quit()
 
-    async def _carry(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+    async def _carry(self, parcel: Parcel, arm: ArmCall) -> Outcome:
         match await self._begun(parcel):
             case Session() as session:
                 outcome = await self._rest(session, parcel, arm)
@@ -167,7 +230,7 @@ class SmtpLane:
                 return kept
             if not stale:
                 return outcome
-        match await self._road.dial():
+        match await self._road.dial(self._account):
             case Down() as down:
                 return self._road.unconnected(down)
             case session:
@@ -177,11 +240,11 @@ class SmtpLane:
 
     async def _mail(self, session: Session, parcel: Parcel) -> tuple[Outcome | None, bool]:
         """What MAIL came to (None: accepted), and whether only the connection was at fault."""
-        timeout, where = self._road.settings.reply_timeout, self._road.server.where
+        timeout, road = self._road.settings.reply_timeout, self._road
         used = session.letters > 0 or session.dirty
         if session.dirty:
             heard = await session.say(b"RSET", timeout=timeout)
-            if outcome := judge(Verb.RSET, heard, where):
+            if outcome := road.judge(Verb.RSET, heard):
                 session.abort()
                 return outcome, True
             session.dirty = False
@@ -189,22 +252,22 @@ class SmtpLane:
         if isinstance(words, Rejected):
             return words, False
         heard = await session.say(*words, timeout=timeout)
-        outcome = judge(Verb.MAIL, heard, where)
+        outcome = road.judge(Verb.MAIL, heard)
         session.dirty = outcome is None
         if isinstance(outcome, Unsent):
             session.abort()
         return outcome, used and not session.open
 
-    async def _rest(self, session: Session, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
-        settings, where = self._road.settings, self._road.server.where
+    async def _rest(self, session: Session, parcel: Parcel, arm: ArmCall) -> Outcome:
+        settings, road = self._road.settings, self._road
         heard = await session.say(*rcpt(parcel, session.offers), timeout=settings.reply_timeout)
-        if outcome := judge(Verb.RCPT, heard, where):
+        if outcome := road.judge(Verb.RCPT, heard):
             return outcome
         arming = asyncio.ensure_future(arm())  # beside the round trip of DATA
         heard = await session.say(b"DATA", timeout=settings.data_timeout)
         if not await arming:
             return Unsent("another sender holds this letter")
-        if outcome := judge(Verb.DATA, heard, where):
+        if outcome := road.judge(Verb.DATA, heard):
             return outcome
         return await self._dot(session, parcel)
 
@@ -214,4 +277,4 @@ class SmtpLane:
             return Unsent("the connection was cut before the letter went")
         session.dirty = False
         session.letters += 1
-        return judge(Verb.DOT, heard, self._road.server.where) or Ambiguous("no answer")
+        return self._road.judge(Verb.DOT, heard) or Ambiguous("no answer")

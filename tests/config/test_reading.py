@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor import wiring
+from distributor import outgoing, wiring
 from distributor.config import Settings, read
 from distributor.errors import Error, Several, Unusable
 
@@ -141,11 +141,11 @@ def test_exchange_online_gets_its_own_pace_unless_the_file_says_otherwise(toml: 
     origins = settings(toml, text).origins
     assert (origins["transport.connections"].value, origins["transport.connections"].origin) == (3, "default for smtp.office365.com")
     assert (origins["transport.rate"].value, origins["transport.rate"].origin) == ("30/min", "default for smtp.office365.com")
-    assert wiring.transport(settings(toml, text)).per_minute == 30
+    assert outgoing.transport(settings(toml, text)).per_minute == 30
     chosen = settings(toml, text.replace('kind = "smtp"', 'kind = "smtp"\nrate = "2/s"'))
     assert chosen.origins["transport.rate"].origin == "distributor.toml line 9"
-    assert wiring.transport(chosen).per_minute == 120
-    assert wiring.transport(chosen).lanes == 3
+    assert outgoing.transport(chosen).per_minute == 120
+    assert outgoing.transport(chosen).lanes == 3
 
 
 def test_a_secret_is_shown_as_its_reference_and_read_when_it_is_needed(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +155,9 @@ def test_a_secret_is_shown_as_its_reference_and_read_when_it_is_needed(toml: Pat
     assert found.origins["transport.username"].value == "certificates@example.org"
     monkeypatch.delenv("SMTP_PASSWORD", raising=False)
     with pytest.raises(Unusable, match="the environment has no SMTP_PASSWORD"):
-        wiring.transport(found)
+        outgoing.transport(found)
     monkeypatch.setenv("SMTP_PASSWORD", "open sesame")
-    assert wiring.transport(found).settings.password.reveal() == "open sesame"  # type: ignore[attr-defined]
+    assert outgoing.transport(found).settings.password.reveal() == "open sesame"  # type: ignore[attr-defined]
 
 
 def test_a_password_in_the_ledgers_url_is_not_shown(toml: Path) -> None:
@@ -179,7 +179,7 @@ def test_each_fault_has_a_way_out_of_its_own(toml: Path) -> None:
     with pytest.raises(Several) as caught:
         settings(toml, GOOD.replace('kind = "smtp"', 'kind = "smpt"').replace("[sender]", "[nonsense]\nx = 1\n[sender]"))
     kind, nonsense = (fault.hint or "" for fault in sorted(caught.value.faults, key=lambda fault: "transport.kind" not in fault.message))
-    assert kind == "there is: folder, smtp"
+    assert kind == "there is: folder, graph, smtp"
     assert nonsense.startswith("known here: organisation")
 
 

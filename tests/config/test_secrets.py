@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 
 from distributor.config.secrets import exposed, parse_reference
 from distributor.errors import Unusable
+from tests.authority import Authority
 
 
 @pytest.mark.parametrize("text", ["hunter2", "", "env:", "http://example.org", "keyring:lonely", "cred:../etc/passwd", "env"])
@@ -50,6 +52,22 @@ def test_a_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Path) -> 
     (tmp_path / "long").write_bytes(b"x" * 70_000)
     with pytest.raises(Unusable, match="too long for a secret"):
         parse_reference("file:long", tmp_path).resolve("x")
+
+
+def test_a_pfx_comes_armoured(tmp_path: Path, authority: Authority) -> None:
+    pfx = authority.issue("app@example.org").pfx("word")
+    (tmp_path / "app.pfx").write_bytes(pfx)
+    text = parse_reference("file:app.pfx", tmp_path).resolve("transport.certificate").reveal()
+    begin, *body, end = text.splitlines()
+    assert (begin, end) == ("-----BEGIN PKCS12-----", "-----END PKCS12-----")
+    assert base64.b64decode("".join(body), validate=True) == pfx
+
+
+@pytest.mark.parametrize("begin", [b"\x30\x82", b"\x30\x83", b"\x30\x80"])
+def test_a_binary_sequence_of_any_length_comes_armoured_whole(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "binary").write_bytes(begin + b"\r\n\x00\r\n")
+    _, *body, _ = parse_reference("file:binary", tmp_path).resolve("x").reveal().splitlines()
+    assert base64.b64decode("".join(body)) == begin + b"\r\n\x00\r\n"
 
 
 def test_a_secret_that_others_can_read_is_noticed(tmp_path: Path) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 import distributor.transports
-from distributor.core.outcomes import Accepted, Parcel, Unsent
-from distributor.core.ports import Transport
+from distributor.core.outcomes import Accepted, Handle, Parcel, Unsent
+from distributor.core.ports import ArmCall, Transport
+from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.sink import smtpd
+
+T = TypeVar("T")
+SENDER = "a@example.org"
 
 KINDS = sorted(m.name for m in pkgutil.iter_modules(distributor.transports.__path__) if not m.name.startswith("_"))
 
@@ -25,9 +31,43 @@ class Road:
     transport: Transport
     arrived: Callable[[], list[bytes]]
 
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Work, and then the end of a run, which closes what was kept open."""
+
+        async def whole() -> T:
+            try:
+                return await work()
+            finally:
+                assert await self.transport.finish() == []
+
+        return asyncio.run(whole())
+
+
+@dataclass
+class Clouds:
+    """One Graph for all tests, started by the first that needs it."""
+
+    stack: ExitStack
+    folder: Path
+    running: Cloud | None = None
+
+    def cloud(self) -> Cloud:
+        if self.running is None:
+            self.running = self.stack.enter_context(graphd(self.folder))
+            self.running.mailbox(SENDER)
+            self.running.set(device_interval=0)
+        return self.running
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
+    with ExitStack() as stack:
+        yield Clouds(stack, tmp_path_factory.mktemp("graphd"))
+
 
 @contextmanager
-def smtp(folder: Path) -> Iterator[Road]:
+def smtp(folder: Path, clouds: Clouds) -> Iterator[Road]:
+    del clouds
     with smtpd(folder) as sink:
         module = importlib.import_module("distributor.transports.smtp")
         transport = module.open(module.Settings("127.0.0.1", sink.port, "none"))
@@ -35,28 +75,49 @@ def smtp(folder: Path) -> Iterator[Road]:
 
 
 @contextmanager
-def folder(folder: Path) -> Iterator[Road]:
+def folder(folder: Path, clouds: Clouds) -> Iterator[Road]:
+    del clouds
     module = importlib.import_module("distributor.transports.folder")
     transport = module.open(module.Settings(folder / "out"))
     yield Road(transport, lambda: [path.read_bytes() for path in sorted((folder / "out").glob("*.eml"))])
 
 
-ROADS = {"smtp": smtp, "folder": folder}
+@contextmanager
+def graph(folder: Path, clouds: Clouds) -> Iterator[Road]:
+    """A person's own sign-in, since what an app is granted for the whole tenant is more than a road needs."""
+    del folder
+    cloud, module = clouds.cloud(), importlib.import_module("distributor.transports.graph")
+    app = cloud.app(delegated=["Mail.Send", "Mail.ReadWrite"])
+
+    def tell(text: str) -> None:
+        cloud.approve(re.findall(r"code (\S+)", text)[0], SENDER)
+
+    settings = module.Settings(tenant=cloud.tenant, client_id=app, device_code=True, login=cloud.login, graph=cloud.graph, mailbox=SENDER)
+    before = len(cloud.stored())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(cloud.ca))
+        patch.setenv("NO_PROXY", "localhost")
+        yield Road(module.open(settings, tell=tell), lambda: [cloud.bytes_of(record) for record in cloud.stored()[before:]])
+    assert cloud.violations() + cloud.refusals() == []
+
+
+ROADS = {"smtp": smtp, "folder": folder, "graph": graph}
 
 
 @pytest.fixture(params=KINDS)
-def road(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Road]:
-    with ROADS[request.param](tmp_path) as opened:
+def road(request: pytest.FixtureRequest, tmp_path: Path, clouds: Clouds) -> Iterator[Road]:
+    with ROADS[request.param](tmp_path, clouds) as opened:
         yield opened
 
 
 def parcel(number: int = 1) -> Parcel:
-    message = f"From: a@example.org\r\nMessage-ID: <m{number}@x>\r\n\r\n.a dot\r\n..two\r\n.\r\nend {number}\r\n".encode()
-    return Parcel(f"d-{number}", "a@example.org", f"p{number}@example.org", f"<m{number}@x>", message)
+    head = f"From: {SENDER}\r\nTo: p{number}@example.org\r\nMessage-ID: <m{number}@x>\r\n\r\n"
+    message = f"{head}.a dot\r\n..two\r\n.\r\nend {number}\r\n".encode()
+    return Parcel(f"d-{number}", SENDER, f"p{number}@example.org", f"<m{number}@x>", message)
 
 
-def says(verdict: bool, log: list[str] | None = None) -> Callable[[], Awaitable[bool]]:  # noqa: FBT001
-    async def arm() -> bool:
+def says(verdict: bool, log: list[str] | None = None) -> ArmCall:  # noqa: FBT001
+    async def arm(_: Handle | None = None, /) -> bool:
         if log is not None:
             log.append("armed")
         return verdict
@@ -76,7 +137,7 @@ def test_the_very_bytes_arrive_dots_and_all(road: Road) -> None:
         finally:
             await lane.close()
 
-    assert isinstance(asyncio.run(go()), Accepted)
+    assert isinstance(road.run(go), Accepted)
     assert road.arrived() == [parcel().message]
 
 
@@ -89,7 +150,7 @@ def test_one_lane_carries_letter_after_letter_and_arms_each_once(road: Road) -> 
             assert isinstance(await lane.deliver(parcel(number), says(True, armed)), Accepted)
         await lane.close()
 
-    asyncio.run(go())
+    road.run(go)
     assert len(armed) == 3
     assert len(road.arrived()) == 3
 
@@ -102,7 +163,7 @@ def test_a_letter_whose_claim_was_lost_does_not_go(road: Road) -> None:
         await lane.close()
         return outcome
 
-    assert isinstance(asyncio.run(go()), Unsent)
+    assert isinstance(road.run(go), Unsent)
     assert road.arrived() == [parcel(2).message]
 
 
@@ -110,7 +171,7 @@ def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
     async def go() -> None:
         asked, answer = asyncio.Event(), asyncio.Event()
 
-        async def arm() -> bool:
+        async def arm(_: Handle | None = None, /) -> bool:
             asked.set()
             await answer.wait()
             return True
@@ -124,11 +185,11 @@ def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
         assert isinstance(await letter, Accepted)
         await lane.close()
 
-    asyncio.run(go())
+    road.run(go)
 
 
 def test_a_ledger_that_fails_stops_the_letter(road: Road) -> None:
-    async def arm() -> bool:
+    async def arm(_: Handle | None = None, /) -> bool:
         raise OSError("disk full")
 
     async def go() -> None:
@@ -139,7 +200,7 @@ def test_a_ledger_that_fails_stops_the_letter(road: Road) -> None:
             await lane.close()
 
     with pytest.raises(OSError, match="disk full"):
-        asyncio.run(go())
+        road.run(go)
     assert parcel().message not in road.arrived()
 
 
@@ -147,7 +208,7 @@ def test_a_cancelled_letter_closes_its_connection_and_the_next_one_gets_its_own_
     async def go() -> None:
         asked = asyncio.Event()
 
-        async def arm() -> bool:
+        async def arm(_: Handle | None = None, /) -> bool:
             asked.set()
             await asyncio.Event().wait()
             return True
@@ -161,7 +222,7 @@ def test_a_cancelled_letter_closes_its_connection_and_the_next_one_gets_its_own_
         assert isinstance(await lane.deliver(parcel(2), says(True)), Accepted)
         await lane.close()
 
-    asyncio.run(go())
+    road.run(go)
     assert road.arrived() == [parcel(2).message]
 
 
@@ -171,4 +232,4 @@ def test_doctor_finds_a_working_road(road: Road) -> None:
 
 
 def test_closing_a_lane_that_was_never_used_does_nothing(road: Road) -> None:
-    asyncio.run(road.transport.lane().close())
+    road.run(road.transport.lane().close)

@@ -26,11 +26,13 @@ from typing import Any
 import aiosmtplib.protocol
 
 from distributor import processes
+from distributor.clients.graph import Graph
 from distributor.core.credentials import Limits
 from distributor.core.deliveries import Arm, Scope, Step
 from distributor.core.letter import Mailbox
 from distributor.core.opening import open_material
 from distributor.core.people import Address
+from distributor.core.secret import Secret
 from distributor.flow import pack as packing
 from distributor.flow.packer import Packer
 from distributor.flow.plan import plan
@@ -40,7 +42,7 @@ from distributor.ledger import chain, open_ledger
 from distributor.ledger.ledger import SqlLedger
 from distributor.sources import files
 from distributor.stationery import Stationery
-from distributor.transports import _session, smtp
+from distributor.transports import _session, graph, smtp
 from tests.doubles import mutants
 
 LONGEST = 30  # seconds a child may take
@@ -139,6 +141,19 @@ class Steps:
 
         smtp.dial = dialling
 
+    def around_calls(self) -> None:
+        """What is asked of Graph: `draft`, `post` (a draft goes), `look`."""
+        real = Graph.call
+
+        async def calling(client: Any, method: str, path: str, **more: Any) -> Any:
+            name = "look" if method == "GET" else "post" if path.endswith("/send") else "draft" if path.endswith("/messages") else "other"
+            self.reach(f"{name}:before")
+            heard = await real(client, method, path, **more)
+            self.reach(f"{name}:after")
+            return heard
+
+        Graph.call = calling  # type: ignore[method-assign]
+
     def install(self) -> None:
         for method in ("begin_plan", "plan", "take", "store", "recover", "claim", "counts", "release"):
             self.around(SqlLedger, method, method)
@@ -148,6 +163,7 @@ class Steps:
         self.inside_transactions()
         self.around_verbs()
         self.around_dialling()
+        self.around_calls()
 
 
 # --- the world of a child ------------------------------------------------------------------------------------------
@@ -189,30 +205,33 @@ def do_plan(order: dict[str, Any]) -> int:
     return 0
 
 
+def road_of(order: dict[str, Any]) -> Any:
+    """SMTP, or Graph where the order says so."""
+    lanes = order.get("lanes", 1)
+    if settings := order.get("graph"):
+        os.environ.update(order["environment"])
+        transport = graph.open(graph.Settings(**{**settings, "secret": Secret(settings["secret"])}, connections=lanes, per_minute=None))
+        type(transport.tracker()).earliest = timedelta()  # a minute in the world
+        return transport
+    times = {"reply_timeout": 5, "data_timeout": 5, "dot_timeout": order.get("dot", 5)}
+    return smtp.open(smtp.Settings("127.0.0.1", order["port"], "none", connections=lanes, **times))
+
+
 def do_send(order: dict[str, Any]) -> int:
     ledger = ledger_of(order)
     owner, lease = processes.me(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    packer = Packer(Stationery(None), lambda secret: b"sealed " + bytes([len(secret.reveal())]), "Example AG", sender)
+    packer = Packer(Stationery(None), lambda secret: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
 
     def pack(stop: Callable[[], bool]) -> Iterator[object]:
         return packing.pack(
             ledger, lambda _: (source_of(order), {}), Here(packer), owner=owner, lease=lease, scope=Scope(), limit=None, now=now, stop=stop
         )
 
-    settings = smtp.Settings(
-        "127.0.0.1",
-        order["port"],
-        "none",
-        connections=order.get("lanes", 1),
-        reply_timeout=5,
-        data_timeout=5,
-        dot_timeout=order.get("dot", 5),
-    )
     alive = (lambda _: None) if order.get("blind") else processes.alive
     doors = Doors(now=now, alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
     wanted = Wanted(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
-    transport = smtp.open(settings)
+    transport = road_of(order)
     if order.get("wire"):  # seconds: how long an armed letter may stay without a word
         transport.longest_wait = timedelta(seconds=order["wire"])
     report = asyncio.run(send(ledger, transport, owner=owner, doors=doors, wanted=wanted))

@@ -5,6 +5,10 @@ A rule is `{"verb": "DOT", "do": "reply", "text": "451 4.3.0 later", "nth": [1, 
 STARTTLS, AUTH, MAIL, RCPT, DATA, DOT, RSET or QUIT. `do`: reply, drop, reset, silence, delay (`seconds`), megabyte, and at DOT
 also stored-drop, stored-silence and stored-reply. `nth` counts how often the rule's verb was said; without it every time counts.
 The control file holds rules that are read again at each command.
+
+`--xoauth2 FILE` offers AUTH XOAUTH2, over TLS only; the file is read at each attempt. It says whom tokens let in:
+`{"tokens": {USER: [TOKEN]}}`, or `{"key": PEM_FILE, "audience": URL, "role": ROLE, "mailboxes": [USER]}` for tokens that the
+Graph double signed. Each attempt is a line in LOG.attempts.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class Server:
         self.options = options
         self.said: Counter[str] = Counter()
         self.log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.attempts = Path(f"{options.log}.attempts")
         self.tls = None
         if options.tls:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -78,6 +83,27 @@ class Server:
         os.write(self.log, (json.dumps(record) + "\n").encode())
         os.fsync(self.log)
         return number
+
+    def lets_in(self, user: str, token: str) -> bool:
+        """As Exchange Online does: a token for it, with the role, and a mailbox that the app may open."""
+        wanted = json.loads(Path(self.options.xoauth2).read_text())
+        good = token in wanted.get("tokens", {}).get(user, ()) or (
+            "key" in wanted and user in wanted["mailboxes"] and signed(token, wanted)
+        )
+        with self.attempts.open("a") as file:
+            file.write(json.dumps({"user": user, "token": hashlib.sha256(token.encode()).hexdigest(), "good": good}) + "\n")
+        return good
+
+
+def signed(token: str, wanted: dict[str, Any]) -> bool:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.doubles.graphd.tokens import Unverified, verify  # noqa: PLC0415  this is a program by itself, which seldom needs it
+
+    try:
+        claims = verify(token, wanted["audience"], Path(wanted["key"]).read_bytes())
+    except Unverified:
+        return False
+    return wanted["role"] in claims.get("roles", ())
 
 
 class Talk:
@@ -133,6 +159,8 @@ class Talk:
             offers.append("STARTTLS")
         if self.server.options.auth and self.secure:
             offers.append("AUTH PLAIN LOGIN")
+        if self.server.options.xoauth2 and self.secure:
+            offers.append("AUTH LOGIN XOAUTH2")
         lines = [f"250-{offer}" for offer in offers[:-1]] + [f"250 {offers[-1]}"]
         await self.answer("EHLO", rest, "\n".join(lines))
 
@@ -143,6 +171,12 @@ class Talk:
 
     async def on_auth(self, rest: str) -> None:
         kind, _, first = rest.partition(" ")
+        if not self.secure:
+            await self.reply("538 5.7.11 Encryption required for requested authentication mechanism")
+            return
+        if kind == "XOAUTH2":
+            await self.by_token(first)
+            return
         if kind == "LOGIN":
             user = base64.b64decode(first).decode()
             await self.reply("334 UGFzc3dvcmQ6")
@@ -153,10 +187,23 @@ class Talk:
         if await self.answer("AUTH", rest, "235 2.7.0 welcome" if good else "535 5.7.8 wrong name or password") and good:
             self.user = given.partition(":")[0]
 
+    async def by_token(self, first: str) -> None:
+        """The refusal comes after an empty line that answers the challenge, as the protocol has it."""
+        found = re.fullmatch(r"user=([^\x01]+)\x01auth=Bearer ([^\x01 ]+)\x01\x01", base64.b64decode(first, validate=True).decode())
+        good = bool(self.server.options.xoauth2 and found) and self.server.lets_in(*found.groups())
+        if not good:
+            await self.reply("334 " + base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"SMTP.Send"}').decode())
+            if (await self.reader.readline()).strip():
+                await self.reply("501 5.5.2 an empty line was expected")
+                return
+        text = "235 2.7.0 Authentication successful" if good else "535 5.7.3 Authentication unsuccessful [DOUBLE.example.org]"
+        if await self.answer("AUTH", first, text) and good:
+            self.user = found[1]
+
     async def on_mail(self, rest: str) -> None:
         if self.sender is not None:
             await self.reply("503 5.5.1 nested MAIL")
-        elif self.server.options.auth and not self.user:
+        elif (self.server.options.auth or self.server.options.xoauth2) and not self.user:
             await self.reply("530 5.7.57 Client not authenticated to send mail")
         elif await self.answer("MAIL", rest, "250 2.1.0 sender ok"):
             self.sender, self.mail_words = re.search(r"<(.*?)>", rest)[1], rest
@@ -206,5 +253,6 @@ if __name__ == "__main__":
     parser.add_argument("--tls", nargs=2)
     parser.add_argument("--implicit", action="store_true")
     parser.add_argument("--auth")
+    parser.add_argument("--xoauth2")
     parser.add_argument("--offer", nargs="*", default=["DSN", "SMTPUTF8"])
     asyncio.run(main(parser.parse_args()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,9 +33,9 @@ def draft(number: int, domain: str = "example.org") -> Draft:
     return Draft(Person(Address(f"p{number}", domain), f"Person {number}"), "en", facts, b"leaf", (), locator)
 
 
-def packed(delivery: str, address: str, size: int = 300) -> Packed:
+def packed(delivery: str, address: str, size: int = 300, sender: str = SENDER) -> Packed:
     message_id = f"<{uuid.uuid4().hex}@example.org>"
-    head = f"From: {SENDER}\r\nTo: {address}\r\nMessage-ID: {message_id}\r\n\r\n".encode()
+    head = f"From: {sender}\r\nTo: {address}\r\nMessage-ID: {message_id}\r\n\r\n".encode()
     line = b"x" * 74 + b"\r\n"
     body = b"." + line + line * (size // len(line))
     return Packed(
@@ -44,7 +44,7 @@ def packed(delivery: str, address: str, size: int = 300) -> Packed:
         message=head + body,
         package_sha256="0" * 64,
         profile="phone",
-        sender=SENDER,
+        sender=sender,
         sealed=b"sealed",
         channel="reveal",
         expires=timedelta(days=14),
@@ -64,15 +64,16 @@ def plan(ledger: Ledger, count: int, *, first: int = 1) -> str:
     return name
 
 
-def pack(ledger: Ledger, size: int = 300, limit: int = 10_000) -> int:
-    """Freeze a letter for everything that is planned."""
+def pack(ledger: Ledger, size: int = 300, limit: int = 10_000, senders: Sequence[str] = (SENDER,)) -> int:
+    """Freeze a letter for everything that is planned, in turn from each sender."""
     owner, done = me(), 0
     while taken := ledger.take(owner, min(100, limit - done), timedelta(seconds=60), Scope()):
-        ledger.store([packed(todo.id, str(todo.person.address), size) for todo in taken], owner)
+        made = [packed(todo.id, str(todo.person.address), size, senders[(done + n) % len(senders)]) for n, todo in enumerate(taken)]
+        ledger.store(made, owner)
         done += len(taken)
     return done
 
 
-def queue(ledger: Ledger, count: int, size: int = 300) -> None:
+def queue(ledger: Ledger, count: int, size: int = 300, senders: Sequence[str] = (SENDER,)) -> None:
     plan(ledger, count)
-    pack(ledger, size)
+    pack(ledger, size, senders=senders)

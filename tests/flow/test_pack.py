@@ -40,7 +40,7 @@ def note(password: Secret) -> bytes:
 
 
 def packer() -> Packer:
-    return Packer(Stationery(None), note, "Example AG", Mailbox(Address("certificates", "example.org"), "Certificate Service"))
+    return Packer(Stationery(None), note, "Example AG", (Mailbox(Address("certificates", "example.org"), "Certificate Service"),))
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def sealed(recipient: str, password: Secret) -> bytes:
 
 def packer(workspace: Path | None, recipient: str) -> Packer:
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    return Packer(Stationery(workspace), partial(sealed, recipient), "Example AG", sender)
+    return Packer(Stationery(workspace), partial(sealed, recipient), "Example AG", (sender,))
 
 
 @pytest.fixture(scope="module")

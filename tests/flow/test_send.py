@@ -4,112 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from distributor.core.deliveries import Owner, Scope, Settle, Step
-from distributor.core.findings import Remark
 from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
 from distributor.core.ports import Ledger
 from distributor.core.states import State
 from distributor.errors import Unavailable, Unusable
-from distributor.flow.report import Doors, Pause, Report, Result, Wanted
-from distributor.flow.send import send
+from distributor.flow.report import Pause, Report
 from distributor.flow.stopper import Stopper
 from tests.flow import letters
-
-Answer = Outcome | Callable[[Parcel], Awaitable[Outcome]]
-
-
-class Clock:
-    """A clock that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 5, 1, 12, tzinfo=UTC)
-        self.slept: list[float] = []
-
-    def now(self) -> datetime:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(round(seconds, 1))
-        self.time += timedelta(seconds=seconds)
-        await asyncio.sleep(0)
-
-
-@dataclass
-class Script:
-    """A transport that answers from a list, or accepts; each lane carries one letter at a time."""
-
-    answers: dict[str, list[Answer]] = field(default_factory=dict)  # by local part of the address; "" for any
-    lanes: int = 1
-    per_minute: float | None = None
-    longest_wait: timedelta = timedelta(minutes=10)
-    sent: list[Parcel] = field(default_factory=list)
-    before: Callable[[Parcel], Awaitable[None]] | None = None  # awaited before ARM
-
-    def lane(self) -> ScriptLane:
-        return ScriptLane(self)
-
-    async def check(self) -> list[Remark]:
-        return []
-
-
-@dataclass
-class ScriptLane:
-    road: Script
-
-    async def deliver(self, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
-        await asyncio.sleep(0)
-        if self.road.before:
-            await self.road.before(parcel)
-        mine = self.road.answers.get(parcel.address.partition("@")[0]) or self.road.answers.get("") or []
-        answer = mine.pop(0) if mine else Accepted("250 2.0.0 ok")
-        if isinstance(answer, Unsent):
-            return answer
-        if not await arm():
-            return Unsent("another sender holds this letter")
-        self.road.sent.append(parcel)
-        return answer if isinstance(answer, Outcome) else await answer(parcel)
-
-    async def close(self) -> None:
-        pass
-
-
-@dataclass
-class House:
-    """A ledger, a clock, and what a run told."""
-
-    ledger: Ledger
-    clock: Clock
-    told: list[object] = field(default_factory=list)
-    alive: Callable[[Owner], bool | None] = lambda _: None
-
-    async def send(self, road: Script, *, stopper: Stopper | None = None, **wanted: object) -> Report:
-        doors = Doors(now=self.clock.now, alive=self.alive, sleep=self.clock.sleep, tell=self.told.append)
-        return await send(self.ledger, road, owner=letters.me(), doors=doors, wanted=Wanted(**wanted), stopper=stopper)
-
-    def run(self, road: Script, **wanted: object) -> Report:
-        return asyncio.run(self.send(road, **wanted))
-
-    def states(self) -> dict[str, str]:
-        return {each.address.partition("@")[0]: each.state.value for each in self.ledger.deliveries(Scope())}
-
-    def results(self) -> list[Result]:
-        return [news for news in self.told if isinstance(news, Result) and news.final]
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    clock = Clock()
-    ledger = letters.new_ledger(tmp_path / "distributor.db", clock.now)
-    yield House(ledger, clock)
-    assert ledger.verify() == []
-    ledger.close()
+from tests.flow.script import Answer, House, Script
 
 
 def test_everything_that_is_queued_goes_and_is_reported(house: House) -> None:

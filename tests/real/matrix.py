@@ -68,6 +68,7 @@ class Cell:
     empty: Path  # an empty ledger to copy
     count: int = LETTERS
     mutant: str | None = None
+    road: dict[str, object] = field(default_factory=dict)  # the order's words for another road than SMTP
     tag: str = field(default_factory=lambda: f"c{next(_numbers)}")
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class Cell:
 
     def run(self, do: str, **what: object) -> list[int]:
         """Order one process, or several."""
-        order = {"ledger": str(self.ledger), "port": self.sink.port, "people": str(self.people)}
+        order = {"ledger": str(self.ledger), "port": self.sink.port, "people": str(self.people), **self.road}
         return self.server.order(do=do, mutant=self.mutant, **order, **what)
 
     def finish(self, **what: object) -> None:
@@ -91,7 +92,9 @@ class Cell:
 
     def fresh(self, mutant: str | None = None, sink: Sink | None = None, server: Crashing | None = None, count: int = 0) -> Cell:
         """Another cell of the same world, or the same one seen by another server."""
-        return Cell(server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant)
+        return Cell(
+            server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant, self.road
+        )
 
     # --- what is there ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""One signed-in connection to a service, shared by its adapters."""

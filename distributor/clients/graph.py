@@ -1,0 +1,249 @@
+"""Requests to a root of Microsoft Graph, signed in, over kept HTTP/1.1 connections -> Answer, or Lost.
+
+Nothing is repeated but a request that was answered 401, once, with a fresh token: a 401 is a definite no. What a request was about,
+and whether it may be made again, only its caller knows; `pages` reads, and may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as notation
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from distributor import __version__
+from distributor.clients._answers import Answer, Lost, answered, date
+from distributor.clients._reasons import REACH, TRUST
+from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
+from distributor.errors import Unavailable, Unusable
+
+if TYPE_CHECKING:
+    from distributor.clients._line import Line
+
+__all__ = ["ROOT", "Answer", "Graph", "Lost", "graph", "literal", "segment", "trouble"]
+
+ROOT = "https://graph.microsoft.com"
+IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
+TRIES = 5  # of one page
+LONGEST_WAIT = timedelta(seconds=120)  # before a page is asked for again
+_SHORTEST_WAIT = timedelta(seconds=10)  # doubles; where the service names no time of its own
+_BUSY = frozenset({429, 503})
+Sleep = Callable[[float], Awaitable[object]]
+
+
+def segment(text: str) -> str:
+    """A mailbox's address or an opaque id as one segment of a path."""
+    if text in {"", ".", ".."}:
+        raise ValueError("not a segment of a path")
+    return quote(text, safe="")
+
+
+def literal(text: str) -> str:
+    """A text inside an OData expression."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def graph(sign_in: SignIn, root: str = ROOT, *, key: str = "transport", tell: Tell | None = None, sleep: Sleep = asyncio.sleep) -> Graph:
+    """A client of one root; connects with its first request. Raises Unusable for a root that is not reached by https."""
+    parts = urlsplit(root)
+    if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.query:
+        hint = f"write its root, such as {ROOT}"
+        raise Unusable("Graph is reached by https, and at no other address", where=f"{key}.graph", hint=hint)
+    return Graph(entra(sign_in, key, tell), root.rstrip("/"), sleep)
+
+
+class Graph:
+    """Requests to one root. It outlives event loops; `close` ends the connections of the one that runs."""
+
+    skew: timedelta | None = None  # the service's clock less ours, as its last answer told
+
+    def __init__(self, door: Entra, root: str, sleep: Sleep = asyncio.sleep) -> None:
+        self.root = root
+        self.where = urlsplit(root).netloc
+        self._door = door
+        self._sleep = sleep
+        self._trust: ssl.SSLContext | None = None
+        self._line: Line | None = None
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._room: dict[str, asyncio.Semaphore] = {}
+
+    async def token(self) -> Token:
+        """The token of the requests. Raises Unavailable."""
+        return await self._door.token(self.root)
+
+    async def call(  # noqa: PLR0913  the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        mailbox: str | None = None,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 100.0,  # noqa: ASYNC109  it covers one exchange, and not the wait for a turn or a token
+    ) -> Answer | Lost:
+        """One request; `path` is relative to the version, its segments are quoted already. Raises Unavailable when the sign-in fails.
+
+        A 401 is asked again once with a fresh token, so that it takes at most two time-outs and two sign-ins. A path whose last segment
+        begins with `$` gives bytes, any other JSON.
+        """
+        query = "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in (params or {}).items())
+        url = f"{self.root}/v1.0/{path.lstrip('/')}" + (f"?{query}" if query else "")
+        given = {name.lower(): value for name, value in (headers or {}).items()}
+        if json is not None:
+            content, given = notation.dumps(json).encode(), {"content-type": "application/json", **given}
+        return await self._ask(method, url, mailbox, content, given, timeout)
+
+    async def _ask(  # noqa: PLR0913, PLR0917
+        self,
+        method: str,
+        url: str,
+        mailbox: str | None,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109
+    ) -> Answer | Lost:
+        token = await self.token()
+        line = await self._here()
+        async with self._turn(mailbox):
+            heard = await self._exchange(line, method, url, content, headers, token, timeout)
+            if isinstance(heard, Answer) and heard.status == 401:  # noqa: PLR2004
+                token = await self._door.renewed(self.root, token)
+                heard = await self._exchange(line, method, url, content, headers, token, timeout)
+            return heard
+
+    async def _exchange(  # noqa: PLR0913, PLR0917
+        self,
+        line: Line,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        token: Token,
+        timeout: float,  # noqa: ASYNC109
+    ) -> Answer | Lost:
+        signed = {**headers, "authorization": f"Bearer {token.secret.reveal()}", "user-agent": f"distributor/{__version__}"}
+        came = await line.exchange(method, url, content, signed, timeout)
+        if isinstance(came, Lost):
+            return came
+        now = datetime.now(UTC)
+        if (theirs := date(came.headers.get("date", ""))) is not None:
+            self.skew = theirs - now
+        raw = urlsplit(url).path.rpartition("/")[2].startswith("$")
+        return answered(came.status, came.headers, came.content, raw=raw, now=now)
+
+    def _turn(self, mailbox: str | None) -> asyncio.Semaphore | nullcontext[None]:
+        if mailbox is None:
+            return nullcontext()
+        return self._room.setdefault(mailbox.casefold(), asyncio.Semaphore(IN_FLIGHT))
+
+    async def _here(self) -> Line:
+        """The connections of the loop that runs; those of one that has ended are of no use."""
+        from distributor.clients import _line  # noqa: PLC0415  heavy, and --help asks nobody
+
+        if self._trust is None:
+            made = await asyncio.to_thread(ssl.create_default_context)  # the system's trust and SSL_CERT_FILE
+            self._trust = self._trust or made
+        loop = asyncio.get_running_loop()
+        if self._line is None or self._home is not loop:
+            self._line, self._home, self._room = _line.Line(self._trust), loop, {}
+        return self._line
+
+    async def close(self) -> None:
+        """Close the connections; the next request makes new ones."""
+        line, self._line = self._line, None
+        if line is not None and self._home is asyncio.get_running_loop():
+            await line.close()
+
+    # --- lists -----------------------------------------------------------------------------------------------------
+
+    async def pages(
+        self,
+        path: str,
+        *,
+        mailbox: str | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """The items of a list, page after page; waits where the service is busy. Raises Unavailable."""
+        heard = await self._patient(lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers))
+        while True:
+            for item in _items(heard, self.where):
+                yield item
+            link = (heard.body or {}).get("@odata.nextLink")
+            if link is None:
+                return
+            heard = await self._patient(self._follow(self._own(link), mailbox, headers))
+
+    def _follow(self, link: str, mailbox: str | None, headers: Mapping[str, str] | None) -> Callable[[], Awaitable[Answer | Lost]]:
+        return lambda: self._ask("GET", link, mailbox, None, headers or {}, 100.0)
+
+    def _own(self, link: object) -> str:
+        """A link is followed as it stands, but only to where the token may go."""
+        if not isinstance(link, str) or not _same_origin(link, self.root):
+            hint = "check `graph`, and what is between it and here; the token was not sent there"
+            raise Unavailable("the next page is said to lie at another address", where=self.where, hint=hint)
+        return link
+
+    async def _patient(self, ask: Callable[[], Awaitable[Answer | Lost]]) -> Answer:
+        heard = await ask()
+        for tried in range(1, TRIES):
+            if not isinstance(heard, Answer) or heard.status not in _BUSY:
+                break
+            wait = heard.retry_after if heard.retry_after is not None else _SHORTEST_WAIT * 2 ** (tried - 1)
+            await self._sleep(min(wait, LONGEST_WAIT).total_seconds())
+            heard = await ask()
+        if isinstance(heard, Lost) or not heard.good:
+            raise trouble(heard, self.where)
+        return heard
+
+
+def _items(page: Answer, where: str) -> list[Mapping[str, Any]]:
+    found = (page.body or {}).get("value")
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise Unavailable("the list that was asked for is none", where=where, hint=_ODD)
+    return found
+
+
+def _same_origin(link: str, root: str) -> bool:
+    """Both as httpx2 reads them, since it is what connects."""
+    from httpx2 import URL, InvalidURL  # noqa: PLC0415
+
+    try:
+        there, here = URL(link), URL(root)
+    except InvalidURL:
+        return False
+    return (there.scheme, there.host, there.port or 443, there.userinfo) == ("https", here.host, here.port or 443, b"")
+
+
+# --- what stops a command ------------------------------------------------------------------------------------------
+
+_ODD = "check `graph`; the same command may be repeated"
+_LATER = "run the same command again later; the service said when"
+_HINTS = {  # by code, then by status (facts: sending.md 1.3)
+    "Authorization_RequestDenied": "give the app the permission that this needs (User.Read.All for people, GroupMember.Read.All for "
+    "groups) and grant admin consent: Entra, App registrations, API permissions",
+    "ErrorAccessDenied": "let the app into this mailbox, by RBAC for Applications or its permission in Entra; it takes up to two hours",
+    "MailboxNotEnabledForRESTAPI": "give the mailbox an Exchange Online licence; one that is on premises cannot be used by Graph",
+    "ErrorInvalidUser": "correct the mailbox's name; nobody in this tenant has it",
+    "Request_ResourceNotFound": "correct the name or id; the tenant has nothing under it",
+    "Directory_ExpiredPageToken": "run the same command again; reading took longer than the service keeps its place",
+    "401": "check the app registration behind `client_id`, and that `graph` and `login` are of one cloud",
+    "403": "give the app the permission that this needs and grant admin consent: Entra, App registrations, API permissions",
+    "404": "correct the name or id; the tenant has nothing under it",
+    "429": _LATER,
+    "503": _LATER,
+}
+
+
+def trouble(heard: Answer | Lost, where: str) -> Unavailable:
+    """An answer that ends a command, or none, as it is told to a person."""
+    if isinstance(heard, Lost):
+        return Unavailable(heard.why, where=where, hint=TRUST if "not trusted" in heard.why else REACH)
+    hint = _HINTS.get(heard.code) or _HINTS.get(str(heard.status), _ODD)
+    return Unavailable(f'the service refuses: "{heard.said}"', where=where, hint=hint)

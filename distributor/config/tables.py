@@ -1,0 +1,124 @@
+"""Adapters' tables (`[transport]`, `[[sources]]`, `[[trackers]]`, `[[rosters]]`) -> Tables whose shape their adapters accept.
+
+The names of an app registration are written once, in `[transport]`: trackers and rosters of the same service take them from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from distributor.config.settings import Table
+from distributor.config.structure import Fault, Faulty, structure
+from distributor.errors import Error
+
+LISTS = ("sources", "trackers", "rosters", "directories")  # arrays of tables, each named as the room of its adapters
+EXCHANGE_ONLINE = frozenset(
+    {"smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com", "smtp.office365.us", "smtp.partner.outlook.cn"}
+)
+HOST_DEFAULTS: Mapping[str, object] = {
+    "connections": 3,
+    "rate": "30/min",
+    "daily": 10_000,
+}  # what Exchange Online takes from one mailbox (facts: sending.md 4)
+PROOFS = ("certificate", "secret", "managed_identity", "assertion", "device_code")
+REGISTRATION = ("tenant", "client_id", *PROOFS, "certificate_password", "login")
+
+
+class Rooms(Protocol):
+    """What adapters there are; the configuration asks without knowing them."""
+
+    def kinds(self, room: str) -> tuple[str, ...]:
+        """The kinds in a room such as "transports" that a table may name."""
+        ...
+
+    def settings(self, room: str, kind: str) -> type[Any]:
+        """The adapter's frozen dataclass of settings."""
+        ...
+
+    def fault(self, room: str, kind: str, settings: object, key: str) -> Error | None:
+        """What the adapter itself has against settings of the right shape; nothing is connected for it."""
+        ...
+
+
+def room_of(table: Table) -> str:
+    """The room of a table's adapter."""
+    return "transports" if table.key == "transport" else table.key.partition("[")[0]
+
+
+def adapters(document: Mapping[str, Any], folder: Path, rooms: Rooms, faults: list[Fault]) -> list[Table]:
+    """Every adapter's table, as far as they are good: the transport first."""
+    wanted: list[tuple[str, str, object]] = []
+    if "transport" in document:
+        wanted.append(("transport", "transports", document["transport"]))
+    for name in LISTS:
+        entries = document.get(name, [])
+        if not isinstance(entries, list):
+            faults.append(Fault(name, "not an array of tables", f"write [[{name}]], with two brackets"))
+            continue
+        wanted += [(f"{name}[{n}]", name, entry) for n, entry in enumerate(entries)]
+    reader = _Reader(folder, rooms, faults, _registration(document.get("transport")))
+    found = [reader.table(entry, key, room) for key, room, entry in wanted]
+    return [table for table in found if table is not None]
+
+
+def _registration(transport: object) -> Mapping[str, object]:
+    """The app registration that the transport names."""
+    if not isinstance(transport, dict):
+        return {}
+    oauth = transport.get("oauth")
+    values = oauth if isinstance(oauth, dict) else transport
+    return {name: values[name] for name in REGISTRATION if name in values} | {n: transport[n] for n in ("graph",) if n in transport}
+
+
+class _Reader:
+    """Reads tables; what is wrong is gathered."""
+
+    def __init__(self, folder: Path, rooms: Rooms, faults: list[Fault], registration: Mapping[str, object]) -> None:
+        self._folder, self._rooms, self._faults, self._registration = folder, rooms, faults, registration
+
+    def table(self, entry: object, key: str, room: str) -> Table | None:
+        """A table, or None with faults told."""
+        if not isinstance(entry, dict):
+            self._no(key, "not a table", f"write [{key.partition('[')[0]}]")
+            return None
+        kind = entry.get("kind")
+        kinds = self._rooms.kinds(room)
+        if not isinstance(kind, str) or kind not in kinds:
+            told = "missing" if kind is None else f'this version has no {_one(key)} "{kind}"'
+            self._no(f"{key}.kind", told, f"there is: {', '.join(kinds)}")
+            return None
+        shape = self._rooms.settings(room, kind)
+        values = self._inherited(shape, {name: value for name, value in entry.items() if name != "kind"}, key)
+        try:
+            shaped = structure(shape, {**host_defaults(kind, values), **values}, key, self._folder)
+        except Faulty as faulty:
+            self._faults += faulty.faults
+            return None
+        if against := self._rooms.fault(room, kind, shaped, key):
+            self._no(against.where or key, against.message, against.hint)
+            return None
+        return Table(kind, values, key)
+
+    def _inherited(self, shape: type[Any], values: dict[str, object], key: str) -> dict[str, object]:
+        """With the transport's registration, where the table has none of its own."""
+        takes = {field.name for field in fields(shape)}
+        if key == "transport" or "client_id" not in takes or any(name in values for name in PROOFS):
+            return values
+        return {**{name: value for name, value in self._registration.items() if name in takes}, **values}
+
+    def _no(self, key: str, message: str, hint: str | None) -> None:
+        self._faults.append(Fault(key, message, hint))
+
+
+def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, object]:
+    """What a host's known limits put in place of the plain defaults."""
+    return HOST_DEFAULTS if kind == "smtp" and str(values.get("host", "")).lower().rstrip(".") in EXCHANGE_ONLINE else {}
+
+
+def _one(key: str) -> str:
+    """A room's name for one of it: `trackers[0]` is a tracker."""
+    name = key.partition("[")[0]
+    return f"{name[:-3]}y" if name.endswith("ies") else name.rstrip("s")

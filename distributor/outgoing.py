@@ -1,0 +1,180 @@
+"""Settings -> what letters leave by: the processes that make them, the transport that carries them, who knows what became of them.
+
+A part of wiring, as `intake` is for what comes in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor import config, wiring
+from distributor.config.settings import SenderMailbox
+from distributor.config.tables import host_defaults
+
+if TYPE_CHECKING:
+    from distributor.core.credentials import Limits, Material, Opened, Problem
+    from distributor.core.deliveries import Account, Owner, Packed, PackJob, Scope
+    from distributor.core.ports import Ledger, Pool, Tracker, Transport
+    from distributor.core.states import State
+    from distributor.flow.evidence import Found
+    from distributor.flow.pack import Batch
+    from distributor.flow.packer import Packer
+    from distributor.flow.report import Packing
+    from distributor.stationery import Stationery
+
+PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
+CHILD_MEMORY = 2**30  # bytes of address space of a child process
+EARLY = 2  # children that are started before there is anything to do
+
+
+def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callable[[str], None] | None = None) -> Transport:
+    """The letter's road; not connected yet. Not `signed_in`: for questions that need no secret. `tell` shows a code to a person."""
+    table = settings.transport
+    values = {**host_defaults(table.kind, table.values), **table.values}
+    if "password" in values:
+        values.setdefault("username", str(settings.sender.address))
+    if table.kind == "graph":
+        values.setdefault("mailbox", str(settings.sender.address))
+    shaped = wiring.shaped(settings, "transports", replace(table, values=values), signed_in=signed_in)
+    accounts = _accounts(settings, shaped, signed_in=signed_in)
+    opened: Transport = wiring.adapter("transports", table.kind).open(shaped, accounts, tell=tell)
+    return opened
+
+
+def _accounts(settings: config.Settings, shaped: object, *, signed_in: bool) -> tuple[Account, ...]:
+    """Every mailbox that sends, where there are several."""
+    from distributor.core.deliveries import Account
+
+    if not settings.senders:
+        return ()
+    first = Account(str(settings.sender.address), getattr(shaped, "username", None), getattr(shaped, "password", None))
+    return (first, *(_account(sender, n, signed_in=signed_in) for n, sender in enumerate(settings.senders)))
+
+
+def _account(sender: SenderMailbox, number: int, *, signed_in: bool) -> Account:
+    from distributor.core.deliveries import Account
+
+    reference = sender.password if signed_in else None
+    password = None if reference is None else reference.resolve(f"senders[{number}].password")
+    return Account(str(sender.address), sender.username, password)
+
+
+def senders(settings: config.Settings) -> tuple[str, ...]:
+    """The mailboxes that send side by side; empty where there is one."""
+    return tuple(str(mailbox.address) for mailbox in settings.mailboxes) if settings.senders else ()
+
+
+def trackers(settings: config.Settings) -> list[Tracker]:
+    """Everybody who may know what became of letters: the road itself, then `[[trackers]]`; not connected yet."""
+    own = transport(settings).tracker()
+    named = [wiring.adapter("trackers", table.kind).open(wiring.shaped(settings, "trackers", table)) for table in settings.trackers]
+    return [*([own] if own else []), *named]
+
+
+def look(settings: config.Settings, ledger: Ledger, states: frozenset[State], scope: Scope) -> Found:
+    """What trackers know of letters in these states, moved in the ledger."""
+    import asyncio
+
+    from distributor import processes
+    from distributor.flow import evidence
+
+    everybody = trackers(settings)
+    longest = transport(settings, signed_in=False).longest_wait
+
+    async def work() -> Found:
+        looking = evidence.Looking(ledger, processes.alive, wiring.now, longest, asyncio.to_thread)
+        try:
+            return await evidence.look(looking, everybody, scope, states)
+        finally:
+            for tracker in everybody:
+                await tracker.close()
+
+    return asyncio.run(work())
+
+
+@contextmanager
+def packers(settings: config.Settings) -> Iterator[Pool[PackJob, Packed | Problem]]:
+    """Child processes that make letters. They load what they need while the ledger is opened."""
+    from distributor.workers import Made, Workers
+
+    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
+    made = Made(packer, (settings.folder, settings.vault.recipients, *tables))
+    workers: Workers[PackJob, Packed | Problem]
+    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY)
+    with workers as pool:
+        yield pool
+
+
+def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it works beside hostile files
+    folder: Path,
+    recipients: tuple[str, ...],
+    organisation: config.Organisation,
+    mailboxes: Sequence[config.Sender],
+    package: config.Package,
+    password: config.Password,
+    limits: Limits,
+) -> Packer:
+    """What makes a letter; made in each child, since it is heavy to load."""
+    from distributor.core.letter import Mailbox
+    from distributor.flow.packer import Packer
+    from distributor.ledger.vault import seal
+    from distributor.stationery import Stationery
+
+    return Packer(
+        words=Stationery(folder, organisation.languages),
+        seal=seal(recipients),
+        organisation=organisation.name,
+        senders=tuple(Mailbox(mailbox.address, mailbox.name) for mailbox in mailboxes),
+        channel=password.channel,
+        expires=password.expires,
+        profile=str(package.profile),
+        include_root=package.include_root,
+        recipe=password.recipe,
+        limits=limits,
+    )
+
+
+def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
+    settings: config.Settings, ledger: Ledger, pool: Pool[PackJob, Packed | Problem], owner: Owner, scope: Scope, limit: int | None
+) -> Packing:
+    """The verb that freezes letters, with everything it needs."""
+    from distributor import intake
+    from distributor.flow.pack import pack
+
+    def run(stop: Callable[[], bool]) -> Iterator[Batch]:
+        doors, lease = partial(intake.open_plan, settings), settings.ledger.lease
+        yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=wiring.now, stop=stop)
+
+    return run
+
+
+@contextmanager
+def opening(settings: config.Settings) -> Iterator[Pool[Material, Opened]]:
+    """Child processes that look into certificates' files."""
+    from distributor.core.opening import open_material
+    from distributor.workers import Workers
+
+    call = partial(open_material, limits=settings.limits)
+    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY) as pool:
+        yield pool
+
+
+def cores() -> int:
+    """How many processes may run at once."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def stationery(settings: config.Settings) -> Stationery:
+    """The words of letters: the workspace's templates, then the packaged ones."""
+    from distributor.stationery import Stationery
+
+    return Stationery(settings.folder, settings.organisation.languages)

@@ -1,0 +1,80 @@
+"""A filter -> the rows of Exchange's message trace, page after page, no faster than it may be asked (facts: sending.md 1.5)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from distributor.clients.graph import Answer, Graph, Lost, trouble
+from distributor.core.ports import Now
+from distributor.errors import Unavailable
+
+PATH = "admin/exchange/tracing/messageTraces"
+PAGE = 5000  # rows; the most there are in one
+AT_MOST, IN_TIME = 90, timedelta(minutes=5)  # requests; the service takes 100, and an administrator may look too
+TRIES = 4  # of one page, where the service asks to wait
+LONGEST_WAIT = timedelta(minutes=5)  # the length of its window
+_SHORTEST_WAIT = timedelta(seconds=30)  # doubles
+_BUSY = frozenset({429, 503})
+_HEADERS = {"Prefer": "include-unknown-enum-members"}
+_HINT = (
+    "grant the app ExchangeMessageTrace.Read.All with an administrator's consent, and let the trace's own service into the tenant: "
+    "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
+)
+Sleep = Callable[[float], Awaitable[object]]
+
+
+class Pages:
+    """Counts its requests, and waits where there were too many."""
+
+    def __init__(self, graph: Graph, timeout: float, now: Now, sleep: Sleep) -> None:
+        self._graph = graph
+        self._timeout = timeout
+        self._now = now
+        self._sleep = sleep
+        self._asked: deque[datetime] = deque()
+
+    async def rows(self, filtered: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Every row that the filter lets through. Raises Unavailable."""
+        params: Mapping[str, str] | None = {"$filter": filtered, "$top": str(PAGE)}
+        while params is not None:
+            page = await self._page(params)
+            for row in page["value"]:
+                if isinstance(row, dict):
+                    yield row
+            params = _further(page)
+
+    async def _page(self, params: Mapping[str, str]) -> Mapping[str, Any]:
+        for tried in range(TRIES):
+            await self._turn()
+            heard = await self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
+            if not isinstance(heard, Answer) or heard.status not in _BUSY:
+                break
+            wait = heard.retry_after if heard.retry_after is not None else _SHORTEST_WAIT * 2**tried
+            await self._sleep(min(wait, LONGEST_WAIT).total_seconds())
+        match heard:
+            case Answer(status=200, body={"value": list()}):
+                return heard.body or {}
+            case Answer(status=401 | 403):
+                raise Unavailable(f'the message trace is refused: "{heard.said}"', where=self._graph.where, hint=_HINT)
+            case Answer(status=200):
+                raise trouble(Lost("an answer that makes no sense: no list of traces", begun=True), self._graph.where)
+        raise trouble(heard, self._graph.where)
+
+    async def _turn(self) -> None:
+        now = self._now()
+        while self._asked and self._asked[0] <= now - IN_TIME:
+            self._asked.popleft()
+        if len(self._asked) >= AT_MOST:
+            await self._sleep((self._asked.popleft() + IN_TIME - now).total_seconds())
+            now = self._now()
+        self._asked.append(now)
+
+
+def _further(page: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """The query of the next page; its host and path are ours, whatever the link says, since the token goes there."""
+    link = page.get("@odata.nextLink")
+    return dict(parse_qsl(urlsplit(link).query)) if isinstance(link, str) else None

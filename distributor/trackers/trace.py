@@ -1,0 +1,151 @@
+"""Letters -> what the message trace of Exchange Online says became of them: asked by sender and time, matched here by Message-ID.
+
+The trace hears one value a property, and nothing after an `or`. It shows a letter late, and its status changes for hours: pending ones
+are asked for again by whoever looks next (facts: sending.md 1.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from distributor.clients.entra import SignIn, check
+from distributor.clients.graph import ROOT, Graph, graph, literal
+from distributor.clients.sent import registration
+from distributor.core.deliveries import Sighting, Sought
+from distributor.core.ports import Now
+from distributor.core.states import State
+from distributor.trackers._pages import Pages, Sleep
+
+LONGEST_WINDOW = timedelta(days=10)
+OLDEST = timedelta(days=90) - timedelta(hours=1)  # an hour for clocks that differ
+BEFORE, AFTER = timedelta(days=2), timedelta(days=1)  # around `since`, which evidence that came later has moved
+ASKED_FOR = frozenset({State.AMBIGUOUS, State.ACCEPTED})  # of what is delivered it has nothing new to say
+FINAL = {"delivered": State.DELIVERED, "failed": State.BOUNCED}
+WORDS = {
+    "delivered": "delivered, by the message trace",
+    "failed": "not delivered, by the message trace; the report in the mailbox says why",
+    "quarantined": "in quarantine, by the message trace; an administrator can release it",
+    "filteredAsSpam": "filtered as spam, by the message trace",
+}
+_RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined", "failed", "delivered")  # the last is the most final
+
+
+@dataclass(frozen=True)
+class Settings(SignIn):
+    """`[[trackers]]` of kind trace: the keys of the registration, and these. It needs ExchangeMessageTrace.Read.All."""
+
+    senders: tuple[str, ...] = ()  # asked for where the ledger does not know a letter's sender any more
+    graph: str = ROOT
+    reply_timeout: float = 100.0  # seconds
+
+
+def open(settings: Settings) -> Trace:  # noqa: A001  every adapter is opened by this name
+    """The tracker; connects when it is asked. Raises Unusable."""
+    if wrong := check(settings, "transport"):
+        raise wrong
+    return Trace(graph(registration(settings), settings.graph), settings.senders, timeout=settings.reply_timeout)
+
+
+class Trace:
+    """Asks once for all letters of a sender."""
+
+    earliest = timedelta(seconds=60)  # it shows a letter no sooner; asking too early costs a request
+
+    def __init__(
+        self,
+        client: Graph,
+        senders: Sequence[str] = (),
+        *,
+        timeout: float = 100.0,
+        now: Now = lambda: datetime.now(UTC),
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._graph = client
+        self._senders = senders
+        self._now = now
+        self._pages = Pages(client, timeout, now, sleep)
+
+    async def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+        """What is known of those that are ambiguous or accepted."""
+        by_sender: defaultdict[str, list[Sought]] = defaultdict(list)
+        for letter in sought:
+            if letter.state in ASKED_FOR:
+                for sender in self._senders if letter.sender is None else (letter.sender,):
+                    by_sender[sender.lower()].append(letter)
+        for sender, letters in by_sender.items():
+            known = {_key(letter.message_id): letter for letter in letters}
+            for since, until in windows((letter.since for letter in letters), self._now()):
+                async for sighting in self._window(sender, since, until, known):
+                    yield sighting
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._graph.close()
+
+    async def _window(self, sender: str, since: datetime, until: datetime, known: Mapping[str, Sought]) -> AsyncIterator[Sighting]:
+        filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
+        best: dict[str, Mapping[str, Any]] = {}
+        async for row in self._pages.rows(filtered):
+            letter = known.get(_key(str(row.get("messageId") or "")))
+            if letter is not None and _weight(letter, row) >= _weight(letter, best.get(letter.delivery, {})):
+                best[letter.delivery] = row
+        for letter in known.values():
+            if letter.delivery in best and (found := sighting(letter, best[letter.delivery])):
+                yield found
+
+
+def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The times to ask for, oldest first: around each attempt, joined where they touch, and cut to what the trace allows."""
+    spans: list[tuple[datetime, datetime]] = []
+    for moment in sorted(moments):
+        first, last = max(moment - BEFORE, now - OLDEST), min(moment + AFTER, now)
+        if first >= last:
+            continue
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], last))
+        else:
+            spans.append((first, last))
+    for first, last in spans:
+        while first < last:
+            end = min(first + LONGEST_WINDOW, last)
+            yield first, end
+            first = end  # noqa: PLW2901  the rest of the span
+
+
+def sighting(letter: Sought, row: Mapping[str, Any]) -> Sighting | None:
+    """What a row says of a letter; nothing where it only says that Exchange still has it, and that is known."""
+    status = str(row.get("status") or "")
+    state = FINAL.get(status, State.ACCEPTED) if _is_for(letter, row) else State.ACCEPTED
+    if state is State.ACCEPTED and letter.state is not State.AMBIGUOUS:
+        return None
+    words = WORDS.get(status, "") if state is FINAL.get(status, State.ACCEPTED) else ""
+    evidence = {
+        "kind": "message-trace",
+        "status": status,
+        "trace_id": str(row.get("id") or ""),
+        "received_at": str(row.get("receivedDateTime") or ""),
+    }
+    return Sighting(letter.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
+
+
+def _weight(letter: Sought, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
+    """Which of several rows counts: that of our recipient, and the most final."""
+    status = row.get("status")
+    return bool(row), _is_for(letter, row), _RANKS.index(status) if status in _RANKS else -1
+
+
+def _is_for(letter: Sought, row: Mapping[str, Any]) -> bool:
+    return str(row.get("recipientAddress") or "").casefold() == letter.address.casefold()
+
+
+def _key(message_id: str) -> str:
+    return message_id.strip().removeprefix("<").removesuffix(">").casefold()
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,157 @@
+"""Microsoft Graph: letters leave through mailboxes of Exchange Online, each as a draft first, so that nothing goes twice.
+
+The ledger's ARM stands between the draft and its `send`: until then everything is proved unsent; after it only an answer tells, and
+without one the letter is ambiguous and looked for in the mailbox by its Message-ID (facts: sending.md 1.4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from distributor.clients.entra import SignIn, Tell, check
+from distributor.clients.graph import IN_FLIGHT, ROOT, Graph, graph
+from distributor.clients.sent import Found, SentItems, registration
+from distributor.core.deliveries import Account
+from distributor.core.findings import Remark
+from distributor.core.outcomes import Outcome, Parcel
+from distributor.core.ports import ArmCall
+from distributor.errors import Unusable
+from distributor.transports._graph_box import Box
+from distributor.transports._graph_check import examine
+from distributor.transports._graph_copies import cleared
+from distributor.transports._graph_mailbox import Mailbox
+
+SIGN_IN = timedelta(minutes=5)  # that signing in twice may take at most, beside the time-outs of a request
+Sleep = Callable[[float], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Settings(SignIn):
+    """`[transport]` of kind graph: the keys of the registration, and these."""
+
+    mailbox: str | None = None  # its user principal name or id; without one, the sender's address
+    graph: str = ROOT
+    save_copy: bool = True
+    per_minute: float | None = 30.0  # what Exchange Online takes from a mailbox without delaying it (facts: sending.md 1.2)
+    connections: int = IN_FLIGHT
+    daily: int | None = 10_000
+    reply_timeout: float = 100.0  # seconds; the service's own gateways give up sooner
+
+
+def open(  # noqa: A001  every adapter is opened by this name
+    settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None, sleep: Sleep = asyncio.sleep
+) -> Exchange:
+    """The transport; connects when its first letter goes. `tell` shows a device code to a person. Raises Unusable."""
+    if wrong := check(settings, "transport"):
+        raise wrong
+    _check(settings)
+    return Exchange(settings, accounts, graph(registration(settings), settings.graph, tell=tell, sleep=sleep), sleep)
+
+
+def _check(settings: Settings) -> None:
+    if settings.mailbox == "":
+        raise Unusable("empty", where="transport.mailbox", hint="write the user principal name of the mailbox, or remove the key")
+    if not 1 <= settings.connections <= IN_FLIGHT:
+        hint = f"write 1 to {IN_FLIGHT}: Graph refuses a fifth request side by side"
+        raise Unusable(f"{settings.connections} connections to one mailbox", where="transport.connections", hint=hint)
+    if settings.per_minute is not None and settings.per_minute <= 0:
+        raise Unusable(f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"')
+    if settings.daily is not None and settings.daily < 1:
+        raise Unusable(f"{settings.daily} letters a day are none", where="transport.daily", hint="write how many may go in 24 hours")
+
+
+class Exchange:
+    """The road through one mailbox, or through several."""
+
+    def __init__(self, settings: Settings, accounts: Sequence[Account], client: Graph, sleep: Sleep) -> None:
+        self.lanes = settings.connections
+        self.per_minute = settings.per_minute
+        self.daily = settings.daily
+        self.longest_wait = 2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN  # a 401 is asked again
+        self._settings, self._graph, self._sleep, self._began = settings, client, sleep, datetime.now(UTC)
+        self._names = {one.address.casefold(): one.username or one.address for one in accounts}
+        if accounts and settings.mailbox:
+            self._names[accounts[0].address.casefold()] = settings.mailbox  # the first is [sender]
+        self._usual = settings.mailbox or next(iter(self._names.values()), None)
+        self._used: dict[str, Mailbox] = {}
+
+    def lane(self, sender: str | None = None) -> GraphLane:
+        """A lane; all lanes of a mailbox share its connections."""
+        return GraphLane(self, sender)
+
+    def tracker(self) -> SentItems:
+        """The mailboxes themselves: they know a letter by its Message-ID. A copy that is found goes at the end, where none is wanted."""
+
+        def tell(mailbox: str, copy: Found) -> None:
+            self._known(mailbox).remember(copy)
+
+        return SentItems(self._graph, self.name, timeout=self._settings.reply_timeout, sleep=self._sleep, tell=tell)
+
+    def name(self, sender: str | None) -> str | None:
+        """The mailbox that a sender's letters leave through."""
+        found = None if sender is None else self._names.get(sender.casefold())
+        return found or self._usual or sender
+
+    def mailbox(self, sender: str) -> Mailbox:
+        """The same, with what is known of it in this run."""
+        return self._known(self.name(sender) or sender)
+
+    def _known(self, name: str) -> Mailbox:
+        if name not in self._used:
+            self._used[name] = Mailbox(self._box(name), gathers=not self._settings.save_copy)
+        return self._used[name]
+
+    def _box(self, name: str) -> Box:
+        return Box(name, self._graph, self._settings.reply_timeout)
+
+    async def finish(self, *, settled: bool = True) -> list[Remark]:
+        """Remove the copies where they were not wanted, and say what sending without drafts costs; never raises.
+
+        Where outcomes were not written down, the copies are the only proof of them, and stay.
+        """
+        used, self._used = list(self._used.values()), {}
+        told = [_without_drafts(mailbox.box.name) for mailbox in used if not mailbox.by_draft and mailbox.used]
+        try:
+            if settled and not self._settings.save_copy:
+                told += await cleared(used, self._began, self._sleep)
+            await self._graph.close()
+        except Exception as error:  # noqa: BLE001  the letters are settled; what is left over must not look like a failed run
+            told.append(Remark("transport", "warning", f"the run's end was not tidied up: {type(error).__name__}", _UNTIDY))
+        return told
+
+    async def check(self) -> list[Remark]:
+        """What `doctor` says of the registration and of each mailbox."""
+        names = dict.fromkeys([*self._names.values(), *([self._usual] if self._usual else [])])
+        who, boxes = registration(self._settings), [self._box(name) for name in names]
+        try:
+            return await examine(self._graph, who, boxes, save_copy=self._settings.save_copy)
+        finally:
+            await self._graph.close()
+
+
+_UNTIDY = "look into Sent Items for copies that were not wanted; the letters themselves are settled"
+
+
+def _without_drafts(name: str) -> Remark:
+    message = (
+        f"{name}: without Mail.ReadWrite letters go by sendMail; an answer that is lost cannot be looked up, and copies stay in Sent Items"
+    )
+    return Remark("transport", "warning", message, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
+
+
+class GraphLane:
+    """One letter at a time through a mailbox."""
+
+    def __init__(self, road: Exchange, sender: str | None) -> None:
+        self._road = road
+        self._sender = sender
+
+    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
+        """Carry one letter; see core.ports.Lane. What is cut off by cancelling is cut off with its connection."""
+        return await self._road.mailbox(self._sender or parcel.sender).deliver(parcel, arm)
+
+    async def close(self) -> None:
+        """The connections are the mailbox's, and end with the run."""

@@ -1,0 +1,201 @@
+"""The command line through Microsoft Graph: send, look for evidence, follow, examine; each against the double."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distributor.clients.entra import SignIn
+from distributor.core.deliveries import Arm, Claim, Scope, Settle
+from distributor.core.outcomes import Accepted
+from distributor.core.secret import Secret
+from distributor.core.states import State
+from distributor.transports import graph as road
+from tests.authority import Authority
+from tests.doubles.graphd import Cloud, graphd
+from tests.flow import letters
+from tests.stage import Stage
+
+BOX, SECOND = letters.SENDER, "certificates2@example.org"
+HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    with graphd(tmp_path / "cloud") as made:
+        made.mailbox(BOX)
+        made.mailbox(SECOND)
+        yield made
+        assert (made.violations(), made.refusals()) == ([], [])
+
+
+@pytest.fixture
+def client(cloud: Cloud) -> str:
+    return cloud.app(secrets={"s3cret": None}, roles=["Mail.Send", "Mail.ReadWrite", "ExchangeMessageTrace.Read.All"])
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority, cloud: Cloud, client: str) -> Iterator[Stage]:
+    (tmp_path / "stage").mkdir()
+    made = Stage(tmp_path / "stage", authority)
+    made.play("$ distributor init >/dev/null 2>&1\n+ people\n")
+    config = made.folder / "distributor.toml"
+    text = config.read_text(encoding="utf-8")
+    begin, end = text.index("[transport]"), text.index("[package]")
+    table = (
+        f'[transport]\nkind = "graph"\ntenant = "{cloud.tenant}"\nclient_id = "{client}"\nsecret = "env:APP_SECRET"\n'
+        f'login = "{cloud.login}"\ngraph = "{cloud.graph}"\nrate = "6000/min"\n\n'
+    )
+    config.write_text(text[:begin] + table + text[end:], encoding="utf-8")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(stage: Stage, cloud: Cloud) -> Run:
+    return lambda command: stage.run(command, **cloud.environment, APP_SECRET="s3cret")
+
+
+def add(stage: Stage, text: str) -> None:
+    with (stage.folder / "distributor.toml").open("a", encoding="utf-8") as config:
+        config.write(text)
+
+
+def answer(told: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+    assert told.returncode == code, told.stdout
+    return json.loads(told.stdout)
+
+
+def unclear(stage: Stage, count: int) -> list[Claim]:
+    """Letters of an hour ago, of which nobody knows whether they left."""
+    ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
+    letters.queue(ledger, count)
+    owner = letters.me()
+    claims = ledger.claim(owner, count, timedelta(minutes=1), Scope())
+    ledger.write([Arm(claim, timedelta(minutes=1)) for claim in claims], owner)
+    ledger.write([Settle(claim, State.AMBIGUOUS, "504 Gateway Timeout") for claim in claims], owner)
+    ledger.close()
+    return claims
+
+
+def left(cloud: Cloud, client: str, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The letter did leave."""
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    named = SignIn(tenant=cloud.tenant, client_id=client, secret=Secret("s3cret"), login=cloud.login)
+    transport = road.open(road.Settings(**vars(named), mailbox=BOX, graph=cloud.graph))
+
+    async def go() -> object:
+        outcome = await transport.lane().deliver(claim.parcel, arm)
+        await transport.finish()
+        return outcome
+
+    async def arm(_handle: object = None) -> bool:
+        return True
+
+    assert isinstance(asyncio.run(go()), Accepted)
+
+
+def test_letters_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear_there(run: Run, cloud: Cloud) -> None:
+    assert run("distributor plan certificates --roster people.csv").returncode == 0
+    sent = answer(run("distributor send --yes --json 2>/dev/null"))
+    assert (sent["accepted"], sent["remaining"]) == (2, 0)
+    rows = answer(run("distributor status --json"))["deliveries"]
+    assert {row["message_id"] for row in rows} == {record["message_id"] for record in cloud.stored()}
+    assert {record["to"] for record in cloud.stored()} == {row["address"] for row in rows}
+    assert {row["password"]["state"] for row in rows} == {"ready"}
+
+
+def test_two_mailboxes_share_the_work_and_the_question_says_how_long_it_takes(stage: Stage, run: Run, cloud: Cloud) -> None:
+    add(stage, f'[[senders]]\naddress = "{SECOND}"\n')
+    ledger = letters.new_ledger(stage.folder / "distributor.db")
+    letters.queue(ledger, 6, senders=(BOX, SECOND))
+    ledger.close()
+    assert answer(run("distributor send --yes --json 2>/dev/null"))["accepted"] == 6
+    counts = cloud.counts()["mailboxes"]
+    assert {box: counts[box]["letters"] for box in (BOX, SECOND)} == {BOX: 3, SECOND: 3}
+    assert len(cloud.requests("token")) == 1
+
+
+def test_a_mailbox_that_is_refused_is_named_and_the_others_letters_go(stage: Stage, run: Run) -> None:
+    add(stage, '[[senders]]\naddress = "nobody@example.org"\n')
+    ledger = letters.new_ledger(stage.folder / "distributor.db")
+    letters.queue(ledger, 4, senders=(BOX, "nobody@example.org"))
+    ledger.close()
+    told = run("distributor send --yes")
+    assert told.returncode == 4
+    assert "2 letters accepted; 2 remaining" in told.stdout
+    assert "error: nobody@example.org: " in told.stdout
+    assert "hint: " in told.stdout
+
+
+def test_resolve_settles_what_sent_items_hold_and_lists_the_rest(
+    stage: Stage, run: Run, cloud: Cloud, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = unclear(stage, 2)
+    left(cloud, client, first, monkeypatch)
+    told = answer(run("distributor resolve --json 2>/dev/null"), 1)
+    assert [(row["id"], row["to"]) for row in told["settled"]] == [(first.id, "accepted")]
+    assert [row["id"] for row in told["ambiguous"]] == [second.id]
+    history = answer(run("distributor history p1@example.org --json"))["events"][-1]
+    assert (history["event"], history["evidence"]["kind"]) == ("accepted", "sent-items")
+    assert run("distributor audit verify").returncode == 0
+
+
+def test_track_moves_letters_by_the_message_trace(stage: Stage, run: Run, cloud: Cloud) -> None:
+    add(stage, '[[trackers]]\nkind = "trace"\n')
+    for claim, status in zip(unclear(stage, 3), ("delivered", "failed", None), strict=True):
+        if status:
+            cloud.trace(claim.parcel.message_id, BOX, claim.parcel.address, status=status, at=HOUR_AGO.timestamp())
+    told = answer(run("distributor track --json"), 1)
+    assert next(iter(told)) == "schema"
+    assert [(row["address"], row["from"], row["to"]) for row in told["moved"]] == [
+        ("p1@example.org", "ambiguous", "delivered"),
+        ("p2@example.org", "ambiguous", "bounced"),
+    ]
+    assert (told["read"], told["unmatched"]) == (2, 0)
+    assert "0 moved" in run("distributor track").stdout
+
+
+def test_track_says_what_is_missing_where_nobody_could_know(tmp_path: Path, authority: Authority) -> None:
+    stage = Stage(tmp_path, authority)
+    stage.play(
+        "$ distributor init >/dev/null 2>&1\n"
+        "$ distributor track\nerror: nobody is configured who knows what became of letters\n"
+        'hint: add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online\n? 1\n'
+        "$ distributor track --follow --json\nerror: --follow and --json contradict each other\nhint: ...\n? 2\n"
+    )
+
+
+def test_doctor_names_what_the_app_may_more_than_it_needs(run: Run) -> None:
+    told = answer(run("distributor doctor --json"))
+    remarks = [check for check in told["checks"] if check["area"] == "transport"]
+    assert [remark["level"] for remark in remarks][:2] == ["ok", "warning"]
+    assert "New-ManagementRoleAssignment" in remarks[1]["hint"]
+
+
+def test_a_sign_in_that_is_refused_is_told_in_our_words_without_the_secret(stage: Stage, cloud: Cloud) -> None:
+    told = stage.run("distributor doctor", **cloud.environment, APP_SECRET="not-the-secret")
+    assert told.returncode == 1
+    assert "the secret is wrong (AADSTS7000215)" in told.stdout
+    assert "not-the-secret" not in told.stdout
+
+
+def test_the_demo_shows_the_road_through_graph(tmp_path: Path, authority: Authority) -> None:
+    stage = Stage(tmp_path, authority)
+    told = answer(stage.run("distributor demo --graph --keep play --json 2>/dev/null"))
+    assert [person["state"] for person in told["people"]].count("accepted") == 4
+    assert told["opened"] is True
+    stage.play(
+        "$ cd play && distributor doctor >/dev/null\n"
+        "$ cd play && distributor history alice@example.org | grep -c handle=\n1\n"
+        '$ cd play && distributor password reveal emil@example.org --reason "he called" --stdout\n...-...\n'
+    )

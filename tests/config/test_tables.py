@@ -1,0 +1,86 @@
+"""Tables of adapters: several mailboxes, who knows what became of letters, people from the directory, and one registration for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distributor import outgoing, wiring
+from distributor.config import Settings, read
+from distributor.errors import Several, Unusable
+from tests.config.test_reading import GOOD
+
+REGISTRATION = 'tenant = "example.org"\nclient_id = "0f1269f4"\nsecret = "env:APP_SECRET"\n'
+GRAPH = GOOD.replace('kind = "smtp"\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\n', f'kind = "graph"\n{REGISTRATION}')
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    return tmp_path / "distributor.toml"
+
+
+def settings(toml: Path, text: str) -> Settings:
+    toml.write_text(text, encoding="utf-8")
+    return read(toml, wiring.Rooms())
+
+
+def faults(toml: Path, text: str) -> list[str]:
+    with pytest.raises(Several) as caught:
+        settings(toml, text)
+    return [str(fault).partition(": ")[2] for fault in caught.value.faults]
+
+
+def test_more_mailboxes_stand_beside_the_first_and_bear_its_name(toml: Path) -> None:
+    found = settings(toml, GOOD + '[[senders]]\naddress = "two@example.org"\n[[senders]]\naddress = "three@example.org"\nname = "Three"\n')
+    assert outgoing.senders(found) == ("certificates@example.org", "two@example.org", "three@example.org")
+    assert [mailbox.name for mailbox in found.mailboxes] == ["", "", "Three"]
+    assert found.origins["senders[1].name"].origin == "distributor.toml line 18"
+    assert outgoing.senders(settings(toml, GOOD)) == ()
+
+
+def test_a_mailbox_stands_there_once(toml: Path) -> None:
+    text = GOOD + '[[senders]]\naddress = "two@example.org"\n[[senders]]\naddress = "TWO@example.org"\n[[senders]]\naddress = "a@b"\n'
+    assert faults(toml, text) == [
+        'senders[2].address: "a@b" is not a mail address',
+    ]
+    text = text.partition('[[senders]]\naddress = "a@b"')[0]
+    assert faults(toml, text) == ['senders[1].address: "TWO@example.org" is named twice']
+    assert faults(toml, GOOD + '[[senders]]\naddress = "certificates@example.org"\n') == [
+        'senders[0].address: "certificates@example.org" is named twice'
+    ]
+
+
+def test_trackers_and_rosters_take_the_transports_registration(toml: Path) -> None:
+    found = settings(toml, GRAPH + '[[trackers]]\nkind = "trace"\n[[rosters]]\nkind = "graph"\ngroup = "7"\n')
+    for table in (*found.trackers, *found.rosters):
+        assert (table.values["tenant"], table.values["client_id"], table.values["secret"]) == ("example.org", "0f1269f4", "env:APP_SECRET")
+
+
+def test_a_registration_of_their_own_is_theirs_alone(toml: Path) -> None:
+    own = 'tenant = "other.example"\nclient_id = "9"\nassertion = "token"\n'
+    (table,) = settings(toml, GRAPH + f'[[trackers]]\nkind = "trace"\n{own}').trackers
+    assert (table.values["tenant"], table.values.get("secret")) == ("other.example", None)
+
+
+def test_the_registration_of_smtp_with_oauth_serves_them_too(toml: Path) -> None:
+    oauth = 'oauth = {tenant = "example.org", client_id = "1", secret = "env:APP_SECRET"}\n'
+    text = GOOD.replace('tls = "none"\n', f'tls = "starttls"\n{oauth}')
+    (table,) = settings(toml, text + '[[trackers]]\nkind = "trace"\n').trackers
+    assert (table.values["tenant"], table.values["secret"]) == ("example.org", "env:APP_SECRET")
+
+
+def test_what_an_adapter_has_against_its_table_is_told_with_its_own_name(toml: Path) -> None:
+    told = faults(toml, GOOD + '[[trackers]]\nkind = "trace"\n')
+    assert told == ["trackers[0]: there is nothing to sign in with"]
+    assert faults(toml, GRAPH.replace("tenant", "tenent")) == ['transport.tenent: unknown key; did you mean "tenant"?']
+    assert faults(toml, GRAPH + '[[rosters]]\nkind = "csv"\n') == ['rosters[0].kind: this version has no roster "csv"']
+    assert faults(toml, GRAPH.replace("[vault]", "save_copy = 1\n[vault]")) == ["transport.save_copy: 1 is not true or false"]
+
+
+def test_the_secret_of_a_registration_is_opened_when_it_is_needed(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = settings(toml, GRAPH)
+    monkeypatch.delenv("APP_SECRET", raising=False)
+    assert outgoing.transport(found, signed_in=False).per_minute == 30
+    with pytest.raises(Unusable, match="the environment has no APP_SECRET"):
+        outgoing.transport(found)

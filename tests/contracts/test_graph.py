@@ -1,0 +1,782 @@
+"""Letters through Microsoft Graph: whatever the service does, each has one outcome that is true, and nothing goes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distributor.clients.entra import Unanswered
+from distributor.clients.graph import Lost
+from distributor.core.deliveries import Account, Sighting, Sought
+from distributor.core.findings import Remark
+from distributor.core.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Rejected, Unsent
+from distributor.core.ports import ArmCall
+from distributor.core.secret import Secret
+from distributor.core.states import State
+from distributor.errors import Error, Unusable
+from distributor.transports import _graph_copies, graph
+from distributor.transports._graph_answers import Step, judge
+from distributor.transports.graph import Exchange, GraphLane, Settings
+from tests.doubles.graphd import Cloud, graphd
+from tests.doubles.graphd.caller import Caller, connected
+
+SECRET = "a-secret-of-the-app"
+ROLES = ["Mail.Send", "Mail.ReadWrite"]
+PATIENCE = 0.5  # seconds a letter waits for an answer that never comes
+CREATE, SEND, LOOK, PURGE = "user.createMessage", "message.send", "user.listMessages", "message.permanentDelete"
+
+
+@dataclass
+class Arm:
+    """The ledger's note: it holds, or not; and what it was told."""
+
+    verdict: bool = True
+    handles: list[Handle | None] = field(default_factory=list)
+
+    async def __call__(self, handle: Handle | None = None, /) -> bool:
+        self.handles.append(handle)
+        return self.verdict
+
+
+@dataclass
+class Desk:
+    """A mailbox of its own with an app that may use it; `slept` is how long the transport would have waited."""
+
+    cloud: Cloud
+    box: str
+    app: str
+    slept: list[float] = field(default_factory=list)
+    moves: bool = False  # the cloud's clock with every sleep
+
+    def settings(self, **changes: object) -> Settings:
+        names = {"tenant": self.cloud.tenant, "client_id": self.app, "secret": Secret(SECRET), "login": self.cloud.login}
+        usual = {"graph": self.cloud.graph, "mailbox": self.box, "reply_timeout": PATIENCE if self.cloud.faults() else 10.0}
+        return Settings(**{**names, **usual, **changes})
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self.moves:
+            self.cloud.advance(seconds)
+
+    def open(self, accounts: Sequence[Account] = (), **changes: object) -> Exchange:
+        return graph.open(self.settings(**changes), accounts, sleep=self.sleep)
+
+    def parcel(self, number: int = 1, attempt: int = 1) -> Parcel:
+        head = f"From: {self.box}\r\nTo: p{number}@elsewhere.example\r\nMessage-ID: {self.message_id(number)}\r\n"
+        message = f"{head}Content-Type: text/plain\r\n\r\nletter {number}\r\n".encode()
+        return Parcel(f"d-{number}", self.box, f"p{number}@elsewhere.example", self.message_id(number), message, attempt)
+
+    def message_id(self, number: int = 1) -> str:
+        return f"<{number}.{self.box}>"
+
+    def deliver(self, *parcels: Parcel, arm: ArmCall | None = None, road: Exchange | None = None) -> list[Outcome]:
+        """One after the other, in one run."""
+        opened = road or self.open()
+
+        async def go() -> list[Outcome]:
+            lane = opened.lane()
+            try:
+                return [await lane.deliver(parcel, arm or Arm()) for parcel in parcels]
+            finally:
+                await opened.finish()
+
+        return asyncio.run(go())
+
+    def once(self, number: int = 1, attempt: int = 1, arm: ArmCall | None = None, road: Exchange | None = None) -> Outcome:
+        return self.deliver(self.parcel(number, attempt), arm=arm, road=road)[0]
+
+    def sought(self, number: int = 1) -> Sought:
+        return Sought(f"d-{number}", self.message_id(number), self.box, "p", State.AMBIGUOUS, datetime.now(UTC))
+
+    def look(self, number: int = 1) -> Sighting | None:
+        """What the mailbox says of a letter that is ambiguous."""
+        road = self.open(reply_timeout=10.0)
+
+        async def go() -> list[Sighting]:
+            tracker = road.tracker()
+            try:
+                return [sighting async for sighting in tracker.look([self.sought(number)])]
+            finally:
+                await tracker.close()
+
+        return next(iter(asyncio.run(go())), None)
+
+    def check(self, **changes: object) -> list[Remark]:
+        return asyncio.run(self.open(**changes).check())
+
+    def left(self) -> list[dict[str, Any]]:
+        return [record for record in self.cloud.stored() if record["mailbox"] == self.box]
+
+    def lying(self, folder: str) -> list[str]:
+        return [message["internetMessageId"] for message in self.cloud.messages(self.box, folder)]
+
+    def asked(self) -> list[str]:
+        """The operations that this app asked for, oldest first."""
+        return [one["operation"] for one in self.cloud.requests() if one.get("app") == self.app]
+
+    def by_hand(self, act: Callable[[Caller], object]) -> object:
+        """What somebody else does in the mailbox, with an app of their own."""
+        other = self.cloud.app(roles=ROLES)
+        with connected(self.cloud, self.cloud.token(other)) as http:
+            return act(Caller(self.cloud, other, self.box, http))
+
+    def draft(self, number: int = 1) -> str:
+        return str(self.by_hand(lambda caller: caller.create(self.parcel(number).message).json()["id"]))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One whose clock is moved."""
+    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
+        cloud.set(sign_in_clock="real")
+        yield cloud
+
+
+def desk_at(cloud: Cloud, patch: pytest.MonkeyPatch, **app: object) -> Desk:
+    patch.setenv("SSL_CERT_FILE", str(cloud.ca))
+    patch.setenv("NO_PROXY", "localhost")
+    box = f"certs-{uuid.uuid4().hex[:8]}@example.org"
+    cloud.mailbox(box)
+    return Desk(cloud, box, cloud.app(**{"secrets": {SECRET: None}, "roles": ROLES, **app}))
+
+
+@pytest.fixture
+def desk(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    yield desk_at(running, monkeypatch)
+    spotless(running)
+
+
+@pytest.fixture
+def later(moving: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    yield replace(desk_at(moving, monkeypatch), moves=True)
+    spotless(moving)
+
+
+def spotless(cloud: Cloud) -> None:
+    waiting = cloud.faults()
+    cloud.clear_faults()
+    assert (waiting, cloud.violations(), cloud.refusals()) == ([], [], [])
+
+
+# --- a letter ------------------------------------------------------------------------------------------------------
+
+
+def test_a_letter_is_a_draft_then_armed_then_sent_with_its_very_bytes(desk: Desk) -> None:
+    seen: list[object] = []
+
+    async def arm(handle: Handle | None = None, /) -> bool:
+        drafts = desk.cloud.messages(desk.box, "drafts")
+        seen.extend([handle.message_id if handle else None, [one["internetMessageId"] for one in drafts], desk.left()])
+        return True
+
+    outcome = desk.once(arm=arm)
+    assert isinstance(outcome, Accepted)
+    assert re.fullmatch(r"202 Accepted(, request-id \S+)?", outcome.said)
+    assert seen == [desk.message_id(), [desk.message_id()], []]
+    (record,) = desk.left()
+    assert desk.cloud.bytes_of(record) == desk.parcel().message
+    assert desk.asked() == [CREATE, SEND]
+    (made,) = [one for one in desk.cloud.requests(CREATE) if one["app"] == desk.app]
+    assert (made["prefer"], made["type"]) == ('IdType="ImmutableId"', "text/plain")
+
+
+def test_many_letters_cost_two_requests_each_and_stay_within_the_limits(desk: Desk) -> None:
+    road = desk.open()
+
+    async def go() -> list[Outcome]:
+        lanes = [road.lane() for _ in range(road.lanes)]
+        shares = [[desk.parcel(number) for number in range(first, 20, road.lanes)] for first in range(road.lanes)]
+
+        async def work(lane: GraphLane, parcels: list[Parcel]) -> list[Outcome]:
+            return [await lane.deliver(parcel, Arm()) for parcel in parcels]
+
+        done = await asyncio.gather(*(work(lane, share) for lane, share in zip(lanes, shares, strict=True)))
+        await road.finish()
+        return [outcome for share in done for outcome in share]
+
+    assert {type(outcome) for outcome in asyncio.run(go())} == {Accepted}
+    tally = desk.cloud.counts()["mailboxes"][desk.box]
+    assert (sum(tally["requests"].values()), tally["refused"], tally["letters"]) == (40, {}, 20)
+    assert tally["max_in_flight"] <= 4
+    assert len({record["to"] for record in desk.left()}) == 20
+
+
+def test_the_ledger_hears_the_message_id_that_the_service_chose(desk: Desk) -> None:
+    desk.cloud.fault(CREATE, "rewrite-message-id")
+    arm = Arm()
+    assert isinstance(desk.once(arm=arm), Accepted)
+    (record,) = desk.left()
+    (handle,) = arm.handles
+    assert handle is not None
+    assert handle.message_id == record["message_id"] != desk.message_id()
+
+
+def test_a_letter_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends(desk: Desk) -> None:
+    assert desk.once(arm=Arm(verdict=False)) == Unsent("another sender holds this letter")
+    assert (desk.left(), desk.lying("drafts")) == ([], [desk.message_id()])
+    assert isinstance(desk.once(attempt=2), Accepted)
+    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+    assert desk.asked() == [CREATE, LOOK, SEND]
+
+
+def test_each_sender_has_its_own_mailbox_and_the_first_that_of_the_table(desk: Desk) -> None:
+    other, name = f"second-{desk.box}", f"upn-{desk.box}"
+    desk.cloud.mailbox(other, userPrincipalName=name)
+    road = desk.open([Account("certificates@example.org"), Account(other, name)])
+    first, second = desk.parcel(1), desk.parcel(2)
+    second = replace(second, sender=other, message=second.message.replace(desk.box.encode(), other.encode(), 1))
+
+    async def go() -> list[Outcome]:
+        pairs = (("certificates@example.org", first), (other, second))
+        try:
+            return [await road.lane(sender).deliver(parcel, Arm()) for sender, parcel in pairs]
+        finally:
+            await road.finish()
+
+    assert {type(outcome) for outcome in asyncio.run(go())} == {Accepted}
+    assert [record["mailbox"] for record in desk.cloud.stored() if record["app"] == desk.app] == [desk.box, other]
+
+
+# --- what goes wrong before the point of no return -------------------------------------------------------------------
+
+BEFORE: dict[str, tuple[str, dict[str, Any], Unsent]] = {
+    "504 before the draft": ("504-before", {}, Unsent("504 UnknownError")),
+    "504 after it": ("504-after", {}, Unsent("504 UnknownError")),
+    "a reset before it": ("reset-before", {}, Unsent("the draft: ")),
+    "a reset after it": ("reset-after", {}, Unsent("the draft: ")),
+    "silence before it": ("silence-before", {}, Unsent("the draft: no answer in 0.5 s")),
+    "silence after it": ("silence-after", {}, Unsent("the draft: no answer in 0.5 s")),
+    "half an answer": ("truncated", {}, Unsent("the draft: ")),
+    "nonsense": ("garbage", {}, Unsent("the draft: ")),
+    "a proxy's page": ("html", {}, Unsent("502 Bad Gateway")),
+    "a time-out of the service's own": ("status", {"status": 408}, Unsent("408 ErrorServerBusy")),
+    "a service that is down": ("status", {"status": 500, "code": "ErrorInternalServerError"}, Unsent("500 ErrorInternalServerError")),
+    "a service that is busy": ("status", {"retry_after": 7}, Unsent("503 ErrorServerBusy", crowded=True, wait=timedelta(seconds=7))),
+    "too many requests": ("429", {"retry_after": 9}, Unsent("429 ApplicationThrottled", crowded=True, wait=timedelta(seconds=9))),
+}
+
+
+@pytest.mark.parametrize("what", BEFORE)
+def test_before_the_arm_everything_may_be_repeated(desk: Desk, what: str) -> None:
+    do, options, wanted = BEFORE[what]
+    desk.cloud.fault(CREATE, do, **options)
+    arm = Arm()
+    outcome = desk.once(arm=arm)
+    assert isinstance(outcome, Unsent)
+    assert outcome.said.startswith(wanted.said)
+    assert replace(outcome, said="") == replace(wanted, said="")
+    assert (arm.handles, desk.left()) == ([], [])
+    assert isinstance(desk.once(attempt=2), Accepted)
+    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+
+
+def test_a_slow_answer_is_waited_for(desk: Desk) -> None:
+    desk.cloud.fault(CREATE, "slow", seconds=0.2)
+    desk.cloud.fault(SEND, "slow", seconds=0.2)
+    assert isinstance(desk.once(), Accepted)
+
+
+def test_a_no_that_is_certain_needs_no_look_at_the_next_attempt_of_the_run(desk: Desk) -> None:
+    desk.cloud.fault(CREATE, "429")
+    desk.cloud.fault(SEND, "429")
+    outcomes = desk.deliver(*(desk.parcel(attempt=attempt) for attempt in (1, 2, 3)))
+    assert [type(outcome) for outcome in outcomes] == [Unsent, Unsent, Accepted]
+    assert desk.asked() == [CREATE, CREATE, SEND, SEND]
+
+
+def test_a_draft_that_may_have_been_made_is_looked_for_at_the_next_attempt_of_the_run(desk: Desk) -> None:
+    desk.cloud.fault(CREATE, "504-after")
+    assert [type(outcome) for outcome in desk.deliver(desk.parcel(), desk.parcel(attempt=2))] == [Unsent, Accepted]
+    assert (desk.asked(), desk.lying("drafts")) == ([CREATE, LOOK, SEND], [])
+
+
+def test_surplus_drafts_are_found_and_removed(desk: Desk) -> None:
+    for _ in range(3):
+        desk.draft()
+    assert isinstance(desk.once(attempt=2), Accepted)
+    assert (len(desk.left()), desk.lying("drafts"), desk.lying("deleteditems")) == (1, [], [])
+    assert desk.lying("recoverableitemspurges") == [desk.message_id()] * 2
+
+
+@pytest.mark.parametrize("what", ["504-before", "reset-before", "429", "html", "garbage"])
+def test_a_look_for_earlier_drafts_that_fails_sends_nothing(desk: Desk, what: str) -> None:
+    desk.draft()
+    desk.cloud.fault(LOOK, what)
+    arm = Arm()
+    assert isinstance(desk.once(attempt=2, arm=arm), Unsent)
+    assert (arm.handles, desk.left()) == ([], [])
+    assert isinstance(desk.once(attempt=3), Accepted)
+
+
+def test_a_letter_that_was_sent_already_is_accepted_and_not_sent_again(desk: Desk) -> None:
+    desk.by_hand(lambda caller: caller.send(desk.draft()))
+    surplus, arm = desk.draft(), Arm()
+    outcome = desk.once(attempt=2, arm=arm)
+    assert isinstance(outcome, Accepted)
+    assert outcome.said.startswith("found in Sent Items, sent at 20")
+    assert [handle.message_id for handle in arm.handles if handle] == [desk.message_id()]
+    assert (len(desk.left()), desk.lying("drafts"), SEND in desk.asked()) == (1, [], False)
+    assert surplus
+
+
+# --- what goes wrong after it ----------------------------------------------------------------------------------------
+
+AFTER: dict[str, tuple[str, dict[str, Any], int]] = {
+    "the letter left, then 504": ("504-after", {}, 1),
+    "504 before the letter left": ("504-before", {}, 0),
+    "the line is cut after the letter left": ("reset-after", {}, 1),
+    "the line is cut before": ("reset-before", {}, 0),
+    "silence after the letter left": ("silence-after", {}, 1),
+    "silence before": ("silence-before", {}, 0),
+    "a proxy's page instead of an answer": ("html", {}, 0),
+    "a proxy's page after the letter left": ("html", {"after": True}, 1),
+    "a proxy's refusal": ("html", {"status": 400}, 0),
+    "nonsense": ("garbage", {}, 0),
+    "nonsense after the letter left": ("garbage", {"after": True}, 1),
+    "a busy service that names a time": ("status", {"status": 503, "retry_after": 5, "after": True}, 1),
+    "a time-out of the service's own": ("status", {"status": 408}, 0),
+    "an answer that was not asked for": ("status", {"status": 418}, 0),
+}
+
+
+@pytest.mark.parametrize("what", AFTER)
+def test_after_the_arm_what_is_unclear_is_ambiguous_and_the_mailbox_knows(desk: Desk, what: str) -> None:
+    do, options, left = AFTER[what]
+    desk.cloud.fault(SEND, do, **options)
+    arm = Arm()
+    outcome = desk.once(arm=arm)
+    assert isinstance(outcome, Ambiguous)
+    assert (len(arm.handles), len(desk.left())) == (1, left)
+    found = desk.look()
+    assert found is not None
+    assert (found.state, found.evidence["kind"]) == ((State.ACCEPTED, "sent-items") if left else (State.QUEUED, "draft"))
+    assert isinstance(desk.once(attempt=2), Accepted)  # even where nobody looked
+    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+
+
+def test_a_letter_that_is_under_way_looks_like_a_draft_and_is_not_sent_twice(later: Desk) -> None:
+    with later.cloud.during(sent_after=30):
+        later.cloud.fault(SEND, "504-after")
+        assert isinstance(later.once(), Ambiguous)
+        found = later.look()
+        assert found is not None
+        assert found.state is State.QUEUED
+        assert isinstance(later.once(attempt=2), Ambiguous)  # the same draft: it is not found
+        later.cloud.advance(31)
+    found = later.look()
+    assert found is not None
+    assert (found.state, len(later.left())) == (State.ACCEPTED, 1)
+
+
+def test_a_letter_that_nobody_sees_is_left_in_doubt(later: Desk) -> None:
+    with later.cloud.during(sent_after=30, under_way="hidden"):
+        later.cloud.fault(SEND, "504-after")
+        assert isinstance(later.once(), Ambiguous)
+        assert later.look() is None
+        later.cloud.advance(31)
+        assert later.look() is not None
+
+
+def test_an_accepted_letter_is_not_repeated_whatever_stands_beside_the_202(desk: Desk) -> None:
+    desk.cloud.fault(SEND, "202-retry-after", seconds=1)
+    assert isinstance(desk.once(), Accepted)
+    assert (len(desk.left()), desk.asked()) == (1, [CREATE, SEND])
+
+
+def test_a_token_that_is_refused_once_is_renewed(desk: Desk) -> None:
+    desk.cloud.fault(CREATE, "401")
+    desk.cloud.fault(SEND, "401")
+    assert isinstance(desk.once(), Accepted)
+    assert (len(desk.left()), desk.asked()) == (1, [CREATE, CREATE, SEND, SEND])
+
+
+def test_too_many_requests_is_a_no_that_leaves_the_draft(desk: Desk) -> None:
+    desk.cloud.fault(SEND, "429", times=3, retry_after=4)
+    outcomes = desk.deliver(*(desk.parcel(attempt=attempt) for attempt in range(1, 5)))
+    refused = {replace(outcome, said="") for outcome in outcomes[:3] if isinstance(outcome, Unsent)}
+    assert refused == {Unsent("", crowded=True, wait=timedelta(seconds=4))}
+    assert isinstance(outcomes[3], Accepted)
+    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+
+
+REFUSED: dict[str, tuple[dict[str, Any], Rejected]] = {
+    "a recipient that is none": ({"status": 400, "code": "ErrorInvalidRecipients"}, Rejected("400 ErrorInvalidRecipients")),
+    "content that is not wanted": (
+        {"status": 400, "code": "ErrorMimeContentInvalid"},
+        Rejected("400 ErrorMimeContentInvalid", content=True),
+    ),
+    "a letter that is too large": (
+        {"status": 413, "code": "ErrorMessageSizeExceeded"},
+        Rejected("413 ErrorMessageSizeExceeded", content=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("operation", [CREATE, SEND])
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_no_to_the_letter_itself_rejects_it_and_leaves_no_draft(desk: Desk, what: str, operation: str) -> None:
+    options, wanted = REFUSED[what]
+    desk.cloud.fault(operation, "status", **options)
+    outcome = desk.once()
+    assert isinstance(outcome, Rejected)
+    assert outcome.said.startswith(wanted.said)
+    assert outcome.content == wanted.content
+    assert (desk.left(), desk.lying("drafts")) == ([], [])
+
+
+def test_a_draft_that_is_gone_leaves_its_letter_in_doubt(desk: Desk) -> None:
+    desk.cloud.fault(SEND, "status", status=404, code="ErrorItemNotFound")
+    assert isinstance(desk.once(), Ambiguous)
+
+
+STOPS: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "a token that is refused again and again": (SEND, "401", {"times": 2}, "app registration"),
+    "a draft that is forbidden": (CREATE, "status", {"status": 403, "code": "ErrorAccessDenied"}, "Application Mail.ReadWrite"),
+    "sending that is forbidden": (SEND, "status", {"status": 403, "code": "ErrorAccessDenied"}, "Application Mail.Send"),
+    "another's address": (SEND, "status", {"status": 403, "code": "ErrorSendAsDenied"}, "Add-RecipientPermission"),
+    "a mailbox without a licence": (CREATE, "status", {"status": 404, "code": "MailboxNotEnabledForRESTAPI"}, "licence"),
+    "a mailbox without a licence any more": (SEND, "status", {"status": 404, "code": "MailboxNotEnabledForRESTAPI"}, "licence"),
+    "nobody's mailbox": (CREATE, "status", {"status": 404, "code": "ErrorInvalidUser"}, "user principal name"),
+    "a day that is full": (SEND, "status", {"status": 429, "code": "ErrorSubmissionQuotaExceeded"}, "[[senders]]"),
+    "a mailbox that is full": (CREATE, "status", {"status": 507, "code": "ErrorQuotaExceeded"}, "Sent Items"),
+    "a mailbox that is held back": (SEND, "status", {"status": 403, "code": "ErrorMessageSubmissionBlocked"}, "Restricted entities"),
+    "another service": (CREATE, "html", {"status": 404}, "transport.graph"),
+}
+
+
+@pytest.mark.parametrize("what", STOPS)
+def test_a_no_to_the_whole_job_stops_it_and_says_what_to_do(desk: Desk, what: str) -> None:
+    operation, do, options, hint = STOPS[what]
+    desk.cloud.fault(operation, do, **options)
+    outcome = desk.once()
+    assert isinstance(outcome, Unsent)
+    assert outcome.stop is not None
+    assert outcome.stop.hint is not None
+    assert hint in outcome.stop.hint
+    assert "{" not in outcome.stop.hint
+    assert desk.left() == []
+    assert isinstance(desk.once(attempt=2), Accepted)  # when it is mended
+    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+
+
+def test_a_sign_in_that_fails_stops_the_job(desk: Desk) -> None:
+    road = desk.open(secret=Secret("another"))
+    outcome = desk.once(road=road)
+    assert isinstance(outcome, Unsent)
+    assert isinstance(outcome.stop, Error)
+    assert "transport.secret" in (outcome.stop.hint or "")
+
+
+def test_a_sign_in_service_that_was_never_reached_stops_the_job_at_once(desk: Desk) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        outcome = desk.once(road=desk.open(login=f"https://localhost:{closed.getsockname()[1]}"))
+    assert isinstance(outcome, Unsent)
+    assert outcome.stop is not None
+    assert "refused" in outcome.stop.message
+
+
+def test_a_service_that_answered_before_may_be_out_of_reach_for_a_while() -> None:
+    silent, later_on = Lost("connection refused", begun=False), Unanswered("no answer in 30 s", where="login.example.org")
+    for heard in (silent, later_on):
+        for step in (Step.LOOK, Step.DRAFT, Step.SEND, Step.SENDMAIL):
+            first, then = (judge(step, heard, "a@example.org", reached=reached) for reached in (False, True))
+            assert isinstance(first, Unsent)
+            assert first.stop is not None
+            assert isinstance(then, Unsent)
+            assert then.stop is None
+
+
+def test_a_letter_that_is_cut_off_is_cancelled_and_the_lane_goes_on(desk: Desk) -> None:
+    desk.cloud.fault(SEND, "silence-after")
+    road = desk.open(reply_timeout=30.0)
+
+    async def go() -> Outcome:
+        lane, arm, armed = road.lane(), Arm(), asyncio.Event()
+
+        async def arming(handle: Handle | None = None, /) -> bool:
+            armed.set()
+            return await arm(handle)
+
+        letter = asyncio.ensure_future(lane.deliver(desk.parcel(1), arming))
+        await armed.wait()
+        while not desk.left():  # noqa: ASYNC110  the double is another process
+            await asyncio.sleep(0.02)
+        letter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await letter
+        try:
+            return await lane.deliver(desk.parcel(2), Arm())
+        finally:
+            await road.finish()
+
+    assert isinstance(asyncio.run(go()), Accepted)
+    assert len(desk.left()) == 2
+
+
+# --- an app that may only send ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sender_only(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    yield desk_at(running, monkeypatch, roles=["Mail.Send"])
+    spotless(running)
+
+
+def ended(road: Exchange, *parcels: Parcel, arm: ArmCall | None = None) -> tuple[list[Outcome], list[Remark]]:
+    async def go() -> tuple[list[Outcome], list[Remark]]:
+        lane = road.lane()
+        outcomes = [await lane.deliver(parcel, arm or Arm()) for parcel in parcels]
+        return outcomes, await road.finish()
+
+    return asyncio.run(go())
+
+
+def test_without_drafts_letters_go_at_once_and_the_run_says_what_that_costs(sender_only: Desk) -> None:
+    desk, arm = sender_only, Arm()
+    outcomes, remarks = ended(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
+    assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
+    assert (arm.handles, desk.asked()) == ([None, None], [CREATE, "user.sendMail", "user.sendMail"])
+    assert [desk.cloud.bytes_of(record) for record in desk.left()] == [desk.parcel(1).message, desk.parcel(2).message]
+    (remark,) = remarks
+    assert (remark.level, "cannot be looked up" in remark.message) == ("warning", True)
+
+
+@pytest.mark.parametrize(("do", "left"), [("504-after", 1), ("504-before", 0), ("reset-after", 1), ("silence-after", 1), ("html", 0)])
+def test_without_drafts_a_lost_answer_is_ambiguous(sender_only: Desk, do: str, left: int) -> None:
+    sender_only.cloud.fault("user.sendMail", do)
+    assert isinstance(sender_only.once(), Ambiguous)
+    assert len(sender_only.left()) == left
+
+
+def test_without_any_permission_both_are_named(sender_only: Desk) -> None:
+    sender_only.cloud.app(sender_only.app, roles=[])
+    outcome = sender_only.once()
+    assert isinstance(outcome, Unsent)
+    assert outcome.stop is not None
+    assert all(role in (outcome.stop.hint or "") for role in ROLES)
+    assert sender_only.left() == []
+
+
+def test_without_drafts_copies_stay_and_are_told(sender_only: Desk) -> None:
+    _, remarks = ended(sender_only.open(save_copy=False), sender_only.parcel())
+    assert [remark.level for remark in remarks] == ["warning", "warning"]
+    assert "1 letter's copy stays in Sent Items" in remarks[1].message
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_copies_go_after_the_run_for_three_requests_a_letter_and_others_stay(desk: Desk) -> None:
+    desk.by_hand(lambda caller: caller.send(desk.draft(99)))
+    outcomes, remarks = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(12)))
+    assert ({type(outcome) for outcome in outcomes}, remarks) == ({Accepted}, [])
+    assert desk.lying("sentitems") == [desk.message_id(99)]
+    assert len(desk.lying("recoverableitemspurges")) == 12
+    assert len(desk.asked()) == 3 * 12 + 1
+    assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] <= 4
+    assert desk.slept == []
+
+
+def test_many_removals_leave_room_for_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_graph_copies, "AT_ONCE", 2)
+    _, remarks = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(6)))
+    assert (remarks, desk.slept) == ([], [_graph_copies.PAUSE] * 4)
+
+
+def test_a_copy_that_is_late_is_looked_for_again(later: Desk) -> None:
+    with later.cloud.during(sent_after=4):
+        _, remarks = ended(later.open(save_copy=False), later.parcel())
+    assert (remarks, later.lying("sentitems"), later.slept) == ([], [], [5.0])
+
+
+def test_a_copy_of_an_earlier_run_goes_too(later: Desk) -> None:
+    later.cloud.advance(-86_400)
+    later.by_hand(lambda caller: caller.send(later.draft()))
+    later.cloud.advance(86_400)
+    outcomes, remarks = ended(later.open(save_copy=False), later.parcel(attempt=2))
+    assert ([type(outcome) for outcome in outcomes], remarks, later.lying("sentitems")) == ([Accepted], [], [])
+
+
+def test_a_copy_that_was_looked_for_after_a_lost_answer_goes_too(desk: Desk) -> None:
+    desk.cloud.fault(SEND, "504-after")
+    road = desk.open(save_copy=False)
+
+    async def go() -> list[Remark]:
+        assert isinstance(await road.lane().deliver(desk.parcel(), Arm()), Ambiguous)
+        assert [found.state async for found in road.tracker().look([desk.sought()])] == [State.ACCEPTED]
+        return await road.finish()
+
+    assert (asyncio.run(go()), desk.lying("sentitems")) == ([], [])
+
+
+def test_a_copy_that_never_comes_is_told(later: Desk) -> None:
+    with later.cloud.during(sent_after=1000):
+        _, remarks = ended(later.open(save_copy=False), later.parcel(1), later.parcel(2))
+        later.cloud.advance(1000)
+    (remark,) = remarks
+    assert (remark.level, "2 letters' copies stay in Sent Items; they were not found" in remark.message) == ("warning", True)
+
+
+def test_a_copy_that_may_not_be_removed_is_told(desk: Desk) -> None:
+    desk.cloud.fault(PURGE, "status", status=403, code="ErrorAccessDenied")
+    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
+    (remark,) = remarks
+    assert "1 letter's copy stays in Sent Items" in remark.message
+    assert "ErrorAccessDenied" in remark.message
+
+
+@pytest.mark.parametrize("what", ["429", "504-before", "504-after", "reset-after", "silence-before"])
+def test_a_removal_that_fails_is_tried_again(desk: Desk, what: str) -> None:
+    desk.cloud.fault(PURGE, what)
+    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
+    assert (remarks, desk.lying("sentitems")) == ([], [])
+
+
+def test_where_nothing_is_removed_for_good_it_goes_to_the_recoverable_items(desk: Desk) -> None:
+    desk.cloud.fault(PURGE, "status", status=400, code="BadRequest")
+    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
+    assert (remarks, desk.lying("sentitems"), desk.lying("deleteditems")) == ([], [], [])
+    assert desk.lying("recoverableitemsdeletions") == [desk.message_id()]
+
+
+def test_a_list_of_copies_that_fails_is_told_and_does_not_raise(desk: Desk) -> None:
+    desk.cloud.fault("mailFolder.listMessages", "html")
+    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
+    assert ["1 letter's copy stays" in remark.message for remark in remarks] == [True]
+
+
+def test_a_run_that_sent_nothing_asks_nothing_at_its_end(desk: Desk) -> None:
+    assert ended(desk.open(save_copy=False)) == ([], [])
+    assert desk.asked() == []
+
+
+# --- doctor ----------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_shows_how_to_narrow_an_app_that_may_use_every_mailbox(desk: Desk) -> None:
+    good, wide = desk.check()
+    assert (good.level, wide.level) == ("ok", "warning")
+    assert desk.app in good.message
+    assert desk.cloud.tenant in good.message
+    assert desk.box in good.message
+    assert wide.message.startswith("Mail.ReadWrite and Mail.Send: granted for the whole tenant")
+    steps = (wide.hint or "").split("; ")
+    assert [step.split()[0] for step in steps if "-" in step.split()[0]] == [
+        "Connect-MgGraph",
+        "Connect-ExchangeOnline",
+        "New-ServicePrincipal",
+        "New-ManagementScope",
+        "New-ManagementRoleAssignment",
+        "New-ManagementRoleAssignment",
+        "Test-ServicePrincipalAuthorization",
+        "Get-MgServicePrincipalAppRoleAssignment",
+    ]
+    assert f"\"UserPrincipalName -eq '{desk.box}'\"" in (wide.hint or "")
+
+
+def doctor(desk: Desk, **changes: object) -> list[tuple[str, str]]:
+    """What is not good, but for the breadth of what was granted."""
+    return [
+        (remark.level, f"{remark.message} | {remark.hint}")
+        for remark in desk.check(**changes)
+        if remark.level != "ok" and "whole tenant" not in remark.message
+    ]
+
+
+@pytest.mark.parametrize(
+    ("app", "level", "words"),
+    [
+        ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite letters go by sendMail"),
+        ({"roles": ["Mail.Send", "Mail.Read"]}, "warning", "without Mail.ReadWrite"),
+        ({"roles": ["Mail.ReadWrite"]}, "error", "the app may not send from it"),
+        ({"roles": []}, "error", "the app may not send from it"),
+        ({"mailboxes": ["another@example.org"]}, "error", "Access to OData is disabled"),
+        ({"roles": [*ROLES, "Files.ReadWrite.All"]}, "warning", "permissions that nothing here needs: Files.ReadWrite.All"),
+        ({"secrets": {"another": None}}, "error", "transport.secret"),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_the_permissions(desk: Desk, app: dict[str, Any], level: str, words: str) -> None:
+    desk.cloud.app(desk.app, **app)
+    found = doctor(desk)
+    assert [one[0] for one in found if words in one[1]] == [level]
+    assert all("None" not in one[1] for one in found)
+
+
+def test_doctor_sends_nothing(desk: Desk) -> None:
+    desk.cloud.app(desk.app, roles=["Mail.ReadWrite"])
+    desk.check()
+    assert (desk.left(), desk.lying("drafts"), desk.lying("sentitems")) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "level", "words"),
+    [
+        ({"do": "429", "retry_after": 30}, "warning", "holds the app back for 30 s"),
+        ({"do": "status", "status": 404, "code": "MailboxNotEnabledForRESTAPI"}, "error", "licence"),
+        ({"do": "status", "status": 404, "code": "ErrorInvalidUser"}, "error", "user principal name"),
+        ({"do": "504-before"}, "error", "504"),
+        ({"do": "reset-before"}, "error", "check the network"),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_the_mailbox(desk: Desk, fault: dict[str, Any], level: str, words: str) -> None:
+    desk.cloud.fault("mailFolder.listMessages", **fault)
+    ((found, told),) = doctor(desk)
+    assert (found, words in told) == (level, True)
+
+
+def test_doctor_says_where_copies_stay_in_spite_of_the_configuration(desk: Desk) -> None:
+    desk.cloud.app(desk.app, roles=["Mail.Send"])
+    ((_, told),) = doctor(desk, save_copy=False)
+    assert "`save_copy = false` cannot be honoured" in told
+
+
+@pytest.mark.parametrize(("ahead", "level"), [(40, "warning"), (320, "error")])
+def test_doctor_says_that_the_clock_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float, level: str) -> None:
+    with graphd(tmp_path) as cloud:
+        desk = desk_at(cloud, monkeypatch)
+        cloud.set(sign_in_clock="real")
+        cloud.advance(ahead)
+        ((found, told),) = doctor(desk)
+    assert (found, "behind the service's" in told) == (level, True)
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"connections": 5}, "transport.connections"),
+        ({"connections": 0}, "transport.connections"),
+        ({"per_minute": 0.0}, "transport.rate"),
+        ({"daily": 0}, "transport.daily"),
+        ({"mailbox": ""}, "transport.mailbox"),
+        ({"graph": "http://graph.microsoft.com"}, "transport.graph"),
+        ({"login": "http://login.microsoftonline.com"}, "transport.login"),
+        ({"secret": None}, "transport"),
+        ({"tenant": ""}, "transport.tenant"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_touched(changes: dict[str, Any], where: str) -> None:
+    good = Settings(tenant="t", client_id="c", secret=Secret(""), mailbox="a@example.org")
+    assert graph.open(good).lanes == 4
+    with pytest.raises(Unusable) as raised:
+        graph.open(replace(good, **changes))
+    assert raised.value.where == where
+    assert raised.value.hint

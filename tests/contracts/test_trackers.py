@@ -1,0 +1,386 @@
+"""Every tracker keeps the promises of core.ports.Tracker. A new file in the house is found here and needs its witness below."""
+
+from __future__ import annotations
+
+import asyncio
+import pkgutil
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import distributor.trackers
+from distributor.clients.entra import SignIn
+from distributor.clients.graph import graph as client
+from distributor.core.deliveries import Sighting, Sought
+from distributor.core.ports import Tracker
+from distributor.core.secret import Secret
+from distributor.core.states import State
+from distributor.errors import Unavailable, Unusable
+from distributor.trackers import graph, trace
+from distributor.trackers.trace import Trace, windows
+from tests.doubles.graphd import Cloud, graphd
+from tests.doubles.graphd.caller import Caller, connected
+
+SECRET = "a-secret-of-the-app"
+ROLES = ["Mail.ReadWrite", "Mail.Send", "ExchangeMessageTrace.Read.All"]
+KINDS = {m.name for m in pkgutil.iter_modules(distributor.trackers.__path__) if not m.name.startswith("_")}
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Desk:
+    """A mailbox that sent letters, and an app that may ask about them."""
+
+    cloud: Cloud
+    box: str
+    app: str
+    slept: list[float] = field(default_factory=list)
+
+    @property
+    def names(self) -> dict[str, Any]:
+        sign_in = {"tenant": self.cloud.tenant, "client_id": self.app, "secret": Secret(SECRET), "login": self.cloud.login}
+        return {**sign_in, "graph": self.cloud.graph}
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.cloud.advance(seconds)
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.cloud.now(), UTC)
+
+    def tracing(self, *senders: str) -> Trace:
+        sign_in = SignIn(**{name: value for name, value in self.names.items() if name != "graph"})
+        return Trace(client(sign_in, self.cloud.graph), senders, now=self.now, sleep=self.sleep)
+
+    def message_id(self, number: int = 1) -> str:
+        return f"<{number}.{self.box}>"
+
+    def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> Sought:  # noqa: ANN401  a letter's
+        letter = Sought(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
+        return replace(letter, **changes)
+
+    def by_hand(self, act: Callable[[Caller], object]) -> object:
+        with connected(self.cloud, self.cloud.token(self.app, roles=ROLES)) as http:
+            return act(Caller(self.cloud, self.app, self.box, http))
+
+    def leave(self, number: int = 1) -> None:
+        """A letter that left, and that the trace has had time to learn of."""
+        self.by_hand(lambda caller: caller.send(caller.create(caller.mime(number, f"p{number}@elsewhere.example")).json()["id"]))
+        self.cloud.advance(1)  # times are asked for in whole seconds
+
+    def traced(self, number: int = 1, status: str = "delivered", **row: object) -> None:
+        recipient = str(row.pop("recipient", f"p{number}@elsewhere.example"))
+        message_id = str(row.pop("message_id", self.message_id(number)))
+        self.cloud.trace(message_id, self.box, recipient, **{"status": status, "at": self.cloud.now() - 300, **row})
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        return [one for one in self.cloud.requests(operation) if one["app"] == self.app]
+
+    def filters(self) -> list[str]:
+        return [parse_qs(urlsplit(one["target"]).query)["$filter"][0] for one in self.asked("messageTrace.list")]
+
+
+def look(tracker: Tracker, sought: Sequence[Sought]) -> list[Sighting]:
+    async def go() -> list[Sighting]:
+        try:
+            return [sighting async for sighting in tracker.look(sought)]
+        finally:
+            await tracker.close()
+
+    return asyncio.run(go())
+
+
+def opened(kind: str, desk: Desk) -> Tracker:
+    if kind == "graph":
+        return graph.open(graph.Settings(**desk.names, mailbox=desk.box))
+    return desk.tracing()
+
+
+WITNESSES = {"graph", "trace"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
+        cloud.set(trace_after=0, trace_settles=0, sign_in_clock="real")
+        yield cloud
+
+
+@pytest.fixture
+def desk(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("SSL_CERT_FILE", str(running.ca))
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    box = f"certs-{uuid.uuid4().hex[:8]}@example.org"
+    running.mailbox(box)
+    yield Desk(running, box, running.app(secrets={SECRET: None}, roles=ROLES))
+    waiting = running.faults()
+    running.clear_faults()
+    assert (waiting, running.violations(), running.refusals()) == ([], [], [])
+
+
+# --- what every tracker promises -------------------------------------------------------------------------------------
+
+
+def test_every_tracker_is_under_this_contract() -> None:
+    assert KINDS == WITNESSES
+
+
+@pytest.mark.parametrize("kind", sorted(WITNESSES))
+def test_a_letter_that_left_is_known_with_evidence_and_without_addresses(desk: Desk, kind: str) -> None:
+    desk.leave()
+    (found,) = look(opened(kind, desk), [desk.sought(1), desk.sought(2)])
+    assert found.delivery == "d-1"
+    assert found.state in {State.ACCEPTED, State.DELIVERED}
+    assert isinstance(found.evidence["kind"], str)
+    told = " ".join(str(value) for name, value in found.evidence.items() if name != "message_id")
+    assert "@" not in told + found.said
+
+
+@pytest.mark.parametrize("kind", sorted(WITNESSES))
+def test_another_senders_letters_are_not_told(desk: Desk, kind: str) -> None:
+    desk.leave()
+    assert look(opened(kind, desk), [desk.sought(1, sender=f"another-{desk.box}")]) == []
+
+
+@pytest.mark.parametrize("kind", sorted(WITNESSES))
+def test_nobody_is_asked_where_nothing_is_sought(desk: Desk, kind: str) -> None:
+    assert look(opened(kind, desk), []) == []
+    assert look(opened(kind, desk), [desk.sought(state=State.BOUNCED)]) == []
+    assert [one for one in desk.cloud.requests() if one.get("app") == desk.app] == []
+
+
+@pytest.mark.parametrize("kind", sorted(WITNESSES))
+@pytest.mark.parametrize("fault", ["504-before", "reset-before", "html", "garbage", "403"])
+def test_a_service_that_cannot_be_asked_is_told_with_a_way_out(desk: Desk, kind: str, fault: str) -> None:
+    operation = {"graph": "user.listMessages", "trace": "messageTrace.list"}[kind]
+    if fault == "403":
+        desk.cloud.app(desk.app, roles=["User.Read.All"])
+    else:
+        desk.cloud.fault(operation, fault)
+    with pytest.raises(Unavailable) as raised:
+        look(opened(kind, desk), [desk.sought()])
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("kind", sorted(WITNESSES))
+def test_a_busy_service_is_waited_for(desk: Desk, kind: str) -> None:
+    desk.leave()
+    desk.cloud.fault({"graph": "user.listMessages", "trace": "messageTrace.list"}[kind], "429", retry_after=0)
+    assert len(look(opened(kind, desk), [desk.sought()])) == 1
+
+
+@pytest.mark.parametrize("kind", sorted(WITNESSES))
+def test_closing_a_tracker_that_was_never_asked_does_nothing(desk: Desk, kind: str) -> None:
+    asyncio.run(opened(kind, desk).close())
+
+
+# --- Sent Items ------------------------------------------------------------------------------------------------------
+
+
+def sent_items(desk: Desk, *sought: Sought, **changes: Any) -> list[Sighting]:  # noqa: ANN401  settings
+    return look(graph.open(graph.Settings(**{**desk.names, "mailbox": desk.box, **changes})), sought)
+
+
+def test_a_copy_in_sent_items_says_when_it_was_sent(desk: Desk) -> None:
+    desk.leave()
+    (found,) = sent_items(desk, desk.sought())
+    (copy,) = desk.cloud.messages(desk.box, "sentitems")
+    assert (found.state, found.said) == (State.ACCEPTED, f"found in Sent Items, sent at {copy['sentDateTime']}")
+    wanted = {"kind": "sent-items", "message_id": desk.message_id(), "sent_at": copy["sentDateTime"]}
+    assert {name: value for name, value in found.evidence.items() if name != "id"} == wanted
+
+
+def test_a_draft_has_not_left_and_may_go_again(desk: Desk) -> None:
+    desk.by_hand(lambda caller: caller.draft(1))
+    (found,) = sent_items(desk, desk.sought())
+    assert (found.state, found.said, found.evidence["kind"]) == (State.QUEUED, "still a draft", "draft")
+    assert re.fullmatch(r"AAkALg\S+", str(found.evidence["id"]))
+
+
+def test_a_letter_that_left_counts_more_than_a_draft_of_it(desk: Desk) -> None:
+    desk.leave()
+    desk.by_hand(lambda caller: caller.draft(1))
+    assert [found.state for found in sent_items(desk, desk.sought())] == [State.ACCEPTED]
+
+
+def test_a_copy_that_somebody_put_away_still_says_that_it_left(desk: Desk) -> None:
+    desk.leave()
+    (copy,) = desk.cloud.messages(desk.box, "sentitems")
+    desk.by_hand(lambda caller: caller.http.delete(f"/users/{desk.box}/messages/{copy['id']}"))
+    assert [found.state for found in sent_items(desk, desk.sought())] == [State.ACCEPTED]
+
+
+def test_the_mailbox_is_asked_for_its_own_senders_and_for_those_nobody_knows_any_more(desk: Desk) -> None:
+    desk.leave()
+    asked = [desk.sought(sender=sender) for sender in (None, desk.box.upper(), "alias@example.org", "stranger@example.org")]
+    found = sent_items(desk, *asked, senders=("Alias@example.org",))
+    assert len(found) == 3
+
+
+def test_only_what_is_ambiguous_is_looked_for_four_at_a_time(desk: Desk) -> None:
+    for number in range(6):
+        desk.leave(number)
+    letters = [desk.sought(number) for number in range(6)] + [desk.sought(number, State.ACCEPTED) for number in range(6)]
+    assert [found.delivery for found in sent_items(desk, *letters)] == [f"d-{number}" for number in range(6)]
+    assert len(desk.asked("user.listMessages")) == 6
+    assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] <= 4
+
+
+def test_a_message_id_is_quoted(desk: Desk) -> None:
+    odd = f"<o'neill+1&2%.{desk.box}>"
+    desk.by_hand(lambda caller: caller.create(caller.mime().replace(desk.message_id().encode(), odd.encode())))
+    assert len(sent_items(desk, desk.sought(message_id=odd))) == 1
+
+
+def test_a_table_without_a_mailbox_is_refused(desk: Desk) -> None:
+    with pytest.raises(Unusable) as raised:
+        graph.open(graph.Settings(**desk.names))
+    assert raised.value.where == "transport.mailbox"
+
+
+# --- the message trace -----------------------------------------------------------------------------------------------
+
+STATUSES: dict[str, tuple[State, str]] = {
+    "delivered": (State.DELIVERED, "delivered"),
+    "failed": (State.BOUNCED, "not delivered"),
+    "pending": (State.ACCEPTED, "Exchange has it (pending)"),
+    "gettingStatus": (State.ACCEPTED, "Exchange has it (gettingStatus)"),
+    "expanded": (State.ACCEPTED, "Exchange has it (expanded)"),
+    "recalled": (State.ACCEPTED, "Exchange has it (recalled)"),
+    "quarantined": (State.ACCEPTED, "in quarantine"),
+    "filteredAsSpam": (State.ACCEPTED, "filtered as spam"),
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_trace_says_what_became_of_a_letter(desk: Desk, status: str) -> None:
+    state, words = STATUSES[status]
+    desk.traced(1, status)
+    (found,) = look(desk.tracing(), [desk.sought()])
+    assert (found.state, found.said.startswith(words)) == (state, True)
+    assert {**found.evidence, "trace_id": "", "received_at": ""} == {
+        "kind": "message-trace",
+        "status": status,
+        "trace_id": "",
+        "received_at": "",
+    }
+    assert found.evidence["trace_id"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(found.evidence["received_at"]))
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_of_an_accepted_letter_only_the_end_is_news(desk: Desk, status: str) -> None:
+    desk.traced(1, status)
+    found = look(desk.tracing(), [desk.sought(state=State.ACCEPTED)])
+    assert [one.state for one in found] == [state for state in [STATUSES[status][0]] if state is not State.ACCEPTED]
+
+
+def test_message_ids_match_in_any_case_with_and_without_brackets(desk: Desk) -> None:
+    desk.traced(1, message_id=desk.message_id(1).strip("<>").upper())
+    assert [one.state for one in look(desk.tracing(), [desk.sought()])] == [State.DELIVERED]
+
+
+def test_the_row_of_our_recipient_counts_and_of_those_the_most_final(desk: Desk) -> None:
+    for status in ("gettingStatus", "delivered", "pending"):
+        desk.traced(1, status, recipient="P1@Elsewhere.Example")
+    desk.traced(1, "failed", recipient="member-of-a-list@elsewhere.example")
+    assert [one.state for one in look(desk.tracing(), [desk.sought()])] == [State.DELIVERED]
+
+
+def test_another_recipients_row_says_only_that_exchange_has_it(desk: Desk) -> None:
+    desk.traced(1, "failed", recipient="member-of-a-list@elsewhere.example")
+    assert [one.state for one in look(desk.tracing(), [desk.sought()])] == [State.ACCEPTED]
+    assert look(desk.tracing(), [desk.sought(state=State.ACCEPTED)]) == []
+
+
+def test_all_letters_of_a_sender_are_one_question_of_one_value_a_property(desk: Desk) -> None:
+    for number in range(5):
+        desk.traced(number)
+    assert len(look(desk.tracing(), [desk.sought(number) for number in range(5)])) == 5
+    (asked,) = desk.filters()
+    assert " or " not in asked
+    assert [part.split()[0] for part in asked.split(" and ")] == ["senderAddress", "receivedDateTime", "receivedDateTime"]
+
+
+def test_a_letter_whose_sender_nobody_knows_is_asked_for_under_the_table_s_senders(desk: Desk) -> None:
+    desk.traced()
+    assert look(desk.tracing(), [desk.sought(sender=None)]) == []
+    assert len(look(desk.tracing("other@example.org", desk.box), [desk.sought(sender=None)])) == 1
+
+
+def test_pages_are_read_to_the_end(desk: Desk) -> None:
+    for number in range(7):
+        desk.traced(number)
+    with desk.cloud.during(page_cap=2):
+        assert len(look(desk.tracing(), [desk.sought(number) for number in range(7)])) == 7
+    assert len(desk.asked("messageTrace.list")) == 4
+
+
+def test_a_page_that_has_expired_is_told(desk: Desk) -> None:
+    for number in range(3):
+        desk.traced(number)
+    desk.cloud.fault("messageTrace.list", "status", skip=1, status=400, code="Directory_ExpiredPageToken")
+    with desk.cloud.during(page_cap=2), pytest.raises(Unavailable, match="Directory_ExpiredPageToken"):
+        look(desk.tracing(), [desk.sought(number) for number in range(3)])
+
+
+def test_the_trace_is_asked_ninety_times_in_five_minutes_at_most(desk: Desk) -> None:
+    for number in range(95):
+        desk.traced(number)
+    with desk.cloud.during(page_cap=1):
+        assert len(look(desk.tracing(), [desk.sought(number) for number in range(95)])) == 95
+    assert desk.cloud.counts()["refused_traces"] == 0
+    assert 290 < desk.slept[0] <= 300  # for the first of them; the rest of the 95 are due soon after
+    assert len(desk.slept) <= 5
+
+
+def test_a_limit_that_others_used_up_is_waited_for(desk: Desk) -> None:
+    desk.traced()
+    with desk.cloud.during(traces_per_five_minutes=1):
+        assert len(look(desk.tracing(), [desk.sought()])) == 1
+        assert len(look(desk.tracing(), [desk.sought()])) == 1
+    assert len(desk.slept) == 1
+    assert 290 < desk.slept[0] <= 300
+
+
+def test_a_missing_permission_names_it_and_the_service_that_has_to_be_let_in(desk: Desk) -> None:
+    desk.cloud.app(desk.app, roles=["Mail.ReadWrite"])
+    with pytest.raises(Unavailable) as raised:
+        look(desk.tracing(), [desk.sought()])
+    hint = raised.value.hint or ""
+    assert "ExchangeMessageTrace.Read.All" in hint
+    assert "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" in hint
+
+
+def test_old_letters_are_asked_for_in_windows_that_the_trace_allows(desk: Desk) -> None:
+    now = desk.now()
+    letters = [desk.sought(days, since=now - days * DAY) for days in (1, 40, 88, 200)]
+    for days in (1, 40, 88):
+        desk.traced(days, at=desk.cloud.now() - days * 86_400)
+    assert {one.delivery for one in look(desk.tracing(), letters)} == {"d-1", "d-40", "d-88"}
+
+
+def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyond_ninety() -> None:
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    assert list(windows([now - timedelta(hours=1), now], now)) == [(now - 2 * DAY - timedelta(hours=1), now)]
+    assert list(windows([now - 50 * DAY, now - 20 * DAY], now)) == [(now - 52 * DAY, now - 49 * DAY), (now - 22 * DAY, now - 19 * DAY)]
+    daily = list(windows([now - n * DAY for n in range(200)], now))
+    assert daily[0][0] == now - 90 * DAY + timedelta(hours=1)
+    assert daily[-1][1] == now
+    assert all(until - since <= 10 * DAY for since, until in daily)
+    assert [until for _, until in daily[:-1]] == [since for since, _ in daily[1:]]
+    assert list(windows([now - 100 * DAY], now)) == []
+
+
+def test_a_trace_is_opened_from_its_table(desk: Desk) -> None:
+    desk.traced(at=desk.cloud.now() - 300)
+    names = {**desk.names, "senders": (desk.box,)}
+    assert trace.open(trace.Settings(**names)).earliest == timedelta(seconds=60)
+    with pytest.raises(Unusable):
+        trace.open(trace.Settings(**{**names, "secret": None}))

@@ -1,0 +1,121 @@
+"""The kill matrix over Microsoft Graph: SIGKILL at every step of a letter, every fault of the service, and at the end no doubt is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from distributor.core.states import State
+from tests.authority import Authority
+from tests.doubles.graphd import Cloud, graphd
+from tests.flow.letters import new_ledger
+from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
+
+MAILBOX = "certificates@example.org"
+STEPS = ["claim:after", "draft:before", "draft:after", "arm:before", "arm:inside", "arm:after", "post:before", "post:after"]
+STEPS += ["settle:before", "settle:inside", "settle:after"]
+DRAFT, POST = "user.createMessage", "message.send"
+FAULTS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "a draft is made and nobody says so": (DRAFT, "504-after", {}),
+    "no draft is made": (DRAFT, "504-before", {}),
+    "the line is cut after a draft": (DRAFT, "reset-after", {}),
+    "the line is cut before a draft": (DRAFT, "reset-before", {}),
+    "too many requests for drafts": (DRAFT, "429", {"retry_after": 1}),
+    "half an answer about a draft": (DRAFT, "truncated", {}),
+    "the letter left, then 504": (POST, "504-after", {}),
+    "504 before the letter left": (POST, "504-before", {}),
+    "the line is cut after the letter left": (POST, "reset-after", {}),
+    "the line is cut before the letter left": (POST, "reset-before", {}),
+    "too many requests to send": (POST, "429", {"retry_after": 1}),
+    "a proxy's page instead of an answer": (POST, "html", {}),
+    "a proxy's page after the letter left": (POST, "html", {"after": True}),
+    "nonsense after the letter left": (POST, "garbage", {"after": True}),
+    "accepted, and asked to try again": (POST, "202-retry-after", {}),
+    "the token is refused once": (POST, "401", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with graphd(tmp_path_factory.mktemp("cloud")) as running:
+        running.mailbox(MAILBOX)
+        yield running
+        copies = Counter(record["to"] for record in running.stored())
+        assert [address for address, number in copies.items() if number > 1] == []
+        assert running.violations() == []
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, authority: Authority, server: Crashing, cloud: Cloud) -> Cell:
+    folder = tmp_path_factory.mktemp("matrix")
+    new_ledger(folder / "empty.db").close()
+    client = cloud.app(secrets={"s3cret": None}, roles=["Mail.Send", "Mail.ReadWrite"])
+    names = {
+        "mailbox": MAILBOX,
+        "tenant": cloud.tenant,
+        "client_id": client,
+        "secret": "s3cret",
+        "login": cloud.login,
+        "graph": cloud.graph,
+    }
+    road = {"graph": names, "environment": dict(cloud.environment)}
+    return Cell(server, cloud, authority, folder, folder / "empty.db", road=road)
+
+
+def settled(cell: Cell) -> None:
+    assert cell.broken_at_the_end() == []
+    assert Counter(delivery.state for delivery in cell.deliveries()) == {State.ACCEPTED: LETTERS}
+    assert Counter(record["to"] for record in cell.stored()) == {delivery.address: 1 for delivery in cell.deliveries()}
+
+
+@pytest.mark.parametrize("hit", [1, 3, LETTERS])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_sender_that_was_killed_doubles_nothing_and_every_doubt_is_settled(world: Cell, step: str, hit: int) -> None:
+    cell = world.fresh()
+    assert cell.run("plan") == [0]
+    assert cell.run("send", step=step, hit=1 if step.startswith("claim") else hit) == [KILLED]
+    assert cell.broken_at_any_time() == []
+    assert cell.broken_after_recovery() == []
+    cell.finish()
+    cell.finish()
+    settled(cell)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_one_of_three_senders_that_was_killed_doubles_nothing(world: Cell, step: str) -> None:
+    cell = world.fresh()
+    assert cell.run("plan") == [0]
+    cell.run("send", step=step, workers=3, lanes=2)
+    assert cell.broken_at_any_time() == []
+    cell.finish(workers=3, lanes=2)
+    cell.finish()
+    settled(cell)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_service_that_behaves_badly_makes_no_double_and_loses_nobody(world: Cell, cloud: Cloud, fault: str) -> None:
+    operation, action, options = FAULTS[fault]
+    cell = world.fresh()
+    assert cell.run("plan") == [0]
+    cloud.fault(operation, action, skip=1, **options)
+    cell.finish()
+    cell.finish()
+    assert cloud.faults() == []
+    settled(cell)
+
+
+@pytest.mark.parametrize("then", [None, "504-after", "504-before"])
+def test_a_service_that_gives_letters_another_message_id_makes_no_double(world: Cell, cloud: Cloud, then: str | None) -> None:
+    cell = world.fresh()
+    assert cell.run("plan") == [0]
+    cloud.fault(DRAFT, "rewrite-message-id", skip=1)
+    if then:
+        cloud.fault(POST, then, skip=1)
+    cell.finish()
+    cell.finish()
+    states = {delivery.address: delivery.message_id for delivery in cell.deliveries() if delivery.state is State.ACCEPTED}
+    assert states == {record["to"]: record["message_id"] for record in cell.stored()}
+    assert len(states) == LETTERS
+    assert len(cell.stored()) == LETTERS
