@@ -37,7 +37,7 @@ def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callab
     """The letter's road; not connected yet. Not `signed_in`: for questions that need no secret. `tell` shows a code to a person."""
     table = settings.transport
     values = {**host_defaults(table.kind, table.values), **table.values}
-    if "password" in values:
+    if "password" in values or "oauth" in values:
         values.setdefault("username", str(settings.sender.address))
     if table.kind == "graph":
         values.setdefault("mailbox", str(settings.sender.address))

@@ -72,7 +72,7 @@ def adapter(room: str, kind: str) -> Any:  # noqa: ANN401  a module, found by na
 
 def shaped(settings: config.Settings, room: str, table: config.Table, *, signed_in: bool = True) -> Any:  # noqa: ANN401  an adapter's own
     """An adapter's settings, its secrets opened where it is to sign in. Raises Unusable."""
-    opener = (lambda reference: reference.resolve(table.key)) if signed_in else None
+    opener = (lambda reference: reference.resolve("")) if signed_in else None  # a fault is told with its dotted key
     try:
         return structure(Rooms().settings(room, table.kind), table.values, table.key, settings.folder, opener)
     except Faulty as faulty:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
 from distributor.config import values
@@ -60,10 +59,16 @@ def _table(
             yield key, Origin(table.values[name], _place(settings, key, lines))
         elif name in hosts:
             yield key, Origin(hosts[name], f"default for {table.values['host']}")
-        elif name == "username" and table.key == "transport" and "password" in table.values:
+        elif key in _of_the_sender(table):
             yield key, Origin(str(settings.sender.address), "sender.address")
         else:
             yield key, Origin(_as_written(key, _default(field)), "default")
+
+
+def _of_the_sender(table: Table) -> set[str]:
+    """Keys of the transport that are the sender's address where they are not written."""
+    signs_in = {"password", "oauth"} & set(table.values)
+    return {"transport.mailbox", *(["transport.username"] if signs_in else [])}
 
 
 def _default(field: Field[Any]) -> object:
@@ -81,12 +86,12 @@ def _as_written(key: str, value: object) -> object:
     match value:
         case timedelta():
             return values.duration_text(value)
-        case StrEnum():
-            return str(value)
+        case float() if key.endswith(".rate"):
+            return values.rate_text(value)
         case int() if key in SIZES:
             return values.size_text(value)
         case tuple():
             return [_as_written(key, item) for item in value]
         case None | bool() | int() | float():
             return value
-    return str(value)
+    return str(value)  # a word of a StrEnum too

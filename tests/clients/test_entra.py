@@ -279,6 +279,18 @@ def test_eight_who_were_refused_with_one_token_get_one_other(cloud: Cloud) -> No
     assert questions(cloud) == before + 2
 
 
+def test_eight_who_want_a_fresh_token_at_once_get_the_same(cloud: Cloud) -> None:
+    sign_in = registered(cloud)
+
+    async def go() -> set[str]:
+        door = entra(sign_in)
+        old = await door.token(cloud.graph)
+        tokens = await asyncio.gather(*(door.token(cloud.graph, fresh=True) for _ in range(8)))
+        return {old.secret.reveal(), *(token.secret.reveal() for token in tokens)}
+
+    assert len(asyncio.run(go())) == 2
+
+
 def test_eight_who_cannot_sign_in_are_one_question_too(cloud: Cloud) -> None:
     sign_in, before = registered(cloud, secret=Secret("another")), questions(cloud)
 

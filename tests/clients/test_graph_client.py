@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import logging
 import re
 import socket
 import ssl
@@ -436,7 +438,8 @@ def test_a_root_without_https_is_refused(root: str) -> None:
     assert caught.value.where == "transport.graph"
 
 
-def test_no_token_is_in_an_answer_a_repr_or_an_error(desk: Desk) -> None:
+def test_no_token_is_in_an_answer_a_repr_an_error_or_a_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     desk.cloud.fault("*", "reset-before", skip=1)
 
     async def act(opened: Graph) -> tuple[object, ...]:
@@ -448,7 +451,7 @@ def test_no_token_is_in_an_answer_a_repr_or_an_error(desk: Desk) -> None:
         return token.secret.reveal(), repr((opened, token, heard)), "".join(traceback.format_exception(caught.value))
 
     token, *texts = desk.run(act)
-    for text in texts:
+    for text in [*texts, caplog.text]:
         assert token[:40] not in text
         assert token[-40:] not in text
 
@@ -477,6 +480,20 @@ def test_a_client_lives_longer_than_one_loop(desk: Desk) -> None:
             await opened.close()
 
     assert [asyncio.run(go()) for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what was left open is left open
+def test_connections_of_a_loop_that_has_ended_are_not_used(desk: Desk) -> None:
+    opened = desk.open()
+
+    async def again() -> int:
+        answer = await opened.call("GET", desk.messages, mailbox=desk.box)
+        await opened.close()
+        return answer.status
+
+    assert asyncio.run(opened.call("GET", desk.messages, mailbox=desk.box)).status == 200
+    assert asyncio.run(again()) == 200
+    gc.collect()
 
 
 def test_a_kept_connection_that_died_of_idleness_is_made_again(desk: Desk) -> None:

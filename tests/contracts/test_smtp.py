@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib.util
 import ipaddress
+import socket
+import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +206,55 @@ def test_a_server_that_was_never_there_stops_the_run_at_once() -> None:
 def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set(tmp_path: Path) -> None:
     with smtpd(tmp_path, {"verb": "DOT", "do": "delay", "seconds": 0.6}) as sink:
         assert isinstance(deliver(sink, parcel(), dot_timeout=5.0)[0], Accepted)
+
+
+class Stubborn:
+    """A server that says yes to everything and reads nothing of the letter until it is told to."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening, self.go_on, self.took = listening, threading.Event(), 0
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self) -> None:
+        line, _ = self.listening.accept()
+        line.settimeout(20)
+        with line, line.makefile("rb") as lines:
+            line.sendall(b"220 stubborn\r\n")
+            while not lines.readline().startswith(b"DATA"):
+                line.sendall(b"250 yes\r\n")
+            line.sendall(b"354 go on\r\n")
+            self.go_on.wait(20)
+            with contextlib.suppress(ConnectionError):
+                while part := lines.read1(2**20):
+                    self.took += len(part)
+
+
+def loops() -> list[Any]:
+    """Python's own, and the one that comes along where it exists."""
+    found = [pytest.param(None, id="asyncio")]
+    if importlib.util.find_spec("uvloop"):
+        found.append(pytest.param(importlib.import_module("uvloop").new_event_loop, id="uvloop"))
+    return found
+
+
+@pytest.mark.parametrize("loop", loops())
+def test_nothing_of_a_letter_goes_out_after_its_time_is_over(loop: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
+    """Whatever is still buffered then: the letter counts as unclear, and must not arrive whole by and by."""
+    letter = replace(parcel(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
+
+    async def go(port: int) -> Outcome:
+        lane = smtp.open(smtp.Settings("127.0.0.1", port, "none", dot_timeout=0.3)).lane()
+        outcome = await lane.deliver(letter, says(True))
+        stubborn.go_on.set()
+        await asyncio.to_thread(stubborn.thread.join)
+        await lane.close()
+        return outcome
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, asyncio.Runner(loop_factory=loop) as runner:
+        stubborn = Stubborn(listening)
+        stubborn.thread.start()
+        assert isinstance(runner.run(go(listening.getsockname()[1])), Ambiguous)
+    assert stubborn.took < len(letter.message)
 
 
 # --- encryption and sign-in ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unse
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book, leases, packing, sending
 from distributor.ledger.book import Change
-from distributor.transports import _session, smtp
+from distributor.transports import _graph_mailbox, _session, smtp
 from distributor.transports._replies import Reply
 
 
@@ -96,3 +96,37 @@ def refused_means_accepted() -> None:
         return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.said)
 
     smtp.SmtpLane._dot = dot
+
+
+# --- over Graph ----------------------------------------------------------------------------------------------------
+
+
+def arm_after_the_post() -> None:
+    """The note that the letter may be on its way comes when it is."""
+    real = _graph_mailbox.Mailbox._send
+
+    async def send(self: Any, draft: Any, parcel: Parcel, arm: Any) -> Outcome:
+        async def at_once(_handle: object = None) -> bool:
+            return True
+
+        outcome = await real(self, draft, parcel, at_once)
+        return outcome if await arm(draft) else Unsent("too late")
+
+    _graph_mailbox.Mailbox._send = send
+
+
+def no_answer_means_unsent() -> None:
+    """A lost answer to `send` is tried again, as an HTTP library does it."""
+    real = _graph_mailbox.judge
+
+    def judged(*args: Any, **named: Any) -> Outcome:
+        outcome = real(*args, **named)
+        return Unsent(outcome.said) if isinstance(outcome, Ambiguous) else outcome
+
+    _graph_mailbox.judge = judged
+    _graph_mailbox.Mailbox._look = _graph_mailbox.Mailbox._create
+
+
+def nobody_looks_for_drafts() -> None:
+    """Every attempt makes a draft of its own, whatever lies there already."""
+    _graph_mailbox.Mailbox._look = _graph_mailbox.Mailbox._create
