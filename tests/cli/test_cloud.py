@@ -19,6 +19,7 @@ from distributor.core.secret import Secret
 from distributor.core.states import State
 from distributor.transports import graph as road
 from tests.authority import Authority
+from tests.contracts.test_smtp_oauth import SECRET, started
 from tests.doubles.graphd import Cloud, graphd
 from tests.flow import letters
 from tests.stage import Stage
@@ -199,3 +200,26 @@ def test_the_demo_shows_the_road_through_graph(tmp_path: Path, authority: Author
         "$ cd play && distributor history alice@example.org | grep -c handle=\n1\n"
         '$ cd play && distributor password reveal emil@example.org --reason "he called" --stdout\n...-...\n'
     )
+
+
+def test_smtp_signs_in_by_oauth_for_each_mailbox_with_one_token(tmp_path: Path, stage: Stage, cloud: Cloud) -> None:
+    with started(tmp_path / "smtp", cloud) as post:
+        post.let_in(BOX, SECOND)
+        config = stage.folder / "distributor.toml"
+        text = config.read_text(encoding="utf-8")
+        begin, end = text.index("[transport]"), text.index("[package]")
+        oauth = f'{{tenant = "{cloud.tenant}", client_id = "{post.sign_in.client_id}", secret = "env:APP_SECRET", login = "{cloud.login}"}}'
+        table = f'[transport]\nkind = "smtp"\nhost = "localhost"\nport = {post.sink.port}\ntls = "starttls"\noauth = {oauth}\n\n'
+        config.write_text(f'{text[:begin]}{table}[[senders]]\naddress = "{SECOND}"\n\n{text[end:]}', encoding="utf-8")
+        ledger = letters.new_ledger(stage.folder / "distributor.db")
+        letters.queue(ledger, 4, senders=(BOX, SECOND))
+        ledger.close()
+        environment = {**cloud.environment, "APP_SECRET": SECRET}
+        assert answer(stage.run("distributor send --yes --json 2>/dev/null", **environment))["accepted"] == 4
+        assert {(record["from"], record["user"]) for record in post.sink.stored()} == {(BOX, BOX), (SECOND, SECOND)}
+        assert post.tokens == 1
+        post.let_in(BOX)
+        told = stage.run("distributor doctor", **environment).stdout
+        assert f"signed in as {BOX} by OAuth" in told
+        assert "535 5.7.3" in told
+        assert SECRET not in told
