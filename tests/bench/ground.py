@@ -40,7 +40,7 @@ def people(folder: Path, count: int, form: str = "pfx") -> Path:
     return roster
 
 
-def workspace(folder: Path, port: int, connections: int = 8) -> Path:
+def workspace(folder: Path, port: int, connections: int = 12) -> Path:
     """An initialised workspace that sends to a server on this machine."""
     distributor("init", str(folder / "workspace"))
     config = folder / "workspace" / "distributor.toml"

@@ -16,7 +16,7 @@ def run(folder: Path) -> None:
     with sink() as port:
         theirs = rival.sending(folder, roster, port)
         line("mailmerge with ready-made attachments", f"{theirs:.0f}/s")
-        for connections in (4, 8, 16):
+        for connections in (4, 12):
             _ours(folder / f"with-{connections}", roster, port, connections, theirs)
 
 

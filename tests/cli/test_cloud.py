@@ -105,7 +105,7 @@ def left(cloud: Cloud, client: str, claim: Claim, monkeypatch: pytest.MonkeyPatc
     assert isinstance(asyncio.run(go()), Accepted)
 
 
-def test_letters_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear_there(run: Run, cloud: Cloud) -> None:
+def test_letters_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear_there(stage: Stage, run: Run, cloud: Cloud) -> None:
     assert run("distributor plan certificates --roster people.csv").returncode == 0
     sent = answer(run("distributor send --yes --json 2>/dev/null"))
     assert (sent["accepted"], sent["remaining"]) == (2, 0)
@@ -113,6 +113,9 @@ def test_letters_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear
     assert {row["message_id"] for row in rows} == {record["message_id"] for record in cloud.stored()}
     assert {record["to"] for record in cloud.stored()} == {row["address"] for row in rows}
     assert {row["password"]["state"] for row in rows} == {"ready"}
+    kept = b"".join(path.read_bytes() for path in stage.folder.rglob("*") if path.is_file())
+    assert b"s3cret" not in kept
+    assert b"eyJ" not in kept  # how a token begins
 
 
 def test_two_mailboxes_share_the_work_and_the_question_says_how_long_it_takes(stage: Stage, run: Run, cloud: Cloud) -> None:
