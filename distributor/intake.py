@@ -91,7 +91,7 @@ def inputs(found: Sequence[Heap], settings: config.Settings | None = None) -> di
     return {"sources": [heap.as_json() for heap in found], **({"directory": asked} if asked else {})}
 
 
-_ASKED = ("tenant", "group", "filter", "guests")
+_ASKED = ("tenant", "group", "filter", "guests", "url", "base")
 
 
 def people(found: Sequence[Heap]) -> Roster | None:

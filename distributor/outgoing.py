@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distributor.core.credentials import Limits, Material, Opened, Problem
     from distributor.core.deliveries import Account, Owner, Packed, PackJob, Scope
     from distributor.core.ports import Ledger, Pool, Tracker, Transport
+    from distributor.core.publishing import PublicDirectory
     from distributor.core.states import State
     from distributor.flow.evidence import Found
     from distributor.flow.pack import Batch
@@ -75,6 +76,14 @@ def trackers(settings: config.Settings) -> list[Tracker]:
     own = transport(settings).tracker()
     named = [wiring.adapter("trackers", table.kind).open(wiring.shaped(settings, "trackers", table)) for table in settings.trackers]
     return [*([own] if own else []), *named]
+
+
+def directories(settings: config.Settings) -> list[PublicDirectory]:
+    """Where certificates become public; not connected yet."""
+    return [
+        wiring.adapter("directories", table.kind).open(wiring.shaped(settings, "directories", table), table.key)
+        for table in settings.directories
+    ]
 
 
 def look(settings: config.Settings, ledger: Ledger, states: frozenset[State], scope: Scope) -> Found:

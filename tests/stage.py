@@ -21,6 +21,7 @@ from pathlib import Path
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import Envelope
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.authority import Authority
 from tests.doubles.sink import smtpd
@@ -154,6 +155,14 @@ class Stage:
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.pfx").write_bytes(self.authority.issue(*addresses, name=name.title()).pfx(PASSWORD))
         (folder / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
+
+    def prop_authorities(self) -> None:
+        """The certificates of root and intermediate in authorities/, and Alice's in alice.pem."""
+        folder = self.folder / "authorities"
+        folder.mkdir(exist_ok=True)
+        (folder / "root.crt").write_bytes(self.authority.root.public_bytes(Encoding.PEM))
+        (folder / "mail-ca.cer").write_bytes(self.authority.issuer.public_bytes(Encoding.DER))
+        (self.folder / "alice.pem").write_bytes(self.authority.issue("alice@example.org", name="Alice").pem)
 
     def prop_roster(self, *rows: str) -> None:
         """people.csv with rows `address,name,language`; a name's blanks are written as underscores."""

@@ -30,10 +30,10 @@ FLOORS: dict[str, frozenset[str]] = {
     "trackers": frozenset({"clients", "core", "errors"}),
     "directories": frozenset({"clients", "core", "errors"}),
     "wiring": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "workers"},
-    "outgoing": ADAPTERS
-    | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
+    "trusting": ADAPTERS | {"clients", "config", "core", "errors", "flow", "wiring"},
+    "outgoing": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
     "intake": ADAPTERS | {"config", "core", "errors", "flow", "wiring"},
-    "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "wiring"}),
+    "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "trusting", "wiring"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }
@@ -67,6 +67,7 @@ CORE_MAY_USE = frozenset(
         "json",
         "math",
         "operator",
+        "pyhanko_certvalidator",
         "quopri",
         "re",
         "string",

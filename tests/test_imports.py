@@ -21,6 +21,9 @@ HEAVY = (
     "pyrage",
     "aiosmtplib",
     "asn1crypto",
+    "ldap3",
+    "pkilint",
+    "pyhanko_certvalidator",
 )
 
 

@@ -13,7 +13,27 @@ from typing import Annotated
 import typer
 
 from distributor import __version__
-from distributor.cli import audit, config, demo, doctor, history, init, password, plan, resend, resolve, send, status, track, withdraw
+from distributor.cli import (
+    audit,
+    config,
+    demo,
+    doctor,
+    history,
+    init,
+    intune,
+    password,
+    plan,
+    publish,
+    resend,
+    resolve,
+    send,
+    status,
+    track,
+    trust,
+    trust_ldap,
+    trust_watch,
+    withdraw,
+)
 from distributor.cli.options import Config
 from distributor.cli.show import foreign, say
 from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
@@ -44,10 +64,14 @@ def _begin(
     """Send S/MIME certificates to phones, hand the passwords over by another road, and know what became of each."""
 
 
-for _command in (init, plan, send, status, history, track, resolve, resend, withdraw):
+for _command in (init, plan, send, status, history, track, resolve, resend, withdraw, publish):
     app.command(epilog=_command.EXAMPLE)(getattr(_command, _command.__name__.rpartition(".")[2]))
 app.add_typer(password.app, name="password")
 app.add_typer(audit.app, name="audit")
+trust.app.command(epilog=trust_watch.EXAMPLE)(trust_watch.watch)
+trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
+app.add_typer(trust.app, name="trust")
+app.add_typer(intune.app, name="intune")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.command(epilog=demo.EXAMPLE)(demo.demo)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distributor.core.findings import Failed, Issue
     from distributor.core.ports import Pool
     from distributor.flow.plan import Planned
+    from distributor.flow.trust import Checker
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
 INDENT = 9  # columns; below the severity
@@ -34,6 +35,10 @@ def plan(
     passwords: Annotated[
         Path | None, typer.Option("--passwords", metavar="PATH", help="Passwords of the files: a CSV, or a folder of <stem>.txt.")
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch no CRL and no issuer's certificate: chains are checked as far as files go.")
+    ] = False,
+    lint: Annotated[bool, typer.Option("--lint", help="Hold certificates against the S/MIME BR too (extra `lint`).")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
@@ -44,7 +49,10 @@ def plan(
     from distributor import wiring
     from distributor.cli.show import answer
 
-    planned, facts = _made(wiring.settings(chosen), sources or (), roster, passwords, keep=as_json)
+    settings = wiring.settings(chosen)
+    if offline:
+        _say_offline(settings)
+    planned, facts = _made(settings, sources or (), roster, passwords, keep=as_json, offline=offline, lint=lint)
     if as_json:
         rows = (_row(delivery, facts) for delivery in planned.deliveries)
         issues = map(issue_row, planned.issues)
@@ -57,15 +65,21 @@ def plan(
 
 
 def _made(  # its arguments are the command's
-    settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool
+    settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool, offline: bool, lint: bool
 ) -> tuple[Planned, dict[str, Facts]]:
-    from distributor import intake, outgoing, wiring
+    from distributor import intake, outgoing, trusting, wiring
     from distributor.cli.progress import Bar
     from distributor.flow.plan import plan as flow
 
     found = intake.heaps(settings, sources, roster, passwords)
     facts: dict[str, Facts] = {}
-    with outgoing.opening(settings) as pool, wiring.writing(settings) as ledger, Bar("reading", None) as bar:
+    now = wiring.now()
+    with (
+        trusting.checking(settings, now, offline=offline) as checker,
+        outgoing.opening(settings) as pool,
+        wiring.writing(settings) as ledger,
+        Bar("reading", None) as bar,
+    ):
         planned = flow(
             ledger,
             intake.people(found),
@@ -74,11 +88,27 @@ def _made(  # its arguments are the command's
             plan_id=secrets.token_hex(4),
             inputs=intake.inputs(found, settings),
             languages=settings.organisation.languages,
-            now=wiring.now(),
+            now=now,
             directory=intake.directory(settings),
+            checker=_linted(checker) if lint else checker,
             tell=lambda _: bar.step(),
         )
     return planned, facts
+
+
+def _linted(checker: Checker | None) -> Checker:
+    from distributor.flow.lint import Linted, Linter
+
+    return Linted(Linter(), checker)
+
+
+def _say_offline(settings: Settings) -> None:
+    from distributor.cli.show import say
+
+    if settings.trust is None:
+        say("offline: nothing is left out; no [trust] is configured, so chains and revocation are not checked anyway")
+    else:
+        say("offline: revocation is not checked, and no issuer's certificate is fetched; plan again with the network before you send")
 
 
 class _Noting:
@@ -152,7 +182,7 @@ def _show(planned: Planned) -> None:
     if ready > MOST_ROWS:
         tell(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
     for issue in planned.issues:
-        _tell_issue(issue)
+        tell_issue(issue)
     wrong = sum(issue.severity == "error" for issue in planned.issues)
     if planned.issues:
         tell()
@@ -164,7 +194,8 @@ def _show(planned: Planned) -> None:
         say("nothing was found to plan")
 
 
-def _tell_issue(issue: Issue) -> None:
+def tell_issue(issue: Issue) -> None:
+    """An issue in three lines, for a person."""
     from distributor.cli.show import DIM, RED, YELLOW, coloured, foreign, tell, wrapped
 
     level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))

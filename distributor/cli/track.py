@@ -47,23 +47,35 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     from distributor.core.states import State
 
     ledger.recover(processes.alive)
-    if not outgoing.trackers(settings):
+    if not outgoing.trackers(settings) and settings.trust is None:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
         raise Refused("nobody is configured who knows what became of letters", hint=hint)
     found = outgoing.look(settings, ledger, frozenset({State.AMBIGUOUS, State.ACCEPTED}), Scope())
-    _show(found, as_json=as_json)
+    revoked = _revoked(settings, ledger)
+    _show(found, revoked, as_json=as_json)
     if found.errors:
         raise found.errors[0]
     unclear = ledger.counts(Scope()).get(State.AMBIGUOUS, 0)
-    return 1 if unclear or any(moved.after is State.BOUNCED for moved in found.moved) else 0
+    return 1 if unclear or revoked or any(moved.after is State.BOUNCED for moved in found.moved) else 0
 
 
-def _show(found: Found, *, as_json: bool) -> None:
-    from distributor.cli.show import answer, counted, say, table
+def _revoked(settings: Settings, ledger: Ledger) -> list[dict[str, object]]:
+    """Certificates of letters that were revoked since, where `[trust]` says how to tell."""
+    if settings.trust is None:
+        return []
+    from distributor.cli.trust_watch import rows, watched
+
+    return rows(watched(settings, ledger))
+
+
+def _show(found: Found, revoked: list[dict[str, object]], *, as_json: bool) -> None:
+    from distributor.cli.show import answer, counted, foreign, say, table
 
     if as_json:
         rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.said} for m in found.moved]
-        answer("track", {"read": found.read, "moved": rows, "unmatched": 0})
+        answer("track", {"read": found.read, "moved": rows, "unmatched": 0, "revoked": revoked})
         return
     table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
     say(f"{counted(found.read, 'letter')} sighted, {len(found.moved)} moved")
+    for row in revoked:
+        say(f"{foreign(row['address'])}: the certificate was revoked; distributor history {foreign(row['address'])}")

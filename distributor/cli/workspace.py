@@ -66,7 +66,17 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 
 # [[rosters]]                      # people from the directory (Microsoft Graph)
 # kind = "graph"
-# group = "..."
+# group = "..."                    # or kind = "ldap": url, base, bind, password
+
+# [trust]                          # what Exchange Online trusts: `plan` holds each certificate's chain and revocation list against it
+# collection = "collection.sst"
+
+# [[directories]]                  # where `distributor publish` puts certificates, so that others can encrypt to their people
+# kind = "ldap"                    # ldap | folder
+# url = "ldaps://ldap.example.org"
+# base = "dc=example,dc=org"
+# bind = "cn=writer,dc=example,dc=org"
+# password = "env:LDAP_PASSWORD"
 
 # [[trackers]]                     # who knows what became of letters: `distributor track`, `distributor resolve`
 # kind = "trace"                   # the message trace of Exchange Online

@@ -50,6 +50,7 @@ class Check(StrEnum):
     CRL_UNREACHABLE = "crl-unreachable"
     CRL_STALE = "crl-stale"
     LINT = "lint"
+    NOT_PUBLISHED = "not-published"
 
 
 @dataclass(frozen=True, slots=True)

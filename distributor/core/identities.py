@@ -116,18 +116,19 @@ class _Pile:
         named = [other for other, c in self.certificates.items() if other not in below and c.subject == certificate.issuer]
         if self.proven is not None and len(named) == 1:
             return named[0]
-        return next((other for other in named if _issued(other, der)), None)
+        return next((other for other in named if issued(other, der)), None)
 
 
 @lru_cache(64)
-def _issued(issuer: bytes, subject: bytes) -> bool:
+def issued(issuer: bytes, subject: bytes) -> bool:
+    """Whether one certificate signed another; where the signature is too old to be checked, its issuer's name has to do."""
     above, below = certificates.load(issuer), certificates.load(subject)
     if isinstance(above, Problem) or isinstance(below, Problem):
         return False
     try:
         below.verify_directly_issued_by(above)
     except UnsupportedAlgorithm:
-        return True  # an old signature that nobody checks here any more; the name has to do
+        return True
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True

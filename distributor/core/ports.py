@@ -28,6 +28,8 @@ from distributor.core.events import Event, Record
 from distributor.core.findings import Failed, Issue, Remark
 from distributor.core.outcomes import Handle, Outcome, Parcel
 from distributor.core.people import Person
+from distributor.core.publishing import Publications
+from distributor.core.revoking import Revocations
 from distributor.core.secret import Secret
 from distributor.core.states import State
 
@@ -136,7 +138,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Protocol):
+class Ledger(Publications, Revocations, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) and the clock are given when the ledger is opened. A step of `core.states.EDGES` that is not allowed raises.
@@ -169,10 +171,7 @@ class Ledger(Protocol):
         ...
 
     def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:
-        """Freeze letters: planned -> queued, letter into the outbox, password into the vault as held.
-
-        False where it was frozen or withdrawn meanwhile.
-        """
+        """Freeze letters: planned -> queued, letter into the outbox, password held; False where it was frozen or withdrawn meanwhile."""
         ...
 
     # send

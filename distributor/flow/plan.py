@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from distributor.core.credentials import Credential, Facts, Locator, Material, Opened
 from distributor.core.deliveries import Delivery, Draft, Known
@@ -20,7 +22,13 @@ from distributor.core.preflight import addresses, examine, owner
 from distributor.flow.directory import PRIMARY_ONLY, SOURCE
 from distributor.flow.people import People, gather
 
+if TYPE_CHECKING:
+    from distributor.flow.trust import Checker  # its chains are heavy to load, and not everybody has them checked
+
 BATCH = 200  # drafts a transaction
+SAID_ALREADY = frozenset(  # what a chain would be found wrong for again
+    {Check.EXPIRED, Check.NOT_YET_VALID, Check.WEAK_SIGNATURE, Check.IS_CA}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,15 @@ class Planned:
     deliveries: tuple[Delivery, ...]
     issues: tuple[Issue, ...]
     known: tuple[Known, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A draft whose chain may still speak against it. Not `good`: something else does already."""
+
+    draft: Draft
+    source: str
+    good: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,7 @@ def plan(  # noqa: PLR0913  each is one of the doors
     languages: Sequence[str],
     now: datetime,
     directory: Directory | None = None,
+    checker: Checker | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Planned:
     """Plan all that is good.
@@ -63,18 +81,19 @@ def plan(  # noqa: PLR0913  each is one of the doors
     """
     people = gather(roster, directory)
     ledger.begin_plan(plan_id, inputs)
-    work = _Work(people, languages, now)
-    batch: list[Draft] = []
+    work = _Work(people, languages, now, checker)
     results: list[Delivery | Known] = []
-    for number, draft in enumerate(work.drafts(source, pool, tell)):
-        batch.append(draft)
-        if number % BATCH == BATCH - 1:
-            results += ledger.plan(plan_id, batch)
-            batch.clear()
-    results += ledger.plan(plan_id, batch) if batch else []
+    for batch in _batches(work.candidates(source, pool, tell)):
+        drafts = work.trusted(batch)
+        results += ledger.plan(plan_id, drafts) if drafts else []
     known = tuple(result for result in results if isinstance(result, Known))
     issues = (*people.issues, *work.issues, *work.lacking(), *map(_already, known))
     return Planned(plan_id, tuple(result for result in results if isinstance(result, Delivery)), issues, known)
+
+
+def _batches(candidates: Iterator[_Candidate]) -> Iterator[list[_Candidate]]:
+    while batch := list(islice(candidates, BATCH)):
+        yield batch
 
 
 def _already(known: Known) -> Issue:
@@ -88,16 +107,17 @@ def _already(known: Known) -> Issue:
 class _Work:
     """The state of one pass."""
 
-    def __init__(self, people: People, languages: Sequence[str], now: datetime) -> None:
+    def __init__(self, people: People, languages: Sequence[str], now: datetime, checker: Checker | None) -> None:
         self._people = people
+        self._checker = checker
         self._languages = languages
         self._now = now
         self.issues: list[Issue] = []
         self._strays: list[_Stray] = []
         self._seen: dict[str, tuple[str, Locator]] = {}  # by the certificate's SHA-256
 
-    def drafts(self, source: Source, pool: Pool[Material, Opened], tell: Callable[[int], None]) -> Iterator[Draft]:
-        """Every delivery that nothing speaks against."""
+    def candidates(self, source: Source, pool: Pool[Material, Opened], tell: Callable[[int], None]) -> Iterator[_Candidate]:
+        """Every delivery that nothing but its chain may speak against, and those whose chain is worth a look all the same."""
         for number, (material, opened) in enumerate(pool.map(self._materials(source)), 1):
             yield from self._opened(material, opened)
             tell(number)
@@ -111,7 +131,7 @@ class _Work:
             else:
                 self._say(find)
 
-    def _opened(self, material: Material, opened: Opened | Failed) -> Iterator[Draft]:
+    def _opened(self, material: Material, opened: Opened | Failed) -> Iterator[_Candidate]:
         wanted = self._people.by_key.get(material.wanted)
         if isinstance(opened, Failed):
             self._say(_failed(opened, material, wanted))
@@ -136,7 +156,7 @@ class _Work:
             self._say(_about(Issue(Severity.NOTE, Check.DUPLICATE, message, "nothing is to be done; it is sent once"), material, None))
         return True
 
-    def _placed(self, credential: Credential, material: Material, *, strange: bool) -> Iterator[Draft]:
+    def _placed(self, credential: Credential, material: Material, *, strange: bool) -> Iterator[_Candidate]:
         """To whom a certificate goes. `strange`: a row named the file, and nothing in it is that person's; that is told anyway."""
         if self._people.origin == "certificates":
             match owner(credential.facts):
@@ -154,16 +174,33 @@ class _Work:
         elif not strange:
             self._strays.append(_Stray(material.source, _stem(material), credential.facts))
 
-    def _examined(self, credential: Credential, material: Material, person: Person) -> Iterator[Draft]:
+    def _examined(self, credential: Credential, material: Material, person: Person) -> Iterator[_Candidate]:
         issues = self._objections(credential.facts, person)
         self._say_all(issues, material, person)
-        if not self._people.may_have(person) or any(issue.severity is Severity.ERROR for issue in issues):
+        errors = {issue.check for issue in issues if issue.severity is Severity.ERROR}
+        if not self._people.may_have(person) or (errors and (self._checker is None or errors & SAID_ALREADY)):
             return
-        self._people.serve(person)
+        if not errors:
+            self._people.serve(person)
+        if self._checker is not None:
+            self._checker.begin(credential.leaf, credential.chain)
+        yield _Candidate(self._draft(credential, material, person), material.source, not errors)
+
+    def _draft(self, credential: Credential, material: Material, person: Person) -> Draft:
         language = person.language or self._languages[0]
-        yield Draft(
-            replace(person, hint=None, further=()), language, credential.facts, credential.leaf, credential.chain, _locator(material)
-        )
+        whom = replace(person, hint=None, further=())
+        return Draft(whom, language, credential.facts, credential.leaf, credential.chain, _locator(material))
+
+    def trusted(self, batch: Sequence[_Candidate]) -> list[Draft]:
+        """Those that may be planned; what is wrong with the others' chains is said."""
+        return [candidate.draft for candidate in batch if self._is_trusted(candidate)]
+
+    def _is_trusted(self, candidate: _Candidate) -> bool:
+        draft = candidate.draft
+        issues = self._checker.check(draft.leaf, draft.chain) if self._checker is not None else []
+        for issue in issues:
+            self._say(replace(issue, source=candidate.source, address=str(draft.person.address)))
+        return candidate.good and all(issue.severity is not Severity.ERROR for issue in issues)
 
     def _objections(self, facts: Facts, person: Person) -> list[Issue]:
         issues = examine(facts, self._people.primary(person), self._now)

@@ -30,8 +30,10 @@ from distributor.core.events import Event, Record
 from distributor.core.findings import Issue
 from distributor.core.outcomes import Parcel
 from distributor.core.ports import Now
+from distributor.core.publishing import Holder
+from distributor.core.revoking import Issued, Struck
 from distributor.core.states import State
-from distributor.ledger import leases, packing, passwords, planning, proving, reading, renewing, sending, settling
+from distributor.ledger import leases, packing, passwords, planning, proving, publishing, reading, renewing, revoking, sending, settling
 from distributor.ledger.chain import Writing, writing
 from distributor.ledger.database import Database
 
@@ -219,6 +221,31 @@ class SqlLedger:
                 return 0
         with self._writing() as book:
             return passwords.expire(book)
+
+    # directories
+    def holders(self) -> Iterator[Holder]:
+        """Everybody who received a certificate."""
+        return publishing.holders(self._database)
+
+    def note_published(self, delivery: str, place: str, entry: str) -> None:
+        """A certificate is public somewhere."""
+        with self._writing() as book:
+            publishing.note(book, delivery, place, entry)
+
+    def note_unpublished(self, delivery: str, place: str, entry: str) -> None:
+        """It is so no more."""
+        with self._writing() as book:
+            publishing.note_gone(book, delivery, place, entry)
+
+    # revocation
+    def issued(self, now: datetime) -> Iterator[Issued]:
+        """Every certificate in use."""
+        return revoking.issued(self._database, now)
+
+    def revoke(self, certificate: str, said: str) -> list[Struck]:
+        """Tell the deliveries of a revoked certificate."""
+        with self._writing() as book:
+            return revoking.revoke(book, certificate, said)
 
     def close(self) -> None:
         """Close the connection."""

@@ -145,6 +145,15 @@ event = Table(
     Index("event_by_delivery", "delivery", "seq"),
 )
 
+publication = Table(
+    "publication",
+    metadata,
+    Column("person", TEXT, ForeignKey("person.id"), primary_key=True),
+    Column("certificate", TEXT, ForeignKey("certificate.sha256"), primary_key=True),
+    Column("place", TEXT, primary_key=True),
+    Column("at", TEXT, nullable=False),
+)
+
 head = Table(
     "head",
     metadata,

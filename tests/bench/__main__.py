@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("whole", "sending", "graph", "memory", "start", "status")
+NAMES = ("whole", "sending", "graph", "memory", "start", "status", "trust")
 
 
 def main(names: list[str]) -> None:

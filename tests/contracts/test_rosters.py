@@ -20,6 +20,7 @@ from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from tests.doubles.graphd import graphd
 from tests.doubles.graphd.caller import SECRET
+from tests.doubles.slapd import BASE, WRITER, WRITES, slapd
 
 KINDS = sorted(found.name for found in pkgutil.iter_modules(rosters.__path__) if not found.name.startswith("_"))
 
@@ -65,7 +66,26 @@ def _graph(folder: Path) -> Iterator[Lists]:
         yield Lists(graph.open(settings), graph.open(replace(settings, group=str(uuid.uuid4()))), ALICE)
 
 
-LISTS: dict[str, Callable[[Path], AbstractContextManager[Lists]]] = {"csv": _csv, "graph": _graph}
+@contextmanager
+def _ldap(folder: Path) -> Iterator[Lists]:
+    del folder
+    ldap = import_module("distributor.rosters.ldap")
+    with slapd() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(server.ca))
+        alice = {
+            "mail": "alice@example.org",
+            "displayName": "Alice Example",
+            "preferredLanguage": "de-AT",
+            "otherMailbox": "a@home.example",
+        }
+        server.add("alice", "inetOrgPerson", "microsoftUser", **alice)
+        server.add("nobody", "inetOrgPerson", mail="not an address")
+        server.add("bob", "inetOrgPerson", mail="bob@example.org")
+        settings = ldap.Settings(server.url, f"ou=people,{BASE}", WRITER, Secret(WRITES))
+        yield Lists(ldap.open(settings), ldap.open(replace(settings, base="ou=gone,dc=example,dc=org")), ALICE)
+
+
+LISTS: dict[str, Callable[[Path], AbstractContextManager[Lists]]] = {"csv": _csv, "graph": _graph, "ldap": _ldap}
 
 
 @pytest.fixture(params=KINDS)

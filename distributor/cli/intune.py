@@ -1,0 +1,119 @@
+"""`distributor intune`: the app settings for those who have Intune or another device management."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distributor.cli.options import Config, Json
+from distributor.errors import Misuse, Unusable
+
+if TYPE_CHECKING:
+    from distributor.core.findings import Remark
+    from distributor.core.outlook import Setting
+
+app = typer.Typer(help="Outlook's settings for Intune or another device management.", no_args_is_help=True)
+TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-ios.json", "outlook-android.json", "outlook-apps.json"
+
+
+@app.callback()
+def _group() -> None:
+    """Outlook's settings for Intune or another device management."""
+
+
+@app.command(epilog="\b\nexample:\n  distributor intune settings --sign-all --ldap ldaps://ldap.example.org --output outlook/")
+def settings(
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Write them as JSON (Intune), property list (any) and table.")
+    ] = None,
+    sign: Annotated[bool, typer.Option("--sign-all", help="Sign every mail.")] = False,
+    encrypt: Annotated[bool, typer.Option("--encrypt-all", help="Encrypt every mail.")] = False,
+    ldap: Annotated[
+        str | None,
+        typer.Option("--ldap", metavar="HOST", help="A directory that answers anonymously: HOST, HOST:PORT or ldaps://HOST[:PORT]."),
+    ] = None,
+    users_may_change: Annotated[
+        bool, typer.Option("--users-may-change/--no-users-may-change", help="Whether people may change these settings on the phone.")
+    ] = True,
+    chosen: Config = None,  # noqa: ARG001  every command takes it
+    as_json: Json = False,
+) -> None:
+    """Make the app-configuration keys that turn S/MIME on in Outlook for iOS and Android.
+
+    Only keys that Microsoft documents. They install no certificate: people still open the file that was mailed.
+    """
+    from distributor.cli.show import answer
+    from distributor.core import outlook
+
+    try:
+        found = outlook.settings(sign=sign, encrypt=encrypt, users_may_change=users_may_change, ldap=ldap)
+    except outlook.BadHost as fault:
+        raise Misuse(str(fault), where="--ldap", hint="write HOST, HOST:PORT or ldaps://HOST[:PORT]") from None
+    remarks = list(outlook.remarks(found))
+    written = _write(output, found, remarks) if output else []
+    if as_json:
+        forms = {"ios": outlook.ios(found), "android": outlook.android(found), "apps": outlook.apps(found)}
+        answer("intune", {"settings": map(_row, found), "remarks": map(_remark_row, remarks), **forms, "files": list(map(str, written))})
+    else:
+        _show(found, remarks, written)
+
+
+def _row(setting: Setting) -> dict[str, object]:
+    return {"key": setting.key, "type": setting.kind, "value": setting.value, "default": setting.default, "means": setting.means}
+
+
+def _remark_row(remark: Remark) -> dict[str, object]:
+    return {"area": remark.area, "level": remark.level, "message": remark.message, "hint": remark.hint}
+
+
+def _show(found: Sequence[Setting], remarks: Sequence[Remark], written: Sequence[Path]) -> None:
+    from distributor.cli.show import foreign, say, table
+
+    table(("value", "default", "key", "means"), _cells(found))
+    for remark in remarks:
+        level = "note" if remark.level == "ok" else remark.level
+        say(f"{level}: {foreign(remark.message)}" + (f"; {foreign(remark.hint)}" if remark.hint else ""))
+    for path in written:
+        say(f"written: {foreign(path)}")
+
+
+def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
+    for setting in found:
+        default = "none" if setting.default is None else str(setting.default).lower()
+        yield setting.written, default, setting.key, setting.means if setting.value else f"not: {setting.means}"
+
+
+def _write(folder: Path, found: Sequence[Setting], remarks: Sequence[Remark]) -> list[Path]:
+    """Every form as a file."""
+    from distributor.cli import certfiles
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+    files = _files(found, remarks)
+    for name, data in files.items():
+        certfiles.write(folder / name, data)
+    return [folder / name for name in files]
+
+
+def _files(found: Sequence[Setting], remarks: Sequence[Remark]) -> dict[str, bytes]:
+    import json
+    import plistlib
+
+    from distributor.core import outlook
+
+    rows = list(_cells(found))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    told = ["Outlook for iOS and Android: value, what counts without the key, key, what it means", "", *lines, ""]
+    told += [remark.message + (f"; {remark.hint}" if remark.hint else "") for remark in remarks]
+    as_json = {IOS: outlook.ios(found), ANDROID: outlook.android(found), APPS: outlook.apps(found)}
+    return {
+        TABLE: ("\n".join(told) + "\n").encode(),
+        PLIST: plistlib.dumps(outlook.plist(found), sort_keys=False),
+        **{name: (json.dumps(form, indent=2) + "\n").encode() for name, form in as_json.items()},
+    }

@@ -1,0 +1,63 @@
+"""`distributor publish`: the certificates people received, where others look for them to encrypt to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distributor.cli.options import Config, Json
+from distributor.errors import Refused
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.ports import Ledger
+    from distributor.flow.publish import Published
+
+EXAMPLE = "\b\nexample:\n  distributor publish --json | jq .written"
+
+
+def publish(chosen: Config = None, as_json: Json = False) -> int:
+    """Put people's certificates into the directories of [[directories]], so that others can encrypt to them.
+
+    Exactly what was delivered, the newest of each person; what expired or was revoked never. Twice is once.
+    """
+    from distributor import wiring
+
+    settings = wiring.settings(chosen)
+    if not settings.directories:
+        raise Refused("no directory is configured", hint='add [[directories]] to distributor.toml, such as kind = "ldap"')
+    with wiring.writing(settings) as ledger:
+        done = _made(settings, ledger)
+    _show(done, as_json=as_json)
+    if done.errors:
+        raise done.errors[0]
+    return 1 if any(issue.severity == "error" for issue in done.issues) else 0
+
+
+def _made(settings: Settings, ledger: Ledger) -> Published:
+    from distributor import outgoing, wiring
+    from distributor.cli.progress import Bar
+    from distributor.flow.publish import publish as flow
+
+    opened = outgoing.directories(settings)
+    try:
+        with Bar("publishing", None) as bar:
+            return flow(ledger, opened, now=wiring.now(), tell=lambda _: bar.step())
+    finally:
+        for directory in opened:
+            directory.close()
+
+
+def _show(done: Published, *, as_json: bool) -> None:
+    from distributor.cli.plan import issue_row, tell_issue
+    from distributor.cli.show import answer, say, tell
+
+    if as_json:
+        counts = {"written": done.written, "unchanged": done.unchanged, "removed": done.removed}
+        answer("publish", {**counts, "issues": map(issue_row, done.issues)})
+        return
+    removed = f", {done.removed} removed" if done.removed else ""
+    tell(f"{done.written} written, {done.unchanged} unchanged{removed}")
+    for issue in done.issues:
+        tell_issue(issue)
+    if not (done.written or done.unchanged or done.removed or done.issues or done.errors):
+        say("nobody has received a certificate yet; next: distributor send")

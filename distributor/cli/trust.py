@@ -1,0 +1,266 @@
+"""`distributor trust`: the virtual certificate collection of Exchange Online, written, checked and given to the tenant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distributor.cli.options import Config, Json
+from distributor.errors import Misuse, Refused, Unusable
+
+if TYPE_CHECKING:
+    from distributor.core.collection import Difference, Member
+    from distributor.core.findings import Issue
+    from distributor.core.lacking import Sought
+
+app = typer.Typer(help="What Exchange Online trusts: its virtual certificate collection.", no_args_is_help=True)
+Sst = Annotated[
+    Path | None,
+    typer.Option("--sst", metavar="FILE", help="The collection; default: [trust] collection. A folder of PEM files serves too."),
+]
+PLAIN = frozenset({".cer", ".crt", ".der", ".p7b", ".pem"})  # what is written into a .sst before the tenant takes it
+_AGAIN = "distributor trust export --output FILE.sst CERT..."
+
+
+@app.command(epilog="\b\nexample:\n  distributor trust export --output collection.sst root.pem intermediates/")
+def export(
+    certificates: Annotated[
+        list[Path], typer.Argument(metavar="CERT", help="Roots and intermediates: PEM, DER, .p7b or .sst files, or folders.")
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE.sst", help="Where to, whole or not at all.")],
+    chosen: Config = None,  # noqa: ARG001  every command takes it
+    as_json: Json = False,
+) -> int:
+    """Write the authorities' certificates as a collection.
+
+    Refuses what Exchange Online would refuse and what would be of no use: expired certificates, people's, a chain without its root.
+    """
+    from distributor import wiring
+    from distributor.cli import certfiles
+    from distributor.core import collection, sst
+    from distributor.core.findings import Severity
+
+    found, issues = certfiles.gathered(certificates, without=output)
+    members = collection.ordered(found)
+    if found or not issues:
+        issues += collection.examine(found, wiring.now(), repeated=Severity.NOTE)
+    data = b"" if _wrong(issues) else sst.write([member.der for member in members])
+    if data:
+        certfiles.write(output, data)
+    file = _file(output, data) if data else None
+    _answer(as_json, members, issues, {"file": file})
+    if not as_json:
+        _exported(output, members, data, issues)
+    return 0 if data else 1
+
+
+def _exported(output: Path, members: Sequence[Member], data: bytes, issues: Sequence[Issue]) -> None:
+    from distributor.cli.show import counted, foreign, say
+
+    if not data:
+        say(f"{counted(_wrong(issues), 'error')}: {foreign(output)} is not written")
+        return
+    say(f"{foreign(output)}: {counted(len(members), 'certificate')}, SHA-256 {_sha256(data)}")
+    say(f"next: distributor trust runbook --sst {foreign(output)}")
+
+
+@app.command(
+    epilog="\b\nexample:\n  distributor trust check --sst collection.sst people/*.pem --tenant tenant.txt"
+    "\n\n\b\nthe tenant's, saved in PowerShell (Get-SmimeConfig | ConvertTo-Json serves too):"
+    "\n  [Convert]::ToBase64String((Get-SmimeConfig).SMIMECertificateIssuingCA) > tenant.txt"
+)
+def check(
+    certificates: Annotated[
+        list[Path] | None, typer.Argument(metavar="CERT", help="Certificates at hand: what does the collection lack for them?")
+    ] = None,
+    sst: Sst = None,
+    tenant: Annotated[
+        Path | None,
+        typer.Option(
+            "--tenant",
+            metavar="FILE",
+            help="Compare with the tenant's, as saved in PowerShell (below).",
+        ),
+    ] = None,
+    chosen: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Show what is in a collection, and what Exchange Online will hold against it.
+
+    With certificates at hand (people's or authorities'): what is missing for them. Asks no network.
+    """
+    from distributor import wiring
+    from distributor.cli import certfiles
+    from distributor.core import collection, lacking
+
+    path, now = _collection(sst, chosen), wiring.now()
+    found, issues, extra = _read(path)
+    issues += collection.examine(found, now)
+    at_hand, unreadable = certfiles.gathered(certificates or ())
+    sought = lacking.seek(found, at_hand)
+    difference = _compared(found, tenant) if tenant else None
+    issues += [*unreadable, *lacking.issues(sought), *(collection.differing(difference, now) if difference else ())]
+    rest = {"file": extra, "at_hand": map(_sought_row, sought), "tenant": _difference_row(difference)}
+    _answer(as_json, found, issues, rest)
+    if not as_json:
+        _checked(path, found, extra, sought, difference, issues)
+    return 1 if _wrong(issues) else 0
+
+
+def _collection(chosen: Path | None, config: Path | None) -> Path:
+    from distributor import wiring
+
+    if chosen is not None:
+        return chosen
+    trust = wiring.settings(config).trust
+    if trust is None:
+        raise Misuse("there is no collection to look at", hint="name it with --sst FILE, or as `collection` under [trust]")
+    return trust.collection
+
+
+def _read(path: Path) -> tuple[list[Member], list[Issue], dict[str, object]]:
+    """The members of a collection, as `[trust]` takes one: a .sst, a folder, or a file of certificates. Raises Unusable."""
+    from distributor.cli import certfiles
+    from distributor.core import collection, sst
+
+    if path.is_dir():
+        return *certfiles.gathered((path,), deep=False), {"path": str(path)}
+    data = certfiles.read(path)
+    if not data.startswith(sst.MAGIC) and path.suffix.lower() in PLAIN:
+        return *certfiles.gathered((path,)), {"path": str(path)}
+    try:
+        store = sst.read(data)
+    except sst.Malformed as fault:
+        raise Unusable(str(fault), where=str(path), hint=f"export it again, or make one: {_AGAIN}") from None
+    members, issues = collection.members((certfiles.called(path), one) for one in store.stored)
+    return members, issues, {**_file(path, data), "crls": store.crls, "ctls": store.ctls}
+
+
+def _compared(found: Iterable[Member], saved: Path) -> Difference:
+    from distributor.cli import certfiles
+    from distributor.core import collection, sst, tenant
+
+    try:
+        data = tenant.saved(certfiles.read(saved))
+        store = sst.read(data) if data else sst.Collection(())
+    except sst.Malformed as fault:
+        raise Unusable(f"the collection in it is damaged: {fault}", where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
+    except tenant.Unknown as fault:
+        raise Unusable(str(fault), where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
+    theirs, _ = collection.members((certfiles.called(saved), one) for one in store.stored)
+    return collection.compare(found, theirs)
+
+
+def _checked(  # what the command found
+    path: Path,
+    found: Sequence[Member],
+    extra: dict[str, object],
+    sought: Sequence[Sought],
+    difference: Difference | None,
+    issues: Sequence[Issue],
+) -> None:
+    from distributor.cli.show import counted, foreign, say
+
+    hashed = f", SHA-256 {extra['sha256']}" if "sha256" in extra else ""
+    say(f"{foreign(path)}: {counted(len(found), 'certificate')}{hashed}")
+    lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
+    if lists:
+        say(f"{counted(lists, 'list')} of revoked or trusted certificates in it: passed over")
+    if sought:
+        whole = sum(not one.lacks for one in sought)
+        say(f"at hand: {whole} of {len(sought)} have their whole chain in the collection")
+    if difference:
+        same, here, there = (len(part) for part in (difference.same, difference.only_here, difference.only_there))
+        say(f"tenant: {same} in both, {here} only here, {there} only there")
+    wrong = _wrong(issues)
+    if wrong:
+        say(f"{counted(wrong, 'error')}: correct them, then check again")
+
+
+@app.command(epilog="\b\nexample:\n  distributor trust runbook --sst collection.sst > runbook.ps1")
+def runbook(
+    sst: Annotated[Path | None, typer.Option("--sst", metavar="FILE", help="The collection; default: [trust] collection.")] = None,
+    chosen: Config = None,
+) -> None:
+    """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
+    from distributor import wiring
+    from distributor.cli import certfiles
+    from distributor.cli.show import foreign, say, tell
+    from distributor.core import collection
+    from distributor.core import runbook as core
+
+    path = _collection(sst, chosen)
+    if path.is_dir() or path.suffix.lower() in PLAIN:
+        raise Unusable("only a .sst can be uploaded", where=str(path), hint=f"distributor trust export --output collection.sst {path}")
+    found, issues, extra = _read(path)
+    if wrong := _wrong([*issues, *collection.examine(found, wiring.now())]):
+        named = "1 thing is" if wrong == 1 else f"{wrong} things are"
+        raise Refused(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
+    try:
+        tell(core.powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
+    except ValueError as fault:
+        raise Unusable(str(fault), where=foreign(path), hint="rename it") from None
+    say(f"copy it and {certfiles.called(path)} to a machine with PowerShell; afterwards: distributor trust check --tenant tenant.txt")
+
+
+def _answer(as_json: bool, found: Sequence[Member], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
+    from distributor.cli.plan import issue_row, tell_issue
+    from distributor.cli.show import answer, day, table
+
+    if as_json:
+        answer("trust", {"certificates": map(_row, found), "issues": map(issue_row, issues), **rest})
+        return
+    table(
+        ("valid until", "key", "kind", "subject", "issuer"),
+        (
+            (day(one.facts.not_after), one.facts.key, one.kind, one.facts.subject, "itself" if one.self_signed else one.facts.issuer)
+            for one in found
+        ),
+    )
+    for issue in issues:
+        tell_issue(issue)
+
+
+def _row(member: Member) -> dict[str, object]:
+    facts = member.facts
+    return {
+        "sha256": facts.sha256,
+        "serial": facts.serial,
+        "subject": facts.subject,
+        "issuer": facts.issuer,
+        "not_before": facts.not_before,
+        "not_after": facts.not_after,
+        "key": facts.key,
+        "kind": member.kind,
+        "self_signed": member.self_signed,
+        "name": member.name or None,
+        "source": member.source,
+    }
+
+
+def _sought_row(sought: Sought) -> dict[str, object]:
+    facts = sought.member.facts
+    return {"sha256": facts.sha256, "subject": facts.subject, "source": sought.member.source, "complete": not sought.lacks}
+
+
+def _difference_row(difference: Difference | None) -> dict[str, object] | None:
+    if difference is None:
+        return None
+    parts = {"same": difference.same, "only_here": difference.only_here, "only_there": difference.only_there}
+    return {name: [member.facts.sha256 for member in part] for name, part in parts.items()}
+
+
+def _file(path: Path, data: bytes) -> dict[str, object]:
+    return {"path": str(path), "sha256": _sha256(data), "bytes": len(data)}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _wrong(issues: Iterable[Issue]) -> int:
+    return sum(issue.severity == "error" for issue in issues)

@@ -1,0 +1,60 @@
+"""`distributor trust watch`: what was planned or sent, held against fresh CRLs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distributor.cli.options import Config, Json
+from distributor.errors import Refused
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.core.ports import Ledger
+    from distributor.flow.trust import Watched
+
+EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'"
+
+
+def watch(chosen: Config = None, as_json: Json = False) -> int:
+    """Ask again whether certificates in use were revoked.
+
+    One that was: what has not left is withdrawn, and the rest is told so in `status` and `history`. Best run every day.
+    """
+    from distributor import wiring
+
+    settings = wiring.settings(chosen)
+    if settings.trust is None:
+        raise Refused("no [trust] is configured", hint='add [trust] with collection = "collection.sst" to distributor.toml')
+    with wiring.writing(settings) as ledger:
+        done = watched(settings, ledger)
+    _show(done, as_json=as_json)
+    return 1 if done.revoked or any(issue.severity == "error" for issue in done.issues) else 0
+
+
+def watched(settings: Settings, ledger: Ledger) -> Watched:
+    """The same for another command; nothing is looked at where `[trust]` is not configured."""
+    from distributor import trusting, wiring
+    from distributor.cli.progress import Bar
+    from distributor.flow import trust
+
+    now = wiring.now()
+    with trusting.checking(settings, now) as checker, Bar("checking", None) as bar:
+        return trust.Watched() if checker is None else trust.watch(ledger, checker, now=now, tell=lambda _: bar.step())
+
+
+def rows(done: Watched) -> list[dict[str, object]]:
+    """Deliveries of revoked certificates, for an answer."""
+    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in done.revoked]
+
+
+def _show(done: Watched, *, as_json: bool) -> None:
+    from distributor.cli.plan import issue_row, tell_issue
+    from distributor.cli.show import answer, counted, say, table
+
+    if as_json:
+        answer("trust-watch", {"checked": done.checked, "revoked": rows(done), "issues": [issue_row(issue) for issue in done.issues]})
+        return
+    table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.said) for r in done.revoked))
+    for issue in done.issues:
+        tell_issue(issue)
+    say(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")

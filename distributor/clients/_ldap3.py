@@ -1,0 +1,75 @@
+"""What we need of ldap3 beneath its own calls: the import, TLS that is verified our way, and an answer's bounds in time and size.
+
+ldap3 checks names by code of its own and takes another trust than the rest of the program; a socket of ours is put in its place.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+import warnings
+from typing import Any
+
+from distributor.errors import Unusable
+
+LARGEST = 16 * 2**20  # bytes of one answer (a page of people has less than one); a hostile server could go on for ever
+SLOWEST = 120.0  # seconds for one answer, however it drips
+_CHUNK = 64 * 1024  # bytes read at once; ldap3 asks for 4 096
+
+
+def library() -> Any:  # noqa: ANN401  ldap3 has no types
+    """The module. Raises Unusable where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it uses old names of pyasn1
+            import ldap3  # noqa: PLC0415  an extra, and slow to load
+    except ModuleNotFoundError as error:
+        raise Unusable("LDAP needs ldap3, which is not installed", hint="pip install 'distributor[ldap]'") from error
+    return ldap3
+
+
+class TooMuchError(OSError):
+    """An answer that grows or lasts beyond all reason."""
+
+
+class Trust:
+    """Takes the place of ldap3's Tls: the system's trust and SSL_CERT_FILE, the server's name checked by OpenSSL itself."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._context = ssl.create_default_context()
+        self.failed: Exception | None = None  # ldap3 keeps only the words
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  ldap3's own call
+        """Encrypt a connection's socket."""
+        del do_handshake
+        try:
+            connection.socket = self._context.wrap_socket(connection.socket, server_hostname=self._host)
+        except (OSError, ValueError) as error:
+            self.failed = error
+            raise
+
+
+class Bounded:
+    """A socket that reads so many bytes, and for so long, between two beginnings."""
+
+    def __init__(self, wrapped: Any) -> None:  # noqa: ANN401  a socket, encrypted or not
+        self.wrapped = wrapped
+        self.begin()
+
+    def begin(self) -> None:
+        """A new question."""
+        self._left, self._ends = LARGEST, time.monotonic() + SLOWEST
+
+    def recv(self, size: int) -> bytes:
+        """Some bytes."""
+        data: bytes = self.wrapped.recv(max(size, _CHUNK))
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooMuchError(f"the answer is larger than {LARGEST // 2**20} MiB")
+        if time.monotonic() > self._ends:
+            raise TooMuchError(f"the answer takes longer than {SLOWEST:g} s")
+        return data
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever else a socket has
+        return getattr(self.wrapped, name)

@@ -1,0 +1,227 @@
+"""One connection to a directory (LDAP): signed in when first needed, read page by page, changed value by value.
+
+Nothing but TLS carries a password; what is not TLS is anonymous, and on this machine only. Referrals are not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distributor.clients import _ldap3
+from distributor.clients._ldap_line import SignIn, connect, hang_up
+from distributor.clients._ldap_url import NoPlace, Place, is_loopback, read
+from distributor.clients._ldap_words import (
+    NO_SUCH_ATTRIBUTE,
+    NO_SUCH_OBJECT,
+    SIZE_LIMIT,
+    SUCCESS,
+    VALUE_EXISTS,
+    Said,
+    broken,
+    refused,
+    said,
+)
+from distributor.errors import Error, Unavailable, Unusable
+
+__all__ = ["NO_SUCH_ATTRIBUTE", "NO_SUCH_OBJECT", "SUCCESS", "VALUE_EXISTS", "Place", "Said", "SignIn"]  # of what is imported
+
+PATIENCE = 30  # seconds, for connecting and for each wait for a part of an answer
+PAGE = 1000  # entries; Active Directory gives no more at once
+MOST_PAGES = 10_000
+_PAGED = "1.2.840.113556.1.4.319"
+_ACTIVE_DIRECTORY = frozenset({"1.2.840.113556.1.4.800", "1.2.840.113556.1.4.1851"})  # the real one, and its lightweight sister
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the directory has at a name. Attributes by lower-case name without `;binary`, values as they came."""
+
+    dn: str
+    values: Mapping[str, tuple[bytes, ...]]
+
+    def all(self, name: str) -> tuple[bytes, ...]:
+        """Every value of an attribute."""
+        return self.values.get(name.lower(), ())
+
+    def texts(self, name: str) -> list[str]:
+        """Every value of an attribute that is text."""
+        return [value.decode("utf-8", "replace") for value in self.all(name)]
+
+    def text(self, name: str) -> str:
+        """The first value, or nothing."""
+        return next(iter(self.texts(name)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Values that are to go from an attribute, and values that are to come; what goes must be there, what comes must not."""
+
+    attribute: str
+    gone: tuple[bytes, ...] = ()
+    new: tuple[bytes, ...] = ()
+
+
+def escape(text: str) -> str:
+    """A text as a value in a filter (RFC 4515): nothing in it means anything."""
+    return "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:02x}" for byte in text.encode())  # noqa: PLR2004  ASCII
+
+
+def is_filter(text: str) -> bool:
+    """Whether it looks like one; the rest is for the server to say."""
+    plain = text.strip()
+    return plain.startswith("(") and plain.endswith(")") and plain.count("(") == plain.count(")") and plain.isprintable()
+
+
+def check(sign_in: SignIn, key: str) -> Unusable | None:
+    """What is wrong with a table, before anybody is asked. `key` names it."""
+    place = read(sign_in.url, starttls=sign_in.starttls)
+    if isinstance(place, NoPlace):
+        return Unusable(place.reason, where=f"{key}.url", hint=place.hint)
+    if place.security == "none" and not is_loopback(place.host):
+        return Unusable("without TLS only this machine itself is asked", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
+    if not sign_in.base.strip() or not sign_in.base.isprintable():
+        return Unusable(
+            "this is no place in a directory", where=f"{key}.base", hint='write where the people are: "ou=people,dc=example,dc=org"'
+        )
+    if (sign_in.bind is None) != (sign_in.password is None):
+        lacks = "password" if sign_in.password is None else "bind"
+        return Unusable("missing", where=f"{key}.{lacks}", hint="`bind` and `password` go together; neither means anonymous")
+    if sign_in.bind is not None and place.security == "none":
+        return Unusable("no password goes over a connection in clear", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
+    return None
+
+
+def ldap(sign_in: SignIn, key: str) -> Ldap:
+    """The directory of a checked table; nothing is connected yet."""
+    place = read(sign_in.url, starttls=sign_in.starttls)
+    assert isinstance(place, Place)  # noqa: S101  checked before
+    return Ldap(place, sign_in, key)
+
+
+class Ldap:
+    """A directory. Every failure is an Error that names it."""
+
+    def __init__(self, place: Place, sign_in: SignIn | None = None, key: str = "url", patience: int = PATIENCE) -> None:
+        self.place, self.where = place, str(place)
+        self._sign_in, self._key, self._patience = sign_in, key, patience
+        self._connection: Any = None
+        self._trust: _ldap3.Trust | None = None
+        self._capabilities: frozenset[str] | None = None
+
+    def active_directory(self) -> bool:
+        """Whether it is Microsoft's, which has rules of its own."""
+        if self._capabilities is None:
+            self._capabilities = frozenset(self.root("supportedCapabilities").texts("supportedCapabilities"))
+        return bool(self._capabilities & _ACTIVE_DIRECTORY)
+
+    def root(self, *attributes: str) -> Entry:
+        """What the server says of itself."""
+        found, _ = self.ask("", "(objectClass=*)", attributes, scope="BASE")
+        return found[0] if found else Entry("", {})
+
+    def find(self, base: str, wanted: str, attributes: Sequence[str], most: int) -> list[Entry]:
+        """At most so many entries."""
+        found, no = self.ask(base, wanted, attributes, most=most)
+        if no.code not in {SUCCESS, SIZE_LIMIT} or (no.code == SIZE_LIMIT and len(found) < most):
+            raise refused(no, self.where, self._key, base)
+        return found[:most]
+
+    def pages(self, base: str, wanted: str, attributes: Sequence[str]) -> Iterator[Entry]:
+        """Every entry; a page is held at a time."""
+        cookie: bytes | None = None
+        for _ in range(MOST_PAGES):
+            found, no = self.ask(base, wanted, attributes, page=PAGE, cookie=cookie)
+            if no.code != SUCCESS:
+                raise refused(no, self.where, self._key, base)
+            yield from found
+            cookie = self._cookie()
+            if not cookie:
+                return
+        raise Unavailable(f"it goes on after {MOST_PAGES} pages", where=self.where, hint="narrow `base` or `filter`")
+
+    def ask(  # noqa: PLR0913  a question's parts
+        self,
+        base: str,
+        wanted: str,
+        attributes: Sequence[str],
+        *,
+        scope: str = "SUBTREE",
+        most: int = 0,
+        page: int | None = None,
+        cookie: bytes | None = None,
+    ) -> tuple[list[Entry], Said]:
+        """The entries that came, and what the server said at the end, be it no."""
+        with self._open() as connection:
+            connection.search(
+                base,
+                wanted,
+                scope,
+                dereference_aliases="NEVER",
+                attributes=list(attributes),
+                size_limit=most,
+                time_limit=self._patience,
+                paged_size=page,
+                paged_cookie=cookie,
+                paged_criticality=False,
+            )
+            found = [_entry(one) for one in connection.response or () if one.get("type") == "searchResEntry"]
+            return found, said(connection.result)
+
+    def change(self, dn: str, changes: Sequence[Change]) -> Said | None:
+        """All of it or nothing; what the server has against it."""
+        wanted: dict[str, list[tuple[str, list[bytes]]]] = {}
+        for change in changes:
+            steps = (("MODIFY_DELETE", change.gone), ("MODIFY_ADD", change.new))
+            wanted.setdefault(change.attribute, []).extend((how, list(values)) for how, values in steps if values)
+        with self._open() as connection:
+            connection.modify(dn, wanted)
+            no = said(connection.result)
+        return None if no.code == SUCCESS else no
+
+    def close(self) -> None:
+        """Say goodbye; never fails."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            hang_up(connection)
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _cookie(self) -> bytes | None:
+        controls = (self._connection.result or {}).get("controls") or {}
+        cookie = controls.get(_PAGED, {}).get("value", {}).get("cookie")
+        return cookie if isinstance(cookie, bytes) else None
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The connection, for one question; whatever breaks ends it and is told in our words."""
+        library = _ldap3.library()
+        try:
+            if self._connection is None:
+                self._trust = _ldap3.Trust(self.place.host)
+                self._connection = connect(self.place, self._trust, self._sign_in, self._key, self._patience)
+            self._connection.socket.begin()
+            yield self._connection
+        except Error:
+            self.close()
+            raise
+        except library.core.exceptions.LDAPInvalidFilterError as error:
+            hint = "write it as RFC 4515 has it: (&(objectClass=person)(departmentNumber=42))"
+            raise Unusable("this is no filter", where=f"{self._key}.filter", hint=hint) from error
+        except (library.core.exceptions.LDAPException, OSError) as error:
+            failed = self._trust.failed if self._trust else None
+            self.close()
+            raise broken(error, failed, self.where, self._patience) from None
+        except Exception as error:  # what ldap3 and pyasn1 stumble over; our own faults are not in here
+            self.close()
+            raise Unavailable("the answer is no LDAP", where=self.where, hint="check `url`: something else answers there") from error
+
+
+def _entry(one: Mapping[str, Any]) -> Entry:
+    values: dict[str, tuple[bytes, ...]] = {}
+    for name, raw in (one.get("raw_attributes") or {}).items():
+        plain = str(name).lower().removesuffix(";binary")
+        values[plain] = values.get(plain, ()) + tuple(bytes(value) for value in raw)
+    return Entry(str(one.get("dn") or ""), values)

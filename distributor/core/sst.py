@@ -1,0 +1,128 @@
+"""A serialized certificate store (.sst) <-> the certificates in it, byte for byte as Windows writes it ([MS-OSHARED] 2.3.2.5 and 2.3.9.1).
+
+All numbers are four bytes, little-endian: a version (0), "CERT", then elements of properties and one context each, then twelve zeros.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MAGIC = struct.pack("<I4s", 0, b"CERT")
+END = bytes(12)
+CERTIFICATE, CRL, CTL = 32, 33, 34  # the contexts; the last two by wincrypt.h
+FRIENDLY_NAME = 11  # a property: UTF-16LE, ends with a zero
+_ENCODING = 1  # X.509
+_LAST_PROPERTY = 0xFFFF
+_ENTRY = struct.Struct("<III")  # id, encoding, length
+
+
+class Malformed(ValueError):
+    """The bytes are no serialized certificate store: `offset` says where, `reason` what."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        self.offset, self.reason = offset, reason
+        super().__init__(f"byte {offset}: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Malformed, (self.offset, self.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One certificate of a collection, and the properties that stand before it, by number; their values prove nothing."""
+
+    certificate: bytes
+    properties: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The friendly name, or nothing."""
+        return self.properties.get(FRIENDLY_NAME, b"").decode("utf-16-le", "replace").partition("\0")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a store holds, in its order; lists of revoked and of trusted certificates are counted, not kept."""
+
+    stored: tuple[Stored, ...]
+    crls: int = 0
+    ctls: int = 0
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """The certificates in DER, as often as they stand there."""
+        return tuple(one.certificate for one in self.stored)
+
+
+class _Entry(NamedTuple):
+    at: int
+    id: int
+    value: bytes
+
+
+def write(certificates: Sequence[bytes]) -> bytes:
+    """The store of these certificates in DER, each once and without properties. Raises ValueError for none, or for an empty one."""
+    distinct = dict.fromkeys(certificates)
+    if not distinct:
+        raise ValueError("a collection without a certificate")
+    if b"" in distinct:
+        raise ValueError("an empty certificate")
+    return MAGIC + b"".join(_ENTRY.pack(CERTIFICATE, _ENCODING, len(one)) + one for one in distinct) + END
+
+
+def read(data: bytes) -> Collection:
+    """What is in the store. Raises Malformed unless it is one from its first byte to its last."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise Malformed(0, "not a serialized certificate store; it does not begin like one")
+    stored: list[Stored] = []
+    others = {CRL: 0, CTL: 0}
+    for context, properties in _elements(data):
+        if context.id == CERTIFICATE:
+            stored.append(Stored(context.value, properties))
+        else:
+            others[context.id] += 1
+    return Collection(tuple(stored), others[CRL], others[CTL])
+
+
+def _elements(data: bytes) -> Iterator[tuple[_Entry, dict[int, bytes]]]:
+    """Each context with the properties before it."""
+    properties: dict[int, bytes] = {}
+    last = 0
+    for entry in _entries(data):
+        last = entry.at
+        if entry.id in {CERTIFICATE, CRL, CTL}:
+            yield entry, properties
+            properties = {}
+        else:
+            properties[entry.id] = entry.value
+    if properties:
+        raise Malformed(last, "properties without a certificate after them")
+
+
+def _entries(data: bytes) -> Iterator[_Entry]:
+    at = len(MAGIC)
+    while data[at : at + len(END)] != END:
+        entry = _entry(data, at)
+        yield entry
+        at += _ENTRY.size + len(entry.value)
+    if len(data) != at + len(END):
+        raise Malformed(at + len(END), f"{len(data) - at - len(END)} bytes follow the end")
+
+
+def _entry(data: bytes, at: int) -> _Entry:
+    if at + _ENTRY.size > len(data):
+        raise Malformed(at, "cut off; the end is missing")
+    number, encoding, length = _ENTRY.unpack_from(data, at)
+    if not 0 < number <= _LAST_PROPERTY:
+        raise Malformed(at, f"an entry of the unknown kind {number}")
+    if encoding != _ENCODING:
+        raise Malformed(at + 4, f"an entry in the unknown encoding {encoding}")
+    begin = at + _ENTRY.size
+    if length > len(data) - begin:
+        raise Malformed(at + 8, f"an entry of {length} bytes where {len(data) - begin} are left")
+    if number == CERTIFICATE and not length:
+        raise Malformed(at + 8, "an empty certificate")
+    return _Entry(at, number, data[begin : begin + length])

@@ -1,0 +1,126 @@
+"""Who received certificates, and where they are public."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from distributor.core.chain import unstamp
+from distributor.core.publishing import REVOKED, Held, Holder
+from distributor.core.states import RECEIVED
+from distributor.ledger import book as door
+from distributor.ledger.chain import Note, Writing
+from distributor.ledger.database import Database
+from distributor.ledger.tables import certificate, delivery, event, person, publication
+
+PAGE = 200  # people; their certificates come with them
+_RECEIVED = frozenset(state.value for state in RECEIVED)
+_PEOPLE = select(person.c.id).where(person.c.id > bindparam("last")).order_by(person.c.id).limit(PAGE)
+_THEIRS = (
+    select(
+        person.c.id,
+        person.c.address,
+        person.c.name,
+        delivery.c.id.label("delivery"),
+        delivery.c.state,
+        certificate.c.sha256,
+        certificate.c.der,
+        certificate.c.not_before,
+        certificate.c.not_after,
+    )
+    .join(delivery, delivery.c.person == person.c.id)
+    .join(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .where(person.c.id > bindparam("last"), person.c.id <= bindparam("until"))
+    .order_by(person.c.id, delivery.c.id.desc())
+)
+
+
+def holders(database: Database) -> Iterator[Holder]:
+    """Everybody who received a certificate, in the order they became known."""
+    last = ""
+    while True:
+        with database.reading() as connection:
+            ids = list(connection.execute(_PEOPLE, {"last": last}).scalars())
+            page = _page(connection, last, ids[-1]) if ids else []
+        yield from page
+        if len(ids) < PAGE:
+            return
+        last = ids[-1]
+
+
+def _page(connection: Connection, last: str, until: str) -> list[Holder]:
+    rows = connection.execute(_THEIRS, {"last": last, "until": until}).all()
+    revoked = _revoked(connection, rows)
+    places = _places(connection, rows)
+    found = (_holder(list(theirs), revoked, places) for _, theirs in groupby(rows, key=lambda row: row.id))
+    return [holder for holder in found if holder.certificates]
+
+
+def _holder(rows: Sequence[Any], revoked: set[str], places: dict[tuple[str, str], set[str]]) -> Holder:
+    """Of several generations of a certificate the newest that arrived counts."""
+    held: dict[str, Held] = {}
+    for row in rows:
+        if row.state in _RECEIVED and row.sha256 not in held:
+            public = frozenset(places.get((row.id, row.sha256), ()))
+            times = unstamp(row.not_before), unstamp(row.not_after)
+            held[row.sha256] = Held(row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in revoked, public)
+    return Holder(rows[0].address, rows[0].name, tuple(held.values()))
+
+
+def _revoked(connection: Connection, rows: Sequence[Any]) -> set[str]:
+    """Certificates of which an event says so, be it of any of their generations."""
+    of = {row.delivery: row.sha256 for row in rows}
+    found: set[str] = set()
+    for ids in _chunks(list(of)):
+        asked = select(event.c.delivery).where(event.c.delivery.in_(ids), event.c.event == REVOKED)
+        found |= {of[id_] for id_ in connection.execute(asked).scalars()}
+    return found
+
+
+def _places(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for ids in _chunks(sorted({row.id for row in rows})):
+        for who, what, place in connection.execute(
+            select(publication.c.person, publication.c.certificate, publication.c.place).where(publication.c.person.in_(ids))
+        ):
+            found.setdefault((who, what), set()).add(place)
+    return found
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + door.CHUNK] for start in range(0, len(ids), door.CHUNK))
+
+
+def note(book: Writing, delivery_id: str, place: str, entry: str) -> None:
+    """It is public there."""
+    row, key = _key(book, delivery_id, place)
+    if not _is_known(book, key):
+        book.connection.execute(insert(publication), {**key, "at": book.now})
+        _append(book, "published", row, place, entry)
+
+
+def note_gone(book: Writing, delivery_id: str, place: str, entry: str) -> None:
+    """It is public there no more."""
+    row, key = _key(book, delivery_id, place)
+    if _is_known(book, key):
+        book.connection.execute(delete(publication).where(*(publication.c[name] == value for name, value in key.items())))
+        _append(book, "unpublished", row, place, entry)
+
+
+def _key(book: Writing, delivery_id: str, place: str) -> tuple[door.Row, dict[str, str]]:
+    row = door.row(book, delivery_id)
+    return row, {"person": row["person"], "certificate": row["certificate"], "place": place}
+
+
+def _is_known(book: Writing, key: dict[str, str]) -> bool:
+    asked = select(publication.c.at).where(*(publication.c[name] == value for name, value in key.items()))
+    return book.connection.execute(asked).first() is not None
+
+
+def _append(book: Writing, name: str, row: door.Row, place: str, entry: str) -> None:
+    address = book.connection.execute(select(person.c.address).where(person.c.id == row["person"])).scalar_one()
+    evidence = {"place": place, "certificate_sha256": row["certificate"]}
+    book.append([Note(row["id"], name, None, None, evidence, {"address": address, "entry": entry})])

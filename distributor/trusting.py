@@ -1,0 +1,91 @@
+"""`[trust]` -> what holds chains against the collection, with the web behind it. A part of wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor.config.settings import Weight
+from distributor.core import pem
+from distributor.core.pbe import Unsupported
+from distributor.errors import Unusable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from distributor.config import Settings
+    from distributor.flow.trust import Trust
+
+LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
+ENDINGS = frozenset({".pem", ".crt", ".cer", ".der"})
+_HINT = "name a .sst, or a folder of PEM files; `distributor trust export --output FILE.sst CERT...` makes one"
+
+
+@contextmanager
+def checking(settings: Settings, now: datetime, *, offline: bool = False) -> Iterator[Trust | None]:
+    """What `[trust]` wants to be checked; None where it is not configured. Offline, nothing is fetched."""
+    if settings.trust is None:
+        yield None
+        return
+    from distributor.clients.web import Web  # noqa: PLC0415  heavy, as is all that follows
+    from distributor.core.trust_paths import collect  # noqa: PLC0415
+    from distributor.flow.trust import Trust  # noqa: PLC0415
+
+    collected = collect(collection(settings.trust.collection), now)
+    with Web(private=settings.trust.private_addresses) as web:
+        yield Trust(collected, None if offline else web, now, soft=settings.trust.severity is Weight.WARNING)
+
+
+def collection(path: Path) -> tuple[bytes, ...]:
+    """The certificates in a collection, in DER: a .sst, a folder of PEM or DER files, or one such file. Raises Unusable."""
+    files = _files(path)
+    found = tuple(der for file in files for der in _certificates(file))
+    if not found:
+        raise Unusable("there is no certificate in it", where=f'trust.collection "{path}"', hint=_HINT)
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if not path.is_dir():
+            return [path]
+        return sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _certificates(file: Path) -> tuple[bytes, ...]:
+    from distributor.core import sst  # noqa: PLC0415
+    from distributor.core.trust_certs import unpack  # noqa: PLC0415
+
+    data = _bytes(file)
+    if data[4:8] == b"CERT" or file.suffix.lower() == ".sst":
+        try:
+            return sst.read(data).certificates
+        except sst.Malformed as error:
+            raise Unusable(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
+    try:
+        blocks = pem.blocks(data) if b"-----BEGIN " in pem.plain(data) else ()
+        found = tuple(block.der for block in blocks if block.is_certificate) or tuple(unpack(data))
+    except Unsupported as error:
+        raise Unusable(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
+    if not found:
+        raise Unusable("there is no certificate in it", where=f'trust.collection "{file}"', hint=_HINT)
+    return found
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if len(data) > LARGEST_FILE:
+        raise Unusable(f"it is larger than {LARGEST_FILE // 2**20} MiB", where=f'trust.collection "{file}"', hint=_HINT)
+    return data
+
+
+def _unreadable(path: Path, error: OSError) -> Unusable:
+    return Unusable((error.strerror or "cannot be read").lower(), where=f'trust.collection "{path}"', hint=_HINT)

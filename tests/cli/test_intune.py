@@ -1,0 +1,68 @@
+"""`intune settings`: files, table and JSON from the same choices."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.authority import Authority
+from tests.stage import Stage
+
+KEY = "com.microsoft.outlook.Mail.SMIMEEnabled"
+FILES = ["outlook-android.json", "outlook-apps.json", "outlook-ios.json", "outlook-ios.plist", "outlook.txt"]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+    """An empty folder; no workspace is needed."""
+    found = Stage(tmp_path, authority)
+    yield found
+    found.close()
+
+
+def test_every_form_is_written_with_the_chosen_values(stage: Stage) -> None:
+    told = stage.run("distributor intune settings --sign-all --no-users-may-change --ldap ldaps://ldap.example.org --output a/b")
+    assert told.returncode == 0, told.stdout
+    folder = stage.folder / "a" / "b"
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    listed = plistlib.loads((folder / "outlook-ios.plist").read_bytes())
+    assert (listed[f"{KEY}.SignAllMail"], listed[f"{KEY}.UserChangeAllowed"]) == (True, False)
+    robot = json.loads((folder / "outlook-android.json").read_text())
+    assert {"key": f"{KEY}.LDAPHostName", "valueString": "ldaps://ldap.example.org"} in robot["managedProperty"]
+    assert f"ldaps://ldap.example.org  none     {KEY}.LDAPHostName" in told.stdout
+    assert f"true                      false  {KEY}.SignAllMail " in (folder / "outlook.txt").read_text()
+
+
+def test_the_answer_in_json_holds_the_same_as_the_files(stage: Stage) -> None:
+    told = json.loads(stage.run("distributor intune settings --encrypt-all --json --output out").stdout)
+    assert next(iter(told.items())) == ("schema", "distributor/intune/1")
+    assert {row["key"]: row["value"] for row in told["settings"]} == plistlib.loads(
+        (stage.folder / "out" / "outlook-ios.plist").read_bytes()
+    )
+    for form in ("ios", "android", "apps"):
+        assert told[form] == json.loads((stage.folder / "out" / f"outlook-{form}.json").read_text())
+    assert [remark["area"] for remark in told["remarks"] if remark["level"] == "warning"] == ["encryption"]
+    assert sorted(Path(name).name for name in told["files"]) == FILES
+
+
+def test_nothing_is_written_when_a_value_is_wrong(stage: Stage) -> None:
+    told = stage.run("distributor intune settings --ldap ldaps://ldap.example.org/dc=example --output out")
+    assert told.returncode == 2
+    assert told.stdout == ("error: --ldap: a path or base is more than Outlook takes\nhint: write HOST, HOST:PORT or ldaps://HOST[:PORT]\n")
+    assert list(stage.folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(stage: Stage) -> None:
+    (stage.folder / "file").write_text("")
+    told = stage.run("distributor intune settings --output file/out")
+    assert (told.returncode, told.stdout.splitlines()[0]) == (3, "error: file/out: not a directory")
+
+
+def test_a_group_without_a_command_shows_its_commands(stage: Stage) -> None:
+    told = stage.run("distributor intune")
+    assert told.returncode == 2
+    assert "settings" in told.stdout

@@ -1,0 +1,183 @@
+"""`distributor plan` with `[trust]`: the real program, a collection, and an authority on loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization as ser
+
+from distributor.cli.trust_watch import watch
+from distributor.core import sst
+from tests.authority import Authority, Identity, rsa_key
+from tests.doubles.pki import CA, Server, root, server, without_chain
+from tests.stage import PASSWORD, Stage
+
+
+@pytest.fixture
+def site() -> Iterator[Server]:
+    with server() as made:
+        yield made
+
+
+@pytest.fixture
+def sub(site: Server) -> CA:
+    """An authority whose lists are in order."""
+    top = root()
+    made = top.sub("Mail CA", key=rsa_key(9100), crl=f"{site.url}/top.crl", aia=f"{site.url}/top.cer")
+    site.put("/top.crl", top.crl())
+    site.put("/sub.crl", made.crl())
+    site.put("/sub.cer", made.der)
+    return made
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority, sub: CA) -> Iterator[Stage]:
+    """A workspace that trusts the root."""
+    made = Stage(tmp_path, authority)
+    made.play("$ distributor init >/dev/null 2>&1\n")
+    (tmp_path / "collection.sst").write_bytes(sst.write([sub.above[0].der]))
+    trust(made)
+    yield made
+    made.close()
+
+
+def trust(stage: Stage, collection: str = "collection.sst", *, private: bool = True, more: str = "") -> None:
+    """`[trust]` as said."""
+    config = stage.folder / "distributor.toml"
+    text = config.read_text(encoding="utf-8").partition("\n[trust]")[0]
+    table = f'\n[trust]\ncollection = "{collection}"\nprivate_addresses = {str(private).lower()}\n{more}'
+    config.write_text(text + table, encoding="utf-8")
+
+
+def put(stage: Stage, name: str, identity: Identity) -> None:
+    folder = stage.folder / "certificates"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.pfx").write_bytes(identity.pfx(PASSWORD))
+    (folder / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
+
+
+def plan(stage: Stage, code: int, options: str = "") -> dict[str, Any]:
+    told = stage.run(f"distributor plan certificates --json {options} 2>/dev/null")
+    assert told.returncode == code, told.stdout
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+def told(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    return [(issue["severity"], issue["check"], issue["source"], issue["address"]) for issue in found["issues"]]
+
+
+def test_what_is_in_order_is_planned_and_the_rest_is_told(stage: Stage, sub: CA, site: Server) -> None:
+    names = ("good", "fetched", "bad", "gone", "lost")
+    people = {name: sub.person(f"{name}@example.org", crl=f"{site.url}/sub.crl", aia=f"{site.url}/sub.cer") for name in names}
+    people["fetched"] = without_chain(people["fetched"])
+    people["gone"] = sub.person("gone@example.org", crl=f"{site.url}/gone.crl")
+    people["lost"] = without_chain(sub.person("lost@example.org", crl=f"{site.url}/sub.crl"))
+    people["strange"] = root("Other").sub("Other CA").person("strange@example.org", crl=f"{site.url}/sub.crl")
+    site.put("/sub.crl", sub.crl(people["bad"].certificate.serial_number))
+    for name, identity in people.items():
+        put(stage, name, identity)
+    found = plan(stage, 1)
+    assert [row["address"] for row in found["deliveries"]] == ["fetched@example.org", "good@example.org"]
+    assert sorted(told(found)) == [
+        ("error", "chain-incomplete", "lost.pfx", "lost@example.org"),
+        ("error", "chain-untrusted", "strange.pfx", "strange@example.org"),
+        ("error", "crl-unreachable", "gone.pfx", "gone@example.org"),
+        ("error", "revoked", "bad.pfx", "bad@example.org"),
+    ]
+    assert set(site.asked.values()) == {1}
+
+
+def test_as_warnings_all_but_revocation_let_a_certificate_pass(stage: Stage, sub: CA, site: Server) -> None:
+    trust(stage, more='severity = "warning"\n')
+    put(stage, "gone", sub.person("gone@example.org", crl=f"{site.url}/gone.crl"))
+    assert told(plan(stage, 0)) == [("warning", "crl-unreachable", "gone.pfx", "gone@example.org")]
+    bad = sub.person("bad@example.org", crl=f"{site.url}/sub.crl")
+    site.put("/sub.crl", sub.crl(bad.certificate.serial_number))
+    put(stage, "bad", bad)
+    assert ("error", "revoked", "bad.pfx", "bad@example.org") in told(plan(stage, 1))
+
+
+def test_a_private_address_is_refused_unless_configured(stage: Stage, sub: CA, site: Server) -> None:
+    trust(stage, private=False)
+    put(stage, "alice", sub.person("alice@example.org", crl=f"{site.url}/sub.crl"))
+    found = plan(stage, 1)
+    assert {issue["check"] for issue in found["issues"]} == {"crl-unreachable"}
+    assert "trust.private_addresses" in found["issues"][0]["hint"]
+    assert site.asked == {}
+
+
+def test_offline_says_so_and_asks_nobody(stage: Stage, sub: CA, site: Server) -> None:
+    put(stage, "alice", sub.person("alice@example.org", crl=f"{site.url}/gone.crl"))
+    put(stage, "lost", without_chain(sub.person("lost@example.org")))
+    said = stage.run("distributor plan certificates --offline 2>&1 >/dev/null")
+    assert said.stdout.startswith("offline: revocation is not checked")
+    assert told(plan(stage, 1, "--offline"))[0] == ("error", "chain-incomplete", "lost.pfx", "lost@example.org")
+    assert site.asked == {}
+
+
+def test_a_chain_is_looked_at_although_something_else_is_wrong(stage: Stage, sub: CA, site: Server) -> None:
+    put(stage, "alice", sub.person("alice@example.org", crl=f"{site.url}/gone.crl", usage=("content_commitment", "crl_sign")))
+    put(stage, "weak", sub.person("weak@example.org", crl=f"{site.url}/gone.crl", key=rsa_key(7, 1024)))
+    assert {(check, source) for _, check, source, _ in told(plan(stage, 1))} >= {
+        ("weak-key", "weak.pfx"),
+        ("crl-unreachable", "weak.pfx"),
+        ("crl-unreachable", "alice.pfx"),
+    }
+
+
+def test_a_folder_of_pem_is_a_collection_too(stage: Stage, sub: CA, site: Server) -> None:
+    folder = stage.folder / "trusted"
+    folder.mkdir()
+    certificate = sub.above[0].certificate
+    (folder / "root.pem").write_bytes(certificate.public_bytes(ser.Encoding.PEM))
+    (folder / "sub.cer").write_bytes(sub.der)
+    (folder / "notes.txt").write_text("not a certificate", encoding="utf-8")
+    trust(stage, "trusted")
+    put(stage, "alice", without_chain(sub.person("alice@example.org", crl=f"{site.url}/sub.crl")))
+    assert told(plan(stage, 0)) == []
+
+
+@pytest.mark.parametrize(("name", "data"), [("none.sst", None), ("bad.sst", b"\0\0\0\0CERTxx"), ("bad.pem", b"text"), ("empty", b"")])
+def test_a_collection_that_cannot_be_read_is_a_fault_of_the_configuration(stage: Stage, name: str, data: bytes | None) -> None:
+    if name == "empty":
+        (stage.folder / name).mkdir()
+    elif data is not None:
+        (stage.folder / name).write_bytes(data)
+    trust(stage, name)
+    said: subprocess.CompletedProcess[str] = stage.run("distributor plan certificates")
+    assert said.returncode == 3, said.stdout
+    (stage.folder / "certificates").mkdir()
+    said = stage.run("distributor plan certificates")
+    assert said.returncode == 3, said.stdout
+    assert "trust.collection" in said.stdout
+    assert "hint: name a .sst, or a folder of PEM files" in said.stdout
+
+
+def test_what_is_revoked_later_is_withdrawn_and_shown(stage: Stage, sub: CA, site: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    alice = sub.person("alice@example.org", crl=f"{site.url}/sub.crl")
+    put(stage, "alice", alice)
+    put(stage, "bob", sub.person("bob@example.org", crl=f"{site.url}/sub.crl", key=rsa_key(8)))
+    assert told(plan(stage, 0)) == []
+    assert looked(stage, capsys) == (0, {"schema": "distributor/trust-watch/1", "checked": 2, "revoked": [], "issues": []})
+    site.put("/sub.crl", sub.crl(alice.certificate.serial_number))
+    code, found = looked(stage, capsys)
+    assert code == 1
+    assert [(row["address"], row["from"], row["to"]) for row in found["revoked"]] == [("alice@example.org", "planned", "withdrawn")]
+    status = json.loads(stage.run("distributor status alice@example.org --json").stdout)
+    assert status["deliveries"][0]["said"].startswith("the certificate was revoked (")
+    assert stage.run("distributor audit verify").returncode == 0
+    site.put("/sub.crl", 404)
+    code, found = looked(stage, capsys)
+    assert (code, [issue["check"] for issue in found["issues"]]) == (1, ["crl-unreachable"])
+
+
+def looked(stage: Stage, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    """What the command answers."""
+    code = watch(stage.folder / "distributor.toml", as_json=True)
+    return code, json.loads(capsys.readouterr().out)
