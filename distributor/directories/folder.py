@@ -54,7 +54,7 @@ class Folder:
         del now
         name = file_name(public.address.key)
         try:
-            self._path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._make()
             changed = self._remove(name, public.gone) if public.leaf is None else self._write(name, files(public))
         except OSError as error:
             if error.errno in _ONE and self._path.is_dir():
@@ -64,6 +64,12 @@ class Folder:
                 )
             raise Unusable(f"a certificate cannot be written ({error.strerror})", where=self.where, hint=_HINT) from error
         return Written(name, changed)
+
+    def _make(self) -> None:
+        """The folder, which everybody may look into whatever the umask says; one that is there stays as it is."""
+        if not self._path.is_dir():
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._path.chmod(0o755)
 
     def _write(self, name: str, wanted: Mapping[str, bytes]) -> bool:
         fresh = {end: data for end, data in wanted.items() if _read(self._path / f"{name}{end}") != data}

@@ -169,6 +169,7 @@ def test_a_folder_has_pem_der_and_a_vcard_that_everybody_may_read(tmp_path: Path
         os.umask(before)
     assert sorted(path.name for path in place.iterdir()) == [f"{ALICE}.cer", f"{ALICE}.pem", f"{ALICE}.vcf"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()} == {0o644}
+    assert stat.S_IMODE(place.stat().st_mode) == 0o755
     assert (place / f"{ALICE}.pem").read_bytes() == identity.pem
     openssl = [require("openssl"), "x509", "-inform", "DER", "-in", str(place / f"{ALICE}.cer"), "-noout", "-subject"]
     assert b"alice@example.org" in subprocess.run(openssl, check=True, capture_output=True).stdout
