@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.config.settings import Weight
-from distributor.core import pem
-from distributor.core.pbe import Unsupported
 from distributor.errors import Unusable
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from distributor.flow.trust import Trust
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
-ENDINGS = frozenset({".pem", ".crt", ".cer", ".der"})
 _HINT = "name a .sst, or a folder of PEM files; `distributor trust export --output FILE.sst CERT...` makes one"
 
 
@@ -39,7 +36,7 @@ def checking(settings: Settings, now: datetime, *, offline: bool = False) -> Ite
 
 
 def collection(path: Path) -> tuple[bytes, ...]:
-    """The certificates in a collection, in DER: a .sst, a folder of PEM or DER files, or one such file. Raises Unusable."""
+    """The certificates in a collection, in DER: a .sst, a folder of PEM, DER or PKCS#7 files, or one such file. Raises Unusable."""
     files = _files(path)
     found = tuple(der for file in files for der in _certificates(file))
     if not found:
@@ -48,32 +45,23 @@ def collection(path: Path) -> tuple[bytes, ...]:
 
 
 def _files(path: Path) -> list[Path]:
+    from distributor.core.bundle import EXTENSIONS  # noqa: PLC0415
+
     try:
         if not path.is_dir():
             return [path]
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith("."))
+        return sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS and not file.name.startswith("."))
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
 def _certificates(file: Path) -> tuple[bytes, ...]:
-    from distributor.core import sst  # noqa: PLC0415
-    from distributor.core.trust_certs import unpack  # noqa: PLC0415
+    from distributor.core import bundle  # noqa: PLC0415
 
-    data = _bytes(file)
-    if data[4:8] == b"CERT" or file.suffix.lower() == ".sst":
-        try:
-            return sst.read(data).certificates
-        except sst.Malformed as error:
-            raise Unusable(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
     try:
-        blocks = pem.blocks(data) if b"-----BEGIN " in pem.plain(data) else ()
-        found = tuple(block.der for block in blocks if block.is_certificate) or tuple(unpack(data))
-    except Unsupported as error:
+        return tuple(stored.certificate for stored in bundle.read(_bytes(file)))
+    except bundle.NoBundle as error:
         raise Unusable(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
-    if not found:
-        raise Unusable("there is no certificate in it", where=f'trust.collection "{file}"', hint=_HINT)
-    return found
 
 
 def _bytes(file: Path) -> bytes:

@@ -61,7 +61,7 @@ def _examine(chosen: Path | None) -> Iterator[Remark]:
         yield from _told("configuration", error)
     else:
         yield _remark("configuration", "ok", str(settings.file))
-        for area, look in (("ledger", _ledger), ("vault", _vault), ("files", _files), ("templates", _templates), ("transport", _transport)):
+        for area, look in _AREAS.items():
             yield from _guarded(area, look, settings)
     yield _clock()
     yield from _versions()
@@ -146,6 +146,24 @@ def _transport(settings: Settings) -> Iterator[Remark]:
     from distributor.cli.show import say
 
     yield from asyncio.run(outgoing.transport(settings, tell=say).check())
+
+
+def _trust(settings: Settings) -> Iterator[Remark]:
+    from distributor import trusting
+
+    if settings.trust is not None:
+        found = trusting.collection(settings.trust.collection)
+        yield _remark("trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each")
+
+
+_AREAS: dict[str, Callable[[Settings], Iterator[Remark]]] = {
+    "ledger": _ledger,
+    "vault": _vault,
+    "files": _files,
+    "templates": _templates,
+    "trust": _trust,
+    "transport": _transport,
+}
 
 
 def _clock() -> Remark:
