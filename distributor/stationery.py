@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from traceback import walk_tb
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
@@ -109,6 +109,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja2's sandbox, in which nothing is repeated a million times."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
+
+    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401  Jinja2's own
+        """What a name after a dot means. Most are keys of our own tables, for which Jinja2 would try an attribute first, in vain."""
+        if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Compute, unless it would fill the memory."""

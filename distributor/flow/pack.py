@@ -13,7 +13,7 @@ from distributor.core.people import Person
 from distributor.core.ports import Ledger, Now, Pool, Source
 from distributor.errors import Error
 
-BATCH = 50  # deliveries lent, and letters stored, at a time: one commit for all of them, and sending starts early
+BATCH = 200  # deliveries lent, and letters stored, at a time: one commit for all of them, and sending still starts within a second
 
 
 @dataclass(frozen=True, slots=True)
