@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -138,6 +137,8 @@ def _tell(error: Error) -> int:
 
 def _own_fault(error: Exception) -> Error:
     """A fault of the program: its kind and place, never its words, which may hold what must not be shown."""
+    import traceback  # wanted never, if all goes well
+
     here = Path(__file__).parents[1]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if here in Path(frame.filename).parents]
     place = f" in {Path(frames[-1].filename).relative_to(here)} line {frames[-1].lineno}" if frames else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +66,8 @@ def plan(
 def _made(  # its arguments are the command's
     settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool, offline: bool, lint: bool
 ) -> tuple[Planned, dict[str, Facts]]:
+    import secrets
+
     from distributor import intake, outgoing, trusting, wiring
     from distributor.cli.progress import Bar
     from distributor.flow.plan import plan as flow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +55,8 @@ def _ask(settings: Settings, old: Delivery) -> None:
 
 
 def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> None:
+    import secrets
+
     from distributor import intake, outgoing
     from distributor.cli.show import foreign, say
     from distributor.flow.resend import Places, renew
