@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from distributor.core.deliveries import Delivery, Scope
 from distributor.core.findings import Failed, Issue
 from distributor.core.people import Person
 from distributor.core.ports import Ledger, Pool, Source
+from distributor.core.publishing import REVOKED
 from distributor.errors import Error, Refused
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
@@ -36,13 +37,15 @@ def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime)
         newest[delivery.certificate_sha256] = max(newest.get(delivery.certificate_sha256, delivery), delivery, key=_generation)
     if not newest:
         raise Refused(f'"{address}" is not in the ledger', hint="`distributor status` lists everybody who is")
+    revoked = frozenset(event.evidence["certificate_sha256"] for event in ledger.history(address) if event.event == REVOKED)
     if certificate is not None:
-        return _good(_named(newest, certificate.lower().replace(":", "")), now)
+        return _good(_named(newest, certificate.lower().replace(":", "")), now, revoked)
+    newest = {sha256: delivery for sha256, delivery in newest.items() if sha256 not in revoked} or newest
     good = [delivery for delivery in newest.values() if delivery.certificate_not_after > now]
     if len(good) > 1:
         names = ", ".join(sorted(delivery.certificate_sha256 for delivery in good))
         raise Refused(f'"{address}" has {len(good)} certificates', hint=f"name one with --certificate: {names}")
-    return _good(max(newest.values(), key=lambda delivery: delivery.certificate_not_after), now)
+    return _good(max(newest.values(), key=lambda delivery: delivery.certificate_not_after), now, revoked)
 
 
 def _generation(delivery: Delivery) -> int:
@@ -56,7 +59,10 @@ def _named(newest: Mapping[str, Delivery], certificate: str) -> Delivery:
     return found[0]
 
 
-def _good(delivery: Delivery, now: datetime) -> Delivery:
+def _good(delivery: Delivery, now: datetime, revoked: Container[object]) -> Delivery:
+    if delivery.certificate_sha256 in revoked:
+        hint = "get a new certificate and run `distributor plan`"
+        raise Refused("the certificate was revoked, and there is none newer", where=delivery.address, hint=hint)
     if delivery.certificate_not_after <= now:
         message = f"the certificate expired on {delivery.certificate_not_after:%Y-%m-%d}, and there is none newer"
         raise Refused(message, where=delivery.address, hint="get a new certificate and run `distributor plan`")

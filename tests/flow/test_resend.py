@@ -159,3 +159,13 @@ def test_nothing_is_renewed_for_somebody_whose_certificates_all_expired(ledger: 
 def test_an_unknown_person_or_certificate_is_refused(ledger: Ledger, address: str, certificate: str | None) -> None:
     refused(lambda: resend.choose(ledger, address, certificate, letters.now()))
     assert len(list(ledger.deliveries(Scope()))) == 2
+
+
+def test_a_revoked_certificate_is_not_sent_again(ledger: Ledger) -> None:
+    (delivery,) = ledger.deliveries(Scope(address="p1@example.org"))
+    ledger.revoke(delivery.certificate_sha256, "revoked on 2026-11-20 (keyCompromise)")
+    with pytest.raises(Refused, match="the certificate was revoked, and there is none newer"):
+        resend.choose(ledger, "p1@example.org", None, datetime.now(UTC))
+    with pytest.raises(Refused, match="revoked"):
+        resend.choose(ledger, "p1@example.org", delivery.certificate_sha256, datetime.now(UTC))
+    assert resend.choose(ledger, "p2@example.org", None, datetime.now(UTC)).address == "p2@example.org"
