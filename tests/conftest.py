@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.authority import Authority
+
+if TYPE_CHECKING:
+    from tests.doubles.graphd import Cloud
 
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     """One certification authority for the whole run; its certificates differ a test."""
     return Authority()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Microsoft's side, as a process that the tests of a module share."""
+    from tests.doubles.graphd import graphd  # noqa: PLC0415  few tests want it
+
+    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
+        yield cloud

@@ -24,16 +24,10 @@ from distributor.clients.entra import Entra, SignIn, Token, Unanswered, check, e
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from tests.authority import Authority, Identity, rsa_key
-from tests.doubles.graphd import Cloud, graphd, verify
+from tests.doubles.graphd import Cloud, verify
 
 SECRET = "a-secret-of-the-app-8Q~z"
 NOWHERE = "https://127.0.0.1:1"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -29,17 +29,11 @@ from distributor.clients.graph import Answer, Graph, Lost, graph, literal, segme
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from tests.authority import Authority
-from tests.doubles.graphd import Cloud, graphd, verify
+from tests.doubles.graphd import Cloud, verify
 
 SECRET = "a-secret-of-the-app"
 ROLES = ["Mail.Send", "Mail.ReadWrite", "User.Read.All"]
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy")
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -134,12 +134,6 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="module")
 def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One whose clock is moved."""
     with graphd(tmp_path_factory.mktemp("graphd")) as cloud:

@@ -25,19 +25,13 @@ from distributor.errors import Unavailable, Unusable
 from distributor.transports import smtp
 from tests.authority import Authority
 from tests.contracts.test_transports import parcel, says
-from tests.doubles.graphd import Cloud, graphd
+from tests.doubles.graphd import Cloud
 from tests.doubles.sink import Sink, smtpd
 
 SECRET = "a-secret-of-the-app"
 BOX = "certs@example.org"
 OUTLOOK = "https://outlook.office365.com"
 PROXIES = ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy")
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

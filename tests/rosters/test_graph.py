@@ -16,17 +16,11 @@ from distributor.core.people import Address, Person
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from distributor.rosters import graph
-from tests.doubles.graphd import Cloud, graphd
+from tests.doubles.graphd import Cloud
 from tests.doubles.graphd.caller import SECRET
 
 ROLES = ["User.Read.All", "GroupMember.Read.All"]
 Opened = Callable[..., graph.Graph]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
-        yield cloud
 
 
 @pytest.fixture
