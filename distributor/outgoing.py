@@ -73,7 +73,7 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
 
 def trackers(settings: config.Settings) -> list[Tracker]:
     """Everybody who may know what became of letters: the road itself, then `[[trackers]]`; not connected yet."""
-    own = transport(settings).tracker()
+    own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # a road that knows nothing needs no secret
     named = [wiring.adapter("trackers", table.kind).open(wiring.shaped(settings, "trackers", table)) for table in settings.trackers]
     return [*([own] if own else []), *named]
 
@@ -86,20 +86,20 @@ def directories(settings: config.Settings) -> list[PublicDirectory]:
     ]
 
 
-def look(settings: config.Settings, ledger: Ledger, states: frozenset[State], scope: Scope) -> Found:
+def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> Found:
     """What trackers know of letters in these states, moved in the ledger."""
     import asyncio
 
     from distributor import processes
+    from distributor.core.deliveries import Scope
     from distributor.flow import evidence
 
-    everybody = trackers(settings)
     longest = transport(settings, signed_in=False).longest_wait
 
     async def work() -> Found:
         looking = evidence.Looking(ledger, processes.alive, wiring.now, longest, asyncio.to_thread)
         try:
-            return await evidence.look(looking, everybody, scope, states)
+            return await evidence.look(looking, everybody, Scope(), states)
         finally:
             for tracker in everybody:
                 await tracker.close()

@@ -54,7 +54,7 @@ def _look(settings: Settings, ledger: Ledger) -> tuple[Moved, ...]:
 
     if not ledger.counts(Scope()).get(State.AMBIGUOUS):
         return ()
-    found = outgoing.look(settings, ledger, frozenset({State.AMBIGUOUS}), Scope())
+    found = outgoing.look(settings, ledger, outgoing.trackers(settings), frozenset({State.AMBIGUOUS}))
     for error in found.errors:
         say(f"warning: {foreign(error)}" + (f"\nhint: {foreign(error.hint)}" if error.hint else ""))
     for moved in found.moved:

@@ -47,10 +47,11 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     from distributor.core.states import State
 
     ledger.recover(processes.alive)
-    if not outgoing.trackers(settings) and settings.trust is None:
+    trackers = outgoing.trackers(settings)
+    if not trackers and settings.trust is None:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
         raise Refused("nobody is configured who knows what became of letters", hint=hint)
-    found = outgoing.look(settings, ledger, frozenset({State.AMBIGUOUS, State.ACCEPTED}), Scope())
+    found = outgoing.look(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     revoked = _revoked(settings, ledger)
     _show(found, revoked, as_json=as_json)
     if found.errors:

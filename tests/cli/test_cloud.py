@@ -226,3 +226,14 @@ def test_smtp_signs_in_by_oauth_for_each_mailbox_with_one_token(tmp_path: Path, 
         assert f"signed in as {BOX} by OAuth" in told
         assert "535 5.7.3" in told
         assert SECRET not in told
+
+
+def test_a_mail_server_that_could_tell_nothing_is_not_signed_in_to_for_a_list_of_unclear_letters(stage: Stage) -> None:
+    config = stage.folder / "distributor.toml"
+    text = config.read_text(encoding="utf-8")
+    begin, end = text.index("[transport]"), text.index("[package]")
+    table = '[transport]\nkind = "smtp"\nhost = "mail.example.org"\npassword = "env:NOT_SET"\n\n'
+    config.write_text(text[:begin] + table + text[end:], encoding="utf-8")
+    (claim,) = unclear(stage, 1)
+    told = answer(stage.run("distributor resolve --json 2>/dev/null"), 1)
+    assert [row["id"] for row in told["ambiguous"]] == [claim.id]
