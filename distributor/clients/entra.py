@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,11 @@ class SignIn:
     assertion: Path | None = None  # workload identity: a file that is read at every use
     device_code: bool = False  # a person's sign-in, for a trial
     login: str = "https://login.microsoftonline.com"
+
+
+def registration(settings: SignIn) -> SignIn:
+    """The registration alone, so that adapters of one registration share one sign-in."""
+    return SignIn(**{field.name: getattr(settings, field.name) for field in fields(SignIn)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from distributor import __version__
 from distributor.clients._answers import Answer, Lost, answered, date
+from distributor.clients._patience import Patience, Sleep
 from distributor.clients._reasons import REACH, TRUST
 from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
 from distributor.errors import Unavailable, Unusable
@@ -28,11 +29,7 @@ __all__ = ["ROOT", "Answer", "Graph", "Lost", "graph", "literal", "segment", "tr
 
 ROOT = "https://graph.microsoft.com"
 IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
-TRIES = 5  # of one page
-LONGEST_WAIT = timedelta(seconds=120)  # before a page is asked for again
-_SHORTEST_WAIT = timedelta(seconds=10)  # doubles; where the service names no time of its own
-_BUSY = frozenset({429, 503})
-Sleep = Callable[[float], Awaitable[object]]
+_PATIENCE = Patience(5, timedelta(seconds=10), timedelta(seconds=120))  # with one page
 
 
 def segment(text: str) -> str:
@@ -191,13 +188,7 @@ class Graph:
         return link
 
     async def _patient(self, ask: Callable[[], Awaitable[Answer | Lost]]) -> Answer:
-        heard = await ask()
-        for tried in range(1, TRIES):
-            if not isinstance(heard, Answer) or heard.status not in _BUSY:
-                break
-            wait = heard.retry_after if heard.retry_after is not None else _SHORTEST_WAIT * 2 ** (tried - 1)
-            await self._sleep(min(wait, LONGEST_WAIT).total_seconds())
-            heard = await ask()
+        heard = await _PATIENCE.ask(ask, self._sleep)
         if isinstance(heard, Lost) or not heard.good:
             raise trouble(heard, self.where)
         return heard

@@ -7,25 +7,21 @@ it again sends this very draft, which the service does only once (facts: sending
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from distributor.clients.entra import SignIn
+from distributor.clients._patience import Patience, Sleep
 from distributor.clients.graph import IN_FLIGHT, Answer, Graph, Lost, literal, segment, trouble
 from distributor.core.deliveries import Sighting, Sought
 from distributor.core.states import State
 
 IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}  # an id that a move does not change; a send may (facts: sending.md 1.4)
-TRIES = 4  # of one letter, where the service asks to wait
-LONGEST_WAIT = timedelta(seconds=120)
-_SHORTEST_WAIT = timedelta(seconds=10)  # doubles
-_BUSY = frozenset({429, 503})
+_PATIENCE = Patience(4, timedelta(seconds=10), timedelta(seconds=120))  # with one letter
 _SELECT = "id,isDraft,internetMessageId,sentDateTime,createdDateTime"
 _MOST = 50  # messages with one Message-ID; more than one is rare already
-Sleep = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +55,6 @@ def _is_message(row: object) -> bool:
 def _found(row: Mapping[str, Any]) -> Found:
     message_id, sent_at, created_at = (str(row.get(name) or "") for name in ("internetMessageId", "sentDateTime", "createdDateTime"))
     return Found(row["id"], row["isDraft"], message_id, sent_at, created_at)
-
-
-def registration(settings: SignIn) -> SignIn:
-    """The registration alone, so that adapters of one registration share one sign-in."""
-    return SignIn(**{field.name: getattr(settings, field.name) for field in fields(SignIn)})
 
 
 class SentItems:
@@ -106,13 +97,7 @@ class SentItems:
         await self._graph.close()
 
     async def _patiently(self, letter: Sought, mailbox: str) -> list[Found] | Answer | Lost:
-        for tried in range(TRIES):
-            heard = await find(self._graph, mailbox, letter.message_id, self._timeout)
-            if not isinstance(heard, Answer) or heard.status not in _BUSY:
-                break
-            wait = heard.retry_after if heard.retry_after is not None else _SHORTEST_WAIT * 2**tried
-            await self._sleep(min(wait, LONGEST_WAIT).total_seconds())
-        return heard
+        return await _PATIENCE.ask(lambda: find(self._graph, mailbox, letter.message_id, self._timeout), self._sleep)
 
 
 def sighting(letter: Sought, found: Sequence[Found]) -> Sighting:

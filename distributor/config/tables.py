@@ -12,12 +12,10 @@ from typing import Any, Protocol
 
 from distributor.config.settings import Table
 from distributor.config.structure import Fault, Faulty, structure
+from distributor.core.exchange import is_exchange_online
 from distributor.errors import Error
 
 LISTS = ("sources", "trackers", "rosters", "directories")  # arrays of tables, each named as the room of its adapters
-EXCHANGE_ONLINE = frozenset(
-    {"smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com", "smtp.office365.us", "smtp.partner.outlook.cn"}
-)
 HOST_DEFAULTS: Mapping[str, object] = {
     "connections": 3,
     "rate": "30/min",
@@ -115,7 +113,7 @@ class _Reader:
 
 def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, object]:
     """What a host's known limits put in place of the plain defaults."""
-    return HOST_DEFAULTS if kind == "smtp" and str(values.get("host", "")).lower().rstrip(".") in EXCHANGE_ONLINE else {}
+    return HOST_DEFAULTS if kind == "smtp" and is_exchange_online(str(values.get("host", ""))) else {}
 
 
 def _one(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,3 +28,12 @@ class Directory(Protocol):
     def entries(self) -> Iterator[Entry | Issue]:
         """Every user with an address, disabled ones too, or what is wrong with one. Raises Unavailable when it cannot be asked."""
         ...
+
+
+def in_use(entries: Iterable[Entry | Issue]) -> Iterator[Person | Issue]:
+    """The people whose accounts are in use, and what is wrong with others."""
+    for entry in entries:
+        if isinstance(entry, Issue):
+            yield entry
+        elif entry.enabled:
+            yield entry.person

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from distributor.clients import graph as client
-from distributor.clients.entra import SignIn, check
-from distributor.core.directory import Entry
+from distributor.clients.entra import SignIn, check, registration
+from distributor.core.directory import Entry, in_use
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Person, printable
 from distributor.errors import Unavailable, Unusable
 from distributor.rosters import _users
 
-CONFIGURABLE = True  # `[[rosters]]` may name it
 KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
 PAGE = 999  # users; the most that Graph gives at once
 NAMED = 3  # users without an address who are named in the note about them
@@ -43,7 +42,7 @@ class Settings(SignIn):
 
 def open(settings: Settings, key: str = KEY) -> Graph:  # noqa: A001  every adapter is opened so
     """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
-    sign_in = SignIn(**{field.name: getattr(settings, field.name) for field in fields(SignIn)})
+    sign_in = registration(settings)
     if (fault := check(sign_in, key)) is not None:
         raise fault
     if settings.group is not None and settings.group.strip() in {"", ".", ".."}:
@@ -63,11 +62,7 @@ class Graph:
 
     def people(self) -> Iterator[Person | Issue]:
         """Everybody in use who has an address, or what is wrong with it. Raises Unavailable."""
-        for entry in self.entries():
-            if isinstance(entry, Issue):
-                yield entry
-            elif entry.enabled:
-                yield entry.person
+        return in_use(self.entries())
 
     def entries(self) -> Iterator[Entry | Issue]:
         """Every user with an address, disabled ones too; of those without one a single note comes last. Raises Unavailable."""

@@ -13,13 +13,12 @@ from typing import Any
 from distributor.clients import ldap as client
 from distributor.clients.ldap import Entry as Found
 from distributor.clients.ldap import SignIn, check, is_filter
-from distributor.core.directory import Entry
+from distributor.core.directory import Entry, in_use
 from distributor.core.findings import Issue
 from distributor.core.people import Person
 from distributor.errors import Unavailable, Unusable
 from distributor.rosters import _users
 
-CONFIGURABLE = True  # `[[rosters]]` may name it
 KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
 DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")
 FIELDS = ("mail", "proxyAddresses", "displayName", "cn", "preferredLanguage", "otherMailbox", "userPrincipalName", *DISABLED)
@@ -55,11 +54,7 @@ class Ldap:
 
     def people(self) -> Iterator[Person | Issue]:
         """Everybody in use, or what is wrong with their address. Raises Unavailable, or Unusable for a base that is not there."""
-        for entry in self.entries():
-            if isinstance(entry, Issue):
-                yield entry
-            elif entry.enabled:
-                yield entry.person
+        return in_use(self.entries())
 
     def entries(self) -> Iterator[Entry | Issue]:
         """Every person with an address, disabled ones too."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from distributor.clients._patience import Patience, Sleep
 from distributor.clients.graph import Answer, Graph, Lost, trouble
 from distributor.core.ports import Now
 from distributor.errors import Unavailable
@@ -15,16 +16,12 @@ from distributor.errors import Unavailable
 PATH = "admin/exchange/tracing/messageTraces"
 PAGE = 5000  # rows; the most there are in one
 AT_MOST, IN_TIME = 90, timedelta(minutes=5)  # requests; the service takes 100, and an administrator may look too
-TRIES = 4  # of one page, where the service asks to wait
-LONGEST_WAIT = timedelta(minutes=5)  # the length of its window
-_SHORTEST_WAIT = timedelta(seconds=30)  # doubles
-_BUSY = frozenset({429, 503})
+_PATIENCE = Patience(4, timedelta(seconds=30), IN_TIME)  # with one page
 _HEADERS = {"Prefer": "include-unknown-enum-members"}
 _HINT = (
     "grant the app ExchangeMessageTrace.Read.All with an administrator's consent, and let the trace's own service into the tenant: "
     "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 )
-Sleep = Callable[[float], Awaitable[object]]
 
 
 class Pages:
@@ -48,13 +45,11 @@ class Pages:
             params = _further(page)
 
     async def _page(self, params: Mapping[str, str]) -> Mapping[str, Any]:
-        for tried in range(TRIES):
+        async def ask() -> Answer | Lost:
             await self._turn()
-            heard = await self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
-            if not isinstance(heard, Answer) or heard.status not in _BUSY:
-                break
-            wait = heard.retry_after if heard.retry_after is not None else _SHORTEST_WAIT * 2**tried
-            await self._sleep(min(wait, LONGEST_WAIT).total_seconds())
+            return await self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
+
+        heard = await _PATIENCE.ask(ask, self._sleep)
         match heard:
             case Answer(status=200, body={"value": list()}):
                 return heard.body or {}

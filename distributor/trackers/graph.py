@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distributor.clients.entra import SignIn, check
+from distributor.clients.entra import SignIn, check, registration
 from distributor.clients.graph import ROOT, graph
-from distributor.clients.sent import SentItems, registration
+from distributor.clients.sent import SentItems
 from distributor.errors import Unusable
 
 

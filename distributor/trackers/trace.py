@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from distributor.clients.entra import SignIn, check
+from distributor.clients._patience import Sleep
+from distributor.clients.entra import SignIn, check, registration
 from distributor.clients.graph import ROOT, Graph, graph, literal
-from distributor.clients.sent import registration
 from distributor.core.deliveries import Sighting, Sought
 from distributor.core.ports import Now
 from distributor.core.states import State
-from distributor.trackers._pages import Pages, Sleep
+from distributor.trackers._pages import Pages
 
 LONGEST_WINDOW = timedelta(days=10)
 OLDEST = timedelta(days=90) - timedelta(hours=1)  # an hour for clocks that differ

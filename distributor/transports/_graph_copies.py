@@ -7,9 +7,10 @@ About one request a letter, at a pace that leaves a mailbox's limit of requests 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from distributor.clients._patience import Sleep
 from distributor.clients.graph import IN_FLIGHT, Answer
 from distributor.core.findings import Remark
 from distributor.errors import Error
@@ -26,7 +27,6 @@ LONGEST_WAIT = timedelta(seconds=120)
 _SHORTEST_WAIT = timedelta(seconds=5)  # doubles
 _BUSY = frozenset({429, 503})
 _HINT = "remove them from Sent Items of {mailbox}, or let a retention policy do it"
-Sleep = Callable[[float], Awaitable[object]]
 
 
 async def cleared(mailboxes: Iterable[Mailbox], began: datetime, sleep: Sleep) -> list[Remark]:

@@ -7,13 +7,14 @@ without one the letter is ambiguous and looked for in the mailbox by its Message
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from distributor.clients.entra import SignIn, Tell, check
+from distributor.clients._patience import Sleep
+from distributor.clients.entra import SignIn, Tell, check, registration
 from distributor.clients.graph import IN_FLIGHT, ROOT, Graph, graph
-from distributor.clients.sent import Found, SentItems, registration
+from distributor.clients.sent import Found, SentItems
 from distributor.core.deliveries import Account
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Outcome, Parcel
@@ -25,7 +26,6 @@ from distributor.transports._graph_copies import cleared
 from distributor.transports._graph_mailbox import Mailbox
 
 SIGN_IN = timedelta(minutes=5)  # that signing in twice may take at most, beside the time-outs of a request
-Sleep = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from distributor.clients.entra import SignIn, Tell, check, entra
 from distributor.core.deliveries import Account
+from distributor.core.exchange import is_exchange_online
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Ambiguous, Outcome, Parcel, Rejected, Unsent
 from distributor.core.ports import ArmCall
@@ -26,10 +27,6 @@ from distributor.transports._session import Session
 from distributor.transports._signing import Signing
 
 LAST_PORT = 65_535
-# hosts that keep what they are given in Sent Items; High Volume Email is none of them, since it has no mailbox
-KEEPING = frozenset(
-    {"smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com", "smtp.office365.us", "smtp.partner.outlook.cn"}
-)
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ class Smtp:
     async def check(self) -> list[Remark]:
         """What `doctor` says of the server, and of each account's sign-in."""
         remarks = [await self._look(account) for account in self._accounts.values() or (self._only(),)]
-        return [*remarks, *([_COPIES] if self.server.host.lower().rstrip(".") in KEEPING else [])]
+        return [*remarks, *([_COPIES] if is_exchange_online(self.server.host) else [])]
 
     async def _look(self, account: Account) -> Remark:
         match await self.dial(account):
