@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -132,8 +133,20 @@ def _set(connection: sqlite3.Connection, *, writable: bool) -> None:
     (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
     wanted = "wal" if keeps_wal() else "truncate"
     if journal != wanted:
-        (journal,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()
+        journal = _change_journal(connection, wanted)
     connection.execute(f"PRAGMA synchronous={'FULL' if journal == 'wal' else 'EXTRA'}")
+
+
+def _change_journal(connection: sqlite3.Connection, wanted: str) -> str:
+    """Change the journal mode: SQLite's own patience does not cover it while another connection is about to write."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return str(connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:

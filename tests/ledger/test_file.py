@@ -222,6 +222,16 @@ def test_a_ledger_that_stays_locked_is_unavailable_and_changes_nothing(file_worl
     assert impatient.plan("plan-1", [draft("anna")])
 
 
+def test_a_new_ledger_waits_for_another_program_that_is_just_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new.db"
+    path.touch()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(sqlite.time, "sleep", lambda _: other.execute("ROLLBACK"))
+        open_ledger(f"sqlite:///{path}", by="root@host", now=Clock(), create=True).close()
+        assert not other.in_transaction
+
+
 def test_reading_goes_on_while_another_program_writes(file_world: World) -> None:
     file_world.queue("anna")
     reader = file_world.another()
