@@ -129,6 +129,12 @@ class Stage:
 
     # --- props ---------------------------------------------------------------------------------------------------
 
+    def prop_nobody(self) -> None:
+        """A port where nobody answers, for as long as the play lasts."""
+        taken = self._ends.enter_context(socket.socket())
+        taken.bind(("127.0.0.1", 0))
+        self._point_to(taken.getsockname()[1])
+
     def prop_server(self) -> None:
         """A mail server for the workspace here."""
         with socket.socket() as probe:
