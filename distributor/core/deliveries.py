@@ -82,6 +82,7 @@ class ToPack:
     locator: Locator
     leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
     chain: tuple[bytes, ...] = ()
+    sender: str | None = None  # of the person's last letter
 
 
 @dataclass(frozen=True, slots=True)

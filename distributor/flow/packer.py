@@ -52,7 +52,7 @@ class Packer:
 
     def _pack(self, job: PackJob, content: Content) -> Packed:
         todo = job.todo
-        sender = sender_of(todo.person.address, self.senders)
+        sender = sender_of(todo.person.address, self.senders, todo.sender)
         password = passwords.make(self.recipe, secrets.choice)
         name = package.friendly_name(todo.person, todo.not_before)
         data = package.seal(content, password, self.profile, name, include_root=self.include_root)
@@ -110,12 +110,13 @@ class Packer:
         }
 
 
-def sender_of(person: Address, senders: Sequence[Mailbox]) -> Mailbox:
-    """The mailbox that writes to a person: always the same one, and all about as often (rendezvous hashing).
+def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = None) -> Mailbox:
+    """The mailbox that writes to a person: that of the `last` letter while it is there, else one by rendezvous hashing.
 
-    A mailbox more or less moves only those people who come to it, or lose theirs.
+    All are chosen about as often, and where one is lost only its own people move.
     """
-    return max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
+    known = next((sender for sender in senders if str(sender.address) == last), None)
+    return known or max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
 
 
 def _content(job: PackJob, limits: Limits) -> Content | Problem:

@@ -20,7 +20,7 @@ from distributor.ledger import book as door
 from distributor.ledger import prepared
 from distributor.ledger.chain import Writing
 from distributor.ledger.scope import within
-from distributor.ledger.tables import authority, certificate, delivery, handover, outbox, person
+from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person
 
 _PLANNED = (
     select(
@@ -28,6 +28,7 @@ _PLANNED = (
         *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after", "der", "chain")),
         *(person.c[n] for n in ("address", "name", "phone", "manager", "alternate_email", "columns")),
         person.c.language.label("tag"),
+        person.c.id.label("person"),
     )
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
@@ -36,6 +37,13 @@ _PLANNED = (
 )
 _LEND = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=bindparam("who"), lease_until=bindparam("until"))
 _AUTHORITIES = select(authority.c.sha256, authority.c.der).where(authority.c.sha256.in_(bindparam("hashes", expanding=True)))
+_EARLIER = (
+    select(delivery.c.person, event.c.evidence)
+    .join(event, event.c.delivery == delivery.c.id)
+    .where(delivery.c.person.in_(bindparam("people", expanding=True)), event.c.before == State.PLANNED.value)
+    .where(event.c.after == State.QUEUED.value)
+    .order_by(event.c.seq)
+)
 _LETTER = insert(outbox)
 _PASSWORD = insert(handover)
 
@@ -50,7 +58,8 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
         book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
     chains = {row["sha256"]: json.loads(row["chain"]) for row in found}
     above = _authorities(book, {sha for chain in chains.values() for sha in chain})
-    return [_to_pack(row, tuple(above[sha] for sha in chains[row["sha256"]])) for row in found]
+    known = _senders(book, {row["person"] for row in found})
+    return [_to_pack(row, tuple(above[sha] for sha in chains[row["sha256"]]), known.get(row["person"])) for row in found]
 
 
 def _authorities(book: Writing, hashes: set[str]) -> dict[str, bytes]:
@@ -59,7 +68,13 @@ def _authorities(book: Writing, hashes: set[str]) -> dict[str, bytes]:
     return {sha: bytes(der) for sha, der in rows}
 
 
-def _to_pack(row: RowMapping, chain: tuple[bytes, ...]) -> ToPack:
+def _senders(book: Writing, people: set[str]) -> dict[str, str]:
+    """Who sent each person's last letter, where there was one."""
+    rows = book.connection.execute(_EARLIER, {"people": sorted(people)}) if people else ()
+    return {one: json.loads(evidence)["sender"] for one, evidence in rows}
+
+
+def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> ToPack:
     local, _, domain = row["address"].rpartition("@")
     columns = json.loads(row["columns"]) if row["columns"] else {}
     contacts = {n: row[n] for n in ("name", "phone", "manager", "alternate_email")}
@@ -78,6 +93,7 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...]) -> ToPack:
         Locator.from_json(json.loads(row["locator"])),
         bytes(row["der"]),
         chain,
+        sender,
     )
 
 

@@ -102,3 +102,5 @@ def test_a_persons_letters_always_come_from_the_same_mailbox_and_all_have_their_
     assert all(240 <= number <= 360 for number in Counter(chosen.values()).values())
     fewer = {person.key: sender_of(person, boxes[:2]) for person in people}
     assert all(fewer[key] == box for key, box in chosen.items() if box in boxes[:2])
+    assert {sender_of(person, boxes, BOXES[1]) for person in people} == {boxes[1]}
+    assert all(sender_of(person, boxes, "gone@example.org") == chosen[person.key] for person in people)

@@ -219,6 +219,15 @@ def test_the_next_generation_replaces_an_unsent_letter(world: World) -> None:
     assert (planned.evidence["reason"], planned.evidence["replaces"]) == ("lost phone", old)
 
 
+def test_who_packs_is_told_who_wrote_to_a_person_before(world: World) -> None:
+    (old,) = world.queue("anna")
+    world.plan("ben")
+    new = world.ledger.regenerate(old, "lost phone")
+    lent = {todo.id: todo for todo in world.ledger.take(ME, 5, LEASE, EVERYTHING)}
+    assert lent[new.id].sender == "certs@example.org"
+    assert [todo.sender for id_, todo in lent.items() if id_ != new.id] == [None]
+
+
 def test_the_next_generation_of_a_sent_letter_kills_its_password_and_keeps_its_state(world: World) -> None:
     old = world.accepted()
     new = world.ledger.regenerate(old, "lost phone", draft("anna", certificate="second"))
