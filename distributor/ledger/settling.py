@@ -115,14 +115,18 @@ def _observed(row: door.Row, sighting: Sighting) -> door.Change:
 
 
 def withdraw(book: Writing, delivery_id: str, reason: str) -> None:
-    """Take a delivery back."""
+    """Take a delivery back, unless its letter may have left."""
     row = door.row(book, delivery_id)
-    if State.WITHDRAWN not in EDGES[State(row["state"])]:
-        hint = (
-            "wait until `distributor send` is done"
-            if row["state"] in {"claimed", "transmitting"}
-            else "`distributor history` shows what happened to it"
-        )
-        raise Refused(f"it is {row['state']} and cannot be taken back", where=delivery_id, hint=hint)
+    state = State(row["state"])
+    if state is State.AMBIGUOUS or State.WITHDRAWN not in EDGES[state]:
+        hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
+        raise Refused(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
     door.move(book, [door.Change(row, State.WITHDRAWN, columns, {}, {"reason": words(reason)})])
+
+
+_NOT_BACK = {
+    State.CLAIMED: "wait until `distributor send` is done",
+    State.TRANSMITTING: "wait until `distributor send` is done",
+    State.AMBIGUOUS: "its letter may have left: settle it with `distributor resolve` first",
+}

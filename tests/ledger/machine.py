@@ -267,7 +267,8 @@ class Machine(RuleBasedStateMachine):
 
     def withdraw_one(self, pick: int) -> None:
         id_ = self.one_of(pick)
-        if S.WITHDRAWN not in EDGES[self.model[id_].state]:
+        state = self.model[id_].state
+        if state is S.AMBIGUOUS or S.WITHDRAWN not in EDGES[state]:
             with pytest.raises(Refused):
                 self.ledger.withdraw(id_, "regret")
             return
@@ -275,7 +276,6 @@ class Machine(RuleBasedStateMachine):
         self._withdrawn(self.model[id_])
 
     def _withdrawn(self, expected: Expected) -> None:
-        expected.word += expected.state is S.AMBIGUOUS
         expected.state, expected.owner, expected.until = S.WITHDRAWN, None, None
         self._destroyed(expected)
 

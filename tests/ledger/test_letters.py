@@ -270,6 +270,16 @@ def test_what_was_accepted_is_not_taken_back(world: World) -> None:
         world.ledger.withdraw("d-none", "typo")
 
 
+def test_what_may_have_left_is_not_taken_back_before_it_is_settled(world: World) -> None:
+    claim = world.ambiguous()
+    with pytest.raises(Refused, match="ambiguous and cannot be taken back") as refused:
+        world.ledger.withdraw(claim.id, "regret")
+    assert "resolve" in refused.value.hint
+    world.ledger.resolve(claim.id, State.QUEUED, {"reason": "it did not leave"})
+    world.ledger.withdraw(claim.id, "regret")
+    assert world.state(claim.id) is State.WITHDRAWN
+
+
 def test_an_ambiguous_delivery_is_settled_by_a_word_with_its_reason(world: World) -> None:
     claim = world.ambiguous()
     (attempt,) = world.ledger.ambiguous(EVERYTHING)
