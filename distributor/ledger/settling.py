@@ -115,10 +115,11 @@ def _observed(row: door.Row, sighting: Sighting) -> door.Change:
 
 
 def withdraw(book: Writing, delivery_id: str, reason: str) -> None:
-    """Take a delivery back, unless its letter may have left."""
+    """Take a delivery back, unless its letter may have left and nothing replaced it."""
     row = door.row(book, delivery_id)
     state = State(row["state"])
-    if state is State.AMBIGUOUS or State.WITHDRAWN not in EDGES[state]:
+    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id)
+    if unclear or State.WITHDRAWN not in EDGES[state]:
         hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
         raise Refused(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}

@@ -267,8 +267,9 @@ class Machine(RuleBasedStateMachine):
 
     def withdraw_one(self, pick: int) -> None:
         id_ = self.one_of(pick)
-        state = self.model[id_].state
-        if state is S.AMBIGUOUS or S.WITHDRAWN not in EDGES[state]:
+        expected = self.model[id_]
+        unclear = expected.state is S.AMBIGUOUS and expected.password is not PasswordState.DESTROYED
+        if unclear or S.WITHDRAWN not in EDGES[expected.state]:
             with pytest.raises(Refused):
                 self.ledger.withdraw(id_, "regret")
             return
@@ -276,6 +277,7 @@ class Machine(RuleBasedStateMachine):
         self._withdrawn(self.model[id_])
 
     def _withdrawn(self, expected: Expected) -> None:
+        expected.word += expected.state is S.AMBIGUOUS
         expected.state, expected.owner, expected.until = S.WITHDRAWN, None, None
         self._destroyed(expected)
 
