@@ -8,6 +8,7 @@ from datetime import timedelta
 _PER_MINUTE = {"s": 60.0, "min": 1.0, "h": 1 / 60}
 _SECONDS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 1000, "MB": 10**6, "GB": 10**9}
+_LONGEST = timedelta(days=3653)  # ten years
 _NUMBER = r"(\d+(?:\.\d+)?)"
 
 
@@ -24,10 +25,10 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(_NUMBER + r"\s*(ms|s|min|m|h|d|w)", text.strip())
     if match is None or float(match[1]) == 0:
         raise ValueError(f'"{text}" is not a length of time such as "14d" (or "12h", "30min", "60s")')
-    try:
-        return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
-    except OverflowError:
-        raise ValueError(f'"{text}" is longer than anyone waits') from None
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f'"{text}" is longer than ten years')
+    return timedelta(seconds=seconds)
 
 
 def size(text: str) -> int:
