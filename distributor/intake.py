@@ -5,10 +5,13 @@ Several sources may each have their own roster and passwords; to a plan they are
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributor import config, wiring
 from distributor.config.settings import SourceFiles
@@ -17,8 +20,15 @@ from distributor.core.credentials import Locator, Material
 from distributor.core.directory import Directory, Entry
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Person
-from distributor.core.ports import Roster, Source
+from distributor.core.ports import Pool, Roster, Source
 from distributor.errors import Misuse, Unusable
+
+if TYPE_CHECKING:
+    from distributor.core.credentials import Opened
+    from distributor.core.traits import Loose, Traits
+
+CHILD_MEMORY = 2**30  # bytes of address space of a child process
+EARLY = 2  # children that are started before there is anything to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +138,52 @@ def _files(module: Any, settings: config.Settings, heap: Heap, ignore: tuple[Pat
     base = heap.roster.parent if heap.roster else None
     opened: Source = module.open(
         module.Settings(paths=heap.paths, passwords=heap.passwords, limits=settings.limits, base=base, ignore=ignore),
+        partial(looking, settings),
     )
     return opened
 
 
 def open_plan(settings: config.Settings, made_from: Mapping[str, Any]) -> tuple[Source, Mapping[str, Person]]:
     """Where a plan's certificates lie, and whom its roster names."""
-    from distributor.flow.people import gather  # noqa: PLC0415  not needed until then
+    from distributor.flow.people import gather
 
     found = [Heap.from_json(value) for value in made_from.get("sources", ())]
     return certificates(settings, found), gather(people(found)).by_key
+
+
+# --- child processes: whoever wrote a file decides how long it takes to read ------------------------------------------
+
+
+@contextmanager
+def opening(settings: config.Settings) -> Iterator[Pool[Material, Opened]]:
+    """Child processes that open certificates' files."""
+    from distributor.core.opening import open_material
+    from distributor.workers import Workers
+
+    call = partial(open_material, limits=settings.limits)
+    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY) as pool:
+        yield pool
+
+
+@contextmanager
+def looking(settings: config.Settings) -> Iterator[Pool[Loose, Traits]]:
+    """Child processes that look for what belongs together."""
+    from distributor.core.traits import traits
+    from distributor.workers import Workers
+
+    with Workers(partial(traits, limits=settings.limits), cores(), settings.limits.open_seconds, CHILD_MEMORY) as pool:
+        yield pool
+
+
+def cores() -> int:
+    """How many processes may run at once."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+# --- several as one ---------------------------------------------------------------------------------------------------
 
 
 class _Lists:

@@ -5,7 +5,6 @@ A part of wiring, as `intake` is for what comes in.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from distributor.config.settings import SenderMailbox
 from distributor.config.tables import host_defaults
 
 if TYPE_CHECKING:
-    from distributor.core.credentials import Limits, Material, Opened, Problem
+    from distributor.core.credentials import Limits, Problem
     from distributor.core.deliveries import Account, Owner, Packed, PackJob, Scope
     from distributor.core.ports import Ledger, Pool, Tracker, Transport
     from distributor.core.publishing import PublicDirectory
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from distributor.stationery import Stationery
 
 PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
-CHILD_MEMORY = 2**30  # bytes of address space of a child process
-EARLY = 2  # children that are started before there is anything to do
 
 
 def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callable[[str], None] | None = None) -> Transport:
@@ -110,6 +107,7 @@ def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker]
 @contextmanager
 def packers(settings: config.Settings) -> Iterator[Pool[PackJob, Packed | Problem]]:
     """Child processes that make letters. They load what they need while the ledger is opened."""
+    from distributor.intake import CHILD_MEMORY, EARLY, cores
     from distributor.workers import Made, Workers
 
     tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
@@ -161,25 +159,6 @@ def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
         yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=wiring.now, stop=stop)
 
     return run
-
-
-@contextmanager
-def opening(settings: config.Settings) -> Iterator[Pool[Material, Opened]]:
-    """Child processes that look into certificates' files."""
-    from distributor.core.opening import open_material
-    from distributor.workers import Workers
-
-    call = partial(open_material, limits=settings.limits)
-    with Workers(call, cores(), settings.limits.open_seconds, CHILD_MEMORY, early=EARLY) as pool:
-        yield pool
-
-
-def cores() -> int:
-    """How many processes may run at once."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def stationery(settings: config.Settings) -> Stationery:

@@ -32,7 +32,7 @@ FLOORS: dict[str, frozenset[str]] = {
     "wiring": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "workers"},
     "trusting": ADAPTERS | {"clients", "config", "core", "errors", "flow", "wiring"},
     "outgoing": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
-    "intake": ADAPTERS | {"config", "core", "errors", "flow", "wiring"},
+    "intake": ADAPTERS | {"config", "core", "errors", "flow", "wiring", "workers"},
     "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "trusting", "wiring"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json
+from distributor.cli.options import Config, Json, listable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -26,13 +26,24 @@ MOST_ROWS = 20  # of ready deliveries shown to a person; `status --plan` shows t
 
 def plan(
     sources: Annotated[
-        list[Path] | None, typer.Argument(metavar="SOURCE", help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]].")
+        list[Path] | None,
+        typer.Argument(metavar="SOURCE", readable=False, help="A .pfx/.p12, a folder, a flat .zip, PEM pairs; default: [[sources]]."),
     ] = None,
     roster: Annotated[
-        Path | None, typer.Option("--roster", metavar="FILE", help="People as CSV; else [[rosters]], else each certificate's own address.")
+        Path | None,
+        typer.Option(
+            "--roster", metavar="FILE", readable=False, help="People as CSV; else [[rosters]], else each certificate's own address."
+        ),
     ] = None,
     passwords: Annotated[
-        Path | None, typer.Option("--passwords", metavar="PATH", help="Passwords of the files: a CSV, or a folder of <stem>.txt.")
+        Path | None,
+        typer.Option(
+            "--passwords",
+            metavar="PATH",
+            readable=False,
+            callback=listable,
+            help="Passwords of the files: a CSV, or a folder of <stem>.txt.",
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Fetch no CRL and no issuer's certificate: chains are checked as far as files go.")
@@ -68,7 +79,7 @@ def _made(  # its arguments are the command's
 ) -> tuple[Planned, dict[str, Facts]]:
     import secrets
 
-    from distributor import intake, outgoing, trusting, wiring
+    from distributor import intake, trusting, wiring
     from distributor.cli.progress import Bar
     from distributor.flow.plan import plan as flow
 
@@ -77,7 +88,7 @@ def _made(  # its arguments are the command's
     now = wiring.now()
     with (
         trusting.checking(settings, now, offline=offline) as checker,
-        outgoing.opening(settings) as pool,
+        intake.opening(settings) as pool,
         wiring.writing(settings) as ledger,
         Bar("reading", None) as bar,
     ):

@@ -57,12 +57,12 @@ def _ask(settings: Settings, old: Delivery) -> None:
 def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> None:
     import secrets
 
-    from distributor import intake, outgoing
+    from distributor import intake
     from distributor.cli.show import foreign, say
     from distributor.flow.resend import Places, renew
 
     configured = intake.configured(settings)
     places = Places(partial(intake.open_plan, settings), intake.inputs(configured) if configured else None, secrets.token_hex(4))
-    with outgoing.opening(settings) as pool:
+    with intake.opening(settings) as pool:
         new = renew(ledger, old, reason, places, pool)
     say(f"{foreign(new.address)}: generation {new.generation}; the password of generation {old.generation} is destroyed")

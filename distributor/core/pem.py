@@ -18,7 +18,8 @@ from distributor.core.findings import Check
 from distributor.core.pbe import Scheme, Unsupported
 from distributor.core.secret import Secret
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
+# Dashes end a block, so that no text is read twice, however many begin and never end.
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*+\n?+((?:[^-]++|-(?!----))*+)-----END \1-----")
 _CERTIFICATES = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 
-from cryptography import x509
-
-from distributor.core import certificates, identities, pem
-from distributor.core.credentials import Facts, Limits, Material, Part
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.credentials import Material, Part
+from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.pbe import Unsupported
 from distributor.core.pem import blocks
+from distributor.core.ports import Pool
 from distributor.core.secret import Secret
+from distributor.core.traits import Loose, Traits
 from distributor.sources._files import Entry
 
 Secrets = Callable[[list[Entry], None], tuple[Secret, ...]]
+Look = Callable[[], AbstractContextManager[Pool[Loose, Traits]]]
 
 
-class Loose:
+class Pairs:
     """Certificates and keys that found no partner of the same stem."""
 
-    def __init__(self, secrets: Secrets, limits: Limits) -> None:
+    def __init__(self, secrets: Secrets, look: Look) -> None:
+        """`look` starts child processes that look into files."""
         self._secrets = secrets
-        self._limits = limits
+        self._look = look
         self._certificates: list[tuple[Entry, Part]] = []
         self._keys: list[tuple[Entry, Part]] = []
 
@@ -39,29 +41,35 @@ class Loose:
 
     def settle(self) -> Iterator[Material | Issue]:
         """Pairs by public key; what is left goes alone, so that opening it says what it lacks."""
-        keys = {entry: _public_of_key(part, self._secrets([entry], None), self._limits) for entry, part in self._keys}
-        taken: set[Entry] = set()
+        seen = self._seen() if self._certificates else {}
+        keys = dict(self._keys)
+        waiting: dict[bytes | None, list[Entry]] = {}
+        for entry in keys if seen else ():
+            waiting.setdefault(seen[entry].public, []).append(entry)
         for entry, part in self._certificates:
-            public = _public_of_certificate(part)
-            partner = next((e for e in keys if e not in taken and keys[e] == public and public is not None), None)
-            partner = partner or self._only_key(keys)
-            if partner is not None:
-                taken.add(partner)
-                other = next(p for e, p in self._keys if e == partner)
-                yield Material("pem", (part, other), self._secrets([entry, partner], None))
-            elif _is_authority(part):
+            if partners := self._partners(seen[entry].public, waiting):
+                partner = partners.pop(0)
+                yield Material("pem", (part, keys.pop(partner)), self._secrets([entry, partner], None))
+            elif seen[entry].authority:
                 yield _authority(entry)
             else:
                 yield Material("pem", (part,))
-        for entry, part in self._keys:
-            if entry not in taken:
-                yield Material("pem", (part,), self._secrets([entry], None))
+        for entry, part in keys.items():
+            yield Material("pem", (part,), self._secrets([entry], None))
 
-    def _only_key(self, keys: Mapping[Entry, bytes | None]) -> Entry | None:
-        """One certificate and one key that cannot be compared (its password is missing) must be meant for each other."""
-        if len(keys) == len(self._certificates) == 1 and None in keys.values():
-            return next(iter(keys))
-        return None
+    def _partners(self, public: bytes | None, waiting: Mapping[bytes | None, list[Entry]]) -> list[Entry] | None:
+        """Keys of this public key; one certificate and one key that lacks its password, all alone, are meant for each other."""
+        only = len(self._keys) == len(self._certificates) == 1
+        return (waiting.get(public) if public is not None else None) or (waiting.get(None) if only else None)
+
+    def _seen(self) -> dict[Entry, Traits]:
+        """What each file shows of itself; nothing where looking took too long."""
+        entries = [entry for entry, _ in (*self._certificates, *self._keys)]
+        files = [Loose(part.data) for _, part in self._certificates]
+        files += [Loose(part.data, self._secrets([entry], None)) for entry, part in self._keys]
+        with self._look() as pool:
+            found = [seen for _, seen in pool.map(files)]
+        return {entry: Traits() if isinstance(seen, Failed) else seen for entry, seen in zip(entries, found, strict=True)}
 
 
 def _authority(entry: Entry) -> Issue:
@@ -76,36 +84,3 @@ def _kinds_of(data: bytes) -> tuple[bool, bool]:
     except (Unsupported, IndexError):
         return False, False
     return any(block.is_certificate for block in found), any(block.is_key for block in found)
-
-
-def _public_of_certificate(part: Part) -> bytes | None:
-    try:
-        first = next((block for block in blocks(part.data) if block.is_certificate), None)
-    except (Unsupported, IndexError):
-        return None
-    found = certificates.load(first.der) if first is not None else None
-    return identities.public(found) if isinstance(found, x509.Certificate) else None
-
-
-def _is_authority(part: Part) -> bool:
-    try:
-        found = [certificates.load(block.der) for block in blocks(part.data) if block.is_certificate]
-    except (Unsupported, IndexError):
-        return False
-    facts = [certificates.facts(one, b"") for one in found if isinstance(one, x509.Certificate)]
-    return bool(facts) and len(facts) == len(found) and all(isinstance(one, Facts) and one.is_ca for one in facts)
-
-
-def _public_of_key(part: Part, secrets: tuple[Secret, ...], limits: Limits) -> bytes | None:
-    try:
-        block = next(block for block in pem.blocks(part.data) if block.is_key)
-        if not 0 <= pem.rounds(block) <= limits.iterations:
-            return None
-    except (Unsupported, StopIteration, ValueError, IndexError):
-        return None
-    for secret in secrets if block.encrypted else (None,):
-        try:
-            return identities.spki(pem.load_key(block, secret).public_key())
-        except Unsupported:
-            continue
-    return None

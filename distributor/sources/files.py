@@ -22,7 +22,7 @@ from distributor.sources._passwords import EXTENSIONS, Passwords
 from distributor.sources._rows import Names, hints
 
 if TYPE_CHECKING:
-    from distributor.sources._pairs import Loose
+    from distributor.sources._pairs import Look, Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,17 @@ class Settings:
     ignore: tuple[Path, ...] = ()
 
 
-def open(settings: Settings) -> Files:  # noqa: A001  every adapter is opened so
-    """The files; read when they are asked for. Raises Unusable when the passwords cannot be read."""
-    return Files(settings)
+def open(settings: Settings, look: Look) -> Files:  # noqa: A001  every adapter is opened so
+    """The files; read when they are asked for, some by child processes of `look`. Raises Unusable when the passwords cannot be read."""
+    return Files(settings, look)
 
 
 class Files:
     """Certificates with keys in files."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, look: Look) -> None:
         self._settings = settings
+        self._look = look
         self._base = str(settings.base.absolute()) if settings.base else None
         self._reader = Reader(settings.limits)
         self._passwords = Passwords(settings.passwords, self._reader)
@@ -97,9 +98,9 @@ class Files:
             if self._is_ours(entry):
                 continue
             groups.setdefault((entry.place, entry.stem.casefold()), []).append(entry)
-        from distributor.sources._pairs import Loose  # noqa: PLC0415  heavy, and settings are looked at without it
+        from distributor.sources._pairs import Pairs  # noqa: PLC0415  heavy, and settings are looked at without it
 
-        loose = Loose(self._secrets, self._settings.limits)
+        loose = Pairs(self._secrets, self._look)
         for (_, stem), group in groups.items():
             pems = []
             for entry in group:
@@ -113,7 +114,7 @@ class Files:
                 yield from self._pems(pems, loose)
         yield from loose.settle()
 
-    def _pems(self, entries: list[Entry], loose: Loose) -> Iterator[Material | Issue]:
+    def _pems(self, entries: list[Entry], loose: Pairs) -> Iterator[Material | Issue]:
         """PEM or DER files of one stem."""
         parts: dict[Entry, Part] = {}
         for entry in entries:

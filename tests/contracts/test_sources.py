@@ -16,6 +16,7 @@ from distributor.core.opening import open_material
 from distributor.core.people import Address, Person, RowHint
 from distributor.core.ports import Source
 from tests.authority import Authority
+from tests.heaps import look
 
 KINDS = sorted(found.name for found in pkgutil.iter_modules(sources.__path__) if not found.name.startswith("_"))
 ALICE = Address("alice", "example.org")
@@ -26,7 +27,7 @@ def _files(folder: Path, pfx: bytes) -> Source:
     (folder / "alice.txt").write_text("in-comes-a-file", encoding="utf-8")
     (folder / "link.pfx").symlink_to(folder / "alice.pfx")
     files = import_module("distributor.sources.files")
-    opened: Source = files.open(files.Settings((folder,), base=folder))
+    opened: Source = files.open(files.Settings((folder,), base=folder), look)
     return opened
 
 

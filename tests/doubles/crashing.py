@@ -44,6 +44,7 @@ from distributor.sources import files
 from distributor.stationery import Stationery
 from distributor.transports import _session, graph, smtp
 from tests.doubles import mutants
+from tests.heaps import look
 
 LONGEST = 30  # seconds a child may take
 
@@ -188,7 +189,7 @@ def ledger_of(order: dict[str, Any]) -> SqlLedger:
 
 
 def source_of(order: dict[str, Any]) -> files.Files:
-    return files.open(files.Settings((Path(order["people"]),)))
+    return files.open(files.Settings((Path(order["people"]),)), look)
 
 
 def do_plan(order: dict[str, Any]) -> int:

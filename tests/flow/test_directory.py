@@ -23,6 +23,7 @@ from distributor.rosters import csv
 from distributor.sources import files
 from distributor.workers import Workers
 from tests.authority import Authority
+from tests.heaps import look
 
 PASSWORD = "in-comes-a-file"
 ALIAS = "a.example@example.org"
@@ -71,7 +72,7 @@ def planned(ledger: Ledger, pool: Workers[Material, Opened], authority: Authorit
             (inbox / f"{number}.txt").write_text(PASSWORD, encoding="utf-8")
         people = tmp_path / "people.csv"
         people.write_text(roster or "", encoding="utf-8")
-        source = files.open(files.Settings((inbox,), base=tmp_path))
+        source = files.open(files.Settings((inbox,), base=tmp_path), look)
         who = csv.open(csv.Settings(people)) if roster is not None else None
         now = datetime.now(UTC)
         result = plan(ledger, who, source, pool, plan_id="p", inputs={}, languages=("en",), now=now, directory=directory)

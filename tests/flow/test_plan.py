@@ -19,6 +19,7 @@ from distributor.rosters import csv
 from distributor.sources import files
 from distributor.workers import Workers
 from tests.authority import Authority, Identity, rsa_key
+from tests.heaps import look
 
 PASSWORD = "in-comes-a-file"
 Planner = Callable[..., Planned]
@@ -54,7 +55,7 @@ def planned(ledger: Ledger, pool: Workers[Material, Opened], tmp_path: Path, inb
             people.write_text(roster, encoding="utf-8")
         words = tmp_path / "passwords.csv"
         words.write_text(passwords or "file,password\n" + "".join(f"{p.name},{PASSWORD}\n" for p in inbox.iterdir()), encoding="utf-8")
-        source = files.open(files.Settings(paths or (inbox,), words, base=tmp_path))
+        source = files.open(files.Settings(paths or (inbox,), words, base=tmp_path), look)
         who = csv.open(csv.Settings(people)) if roster is not None else None
         return plan(ledger, who, source, pool, plan_id=plan_id, inputs={}, languages=("en",), now=datetime.now(UTC))
 
@@ -207,7 +208,7 @@ def test_a_failed_child_is_told_as_what_it_means(ledger: Ledger, authority: Auth
         def map(self, jobs: Iterator[Material]) -> Iterator[tuple[Material, Failed]]:
             return ((job, Failed("time")) for job in jobs)
 
-    source = files.open(files.Settings((inbox,)))
+    source = files.open(files.Settings((inbox,)), look)
     result = plan(ledger, None, source, Slow(), plan_id="p", inputs={}, languages=("en",), now=datetime.now(UTC))  # type: ignore[arg-type]  # a double
     assert [(issue.severity, issue.check) for issue in result.issues] == [(Severity.ERROR, Check.TOO_COSTLY)]
 

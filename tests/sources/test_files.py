@@ -15,7 +15,7 @@ from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.sources import files
 from tests.authority import Authority, Identity, rsa_key
-from tests.heaps import find, issues, materials, person, words, zipped
+from tests.heaps import find, issues, look, materials, person, words, zipped
 
 
 def test_a_file_a_folder_and_a_zip(inbox: Path, tmp_path: Path) -> None:
@@ -151,14 +151,14 @@ def test_a_blank_around_a_password_is_tried_without_it_last(inbox: Path, tmp_pat
 def test_a_list_of_passwords_that_says_nothing_is_unusable(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(Unusable) as caught:
-        files.open(files.Settings((), tmp_path / "p.csv"))
+        files.open(files.Settings((), tmp_path / "p.csv"), look)
     assert str(caught.value.where).startswith("p.csv line ")
     assert "secret" not in str(caught.value)
 
 
 def test_passwords_that_are_not_there_are_unusable(tmp_path: Path) -> None:
     with pytest.raises(Unusable):
-        files.open(files.Settings((), tmp_path / "gone"))
+        files.open(files.Settings((), tmp_path / "gone"), look)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------

@@ -6,16 +6,19 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from distributor.core.credentials import Locator, Material
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.findings import Check, Failed, Issue, Severity
+from distributor.core.traits import Loose, Traits
 from distributor.errors import Unusable
 from distributor.sources import files
-from tests.heaps import find, issues, materials, words, zipped
+from tests.authority import Authority
+from tests.heaps import find, issues, look, materials, words, zipped
 
 
 def test_links_pipes_and_devices_are_not_opened(inbox: Path, tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def source(inbox: Path) -> Iterator[files.Files]:
     (inbox / "a.pfx").write_bytes(b"a")
     (inbox / "a.txt").write_text("beside")
     zipped(inbox / "more.zip", b__pfx=b"b")
-    return files.open(files.Settings((inbox,)))  # type: ignore[return-value]
+    return files.open(files.Settings((inbox,)), look)  # type: ignore[return-value]
 
 
 def locator(material: Material) -> Locator:
@@ -140,5 +143,27 @@ def test_a_file_that_changed_or_went_is_not_fetched(source: files.Files, inbox: 
     assert "changed since it was planned" in changed.message
     (inbox / "a.pfx").unlink()
     (inbox / "more.zip").unlink()
-    fresh = files.open(files.Settings((inbox,)))
+    fresh = files.open(files.Settings((inbox,)), look)
     assert [type(fresh.fetch(locator(lost), None)) for lost in (one, member)] == [Issue, Issue]
+
+
+def test_a_pem_file_of_beginnings_without_an_end_is_read_once_and_goes_alone(tmp_path: Path) -> None:
+    for text in (b"-----BEGIN CERTIFICATE-----\n" * 37_000, b"-----BEGIN CERTIFICATE-----" + b" " * 1_000_000):
+        (tmp_path / "odd.pem").write_bytes(text)
+        assert len(materials(find(tmp_path))) == 1
+
+
+def test_files_without_a_partner_are_looked_into_by_child_processes_only(tmp_path: Path, authority: Authority) -> None:
+    for name in ("alice", "bob"):
+        one = authority.issue(f"{name}@example.org", name=name)
+        (tmp_path / f"{name}-certificate.pem").write_bytes(one.pem)
+        (tmp_path / f"{name}.key").write_bytes(one.key_pem())
+
+    class Slow:
+        def map(self, jobs: Iterable[Loose]) -> Iterator[tuple[Loose, Traits | Failed]]:
+            for job in jobs:
+                yield job, Failed("time")
+
+    source = files.open(files.Settings((tmp_path,)), lambda: nullcontext(Slow()))
+    assert [len(material.parts) for material in materials(list(source.finds({})))] == [1, 1, 1, 1]
+    assert [len(material.parts) for material in materials(find(tmp_path))] == [2, 2]
