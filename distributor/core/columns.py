@@ -11,7 +11,7 @@ from distributor.core.people import Address, parse_address, printable
 
 DELIMITERS = ",;\t"
 _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; compared without case, spaces and punctuation
-    "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail",
+    "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail emailadresse adresseemail",
     "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
     "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath datei",
     "certificate": "certificate cert certificatefile certificatepath certfile crt",
@@ -27,7 +27,7 @@ _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; co
     "alternate_email": "alternateemail alternativeemail alternateemails alternativeemails privateemail secondaryemail",
 }
 _FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
-_PROPER = {names.split()[0]: field for field, names in _NAMES.items()}
+_RANKS = {names.split()[0]: 2 for names in _NAMES.values()} | {"primarysmtpaddress": 1}  # of two names of a field, which is meant
 _SECRET = re.compile(r"passw|passphrase|kennwort|motdepasse|secret|^pin$|pincode")  # nothing for a letter, whatever else it is
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 
@@ -54,8 +54,8 @@ class Columns:
         return {f: cells[i] if f in _AS_WRITTEN else cells[i].strip() for f, i in self.fields.items() if i < len(cells)}
 
     def further(self, cells: Sequence[str]) -> dict[str, str]:
-        """The further columns of a row."""
-        return {name: cells[i].strip() for name, i in self.others.items() if i < len(cells)}
+        """The further columns of a row; a row that ends sooner has nothing in them."""
+        return {name: cells[i].strip() if i < len(cells) else "" for name, i in self.others.items()}
 
 
 def header(line: str) -> Columns | NoHeader:
@@ -80,10 +80,10 @@ def _columns(delimiter: str, names: Sequence[str]) -> Columns | NoHeader:
         if field is None:
             continue
         if field in fields:
-            proper, before = _PROPER.get(plain) == field, _plain(names[fields[field]])
-            if plain == before or not (proper or before in _PROPER):
+            mine, before = (_RANKS.get(each, 0) for each in (plain, _plain(names[fields[field]])))
+            if mine == before:
                 return _twice(names[fields[field]], name)
-            if not proper:
+            if mine < before:
                 continue
         fields[field] = number
     if "user" in fields:

@@ -48,8 +48,9 @@ def check(recipe: Recipe) -> BadRecipe | None:
         return BadRecipe("alphabet", fault, "write each wanted character once: letters and digits are easiest to type")
     if min(recipe.groups, recipe.length) < 1:
         return BadRecipe("groups", "groups and length are at least 1", "leave both out for five groups of five")
-    if len(recipe.shape) > LONGEST:
-        return BadRecipe("groups", f"{len(recipe.shape)} characters are more than every phone takes ({LONGEST})", "fewer or shorter groups")
+    characters = recipe.groups * (recipe.length + 1) - 1
+    if characters > LONGEST:
+        return BadRecipe("groups", f"{characters} characters are more than every phone takes ({LONGEST})", "fewer or shorter groups")
     if recipe.bits < FLOOR:
         needed = math.ceil(FLOOR / math.log2(len(recipe.alphabet)))
         return BadRecipe(

@@ -69,10 +69,10 @@ def parse_address(text: str) -> Address | BadAddress:
 def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a fault
     if not text:
         return "the address is empty", "write one address, such as alice@example.org"
-    if any(c.isspace() for c in text) or _has_unsafe(text):
-        return "the address has a space or an unprintable character in it", "type the address again by hand"
     if any(c in text for c in ",;<>"):
         return "one plain address is wanted, without a name and not several", "write alice@example.org only"
+    if any(c.isspace() for c in text) or _has_unsafe(text):
+        return "the address has a space or an unprintable character in it", "type the address again by hand"
     if "=?" in text:
         return "the address holds an encoded-word", "write the address in plain characters"
     local, at, domain = text.rpartition("@")
@@ -95,8 +95,16 @@ def _has_unsafe(text: str) -> bool:
 
 
 def hides(text: str) -> bool:
-    """Whether any of its characters is unsafe."""
-    return not (text.isascii() and text.isprintable()) and any(unsafe(c) for c in text)
+    """Whether any of its characters is unsafe where a person reads it."""
+    if text.isascii() and text.isprintable():
+        return False
+    return any(unsafe(character) and not _joins(text, place) for place, character in enumerate(text))
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether a zero-width joiner or non-joiner stands between two letters of a script that is spelled with them, such as Persian."""
+    beside = (text[max(place - 1, 0) : place], text[place + 1 : place + 2])
+    return text[place] in "\u200c\u200d" and all(c and not c.isascii() and unicodedata.category(c)[0] in "LM" for c in beside)
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,7 @@ SOON = timedelta(days=30)  # Outlook's warnings begin then (facts: exchange.md 1
 SMALLEST_RSA = 2048  # bits, CA/B S/MIME BR 6.1.5
 EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 ANY_USE = "2.5.29.37.0"
+_NEVER = {ANY_USE: "any use", "1.3.6.1.5.5.7.3.1": "servers", "1.3.6.1.5.5.7.3.3": "signing code", "1.3.6.1.5.5.7.3.8": "time stamps"}
 WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1"})
 _CURVES = frozenset({"ec-p256", "ec-p384", "ec-p521"})
 _REISSUE = "have a new certificate issued"
@@ -75,13 +76,14 @@ def _purpose(facts: Facts) -> Iterator[Issue]:
 
 
 def _extended(uses: frozenset[str] | None) -> Iterator[Issue]:
-    """CA/B S/MIME BR 7.1.2.3: present, with emailProtection, without anyExtendedKeyUsage."""
+    """CA/B S/MIME BR 7.1.2.3: present, with emailProtection, and nothing that makes more than mail of it."""
     if uses is None:
         yield _error(Check.NOT_FOR_MAIL, "it has no extended key usage; emailProtection is wanted", _REISSUE)
     elif EMAIL_PROTECTION not in uses:
         yield _error(Check.NOT_FOR_MAIL, "its extended key usage does not hold emailProtection", "have one issued for secure mail")
-    elif ANY_USE in uses:
-        yield _error(Check.NOT_FOR_MAIL, "its extended key usage allows any use, which mail certificates must not", _REISSUE)
+    elif others := [name for oid, name in _NEVER.items() if oid in uses]:
+        message = f"its extended key usage allows {' and '.join(others)}, which mail certificates must not"
+        yield _error(Check.NOT_FOR_MAIL, message, _REISSUE)
 
 
 def _strength(facts: Facts) -> Iterator[Issue]:
@@ -89,6 +91,8 @@ def _strength(facts: Facts) -> Iterator[Issue]:
     if kind == "rsa":
         if int(size) < SMALLEST_RSA:
             yield _error(Check.WEAK_KEY, f"its RSA key has {size} bits; at least {SMALLEST_RSA} are wanted", _REISSUE)
+        elif int(size) % 8:
+            yield _error(Check.WEAK_KEY, f"its RSA key has {size} bits, which is no multiple of 8", _REISSUE)
     elif facts.key in _CURVES:
         curve = f"P-{facts.key[4:]}"
         yield _warning(

@@ -177,6 +177,7 @@ _JOB: tuple[tuple[frozenset[Verb], re.Pattern[str], str, str], ...] = tuple(
         ((), r"^5\d\d (?:5\.7\.60|5\.2\.252)\b|SendAsDenied", _SEND_AS, _SEND_AS_APP),
         ((), r"^5\d\d 5\.7\.68\b", _DIRECT, _DIRECT),
         ((), r"^5\d\d (?:5\.1\.8|5\.7\.70[58])\b", _THREAT, _THREAT),
+        ((), r"^5\d\d 5\.1\.90\b", _QUOTA, _QUOTA),
         ((Verb.DATA, Verb.DOT), r"^554 5\.2\.[02]\b|QuotaExceeded", _QUOTA, _QUOTA),
         ((Verb.MAIL,), r"^5\d\d 5\.2\.[02]\b", _QUOTA, _QUOTA),
     )

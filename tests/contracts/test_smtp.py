@@ -132,6 +132,7 @@ def test_a_no_to_this_letter_rejects_it_and_the_next_one_goes(tmp_path: Path, ve
         ("DOT", "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException", "Sent Items"),
         ("DOT", "554 5.2.0 STOREDRV.Submission.Exception: daily limit", "tomorrow"),
         ("RCPT", "550 5.7.68 TenantInboundAttribution; Direct Send not allowed for this organization", "RejectDirectSend"),
+        ("MAIL", "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients", "daily limit"),
     ],
 )
 def test_a_no_to_the_whole_job_stops_the_run_with_the_switch_to_turn(tmp_path: Path, verb: str, text: str, hint: str) -> None:

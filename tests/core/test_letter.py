@@ -155,6 +155,12 @@ def test_a_name_that_hides_something_is_left_out(name: str) -> None:
     assert b"Bcc" not in data
 
 
+@pytest.mark.parametrize("name", ["علی\u200cرضا", "क्\u200dष"])  # noqa: RUF001  Persian, and Hindi
+def test_a_name_that_is_spelled_with_joiners_stays(name: str) -> None:
+    message = parsed(letter.compose(head(Mailbox(ALICE.address, name)), WORDS, PACKAGE))
+    assert message["To"].addresses[0].display_name == name
+
+
 @pytest.mark.parametrize("name", ["", " ", "   "])
 def test_without_a_name_the_address_stands_alone(name: str) -> None:
     assert letter.mailbox(Mailbox(ALICE.address, name)) == "alice@example.org"

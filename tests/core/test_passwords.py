@@ -53,6 +53,8 @@ def test_the_shape_shows_length_and_hyphens_and_nothing_else() -> None:
         (Recipe(groups=0), "groups"),
         (Recipe(length=-1), "groups"),
         (Recipe(groups=13, length=5), "groups"),
+        (Recipe(length=10**11), "groups"),
+        (Recipe(groups=10**11), "groups"),
         (Recipe(""), "alphabet"),
         (Recipe("a"), "alphabet"),
         (Recipe("abcabc"), "alphabet"),

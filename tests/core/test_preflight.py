@@ -123,6 +123,9 @@ def test_a_principal_name_is_no_address(authority: Authority) -> None:
         ([ExtendedKeyUsageOID.CLIENT_AUTH], [("error", "not-for-mail")]),
         ([ANY], [("error", "not-for-mail")]),
         ([MAIL, ANY], [("error", "not-for-mail")]),
+        ([MAIL, ExtendedKeyUsageOID.SERVER_AUTH], [("error", "not-for-mail")]),
+        ([MAIL, ExtendedKeyUsageOID.CODE_SIGNING], [("error", "not-for-mail")]),
+        ([MAIL, ExtendedKeyUsageOID.TIME_STAMPING], [("error", "not-for-mail")]),
         (None, [("error", "not-for-mail")]),
     ],
 )
@@ -170,6 +173,7 @@ def test_keys_that_phones_do_not_install(authority: Authority) -> None:
 
 def test_small_keys(authority: Authority) -> None:
     assert objections(authority.issue("alice@example.org", key=rsa_key(7, 1024))) == [("error", "weak-key")]
+    assert objections(authority.issue("alice@example.org", key=rsa_key(7, 2052))) == [("error", "weak-key")]
 
 
 @pytest.mark.parametrize(("last", "name"), [(5, "sha1"), (4, "md5"), (2, "md2")])

@@ -100,6 +100,17 @@ def test_further_columns_reach_the_templates_and_secrets_never_do(path: Path) ->
     assert person.columns == {"cost_centre_eur": "42", "_2nd": "x"}
 
 
+def test_a_row_that_ends_early_has_nothing_in_its_further_columns(path: Path) -> None:
+    (person,) = people(path, "email,name,Cost Centre\na@example.org,A\n")
+    assert person.columns == {"cost_centre": ""}
+
+
+def test_the_primary_address_is_meant_where_there_are_others(path: Path) -> None:
+    assert [str(p.address) for p in people(path, "mail,PrimarySmtpAddress\nold@example.org,new@example.org\n")] == ["new@example.org"]
+    assert [str(p.address) for p in people(path, "PrimarySmtpAddress,email\nold@example.org,new@example.org\n")] == ["new@example.org"]
+    assert [str(p.address) for p in people(path, "Vorname;E-Mail-Adresse\nA;a@example.org\n")] == ["a@example.org"]
+
+
 def test_lines_are_physical_lines(path: Path) -> None:
     found = people(path, '\n"email",note\n\na@example.org,"two\nlines"\r\n"b@example.org","x"\n\n\nc@example.org,\n')
     assert [p.hint.line for p in found if p.hint] == [4, 6, 9]
