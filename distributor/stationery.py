@@ -247,8 +247,8 @@ def _checked(stationery: Stationery, language: str) -> Iterator[Remark]:
 
 def samples() -> Iterator[dict[str, object]]:
     """Values as a letter gets them, one set a road of the password, first letters and later ones."""
-    for generation, channel in enumerate(("reveal", "letter", "mail"), 1):
-        yield sample(channel, generation)
+    for generation, (channel, use) in enumerate((("reveal", ""), ("letter", "signing"), ("mail", "encryption")), 1):
+        yield sample(channel, generation, use)
 
 
 class _Columns(dict[str, str]):
@@ -258,7 +258,7 @@ class _Columns(dict[str, str]):
         return key
 
 
-def sample(channel: str = "reveal", generation: int = 1) -> dict[str, object]:
+def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[str, object]:
     """Values as a letter gets them, made up."""
     columns = _Columns()
     return {
@@ -271,6 +271,7 @@ def sample(channel: str = "reveal", generation: int = 1) -> dict[str, object]:
             "serial": "4f2a90c1d7",
             "issuer": "CN=Example Mail CA",
             "sha256": "ab" * 32,
+            "use": use,
         },
         "file_name": "Alice Example SMIME 2026.pfx",
         "sender": {"address": "certificates@example.org", "name": "Certificate Service"},

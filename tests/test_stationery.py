@@ -64,6 +64,13 @@ def test_text_and_html_say_the_same(language: str, channel: str, generation: int
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_a_letter_promises_only_what_its_certificate_is_for(language: str) -> None:
+    letters = [Stationery(None).letter(language, sample(use=use)) for use in ("", "signing", "encryption")]
+    assert all(words(wording.text) == Page(wording.html).words for wording in letters)
+    assert len({wording.text for wording in letters}) == len({wording.html for wording in letters}) == len(letters)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_letter_has_what_a_reader_needs(language: str) -> None:
     wording = Stationery(None).letter(language, sample())
     for needed in (

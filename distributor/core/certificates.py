@@ -80,6 +80,11 @@ def _facts(certificate: x509.Certificate, data: bytes) -> Facts:
     )
 
 
+def usages(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Of "sign" and "encrypt", what its key usage allows."""
+    return _mail_usages(_key_usage(certificate.extensions), _key(certificate))
+
+
 @lru_cache(64)
 def is_authority(data: bytes) -> bool:
     """Whether it is a certificate that says of itself to be an authority's."""

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat, load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 
+from distributor.core import certificates
 from distributor.core.credentials import Credential
 from distributor.core.people import Person
 from distributor.core.secret import Secret
@@ -92,14 +93,23 @@ def _certificate(der: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
 
 
-def friendly_name(person: Person, issued: datetime) -> str:
-    """What the phone shows in its list of certificates: "Alice Example 2026-11", in ASCII."""
-    return f"{plain_name(person)} {issued:%Y-%m}"
+def only_use(leaf: x509.Certificate) -> str:
+    """The one thing that it is for, "signing" or "encryption"; empty where it is for both."""
+    usages = certificates.usages(leaf)
+    return _USES[usages[0]] if len(usages) == 1 else ""
 
 
-def file_name(person: Person, issued: datetime) -> str:
-    """What the letter shows as its attachment: "Alice Example SMIME 2026.pfx", in ASCII."""
-    return f"{plain_name(person)} SMIME {issued:%Y}.pfx"
+_USES = {"sign": "signing", "encrypt": "encryption"}
+
+
+def friendly_name(person: Person, issued: datetime, use: str = "") -> str:
+    """What the phone shows in its list of certificates: "Alice Example 2026-11", or "Alice Example 2026-11 signing", in ASCII."""
+    return f"{plain_name(person)} {issued:%Y-%m} {use}".rstrip()
+
+
+def file_name(person: Person, issued: datetime, use: str = "") -> str:
+    """What the letter shows as its attachment: "Alice Example SMIME 2026.pfx", or "Alice Example SMIME signing 2026.pfx", in ASCII."""
+    return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}.pfx"])
 
 
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})

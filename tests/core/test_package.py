@@ -193,6 +193,14 @@ def test_names_are_written_in_ascii_or_taken_from_the_address(name: str, languag
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", package.file_name(person(name, language), ISSUED))
 
 
+def test_two_certificates_of_a_person_are_told_apart_by_what_they_are_for(authority: Authority) -> None:
+    both, signing = authority.issue("alice@example.org"), authority.issue("alice@example.org", usage=("digital_signature",))
+    encryption = authority.issue("alice@example.org", usage=("key_encipherment",))
+    assert [package.only_use(one.certificate) for one in (both, signing, encryption)] == ["", "signing", "encryption"]
+    assert package.friendly_name(person("Alice Example", "en"), ISSUED, "signing") == "Alice Example 2026-11 signing"
+    assert package.file_name(person("Alice Example", "en"), ISSUED, "encryption") == "Alice Example SMIME encryption 2026.pfx"
+
+
 def test_an_address_that_cannot_be_written_either_leaves_a_plain_word() -> None:
     assert package.file_name(person("", local="山田"), ISSUED) == "Certificate SMIME 2026.pfx"
 
