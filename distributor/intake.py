@@ -85,11 +85,10 @@ def configured(settings: config.Settings) -> tuple[Heap, ...]:
             source = structure(SourceFiles, table.values, table.key, settings.folder)
         except Faulty as faulty:
             first = faulty.faults[0]
-            raise Unusable(first.message, where=first.key, hint=first.hint) from None
+            raise Unusable(first.message, where=wiring.placed(settings, first.key), hint=first.hint) from None
         if not source.path.exists():
-            raise Unusable(
-                f'"{source.path}" is not there', where=f"{table.key}.path", hint="correct the path; it is relative to distributor.toml"
-            )
+            hint = f"correct the path; it is relative to {settings.file.name}"
+            raise Unusable(f'"{source.path}" is not there', where=wiring.placed(settings, f"{table.key}.path"), hint=hint)
         found.append(Heap((source.path,), source.passwords, source.roster))
     return tuple(found)
 
@@ -129,9 +128,12 @@ def certificates(settings: config.Settings, found: Sequence[Heap]) -> Source:
     """One heap of all certificates."""
     module = wiring.adapter("sources", "files")
     private = wiring.private_files(settings)
-    ours = (settings.file, *private, *(path.with_name(path.name + end) for path in private[:1] for end in ("-wal", "-shm", "-journal")))
+    ours = (settings.file, *private, *(path.with_name(path.name + end) for path in private[:1] for end in _BESIDE))
     rosters = tuple(heap.roster for heap in found if heap.roster)
     return _Heaps([_files(module, settings, heap, (*ours, *rosters)) for heap in found])
+
+
+_BESIDE = ("-wal", "-shm", "-journal", "-roads")  # what lies beside a ledger
 
 
 def _files(module: Any, settings: config.Settings, heap: Heap, ignore: tuple[Path, ...]) -> Source:  # noqa: ANN401  a module, found by name

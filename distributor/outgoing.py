@@ -19,6 +19,7 @@ from distributor.config.tables import host_defaults
 if TYPE_CHECKING:
     from distributor.core.credentials import Limits, Problem
     from distributor.core.deliveries import Account, Owner, Packed, PackJob, Scope
+    from distributor.core.findings import Remark
     from distributor.core.ports import Ledger, Pool, Tracker, Transport
     from distributor.core.publishing import PublicDirectory
     from distributor.core.states import State
@@ -102,6 +103,34 @@ def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker]
                 await tracker.close()
 
     return asyncio.run(work())
+
+
+def cleared(settings: config.Settings, ledger: Ledger) -> list[Remark]:
+    """What letters left in the mailboxes, removed where it is not wanted; not while a `send` drives them, which does it itself.
+
+    Raises what signing in or the ledger raises. The mailboxes are held with a ledger of its own, and only that long.
+    """
+    import asyncio
+
+    from distributor.core.findings import Remark
+    from distributor.core.leavings import Clears
+
+    known = transport(settings, signed_in=False).tracker()
+    if not isinstance(known, Clears) or not known.anything(ledger):
+        return []
+    with wiring.writing(settings) as own:
+        if not all(own.hold(road.casefold()) for road in ("", *senders(settings)[1:])):
+            return [Remark("transport", "ok", "what letters left in the mailbox is removed by the `distributor send` that runs now")]
+        ours = transport(settings).tracker()
+        assert isinstance(ours, Clears)  # noqa: S101  the same road, signed in
+
+        async def work() -> list[Remark]:
+            try:
+                return await ours.clear(own)
+            finally:
+                await ours.close()
+
+        return asyncio.run(work())
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from distributor.config import Settings
+    from distributor.core.credentials import Limits, Material, Opened
+    from distributor.core.findings import Failed, Issue
+    from distributor.core.ports import Pool
+    from distributor.core.traits import Loose, Traits
     from distributor.flow.trust import Trust
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
@@ -42,6 +47,30 @@ def collection(path: Path) -> tuple[bytes, ...]:
     if not found:
         raise Unusable("there is no certificate in it", where=f'trust.collection "{path}"', hint=_HINT)
     return found
+
+
+def opened(files: Sequence[Path], passwords: Path | None, limits: Limits) -> Iterator[tuple[Material, Opened | Failed] | Issue]:
+    """People's PFX files, opened by child processes with the passwords that lie beside them or in `passwords`, as `plan` does it."""
+    from distributor.core.credentials import Material  # noqa: PLC0415
+    from distributor.core.opening import open_material  # noqa: PLC0415
+    from distributor.intake import CHILD_MEMORY, cores  # noqa: PLC0415
+    from distributor.wiring import adapter  # noqa: PLC0415
+    from distributor.workers import Workers  # noqa: PLC0415
+
+    module = adapter("sources", "files")
+    found = module.open(module.Settings(tuple(file.absolute() for file in files), passwords, limits), _pairs).finds({})
+    materials = []
+    for find in found:
+        if isinstance(find, Material):
+            materials.append(find)
+        elif find.severity == "error":
+            yield find
+    with Workers(partial(open_material, limits=limits), cores(), limits.open_seconds, CHILD_MEMORY) as pool:
+        yield from pool.map(iter(materials))
+
+
+def _pairs() -> AbstractContextManager[Pool[Loose, Traits]]:
+    raise AssertionError("only PFX files are asked for")
 
 
 def _files(path: Path) -> list[Path]:

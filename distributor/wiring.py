@@ -77,7 +77,27 @@ def shaped(settings: config.Settings, room: str, table: config.Table, *, signed_
         return structure(Rooms().settings(room, table.kind), table.values, table.key, settings.folder, opener)
     except Faulty as faulty:
         first = faulty.faults[0]
-        raise Unusable(first.message, where=first.key, hint=first.hint) from None
+        raise Unusable(first.message, where=placed(settings, first.key), hint=first.hint) from None
+
+
+def placed(settings: config.Settings, key: str) -> str:
+    """Where a dotted key stands, for messages: `distributor.toml line 41: ledger.url`."""
+    known = key
+    while known and known not in settings.origins:  # what stands inside an inline table
+        known = known.rpartition(".")[0]
+    file, origin = settings.file.name, settings.origins[known].origin if known else ""
+    return f"{origin if origin.startswith(f'{file} line ') else file}: {key}"
+
+
+@contextmanager
+def placing(settings: config.Settings) -> Iterator[None]:
+    """A fault of a key that shows only when its value is used gets its file and line."""
+    try:
+        yield
+    except Unusable as error:
+        if error.where is None or error.where not in settings.origins:
+            raise
+        raise Unusable(error.message, where=placed(settings, error.where), hint=error.hint) from error
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
@@ -101,7 +121,8 @@ def writing(settings: config.Settings) -> Iterator[Ledger]:
 def _ledger(settings: config.Settings, *, create: bool) -> Ledger:
     from distributor.ledger import open_ledger
 
-    return open_ledger(ledger_url(settings), by=who(), now=now, create=create)
+    with placing(settings):
+        return open_ledger(ledger_url(settings), by=who(), now=now, create=create)
 
 
 def ledger_url(settings: config.Settings) -> str:
@@ -116,6 +137,11 @@ def ledger_file(settings: config.Settings) -> Path | None:
     """The file that the ledger is, unless it lies on a server."""
     kind, _, path = ledger_url(settings).partition(":///")
     return Path(path) if kind.startswith("sqlite") else None
+
+
+def make_ledger(settings: config.Settings) -> None:
+    """The ledger of a configuration, new and empty."""
+    _ledger(settings, create=True).close()
 
 
 def create_ledger(path: Path) -> None:
@@ -167,13 +193,15 @@ def vault(settings: config.Settings) -> Vault:
     """What opens passwords here. Raises Unusable when it is missing, or would not open what this configuration seals."""
     from distributor.ledger.vault import Vault as Age
 
-    if settings.vault.identity is None:
-        raise Unusable("missing", where="vault.identity", hint="reveal passwords where the identity is, or name it here: file:vault.key")
-    opened = Age(settings.vault.identity.resolve("vault.identity"))
-    if not set(opened.recipients) & set(settings.vault.recipients):
-        hint = "use the identity that belongs to `vault.recipients`"
-        raise Unusable("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
-    return opened
+    with placing(settings):
+        if settings.vault.identity is None:
+            hint = "reveal passwords where the identity is, or name it here: file:vault.key"
+            raise Unusable("missing", where="vault.identity", hint=hint)
+        opened = Age(settings.vault.identity.resolve("vault.identity"))
+        if not set(opened.recipients) & set(settings.vault.recipients):
+            hint = "use the identity that belongs to `vault.recipients`"
+            raise Unusable("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
+        return opened
 
 
 def private_files(settings: config.Settings) -> list[Path]:

@@ -30,7 +30,7 @@ FLOORS: dict[str, frozenset[str]] = {
     "trackers": frozenset({"clients", "core", "errors"}),
     "directories": frozenset({"clients", "core", "errors"}),
     "wiring": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "workers"},
-    "trusting": ADAPTERS | {"clients", "config", "core", "errors", "flow", "wiring"},
+    "trusting": ADAPTERS | {"clients", "config", "core", "errors", "flow", "intake", "wiring", "workers"},
     "outgoing": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
     "intake": ADAPTERS | {"config", "core", "errors", "flow", "wiring", "workers"},
     "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "trusting", "wiring"}),

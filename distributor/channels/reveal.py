@@ -38,8 +38,13 @@ class Reveal:
         return ready[0]
 
     def hand_over(self, envelope: Envelope, reason: str) -> Secret:
-        """The password, after its hand-over is in the ledger for good."""
-        return self.vault.open(self.ledger.hand_over(envelope.delivery, reason, "reveal"))
+        """The password, after its hand-over is in the ledger for good.
+
+        It is opened once before: what this vault cannot open, or what belongs to another delivery, stays ready and is not used up.
+        """
+        if envelope.sealed is not None:
+            self.vault.open(envelope.sealed, envelope.delivery)
+        return self.vault.open(self.ledger.hand_over(envelope.delivery, reason, "reveal"), envelope.delivery)
 
 
 def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A001  every adapter opens

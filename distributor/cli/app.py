@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import re
 import sys
 from collections.abc import Sequence
@@ -34,10 +34,16 @@ from distributor.cli import (
     withdraw,
 )
 from distributor.cli.options import Config
-from distributor.cli.show import foreign, say
+from distributor.cli.show import foreign, say, stop_writing
 from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
 
 INTERRUPTED = 130
+OF_THE_WORLD = frozenset(  # what a place may have against us without a fault of the program
+    {
+        *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE),
+    }
+)
 
 app = typer.Typer(
     name="distributor",
@@ -70,9 +76,9 @@ app.add_typer(audit.app, name="audit")
 trust.app.command(epilog=trust_watch.EXAMPLE)(trust_watch.watch)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
 app.add_typer(trust.app, name="trust")
-app.add_typer(intune.app, name="intune")
+app.add_typer(intune.app, name="intune", epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
-app.add_typer(config.app, name="config")
+app.add_typer(config.app, name="config", epilog="\b\nexample:\n  distributor config show")
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 
 
@@ -101,7 +107,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     except typer.Abort:
         raise Misuse("the question was not answered", hint="answer it, or use --yes in scripts") from None
     except typer.TyperException as error:
-        raise _misuse(error) from None
+        raise _misuse(error, _path(command, sys.argv[1:] if arguments is None else arguments)) from None
     except SystemExit:  # typer's answer to a closed pipe
         raise BrokenPipeError from None
     if code == INTERRUPTED:
@@ -109,11 +115,22 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _misuse(error: typer.TyperException) -> Error:
+def _path(command: object, arguments: Sequence[str]) -> str:
+    """The command that was meant, as typed; not every usage error of typer's knows it."""
+    names = ["distributor"]
+    for argument in arguments:
+        below = getattr(command, "commands", {}).get(argument)
+        if below is not None:
+            command = below
+            names.append(argument)
+    return " ".join(names)
+
+
+def _misuse(error: typer.TyperException, meant: str) -> Error:
     """One of typer's usage errors in our words; the program alone, without a command, answers with its help."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "distributor"
-    text = error.format_message()
+    path = context.command_path if context is not None else meant
+    text = _EXTRA.sub(_extra, error.format_message())
     if type(error).__name__ == "NoArgsIsHelpError":
         say(text)
         return Misuse("a command is missing", hint=f"`{path} --help` shows them all")
@@ -125,6 +142,13 @@ def _misuse(error: typer.TyperException) -> Error:
     plain = re.sub(r'": (?:Value error, )?([A-Z]?)', lambda found: f'": {found[1].lower()}', plain, count=1)
     hint = f"did you mean {meant}? " if meant else ""
     return Misuse(plain[:1].lower() + plain[1:], hint=f"{hint}`{path} --help` shows how".replace("'", '"'))
+
+
+_EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)", re.DOTALL)
+
+
+def _extra(found: re.Match[str]) -> str:
+    return f'unexpected argument "{found[1]}"' if " " not in found[1] else f"unexpected arguments: {found[1]}"
 
 
 def _tell(error: Error) -> int:
@@ -150,18 +174,18 @@ def _own_fault(error: Exception) -> Error:
 
 def _nobody_reads() -> int:
     """The reader of our output went away (`| head`): no error, and Python must not complain about it at exit either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    stop_writing()
     return 0
 
 
 def _cannot_write(error: OSError) -> int:
     """The answer itself cannot be written, or something that nobody translated."""
+    reason = (error.strerror or "input or output failed").lower()
+    if error.filename is not None and error.errno in OF_THE_WORLD:
+        return _tell(Unusable(reason, where=str(error.filename), hint="name another place, or give this user its rights and room"))
     if error.filename is not None:
         return _tell(_own_fault(error))
-    _nobody_reads()
-    reason = (error.strerror or "input or output failed").lower()
-    return _tell(
-        Unusable(
-            f"the answer cannot be written: {reason}", where="standard output", hint="what was done is in the ledger: distributor status"
-        )
-    )
+    stop_writing()
+    opened = "distributor.ledger" in sys.modules  # `--help` and the like have done nothing that could be looked up
+    hint = "what was done is in the ledger: distributor status" if opened else "free some space there, or write to another place"
+    return _tell(Unusable(f"the answer cannot be written: {reason}", where="standard output", hint=hint))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json
+from distributor.cli.options import Config, Json, is_folder
 from distributor.errors import Unusable
 
+if TYPE_CHECKING:
+    from distributor.core.proof import Proof
+
 STDOUT = Path("-")
-app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True)
+app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 
 
 class Format(StrEnum):
@@ -28,7 +31,7 @@ class Format(StrEnum):
 
 @app.command(epilog="\b\nexample:\n  distributor audit export --format csv --output evidence.csv")
 def export(
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to, whole or not at all; - for stdout.")],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", readable=False, help="Where to, whole or not at all; - for stdout.")],
     form: Annotated[Format, typer.Option("--format", help="Both can be verified later; CSV opens in a spreadsheet.")] = Format.JSONL,
     chosen: Config = None,
 ) -> None:
@@ -51,6 +54,8 @@ def _whole(path: Path) -> Iterator[Callable[[str], object]]:
     if path == STDOUT:
         yield sys.stdout.write
         return
+    if is_folder(path):
+        raise Unusable("it is a folder", where=str(path), hint=f"name a file in it: --output {path / 'evidence.jsonl'}")
     partial = path.with_name(f".{path.name}.part")
     try:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -62,46 +67,66 @@ def _whole(path: Path) -> Iterator[Callable[[str], object]]:
     except OSError as error:
         raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 @app.command(epilog="\b\nexample:\n  distributor audit verify evidence.jsonl")
 def verify(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An export, JSON Lines or CSV; default: the ledger itself.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", readable=False, help="An export, JSON Lines or CSV; default: the ledger itself.")
+    ] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check the chain of events, and every state against its events."""
+    """Check the chain of events, and in the ledger every delivery, password and letter against what its events tell."""
     from distributor.cli.show import answer, counted, foreign, say, tell
 
-    findings = _in_ledger(chosen) if file is None else _in_file(file)
-    what = "the ledger" if file is None else str(file)
+    proof = _in_ledger(chosen) if file is None else _in_file(file)
+    what, findings = "the ledger" if file is None else str(file), proof.findings
     if as_json:
-        answer("audit", {"verified": what, "ok": not findings, "findings": findings})
+        last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
+        answer("audit", {"verified": what, "ok": not findings, "findings": findings, "last": last, "erased": proof.erased})
         return 1 if findings else 0
     for finding in findings:
         tell(foreign(finding))
     if findings:
         say(f"{what}: {counted(len(findings), 'finding')}; keep it as it is and compare it with a copy")
         return 1
-    tell(f"{what}: the chain is whole" if file else f"{what}: the chain is whole, and every state follows from its events")
+    _tell_whole(what, proof, of_ledger=file is None)
     return 0
 
 
-def _in_ledger(chosen: Path | None) -> list[str]:
+def _tell_whole(what: str, proof: Proof, *, of_ledger: bool) -> None:
+    """What was proved and no more; that a file goes on to the ledger's end shows only beside the ledger."""
+    from distributor.cli.show import counted, foreign, say, tell
+
+    if not proof.events:
+        tell(f"{what}: the chain is whole, and nothing is on it yet")
+        return
+    tell(foreign(f"{what}: the chain is whole up to event {proof.events} of {proof.at[:40]}, whose hash is {proof.hash}"))
+    if of_ledger:
+        told = counted(proof.deliveries, "delivery", "deliveries")
+        tell(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
+    if proof.erased:
+        tell(f"{counted(proof.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
+    if not of_ledger:
+        say("it may have gone on: compare event and hash with those that `distributor audit verify` names for the ledger")
+
+
+def _in_ledger(chosen: Path | None) -> Proof:
     from distributor import wiring
-    from distributor.core.findings import Issue
 
     with wiring.reading(wiring.settings(chosen)) as ledger:
-        return [found.message if isinstance(found, Issue) else found for found in ledger.verify()]
+        return ledger.prove()
 
 
-def _in_file(file: Path) -> list[str]:
+def _in_file(file: Path) -> Proof:
     from distributor.flow import audit as flow
 
     try:
         with file.open(encoding="utf-8", newline="") as lines:
-            return flow.verify_export(lines)
+            return flow.prove_export(lines)
     except UnicodeDecodeError:
         raise Unusable("not UTF-8, so no export", where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except OSError as error:

@@ -4,44 +4,103 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributor.cli.options import is_folder
 from distributor.core.findings import Check, Issue, Severity
 from distributor.errors import Unusable
 
 if TYPE_CHECKING:
     from distributor.core.collection import Member
+    from distributor.core.credentials import Limits
     from distributor.core.sst import Stored
 
+PFX = frozenset({".pfx", ".p12"})
 LARGEST = 16 * 2**20  # bytes; Windows' own collection of all roots has 660 kB
 WANTED = "name PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
 
 
-def gathered(paths: Iterable[Path], *, without: Path | None = None, deep: bool = True) -> tuple[list[Member], list[Issue]]:
-    """Every certificate in the files and folders. `without`: a file in a folder that is not meant. `deep`: in folders below."""
+def gathered(
+    paths: Iterable[Path], *, without: Path | None = None, deep: bool = True, pfx: list[Path] | None = None
+) -> tuple[list[Member], list[Issue]]:
+    """Every certificate in the files and folders. `without`: a file in a folder that is not meant. `deep`: in folders below.
+
+    `pfx`: gets the PFX files that were met, which want passwords; None where they are not meant.
+    """
     from distributor.core import collection
 
     issues: list[Issue] = []
-    found = [one for path in paths for one in _of(path, without, issues, deep=deep)]
+    found = [one for path in paths for one in _of(path, without, issues, pfx, deep=deep)]
     members, unreadable = collection.members(found)
     return members, issues + unreadable
 
 
-def _of(path: Path, without: Path | None, issues: list[Issue], *, deep: bool) -> Iterator[tuple[str, Stored]]:
+def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] | None, *, deep: bool) -> Iterator[tuple[str, Stored]]:
     from distributor.core import bundle
 
-    if not path.is_dir():
-        yield from _file(path, issues)
+    if not is_folder(path):
+        if pfx is not None and path.suffix.lower() in PFX and path.exists():
+            pfx.append(path)
+        else:
+            yield from _file(path, issues)
         return
-    every = path.rglob("*") if deep else path.iterdir()
-    files = [file for file in sorted(every) if file.suffix.lower() in bundle.EXTENSIONS and file.is_file() and file != without]
-    if not files:
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise Unusable("permission denied", where=str(path), hint="name a folder that you may read")
+    every = sorted(file for file in (path.rglob("*") if deep else path.iterdir()) if file.is_file() and file != without)
+    files = [file for file in every if file.suffix.lower() in bundle.EXTENSIONS]
+    chests = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
+    if pfx is not None:
+        pfx += chests
+    if not (files or chests):
         issues.append(_issue(path, "there is no file of certificates in it"))
     for file in files:
         yield from _file(file, issues, in_folder=True)
+
+
+def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[Member], list[Issue]]:
+    """Certificates in files, folders and PFX files, which open without a workspace too. `passwords`: as for `plan`."""
+    from distributor import wiring
+    from distributor.core.credentials import Limits
+
+    pfx: list[Path] = []
+    found, issues = gathered(paths, pfx=pfx)
+    if not pfx:
+        return found, issues
+    try:
+        limits = wiring.settings(config).limits
+    except Unusable:
+        if config is not None:
+            raise
+        limits = Limits()
+    more, wrong = _unlocked(pfx, passwords, limits)
+    return found + more, issues + wrong
+
+
+def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> tuple[list[Member], list[Issue]]:
+    """People's certificates in PFX files with what is above them, each once, and what was wrong with those that do not open."""
+    from distributor import trusting
+    from distributor.core import collection
+    from distributor.core.findings import Failed
+    from distributor.core.sst import Stored
+    from distributor.flow.wording import lost
+
+    issues, found = list[Issue](), dict[bytes, str]()
+    for one in trusting.opened(files, passwords, limits):
+        match one:
+            case Issue():
+                issues.append(one)
+            case (material, Failed() as failed):
+                issues.append(replace(lost(failed), source=material.source))
+            case (material, opened):
+                issues += [Issue(Severity.ERROR, each.check, each.message, each.hint, material.source) for each in opened.problems]
+                for credential in opened.credentials:
+                    found |= {der: found.get(der, material.source) for der in (credential.leaf, *credential.chain)}
+    members, unreadable = collection.members((source, Stored(der)) for der, source in found.items())
+    return members, issues + unreadable
 
 
 def _file(path: Path, issues: list[Issue], *, in_folder: bool = False) -> Iterator[tuple[str, Stored]]:
@@ -86,6 +145,8 @@ def read(path: Path) -> bytes:
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """A file that appears when it is complete; an old one stays until then. Raises Unusable."""
+    if is_folder(path):
+        raise Unusable("it is a folder", where=str(path), hint=f"name a file in it: --output {path / 'collection.sst'}")
     partial = path.with_name(f".{path.name}.part")
     try:
         number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)

@@ -36,9 +36,13 @@ NEXT = (
     "distributor doctor",
 )
 
+AGAIN = "distributor demo --keep playground"
+
 
 def demo(
-    keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep everything there, as an ordinary workspace.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", readable=False, help="Keep everything there, as an ordinary workspace.")
+    ] = None,
     graph: Annotated[bool, typer.Option("--graph", help="Through Microsoft Graph, played by a double; in a clone only.")] = False,
     chosen: Config = None,
     as_json: Json = False,
@@ -64,7 +68,7 @@ def demo(
     if as_json:
         from distributor.cli.show import answer as write
 
-        write("demo", {"folder": str(folder), **answer, "next": list(NEXT)})
+        write("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
     return 0
 
 
@@ -188,7 +192,7 @@ class Story:
 
         self.line()
         if not kept:
-            self.line("Nothing is left behind. To keep it and play on: " + coloured("distributor demo --keep playground", BOLD))
+            self.line("Nothing is left behind. To keep it and play on: " + coloured(AGAIN, BOLD))
             return
         self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the letters are in letters/. Try:")
         for command in (f"cd {folder}", *NEXT):

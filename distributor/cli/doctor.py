@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json
+from distributor.core.powershell import steps
 from distributor.errors import Error, Several, Unusable
 
 if TYPE_CHECKING:
@@ -21,12 +23,13 @@ EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.l
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
 INDENT = 24  # columns; below the message
 TOLERANCE = timedelta(minutes=5)
+_CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
 
 
 def doctor(chosen: Config = None, as_json: Json = False) -> int:
-    """Examine configuration, ledger, vault, server and templates.
+    """Examine configuration, ledger, vault, templates and services.
 
-    Connects to the server and signs in; sends nothing.
+    Connects to the server, to rosters, trackers and directories, and signs in; sends nothing.
     """
     from distributor.cli.show import answer
 
@@ -36,20 +39,33 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
         if not as_json:
             _show(remark)
     if as_json:
-        answer("doctor", {"checks": [{"area": r.area, "level": r.level, "message": r.message, "hint": r.hint} for r in found]})
+        answer("doctor", {"checks": list(map(_row, found))})
     bad = [remark for remark in found if remark.level == "error"]
     if any(remark.area == "configuration" for remark in bad):
         return Unusable.exit_code
     return 1 if bad else 0
 
 
+def _row(remark: Remark) -> dict[str, object]:
+    """With `commands`, the lines of the hint that can be typed as they stand."""
+    from distributor.core.powershell import typed
+
+    commands = [line for each in (remark.hint or "").splitlines() if (line := typed(each)) is not None]
+    return {"area": remark.area, "level": remark.level, "message": remark.message, "hint": remark.hint, "commands": commands}
+
+
 def _show(remark: Remark) -> None:
     from distributor.cli.show import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
+    from distributor.core.powershell import typed
 
     level = coloured(f"{remark.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(remark.level, RED))
     tell(wrapped(f"{level}  {remark.area:<13}  {foreign(remark.message)}", INDENT))
-    if remark.hint and remark.level != "ok":
-        tell(wrapped(f"{'':{INDENT}}{foreign(remark.hint)}", INDENT))
+    for line in (remark.hint or "").splitlines():
+        command = typed(line)
+        if command is None:
+            tell(wrapped(f"{'':{INDENT}}{foreign(line)}", INDENT))
+        else:  # never broken, so that it can be copied
+            tell(f"  {foreign(command)}")
 
 
 def _examine(chosen: Path | None) -> Iterator[Remark]:
@@ -106,9 +122,12 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
         yield _remark("ledger", "ok", f"the chain is whole; {told}")
     file = wiring.ledger_file(settings)
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-        yield _remark("ledger", "warning", f"{file} can be read here but not written", "give this user the file and its folder")
+        mend = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
+        yield _remark(
+            "ledger", "warning", f"{file} can be read here but not written", steps("give this user the file and its folder:", (mend,))
+        )
     if newest is not None and newest > wiring.now() + TOLERANCE:
-        yield _remark("clock", "warning", f"the ledger's newest event lies in the future ({newest:%Y-%m-%d %H:%M} UTC)", "set the clock")
+        yield _remark("clock", "warning", f"the ledger's newest event lies in the future ({newest:%Y-%m-%d %H:%M} UTC)", _CLOCK)
 
 
 def _vault(settings: Settings) -> Iterator[Remark]:
@@ -124,13 +143,15 @@ def _vault(settings: Settings) -> Iterator[Remark]:
 
 def _files(settings: Settings) -> Iterator[Remark]:
     from distributor import wiring
+    from distributor.cli.show import counted
     from distributor.config.secrets import exposed
 
-    found = [exposed(path) for path in wiring.private_files(settings)]
-    for told in filter(None, found):
-        yield _remark("files", "warning", told, "chmod 600, and give it to the user that runs distributor")
-    if not any(found):
-        yield _remark("files", "ok", f"{len(found)} private file(s) can be read by their owner only")
+    found = {path: told for path in wiring.private_files(settings) if (told := exposed(path))}
+    for path, told in found.items():
+        mends = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
+        yield _remark("files", "warning", told, steps("let only the user that runs distributor read it:", mends))
+    if not found:
+        yield _remark("files", "ok", f"{counted(len(wiring.private_files(settings)), 'private file')} can be read by their owner only")
 
 
 def _templates(settings: Settings) -> Iterator[Remark]:
@@ -139,13 +160,20 @@ def _templates(settings: Settings) -> Iterator[Remark]:
     yield from outgoing.stationery(settings).check()
 
 
-def _transport(settings: Settings) -> Iterator[Remark]:
+def _services(settings: Settings) -> Iterator[Remark]:
+    """The transport, then whoever else asks a service."""
     import asyncio
 
     from distributor import outgoing
+    from distributor.cli import doctor_rooms
     from distributor.cli.show import say
 
-    yield from asyncio.run(outgoing.transport(settings, tell=say).check())
+    registrations = doctor_rooms.Registrations(settings)
+    try:
+        yield from registrations.transport(asyncio.run(outgoing.transport(settings, tell=say).check()))
+    except Error as error:
+        yield from doctor_rooms.unopened(settings, error)
+    yield from doctor_rooms.rooms(settings, registrations)
 
 
 def _trust(settings: Settings) -> Iterator[Remark]:
@@ -162,7 +190,7 @@ _AREAS: dict[str, Callable[[Settings], Iterator[Remark]]] = {
     "files": _files,
     "templates": _templates,
     "trust": _trust,
-    "transport": _transport,
+    "transport": _services,
 }
 
 
@@ -171,7 +199,7 @@ def _clock() -> Remark:
 
     moment = wiring.now()
     if moment < BUILT:
-        return _remark("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", "set the clock")
+        return _remark("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
     return _remark("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
 
 

@@ -50,10 +50,11 @@ def as_row(event: Event) -> dict[str, object]:
         "from": event.before,
         "to": event.after,
         "by": event.by,
-        "evidence": event.evidence,
+        "evidence": {key: _in_seconds(value) if key in TIMES else value for key, value in event.evidence.items()},
     }
 
 
+TIMES = frozenset({"certificate_not_after"})  # in evidence, where the ledger writes microseconds
 OF_THE_MACHINE = frozenset(
     {
         "owner",
@@ -71,6 +72,11 @@ OF_THE_MACHINE = frozenset(
 )
 
 
+def _in_seconds(stamp: object) -> str:
+    """The ledger's time as every answer has it."""
+    return f"{str(stamp)[:19]}Z"
+
+
 def _show(events: Iterator[Event]) -> None:
     """A line an event, under the delivery it belongs to."""
     from distributor.cli.show import BOLD, coloured, foreign, tell, time, wrapped
@@ -86,6 +92,8 @@ def _show(events: Iterator[Event]) -> None:
 def _evidence(event: Event) -> str:
     told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value not in {None, ""}}
     said = told.pop("said", None) or told.pop("reason", None)
+    if said is not None and str(told.get("reason", "")) in str(said):
+        told.pop("reason", None)  # a person's word, which holds it
     parts = [str(said)] if said else []
     return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in told.items())])
 

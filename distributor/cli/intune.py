@@ -27,7 +27,8 @@ def _group() -> None:
 @app.command(epilog="\b\nexample:\n  distributor intune settings --sign-all --ldap ldaps://ldap.example.org --output outlook/")
 def settings(
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="Write them as JSON (Intune), property list (any) and table.")
+        Path | None,
+        typer.Option("--output", metavar="DIR", readable=False, help="Write them as JSON (Intune), property list (any) and table."),
     ] = None,
     sign: Annotated[bool, typer.Option("--sign-all", help="Sign every mail.")] = False,
     encrypt: Annotated[bool, typer.Option("--encrypt-all", help="Encrypt every mail.")] = False,

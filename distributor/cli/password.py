@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Reason
+from distributor.errors import Error, Interrupted, Unusable
 
 if TYPE_CHECKING:
+    from distributor.core.deliveries import Envelope
+    from distributor.core.ports import Ledger
     from distributor.core.secret import Secret
 
-app = typer.Typer(help="Passwords of packages that were accepted.", no_args_is_help=True)
+EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her desk phone, ticket 4711"'
+app = typer.Typer(help="Passwords of packages that were accepted.", no_args_is_help=True, epilog=EXAMPLE)
 CLEAR = "\x1b[?1049l"  # leaves the other screen of the terminal, and nothing of it in the scroll-back
 OPEN = "\x1b[?1049h\x1b[2J\x1b[H"
 
@@ -22,7 +30,7 @@ def _group() -> None:
     """Passwords of packages that were accepted."""
 
 
-@app.command(epilog='\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her desk phone, ticket 4711"')
+@app.command(epilog=EXAMPLE)
 def reveal(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
     reason: Reason,
@@ -38,27 +46,84 @@ def reveal(
     if not stdout and not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise Misuse("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it is not used up yet")
     settings = wiring.settings(chosen)
-    with wiring.writing(settings) as ledger:
-        road = wiring.adapter("channels", "reveal").open(None, ledger, wiring.vault(settings))
-        password = road.hand_over(road.choose(key, certificate), why)
-    if stdout:
-        sys.stdout.write(password.reveal() + "\n")
-    else:
-        _show(address, password)
+    with _owned_up_to(address) as spent:
+        with wiring.writing(settings) as ledger:
+            road = wiring.adapter("channels", "reveal").open(None, ledger, wiring.vault(settings))
+            envelope = road.choose(key, certificate)
+            try:
+                password = road.hand_over(envelope, why)
+            finally:
+                spent.yes = _is_spent(ledger, key, envelope)
+        if stdout:
+            sys.stdout.write(password.reveal() + "\n")
+            sys.stdout.flush()
+        else:
+            _show(address, password)
+    if not stdout:
+        _tell(address)
+
+
+@dataclass(slots=True)
+class Spent:
+    """Whether the ledger has the hand-over: from then on nobody else will see the password."""
+
+    yes: bool = False
+
+
+def _is_spent(ledger: Ledger, key: str, wanted: Envelope) -> bool:
+    """What the ledger itself says, also where an interrupt came between its writing and our hearing of it."""
+    from distributor.core.states import PasswordState
+
+    return any(found.delivery == wanted.delivery and found.state is PasswordState.HANDED_OVER for found in ledger.envelopes(key))
+
+
+@contextmanager
+def _owned_up_to(address: str) -> Iterator[Spent]:
+    """However the command ends once the password is spent, its last line says so, and how to get a new one."""
+    from distributor.cli.show import stop_writing
+
+    spent = Spent()
+    try:
+        yield spent
+    except KeyboardInterrupt:
+        if not spent.yes:
+            raise
+        raise Interrupted("interrupted", hint=_handed_over(address)) from None
+    except Error as error:
+        if not spent.yes:
+            raise
+        hint = "; ".join(filter(None, (error.hint, _handed_over(address))))
+        raise type(error)(error.message, where=error.where, hint=hint) from error
+    except OSError as error:
+        if not spent.yes:
+            raise
+        stop_writing()
+        reason = (error.strerror or "input or output failed").lower()
+        raise Unusable(f"the password cannot be written: {reason}", where="standard output", hint=_handed_over(address)) from None
+
+
+def _handed_over(address: str) -> str:
+    return f"{address}: handed over; forgotten? distributor resend {address} --reason TEXT"
+
+
+def _tell(address: str) -> None:
+    from distributor.cli.show import foreign, say
+
+    say(foreign(_handed_over(address)))
 
 
 def _show(address: str, password: Secret) -> None:
-    """Large, in its groups, and gone after Enter."""
+    """Large, in its groups, and gone after Enter; a service manager's SIGTERM clears it as Ctrl-C does."""
     from distributor.cli.prompt import wait_for_enter
-    from distributor.cli.show import BOLD, coloured, foreign, say
+    from distributor.cli.show import BOLD, coloured, foreign
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))
-    sys.stdout.write(f"{OPEN}\n  {foreign(address)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
-    sys.stdout.write("  Read it out, hyphens included. It is shown once; press Enter to clear the screen.\n")
-    sys.stdout.flush()
     try:
+        sys.stdout.write(f"{OPEN}\n  {foreign(address)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
+        sys.stdout.write("  Read it out, hyphens included. It is shown once; press Enter to clear the screen.\n")
+        sys.stdout.flush()
         wait_for_enter()
     finally:
         sys.stdout.write(CLEAR)
         sys.stdout.flush()
-    say(f"{foreign(address)}: handed over; forgotten? distributor resend {foreign(address)} --reason TEXT")

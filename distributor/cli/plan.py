@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
 INDENT = 9  # columns; below the severity
+MOST_LEFT = 5  # files that are no certificates shown to a person
 MOST_ROWS = 20  # of ready deliveries shown to a person; `status --plan` shows the rest
 
 
@@ -66,7 +67,8 @@ def plan(
     if as_json:
         rows = (_row(delivery, facts) for delivery in planned.deliveries)
         issues = map(issue_row, planned.issues)
-        answer("plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues})
+        left = ({"source": one.source, "message": one.message, "hint": one.hint} for one in planned.left)
+        answer("plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues, "left_alone": left})
     else:
         _show(planned)
     errors = any(issue.severity == "error" for issue in planned.issues)
@@ -184,7 +186,7 @@ def _show(planned: Planned) -> None:
     from distributor.cli.show import counted, day, say, table, tell
 
     ready = len(planned.deliveries)
-    tell(f"plan {planned.plan}: {ready} ready")
+    tell(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
     if ready:
         tell()
         rows = (
@@ -198,10 +200,32 @@ def _show(planned: Planned) -> None:
     wrong = sum(issue.severity == "error" for issue in planned.issues)
     if planned.issues:
         tell()
+    _say_left(planned.left)
     if wrong:
         say(f"{counted(wrong, 'error')}: correct them and plan again; what is ready is not planned twice")
-    if ready:
+    _say_next(planned, wrong)
+
+
+def _say_left(left: Sequence[Issue]) -> None:
+    """What lay among the certificates and is none: no finding, but nothing is passed over in silence."""
+    from distributor.cli.show import foreign, say
+
+    for one in left[:MOST_LEFT]:
+        say(f"left alone: {foreign(one.source)}: {foreign(one.message)}")
+    if len(left) > MOST_LEFT:
+        say(f"left alone: {len(left) - MOST_LEFT} more; --json names them")
+
+
+def _say_next(planned: Planned, wrong: int) -> None:
+    from distributor.cli.show import say
+    from distributor.core.states import REMAINING
+
+    if planned.deliveries or any(known.state in REMAINING for known in planned.known):
         say("next: distributor send")
+    elif planned.nobody == "roster":
+        say("the roster names nobody: below its header there is no row")
+    elif planned.nobody:
+        say("the directory names nobody")
     elif not planned.known and not wrong:
         say("nothing was found to plan")
 

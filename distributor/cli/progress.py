@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
 
+SOON = 2.0  # seconds; a pace measured over less says nothing
+
+
 class Bar:
-    """Counts steps towards a total; where nobody watches it only passes lines on."""
+    """Counts steps towards a total; where nobody watches, or there is nothing to do, it only passes lines on."""
 
     def __init__(self, title: str, total: int | None) -> None:
-        self._progress = _progress() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
+        watched = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._progress = _progress() if watched and total != 0 else None
         self._task: TaskID | None = self._progress.add_task(title, total=total) if self._progress else None
 
     def __enter__(self) -> Self:
@@ -47,6 +51,14 @@ class Bar:
             say(text)
 
 
+def pace(done: float, seconds: float) -> str:
+    """How many a second since the beginning, or a minute where that says more; nothing before it can be known."""
+    if not done or seconds < SOON:
+        return ""
+    speed = done / seconds
+    return f"{speed:.0f}/s" if speed >= 2 else f"{speed * 60:.0f}/min"  # noqa: PLR2004  below two a second, minutes say more
+
+
 def _progress() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -56,10 +68,7 @@ def _progress() -> Progress:
         """How many a second, or a minute where that says more."""
 
         def render(self, task: Task) -> Text:
-            speed = task.speed or 0.0
-            if not speed:
-                return Text("")
-            return Text(f"{speed:.0f}/s" if speed >= 2 else f"{speed * 60:.0f}/min")  # noqa: PLR2004  below two a second, minutes say more
+            return Text(pace(task.completed, task.elapsed or 0.0))
 
     return Progress(
         TextColumn("{task.description}"),

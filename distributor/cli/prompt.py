@@ -13,7 +13,7 @@ def confirm(question: str, flag: str) -> None:
         raise Misuse("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if sys.stdin.buffer.readline().strip().lower() not in {b"y", b"yes"}:
         raise Refused("not confirmed; nothing was done")
 
 
@@ -23,5 +23,5 @@ def can_ask() -> bool:
 
 
 def wait_for_enter() -> None:
-    """Wait until the person has seen enough."""
-    sys.stdin.readline()
+    """Wait until the person has seen enough; what is typed meanwhile need not be text."""
+    sys.stdin.buffer.readline()

@@ -34,6 +34,7 @@ def resolve(
     first, where there are any; else look into the server's log.
     """
     from distributor import processes, wiring
+    from distributor.cli.track import tidy
 
     settings = wiring.settings(chosen)
     _sensible(delivery, accepted=accepted, again=again, reason=reason)
@@ -41,8 +42,11 @@ def resolve(
         ledger.recover(processes.alive)
         if delivery is not None and (accepted or again):
             _settle(settings, ledger, delivery, wiring.reason(reason or ""), accepted=accepted)
+            tidy(settings, ledger)
             return _list(settings, ledger, None, (), as_json=as_json)
-        return _list(settings, ledger, delivery, _look(settings, ledger), as_json=as_json)
+        settled = _look(settings, ledger)
+        tidy(settings, ledger)
+        return _list(settings, ledger, delivery, settled, as_json=as_json)
 
 
 def _look(settings: Settings, ledger: Ledger) -> tuple[Moved, ...]:

@@ -23,7 +23,7 @@ def send(
     plan: Annotated[str | None, typer.Argument(metavar="PLAN", help="Only this plan; default: everything due.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many letters.")] = None,
     dry_run: Annotated[
-        Path | None, typer.Option("--dry-run", metavar="DIR", help="Write the very letters there as .eml; send nothing.")
+        Path | None, typer.Option("--dry-run", metavar="DIR", readable=False, help="Write the very letters there as .eml; send nothing.")
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Deferred letters too, before their time.")] = False,
     yes: Yes = False,
@@ -36,6 +36,7 @@ def send(
     """
     from distributor import outgoing, processes, wiring
     from distributor.cli import drying, sending
+    from distributor.cli.duration import duration
     from distributor.core.deliveries import Scope
     from distributor.flow.recover import recover
 
@@ -49,7 +50,7 @@ def send(
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:
-            _ask(settings, due, total)
+            _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
         found, watcher = sending.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
         code = sending.report(found, watcher, as_json=as_json)
         _remind(ledger, found.ambiguous)
@@ -95,7 +96,7 @@ def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
     return Counter(row.address.rpartition("@")[2] for row in rows if early or row.not_before is None or row.not_before <= moment)
 
 
-def _ask(settings: Settings, due: Counter[str], total: int) -> None:
+def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:
     from distributor.cli.prompt import confirm
     from distributor.cli.show import counted
 
@@ -103,23 +104,4 @@ def _ask(settings: Settings, due: Counter[str], total: int) -> None:
     more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""
     domains = f"{counted(len(due), 'domain')} ({named}{more})"
     others = f" and {counted(len(settings.senders), 'more mailbox', 'more mailboxes')}" if settings.senders else ""
-    confirm(f"Send {counted(total, 'letter')} from {settings.sender.address}{others} to {domains}{_duration(settings, total)}?", "--yes")
-
-
-def _duration(settings: Settings, total: int) -> str:
-    """How long it takes at the mailboxes' pace."""
-    from distributor import outgoing
-
-    pace = outgoing.transport(settings, signed_in=False).per_minute
-    if pace is None:
-        return ""
-    together = pace * len(settings.mailboxes)
-    return f" (about {span(total / together)} at {together:g} letters a minute)"
-
-
-def span(minutes: float) -> str:
-    """`40 s`, `12 min`, `5 h 40 min`."""
-    if minutes < 1:
-        return f"{max(1, round(minutes * 60))} s"
-    hours, rest = divmod(round(minutes), 60)
-    return f"{hours} h {rest} min" if hours else f"{rest} min"
+    confirm(f"Send {counted(total, 'letter')} from {settings.sender.address}{others} to {domains}{lasts}?", "--yes")

@@ -44,6 +44,8 @@ class Watcher:
                     self.results.append((delivery, address, str(state), said))
                 if state not in {"accepted", "queued"}:
                     self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
+            case Pause(seconds=None, why=why):
+                self.bar.line(f"waiting: {foreign(why)}")
             case Pause(seconds=seconds, why=why):
                 self.bar.line(f"waiting {seconds:.0f} s: {foreign(why)}")
             case Batch(issues=issues):

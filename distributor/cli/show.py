@@ -156,6 +156,11 @@ def _plain(value: object) -> object:
 _ENCODER = json.JSONEncoder(default=_plain)  # made once: that costs more than most rows
 
 
+def stop_writing() -> None:
+    """Standard output takes no more: what waits to be written is dropped, and Python does not complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def flush() -> None:
     """Let what was told stand before what comes next."""
     sys.stdout.flush()

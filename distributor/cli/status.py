@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.core.states import State
+from distributor.core.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from distributor.core.deliveries import Scope
     from distributor.core.ports import Ledger
 
+UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
+REFUSED = frozenset({State.REJECTED, State.BOUNCED})
 EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous"
 
 
@@ -31,7 +34,7 @@ def status(
     from distributor.cli.show import answer, say
     from distributor.core.deliveries import Scope
 
-    scope = Scope(plan=plan, address=wiring.address_key(address) if address else None, states=frozenset(state or ()))
+    scope = Scope(plan=plan, address=None if address is None else wiring.address_key(address), states=frozenset(state or ()))
     with wiring.reading(wiring.settings(chosen)) as ledger:
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         if as_json:
@@ -52,12 +55,15 @@ def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
 
     tell("   ".join(f"{number} {state}" for state, number in counts.items()))
     tell()
-    table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope)))
-    say(_next(counts))
+    open_ends = OpenEnds()
+    table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope), open_ends))
+    if step := _next(counts, open_ends, ledger, scope):
+        say(f"next: {step}")
 
 
-def _rows(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[str, ...]]:
+def _rows(rows: Iterator[tuple[Any, ...]], open_ends: OpenEnds) -> Iterator[tuple[str, ...]]:
     for row in rows:
+        open_ends.note(row)
         yield row[1], row[5], str(row[4]), row[19] or "-", _seconds(row[12]), row[0], _said(row[10], row[11])
 
 
@@ -66,11 +72,48 @@ def _said(said: str | None, not_before: str | None) -> str:
     return (said or "") + (f" (waits until {_seconds(not_before)})" if not_before else "")
 
 
-def _next(counts: dict[str, int]) -> str:
+@dataclass(slots=True)
+class OpenEnds:
+    """What is unfinished in the rows that went by. A letter is known by address, certificate and generation."""
+
+    refused: set[tuple[str, str, int]] = field(default_factory=set)  # rejected or bounced
+    expired: set[tuple[str, str, int]] = field(default_factory=set)  # never collected
+    ready: bool = False  # a password waits to be collected
+
+    def note(self, row: tuple[Any, ...]) -> None:
+        """One row of `Ledger.rows`."""
+        state, password = row[5], row[19]
+        if state in REFUSED:
+            self.refused.add((row[1], row[14], row[4]))
+        elif password == PasswordState.EXPIRED and state in RECEIVED:
+            self.expired.add((row[1], row[14], row[4]))
+        elif password == PasswordState.READY and state in RECEIVED:
+            self.ready = True
+
+
+def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: Scope) -> str | None:
+    """The step that would bring the most forward; None where nothing is open."""
     if counts.get(State.AMBIGUOUS):
-        return "next: distributor resolve"
-    if any(counts.get(state) for state in (State.PLANNED, State.QUEUED, State.DEFERRED)):
-        return "next: distributor send"
-    if counts.get(State.REJECTED) or counts.get(State.BOUNCED):
-        return "next: distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
-    return "next: distributor password reveal ADDRESS --reason TEXT"
+        return "distributor resolve"
+    if any(counts.get(state) for state in UNDER_WAY):
+        return "distributor send"
+    open_ends = _unreplaced(open_ends, ledger, scope)
+    if open_ends.refused:
+        return "distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
+    if open_ends.ready:
+        return "distributor password reveal ADDRESS --reason TEXT"
+    return "distributor resend ADDRESS --reason TEXT, where the password expired" if open_ends.expired else None
+
+
+def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: Scope) -> OpenEnds:
+    """Without what a later generation replaced, also one that the scope leaves out."""
+    found = open_ends.refused | open_ends.expired
+    if not found:
+        return open_ends
+    newest = {(address, certificate): generation for address, certificate, generation in sorted(found)}
+    for row in ledger.rows(replace(scope, plan=None, states=frozenset())):
+        key = row[1], row[14]
+        if key in newest and row[5] != State.WITHDRAWN:
+            newest[key] = max(newest[key], row[4])
+    kept = {one for one in found if newest[one[:2]] == one[2]}
+    return OpenEnds(open_ends.refused & kept, open_ends.expired & kept, open_ends.ready)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Misuse, Refused
+from distributor.core.findings import Remark
+from distributor.errors import Error, Misuse, Refused
 
 if TYPE_CHECKING:
     from distributor.config import Settings
+    from distributor.core.findings import Issue
     from distributor.core.ports import Ledger
     from distributor.flow.evidence import Found
 
@@ -52,31 +55,63 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
         raise Refused("nobody is configured who knows what became of letters", hint=hint)
     found = outgoing.look(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
-    revoked = _revoked(settings, ledger)
-    _show(found, revoked, as_json=as_json)
+    tidy(settings, ledger)
+    looked = _watched(settings, ledger)
+    _show(found, looked, as_json=as_json)
     if found.errors:
         raise found.errors[0]
     unclear = ledger.counts(Scope()).get(State.AMBIGUOUS, 0)
-    return 1 if unclear or revoked or any(moved.after is State.BOUNCED for moved in found.moved) else 0
+    against = looked.revoked or any(issue.severity == "error" for issue in looked.issues)
+    return 1 if unclear or against or any(moved.after is State.BOUNCED for moved in found.moved) else 0
 
 
-def _revoked(settings: Settings, ledger: Ledger) -> list[dict[str, object]]:
-    """Certificates of letters that were revoked since, where `[trust]` says how to tell."""
+def tidy(settings: Settings, ledger: Ledger) -> None:
+    """What letters left in their mailboxes goes, those too that were settled just now. A service that cannot be asked is told, no more."""
+    from distributor import outgoing
+    from distributor.cli.show import foreign, say
+
+    try:
+        remarks = outgoing.cleared(settings, ledger)
+    except Error as error:
+        remarks = [Remark("transport", "warning", str(error), error.hint)]
+    for remark in remarks:
+        level = "" if remark.level == "ok" else f"{remark.level}: "
+        say(f"{level}{foreign(remark.message)}" + (f"\nhint: {foreign(remark.hint)}" if remark.hint else ""))
+
+
+@dataclass
+class _Looked:
+    """What became of the certificates: rows of those that were revoked since or are good again, and what could not be found out."""
+
+    revoked: list[dict[str, object]] = field(default_factory=list)
+    reinstated: list[dict[str, object]] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+
+def _watched(settings: Settings, ledger: Ledger) -> _Looked:
+    """Whether certificates of letters were revoked since, where `[trust]` says how to tell."""
     if settings.trust is None:
-        return []
+        return _Looked()
     from distributor.cli.trust_watch import rows, watched
 
-    return rows(watched(settings, ledger))
+    done = watched(settings, ledger)
+    return _Looked(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
-def _show(found: Found, revoked: list[dict[str, object]], *, as_json: bool) -> None:
+def _show(found: Found, looked: _Looked, *, as_json: bool) -> None:
+    from distributor.cli.plan import issue_row, tell_issue
     from distributor.cli.show import answer, counted, foreign, say, table
 
     if as_json:
+        told = {"revoked": looked.revoked, "reinstated": looked.reinstated, "issues": [issue_row(issue) for issue in looked.issues]}
         rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.said} for m in found.moved]
-        answer("track", {"read": found.read, "moved": rows, "unmatched": 0, "revoked": revoked})
+        answer("track", {"read": found.read, "moved": rows, "unmatched": 0, **told})
         return
     table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
     say(f"{counted(found.read, 'letter')} sighted, {len(found.moved)} moved")
-    for row in revoked:
+    for row in looked.revoked:
         say(f"{foreign(row['address'])}: the certificate was revoked; distributor history {foreign(row['address'])}")
+    for row in looked.reinstated:
+        say(f"{foreign(row['address'])}: {foreign(row['said'])}")
+    for issue in looked.issues:
+        tell_issue(issue)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json
+from distributor.cli.options import Config, Json, is_folder
 from distributor.errors import Misuse, Refused, Unusable
 
 if TYPE_CHECKING:
@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from distributor.core.findings import Issue
     from distributor.core.lacking import Sought
 
-app = typer.Typer(help="What Exchange Online trusts: its virtual certificate collection.", no_args_is_help=True)
+app = typer.Typer(
+    help="What Exchange Online trusts: its virtual certificate collection.",
+    no_args_is_help=True,
+    epilog="\b\nexample:\n  distributor trust export --output collection.sst root.pem intermediates/",
+)
 Sst = Annotated[
     Path | None,
-    typer.Option("--sst", metavar="FILE", help="The collection; default: [trust] collection. A folder of PEM files serves too."),
+    typer.Option(
+        "--sst", metavar="FILE", readable=False, help="The collection; default: [trust] collection. A folder of PEM files serves too."
+    ),
 ]
 PLAIN = frozenset({".cer", ".crt", ".der", ".p7b", ".pem"})  # what is written into a .sst before the tenant takes it
 _AGAIN = "distributor trust export --output FILE.sst CERT..."
@@ -29,9 +35,10 @@ _AGAIN = "distributor trust export --output FILE.sst CERT..."
 @app.command(epilog="\b\nexample:\n  distributor trust export --output collection.sst root.pem intermediates/")
 def export(
     certificates: Annotated[
-        list[Path], typer.Argument(metavar="CERT", help="Roots and intermediates: PEM, DER, .p7b or .sst files, or folders.")
+        list[Path],
+        typer.Argument(metavar="CERT", readable=False, help="Roots and intermediates: PEM, DER, .p7b or .sst files, or folders."),
     ],
-    output: Annotated[Path, typer.Option("--output", metavar="FILE.sst", help="Where to, whole or not at all.")],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE.sst", readable=False, help="Where to, whole or not at all.")],
     chosen: Config = None,  # noqa: ARG001  every command takes it
     as_json: Json = False,
 ) -> int:
@@ -75,7 +82,8 @@ def _exported(output: Path, members: Sequence[Member], data: bytes, issues: Sequ
 )
 def check(
     certificates: Annotated[
-        list[Path] | None, typer.Argument(metavar="CERT", help="Certificates at hand: what does the collection lack for them?")
+        list[Path] | None,
+        typer.Argument(metavar="CERT", readable=False, help="Certificates at hand, PFX too: what does the collection lack for them?"),
     ] = None,
     sst: Sst = None,
     tenant: Annotated[
@@ -83,7 +91,14 @@ def check(
         typer.Option(
             "--tenant",
             metavar="FILE",
+            readable=False,
             help="Compare with the tenant's, as saved in PowerShell (below).",
+        ),
+    ] = None,
+    passwords: Annotated[
+        Path | None,
+        typer.Option(
+            "--passwords", metavar="PATH", readable=False, help="Passwords of PFX files, as for `plan`; default: file.txt beside each."
         ),
     ] = None,
     chosen: Config = None,
@@ -100,7 +115,7 @@ def check(
     path, now = _collection(sst, chosen), wiring.now()
     found, issues, extra = _read(path)
     issues += collection.examine(found, now)
-    at_hand, unreadable = certfiles.gathered(certificates or ())
+    at_hand, unreadable = certfiles.at_hand(certificates or (), passwords, chosen)
     sought = lacking.seek(found, at_hand)
     difference = _compared(found, tenant) if tenant else None
     issues += [*unreadable, *lacking.issues(sought), *(collection.differing(difference, now) if difference else ())]
@@ -127,7 +142,7 @@ def _read(path: Path) -> tuple[list[Member], list[Issue], dict[str, object]]:
     from distributor.cli import certfiles
     from distributor.core import collection, sst
 
-    if path.is_dir():
+    if is_folder(path):
         return *certfiles.gathered((path,), deep=False), {"path": str(path)}
     data = certfiles.read(path)
     if not data.startswith(sst.MAGIC) and path.suffix.lower() in PLAIN:
@@ -183,7 +198,9 @@ def _checked(  # what the command found
 
 @app.command(epilog="\b\nexample:\n  distributor trust runbook --sst collection.sst > runbook.ps1")
 def runbook(
-    sst: Annotated[Path | None, typer.Option("--sst", metavar="FILE", help="The collection; default: [trust] collection.")] = None,
+    sst: Annotated[
+        Path | None, typer.Option("--sst", metavar="FILE", readable=False, help="The collection; default: [trust] collection.")
+    ] = None,
     chosen: Config = None,
 ) -> None:
     """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
@@ -194,7 +211,7 @@ def runbook(
     from distributor.core import runbook as core
 
     path = _collection(sst, chosen)
-    if path.is_dir() or path.suffix.lower() in PLAIN:
+    if is_folder(path) or path.suffix.lower() in PLAIN:
         raise Unusable("only a .sst can be uploaded", where=str(path), hint=f"distributor trust export --output collection.sst {path}")
     found, issues, extra = _read(path)
     if wrong := _wrong([*issues, *collection.examine(found, wiring.now())]):

@@ -92,7 +92,10 @@ def _show(place: str, looked: Looked, told: Sequence[Verdict], remarks: Sequence
         tell(f"... and {len(told) - MOST_ROWS} more: --json has all")
     for remark in remarks:
         _tell_remark(remark)
-    say(f"others can encrypt to {good} of {counted(len(told), 'person', 'people')}" if told else "nobody was looked for: name an ADDRESS")
+    if told:
+        say(f"others can encrypt to {good} of {counted(len(told), 'person', 'people')}")
+    elif any(not way.failed for way in looked.ways):  # else nobody could be looked for, which is said next
+        say("nobody was looked for: name an ADDRESS")
 
 
 def _tell_remark(remark: Remark) -> None:

@@ -8,8 +8,11 @@ from distributor.cli.options import Config, Json
 from distributor.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distributor.config import Settings
     from distributor.core.ports import Ledger
+    from distributor.core.revoking import Struck
     from distributor.flow.trust import Watched
 
 EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'"
@@ -42,9 +45,9 @@ def watched(settings: Settings, ledger: Ledger) -> Watched:
         return trust.Watched() if checker is None else trust.watch(ledger, checker, now=now, tell=lambda _: bar.step())
 
 
-def rows(done: Watched) -> list[dict[str, object]]:
-    """Deliveries of revoked certificates, for an answer."""
-    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in done.revoked]
+def rows(struck: Sequence[Struck]) -> list[dict[str, object]]:
+    """Deliveries whose certificate was revoked, or is good again, for an answer."""
+    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in struck]
 
 
 def _show(done: Watched, *, as_json: bool) -> None:
@@ -52,9 +55,10 @@ def _show(done: Watched, *, as_json: bool) -> None:
     from distributor.cli.show import answer, counted, say, table
 
     if as_json:
-        answer("trust-watch", {"checked": done.checked, "revoked": rows(done), "issues": [issue_row(issue) for issue in done.issues]})
+        found = {"revoked": rows(done.revoked), "reinstated": rows(done.reinstated)}
+        answer("trust-watch", {"checked": done.checked, **found, "issues": [issue_row(issue) for issue in done.issues]})
         return
-    table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.said) for r in done.revoked))
+    table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.said) for r in (*done.revoked, *done.reinstated)))
     for issue in done.issues:
         tell_issue(issue)
     say(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")

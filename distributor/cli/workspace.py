@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distributor.errors import Refused, Unusable
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
 
 CONFIG, LEDGER, KEY = "distributor.toml", "distributor.db", "vault.key"
 
@@ -104,6 +108,30 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
             _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient)),
         )
     return folder / CONFIG
+
+
+def complete(config: Path) -> Settings | None:
+    """Make the ledger that a workspace lacks and return its settings; None where it lacks none. Raises Refused beside a lost one's log.
+
+    Nothing else is made: another key could not open what was sealed for the first one.
+    """
+    from distributor import wiring
+
+    try:
+        settings = wiring.settings(config)
+    except Unusable:
+        return None
+    ledger = wiring.ledger_file(settings)
+    if ledger is None or os.path.lexists(ledger):
+        return None
+    for log in (f"{ledger}-wal", f"{ledger}-journal"):  # SQLite would take it for the new ledger's
+        if os.path.lexists(log):
+            hint = f"restore {ledger.name} beside it, or move it away"
+            raise Refused("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
+    with _all_or_nothing(ledger.parent) as made:
+        made.append(_write(ledger, ""))  # nobody else's
+        wiring.make_ledger(settings)
+    return settings
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from typing import Any
 from distributor.clients._reasons import bounded
 
 LONGEST_WISH = timedelta(hours=24)  # a service that wishes for more is not believed
+SOON = timedelta(minutes=2)  # a "later" that is waited for; a longer one is left to the next run (CLI: send)
+BUSY = frozenset({429, 503})  # statuses that say "later"
 _EMPTY = frozenset({202, 204})  # statuses that may come without a body
 
 
@@ -21,7 +23,8 @@ class Answer:
     """An answer in good form, good or bad; `code` is Graph's own word for what is wrong.
 
     `said` is one line, harmless and bounded: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
-    `content` is kept where something else than JSON was asked for. Names of headers are in lower case.
+    `content` is kept where something else than JSON was asked for. Names of headers are in lower case. `again` is `retry_after` by
+    our clock: when the service may be asked again.
     """
 
     status: int
@@ -32,11 +35,21 @@ class Answer:
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = field(default=b"", repr=False)
+    again: datetime | None = None
 
     @property
     def good(self) -> bool:
         """Whether the service did what was asked."""
         return 200 <= self.status < 300  # noqa: PLR2004  the first digit is the class
+
+    def asks_for_more_than(self, longest: timedelta) -> bool:
+        """Whether it is to be asked again only after a longer time."""
+        return self.retry_after is not None and self.retry_after > longest
+
+    @property
+    def when(self) -> str:
+        """When to ask again, in words: "after 2026-11-30 14:06 UTC", in full minutes and never too early."""
+        return "later" if self.again is None else f"after {minute(self.again)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +67,24 @@ def answered(status: int, headers: Mapping[str, str], content: bytes, *, raw: bo
         return Lost(f"an answer that makes no sense: {status} {_phrase(status)}, and no JSON", begun=True)
     error = _table(shaped or {}, "error") if not good else {}
     code, message = _text(error, "code"), _text(error, "message")
+    wait = wish(headers.get("retry-after", ""), now)
     return Answer(
         status,
         code,
         bounded(f"{status} {code or _phrase(status)}: {message}" if message else f"{status} {code or _phrase(status)}"),
         shaped if not raw or not good else None,
-        wish(headers.get("retry-after", ""), now),
+        wait,
         bounded(headers.get("request-id", "") or _text(_table(error, "innerError"), "request-id")),
         headers,
         content if raw and good else b"",
+        None if wait is None else now + wait,
     )
+
+
+def minute(moment: datetime) -> str:
+    """The first full minute that is not before it."""
+    full = moment.astimezone(UTC) + timedelta(seconds=60) - timedelta.resolution
+    return f"{full:%Y-%m-%d %H:%M} UTC"
 
 
 def _phrase(status: int) -> str:

@@ -7,17 +7,21 @@ asked gets the same answer, good or bad, so that eight connections of one transp
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import re
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from distributor.core.powershell import App
+from distributor.core.rights import Granted
 from distributor.core.secret import Secret
 from distributor.errors import Error, Unavailable, Unusable
 
@@ -44,7 +48,7 @@ class SignIn:
     certificate_password: Secret | None = None
     secret: Secret | None = None
     managed_identity: bool = False  # `client_id` then names a user-assigned one; without it the machine's own
-    assertion: Path | None = None  # workload identity: a file that is read at every use
+    assertion: Path | None = None  # workload identity: `file:PATH` or the path alone, of a file that is read at every use
     device_code: bool = False  # a person's sign-in, for a trial
     login: str = "https://login.microsoftonline.com"
 
@@ -62,6 +66,35 @@ class Token:
     roles: frozenset[str]
     scopes: frozenset[str]
     expires_at: datetime | None
+
+    @property
+    def holder(self) -> str:
+        """The object id of who signed in: of an app, that of its enterprise application. Empty where the token does not tell."""
+        oid = self._claims.get("oid")
+        return oid if isinstance(oid, str) else ""
+
+    @property
+    def readable(self) -> bool:
+        """Whether it tells anything, so that a permission that is not in it is not granted."""
+        return bool(self._claims)
+
+    @property
+    def skew(self) -> timedelta | None:
+        """The service's clock less ours: it wrote the token's end by its own, and told beside it how long that is from now."""
+        end = self._claims.get("exp")
+        if not isinstance(end, int) or self.expires_at is None:
+            return None
+        return datetime.fromtimestamp(end, UTC) - self.expires_at
+
+    @property
+    def _claims(self) -> Mapping[str, object]:
+        """What it says of itself, unverified; nothing of a token that is no JWT."""
+        try:
+            middle = self.secret.reveal().split(".")[1]
+            claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        except (IndexError, ValueError):
+            return {}
+        return claims if isinstance(claims, dict) else {}
 
 
 class Unanswered(Unavailable):
@@ -151,6 +184,12 @@ def _lasting(token: Token) -> bool:
 def _same(error: Unavailable) -> Unavailable:
     """The same words for another who waited; an exception that is raised twice gathers both tracebacks."""
     return type(error)(error.message, where=error.where, hint=error.hint)
+
+
+def granted(token: Token, sign_in: SignIn, root: str) -> Granted:
+    """Who an app is and what its token for a service's root shows, for whoever judges it."""
+    app = App(sign_in.tenant, sign_in.client_id, token.holder, root)
+    return Granted(app, token.roles, token.scopes, token.readable)
 
 
 _known: dict[SignIn, Tokens] = {}

@@ -1,7 +1,7 @@
 """Requests to a root of Microsoft Graph, signed in, over kept HTTP/1.1 connections -> Answer, or Lost.
 
 Nothing is repeated but a request that was answered 401, once, with a fresh token: a 401 is a definite no. What a request was about,
-and whether it may be made again, only its caller knows; `pages` reads, and may.
+and whether it may be made again, only its caller knows; `pages` reads, and may. When a mailbox's requests are made: `_room.py`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import json as notation
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distributor import __version__
-from distributor.clients._answers import Answer, Lost, answered, date
+from distributor.clients._answers import BUSY, SOON, Answer, Lost, answered, date
 from distributor.clients._patience import Patience, Sleep
 from distributor.clients._reasons import REACH, TRUST
+from distributor.clients._room import Clock, Room
 from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
 from distributor.errors import Unavailable, Unusable
 
@@ -29,7 +31,7 @@ __all__ = ["ROOT", "Answer", "Graph", "Lost", "graph", "literal", "segment", "tr
 
 ROOT = "https://graph.microsoft.com"
 IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
-_PATIENCE = Patience(5, timedelta(seconds=10), timedelta(seconds=120))  # with one page
+_PATIENCE = Patience(5, timedelta(seconds=10), SOON)  # with one page
 
 
 def segment(text: str) -> str:
@@ -58,15 +60,15 @@ class Graph:
 
     skew: timedelta | None = None  # the service's clock less ours, as its last answer told
 
-    def __init__(self, door: Entra, root: str, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, door: Entra, root: str, sleep: Sleep = asyncio.sleep, clock: Clock = time.monotonic) -> None:
         self.root = root
         self.where = urlsplit(root).netloc
         self._door = door
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
         self._trust: ssl.SSLContext | None = None
         self._line: Line | None = None
         self._home: asyncio.AbstractEventLoop | None = None
-        self._room: dict[str, asyncio.Semaphore] = {}
+        self._rooms: dict[str, Room] = {}  # by mailbox
 
     async def token(self) -> Token:
         """The token of the requests. Raises Unavailable."""
@@ -86,12 +88,13 @@ class Graph:
     ) -> Answer | Lost:
         """One request; `path` is relative to the version, its segments are quoted already. Raises Unavailable when the sign-in fails.
 
-        A 401 is asked again once with a fresh token, so that it takes at most two time-outs and two sign-ins. A path whose last segment
-        begins with `$` gives bytes, any other JSON.
+        A 401 is asked again once with a fresh token, so that it takes at most two time-outs and two sign-ins, after at most SOON for its
+        turn; what has no turn until then is not made: a 429 again, or Lost. A path whose last segment begins with `$` gives bytes, any
+        other JSON.
         """
         query = "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in (params or {}).items())
         url = f"{self.root}/v1.0/{path.lstrip('/')}" + (f"?{query}" if query else "")
-        given = {name.lower(): value for name, value in (headers or {}).items()}
+        given = _lower(headers)
         if json is not None:
             content, given = notation.dumps(json).encode(), {"content-type": "application/json", **given}
         return await self._ask(method, url, mailbox, content, given, timeout)
@@ -107,11 +110,16 @@ class Graph:
     ) -> Answer | Lost:
         token = await self.token()
         line = await self._here()
-        async with self._turn(mailbox):
+        room = self._room(mailbox)
+        async with _turn(room) as refused:
+            if refused is not None:
+                return refused
             heard = await self._exchange(line, method, url, content, headers, token, timeout)
             if isinstance(heard, Answer) and heard.status == 401:  # noqa: PLR2004
                 token = await self._door.renewed(self.root, token)
                 heard = await self._exchange(line, method, url, content, headers, token, timeout)
+            if room is not None:
+                room.heard(heard)
             return heard
 
     async def _exchange(  # noqa: PLR0913, PLR0917
@@ -134,10 +142,8 @@ class Graph:
         raw = urlsplit(url).path.rpartition("/")[2].startswith("$")
         return answered(came.status, came.headers, came.content, raw=raw, now=now)
 
-    def _turn(self, mailbox: str | None) -> asyncio.Semaphore | nullcontext[None]:
-        if mailbox is None:
-            return nullcontext()
-        return self._room.setdefault(mailbox.casefold(), asyncio.Semaphore(IN_FLIGHT))
+    def _room(self, mailbox: str | None) -> Room | None:
+        return None if mailbox is None else self._rooms.setdefault(mailbox.casefold(), Room(IN_FLIGHT, self._sleep, self._clock))
 
     async def _here(self) -> Line:
         """The connections of the loop that runs; those of one that has ended are of no use."""
@@ -147,8 +153,9 @@ class Graph:
             made = await asyncio.to_thread(ssl.create_default_context)  # the system's trust and SSL_CERT_FILE
             self._trust = self._trust or made
         loop = asyncio.get_running_loop()
-        if self._line is None or self._home is not loop:
-            self._line, self._home, self._room = _line.Line(self._trust), loop, {}
+        if self._home is not loop:
+            self._line, self._home, self._rooms = None, loop, {}
+        self._line = self._line or _line.Line(self._trust)
         return self._line
 
     async def close(self) -> None:
@@ -175,10 +182,21 @@ class Graph:
             link = (heard.body or {}).get("@odata.nextLink")
             if link is None:
                 return
-            heard = await self._patient(self._follow(self._own(link), mailbox, headers))
+            heard = await self._patient(self._next(link, mailbox, headers))
 
-    def _follow(self, link: str, mailbox: str | None, headers: Mapping[str, str] | None) -> Callable[[], Awaitable[Answer | Lost]]:
-        return lambda: self._ask("GET", link, mailbox, None, headers or {}, 100.0)
+    def _next(self, link: object, mailbox: str | None, headers: Mapping[str, str] | None) -> Callable[[], Awaitable[Answer | Lost]]:
+        return lambda: self.follow(link, mailbox=mailbox, headers=headers)
+
+    async def follow(
+        self,
+        link: object,
+        *,
+        mailbox: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 100.0,  # noqa: ASYNC109  as that of `call`
+    ) -> Answer | Lost:
+        """The next page of a list; `link` as the page before had it. Raises Unavailable where it lies elsewhere or the sign-in fails."""
+        return await self._ask("GET", self._own(link), mailbox, None, _lower(headers), timeout)
 
     def _own(self, link: object) -> str:
         """A link is followed as it stands, but only to where the token may go."""
@@ -192,6 +210,15 @@ class Graph:
         if isinstance(heard, Lost) or not heard.good:
             raise trouble(heard, self.where)
         return heard
+
+
+def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.lower(): value for name, value in (headers or {}).items()}
+
+
+def _turn(room: Room | None) -> AbstractAsyncContextManager[Answer | Lost | None]:
+    """A turn in a mailbox's room; at once where it is none's."""
+    return nullcontext() if room is None else room.turn()
 
 
 def _items(page: Answer, where: str) -> list[Mapping[str, Any]]:
@@ -215,7 +242,6 @@ def _same_origin(link: str, root: str) -> bool:
 # --- what stops a command ------------------------------------------------------------------------------------------
 
 _ODD = "check `graph`; the same command may be repeated"
-_LATER = "run the same command again later; the service said when"
 _HINTS = {  # by code, then by status (facts: sending.md 1.3)
     "Authorization_RequestDenied": "give the app the permission that this needs (User.Read.All for people, GroupMember.Read.All for "
     "groups) and grant admin consent: Entra, App registrations, API permissions",
@@ -227,8 +253,6 @@ _HINTS = {  # by code, then by status (facts: sending.md 1.3)
     "401": "check the app registration behind `client_id`, and that `graph` and `login` are of one cloud",
     "403": "give the app the permission that this needs and grant admin consent: Entra, App registrations, API permissions",
     "404": "correct the name or id; the tenant has nothing under it",
-    "429": _LATER,
-    "503": _LATER,
 }
 
 
@@ -236,5 +260,6 @@ def trouble(heard: Answer | Lost, where: str) -> Unavailable:
     """An answer that ends a command, or none, as it is told to a person."""
     if isinstance(heard, Lost):
         return Unavailable(heard.why, where=where, hint=TRUST if "not trusted" in heard.why else REACH)
-    hint = _HINTS.get(heard.code) or _HINTS.get(str(heard.status), _ODD)
+    later = f"run the same command again {heard.when}" if heard.status in BUSY else _ODD
+    hint = _HINTS.get(heard.code) or _HINTS.get(str(heard.status), later)
     return Unavailable(f'the service refuses: "{heard.said}"', where=where, hint=hint)

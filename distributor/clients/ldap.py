@@ -170,6 +170,12 @@ class Ldap:
             found = [_entry(one) for one in connection.response or () if one.get("type") == "searchResEntry"]
             return found, said(connection.result)
 
+    def greet(self) -> Said:
+        """What the server says to a sign-in as nobody."""
+        with self._open() as connection:
+            connection.bind()
+            return said(connection.result)
+
     def change(self, dn: str, changes: Sequence[Change]) -> Said | None:
         """All of it or nothing; what the server has against it."""
         wanted: dict[str, list[tuple[str, list[bytes]]]] = {}

@@ -48,6 +48,18 @@ async def find(graph: Graph, mailbox: str, message_id: str, timeout: float) -> l
     return heard
 
 
+async def look_at(graph: Graph, mailbox: str, message: str, timeout: float) -> Found | Answer | Lost:  # noqa: ASYNC109  of one exchange
+    """The message with this id; the answer itself where it is none. Raises Unavailable when the sign-in fails."""
+    where = f"users/{segment(mailbox)}/messages/{segment(message)}"
+    heard = await graph.call("GET", where, mailbox=mailbox, params={"$select": _SELECT}, headers=IMMUTABLE, timeout=timeout)
+    match heard:
+        case Answer(status=200, body=dict(row)) if _is_message(row):
+            return _found(row)
+        case Answer(status=200):
+            return Lost("an answer that makes no sense: no message", begun=True)
+    return heard
+
+
 def _is_message(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("isDraft"), bool)
 
@@ -69,12 +81,10 @@ class SentItems:
         *,
         timeout: float,
         sleep: Sleep = asyncio.sleep,
-        tell: Callable[[str, Found], None] = lambda _mailbox, _copy: None,
     ) -> None:
-        """`mailbox` tells it by a sender's address (None: nobody knows it any more); None: not one of ours. `tell` hears of each copy."""
+        """`mailbox` tells it by a sender's address (None: nobody knows it any more); None: not one of ours."""
         self._graph = client
         self._mailbox = mailbox
-        self._tell = tell
         self._timeout = timeout
         self._sleep = sleep
 
@@ -86,11 +96,8 @@ class SentItems:
             for (letter, mailbox), found in zip(batch, heard, strict=True):
                 if not isinstance(found, list):
                     raise trouble(found, mailbox)
-                for copy in found:
-                    if not copy.draft:
-                        self._tell(mailbox, copy)
-                if found:
-                    yield sighting(letter, found)
+                if seen := sighting(letter, found):
+                    yield seen
 
     async def close(self) -> None:
         """Close the connections."""
@@ -100,11 +107,16 @@ class SentItems:
         return await _PATIENCE.ask(lambda: find(self._graph, mailbox, letter.message_id, self._timeout), self._sleep)
 
 
-def sighting(letter: Sought, found: Sequence[Found]) -> Sighting:
-    """What the messages under a letter's Message-ID say of it: one that is no draft says that it left."""
+def sighting(letter: Sought, found: Sequence[Found]) -> Sighting | None:
+    """What the messages under a letter's Message-ID say of it: one that is no draft says that it left.
+
+    A draft says that it did not, but only the one that was to be sent: another may be a late echo of a create that timed out.
+    """
     sent = next((message for message in found if not message.draft), None)
     if sent is None:
-        draft = found[0]
+        draft = next((message for message in found if letter.handle in {None, message.id}), None)
+        if draft is None:
+            return None
         evidence = {"kind": "draft", "message_id": draft.message_id, "id": draft.id}
         return Sighting(letter.delivery, State.QUEUED, "still a draft", evidence)
     evidence = {"kind": "sent-items", "message_id": sent.message_id, "sent_at": sent.sent_at, "id": sent.id}

@@ -71,7 +71,7 @@ class Web:
         async with self._turn:
             host = urlsplit(url).netloc
             if self._silent.get(host, 0) >= MOST_SILENT:
-                return Missed("its host did not answer before")
+                return Missed("its host did not answer before", silent=True)
             came = await self._opened().fetch(url, largest)
             if isinstance(came, Missed) and came.silent:
                 self._silent[host] = self._silent.get(host, 0) + 1

@@ -40,6 +40,8 @@ def find(chosen: Path | None) -> Path:
     """Where the configuration is: `--config`, $DISTRIBUTOR_CONFIG, ./distributor.toml, $XDG_CONFIG_HOME/distributor/config.toml."""
     named = chosen or _from_environment()
     if named is not None:
+        if named.is_dir():
+            raise Unusable("it is a folder", where=str(named), hint=f"name the file in it: {named / NAME}")
         if not named.is_file():
             raise Unusable("there is no such file", where=str(named), hint="`distributor init` makes one")
         return named.absolute()

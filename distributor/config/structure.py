@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from distributor.config import values
-from distributor.config.secrets import REFERENCES, SecretRef, parse_reference
+from distributor.config.secrets import REFERENCES, SCHEMES, SecretRef, parse_reference
 from distributor.core.credentials import Limits
 from distributor.core.people import Address, BadAddress, parse_address
 from distributor.core.secret import Secret
@@ -75,17 +75,28 @@ def _converter(folder: Path, opener: Opener) -> Any:  # noqa: ANN401  cattrs' ow
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _list(kind, converter))
     converter.register_structure_hook_factory(
         lambda kind: isinstance(kind, type) and is_dataclass(kind) and kind not in {Address, SecretRef, Limits},
-        lambda kind: _only_tables(make_dict_structure_fn(kind, converter, **_spelled(kind, override))),
+        lambda kind: _only_tables(make_dict_structure_fn(kind, converter, **_spelled(kind, override, folder))),
     )
     sizes = override(struct_hook=lambda value, _: values.size(value) if isinstance(value, str) else _plain(int)(value, int))
     converter.register_structure_hook(Limits, _only_tables(make_dict_structure_fn(Limits, converter, file=sizes, archive=sizes)))
     return converter
 
 
-def _spelled(kind: type[Any], override: Any) -> dict[str, Any]:  # noqa: ANN401  cattrs' own type, loaded late
-    """A pace is `per_minute` in the program and `rate = "30/min"` in the file."""
-    paced = any(field.name == "per_minute" for field in fields(kind))
-    return {"per_minute": override(rename="rate", struct_hook=lambda value, _: values.rate(_text(value)))} if paced else {}
+def _spelled(kind: type[Any], override: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401  cattrs' own type, loaded late
+    """A pace is `per_minute` in the program and `rate = "30/min"` in the file; a token in a file may be written as a reference to it."""
+    hooks = {
+        "per_minute": override(rename="rate", struct_hook=lambda value, _: values.rate(_text(value))),
+        "assertion": override(struct_hook=lambda value, _: _token_file(_text(value), folder)),
+    }
+    return {field.name: hooks[field.name] for field in fields(kind) if field.name in hooks}
+
+
+def _token_file(text: str, folder: Path) -> Path:
+    """`file:PATH`, or the path alone. Only a file can be read again whenever the platform has renewed the token in it."""
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in SCHEMES and (scheme != "file" or not rest):
+        raise _Bad(f'"{scheme}:" is not where a token is read again at each use', "write file:PATH, the file that the platform renews")
+    return folder / Path(rest if colon and scheme == "file" else text).expanduser()
 
 
 def _plain(kind: type) -> Callable[[object, object], object]:

@@ -21,6 +21,11 @@ HOST_DEFAULTS: Mapping[str, object] = {
     "rate": "30/min",
     "daily": 10_000,
 }  # what Exchange Online takes from one mailbox (facts: sending.md 4)
+RESOURCES: Mapping[str, object] = {  # what a token for a host of another cloud is for (facts: sending.md 1.6: they are not interchangeable)
+    "smtp.office365.us": "https://outlook.office365.us",
+    "outlook-dod.office365.us": "https://outlook-dod.office365.us",
+    "smtp.partner.outlook.cn": "https://partner.outlook.cn",
+}
 PROOFS = ("certificate", "secret", "managed_identity", "assertion", "device_code")
 REGISTRATION = ("tenant", "client_id", *PROOFS, "certificate_password", "login")
 
@@ -112,8 +117,11 @@ class _Reader:
 
 
 def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, object]:
-    """What a host's known limits put in place of the plain defaults."""
-    return HOST_DEFAULTS if kind == "smtp" and is_exchange_online(str(values.get("host", ""))) else {}
+    """What a host that is known puts in place of the plain defaults: its limits, and its cloud's audience."""
+    host = str(values.get("host", "")).lower().rstrip(".")
+    if kind != "smtp" or not (is_exchange_online(host) or host in RESOURCES):
+        return {}
+    return {**HOST_DEFAULTS, "resource": RESOURCES[host]} if host in RESOURCES else HOST_DEFAULTS
 
 
 def _one(key: str) -> str:

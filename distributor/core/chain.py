@@ -102,10 +102,14 @@ class Walk:
                 yield f"event {link.seq}: delivery {delivery} was never planned"
             return
         if link.before != before:
-            yield f'event {link.seq}: delivery {delivery} goes from "{link.before}" but was "{before}"'
+            yield f"event {link.seq}: delivery {delivery} goes from {_named(link.before)}, but it was {_named(before)}"
         if link.after != link.event or not _allowed(link.before, link.after):
-            yield f'event {link.seq}: delivery {delivery} may not go from "{link.before}" to "{link.after}"'
+            yield f"event {link.seq}: delivery {delivery} may not go from {_named(link.before)} to {_named(link.after)}"
         self.states[delivery] = link.after
+
+
+def _named(state: str | None) -> str:
+    return "nothing" if state is None else f'"{state}"'
 
 
 def _gap(before: int, seq: int) -> str:

@@ -202,6 +202,7 @@ class Sought:
     address: str
     state: State
     since: datetime  # the last attempt
+    handle: str | None = None  # of the draft that an unclear letter was last armed with, as far as one was
 
 
 @dataclass(frozen=True, slots=True)

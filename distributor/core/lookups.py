@@ -9,16 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-
-from distributor.core import certificates
-from distributor.core.findings import Remark
+from distributor.core import encrypting
+from distributor.core.findings import Check, Remark
 from distributor.core.people import printable
 
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32  # result codes of LDAP
+STRONGER_AUTH, INAPPROPRIATE_AUTH, UNWILLING = 8, 48, 53
 SHOWN = 3  # people named in a remark
+_SIGNING = "only certificates that nobody can encrypt to"
 _PUBLISH = "run `distributor publish`, or write it there by hand"
 _READ = "let everybody read it: slapd `access to attrs=entry,objectClass,mail,userCertificate by * read`"
+_OPEN = (
+    "slapd lets nobody in who has not signed in: remove `require authc` and `disallow bind_anon` (cn=config: olcRequires, olcDisallows), "
+    "or let a small slapd beside it answer, with nothing but the public data in it"
+)
 _BASE = 'slapd.conf: `defaultsearchbase "{base}"` before the first database; cn=config: `olcDefaultSearchBase: {base}` in the frontend'
 _CATALOG = "Active Directory answers without a base on its global catalog only: ldaps://HOST:3269"
 _ANONYMOUS = (
@@ -57,6 +61,7 @@ class Looked:
     contexts: tuple[str, ...] = ()
     active: bool = False  # Microsoft's Active Directory
     answers: tuple[Answer, ...] = ()
+    greeted: str = ""  # what the server has against a sign-in as nobody; "" where it allows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,12 @@ def _verdict(answer: Answer, delivered: bytes | None, now: datetime) -> tuple[st
         return "error", "nobody with this address is found"
     if not answer.values:
         return "error", "no certificate that anybody may read"
-    if not any(_is_valid(value, now) for value in answer.values):
-        return "error", "only certificates that are expired or cannot be read"
+    if (useless := _useless(answer, now)) is not None:
+        return "error", useless
     if delivered is not None and delivered not in answer.values:
         return "error", "another certificate than the one that was delivered"
-    if delivered is not None and not _is_valid(delivered, now):
-        return "error", "the certificate that was delivered has expired"
+    if delivered is not None and (wrong := encrypting.against(delivered, now)) is not None:
+        return "error", "the certificate that was delivered " + ("has expired" if wrong[0] is Check.EXPIRED else "is of no use to others")
     if answer.base:
         return "error", "found with a base only"
     if answer.plainly:
@@ -93,9 +98,24 @@ def _verdict(answer: Answer, delivered: bytes | None, now: datetime) -> tuple[st
     return ("ok", "found") if answer.entries == 1 else ("warning", "several entries have this address")
 
 
-def _is_valid(value: bytes, now: datetime) -> bool:
-    found = certificates.load(value)
-    return isinstance(found, x509.Certificate) and found.not_valid_before_utc <= now < found.not_valid_after_utc
+def _useless(answer: Answer, now: datetime) -> str | None:
+    """Why nobody can encrypt with anything that was found; what comes closest to a good one counts."""
+    checks = {_wrong(value, answer.address, now) for value in answer.values}
+    if None in checks:
+        return None
+    if checks & {Check.KEY_USAGE, Check.NOT_FOR_MAIL}:
+        return _SIGNING
+    return (
+        "only certificates of somebody else" if Check.ADDRESS_MISMATCH in checks else "only certificates that are expired or cannot be read"
+    )
+
+
+def _wrong(value: bytes, address: str, now: datetime) -> Check | None:
+    match encrypting.against(value, now):
+        case None:
+            return None if encrypting.is_of(value, address) else Check.ADDRESS_MISMATCH
+        case (check, _):
+            return check
 
 
 def remarks(looked: Looked, told: Iterable[Verdict]) -> Iterator[Remark]:
@@ -103,6 +123,9 @@ def remarks(looked: Looked, told: Iterable[Verdict]) -> Iterator[Remark]:
     yield from _of_ways(looked.ways)
     if not any(not way.failed for way in looked.ways):
         return
+    if looked.greeted and not looked.active:
+        told_of = f"the server refuses to be greeted by nobody, as a phone may do before it asks: {looked.greeted}"
+        yield Remark("sign-in", "error", told_of, _OPEN)
     found = [answer for answer in looked.answers if answer.base]
     if found:
         hint = _CATALOG if looked.active else _BASE.format(base=found[0].base)
@@ -128,18 +151,26 @@ def _of_ways(ways: tuple[Way, ...]) -> Iterator[Remark]:
         yield Remark("connection", "warning", "everybody on the way can change what is answered", hint)
 
 
+_OTHER_HINTS = {
+    _SIGNING: f"have one issued that allows encryption (key usage keyEncipherment, emailProtection) and send it; then {_PUBLISH}",
+    "found only without ;binary": "a client that asks for userCertificate;binary, as RFC 4523 has it, finds nothing",
+}
+
+
 def _hint(message: str, looked: Looked) -> str:
     if message.startswith("the server refuses"):
-        return _ANONYMOUS if looked.active else _READ
+        return _ANONYMOUS if looked.active else _OPEN if any(map(_wants_sign_in, looked.answers)) else _READ
     if message.startswith("no certificate"):
         return f"{_PUBLISH}; {_READ}"
     if message.startswith("nobody"):
         return f"create the entry, or correct its mail attribute; {_READ}"
     if message.startswith("several"):
         return "let only one entry have the address: a phone may take the other one"
-    if message.startswith("found only"):
-        return "a client that asks for userCertificate;binary, as RFC 4523 has it, finds nothing"
-    return _PUBLISH
+    return _OTHER_HINTS.get(message, _PUBLISH)
+
+
+def _wants_sign_in(answer: Answer) -> bool:
+    return answer.code in {STRONGER_AUTH, INAPPROPRIATE_AUTH} or (answer.code == UNWILLING and "authentication" in answer.said)
 
 
 def _named(addresses: list[str]) -> str:

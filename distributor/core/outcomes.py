@@ -18,6 +18,7 @@ class Parcel:
     message_id: str
     message: bytes
     attempt: int = 1  # of another than the first, something may lie at the service already
+    handle: str | None = None  # of the draft that an earlier attempt was armed with, as far as one was
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,13 @@ from distributor.core.deliveries import (
 )
 from distributor.core.events import Event, Record
 from distributor.core.findings import Failed, Issue, Remark
+from distributor.core.leavings import Leavings
 from distributor.core.outcomes import Handle, Outcome, Parcel
 from distributor.core.people import Person
+from distributor.core.proof import Proof
 from distributor.core.publishing import Publications
 from distributor.core.revoking import Revocations
+from distributor.core.roads import Roads
 from distributor.core.secret import Secret
 from distributor.core.states import State
 
@@ -138,7 +141,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Publications, Revocations, Protocol):
+class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) and the clock are given when the ledger is opened. A step of `core.states.EDGES` that is not allowed raises.
@@ -205,14 +208,6 @@ class Ledger(Publications, Revocations, Protocol):
         """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. `alive` says None when it cannot know."""
         ...
 
-    def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
-        """When the next deferred delivery is due; None when none is."""
-        ...
-
-    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
-        """When letters of these senders were on their way since then, oldest first."""
-        ...
-
     # know
     def counts(self, scope: Scope) -> dict[State, int]:
         """Deliveries by state."""
@@ -246,8 +241,12 @@ class Ledger(Publications, Revocations, Protocol):
         """Every event with its links, oldest first; streams."""
         ...
 
+    def prove(self) -> Proof:
+        """What is wrong with the chain, with rows beside their events, or with the database itself; and how far the chain goes."""
+        ...
+
     def verify(self) -> list[Issue | str]:
-        """What is wrong with the chain, the states against their events, or the database itself; empty when all is well."""
+        """The findings of `prove`; empty when all is well."""
         ...
 
     # settle by hand
@@ -292,6 +291,6 @@ class Ledger(Publications, Revocations, Protocol):
 class Vault(Protocol):
     """Opens what was sealed; sealing needs public keys only."""
 
-    def open(self, sealed: bytes) -> Secret:
-        """The password. Raises Unusable when the identity is missing or another one."""
+    def open(self, sealed: bytes, delivery: str) -> Secret:
+        """The password. Raises Unusable when the identity is missing or another one, or the password is another delivery's."""
         ...

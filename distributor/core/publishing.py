@@ -11,11 +11,12 @@ from distributor.core.findings import Issue
 from distributor.core.people import Address
 
 REVOKED = "revoked"  # the event of a delivery whose certificate its authority has taken back
+RELEASED = "released"  # the event that ends it: the certificate was on hold, and is so no more
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A certificate that a person received."""
+    """A certificate that a person received. `lost`: its letter came back after it was made public."""
 
     delivery: str
     sha256: str
@@ -24,6 +25,7 @@ class Held:
     not_after: datetime
     revoked: bool = False
     places: frozenset[str] = frozenset()  # where it is public, as far as we know
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,18 @@ class Public:
     address: Address
     name: str
     leaf: bytes | None
-    gone: frozenset[str] = frozenset()  # SHA-256 of certificates that were revoked
+    gone: frozenset[str] = frozenset()  # SHA-256 of the person's certificates that were revoked, expired or came back
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The directory holds what it should. `entry`: where in it; not `changed`: it did so before."""
+    """The directory holds nothing that is gone, and what it should. `entry`: where in it; not `changed`: it did so before."""
 
     entry: str
     changed: bool = True
     warning: Issue | None = None  # what stands in its way there
+    removed: frozenset[str] = frozenset()  # of what is gone: what was there until now
+    holds: bool = True  # False: what is new is not there, and `warning` says why
 
 
 class PublicDirectory(Protocol):
@@ -60,7 +64,10 @@ class PublicDirectory(Protocol):
     where: str  # its name, for people and in the ledger; never with a secret
 
     def publish(self, public: Public, now: datetime) -> Written | Issue:
-        """Make it so, once. An Issue concerns this person only; raises Unavailable or Unusable where nobody can be published."""
+        """Make it so, once; what is gone goes, whatever becomes of the rest.
+
+        An Issue concerns this person only, and nothing was changed; raises Unavailable or Unusable where nobody can be published.
+        """
         ...
 
     def close(self) -> None:
@@ -79,6 +86,6 @@ class Publications(Protocol):
         """Record that a delivery's certificate is public there, with an event `published`."""
         ...
 
-    def note_unpublished(self, delivery: str, place: str, entry: str) -> None:
-        """Record that it is public there no more, with an event `unpublished`."""
+    def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
+        """Record that it is public there no more, with an event `unpublished`. `found`: it was there, although we did not know."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,6 +10,13 @@ from typing import Protocol
 from distributor.core.states import State
 
 IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or is to get it
+HOLD = "on hold"  # how the words of a revocation end that an authority may take back (RFC 5280 5.3.1); no other may be
+GOOD_AGAIN = "the certificate was on hold, and is good again"
+
+
+def is_hold(said: str) -> bool:
+    """Whether a revocation, by its words, may end again."""
+    return said.endswith(f"{HOLD})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,8 @@ class Issued:
     sha256: str
     leaf: bytes
     chain: tuple[bytes, ...]
+    addresses: tuple[str, ...] = ()  # whose it is
+    revoked: str | None = None  # when and why, as the ledger has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +50,12 @@ class Revocations(Protocol):
 
     def revoke(self, certificate: str, said: str) -> list[Struck]:
         """Write `revoked` on its deliveries, and withdraw what has not left; those that are told for the first time, or were withdrawn."""
+        ...
+
+    def reinstate(self, certificate: str, said: str) -> list[Struck]:
+        """Write `released` on its deliveries where it was on hold; nothing, and no delivery, where it was not."""
+        ...
+
+    def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
+        """Those of the certificates that are revoked by an event, each with when and why."""
         ...

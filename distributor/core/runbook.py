@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from distributor.core.collection import Member
 from distributor.core.people import printable
 
-_QUOTES = re.compile("(['\u2018\u2019\u201a\u201b])")  # PowerShell takes each of them for the end of a text
+_ASCII = re.compile(r"([^\x20-\x7e]+)")
 # What Outlook on the web reads of the same object, with Microsoft's default and what it means here.
 OTHERS = (
     ("OWADisableCRLCheck", "$false", "$true would hide that a certificate was revoked"),
@@ -25,20 +25,37 @@ OTHERS = (
 
 
 def powershell(name: str, sha256: str, members: Sequence[Member]) -> str:
-    """The runbook for a file of that name in the present folder. Raises ValueError for a name that no line can hold."""
+    """The runbook for a file of that name in the present folder. Raises ValueError for a name that no line can hold.
+
+    ASCII only: Windows PowerShell 5.1 reads a script without a byte-order mark in the machine's own code page.
+    """
     if printable(name) != name:
         raise ValueError("its name has characters that cannot be shown")
     return _TEMPLATE.format(
         file=_quoted(name),
         sha256=sha256.upper(),
-        members="\n".join(f"#   {member.facts.not_after:%Y-%m-%d}  {member.facts.subject}" for member in members),
+        members="\n".join(f"#   {member.facts.not_after:%Y-%m-%d}  {_ascii(member.facts.subject)}" for member in members),
         fields=",\n    ".join(name for name, _, _ in OTHERS),
         others="\n".join(f"    #   {field:45}  {default:8} {meaning}" for field, default, meaning in OTHERS),
     )
 
 
+def _ascii(text: str) -> str:
+    """For a comment."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def _quoted(text: str) -> str:
-    return "'" + _QUOTES.sub(r"\1\1", text) + "'"
+    """An expression for the text: what is not ASCII, curved quotes among it, by its numbers in UTF-16."""
+    parts = [_numbers(part) if number % 2 else "'" + part.replace("'", "''") + "'" for number, part in enumerate(_ASCII.split(text))]
+    while len(parts) > 1 and parts[-1] == "''":
+        parts.pop()
+    return parts[0] if len(parts) == 1 else f"({' + '.join(parts)})"
+
+
+def _numbers(text: str) -> str:
+    data = text.encode("utf-16-be")
+    return " + ".join(f"[char]0x{data[i : i + 2].hex().upper()}" for i in range(0, len(data), 2))
 
 
 _TEMPLATE = """\
@@ -70,7 +87,8 @@ try {{
     if ($Before.Length -gt 0) {{
         $Backup = "$File.$(Get-Date -Format yyyyMMdd-HHmmss).before"
         [System.IO.File]::WriteAllBytes($Backup, $Before)
-        "kept: $Backup; to go back: Set-SmimeConfig -SMIMECertificateIssuingCA ([System.IO.File]::ReadAllBytes('$Backup'))"
+        $Quoted = [System.Management.Automation.Language.CodeGeneration]::EscapeSingleQuotedStringContent($Backup)
+        "kept: $Backup; to go back: Set-SmimeConfig -SMIMECertificateIssuingCA ([System.IO.File]::ReadAllBytes('$Quoted'))"
     }} else {{
         "the tenant has no collection yet"
     }}

@@ -26,10 +26,16 @@ class Unknown(ValueError):
 
 
 def saved(data: bytes) -> bytes:
-    """The collection's bytes; none where the tenant has no collection. Raises Unknown."""
+    """The collection's bytes; none where the tenant has no collection. Raises Unknown.
+
+    A file with nothing at all in it is what a failed command leaves behind `>`; the runbook writes an empty line.
+    """
     if data.startswith(sst.MAGIC):
         return data
-    text = _text(data).strip()
+    text = _text(data).lstrip("\ufeff")
+    if not text:
+        raise Unknown("it is empty: the command that saved it failed, or the tenant has no collection")
+    text = text.strip()
     if text[:1] in {"{", "["} and (found := _json(text)) is not None:
         return found
     listed = _LISTED.search(text)

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import printable
-from distributor.core.trust_certs import Cert, read, signed_by, unpack, web
+from distributor.core.trust_certs import Cert, read, signed_by, unpack, valid, web
+from distributor.core.trust_flaws import flaws, old_signature
 from distributor.core.trust_judge import REPLACE, Rule, judge
 from distributor.core.trust_lists import EXCHANGE_SECONDS, Clear, Fetched, Lists, Missed
 from distributor.core.trust_paths import Above, Collected, Pool, climb
@@ -61,7 +62,7 @@ class Chains:
     def __init__(self, collected: Collected, library: Library | None, now: datetime) -> None:
         self._collected, self._library, self._now = collected, library, now
         self._lists = None if library is None else Lists(lambda url: library.get(url, crl=True), now)
-        self._standings: dict[tuple[object, ...], Standing] = {}
+        self._standings: dict[tuple[object, ...], list[Standing]] = {}
 
     def begin(self, leaf: bytes) -> None:
         """Let what the certificate names be fetched meanwhile."""
@@ -70,7 +71,7 @@ class Chains:
             self._start(cert)
 
     def _start(self, cert: Cert) -> None:
-        for url in cert.crl_urls if self._library else ():
+        for url in (*cert.crl_urls, *cert.change_urls) if self._library else ():
             self._library.start(url, crl=True)  # type: ignore[union-attr]  # there is one
 
     def objections(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
@@ -96,7 +97,7 @@ class Chains:
     def _along(self, cert: Cert, road: Road) -> Iterator[Issue]:
         """What is wrong with the certificate by this road."""
         anchors, others = [road.certs[-1].der], [one.der for one in road.certs[:-1]]
-        issue = judge(cert.der, anchors, others, (), self._now, Rule.PATH_ONLY)
+        issue = judge(cert.der, anchors, others, (), self._now, Rule.PATH_ONLY) or next(old_signature(cert, "the certificate"), None)
         if issue is not None:
             yield issue
         yield from road.issues
@@ -124,14 +125,15 @@ class Chains:
     # --- what is above -------------------------------------------------------------------------------------------
 
     def _standing(self, cert: Cert, chain: tuple[bytes, ...]) -> Standing:
-        """What is above a certificate; worked out once for all of an issuer, unless a signature does not fit."""
-        key = (cert.issuer, cert.issuer_key_id, cert.issuer_urls, chain)
-        known = self._standings.get(key)
-        if known is None or not known.roads:
-            known = self._look(cert, chain)
-            if known.roads:
-                self._standings[key] = known
-        return known
+        """What is above a certificate; worked out once for all that an issuer signed. Two of one name may have issued (a renewed key)."""
+        known = self._standings.setdefault((cert.issuer, cert.issuer_key_id, cert.issuer_urls, chain), [])
+        for standing in known:
+            if signed_by(cert, standing.roads[0].certs[0]):
+                return standing
+        found = self._look(cert, chain)
+        if found.roads:
+            known.append(found)
+        return found
 
     def _look(self, cert: Cert, chain: tuple[bytes, ...]) -> Standing:
         pool, misses = Pool(self._collected, chain), dict[str, str]()
@@ -140,12 +142,19 @@ class Chains:
         for _ in range(MOST_ROUNDS if self._library else 0):
             urls = [url for one in above.seen for url in web(one.issuer_urls)]
             new = [url for url in dict.fromkeys(urls) if url not in asked]
-            if above.useful or not new:
+            if self._timely(above.paths(cert)) or not new:
                 break
             asked.update(new)
             misses |= self._fetch(new, pool)
             above = climb(cert, pool)
-        return Standing(tuple(self._road(path) for path in above.paths(cert)), above, pool, misses)
+        paths = above.paths(cert)
+        timely = self._timely(paths)
+        ordered = timely + [path for path in paths if path not in timely]
+        return Standing(tuple(self._road(path) for path in ordered), above, pool, misses)
+
+    def _timely(self, paths: Sequence[tuple[Cert, ...]]) -> list[tuple[Cert, ...]]:
+        """The paths without an authority that has expired: the renewed one may lie where the certificate says."""
+        return [path for path in paths if all(valid(one, self._now) for one in path[:-1])]
 
     def _fetch(self, urls: Sequence[str], pool: Pool) -> dict[str, str]:
         """Issuers into the pool; why where there was none."""
@@ -164,7 +173,7 @@ class Chains:
         for one in path[:-1]:
             self._start(one)
         said = [self._revocation(one, path[n + 1 :], f'the authority "{one.name}"') for n, one in enumerate(path[:-1])]
-        issues = [issue for issue, _ in said if issue is not None]
+        issues = [*flaws(path), *(issue for issue, _ in said if issue is not None)]
         if not issues and self._lists is not None and len(path) > 1:  # a second opinion, once an issuer
             lists = self._lists.of(path[:-1])
             opinion = lists and judge(path[0].der, [path[-1].der], [one.der for one in path[1:-1]], lists, self._now, Rule.CRLS)
@@ -201,7 +210,12 @@ class Chains:
         places = [f'"{printable(url)}" ({standing.misses.get(url, "the issuer is not in it")})' for url in urls]
         where = " or ".join(["in the file", "in the collection", *(f"at {place}" for place in places)])
         text = f'the issuer of {who}, "{top.issuer_name}", is not found {where}'
-        yield Issue(Severity.ERROR, Check.CHAIN_INCOMPLETE, text if urls else f"{text}; it names no place for it", _WHOLE)
+        yield Issue(Severity.ERROR, Check.CHAIN_INCOMPLETE, text if urls else f"{text}; {_no_place(top)}", _WHOLE)
+
+
+def _no_place(cert: Cert) -> str:
+    kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in cert.issuer_urls if ":" in url))
+    return f"it names a place for it by {printable(kinds)} only; Exchange Online fetches http" if kinds else "it names no place for it"
 
 
 def _unsigned(cert: Cert, issuer: Cert, who: str) -> Issue:

@@ -14,22 +14,14 @@ from hashlib import sha256
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from distributor.core.people import printable
+from distributor.core.preflight import ANY_USE, EMAIL_PROTECTION
+from distributor.core.trust_signing import UNREADABLE, Signature, signature
 
 E = TypeVar("E", bound=x509.ExtensionType)
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    OverflowError,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-    UnsupportedAlgorithm,
-)
 WEB = ("http://", "https://")
 MOST_URLS = 8  # of one certificate and one kind that are asked
 LONGEST_NAME = 120  # characters of a name that are shown
@@ -65,6 +57,8 @@ class Cert:
     issuer_urls: tuple[str, ...]  # caIssuers of every kind
     is_authority: bool
     signs_crls: bool
+    changes: tuple[Point, ...] = ()  # where lists lie that add to those (its own freshestCRL)
+    uses: frozenset[str] | None = None  # extended key usages; None: every one
 
     @property
     def name(self) -> str:
@@ -82,9 +76,19 @@ class Cert:
         return web(url for point in self.points for url in point.urls)
 
     @property
+    def change_urls(self) -> tuple[str, ...]:
+        """The http(s) URLs of the lists that add to those."""
+        return web(url for point in self.changes for url in point.urls)
+
+    @property
     def key(self) -> bytes:
         """Its public key (SubjectPublicKeyInfo). Raises one of UNREADABLE for a kind that the library does not know."""
         return self.parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def for_mail(self) -> bool:
+        """Whether it, and all below it, may be used for mail: Windows nests extended key usages."""
+        return self.uses is None or bool(self.uses & {EMAIL_PROTECTION, ANY_USE})
 
     @property
     def sha256(self) -> str:
@@ -125,6 +129,7 @@ def _read(der: bytes) -> Cert:
     basic = _value(kinds, x509.BasicConstraints)
     usage = _value(kinds, x509.KeyUsage)
     key_id, issuer_key_id = _value(kinds, x509.SubjectKeyIdentifier), _value(kinds, x509.AuthorityKeyIdentifier)
+    uses = _value(kinds, x509.ExtendedKeyUsage)
     certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
     return Cert(
         der=der,
@@ -137,6 +142,8 @@ def _read(der: bytes) -> Cert:
         issuer_urls=tuple(_issuer_urls(_value(kinds, x509.AuthorityInformationAccess))),
         is_authority=bool(basic and basic.ca and (usage is None or usage.key_cert_sign)),
         signs_crls=usage is None or usage.crl_sign,
+        changes=tuple(points(_value(kinds, x509.FreshestCRL) or ())),
+        uses=frozenset(use.dotted_string for use in uses) if uses is not None else None,
     )
 
 
@@ -159,17 +166,20 @@ def _issuer_urls(extension: x509.AuthorityInformationAccess | None) -> Iterator[
 
 
 def signed_by(cert: Cert, issuer: Cert) -> bool:
-    """Whether the issuer's key made the signature, and its name is the one that the certificate names."""
-    try:
-        cert.parsed.verify_directly_issued_by(issuer.parsed)
-    except (InvalidSignature, *UNREADABLE):
-        return False
-    return True
+    """Whether the issuer's key made the signature, however old its kind, and its name is the one that the certificate names."""
+    return signature(cert.parsed, issuer.parsed) in {Signature.GOOD, Signature.OLD}
 
 
 def is_self_signed(cert: Cert) -> bool:
-    """Whether it is a root."""
-    return cert.subject == cert.issuer and signed_by(cert, cert)
+    """Whether it is a root.
+
+    What a root says of itself carries no trust, so a signature too old to be believed, or to be checked, is enough for an authority.
+    """
+    if cert.subject != cert.issuer or (cert.issuer_key_id and cert.key_id and cert.issuer_key_id != cert.key_id):
+        return False
+    found = signature(cert.parsed, cert.parsed)
+    old_root = cert.is_authority or cert.parsed.version is x509.Version.v1  # such a one cannot say what it is
+    return found is Signature.GOOD or (found is Signature.OLD and old_root)
 
 
 def valid(cert: Cert, now: datetime) -> bool:

@@ -7,12 +7,13 @@ list signed with another key of the same name) is said to be so (`Odd`); nothing
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from distributor.core.trust_certs import UNREADABLE, Cert, Point, points, shown
+from distributor.core.trust_certs import Cert, Point, points, shown
+from distributor.core.trust_signing import UNREADABLE, fits, weak_hash
 
 TOLERANCE = timedelta(seconds=1)  # of a list that is over; as pyhanko-certvalidator has it
 AHEAD = timedelta(minutes=5)  # of a list that begins: clocks differ, and it may be made after the run began
@@ -50,10 +51,11 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a list says nothing. `stale`: it did once."""
+    """Why a list says nothing. `stale`: it did once. `genuine`: its issuer made it all the same, so that who is on it was revoked."""
 
     reason: str
     stale: bool = False
+    genuine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,31 @@ def objection(crl: Crl, issuer: Cert, now: datetime) -> Fault | Odd | None:
         if crl.issuer_key_id is not None and issuer.key_id is not None and crl.issuer_key_id != issuer.key_id:
             return _time(crl, now) or Odd("it is signed with another key than the certificate")
         return Fault("it is forged: its signature is not its issuer's")
-    return _time(crl, now) or (Fault(f"it has a critical extension that nobody knows ({crl.unknown})") if crl.unknown else None)
+    fault = _time(crl, now) or _unknown(crl) or _old(crl)
+    return replace(fault, genuine=_genuine(crl, issuer)) if fault else None
 
 
 def _signed(crl: Crl, issuer: Cert) -> bool:
+    if weak_hash(crl.parsed) is not None:
+        return fits(crl.parsed, issuer.parsed) is not False
     try:
         return crl.parsed.is_signature_valid(issuer.parsed.public_key())  # type: ignore[arg-type]  # other kinds of key raise TypeError
     except UNREADABLE:
         return False
+
+
+def _genuine(crl: Crl, issuer: Cert) -> bool:
+    """Whether a list at fault still tells who was revoked; an unknown extension may turn its meaning round (RFC 5280 5.2)."""
+    return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer.parsed) is True)
+
+
+def _unknown(crl: Crl) -> Fault | None:
+    return Fault(f"it has a critical extension that nobody knows ({crl.unknown})") if crl.unknown else None
+
+
+def _old(crl: Crl) -> Fault | None:
+    name = weak_hash(crl.parsed)
+    return Fault(f"it is signed with {name.upper()}, which is no longer trusted") if name else None
 
 
 def _time(crl: Crl, now: datetime) -> Fault | None:

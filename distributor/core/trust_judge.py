@@ -12,14 +12,20 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from asn1crypto import x509
 from pyhanko_certvalidator import CertificateValidator, ValidationContext, errors
 from pyhanko_certvalidator.authority import CertTrustAnchor, TrustedServiceType, derive_quals_from_cert
 from pyhanko_certvalidator.path import ValidationPath
-from pyhanko_certvalidator.policy_decl import CertRevTrustPolicy, RevocationCheckingPolicy, RevocationCheckingRule
+from pyhanko_certvalidator.policy_decl import (
+    CertRevTrustPolicy,
+    DisallowWeakAlgorithmsPolicy,
+    RevocationCheckingPolicy,
+    RevocationCheckingRule,
+)
 
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import printable
+from distributor.core.trust_asn1 import Certificate, CertificateList
+from distributor.core.trust_certs import authority
 
 LONGEST = 300  # characters of the library's words
 ODDITIES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError, AssertionError)
@@ -41,9 +47,10 @@ def judge(cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: 
         context = ValidationContext(
             trust_roots=[_anchor(one) for one in anchors],
             other_certs=[_parsed(one) for one in others],
-            crls=crls,
+            crls=[_listed(one) for one in crls],
             moment=now,
             allow_fetching=False,
+            algorithm_usage_policy=_policy(rule),
             revinfo_policy=CertRevTrustPolicy(policy, retroactive_revinfo=True),  # when lists begin is looked at before
         )
         _finish(CertificateValidator(_load(cert), validation_context=context).async_validate_path())
@@ -52,6 +59,12 @@ def judge(cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: 
     except ODDITIES as error:  # a hostile certificate or list
         return _untrusted(f"the chain cannot be judged ({type(error).__name__})", REPLACE)
     return None
+
+
+def _policy(rule: Rule) -> DisallowWeakAlgorithmsPolicy:
+    """Which algorithms it refuses. Old hashes and short keys of a path are told in our own words (trust_flaws.py)."""
+    how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is Rule.PATH_ONLY else {}
+    return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library's own lapse
 
 
 def _finish(work: Coroutine[Any, Any, ValidationPath]) -> None:
@@ -64,11 +77,17 @@ def _finish(work: Coroutine[Any, Any, ValidationPath]) -> None:
     raise NotImplementedError
 
 
-def _load(der: bytes) -> x509.Certificate:
-    return x509.Certificate.load(der, strict=True)
+def _load(der: bytes) -> Certificate:
+    loaded: Certificate = Certificate.load(der, strict=True)
+    return loaded
 
 
 _parsed = lru_cache(256)(_load)
+
+
+def _listed(der: bytes) -> CertificateList:
+    loaded: CertificateList = CertificateList.load(der)
+    return loaded
 
 
 @lru_cache(64)
@@ -97,9 +116,10 @@ def _issue(error: Exception, now: datetime) -> Issue:
 
 
 def _over(error: errors.ExpiredError, now: datetime) -> str | None:
-    for cert in error.current_path.iter_certs(include_root=True):
-        if cert.not_valid_after < now:
-            return f'"{printable(cert.subject.human_friendly)}" in its chain expired on {cert.not_valid_after:%Y-%m-%d}'
+    for one in error.current_path.iter_certs(include_root=True):
+        cert = authority(one.dump())
+        if cert is not None and cert.parsed.not_valid_after_utc < now:
+            return f'"{cert.name}" in its chain expired on {cert.parsed.not_valid_after_utc:%Y-%m-%d}'
     return None
 
 

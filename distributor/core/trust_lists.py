@@ -45,7 +45,19 @@ class Clear:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A list of changes, and why it is not enough to have it; no list where it is worth nothing."""
+
+    url: str = ""
+    crl: Crl | None = None
+    fault: Fault | None = None
+
+
 Get = Callable[[str], Fetched | Missed]
+
+
+Said = Revoked | Clear | Fault | Odd | Missed  # of one list
 
 
 class Lists:
@@ -62,36 +74,60 @@ class Lists:
             return _nameless(cert, who)
         found = [(url, self._by(url, cert, issuer)) for url in cert.crl_urls]
         said = _best(found, who)
+        if isinstance(said, Clear):
+            return self._in_time(found, who)
         if isinstance(said, Issue) and said.check is not Check.REVOKED and any(point.foreign for point in cert.points):
             return Odd("it is made by another issuer")
         return said
 
-    def _by(self, url: str, cert: Cert, issuer: Cert) -> Revoked | Clear | Fault | Odd | Missed:
-        """What one list says of a certificate."""
+    def _in_time(self, found: list[tuple[str, Said]], who: str) -> Clear | Issue:
+        """The sound list that Exchange comes to first, as it asks one place after the other: its seconds, and those lost before."""
+        seconds = 0.0
+        for url, said in found:
+            if isinstance(said, Clear):
+                seconds += said.seconds
+                break
+            if isinstance(said, Missed) and said.silent:
+                return _silent(url, who)
+            seconds += self._seconds(url)
+        return Clear(seconds)
+
+    def _by(self, url: str, cert: Cert, issuer: Cert) -> Said:
+        """What one list says of a certificate. Whom its issuer put on it was revoked, even if it is good for nothing else any more."""
         crl = self.at(url)
         if not isinstance(crl, Crl):
             return crl
         if crl.base is not None:
             return Fault("it is a list of changes (delta CRL) and not a whole one")
-        fault = self._objection(url, crl, issuer) or trust_crls.uncovered(crl, cert)
-        if fault is not None:
-            return fault
-        delta = self._delta(crl, issuer) if crl.freshest else None
-        if isinstance(delta, Fault):
-            return delta
-        entry = _entry(cert.parsed.serial_number, crl, delta)
-        return entry or Clear(self._seconds(url))
+        fault = self._objection(url, crl, issuer)
+        unfit = fault if fault is not None and not _tells(fault) else trust_crls.uncovered(crl, cert)
+        if unfit is not None:
+            return unfit
+        changes = [self._change(urls, crl, issuer) for urls in _sources(crl, cert)]
+        entry = _entry(cert.parsed.serial_number, crl, changes)
+        faults = [one for one in (fault, *(change.fault for change in changes)) if one is not None]
+        seconds = self._seconds(url) + sum(self._seconds(change.url) for change in changes)
+        return entry or (faults[0] if faults else Clear(seconds))
 
-    def _delta(self, crl: Crl, issuer: Cert) -> Crl | Fault:
-        """The changes since the list was made. Windows and the library want them wherever a list says that there are some."""
-        reason = Fault("it names its changes (delta CRL) by LDAP only")
-        for url in web(url for point in crl.freshest for url in point.urls):
-            delta = self.at(url)
-            fault = delta if not isinstance(delta, Crl) else self._objection(url, delta, issuer) or trust_crls.adds_to(delta, crl)
-            if isinstance(delta, Crl) and fault is None:
-                return delta
-            reason = Fault(f'its changes (delta CRL) at "{_shown(url)}" cannot be used: {fault.reason}' if fault else "", _is_stale(fault))
-        return reason
+    def _change(self, urls: tuple[str, ...], crl: Crl, issuer: Cert) -> Change:
+        """The changes since the list was made. Windows and the library want them wherever somebody says that there are some."""
+        best = Change(fault=Fault("it names its changes (delta CRL) by LDAP only"))
+        for url in urls:
+            one = self._change_at(url, crl, issuer)
+            if one.fault is None:
+                return one
+            best = one if best.crl is None else best
+        return best
+
+    def _change_at(self, url: str, crl: Crl, issuer: Cert) -> Change:
+        delta = self.at(url)
+        if not isinstance(delta, Crl):
+            return Change(fault=_useless(url, delta))
+        fault = self._objection(url, delta, issuer)
+        unfit = fault if fault is not None and not _tells(fault) else trust_crls.adds_to(delta, crl)
+        if unfit is not None:
+            return Change(fault=_useless(url, unfit))
+        return Change(url, delta, _useless(url, fault) if fault else None)
 
     def at(self, url: str) -> Crl | Fault | Missed:
         """The list at a URL."""
@@ -107,7 +143,7 @@ class Lists:
         return self._objections[key]
 
     def _seconds(self, url: str) -> float:
-        came = self._get(url)
+        came = self._get(url) if url else None
         return came.seconds if isinstance(came, Fetched) else 0.0
 
     def of(self, certs: Iterable[Cert]) -> list[bytes] | None:
@@ -120,11 +156,11 @@ class Lists:
             crl = self.at(url)
             if isinstance(crl, Crl):
                 yield crl
-                deltas = map(self.at, web(url for point in crl.freshest for url in point.urls))
+                deltas = map(self.at, dict.fromkeys(url for urls in _sources(crl, cert) for url in urls))
                 yield from (delta for delta in deltas if isinstance(delta, Crl))
 
 
-def _best(found: list[tuple[str, Revoked | Clear | Fault | Odd | Missed]], who: str) -> Clear | Issue | Odd:
+def _best(found: list[tuple[str, Said]], who: str) -> Clear | Issue | Odd:
     for _, said in found:
         if isinstance(said, Revoked):
             return revoked(said, who)
@@ -141,8 +177,24 @@ def _is_stale(fault: Fault | Odd | Missed | None) -> bool:
     return isinstance(fault, Fault) and fault.stale
 
 
-def _entry(serial: int, crl: Crl, delta: Crl | None) -> Revoked | None:
-    for one in filter(None, (delta, crl)):
+def _tells(fault: Fault | Odd) -> bool:
+    return isinstance(fault, Fault) and fault.genuine
+
+
+def _useless(url: str, fault: Fault | Odd | Missed) -> Fault:
+    return Fault(f'its changes (delta CRL) at "{_shown(url)}" cannot be used: {fault.reason}', _is_stale(fault))
+
+
+def _sources(crl: Crl, cert: Cert) -> list[tuple[str, ...]]:
+    """Where changes lie: by the list, and by the certificate itself (RFC 5280 4.2.1.15) if not by LDAP only; each place once."""
+    listed = [web(url for point in crl.freshest for url in point.urls)] if crl.freshest else []
+    return list(dict.fromkeys([*listed, *([cert.change_urls] if cert.change_urls else [])]))
+
+
+def _entry(serial: int, crl: Crl, changes: list[Change]) -> Revoked | None:
+    """What the newest list that speaks of the certificate says."""
+    deltas = sorted((one.crl for one in changes if one.crl is not None), key=lambda one: one.number or 0, reverse=True)
+    for one in (*deltas, crl):
         entry = one.entry(serial)
         if entry is not None:
             return None if entry.reason == trust_crls.REMOVED else entry
@@ -166,6 +218,11 @@ def _unusable(url: str, fault: Fault | Missed, who: str) -> Issue:
     text = "is out of date" if check is Check.CRL_STALE else "cannot be used"
     hint = "set `trust.private_addresses = true` if it may lie there" if isinstance(fault, Missed) and fault.private else _TELL
     return Issue(Severity.ERROR, check, f'the CRL of {who} at "{_shown(url)}" {text}: {fault.reason}', hint)
+
+
+def _silent(url: str, who: str) -> Issue:
+    text = f'the CRL of {who} at "{_shown(url)}" does not answer; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of a chain'
+    return Issue(Severity.ERROR, Check.CRL_UNREACHABLE, f"{text}, and never comes to the next place", _TELL)
 
 
 def _shown(url: str) -> str:

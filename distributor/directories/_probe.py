@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from distributor.clients.ldap import NO_SUCH_OBJECT, SUCCESS, Entry, Ldap, Place, Said, escape
 from distributor.core.lookups import Answer, Looked, Way
@@ -29,11 +30,12 @@ def probe(host: str, addresses: Sequence[str]) -> Looked:
                 if answered is None:
                     contexts = _contexts(root)
                     answers = tuple(_answers(line, contexts, addresses))
-                    answered = Looked((), contexts, active, answers)
+                    no = line.greet()
+                    answered = Looked((), contexts, active, answers, "" if no.code == SUCCESS else str(no))
                 tried.append(Way(line.where, place.security == "tls"))
             except Unavailable as error:
                 tried.append(Way(line.where, place.security == "tls", error.message, error.hint))
-    return Looked(tuple(tried)) if answered is None else Looked(tuple(tried), answered.contexts, answered.active, answered.answers)
+    return Looked(tuple(tried)) if answered is None else replace(answered, ways=tuple(tried))
 
 
 def places(host: str) -> list[Place]:

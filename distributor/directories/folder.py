@@ -55,7 +55,8 @@ class Folder:
         name = file_name(public.address.key)
         try:
             self._make()
-            changed = self._remove(name, public.gone) if public.leaf is None else self._write(name, files(public))
+            before = _digest(_read(self._path / f"{name}.cer"))
+            changed = self._remove(name, before, public.gone) if public.leaf is None else self._write(name, files(public))
         except OSError as error:
             if error.errno in _ONE and self._path.is_dir():
                 message = f'"{printable(name)}" cannot be written ({error.strerror})'
@@ -63,7 +64,7 @@ class Folder:
                     Severity.ERROR, Check.NOT_PUBLISHED, message, "remove what bears that name", "folder", None, str(public.address)
                 )
             raise Unusable(f"a certificate cannot be written ({error.strerror})", where=self.where, hint=_HINT) from error
-        return Written(name, changed)
+        return Written(name, changed, removed=public.gone & {before} if changed else frozenset())
 
     def _make(self) -> None:
         """The folder, which everybody may look into whatever the umask says; one that is there stays as it is."""
@@ -79,10 +80,9 @@ class Folder:
             _flush(self._path)
         return bool(fresh)
 
-    def _remove(self, name: str, gone: frozenset[str]) -> bool:
-        """Nothing but what was revoked; anybody else's certificate stays."""
-        there = _read(self._path / f"{name}.cer")
-        if there is None or sha256(there).hexdigest() not in gone:
+    def _remove(self, name: str, there: str, gone: frozenset[str]) -> bool:
+        """Nothing but what is gone; anybody else's certificate stays."""
+        if there not in gone:
             return False
         for end in (".vcf", ".pem", ".cer"):  # what tells that there is something to remove goes last
             with suppress(FileNotFoundError):
@@ -106,6 +106,11 @@ def files(public: Public) -> dict[str, bytes]:
     """What a person's files hold, by their endings."""
     assert public.leaf is not None  # noqa: S101  asked for with a certificate only
     return {".cer": public.leaf, ".pem": _pem(public.leaf), ".vcf": vcard(public.name, str(public.address), public.leaf)}
+
+
+def _digest(there: bytes | None) -> str:
+    """SHA-256; nothing has none."""
+    return "" if there is None else sha256(there).hexdigest()
 
 
 def _pem(leaf: bytes) -> bytes:

@@ -81,13 +81,12 @@ class Directory:
     def _once(self, public: Public, now: datetime) -> Written | Issue | _Overtaken:
         entry = self._find(public)
         if isinstance(entry, Issue):
-            return entry
-        changes = self._changes(entry, public, now)
-        if isinstance(changes, Issue):
-            return changes
+            return Written("", changed=False) if public.leaf is None and entry.check is Check.NO_PERSON else entry  # nothing can be there
+        work = self._work(entry, public, now)
+        changes = self._changes(entry, work)
         no = self._client.change(entry.dn, changes) if changes else None
         if no is None:
-            return Written(entry.dn, bool(changes), _before_ours(public, entry))
+            return _done(entry, public, work)
         if no.code in {NO_SUCH_ATTRIBUTE, VALUE_EXISTS}:
             return _Overtaken(entry, no)
         return _refused(public, entry, no, self._settings.attribute)
@@ -118,22 +117,57 @@ class Directory:
         names = " and ".join(f'"{printable(entry.dn)}"' for entry in found)
         return _issue(public, Check.DUPLICATE, f"several entries have this address: {names}", "let only one have it, or narrow `filter`")
 
-    def _changes(self, entry: Entry, public: Public, now: datetime) -> list[Change] | Issue:
-        """What is to be done; nothing where all is as it should be."""
+    def _work(self, entry: Entry, public: Public, now: datetime) -> _Work:
+        """What is to go and to come; where nothing is published, only the person's own certificates go."""
         there = entry.all(self._settings.attribute)
-        gone = tuple(value for value in there if value != public.leaf and (_digest(value) in public.gone or is_over(value, now)))
-        new = (public.leaf,) if public.leaf is not None and public.leaf not in there else ()
-        if new and len(there) - len(gone) + len(new) > MOST_VALUES:
-            message = f"the entry has {len(there) - len(gone)} certificates that are valid, and more than {MOST_VALUES} are too many"
-            hint = "remove old ones by hand: Entra Connect exports none of an entry with more"
-            return _issue(public, Check.NOT_PUBLISHED, message, hint)
-        changes = [Change(self._attribute, gone, new)] if gone or new else []
+        ours = tuple(value for value in there if value != public.leaf and _digest(value) in public.gone)
+        if public.leaf is None:
+            return _Work(ours, (), None, 0)
+        gone = tuple(value for value in there if value != public.leaf and (value in ours or is_over(value, now)))
+        left = len(there) - len(gone)
+        return _Work(gone, (public.leaf,) if public.leaf not in there else (), public.leaf, left)
+
+    def _changes(self, entry: Entry, work: _Work) -> list[Change]:
+        """Deletions always; nothing where all is as it should be."""
+        new = () if work.is_full else work.new
+        changes = [Change(self._attribute, work.gone, new)] if work.gone or new else []
         return [*self._object_class(entry), *changes] if new else changes
 
     def _object_class(self, entry: Entry) -> Sequence[Change]:
         """What lets the entry hold a certificate, where it does not yet; where we may not see them, the server knows."""
         classes = {name.casefold() for name in entry.texts("objectClass")}
         return () if self._is_active or not classes or classes & _HOLDS else (Change("objectClass", (), (b"pkiUser",)),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Values that go and come, the certificate that is to be there, and how many values stay."""
+
+    gone: tuple[bytes, ...]
+    new: tuple[bytes, ...]
+    leaf: bytes | None
+    left: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the entry has, or would have, more values than are exported."""
+        return self.left + len(self.new) > MOST_VALUES
+
+
+def _done(entry: Entry, public: Public, work: _Work) -> Written | Issue:
+    """What the server took."""
+    full = _full(public, work) if work.is_full else None
+    written = bool(work.gone or (work.new and not full))
+    if full is not None and work.new and not written:
+        return full
+    removed = public.gone & frozenset(map(_digest, work.gone))
+    return Written(entry.dn, written, full or _before_ours(public, entry), removed, holds=not (full and work.new))
+
+
+def _full(public: Public, work: _Work) -> Issue:
+    verb = "has no room for this one" if work.new else "is exported with none of them"
+    message = f"the entry has {work.left} certificates that have not expired, more than {MOST_VALUES} are too many, and it {verb}"
+    return _issue(public, Check.NOT_PUBLISHED, message, "remove old ones by hand: Entra Connect exports none of an entry with more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The ledger's events -> a file for an auditor (JSON Lines or CSV), and such a file -> what is wrong with it. Streams both ways.
 
 A file is checked by itself: every hash, every commitment, every step of every delivery. That its end was not cut off shows only beside the
-ledger or a checkpoint.
+ledger: so a check says how far it got.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from distributor.core.chain import Link, Walk, canonical, stamp
 from distributor.core.events import Record
 from distributor.core.people import printable
+from distributor.core.proof import Proof
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings
@@ -81,15 +82,25 @@ class _Unreadable(NamedTuple):
 
 def verify_export(lines: Iterable[str]) -> list[str]:
     """What is wrong with an exported file, JSON Lines or CSV; empty when all is well."""
-    walk = Walk()
+    return list(prove_export(lines).findings)
+
+
+def prove_export(lines: Iterable[str]) -> Proof:
+    """What is wrong with an exported file, and how far its chain goes."""
+    walk, erased = Walk(), 0
     findings: list[str] = []
     for line in _read(lines):
         findings += [printable(finding[:LONGEST]) for finding in _check(walk, line)]
+        erased += _is_erased(line)
         if len(findings) >= MOST:
             break
     if not walk.seq and not findings:
-        return ["the file holds no event"]
-    return findings[:MOST]
+        findings = ["the file holds no event"]
+    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased)
+
+
+def _is_erased(line: _Line | _Unreadable) -> bool:
+    return isinstance(line, _Line) and line.values.get("salt") is None and bool(line.values.get("commitment"))
 
 
 def _read(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from distributor.core.deliveries import Owner, Scope, Sighting, Sought
+from distributor.core.leavings import Clears
 from distributor.core.ports import Ledger, Now, Tracker
 from distributor.core.states import State
 from distributor.errors import Error
@@ -61,7 +62,13 @@ class Found:
 
 
 async def look(looking: Looking, trackers: Sequence[Tracker], scope: Scope, states: frozenset[State]) -> Found:
-    """Ask every tracker about the letters in these states; one that cannot be asked does not silence the others."""
+    """Ask every tracker about the letters in these states; one that cannot be asked does not silence the others.
+
+    Those that can also be cleared of what letters left learn what the ledger knows of it.
+    """
+    for tracker in trackers:
+        if isinstance(tracker, Clears):
+            tracker.lend(looking.ledger)
     sought = {letter.delivery: letter for letter in await looking.call(lambda: looking.ledger.sought(states, scope))}
     moved: list[Moved] = []
     errors: list[Error] = []

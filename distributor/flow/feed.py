@@ -100,7 +100,8 @@ class Feed:
         try:
             while not self.ended.is_set():
                 await self._hungry.wait()
-                await self._fill()
+                if not self.ended.is_set():
+                    await self._fill()
         finally:
             self.end()
 

@@ -1,7 +1,7 @@
 """A person's certificate -> what the CA/Browser Forum's S/MIME rules (S/MIME BR) say of it, by pkilint (extra `lint`).
 
-A certificate that names a policy of the BR promises to keep them, so a finding is a warning. Another one's authority promised nothing:
-what it is told is advice, a note, without the rules that only say that it promised nothing.
+A certificate that names a policy of the BR promises to keep them, so a finding is a warning; what they only recommend (SHOULD) is told as
+that. Another one's authority promised nothing: what it is told is advice, a note, without the rules that only say that it promised nothing.
 """
 
 from __future__ import annotations
@@ -56,18 +56,31 @@ _PROMISED_NOTHING = frozenset(
 )
 _FALSE_ON_P521 = "cabf.smime.prohibited_spki_algorithm_encoding"  # BR 6.1.5 allows P-521 (facts: exchange.md 5)
 _P521 = bytes.fromhex("06052b81040023")
+_SHALL = frozenset({"cabf.smime.crldp_extension_missing"})  # pkilint says WARNING where BR 7.1.2.3 b says SHALL (facts: exchange.md 5)
 _REVOCABLE = "tell the authority: it has to revoke a certificate that is against its rules"
+_RECOMMENDED = "tell the authority: the rules recommend it otherwise (SHOULD); the certificate may stay as it is"
 _ADVICE = "advice, told once for all such certificates: they name no policy of the S/MIME BR, so their authority need not follow them"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule that a certificate does not keep: `section` is of the S/MIME BR, or the RFC where those say nothing."""
+    """One rule that a certificate does not keep: `section` is of the S/MIME BR, or the RFC where those say nothing.
+
+    `recommended`: the rule says SHOULD and not SHALL, so that nobody has to do anything about it.
+    """
 
     rule: str
     section: str
     severity: Severity
     message: str
+    recommended: bool = False
+
+    @property
+    def hint(self) -> str:
+        """What to do."""
+        if self.severity is not Severity.WARNING:
+            return _ADVICE
+        return _RECOMMENDED if self.recommended else _REVOCABLE
 
 
 class Linter:
@@ -96,7 +109,7 @@ class Linter:
                 finding.severity,
                 Check.LINT,
                 f"{finding.rule} ({finding.section})" + (f": {finding.message}" if finding.message else ""),
-                _REVOCABLE if finding.severity is Severity.WARNING else _ADVICE,
+                finding.hint,
             )
             for finding in self.lint(der)
         ]
@@ -110,7 +123,7 @@ class Linter:
         except Exception as error:  # noqa: BLE001  a foreign parser on foreign bytes
             return [Finding("itu.invalid_asn1_syntax", "X.690", Severity.WARNING, printable(str(error))[:LONGEST])]
         weight = Severity.WARNING if promised else Severity.NOTE
-        found = (Finding(rule, section(rule), weight, words) for rule, words in _told(results))
+        found = (Finding(rule, section(rule), weight, words, should) for rule, words, should in _told(results))
         return [one for one in dict.fromkeys(found) if not _without_object(one, der, promised=promised is not None)]
 
 
@@ -143,12 +156,13 @@ class Linted:
             yield issue
 
 
-def _told(results: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401  pkilint's own
-    """Rules and their words, of what is against a rule or against good practice."""
+def _told(results: Any) -> Iterator[tuple[str, str, bool]]:  # noqa: ANN401  pkilint's own
+    """Rules and their words, of what is against a rule or (the last: True) against good practice."""
     for result in results:
         for description in result.finding_descriptions:
-            if description.finding.severity.name in {"FATAL", "ERROR", "WARNING"}:
-                yield description.finding.code, printable(description.message or "")[:LONGEST]
+            code, weight = description.finding.code, description.finding.severity.name
+            if weight in {"FATAL", "ERROR", "WARNING"}:
+                yield code, printable(description.message or "")[:LONGEST], weight == "WARNING" and code not in _SHALL
 
 
 def _without_object(finding: Finding, der: bytes, *, promised: bool) -> bool:

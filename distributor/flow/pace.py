@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 _LATER = tuple(timedelta(minutes=m) for m in (5, 15, 30, 60, 120, 240))
@@ -14,6 +15,9 @@ _REST = 5.0  # seconds, doubled each time
 LONGEST_TROUBLE = 120.0  # seconds of rests in a row, after which a lane gives up
 CROWDED_REST = 45.0  # seconds; services ask for 30 to 60
 DAY = timedelta(hours=24)
+SPREAD = 1.012  # of the time between two letters: whoever counts them has another clock, behind a line that is never equally fast
+WINDOW = 1.008  # of a minute, in which no more may be armed; less than SPREAD, so that a letter that was late delays no other for long
+_BURST = timedelta(seconds=1)  # what may be made up for at once
 
 
 def later(deferrals: int) -> timedelta:
@@ -33,8 +37,8 @@ class Trouble:
     rested: float = 0.0
 
     def rest(self, *, crowded: bool = False, wish: timedelta | None = None) -> float | None:
-        """Seconds to rest after one more failure; None when two minutes of rests did not help. A service's own `wish` is granted."""
-        if self.rested >= LONGEST_TROUBLE:
+        """Seconds to rest after one more failure; None when two minutes of rests did not help, or the service's own `wish` is for more."""
+        if self.rested >= LONGEST_TROUBLE or (wish is not None and wish.total_seconds() > LONGEST_TROUBLE):
             return None
         plain = _FIRST_REST if self.failures == 0 else _REST * 2 ** (self.failures - 1)
         plain = max(plain, CROWDED_REST) if crowded else plain
@@ -50,36 +54,76 @@ class Trouble:
 
 @dataclass
 class Quota:
-    """Letters of a mailbox in any 24 hours: what the ledger knows of, and those of this run."""
+    """Letters of a mailbox in any 24 hours: what the ledger knows of, and those of this run, without those that certainly did not leave."""
 
     most: int
     sent: deque[datetime]  # oldest first
+    going: int = 0  # taken, and nothing is known of them yet
 
-    def take(self, now: datetime) -> datetime | None:
-        """Count one letter more; or when the next may go, where there were too many."""
+    def take(self, now: datetime) -> bool:
+        """Let one letter more go, if there is room for it."""
         while self.sent and self.sent[0] <= now - DAY:
             self.sent.popleft()
-        if len(self.sent) >= self.most:
-            return self.sent[len(self.sent) - self.most] + DAY
-        self.sent.append(now)
-        return None
+        free = len(self.sent) + self.going < self.most
+        self.going += free
+        return free
+
+    def landed(self, now: datetime, *, left: bool) -> None:
+        """One that went is done; one that did not leave makes room."""
+        self.going -= 1
+        if left:
+            self.sent.append(now)
+
+    def opens(self) -> datetime | None:
+        """When there is room again, after too many; None: those that are going decide it."""
+        over = len(self.sent) - self.most
+        return self.sent[over] + DAY if over >= 0 else None
 
 
-@dataclass
 class Pace:
-    """A token bucket for each sender: `per_minute` letters, at most one second's worth at once."""
+    """A mailbox's letters: evenly begun, at most one second's worth at once, and never more than `per_minute` armed within a minute.
 
-    per_minute: float | None
-    _buckets: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    A letter takes its turn before it begins; armed it is only when a minute has room for it, however long it took until then.
+    """
 
-    def turn(self, sender: str, now: datetime) -> float:
+    def __init__(self, per_minute: float, armed: Sequence[datetime] = ()) -> None:
+        """`armed`: when letters of earlier runs were, oldest first."""
+        self.most = max(1, int(per_minute))  # letters within `window`
+        self.each = timedelta(minutes=SPREAD / per_minute)
+        self.window = timedelta(minutes=self.most * WINDOW / per_minute)
+        self._armed = list(armed)[-self.most :]  # sorted
+        self._next = self._armed[-1] + self.each if self._armed else None
+        self._now: datetime | None = None
+
+    def turn(self, now: datetime) -> float:
         """Take a turn; seconds to wait until it comes."""
-        if self.per_minute is None:
-            return 0.0
-        each = self.per_minute / 60
-        most = max(1.0, each)
-        tokens, since = self._buckets.get(sender, (most, now))
-        passed = max(0.0, (now - since).total_seconds())  # a clock set back gives nothing
-        tokens = min(most, tokens + passed * each) - 1
-        self._buckets[sender] = (tokens, now)
-        return max(0.0, -tokens / each)
+        self._look(now)
+        earliest = now - max(timedelta(0), _BURST - self.each)
+        turn = max(self._next or earliest, earliest)
+        self._next = turn + self.each
+        return max(0.0, (turn - now).total_seconds())
+
+    def arm(self, now: datetime) -> datetime:
+        """When one letter more may be armed; it counts from then."""
+        self._look(now)
+        return self._count(max(now, self._armed[-self.most] + self.window) if len(self._armed) >= self.most else now)
+
+    def late(self, planned: datetime, now: datetime) -> None:
+        """It was armed only now."""
+        at = bisect_left(self._armed, planned)
+        if at < len(self._armed) and self._armed[at] == planned:
+            del self._armed[at]
+            self._count(now)
+
+    def _count(self, at: datetime) -> datetime:
+        insort(self._armed, at)
+        del self._armed[: -self.most]
+        return at
+
+    def _look(self, now: datetime) -> None:
+        """A clock that is set back neither gives nor takes."""
+        back = (self._now or now) - now
+        if back > timedelta(0):
+            self._next = self._next and self._next - back
+            self._armed = [at - back for at in self._armed]
+        self._now = now

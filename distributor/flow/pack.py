@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from distributor.core.credentials import Material, Problem
@@ -90,30 +90,31 @@ class _Plans:
             case Issue() as issue:
                 return issue
             case (source, people):
-                return source.fetch(todo.locator, people.get(todo.person.address.key, todo.person))
+                found = source.fetch(todo.locator, people.get(todo.person.address.key, todo.person))
+                return replace(found, message=f"{found.source}: {found.message}") if isinstance(found, Issue) else found
 
     def _opened(self, plan: str) -> tuple[Source, Mapping[str, Person]] | Issue:
         try:
             return self._open(self._ledger.plan_inputs(plan) or {})
         except Error as error:
-            return Issue(Severity.ERROR, Check.UNREADABLE, error.message, error.hint, source=error.where)
+            return Issue(Severity.ERROR, Check.UNREADABLE, str(error), error.hint, source=error.where)
 
 
 def _jobs(todos: Iterator[ToPack], plans: _Plans, now: Now, issues: list[Issue]) -> Iterator[PackJob]:
     for todo in todos:
         match plans.material(todo):
             case Issue() as issue:
-                issues.append(_addressed(issue, todo))
+                issues.append(replace(issue, address=str(todo.person.address)))
             case material:
                 yield PackJob(todo, material, now())
 
 
-def _addressed(issue: Issue, todo: ToPack) -> Issue:
-    return Issue(issue.severity, issue.check, issue.message, issue.hint, issue.source, issue.line, str(todo.person.address))
-
-
 _LOST = {
-    "time": (Check.TOO_COSTLY, "it took too long to open", "check the file; [limits] open_seconds is the time one may take"),
+    "time": (
+        Check.TOO_COSTLY,
+        "opening it and making its letter took too long",
+        "check the file, and your own templates; [limits] open_seconds is the time for one",
+    ),
     "memory": (Check.TOO_COSTLY, "it needs more memory than a certificate may", "check the file"),
 }
 _CRASHED = (Check.UNREADABLE, "it broke the process that opened it", "export the certificate again and run `distributor plan`")
@@ -125,6 +126,8 @@ def _issue(job: PackJob, result: Problem | Failed) -> Issue:
             pass
         case Failed(reason):
             check, message, hint = _LOST.get(reason, _CRASHED)
+    if check is not Check.BAD_ROW:  # which tells of a template, and names it
+        message = f"{job.material.source}: {message}"
     return Issue(Severity.ERROR, check, message, hint, source=job.material.source, address=str(job.todo.person.address))
 
 

@@ -30,7 +30,7 @@ class Packer:
     """What a child does with a job. Everything it needs crosses into the process once; nothing here is secret."""
 
     words: Words
-    seal: Callable[[Secret], bytes]
+    seal: Callable[[Secret, str], bytes]  # a password, for a delivery
     organisation: str
     senders: tuple[Mailbox, ...]
     channel: str = "reveal"
@@ -54,10 +54,11 @@ class Packer:
         todo = job.todo
         sender = sender_of(todo.person.address, self.senders, todo.sender)
         password = passwords.make(self.recipe, secrets.choice)
-        name = package.friendly_name(todo.person, todo.not_before)
+        use = package.only_use(content.leaf)
+        name = package.friendly_name(todo.person, todo.not_before, use)
         data = package.seal(content, password, self.profile, name, include_root=self.include_root)
-        attachment = Attachment(package.file_name(todo.person, todo.not_before), data)
-        wording = self.words.letter(todo.language, self._values(todo, sender, attachment.file_name))
+        attachment = Attachment(package.file_name(todo.person, todo.not_before, use), data)
+        wording = self.words.letter(todo.language, self._values(todo, sender, attachment.file_name, use))
         head = Head(
             sender,
             Mailbox(todo.person.address, todo.person.name),
@@ -72,12 +73,12 @@ class Packer:
             package_sha256=hashlib.sha256(data).hexdigest(),
             profile=self.profile,
             sender=str(sender.address),
-            sealed=self.seal(password),
+            sealed=self.seal(password, todo.id),
             channel=self.channel,
             expires=self.expires,
         )
 
-    def _values(self, todo: ToPack, sender: Mailbox, file_name: str) -> dict[str, object]:
+    def _values(self, todo: ToPack, sender: Mailbox, file_name: str, use: str) -> dict[str, object]:
         """What templates see. Never the password; a name that hides something is left out."""
         person = todo.person
         return {
@@ -94,6 +95,7 @@ class Packer:
                 "serial": todo.certificate_serial,
                 "issuer": todo.certificate_issuer,
                 "sha256": todo.certificate_sha256,
+                "use": use,
             },
             "file_name": file_name,
             "sender": {"address": str(sender.address), "name": sender.name},

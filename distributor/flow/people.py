@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from distributor.core.directory import Directory
 from distributor.core.findings import Check, Issue, Severity
-from distributor.core.people import Address, Person, RowHint
+from distributor.core.people import Address, Person
 from distributor.core.ports import Roster
 from distributor.flow.directory import SOURCE, Users, compare, disabled, of_these, waiting
+from distributor.flow.rows import Rows, files, hints
 
 _HINT = "name the certificate's file in the row, or put it among the sources"
 
@@ -20,10 +21,10 @@ class People:
     def __init__(self, origin: str = "roster") -> None:
         self.origin = origin  # "roster", "directory" or "certificates"
         self.by_key: dict[str, Person] = {}
+        self.rows = Rows()
         self.issues: list[Issue] = []
         self._served: set[str] = set()
         self._told: set[str] = set()  # who is spoken of in an error already
-        self._missing: dict[str, Issue] = {}  # what a row named that is not there
         self._contradicted: set[str] = set()
         self._users: Users | None = None  # whom a directory knows of them
         self._barred: set[str] = set()  # to whom nothing may go, whatever is found
@@ -37,11 +38,21 @@ class People:
             self.by_key[key] = person
         elif _without_files(first) != replace(_without_files(person), address=first.address):
             self._contradicted.add(key)
-            self.issues.append(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
-        elif _files(person) and not any(_files(person) == _files(other) for other in _rows(first)):
-            self.by_key[key] = replace(first, further=(*first.further, *_hints(person)))
+            self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
+        elif files(person.hint) and files(person.hint) not in map(files, hints(first)):
+            self.by_key[key] = replace(first, further=(*first.further, *hints(person)))
         else:
             self.issues.append(_repeated(person, first, Severity.NOTE, "the row repeats", "nothing is to be done; it counts once"))
+
+    def refuse(self, row: Issue) -> None:
+        """Take in what is wrong with a row; whom it is about is known to be on the roster all the same."""
+        self.issues.append(row)
+        self.rows.refuse(row)
+
+    @property
+    def nobody(self) -> str | None:
+        """The origin, where it names no person and nothing is wrong with it."""
+        return self.origin if self.origin != "certificates" and not self.by_key and not self.issues else None
 
     def settle(self) -> None:
         """Nobody whose rows contradict each other gets anything."""
@@ -107,11 +118,6 @@ class People:
         """An error speaks of this address."""
         self._told.add(address.casefold())
 
-    def missing(self, issue: Issue) -> None:
-        """What a row named is not there: matters only if nothing else is found for the person."""
-        if issue.address is not None:
-            self._missing.setdefault(issue.address.casefold(), issue)
-
     def named_like(self, stem: str) -> Person | None:
         """Someone without a certificate whose address or local part a file is named after."""
         wanted = stem.casefold()
@@ -132,16 +138,22 @@ class People:
         if self.origin == "certificates":
             return
         if self._whole:
-            yield from waiting(sum(1 for _ in self._without()))
+            yield from waiting(sum(map(self._is_without, self.by_key.values())))
             return
-        source = SOURCE if self.origin == SOURCE else None
-        for person in self._without():
-            yield self._missing.get(str(person.address).casefold()) or _no_certificate(person, source)
+        for person in self.by_key.values():
+            if self.may_have(person):
+                yield from self._lacked(person)
 
-    def _without(self) -> Iterator[Person]:
-        for key, person in self.by_key.items():
-            if key not in self._served and key not in self._barred and str(person.address).casefold() not in self._told:
-                yield person
+    def _lacked(self, person: Person) -> Iterator[Issue]:
+        """What a row names and is nowhere; else that there is nothing for the person, unless something else told it."""
+        unmet = list(self.rows.unmet(person))
+        if not unmet and self._is_without(person):
+            unmet = [self.rows.unhelpful(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
+        yield from unmet
+
+    def _is_without(self, person: Person) -> bool:
+        key = person.address.key
+        return key not in self._served and key not in self._barred and str(person.address).casefold() not in self._told
 
 
 def gather(roster: Roster | None, directory: Directory | None = None) -> People:
@@ -153,7 +165,7 @@ def gather(roster: Roster | None, directory: Directory | None = None) -> People:
     people = People("roster" if roster is not None else "certificates")
     for row in roster.people() if roster is not None else ():
         if isinstance(row, Issue):
-            people.issues.append(row)
+            people.refuse(row)
         else:
             people.add(row)
     people.settle()
@@ -176,22 +188,3 @@ def _repeated(person: Person, first: Person, severity: Severity, what: str, hint
 
 def _without_files(person: Person) -> Person:
     return replace(person, hint=None, further=())
-
-
-def _hints(person: Person) -> tuple[RowHint, ...]:
-    return (person.hint,) if person.hint is not None else ()
-
-
-def _rows(person: Person) -> Iterator[Person]:
-    yield person
-    for hint in person.further:
-        yield replace(person, hint=hint, further=())
-
-
-def _files(person: Person) -> tuple[object, ...]:
-    """What a row says of its file."""
-    hint = person.hint
-    if hint is None:
-        return ()
-    found = (hint.file, hint.key, hint.password, hint.password_file)
-    return found if any(found) else ()

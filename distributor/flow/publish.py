@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from distributor.core import certificates
-from distributor.core.credentials import Facts, Problem
+from distributor.core import encrypting
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Address, parse_address
-from distributor.core.publishing import Held, Holder, Public, Publications, PublicDirectory
+from distributor.core.publishing import Held, Holder, Public, Publications, PublicDirectory, Written
 from distributor.errors import Error, Unavailable, Unusable
 
 
@@ -28,7 +27,7 @@ class Published:
 def publish(
     ledger: Publications, directories: Sequence[PublicDirectory], *, now: datetime, tell: Callable[[str], None] = lambda _: None
 ) -> Published:
-    """Put everybody's newest certificate where it belongs, and take revoked ones away. `tell` hears of each person."""
+    """Put everybody's newest certificate where it belongs, and take away what must not be used. `tell` hears of each person."""
     run = _Run(ledger, list(directories), now)
     for holder in ledger.holders():
         if not run.directories:
@@ -59,24 +58,38 @@ class _Run:
                 self.directories.remove(directory)
 
     def _into(self, directory: PublicDirectory, address: Address, holder: Holder, chosen: Held | None) -> None:
-        revoked = [held for held in holder.certificates if held.revoked and directory.where in held.places]
-        if chosen is None and not revoked:
+        gone = [held for held in holder.certificates if is_gone(held, self.now)]
+        if chosen is None and not gone:
             return
-        public = Public(address, holder.name, chosen.leaf if chosen else None, frozenset(held.sha256 for held in revoked))
+        public = Public(address, holder.name, chosen.leaf if chosen else None, frozenset(held.sha256 for held in gone))
         written = directory.publish(public, self.now)
         if isinstance(written, Issue):
             self.done.issues.append(written)
             return
         if written.warning is not None:
             self.done.issues.append(written.warning)
-        for held in revoked:
-            self.ledger.note_unpublished(held.delivery, directory.where, written.entry)
-            self.done.removed += 1
-        if chosen is not None:
-            self.done.written += written.changed
-            self.done.unchanged += not written.changed
-            if directory.where not in chosen.places:
-                self.ledger.note_published(chosen.delivery, directory.where, written.entry)
+        self._removed(directory.where, gone, written)
+        if chosen is not None and written.holds:
+            self._holds(directory.where, chosen, written)
+
+    def _removed(self, where: str, gone: Sequence[Held], written: Written) -> None:
+        """What was there, or was said to be by the ledger, is there no more."""
+        for held in gone:
+            found = held.sha256 in written.removed
+            if found or where in held.places:
+                self.ledger.note_unpublished(held.delivery, where, written.entry, found=found)
+                self.done.removed += 1
+
+    def _holds(self, where: str, chosen: Held, written: Written) -> None:
+        self.done.written += written.changed
+        self.done.unchanged += not written.changed
+        if where not in chosen.places:
+            self.ledger.note_published(chosen.delivery, where, written.entry)
+
+
+def is_gone(held: Held, now: datetime) -> bool:
+    """Whether a certificate is taken out wherever it is found, whoever wrote it there, under whatever name of the place."""
+    return held.revoked or held.lost or held.not_after <= now
 
 
 def choose(holder: Holder, now: datetime) -> tuple[Held | None, Issue | None]:
@@ -92,26 +105,25 @@ def choose(holder: Holder, now: datetime) -> tuple[Held | None, Issue | None]:
 
 def objection(held: Held, address: str, now: datetime) -> Issue | None:
     """Why a certificate is not published."""
+    if held.lost:
+        hint = f"send it again: distributor resend {address} --reason TEXT"
+        return _issue(
+            Check.NOT_PUBLISHED, "the letter with the certificate came back, so nobody has it, and it is not published", hint, address
+        )
     if held.revoked:
         return _issue(Check.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
-    if held.not_after <= now:
-        return _issue(Check.EXPIRED, f"the certificate expired on {held.not_after:%Y-%m-%d} and is not published", _REISSUE, address)
-    if held.not_before > now:
-        message = f"the certificate is valid from {held.not_before:%Y-%m-%d} on and is not published before"
-        return _issue(Check.NOT_YET_VALID, message, "run `distributor publish` again then", address)
-    facts = _facts(held.leaf)
-    if isinstance(facts, Facts) and "encrypt" not in facts.usages:
-        message = "the certificate is for signing only and is not published: nobody can encrypt to it"
-        return _issue(Check.KEY_USAGE, message, "nothing is to be done if the person has another one for encryption", address)
-    return None
-
-
-def _facts(leaf: bytes) -> Facts | Problem:
-    found = certificates.load(leaf)
-    return found if isinstance(found, Problem) else certificates.facts(found, leaf)
+    match encrypting.against(held.leaf, now):
+        case None:
+            return None
+        case (check, reason):
+            return _issue(check, f"{reason} and is not published", _HINTS.get(check, _REISSUE), address)
 
 
 _REISSUE = "have a new one issued, and send it"
+_HINTS = {
+    Check.NOT_YET_VALID: "run `distributor publish` again then",
+    Check.KEY_USAGE: "nothing is to be done if the person has another one for encryption",
+}
 
 
 def _issue(check: Check, message: str, hint: str, address: str) -> Issue:

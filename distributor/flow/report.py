@@ -35,9 +35,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The run, or one lane of it, waits."""
+    """The run, or a part of it, waits; without a number of seconds until somebody else is done."""
 
-    seconds: float
+    seconds: float | None
     why: str
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from distributor.core.credentials import Locator, Material, Opened
 from distributor.core.deliveries import Delivery, Scope
-from distributor.core.findings import Failed, Issue
-from distributor.core.people import Person
+from distributor.core.findings import Check, Failed, Issue, Severity
+from distributor.core.people import Address, Person, parse_address
 from distributor.core.ports import Ledger, Pool, Source
-from distributor.core.publishing import REVOKED
 from distributor.errors import Error, Refused
+from distributor.flow.wording import locator as place
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
+RELOCATED = "relocated"  # the event of a plan that found a certificate elsewhere
+_HINT = "put the file back where it was, plan it where it is now, or name its new place in [[sources]]"
 SHORTEST_NAME = 8  # hex digits that name a certificate
 
 
@@ -37,7 +39,7 @@ def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime)
         newest[delivery.certificate_sha256] = max(newest.get(delivery.certificate_sha256, delivery), delivery, key=_generation)
     if not newest:
         raise Refused(f'"{address}" is not in the ledger', hint="`distributor status` lists everybody who is")
-    revoked = frozenset(event.evidence["certificate_sha256"] for event in ledger.history(address) if event.event == REVOKED)
+    revoked = ledger.revoked(list(newest))
     if certificate is not None:
         return _good(_named(newest, certificate.lower().replace(":", "")), now, revoked)
     newest = {sha256: delivery for sha256, delivery in newest.items() if sha256 not in revoked} or newest
@@ -75,36 +77,54 @@ def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: Pool
     Raises Refused when it is nowhere, before anything is changed.
     """
     plan, locator = ledger.locator(old.id)
-    if places.configured is not None and (found := _in_configured(places, pool, old, locator)) is not None:
-        ledger.begin_plan(places.plan_id, places.configured)
-        return ledger.regenerate(old.id, reason, place=(places.plan_id, found))
-    _where_it_was(ledger.plan_inputs(plan) or {}, places, pool, old, locator)
-    return ledger.regenerate(old.id, reason)
+    if places.configured is not None:
+        found = _found(*places.open_plan(places.configured), pool, old, locator)
+        if isinstance(found, Locator):
+            ledger.begin_plan(places.plan_id, places.configured)
+            return ledger.regenerate(old.id, reason, place=(places.plan_id, found))
+    plan, found = _where_plans_found_it(ledger, _plans(ledger, old, plan), places, pool, old, locator)
+    return ledger.regenerate(old.id, reason, place=(plan, found))
 
 
-def _in_configured(places: Places, pool: Pool[Material, Opened], old: Delivery, locator: Locator) -> Locator | None:
-    source, people = places.open_plan(places.configured or {})
+def _plans(ledger: Ledger, old: Delivery, plan: str) -> list[str]:
+    """The plans that found a delivery's certificate, the last one first."""
+    address = parse_address(old.address)
+    events = ledger.history(address.key if isinstance(address, Address) else old.address)
+    later = [str(event.evidence["plan"]) for event in events if event.delivery == old.id and event.event == RELOCATED]
+    return list(dict.fromkeys((*reversed(later), plan)))
+
+
+def _where_plans_found_it(  # noqa: PLR0913, PLR0917  what the search needs
+    ledger: Ledger, plans: Sequence[str], places: Places, pool: Pool[Material, Opened], old: Delivery, locator: Locator
+) -> tuple[str, Locator]:
+    """The plan by which a certificate is found again, and its place. Raises Refused with what the last plan says."""
+    refused: list[Refused] = []
+    for plan in plans:
+        try:
+            source, people = places.open_plan(ledger.plan_inputs(plan) or {})
+        except Error as error:
+            refused.append(Refused(str(error), where=old.address, hint=_HINT))
+            continue
+        found = _found(source, people, pool, old, locator)
+        if isinstance(found, Locator):
+            return plan, found
+        refused.append(Refused(f"its certificate is not found again ({found.message})", where=found.source or old.address, hint=_HINT))
+    raise refused[0]
+
+
+def _found(source: Source, people: Mapping[str, Person], pool: Pool[Material, Opened], old: Delivery, locator: Locator) -> Locator | Issue:
+    """Where a source has the certificate now: at its place, else anywhere in it; or why it is not at its place."""
     person = next((person for person in people.values() if str(person.address) == old.address), None)
     at_once = source.fetch(locator, person)
     if isinstance(at_once, Material) and _holding(iter((at_once,)), pool, old) is not None:
         return locator
     only = {person.address.key: person} if person is not None else {}
     found = _holding((find for find in source.finds(only) if isinstance(find, Material)), pool, old)
-    return None if found is None else Locator(found.form, tuple((part.path, part.member, part.sha256) for part in found.parts))
-
-
-def _where_it_was(inputs: Mapping[str, object], places: Places, pool: Pool[Material, Opened], old: Delivery, locator: Locator) -> None:
-    hint = "put the file back where it was, or name its new place in [[sources]]"
-    try:
-        source, people = places.open_plan(inputs)
-    except Error as error:
-        raise Refused(str(error), where=old.address, hint=hint) from error
-    person = next((person for person in people.values() if str(person.address) == old.address), None)
-    match source.fetch(locator, person):
-        case Issue(message=message, source=where):
-            raise Refused(f"its certificate is not found again ({message})", where=where or old.address, hint=hint)
-        case Material() as material if _holding(iter((material,)), pool, old) is None:
-            raise Refused("its certificate is not found again (the file does not open)", where=material.source, hint=hint)
+    if found is not None:
+        return place(found)
+    if isinstance(at_once, Issue):
+        return at_once
+    return Issue(Severity.ERROR, Check.UNREADABLE, "the file does not open", source=at_once.source)
 
 
 def _holding(materials: Iterator[Material], pool: Pool[Material, Opened], old: Delivery) -> Material | None:

@@ -1,7 +1,7 @@
 """One mailbox's letters -> lanes that carry them: claim, carry, arm, settle, at the mailbox's own pace and within its own day.
 
 Roads of one run share the ledger's desk and the budget; one that is refused ends alone. A lane does not wait for a settlement
-before its next letter.
+before its next letter. A mailbox with limits is driven by one process at a time: others that share the ledger wait for it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from distributor.core.deliveries import Claim, Senders
-from distributor.core.outcomes import Accepted, Handle, Outcome, Unsent
-from distributor.core.ports import Lane
+from distributor.core.outcomes import Accepted, Ambiguous, Handle, Outcome, Unsent
+from distributor.core.ports import ArmCall, Lane
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable
 from distributor.flow.feed import Budget, Feed
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distributor.flow.send import Run
 
 SOON = timedelta(minutes=2)  # a "later" of a server that a run waits for by itself
+KNOCK = 1.0  # seconds between two tries to take a mailbox that another process drives
 
 
 class Road:
@@ -39,20 +40,29 @@ class Road:
         self.settler = Settler(run.desk, self.feed, run.tally, run.doors.now)
         self.lanes: list[asyncio.Task[None]] = []
         self.torn: list[Flight] = []  # claimed, and the lane ended before the letter did
-        self.carried = 0  # letters in lanes
+        self._carried: set[Flight] = set()
         self.error: Error | None = None  # why the road ends early
-        self._pace = Pace(run.transport.per_minute)
+        self.ours = run.transport.per_minute is None and run.transport.daily is None  # without limits, processes need not take turns
+        self._opened, self._landed = asyncio.Event(), asyncio.Event()
         self._walls = Walls()
+        self._pace: Pace | None = None
         self._quota: Quota | None = None
         self._waited = timedelta()
 
-    async def open(self) -> None:
-        """Learn what the mailbox sent today, and let the lanes begin."""
-        most = self.run.transport.daily
-        if most is not None:
-            since = self.run.doors.now() - DAY
-            self._quota = Quota(most, deque(await self.run.desk.call(lambda: self.run.ledger.armed(since, self.senders))))
-        self.lanes = [self.run.task(self._lane()) for _ in range(self.run.transport.lanes)]
+    @property
+    def carried(self) -> int:
+        """How many letters are in lanes."""
+        return len(self._carried)
+
+    async def take(self) -> bool:
+        """Take the mailbox for this process; whether it is ours."""
+        if not self.ours:  # the first mailbox is the one that letters of all others go by too, whatever its name
+            self.ours = await self.run.desk.call(lambda: self.run.ledger.hold((self.senders.only or "").casefold()))
+        return self.ours
+
+    def open(self) -> None:
+        """Let the lanes begin as soon as the mailbox is ours."""
+        self.lanes = [self.run.task(self._open()), *(self.run.task(self._lane()) for _ in range(self.run.transport.lanes))]
 
     def stop(self, error: Error) -> None:
         """End the road early; letters on the wire finish."""
@@ -70,6 +80,53 @@ class Road:
             if flight.armed:
                 self.settler.settle(flight.claim, State.AMBIGUOUS, "interrupted while the letter was on the wire")
         return self.feed.unused() + [flight.claim for flight in self.torn if not flight.armed]
+
+    # --- before the first letter ----------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        ready = False
+        try:
+            if await self._our_turn():
+                await self._learn()
+                ready = True
+        finally:
+            if not ready:
+                self.feed.end()
+            self._opened.set()
+
+    async def _our_turn(self) -> bool:
+        """Wait for a mailbox that another process drives; False when there is nothing left to wait for."""
+        told = False
+        while not await self.take():
+            if not await self._waits():
+                return False
+            if not told:
+                self.run.tell(Pause(None, f"another `distributor send` drives {self._name}; this one goes on after it"))
+                told = True
+            if await rest(KNOCK, self.run.doors.sleep, self.feed.ended):
+                return False
+        return True
+
+    @property
+    def _name(self) -> str:
+        return self.senders.only or self.run.first or "this mailbox"
+
+    async def _waits(self) -> bool:
+        """Whether there are letters that this road could take: now, or if whoever drives it dies."""
+        run, wanted = self.run, self.run.wanted
+        if self.feed.budget.left == 0:
+            return False
+        return self.feed.packing or await run.desk.call(lambda: run.ledger.any_left(wanted.scope, self.senders, early=wanted.early))
+
+    async def _learn(self) -> None:
+        """What the mailbox sent in its last minute and its last day, by whomever."""
+        rate, most = self.run.transport.per_minute, self.run.transport.daily
+        if rate is None and most is None:
+            return
+        since = self.run.doors.now() - max(DAY if most else timedelta(), Pace(rate).window if rate else timedelta())
+        sent = await self.run.desk.call(lambda: self.run.ledger.armed(since, self.senders))
+        self._pace = Pace(rate, sent) if rate else None
+        self._quota = Quota(most, deque(sent)) if most else None
 
     # --- what the feed asks for ------------------------------------------------------------------------------------
 
@@ -99,6 +156,7 @@ class Road:
 
     async def _lane(self) -> None:
         lane, trouble = self.run.transport.lane(self.senders.only or self.run.first), Trouble()
+        await self._opened.wait()
         try:
             while claim := await self.feed.next():
                 flight = Flight(claim)
@@ -115,23 +173,61 @@ class Road:
 
     async def _carry(self, lane: Lane, flight: Flight) -> Outcome | None:
         """The outcome, or None when the run ended before this letter's turn came."""
-        now = self.run.doors.now()
-        if self._quota is not None and (until := self._quota.take(now)) is not None:
-            self.stop(_enough(self._quota.most, flight.claim.parcel.sender, until))
+        if not await self._has_room(flight.claim.parcel.sender):
             return None
-        seconds = self._pace.turn(flight.claim.parcel.sender, now)
-        if seconds and await rest(seconds, self.run.doors.sleep, self.feed.ended):
-            return None
+        left = False
+        try:
+            if await self._too_late():
+                return None
+            left = True  # or perhaps: it may be cut off
+            outcome = await self._deliver(lane, flight)
+            left = isinstance(outcome, Accepted | Ambiguous)
+            return outcome
+        finally:
+            if self._quota is not None:
+                self._quota.landed(self.run.doors.now(), left=left)
+                self._landed.set()
+
+    async def _has_room(self, sender: str) -> bool:
+        """Take one of the day's letters; False where there is none, and none comes back from those on the wire."""
+        while self._quota is not None and not self._quota.take(self.run.doors.now()):
+            if (opens := self._quota.opens()) is not None:
+                self.stop(_enough(self._quota.most, sender, opens))
+            if self.feed.ended.is_set():
+                return False
+            self._landed.clear()
+            await self._landed.wait()
+        return True
+
+    async def _too_late(self) -> bool:
+        """Wait for the next letter's turn; whether the run ended meanwhile."""
+        seconds = self._pace.turn(self.run.doors.now()) if self._pace else 0.0
+        return seconds > 0 and await rest(seconds, self.run.doors.sleep, self.feed.ended)
+
+    async def _deliver(self, lane: Lane, flight: Flight) -> Outcome:
+        self._carried.add(flight)
+        try:
+            return await lane.deliver(flight.claim.parcel, self._arming(flight, self._pace))
+        finally:
+            self._carried.remove(flight)
+
+    def _arming(self, flight: Flight, pace: Pace | None) -> ArmCall:
+        """What a lane calls before the point of no return."""
 
         def arm(handle: Handle | None = None, /) -> Awaitable[bool]:
             flight.slip = self.run.desk.arm(flight.claim, self.run.transport.longest_wait, handle)
             return flight.slip.future
 
-        self.carried += 1
-        try:
-            return await lane.deliver(flight.claim.parcel, arm)
-        finally:
-            self.carried -= 1
+        async def arm_in_turn(handle: Handle | None = None, /) -> bool:
+            assert pace is not None  # noqa: S101  for the type checker
+            now = self.run.doors.now()
+            if (at := pace.arm(now)) > now:
+                await self.run.doors.sleep((at - now).total_seconds())
+            held = flight in self._carried and await arm(handle)  # its lane may have given up meanwhile
+            pace.late(at, self.run.doors.now())
+            return held
+
+        return arm_in_turn if pace else arm
 
     async def _go_on(self, outcome: Outcome, trouble: Trouble) -> None:
         """Rest after a failure; end the road where it makes no sense to go on."""

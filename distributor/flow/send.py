@@ -84,7 +84,8 @@ class Run:
         for result in self.wanted.unclear:
             self.tally.count(result)
         await self.recover()
-        await self._look_back()
+        if all([await road.take() for road in self.roads]):  # else whoever drives a mailbox has looked, and its requests are counted
+            await self._look_back()
         renewal = self.task(self._renew())
         try:
             await self._drive()
@@ -96,7 +97,7 @@ class Run:
 
     async def _drive(self) -> None:
         for road in self.roads:
-            await road.open()
+            road.open()
         helpers = [*(self.task(road.feed.run()) for road in self.roads), self.task(self._pack())]
         lanes = [lane for road in self.roads for lane in road.lanes]
         try:
@@ -207,7 +208,8 @@ class Run:
 
     async def _look_again(self) -> None:
         """Those of this run, once there is sense in it."""
-        if self.tally.unclear and not self._pressed.is_set() and self.desk.failure is None and self.crash is None:
+        ours = any(road.ours for road in self.roads)
+        if ours and self.tally.unclear and not self._pressed.is_set() and self.desk.failure is None and self.crash is None:
             await self._look(wait=True)
 
     async def _look(self, *, wait: bool) -> None:

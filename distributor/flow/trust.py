@@ -9,10 +9,12 @@ from itertools import islice
 from typing import Protocol
 
 from distributor.core.findings import Check, Issue, Severity
-from distributor.core.revoking import Issued, Revocations, Struck
+from distributor.core.people import printable
+from distributor.core.revoking import GOOD_AGAIN, Issued, Revocations, Struck
 from distributor.core.trust import Chains, Library
 from distributor.core.trust_paths import Collected
 
+SHOWN = 3  # people named in an issue that concerns more
 TOGETHER = 200  # certificates whose lists are fetched side by side
 
 
@@ -57,24 +59,50 @@ class Watched:
 
     checked: int = 0
     revoked: list[Struck] = field(default_factory=list)
-    issues: list[Issue] = field(default_factory=list)  # each fault once, however many certificates it concerns
+    reinstated: list[Struck] = field(default_factory=list)  # told that a hold is over
+    issues: list[Issue] = field(default_factory=list)  # each fault once, with the people whose certificates it concerns
 
 
 def watch(ledger: Revocations, checker: Checker, *, now: datetime, tell: Callable[[int], None] = lambda _: None) -> Watched:
-    """Hold every certificate in use against fresh CRLs; what was revoked is written on its deliveries, what has not left is withdrawn."""
-    done, faults = Watched(), dict[str, Issue]()
+    """Hold every certificate in use against fresh CRLs; what was revoked is written on its deliveries, what has not left is withdrawn.
+
+    One that was on hold is good again once nothing at all speaks against it: a list that cannot be read says nothing.
+    """
+    done, faults = Watched(), dict[str, _Fault]()
     certificates = ledger.issued(now)
     while batch := list(islice(certificates, TOGETHER)):
         for one, issues in _checked(batch, checker):
             revoked = next((issue for issue in issues if issue.check is Check.REVOKED), None)
             if revoked is not None:
                 done.revoked += ledger.revoke(one.sha256, revoked.message)
-            else:
-                faults |= {issue.message: issue for issue in issues}
+            elif not issues and one.revoked is not None:
+                done.reinstated += ledger.reinstate(one.sha256, GOOD_AGAIN)
+            for issue in () if revoked else issues:
+                faults.setdefault(issue.message, _Fault(issue)).people.update(dict.fromkeys(one.addresses))
             done.checked += 1
             tell(done.checked)
-    done.issues = list(faults.values())
+    done.issues = [fault.told() for fault in faults.values()]
     return done
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Something that could not be found out, and about whose certificates."""
+
+    issue: Issue
+    people: dict[str, None] = field(default_factory=dict)
+
+    def told(self) -> Issue:
+        """With the person, or with some of the people where there are several."""
+        match list(self.people):
+            case []:
+                return self.issue
+            case [one]:
+                return replace(self.issue, address=one)
+            case several:
+                shown = ", ".join(printable(one) for one in several[:SHOWN])
+                more = f" and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
+                return replace(self.issue, message=f"{self.issue.message} ({shown}{more})")
 
 
 def _checked(batch: Sequence[Issued], checker: Checker) -> Iterator[tuple[Issued, list[Issue]]]:

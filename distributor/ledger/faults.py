@@ -34,7 +34,7 @@ _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sq
     sqlite3.SQLITE_PERM: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
     sqlite3.SQLITE_AUTH: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
     sqlite3.SQLITE_CORRUPT: (Unusable, *_DAMAGED),
-    sqlite3.SQLITE_NOTADB: (Unusable, "this is not a ledger", "check `ledger.url`; `distributor init` makes a ledger"),
+    sqlite3.SQLITE_NOTADB: (Unusable, "this is not a ledger", "check `ledger.url`, or restore the latest backup"),
     sqlite3.SQLITE_IOERR: (
         Unusable,
         "the disk cannot be read or written",

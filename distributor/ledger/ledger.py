@@ -11,6 +11,7 @@ from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
 from distributor.core.deliveries import (
     EVERYBODY,
+    Arm,
     Attempt,
     Claim,
     Delivery,
@@ -30,19 +31,33 @@ from distributor.core.events import Event, Record
 from distributor.core.findings import Issue
 from distributor.core.outcomes import Parcel
 from distributor.core.ports import Now
-from distributor.core.publishing import Holder
-from distributor.core.revoking import Issued, Struck
+from distributor.core.proof import Proof
 from distributor.core.states import State
-from distributor.ledger import leases, packing, passwords, planning, proving, publishing, reading, renewing, revoking, sending, settling
+from distributor.ledger import (
+    leases,
+    packing,
+    passwords,
+    planning,
+    proving,
+    reading,
+    renewing,
+    roads,
+    sending,
+    settling,
+)
 from distributor.ledger.chain import Writing, writing
 from distributor.ledger.database import Database
+from distributor.ledger.holding import holds
+from distributor.ledger.leaving import Left
+from distributor.ledger.watching import Watching
 
 
-class SqlLedger:
+class SqlLedger(Left, Watching):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now) -> None:
         self._database, self._by, self._now = database, by, now
+        self._holds = holds(database)
 
     def _writing(self) -> AbstractContextManager[Writing]:
         return writing(self._database, self._by, self._now)
@@ -101,6 +116,8 @@ class SqlLedger:
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
         """Apply steps in one durable transaction."""
         with self._writing() as book:
+            if any(isinstance(step, Arm) for step in steps):
+                self._holds.still(book.connection)
             return sending.write(book, steps, owner)
 
     def release(self, claims: Sequence[Claim], owner: Owner) -> None:
@@ -124,16 +141,31 @@ class SqlLedger:
         with self._writing() as book:
             return leases.recover(book, dead)
 
+    # mailboxes
+    def hold(self, road: str) -> bool:
+        """Take a road for this process."""
+        return self._holds.take(road)
+
+    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
+        """When letters were on their way."""
+        with self._database.reading() as connection:
+            return [unstamp(at) for at in roads.armed(connection, stamp(since), senders)]
+
     def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
         """When the next deferred delivery is due."""
         with self._database.reading() as connection:
             found = reading.next_due(connection, scope, senders)
         return None if found is None else unstamp(found)
 
-    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
-        """When letters were on their way."""
+    def any_left(self, scope: Scope, senders: Senders, *, early: bool = False) -> bool:
+        """Whether a letter is due, or may be given back."""
         with self._database.reading() as connection:
-            return [unstamp(at) for at in reading.armed(connection, stamp(since), senders)]
+            return roads.any_left(connection, scope, senders, None if early else stamp(self._now()))
+
+    def due(self, scope: Scope, *, early: bool = False) -> dict[str, int]:
+        """How many letters wait, by sender."""
+        with self._database.reading() as connection:
+            return roads.due(connection, scope, None if early else stamp(self._now()))
 
     # know
     def counts(self, scope: Scope) -> dict[State, int]:
@@ -171,9 +203,13 @@ class SqlLedger:
         """Every event with its links."""
         return proving.records(self._database)
 
+    def prove(self) -> Proof:
+        """What is wrong, and how far the chain goes."""
+        return proving.prove(self._database)
+
     def verify(self) -> list[Issue | str]:
         """What is wrong."""
-        return [*proving.verify(self._database)]
+        return [*self.prove().findings]
 
     # settle by hand
     def ambiguous(self, scope: Scope) -> list[Attempt]:
@@ -222,31 +258,7 @@ class SqlLedger:
         with self._writing() as book:
             return passwords.expire(book)
 
-    # directories
-    def holders(self) -> Iterator[Holder]:
-        """Everybody who received a certificate."""
-        return publishing.holders(self._database)
-
-    def note_published(self, delivery: str, place: str, entry: str) -> None:
-        """A certificate is public somewhere."""
-        with self._writing() as book:
-            publishing.note(book, delivery, place, entry)
-
-    def note_unpublished(self, delivery: str, place: str, entry: str) -> None:
-        """It is so no more."""
-        with self._writing() as book:
-            publishing.note_gone(book, delivery, place, entry)
-
-    # revocation
-    def issued(self, now: datetime) -> Iterator[Issued]:
-        """Every certificate in use."""
-        return revoking.issued(self._database, now)
-
-    def revoke(self, certificate: str, said: str) -> list[Struck]:
-        """Tell the deliveries of a revoked certificate."""
-        with self._writing() as book:
-            return revoking.revoke(book, certificate, said)
-
     def close(self) -> None:
         """Close the connection."""
+        self._holds.close()
         self._database.close()

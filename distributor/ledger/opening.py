@@ -48,7 +48,8 @@ def _file(url: URL, *, create: bool) -> Database:
 
 
 def _server(url: URL) -> Database:
-    where = f"postgresql://{url.host or 'localhost'}/{url.database or ''}"
+    port = f":{url.port}" if url.port else ""
+    where = f"postgresql://{url.host or 'localhost'}{port}/{url.database or ''}"
     url = url.set(drivername="postgresql+psycopg")
     try:
         made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})

@@ -17,7 +17,7 @@ from distributor.core.deliveries import Owner, Packed, Scope, ToPack
 from distributor.core.people import Address, Person
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
-from distributor.ledger import prepared
+from distributor.ledger import prepared, revoked
 from distributor.ledger.chain import Writing
 from distributor.ledger.scope import within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person
@@ -49,9 +49,8 @@ _PASSWORD = insert(handover)
 
 
 def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
-    """Lend planned deliveries that nobody else has."""
-    free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
-    found = book.connection.execute(within(_PLANNED.where(free), scope).limit(limit)).mappings().all()
+    """Lend planned deliveries that nobody else has; one of a revoked certificate is withdrawn instead."""
+    found = _free(book, limit, scope)
     if found:
         door.enrol(book, who)
         until = stamp(book.moment + lease)
@@ -60,6 +59,16 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
     above = _authorities(book, {sha for chain in chains.values() for sha in chain})
     known = _senders(book, {row["person"] for row in found})
     return [_to_pack(row, tuple(above[sha] for sha in chains[row["sha256"]]), known.get(row["person"])) for row in found]
+
+
+def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
+    free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
+    asked = within(_PLANNED.where(free), scope).limit(limit)
+    while found := book.connection.execute(asked).mappings().all():
+        good = revoked.spare(book, [{"id": row["id"], "certificate": row["sha256"]} for row in found])
+        if good:
+            return [row for row in found if row["id"] in good]
+    return []
 
 
 def _authorities(book: Writing, hashes: set[str]) -> dict[str, bytes]:

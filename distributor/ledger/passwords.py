@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Connection, RowMapping, Select, delete, select
+from sqlalchemy import Connection, RowMapping, Select, delete, select, type_coerce
+from sqlalchemy.types import NullType
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.deliveries import Envelope
 from distributor.core.states import RECEIVED, PasswordState, State
-from distributor.errors import Refused
+from distributor.errors import Refused, Unusable
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.tables import delivery, handover, outbox, person
@@ -17,8 +18,10 @@ from distributor.ledger.tables import delivery, handover, outbox, person
 LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
 _SENT = [state.value for state in (*RECEIVED, State.BOUNCED)]
 _RESEND = "`distributor resend` makes a new package with a new password"
+_SEALED = type_coerce(handover.c.sealed, NullType()).label("sealed")  # as it lies there: somebody may have made a text of it
+_HANDOVER = [_SEALED if column.name == "sealed" else column for column in handover.columns]
 _ENVELOPES = (
-    select(handover, delivery.c.certificate, delivery.c.generation, delivery.c.state.label("where"), person.c.address)
+    select(*_HANDOVER, delivery.c.certificate, delivery.c.generation, delivery.c.state.label("where"), person.c.address)
     .join(delivery, delivery.c.id == handover.c.delivery)
     .join(person, person.c.id == delivery.c.person)
 )
@@ -33,20 +36,27 @@ def envelopes(connection: Connection, address: str) -> list[Envelope]:
 def _envelope(row: RowMapping) -> Envelope:
     until = None if row["expires_at"] is None else unstamp(row["expires_at"])
     return Envelope(
-        row["delivery"], row["address"], row["certificate"], row["generation"], PasswordState(row["state"]), row["sealed"], until
+        row["delivery"], row["address"], row["certificate"], row["generation"], PasswordState(row["state"]), _bytes(row["sealed"]), until
     )
 
 
+def _bytes(sealed: bytes | str | None) -> bytes | None:
+    return sealed.encode() if isinstance(sealed, str) else sealed  # no vault opens what was a text
+
+
 def hand_over(book: Writing, delivery_id: str, reason: str, channel: str) -> bytes:
-    """Ready -> handed-over; the sealed bytes, which the ledger no longer has."""
+    """Ready -> handed-over; the sealed bytes, which the ledger no longer has. Raises Unusable where somebody took them away."""
     row = book.connection.execute(_ENVELOPES.where(handover.c.delivery == delivery_id)).mappings().one_or_none()
     if row is None:
         raise Refused("it has no password", where=delivery_id, hint="`distributor status` shows which deliveries have one")
     _refuse_unless_ready(row, book.now)
+    sealed = _bytes(row["sealed"])
+    if sealed is None:
+        raise Unusable("the ledger was changed from outside: the sealed password is gone", where=delivery_id, hint=_RESEND)
     door.close_passwords(book, [delivery_id], PasswordState.HANDED_OVER)
     evidence = {"channel": channel, "certificate_sha256": row["certificate"], "generation": row["generation"]}
     book.append([Note(delivery_id, "revealed", None, None, evidence, {"address": row["address"], "reason": words(reason)})])
-    return bytes(row["sealed"])
+    return sealed
 
 
 def _refuse_unless_ready(row: RowMapping, now: str) -> None:

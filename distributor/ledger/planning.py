@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _PERSON = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
 _DELIVERY = insert(delivery)
 _NEW_PERSON = insert(person)
+_RELOCATE = update(delivery).where(delivery.c.id == bindparam("b_id")).values(plan=bindparam("b_plan"), locator=bindparam("b_locator"))
 _INSERT = {table.name: insert(table) for table in (authority, certificate)}
 _UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in _PERSON})
 
@@ -66,17 +68,46 @@ def _record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Kno
     latest = _generations(book, people.values(), {draft.facts.sha256 for draft in drafts})
     found: list[str | Known] = []
     planned: list[Planned] = []
+    again: dict[str, Draft] = {}
     for draft in drafts:
         pair = (people[draft.person.address.key], draft.facts.sha256)
         generation, known = latest.get(pair, (0, None))
         if known is not None:
             found.append(Known(draft, *known))
+            again.setdefault(known[0], draft)
             continue
         new = _planned(book, name, draft, pair[0], generation + 1)
         latest[pair] = (new.generation, (new.id, State.PLANNED, book.moment))
         planned.append(new)
         found.append(new.id)
+    _relocate(book, name, again)
     enter(book, planned)
+    return found
+
+
+def _relocate(book: Writing, name: str, again: Mapping[str, Draft]) -> None:
+    """Keep where certificates are found now; what is still to be packed goes over to this plan, which knows how they open."""
+    rows = door.rows(book, list(again))
+    made = _made_from(book, {name, *(row["plan"] for row in rows.values())}) if rows else {}
+    changes, notes = [], []
+    for id_, row in rows.items():
+        locator = again[id_].locator
+        waits = row["state"] == State.PLANNED
+        if canonical(locator.as_json()) != row["locator"] or (waits and made[row["plan"]] != made[name]):
+            changes.append({"b_id": id_, "b_plan": name if waits else row["plan"], "b_locator": canonical(locator.as_json())})
+            files = " ".join(sha for _, _, sha in locator.parts)
+            notes.append(Note(id_, "relocated", evidence={"plan": name, "file_sha256": files}))
+    book.many(_RELOCATE, changes)
+    book.append(notes)
+
+
+def _made_from(book: Writing, plans: set[str]) -> dict[str, str]:
+    """What each plan was made from but for its paths, which locators hold: rosters and passwords, without which files do not open."""
+    found = {}
+    for id_, inputs in book.connection.execute(select(plan.c.id, plan.c.inputs).where(plan.c.id.in_(plans))):
+        values = json.loads(inputs)
+        heaps = [{**heap, "paths": []} if isinstance(heap, dict) else heap for heap in values.get("sources", ())]
+        found[id_] = canonical({**values, "sources": heaps})
     return found
 
 

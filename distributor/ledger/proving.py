@@ -1,18 +1,22 @@
-"""The chain of events -> records for an auditor, and what is wrong with it, the states it explains, or the file."""
+"""The chain of events -> records for an auditor; and what is wrong with it, with the rows it explains, its guards, or the file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain as joined
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import bindparam, select
 
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
+from distributor.core.proof import Proof
+from distributor.ledger import certifying, explaining, guards, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
-from distributor.ledger.tables import delivery, event, head
+from distributor.ledger.snapshot import still
+from distributor.ledger.tables import event, head
 
 MOST = 1000  # findings; a chain cut in two would tell one for each event after the cut
 _LINKS = select(*(event.c[name] for name in Link._fields)).where(event.c.seq > bindparam("last")).order_by(event.c.seq).limit(PAGE)
@@ -39,37 +43,55 @@ def _record(row: Any, prev: str) -> Record:  # noqa: ANN401  a row of the event 
     return Record(to_event(row[:9]), names, row.salt, row.commitment, prev, row.hash)
 
 
-def verify(database: Database) -> list[str]:
-    """Everything that is wrong; empty when all is well."""
-    walk = Walk()
-    findings: list[str] = []
-    while len(findings) < MOST:
-        with database.reading() as connection:
-            page = connection.execute(_LINKS, {"last": walk.seq}).all()
+def prove(database: Database) -> Proof:
+    """Everything that is wrong, and how far the chain goes."""
+    chain = _Chain(database)
+    explained = explaining.Explained(database, chain.doubtful)
+    found = joined(chain.faults(), explained.faults(), certifying.faults(database), _of_database(database))
+    findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
+    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries)
+
+
+class _Chain:
+    """Every link, in order, and the head that must name the last."""
+
+    def __init__(self, database: Database) -> None:
+        self.walk = Walk()
+        self.erased = 0
+        self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows have nothing to be held against
+        self._database = database
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with them."""
+        while True:
+            with still(self._database) as connection:
+                page = prepared.all_rows(connection, _LINKS, {"last": self.walk.seq})
+                ends = connection.execute(select(head.c.seq, head.c.hash)).one_or_none()
             for row in page:
-                findings += walk.step(Link(*row))
+                yield from self._step(Link(*row))
             if len(page) < PAGE:
-                findings += _against_states(connection, walk)
-                break
+                yield from self._end(ends)
+                return
+
+    def _step(self, link: Link) -> Iterator[str]:
+        self.erased += link.personal is None and bool(link.commitment)
+        for fault in self.walk.step(link):
+            if link.delivery is not None:
+                self.doubtful.add(link.delivery)
+            yield fault
+
+    def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
+        if ends is None:
+            yield f"event {self.walk.seq}: is the last one, but the ledger's own note of its end is gone"
+        elif tuple(ends) != (self.walk.seq, self.walk.hash):
+            yield f"event {self.walk.seq}: is the last one, but the ledger ended with event {ends.seq}, or with another hash"
+
+
+def _of_database(database: Database) -> Iterator[str]:
+    with database.reading() as connection:
+        yield from list(guards.faults(connection))
     if database.sqlite:
-        findings += _file(database)
-    return findings[:MOST]
-
-
-def _against_states(connection: Connection, walk: Walk) -> Iterator[str]:
-    """In the transaction that read the last event: does it explain the head and every state."""
-    at_head = connection.execute(select(head.c.seq, head.c.hash)).one_or_none()
-    if at_head is None or tuple(at_head) != (walk.seq, walk.hash):
-        ended = at_head.seq if at_head else "none"
-        yield f"event {walk.seq}: is the last one, but the ledger ended with event {ended}, or with another hash"
-    told = dict(walk.states)
-    for id_, state in connection.execute(select(delivery.c.id, delivery.c.state).order_by(delivery.c.id)):
-        last = told.pop(id_, None)
-        if last is None:
-            yield f"delivery {id_}: has no events"
-        elif last != state:
-            yield f'delivery {id_}: is "{state}", but its last event says "{last}"'
-    yield from (f"delivery {id_}: has events but is gone" for id_ in told)
+        yield from _file(database)
 
 
 def _file(database: Database) -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from distributor.core.chain import unstamp
-from distributor.core.publishing import REVOKED, Held, Holder
+from distributor.core.publishing import Held, Holder
 from distributor.core.states import RECEIVED
 from distributor.ledger import book as door
+from distributor.ledger import revoked
 from distributor.ledger.chain import Note, Writing
 from distributor.ledger.database import Database
-from distributor.ledger.tables import certificate, delivery, event, person, publication
+from distributor.ledger.tables import certificate, delivery, person, publication
 
 PAGE = 200  # people; their certificates come with them
 _RECEIVED = frozenset(state.value for state in RECEIVED)
@@ -39,7 +40,7 @@ _THEIRS = (
 
 
 def holders(database: Database) -> Iterator[Holder]:
-    """Everybody who received a certificate, in the order they became known."""
+    """Everybody who received a certificate, in the order they became known; or was to, where it is public and the letter came back."""
     last = ""
     while True:
         with database.reading() as connection:
@@ -53,31 +54,23 @@ def holders(database: Database) -> Iterator[Holder]:
 
 def _page(connection: Connection, last: str, until: str) -> list[Holder]:
     rows = connection.execute(_THEIRS, {"last": last, "until": until}).all()
-    revoked = _revoked(connection, rows)
+    gone = frozenset(revoked.revoked(connection, (row.sha256 for row in rows)))
     places = _places(connection, rows)
-    found = (_holder(list(theirs), revoked, places) for _, theirs in groupby(rows, key=lambda row: row.id))
+    found = (_holder(list(theirs), gone, places) for _, theirs in groupby(rows, key=lambda row: row.id))
     return [holder for holder in found if holder.certificates]
 
 
-def _holder(rows: Sequence[Any], revoked: set[str], places: dict[tuple[str, str], set[str]]) -> Holder:
+def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, str], set[str]]) -> Holder:
     """Of several generations of a certificate the newest that arrived counts."""
     held: dict[str, Held] = {}
+    received = {row.sha256 for row in rows if row.state in _RECEIVED}
     for row in rows:
-        if row.state in _RECEIVED and row.sha256 not in held:
-            public = frozenset(places.get((row.id, row.sha256), ()))
+        public = frozenset(places.get((row.id, row.sha256), ()))
+        lost = row.sha256 not in received
+        if row.sha256 not in held and (public if lost else row.state in _RECEIVED):
             times = unstamp(row.not_before), unstamp(row.not_after)
-            held[row.sha256] = Held(row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in revoked, public)
+            held[row.sha256] = Held(row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in gone, public, lost)
     return Holder(rows[0].address, rows[0].name, tuple(held.values()))
-
-
-def _revoked(connection: Connection, rows: Sequence[Any]) -> set[str]:
-    """Certificates of which an event says so, be it of any of their generations."""
-    of = {row.delivery: row.sha256 for row in rows}
-    found: set[str] = set()
-    for ids in _chunks(list(of)):
-        asked = select(event.c.delivery).where(event.c.delivery.in_(ids), event.c.event == REVOKED)
-        found |= {of[id_] for id_ in connection.execute(asked).scalars()}
-    return found
 
 
 def _places(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str], set[str]]:
@@ -102,10 +95,10 @@ def note(book: Writing, delivery_id: str, place: str, entry: str) -> None:
         _append(book, "published", row, place, entry)
 
 
-def note_gone(book: Writing, delivery_id: str, place: str, entry: str) -> None:
-    """It is public there no more."""
+def note_gone(book: Writing, delivery_id: str, place: str, entry: str, *, found: bool) -> None:
+    """It is public there no more. `found`: it was, known or not."""
     row, key = _key(book, delivery_id, place)
-    if _is_known(book, key):
+    if found or _is_known(book, key):
         book.connection.execute(delete(publication).where(*(publication.c[name] == value for name, value in key.items())))
         _append(book, "unpublished", row, place, entry)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
@@ -16,7 +16,7 @@ from distributor.core.events import Event
 from distributor.core.outcomes import Parcel
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
-from distributor.ledger import prepared
+from distributor.ledger import prepared, revoked
 from distributor.ledger.database import Database
 from distributor.ledger.scope import of_senders, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
@@ -79,13 +79,26 @@ def rows(database: Database, scope: Scope) -> Iterator[tuple[Any, ...]]:
     """Deliveries as the database has them, in the order of Delivery's fields."""
     asked = _listing(scope.plan is not None, scope.address is not None, scope.states)
     values = {"plan": scope.plan, "address": scope.address, "last": ""}
+    with database.reading() as connection:
+        gone = revoked.every(connection)
     while True:
         with database.reading() as connection:
             page = prepared.all_rows(connection, asked, values)
-        yield from page
+        yield from map(partial(_with_revocation, gone), page) if gone else page
         if len(page) < PAGE:
             return
         values["last"] = page[-1][0]
+
+
+_SAID, _SHA256 = 10, 14  # columns of DELIVERIES
+
+
+def _with_revocation(gone: Mapping[str, str], row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A revocation stays the first word about a delivery, whatever a server says later."""
+    why = gone.get(row[_SHA256])
+    if why is None or (row[_SAID] or "").startswith(why):
+        return row
+    return (*row[:_SAID], f"{why}; {row[_SAID]}" if row[_SAID] else why, *row[_SAID + 1 :])
 
 
 @lru_cache(maxsize=64)
@@ -124,17 +137,6 @@ def next_due(connection: Connection, scope: Scope, senders: Senders) -> str | No
     )
     found = connection.execute(of_senders(within(asked, scope), senders)).scalar_one()
     return None if found is None else str(found)
-
-
-def armed(connection: Connection, since: str, senders: Senders) -> list[str]:
-    """When letters of these senders were on their way since then; an outbox keeps letters longer than anybody asks for."""
-    asked: Select[Any] = (
-        select(event.c.at)
-        .join(outbox, outbox.c.delivery == event.c.delivery)
-        .where(event.c.event == State.TRANSMITTING.value, event.c.at >= since)
-        .order_by(event.c.at)
-    )
-    return list(connection.execute(of_senders(asked, senders)).scalars())
 
 
 _LETTERS = (

@@ -10,7 +10,7 @@ from distributor.errors import Unusable
 from distributor.ledger import sqlite
 from distributor.ledger.database import Database
 
-NEWEST = 2  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
+NEWEST = 3  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
 _UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL
 
 
@@ -23,8 +23,8 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
     if found == NEWEST:
         return
     if not found and not create:
-        how = "run `distributor init`" if database.sqlite else "`distributor plan` makes it"
-        raise Unusable("this holds no ledger yet", where=database.where, hint=f"{how}, or check `ledger.url`")
+        how = "once it is moved away, `distributor init` makes an empty ledger" if database.sqlite else "`distributor plan` makes one here"
+        raise Unusable("this holds no ledger yet", where=database.where, hint=f"check `ledger.url`, or restore a backup; {how}")
     with database.writing() as connection:
         if not database.sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, or_, select
+from sqlalchemy import RowMapping, Select, or_, select, type_coerce
+from sqlalchemy.types import NullType
 
 from distributor.core.chain import stamp
 from distributor.core.deliveries import EVERYBODY, Arm, Claim, Owner, Scope, Senders, Settle, Step
 from distributor.core.outcomes import Parcel
 from distributor.core.states import State, allowed
 from distributor.ledger import book as door
+from distributor.ledger import leaving, revoked
 from distributor.ledger.chain import Writing, words
+from distributor.ledger.frozen import refuse_changed
 from distributor.ledger.scope import of_senders, within
 from distributor.ledger.tables import delivery, outbox, person
 
 _DUE = (
-    select(delivery, outbox.c.sender, outbox.c.address, outbox.c.message)
+    select(
+        delivery,
+        outbox.c.sender,
+        outbox.c.address,
+        outbox.c.message_id.label("outbox_message_id"),
+        type_coerce(outbox.c.message, NullType()).label("message"),  # as it lies there: somebody may have made a text of it
+        person.c.key.label("person_key"),
+        person.c.address.label("person_address"),
+    )
     .join(outbox, outbox.c.delivery == delivery.c.id)
     .join(person, person.c.id == delivery.c.person)
     .order_by(delivery.c.id)
@@ -39,18 +50,31 @@ def claim(  # noqa: PLR0913  the port's own arguments
     since: datetime | None = None,
     senders: Senders = EVERYBODY,
 ) -> list[Claim]:
-    """Claim letters that are due, oldest first."""
+    """Claim letters that are due, oldest first. Raises Unusable where one is not as its events tell.
+
+    One of a revoked certificate is withdrawn instead.
+    """
     put_off_before = (stamp(since) if since else LAST) if early else ""
-    asked = of_senders(within(_DUE, scope), senders)
-    found = [*_due(book, State.QUEUED, limit, asked, LAST), *_due(book, State.DEFERRED, limit, asked, put_off_before)]
-    found = sorted(found, key=lambda row: str(row["id"]))[:limit]
+    found = _good(book, limit, of_senders(within(_DUE, scope), senders), put_off_before)
     if not found:
         return []
     door.enrol(book, who)
     until = stamp(book.moment + lease)
     changes = [_claim(dict(row), who, until) for row in found]
     moved = door.move(book, changes)
-    return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row)) for new, row in zip(moved, found, strict=True)]
+    drafts = leaving.handles(book.connection, [row["id"] for row in found if row["attempt"]])
+    return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row, drafts)) for new, row in zip(moved, found, strict=True)]
+
+
+def _good(book: Writing, limit: int, asked: Select[Any], put_off_before: str) -> list[RowMapping]:
+    """What is due, as its events tell, and not of a revoked certificate."""
+    while True:
+        found = [*_due(book, State.QUEUED, limit, asked, LAST), *_due(book, State.DEFERRED, limit, asked, put_off_before)]
+        found = sorted(found, key=lambda row: str(row["id"]))[:limit]
+        refuse_changed(book, found)
+        good = revoked.spare(book, found)
+        if good or not found:
+            return [row for row in found if row["id"] in good]
 
 
 def _due(book: Writing, state: State, limit: int, asked: Select[Any], put_off_before: str) -> Sequence[RowMapping]:
@@ -68,8 +92,9 @@ def _claim(row: door.Row, who: Owner, until: str) -> door.Change:
     return door.Change(row, State.CLAIMED, columns, evidence)
 
 
-def _parcel(row: RowMapping) -> Parcel:
-    return Parcel(row["id"], row["sender"], row["address"], row["message_id"], row["message"], row["attempt"] + 1)
+def _parcel(row: RowMapping, drafts: Mapping[str, str]) -> Parcel:
+    envelope = row["sender"], row["address"], row["message_id"], row["message"]
+    return Parcel(row["id"], *envelope, row["attempt"] + 1, drafts.get(row["id"]))
 
 
 def write(book: Writing, steps: Sequence[Step], who: Owner) -> list[bool]:

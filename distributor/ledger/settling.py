@@ -12,6 +12,7 @@ from distributor.core.deliveries import Attempt, Scope, Sighting, Sought
 from distributor.core.states import EDGES, OBSERVED, PasswordState, State, allowed
 from distributor.errors import Refused
 from distributor.ledger import book as door
+from distributor.ledger import leaving, revoked
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.reading import DELIVERIES, to_delivery
 from distributor.ledger.scope import within
@@ -42,19 +43,27 @@ def resolve(book: Writing, delivery_id: str, state: State, evidence: Mapping[str
     if row["state"] != State.AMBIGUOUS:
         raise Refused(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
     if state is State.QUEUED:
-        _refuse_unopenable(book, delivery_id)
+        _refuse_useless(book, row)
     told = {key: words(value) if isinstance(value, str) else value for key, value in evidence.items()}
     public = {"attempt": row["attempt"], **{k: v for k, v in told.items() if k not in _PERSONAL}}
     personal = {k: v for k, v in told.items() if k in _PERSONAL}
-    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
+    said = str(personal.setdefault("said", f"a person's word: {told['reason']}" if told.get("reason") else ""))
+    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
     door.move(book, [door.Change(row, state, columns, public, personal)])
 
 
-def _refuse_unopenable(book: Writing, delivery_id: str) -> None:
-    """A letter whose password is gone would reach a person who can never open it."""
-    if _is_replaced(book, delivery_id):
-        hint = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
-        raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=delivery_id, hint=hint)
+def _refuse_useless(book: Writing, row: door.Row) -> None:
+    """A letter whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
+    hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
+    if _is_replaced(book, row["id"]):
+        raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
+    if (said := _revoked(book, row)) is not None:
+        raise Refused(f"its letter is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
+
+
+def _revoked(book: Writing, row: door.Row) -> str | None:
+    """When and why its certificate was revoked, if it was."""
+    return revoked.revoked(book.connection, [row["certificate"]]).get(row["certificate"])
 
 
 def _is_replaced(book: Writing, delivery_id: str) -> bool:
@@ -81,9 +90,10 @@ _SOUGHT = (
 
 def sought(connection: Connection, states: frozenset[State], scope: Scope) -> list[Sought]:
     """Letters that somebody may know more of."""
-    found = connection.execute(within(_SOUGHT, replace(scope, states=states)))
+    found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
+    drafts = leaving.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
-        Sought(id_, message_id, sender, address, State(state), unstamp(armed or updated))
+        Sought(id_, message_id, sender, address, State(state), unstamp(armed or updated), drafts.get(id_))
         for id_, message_id, sender, address, state, armed, updated in found
     ]
 
@@ -115,10 +125,10 @@ def _observed(row: door.Row, sighting: Sighting) -> door.Change:
 
 
 def withdraw(book: Writing, delivery_id: str, reason: str) -> None:
-    """Take a delivery back, unless its letter may have left and nothing replaced it."""
+    """Take a delivery back, unless its letter may have left with a certificate that is good and that nothing replaced."""
     row = door.row(book, delivery_id)
     state = State(row["state"])
-    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id)
+    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id) and _revoked(book, row) is None
     if unclear or State.WITHDRAWN not in EDGES[state]:
         hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
         raise Refused(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)

@@ -55,7 +55,8 @@ def check_file(path: Path, *, create: bool) -> None:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         if not create:
-            raise Unusable("there is no ledger", where=str(path), hint="run `distributor init`, or check `ledger.url`") from None
+            hint = "check `ledger.url`, or restore a backup; `distributor init` makes an empty one"
+            raise Unusable("there is no ledger", where=str(path), hint=hint) from None
         if not _make(path):
             check_file(path, create=False)  # somebody was faster
         return

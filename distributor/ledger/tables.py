@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
 from distributor.core.states import PasswordState, State
 
 metadata = MetaData()
+TELLS_OF_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
 
@@ -99,6 +100,7 @@ delivery = Table(
     CheckConstraint("generation >= 1 AND attempt >= 0 AND deferrals >= 0", name="delivery_numbers"),
     Index("delivery_by_state", "state", "id"),
     Index("delivery_by_plan", "plan", "id"),
+    Index("delivery_by_certificate", "certificate"),
 )
 
 outbox = Table(
@@ -143,6 +145,7 @@ event = Table(
     Column("commitment", TEXT, nullable=False),
     Column("hash", TEXT, nullable=False),
     Index("event_by_delivery", "delivery", "seq"),
+    Index("event_of_revocation", "delivery", sqlite_where=TELLS_OF_REVOCATION, postgresql_where=TELLS_OF_REVOCATION),
 )
 
 publication = Table(

@@ -1,4 +1,8 @@
-"""A password -> an age envelope that only the vault's identity opens. Sealing needs public keys only."""
+"""A password -> an age envelope that only the vault's identity opens, as that of its delivery only. Sealing needs public keys only.
+
+Inside stand two lines, `password of d-...` and the password: an envelope that somebody gives to another delivery is found out when it
+is opened (facts: reliability.md 4). The identifier names a generation, and nobody reads it without the identity.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from pyrage import x25519
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 
+_PURPOSE = "password of"  # what else is sealed one day must not pass for a password
+_FOREIGN = "the ledger was changed from outside: nothing was handed over; `distributor resend` makes a new package with a new password"
 _INIT = "`distributor init` makes a pair: the public key belongs in `vault.recipients`, the file in `vault.identity`"
 
 
@@ -27,9 +33,9 @@ class Seal:
 
     keys: tuple[str, ...]
 
-    def __call__(self, secret: Secret) -> bytes:
-        """The password as an age envelope."""
-        return bytes(pyrage.encrypt(secret.reveal().encode(), _recipients(self.keys)))
+    def __call__(self, secret: Secret, delivery: str) -> bytes:
+        """The password of a delivery as an age envelope."""
+        return bytes(pyrage.encrypt(f"{_PURPOSE} {delivery}\n{secret.reveal()}".encode(), _recipients(self.keys)))
 
 
 def seal(recipients: Sequence[str]) -> Seal:
@@ -67,10 +73,16 @@ class Vault:
         """The public keys of this identity."""
         return [str(identity.to_public()) for identity in self._identities]
 
-    def open(self, sealed: bytes) -> Secret:
-        """The password in an envelope."""
+    def open(self, sealed: bytes, delivery: str) -> Secret:
+        """The password in an envelope. Raises Unusable where it is sealed for another identity, or belongs to another delivery."""
+        label, _, password = self._opened(sealed).partition("\n")
+        if label != f"{_PURPOSE} {delivery}":
+            raise Unusable("the sealed password belongs to another delivery", where=delivery, hint=_FOREIGN)
+        return Secret(password)
+
+    def _opened(self, sealed: bytes) -> str:
         try:
-            return Secret(pyrage.decrypt(sealed, self._identities).decode())
+            return str(pyrage.decrypt(sealed, self._identities).decode())
         except (pyrage.DecryptError, UnicodeDecodeError):
             raise Unusable(
                 "the password was sealed for another identity, or is damaged",

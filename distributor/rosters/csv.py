@@ -52,7 +52,7 @@ class Csv:
 
     def _person(self, columns: Columns, line: int, cells: list[str]) -> Person | Issue:
         if (fault := _row_fault(columns, cells)) is not None:
-            return self._issue(*fault[:1], line, *fault[1:])
+            return self._issue(*fault[:1], line, *fault[1:], _address(columns, cells))
         row = columns.read(cells)
         text = row.get("email", "")
         match parse_address(text):
@@ -95,6 +95,12 @@ def _row_fault(columns: Columns, cells: list[str]) -> tuple[Check, str, str] | N
     if any(cells[len(columns.names) :]):
         return Check.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
     return None
+
+
+def _address(columns: Columns, cells: list[str]) -> str | None:
+    """Whom a row that cannot be used is about, if that can be read."""
+    found = parse_address(columns.read(cells).get("email", ""))
+    return None if isinstance(found, BadAddress) else str(found)
 
 
 def _name(row: Mapping[str, str]) -> str:

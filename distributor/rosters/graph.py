@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributor.clients import graph as client
-from distributor.clients.entra import SignIn, check, registration
+from distributor.clients.entra import SignIn, check, granted, registration
 from distributor.core.directory import Entry, in_use
-from distributor.core.findings import Check, Issue, Severity
+from distributor.core.findings import Check, Issue, Remark, Severity
 from distributor.core.people import Person, printable
-from distributor.errors import Unavailable, Unusable
+from distributor.core.powershell import App
+from distributor.core.rights import READ_GROUPS, READ_PEOPLE, Need, lacking, missing
+from distributor.core.signing_in import mend
+from distributor.errors import Error, Unavailable, Unusable
 from distributor.rosters import _users
 
 KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
@@ -52,6 +55,11 @@ def open(settings: Settings, key: str = KEY) -> Graph:  # noqa: A001  every adap
     return Graph(client.graph(sign_in, settings.graph, key=key), settings)
 
 
+def needs(settings: Settings) -> tuple[Need, ...]:
+    """The permissions without which it cannot work; a group's people are people too."""
+    return (READ_PEOPLE,) if settings.group is None else (READ_PEOPLE, READ_GROUPS)
+
+
 class Graph:
     """People in a directory."""
 
@@ -74,6 +82,22 @@ class Graph:
                 without.append(_users.name(user))
         if without:
             yield _left_out(without)
+
+    async def check(self) -> list[Remark]:
+        """What `doctor` says: whether its people are to be had, as the token and then the service itself has it."""
+        who, needed = registration(self._settings), needs(self._settings)
+        path, params, headers = _question(self._settings)
+        try:
+            seen = granted(await self._client.token(), who, self._client.root)
+            if names := missing(seen, needed):
+                return [lacking("roster", seen, names)]
+            heard = await self._client.call("GET", path, params={**params, "$top": "1"}, headers=headers)
+        except Error as error:
+            app, permissions = App(who.tenant, who.client_id, service=self._client.root), tuple(need.permission for need in needed)
+            return [Remark("roster", "error", str(error), mend(str(error), error.hint, app, permissions))]
+        finally:
+            await self._client.close()
+        return [_answer(heard, self._client.where)]
 
     def _users(self) -> Iterator[Mapping[str, Any]]:
         """Raises Unavailable where Graph holds back, without a word, what the app may not read."""
@@ -99,6 +123,16 @@ class Graph:
                 raise _explained(error) from error
             finally:
                 runner.run(self._client.close())
+
+
+def _answer(heard: client.Answer | client.Lost, where: str) -> Remark:
+    """One user is enough to see that all are to be had; none is a finding, since nothing would be planned."""
+    if not isinstance(heard, client.Answer) or not heard.good:
+        stop = _explained(client.trouble(heard, where))
+        return Remark("roster", "error", str(stop), stop.hint)
+    if not (heard.body or {}).get("value"):
+        return Remark("roster", "warning", f"{where} knows nobody there", "correct `group` or `filter` in [[rosters]], or add people to it")
+    return Remark("roster", "ok", f"{where} tells who there is")
 
 
 def _question(settings: Settings) -> tuple[str, Mapping[str, str], Mapping[str, str]]:

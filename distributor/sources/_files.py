@@ -86,6 +86,15 @@ class Reader:
         with _opened(entry.path, self._limits.file) as file:
             return _bounded(file, min(os.fstat(file.fileno()).st_size, self._limits.file))
 
+    def is_there(self, entry: Entry) -> bool:
+        """Whether something of that name is there, whatever it is."""
+        if entry.member is None:
+            return os.path.lexists(entry.path)
+        try:
+            return entry.member in self._archive(entry.path).NameToInfo
+        except Fault:
+            return False
+
     def members(self, path: str) -> Iterator[zipfile.ZipInfo]:
         """What is in an archive. Raises Fault."""
         yield from self._archive(path).infolist()

@@ -21,6 +21,7 @@ class Inventory:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.entries: dict[Entry, None] = {}  # in the order they were found
+        self.meant: set[Entry] = set()  # files, not archives, that were named one by one
         self._by_base: dict[str, list[Entry]] = {}
 
     def add(self, path: Path) -> Iterator[Issue]:
@@ -31,6 +32,7 @@ class Inventory:
         if os.path.isdir(absolute):
             yield from self._folder(absolute)
         else:
+            self.meant.add(Entry(absolute))
             yield from self._file(absolute)
 
     def find(self, name: str) -> list[Entry]:

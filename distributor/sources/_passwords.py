@@ -13,10 +13,10 @@ from distributor.core.rows import Rows
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.sources._files import Entry, Fault, Reader
-from distributor.sources._paths import inside
+from distributor.sources._paths import Unsafe, inside
 
 EXTENSIONS = (".txt", ".pass", ".pwd")
-_FEW = 50  # passwords by address that may all be tried on a file whose owner is not known
+_FEW = 500  # passwords by address that may all be tried on a file whose owner is not known: 0.4 s for a PFX of today
 _HINT = "a list has the columns file,password or email,password; a folder holds a .txt of the same name for each file"
 
 
@@ -28,6 +28,7 @@ class Passwords:
         self._by_name: dict[str, Secret] = {}
         self._by_address: dict[str, Secret] = {}
         self._folder: str | None = None
+        self.unread: dict[str, Fault] = {}  # what was there and could not be read since somebody cleared this, by its name
         if place is None:
             return
         if place.is_dir():
@@ -45,8 +46,8 @@ class Passwords:
         for hint in hints:
             if hint.password is not None:
                 yield hint.password
-            if hint.password_file:
-                yield from self._text(inside(base, hint.password_file))
+            for place in self._places(hint.password_file, entry, base):
+                yield from self._read(place)
         for name in (entry.source, entry.base, entry.stem):
             if (secret := self._by_name.get(name.casefold())) is not None:
                 yield secret
@@ -57,14 +58,44 @@ class Passwords:
         if len(self._by_address) <= _FEW:
             yield from self._by_address.values()
 
+    def learn(self, person: Person, hint: RowHint, base: str | None) -> None:
+        """Take in the password of a row that names no file."""
+        if hint.file:
+            return
+        files = (secret for place in self._places(hint.password_file, None, base) for secret in self._read(place))
+        if (secret := hint.password or next(files, None)) is not None:
+            self._by_address.setdefault(person.address.key, secret)
+
+    def has(self, name: str, entry: Entry | None, base: str | None) -> bool:
+        """Whether a password's file that a row names is there; `entry`: the file it is for. Raises Unsafe."""
+        inside(base, name)
+        return any(map(self._reader.is_there, self._places(name, entry, base)))
+
+    def _places(self, name: str, entry: Entry | None, base: str | None) -> Iterator[Entry]:
+        """Where a row's password file may be: below the roster, else by its name in the folder of passwords or beside the file."""
+        if not name:
+            return
+        try:
+            path = inside(base, name)
+        except Unsafe:
+            return
+        if path is not None:
+            yield Entry(path)
+        yield from self._around(os.path.basename(name.strip().replace("\\", "/")), entry)
+
     def _beside(self, entry: Entry) -> Iterator[Secret]:
         for extension in EXTENSIONS:
-            if self._folder is not None:
-                yield from self._text(os.path.join(self._folder, entry.stem + extension))
-            if entry.member is None:
-                yield from self._text(os.path.join(os.path.dirname(entry.path), entry.stem + extension))
-            else:
-                yield from self._read(Entry(entry.path, entry.member.removesuffix(entry.base) + entry.stem + extension))
+            for place in self._around(entry.stem + extension, entry):
+                yield from self._read(place)
+
+    def _around(self, name: str, entry: Entry | None) -> Iterator[Entry]:
+        """A name in the folder of passwords, and beside a file."""
+        if self._folder is not None:
+            yield Entry(os.path.join(self._folder, name))
+        if entry is not None and entry.member is not None:
+            yield Entry(entry.path, entry.member.removesuffix(entry.base) + name)
+        elif entry is not None:
+            yield Entry(os.path.join(os.path.dirname(entry.path), name))
 
     def _by_hint(self, stem: str) -> Iterator[Secret]:
         """NoSpamProxy writes `mail-THUMBPRINT.p12`, others the address or what stands before its @."""
@@ -74,14 +105,13 @@ class Passwords:
         elif stem and "@" not in stem and len(self._by_address) > _FEW:
             yield from (secret for address, secret in self._by_address.items() if address.partition("@")[0] == stem)
 
-    def _text(self, path: str | None) -> Iterator[Secret]:
-        if path is not None and os.path.lexists(path):
-            yield from self._read(Entry(path))
-
     def _read(self, entry: Entry) -> Iterator[Secret]:
+        if not self._reader.is_there(entry):
+            return
         try:
             text = decode(self._reader.read(entry))
-        except Fault:
+        except Fault as fault:
+            self.unread[entry.source] = fault
             return
         first = next(iter(text.splitlines()), "")
         if first:

@@ -12,6 +12,7 @@ from distributor.core.people import Person, RowHint, printable
 from distributor.sources import _kinds
 from distributor.sources._files import Entry, Reader
 from distributor.sources._inventory import Inventory
+from distributor.sources._passwords import Passwords
 from distributor.sources._paths import Unsafe, inside
 
 _DRIVE = re.compile(r"[A-Za-z]:/|//")
@@ -25,31 +26,44 @@ def hints(person: Person) -> tuple[RowHint, ...]:
 class Names:
     """Looks up the names of rows."""
 
-    def __init__(self, base: str | None, inventory: Inventory, reader: Reader) -> None:
+    def __init__(self, base: str | None, inventory: Inventory, reader: Reader, secrets: Passwords) -> None:
         self._base = base
+        self._secrets = secrets
         self._inventory = inventory
         self._reader = reader
         self._aside = Inventory(reader)  # archives that only rows name
         self._opened: set[str] = set()
-        self.passwords: set[str] = set()  # stems of the password files that rows name
+        self.refused: set[Entry] = set()  # files of rows with which something else is wrong
+        self.passwords: set[str] = set()  # password files that rows name, with and without extension
         self._stems: dict[tuple[object, str], list[Entry]] | None = None
 
     def look_up(self, hint: RowHint, person: Person) -> list[Entry] | Issue:
         """The files of a row: none when it names none, one, or a certificate and its key."""
+        names = [name for name in (hint.file, hint.key) if name]
+        found: list[Entry | None] = []
         try:
-            if hint.password_file:
-                inside(self._base, hint.password_file)
-                self.passwords.add(posixpath.splitext(posixpath.basename(hint.password_file.replace("\\", "/")))[0].casefold())
-            found = [self._entry(name) for name in (hint.file, hint.key) if name]
+            found += map(self._entry, names)
+            lacks_password = self._lacks_password(hint, found[0] if found else None)
         except Unsafe as unsafe:
+            self.refused.update(filter(None, found))
             hint_text = "name files in the roster's folder or below, or by their name among the sources"
             return _issue(Check.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
-        for name, entry in zip((name for name in (hint.file, hint.key) if name), found, strict=True):
-            if entry is None:
-                message = f'the file "{printable(name)}" is not there'
-                return _issue(Check.NO_CERTIFICATE, message, "correct the name in the row, or put the file there", hint, person)
         entries = [entry for entry in found if entry is not None]
+        if lost := [name for name, entry in zip(names, found, strict=True) if entry is None]:
+            return _absent(Check.NO_CERTIFICATE, "file", lost[0], hint, person)
+        if lacks_password:
+            self.refused.update(entries)
+            return _absent(Check.WRONG_PASSWORD, "password file", hint.password_file, hint, person)
         return self._with_partner(entries) if len(entries) == 1 and hint.file else entries
+
+    def _lacks_password(self, hint: RowHint, entry: Entry | None) -> bool:
+        """Whether a row names a password file that is nowhere."""
+        if not hint.password_file:
+            return False
+        base = posixpath.basename(hint.password_file.strip().replace("\\", "/"))
+        self.passwords |= {base.casefold(), posixpath.splitext(base)[0].casefold()}
+        there = self._secrets.has(hint.password_file, entry, self._base)
+        return not there and not (entry is None and self._inventory.find(base))
 
     def _with_partner(self, entries: list[Entry]) -> list[Entry]:
         """A PEM certificate's key is found by its stem."""
@@ -107,6 +121,10 @@ def _beside(entry: Entry) -> Iterator[Entry]:
         path = os.path.join(folder, stem + extension)
         if os.path.isfile(path) and not os.path.islink(path):
             yield Entry(path)
+
+
+def _absent(check: Check, what: str, name: str, row: RowHint, person: Person) -> Issue:
+    return _issue(check, f'the {what} "{printable(name)}" is not there', "correct the name in the row, or put the file there", row, person)
 
 
 def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:

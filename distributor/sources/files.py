@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.core.credentials import Limits, Locator, Material, Part
 from distributor.core.findings import Check, Issue, Severity
-from distributor.core.people import Person, RowHint
+from distributor.core.people import Person, RowHint, printable
 from distributor.core.secret import Secret
 from distributor.sources import _kinds
 from distributor.sources._files import Entry, Fault, Reader
@@ -52,19 +52,34 @@ class Files:
         self._passwords = Passwords(settings.passwords, self._reader)
         self._ours = {path.resolve() for path in (*settings.ignore, *filter(None, (settings.passwords,)))}
         self._our_names = {path.name for path in self._ours}
+        self._unread: list[Issue] = []
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
-        """What the people's rows name, then the rest."""
+        """What the people's rows name, then the rest.
+
+        A note of `wrong-password` comes before a Material whose password could not be read: that matters only if it does not open.
+        Other notes are of what is no certificate and was left alone.
+        """
+        for find in self._finds(people):
+            yield from self._unread
+            self._unread.clear()
+            yield find
+
+    def _finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
         inventory = Inventory(self._reader)
         for path in self._settings.paths:
             yield from inventory.add(path)
-        names = Names(self._base, inventory, self._reader)
+        names = Names(self._base, inventory, self._reader, self._passwords)
         done: set[Entry] = set()
+        for person in people.values():
+            for hint in hints(person):
+                self._passwords.learn(person, hint, self._base)
         for key, person in people.items():
             for hint in hints(person):
                 yield from self._named(key, person, hint, names, done)
         promised = {entry.stem.casefold() for entry in (*inventory.entries, *done) if _kinds.is_candidate(entry.extension)}
-        yield from self._rest([entry for entry in inventory.entries if entry not in done], promised | names.passwords)
+        rest = [entry for entry in inventory.entries if entry not in done and entry not in names.refused]
+        yield from self._rest(rest, promised | names.passwords, inventory.meant)
 
     def _named(self, key: str, person: Person, hint: RowHint, names: Names, done: set[Entry]) -> Iterator[Material | Issue]:
         """What one row names."""
@@ -79,9 +94,11 @@ class Files:
     def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[Material | Issue]:
         try:
             parts = tuple(map(self._reader.part, entries))
+            if len(parts) == 1 and not _kinds.is_candidate(entries[0].extension) and not _kinds.looks_like(parts[0].data):
+                raise _odd()
         except Fault as fault:
             address = str(person.address) if person else None
-            yield Issue(Severity.ERROR, fault.check, fault.message, fault.hint, entries[0].source, None, address)
+            yield replace(issue(fault, entries[0].source), address=address)
             return
         form = _kinds.form(entries[0].extension, parts[0].data)
         yield Material(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), wanted)
@@ -89,10 +106,23 @@ class Files:
     def _secrets(self, entries: list[Entry], person: Person | None) -> tuple[Secret, ...]:
         rows = hints(person) if person else ()
         found = [self._passwords.likely(entry, person, rows, self._base) for entry in reversed(entries)]
+        self._note_unread(entries[0], person)
         return tuple(dict.fromkeys(secret for secrets in found for secret in secrets))
 
-    def _rest(self, entries: list[Entry], stems: set[str]) -> Iterator[Material | Issue]:
-        """What no row names. `stems`: files of these stems may hold passwords."""
+    def _note_unread(self, entry: Entry, person: Person | None) -> None:
+        """Keep in mind which passwords of a file are there and cannot be read."""
+        for name, fault in self._passwords.unread.items():
+            message = f'its password file "{name}" cannot be read: {fault.message}'
+            hint = "make it readable, or give the password in the roster or with --passwords"
+            address = str(person.address) if person else None
+            self._unread.append(Issue(Severity.NOTE, Check.WRONG_PASSWORD, message, hint, entry.source, None, address))
+        self._passwords.unread.clear()
+
+    def _rest(self, entries: list[Entry], stems: set[str], meant: set[Entry]) -> Iterator[Material | Issue]:
+        """What no row names.
+
+        `stems`: text files of these stems, and files of these names, hold passwords; `meant`: named by hand, so each ought to be of use.
+        """
         groups: dict[tuple[object, str], list[Entry]] = {}
         for entry in entries:
             if self._is_ours(entry):
@@ -108,8 +138,8 @@ class Files:
                     pems.append(entry)
                 elif entry.extension in _kinds.PKCS12:
                     yield from self._material([entry], None, "")
-                else:
-                    yield from self._other(entry, known=entry.extension in EXTENSIONS and stem in stems)
+                elif entry.base.casefold() not in stems and (entry.extension not in EXTENSIONS or stem not in stems):
+                    yield from self._other(entry, Severity.ERROR if entry in meant else Severity.NOTE)
             if pems:
                 yield from self._pems(pems, loose)
         yield from loose.settle()
@@ -126,22 +156,17 @@ class Files:
         if pair:
             yield Material("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
 
-    def _other(self, entry: Entry, *, known: bool) -> Iterator[Material | Issue]:
+    def _other(self, entry: Entry, weight: Severity) -> Iterator[Material | Issue]:
         """A file whose name does not say that it is a certificate."""
-        if known:
-            return
         try:
             data = self._reader.read(entry)
         except Fault as fault:
-            yield issue(fault, entry.source, Severity.NOTE)
+            yield issue(fault, entry.source, weight)
             return
         if _kinds.looks_like(data):
             yield from self._material([entry], None, "")
         else:
-            odd = Fault(
-                Check.UNREADABLE, "it is neither PKCS#12 nor PEM and was left alone", "move it elsewhere if it does not belong here"
-            )
-            yield issue(odd, entry.source, Severity.NOTE)
+            yield issue(_odd(), entry.source, weight)
 
     def _is_ours(self, entry: Entry) -> bool:
         """Whether it is a file known to be something else, such as the vault's key."""
@@ -153,11 +178,23 @@ class Files:
         parts = []
         for entry, (_, _, wanted) in zip(entries, locator.parts, strict=True):
             try:
-                data = self._reader.read(entry)
+                parts.append(self._again(entry, wanted))
             except Fault as fault:
                 return issue(fault, entry.source)
-            if hashlib.sha256(data).hexdigest() != wanted:
-                changed = Fault(Check.UNREADABLE, "the file changed since it was planned", "plan it again")
-                return issue(changed, entry.source)
-            parts.append(Part(entry.source, entry.path, entry.member, wanted, data))
-        return Material(locator.form, tuple(parts), self._secrets(entries, person))
+        found = Material(locator.form, tuple(parts), self._secrets(entries, person))
+        unread, self._unread = self._unread, []
+        return replace(unread[0], severity=Severity.ERROR) if unread and not found.passwords and found.form == "pkcs12" else found
+
+    def _again(self, entry: Entry, wanted: str) -> Part:
+        """The file as it was planned. Raises Fault."""
+        if not self._reader.is_there(entry):
+            place = printable(str(Path(entry.path).parent) if entry.member is None else entry.path)
+            raise Fault(Check.UNREADABLE, "it is no longer there", f'put it back into "{place}", or run `distributor plan` where it is now')
+        data = self._reader.read(entry)
+        if hashlib.sha256(data).hexdigest() != wanted:
+            raise Fault(Check.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
+        return Part(entry.source, entry.path, entry.member, wanted, data)
+
+
+def _odd() -> Fault:
+    return Fault(Check.UNREADABLE, "it is neither PKCS#12 nor PEM", "name the certificate's own file, or move this one elsewhere")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from distributor.clients._patience import Patience, Sleep
 from distributor.clients.graph import Answer, Graph, Lost, trouble
@@ -23,6 +22,8 @@ _HINT = (
     "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 )
 
+Ask = Callable[[], Awaitable[Answer | Lost]]  # for one page
+
 
 class Pages:
     """Counts its requests, and waits where there were too many."""
@@ -36,20 +37,28 @@ class Pages:
 
     async def rows(self, filtered: str) -> AsyncIterator[Mapping[str, Any]]:
         """Every row that the filter lets through. Raises Unavailable."""
-        params: Mapping[str, str] | None = {"$filter": filtered, "$top": str(PAGE)}
-        while params is not None:
-            page = await self._page(params)
+        page = await self._page(lambda: self._first(filtered))
+        while True:
             for row in page["value"]:
                 if isinstance(row, dict):
                     yield row
-            params = _further(page)
+            if (link := page.get("@odata.nextLink")) is None:
+                return
+            page = await self._page(self._further(link))
 
-    async def _page(self, params: Mapping[str, str]) -> Mapping[str, Any]:
-        async def ask() -> Answer | Lost:
+    def _first(self, filtered: str) -> Awaitable[Answer | Lost]:
+        params = {"$filter": filtered, "$top": str(PAGE)}
+        return self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
+
+    def _further(self, link: object) -> Ask:
+        return lambda: self._graph.follow(link, headers=_HEADERS, timeout=self._timeout)
+
+    async def _page(self, ask: Ask) -> Mapping[str, Any]:
+        async def ask_in_turn() -> Answer | Lost:
             await self._turn()
-            return await self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
+            return await ask()
 
-        heard = await _PATIENCE.ask(ask, self._sleep)
+        heard = await _PATIENCE.ask(ask_in_turn, self._sleep)
         match heard:
             case Answer(status=200, body={"value": list()}):
                 return heard.body or {}
@@ -67,9 +76,3 @@ class Pages:
             await self._sleep((self._asked.popleft() + IN_TIME - now).total_seconds())
             now = self._now()
         self._asked.append(now)
-
-
-def _further(page: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """The query of the next page; its host and path are ours, whatever the link says, since the token goes there."""
-    link = page.get("@odata.nextLink")
-    return dict(parse_qsl(urlsplit(link).query)) if isinstance(link, str) else None

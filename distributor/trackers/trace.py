@@ -14,17 +14,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distributor.clients._patience import Sleep
-from distributor.clients.entra import SignIn, check, registration
-from distributor.clients.graph import ROOT, Graph, graph, literal
+from distributor.clients.entra import SignIn, check, granted, registration
+from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, literal, trouble
 from distributor.core.deliveries import Sighting, Sought
+from distributor.core.findings import Remark
 from distributor.core.ports import Now
+from distributor.core.powershell import WINDOW, App, steps, trace_service
+from distributor.core.rights import READ_TRACE, Need, lacking, missing
+from distributor.core.signing_in import mend
 from distributor.core.states import State
-from distributor.trackers._pages import Pages
+from distributor.errors import Error
+from distributor.trackers._pages import PATH, Pages
 
 LONGEST_WINDOW = timedelta(days=10)
 OLDEST = timedelta(days=90) - timedelta(hours=1)  # an hour for clocks that differ
 BEFORE, AFTER = timedelta(days=2), timedelta(days=1)  # around `since`, which evidence that came later has moved
 ASKED_FOR = frozenset({State.AMBIGUOUS, State.ACCEPTED})  # of what is delivered it has nothing new to say
+UNSETTLED = timedelta(hours=1)  # so long "failed" may become "delivered": the status of recent hours changes (facts: sending.md 1.5)
 FINAL = {"delivered": State.DELIVERED, "failed": State.BOUNCED}
 WORDS = {
     "delivered": "delivered, by the message trace",
@@ -32,6 +38,7 @@ WORDS = {
     "quarantined": "in quarantine, by the message trace; an administrator can release it",
     "filteredAsSpam": "filtered as spam, by the message trace",
 }
+_EARLY = "Exchange has it (failed so far; in its first hour that may still change), by the message trace"
 _RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined", "failed", "delivered")  # the last is the most final
 
 
@@ -48,7 +55,13 @@ def open(settings: Settings) -> Trace:  # noqa: A001  every adapter is opened by
     """The tracker; connects when it is asked. Raises Unusable."""
     if wrong := check(settings, "transport"):
         raise wrong
-    return Trace(graph(registration(settings), settings.graph), settings.senders, timeout=settings.reply_timeout)
+    who = registration(settings)
+    return Trace(graph(who, settings.graph), settings.senders, timeout=settings.reply_timeout, who=who)
+
+
+def needs(_: Settings) -> tuple[Need, ...]:
+    """The permissions without which it cannot work."""
+    return (READ_TRACE,)
 
 
 class Trace:
@@ -56,7 +69,7 @@ class Trace:
 
     earliest = timedelta(seconds=60)  # it shows a letter no sooner; asking too early costs a request
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it needs, and what tests put in its place
         self,
         client: Graph,
         senders: Sequence[str] = (),
@@ -64,8 +77,9 @@ class Trace:
         timeout: float = 100.0,
         now: Now = lambda: datetime.now(UTC),
         sleep: Sleep = asyncio.sleep,
+        who: SignIn | None = None,
     ) -> None:
-        self._graph = client
+        self._graph, self._timeout, self._who = client, timeout, who or SignIn()
         self._senders = senders
         self._now = now
         self._pages = Pages(client, timeout, now, sleep)
@@ -87,6 +101,20 @@ class Trace:
         """Close the connections."""
         await self._graph.close()
 
+    async def check(self) -> list[Remark]:
+        """What `doctor` says: whether it may be asked, as the token and then the service itself has it."""
+        try:
+            seen = granted(await self._graph.token(), self._who, self._graph.root)
+            if names := missing(seen, (READ_TRACE,)):
+                return [lacking("tracker", seen, names)]
+            heard = await self._graph.call("GET", PATH, params={"$top": "1"}, timeout=self._timeout)
+        except Error as error:
+            app = App(self._who.tenant, self._who.client_id, service=self._graph.root)
+            return [Remark("tracker", "error", str(error), mend(str(error), error.hint, app, (READ_TRACE.permission,)))]
+        finally:
+            await self._graph.close()
+        return [_answer(heard, self._graph.where, seen.app)]
+
     async def _window(self, sender: str, since: datetime, until: datetime, known: Mapping[str, Sought]) -> AsyncIterator[Sighting]:
         filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
         best: dict[str, Mapping[str, Any]] = {}
@@ -94,9 +122,22 @@ class Trace:
             letter = known.get(_key(str(row.get("messageId") or "")))
             if letter is not None and _weight(letter, row) >= _weight(letter, best.get(letter.delivery, {})):
                 best[letter.delivery] = row
+        now = self._now()
         for letter in known.values():
-            if letter.delivery in best and (found := sighting(letter, best[letter.delivery])):
+            if letter.delivery in best and (found := sighting(letter, best[letter.delivery], now)):
                 yield found
+
+
+def _answer(heard: Answer | Lost, where: str, app: App) -> Remark:
+    """The app may ask; what still refuses is that the service itself is not let in."""
+    match heard:
+        case Answer(good=True):
+            return Remark("tracker", "ok", f"{where} answers questions about letters")
+        case Answer(status=401 | 403):
+            hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
+            return Remark("tracker", "error", f'{where}: the message trace is refused: "{heard.said}"', hint)
+    stop = trouble(heard, where)
+    return Remark("tracker", "error", str(stop), stop.hint)
 
 
 def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -117,13 +158,15 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
             first = end  # noqa: PLW2901  the rest of the span
 
 
-def sighting(letter: Sought, row: Mapping[str, Any]) -> Sighting | None:
+def sighting(letter: Sought, row: Mapping[str, Any], now: datetime) -> Sighting | None:
     """What a row says of a letter; nothing where it only says that Exchange still has it, and that is known."""
     status = str(row.get("status") or "")
-    state = FINAL.get(status, State.ACCEPTED) if _is_for(letter, row) else State.ACCEPTED
+    early = status == "failed" and _is_for(letter, row) and now - _received(row, letter.since) < UNSETTLED
+    final = State.ACCEPTED if early else FINAL.get(status, State.ACCEPTED)
+    state = final if _is_for(letter, row) else State.ACCEPTED
     if state is State.ACCEPTED and letter.state is not State.AMBIGUOUS:
         return None
-    words = WORDS.get(status, "") if state is FINAL.get(status, State.ACCEPTED) else ""
+    words = _EARLY if early else WORDS.get(status, "") if state is final else ""
     evidence = {
         "kind": "message-trace",
         "status": status,
@@ -131,6 +174,15 @@ def sighting(letter: Sought, row: Mapping[str, Any]) -> Sighting | None:
         "received_at": str(row.get("receivedDateTime") or ""),
     }
     return Sighting(letter.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
+
+
+def _received(row: Mapping[str, Any], since: datetime) -> datetime:
+    """When Exchange took the letter; where the row does not say, its last attempt."""
+    try:
+        moment = datetime.fromisoformat(str(row.get("receivedDateTime") or ""))
+    except ValueError:
+        return since
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _weight(letter: Sought, row: Mapping[str, Any]) -> tuple[bool, bool, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from distributor.clients._answers import SOON
 from distributor.clients.entra import Unanswered
 from distributor.clients.graph import Answer, Lost, trouble
 from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Rejected, Unsent
@@ -15,7 +16,7 @@ from distributor.errors import Error, Unavailable
 from distributor.transports._replies import bounded
 
 Heard = Answer | Lost | Error  # an Error is a sign-in that failed: the request was not made, or was answered 401
-_OK, _TOO_LARGE, _MANY, _BUSY, _FULL = 200, 413, 429, 503, 507
+_OK, _MANY, _BUSY, _FULL = 200, 429, 503, 507
 
 
 class Step(StrEnum):
@@ -64,21 +65,38 @@ def _answered(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
             return Accepted(told)  # with a Retry-After too: whoever obeyed that would send it twice
         case 401 | 403 | 404 | 429 | 507:
             return _refused(step, answer, told, mailbox)
-        case 400 | 413 if step is not Step.LOOK and (answer.code or answer.status == _TOO_LARGE):
-            return Rejected(told, content=answer.code != "ErrorInvalidRecipients")
+        case 400 | 413:
+            return _bad(step, answer, told, mailbox)
         case _ if step in _ARMED:
             return Ambiguous(told)
-        case 400:
-            return Unsent(told, stop=Unavailable(f'Graph does not understand us: "{told}"', where=mailbox, hint=_ROOT))
         case status:
-            return Unsent(told, crowded=status == _BUSY and answer.retry_after is not None, wait=answer.retry_after)
+            return _later(answer, told, mailbox, crowded=status == _BUSY and answer.retry_after is not None)
+
+
+def _later(answer: Answer, told: str, mailbox: str, *, crowded: bool) -> Unsent:
+    """A time that the service names is waited for, or left to the next run."""
+    if not answer.asks_for_more_than(SOON):
+        return Unsent(told, crowded=crowded, wait=answer.retry_after)
+    hint = f"run `distributor send` again {answer.when}"
+    return Unsent(told, stop=Unavailable(f'the service asks for more time than is waited for: "{told}"', where=mailbox, hint=hint))
+
+
+def _bad(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+    """A no to what was sent: by our fault, by the letter's own, or from somebody else than Graph."""
+    if fault := _FAULTS.get(answer.code) or _FAULTS.get(str(answer.status)):
+        return Unsent(told, stop=Unavailable(f'Graph does not take what we send: "{told}"', where=mailbox, hint=fault))
+    if step is not Step.LOOK and answer.code:
+        return Rejected(told, content=answer.code != "ErrorInvalidRecipients")
+    if step in _ARMED:
+        return Ambiguous(told)
+    return Unsent(told, stop=Unavailable(f'Graph does not understand us: "{told}"', where=mailbox, hint=_ROOT))
 
 
 def _refused(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
     """A no that speaks of the mailbox or the app; one that could speak of a draft that was sent already says nothing for sure."""
     hint = _HINTS.get(answer.code)
     if hint is None and answer.status == _MANY:
-        return Unsent(told, crowded=True, wait=answer.retry_after)
+        return _later(answer, told, mailbox, crowded=True)
     if hint is None and answer.status in {404, _FULL} and step in _ARMED:
         return Ambiguous(told)
     hint = hint or _HINTS.get(str(answer.status), _ROOT)
@@ -115,4 +133,12 @@ _HINTS = {
     "401": "check the app registration behind `transport.client_id`, and that `transport.graph` and `transport.login` are of one cloud",
     "403": PERMISSIONS,
     "507": _QUOTA,
+}
+
+_REPORT = "nothing is lost, and other letters would fare no better; please report this line, it is a fault of distributor"
+_FAULTS = {  # of ours: no letter is to blame (facts: sending.md 1.3)
+    "ErrorMimeContentInvalidBase64String": _REPORT,
+    "InvalidInternetMessageHeaderCollection": _REPORT,
+    "413": "Graph takes 4 MB at once, and what is between it and here perhaps less: take what is large out of the letter's own text and "
+    "`distributor resend` what is packed already, or set `transport.kind` to smtp",
 }

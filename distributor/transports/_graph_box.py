@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from distributor.clients.graph import Answer, Graph, Lost, segment
-from distributor.clients.sent import IMMUTABLE, Found, find
+from distributor.clients.sent import IMMUTABLE, Found, find, look_at
 from distributor.core.outcomes import Handle, Parcel
 from distributor.errors import Error
 from distributor.transports._graph_answers import Heard
@@ -36,6 +36,19 @@ class Box:
             return error
         self.reached = self.reached or not isinstance(found, Lost)
         return found
+
+    async def look_at(self, message: str) -> Found | Heard:
+        """The message with this id."""
+        try:
+            found = await look_at(self.graph, self.name, message, self._timeout)
+        except Error as error:
+            return error
+        self.reached = self.reached or not isinstance(found, Lost)
+        return found
+
+    async def drafts(self) -> Heard:
+        """Whether Drafts can be seen at all; nothing is read of what lies there."""
+        return await self.ask("GET", "mailFolders/drafts", params={"$select": "id"})
 
     async def draft(self, parcel: Parcel) -> Handle | Heard:
         """Lay the letter into Drafts; it keeps the Message-ID it has, unless the service has its way."""

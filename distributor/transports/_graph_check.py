@@ -1,26 +1,33 @@
 """A registration and its mailboxes -> what `doctor` says of them: sign-in, permissions, whose mailboxes they open, and each mailbox.
 
-Nothing is sent. Whether an app may send at all is in its token, unless Exchange itself grants it (RBAC for Applications): then it is seen
-by a request that could never become a letter, which is refused for its form or for want of a permission.
+Nothing is sent and nothing is kept. Whether an app may send or keep drafts is in its token, unless Exchange itself grants it (RBAC for
+Applications): then it is seen by requests that could never become a letter, which are refused for their form or for want of a permission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 
+from distributor.clients import entra
 from distributor.clients.entra import SignIn, Token
 from distributor.clients.graph import Answer, Graph, trouble
+from distributor.core import powershell
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Unsent
+from distributor.core.powershell import WINDOW, App, steps
+from distributor.core.rights import Shut, Use, breadth, let_in
+from distributor.core.signing_in import mend
 from distributor.errors import Error
-from distributor.transports._graph_answers import PERMISSIONS, Heard, Step, judge
+from distributor.transports import _clock
+from distributor.transports._graph_answers import Heard, Step, judge
 from distributor.transports._graph_box import Box
-from distributor.transports._graph_rights import narrowing, needless
+from distributor.transports._graph_rights import NEEDS
 
-NEEDED = ("Mail.Send", "Mail.ReadWrite")
-ODD, WRONG = timedelta(seconds=30), timedelta(minutes=5)  # of the clock
-_FORBIDDEN = 403
+NEEDED = tuple(need.permission for need in NEEDS)
+_BAD_FORM, _FORBIDDEN = 400, 403
+_BOTH = "the app needs both Mail.Send and Mail.ReadWrite for this mailbox"
+_NOBODY = frozenset({"ErrorInvalidUser", "Request_ResourceNotFound"})
+_NO_MAILBOX = frozenset({"MailboxNotEnabledForRESTAPI", "MailboxNotSupportedForRESTAPI", "ErrorNonExistentMailbox"})
 
 
 async def examine(graph: Graph, who: SignIn, boxes: Sequence[Box], *, save_copy: bool) -> list[Remark]:
@@ -28,14 +35,17 @@ async def examine(graph: Graph, who: SignIn, boxes: Sequence[Box], *, save_copy:
     try:
         token = await graph.token()
     except Error as error:
-        return [Remark("transport", "error", str(error), error.hint)]
+        app = App(who.tenant, who.client_id, service=graph.root)
+        return [Remark("transport", "error", str(error), mend(str(error), error.hint, app, NEEDED))]
+    granted = entra.granted(token, who, graph.root)
+    uses = [Use("transport", NEEDS, tuple(box.name for box in boxes))]
     found: list[Remark] = []
     good: list[str] = []
     for box in boxes:
-        news = await _mailbox(box, token, save_copy=save_copy)
-        found += news
+        news = await _mailbox(box, token, granted.app, save_copy=save_copy)
+        found += [let_in(remark, granted.app, uses) if isinstance(remark, Shut) else remark for remark in news]
         good += [] if any(remark.level == "error" for remark in news) else [box.name]
-    found = [*_rights(token, who, [box.name for box in boxes]), *found, *_clock(graph.skew)]
+    found = [*breadth("transport", granted, uses), *found, *_clock.off(graph.skew)]
     return [Remark("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
 
 
@@ -49,50 +59,53 @@ def _opens(mailboxes: Sequence[str]) -> str:
     return f"; letters can leave through {', '.join(mailboxes)}" if mailboxes else ""
 
 
-# --- the registration ----------------------------------------------------------------------------------------------------
-
-
-def _rights(token: Token, who: SignIn, mailboxes: Sequence[str]) -> Iterator[Remark]:
-    """What the token shows: too much, or too little."""
-    wide = sorted(role for role in token.roles if role.startswith("Mail."))
-    if wide:
-        told = (
-            f"{' and '.join(wide)}: granted for the whole tenant; unless an application access policy forbids it, anybody's mailbox is open"
-        )
-        yield Remark("transport", "warning", told, narrowing(who.client_id, mailboxes, wide))
-    if more := needless(token.roles | token.scopes):
-        told = f"permissions that nothing here needs: {', '.join(more)}"
-        yield Remark(
-            "transport", "warning", told, f"remove them: Entra, App registrations, {who.client_id or 'the identity'}, API permissions"
-        )
-
-
-def _clock(skew: timedelta | None) -> Iterator[Remark]:
-    if skew is None or abs(skew) <= ODD:
-        return
-    seconds = round(abs(skew).total_seconds())
-    told = f"this machine's clock is {seconds} s {'behind' if skew > timedelta() else 'ahead of'} the service's"
-    level = "error" if abs(skew) > WRONG else "warning"
-    yield Remark("transport", level, told, "set the clock, and let it be kept by NTP: timedatectl set-ntp true")
-
-
 # --- a mailbox -----------------------------------------------------------------------------------------------------------
 
 
-async def _mailbox(box: Box, token: Token, *, save_copy: bool) -> list[Remark]:
+async def _mailbox(box: Box, token: Token, app: App, *, save_copy: bool) -> list[Remark]:
     shown = {one for one in token.roles | token.scopes if one.startswith("Mail.")}
     heard = await box.ask("GET", "mailFolders/drafts/messages", params={"$top": "1", "$select": "id"})
-    no_drafts = isinstance(heard, Answer) and heard.status == _FORBIDDEN and "Mail.ReadWrite" not in shown
-    if not no_drafts and (wrong := _unreachable(heard, box.name)):
+    closed = isinstance(heard, Answer) and heard.status == _FORBIDDEN and "Mail.ReadWrite" not in shown
+    if not closed and (wrong := _unreachable(heard, box.name, app)):
         return [wrong]
-    if "Mail.Send" not in shown and await _may_not_send(box):
-        return [Remark("transport", "error", f"{box.name}: the app may not send from it", PERMISSIONS.format(mailbox=box.name))]
-    if no_drafts or (shown and "Mail.ReadWrite" not in shown and any(one.startswith("Mail.Read") for one in shown)):
+    if "Mail.Send" not in shown and (wrong := _may_not_send(await _probe(box, "sendMail"), box.name, app)):
+        return [wrong]
+    if "Mail.ReadWrite" in shown:
+        return []
+    return await _drafts(box, closed=closed, save_copy=save_copy)
+
+
+async def _drafts(box: Box, *, closed: bool, save_copy: bool) -> list[Remark]:
+    """That drafts can be read does not say that they can be made: the app may have the role of reading only."""
+    heard = None if closed else await _probe(box, "messages")
+    if isinstance(heard, Answer) and heard.status == _BAD_FORM:
+        return []
+    if heard is None or (isinstance(heard, Answer) and heard.status == _FORBIDDEN):
         return [_without_drafts(box.name, save_copy=save_copy)]
-    return []
+    return [_unproved(box.name)]
 
 
-def _unreachable(heard: Heard, mailbox: str) -> Remark | None:
+async def _probe(box: Box, path: str) -> Heard:
+    """A letter that is no base64: it can be nothing but refused, for its form or for want of a permission."""
+    return await box.ask("POST", path, content=b"!", headers={"content-type": "text/plain"})
+
+
+def _may_not_send(heard: Heard, mailbox: str, app: App) -> Remark | None:
+    """Nothing where the form was what was refused; what else went wrong proves nothing."""
+    match heard:
+        case Answer(status=403):
+            return Shut("transport", "error", f"{mailbox}: the app may not send from it", why=_BOTH)
+        case Answer(status=400):
+            return None
+    return _unreachable(heard, mailbox, app) if not isinstance(heard, Answer) or not heard.good else _unproved(mailbox)
+
+
+def _unproved(mailbox: str) -> Remark:
+    told = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
+    return Remark("transport", "warning", told, "send one letter to yourself: distributor send --limit 1")
+
+
+def _unreachable(heard: Heard, mailbox: str, app: App) -> Remark | None:
     match heard:
         case Answer(status=200):
             return None
@@ -101,22 +114,28 @@ def _unreachable(heard: Heard, mailbox: str) -> Remark | None:
             told = f"{mailbox}: the service holds the app back{seconds}"
             return Remark("transport", "warning", told, "run `distributor doctor` again after that; letters wait by themselves")
         case Error():
-            return Remark("transport", "error", str(heard), heard.hint)
+            return Remark("transport", "error", str(heard), mend(str(heard), heard.hint, app, NEEDED))
     match judge(Step.LOOK, heard, mailbox, reached=True):
         case Unsent(stop=Error() as stop):
-            return Remark("transport", "error", str(stop), stop.hint)
+            pass
         case _:
             stop = trouble(heard, mailbox)
-            return Remark("transport", "error", str(stop), stop.hint)
+    return _refused(heard, stop, mailbox, app)
 
 
-async def _may_not_send(box: Box) -> bool:
-    """A letter that is no base64 can be nothing but refused."""
-    heard = await box.ask("POST", "sendMail", content=b"!", headers={"content-type": "text/plain"})
-    return isinstance(heard, Answer) and heard.status == _FORBIDDEN
+def _refused(heard: Heard, stop: Error, mailbox: str, app: App) -> Remark:
+    code, status = (heard.code, heard.status) if isinstance(heard, Answer) else ("", 0)
+    if status == _FORBIDDEN:
+        return Shut("transport", "error", str(stop), why=_BOTH)
+    if code in _NOBODY:
+        line = powershell.shared_mailbox(app, mailbox)
+        return Remark("transport", "error", str(stop), steps(f"{stop.hint}; or make a shared mailbox, {WINDOW}:", (line,)))
+    if code in _NO_MAILBOX:
+        line = powershell.licence(app, mailbox)
+        return Remark("transport", "error", str(stop), steps(f"{stop.hint}. It gets a free licence, {WINDOW}, by:", (line,)))
+    return Remark("transport", "error", str(stop), stop.hint)
 
 
 def _without_drafts(mailbox: str, *, save_copy: bool) -> Remark:
     costs = "an answer that is lost cannot be looked up" + ("" if save_copy else ", and `save_copy = false` cannot be honoured")
-    told = f"{mailbox}: without Mail.ReadWrite letters go by sendMail; {costs}"
-    return Remark("transport", "warning", told, PERMISSIONS.format(mailbox=mailbox))
+    return Shut("transport", "warning", f"{mailbox}: without Mail.ReadWrite letters go by sendMail; {costs}", why=_BOTH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from distributor.clients.entra import Entra, Unanswered
+from distributor.clients.entra import Entra, Token, Unanswered
 from distributor.core.deliveries import Account
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
@@ -30,6 +30,10 @@ class Signing:
     def by_token(self) -> bool:
         """Whether it is OAuth."""
         return self._door is not None
+
+    async def token(self) -> Token | None:
+        """The one that every connection uses; None where they use passwords. Raises Unavailable."""
+        return None if self._door is None else await self._door.token(self._resource)
 
     def told(self, account: Account) -> str:
         """For `doctor`: as whom one is signed in."""

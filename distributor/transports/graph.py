@@ -7,22 +7,24 @@ without one the letter is ambiguous and looked for in the mailbox by its Message
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from distributor.clients._answers import SOON
 from distributor.clients._patience import Sleep
 from distributor.clients.entra import SignIn, Tell, check, registration
 from distributor.clients.graph import IN_FLIGHT, ROOT, Graph, graph
-from distributor.clients.sent import Found, SentItems
+from distributor.clients.sent import SentItems
 from distributor.core.deliveries import Account
 from distributor.core.findings import Remark
+from distributor.core.leavings import Leavings
 from distributor.core.outcomes import Outcome, Parcel
 from distributor.core.ports import ArmCall
 from distributor.errors import Unusable
 from distributor.transports._graph_box import Box
 from distributor.transports._graph_check import examine
-from distributor.transports._graph_copies import cleared
+from distributor.transports._graph_copies import Clearing
 from distributor.transports._graph_mailbox import Mailbox
 
 SIGN_IN = timedelta(minutes=5)  # that signing in twice may take at most, beside the time-outs of a request
@@ -70,25 +72,24 @@ class Exchange:
         self.lanes = settings.connections
         self.per_minute = settings.per_minute
         self.daily = settings.daily
-        self.longest_wait = 2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN  # a 401 is asked again
-        self._settings, self._graph, self._sleep, self._began = settings, client, sleep, datetime.now(UTC)
+        self.longest_wait = 2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN + SOON  # a 401 is asked again; a mailbox may want rest
+        self._settings, self.client, self.sleep = settings, client, sleep
+        self.reply_timeout = settings.reply_timeout
         self._names = {one.address.casefold(): one.username or one.address for one in accounts}
         if accounts and settings.mailbox:
             self._names[accounts[0].address.casefold()] = settings.mailbox  # the first is [sender]
         self._usual = settings.mailbox or next(iter(self._names.values()), None)
         self._used: dict[str, Mailbox] = {}
+        self._book: Leavings | None = None
+        self._clearing: Clearing | None = None
 
     def lane(self, sender: str | None = None) -> GraphLane:
         """A lane; all lanes of a mailbox share its connections."""
         return GraphLane(self, sender)
 
-    def tracker(self) -> SentItems:
-        """The mailboxes themselves: they know a letter by its Message-ID. A copy that is found goes at the end, where none is wanted."""
-
-        def tell(mailbox: str, copy: Found) -> None:
-            self._known(mailbox).remember(copy)
-
-        return SentItems(self._graph, self.name, timeout=self._settings.reply_timeout, sleep=self._sleep, tell=tell)
+    def tracker(self) -> Mailboxes:
+        """The mailboxes themselves: they know a letter by its Message-ID."""
+        return Mailboxes(self)
 
     def name(self, sender: str | None) -> str | None:
         """The mailbox that a sender's letters leave through."""
@@ -101,45 +102,94 @@ class Exchange:
 
     def _known(self, name: str) -> Mailbox:
         if name not in self._used:
-            self._used[name] = Mailbox(self._box(name), gathers=not self._settings.save_copy)
+            self._used[name] = Mailbox(self._box(name), drafted=self._drafted, news=self._news)
         return self._used[name]
 
     def _box(self, name: str) -> Box:
-        return Box(name, self._graph, self._settings.reply_timeout)
+        return Box(name, self.client, self.reply_timeout)
+
+    # --- what letters leave in the mailboxes ---------------------------------------------------------------------------
+
+    def lend(self, book: Leavings) -> None:
+        """What the ledger knows, for this run."""
+        self._book = book
+        self._clearing = self._clearing or self.clearing(book)
+
+    def clearing(self, book: Leavings) -> Clearing:
+        """Whoever clears the mailboxes of this road."""
+        return Clearing(book, lambda sender: self._known(self.name(sender) or "").box, self.sleep, copies=not self._settings.save_copy)
+
+    def _news(self) -> None:
+        if self._clearing is not None:
+            self._clearing.news()
+
+    async def _drafted(self, sender: str) -> bool:
+        return self._book is None or await asyncio.to_thread(self._book.drafted, sender)
 
     async def finish(self, *, settled: bool = True) -> list[Remark]:
-        """Remove the copies where they were not wanted, and say what sending without drafts costs; never raises.
+        """Remove what is not wanted of what letters left, and say what sending without drafts costs; never raises.
 
-        Where outcomes were not written down, the copies are the only proof of them, and stay.
+        Where outcomes were not written down, the copies are the only proof of them, and stay; a later run finds them.
         """
-        used, self._used = list(self._used.values()), {}
-        told = [_without_drafts(mailbox.box.name) for mailbox in used if not mailbox.by_draft and mailbox.used]
+        mailed = [
+            _without_drafts(used.box.name, used.mailed, save_copy=self._settings.save_copy) for used in self._used.values() if used.mailed
+        ]
+        clearing, self._clearing, self._book = self._clearing, None, None
+        cleared = await self.tidied(clearing.end() if settled else clearing.leave()) if clearing is not None else []
+        self._used = {}
+        return [*mailed, *cleared, *await self.tidied(self.client.close())]
+
+    async def tidied(self, work: Awaitable[list[Remark] | None]) -> list[Remark]:
+        """What some clearing up had to say; the letters are settled, and what is left over must not look like a failed run."""
         try:
-            if settled and not self._settings.save_copy:
-                told += await cleared(used, self._began, self._sleep)
-            await self._graph.close()
-        except Exception as error:  # noqa: BLE001  the letters are settled; what is left over must not look like a failed run
-            told.append(Remark("transport", "warning", f"the run's end was not tidied up: {type(error).__name__}", _UNTIDY))
-        return told
+            return await work or []
+        except Exception as error:  # noqa: BLE001  whatever it was, a later run does it
+            return [Remark("transport", "warning", f"the mailbox was not tidied up: {type(error).__name__}", _UNTIDY)]
 
     async def check(self) -> list[Remark]:
         """What `doctor` says of the registration and of each mailbox."""
         names = dict.fromkeys([*self._names.values(), *([self._usual] if self._usual else [])])
         who, boxes = registration(self._settings), [self._box(name) for name in names]
         try:
-            return await examine(self._graph, who, boxes, save_copy=self._settings.save_copy)
+            return await examine(self.client, who, boxes, save_copy=self._settings.save_copy)
         finally:
-            await self._graph.close()
+            await self.client.close()
 
 
-_UNTIDY = "look into Sent Items for copies that were not wanted; the letters themselves are settled"
+class Mailboxes(SentItems):
+    """They tell what became of letters, and can be cleared of what these left there (core.leavings.Clears)."""
+
+    def __init__(self, road: Exchange) -> None:
+        super().__init__(road.client, road.name, timeout=road.reply_timeout, sleep=road.sleep)
+        self._road = road
+
+    def lend(self, book: Leavings) -> None:
+        """For the run whose transport this is."""
+        self._road.lend(book)
+
+    def anything(self, book: Leavings) -> bool:
+        """Whether there is anything to clear."""
+        return self._road.clearing(book).anything()
+
+    async def clear(self, book: Leavings) -> list[Remark]:
+        """Clear them now."""
+        return await self._road.tidied(self._road.clearing(book).end())
 
 
-def _without_drafts(name: str) -> Remark:
-    message = (
-        f"{name}: without Mail.ReadWrite letters go by sendMail; an answer that is lost cannot be looked up, and copies stay in Sent Items"
+_UNTIDY = "`distributor track` tries again; the letters themselves are settled"
+
+
+def _without_drafts(name: str, letters: int, *, save_copy: bool) -> Remark:
+    went = "1 letter" if letters == 1 else f"{letters} letters"
+    told = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
+        "" if save_copy else _KEPT
     )
-    return Remark("transport", "warning", message, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
+    return Remark("transport", "warning", told, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
+
+
+# Only what goes as JSON is not kept there, and Exchange writes such a letter anew: not our Message-ID, not our headers, and of text and
+# HTML only one (facts: sending.md 1.1).
+_KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of every letter that is to arrive as it was made"
 
 
 class GraphLane:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from distributor.clients.entra import SignIn, Tell, check, entra
+from distributor.clients.entra import SignIn, Tell, Token, check, entra
 from distributor.core.deliveries import Account
-from distributor.core.exchange import is_exchange_online
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Ambiguous, Outcome, Parcel, Rejected, Unsent
 from distributor.core.ports import ArmCall
@@ -25,6 +24,7 @@ from distributor.transports._opening import Down, Login, Server, dial, is_loopba
 from distributor.transports._replies import Lost, Reply, Verb, judge
 from distributor.transports._session import Session
 from distributor.transports._signing import Signing
+from distributor.transports._smtp_check import examine
 
 LAST_PORT = 65_535
 
@@ -40,7 +40,7 @@ class Settings:
     username: str | None = None
     password: Secret | None = None
     oauth: SignIn | None = None
-    resource: str = "https://outlook.office365.com"  # what a token is for; national clouds have others
+    resource: str = "https://outlook.office365.com"  # what a token is for; config.tables knows that of other clouds' hosts
     per_minute: float | None = None
     daily: int | None = None  # most letters of one mailbox in 24 hours
     hostname: str | None = None  # our name in EHLO
@@ -158,29 +158,16 @@ class Smtp:
     # --- doctor ----------------------------------------------------------------------------------------------------
 
     async def check(self) -> list[Remark]:
-        """What `doctor` says of the server, and of each account's sign-in."""
-        remarks = [await self._look(account) for account in self._accounts.values() or (self._only(),)]
-        return [*remarks, *([_COPIES] if is_exchange_online(self.server.host) else [])]
+        """What `doctor` says of the server, of each account's sign-in, and of the app."""
+        return await examine(self, list(self._accounts.values()) or [self._only()])
 
-    async def _look(self, account: Account) -> Remark:
-        match await self.dial(account):
-            case Down(error=error) as down:
-                refused = self.unconnected(down).stop or error
-                return Remark("transport", "error", str(refused), refused.hint)
-            case session:
-                offers = [name for name in ("dsn", "smtputf8", "8bitmime", "size") if session.offers(name)]
-                await session.quit()
-                answers = f"{self.server.where} answers{self._signing.told(account)}"
-                return Remark("transport", "ok", f"{answers}; offers {', '.join(offers) or 'nothing special'}")
+    async def token(self) -> Token | None:
+        """That of all connections; None where passwords are used. Raises Unavailable."""
+        return await self._signing.token()
 
-
-_COPIES = Remark(
-    "transport",
-    "warning",
-    "the service keeps a copy of every letter, package and all, in Sent Items; SMTP has no switch against it",
-    "let a retention tag empty it: New-RetentionPolicyTag Sent -Type SentItems -RetentionAction PermanentlyDelete -AgeLimitForRetention 1; "
-    "put the tag into a policy (New-RetentionPolicy), and that on the mailbox (Set-Mailbox -RetentionPolicy)",
-)
+    def signed_in(self, account: Account) -> str:
+        """As whom, in words."""
+        return self._signing.told(account)
 
 
 class SmtpLane:

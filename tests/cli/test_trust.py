@@ -157,7 +157,7 @@ def test_a_check_compares_with_the_tenants(stage: Stage) -> None:
     (stage.folder / "t.sst").write_bytes(sst.write([MIDDLE.der, ROOT.der]))
     found = answered(stage, "check --sst c.sst --tenant t.sst")
     assert {name: len(part) for name, part in found["tenant"].items()} == {"same": 2, "only_here": 0, "only_there": 0}
-    (stage.folder / "empty.txt").write_text("")
+    (stage.folder / "empty.txt").write_text("\n")
     found = answered(stage, "check --sst c.sst --tenant empty.txt", code=1)
     assert checks(found) == [("error", "chain-untrusted")] * 2
 

@@ -464,6 +464,40 @@ def test_four_requests_of_a_mailbox_go_side_by_side_and_no_more(desk: Desk) -> N
     assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] == 4
 
 
+def test_while_the_service_wants_to_be_left_alone_nobody_asks_for_the_mailbox_and_then_only_two_at_once(desk: Desk) -> None:
+    asked: list[int] = []
+
+    async def act(opened: Graph) -> tuple[list[Answer], list[Answer]]:
+        async def sleep(seconds: float) -> None:
+            desk.slept.append(seconds)
+            asked.append(len(desk.asked()))
+            await asyncio.sleep(0.2)
+            asked.append(len(desk.asked()))
+
+        opened._sleep = sleep  # noqa: SLF001
+        asking = lambda: opened.call("GET", desk.messages, mailbox=desk.box)  # noqa: E731
+        first = await asyncio.gather(asking())
+        return first, await asyncio.gather(*(asking() for _ in range(8)))
+
+    desk.cloud.fault("user.listMessages", "429", retry_after=20)
+    with desk.cloud.during(latency=0.05):
+        first, others = desk.run(act)
+    assert [answer.status for answer in first + others] == [429, *[200] * 8]
+    assert desk.slept == [pytest.approx(20, abs=2)]
+    assert asked == [1, 1]
+    assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] == 2
+
+
+def test_a_mailbox_that_is_held_back_does_not_hold_back_another(desk: Desk) -> None:
+    async def act(opened: Graph) -> list[int]:
+        one = await opened.call("GET", desk.messages, mailbox=desk.box)
+        return [one.status, (await opened.call("GET", desk.messages, mailbox="other@example.org")).status]
+
+    desk.cloud.fault("user.listMessages", "429", retry_after=20)
+    assert desk.run(act) == [429, 200]
+    assert desk.slept == []
+
+
 def test_a_client_lives_longer_than_one_loop(desk: Desk) -> None:
     opened = desk.open()
 
@@ -539,10 +573,16 @@ def test_a_service_that_names_no_time_is_waited_for_longer_and_longer_and_not_fo
     assert "later" in str(caught.value.hint)
 
 
-def test_a_wish_beyond_all_patience_is_cut(desk: Desk, people: list[str]) -> None:
-    desk.cloud.fault("user.list", "429", retry_after=86400)
-    desk.run(lambda opened: listed(opened, **only(people)))
-    assert desk.slept == [120.0]
+def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_asked_before(desk: Desk) -> None:
+    desk.cloud.fault("user.list", "429", retry_after=300)
+    before = datetime.now(UTC)
+    with pytest.raises(Unavailable, match="429 ApplicationThrottled") as caught:
+        desk.run(listed)
+    assert (desk.slept, len(desk.asked())) == ([], 1)
+    found = re.fullmatch(r"run the same command again after (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", str(caught.value.hint))
+    assert found is not None
+    moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    assert timedelta(seconds=300) <= moment - before <= timedelta(seconds=375)
 
 
 @pytest.mark.parametrize(

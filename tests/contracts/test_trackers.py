@@ -77,7 +77,7 @@ class Desk:
     def traced(self, number: int = 1, status: str = "delivered", **row: object) -> None:
         recipient = str(row.pop("recipient", f"p{number}@elsewhere.example"))
         message_id = str(row.pop("message_id", self.message_id(number)))
-        self.cloud.trace(message_id, self.box, recipient, **{"status": status, "at": self.cloud.now() - 300, **row})
+        self.cloud.trace(message_id, self.box, recipient, **{"status": status, "at": self.cloud.now() - 3700, **row})
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [one for one in self.cloud.requests(operation) if one["app"] == self.app]

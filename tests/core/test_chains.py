@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,59 +19,11 @@ from distributor.core.pbe import Unsupported
 from distributor.core.trust import Chains
 from distributor.core.trust_certs import read, unpack
 from distributor.core.trust_judge import Rule, judge
-from distributor.core.trust_lists import Fetched, Missed
+from distributor.core.trust_lists import Missed
 from distributor.core.trust_paths import MOST_ABOVE, Pool, climb, collect
 from tests.authority import Identity, rsa_key
+from tests.core.worlds import LEAF, NOW, SUB, WEB, Shelf, World, world
 from tests.doubles.pki import CA, DAY, certificate, der, ec_key, point, root, without_chain
-
-NOW = datetime.now(UTC)
-WEB = "http://pki.example"
-LEAF, SUB = f"{WEB}/leaf.crl", f"{WEB}/sub.crl"
-
-
-@dataclass
-class Shelf:
-    """A library without a network."""
-
-    pages: dict[str, bytes | Missed] = field(default_factory=dict)
-    asked: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.1
-
-    def start(self, url: str, *, crl: bool) -> None:
-        """Nothing is to be begun."""
-
-    def get(self, url: str, *, crl: bool) -> Fetched | Missed:  # noqa: ARG002  the door's argument
-        self.asked[url] += 1
-        page = self.pages.get(url, Missed("the server answers 404"))
-        return Fetched(page, self.seconds) if isinstance(page, bytes) else page
-
-
-@dataclass
-class World:
-    """A root, an authority below it, a person, and their lists; a test spoils one thing."""
-
-    root: CA
-    sub: CA
-    person: Identity
-    shelf: Shelf
-    collection: Sequence[bytes]
-
-    def chains(self, *, offline: bool = False) -> Chains:
-        return Chains(collect(self.collection, NOW), None if offline else self.shelf, NOW)
-
-    def issues(self, person: Identity | None = None, *, offline: bool = False) -> list[Issue]:
-        one = person or self.person
-        return self.chains(offline=offline).objections(one.der, [der(above) for above in one.chain])
-
-    def checks(self, person: Identity | None = None, *, offline: bool = False) -> list[str]:
-        return [str(issue.check) for issue in self.issues(person, offline=offline)]
-
-
-def world(top: CA | None = None, sub: CA | None = None, person: Identity | None = None) -> World:
-    top = top or root()
-    sub = sub or top.sub("Mail CA", crl=SUB, path_length=0)
-    person = person or sub.person("a@example.org", crl=LEAF)
-    return World(top, sub, person, Shelf({SUB: top.crl(), LEAF: sub.crl()}), [top.der])
 
 
 def test_a_chain_in_order_has_nothing_against_it() -> None:

@@ -56,7 +56,6 @@ def test_the_bytes_themselves_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "\r\n",
         "SMIMECertificateIssuingCA : \n",
         "SMIMECertificateIssuingCA : {}\nOWACheckCRLOnSend         : False\n",
@@ -81,6 +80,8 @@ def test_a_tenant_without_a_collection_has_none(text: str) -> None:
         ("AAAA*AAAA", "neither base64 nor the output"),
         ("0 0 256", "neither base64 nor the output"),
         ("0 0 300", "neither base64 nor the output"),
+        ("", "it is empty"),
+        ("\ufeff", "it is empty"),
     ],
 )
 def test_anything_else_is_refused_with_a_reason(text: str, reason: str) -> None:
@@ -122,7 +123,8 @@ def test_the_runbook_keeps_checks_uploads_compares_and_leaves_in_this_order() ->
     ("name", "written"),
     [
         ("it's.sst", "'it''s.sst'"),
-        ("a\u2019; Remove-Item x; \u2018.sst", "'a\u2019\u2019; Remove-Item x; \u2018\u2018.sst'"),
+        ("a\u2019; Remove-Item x; \u2018.sst", "('a' + [char]0x2019 + '; Remove-Item x; ' + [char]0x2018 + '.sst')"),
+        ("\u00fcber \U0001f4dc", "('' + [char]0x00FC + 'ber ' + [char]0xD83D + [char]0xDCDC)"),
         ("$(x)`n.sst", "'$(x)`n.sst'"),
     ],
 )
@@ -138,3 +140,16 @@ def test_a_name_that_no_line_can_hold_is_refused() -> None:
 def test_a_subject_cannot_end_its_comment() -> None:
     script = powershell("c.sst", "00", known(make("Root\nRemove-Item x")))
     assert not [line for line in script.splitlines() if line.startswith("Remove-Item")]
+
+
+def test_a_runbook_is_ascii_whatever_its_file_and_the_authorities_are_called() -> None:
+    script = powershell("Zertifikate für Köln.sst", "ab" * 32, known(make("Behörde Köln \u2019 1")))
+    assert script.isascii()
+    assert "-LiteralPath ('Zertifikate f' + [char]0x00FC + 'r K' + [char]0x00F6 + 'ln.sst')" in script
+
+
+def test_the_line_to_go_back_holds_the_backups_name_as_a_text_of_its_own() -> None:
+    """A folder may have a quote in its name; `$File` is the whole path."""
+    script = powershell("collection.sst", "ab" * 32, known(ROOT))
+    assert "ReadAllBytes('$Backup')" not in script
+    assert script.index("EscapeSingleQuotedStringContent($Backup)") < script.index("ReadAllBytes('$Quoted')")

@@ -222,7 +222,7 @@ def do_send(order: dict[str, Any]) -> int:
     ledger = ledger_of(order)
     owner, lease = processes.me(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    packer = Packer(Stationery(None), lambda secret: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
+    packer = Packer(Stationery(None), lambda secret, _: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
 
     def pack(stop: Callable[[], bool]) -> Iterator[object]:
         return packing.pack(

@@ -117,15 +117,20 @@ def entry(dn: str, classes: Sequence[str], values: Mapping[str, str | bytes | Se
 
 
 @contextmanager
-def slapd(*, people: str = "", anonymous: str = "read", default_base: bool = True, limit: str = "", extra: str = "") -> Iterator[Slapd]:
-    """Started, and stopped in the end. `people` is LDIF of further entries; `anonymous` what nobody in particular may do."""
+def slapd(  # noqa: PLR0913  what a test may want otherwise
+    *, people: str = "", anonymous: str = "read", default_base: bool = True, limit: str = "", extra: str = "", first: str = ""
+) -> Iterator[Slapd]:
+    """Started, and stopped in the end. `people` is LDIF of further entries; `anonymous` what nobody in particular may do.
+
+    `extra` is for the database, `first` for the whole server.
+    """
     server = require("slapd")
     folder = Path(tempfile.mkdtemp(prefix="slapd-"))
     process = None
     try:
         server = shutil.copy(server, folder)  # Ubuntu's AppArmor keeps the one in its place out of our folder
         ca = _certificates(folder)
-        conf = _configured(folder, anonymous=anonymous, default_base=default_base, limit=limit, extra=extra)
+        conf = _configured(folder, anonymous=anonymous, default_base=default_base, limit=limit, extra=extra, first=first)
         (folder / "init.ldif").write_text(_tree() + people, encoding="utf-8")
         prefix = _unprivileged(folder)
         done = subprocess.run([*prefix, server, "-Tadd", "-q", "-f", conf, "-l", folder / "init.ldif"], check=False, capture_output=True)
@@ -151,7 +156,7 @@ def _tree() -> str:
     )
 
 
-def _configured(folder: Path, *, anonymous: str, default_base: bool, limit: str, extra: str) -> Path:
+def _configured(folder: Path, *, anonymous: str, default_base: bool, limit: str, extra: str, first: str) -> Path:  # noqa: PLR0913  as above
     (folder / "db").mkdir()
     (folder / "microsoft.schema").write_text(MICROSOFT, encoding="utf-8")
     includes = [*(SCHEMAS / f"{name}.schema" for name in ("core", "cosine", "inetorgperson")), folder / "microsoft.schema"]
@@ -163,6 +168,7 @@ def _configured(folder: Path, *, anonymous: str, default_base: bool, limit: str,
             "moduleload back_mdb",
             *(f"TLS{name} {folder}/{file}" for name, file in _TLS.items()),
             "TLSVerifyClient never",
+            first,
             f'defaultsearchbase "{BASE}"' if default_base else "",
             "database mdb",
             "maxsize 67108864",

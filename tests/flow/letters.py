@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from distributor.core.credentials import Locator
@@ -25,12 +26,20 @@ def new_ledger(path: Path, clock: Callable[[], datetime] = now) -> Ledger:
     return open_ledger(f"sqlite:///{path}", by="test@here", now=clock, create=not path.exists())
 
 
+def leaf(number: int) -> bytes:
+    return f"the certificate {number}".encode()
+
+
+def sha(number: int) -> str:
+    return sha256(leaf(number)).hexdigest()
+
+
 def draft(number: int, domain: str = "example.org") -> Draft:
     facts = plain_facts(
-        f"{number:064x}", f"{number:x}", f"CN=p{number}", "CN=Test", f"p{number}@{domain}", not_after=datetime(2030, 1, 1, tzinfo=UTC)
+        sha(number), f"{number:x}", f"CN=p{number}", "CN=Test", f"p{number}@{domain}", not_after=datetime(2030, 1, 1, tzinfo=UTC)
     )
     locator = Locator("pkcs12", (("/nowhere.pfx", None, "0" * 64),))
-    return Draft(Person(Address(f"p{number}", domain), f"Person {number}"), "en", facts, b"leaf", (), locator)
+    return Draft(Person(Address(f"p{number}", domain), f"Person {number}"), "en", facts, leaf(number), (), locator)
 
 
 def packed(delivery: str, address: str, size: int = 300, sender: str = SENDER) -> Packed:

@@ -39,6 +39,8 @@ def made(  # noqa: PLR0913, PLR0917  each argument is one rule
     common: str = "alice@example.com",
     usage: tuple[str, ...] = DUAL,
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None,
+    *,
+    usage_critical: bool = True,
 ) -> bytes:
     """A certificate that keeps every rule, but for what is asked otherwise."""
     key, above = key or rsa_key(), rsa_key(9002)
@@ -48,7 +50,7 @@ def made(  # noqa: PLR0913, PLR0917  each argument is one rule
     )
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.SubjectAlternativeName([x509.RFC822Name("alice@example.com")]), False),
-        (key_usage(usage), True),
+        (key_usage(usage), usage_critical),
         (x509.ExtendedKeyUsage(uses), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(above.public_key()), False),
         (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
@@ -124,6 +126,24 @@ def test_an_issue_names_rule_section_and_way_out(linter: Linter) -> None:
     assert "revoke" in (issue.hint or "")
     advice = linter.issues(made(None, crl=None))
     assert [(issue.severity, (issue.hint or "")[:7]) for issue in advice] == [(Severity.NOTE, "advice,")]
+
+
+def test_what_is_only_recommended_is_not_called_an_offence(linter: Linter) -> None:
+    lax = made(usage_critical=False)
+    assert {(finding.rule, finding.recommended) for finding in linter.lint(lax)} == {
+        ("pkix.key_usage_extension_not_critical", True),
+        ("cabf.smime.ku_extension_not_critical", True),
+    }
+    assert {(issue.severity, "SHOULD" in (issue.hint or ""), "revoke" in (issue.hint or "")) for issue in linter.issues(lax)} == {
+        (Severity.WARNING, True, False)
+    }
+
+
+def test_that_no_list_is_named_is_an_offence_whatever_the_linter_believes(linter: Linter) -> None:
+    (finding,) = linter.lint(made(crl=None))
+    assert (finding.rule, finding.recommended) == ("cabf.smime.crldp_extension_missing", False)
+    (issue,) = linter.issues(made(crl=None))
+    assert "revoke" in (issue.hint or "")
 
 
 @settings(max_examples=30, deadline=None)

@@ -33,8 +33,9 @@ NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SEALED: list[str] = []
 
 
-def note(password: Secret) -> bytes:
+def note(password: Secret, delivery: str) -> bytes:
     """Seals nothing, so that a test sees what was sealed."""
+    assert delivery.startswith("d-")
     SEALED.append(password.reveal())
     return b"sealed"
 
@@ -262,7 +263,7 @@ def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_letters(alice: Ide
     ledger = book(alice, 2)
     options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
     (batch,) = pack(ledger, broken, Inline(quick), **options)  # type: ignore[arg-type]  doubles
-    assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "there is no such file")] * 2
+    assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: there is no such file")] * 2
     assert opened == ["p-1"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pyrage
@@ -16,6 +15,7 @@ from distributor.core.letter import Mailbox
 from distributor.core.people import Address
 from distributor.core.secret import Secret
 from distributor.flow.packer import Packer
+from distributor.ledger.vault import Vault, seal
 from distributor.stationery import Stationery
 from distributor.workers import Workers
 from tests import oldphone
@@ -26,13 +26,9 @@ NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 MEMORY = 2**29  # bytes of address space
 
 
-def sealed(recipient: str, password: Secret) -> bytes:
-    return pyrage.encrypt(password.reveal().encode(), [pyrage.x25519.Recipient.from_str(recipient)])
-
-
 def packer(workspace: Path | None, recipient: str) -> Packer:
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    return Packer(Stationery(workspace), partial(sealed, recipient), "Example AG", (sender,))
+    return Packer(Stationery(workspace), seal([recipient]), "Example AG", (sender,))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +44,7 @@ def test_only_the_vault_s_key_finds_the_password_that_opens_the_package(authorit
     assert all(isinstance(letter, Packed) for letter in letters)
     for letter in letters:
         assert isinstance(letter, Packed)
-        password = pyrage.decrypt(letter.sealed, [vault]).decode()
+        password = Vault(Secret(str(vault))).open(letter.sealed, letter.id).reveal()
         assert oldphone.install(attachment(letter), password)[0].content == alice.der
 
 

@@ -33,6 +33,7 @@ class Shelf:
         self.holds: dict[str, bytes] = {}
         self.asked: list[Public] = []
         self.warns: Issue | None = None
+        self.takes = True
 
     def publish(self, public: Public, now: datetime) -> Written | Issue:
         assert now.tzinfo is UTC
@@ -44,11 +45,13 @@ class Shelf:
             case Issue() as issue:
                 return issue
         before = self.holds.get(key)
+        digest = sha256(before or b"").hexdigest()
         if public.leaf is not None:
             self.holds[key] = public.leaf
-        elif before is not None and sha256(before).hexdigest() in public.gone:
+        elif digest in public.gone:
             del self.holds[key]
-        return Written(f"entry of {key}", self.holds.get(key) != before, self.warns)
+        changed = self.holds.get(key) != before
+        return Written(f"entry of {key}", changed, self.warns, public.gone & {digest} if changed else frozenset(), holds=self.takes)
 
     def close(self) -> None:
         pass
@@ -156,7 +159,8 @@ def test_what_expired_or_is_not_valid_yet_is_never_published(world: World, autho
     shelf = Shelf()
     issues = [(Severity.WARNING, Check.EXPIRED, "anna@example.org"), (Severity.WARNING, Check.NOT_YET_VALID, "bert@example.org")]
     assert told(run(world, shelf, days=20)) == (0, 0, 0, issues)
-    assert shelf.asked == []
+    assert shelf.holds == {}
+    assert [public.leaf for public in shelf.asked] == [None]  # what expired may lie there all the same
 
 
 def revoke(world: World, id_: str) -> None:
@@ -169,7 +173,7 @@ def test_a_revoked_certificate_is_not_published(world: World, authority: Authori
     revoke(world, received(world, "anna", authority.issue("anna@example.org")))
     shelf = Shelf()
     assert told(run(world, shelf)) == (0, 0, 0, [(Severity.WARNING, Check.REVOKED, "anna@example.org")])
-    assert shelf.asked == []
+    assert shelf.holds == {}
 
 
 def test_what_was_published_and_then_revoked_is_taken_away_once(world: World, authority: Authority) -> None:

@@ -120,7 +120,7 @@ def also(ledger: Ledger, number: int, **facts: object) -> None:
     """One more certificate for p1."""
     ledger.begin_plan(f"p-{number}", {})
     more = letters.draft(1)
-    ledger.plan(f"p-{number}", [replace(more, facts=replace(more.facts, sha256=f"{number:064x}", **facts))])
+    ledger.plan(f"p-{number}", [replace(more, facts=replace(more.facts, sha256=letters.sha(number), **facts), leaf=letters.leaf(number))])
 
 
 def refused(call: Callable[[], object]) -> Refused:
@@ -139,13 +139,13 @@ def test_two_good_certificates_want_a_choice(ledger: Ledger) -> None:
     also(ledger, 99)
     error = refused(lambda: old(ledger))
     assert "--certificate" in str(error.hint)
-    assert resend.choose(ledger, "p1@example.org", f"{99:064X}", letters.now()).certificate_sha256 == f"{99:064x}"
+    assert resend.choose(ledger, "p1@example.org", letters.sha(99).upper(), letters.now()).certificate_sha256 == letters.sha(99)
 
 
 def test_an_expired_certificate_is_no_choice(ledger: Ledger) -> None:
     also(ledger, 99, not_after=datetime(2026, 2, 1, tzinfo=UTC))
-    assert old(ledger).certificate_sha256 == f"{1:064x}"
-    assert "expired on 2026-02-01" in str(refused(lambda: resend.choose(ledger, "p1@example.org", f"{99:064x}", letters.now())))
+    assert old(ledger).certificate_sha256 == letters.sha(1)
+    assert "expired on 2026-02-01" in str(refused(lambda: resend.choose(ledger, "p1@example.org", letters.sha(99), letters.now())))
 
 
 def test_nothing_is_renewed_for_somebody_whose_certificates_all_expired(ledger: Ledger) -> None:

@@ -37,6 +37,7 @@ def test_each_mailbox_has_a_pace_of_its_own(house: House) -> None:
     letters.plan(house.ledger, 3, first=4)
     letters.pack(house.ledger, senders=BOXES)
     house.clock.slept.clear()
+    house.clock.time += timedelta(minutes=1)
     assert house.run(Script(per_minute=30), senders=BOXES).accepted == 3
     assert house.clock.slept == []
 

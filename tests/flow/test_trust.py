@@ -154,5 +154,6 @@ def test_what_was_revoked_is_withdrawn_where_it_has_not_left_and_told_elsewhere(
 def test_a_fault_that_concerns_many_is_told_once_and_changes_nothing(world: World) -> None:
     ids = world.queue("anna", "bert")
     done = watch(world.ledger, Saying(STALE), now=world.clock.now)
-    assert (done.checked, done.revoked, done.issues) == (2, [], [STALE])
+    assert (done.checked, done.revoked, [issue.check for issue in done.issues]) == (2, [], [Check.CRL_STALE])
+    assert all(f"{name}@example.org" in done.issues[0].message for name in ("anna", "bert"))
     assert [world.state(id_) for id_ in ids] == [State.QUEUED] * 2

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from distributor.core.chain import ORIGIN, canonical, stamp
 from distributor.core.states import State
+from tests.ledger.tampering import found, lifted
 from tests.ledger.world import World
 
 
@@ -25,16 +26,9 @@ def full(world: World) -> World:
 
 
 def tamper(world: World, *statements: str) -> list[str]:
-    """What `verify` says once somebody has lifted the triggers and changed the tables."""
-    lift = (
-        ["DROP TRIGGER event_is_kept", "DROP TRIGGER event_is_never_removed"]
-        if world.url.startswith("sqlite")
-        else ["ALTER TABLE event DISABLE TRIGGER ALL"]
-    )
-    world.sql(*lift, *statements)
-    found = [str(finding) for finding in world.ledger.verify()]
-    world.spoiled = True
-    return found
+    """What `verify` says once somebody has lifted the triggers, changed the tables, and put the triggers back."""
+    lift, lay = lifted(world)
+    return found(world, *lift, *statements, *lay)
 
 
 @pytest.mark.parametrize(
@@ -64,18 +58,18 @@ def test_the_database_refuses_changes_of_events(full: World, statement: str) -> 
     ],
 )
 def test_an_edit_is_found_at_its_event(full: World, column: str, value: str) -> None:
-    found = tamper(full, f"""UPDATE event SET "{column}" = '{value}' WHERE seq = 5""")  # noqa: S608  tampering is the point
-    assert found[0].startswith("event 5: ")
+    told = tamper(full, f"""UPDATE event SET "{column}" = '{value}' WHERE seq = 5""")  # noqa: S608  tampering is the point
+    assert told[0].startswith("event 5: ")
 
 
 def test_an_edit_of_a_personal_field_is_found(full: World) -> None:
-    found = tamper(full, """UPDATE event SET personal = '{"address":"eve@example.org","name":"Eve"}' WHERE seq = 1""")
-    assert found == ["event 1: its personal fields do not fit their commitment"]
+    told = tamper(full, """UPDATE event SET personal = '{"address":"eve@example.org","name":"Eve"}' WHERE seq = 1""")
+    assert told == ["event 1: its personal fields do not fit their commitment"]
 
 
 def test_an_event_given_to_another_delivery_is_found(full: World) -> None:
-    found = tamper(full, "UPDATE event SET delivery = (SELECT delivery FROM event WHERE seq = 6) WHERE seq = 5")
-    assert found[0] == "event 5: its hash does not fit its content and the event before it"
+    told = tamper(full, "UPDATE event SET delivery = (SELECT delivery FROM event WHERE seq = 6) WHERE seq = 5")
+    assert told[0] == "event 5: its hash does not fit its content and the event before it"
 
 
 def test_a_removal_in_the_middle_is_found(full: World) -> None:
@@ -83,17 +77,17 @@ def test_a_removal_in_the_middle_is_found(full: World) -> None:
 
 
 def test_the_removal_of_the_last_events_is_found_by_the_head_and_by_the_state(full: World) -> None:
-    found = tamper(full, "DELETE FROM event WHERE seq >= 10")
-    assert "event 9: is the last one, but the ledger ended with event 12, or with another hash" in found
-    assert any("but its last event says" in line for line in found)
+    told = tamper(full, "DELETE FROM event WHERE seq >= 10")
+    assert "event 9: is the last one, but the ledger ended with event 12, or with another hash" in told
+    assert any("but its last event says" in line for line in told)
 
 
 def test_a_removal_that_also_sets_the_head_back_is_found_by_the_state(full: World) -> None:
-    found = tamper(
+    told = tamper(
         full, "DELETE FROM event WHERE seq >= 10", "UPDATE head SET seq = 9, hash = (SELECT hash FROM event WHERE seq = 9) WHERE id = 1"
     )
-    assert found
-    assert all(line.startswith("delivery d-") for line in found)
+    assert told
+    assert all(line.startswith("delivery d-") for line in told)
 
 
 def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
@@ -109,39 +103,39 @@ def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
         "evidence": {},
     }
     hashed = sha256(canonical({**link, "commitment": "", "prev": prev}).encode()).hexdigest()
-    found = tamper(
+    told = tamper(
         full,
         "INSERT INTO event (seq, at, event, by, evidence, commitment, hash) "  # noqa: S608  tampering is the point
         f"VALUES (13, '{link['at']}', 'noted', 'eve', '{{}}', '', '{hashed}')",
     )
-    assert found == ["event 13: is the last one, but the ledger ended with event 12, or with another hash"]
+    assert told == ["event 13: is the last one, but the ledger ended with event 12, or with another hash"]
 
 
 def test_two_events_that_changed_places_are_found(full: World) -> None:
-    found = tamper(
+    told = tamper(
         full,
         "UPDATE event SET seq = 100 WHERE seq = 3",
         "UPDATE event SET seq = 3 WHERE seq = 4",
         "UPDATE event SET seq = 4 WHERE seq = 100",
     )
-    assert any(line.startswith("event 3: ") for line in found)
-    assert any(line.startswith("event 4: ") for line in found)
+    assert any(line.startswith("event 3: ") for line in told)
+    assert any(line.startswith("event 4: ") for line in told)
 
 
 def test_a_state_that_no_event_explains_is_found(full: World) -> None:
-    found = tamper(full, "UPDATE delivery SET state = 'delivered' WHERE state = 'planned'")
-    assert len(found) == 1
-    assert found[0].endswith('is "delivered", but its last event says "planned"')
+    told = tamper(full, "UPDATE delivery SET state = 'delivered' WHERE state = 'planned'")
+    assert len(told) == 1
+    assert told[0].endswith('is "delivered", but its last event says "planned"')
 
 
 def test_a_delivery_without_events_is_found(full: World) -> None:
-    found = tamper(
+    told = tamper(
         full,
         "INSERT INTO delivery (id, plan, person, certificate, generation, language, locator, state, attempt, deferrals, updated_at) "
         "SELECT 'd-ghost', plan, person, certificate, 9, language, locator, state, attempt, deferrals, updated_at FROM delivery "
         "WHERE state = 'planned'",
     )
-    assert found == ["delivery d-ghost: has no events"]
+    assert told == ["delivery d-ghost: has no events"]
 
 
 def test_erasing_a_person_from_events_keeps_the_chain(full: World) -> None:

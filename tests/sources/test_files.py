@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.core.credentials import Limits, Material
+from distributor.core.credentials import Limits, Locator, Material
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.opening import open_material
+from distributor.core.people import RowHint
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.sources import files
 from tests.authority import Authority, Identity, rsa_key
 from tests.heaps import find, issues, look, materials, person, words, zipped
+
+
+def test_a_roster_gives_the_password_of_a_file_that_it_does_not_name(inbox: Path, authority: Authority) -> None:
+    (inbox / "1000.pfx").write_bytes(authority.issue("alice@example.org").pfx("word"))
+    (material,) = materials(find(inbox, people=(person("alice@example.org", password=Secret("word")),)))
+    assert words(material) == ["word"]
+
+
+def test_everybodys_passwords_are_tried_where_names_tell_nothing(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "1000.pfx").write_bytes(b"0")
+    rows = "".join(f"p{number}@example.org,w{number}\n" for number in range(60))
+    (tmp_path / "words.csv").write_text("email,password\n" + rows, encoding="utf-8")
+    (material,) = materials(find(inbox, passwords=tmp_path / "words.csv"))
+    assert words(material) == [f"w{number}" for number in range(60)]
 
 
 def test_a_file_a_folder_and_a_zip(inbox: Path, tmp_path: Path) -> None:
@@ -133,7 +149,7 @@ def test_passwords_by_address_are_tried_by_the_name_and_all_if_few(inbox: Path, 
     (inbox / "bob@example.org-0011AABB.p12").write_bytes(b"b")
     table.write_text("E-Mail,Passphrase\nalice@example.org,A\nBob@example.org,B\n")
     assert words(materials(find(inbox, passwords=table))[0]) == ["B", "A"]
-    many = "".join(f"p{n}@example.org,{n}\n" for n in range(100))
+    many = "".join(f"p{n}@example.org,{n}\n" for n in range(600))
     table.write_text("email,password\nbob@example.org,B\n" + many)
     (inbox / "p7.pfx").write_bytes(b"7")
     (inbox / "unknown.pfx").write_bytes(b"x")
@@ -216,3 +232,39 @@ def test_a_row_cannot_go_through_a_link(inbox: Path, tmp_path: Path) -> None:
         (found,) = find(people=(person("a@example.org", file=name),), base=inbox)
         assert isinstance(found, Issue)
         assert found.check == Check.UNSAFE_PATH
+
+
+def test_an_unsafe_password_file_in_one_row_costs_only_that_row(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "a.pfx").write_bytes(b"a")
+    (inbox / "b.pfx").write_bytes(b"b")
+    first = person("a@example.org", file="a.pfx")
+    both = replace(first, further=(RowHint("people.csv", 3, file="b.pfx", password_file="../b.txt"),))
+    found = find(inbox, people=(both,), base=tmp_path)
+    assert [(one.check, one.line) for one in found if isinstance(one, Issue)] == [(Check.UNSAFE_PATH, 3)]
+    assert [one.source for one in found if isinstance(one, Material)] == ["a.pfx"]
+
+
+def test_a_password_that_cannot_be_read_is_noted_before_its_file(inbox: Path, tmp_path: Path) -> None:
+    zipped(tmp_path / "a.zip", a__pfx=b"a")
+    (inbox / "b.pfx").write_bytes(b"b")
+    (tmp_path / "passwords" / "b.txt").mkdir(parents=True)
+    note, member, file = sorted(
+        find(tmp_path / "a.zip", inbox, passwords=tmp_path / "passwords"), key=lambda one: isinstance(one, Material)
+    )
+    assert isinstance(note, Issue)
+    assert (note.severity, note.check, note.source) == ("note", Check.WRONG_PASSWORD, "b.pfx")
+    assert [one.source for one in (member, file) if isinstance(one, Material)] == ["a.zip/a.pfx", "b.pfx"]
+
+
+def test_a_password_that_became_unreadable_is_told_when_the_file_is_fetched_again(inbox: Path, alice: Identity) -> None:
+    (inbox / "a.pfx").write_bytes(alice.pfx())
+    (inbox / "a.txt").write_text("in-comes-a-file")
+    source = files.open(files.Settings((inbox,)), look)
+    (found,) = (one for one in source.finds({}) if isinstance(one, Material))
+    (inbox / "a.txt").unlink()
+    (inbox / "a.txt").mkdir()
+    part = found.parts[0]
+    told = source.fetch(Locator(found.form, ((part.path, part.member, part.sha256),)), None)
+    assert isinstance(told, Issue)
+    assert (told.severity, told.source) == ("error", "a.pfx")
+    assert 'its password file "a.txt" cannot be read' in told.message

@@ -36,7 +36,12 @@ class Federated:
 
 @dataclass
 class App:
-    """`mailboxes` is RBAC for Applications: None is all of the tenant. `managed` is "", "system" or "user"."""
+    """`managed` is "", "system" or "user".
+
+    `roles` were consented to in Entra: the token names them, and they hold in every mailbox, unless an application access policy names the
+    only `mailboxes` (None: there is no policy). `exchange_roles` are what Exchange grants by RBAC for Applications, by mailbox: no token
+    names them. Both add up (facts: sending.md 1.7).
+    """
 
     id: str
     tenant: str
@@ -49,6 +54,7 @@ class App:
     outlook_roles: list[str] = field(default_factory=list)
     delegated: list[str] = field(default_factory=list)
     mailboxes: list[str] | None = None
+    exchange_roles: dict[str, list[str]] = field(default_factory=dict)
     consented: bool = True
     enabled: bool = True
     managed: str = ""
@@ -59,8 +65,12 @@ class App:
     def reaches(self, mailbox: str) -> bool:
         return self.mailboxes is None or mailbox in {one.lower() for one in self.mailboxes}
 
+    def granted_in(self, mailbox: str) -> set[str]:
+        return {role for box, roles in self.exchange_roles.items() if box.lower() == mailbox for role in roles}
 
-SIMPLE = ("name", "roles", "outlook_roles", "delegated", "mailboxes", "consented", "enabled", "managed", "sha1_thumbprints")
+
+SIMPLE = ("name", "roles", "outlook_roles", "delegated", "mailboxes", "exchange_roles")
+SIMPLE += ("consented", "enabled", "managed", "sha1_thumbprints")
 
 
 def change(app: App, given: dict[str, Any]) -> None:

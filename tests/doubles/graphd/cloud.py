@@ -77,8 +77,9 @@ class Cloud:
         """Register an app, or change what is given of it; returns its client id.
 
         `secrets` {secret: when it expires (seconds of the double's clock) or None}, `certificates` [PEM], `federated` [{issuer, subject,
-        key (PEM), audience}], `roles` and `outlook_roles` (application permissions), `delegated` (scopes), `mailboxes` (None is all of
-        them), `consented`, `enabled`, `managed` ("system" or "user"), `sha1_thumbprints`, `name`.
+        key (PEM), audience}], `roles` and `outlook_roles` (application permissions), `delegated` (scopes), `exchange_roles` {mailbox:
+        [role]} (RBAC for Applications), `mailboxes` (the only ones that an access policy leaves to `roles`; None: no policy), `consented`,
+        `enabled`, `managed` ("system" or "user"), `sha1_thumbprints`, `name`.
         """
         client_id = client_id or str(uuid.uuid4())
         self.order("app", id=client_id, tenant=tenant, **given)

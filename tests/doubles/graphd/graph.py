@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.doubles.graphd import delta, directory, mail, trace
-from tests.doubles.graphd.apps import GRAPH, covers
+from tests.doubles.graphd.apps import GRAPH, App, covers
 from tests.doubles.graphd.call import Call
 from tests.doubles.graphd.contract import Contract
 from tests.doubles.graphd.faults import Fault, through
@@ -111,18 +111,27 @@ class Graph:
             raise self._noted(call.request, refusal) from refusal
 
     def _permitted(self, call: Call) -> None:
-        """By the token's roles or scopes, then by the mailboxes that the app, or the person, may open."""
+        """By the token's roles or scopes, and in a mailbox by what Exchange grants there besides."""
         scopes = set(str(call.claims.get("scp", "")).split())
         granted = {*call.claims.get("roles", ()), *scopes}
-        if not all(covers(granted, wanted) for wanted in call.operation.permissions):
-            raise _forbidden(call)
-        if "user-id" not in call.params or call.operation.template in DIRECTORY:
-            return
-        mailbox = call.mailbox()
         app = self.world.apps.get(call.app)
-        if app is None or not app.reaches(mailbox.address):
+        if "user-id" in call.params and call.operation.template not in DIRECTORY:
+            self._permitted_in(call, app, granted, person=bool(scopes))
+        elif not _enough(call, granted):
+            raise _forbidden(call)
+
+    def _permitted_in(self, call: Call, app: App | None, consented: set[str], *, person: bool) -> None:
+        """Grants add up; an access policy narrows only those of Entra, and a person opens no mailbox but their own."""
+        box = self._box(call)
+        granted = set() if app is None or person else app.granted_in(box)
+        if not box and not _enough(call, consented):
+            raise _forbidden(call)
+        mailbox = call.mailbox()
+        if not _enough(call, consented | granted):
+            raise _forbidden(call)
+        if app is None or not (app.reaches(box) or _enough(call, granted)):
             raise Refusal(403, "ErrorAccessDenied", "Access to OData is disabled.")
-        if scopes and call.claims.get("oid") != mailbox.owner:
+        if person and call.claims.get("oid") != mailbox.owner:
             raise Refusal(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
 
     # --- around them ------------------------------------------------------------------------------------------------
@@ -186,6 +195,10 @@ def _readable(request: Request) -> str:
 def _unauthorized(text: str) -> Refusal:
     headers = {"WWW-Authenticate": 'Bearer realm="", error="invalid_token"'}
     return Refusal(401, "InvalidAuthenticationToken", text, headers=headers)
+
+
+def _enough(call: Call, granted: set[str]) -> bool:
+    return all(covers(granted, wanted) for wanted in call.operation.permissions)
 
 
 def _forbidden(call: Call) -> Refusal:

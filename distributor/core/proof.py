@@ -1,0 +1,17 @@
+"""What a look at a chain of events found, and how far the chain goes: what an auditor compares with another copy of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Findings (none: all is well) and where the chain ends, as far as it was followed: number, time (a stamp) and hash of an event."""
+
+    findings: tuple[str, ...]
+    events: int
+    at: str
+    hash: str
+    erased: int  # events whose personal fields were erased: nothing can be compared with those
+    deliveries: int = 0  # whose rows were compared with their events; a file has none

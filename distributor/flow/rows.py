@@ -1,0 +1,105 @@
+"""What a roster's rows name and what came of it: files that were found or not, that cannot be used, and rows that were refused.
+
+Whose row names a file is to get that one: no other is sent in its stead, for the row says which is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from distributor.core.credentials import Material
+from distributor.core.findings import Check, Issue
+from distributor.core.people import Address, Person, RowHint, parse_address
+
+_LIKE_AN_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"'\\]+@[^\s<>()\[\],;:\"'\\]+")
+
+
+def hints(person: Person) -> tuple[RowHint, ...]:
+    """Every row of a person."""
+    return (person.hint, *person.further) if person.hint is not None else person.further
+
+
+def files(hint: RowHint | None) -> tuple[object, ...]:
+    """What a row says of its file."""
+    found = (hint.file, hint.key, hint.password, hint.password_file) if hint is not None else ()
+    return found if any(found) else ()
+
+
+class Rows:
+    """The rows of a roster, by the people's `Address.key`."""
+
+    def __init__(self) -> None:
+        self._found: set[tuple[str, str]] = set()  # people, and the base names of files that their rows name
+        self._missed: dict[tuple[str, str | None, int | None], Issue] = {}  # by person and row
+        self._misled: set[str] = set()  # whose file cannot be used
+        self._passed_over: dict[str, str] = {}  # what lay there for somebody whose row names something else
+        self._refused: dict[str, str] = {}  # people, and where the row stands that says nothing of use
+
+    def refuse(self, row: Issue) -> None:
+        """Note whom a row is about that cannot be used."""
+        for text in _LIKE_AN_ADDRESS.findall(row.address or ""):
+            if isinstance(address := parse_address(text), Address) and row.line is not None:
+                self._refused.setdefault(address.key, f"{row.source} line {row.line}")
+
+    def refused(self, addresses: Iterable[Address]) -> str | None:
+        """The refused row of one of these people."""
+        return next((self._refused[address.key] for address in addresses if address.key in self._refused), None)
+
+    def found(self, material: Material) -> None:
+        """Note that what a row names is there."""
+        if material.wanted:
+            part = material.parts[0]
+            self._found.add((material.wanted, _base(part.path if part.member is None else part.member)))
+
+    def miss(self, issue: Issue) -> None:
+        """Note what a row names and is not there, or not to be touched; another source may have it all the same."""
+        row = ((issue.address or "").casefold(), issue.source, issue.line)
+        if row not in self._missed or self._missed[row].check is Check.NO_CERTIFICATE:
+            self._missed[row] = issue
+
+    def mislead(self, address: str) -> None:
+        """Note that what this person's row names cannot be used; its fault is told."""
+        self._misled.add(address.casefold())
+
+    def is_misled(self, person: Person) -> bool:
+        """Whether a row of this person names a file that cannot be used. Final once every source was looked into."""
+        return person.address.key in self._misled or any(self.unmet(person))
+
+    def pass_over(self, person: Person, source: str) -> None:
+        """Note a file that would do and that the row does not mean."""
+        self._passed_over.setdefault(person.address.key, source)
+
+    def unmet(self, person: Person) -> Iterator[Issue]:
+        """What is wrong with the rows that name a file which is nowhere."""
+        for hint in hints(person) if self._missed else ():
+            issue = self._missed.get((person.address.key, hint.source, hint.line))
+            if issue is not None and _named(hint) and (person.address.key, _base(_named(hint))) not in self._found:
+                other = self._passed_over.get(person.address.key)
+                there = f'; or name "{other}", which holds a certificate for this person' if other else ""
+                yield replace(issue, hint=f"{issue.hint}{there}")
+
+    def unhelpful(self, person: Person) -> Issue | None:
+        """What is wrong with a row that names no file; it matters only if no certificate is found."""
+        rows = ((person.address.key, hint.source, hint.line) for hint in hints(person) if not _named(hint))
+        return next((self._missed[row] for row in rows if row in self._missed), None)
+
+    @staticmethod
+    def naming(person: Person | None, source: str) -> str | None:
+        """Where the row of a person stands that names this file."""
+        rows = (hint for hint in hints(person) if _named(hint) and _base(_named(hint)) == _base(source)) if person else ()
+        return next((f"{hint.source} line {hint.line}" for hint in rows), None)
+
+    @staticmethod
+    def names_files(person: Person) -> bool:
+        """Whether a row of this person names a file."""
+        return any(_named(hint) for hint in hints(person))
+
+
+def _named(hint: RowHint) -> str:
+    return hint.file or hint.key
+
+
+def _base(name: str) -> str:
+    return name.strip().replace("\\", "/").rpartition("/")[2].casefold()

@@ -1,0 +1,140 @@
+"""What the events of a delivery tell, beside its rows -> what of them was changed by something else than this program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from distributor.core.chain import stamp, unstamp
+from distributor.core.states import RECEIVED, PasswordState, State
+from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person
+from distributor.ledger.telling import Told
+
+LONGEST = 80  # characters shown of a value; a server's words may have two thousand
+_GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # letters of these leave the outbox some day
+_ROOMS = (delivery, person, certificate, owner, handover, outbox)
+COLUMNS = [
+    column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name not in {"der", "chain"}
+]
+NAMES = [column.name for column in COLUMNS]
+
+
+class Fault(NamedTuple):
+    """A field that was changed, and the words for it."""
+
+    field: str
+    words: str
+
+
+def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+    """Everything in which the rows of a delivery are not what its events tell. `row` has COLUMNS by their NAMES."""
+    yield from _state(row["delivery_state"], told)
+    yield from _different(row, "delivery_", told.row, "")
+    yield from person_faults(row["person_key"], row["person_address"], told)
+    yield from _different(row, "certificate_", told.certificate, "certificate's ")
+    if row["delivery_owner"] is not None and row["delivery_owner"] == told.row.get("owner"):
+        yield from _different(row, "owner_", told.owner, "owner's ")
+    yield from _password(row, told)
+    yield from _letter(row, told)
+
+
+def _state(found: object, told: Told) -> Iterator[Fault]:
+    wanted = told.row.pop("state", None)
+    if found != wanted:
+        yield Fault("state", f'is "{found}", but its last event says "{wanted}"')
+
+
+def _different(row: Mapping[str, Any], place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Fault]:
+    for name, value in wanted.items():
+        found = row[place + name]
+        if found != value:
+            yield Fault(of + name, f"{of}{name} is {_shown(found)}, but its events say {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    if value is None or value == "":
+        return "empty" if value is None else '""'
+    text = str(value)
+    return str(value) if isinstance(value, int) else f'"{text[:LONGEST]}{"..." * (len(text) > LONGEST)}"'
+
+
+def person_faults(key: str, address: str, told: Told) -> Iterator[Fault]:
+    """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
+    wanted = key if told.address is None else _key(told.address)
+    if not key == _key(address) == wanted:
+        yield Fault("person's address", f"person's address is {_shown(address)}, but its events say {_shown(told.address or key)}")
+
+
+def _key(address: str) -> str:
+    """As `Address.key`; a text that is no address is like nothing else."""
+    local, _, domain = str(address).rpartition("@")  # whatever somebody wrote there
+    return f"{local.casefold()}@{domain}"
+
+
+def _password(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+    there = row["handover_delivery"] is not None
+    if told.password is None:
+        if there:
+            yield Fault("password", "has a password, but its events tell of none")
+    elif there:
+        yield from _different(row, "handover_", told.password, "password's ")
+        yield from _sealed(row["handover_sealed"], told.password["state"])
+        until = {"expires_at": _until(told.ready_at, row["handover_lasts"])}  # the duration itself is told by nothing
+        yield from _different(row, "handover_", until, "password's ")
+    else:
+        yield Fault("password", f'has no password, but its events say that one is "{told.password["state"]}"')
+
+
+def _sealed(found: object, state: PasswordState) -> Iterator[Fault]:
+    if state not in {PasswordState.HELD, PasswordState.READY}:
+        if found is not None:
+            yield Fault("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
+    elif not isinstance(found, bytes):
+        yield Fault("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
+
+
+def _until(ready_at: str | None, lasts: object) -> str | None:
+    if ready_at is None or not isinstance(lasts, int):
+        return None
+    try:
+        return stamp(unstamp(ready_at) + timedelta(seconds=lasts))
+    except (ValueError, OverflowError):  # a time or duration that this program never writes
+        return None
+
+
+def _letter(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+    there = row["outbox_delivery"] is not None
+    if told.letter is None:
+        if there:
+            yield Fault("letter", "has a letter in the outbox, but its events tell of none there")
+    elif there:
+        names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
+        yield from letter_faults(told, *(row[name] for name in names))
+    elif row["delivery_state"] not in _GONE:
+        yield Fault("letter", "has no letter in the outbox, but its events say that one waits there")
+
+
+def letter_faults(  # noqa: PLR0913, PLR0917  a letter as it lies in the outbox
+    told: Told, person_key: str, sender: str, address: str, message_id: str, message: object
+) -> Iterator[Fault]:
+    """Whether a letter is the one that was frozen, and for the person that the delivery was planned for."""
+    wanted = dict(told.letter or {"sender": None, "message_id": None, "sha256": None})
+    digest = wanted.pop("sha256")
+    found = {"letter_sender": sender, "letter_address": address, "letter_message_id": message_id}
+    yield from _different(found, "letter_", wanted, "letter's ")
+    if not isinstance(message, bytes):
+        yield Fault("letter's message", "letter's message is not bytes, as every frozen letter is")
+    elif sha256(message).hexdigest() != digest:
+        yield Fault("letter's message", "letter's message is not the one that was frozen")
+    if "address" not in wanted and _key(address) != person_key:
+        yield Fault("letter's address", f"letter's address is {_shown(address)}, but its person is {_shown(person_key)}")
+    frozen_for = wanted.get("address", address)
+    if told.address is not None and _key(frozen_for) != _key(told.address):
+        yield Fault("letter's address", f"was planned for {_shown(told.address)}, but its letter was frozen for {_shown(frozen_for)}")
+
+
+def fields(found: Sequence[Fault]) -> str:
+    """The names of changed fields, each once."""
+    return ", ".join(dict.fromkeys(fault.field for fault in found))

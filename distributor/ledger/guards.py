@@ -1,0 +1,65 @@
+"""The database -> which of the triggers that keep events from being changed are missing or were weakened.
+
+Whoever may write the file or owns the tables can lift them; `verify` says so as long as they are not put back. The texts are those of
+`migrations/`, as the database tells them; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+_KEPT = ("seq", "at", "delivery", "event", "before", "after", "by", "evidence", "commitment", "hash")
+_SAME = " AND ".join(f'new."{c}" IS old."{c}"' for c in _KEPT)
+_SQLITE = {
+    "event_is_kept": "CREATE TRIGGER event_is_kept BEFORE UPDATE ON event "
+    f"WHEN NOT ({_SAME} AND new.personal IS NULL AND new.salt IS NULL) BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END",
+    "event_is_never_removed": "CREATE TRIGGER event_is_never_removed BEFORE DELETE ON event "
+    "BEGIN SELECT RAISE(ABORT, 'an event is never removed'); END",
+}
+_ASK_SQLITE = text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'event'")
+
+_BODY = "BEGIN RAISE EXCEPTION USING MESSAGE = 'an event is never changed or removed'; END"
+_UNTOUCHED = " AND ".join(f"NOT new.{c} IS DISTINCT FROM old.{c}" for c in _KEPT)
+_POSTGRESQL = {
+    "event_is_kept": "BEFORE UPDATE ON event FOR EACH ROW "
+    f"WHEN NOT {_UNTOUCHED} AND new.personal IS NULL AND new.salt IS NULL EXECUTE FUNCTION event_is_never_changed",
+    "event_is_never_removed": "BEFORE DELETE ON event FOR EACH ROW EXECUTE FUNCTION event_is_never_changed",
+    "event_is_never_emptied": "BEFORE TRUNCATE ON event FOR EACH STATEMENT EXECUTE FUNCTION event_is_never_changed",
+}
+_ASK_POSTGRESQL = text(
+    "SELECT t.tgname, t.tgenabled IN ('O', 'A'), pg_get_triggerdef(t.oid, true), p.prosrc "
+    "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = 'event'::regclass AND NOT t.tgisinternal"
+)
+
+
+def faults(connection: Connection) -> Iterator[str]:
+    """Everything that is wrong with them."""
+    sqlite = connection.dialect.name == "sqlite"
+    wanted = _SQLITE if sqlite else _POSTGRESQL
+    found = _in_file(connection) if sqlite else _on_server(connection)
+    for name, definition in wanted.items():
+        if name not in found:
+            yield f'trigger "{name}": is gone, so events could be changed or removed'
+        elif found[name] != definition:
+            yield f'trigger "{name}": is switched off or another one, so events could be changed or removed'
+
+
+def _in_file(connection: Connection) -> dict[str, str]:
+    return {name: " ".join(str(sql).split()) for name, sql in connection.execute(_ASK_SQLITE)}
+
+
+def _on_server(connection: Connection) -> dict[str, str]:
+    """What is switched off, or calls another function, has no definition."""
+    rows = connection.execute(_ASK_POSTGRESQL)
+    return {name: _plain(definition) if enabled and body == _BODY else "" for name, enabled, definition, body in rows}
+
+
+def _plain(definition: str) -> str:
+    """The server's own writing of a trigger without parentheses, quotes, schema and name."""
+    words = re.sub(r'[()"]', " ", definition).split()
+    place = words.index("ON") + 1
+    words[place] = words[place].rpartition(".")[2]
+    return " ".join(words[3:])

@@ -1,0 +1,95 @@
+"""Certificates -> which of them are revoked, by what the events tell. The one place that knows; a released hold counts as good again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+
+from distributor.core.publishing import REVOKED
+from distributor.core.revoking import is_hold
+from distributor.core.states import State
+from distributor.ledger import book as door
+from distributor.ledger import prepared
+from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger.tables import TELLS_OF_REVOCATION, delivery, event
+
+_TOLD = (
+    select(delivery.c.certificate, event.c.delivery, event.c.event, event.c.evidence, event.c.seq)
+    .join(delivery, delivery.c.id == event.c.delivery)
+    .where(TELLS_OF_REVOCATION)
+)  # in no order: for the order's sake SQLite would read every event
+_CERTIFICATE, _DELIVERY, _SEQ = 0, 1, 4  # columns of it
+
+
+@cache
+def _of(room: int) -> Select[Any]:
+    return _TOLD.where(prepared.one_of(delivery.c.certificate, room))
+
+
+def revoked(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
+    """Those of the certificates (SHA-256) that are revoked, each with when and why."""
+    return _standing(_events(connection, certificates), _CERTIFICATE)
+
+
+def every(connection: Connection) -> dict[str, str]:
+    """All that are revoked, for listings."""
+    return _standing(prepared.all_rows(connection, _TOLD, {}), _CERTIFICATE)
+
+
+def told(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
+    """The deliveries of certificates that were told of a revocation which still counts, each with its words."""
+    return _standing(_events(connection, certificates), _DELIVERY)
+
+
+def _events(connection: Connection, certificates: Iterable[str]) -> list[Any]:
+    wanted, found = sorted(set(certificates)), list[Any]()
+    for start in range(0, len(wanted), door.CHUNK):
+        room, values = prepared.listed(wanted[start : start + door.CHUNK])
+        found += prepared.all_rows(connection, _of(room), values)
+    return found
+
+
+def _standing(events: Iterable[Any], of: int) -> dict[str, str]:
+    """The last event of each counts."""
+    last = {row[of]: row for row in sorted(events, key=itemgetter(_SEQ))}
+    return {key: str(json.loads(evidence).get("said", "")) for key, (_, _, name, evidence, _) in last.items() if name == REVOKED}
+
+
+def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
+    """Withdraw those of these deliveries whose certificate is revoked, whoever gave them back since; the ids of those that go on.
+
+    `waiting`: mappings with `id` and `certificate`; nobody holds them.
+    """
+    said = revoked(book.connection, (row["certificate"] for row in waiting))
+    if said:
+        withdraw(book, list(door.rows(book, [row["id"] for row in waiting if row["certificate"] in said]).values()), said)
+    return frozenset(row["id"] for row in waiting if row["certificate"] not in said)
+
+
+def withdraw(book: Writing, rows: Sequence[door.Row], said: Mapping[str, str]) -> None:
+    """Take deliveries back that have not left. `said`: when and why, by certificate."""
+    tell(book, rows, said)
+    door.move(book, [_withdrawn(row, words(said[row["certificate"]])) for row in rows])
+
+
+def _withdrawn(row: door.Row, said: str) -> door.Change:
+    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
+    return door.Change(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": said})
+
+
+def tell(book: Writing, rows: Sequence[door.Row], said: Mapping[str, str]) -> list[door.Row]:
+    """Write it on deliveries that do not know it yet, or of a hold only that is a revocation for good by now; which they were."""
+    known = told(book.connection, {row["certificate"] for row in rows})
+    new = [row for row in rows if row["id"] not in known or (is_hold(known[row["id"]]) and not is_hold(said[row["certificate"]]))]
+    book.append([Note(row["id"], REVOKED, None, None, evidence(row["certificate"], said[row["certificate"]])) for row in new])
+    return new
+
+
+def evidence(certificate: str, said: str) -> dict[str, object]:
+    """What an event about it holds."""
+    return {"certificate_sha256": certificate, "said": words(said)}

@@ -1,0 +1,90 @@
+"""`distributor status` ends with the step that brings the most forward, or with none where nothing is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from distributor import processes, wiring
+from distributor.cli import app
+from distributor.core.deliveries import Scope, Sighting
+from distributor.core.ports import Ledger
+from distributor.core.states import State
+from tests.stage import Stage
+
+REVEAL = "next: distributor password reveal ADDRESS --reason TEXT"
+RESEND = "next: distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
+
+
+@contextmanager
+def ledger(stage: Stage) -> Iterator[Ledger]:
+    with wiring.writing(wiring.settings(stage.folder / "distributor.toml")) as found:
+        yield found
+
+
+def last(stage: Stage, scope: str = "") -> str:
+    """The last line that `status` says to a person; empty where it says none."""
+    return stage.run(f"distributor status {scope} 2>&1 >/dev/null").stdout.strip()
+
+
+def reveal(stage: Stage, *people: str) -> None:
+    for person in people:
+        assert stage.run(f'distributor password reveal {person}@example.org --reason "called" --stdout').returncode == 0
+
+
+def bounce(stage: Stage, person: str) -> None:
+    with ledger(stage) as found:
+        ids = [delivery.id for delivery in found.deliveries(Scope(address=f"{person}@example.org"))]
+        assert found.observe([Sighting(ids[-1], State.BOUNCED, "550 gone", {"kind": "notice"})]) == [State.ACCEPTED]
+
+
+def test_a_password_is_offered_as_long_as_one_is_ready(sent: Stage) -> None:
+    reveal(sent, "alice")
+    assert last(sent) == REVEAL
+    assert last(sent, "alice@example.org") == ""
+    reveal(sent, "bob")
+    assert last(sent) == ""
+
+
+def test_what_a_crashed_sender_held_is_sent_on(planned: Stage) -> None:
+    planned.play("$ distributor send --dry-run look >/dev/null 2>&1\n")
+    with ledger(planned) as found:
+        assert len(found.claim(processes.me(), 10, timedelta(0), Scope())) == 2
+    assert planned.run("distributor status --json").stdout.count('"state": "claimed"') == 2
+    assert last(planned) == "next: distributor send"
+
+
+def test_a_bounced_letter_is_sent_anew_once_and_then_its_successor_counts(sent: Stage) -> None:
+    reveal(sent, "alice", "bob")
+    bounce(sent, "alice")
+    assert last(sent) == RESEND
+    sent.play('$ distributor resend alice@example.org --reason "bounced" --yes >/dev/null 2>&1\n')
+    assert last(sent) == REVEAL
+    assert last(sent, "--state bounced") == ""
+    reveal(sent, "alice")
+    assert last(sent) == ""
+
+
+def test_a_bounced_successor_is_open_again(sent: Stage) -> None:
+    bounce(sent, "alice")
+    sent.play('$ distributor resend alice@example.org --reason "bounced" --yes >/dev/null 2>&1\n')
+    bounce(sent, "alice")
+    assert last(sent, "--state bounced") == RESEND
+
+
+def test_an_expired_password_is_followed_by_a_new_one(sent: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    reveal(sent, "bob")
+    later = wiring.now() + timedelta(days=15)
+    monkeypatch.setattr(wiring, "now", lambda: later)
+    assert app.run(["--config", str(sent.folder / "distributor.toml"), "resolve"]) == 0
+    assert "expired" in sent.run("distributor status alice@example.org").stdout
+    assert last(sent) == "next: distributor resend ADDRESS --reason TEXT, where the password expired"
+    assert last(sent, "bob@example.org") == ""
+
+
+def test_an_address_that_is_empty_is_not_everybody(sent: Stage) -> None:
+    done = sent.run("distributor status ''")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (2, "error: the address is empty")

@@ -1,0 +1,58 @@
+"""The first hour of a message trace: what failed there may still be delivered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from distributor.core.deliveries import Sought
+from distributor.core.states import State
+from distributor.trackers.trace import UNSETTLED, sighting
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def letter(state: State) -> Sought:
+    return Sought("d-1", "<1@example.org>", "certificates@example.org", "anna@example.org", state, NOW - timedelta(days=1))
+
+
+def row(age: timedelta, status: str = "failed", recipient: str = "anna@example.org") -> dict[str, str]:
+    received = (NOW - age).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"messageId": "<1@example.org>", "status": status, "recipientAddress": recipient, "receivedDateTime": received}
+
+
+def test_a_failure_of_a_minute_ago_leaves_an_accepted_letter_where_it_is() -> None:
+    assert sighting(letter(State.ACCEPTED), row(timedelta(seconds=61)), NOW) is None
+
+
+def test_a_failure_of_a_minute_ago_proves_that_an_unclear_letter_left_and_no_more() -> None:
+    found = sighting(letter(State.AMBIGUOUS), row(timedelta(seconds=61)), NOW)
+    assert found is not None
+    assert (found.state, found.evidence["status"], "may still change" in found.said) == (State.ACCEPTED, "failed", True)
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.AMBIGUOUS])
+def test_a_failure_that_is_an_hour_old_is_a_bounce(state: State) -> None:
+    young, old = (sighting(letter(state), row(age), NOW) for age in (UNSETTLED - timedelta(seconds=1), UNSETTLED))
+    assert young is None or young.state is State.ACCEPTED
+    assert old is not None
+    assert old.state is State.BOUNCED
+
+
+def test_a_delivery_is_one_at_once() -> None:
+    found = sighting(letter(State.ACCEPTED), row(timedelta(seconds=61), "delivered"), NOW)
+    assert found is not None
+    assert found.state is State.DELIVERED
+
+
+def test_a_failure_without_a_time_is_as_old_as_the_attempt() -> None:
+    found = sighting(letter(State.ACCEPTED), {**row(timedelta()), "receivedDateTime": "soon"}, NOW)
+    assert found is not None
+    assert found.state is State.BOUNCED
+
+
+def test_another_recipients_failure_is_not_called_early() -> None:
+    found = sighting(letter(State.AMBIGUOUS), row(timedelta(seconds=61), recipient="list@example.org"), NOW)
+    assert found is not None
+    assert found.said == "Exchange has it (failed), by the message trace"

@@ -1,0 +1,60 @@
+"""The pages of a message trace: each further one is asked for as the service wrote its address, and at no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from distributor.clients.entra import SignIn
+from distributor.clients.graph import Answer, graph
+from distributor.core.secret import Secret
+from distributor.errors import Unavailable
+from distributor.trackers._pages import Pages
+
+ROOT = "https://graph.example"
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+AWKWARD = ROOT + "/v1.0/admin/exchange/tracing/messageTraces?$top=2&$skiptoken=a+b/c==&empty=&flag&twice=1&twice=2&pct=%2B%C3%A4"
+
+
+class Service:
+    """Answers with these bodies, and writes down how it was asked."""
+
+    def __init__(self, *bodies: Mapping[str, Any]) -> None:
+        self.bodies = list(bodies)
+        self.asked: list[tuple[str, str | None, float]] = []
+
+    async def ask(self, _method: str, url: str, _mailbox: object, _content: object, headers: Mapping[str, str], timeout: float) -> Answer:  # noqa: ASYNC109  as Graph has it
+        self.asked.append((url, headers.get("prefer"), timeout))
+        return Answer(200, "", "200 OK", self.bodies.pop(0))
+
+
+def read(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    opened = graph(SignIn(tenant="t", client_id="c", secret=Secret("s")), ROOT)
+    monkeypatch.setattr(opened, "_ask", service.ask)
+
+    async def sleep(_: float) -> None:
+        raise AssertionError
+
+    async def go() -> list[object]:
+        return [row["n"] async for row in Pages(opened, 7.0, lambda: NOW, sleep).rows("senderAddress eq 'a'")]
+
+    return asyncio.run(go())
+
+
+def test_a_further_page_is_asked_for_as_its_address_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service({"value": [{"n": 1}], "@odata.nextLink": AWKWARD}, {"value": [{"n": 2}]})
+    assert read(service, monkeypatch) == [1, 2]
+    assert service.asked[1] == (AWKWARD, "include-unknown-enum-members", 7.0)
+    assert service.asked[0][1:] == service.asked[1][1:]
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/v1.0/x?$skiptoken=a", "http://graph.example/v1.0/x", "/v1.0/x", 7, ""])
+def test_a_further_page_elsewhere_is_not_asked_for(link: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service({"value": [{"n": 1}], "@odata.nextLink": link}, {"value": []})
+    with pytest.raises(Unavailable, match="another address"):
+        read(service, monkeypatch)
+    assert len(service.asked) == 1

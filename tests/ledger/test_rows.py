@@ -1,0 +1,228 @@
+"""Somebody edits a delivery, its person, certificate, password or letter; `verify` says which field of which delivery it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+
+from distributor.core import certificates
+from distributor.core.credentials import Facts, Locator
+from distributor.core.deliveries import Arm
+from distributor.core.outcomes import Handle
+from distributor.core.states import State
+from tests.authority import Authority
+from tests.ledger.tampering import found
+from tests.ledger.world import ME, World, draft, packed
+
+
+@dataclass
+class Four:
+    """Anna's password was revealed, Bert's is ready, Cleo's letter waits, Dora is planned."""
+
+    world: World
+    ids: dict[str, str]
+
+    def found(self, *statements: str) -> list[str]:
+        return found(self.world, *(statement.format(**self.ids) for statement in statements))
+
+    def says(self, name: str, words: str) -> str:
+        return f"delivery {self.ids[name]}: {words}"
+
+
+@pytest.fixture
+def four(world: World) -> Four:
+    ids = {"anna": world.accepted("anna"), "bert": world.accepted("bert")}
+    world.ledger.hand_over(ids["anna"], "she phoned", "reveal")
+    ids["cleo"] = world.queue("cleo")[0]
+    ids["dora"] = world.plan("dora")[0].id
+    assert world.ledger.verify() == []
+    return Four(world, ids)
+
+
+PASSWORDS = [
+    ("anna", "state = 'ready'", """password's state is "ready", but its events say "handed-over\""""),
+    ("anna", "closed_by = 'eve'", """password's closed_by is "eve", but its events say "root@host\""""),
+    ("anna", "closed_at = NULL", """password's closed_at is empty, but its events say "2026-11-24T09:00:00.000000Z\""""),
+    ("bert", "state = 'destroyed', sealed = NULL", """password's state is "destroyed", but its events say "ready\""""),
+    ("bert", "sealed = NULL", """password's sealed is gone, but its events say that it is "ready\""""),
+    ("bert", "channel = 'mail'", """password's channel is "mail", but its events say "reveal\""""),
+    ("bert", "expires_at = NULL", """password's expires_at is empty, but its events say "2026-12-08T09:00:00.000000Z\""""),
+    ("cleo", "state = 'ready'", """password's state is "ready", but its events say "held\""""),
+]
+
+
+@pytest.mark.parametrize(("who", "change", "words"), PASSWORDS, ids=lambda text: text.split(",")[0])
+def test_a_password_that_was_edited_is_found(four: Four, who: str, change: str, words: str) -> None:
+    told = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{{who}}}'")  # noqa: S608  tampering is the point
+    assert told[0] == four.says(who, words)
+
+
+def test_a_password_that_was_removed_or_invented_is_found(four: Four) -> None:
+    told = four.found(
+        "DELETE FROM handover WHERE delivery = '{bert}'",
+        "INSERT INTO handover (delivery, state, channel) VALUES ('{dora}', 'destroyed', 'reveal')",
+    )
+    assert told == [
+        four.says("bert", 'has no password, but its events say that one is "ready"'),
+        four.says("dora", "has a password, but its events tell of none"),
+    ]
+
+
+DELIVERIES = [
+    ("said", "'250 nice'", '"250 ok"'),
+    ("message_id", "NULL", '"<{bert}@example.org>"'),
+    ("package_sha256", "'00'", '"'),
+    ("profile", "'strong'", '"phone"'),
+    ("attempt", "7", "1"),
+    ("deferrals", "7", "0"),
+    ("generation", "7", "1"),
+    ("language", "'fr'", '"de"'),
+    ("updated_at", "'2020-01-01T00:00:00.000000Z'", '"2026-11-24T09:00:00.000000Z"'),
+    ("armed_at", "'2020-01-01T00:00:00.000000Z'", "empty"),
+    ("not_before", "'2020-01-01T00:00:00.000000Z'", "empty"),
+    ("owner", "'me'", "empty"),
+    ("plan", "'plan-2'", '"plan-1"'),
+    ("certificate", "(SELECT certificate FROM delivery WHERE id = '{dora}')", f'"{draft("bert").facts.sha256}"'),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "wanted"), DELIVERIES, ids=[column for column, *_ in DELIVERIES])
+def test_a_delivery_that_was_edited_is_found(four: Four, column: str, value: str, wanted: str) -> None:
+    four.world.ledger.begin_plan("plan-2", {})
+    told = four.found(f"UPDATE delivery SET {column} = {value} WHERE id = '{{bert}}'")  # noqa: S608  tampering is the point
+    assert told[0].startswith(four.says("bert", f"{column} is "))
+    assert f"but its events say {wanted.format(**four.ids)}" in told[0]
+    assert all("None" not in line for line in told)
+
+
+def test_a_delivery_given_to_another_person_is_found(four: Four) -> None:
+    told = four.found("UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'anna@example.org') WHERE id = '{bert}'")
+    assert told == [four.says("bert", """person's address is "anna@example.org", but its events say "bert@example.org\"""")]
+
+
+def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spells_otherwise(four: Four) -> None:
+    assert four.found("UPDATE person SET address = 'Bert@example.org' WHERE key = 'bert@example.org'") == []
+    told = four.found("UPDATE person SET address = 'eve@example.org' WHERE key = 'bert@example.org'")
+    assert told == [four.says("bert", """person's address is "eve@example.org", but its events say "bert@example.org\"""")]
+    told = four.found("UPDATE person SET key = 'eve@example.org' WHERE key = 'bert@example.org'")
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("column", ["serial", "issuer", "not_after"])
+def test_a_certificate_that_was_edited_is_found_at_its_delivery(four: Four, column: str) -> None:
+    told = four.found(
+        f"UPDATE certificate SET {column} = 'x' WHERE sha256 = (SELECT certificate FROM delivery WHERE id = '{{bert}}')"  # noqa: S608
+    )
+    assert len(told) == 1
+    assert told[0].startswith(four.says("bert", f"""certificate's {column} is "x", but its events say \""""))
+
+
+LETTERS = [
+    ("address", "'evil@evil.example'", """letter's address is "evil@evil.example", but its events say "cleo@example.org\""""),
+    ("sender", "'evil@evil.example'", """letter's sender is "evil@evil.example", but its events say "certs@example.org\""""),
+    ("message_id", "'<x@y>'", """letter's message_id is "<x@y>", but its events say "<{cleo}@example.org>\""""),
+    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "letter's message is not the one that was frozen"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "words"), LETTERS, ids=[column for column, *_ in LETTERS])
+def test_a_waiting_letter_that_was_edited_is_found(four: Four, column: str, value: str, words: str) -> None:
+    told = four.found(f"UPDATE outbox SET {column} = {value} WHERE delivery = '{{cleo}}'")  # noqa: S608  tampering is the point
+    assert told == [four.says("cleo", words.format(**four.ids))]
+
+
+def test_a_waiting_letter_that_was_removed_is_found_and_one_that_left_long_ago_is_not_missed(four: Four) -> None:
+    told = four.found("DELETE FROM outbox")
+    assert told == [four.says("cleo", "has no letter in the outbox, but its events say that one waits there")]
+
+
+def test_a_letter_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
+    four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
+    four.world.ledger.store([packed(four.ids["dora"])], ME)
+    told = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
+    assert told == [four.says("dora", 'was planned for "dora@example.org", but its letter was frozen for "eve@example.org"')]
+
+
+def test_a_process_that_holds_a_letter_cannot_be_renamed_unseen(world: World) -> None:
+    claim = world.claimed()
+    assert found(world, "UPDATE owner SET pid = 1") == [f"delivery {claim.id}: owner's pid is 1, but its events say 4711"]
+
+
+def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_hashes(world: World) -> None:
+    world.plan("anna")
+    sha = draft("anna").facts.sha256
+    one, other = [str(row[0]) for row in world.sql("SELECT sha256 FROM authority ORDER BY sha256")]
+    told = found(
+        world,
+        f"UPDATE certificate SET der = (SELECT der FROM authority WHERE sha256 = '{one}')",  # noqa: S608  tampering is the point
+        f"UPDATE authority SET der = (SELECT der FROM authority WHERE sha256 = '{one}')",  # noqa: S608
+    )
+    assert told == [
+        f"certificate {sha}: holds other bytes than its SHA-256 tells",
+        f"authority {other}: holds other bytes than its SHA-256 tells",
+    ]
+
+
+def test_a_certificate_s_subject_is_held_against_what_it_says_of_itself(world: World, authority: Authority) -> None:
+    issued = authority.issue("anna@example.org", name="Anna").der
+    facts = certificates.facts(x509.load_der_x509_certificate(issued), issued)
+    assert isinstance(facts, Facts)
+    planned = replace(draft("anna"), facts=facts, leaf=issued)
+    world.ledger.plan("plan-1", [planned])
+    assert world.ledger.verify() == []
+    told = found(world, "UPDATE certificate SET subject = 'CN=Eve'")
+    assert told == [f'certificate {planned.facts.sha256}: subject is "CN=Eve", but it says "{planned.facts.subject}" of itself']
+
+
+def test_what_erased_events_do_not_tell_is_not_found_but_counted(four: Four) -> None:
+    four.world.sql("UPDATE event SET personal = NULL, salt = NULL")
+    assert four.found("UPDATE delivery SET said = 'x' WHERE id = '{bert}'") == []
+    proof = four.world.ledger.prove()
+    assert (proof.erased, proof.events, proof.deliveries) == (10, 14, 4)
+
+
+def test_a_proof_names_the_last_event(four: Four) -> None:
+    proof = four.world.ledger.prove()
+    assert [(proof.events, proof.at, proof.hash)] == four.world.sql("SELECT seq, at, hash FROM head")
+
+
+def test_findings_are_told_over_several_pages(world: World) -> None:
+    world.queue(*(f"p{n}" for n in range(203)))
+    assert world.ledger.prove().deliveries == 203
+    assert len(found(world, "UPDATE outbox SET sender = 'x'")) == 203
+
+
+def test_a_delivery_that_went_over_to_a_later_plan_is_what_its_events_tell(world: World) -> None:
+    (anna,) = world.plan("anna")
+    world.ledger.begin_plan("plan-2", {"sources": ["/elsewhere"]})
+    world.ledger.plan("plan-2", [replace(draft("anna"), locator=Locator("pkcs12", (("/elsewhere/anna.pfx", None, "1" * 64),)))])
+    assert world.sql("SELECT plan FROM delivery") == [("plan-2",)]
+    assert world.ledger.verify() == []
+    told = found(world, "UPDATE delivery SET plan = 'plan-1'")
+    assert told == [f'delivery {anna.id}: plan is "plan-1", but its events say "plan-2"']
+
+
+def test_every_way_of_a_letter_is_told_by_its_events(world: World) -> None:
+    """Deferred, given back, taken by a silent sender, unclear, settled, replaced: each is what it must be at every step."""
+    claim = world.armed()
+    world.settle(claim, State.DEFERRED, said="", not_before=world.clock.now + timedelta(minutes=5))
+    steps = [world.ledger.verify()]
+    world.clock.forward(minutes=6)
+    claim = world.claim()
+    world.ledger.release([claim], ME)
+    claim = world.claim()
+    handle = Handle("draft-1", "<of-a-service@example.org>")
+    world.ledger.write([Arm(claim, timedelta(minutes=10), handle)], ME)
+    steps.append(world.ledger.verify())
+    world.clock.forward(hours=1)
+    world.ledger.recover(lambda _: False)
+    steps.append(world.ledger.verify())
+    world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "not there"})
+    assert world.claim().parcel.delivery == claim.id
+    world.clock.forward(hours=1)
+    world.ledger.recover(lambda _: False)
+    world.ledger.regenerate(claim.id, "lost")
+    assert [*steps, world.ledger.verify()] == [[], [], [], []]
