@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -115,7 +116,7 @@ def test_letters_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear
     assert {row["password"]["state"] for row in rows} == {"ready"}
     kept = b"".join(path.read_bytes() for path in stage.folder.rglob("*") if path.is_file())
     assert b"s3cret" not in kept
-    assert b"eyJ" not in kept  # how a token begins
+    assert not re.search(rb"eyJ[\w-]+\.[\w-]+\.", kept)  # a token; what is random may begin alike
 
 
 def test_two_mailboxes_share_the_work_and_the_question_says_how_long_it_takes(stage: Stage, run: Run, cloud: Cloud) -> None:
