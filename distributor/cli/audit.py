@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, is_folder
+from distributor.cli.options import Config, Json
+from distributor.cli.output import replacing
 from distributor.errors import Unusable
 
 if TYPE_CHECKING:
@@ -54,21 +54,8 @@ def _whole(path: Path) -> Iterator[Callable[[str], object]]:
     if path == STDOUT:
         yield sys.stdout.write
         return
-    if is_folder(path):
-        raise Unusable("it is a folder", where=str(path), hint=f"name a file in it: --output {path / 'evidence.jsonl'}")
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            yield file.write
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with replacing(path, 0o600, such_as="evidence.jsonl") as file:
+        yield lambda text: file.write(text.encode())
 
 
 @app.command(epilog="\b\nexample:\n  distributor audit verify evidence.jsonl")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import is_folder
+from distributor.cli.output import replacing
 from distributor.core.findings import Check, Issue, Severity
 from distributor.errors import Unusable
 
@@ -145,19 +145,5 @@ def read(path: Path) -> bytes:
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """A file that appears when it is complete; an old one stays until then. Raises Unusable."""
-    if is_folder(path):
-        raise Unusable("it is a folder", where=str(path), hint=f"name a file in it: --output {path / 'collection.sst'}")
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-        with os.fdopen(number, "wb") as file:
-            os.fchmod(number, mode)  # whatever the umask or a leftover says
-            file.write(data)
-            file.flush()
-            os.fsync(number)
-        partial.replace(path)
-    except OSError as error:
-        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with replacing(path, mode, such_as="collection.sst") as file:
+        file.write(data)

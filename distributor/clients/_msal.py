@@ -6,9 +6,6 @@ since who asks again has perhaps mended something. What it keeps of a 429 or a 5
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +18,7 @@ from distributor.clients import _aadsts
 from distributor.clients._certificate import Faulty, keys
 from distributor.clients._https import PATIENCE, Session, shaped
 from distributor.clients._reasons import REACH, TRUST, bounded, reason, untrusted
-from distributor.clients.entra import SignIn, Token, Unanswered, View
+from distributor.clients.entra import SignIn, Token, Unanswered, View, claims
 from distributor.core.secret import Secret
 from distributor.errors import Error, Unavailable
 
@@ -203,8 +200,8 @@ _FEDERATION = "name the file into which the platform writes the workload's token
 
 
 def _token(text: str, result: Result) -> Token:
-    claims = _claims(text)
-    roles, scopes = claims.get("roles"), claims.get("scp")
+    told = claims(text)
+    roles, scopes = told.get("roles"), told.get("scp")
     lasts = result.get("expires_in")
     return Token(
         Secret(text),
@@ -212,13 +209,3 @@ def _token(text: str, result: Result) -> Token:
         frozenset(scopes.split()) if isinstance(scopes, str) else frozenset(),
         datetime.fromtimestamp(time.time() + lasts, UTC) if isinstance(lasts, int) else None,
     )
-
-
-def _claims(text: str) -> Mapping[str, object]:
-    """What a JWT says of itself; it is not verified, for it is not ours to believe. Empty for an opaque token."""
-    parts = text.split(".")
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (IndexError, ValueError, binascii.Error):
-        return {}
-    return claims if isinstance(claims, dict) else {}
