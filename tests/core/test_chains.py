@@ -286,7 +286,7 @@ def serial(person: Identity) -> int:
 
 def test_a_revoked_certificate_is_told_with_day_and_reason() -> None:
     w = world()
-    w.shelf.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise))
+    w.shelf.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), now=NOW)
     (issue,) = w.issues()
     assert issue.check is Check.REVOKED
     assert issue.message == f"the certificate was revoked ({NOW - 2 * DAY:%Y-%m-%d}, key compromise)"
