@@ -38,11 +38,6 @@ class Bar:
         if self._progress and self._task is not None:
             self._progress.advance(self._task, steps)
 
-    def expect(self, total: int) -> None:
-        """There are more, or fewer, than was thought."""
-        if self._progress and self._task is not None:
-            self._progress.update(self._task, total=total)
-
     def line(self, text: str) -> None:
         """A line that stays, above the bar."""
         if self._progress:

@@ -35,11 +35,6 @@ class Address:
         """What two spellings of one mailbox share: everything in lower case. Exchange compares so; others may not."""
         return f"{self.local.casefold()}@{self.domain}"
 
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether only a server with SMTPUTF8 (RFC 6531) can take it."""
-        return not self.local.isascii()
-
 
 @dataclass(frozen=True, slots=True)
 class BadAddress:

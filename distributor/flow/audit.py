@@ -80,13 +80,8 @@ class _Unreadable(NamedTuple):
     reason: str
 
 
-def verify_export(lines: Iterable[str]) -> list[str]:
-    """What is wrong with an exported file, JSON Lines or CSV; empty when all is well."""
-    return list(prove_export(lines).findings)
-
-
 def prove_export(lines: Iterable[str]) -> Proof:
-    """What is wrong with an exported file, and how far its chain goes."""
+    """What is wrong with an exported file, JSON Lines or CSV, and how far its chain goes."""
     walk, erased = Walk(), 0
     findings: list[str] = []
     for line in _read(lines):
