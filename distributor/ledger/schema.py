@@ -10,7 +10,7 @@ from distributor.errors import Unusable
 from distributor.ledger import sqlite
 from distributor.ledger.database import Database
 
-NEWEST = 3  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
+NEWEST = 6  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
 _UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL
 
 
