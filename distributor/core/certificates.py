@@ -9,17 +9,16 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from distributor.core import der
+from distributor.core import der, spki
 from distributor.core.credentials import Facts, Problem
 from distributor.core.findings import Check
 from distributor.core.people import printable
 
 _UTF8 = 0x0C
 SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9"  # RFC 9598
-_CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
 _USAGES = {  # cryptography's names -> RFC 5280's
     "digital_signature": "digitalSignature",
     "content_commitment": "nonRepudiation",
@@ -61,7 +60,7 @@ def facts(certificate: x509.Certificate, data: bytes) -> Facts | Problem:
 def _facts(certificate: x509.Certificate, data: bytes) -> Facts:
     extensions = certificate.extensions
     usage, extended = _key_usage(extensions), _extended(extensions)
-    key = _key(certificate)
+    key = kind_of_key(data)
     return Facts(
         sha256=hashlib.sha256(data).hexdigest(),
         serial=format(certificate.serial_number, "x"),
@@ -82,7 +81,7 @@ def _facts(certificate: x509.Certificate, data: bytes) -> Facts:
 
 def usages(certificate: x509.Certificate) -> tuple[str, ...]:
     """Of "sign" and "encrypt", what its key usage allows."""
-    return _mail_usages(_key_usage(certificate.extensions), _key(certificate))
+    return _mail_usages(_key_usage(certificate.extensions), kind_of_key(certificate.public_bytes(Encoding.DER)))
 
 
 @lru_cache(64)
@@ -136,17 +135,12 @@ def _extended(extensions: x509.Extensions) -> frozenset[str] | None:
         return None
 
 
-def _key(certificate: x509.Certificate) -> str:
+def kind_of_key(data: bytes) -> str:
+    """The kind of a certificate's key, by its algorithm and parameters (Facts.key)."""
     try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return certificate.public_key_algorithm_oid.dotted_string
-    match key:
-        case rsa.RSAPublicKey():
-            return f"rsa-{key.key_size}"
-        case ec.EllipticCurvePublicKey():
-            return f"ec-{_CURVES.get(key.curve.name, key.curve.name)}"
-    return type(key).__name__.removesuffix("PublicKey").lower()
+        return spki.kind(spki.of(data))
+    except ValueError:
+        return "unreadable"
 
 
 def _signature(certificate: x509.Certificate) -> str:

@@ -17,7 +17,9 @@ from distributor.core import certificates
 from distributor.core.credentials import Credential, Facts, Opened, Problem
 from distributor.core.findings import Check
 from distributor.core.people import printable
+from distributor.core.preflight import ORDINARY_KEY, foreign_key
 from distributor.core.secret import Secret
+from distributor.core.spki import is_installed
 from distributor.core.trust_signing import Signature, signature
 
 LONGEST_CHAIN = 8  # certificates above a leaf; real chains have one to three
@@ -83,7 +85,11 @@ class _Pile:
 
     def _left_over(self, used: set[bytes]) -> Iterator[Problem]:
         strange = [own for own in self.keys if own not in used]
-        lonely = [c for der, c in self.certificates.items() if public(c) not in used and not self._is_authority(der, c)]
+        alone = {der: c for der, c in self.certificates.items() if public(c) not in used and not self._is_authority(der, c)}
+        lonely = [c for der, c in alone.items() if is_installed(certificates.kind_of_key(der))]
+        yield from (problem for der in alone if (problem := key_type(der)) is not None)
+        if alone and not lonely:
+            return  # such keys have no spelling in which they could be compared
         if strange and lonely:
             yield _mismatch("the private key does not belong to the certificate")
         elif strange:
@@ -118,6 +124,19 @@ class _Pile:
         if self.proven is not None and len(named) == 1:
             return named[0]
         return next((other for other in named if issued(other, der)), None)
+
+
+def key_type(der: bytes) -> Problem | None:
+    """What is wrong with the kind of a certificate's key, if phones do not install it."""
+    kind = certificates.kind_of_key(der)
+    return None if is_installed(kind) else Problem(Check.KEY_TYPE, foreign_key(kind), ORDINARY_KEY)
+
+
+def key_types(ders: Sequence[bytes]) -> Opened | None:
+    """The people's certificates of such kinds: why a private key beside them could not be read."""
+    problems = (key_type(der) for der in dict.fromkeys(ders) if not certificates.is_authority(der))
+    found = tuple(problem for problem in problems if problem is not None)
+    return Opened(problems=found) if found else None
 
 
 @lru_cache(64)

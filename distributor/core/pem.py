@@ -96,14 +96,28 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
         from distributor.core.pkcs12 import too_costly  # noqa: PLC0415  only for the words
 
         return too_costly(cost, limits)
-    ders, keys = list(_ders(found)), []
+    ders = list(dict.fromkeys(_ders(found)))
+    try:
+        keys = _keys(found, passwords)
+    except Unsupported:
+        if refused := identities.key_types(ders):
+            return refused
+        raise
+    if isinstance(keys, Problem):
+        # An encrypted key of a kind that cannot be read looks like one whose password is wrong.
+        return identities.key_types(ders) or Opened(problems=(keys,))
+    return identities.pair(ders, keys, proven)
+
+
+def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKeyTypes] | Problem:
+    keys = []
     for block in (block for block in found if block.is_key):
         match _key(block, passwords):
             case Problem() as problem:
-                return Opened(problems=(problem,))
+                return problem
             case key:
                 keys.append(key)
-    return identities.pair(list(dict.fromkeys(ders)), keys, proven)
+    return keys
 
 
 def _ders(found: Sequence[Block]) -> Iterator[bytes]:

@@ -176,11 +176,16 @@ def _right(mac: Mac, content: bytes, words: Sequence[Word], limits: Limits) -> l
 
 def _open(safes: Sequence[_Safe], word: Word, limits: Limits, proven: str | None) -> Opened:
     pile = _Pile()
-    for safe in safes:
-        _unlock(safe, word, pile, quick=proven is not None)
-    if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in pile.shrouded)) > limits.iterations:
-        return too_costly(cost, limits)
-    pile.keys.extend(_key(bag, word) for bag in pile.shrouded)
+    try:
+        for safe in safes:
+            _unlock(safe, word, pile, quick=proven is not None)
+        if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in pile.shrouded)) > limits.iterations:
+            return too_costly(cost, limits)
+        pile.keys.extend(_key(bag, word) for bag in pile.shrouded)
+    except Unsupported:
+        if refused := identities.key_types(pile.certificates):
+            return refused
+        raise
     return identities.pair(pile.certificates, pile.keys, proven)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from distributor.core.credentials import Facts
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Address, BadAddress, parse_address, printable
+from distributor.core.spki import is_installed
 
 SOON = timedelta(days=30)  # Outlook's warnings begin then (facts: exchange.md 1.5)
 SMALLEST_RSA = 2048  # bits, CA/B S/MIME BR 6.1.5
@@ -15,7 +16,14 @@ EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 ANY_USE = "2.5.29.37.0"
 _NEVER = {ANY_USE: "any use", "1.3.6.1.5.5.7.3.1": "servers", "1.3.6.1.5.5.7.3.3": "signing code", "1.3.6.1.5.5.7.3.8": "time stamps"}
 WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1"})
-_CURVES = frozenset({"ec-p256", "ec-p384", "ec-p521"})
+_KINDS = {  # of keys that look like those that phones install
+    "rsassa-pss": "its key is for RSASSA-PSS signatures only (id-RSASSA-PSS): phones do not install it, and nobody can encrypt to it",
+    "rsaes-oaep": "its key is for RSAES-OAEP only (id-RSAES-OAEP): phones do not install it, and it cannot sign",
+    "ec-explicit": "its elliptic key spells its curve out in numbers instead of naming it: phones do not install it",
+    "ec-compressed": "its elliptic key is written in compressed form: phones do not install it",
+    "rsaencryption-with-parameters": "its RSA key comes with parameters, where there must be none: programs do not agree what it is",
+}
+ORDINARY_KEY = "have one issued for an ordinary RSA key (rsaEncryption)"
 _REISSUE = "have a new certificate issued"
 _HIDDEN = "Outlook hides a certificate without the primary address in it; correct the row or have a new certificate issued"
 
@@ -93,7 +101,7 @@ def _strength(facts: Facts) -> Iterator[Issue]:
             yield _error(Check.WEAK_KEY, f"its RSA key has {size} bits; at least {SMALLEST_RSA} are wanted", _REISSUE)
         elif int(size) % 8:
             yield _error(Check.WEAK_KEY, f"its RSA key has {size} bits, which is no multiple of 8", _REISSUE)
-    elif facts.key in _CURVES:
+    elif is_installed(facts.key):
         curve = f"P-{facts.key[4:]}"
         yield _warning(
             Check.KEY_TYPE,
@@ -101,9 +109,14 @@ def _strength(facts: Facts) -> Iterator[Issue]:
             "try one first, or use RSA",
         )
     else:
-        yield _error(Check.KEY_TYPE, f'its key is of a kind that phones do not install ("{facts.key}")', "have one issued for an RSA key")
+        yield _error(Check.KEY_TYPE, foreign_key(facts.key), ORDINARY_KEY)
     if facts.signature in WEAK_HASHES:
         yield _error(Check.WEAK_SIGNATURE, f"it is signed with {facts.signature.upper()}, which is no longer trusted", _REISSUE)
+
+
+def foreign_key(kind: str) -> str:
+    """Why phones take no key of this kind."""
+    return _KINDS.get(kind, f'its key is of a kind that phones do not install ("{kind}")')
 
 
 def _addressed(facts: Facts, person: Address) -> Iterator[Issue]:
