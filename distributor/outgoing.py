@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from distributor import config, wiring
 from distributor.config.settings import SenderMailbox
 from distributor.config.tables import host_defaults
+from distributor.core.people import key_of
 
 if TYPE_CHECKING:
     from distributor.core.credentials import Limits, Problem
@@ -119,7 +120,7 @@ def cleared(settings: config.Settings, ledger: Ledger) -> list[Remark]:
     if not isinstance(known, Clears) or not known.anything(ledger):
         return []
     with wiring.writing(settings) as own:
-        if not all(own.hold(road.casefold()) for road in ("", *senders(settings)[1:])):
+        if not all(own.hold(key_of(road)) for road in ("", *senders(settings)[1:])):
             return [Remark("transport", "ok", "what letters left in the mailbox is removed by the `distributor send` that runs now")]
         ours = transport(settings).tracker()
         assert isinstance(ours, Clears)  # noqa: S101  the same road, signed in

@@ -59,6 +59,7 @@ def _place(host: str) -> str:
 def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
     """Everybody's newest certificate, by address; where people are named, a workspace is not needed."""
     from distributor import wiring
+    from distributor.core.people import key_of
     from distributor.flow.publish import choose
 
     try:
@@ -73,7 +74,7 @@ def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
         for holder in ledger.holders():
             held, _ = choose(holder, now)
             if held is not None:
-                found[holder.address.casefold()] = held.leaf
+                found[key_of(holder.address)] = held.leaf
     return found
 
 

@@ -22,6 +22,7 @@ from distributor.clients._patience import Patience, Sleep
 from distributor.clients._reasons import REACH, TRUST
 from distributor.clients._room import Clock, Room
 from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
+from distributor.core.people import key_of
 from distributor.errors import Unavailable, Unusable
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Graph:
         return answered(came.status, came.headers, came.content, raw=raw, now=now)
 
     def _room(self, mailbox: str | None) -> Room | None:
-        return None if mailbox is None else self._rooms.setdefault(mailbox.casefold(), Room(IN_FLIGHT, self._sleep, self._clock))
+        return None if mailbox is None else self._rooms.setdefault(key_of(mailbox), Room(IN_FLIGHT, self._sleep, self._clock))
 
     async def _here(self) -> Line:
         """The connections of the loop that runs; those of one that has ended are of no use."""

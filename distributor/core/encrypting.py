@@ -7,6 +7,7 @@ from datetime import datetime
 from distributor.core import certificates
 from distributor.core.credentials import Facts, Problem
 from distributor.core.findings import Check
+from distributor.core.people import key_of
 from distributor.core.preflight import EMAIL_PROTECTION, addresses
 
 
@@ -27,9 +28,9 @@ def against(leaf: bytes, now: datetime) -> tuple[Check, str] | None:
 
 
 def is_of(leaf: bytes, address: str) -> bool:
-    """Whether it holds the address, which mail programs look for; upper and lower case are one."""
+    """Whether it holds the address, which mail programs look for; A to Z are the same as a to z."""
     facts = _facts(leaf)
-    return isinstance(facts, Facts) and address.casefold() in {str(one).casefold() for one in addresses(facts)[0]}
+    return isinstance(facts, Facts) and key_of(address) in {one.key for one in addresses(facts)[0]}
 
 
 def _facts(leaf: bytes) -> Facts | Problem:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from distributor.core import encrypting
 from distributor.core.findings import Check, Remark
-from distributor.core.people import printable
+from distributor.core.people import key_of, printable
 
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32  # result codes of LDAP
 STRONGER_AUTH, INAPPROPRIATE_AUTH, UNWILLING = 8, 48, 53
@@ -75,7 +75,7 @@ class Verdict:
 
 def verdicts(looked: Looked, delivered: Mapping[str, bytes], now: datetime) -> list[Verdict]:
     """A word about each person; `delivered` has the certificate on the phone, by address, where we know it."""
-    return [Verdict(answer.address, *_verdict(answer, delivered.get(answer.address.casefold()), now)) for answer in looked.answers]
+    return [Verdict(answer.address, *_verdict(answer, delivered.get(key_of(answer.address)), now)) for answer in looked.answers]
 
 
 def _verdict(answer: Answer, delivered: bytes | None, now: datetime) -> tuple[str, str]:  # noqa: PLR0911  a line a case

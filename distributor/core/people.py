@@ -17,12 +17,13 @@ from distributor.core.secret import Secret
 
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mailbox `local@domain`: local part in NFC as written, domain in lower-case A-labels (RFC 5890)."""
+    """A mailbox `local@domain`: local part as written (in NFC, or it is refused), domain in lower-case A-labels (RFC 5890)."""
 
     local: str
     domain: str
@@ -32,8 +33,16 @@ class Address:
 
     @property
     def key(self) -> str:
-        """What two spellings of one mailbox share: everything in lower case. Exchange compares so; others may not."""
-        return f"{self.local.casefold()}@{self.domain}"
+        """What two spellings of one mailbox share."""
+        return f"{key_of(self.local)}@{self.domain}"
+
+
+def key_of(address: str) -> str:
+    """The `Address.key` of an address that was parsed before: A to Z in lower case, and nothing else touched.
+
+    Exchange compares so. Whatever else letters have in common, a server may know "strauß" and "strauss", or "Ä" and "ä", as two people.
+    """
+    return address.lower() if address.isascii() else address.translate(_LOWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class BadAddress:
 @lru_cache(1024)
 def parse_address(text: str) -> Address | BadAddress:
     """Read exactly one bare mail address; display names, comments, quotes, lists and encoded-words are refused."""
-    text = unicodedata.normalize("NFC", text.strip())
+    text = text.strip()
     match _fault(text):
         case (reason, hint):
             return BadAddress(text, reason, hint)
@@ -75,6 +84,11 @@ def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a faul
         return f'"{text}" is not a mail address', "an address has one @ with something on each side"
     if not all(_ATOM.fullmatch(atom) for atom in local.split(".")):
         return f'"{local}" is not the local part of a mail address', "quotes, brackets and double dots are not allowed before the @"
+    if not unicodedata.is_normalized("NFC", local):
+        return (
+            f'"{local}" holds a character that mail writes otherwise',
+            "type the part before the @ again by hand (mail uses NFC)",
+        )
     if "." not in domain:
         return f'"{text}" is not a mail address', "a domain has a dot"
     return None

@@ -26,6 +26,7 @@ _KINDS = {  # of keys that look like those that phones install
 ORDINARY_KEY = "have one issued for an ordinary RSA key (rsaEncryption)"
 _REISSUE = "have a new certificate issued"
 _HIDDEN = "Outlook hides a certificate without the primary address in it; correct the row or have a new certificate issued"
+_ALIKE = "a mail server may tell these letters apart; if the certificate is right, write its address in the row"
 
 
 def examine(facts: Facts, person: Address | None, now: datetime) -> list[Issue]:
@@ -131,7 +132,8 @@ def _addressed(facts: Facts, person: Address) -> Iterator[Issue]:
             )
     elif good:
         names = ", ".join(str(address) for address in good)
-        yield _error(Check.ADDRESS_MISMATCH, f'the certificate is for "{names}", not for "{person}"', _HIDDEN)
+        alike = any(str(address).casefold() == str(person).casefold() for address in good)
+        yield _error(Check.ADDRESS_MISMATCH, f'the certificate is for "{names}", not for "{person}"', _ALIKE if alike else _HIDDEN)
     elif bad:
         yield _error(Check.BAD_ADDRESS, f'the certificate\'s address "{printable(bad[0].text)}" cannot be used: {bad[0].reason}', _REISSUE)
     else:

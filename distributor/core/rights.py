@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from distributor.core import powershell
 from distributor.core.findings import Remark
+from distributor.core.people import key_of
 from distributor.core.powershell import WINDOW, App, steps
 
 _PERSONS = frozenset({"openid", "profile", "email", "offline_access", "User.Read", "Mail.Send.Shared", "Mail.ReadWrite.Shared"})
@@ -156,7 +157,7 @@ def _removal(granted: Granted, uses: Sequence[Use], more: Sequence[str]) -> str:
 
 def mailboxes(uses: Sequence[Use]) -> list[str]:
     """Those of all tables, each once whatever the case of its letters."""
-    return list({mailbox.casefold(): mailbox for use in reversed(uses) for mailbox in reversed(use.mailboxes)}.values())[::-1]
+    return list({key_of(mailbox): mailbox for use in reversed(uses) for mailbox in reversed(use.mailboxes)}.values())[::-1]
 
 
 def _exchange_roles(uses: Sequence[Use]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from distributor.core.credentials import Credential, Facts, Locator, Material, Opened
 from distributor.core.deliveries import Draft
 from distributor.core.findings import Check, Failed, Issue, Severity
-from distributor.core.people import Address, Person, printable
+from distributor.core.people import Address, Person, key_of, printable
 from distributor.core.ports import Pool, Source
 from distributor.core.preflight import addresses, examine, owner
 from distributor.flow.directory import SOURCE
@@ -250,7 +250,7 @@ class Matching:
         return self._with_row(found, file.wanted) if person and file.wanted == person.address.key else found
 
     def _with_row(self, issue: Issue, address: str) -> Issue:
-        person = self._people.by_key.get(address.casefold())
+        person = self._people.by_key.get(key_of(address))
         row = self._rows.naming(person, issue.source or "") if issue.severity is Severity.ERROR else None
         return issue if row is None else replace(issue, hint="; ".join(filter(None, (issue.hint, f"{row} names this file"))))
 

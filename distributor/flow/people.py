@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from distributor.core.directory import Directory
 from distributor.core.findings import Check, Issue, Severity
-from distributor.core.people import Address, Person
+from distributor.core.people import Address, Person, key_of
 from distributor.core.ports import Roster
 from distributor.flow.directory import SOURCE, Users, compare, disabled, of_these, waiting
 from distributor.flow.rows import Rows, files, hints
@@ -116,11 +116,11 @@ class People:
 
     def told(self, address: str) -> None:
         """An error speaks of this address."""
-        self._told.add(address.casefold())
+        self._told.add(key_of(address))
 
     def named_like(self, stem: str) -> Person | None:
         """Someone without a certificate whose address or local part a file is named after."""
-        wanted = stem.casefold()
+        wanted = key_of(stem)
         for name in (wanted, wanted.rpartition("-")[0]):
             if "@" in name and (person := self.by_key.get(name)) is not None:
                 return person if name not in self._served else None
@@ -153,7 +153,7 @@ class People:
 
     def _is_without(self, person: Person) -> bool:
         key = person.address.key
-        return key not in self._served and key not in self._barred and str(person.address).casefold() not in self._told
+        return key not in self._served and key not in self._barred and key_of(str(person.address)) not in self._told
 
 
 def gather(roster: Roster | None, directory: Directory | None = None) -> People:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from distributor.core.deliveries import Claim, Senders
 from distributor.core.outcomes import Accepted, Ambiguous, Handle, Outcome, Unsent
+from distributor.core.people import key_of
 from distributor.core.ports import ArmCall, Lane
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable
@@ -57,7 +58,7 @@ class Road:
     async def take(self) -> bool:
         """Take the mailbox for this process; whether it is ours."""
         if not self.ours:  # the first mailbox is the one that letters of all others go by too, whatever its name
-            self.ours = await self.run.desk.call(lambda: self.run.ledger.hold((self.senders.only or "").casefold()))
+            self.ours = await self.run.desk.call(lambda: self.run.ledger.hold(key_of(self.senders.only or "")))
         return self.ours
 
     def open(self) -> None:

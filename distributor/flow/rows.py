@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from distributor.core.credentials import Material
 from distributor.core.findings import Check, Issue
-from distributor.core.people import Address, Person, RowHint, parse_address
+from distributor.core.people import Address, Person, RowHint, key_of, parse_address
 
 _LIKE_AN_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"'\\]+@[^\s<>()\[\],;:\"'\\]+")
 
@@ -55,13 +55,13 @@ class Rows:
 
     def miss(self, issue: Issue) -> None:
         """Note what a row names and is not there, or not to be touched; another source may have it all the same."""
-        row = ((issue.address or "").casefold(), issue.source, issue.line)
+        row = (key_of(issue.address or ""), issue.source, issue.line)
         if row not in self._missed or self._missed[row].check is Check.NO_CERTIFICATE:
             self._missed[row] = issue
 
     def mislead(self, address: str) -> None:
         """Note that what this person's row names cannot be used; its fault is told."""
-        self._misled.add(address.casefold())
+        self._misled.add(key_of(address))
 
     def is_misled(self, person: Person) -> bool:
         """Whether a row of this person names a file that cannot be used. Final once every source was looked into."""

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from distributor.core.chain import stamp, unstamp
+from distributor.core.people import key_of
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person
 from distributor.ledger.telling import Told
@@ -70,7 +71,7 @@ def person_faults(key: str, address: str, told: Told) -> Iterator[Fault]:
 def _key(address: str) -> str:
     """As `Address.key`; a text that is no address is like nothing else."""
     local, _, domain = str(address).rpartition("@")  # whatever somebody wrote there
-    return f"{local.casefold()}@{domain}"
+    return f"{key_of(local)}@{domain}"
 
 
 def _password(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:

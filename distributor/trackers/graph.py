@@ -8,6 +8,7 @@ from distributor.clients.entra import SignIn, check, granted, registration
 from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, segment, trouble
 from distributor.clients.sent import SentItems
 from distributor.core.findings import Remark
+from distributor.core.people import key_of
 from distributor.core.powershell import App
 from distributor.core.rights import READ_MAIL, Need, Shut, Use, let_in
 from distributor.core.signing_in import mend
@@ -45,10 +46,10 @@ class Copies(SentItems):
     """Those of one mailbox."""
 
     def __init__(self, settings: Settings, client: Graph) -> None:
-        known = {one.casefold() for one in (settings.mailbox, *settings.senders)}
+        known = {key_of(one) for one in (settings.mailbox, *settings.senders)}
 
         def mailbox(sender: str | None) -> str | None:
-            return settings.mailbox if sender is None or sender.casefold() in known else None
+            return settings.mailbox if sender is None or key_of(sender) in known else None
 
         super().__init__(client, mailbox, timeout=settings.reply_timeout)
         self._settings, self._client = settings, client

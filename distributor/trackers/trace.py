@@ -18,6 +18,7 @@ from distributor.clients.entra import SignIn, check, granted, registration
 from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, literal, trouble
 from distributor.core.deliveries import Sighting, Sought
 from distributor.core.findings import Remark
+from distributor.core.people import key_of
 from distributor.core.ports import Now
 from distributor.core.powershell import WINDOW, App, steps, trace_service
 from distributor.core.rights import READ_TRACE, Need, lacking, missing
@@ -90,7 +91,7 @@ class Trace:
         for letter in sought:
             if letter.state in ASKED_FOR:
                 for sender in self._senders if letter.sender is None else (letter.sender,):
-                    by_sender[sender.lower()].append(letter)
+                    by_sender[key_of(sender)].append(letter)
         for sender, letters in by_sender.items():
             known = {_key(letter.message_id): letter for letter in letters}
             for since, until in windows((letter.since for letter in letters), self._now()):
@@ -192,7 +193,7 @@ def _weight(letter: Sought, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
 
 
 def _is_for(letter: Sought, row: Mapping[str, Any]) -> bool:
-    return str(row.get("recipientAddress") or "").casefold() == letter.address.casefold()
+    return key_of(str(row.get("recipientAddress") or "")) == key_of(letter.address)
 
 
 def _key(message_id: str) -> str:

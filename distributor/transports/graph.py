@@ -20,6 +20,7 @@ from distributor.core.deliveries import Account
 from distributor.core.findings import Remark
 from distributor.core.leavings import Leavings
 from distributor.core.outcomes import Outcome, Parcel
+from distributor.core.people import key_of
 from distributor.core.ports import ArmCall
 from distributor.errors import Unusable
 from distributor.transports._graph_box import Box
@@ -75,9 +76,9 @@ class Exchange:
         self.longest_wait = 2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN + SOON  # a 401 is asked again; a mailbox may want rest
         self._settings, self.client, self.sleep = settings, client, sleep
         self.reply_timeout = settings.reply_timeout
-        self._names = {one.address.casefold(): one.username or one.address for one in accounts}
+        self._names = {key_of(one.address): one.username or one.address for one in accounts}
         if accounts and settings.mailbox:
-            self._names[accounts[0].address.casefold()] = settings.mailbox  # the first is [sender]
+            self._names[key_of(accounts[0].address)] = settings.mailbox  # the first is [sender]
         self._usual = settings.mailbox or next(iter(self._names.values()), None)
         self._used: dict[str, Mailbox] = {}
         self._book: Leavings | None = None
@@ -93,7 +94,7 @@ class Exchange:
 
     def name(self, sender: str | None) -> str | None:
         """The mailbox that a sender's letters leave through."""
-        found = None if sender is None else self._names.get(sender.casefold())
+        found = None if sender is None else self._names.get(key_of(sender))
         return found or self._usual or sender
 
     def mailbox(self, sender: str) -> Mailbox:
