@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, insert, select, update
 
+from distributor.core import spki
 from distributor.core.chain import canonical, stamp, unstamp
 from distributor.core.deliveries import Draft, Known
 from distributor.core.people import Person
@@ -259,4 +260,5 @@ def _certificate(draft: Draft) -> dict[str, Any]:
         "not_after": stamp(facts.not_after),
         "der": draft.leaf,
         "chain": canonical([sha256_of(der) for der in draft.chain]),
+        "key_sha256": spki.sha256_of(draft.leaf),
     }

@@ -62,6 +62,8 @@ certificate = Table(
     Column("not_after", TEXT, nullable=False),
     Column("der", LargeBinary, nullable=False),
     Column("chain", TEXT, nullable=False),  # hashes in `authority`, issuer of the leaf first
+    Column("key_sha256", TEXT),  # of the public key (SubjectPublicKeyInfo); NULL: `der` is no certificate
+    Index("certificate_by_key", "key_sha256"),
 )
 
 owner = Table(
