@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,29 @@ USAGES = (
 def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:  # noqa: ARG001  `cache` tells keys apart by it
     """An RSA key; the same number gives the same key within a run, since making one takes long."""
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+def own_key(number: int) -> rsa.RSAPrivateKey:
+    """One of any number of RSA keys, made at once: two of a growing stock of primes, since making primes takes long."""
+    second = (1 + math.isqrt(1 + 8 * number)) // 2
+    p, q = _prime(second), _prime(number - second * (second - 1) // 2)
+    e, d = 65537, pow(65537, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(e, p * q))
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+@functools.cache
+def _prime(number: int) -> int:
+    numbers = rsa_key(8000 + number // 2).private_numbers()
+    return (numbers.p, numbers.q)[number % 2]
+
+
+_people: dict[str, int] = {}
+
+
+def key_of(who: str) -> rsa.RSAPrivateKey:
+    """A person's own RSA key, the same within a run: no two people share one."""
+    return own_key(_people.setdefault(who.lower(), len(_people)))
 
 
 def key_usage(names: Iterable[str]) -> x509.KeyUsage:
@@ -107,7 +131,7 @@ class Authority:
         names: Sequence[x509.GeneralName] | None = None,
     ) -> Identity:
         """A leaf for these addresses."""
-        key = key or rsa_key()
+        key = key or key_of(addresses[0] if addresses else name)
         common = name or (addresses[0] if addresses else "No Address")
         builder = (
             x509.CertificateBuilder()

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from distributor.core.secret import Secret
-from tests.authority import Authority, rsa_key
+from tests.authority import Authority, key_of
 from tests.stage import PASSWORD, Stage
 
 COMMANDS = (
@@ -125,7 +125,7 @@ def test_the_password_of_the_incoming_file_is_nowhere(told: dict[str, bytes]) ->
 
 def test_the_private_key_is_nowhere(told: dict[str, bytes]) -> None:
     """Inside its package it is encrypted, so not even the letters hold it in clear."""
-    wanted = key_spellings(rsa_key())
+    wanted = key_spellings(key_of("alice@example.org")) | key_spellings(key_of("bob@example.org"))
     assert [place for place, data in told.items() if any(spelling in data for spelling in wanted)] == []
     opened = [part.get_payload(decode=True) for part in message_from_bytes(told[_letters(told)[0]]).walk() if not part.is_multipart()]
     assert not [data for data in opened if isinstance(data, bytes) and any(spelling in data for spelling in wanted)]
@@ -145,7 +145,7 @@ def test_the_new_password_is_nowhere_until_it_is_revealed_and_then_on_stdout_onl
 def test_the_search_finds_what_is_there(told: dict[str, bytes]) -> None:
     """A search that finds nothing anywhere would prove nothing."""
     assert any(b"alice@example.org" in data for place, data in told.items() if place.endswith("distributor.db"))
-    key = rsa_key()
+    key = key_of("alice@example.org")
     clear = base64.encodebytes(b"x" + key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).replace(b"\n", b"")
     assert any(spelling in clear for spelling in key_spellings(key))
     assert any(spelling in b"..." + base64.b64encode(b"abcd" + PASSWORD.encode() + b"efgh") for spelling in spellings(PASSWORD.encode()))

@@ -35,23 +35,28 @@ def run(
 ) -> int:
     """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
     from distributor import outgoing, processes
+    from distributor.flow.report import Result
 
     packing = outgoing.packing(settings, ledger, pool, processes.me(), scope, limit)
     with Bar("packing", None) as bar:
         watcher = Watcher(bar, keep=False)
         for news in itertools.chain(unclear, packing(lambda: False)):
             watcher(news)
+        withdrawn = ledger.taken_back()
+        for struck in withdrawn:
+            watcher(Result(struck.delivery, struck.address, struck.after, struck.said))
     _folder(folder)
     written = _written(itertools.islice(ledger.letters(scope), limit), folder)
     counts = ledger.counts(scope)
     if as_json:
         rows = list(written)
         zeros = dict.fromkeys(("accepted", "deferred", "rejected"), 0)
-        answer("send", {**zeros, "ambiguous": len(unclear), "remaining": _remaining(counts), "would_send": len(rows), "deliveries": rows})
+        others = {"ambiguous": len(unclear), "remaining": _remaining(counts), "withdrawn": len(withdrawn)}
+        answer("send", {**zeros, **others, "would_send": len(rows), "deliveries": rows})
     else:
         say(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
         say("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
-    return 1 if watcher.unpacked or unclear else 0
+    return 1 if watcher.unpacked or unclear or withdrawn else 0
 
 
 def _list(written: Iterator[dict[str, str]]) -> int:

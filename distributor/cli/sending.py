@@ -129,7 +129,7 @@ def _stopper(bar: Bar) -> Iterator[Stopper]:
 def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
     """Tell what a run came to; the exit code. Raises what ended it early."""
     if as_json:
-        counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining")}
+        counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         rows = ({"id": d, "address": a, "state": s, "said": said} for d, a, s, said in watcher.results)
         answer("send", {**counts, "deliveries": rows})
     else:
@@ -138,7 +138,7 @@ def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
         raise found.error
     if found.interrupted:
         raise Interrupted("interrupted; nothing is lost", hint="`distributor send` goes on where it stopped")
-    return 1 if found.rejected or found.ambiguous or watcher.unpacked else 0
+    return 1 if found.rejected or found.ambiguous or found.withdrawn or watcher.unpacked else 0
 
 
 def _advice(hint: str | None) -> str:
@@ -146,16 +146,18 @@ def _advice(hint: str | None) -> str:
 
 
 def _words(found: Report, unpacked: int) -> None:
-    if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.remaining, found.error)):
+    if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
         say("nothing is due; next: distributor plan")
         return
     parts = [counted(found.accepted, "letter") + " accepted"]
-    parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous") if (number := getattr(found, name))]
+    parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]
     tell(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
     if found.ambiguous:
         say(coloured("next: distributor resolve", YELLOW))
     elif found.rejected:
         say("next: distributor status --state rejected")
+    elif found.withdrawn:
+        say("next: have new certificates issued, then distributor plan")
     elif found.deferred and not found.error:
         say("next: distributor send again later; `distributor status --state deferred` shows when")
     elif unpacked:

@@ -216,6 +216,19 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A draft whose certificate, or the key that it is about, is already delivered or planned to be for another person."""
+
+    draft: Draft
+    delivery: str  # the other person's; empty for one of the same call
+    address: str
+    name: str
+    state: State
+    since: datetime
+    same_certificate: bool  # else only the key is the same
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """A pair of person and certificate that the ledger knows already."""
 

@@ -22,6 +22,7 @@ from distributor.core.deliveries import (
     Sighting,
     Sought,
     Step,
+    Taken,
     ToPack,
 )
 from distributor.core.events import Event, Record
@@ -31,7 +32,7 @@ from distributor.core.outcomes import Handle, Outcome, Parcel
 from distributor.core.people import Person
 from distributor.core.proof import Proof
 from distributor.core.publishing import Publications
-from distributor.core.revoking import Revocations
+from distributor.core.revoking import Revocations, Struck
 from distributor.core.roads import Roads
 from distributor.core.secret import Secret
 from distributor.core.states import State
@@ -157,8 +158,11 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
         """What a plan was made from; None when there is no such plan."""
         ...
 
-    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known]:
-        """Record drafts as planned; a pair of person and certificate that is there already (unless withdrawn) comes back as Known."""
+    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known | Taken]:
+        """Record drafts as planned; a pair of person and certificate that is there already (unless withdrawn) comes back as Known.
+
+        What another person has comes back as Taken.
+        """
         ...
 
     def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
@@ -171,6 +175,10 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
     # pack
     def take(self, owner: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
         """Planned deliveries to pack, lent to `owner` for `lease`; another owner gets others."""
+        ...
+
+    def taken_back(self) -> list[Struck]:
+        """What `take` and `claim` withdrew since the last call, because it must not leave any more; each is told once."""
         ...
 
     def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:

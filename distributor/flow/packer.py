@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from distributor.core import letter, package, passwords
+from distributor.core import letter, package, package_check, passwords
 from distributor.core.credentials import Credential, Limits, Problem
 from distributor.core.deliveries import Packed, PackJob, ToPack
 from distributor.core.findings import Check
@@ -45,6 +45,8 @@ class Packer:
         found = _content(job, self.limits)
         if isinstance(found, Problem):
             return found
+        if problem := package_check.against(found, job.todo.certificate_sha256, job.todo.person.address, job.now):
+            return problem
         try:
             return self._pack(job, found)
         except Unusable as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
@@ -123,7 +125,8 @@ def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = No
 
 def _content(job: PackJob, limits: Limits) -> Content | Problem:
     todo = job.todo
-    if todo.leaf and (quick := reopen(job.material, todo.leaf, todo.chain)):
+    planned = hashlib.sha256(todo.leaf).hexdigest() == todo.certificate_sha256
+    if planned and (quick := reopen(job.material, todo.leaf, todo.chain)):
         return quick
     found = _credential(job, limits)
     return found if isinstance(found, Problem) else package.content(found)

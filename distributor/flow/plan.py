@@ -13,12 +13,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from distributor.core.credentials import Material, Opened
-from distributor.core.deliveries import Delivery, Known
+from distributor.core.deliveries import Delivery, Known, Taken
 from distributor.core.directory import Directory
 from distributor.core.findings import Issue
 from distributor.core.ports import Ledger, Pool, Roster, Source
+from distributor.errors import Refused
 from distributor.flow.matching import Candidate, Matching
 from distributor.flow.people import gather
+from distributor.flow.sharing import Keys, already_taken, one_key
 from distributor.flow.wording import already
 
 if TYPE_CHECKING:
@@ -83,20 +85,43 @@ class _Record:
 
     def __init__(self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object]) -> None:
         self._ledger, self._plan, self._inputs = ledger, plan_id, inputs
+        self._keys, self._begun = Keys(), False
         self.deliveries: list[Delivery] = []
         self.known: list[Known] = []
         self.notes: list[Issue] = []
 
     def keep(self, batch: Sequence[Candidate]) -> None:
         """Record a batch in one transaction."""
-        if not batch:
+        good, refused = self._keys.sift(batch)
+        self.notes += refused
+        if not good:
             return
-        if not self.deliveries and not self.known:
+        if not self._begun:
             self._ledger.begin_plan(self._plan, self._inputs)
-        results = self._ledger.plan(self._plan, [candidate.draft for candidate in batch])
-        for candidate, result in zip(batch, results, strict=True):
-            if isinstance(result, Known):
-                self.known.append(result)
-                self.notes.append(already(result, candidate.source))
-            else:
-                self.deliveries.append(result)
+            self._begun = True
+        results = self._ledger.plan(self._plan, [candidate.draft for candidate in good])
+        for candidate, result in zip(good, results, strict=True):
+            match result:
+                case Known():
+                    self.known.append(result)
+                    self.notes.append(already(result, candidate.source))
+                case Taken():
+                    self._taken(result, candidate.source)
+                case _:
+                    self.deliveries.append(result)
+
+    def _taken(self, found: Taken, source: str) -> None:
+        """Somebody else has it; where that is a delivery of this plan, nobody gets it."""
+        ours = next((delivery for delivery in self.deliveries if delivery.id == found.delivery), None)
+        if ours is None:
+            self.notes.append(already_taken(found, source))
+            return
+        first = one_key(ours.address, str(found.draft.person.address), None)
+        try:
+            self._ledger.withdraw(ours.id, first.message)
+        except Refused:  # a `send` beside this plan has it already
+            self.notes.append(already_taken(found, source))
+            return
+        self._keys.refuse(found.draft, ours.address)
+        self.deliveries.remove(ours)
+        self.notes += [first, one_key(str(found.draft.person.address), ours.address, source)]

@@ -18,6 +18,8 @@ BUSY_STOP = 5  # letters in a row that were answered "the service is not availab
 SILENT_STOP = 5  # letters in a row that were not answered at all after their end
 ALIKE_STOP = 3  # letters in a row that were refused for the same reason in what they hold
 
+_COUNTED = (State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.WITHDRAWN)
+
 Tell = Callable[[object], None]  # Result, Pause, and every batch that `packing` yields
 Packing = Callable[[Callable[[], bool]], Iterator[object]]  # given "stop now?"; yields after each batch it stored
 
@@ -52,6 +54,7 @@ class Report:
     remaining: int  # planned, queued and deferred, of the whole scope
     error: Error | None = None
     interrupted: bool = False
+    withdrawn: int = 0  # what must not leave any more: its certificate expired or was revoked meanwhile, or is another person's too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,7 @@ class Tally:
     """Counts what became of letters."""
 
     tell: Tell
-    counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys((State.ACCEPTED, State.REJECTED, State.AMBIGUOUS), 0))
+    counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
     unsettled: dict[str, Result] = field(default_factory=dict)  # deferred, or given back: not final while the run goes on
     unclear: set[str] = field(default_factory=set)  # ambiguous so far
 
@@ -113,7 +116,8 @@ class Tally:
         done = self.counts
         if isinstance(error, WhileMoreRemains) and not remaining:
             error = None
-        return Report(done[State.ACCEPTED], deferred, done[State.REJECTED], done[State.AMBIGUOUS], remaining, error, interrupted)
+        counts = done[State.ACCEPTED], deferred, done[State.REJECTED], done[State.AMBIGUOUS], remaining
+        return Report(*counts, withdrawn=done[State.WITHDRAWN], error=error, interrupted=interrupted)
 
 
 @dataclass(slots=True)

@@ -147,6 +147,8 @@ class Run:
         """Counts, once everything is settled. Raises what the ledger raised."""
         if failure := self.desk.failure or self.crash:
             raise failure
+        for struck in await self.desk.call(self.ledger.taken_back):
+            self.tally.count(Result(struck.delivery, struck.address, struck.after, struck.said))
         counts = await self.desk.call(lambda: self.ledger.counts(self.wanted.scope))
         error = self.error or next((road.error for road in self.roads if road.error), None)
         report = self.tally.report(sum(counts.get(state, 0) for state in REMAINING), error, interrupted=interrupted)

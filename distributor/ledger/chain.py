@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from distributor.core import chain
 from distributor.core.people import printable
 from distributor.core.ports import Now
+from distributor.core.revoking import Struck
 from distributor.ledger import prepared
 from distributor.ledger.database import Database
 from distributor.ledger.tables import event, head
@@ -56,6 +57,7 @@ class Writing:
     now: str
     seq: int
     hash: str
+    taken_back: list[Struck] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
 
     @property
     def moment(self) -> datetime:

@@ -25,6 +25,7 @@ from distributor.core.deliveries import (
     Sighting,
     Sought,
     Step,
+    Taken,
     ToPack,
 )
 from distributor.core.events import Event, Record
@@ -32,6 +33,7 @@ from distributor.core.findings import Issue
 from distributor.core.outcomes import Parcel
 from distributor.core.ports import Now
 from distributor.core.proof import Proof
+from distributor.core.revoking import Struck
 from distributor.core.states import State
 from distributor.ledger import (
     leases,
@@ -58,6 +60,7 @@ class SqlLedger(Left, Watching):
     def __init__(self, database: Database, *, by: str, now: Now) -> None:
         self._database, self._by, self._now = database, by, now
         self._holds = holds(database)
+        self._taken_back: list[Struck] = []
 
     def _writing(self) -> AbstractContextManager[Writing]:
         return writing(self._database, self._by, self._now)
@@ -73,7 +76,7 @@ class SqlLedger(Left, Watching):
         with self._database.reading() as connection:
             return reading.plan_inputs(connection, plan)
 
-    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known]:
+    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known | Taken]:
         """Record drafts as planned, or say what is known of them."""
         with self._writing() as book:
             found = planning.record(book, plan, drafts)
@@ -90,7 +93,14 @@ class SqlLedger(Left, Watching):
     def take(self, owner: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
         """Lend planned deliveries."""
         with self._writing() as book:
-            return packing.take(book, owner, limit, lease, scope)
+            lent = packing.take(book, owner, limit, lease, scope)
+        self._taken_back += book.taken_back
+        return lent
+
+    def taken_back(self) -> list[Struck]:
+        """What was withdrawn meanwhile."""
+        told, self._taken_back = self._taken_back, []
+        return told
 
     def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
         """Freeze letters."""
@@ -111,7 +121,9 @@ class SqlLedger(Left, Watching):
     ) -> list[Claim]:
         """Claim due letters."""
         with self._writing() as book:
-            return sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
+            claims = sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
+        self._taken_back += book.taken_back
+        return claims
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
         """Apply steps in one durable transaction."""
@@ -188,7 +200,7 @@ class SqlLedger(Left, Watching):
 
     def letters(self, scope: Scope) -> Iterator[Parcel]:
         """Frozen letters that wait."""
-        return reading.letters(self._database, scope)
+        return reading.letters(self._database, scope, stamp(self._now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
         """Plan and locator."""

@@ -17,7 +17,7 @@ from distributor.core.deliveries import Owner, Packed, Scope, ToPack
 from distributor.core.people import Address, Person
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
-from distributor.ledger import prepared, revoked
+from distributor.ledger import prepared, unfit
 from distributor.ledger.chain import Writing
 from distributor.ledger.scope import within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person
@@ -49,7 +49,7 @@ _PASSWORD = insert(handover)
 
 
 def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
-    """Lend planned deliveries that nobody else has; one of a revoked certificate is withdrawn instead."""
+    """Lend planned deliveries that nobody else has; what must not leave any more is withdrawn instead."""
     found = _free(book, limit, scope)
     if found:
         door.enrol(book, who)
@@ -65,7 +65,7 @@ def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
     free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
     asked = within(_PLANNED.where(free), scope).limit(limit)
     while found := book.connection.execute(asked).mappings().all():
-        good = revoked.spare(book, [{"id": row["id"], "certificate": row["sha256"]} for row in found])
+        good = unfit.spare(book, [{"id": row["id"], "certificate": row["sha256"]} for row in found])
         if good:
             return [row for row in found if row["id"] in good]
     return []

@@ -15,10 +15,11 @@ from sqlalchemy import Table, bindparam, insert, select, update
 
 from distributor.core import spki
 from distributor.core.chain import canonical, stamp, unstamp
-from distributor.core.deliveries import Draft, Known
+from distributor.core.deliveries import Draft, Known, Taken
 from distributor.core.people import Person
 from distributor.core.states import State
 from distributor.ledger import book as door
+from distributor.ledger import sharing
 from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
 
@@ -55,11 +56,14 @@ def begin(book: Writing, name: str, inputs: Mapping[str, object]) -> None:
     book.connection.execute(insert(plan), {"id": name, "at": book.now, "inputs": canonical(inputs)})
 
 
-def record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known]:
-    """Plan drafts; the id of each new delivery, or what is known of the pair."""
-    found: list[str | Known] = []
+def record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known | Taken]:
+    """Plan drafts; the id of each new delivery, or what is known of the pair, or who else has the certificate or its key."""
+    found: list[str | Known | Taken] = []
     for start in range(0, len(drafts), door.CHUNK):
-        found += _record(book, name, drafts[start : start + door.CHUNK])
+        chunk = drafts[start : start + door.CHUNK]
+        taken = sharing.taken(book, chunk)
+        recorded = iter(_record(book, name, [draft for draft, other in zip(chunk, taken, strict=True) if other is None]))
+        found += [next(recorded) if other is None else other for other in taken]
     return found
 
 

@@ -143,18 +143,20 @@ _LETTERS = (
     select(delivery.c.id, outbox.c.sender, outbox.c.address, outbox.c.message_id, outbox.c.message)
     .join(outbox, outbox.c.delivery == delivery.c.id)
     .join(person, person.c.id == delivery.c.person)
+    .join(certificate, certificate.c.sha256 == delivery.c.certificate)
     .where(delivery.c.state.in_((State.QUEUED.value, State.DEFERRED.value)), delivery.c.id > bindparam("last"))
+    .where(certificate.c.not_after > bindparam("now"))
     .order_by(delivery.c.id)
     .limit(LETTERS)
 )
 
 
-def letters(database: Database, scope: Scope) -> Iterator[Parcel]:
-    """Frozen letters that wait to be sent."""
+def letters(database: Database, scope: Scope, now: str) -> Iterator[Parcel]:
+    """Frozen letters that wait to be sent, and whose certificate has not expired."""
     asked, last = within(_LETTERS, scope), ""
     while True:
         with database.reading() as connection:
-            page = connection.execute(asked, {"last": last}).all()
+            page = connection.execute(asked, {"last": last, "now": now}).all()
         yield from (Parcel(*row) for row in page)
         if len(page) < LETTERS:
             return

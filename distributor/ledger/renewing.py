@@ -12,7 +12,7 @@ from distributor.core.deliveries import Draft
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import book as door
-from distributor.ledger import leases, planning
+from distributor.ledger import leases, planning, sharing
 from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.tables import certificate, delivery, person
 
@@ -56,7 +56,8 @@ def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None, p
         described = planning.keep_certificates(book, [draft])[draft.facts.sha256]
         who = planning.keep_people(book, [draft])[draft.person.address.key]
         locator, language = canonical(draft.locator.as_json()), draft.language
-    name = book.connection.execute(select(person.c.address, person.c.name).where(person.c.id == who)).one()
+    name = book.connection.execute(select(person.c.key, person.c.address, person.c.name).where(person.c.id == who)).one()
+    sharing.refuse(book, name.key, described["sha256"])
     generation = _last(book, old, who, described["sha256"]) + 1
     return planning.Planned(
         planning.new_id(book), plan, who, generation, language, locator, described, name.address, name.name, reason, old["id"]

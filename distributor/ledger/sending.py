@@ -14,7 +14,7 @@ from distributor.core.deliveries import EVERYBODY, Arm, Claim, Owner, Scope, Sen
 from distributor.core.outcomes import Parcel
 from distributor.core.states import State, allowed
 from distributor.ledger import book as door
-from distributor.ledger import leaving, revoked
+from distributor.ledger import leaving, unfit
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.frozen import refuse_changed
 from distributor.ledger.scope import of_senders, within
@@ -52,7 +52,7 @@ def claim(  # noqa: PLR0913  the port's own arguments
 ) -> list[Claim]:
     """Claim letters that are due, oldest first. Raises Unusable where one is not as its events tell.
 
-    One of a revoked certificate is withdrawn instead.
+    What must not leave any more is withdrawn instead: a certificate that was revoked, has expired or is another person's too.
     """
     put_off_before = (stamp(since) if since else LAST) if early else ""
     found = _good(book, limit, of_senders(within(_DUE, scope), senders), put_off_before)
@@ -67,14 +67,16 @@ def claim(  # noqa: PLR0913  the port's own arguments
 
 
 def _good(book: Writing, limit: int, asked: Select[Any], put_off_before: str) -> list[RowMapping]:
-    """What is due, as its events tell, and not of a revoked certificate."""
+    """What is due, as its events tell, and may leave."""
     while True:
         found = [*_due(book, State.QUEUED, limit, asked, LAST), *_due(book, State.DEFERRED, limit, asked, put_off_before)]
         found = sorted(found, key=lambda row: str(row["id"]))[:limit]
         refuse_changed(book, found)
-        good = revoked.spare(book, found)
+        good = unfit.spare(book, found)
         if good or not found:
-            return [row for row in found if row["id"] in good]
+            found = [row for row in found if row["id"] in good]
+            unfit.refuse_early(book, found)
+            return found
 
 
 def _due(book: Writing, state: State, limit: int, asked: Select[Any], put_off_before: str) -> Sequence[RowMapping]:

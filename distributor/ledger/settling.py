@@ -12,11 +12,11 @@ from distributor.core.deliveries import Attempt, Scope, Sighting, Sought
 from distributor.core.states import EDGES, OBSERVED, PasswordState, State, allowed
 from distributor.errors import Refused
 from distributor.ledger import book as door
-from distributor.ledger import leaving, revoked
+from distributor.ledger import leaving, revoked, unfit
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.reading import DELIVERIES, to_delivery
 from distributor.ledger.scope import within
-from distributor.ledger.tables import delivery, handover, outbox, owner, person
+from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person
 
 _PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
 _AMBIGUOUS = (
@@ -57,13 +57,15 @@ def _refuse_useless(book: Writing, row: door.Row) -> None:
     hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
     if _is_replaced(book, row["id"]):
         raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
-    if (said := _revoked(book, row)) is not None:
+    if (said := _over(book, row)) is not None:
         raise Refused(f"its letter is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
 
 
-def _revoked(book: Writing, row: door.Row) -> str | None:
-    """When and why its certificate was revoked, if it was."""
-    return revoked.revoked(book.connection, [row["certificate"]]).get(row["certificate"])
+def _over(book: Writing, row: door.Row) -> str | None:
+    """When and why its certificate was revoked, if it was, or that it expired."""
+    said = revoked.revoked(book.connection, [row["certificate"]]).get(row["certificate"])
+    ends = book.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
+    return unfit.expiry(ends) if said is None and ends <= book.now else said
 
 
 def _is_replaced(book: Writing, delivery_id: str) -> bool:
@@ -128,7 +130,7 @@ def withdraw(book: Writing, delivery_id: str, reason: str) -> None:
     """Take a delivery back, unless its letter may have left with a certificate that is good and that nothing replaced."""
     row = door.row(book, delivery_id)
     state = State(row["state"])
-    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id) and _revoked(book, row) is None
+    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id) and _over(book, row) is None
     if unclear or State.WITHDRAWN not in EDGES[state]:
         hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
         raise Refused(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.authority import Authority, rsa_key
+from tests.authority import Authority, own_key
 from tests.needs import require
 
 PASSWORD = "as-it-came-from-the-ca"
-KEYS = 24  # making RSA keys is slow and not what is measured; each certificate is its own
+KEYS = 24  # making RSA keys is slow and not what is measured
 
 
 def people(folder: Path, count: int, form: str = "pfx") -> Path:
@@ -30,7 +30,7 @@ def people(folder: Path, count: int, form: str = "pfx") -> Path:
     rows = ["email,name,language,file,password"]
     for n in range(count):
         address = f"person{n:05}@example.org"
-        identity = authority.issue(address, name=f"Person {n}", key=rsa_key(n % KEYS))
+        identity = authority.issue(address, name=f"Person {n}", key=own_key(n))
         data = identity.pfx(PASSWORD) if form == "pfx" else identity.pem + identity.key_pem()
         (certificates / f"{n:05}.{form}").write_bytes(data)
         password = PASSWORD if form == "pfx" else ""

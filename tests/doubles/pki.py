@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from tests.authority import DUAL, Identity, Key, key_usage, rsa_key
+from tests.authority import DUAL, Identity, Key, key_of, key_usage
 
 DAY = timedelta(days=1)
 Answer = bytes | int | str | Callable[[BaseHTTPRequestHandler], None]
@@ -167,7 +167,7 @@ class CA:
 
     def person(self, address: str, key: Key | None = None, **how: object) -> Identity:
         """Somebody's certificate; the file holds this authority's too."""
-        own = key or rsa_key()
+        own = key or key_of(address)
         made = certificate(address, own, self, addresses=(address,), **how)  # type: ignore[arg-type]
         return Identity(own, made, self.chain)
 

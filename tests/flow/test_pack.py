@@ -29,7 +29,7 @@ from tests.flow.letters import new_ledger
 from tests.identities import CAME_WITH, attachment, credential, material, todo
 
 OWNER = Owner("o-1", "here", 1, None)
-NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 SEALED: list[str] = []
 
 

@@ -22,7 +22,7 @@ from tests import oldphone
 from tests.authority import Authority
 from tests.identities import attachment, material, todo
 
-NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 MEMORY = 2**29  # bytes of address space
 
 
