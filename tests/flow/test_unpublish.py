@@ -104,6 +104,7 @@ def test_an_expired_certificate_gives_way_to_a_newer_one_and_is_counted(world: W
     shelf = Shelf()
     run(world, shelf)
     newer = authority.issue(ANNA, days=100, starts=timedelta(days=5))
+    world.clock.forward(days=6)
     received(world, "anna", newer)
     assert told(run(world, shelf, days=20)) == (1, 0, 1, [])
     assert shelf.holds == {ANNA: newer.der}
