@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, select
 
+from distributor.core import spki
 from distributor.core.chain import stamp
 from distributor.core.people import printable
 from distributor.ledger import prepared
@@ -19,7 +20,7 @@ from distributor.ledger.planning import storable
 from distributor.ledger.tables import authority, certificate
 
 PAGE = 500  # certificates; one has about 1.5 KB
-_FIELDS = ("subject", "not_before")
+_FIELDS = ("subject", "not_before", "key_sha256")
 _LEAVES = select(*(certificate.c[name] for name in ("sha256", "der", *_FIELDS)))
 _AUTHORITIES = select(authority.c.sha256, authority.c.der)
 
@@ -52,7 +53,7 @@ def _is(der: object, sha: str) -> bool:
     return isinstance(der, bytes) and sha256(der).hexdigest() == sha
 
 
-def _says(der: bytes) -> tuple[str, ...]:
+def _says(der: bytes) -> tuple[str | None, ...]:
     """What a certificate says, as its row has it; nothing where it cannot be read."""
     from cryptography import x509  # noqa: PLC0415  heavy, and only a look at the whole ledger needs it
 
@@ -61,10 +62,10 @@ def _says(der: bytes) -> tuple[str, ...]:
     read = certificates.load(der)
     if not isinstance(read, x509.Certificate):
         return ()
-    return storable(printable(read.subject.rfc4514_string())), stamp(read.not_valid_before_utc)
+    return storable(printable(read.subject.rfc4514_string())), stamp(read.not_valid_before_utc), spki.sha256_of(der)
 
 
-def _different(sha: str, fields: list[str], says: tuple[str, ...]) -> Iterator[str]:
+def _different(sha: str, fields: list[str], says: tuple[str | None, ...]) -> Iterator[str]:
     for name, found, wanted in zip(_FIELDS, fields, says, strict=False):
         if found != wanted:
-            yield f'certificate {sha}: {name} is "{found[:80]}", but it says "{wanted[:80]}" of itself'
+            yield f'certificate {sha}: {name} is "{str(found)[:80]}", but it says "{str(wanted)[:80]}" of itself'

@@ -40,6 +40,7 @@ from distributor.flow.report import Doors, Wanted
 from distributor.flow.send import send
 from distributor.ledger import chain, open_ledger
 from distributor.ledger.ledger import SqlLedger
+from distributor.rosters import csv
 from distributor.sources import files
 from distributor.stationery import Stationery
 from distributor.transports import _session, graph, smtp
@@ -195,7 +196,7 @@ def source_of(order: dict[str, Any]) -> files.Files:
 def do_plan(order: dict[str, Any]) -> int:
     plan(
         ledger_of(order),
-        None,
+        csv.open(csv.Settings(Path(order["roster"]))) if order.get("roster") else None,
         source_of(order),
         Here(partial(open_material, limits=Limits())),
         plan_id=secrets.token_hex(4),

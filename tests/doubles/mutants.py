@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from distributor.core import package_check
 from distributor.core.deliveries import Arm, Owner, Step
 from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
 from distributor.core.states import PasswordState, State
-from distributor.ledger import book, leases, packing, sending
+from distributor.ledger import book, leases, packing, sending, sharing
 from distributor.ledger.book import Change
 from distributor.transports import _graph_mailbox, _session, smtp
 from distributor.transports._replies import Reply
@@ -96,6 +97,17 @@ def refused_means_accepted() -> None:
         return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.said)
 
     smtp.SmtpLane._dot = dot
+
+
+def anybody_gets_any_key() -> None:
+    """What is packed is not held against the addresses in the certificate."""
+    package_check.against = lambda *_: None
+
+
+def one_certificate_for_two() -> None:
+    """What somebody has already may go to somebody else."""
+    sharing.taken = lambda _, drafts: [None] * len(drafts)
+    sharing.others = lambda *_: {}
 
 
 # --- over Graph ----------------------------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ class Cell:
         with self.opened() as ledger:
             found += [f"ledger: {fault}" for fault in ledger.verify()]
             found += self._histories(ledger, deliveries, has)
+        found += self._in_wrong_hands(stored)
         if CAME_WITH.encode() in self.ledger.read_bytes():
             found.append("a password of a file that came in is in the ledger")
         return found + self._database()
@@ -158,6 +159,20 @@ class Cell:
             if record is not None and frozen != [record["sha256"]]:
                 found.append(f"not the bytes that were frozen: {delivery.address}")
         return found
+
+    def _in_wrong_hands(self, stored: list[dict[str, str]]) -> list[str]:
+        """Certificates of letters that the server has: each is for whom it is addressed to, and for nobody else."""
+        asked = "SELECT message_id, certificate.sha256, der FROM delivery JOIN certificate ON certificate.sha256 = certificate"
+        with sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True) as database:
+            about = {message_id: (sha, der) for message_id, sha, der in database.execute(asked)}
+        database.close()
+        found, people = [], dict[str, set[str]]()
+        for record in stored:
+            sha, der = about.get(record["message_id"], ("", b""))
+            people.setdefault(sha, set()).add(record["to"])
+            if sha and record["to"].encode() not in der:  # a name in plain ASCII stands there as it is
+                found.append(f"the wrong person: {record['to']} has the key of another")
+        return found + [f"the wrong person: {', '.join(sorted(who))} have one certificate" for who in people.values() if len(who) > 1]
 
     def _database(self) -> list[str]:
         database = sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)

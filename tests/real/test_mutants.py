@@ -5,11 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from distributor.core.credentials import Limits, Locator, Material, Part
+from distributor.core.deliveries import Draft
+from distributor.core.opening import open_material
+from distributor.core.people import Address, Person
+from distributor.core.secret import Secret
 from distributor.core.states import State
+from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell, Crashing, crashing
 
@@ -80,6 +88,38 @@ def _elsewhere(cell: Cell, second: Crashing) -> None:
         cell.server = first
 
 
+def misplanned(world: Cell, _: Path) -> list[str]:
+    """A plan that gives one person's file to another, as a faulty program would record it."""
+    cell = world.fresh(world.mutant)
+    path = cell.people / "p1.pfx"
+    data = path.read_bytes()
+    part = Part("p1.pfx", str(path), None, sha256(data).hexdigest(), data)
+    (found,) = open_material(Material("pkcs12", (part,), (Secret(CAME_WITH),)), Limits()).credentials
+    eve = Person(Address(f"eve.{cell.tag}", "example.org"), "Eve")
+    locator = Locator("pkcs12", ((part.path, None, part.sha256),))
+    with cell.opened() as ledger:
+        ledger.begin_plan("faulty", {})
+        ledger.plan("faulty", [Draft(eve, "en", found.facts, found.leaf, found.chain, locator)])
+    cell.run("send")
+    return cell.broken_at_any_time()
+
+
+def moved(world: Cell, folder: Path) -> list[str]:
+    """An address that leads to somebody else later, while the old file still lies there."""
+    cell = world.fresh(world.mutant)
+    first, second = f"anna.mueller.{cell.tag}@example.org", f"anna.{cell.tag}@example.org"
+    identity = cell.authority.issue(first, second, name="Anna", key=ec.generate_private_key(ec.SECP256R1()))
+    (cell.people / "anna.pfx").write_bytes(identity.pfx(CAME_WITH, rounds=1))
+    (cell.people / "anna.txt").write_text(CAME_WITH)
+    for address in (first, second):
+        roster = folder / "people.csv"
+        roster.write_text(f"email,name\n{address},Anna\n", encoding="utf-8")
+        cell.run("plan", roster=str(roster))
+        cell.run("send")
+    assert [record["to"] for record in cell.stored()][:1] == [first]
+    return cell.broken_at_any_time()
+
+
 MUTANTS: dict[str, tuple[Case, str]] = {
     "requeue_what_was_armed": (killed("dot:after"), "doubled"),
     "arm_after_the_dot": (killed("arm:before"), "doubled"),
@@ -89,6 +129,8 @@ MUTANTS: dict[str, tuple[Case, str]] = {
     "lost_answer_means_unsent": (answered("stored-drop"), "doubled"),
     "refused_means_accepted": (answered("reply", text="554 5.6.0 no"), "accepted, but the server has it not"),
     "nobody_recovers": (killed("mail:before", 1), "stuck"),
+    "anybody_gets_any_key": (misplanned, "the wrong person"),
+    "one_certificate_for_two": (moved, "the wrong person"),
 }
 
 
