@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    if FIRST:
-        run.end()
+    run.end(first=FIRST)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def run(folder: Path, *words: str) -> int:
     with command(folder, *words) as process:
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=600)
     assert "Traceback" not in told, told
     return process.returncode
 
