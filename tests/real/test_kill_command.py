@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from distributor.core.states import State
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell
@@ -31,6 +33,7 @@ def run(folder: Path, *words: str) -> int:
     return process.returncode
 
 
+@pytest.mark.slow(reason="sixteen senders are started and killed; the matrix in test_kill.py kills at every step")
 def test_no_moment_is_a_bad_one_to_be_killed(tmp_path: Path, world: Cell) -> None:
     chance = random.Random(SEED)  # noqa: S311  a test that can be repeated
     subprocess.run([sys.executable, "-m", "distributor", "init", str(tmp_path / "work")], check=True, capture_output=True)

@@ -92,6 +92,7 @@ MUTANTS: dict[str, tuple[Case, str]] = {
 }
 
 
+@pytest.mark.slow(reason="each mutant is a whole walk through the matrix, twice")
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_program_that_is_wrong_is_caught(world: Cell, mutant: str, tmp_path: Path) -> None:
     case, promise = MUTANTS[mutant]

@@ -27,6 +27,8 @@ from tests.flow.letters import new_ledger
 BOX = "certificates@example.org"
 PATIENCE = 600.0  # seconds, on a busy machine
 
+pytestmark = pytest.mark.slow(reason="several whole commands work side by side against a service with real seconds")
+
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
