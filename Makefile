@@ -1,6 +1,7 @@
 # distributor from a fresh clone: needs Python 3.11 or newer and make, nothing else.
 #   make demo     five people get their certificates, in front of you; make demo-graph: through Microsoft Graph, played by a double
-#   make test     the tests; what this machine lacks is skipped by name
+#   make test     the tests but the slow ones; what this machine lacks is skipped by name
+#   make test-all the slow ones too; TESTS=tests/core runs a part of either
 #   make lint types bench clean
 #   make requirements   pins the newest releases with their hashes (needs uv)
 
@@ -9,12 +10,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 PINNED := $(PIP) --require-hashes --only-binary :all: -r
+PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
-.PHONY: help demo demo-graph test lint types bench wheel requirements clean
+.PHONY: help demo demo-graph test test-all lint types bench wheel requirements clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 demo: $(VENV)/runtime.stamp
 	@$(BIN)/distributor demo
@@ -23,7 +25,10 @@ demo-graph: $(VENV)/dev.stamp
 	@$(BIN)/distributor demo --graph
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -q $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-all: $(VENV)/dev.stamp
+	$(PYTEST) $(TESTS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests import run
+
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 DUAL = ("digital_signature", "key_encipherment")
 USAGES = (
@@ -31,9 +33,16 @@ USAGES = (
 
 
 @functools.cache
-def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:  # noqa: ARG001  `cache` tells keys apart by it
-    """An RSA key; the same number gives the same key within a run, since making one takes long."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
+    """An RSA key; the same number gives the same key within a run, in all its processes, since making one takes long."""
+
+    def make() -> bytes:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        return key.private_bytes(ser.Encoding.DER, ser.PrivateFormat.PKCS8, ser.NoEncryption())
+
+    found = ser.load_der_private_key(run.made_once(f"rsa-{bits}-{number}.key", make), None, unsafe_skip_rsa_key_validation=True)
+    assert isinstance(found, rsa.RSAPrivateKey)
+    return found
 
 
 def own_key(number: int) -> rsa.RSAPrivateKey:

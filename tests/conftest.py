@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.authority import Authority
+from tests import run
+
+FIRST = run.begin()  # before anything of the program is imported
+
+from tests.authority import Authority  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.doubles.graphd import Cloud
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    run.end(first=FIRST)
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,12 @@ from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import Envelope
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests import run
 from tests.authority import Authority
+from tests.doubles.preloaded import Preloaded
 from tests.doubles.sink import smtpd
 
+PRELOADED: list[Preloaded] = []  # once it is wanted; it ends with this process
 PASSWORD = "as-it-came-from-the-ca"
 
 
@@ -82,6 +85,8 @@ class Recording(Sink):
 class Stage:
     """One folder to play in."""
 
+    preloaded = True  # whether commands run in forks of a process that has the modules loaded: the same program, only sooner
+
     def __init__(self, folder: Path, authority: Authority) -> None:
         self.folder = folder
         self.authority = authority
@@ -97,7 +102,8 @@ class Stage:
 
     def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command line through a shell, as a person does; both outputs together."""
-        told = f'distributor() {{ {shlex.quote(sys.executable)} -m distributor "$@"; }}; {command}'
+        program = self._preloaded() if self.preloaded else shlex.join([sys.executable, "-m", "distributor"])
+        told = f'distributor() {{ {program} "$@"; }}; {command}'
         return subprocess.run(
             ["/bin/sh", "-c", told],
             cwd=self.folder,
@@ -106,9 +112,16 @@ class Stage:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
+
+    def _preloaded(self) -> str:
+        """One server for all stages of this process."""
+        if not PRELOADED:
+            PRELOADED.append(Preloaded(self.environment()))
+            run.ENDS.callback(PRELOADED[0].close)
+        return PRELOADED[0].command()
 
     def environment(self) -> dict[str, str]:
         """Ours, without what would reach into the play."""

@@ -85,7 +85,7 @@ def test_a_job_that_fails_costs_no_other(job: str, reason: str) -> None:
 def test_a_job_that_hangs_is_ended_in_time_and_the_one_behind_it_is_done() -> None:
     began = time.monotonic()
     assert results(["hang", 1, "hang", 2], seconds=0.5) == [Failed("time"), ("did", 1), Failed("time"), ("did", 2)]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_large_jobs_and_answers_do_not_block_each_other() -> None:
@@ -147,7 +147,7 @@ def test_children_of_a_killed_parent_end_by_themselves(tmp_path: Path) -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
         encoding="utf-8",
     )
-    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, check=False, timeout=60)
+    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, check=False, timeout=300)
     assert done.returncode == -signal.SIGKILL
     assert _ended(int(done.stdout))
 
@@ -166,12 +166,12 @@ def test_a_child_that_hangs_does_not_outlive_a_killed_parent(tmp_path: Path) -> 
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
         encoding="utf-8",
     )
-    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, check=False, timeout=60)
+    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, check=False, timeout=300)
     assert _ended(int(done.stdout))
 
 
 def _ended(pid: int) -> bool:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         try:
             state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]

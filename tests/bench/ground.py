@@ -77,7 +77,8 @@ def distributor(*arguments: str, config: Path | None = None) -> Run:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # or each start compiles anew
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds, on a busy machine
 
 
 class Screen:

@@ -108,9 +108,9 @@ def test_a_sending_run_that_is_told_to_stop_ends_with_130_and_loses_nothing(plan
         stderr=subprocess.STDOUT,
         text=True,
     ) as sending:
-        assert planned.handler.arrived.wait(60)
+        assert planned.handler.arrived.wait(300)
         sending.send_signal(signal.SIGTERM)
-        told, _ = sending.communicate(timeout=60)
+        told, _ = sending.communicate(timeout=300)
     assert sending.returncode == 130, told
     assert "Traceback" not in told
     counts = json.loads(planned.run("distributor status --json").stdout)["counts"]

@@ -58,7 +58,7 @@ class Plain:
         if os.geteuid() == 0:
             command = ["setpriv", "--bounding-set", PRIVILEGES, "--inh-caps", PRIVILEGES, *command]
         done = subprocess.run(
-            command, cwd=self.stage.folder, env=self.stage.environment(), capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self.stage.folder, env=self.stage.environment(), capture_output=True, text=True, timeout=600, check=False
         )
         return done.returncode, done.stderr or done.stdout
 

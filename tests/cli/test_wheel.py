@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow(reason="a wheel is built and installed")
 ROOT = Path(__file__).parents[2]
 RENDER = """
 import sys

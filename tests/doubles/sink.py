@@ -48,4 +48,4 @@ def smtpd(folder: Path, *rules: dict[str, Any], options: tuple[str, ...] = ()) -
             yield Sink(int(process.stdout.readline()), log, control, keep)
         finally:
             process.stdin.close()
-            process.wait(10)
+            process.wait(60)

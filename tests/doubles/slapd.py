@@ -29,7 +29,7 @@ BASE = "dc=example,dc=org"
 ADMIN, PASSWORD = f"cn=admin,{BASE}", "a password of the directory"
 WRITER, WRITES = f"cn=publisher,{BASE}", "a password of the publisher"
 SCHEMAS = Path("/etc/ldap/schema")
-STARTS = 20.0  # seconds it may take
+STARTS = 120.0  # seconds it may take on a busy machine
 # Attributes that Active Directory has, as far as people are read.
 MICROSOFT = """
 attributetype ( 1.2.840.113556.1.2.210 NAME 'proxyAddresses' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
@@ -100,7 +100,7 @@ class Slapd:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ def seconds(number: float) -> timedelta:
 
 def most_in_a_minute(times: Sequence[datetime]) -> int:
     """The most of any 60 seconds, both ends counted."""
-    return max(sum(first <= time <= first + seconds(60) for time in times) for first in times)
+    sorted_times = sorted(times)
+    return max(bisect_right(sorted_times, first + seconds(60)) - bisect_left(sorted_times, first) for first in times)
 
 
 def walk(pace: Pace, letters: int, now: datetime = NOON) -> list[datetime]:

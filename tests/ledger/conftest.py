@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from distributor.ledger import open_ledger, sqlite
-from tests.ledger.postgresql import Server, server
+from tests.doubles.shared import shared
+from tests.ledger.postgresql import Server
 from tests.ledger.world import Clock, World, worlds
+from tests.needs import require
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
-    with server() as running:
-        yield running
+    """One for the run; each process has databases of its own there."""
+    require("initdb")
+    with shared("tests.ledger.postgresql:server", "postgresql") as (folder, user):
+        yield Server(Path(folder), user)
 
 
 @pytest.fixture(scope="session")

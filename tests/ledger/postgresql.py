@@ -17,18 +17,18 @@ from distributor.core.chain import ORIGIN
 from distributor.ledger.tables import metadata
 from tests.needs import require
 
-_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=30 -c listen_addresses="
+_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=100 -c listen_addresses="
 
 
 class Server:
-    """Gives fresh databases."""
+    """Gives fresh databases; other processes use the same server."""
 
     def __init__(self, folder: Path, user: str) -> None:
         self.folder, self.user, self._numbers = folder, user, count(1)
 
     def fresh(self) -> str:
         """A new database without tables."""
-        name = f"ledger{next(self._numbers)}"
+        name = f"ledger{os.getpid()}_{next(self._numbers)}"
         self.run("postgres", f"CREATE DATABASE {name}")
         return name
 
@@ -53,8 +53,8 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """Started, and stopped in the end."""
+def server() -> Iterator[tuple[str, str]]:
+    """Started, and stopped in the end: the folder of its socket, and who may do everything there."""
     initdb, control = require("initdb"), require("pg_ctl")
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     user, prefix = _unprivileged()
@@ -74,7 +74,7 @@ def server() -> Iterator[Server]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        yield Server(folder, user)
+        yield str(folder), user
     finally:
         with suppress(subprocess.CalledProcessError):
             subprocess.run(

@@ -141,7 +141,7 @@ def test_two_that_make_the_same_ledger_at_once_both_succeed(tmp_path: Path) -> N
     )
     url = f"sqlite:///{tmp_path / 'new.db'}"
     both = [subprocess.Popen([sys.executable, "-c", program, url]) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(300) for process in both] == [0, 0]
 
 
 def test_opening_the_ledger_package_loads_no_database_library() -> None:

@@ -54,7 +54,7 @@ def crashing() -> Iterator[Crashing]:
             yield Crashing(process)
         finally:
             process.stdin.close()
-            process.wait(60)
+            process.wait(300)
 
 
 @dataclass

@@ -28,6 +28,7 @@ BEFORE_ARM = ["recover:before", "recover:after", "claim:before", "claim:inside",
 BEFORE_ARM += ["mail:before", "mail:after", "rcpt:before", "rcpt:after", "arm:before", "arm:inside"]
 AFTER_ARM = ["arm:after", "dot:before", "dot:after", "reply:after", "settle:before", "settle:inside"]
 SETTLED = ["settle:after", "counts:before"]
+ALWAYS = {"store:inside", "claim:after", "arm:inside", *AFTER_ARM}  # in each run of the tests: where a double or a loss would begin
 A_LETTER_EACH = ("fetch", "build", "mail", "rcpt", "arm", "dot", "reply", "settle")
 
 
@@ -35,7 +36,12 @@ def hits(step: str) -> list[int]:
     return [1, 3, LETTERS] if step.startswith(A_LETTER_EACH) else [1]
 
 
-CASES = [(step, hit) for step in [*PACK, *BEFORE_ARM, *AFTER_ARM, *SETTLED] for hit in hits(step)]
+MANY = pytest.mark.slow(reason="a hundred cells; the others are a row of them")
+CASES = [
+    pytest.param(step, hit, marks=[] if hit == hits(step)[-1] and step in ALWAYS else [MANY])
+    for step in [*PACK, *BEFORE_ARM, *AFTER_ARM, *SETTLED]
+    for hit in hits(step)
+]
 
 
 @pytest.mark.parametrize("step", PLAN)
@@ -66,6 +72,7 @@ def test_a_sender_that_was_killed_loses_nothing_and_doubles_nothing(world: Cell,
         assert unclear == 0
 
 
+@MANY
 @pytest.mark.parametrize("step", [*PACK, *BEFORE_ARM, *AFTER_ARM, *SETTLED])
 def test_one_of_three_senders_that_was_killed_loses_nothing_and_doubles_nothing(world: Cell, step: str) -> None:
     cell = world.fresh()
@@ -113,14 +120,14 @@ FAULTS: dict[str, tuple[dict[str, object], State]] = {
 }
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=MANY)])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_server_that_behaves_badly_makes_no_double_and_loses_nobody(tmp_path: Path, world: Cell, fault: str, workers: int) -> None:
     rule, state = FAULTS[fault]
     times = {} if fault.startswith("slow") else {"nth": [2]}
     with smtpd(tmp_path, {**rule, **times}) as sink:
         cell = world.fresh(sink=sink)
-        cell.finish(workers=workers, dot=0.8)
+        cell.finish(workers=workers, **({"dot": 3} if "silence" in fault else {}))  # seconds that the silent server is waited for
         assert cell.broken_at_the_end() == []
         counts = Counter(delivery.state for delivery in cell.deliveries())
         if state is State.ACCEPTED:

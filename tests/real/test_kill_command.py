@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from distributor.core.states import State
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell
@@ -26,11 +28,12 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def run(folder: Path, *words: str) -> int:
     with command(folder, *words) as process:
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=600)
     assert "Traceback" not in told, told
     return process.returncode
 
 
+@pytest.mark.slow(reason="sixteen senders are started and killed; the matrix in test_kill.py kills at every step")
 def test_no_moment_is_a_bad_one_to_be_killed(tmp_path: Path, world: Cell) -> None:
     chance = random.Random(SEED)  # noqa: S311  a test that can be repeated
     subprocess.run([sys.executable, "-m", "distributor", "init", str(tmp_path / "work")], check=True, capture_output=True)

@@ -16,6 +16,7 @@ from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
 MAILBOX = "certificates@example.org"
 STEPS = ["claim:after", "draft:before", "draft:after", "arm:before", "arm:inside", "arm:after", "post:before", "post:after"]
 STEPS += ["settle:before", "settle:inside", "settle:after"]
+MANY = pytest.mark.slow(reason="half a hundred cells; the others are a row of them")
 DRAFT, POST = "user.createMessage", "message.send"
 FAULTS: dict[str, tuple[str, str, dict[str, object]]] = {
     "a draft is made and nobody says so": (DRAFT, "504-after", {}),
@@ -80,7 +81,7 @@ def settled(cell: Cell) -> None:
     assert Counter(record["to"] for record in cell.stored()) == {delivery.address: 1 for delivery in cell.deliveries()}
 
 
-@pytest.mark.parametrize("hit", [1, 3, LETTERS])
+@pytest.mark.parametrize("hit", [pytest.param(1, marks=MANY), 3, pytest.param(LETTERS, marks=MANY)])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_sender_that_was_killed_doubles_nothing_and_every_doubt_is_settled(world: Cell, step: str, hit: int) -> None:
     cell = world.fresh()
@@ -93,6 +94,7 @@ def test_a_sender_that_was_killed_doubles_nothing_and_every_doubt_is_settled(wor
     settled(cell)
 
 
+@MANY
 @pytest.mark.parametrize("step", STEPS)
 def test_one_of_three_senders_that_was_killed_doubles_nothing(world: Cell, step: str) -> None:
     cell = world.fresh()
@@ -136,6 +138,7 @@ def drafts(cloud: Cloud, cell: Cell) -> int:
     return sum(f".{cell.tag}@" in str(message) for message in cloud.messages(MAILBOX, "drafts"))
 
 
+@pytest.mark.slow(reason="each mutant is a whole walk through the matrix")
 @pytest.mark.parametrize("mutant", [None, "arm_after_the_post", "no_answer_means_unsent", "nobody_looks_for_drafts"])
 def test_the_matrix_sees_what_is_wrong(world: Cell, cloud: Cloud, mutant: str | None) -> None:
     cell = world.fresh(mutant)

@@ -13,7 +13,7 @@ from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
 from tests.flow.letters import new_ledger
 from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
-from tests.real.test_kill_graph import DRAFT, MAILBOX, POST, STEPS, settled
+from tests.real.test_kill_graph import DRAFT, MAILBOX, MANY, POST, STEPS, settled
 
 CLEARING = ["other:before", "other:after"]  # a removal
 
@@ -42,7 +42,7 @@ def lying(cloud: Cloud, cell: Cell) -> list[str]:
     return [folder for folder in ("sentitems", "drafts", "deleteditems") for one in cloud.messages(MAILBOX, folder) if cell.tag in str(one)]
 
 
-@pytest.mark.parametrize("step", [*STEPS, *CLEARING])
+@pytest.mark.parametrize("step", [*(pytest.param(step, marks=MANY) for step in STEPS), *CLEARING])
 def test_a_sender_that_was_killed_leaves_no_copy_for_good(world: Cell, cloud: Cloud, step: str) -> None:
     cell = world.fresh()
     assert cell.run("plan") == [0]

@@ -41,7 +41,7 @@ def made(request: pytest.FixtureRequest, authority: Authority, tmp_path_factory:
 
 
 def run(*command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_openssl_opens_it_without_its_legacy_provider(made: Made) -> None:

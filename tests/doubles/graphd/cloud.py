@@ -251,4 +251,4 @@ def graphd(folder: Path, *, port: int = 0, orders: Sequence[Mapping[str, object]
             yield Cloud(folder, **json.loads(process.stdout.readline()))
         finally:
             process.stdin.close()
-            process.wait(10)
+            process.wait(60)
