@@ -89,6 +89,7 @@ def prove_export(lines: Iterable[str]) -> Proof:
         erased += _is_erased(line)
         if len(findings) >= MOST:
             break
+    findings += [finding for finding, _ in zip(walk.end(), range(MOST), strict=False)]
     if not walk.seq and not findings:
         findings = ["the file holds no event"]
     return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased)

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
 from distributor.core.proof import Proof
-from distributor.ledger import certifying, explaining, guards, prepared
+from distributor.ledger import certifying, explaining, guards, people, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
 from distributor.ledger.snapshot import still
@@ -47,7 +47,8 @@ def prove(database: Database) -> Proof:
     """Everything that is wrong, and how far the chain goes."""
     chain = _Chain(database)
     explained = explaining.Explained(database, chain.doubtful)
-    found = joined(chain.faults(), explained.faults(), certifying.faults(database), _of_database(database))
+    rows = (explained.faults(), people.faults(database, chain.doubtful), certifying.faults(database))
+    found = joined(chain.faults(), *rows, _of_database(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
     return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries)
 
@@ -66,7 +67,7 @@ class _Chain:
         while True:
             with still(self._database) as connection:
                 page = prepared.all_rows(connection, _LINKS, {"last": self.walk.seq})
-                ends = connection.execute(select(head.c.seq, head.c.hash)).one_or_none()
+                ends = connection.execute(select(head.c.seq, head.c.hash, head.c.at)).one_or_none()
             for row in page:
                 yield from self._step(Link(*row))
             if len(page) < PAGE:
@@ -81,10 +82,13 @@ class _Chain:
             yield fault
 
     def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
+        yield from self.walk.end()
         if ends is None:
             yield f"event {self.walk.seq}: is the last one, but the ledger's own note of its end is gone"
-        elif tuple(ends) != (self.walk.seq, self.walk.hash):
+        elif (ends.seq, ends.hash) != (self.walk.seq, self.walk.hash):
             yield f"event {self.walk.seq}: is the last one, but the ledger ended with event {ends.seq}, or with another hash"
+        elif ends.at != self.walk.at:
+            yield f"event {self.walk.seq}: is of {self.walk.at[:40]}, but the ledger's own note of its end says {ends.at[:40]}"
 
 
 def _of_database(database: Database) -> Iterator[str]:
