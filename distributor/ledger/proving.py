@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
 from distributor.core.proof import Proof
-from distributor.ledger import certifying, explaining, guards, people, prepared
+from distributor.ledger import certifying, explaining, layout, people, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
 from distributor.ledger.snapshot import still
@@ -48,9 +48,10 @@ def prove(database: Database) -> Proof:
     chain = _Chain(database)
     explained = explaining.Explained(database, chain.doubtful)
     rows = (explained.faults(), people.faults(database, chain.doubtful), certifying.faults(database))
-    found = joined(chain.faults(), *rows, _of_database(database))
+    notes: list[str] = []
+    found = joined(chain.faults(), *rows, layout.faults(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
-    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries)
+    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries, tuple(notes))
 
 
 class _Chain:
@@ -91,14 +92,9 @@ class _Chain:
             yield f"event {self.walk.seq}: is of {self.walk.at[:40]}, but the ledger's own note of its end says {ends.at[:40]}"
 
 
-def _of_database(database: Database) -> Iterator[str]:
-    with database.reading() as connection:
-        yield from list(guards.faults(connection))
-    if database.sqlite:
-        yield from _file(database)
-
-
-def _file(database: Database) -> list[str]:
+def _of_file(database: Database) -> list[str]:
+    if not database.sqlite:
+        return []
     with database.reading() as connection:
         faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
         strays = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
