@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
+from distributor.core.beside import Beside
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
 from distributor.core.proof import Proof
@@ -43,9 +44,9 @@ def _record(row: Any, prev: str) -> Record:  # noqa: ANN401  a row of the event 
     return Record(to_event(row[:9]), names, row.salt, row.commitment, prev, row.hash)
 
 
-def prove(database: Database) -> Proof:
-    """Everything that is wrong, and how far the chain goes."""
-    chain = _Chain(database)
+def prove(database: Database, beside: Beside | None = None) -> Proof:
+    """Everything that is wrong, also beside an earlier export, and how far the chain goes."""
+    chain = _Chain(database, beside)
     explained = explaining.Explained(database, chain.doubtful)
     rows = (explained.faults(), people.faults(database, chain.doubtful), certifying.faults(database))
     notes: list[str] = []
@@ -57,8 +58,9 @@ def prove(database: Database) -> Proof:
 class _Chain:
     """Every link, in order, and the head that must name the last."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, beside: Beside | None) -> None:
         self.walk = Walk()
+        self._beside = beside
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows have nothing to be held against
         self._database = database
@@ -81,9 +83,13 @@ class _Chain:
             if link.delivery is not None:
                 self.doubtful.add(link.delivery)
             yield fault
+        if self._beside:
+            yield from self._beside.step(link)
 
     def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
         yield from self.walk.end()
+        if self._beside:
+            yield from self._beside.end(self.walk.seq)
         if ends is None:
             yield f"event {self.walk.seq}: is the last one, but the ledger's own note of its end is gone"
         elif (ends.seq, ends.hash) != (self.walk.seq, self.walk.hash):
