@@ -110,7 +110,7 @@ class Endless(io.StringIO):
         assert size > 0
         line, self.first = self.first, ""
         if not line:
-            line = self.unit if self.unit.endswith("\n") else self.unit * (size // len(self.unit))
+            line = self.unit if self.unit.endswith("\n") else (self.unit * (size // len(self.unit) + 1))[:size]
         self.given += len(line)
         assert self.given < 5 * LONGEST_LINE
         return line
