@@ -16,6 +16,7 @@ from distributor.cli.output import replacing
 from distributor.errors import Unusable
 
 if TYPE_CHECKING:
+    from distributor.core.beside import Beside
     from distributor.core.proof import Proof
 
 STDOUT = Path("-")
@@ -58,62 +59,103 @@ def _whole(path: Path) -> Iterator[Callable[[str], object]]:
         yield lambda text: file.write(text.encode())
 
 
-@app.command(epilog="\b\nexample:\n  distributor audit verify evidence.jsonl")
+@app.command(epilog="\b\nexamples:\n  distributor audit verify\n  distributor audit verify --against evidence.jsonl")
 def verify(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", readable=False, help="An export, JSON Lines or CSV; default: the ledger itself.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="EXPORT", readable=False, help="An earlier export that it must still begin with."),
+    ] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check the chain of events, and in the ledger every delivery, password and letter against what its events tell."""
-    from distributor.cli.show import answer, counted, foreign, say, tell
+    """Check the chain of events, and in the ledger every delivery, person, password and message against what its events tell.
 
-    proof = _in_ledger(chosen) if file is None else _in_file(file)
+    Whoever computes every hash anew makes a chain that is whole: only `--against`, with an export kept elsewhere, finds that.
+    """
+    from distributor.cli.show import counted, foreign, say, tell
+
+    beside = None if against is None else _beside(against)
+    proof = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
     what, findings = "the ledger" if file is None else str(file), proof.findings
     if as_json:
-        last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
-        answer("audit", {"verified": what, "ok": not findings, "findings": findings, "last": last, "erased": proof.erased})
+        _answer(what, proof, beside)
         return 1 if findings else 0
     for finding in findings:
         tell(foreign(finding))
     if findings:
+        _tell_notes(proof)
         say(f"{what}: {counted(len(findings), 'finding')}; keep it as it is and compare it with a copy")
         return 1
-    _tell_whole(what, proof, of_ledger=file is None)
+    _tell_whole(what, proof, beside, of_ledger=file is None)
     return 0
 
 
-def _tell_whole(what: str, proof: Proof, *, of_ledger: bool) -> None:
+def _answer(what: str, proof: Proof, beside: Beside | None) -> None:
+    from distributor.cli.show import answer
+
+    last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
+    told = {"verified": what, "ok": not proof.findings, "findings": proof.findings, "last": last, "erased": proof.erased}
+    compared = None if beside is None else {"export": beside.name, "unchanged": beside.events}
+    answer("audit", {**told, "against": compared, "notes": proof.notes})
+
+
+def _tell_whole(what: str, proof: Proof, beside: Beside | None, *, of_ledger: bool) -> None:
     """What was proved and no more; that a file goes on to the ledger's end shows only beside the ledger."""
     from distributor.cli.show import counted, foreign, say, tell
 
     if not proof.events:
         tell(f"{what}: the chain is whole, and nothing is on it yet")
+        _tell_notes(proof)
         return
     tell(foreign(f"{what}: the chain is whole up to event {proof.events} of {proof.at[:40]}, whose hash is {proof.hash}"))
+    if beside is not None:
+        tell(foreign(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
     if of_ledger:
         told = counted(proof.deliveries, "delivery", "deliveries")
         tell(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
     if proof.erased:
         tell(f"{counted(proof.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
+    _tell_notes(proof)
     if not of_ledger:
         say("it may have gone on: compare event and hash with those that `distributor audit verify` names for the ledger")
 
 
-def _in_ledger(chosen: Path | None) -> Proof:
+def _tell_notes(proof: Proof) -> None:
+    from distributor.cli.show import foreign, say
+
+    for note in proof.notes:
+        say(foreign(note))
+
+
+def _in_ledger(chosen: Path | None, beside: Beside | None) -> Proof:
     from distributor import wiring
 
     with wiring.reading(wiring.settings(chosen)) as ledger:
-        return ledger.prove()
+        return ledger.prove(beside)
 
 
-def _in_file(file: Path) -> Proof:
+def _in_file(file: Path, beside: Beside | None) -> Proof:
+    from distributor.flow import audit as flow
+
+    return flow.prove_export(_lines(file), beside)
+
+
+def _beside(export: Path) -> Beside:
+    from distributor.core.beside import Beside
+    from distributor.flow import audit as flow
+
+    return Beside(str(export), flow.earlier(_lines(export)))
+
+
+def _lines(file: Path) -> Iterator[str]:
     from distributor.flow import audit as flow
 
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            return flow.prove_export(lines)
+        with file.open(encoding="utf-8", newline="") as stream:
+            yield from flow.bounded(stream)
     except UnicodeDecodeError:
         raise Unusable("not UTF-8, so no export", where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except OSError as error:

@@ -63,11 +63,18 @@ OF_THE_MACHINE = frozenset(
         "attempt",
         "letter_sha256",
         "certificate_sha256",
+        "locator_sha256",
+        "inputs_sha256",
+        "chain_sha256",
+        "sealed_sha256",
+        "password_seconds",
+        "started",
         "certificate_issuer",
         "certificate_not_after",
         "sender",
         "address",
         "name",
+        "person",
     }
 )
 
@@ -90,7 +97,7 @@ def _show(events: Iterator[Event]) -> None:
 
 
 def _evidence(event: Event) -> str:
-    told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value not in {None, ""}}
+    told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
     said = told.pop("said", None) or told.pop("reason", None)
     if said is not None and str(told.get("reason", "")) in str(said):
         told.pop("reason", None)  # a person's word, which holds it

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from distributor.core.states import EDGES
 
 ORIGIN = "0" * 64  # what stands before the first event
+ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring  # the same text as _encode for a string, without building an encoder
 
@@ -69,6 +70,11 @@ def digest(link: Link, prev: str) -> str:
     return sha256(text.encode(errors="surrogatepass")).hexdigest()  # a forged file may hold what no ledger does
 
 
+def fits(link: Link, prev: str) -> bool:
+    """Whether an event has the hash that `prev`, the hash before it, demands, and its personal fields fit their commitment."""
+    return digest(link, prev) == link.hash and not any(_personal_faults(link))
+
+
 def _text(value: str | None) -> str:
     return "null" if value is None else _quote(value)
 
@@ -81,6 +87,7 @@ class Walk:
         self.hash = ORIGIN
         self.at = ""
         self.states: dict[str, str] = {}
+        self._unexplained: set[int] = set()  # events that lost their personal fields
 
     def step(self, link: Link) -> Iterator[str]:
         """What is wrong with this link, if it follows the one before."""
@@ -93,7 +100,16 @@ class Walk:
         yield from _personal_faults(link)
         if link.delivery is not None:
             yield from self._state_faults(link, link.delivery)
+        if link.commitment and link.personal is None:
+            self._unexplained.add(link.seq)
+        if link.event == ERASED:
+            self._unexplained.difference_update(_listed(link.evidence))
         self.seq, self.hash, self.at = link.seq, link.hash, link.at
+
+    def end(self) -> Iterator[str]:
+        """What is wrong with the chain as a whole, once its last link was followed."""
+        for seq in sorted(self._unexplained):
+            yield f"event {seq}: its personal fields are gone, and no event tells that they were erased"
 
     def _state_faults(self, link: Link, delivery: str) -> Iterator[str]:
         before = self.states.get(delivery)
@@ -106,6 +122,15 @@ class Walk:
         if link.after != link.event or not _allowed(link.before, link.after):
             yield f"event {link.seq}: delivery {delivery} may not go from {_named(link.before)} to {_named(link.after)}"
         self.states[delivery] = link.after
+
+
+def _listed(evidence: str) -> list[int]:
+    """The events that an event of an erasure lists; nothing where it lists none that can be read."""
+    try:
+        events = json.loads(evidence).get("events")
+    except (ValueError, AttributeError, RecursionError):
+        return []
+    return [seq for seq in events if isinstance(seq, int)] if isinstance(events, list) else []
 
 
 def _named(state: str | None) -> str:

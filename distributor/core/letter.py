@@ -25,6 +25,13 @@ _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _TEXT = re.compile(r"[ -~]*")
 _TOKEN = re.compile(r"[A-Za-z0-9=_.+-]+")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
+_ADDRESSED = re.compile(rb"\n(to|cc|bcc|resent-(?:to|cc|bcc))[ \t]*:")  # in lower case
+_ADDRESS = r"[^\s\x00-\x20\x7f()<>\[\]:;@\\,\"]+@[^\s\x00-\x20\x7f()<>\[\]:;@\\,\"]+"
+_MAILBOX = re.compile(
+    rf"(?P<bare>{_ADDRESS})"
+    r"|(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+"  # a phrase of atoms or encoded-words, as `mailbox` writes it, or a quoted one
+    rf'|"(?:[^"\\\r\n]|\\.)*") ?<(?P<named>{_ADDRESS})>'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,19 @@ def mailbox(box: Mailbox, used: int = 0) -> str:
     taken = len(last) + (used if last is written else 0)
     gap = " " if taken + len(address) + 3 <= LONGEST_LINE else "\r\n "
     return f"{written}{gap}<{address}>"
+
+
+def recipient(message: bytes) -> str | None:
+    """The one address that a frozen message's header names as its recipient; None unless there is exactly one, in a single To."""
+    head = b"\n" + message[: message.find(b"\r\n\r\n") + 2]
+    fields = list(_ADDRESSED.finditer(head.lower()))
+    if len(fields) != 1 or fields[0][1] != b"to":
+        return None
+    value = head[fields[0].end() :]
+    while (end := value.find(b"\r\n")) >= 0 and value[end + 2 : end + 3] in {b" ", b"\t"}:  # a folded line
+        value = value[:end] + value[end + 2 :]
+    found = _MAILBOX.fullmatch(value[:end].decode(errors="replace").strip(" "))
+    return None if found is None else found["bare"] or found["named"]
 
 
 def _phrase(name: str, used: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from distributor.core.beside import Beside
 from distributor.core.credentials import Locator, Material
 from distributor.core.deliveries import (
     EVERYBODY,
@@ -249,8 +250,11 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
         """Every event with its links, oldest first; streams."""
         ...
 
-    def prove(self) -> Proof:
-        """What is wrong with the chain, with rows beside their events, or with the database itself; and how far the chain goes."""
+    def prove(self, beside: Beside | None = None) -> Proof:
+        """What is wrong with the chain, with rows beside their events, or with the database itself; and how far the chain goes.
+
+        `beside`: an earlier export that the chain must begin with.
+        """
         ...
 
     def verify(self) -> list[Issue | str]:

@@ -15,3 +15,4 @@ class Proof:
     hash: str
     erased: int  # events whose personal fields were erased: nothing can be compared with those
     deliveries: int = 0  # whose rows were compared with their events; a file has none
+    notes: tuple[str, ...] = ()  # what could not be looked at, and why

@@ -10,8 +10,9 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain as joined
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
+from distributor.core.beside import Beside
 from distributor.core.chain import Link, Walk, canonical, stamp
 from distributor.core.events import Record
 from distributor.core.people import printable
@@ -19,6 +20,8 @@ from distributor.core.proof import Proof
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings
+LONGEST_LINE = 2**22  # characters; an event has a few thousand
+_TOO_LONG = "it is longer than any event"
 LONGEST = 300  # characters of one; a forged file chooses what it is called
 _FORMULA = (
     "=",
@@ -80,22 +83,52 @@ class _Unreadable(NamedTuple):
     reason: str
 
 
-def prove_export(lines: Iterable[str]) -> Proof:
-    """What is wrong with an exported file, JSON Lines or CSV, and how far its chain goes."""
+def prove_export(lines: Iterable[str], beside: Beside | None = None) -> Proof:
+    """What is wrong with an exported file, JSON Lines or CSV, also beside an earlier one, and how far its chain goes."""
     walk, erased = Walk(), 0
     findings: list[str] = []
-    for line in _read(lines):
-        findings += [printable(finding[:LONGEST]) for finding in _check(walk, line)]
-        erased += _is_erased(line)
+    for found in _followed(walk, lines):
+        if isinstance(found, str):
+            findings.append(found)
+        else:
+            erased += found.salt is None and bool(found.commitment)
+            findings += beside.step(found) if beside else ()
         if len(findings) >= MOST:
             break
-    if not walk.seq and not findings:
-        findings = ["the file holds no event"]
+    else:
+        findings += beside.end(walk.seq) if beside else ()
     return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased)
 
 
-def _is_erased(line: _Line | _Unreadable) -> bool:
-    return isinstance(line, _Line) and line.values.get("salt") is None and bool(line.values.get("commitment"))
+def earlier(lines: Iterable[str]) -> Iterator[Link | str]:
+    """The events of an exported file, with what is wrong with it between them."""
+    return _followed(Walk(), lines)
+
+
+def bounded(file: TextIO) -> Iterator[str]:
+    """The lines of a file that may be hostile: none is longer than is ever looked at."""
+    while line := file.readline(LONGEST_LINE):
+        yield line
+
+
+def _followed(walk: Walk, lines: Iterable[str]) -> Iterator[Link | str]:
+    line = None
+    for line in _read(lines):
+        link = line.reason if isinstance(line, _Unreadable) else _link(line.values)
+        if isinstance(link, str):
+            yield _cut(f"line {line.number}: {link}")
+            continue
+        if isinstance(line, _Line) and line.values["prev"] != walk.hash:
+            yield f"event {link.seq}: does not name the hash of the event before it"
+        yield from map(_cut, walk.step(link))
+        yield link
+    yield from walk.end()
+    if line is None:
+        yield "the file holds no event"
+
+
+def _cut(finding: str) -> str:
+    return printable(finding[:LONGEST])
 
 
 def _read(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
@@ -107,6 +140,9 @@ def _read(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
 
 def _read_json(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
     for number, line in enumerate(lines, 1):
+        if len(line) >= LONGEST_LINE:
+            yield _Unreadable(number, _TOO_LONG)
+            return
         try:
             values = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
@@ -122,11 +158,31 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+class _Counted:
+    """Lines that csv.reader takes; a row may go over several, but not without end."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.taken = 0  # characters of the row that is being read
+        self._lines = iter(lines)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.taken += len(line)
+        if self.taken >= LONGEST_LINE:
+            raise csv.Error(_TOO_LONG)
+        return line
+
+
 def _read_csv(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
-    rows = csv.reader(lines, strict=True)
+    counted = _Counted(lines)
+    rows = csv.reader(counted, strict=True)
     number = 0
     try:
         for number, row in enumerate(rows, 1):
+            counted.taken = 0
             if number == 1:
                 if tuple(row) != FIELDS:
                     yield _Unreadable(number, "is not the header of an export")
@@ -147,19 +203,6 @@ def _from_row(number: int, row: list[str]) -> _Line | _Unreadable:
     except (ValueError, RecursionError):
         return _Unreadable(number, "holds a cell that cannot be read")
     return _Line(number, {**values, "commitment": values["commitment"] or "", "by": values["by"] or ""})
-
-
-def _check(walk: Walk, line: _Line | _Unreadable) -> Iterator[str]:
-    if isinstance(line, _Unreadable):
-        yield f"line {line.number}: {line.reason}"
-        return
-    link = _link(line.values)
-    if isinstance(link, str):
-        yield f"line {line.number}: {link}"
-        return
-    if line.values["prev"] != walk.hash:
-        yield f"event {link.seq}: does not name the hash of the event before it"
-    yield from walk.step(link)
 
 
 def _is_number(value: object) -> bool:

@@ -149,8 +149,12 @@ def close_passwords(book: Writing, ids: Sequence[str], state: PasswordState) -> 
 def enrol(book: Writing, who: Owner) -> None:
     """Make an owner known, so that claims can name it."""
     if book.connection.execute(select(owner.c.id).where(owner.c.id == who.id)).first() is None:
-        started = None if who.started is None else str(who.started)
-        book.connection.execute(insert(owner), {"id": who.id, "host": who.host, "pid": who.pid, "started": started})
+        book.connection.execute(insert(owner), {"id": who.id, "host": who.host, "pid": who.pid, "started": started(who)})
+
+
+def started(who: Owner) -> str | None:
+    """When an owner's process started, as it is kept: clock ticks pass what a column of numbers holds."""
+    return None if who.started is None else str(who.started)
 
 
 def owner_of(id_: str, host: str, pid: int, started: str | None) -> Owner:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from sqlalchemy import RowMapping
+
 from distributor.core.chain import stamp, unstamp
 from distributor.core.people import key_of
 from distributor.core.states import RECEIVED, PasswordState, State
-from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person
-from distributor.ledger.telling import Told
+from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person, plan
+from distributor.ledger.telling import CHAIN, INPUTS, LOCATOR, SEALED, Told, fingerprint
 
 LONGEST = 80  # characters shown of a value; a server's words may have two thousand
 _GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # letters of these leave the outbox some day
-_ROOMS = (delivery, person, certificate, owner, handover, outbox)
-COLUMNS = [
-    column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name not in {"der", "chain"}
-]
+_ROOMS = (delivery, plan, person, certificate, owner, handover, outbox)
+COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name != "der"]
 NAMES = [column.name for column in COLUMNS]
+
+
+Row = Mapping[str, Any] | RowMapping
 
 
 class Fault(NamedTuple):
@@ -35,9 +38,11 @@ def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
     yield from _different(row, "delivery_", told.row, "")
     yield from person_faults(row["person_key"], row["person_address"], told)
     yield from _different(row, "certificate_", told.certificate, "certificate's ")
+    found = {LOCATOR: row["delivery_locator"], INPUTS: row["plan_inputs"], CHAIN: row["certificate_chain"]}
+    yield from digest_faults(told, found)
     if row["delivery_owner"] is not None and row["delivery_owner"] == told.row.get("owner"):
         yield from _different(row, "owner_", told.owner, "owner's ")
-    yield from _password(row, told)
+    yield from password_faults(row, told)
     yield from _letter(row, told)
 
 
@@ -47,14 +52,37 @@ def _state(found: object, told: Told) -> Iterator[Fault]:
         yield Fault("state", f'is "{found}", but its last event says "{wanted}"')
 
 
-def _different(row: Mapping[str, Any], place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Fault]:
+def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Fault]:
     for name, value in wanted.items():
         found = row[place + name]
         if found != value:
-            yield Fault(of + name, f"{of}{name} is {_shown(found)}, but its events say {_shown(value)}")
+            yield Fault(of + name, f"{of}{name} is {shown(found)}, but its events say {shown(value)}")
 
 
-def _shown(value: object) -> str:
+def digest_faults(told: Told, found: Mapping[str, object]) -> Iterator[Fault]:
+    """Long values that are not those whose SHA-256 the events tell; `found` has them by the names in `telling`."""
+    for name, value in found.items():
+        if name in told.digests and not (isinstance(value, str | bytes) and fingerprint(value) == told.digests[name]):
+            yield Fault(name, f"{name} is not the one that its events tell")
+
+
+def planned_faults(row: Row, told: Told) -> Iterator[Fault]:
+    """Whether a delivery still leads to the certificate and the plan that it was planned with. `row` has its columns by their names."""
+    yield from _different(row, "", {name: told.row.get(name) for name in _PLANNED}, "")
+    yield from digest_faults(told, {LOCATOR: row["locator"]})
+
+
+_PLANNED = ("plan", "certificate", "generation", "language")
+
+
+def certificate_faults(row: Row, told: Told) -> Iterator[Fault]:
+    """Whether a certificate's row says what it said when it was planned. `row` has its columns by their names."""
+    yield from _different(row, "", told.certificate, "certificate's ")
+    yield from digest_faults(told, {CHAIN: row["chain"]})
+
+
+def shown(value: object) -> str:
+    """A value in quotes, cut where it is long."""
     if value is None or value == "":
         return "empty" if value is None else '""'
     text = str(value)
@@ -63,37 +91,41 @@ def _shown(value: object) -> str:
 
 def person_faults(key: str, address: str, told: Told) -> Iterator[Fault]:
     """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
-    wanted = key if told.address is None else _key(told.address)
-    if not key == _key(address) == wanted:
-        yield Fault("person's address", f"person's address is {_shown(address)}, but its events say {_shown(told.address or key)}")
+    wanted = key if told.address is None else key_of(told.address)
+    if not key == key_of(address) == wanted:
+        yield Fault("person's address", f"person's address is {shown(address)}, but its events say {shown(told.address or key)}")
 
 
-def _key(address: str) -> str:
+def key_of(address: str) -> str:
     """As `Address.key`; a text that is no address is like nothing else."""
     local, _, domain = str(address).rpartition("@")  # whatever somebody wrote there
     return f"{key_of(local)}@{domain}"
 
 
-def _password(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+def password_faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+    """Whether a password is the one that was sealed with its package, and where its events say. `row` has COLUMNS by their NAMES."""
     there = row["handover_delivery"] is not None
     if told.password is None:
         if there:
             yield Fault("password", "has a password, but its events tell of none")
     elif there:
         yield from _different(row, "handover_", told.password, "password's ")
-        yield from _sealed(row["handover_sealed"], told.password["state"])
-        until = {"expires_at": _until(told.ready_at, row["handover_lasts"])}  # the duration itself is told by nothing
+        yield from _sealed(row["handover_sealed"], told)
+        until = {"expires_at": _until(told.ready_at, told.password.get("lasts", row["handover_lasts"]))}
         yield from _different(row, "handover_", until, "password's ")
     else:
         yield Fault("password", f'has no password, but its events say that one is "{told.password["state"]}"')
 
 
-def _sealed(found: object, state: PasswordState) -> Iterator[Fault]:
+def _sealed(found: object, told: Told) -> Iterator[Fault]:
+    state = told.password["state"] if told.password else None
     if state not in {PasswordState.HELD, PasswordState.READY}:
         if found is not None:
             yield Fault("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
     elif not isinstance(found, bytes):
         yield Fault("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
+    else:
+        yield from digest_faults(told, {SEALED: found})
 
 
 def _until(ready_at: str | None, lasts: object) -> str | None:
@@ -129,13 +161,8 @@ def letter_faults(  # noqa: PLR0913, PLR0917  a letter as it lies in the outbox
         yield Fault("letter's message", "letter's message is not bytes, as every frozen letter is")
     elif sha256(message).hexdigest() != digest:
         yield Fault("letter's message", "letter's message is not the one that was frozen")
-    if "address" not in wanted and _key(address) != person_key:
-        yield Fault("letter's address", f"letter's address is {_shown(address)}, but its person is {_shown(person_key)}")
+    if "address" not in wanted and key_of(address) != person_key:
+        yield Fault("letter's address", f"letter's address is {shown(address)}, but its person is {shown(person_key)}")
     frozen_for = wanted.get("address", address)
-    if told.address is not None and _key(frozen_for) != _key(told.address):
-        yield Fault("letter's address", f"was planned for {_shown(told.address)}, but its letter was frozen for {_shown(frozen_for)}")
-
-
-def fields(found: Sequence[Fault]) -> str:
-    """The names of changed fields, each once."""
-    return ", ".join(dict.fromkeys(fault.field for fault in found))
+    if told.address is not None and key_of(frozen_for) != key_of(told.address):
+        yield Fault("letter's address", f"was planned for {shown(told.address)}, but its letter was frozen for {shown(frozen_for)}")

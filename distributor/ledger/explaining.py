@@ -9,17 +9,19 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from distributor.core.chain import Link
 from distributor.ledger import comparing, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.snapshot import still
-from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
-from distributor.ledger.telling import COLUMNS, Step, fold
+from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person, plan
+from distributor.ledger.telling import COLUMNS, fold
 
 PAGE = 200  # deliveries; a letter has about 14 KB
 LAST = "\U0010ffff"  # sorts behind every identifier
 _ROWS = (
     select(*comparing.COLUMNS)
     .select_from(delivery)
+    .join(plan, plan.c.id == delivery.c.plan, isouter=True)
     .join(person, person.c.id == delivery.c.person, isouter=True)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate, isouter=True)
     .join(owner, owner.c.id == delivery.c.owner, isouter=True)
@@ -56,7 +58,7 @@ class Explained:
                 return
             last = until
 
-    def _page(self, rows: dict[str, dict[str, Any]], steps: Iterator[Step]) -> Iterator[str]:
+    def _page(self, rows: dict[str, dict[str, Any]], steps: Iterator[Link]) -> Iterator[str]:
         for id_, theirs in groupby(steps, key=attrgetter("delivery")):
             row = rows.pop(id_, None)
             if row is None:
@@ -67,5 +69,5 @@ class Explained:
         yield from (f"delivery {id_}: has no events" for id_ in rows)
 
 
-def _steps(connection: Connection, last: str, until: str) -> Iterator[Step]:
-    return map(Step._make, prepared.all_rows(connection, _STEPS, {"last": last, "until": until}))
+def _steps(connection: Connection, last: str, until: str) -> Iterator[Link]:
+    return map(Link._make, prepared.all_rows(connection, _STEPS, {"last": last, "until": until}))

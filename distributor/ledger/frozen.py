@@ -1,67 +1,160 @@
-"""Letters about to be claimed -> refused, all of them, when one in the outbox is not what its events tell (facts: reliability.md 1).
+"""Deliveries about to be packed, claimed or opened -> refused when one is not what its events tell (facts: reliability.md 1).
 
-An envelope is never taken from a row alone: address, sender and bytes stand in the event that froze the letter, and that is on the chain.
+Nothing is taken from a row alone. The events that decide (planned, moved to a later plan, frozen, given another Message-ID) must be there,
+fit their own hashes, and still have the personal fields that they commit to: then person, certificate, place, envelope and bytes are held
+against them. Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, or_, select
+from sqlalchemy import RowMapping, Select, bindparam, or_, select
 
+from distributor.core.chain import ORIGIN, Link, fits
+from distributor.core.letter import recipient
 from distributor.core.states import State
 from distributor.errors import Unusable
 from distributor.ledger import book as door
-from distributor.ledger import prepared
+from distributor.ledger import comparing, prepared
 from distributor.ledger.chain import Writing
-from distributor.ledger.comparing import fields, letter_faults, person_faults
-from distributor.ledger.tables import event
-from distributor.ledger.telling import COLUMNS, Step, Told, fold
+from distributor.ledger.comparing import Fault
+from distributor.ledger.tables import delivery, event, handover, person
+from distributor.ledger.telling import COLUMNS, INPUTS, Told, fingerprint, fold
 
 Letter = RowMapping  # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key` and `person_address`
+_WITHDRAW = "`distributor audit verify` says what was changed; take the letter back: distributor withdraw {} --reason TEXT"
+_RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
+_before = event.alias("before_it")
+_LINKED = select(*COLUMNS, _before.c.hash).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
+_DECIDES = or_(event.c.before.is_(None), event.c.before == State.PLANNED.value, event.c.after == State.TRANSMITTING.value)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the events of a delivery tell, and those of them that do not fit their hashes."""
+
+    links: list[Link] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+
+    def told(self) -> Told:
+        return fold(self.links)
 
 
 def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
-    """Raise Unusable for the first letter that was changed from outside."""
-    told = _told(book, [letter["id"] for letter in letters])
+    """Raise Unusable for the first frozen letter that was changed from outside."""
+    known = _read(book, [letter["id"] for letter in letters], _deciding)
     for letter in letters:
-        changed = _changed(letter, told[letter["id"]])
-        if changed:
-            raise _refusal(letter["id"], changed)
+        _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
 
 
-def _told(book: Writing, ids: Sequence[str]) -> dict[str, Told]:
-    steps: dict[str, list[Step]] = {id_: [] for id_ in ids}
+def refuse_changed_plans(book: Writing, planned: Sequence[RowMapping]) -> None:
+    """Raise Unusable for the first planned delivery that was changed from outside.
+
+    `planned`: columns of delivery and certificate, with `inputs` of the plan, `address` and `person_key`.
+    """
+    known = _read(book, [row["id"] for row in planned], _deciding)
+    for row in planned:
+        _refuse(row["id"], _plan_faults(row, known[row["id"]]))
+
+
+def refuse_changed_password(book: Writing, delivery_id: str) -> None:
+    """Raise Unusable when a delivery's password is not the one that was sealed with its package, or not its person's."""
+    known = _read(book, [delivery_id], _everything)[delivery_id]
+    row = dict(zip(_PASSWORD_NAMES, book.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
+    told = known.told()
+    found = [*_doubts(known, told), *comparing.password_faults(row, told)]
+    found += comparing.person_faults(row["person_key"], row["person_address"], told)
+    if found:
+        message = f"the ledger was changed from outside ({_fields(found)}), so this password is not shown"
+        raise Unusable(message, where=delivery_id, hint=_RESEND)
+
+
+_PASSWORD = (
+    select(*(column for column in comparing.COLUMNS if column.name.startswith(("handover_", "person_"))))
+    .select_from(delivery)
+    .join(person, person.c.id == delivery.c.person)
+    .join(handover, handover.c.delivery == delivery.c.id)
+    .where(delivery.c.id == bindparam("id"))
+)
+_PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
+
+
+def refusal(delivery_id: str, changed: str) -> Unusable:
+    """The error for a letter whose rows were changed. `changed`: which fields."""
+    message = f"the ledger was changed from outside ({changed}), so this letter is not sent"
+    return Unusable(message, where=delivery_id, hint=_WITHDRAW.format(delivery_id))
+
+
+def _refuse(delivery_id: str, faults: Iterator[Fault]) -> None:
+    found = list(faults)
+    if found:
+        raise refusal(delivery_id, _fields(found))
+
+
+def _fields(found: Sequence[Fault]) -> str:
+    return ", ".join(dict.fromkeys(fault.field for fault in found))
+
+
+def _read(book: Writing, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
+    known = {id_: _Known() for id_ in ids}
     for start in range(0, len(ids), door.CHUNK):
         room, values = prepared.listed(ids[start : start + door.CHUNK])
-        for row in book.all(_telling(room), values):
-            steps[row[0]].append(Step(*row))
-    return {id_: fold(theirs) for id_, theirs in steps.items()}
+        for *columns, before in book.all(asked(room), values):
+            link = Link(*columns)
+            theirs = known[str(link.delivery)]
+            theirs.links.append(link)
+            if not fits(link, before or ORIGIN):
+                theirs.broken.append(link.seq)
+    return known
 
 
 @cache
-def _telling(room: int) -> Select[Any]:
-    """Planned, frozen, and at each attempt perhaps given another Message-ID by a service."""
-    tells = or_(event.c.before.is_(None), event.c.before == State.PLANNED.value, event.c.after == State.TRANSMITTING.value)
-    return select(*COLUMNS).where(prepared.one_of(event.c.delivery, room), tells).order_by(event.c.seq)
+def _deciding(room: int) -> Select[Any]:
+    return _everything(room).where(_DECIDES)
 
 
-def _changed(letter: Letter, told: Told) -> str:
-    """The names of what was changed; empty when all is well."""
+@cache
+def _everything(room: int) -> Select[Any]:
+    return _LINKED.where(prepared.one_of(event.c.delivery, room))
+
+
+def _doubts(known: _Known, told: Told) -> Iterator[Fault]:
+    """Events that do not fit, that are missing or stand twice, or that no longer say for whom."""
+    yield from (Fault(f"event {seq}", f"event {seq} does not fit its hash") for seq in known.broken)
+    if sum(link.after == State.PLANNED for link in known.links) != 1 or sum(link.before == State.PLANNED for link in known.links) > 1:
+        yield Fault("its events", "the events that decide are missing, or stand twice")
+    elif told.address is None or (told.letter is not None and "address" not in told.letter):
+        yield Fault("personal fields of its events", "the events no longer say for whom it is")
+
+
+def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
+    told = known.told()
+    yield from _doubts(known, told)
+    yield from comparing.planned_faults(row, told)
+    yield from comparing.digest_faults(told, {INPUTS: row["inputs"]})
+    yield from comparing.person_faults(row["person_key"], row["address"], told)
+    yield from comparing.certificate_faults(row, told)
+    if not isinstance(row["der"], bytes) or fingerprint(row["der"]) != row["certificate"]:
+        yield Fault("certificate", "certificate holds other bytes than its SHA-256 tells")
+
+
+def _letter_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
+    found = list(_frozen_faults(letter, known))
+    yield from found
+    if not found and recipient(letter["message"]) != letter["address"]:
+        yield Fault("letter's To", "letter's To is not the address of its envelope")
+
+
+def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
+    told = known.told()
+    yield from _doubts(known, told)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
-    found = list(letter_faults(told, *(letter[name] for name in place)))
-    found += person_faults(letter["person_key"], letter["person_address"], told)
-    names = fields(found)
+    yield from comparing.letter_faults(told, *(letter[name] for name in place))
+    yield from comparing.person_faults(letter["person_key"], letter["person_address"], told)
     if letter["message_id"] != told.row.get("message_id"):
-        names = f"{names}, message_id".removeprefix(", ")
-    return names
-
-
-def _refusal(delivery_id: str, changed: str) -> Unusable:
-    return Unusable(
-        f"the ledger was changed from outside ({changed}), so this letter is not sent",
-        where=delivery_id,
-        hint=f"`distributor audit verify` says what was changed; take the letter back: distributor withdraw {delivery_id} --reason TEXT",
-    )
+        yield Fault("message_id", "message_id is not the one that its events tell")
+    yield from comparing.planned_faults(letter, told)

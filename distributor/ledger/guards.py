@@ -1,7 +1,7 @@
-"""The database -> which of the triggers that keep events from being changed are missing or were weakened.
+"""A PostgreSQL database -> which of the triggers that keep events from being changed are missing or were weakened.
 
-Whoever may write the file or owns the tables can lift them; `verify` says so as long as they are not put back. The texts are those of
-`migrations/`, as the database tells them; a test holds the two together.
+For a role that may not make a schema to compare the whole with (`layout.py`). The texts are those of `migrations/`, as the server tells
+them; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 
 _KEPT = ("seq", "at", "delivery", "event", "before", "after", "by", "evidence", "commitment", "hash")
-_SAME = " AND ".join(f'new."{c}" IS old."{c}"' for c in _KEPT)
-_SQLITE = {
-    "event_is_kept": "CREATE TRIGGER event_is_kept BEFORE UPDATE ON event "
-    f"WHEN NOT ({_SAME} AND new.personal IS NULL AND new.salt IS NULL) BEGIN SELECT RAISE(ABORT, 'an event is never changed'); END",
-    "event_is_never_removed": "CREATE TRIGGER event_is_never_removed BEFORE DELETE ON event "
-    "BEGIN SELECT RAISE(ABORT, 'an event is never removed'); END",
-}
-_ASK_SQLITE = text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'event'")
-
+SO = ", so events could be changed or removed"
 _BODY = "BEGIN RAISE EXCEPTION USING MESSAGE = 'an event is never changed or removed'; END"
 _UNTOUCHED = " AND ".join(f"NOT new.{c} IS DISTINCT FROM old.{c}" for c in _KEPT)
 _POSTGRESQL = {
@@ -37,18 +29,12 @@ _ASK_POSTGRESQL = text(
 
 def faults(connection: Connection) -> Iterator[str]:
     """Everything that is wrong with them."""
-    sqlite = connection.dialect.name == "sqlite"
-    wanted = _SQLITE if sqlite else _POSTGRESQL
-    found = _in_file(connection) if sqlite else _on_server(connection)
-    for name, definition in wanted.items():
+    found = _on_server(connection)
+    for name, definition in _POSTGRESQL.items():
         if name not in found:
-            yield f'trigger "{name}": is gone, so events could be changed or removed'
+            yield f'trigger "{name}": is gone{SO}'
         elif found[name] != definition:
-            yield f'trigger "{name}": is switched off or another one, so events could be changed or removed'
-
-
-def _in_file(connection: Connection) -> dict[str, str]:
-    return {name: " ".join(str(sql).split()) for name, sql in connection.execute(_ASK_SQLITE)}
+            yield f'trigger "{name}": is switched off or another one{SO}'
 
 
 def _on_server(connection: Connection) -> dict[str, str]:

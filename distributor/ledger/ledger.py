@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
+from distributor.core.beside import Beside
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
 from distributor.core.deliveries import (
@@ -215,9 +216,9 @@ class SqlLedger(Left, Watching):
         """Every event with its links."""
         return proving.records(self._database)
 
-    def prove(self) -> Proof:
+    def prove(self, beside: Beside | None = None) -> Proof:
         """What is wrong, and how far the chain goes."""
-        return proving.prove(self._database)
+        return proving.prove(self._database, beside)
 
     def verify(self) -> list[Issue | str]:
         """What is wrong."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
@@ -14,22 +13,29 @@ from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, updat
 from distributor.core.chain import stamp, unstamp
 from distributor.core.credentials import Locator
 from distributor.core.deliveries import Owner, Packed, Scope, ToPack
+from distributor.core.letter import recipient
 from distributor.core.people import Address, Person
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
 from distributor.ledger import prepared, unfit
 from distributor.ledger.chain import Writing
+from distributor.ledger.comparing import key_of
+from distributor.ledger.frozen import refusal, refuse_changed_plans
 from distributor.ledger.scope import within
-from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person
+from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
+from distributor.ledger.telling import fingerprint
 
 _PLANNED = (
     select(
-        *(delivery.c[n] for n in ("id", "plan", "generation", "language", "locator")),
+        *(delivery.c[n] for n in ("id", "plan", "certificate", "generation", "language", "locator")),
+        plan.c.inputs,
         *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after", "der", "chain")),
         *(person.c[n] for n in ("address", "name", "phone", "manager", "alternate_email", "columns")),
         person.c.language.label("tag"),
         person.c.id.label("person"),
+        person.c.key.label("person_key"),
     )
+    .join(plan, plan.c.id == delivery.c.plan)
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
     .where(delivery.c.state == State.PLANNED.value)
@@ -49,23 +55,30 @@ _PASSWORD = insert(handover)
 
 
 def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
-    """Lend planned deliveries that nobody else has; what must not leave any more is withdrawn instead."""
+    """Lend planned deliveries that nobody else has; what must not leave any more is withdrawn instead.
+
+    Raises Unusable where one is not as its events tell.
+    """
     found = _free(book, limit, scope)
     if found:
         door.enrol(book, who)
         until = stamp(book.moment + lease)
         book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
-    chains = {row["sha256"]: json.loads(row["chain"]) for row in found}
+    chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
     above = _authorities(book, {sha for chain in chains.values() for sha in chain})
+    for row in found:
+        if any(fingerprint(above.get(sha, b"")) != sha for sha in chains[row["certificate"]]):
+            raise refusal(row["id"], "certificate's chain")
     known = _senders(book, {row["person"] for row in found})
-    return [_to_pack(row, tuple(above[sha] for sha in chains[row["sha256"]]), known.get(row["person"])) for row in found]
+    return [_to_pack(row, tuple(above[sha] for sha in chains[row["certificate"]]), known.get(row["person"])) for row in found]
 
 
 def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
     free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
     asked = within(_PLANNED.where(free), scope).limit(limit)
     while found := book.connection.execute(asked).mappings().all():
-        good = unfit.spare(book, [{"id": row["id"], "certificate": row["sha256"]} for row in found])
+        refuse_changed_plans(book, found)
+        good = unfit.spare(book, found)
         if good:
             return [row for row in found if row["id"] in good]
     return []
@@ -123,15 +136,25 @@ def store(book: Writing, packed: Sequence[Packed]) -> list[bool]:
 def _freeze(book: Writing, rows: dict[str, door.Row], frozen: dict[str, Packed]) -> None:
     if not frozen:
         return
-    ids = list(frozen)
-    addresses: dict[str, str] = {}
-    for start in range(0, len(ids), door.CHUNK):
-        room, values = prepared.listed(ids[start : start + door.CHUNK])
-        addresses |= dict(book.all(_addresses(room), values))
+    addresses = _envelopes(book, frozen)
     letters = list(frozen.values())
     book.many(_LETTER, [_letter(letter, addresses[letter.id]) for letter in letters])
     book.many(_PASSWORD, [_password(letter) for letter in letters])
     door.move(book, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
+
+
+def _envelopes(book: Writing, frozen: Mapping[str, Packed]) -> dict[str, str]:
+    """The address that each letter names in its To, which must be its person's; a roster may spell it otherwise since it was lent."""
+    ids = list(frozen)
+    people: dict[str, str] = {}
+    for start in range(0, len(ids), door.CHUNK):
+        room, values = prepared.listed(ids[start : start + door.CHUNK])
+        people |= dict(book.all(_addresses(room), values))
+    named = {id_: recipient(letter.message) or "" for id_, letter in frozen.items()}
+    for id_, address in named.items():
+        if key_of(address) != key_of(people[id_]):
+            raise refusal(id_, "person's address")
+    return named
 
 
 @cache
@@ -145,12 +168,23 @@ def _letter(letter: Packed, address: str) -> dict[str, Any]:
 
 
 def _password(letter: Packed) -> dict[str, Any]:
-    lasts = None if letter.expires is None else int(letter.expires.total_seconds())
-    return {"delivery": letter.id, "state": PasswordState.HELD.value, "channel": letter.channel, "sealed": letter.sealed, "lasts": lasts}
+    password = {"channel": letter.channel, "sealed": letter.sealed, "lasts": _seconds(letter)}
+    return {"delivery": letter.id, "state": PasswordState.HELD.value, **password}
+
+
+def _seconds(letter: Packed) -> int | None:
+    return None if letter.expires is None else int(letter.expires.total_seconds())
 
 
 def _change(letter: Packed, row: door.Row, address: str) -> door.Change:
     kept = {"message_id": letter.message_id, "package_sha256": letter.package_sha256, "profile": letter.profile}
     columns = {**kept, "owner": None, "lease_until": None}
-    evidence = {**kept, "letter_sha256": sha256(letter.message).hexdigest(), "sender": letter.sender, "channel": letter.channel}
+    evidence = {
+        **kept,
+        "letter_sha256": fingerprint(letter.message),
+        "sender": letter.sender,
+        "channel": letter.channel,
+        "sealed_sha256": fingerprint(letter.sealed),
+        "password_seconds": _seconds(letter),
+    }
     return door.Change(row, State.QUEUED, columns, evidence, {"address": address})

@@ -13,6 +13,7 @@ from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.errors import Refused, Unusable
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger.frozen import refuse_changed_password
 from distributor.ledger.tables import delivery, handover, outbox, person
 
 LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
@@ -53,6 +54,7 @@ def hand_over(book: Writing, delivery_id: str, reason: str, channel: str) -> byt
     sealed = _bytes(row["sealed"])
     if sealed is None:
         raise Unusable("the ledger was changed from outside: the sealed password is gone", where=delivery_id, hint=_RESEND)
+    refuse_changed_password(book, delivery_id)
     door.close_passwords(book, [delivery_id], PasswordState.HANDED_OVER)
     evidence = {"channel": channel, "certificate_sha256": row["certificate"], "generation": row["generation"]}
     book.append([Note(delivery_id, "revealed", None, None, evidence, {"address": row["address"], "reason": words(reason)})])

@@ -7,11 +7,11 @@ import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Select, Table, bindparam, func, insert, select, update
 
 from distributor.core import spki
 from distributor.core.chain import canonical, stamp, unstamp
@@ -19,18 +19,19 @@ from distributor.core.deliveries import Draft, Known, Taken
 from distributor.core.people import Person
 from distributor.core.states import State
 from distributor.ledger import book as door
-from distributor.ledger import sharing
+from distributor.ledger import people, prepared, sharing
 from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
+from distributor.ledger.telling import fingerprint
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
-_PERSON = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
+DESCRIBED = ("sha256", "serial", "issuer", "not_after", "chain")  # columns of a certificate that a delivery's first event tells
 _DELIVERY = insert(delivery)
 _NEW_PERSON = insert(person)
 _RELOCATE = update(delivery).where(delivery.c.id == bindparam("b_id")).values(plan=bindparam("b_plan"), locator=bindparam("b_locator"))
 _INSERT = {table.name: insert(table) for table in (authority, certificate)}
-_UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in _PERSON})
+_UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in people.FIELDS})
 
 
 class Ids:
@@ -68,20 +69,23 @@ def record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Know
 
 
 def _record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known]:
-    people = keep_people(book, drafts)
-    keep_certificates(book, drafts)
-    latest = _generations(book, people.values(), {draft.facts.sha256 for draft in drafts})
+    who = keep_people(book, drafts)
+    described = keep_certificates(book, drafts)
+    inputs = inputs_sha256(book, name)
+    latest = _generations(book, [row["id"] for row in who.values()], {draft.facts.sha256 for draft in drafts})
     found: list[str | Known] = []
     planned: list[Planned] = []
     again: dict[str, Draft] = {}
     for draft in drafts:
-        pair = (people[draft.person.address.key], draft.facts.sha256)
+        row = who[draft.person.address.key]
+        pair = (row["id"], draft.facts.sha256)
         generation, known = latest.get(pair, (0, None))
         if known is not None:
             found.append(Known(draft, *known))
             again.setdefault(known[0], draft)
             continue
-        new = _planned(book, name, draft, pair[0], generation + 1)
+        locator = canonical(draft.locator.as_json())
+        new = Planned(new_id(book), name, inputs, row, generation + 1, draft.language, locator, described[draft.facts.sha256])
         latest[pair] = (new.generation, (new.id, State.PLANNED, book.moment))
         planned.append(new)
         found.append(new.id)
@@ -93,35 +97,37 @@ def _record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Kno
 def _relocate(book: Writing, name: str, again: Mapping[str, Draft]) -> None:
     """Keep where certificates are found now; what is still to be packed goes over to this plan, which knows how they open."""
     rows = door.rows(book, list(again))
-    made = _made_from(book, {name, *(row["plan"] for row in rows.values())}) if rows else {}
+    inputs = _inputs(book, {name, *(row["plan"] for row in rows.values())}) if rows else {}
+    made = {id_: _made_from(text) for id_, text in inputs.items()}
     changes, notes = [], []
     for id_, row in rows.items():
         locator = again[id_].locator
         waits = row["state"] == State.PLANNED
-        if canonical(locator.as_json()) != row["locator"] or (waits and made[row["plan"]] != made[name]):
-            changes.append({"b_id": id_, "b_plan": name if waits else row["plan"], "b_locator": canonical(locator.as_json())})
+        place = canonical(locator.as_json())
+        if place != row["locator"] or (waits and made[row["plan"]] != made[name]):
+            changes.append({"b_id": id_, "b_plan": name if waits else row["plan"], "b_locator": place})
             files = " ".join(sha for _, _, sha in locator.parts)
-            notes.append(Note(id_, "relocated", evidence={"plan": name, "file_sha256": files}))
+            told = {"locator_sha256": fingerprint(place), "inputs_sha256": fingerprint(inputs[name])}
+            notes.append(Note(id_, "relocated", evidence={"plan": name, "file_sha256": files, **told}))
     book.many(_RELOCATE, changes)
     book.append(notes)
 
 
-def _made_from(book: Writing, plans: set[str]) -> dict[str, str]:
-    """What each plan was made from but for its paths, which locators hold: rosters and passwords, without which files do not open."""
-    found = {}
-    for id_, inputs in book.connection.execute(select(plan.c.id, plan.c.inputs).where(plan.c.id.in_(plans))):
-        values = json.loads(inputs)
-        heaps = [{**heap, "paths": []} if isinstance(heap, dict) else heap for heap in values.get("sources", ())]
-        found[id_] = canonical({**values, "sources": heaps})
-    return found
+def _inputs(book: Writing, plans: Iterable[str]) -> dict[str, str]:
+    """What plans were made from, as JSON."""
+    return dict(book.connection.execute(select(plan.c.id, plan.c.inputs).where(plan.c.id.in_(list(plans)))).all())
 
 
-def _planned(book: Writing, name: str, draft: Draft, who: str, generation: int) -> Planned:
-    locator = canonical(draft.locator.as_json())
-    described = _described(draft)
-    return Planned(
-        new_id(book), name, who, generation, draft.language, locator, described, str(draft.person.address), storable(draft.person.name)
-    )
+def inputs_sha256(book: Writing, name: str) -> str:
+    """The SHA-256 of what a plan was made from."""
+    return fingerprint(_inputs(book, [name])[name])
+
+
+def _made_from(inputs: str) -> str:
+    """What a plan was made from but for its paths, which locators hold: rosters and passwords, without which files do not open."""
+    values = json.loads(inputs)
+    heaps = [{**heap, "paths": []} if isinstance(heap, dict) else heap for heap in values.get("sources", ())]
+    return canonical({**values, "sources": heaps})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +136,12 @@ class Planned:
 
     id: str
     plan: str
-    person: str
+    inputs_sha256: str  # of its plan
+    person: Mapping[str, str]  # columns of their row
     generation: int
     language: str
     locator: str
     certificate: Mapping[str, str]  # columns of its row
-    address: str
-    name: str
     reason: str | None = None
     replaces: str | None = None
 
@@ -145,7 +150,7 @@ class Planned:
         return {
             "id": self.id,
             "plan": self.plan,
-            "person": self.person,
+            "person": self.person["id"],
             "certificate": self.certificate["sha256"],
             "generation": self.generation,
             "language": self.language,
@@ -166,8 +171,12 @@ class Planned:
             "certificate_serial": self.certificate["serial"],
             "certificate_issuer": self.certificate["issuer"],
             "certificate_not_after": self.certificate["not_after"],
+            "locator_sha256": fingerprint(self.locator),
+            "inputs_sha256": self.inputs_sha256,
+            "chain_sha256": fingerprint(self.certificate["chain"]),
         }
-        personal: dict[str, object] = {"address": self.address, "name": words(self.name)}
+        address, name = self.person["address"], words(self.person["name"])
+        personal: dict[str, object] = {"address": address, "name": name, "person": people.told(self.person)}
         if self.replaces is not None:
             evidence["replaces"], personal["reason"] = self.replaces, self.reason
         return Note(self.id, State.PLANNED.value, None, State.PLANNED.value, evidence, personal)
@@ -197,24 +206,38 @@ def _generations(book: Writing, people: Iterable[str], certificates: set[str]) -
     return latest
 
 
-def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, str]:
-    """Insert new people, refresh known ones; ids by Address.key."""
+def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, str]]:
+    """Insert new people, refresh known ones; their rows by Address.key."""
     wanted = {draft.person.address.key: _columns(draft.person) for draft in drafts}
     found = {row["key"]: dict(row) for row in book.connection.execute(select(person).where(person.c.key.in_(list(wanted)))).mappings()}
-    ids = {key: found[key]["id"] if key in found else f"p-{_ids.next(book.now)}" for key in wanted}
-    new = [{"id": ids[key], "key": key, **columns} for key, columns in wanted.items() if key not in found]
-    changed = [
-        {"b_id": ids[key], **{n: columns[n] or found[key][n] for n in _PERSON}}  # an empty cell takes nothing away
+    new = {key: {"id": f"p-{_ids.next(book.now)}", "key": key, **columns} for key, columns in wanted.items() if key not in found}
+    changed = {
+        key: {**found[key], **{n: columns[n] or found[key][n] for n in people.FIELDS}}  # an empty cell takes nothing away
         for key, columns in wanted.items()
-        if key in found and any(columns[n] and columns[n] != found[key][n] for n in _PERSON)
-    ]
-    book.many(_NEW_PERSON, new)
-    book.many(_UPDATE_PERSON, changed)
-    return ids
+        if key in found and any(columns[n] and columns[n] != found[key][n] for n in people.FIELDS)
+    }
+    book.many(_NEW_PERSON, list(new.values()))
+    book.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for row in changed.values()])
+    _tell_changes(book, [(found[key], row) for key, row in changed.items()])
+    return {**found, **new, **changed}
+
+
+def _tell_changes(book: Writing, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
+    """Say it on each person's newest delivery. `changes`: rows as they were and as they are."""
+    if not changes:
+        return
+    asked = select(delivery.c.person, func.max(delivery.c.id)).group_by(delivery.c.person)
+    newest = dict(book.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in changes]))).all())
+    notes = [(newest[row["id"]], old, row) for old, row in changes if row["id"] in newest]
+    book.append([Note(id_, people.CHANGED, None, None, _changes(old, row), {"person": people.told(row)}) for id_, old, row in notes])
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, object]:
+    return {"fields": ", ".join(name for name in people.FIELDS if old[name] != new[name])}
 
 
 def _columns(who: Person) -> dict[str, str]:
-    plain = {name: storable(getattr(who, name)) for name in _PERSON[1:-1]}
+    plain = {name: storable(getattr(who, name)) for name in people.FIELDS[1:-1]}
     columns = {storable(k): storable(v) for k, v in who.columns.items()}
     return {"address": str(who.address), **plain, "columns": canonical(columns) if columns else ""}
 
@@ -224,13 +247,28 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\0" not in text else text.encode(errors="replace").decode().replace("\0", "")
 
 
-def keep_certificates(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, Any]]:
-    """Insert certificates and their chains; the columns of each by hash."""
+def keep_certificates(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, str]]:
+    """Insert certificates and their chains; what is kept of each, without its bytes, by hash."""
     leaves = {draft.facts.sha256: _certificate(draft) for draft in drafts}
     chains = {sha256_of(der): der for draft in drafts for der in draft.chain}
     _insert_missing(book, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
     _insert_missing(book, certificate, leaves)
-    return leaves
+    found: dict[str, dict[str, str]] = {}
+    for start in range(0, len(leaves), door.CHUNK):  # one that was known keeps the chain it came with first
+        room, values = prepared.listed(list(leaves)[start : start + door.CHUNK])
+        found |= {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in book.all(_described(room), values)}
+    return found
+
+
+@cache
+def _described(room: int) -> Select[Any]:
+    return select(*(certificate.c[name] for name in DESCRIBED)).where(prepared.one_of(certificate.c.sha256, room))
+
+
+def described(book: Writing, sha256: str) -> dict[str, str]:
+    """What is kept of a certificate, without its bytes."""
+    room, values = prepared.listed([sha256])
+    return dict(zip(DESCRIBED, book.all(_described(room), values)[0], strict=True))
 
 
 def _insert_missing(book: Writing, table: Table, wanted: Mapping[str, dict[str, Any]]) -> None:
@@ -246,11 +284,6 @@ def _insert_missing(book: Writing, table: Table, wanted: Mapping[str, dict[str, 
 def sha256_of(der: bytes) -> str:
     """Lower-case hex; the same few authorities come with every certificate."""
     return sha256(der).hexdigest()
-
-
-def _described(draft: Draft) -> dict[str, str]:
-    facts = draft.facts
-    return {"sha256": facts.sha256, "serial": facts.serial, "issuer": storable(facts.issuer), "not_after": stamp(facts.not_after)}
 
 
 def _certificate(draft: Draft) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
+from distributor.core.beside import Beside
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
 from distributor.core.proof import Proof
-from distributor.ledger import certifying, explaining, guards, prepared
+from distributor.ledger import certifying, explaining, layout, people, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
 from distributor.ledger.snapshot import still
@@ -43,20 +44,23 @@ def _record(row: Any, prev: str) -> Record:  # noqa: ANN401  a row of the event 
     return Record(to_event(row[:9]), names, row.salt, row.commitment, prev, row.hash)
 
 
-def prove(database: Database) -> Proof:
-    """Everything that is wrong, and how far the chain goes."""
-    chain = _Chain(database)
+def prove(database: Database, beside: Beside | None = None) -> Proof:
+    """Everything that is wrong, also beside an earlier export, and how far the chain goes."""
+    chain = _Chain(database, beside)
     explained = explaining.Explained(database, chain.doubtful)
-    found = joined(chain.faults(), explained.faults(), certifying.faults(database), _of_database(database))
+    rows = (explained.faults(), people.faults(database, chain.doubtful), certifying.faults(database))
+    notes: list[str] = []
+    found = joined(chain.faults(), *rows, layout.faults(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
-    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries)
+    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries, tuple(notes))
 
 
 class _Chain:
     """Every link, in order, and the head that must name the last."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, beside: Beside | None) -> None:
         self.walk = Walk()
+        self._beside = beside
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows have nothing to be held against
         self._database = database
@@ -66,7 +70,7 @@ class _Chain:
         while True:
             with still(self._database) as connection:
                 page = prepared.all_rows(connection, _LINKS, {"last": self.walk.seq})
-                ends = connection.execute(select(head.c.seq, head.c.hash)).one_or_none()
+                ends = connection.execute(select(head.c.seq, head.c.hash, head.c.at)).one_or_none()
             for row in page:
                 yield from self._step(Link(*row))
             if len(page) < PAGE:
@@ -79,22 +83,24 @@ class _Chain:
             if link.delivery is not None:
                 self.doubtful.add(link.delivery)
             yield fault
+        if self._beside:
+            yield from self._beside.step(link)
 
     def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
+        yield from self.walk.end()
+        if self._beside:
+            yield from self._beside.end(self.walk.seq)
         if ends is None:
             yield f"event {self.walk.seq}: is the last one, but the ledger's own note of its end is gone"
-        elif tuple(ends) != (self.walk.seq, self.walk.hash):
+        elif (ends.seq, ends.hash) != (self.walk.seq, self.walk.hash):
             yield f"event {self.walk.seq}: is the last one, but the ledger ended with event {ends.seq}, or with another hash"
+        elif ends.at != self.walk.at:
+            yield f"event {self.walk.seq}: is of {self.walk.at[:40]}, but the ledger's own note of its end says {ends.at[:40]}"
 
 
-def _of_database(database: Database) -> Iterator[str]:
-    with database.reading() as connection:
-        yield from list(guards.faults(connection))
-    if database.sqlite:
-        yield from _file(database)
-
-
-def _file(database: Database) -> list[str]:
+def _of_file(database: Database) -> list[str]:
+    if not database.sqlite:
+        return []
     with database.reading() as connection:
         faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
         strays = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]

@@ -14,11 +14,9 @@ from distributor.errors import Refused
 from distributor.ledger import book as door
 from distributor.ledger import leases, planning, sharing
 from distributor.ledger.chain import Note, Writing, words
-from distributor.ledger.tables import certificate, delivery, person
+from distributor.ledger.tables import delivery, person
 
-_CERTIFICATE = select(certificate.c.sha256, certificate.c.serial, certificate.c.issuer, certificate.c.not_after).where(
-    certificate.c.sha256 == bindparam("sha256")
-)
+_PERSON = select(person).where(person.c.id == bindparam("id"))
 _UNSENT = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})
 _ON_THE_WAY = frozenset({State.CLAIMED, State.TRANSMITTING})
 
@@ -48,20 +46,20 @@ def _free(book: Writing, old: door.Row) -> door.Row:
 
 
 def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None, place: tuple[str, Locator] | None) -> planning.Planned:
-    described: Mapping[str, str] = dict(book.connection.execute(_CERTIFICATE, {"sha256": old["certificate"]}).mappings().one())
-    who, locator, language, plan = old["person"], old["locator"], old["language"], old["plan"]
+    locator, language, plan = old["locator"], old["language"], old["plan"]
     if place is not None:
         plan, locator = place[0], canonical(place[1].as_json())
-    if draft is not None:
+    if draft is None:
+        described = planning.described(book, old["certificate"])
+        who: Mapping[str, str] = dict(book.connection.execute(_PERSON, {"id": old["person"]}).mappings().one())
+    else:
         described = planning.keep_certificates(book, [draft])[draft.facts.sha256]
         who = planning.keep_people(book, [draft])[draft.person.address.key]
         locator, language = canonical(draft.locator.as_json()), draft.language
-    name = book.connection.execute(select(person.c.key, person.c.address, person.c.name).where(person.c.id == who)).one()
-    sharing.refuse(book, name.key, described["sha256"])
-    generation = _last(book, old, who, described["sha256"]) + 1
-    return planning.Planned(
-        planning.new_id(book), plan, who, generation, language, locator, described, name.address, name.name, reason, old["id"]
-    )
+    sharing.refuse(book, who["key"], described["sha256"])
+    generation = _last(book, old, who["id"], described["sha256"]) + 1
+    inputs = planning.inputs_sha256(book, plan)
+    return planning.Planned(planning.new_id(book), plan, inputs, who, generation, language, locator, described, reason, old["id"])
 
 
 def _last(book: Writing, old: door.Row, who: str, sha256: str) -> int:

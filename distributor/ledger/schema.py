@@ -29,7 +29,7 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
         if not database.sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
         if _found(connection, database) != NEWEST:
-            _upgrade(connection, database)
+            upgrade(connection)
 
 
 def _found(connection: Connection, database: Database) -> int:
@@ -69,7 +69,8 @@ def _quick_check(connection: Connection, database: Database) -> None:
         raise Unusable("the ledger is damaged", where=database.where, hint="stop using it, keep a copy, and restore the latest backup")
 
 
-def _upgrade(connection: Connection, database: Database) -> None:
+def upgrade(connection: Connection) -> None:
+    """Run the steps that a database lacks, inside the transaction that is open."""
     from alembic import command  # noqa: PLC0415  needed once in the life of a schema
     from alembic.config import Config  # noqa: PLC0415
 
@@ -78,6 +79,6 @@ def _upgrade(connection: Connection, database: Database) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    if database.sqlite:
+    if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id={sqlite.APPLICATION}")
         connection.exec_driver_sql(f"PRAGMA user_version={NEWEST}")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from hashlib import sha256
+from typing import Any
 
+from distributor.core.chain import Link
 from distributor.core.publishing import REVOKED
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.ledger.tables import event
@@ -25,21 +27,7 @@ _ANSWERS = frozenset(
 )  # states that somebody's words may come with
 
 
-class Step(NamedTuple):
-    """What counts of an event; `evidence` and `personal` are JSON."""
-
-    delivery: str
-    at: str
-    event: str
-    before: str | None
-    after: str | None
-    by: str
-    evidence: str
-    personal: str | None
-    commitment: str
-
-
-COLUMNS = tuple(event.c[name] for name in Step._fields)
+COLUMNS = tuple(event.c[name] for name in Link._fields)
 
 
 @dataclass(slots=True)
@@ -50,16 +38,26 @@ class Told:
     certificate: Values = field(default_factory=dict)
     owner: Values = field(default_factory=dict)
     address: str | None = None  # whom it was planned for
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of long values, by what they are called
     password: Values | None = None
     ready_at: str | None = None
     letter: Values | None = None
     revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
 
 
-def fold(steps: Iterable[Step]) -> Told:
+LOCATOR, INPUTS, CHAIN, SEALED = "locator", "plan's inputs", "certificate's chain", "password's sealed"
+_DIGESTS = {LOCATOR: "locator_sha256", INPUTS: "inputs_sha256", CHAIN: "chain_sha256"}
+
+
+def fingerprint(value: str | bytes) -> str:
+    """The SHA-256 by which an event tells a long value: lower-case hex, of text in UTF-8."""
+    return sha256(value if isinstance(value, bytes) else value.encode(errors="surrogatepass")).hexdigest()
+
+
+def fold(links: Iterable[Link]) -> Told:
     """Everything that the events tell."""
     told = Told()
-    for step in steps:
+    for step in links:
         if step.after is None:
             _note(told, step)
         else:
@@ -69,20 +67,35 @@ def fold(steps: Iterable[Step]) -> Told:
     return told
 
 
-def _note(told: Told, step: Step) -> None:
+def _note(told: Told, step: Link) -> None:
     if step.event in CLOSING:
         _close(told, step, CLOSING[step.event])
-    elif step.event == "relocated" and told.row.get("state") == State.PLANNED:  # what waits to be packed goes over to the later plan
-        told.row["plan"] = _opened(step.evidence).get("plan")
+    elif step.event == "relocated":
+        _relocated(told, _opened(step.evidence))
     told.revoked |= step.event == REVOKED
 
 
-def _close(told: Told, step: Step, state: PasswordState) -> None:
+def _relocated(told: Told, evidence: Values) -> None:
+    """It was found elsewhere; what waits to be packed goes over to the later plan."""
+    told.digests.pop(LOCATOR, None)
+    _digests(told, evidence, LOCATOR)
+    if told.row.get("state") == State.PLANNED:
+        told.row["plan"] = evidence.get("plan")
+        told.digests.pop(INPUTS, None)
+        _digests(told, evidence, INPUTS)
+
+
+def _digests(told: Told, evidence: Values, *names: str) -> None:
+    """What older programs did not tell stays unknown."""
+    told.digests |= {name: evidence[_DIGESTS[name]] for name in names if _DIGESTS[name] in evidence}
+
+
+def _close(told: Told, step: Link, state: PasswordState) -> None:
     if told.password is not None and told.password["state"] in _OPEN:
         told.password.update(state=state, closed_at=step.at, closed_by=step.by)
 
 
-def _enter(told: Told, step: Step, after: str) -> None:
+def _enter(told: Told, step: Link, after: str) -> None:
     evidence, personal = _opened(step.evidence), _opened(step.personal)
     row = told.row
     row["state"], row["updated_at"], row["not_before"] = after, step.at, None
@@ -115,7 +128,7 @@ def _opened(text: str | None) -> Values:
     return found if isinstance(found, dict) else {}
 
 
-def _say(row: Values, step: Step, evidence: Mapping[str, Any], personal: Mapping[str, Any]) -> None:
+def _say(row: Values, step: Link, evidence: Mapping[str, Any], personal: Mapping[str, Any]) -> None:
     """A sender's settlement says something or the empty text; giving back and a person's word leave what was said before."""
     if "said" in personal:
         row["said"] = personal["said"]
@@ -125,16 +138,17 @@ def _say(row: Values, step: Step, evidence: Mapping[str, Any], personal: Mapping
         row["said"] = ""
 
 
-def _planned(told: Told, step: Step, evidence: Values, personal: Values) -> None:
+def _planned(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     del step
     told.row |= {name: evidence.get(name) for name in ("plan", "generation", "language")}
     told.row |= {"certificate": evidence.get("certificate_sha256"), "attempt": 0, "deferrals": 0}
     told.row |= dict.fromkeys(("armed_at", "said", "message_id", "package_sha256", "profile"))
     told.certificate = {name: evidence.get(f"certificate_{name}") for name in ("serial", "issuer", "not_after")}
     told.address = personal.get("address")
+    _digests(told, evidence, *_DIGESTS)
 
 
-def _queued(told: Told, step: Step, evidence: Values, personal: Values) -> None:
+def _queued(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     if step.before != State.PLANNED:
         return
     told.row |= {name: evidence.get(name) for name in ("message_id", "package_sha256", "profile")}
@@ -142,33 +156,39 @@ def _queued(told: Told, step: Step, evidence: Values, personal: Values) -> None:
     if "address" in personal:
         told.letter["address"] = personal["address"]
     told.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
+    if "password_seconds" in evidence:
+        told.password["lasts"] = evidence["password_seconds"]
+    if "sealed_sha256" in evidence:
+        told.digests[SEALED] = evidence["sealed_sha256"]
 
 
-def _claimed(told: Told, step: Step, evidence: Values, personal: Values) -> None:
+def _claimed(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     del step, personal
     told.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
     told.owner = {"host": evidence.get("host"), "pid": evidence.get("pid")}
+    if "started" in evidence:
+        told.owner["started"] = evidence["started"]
 
 
-def _transmitting(told: Told, step: Step, evidence: Values, personal: Values) -> None:
+def _transmitting(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     del personal
     told.row["armed_at"] = step.at
     if "message_id" in evidence:  # where the letter lies at a service that gave it one of its own
         told.row["message_id"] = evidence["message_id"]
 
 
-def _deferred(told: Told, step: Step, evidence: Values, personal: Values) -> None:
+def _deferred(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     del step, personal
     told.row |= {"deferrals": told.row.get("deferrals", 0) + 1, "not_before": evidence.get("not_before")}
 
 
-def _withdrawn(told: Told, step: Step, evidence: Values, personal: Values) -> None:
+def _withdrawn(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     del evidence, personal
     told.letter = None
     _close(told, step, PasswordState.DESTROYED)
 
 
-_STEPS: dict[str, Callable[[Told, Step, Values, Values], None]] = {
+_STEPS: dict[str, Callable[[Told, Link, Values, Values], None]] = {
     "planned": _planned,
     "queued": _queued,
     "claimed": _claimed,

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -138,7 +139,8 @@ def test_a_chain_that_leaves_the_allowed_way_is_found_though_its_hashes_fit(form
 
 
 def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> None:
-    records = Chain().letter()
+    chain = Chain()
+    records = chain.letter()
     event = records[0].event
     public = {name: value for name, value in event.evidence.items() if name not in (records[0].personal or ())}
     bare = Event(event.seq, event.at, event.delivery, event.event, event.before, event.after, event.by, public)
@@ -146,7 +148,20 @@ def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> N
     written: list[str] = []
     export(records, form, written.append)
     assert "anna@" not in "".join(written)
+    assert verify_export(written) == ["event 1: its personal fields are gone, and no event tells that they were erased"]
+    chain.add("erased", (None, None), {"events": [1]}, {}, "root@host")
+    written.clear()
+    export(records, form, written.append)
     assert verify_export(written) == []
+
+
+@pytest.mark.parametrize("evidence", [{}, {"events": "1"}, {"events": [2]}, {"events": [[1]]}, {"events": None}], ids=str)
+def test_an_erasure_that_lists_something_else_explains_nothing(form: str, evidence: Fields) -> None:
+    chain = Chain()
+    records = chain.letter()
+    records[0] = replace(records[0], event=replace(records[0].event, evidence={"plan": "p", "generation": 1}), personal=None, salt=None)
+    chain.add("erased", (None, None), evidence, {}, "root@host")
+    assert verify_export(exported(records, form)) == ["event 1: its personal fields are gone, and no event tells that they were erased"]
 
 
 GOOD = dict.fromkeys(FIELDS) | {

@@ -80,7 +80,7 @@ def planned(world: World, name: str, identity: Identity) -> str:
 def received(world: World, name: str, identity: Identity, state: State = State.ACCEPTED) -> str:
     """A delivery that came to this state."""
     id_ = planned(world, name, identity)
-    assert world.ledger.store([packed(id_)], ME) == [True]
+    assert world.ledger.store([packed(id_, to=f"{name}@example.org")], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
     assert world.ledger.write([Settle(claim, state, "the server's word")], ME) == [True]

@@ -123,6 +123,10 @@ class Machine(RuleBasedStateMachine):
         """Any delivery."""
         return sorted(self.model)[pick % len(self.model)]
 
+    def address(self, delivery: str) -> str:
+        """Whose it is."""
+        return f"{self.model[delivery].name}@example.org"
+
     def pack(self, owner: Owner, limit: int, expires: timedelta | None, *, store: bool) -> None:
         free = [i for i, e in self.model.items() if e.state is S.PLANNED and (e.until is None or e.until <= self.clock.now)]
         taken = [lent.id for lent in self.ledger.take(owner, limit, LEASE, EVERYTHING)]
@@ -130,7 +134,7 @@ class Machine(RuleBasedStateMachine):
         for id_ in taken:
             self.model[id_].owner, self.model[id_].until = owner.id, self.clock.now + LEASE
         if store:
-            assert self.ledger.store([packed(id_, expires=expires) for id_ in taken], owner) == [True] * len(taken)
+            assert self.ledger.store([packed(id_, expires=expires, to=self.address(id_)) for id_ in taken], owner) == [True] * len(taken)
             for id_ in taken:
                 expected = self.model[id_]
                 expected.state, expected.owner, expected.until, expected.password = S.QUEUED, None, None, PasswordState.HELD
@@ -150,7 +154,7 @@ class Machine(RuleBasedStateMachine):
             expected.state, expected.attempt = S.CLAIMED, expected.attempt + 1
             expected.owner, expected.until, expected.due = owner.id, self.clock.now + LEASE, None
             assert claim.attempt == expected.attempt
-            assert claim.parcel.message == packed(claim.id).message
+            assert claim.parcel.message == packed(claim.id, to=self.address(claim.id)).message
         return [Held(claim, owner) for claim in found]
 
     def _due(self, expected: Expected) -> bool:

@@ -26,10 +26,10 @@ class Server:
     def __init__(self, folder: Path, user: str) -> None:
         self.folder, self.user, self._numbers = folder, user, count(1)
 
-    def fresh(self) -> str:
-        """A new database without tables."""
+    def fresh(self, like: str = "template1") -> str:
+        """A new database without tables, or a copy of one that nobody has open."""
         name = f"ledger{os.getpid()}_{next(self._numbers)}"
-        self.run("postgres", f"CREATE DATABASE {name}")
+        self.run("postgres", f"CREATE DATABASE {name} TEMPLATE {like}")
         return name
 
     def empty(self, database: str) -> None:

@@ -14,7 +14,7 @@ from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 def queue(world: World, name: str, sender: str) -> str:
     """A queued letter of a mailbox; its delivery."""
     (delivery,) = world.plan(name)
-    world.ledger.store([replace(packed(delivery.id), sender=sender)], ME)
+    world.ledger.store([replace(packed(delivery.id, to=delivery.address), sender=sender)], ME)
     return delivery.id
 
 

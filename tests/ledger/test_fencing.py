@@ -167,9 +167,10 @@ def test_threads_and_ledgers_share_the_work_without_doing_any_twice(world: World
 
 
 def test_threads_that_freeze_the_same_letters_freeze_each_once(world: World) -> None:
-    planned = [delivery.id for delivery in world.plan(*(f"p{i}" for i in range(20)))]
+    planned = world.plan(*(f"p{i}" for i in range(20)))
     with ThreadPoolExecutor(4) as threads:
-        verdicts = list(threads.map(lambda number: world.ledger.store([packed(id_, again=str(number)) for id_ in planned], ME), range(4)))
+        letters = [[packed(one.id, again=str(number), to=one.address) for one in planned] for number in range(4)]
+        verdicts = list(threads.map(lambda each: world.ledger.store(each, ME), letters))
     assert [sum(each) for each in zip(*verdicts, strict=True)] == [1] * 20
 
 

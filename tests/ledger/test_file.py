@@ -298,7 +298,7 @@ def fill(url: str) -> None:
         for number in range(400):
             (planned,) = ledger.plan("plan-1", [draft(f"p{number}")])
             assert isinstance(planned, Delivery)
-            ledger.store([packed(planned.id)], ME)
+            ledger.store([packed(planned.id, to=planned.address)], ME)
 
 
 def test_a_file_that_may_not_grow_stops_the_work_and_stays_whole(file_world: World) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from distributor.core.deliveries import Arm
+from distributor.core.chain import canonical, commit
+from distributor.core.deliveries import Arm, Known
 from distributor.core.outcomes import Handle
 from distributor.core.states import State
 from distributor.errors import Unusable
-from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
+from distributor.ledger import packing, planning
+from distributor.ledger.chain import Note
+from tests.ledger.tampering import lifted
+from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed, spelled
 
 TAMPERING = {
     "letter's address": "UPDATE outbox SET address = 'evil@evil.example'",
@@ -27,6 +32,14 @@ def refusal(world: World) -> Unusable:
     world.spoiled = True
     with pytest.raises(Unusable) as caught:
         world.ledger.claim(ME, 10, LEASE, EVERYTHING)
+    return caught.value
+
+
+def refused_to_pack(world: World) -> Unusable:
+    """Why nothing is lent to a packer."""
+    world.spoiled = True
+    with pytest.raises(Unusable) as caught:
+        world.ledger.take(ME, 10, LEASE, EVERYTHING)
     return caught.value
 
 
@@ -57,20 +70,155 @@ def test_a_letter_with_address_and_person_edited_alike_is_not_claimed(world: Wor
     assert "letter's address, person's address" in refusal(world).message
 
 
+def test_a_letter_is_not_frozen_for_somebody_who_was_edited_in_after_it_was_made(world: World) -> None:
+    (anna,) = world.plan("anna")
+    world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
+    world.spoiled = True
+    with pytest.raises(Unusable, match=r"changed from outside \(person's address\)"):
+        world.ledger.store([packed(anna.id)], ME)
+    assert world.state(anna.id) is State.PLANNED
+
+
 def test_a_letter_frozen_for_somebody_edited_in_before_is_not_claimed(world: World) -> None:
     (anna,) = world.plan("anna")
     world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
-    assert world.ledger.store([packed(anna.id)], ME) == [True]
+    assert world.ledger.store([packed(anna.id, to="evil@evil.example")], ME) == [True]
     assert "letter's address" in refusal(world).message
 
 
-def test_with_events_erased_the_person_still_says_whose_letter_it_is(world: World) -> None:
+@pytest.mark.parametrize(
+    "header",
+    ["", "Cc: evil@evil.example\r\nTo: anna@example.org", "To: anna@example.org, evil@evil.example", "To: bert@example.org"],
+    ids=["none", "a copy", "two", "another"],
+)
+def test_bytes_that_name_another_recipient_than_the_envelope_are_not_frozen(world: World, header: str) -> None:
+    (anna,) = world.plan("anna")
+    letter = packed(anna.id)
+    message = letter.message.replace(b"To: anna@example.org", header.encode())
+    world.spoiled = True
+    with pytest.raises(Unusable):
+        world.ledger.store([replace(letter, message=message)], ME)
+
+
+def test_a_letter_whose_recipient_in_the_bytes_is_not_its_envelope_s_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (anna,) = world.plan("anna")
+    with monkeypatch.context() as older:
+        older.setattr(packing, "recipient", lambda _: "anna@example.org")  # a program that did not look
+        world.ledger.store([packed(anna.id, to="evil@evil.example")], ME)
+    assert "(letter's To)" in refusal(world).message
+
+
+ERASED = "UPDATE event SET personal = NULL, salt = NULL"
+EVE = (
+    "UPDATE outbox SET address = 'eve@example.org'",
+    "UPDATE person SET address = 'eve@example.org', key = 'eve@example.org'",
+)
+
+
+@pytest.mark.parametrize("further", [(), EVE], ids=["only that", "and another person edited in"])
+@pytest.mark.parametrize("which", ["", " WHERE event = 'planned'", " WHERE event = 'queued'"], ids=["all", "planned", "queued"])
+def test_nothing_is_claimed_whose_events_no_longer_say_for_whom_it_is(world: World, which: str, further: tuple[str, ...]) -> None:
+    (anna,) = world.queue("anna")
+    world.sql(ERASED + which, *further)
+    assert "personal fields of its events" in refusal(world).message
+    world.ledger.withdraw(anna, "somebody erased who it is for")
+    assert world.ledger.claim(ME, 1, LEASE, EVERYTHING) == []
+
+
+def test_nothing_is_packed_whose_events_no_longer_say_for_whom_it_is(world: World) -> None:
+    (anna,) = world.plan("anna")
+    world.sql(ERASED, "UPDATE person SET address = 'eve@example.org', key = 'eve@example.org'")
+    assert "personal fields of its events" in refused_to_pack(world).message
+    world.ledger.withdraw(anna.id, "somebody erased who it is for")
+    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+
+
+def test_an_event_that_was_rewritten_together_with_its_commitment_is_not_believed(world: World) -> None:
+    """With salt, personal fields and commitment exchanged alike, only the event's own hash still tells."""
+    world.plan("anna")
+    personal = canonical({"address": "eve@example.org", "name": "Anna Example"})
+    forged = f"personal = '{personal}', salt = '{'00' * 16}', commitment = '{commit('00' * 16, personal)}'"
+    lift, lay = lifted(world)
+    world.sql(*lift, f"UPDATE event SET {forged} WHERE event = 'planned'", *lay, EVE[1])  # noqa: S608  tampering is the point
+    assert "(event 1" in refused_to_pack(world).message
+
+
+def test_an_event_that_was_removed_or_told_a_second_time_is_missed(world: World) -> None:
     world.queue("anna")
-    world.sql("UPDATE event SET personal = NULL, salt = NULL")
-    world.sql("UPDATE outbox SET address = 'evil@evil.example'")
-    assert "(letter's address)" in refusal(world).message
-    world.sql("UPDATE outbox SET address = 'anna@example.org'")
-    assert len(world.ledger.claim(ME, 1, LEASE, EVERYTHING)) == 1
+    lift, lay = lifted(world)
+    world.sql(*lift, "UPDATE event SET event = 'noted', \"after\" = NULL WHERE seq = 1", *lay)
+    assert "its events" in refusal(world).message
+
+
+# --- a planned delivery pointed elsewhere ----------------------------------------------------------------------------
+
+POINTED = {
+    "certificate": "UPDATE delivery SET certificate = (SELECT certificate FROM delivery WHERE id = '{bert}'), generation = 2",
+    "locator": "UPDATE delivery SET locator = (SELECT locator FROM delivery WHERE id = '{bert}')",
+    "person's address": "UPDATE delivery SET person = (SELECT person FROM delivery WHERE id = '{bert}')",
+    "plan": "UPDATE delivery SET plan = 'plan-2'",
+    "language": "UPDATE delivery SET language = 'fr'",
+}
+
+
+@pytest.mark.parametrize(("field", "statement"), POINTED.items(), ids=POINTED)
+@pytest.mark.parametrize("frozen", [False, True], ids=["planned", "queued"])
+def test_a_delivery_that_was_pointed_elsewhere_is_neither_packed_nor_claimed(
+    world: World, field: str, statement: str, *, frozen: bool
+) -> None:
+    world.ledger.begin_plan("plan-2", {"sources": ["/evil"]})
+    (bert,) = world.plan("bert")
+    world.ledger.withdraw(bert.id, "only its row is needed")
+    anna = world.queue("anna")[0] if frozen else world.plan("anna")[0].id
+    world.sql(f"{statement.format(bert=bert.id)} WHERE id = '{anna}'")
+    error = refusal(world) if frozen else refused_to_pack(world)
+    assert (error.exit_code, error.where) == (3, anna)
+    assert field in error.message
+    world.ledger.withdraw(anna, "somebody edited it")
+
+
+BYTES = {
+    "plan's inputs": 'UPDATE plan SET inputs = \'{"sources": ["/evil"]}\'',
+    "certificate's chain": "UPDATE certificate SET chain = '[]'",
+    "certificate's serial": "UPDATE certificate SET serial = '00'",
+    "certificate": "UPDATE certificate SET der = (SELECT min(der) FROM authority)",
+}
+
+
+@pytest.mark.parametrize(("field", "statement"), BYTES.items(), ids=BYTES)
+def test_what_a_letter_is_made_from_is_held_against_what_was_planned(world: World, field: str, statement: str) -> None:
+    world.plan("anna")
+    world.sql(statement)
+    assert f"({field})" in refused_to_pack(world).message
+
+
+@pytest.mark.parametrize("statement", ["UPDATE authority SET der = (SELECT max(der) FROM certificate)", "DELETE FROM authority"])
+def test_authorities_that_are_other_ones_do_not_reach_a_package(world: World, statement: str) -> None:
+    world.plan("anna")
+    world.sql(statement)
+    assert "(certificate's chain)" in refused_to_pack(world).message
+
+
+def test_what_older_programs_did_not_tell_stops_no_letter(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(planning.Planned, "note", older_note)
+        world.plan("anna")
+    world.sql('UPDATE delivery SET locator = \'{"form": "pkcs12", "parts": [["/moved.pfx", null, "00"]]}\'')
+    (lent,) = world.ledger.take(ME, 10, LEASE, EVERYTHING)
+    assert world.ledger.store([packed(lent.id)], ME) == [True]
+    assert world.claim().parcel.delivery == lent.id
+    assert world.ledger.verify() == []
+
+
+def older_note(new: planning.Planned) -> Note:
+    """A first event as it was before."""
+    told = ("plan", "generation", "language", "certificate_sha256", "certificate_serial", "certificate_issuer", "certificate_not_after")
+    note = note_of(new)
+    personal = {name: note.personal[name] for name in ("address", "name")}
+    return replace(note, evidence={name: note.evidence[name] for name in told}, personal=personal)
+
+
+note_of = planning.Planned.note
 
 
 def test_once_it_is_withdrawn_the_others_go(world: World) -> None:
@@ -84,7 +232,8 @@ def test_once_it_is_withdrawn_the_others_go(world: World) -> None:
 
 def test_an_address_that_a_later_roster_spells_otherwise_is_no_tampering(world: World) -> None:
     world.queue("anna")
-    world.sql("UPDATE person SET address = 'Anna@example.org'")
+    (known,) = world.ledger.plan("plan-1", [spelled("anna", "Anna")])
+    assert isinstance(known, Known)
     assert world.claim().parcel.address == "anna@example.org"
 
 

@@ -9,13 +9,17 @@ import pytest
 from cryptography import x509
 
 from distributor.core import certificates
+from distributor.core.chain import ERASED
 from distributor.core.credentials import Facts, Locator
 from distributor.core.deliveries import Arm
 from distributor.core.outcomes import Handle
 from distributor.core.states import State
+from distributor.errors import Unusable
+from distributor.ledger.chain import Note, writing
+from distributor.ledger.opening import open_database
 from tests.authority import Authority
 from tests.ledger.tampering import found
-from tests.ledger.world import ME, World, draft, packed
+from tests.ledger.world import ME, World, draft, packed, spelled
 
 
 @dataclass
@@ -104,9 +108,11 @@ def test_a_delivery_given_to_another_person_is_found(four: Four) -> None:
 
 
 def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spells_otherwise(four: Four) -> None:
-    assert four.found("UPDATE person SET address = 'Bert@example.org' WHERE key = 'bert@example.org'") == []
+    four.world.ledger.plan("plan-1", [spelled("bert", "Bert")])
+    assert four.world.sql("SELECT address FROM person WHERE key = 'bert@example.org'") == [("Bert@example.org",)]
+    assert four.world.ledger.verify() == []
     told = four.found("UPDATE person SET address = 'eve@example.org' WHERE key = 'bert@example.org'")
-    assert told == [four.says("bert", """person's address is "eve@example.org", but its events say "bert@example.org\"""")]
+    assert told[0] == four.says("bert", """person's address is "eve@example.org", but its events say "bert@example.org\"""")
     told = four.found("UPDATE person SET key = 'eve@example.org' WHERE key = 'bert@example.org'")
     assert len(told) == 1
 
@@ -141,7 +147,7 @@ def test_a_waiting_letter_that_was_removed_is_found_and_one_that_left_long_ago_i
 
 def test_a_letter_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
     four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
-    four.world.ledger.store([packed(four.ids["dora"])], ME)
+    four.world.ledger.store([packed(four.ids["dora"], to="eve@example.org")], ME)
     told = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
     assert told == [four.says("dora", 'was planned for "dora@example.org", but its letter was frozen for "eve@example.org"')]
 
@@ -177,11 +183,144 @@ def test_a_certificate_s_subject_is_held_against_what_it_says_of_itself(world: W
     assert told == [f'certificate {planned.facts.sha256}: subject is "CN=Eve", but it says "{planned.facts.subject}" of itself']
 
 
+def erase(world: World, *which: int) -> None:
+    """Take the personal fields away, and say so in an event."""
+    numbers = ", ".join(map(str, which))
+    world.sql(f"UPDATE event SET personal = NULL, salt = NULL WHERE commitment <> '' AND seq IN ({numbers})")  # noqa: S608
+    with writing(open_database(world.url, create=False), "root@host", world.clock) as book:
+        book.append([Note(None, ERASED, evidence={"events": list(which)})])
+
+
 def test_what_erased_events_do_not_tell_is_not_found_but_counted(four: Four) -> None:
-    four.world.sql("UPDATE event SET personal = NULL, salt = NULL")
-    assert four.found("UPDATE delivery SET said = 'x' WHERE id = '{bert}'") == []
+    erase(four.world, *range(1, 15))
+    assert four.found("UPDATE delivery SET said = 'x' WHERE id = '{bert}'", "UPDATE person SET phone = '1'") == []
     proof = four.world.ledger.prove()
-    assert (proof.erased, proof.events, proof.deliveries) == (10, 14, 4)
+    assert (proof.erased, proof.events, proof.deliveries) == (10, 15, 4)
+
+
+def test_an_erasure_that_no_event_explains_is_found(four: Four) -> None:
+    erase(four.world, 1, 2)
+    assert four.world.ledger.verify() == []
+    told = four.found("UPDATE event SET personal = NULL, salt = NULL WHERE seq = 6")
+    assert told == ["event 6: its personal fields are gone, and no event tells that they were erased"]
+
+
+# --- passwords, people, publications ---------------------------------------------------------------------------------
+
+
+def test_passwords_that_changed_places_are_found_and_not_shown(four: Four) -> None:
+    told = four.found(
+        "UPDATE handover SET sealed = (SELECT sealed FROM handover WHERE delivery = '{cleo}') WHERE delivery = '{bert}'",
+    )
+    assert told == [four.says("bert", "password's sealed is not the one that its events tell")]
+    with pytest.raises(Unusable, match=r"changed from outside \(password's sealed\), so this password is not shown"):
+        four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
+
+
+TEN_YEARS = [
+    ("lasts = 315360000", "password's lasts is 315360000, but its events say 1209600"),
+    ("lasts = NULL", "password's lasts is empty, but its events say 1209600"),
+    ("expires_at = '2036-11-24T09:00:00.000000Z'", "password's expires_at is"),
+    ("lasts = 315360000, expires_at = '2036-11-21T09:00:00.000000Z'", "password's lasts is 315360000, but its events say 1209600"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), TEN_YEARS, ids=[change for change, _ in TEN_YEARS])
+def test_a_password_that_was_given_ten_years_is_found_and_not_shown(four: Four, change: str, words: str) -> None:
+    told = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{bert}}'")  # noqa: S608  tampering is the point
+    assert told[0].startswith(four.says("bert", words))
+    with pytest.raises(Unusable, match="so this password is not shown"):
+        four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
+
+
+def test_a_password_is_not_shown_to_a_person_whom_its_delivery_was_given_to(four: Four) -> None:
+    four.world.sql(f"UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'dora@example.org') WHERE id = '{four.ids['bert']}'")  # noqa: S608
+    four.world.spoiled = True
+    with pytest.raises(Unusable, match=r"\(person's address\), so this password is not shown"):
+        four.world.ledger.hand_over(four.ids["bert"], "she phoned", "reveal")
+
+
+PERSON = [
+    ("name", "'Eve'", '"Eve"', '"bert Example"'),
+    ("phone", "'+49 666'", '"+49 666"', '"+49 30 1"'),
+    ("manager", "'eve@example.org'", '"eve@example.org"', '"boss@example.org"'),
+    ("alternate_email", "'eve@evil.example'", '"eve@evil.example"', '"bert@home.example"'),
+    ("language", "'fr'", '"fr"', '"de-AT"'),
+    ("columns", "''", "empty", '"sha256:'),
+    ("address", "'Bert@example.org'", '"Bert@example.org"', '"bert@example.org"'),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "now", "before"), PERSON, ids=[column for column, *_ in PERSON])
+def test_a_person_who_was_edited_is_found(world: World, column: str, value: str, now: str, before: str) -> None:
+    known = draft("bert")
+    contacts = {"phone": "+49 30 1", "manager": "boss@example.org", "alternate_email": "bert@home.example"}
+    world.ledger.plan("plan-1", [replace(known, person=replace(known.person, **contacts))])
+    assert world.ledger.verify() == []
+    (id_,) = world.sql("SELECT id FROM person")[0]
+    (told,) = found(world, f"UPDATE person SET {column} = {value}")  # noqa: S608  tampering is the point
+    assert told.startswith(f"person {id_}: {column} is {now}, but its events say {before}")
+
+
+def test_what_a_later_roster_says_of_a_person_is_told_by_an_event(world: World) -> None:
+    world.accepted("anna")
+    world.ledger.plan("plan-1", [draft("anna", title="Anna Newname")])
+    assert world.events()[-1] == "person-changed"
+    assert world.ledger.verify() == []
+    (told,) = found(world, "UPDATE person SET name = 'anna Example'")
+    assert told.endswith('name is "anna Example", but its events say "Anna Newname"')
+
+
+def test_no_event_holds_a_further_column_or_a_long_value_in_clear(world: World) -> None:
+    known = draft("anna")
+    columns = {"pin of the door": "4711-4711"}
+    world.ledger.plan("plan-1", [replace(known, person=replace(known.person, name="x" * 5000, columns=columns))])
+    (personal, evidence) = world.sql("SELECT personal, evidence FROM event")[0]
+    assert "4711-4711" not in f"{personal}{evidence}"
+    assert "x" * 2001 not in str(personal)
+    assert world.ledger.verify() == []
+
+
+def test_publications_that_were_invented_moved_or_removed_are_found(four: Four) -> None:
+    world, sha = four.world, draft("anna").facts.sha256
+    world.ledger.note_published(four.ids["anna"], "ldaps://there", "cn=anna")
+    world.ledger.note_published(four.ids["bert"], "ldaps://there", "cn=bert")
+    world.ledger.note_unpublished(four.ids["bert"], "ldaps://there", "cn=bert")
+    assert world.ledger.verify() == []
+    told = four.found(
+        "INSERT INTO publication (person, certificate, place, at) SELECT person, certificate, 'ldaps://evil', '' FROM publication",
+        "DELETE FROM publication WHERE place = 'ldaps://there'",
+    )
+    assert told == [
+        f'publication of {sha} at "ldaps://evil": since "", but its events say there is none',
+        f'publication of {sha} at "ldaps://there": there is none, but its events say since "2026-11-24T09:00:00.000000Z"',
+    ]
+
+
+PLACES = [
+    ("UPDATE delivery SET locator = '{{}}' WHERE id = '{bert}'", "locator is not the one that its events tell"),
+    ("UPDATE plan SET inputs = '{{}}'", "plan's inputs is not the one that its events tell"),
+    (
+        "UPDATE certificate SET chain = '[]' WHERE sha256 = (SELECT certificate FROM delivery WHERE id = '{bert}')",
+        "certificate's chain is not the one that its events tell",
+    ),
+]
+
+
+@pytest.mark.parametrize(("statement", "words"), PLACES, ids=["locator", "inputs", "chain"])
+def test_places_inputs_and_chains_are_held_against_what_was_planned(four: Four, statement: str, words: str) -> None:
+    assert four.says("bert", words) in four.found(statement)
+
+
+def test_the_start_of_a_process_that_holds_a_letter_is_held_against_its_claim(world: World) -> None:
+    claim = world.claimed()
+    told = found(world, "UPDATE owner SET started = '1'")
+    assert told == [f"""delivery {claim.id}: owner's started is "1", but its events say "{ME.started}\""""]
+
+
+def test_the_ledger_s_own_note_of_its_end_is_of_the_last_event(four: Four) -> None:
+    told = four.found("UPDATE head SET at = '2099-01-01T00:00:00.000000Z'")
+    assert told == ["event 14: is of 2026-11-24T09:00:00.000000Z, but the ledger's own note of its end says 2099-01-01T00:00:00.000000Z"]
 
 
 def test_a_proof_names_the_last_event(four: Four) -> None:
@@ -202,7 +341,8 @@ def test_a_delivery_that_went_over_to_a_later_plan_is_what_its_events_tell(world
     assert world.sql("SELECT plan FROM delivery") == [("plan-2",)]
     assert world.ledger.verify() == []
     told = found(world, "UPDATE delivery SET plan = 'plan-1'")
-    assert told == [f'delivery {anna.id}: plan is "plan-1", but its events say "plan-2"']
+    assert told[0] == f'delivery {anna.id}: plan is "plan-1", but its events say "plan-2"'
+    assert told[1:] == [f"delivery {anna.id}: plan's inputs is not the one that its events tell"]
 
 
 def test_every_way_of_a_letter_is_told_by_its_events(world: World) -> None:

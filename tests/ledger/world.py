@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -45,8 +45,14 @@ def draft(name: str, *, certificate: str = "first", **about: str) -> Draft:
     return Draft(person, "de", facts, leaf, CHAIN, Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),)))
 
 
-def packed(delivery: str, *, again: str = "", expires: timedelta | None = timedelta(days=14)) -> Packed:
-    message = f"Message-ID: <{delivery}{again}@example.org>\r\n\r\nthe letter of {delivery}{again}\r\n".encode()
+def spelled(name: str, local: str) -> Draft:
+    """The same as `draft`, from a roster that writes the address otherwise."""
+    same = draft(name)
+    return replace(same, person=replace(same.person, address=Address(local, "example.org")))
+
+
+def packed(delivery: str, *, again: str = "", expires: timedelta | None = timedelta(days=14), to: str = "anna@example.org") -> Packed:
+    message = f"To: {to}\r\nMessage-ID: <{delivery}{again}@example.org>\r\n\r\nthe letter of {delivery}{again}\r\n".encode()
     digest = sha256(message).hexdigest()
     return Packed(
         delivery,
@@ -92,9 +98,9 @@ class World:
         return [delivery for delivery in found if isinstance(delivery, Delivery)]
 
     def queue(self, *names: str) -> list[str]:
-        ids = [delivery.id for delivery in self.plan(*names)]
-        assert self.ledger.store([packed(id_) for id_ in ids], ME) == [True] * len(ids)
-        return ids
+        planned = self.plan(*names)
+        assert self.ledger.store([packed(one.id, to=one.address) for one in planned], ME) == [True] * len(planned)
+        return [one.id for one in planned]
 
     def claim(self, owner: Owner = ME) -> Claim:
         (claim,) = self.ledger.claim(owner, 1, LEASE, EVERYTHING)

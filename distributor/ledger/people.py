@@ -1,0 +1,125 @@
+"""What events tell of people: written when somebody is planned or a later roster changes them, and compared with their rows.
+
+Where a certificate is public is told by the events of all deliveries of a person together, so that is compared here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import bindparam, or_, select
+
+from distributor.core.chain import Link
+from distributor.ledger import prepared
+from distributor.ledger.comparing import key_of, shown
+from distributor.ledger.database import Database
+from distributor.ledger.snapshot import still
+from distributor.ledger.tables import delivery, event, person, publication
+from distributor.ledger.telling import fingerprint
+
+FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
+CHANGED = "person-changed"  # a later roster says something else of them
+PUBLISHED, UNPUBLISHED = "published", "unpublished"
+PAGE = 500  # people
+LONGEST = 200  # characters told of a value; a longer one is told by its SHA-256, and so are a roster's further columns, whatever they hold
+LAST = "\U0010ffff"  # sorts behind every identifier
+_PEOPLE = select(person).where(person.c.id > bindparam("last")).order_by(person.c.id).limit(PAGE)
+_TOLD = (
+    select(delivery.c.person, *(event.c[name] for name in Link._fields))
+    .join(event, event.c.delivery == delivery.c.id)
+    .where(delivery.c.person > bindparam("last"), delivery.c.person <= bindparam("until"))
+    .where(or_(*(event.c.event == name for name in ("planned", CHANGED, PUBLISHED, UNPUBLISHED))))
+    .order_by(delivery.c.person, event.c.seq)
+)
+_PUBLIC = (
+    select(publication.c.person, publication.c.certificate, publication.c.place, publication.c.at)
+    .where(publication.c.person > bindparam("last"), publication.c.person <= bindparam("until"))
+    .order_by(publication.c.person)
+)
+Row = Mapping[str, Any]
+
+
+def told(row: Row) -> dict[str, str]:
+    """What an event tells of a person, under its commitment: what is there, by column."""
+    return {name: _brief(name, row[name]) for name in FIELDS if row[name]}
+
+
+def _brief(name: str, value: str) -> str:
+    return f"sha256:{fingerprint(value)}" if name == "columns" or len(value) > LONGEST else value
+
+
+def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
+    """Every person and publication that is not as the events tell; nobody with a delivery in `doubtful`, whose events do not hold."""
+    last = ""
+    while True:
+        with still(database) as connection:
+            rows = [dict(zip(person.c.keys(), row, strict=True)) for row in prepared.all_rows(connection, _PEOPLE, {"last": last})]
+            until = rows[-1]["id"] if len(rows) == PAGE else LAST
+            page = {"last": last, "until": until}
+            events = _by_person(prepared.all_rows(connection, _TOLD, page))
+            public = _by_person(prepared.all_rows(connection, _PUBLIC, page))
+        for row in rows:
+            links = [Link(*columns) for columns in events.get(row["id"], ())]
+            if not any(link.delivery in doubtful for link in links):
+                yield from _person_faults(row, links)
+                yield from _publication_faults(links, public.get(row["id"], ()))
+        if until == LAST:
+            return
+        last = until
+
+
+def _by_person(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    return {who: [row[1:] for row in theirs] for who, theirs in groupby(rows, key=itemgetter(0))}
+
+
+def _person_faults(row: Row, links: Sequence[Link]) -> Iterator[str]:
+    wanted = _last_told(row, links)
+    if wanted is None:
+        return
+    found = told(row)
+    for name in FIELDS:
+        if found.get(name, "") != wanted.get(name, ""):
+            yield f"person {row['id']}: {name} is {_shown(found, name)}, but its events say {_shown(wanted, name)}"
+
+
+def _last_told(row: Row, links: Sequence[Link]) -> Mapping[str, str] | None:
+    """What the last event says that tells all of a person; None where no event does, or its personal fields were erased."""
+    last: Mapping[str, str] | None = None
+    for link in links:
+        if link.event not in {"planned", CHANGED}:
+            continue
+        what = json.loads(link.personal).get("person") if link.personal else None
+        if not isinstance(what, dict):
+            last = None
+        elif key_of(what.get("address", "")) == row["key"]:  # else the delivery was given to somebody else, which is found there
+            last = what
+    return last
+
+
+def _shown(values: Mapping[str, str], name: str) -> str:
+    return shown(values.get(name) or None)
+
+
+def _publication_faults(links: Sequence[Link], public: Sequence[Any]) -> Iterator[str]:
+    wanted: dict[tuple[str, str], str] = {}
+    for link in links:
+        if link.event in {PUBLISHED, UNPUBLISHED}:
+            evidence = json.loads(link.evidence)
+            where = evidence.get("certificate_sha256", ""), evidence.get("place", "")
+            if link.event == PUBLISHED:
+                wanted[where] = link.at
+            else:
+                wanted.pop(where, None)
+    found = {(certificate, place): at for certificate, place, at in public}
+    for certificate, place in sorted(found.keys() | wanted.keys()):
+        at, since = found.get((certificate, place)), wanted.get((certificate, place))
+        if at != since:
+            yield f'publication of {certificate} at "{place[:80]}": {_since(at)}, but its events say {_since(since)}'
+
+
+def _since(at: str | None) -> str:
+    return "there is none" if at is None else f'since "{at}"'
