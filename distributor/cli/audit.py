@@ -73,7 +73,8 @@ def verify(
     what, findings = "the ledger" if file is None else str(file), proof.findings
     if as_json:
         last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
-        answer("audit", {"verified": what, "ok": not findings, "findings": findings, "last": last, "erased": proof.erased})
+        counts = {"erased": proof.erased, "set_back": proof.back}
+        answer("audit", {"verified": what, "ok": not findings, "findings": findings, "last": last, **counts})
         return 1 if findings else 0
     for finding in findings:
         tell(foreign(finding))
@@ -95,6 +96,8 @@ def _tell_whole(what: str, proof: Proof, *, of_ledger: bool) -> None:
     if of_ledger:
         told = counted(proof.deliveries, "delivery", "deliveries")
         tell(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
+    if proof.back:
+        tell(f"{counted(proof.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers")
     if proof.erased:
         tell(f"{counted(proof.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
     if not of_ledger:
@@ -103,8 +106,10 @@ def _tell_whole(what: str, proof: Proof, *, of_ledger: bool) -> None:
 
 def _in_ledger(chosen: Path | None) -> Proof:
     from distributor import wiring
+    from distributor.cli import clock
 
     with wiring.reading(wiring.settings(chosen)) as ledger:
+        clock.warn(ledger)
         return ledger.prove()
 
 

@@ -91,7 +91,7 @@ def prove_export(lines: Iterable[str]) -> Proof:
             break
     if not walk.seq and not findings:
         findings = ["the file holds no event"]
-    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased)
+    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased, walk.back)
 
 
 def _is_erased(line: _Line | _Unreadable) -> bool:

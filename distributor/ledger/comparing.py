@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from distributor.core.chain import stamp, unstamp
-from distributor.core.states import RECEIVED, PasswordState, State
+from distributor.core.states import RECEIVED, State
 from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person
 from distributor.ledger.telling import Told
 
@@ -80,15 +80,16 @@ def _password(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
             yield Fault("password", "has a password, but its events tell of none")
     elif there:
         yield from _different(row, "handover_", told.password, "password's ")
-        yield from _sealed(row["handover_sealed"], told.password["state"])
+        yield from _sealed(row["handover_sealed"], told)
         until = {"expires_at": _until(told.ready_at, row["handover_lasts"])}  # the duration itself is told by nothing
         yield from _different(row, "handover_", until, "password's ")
     else:
         yield Fault("password", f'has no password, but its events say that one is "{told.password["state"]}"')
 
 
-def _sealed(found: object, state: PasswordState) -> Iterator[Fault]:
-    if state not in {PasswordState.HELD, PasswordState.READY}:
+def _sealed(found: object, told: Told) -> Iterator[Fault]:
+    state = told.password["state"] if told.password else None
+    if not told.sealed:
         if found is not None:
             yield Fault("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
     elif not isinstance(found, bytes):

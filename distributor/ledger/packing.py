@@ -9,15 +9,16 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
 from distributor.core.chain import stamp, unstamp
+from distributor.core.clocks import bounded_lease
 from distributor.core.credentials import Locator
 from distributor.core.deliveries import Owner, Packed, Scope, ToPack
 from distributor.core.people import Address, Person
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
-from distributor.ledger import prepared, revoked
+from distributor.ledger import clock, prepared, revoked
 from distributor.ledger.chain import Writing
 from distributor.ledger.scope import within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person
@@ -53,7 +54,7 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
     found = _free(book, limit, scope)
     if found:
         door.enrol(book, who)
-        until = stamp(book.moment + lease)
+        until = stamp(book.moment + bounded_lease(lease))
         book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
     chains = {row["sha256"]: json.loads(row["chain"]) for row in found}
     above = _authorities(book, {sha for chain in chains.values() for sha in chain})
@@ -62,8 +63,7 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
 
 
 def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
-    free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
-    asked = within(_PLANNED.where(free), scope).limit(limit)
+    asked = within(_PLANNED.where(clock.free(book.now)), scope).limit(limit)
     while found := book.connection.execute(asked).mappings().all():
         good = revoked.spare(book, [{"id": row["id"], "certificate": row["sha256"]} for row in found])
         if good:

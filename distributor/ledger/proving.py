@@ -49,7 +49,7 @@ def prove(database: Database) -> Proof:
     explained = explaining.Explained(database, chain.doubtful)
     found = joined(chain.faults(), explained.faults(), certifying.faults(database), _of_database(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
-    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries)
+    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, chain.walk.back, explained.deliveries)
 
 
 class _Chain:

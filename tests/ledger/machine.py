@@ -186,7 +186,7 @@ class Machine(RuleBasedStateMachine):
         late = expected.state is S.AMBIGUOUS and state is S.ACCEPTED
         may = self._mine(held) and (on_time or late)
         due = self.clock.now + timedelta(minutes=5) if state is S.DEFERRED else None
-        assert self.ledger.write([Settle(held.claim, state, "said", due)], held.owner) == [may]
+        assert self.ledger.write([Settle(held.claim, state, "said", due and due - self.clock.now)], held.owner) == [may]
         if may:
             expected.state, expected.due, expected.until = state, due, None
             if state is not S.AMBIGUOUS:
