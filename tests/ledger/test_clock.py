@@ -260,11 +260,11 @@ def test_an_expired_password_is_destroyed_a_week_later_where_the_ledger_is_in_us
 def test_a_ledger_that_is_used_once_a_month_destroys_its_passwords_too(world: World) -> None:
     world.accepted()
     states = []
-    for _ in range(4):
+    for _ in range(2):
         world.clock.forward(days=30)
         world.ledger.expire()
         states.append(password(world))
-    assert states == [PasswordState.EXPIRED, PasswordState.EXPIRED, PasswordState.DESTROYED, PasswordState.DESTROYED]
+    assert states == [PasswordState.EXPIRED, PasswordState.DESTROYED]
 
 
 def test_after_a_jump_a_command_some_hours_later_is_the_second_sign(world: World) -> None:
