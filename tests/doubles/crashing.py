@@ -185,7 +185,8 @@ def now() -> datetime:
 
 
 def ledger_of(order: dict[str, Any]) -> SqlLedger:
-    return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=now)
+    ahead = timedelta(seconds=order.get("ahead", 0))
+    return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=lambda: now() + ahead)
 
 
 def source_of(order: dict[str, Any]) -> files.Files:

@@ -53,7 +53,7 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
+def server(settings: str = _FAST) -> Iterator[Server]:
     """Started, and stopped in the end."""
     initdb, control = require("initdb"), require("pg_ctl")
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -69,7 +69,7 @@ def server() -> Iterator[Server]:
             stdout=subprocess.DEVNULL,
         )
         subprocess.run(
-            [*prefix, control, "-D", data, "-w", "-l", folder / "log", "-o", f"{_FAST} -k {folder}", "start"],
+            [*prefix, control, "-D", data, "-w", "-l", folder / "log", "-o", f"{settings} -k {folder}", "start"],
             cwd=folder,
             check=True,
             stdout=subprocess.DEVNULL,
