@@ -96,7 +96,7 @@ def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker]
     longest = transport(settings, signed_in=False).longest_wait
 
     async def work() -> Found:
-        looking = evidence.Looking(ledger, processes.alive, wiring.now, longest, asyncio.to_thread)
+        looking = evidence.Looking(ledger, processes.alive, ledger.now, longest, asyncio.to_thread)
         try:
             return await evidence.look(looking, everybody, Scope(), states)
         finally:

@@ -112,7 +112,7 @@ def reading(settings: config.Settings) -> Iterator[Ledger]:
 
 @contextmanager
 def writing(settings: config.Settings) -> Iterator[Ledger]:
-    """The ledger, to write into; passwords whose time is over are destroyed first. On a server, an empty database becomes one."""
+    """The ledger, to write into; passwords whose time is over end first. On a server, an empty database becomes one."""
     with closing(_ledger(settings, create=not settings.ledger.url.startswith("sqlite"))) as ledger:
         ledger.expire()
         yield ledger
@@ -122,7 +122,8 @@ def _ledger(settings: config.Settings, *, create: bool) -> Ledger:
     from distributor.ledger import open_ledger
 
     with placing(settings):
-        return open_ledger(ledger_url(settings), by=who(), now=now, create=create)
+        url = ledger_url(settings)
+        return open_ledger(url, by=who(), now=now if url.startswith("sqlite") else None, create=create)  # a server has its own clock
 
 
 def ledger_url(settings: config.Settings) -> str:

@@ -76,6 +76,6 @@ def _refusal(address: str, newest: Sequence[Envelope], certificate: str | None) 
         case PasswordState.HANDED_OVER:
             return Refused("the password was handed over already; there is no second look", where=address, hint=again)
         case PasswordState.EXPIRED:
-            return Refused("the password's time is over; it was destroyed", where=address, hint=again)
+            return Refused("the password's time is over", where=address, hint=again)
         case _:
             return Refused("the password was destroyed", where=address, hint=again)

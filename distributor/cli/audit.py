@@ -97,9 +97,10 @@ def _answer(what: str, proof: Proof, beside: Beside | None) -> None:
     from distributor.cli.show import answer
 
     last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
-    told = {"verified": what, "ok": not proof.findings, "findings": proof.findings, "last": last, "erased": proof.erased}
+    told = {"verified": what, "ok": not proof.findings, "findings": proof.findings, "last": last}
+    counts = {"erased": proof.erased, "set_back": proof.back}
     compared = None if beside is None else {"export": beside.name, "unchanged": beside.events}
-    answer("audit", {**told, "against": compared, "notes": proof.notes})
+    answer("audit", {**told, **counts, "against": compared, "notes": proof.notes})
 
 
 def _tell_whole(what: str, proof: Proof, beside: Beside | None, *, of_ledger: bool) -> None:
@@ -116,6 +117,8 @@ def _tell_whole(what: str, proof: Proof, beside: Beside | None, *, of_ledger: bo
     if of_ledger:
         told = counted(proof.deliveries, "delivery", "deliveries")
         tell(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
+    if proof.back:
+        tell(f"{counted(proof.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers")
     if proof.erased:
         tell(f"{counted(proof.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
     _tell_notes(proof)
@@ -132,8 +135,10 @@ def _tell_notes(proof: Proof) -> None:
 
 def _in_ledger(chosen: Path | None, beside: Beside | None) -> Proof:
     from distributor import wiring
+    from distributor.cli import clock
 
     with wiring.reading(wiring.settings(chosen)) as ledger:
+        clock.warn(ledger)
         return ledger.prove(beside)
 
 

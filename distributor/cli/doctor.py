@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
 INDENT = 24  # columns; below the message
-TOLERANCE = timedelta(minutes=5)
 _CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
 
 
@@ -103,6 +102,7 @@ def _remark(area: str, level: str, message: str, hint: str | None = None) -> Rem
 
 def _ledger(settings: Settings) -> Iterator[Remark]:
     from distributor import wiring
+    from distributor.cli import clock
     from distributor.core.deliveries import Scope
     from distributor.core.findings import Issue
 
@@ -116,7 +116,10 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
                 "keep the file as it is; restore the last good copy",
             )
         counts = ledger.counts(Scope())
-        newest = max((delivery.updated_at for delivery in ledger.deliveries(Scope())), default=None)
+        ahead = ledger.ahead()
+        if ahead is not None:
+            yield _remark("clock", "warning", clock.ahead(ahead, ledger.now()), _CLOCK)
+        yield from ledger.check()
     told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
     if not faults:
         yield _remark("ledger", "ok", f"the chain is whole; {told}")
@@ -126,8 +129,6 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
         yield _remark(
             "ledger", "warning", f"{file} can be read here but not written", steps("give this user the file and its folder:", (mend,))
         )
-    if newest is not None and newest > wiring.now() + TOLERANCE:
-        yield _remark("clock", "warning", f"the ledger's newest event lies in the future ({newest:%Y-%m-%d %H:%M} UTC)", _CLOCK)
 
 
 def _vault(settings: Settings) -> Iterator[Remark]:

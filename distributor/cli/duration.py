@@ -30,13 +30,13 @@ def duration(settings: Settings, ledger: Ledger, scope: Scope, *, early: bool, l
 def _forecast(
     settings: Settings, ledger: Ledger, scope: Scope, per_minute: float | None, daily: int | None, *, early: bool, limit: int | None
 ) -> Forecast:
-    from distributor import outgoing, wiring
+    from distributor import outgoing
     from distributor.core.states import State
     from distributor.flow.forecast import forecast, shares
     from distributor.flow.pace import DAY
     from distributor.flow.send import roads
 
-    senders, now = outgoing.senders(settings), wiring.now()
+    senders, now = outgoing.senders(settings), ledger.now()
     waiting = shares(ledger.due(scope, early=early), ledger.counts(scope).get(State.PLANNED, 0), senders)
     sent = [[] if daily is None else ledger.armed(now - DAY, each) for each in roads(senders)]
     return forecast(waiting, sent, now=now, per_minute=per_minute, daily=daily, limit=limit)

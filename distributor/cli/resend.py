@@ -42,7 +42,7 @@ def resend(
         _renew(settings, ledger, old, why)
         with outgoing.packers(settings) as pool:
             found, watcher = sending.run(settings, ledger, pool, Scope(address=key), total=1, keep=as_json)
-        return sending.report(found, watcher, as_json=as_json)
+        return sending.report(found, watcher, as_json=as_json, held=ledger.under_way(Scope(address=key)))
 
 
 def _ask(settings: Settings, old: Delivery) -> None:

@@ -78,7 +78,7 @@ def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str 
 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
-    from distributor import outgoing, processes, wiring
+    from distributor import outgoing, processes
     from distributor.cli.show import say
     from distributor.flow import resolve as flow
 
@@ -88,17 +88,17 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
         say(f"{delivery}: accepted; its password is {found and found.password_state}")
     else:
         wait = outgoing.transport(settings, signed_in=False).longest_wait
-        flow.send_again(ledger, delivery, reason, alive=processes.alive, now=wiring.now(), longest_wait=wait)
+        flow.send_again(ledger, delivery, reason, alive=processes.alive, now=ledger.now(), longest_wait=wait)
         say(f"{delivery}: queued; next: distributor send")
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:
-    from distributor import outgoing, processes, wiring
+    from distributor import outgoing, processes
     from distributor.cli.show import answer, counted, say, table
     from distributor.core.deliveries import Scope
     from distributor.flow import resolve as flow
 
-    now, wait = wiring.now(), outgoing.transport(settings, signed_in=False).longest_wait
+    now, wait = ledger.now(), outgoing.transport(settings, signed_in=False).longest_wait
     doubts = list(flow.doubts(ledger, Scope(), alive=processes.alive, now=now, longest_wait=wait))
     if delivery is not None and delivery not in {moved.delivery for moved in settled}:
         _ambiguous(ledger, delivery, doubts)

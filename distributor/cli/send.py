@@ -35,7 +35,7 @@ def send(
     A letter whose fate is unclear is never sent again by itself: see `distributor resolve`.
     """
     from distributor import outgoing, processes, wiring
-    from distributor.cli import drying, sending
+    from distributor.cli import clock, drying, sending
     from distributor.cli.duration import duration
     from distributor.core.deliveries import Scope
     from distributor.flow.recover import recover
@@ -44,6 +44,7 @@ def send(
     with outgoing.packers(settings) as pool, wiring.writing(settings) as ledger:
         if plan is not None:
             _known(ledger, plan)
+        clock.warn(ledger)
         _, unclear = recover(ledger, processes.alive)  # what an earlier run held
         if dry_run is not None:
             return drying.run(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
@@ -52,7 +53,7 @@ def send(
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
         found, watcher = sending.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        code = sending.report(found, watcher, as_json=as_json)
+        code = sending.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
         _remind(ledger, found.ambiguous)
         return code
 
@@ -88,12 +89,12 @@ def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
     """How many letters are due, by domain."""
     from dataclasses import replace
 
-    from distributor import wiring
+    from distributor.core.clocks import is_due
     from distributor.core.states import REMAINING
 
-    moment = wiring.now()
+    moment = ledger.now()
     rows = ledger.deliveries(replace(scope, states=REMAINING))
-    return Counter(row.address.rpartition("@")[2] for row in rows if early or row.not_before is None or row.not_before <= moment)
+    return Counter(row.address.rpartition("@")[2] for row in rows if early or is_due(row.not_before, moment))
 
 
 def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from distributor.cli.clock import tell_under_way
 from distributor.cli.progress import Bar
 from distributor.cli.show import YELLOW, answer, coloured, counted, foreign, say, tell
 from distributor.errors import Interrupted
@@ -16,7 +17,7 @@ from distributor.errors import Interrupted
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.core.credentials import Problem
-    from distributor.core.deliveries import Packed, PackJob, Scope
+    from distributor.core.deliveries import Packed, PackJob, Scope, UnderWay
     from distributor.core.ports import Ledger, Pool
     from distributor.flow.report import Report, Result
     from distributor.flow.stopper import Stopper
@@ -69,7 +70,7 @@ def run(
     unclear: Sequence[Result] = (),
 ) -> tuple[Report, Watcher]:
     """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
-    from distributor import outgoing, processes, wiring
+    from distributor import outgoing, processes
     from distributor.flow.report import Doors, Wanted
     from distributor.flow.send import send
 
@@ -86,7 +87,7 @@ def run(
             unclear=unclear,
             senders=outgoing.senders(settings),
         )
-        doors = Doors(now=wiring.now, alive=processes.alive, tell=watcher)
+        doors = Doors(alive=processes.alive, tell=watcher)
 
         async def work() -> Report:
             with _stopper(bar) as stopper:
@@ -126,14 +127,15 @@ def _stopper(bar: Bar) -> Iterator[Stopper]:
             loop.remove_signal_handler(number)
 
 
-def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
-    """Tell what a run came to; the exit code. Raises what ended it early."""
+def report(found: Report, watcher: Watcher, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
+    """Tell what a run came to, and what other senders hold; the exit code. Raises what ended it early."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         rows = ({"id": d, "address": a, "state": s, "said": said} for d, a, s, said in watcher.results)
-        answer("send", {**counts, "deliveries": rows})
+        answer("send", {**counts, "under_way": sum(each.number for each in held), "deliveries": rows})
     else:
-        _words(found, watcher.unpacked)
+        _words(found, watcher.unpacked, under_way=bool(held))
+    tell_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:
@@ -145,9 +147,9 @@ def _advice(hint: str | None) -> str:
     return f" ({foreign(hint)})" if hint else ""
 
 
-def _words(found: Report, unpacked: int) -> None:
+def _words(found: Report, unpacked: int, *, under_way: bool) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
-        say("nothing is due; next: distributor plan")
+        say("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
         return
     parts = [counted(found.accepted, "letter") + " accepted"]
     parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]

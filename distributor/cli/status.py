@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
 REFUSED = frozenset({State.REJECTED, State.BOUNCED})
+GONE = frozenset({PasswordState.EXPIRED, PasswordState.DESTROYED})  # without a later generation it expired, and then was destroyed
 EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous"
 
 
@@ -30,17 +31,20 @@ def status(
 ) -> None:
     """Count deliveries by state and list them."""
     from distributor import wiring
+    from distributor.cli import clock
     from distributor.cli.listing import line
     from distributor.cli.show import answer, say
     from distributor.core.deliveries import Scope
 
     scope = Scope(plan=plan, address=None if address is None else wiring.address_key(address), states=frozenset(state or ()))
     with wiring.reading(wiring.settings(chosen)) as ledger:
+        clock.warn(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         if as_json:
             answer("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
         elif counts:
             _show(counts, ledger, scope)
+            clock.tell_under_way(ledger.under_way(scope))
         else:
             say("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
 
@@ -85,7 +89,7 @@ class OpenEnds:
         state, password = row[5], row[19]
         if state in REFUSED:
             self.refused.add((row[1], row[14], row[4]))
-        elif password == PasswordState.EXPIRED and state in RECEIVED:
+        elif password in GONE and state in RECEIVED:
             self.expired.add((row[1], row[14], row[4]))
         elif password == PasswordState.READY and state in RECEIVED:
             self.ready = True

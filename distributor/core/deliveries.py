@@ -130,12 +130,12 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """What became of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued."""
+    """What became of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued; `wait`: how long it is put off."""
 
     claim: Claim
     state: State
     said: str
-    not_before: datetime | None = None
+    wait: timedelta | None = None
 
 
 Step = Arm | Settle
@@ -148,6 +148,18 @@ class Attempt:
     delivery: Delivery
     owner: Owner | None
     armed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """Deliveries in one state that one sender holds. `by`: who runs it, as in events; `until`: when its lease ends."""
+
+    state: State
+    number: int
+    owner: Owner
+    by: str
+    since: datetime
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

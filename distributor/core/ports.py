@@ -25,6 +25,7 @@ from distributor.core.deliveries import (
     Step,
     Taken,
     ToPack,
+    UnderWay,
 )
 from distributor.core.events import Event, Record
 from distributor.core.findings import Failed, Issue, Remark
@@ -146,9 +147,26 @@ class Tracker(Protocol):
 class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
-    `by` (who is writing) and the clock are given when the ledger is opened. A step of `core.states.EDGES` that is not allowed raises.
-    Raises Unavailable when it stays locked, Unusable when it is damaged, full or read-only.
+    `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of
+    `core.states.EDGES` that is not allowed raises. Raises Unavailable when it stays locked, Unusable when it is damaged, full or read-only.
     """
+
+    # time
+    def now(self) -> datetime:
+        """The ledger's clock: the only one that may be compared with its times."""
+        ...
+
+    def position(self) -> int:
+        """The number of the last event; 0 where there is none. What came before and what came after is told by it, not by times."""
+        ...
+
+    def ahead(self) -> datetime | None:
+        """When the last event was written, if that lies more than minutes ahead of the clock: one of the two was wrong."""
+        ...
+
+    def under_way(self, scope: Scope) -> list[UnderWay]:
+        """What senders hold: claimed, or on its way."""
+        ...
 
     # plan
     def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
@@ -195,10 +213,10 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
         scope: Scope,
         *,
         early: bool = False,
-        since: datetime | None = None,
+        since: int | None = None,
         senders: Senders = EVERYBODY,
     ) -> list[Claim]:
-        """Letters that are due, oldest first. `early`: deferred ones before their time too, but none that was put off after `since`."""
+        """Letters that are due, oldest first. `early`: deferred ones before their time too, but none put off after event `since`."""
         ...
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
@@ -261,6 +279,10 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
         """The findings of `prove`; empty when all is well."""
         ...
 
+    def check(self) -> list[Remark]:
+        """What `doctor` says of the database: whether what it has committed stays so."""
+        ...
+
     # settle by hand
     def ambiguous(self, scope: Scope) -> list[Attempt]:
         """Ambiguous deliveries with their last attempt."""
@@ -292,7 +314,7 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
         ...
 
     def expire(self) -> int:
-        """Destroy passwords whose time is over; how many."""
+        """End passwords whose time is over; how many. Those that ended long ago are destroyed, once time has really passed."""
         ...
 
     def close(self) -> None:

@@ -14,5 +14,6 @@ class Proof:
     at: str
     hash: str
     erased: int  # events whose personal fields were erased: nothing can be compared with those
+    back: int = 0  # events whose time is earlier than that of the event before, which is no fault
     deliveries: int = 0  # whose rows were compared with their events; a file has none
     notes: tuple[str, ...] = ()  # what could not be looked at, and why

@@ -57,5 +57,5 @@ class PasswordState(StrEnum):
     HELD = "held"  # its package is not accepted yet
     READY = "ready"
     HANDED_OVER = "handed-over"
-    EXPIRED = "expired"  # its time is over; the sealed bytes are gone
-    DESTROYED = "destroyed"  # taken away by a resend, a withdrawal or an incident; the sealed bytes are gone
+    EXPIRED = "expired"  # its time is over; the sealed bytes stay for some days, in case the clock was wrong
+    DESTROYED = "destroyed"  # some days after it expired, or by a resend, a withdrawal or an incident; the sealed bytes are gone

@@ -97,7 +97,7 @@ def prove_export(lines: Iterable[str], beside: Beside | None = None) -> Proof:
             break
     else:
         findings += beside.end(walk.seq) if beside else ()
-    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased)
+    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased, walk.back)
 
 
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:

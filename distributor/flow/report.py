@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from distributor.core.deliveries import Owner, Scope
 from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
-from distributor.core.ports import Now
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable
 from distributor.flow.stopper import Sleep
@@ -61,9 +61,9 @@ class Report:
 class Doors:
     """What a run needs of the world."""
 
-    now: Now
     alive: Callable[[Owner], bool | None]
     sleep: Sleep = asyncio.sleep
+    elapsed: Callable[[], float] = time.monotonic  # seconds, by a clock that is never set
     tell: Tell = lambda _: None
 
 

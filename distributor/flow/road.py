@@ -38,7 +38,7 @@ class Road:
     def __init__(self, run: Run, senders: Senders, budget: Budget) -> None:
         self.run, self.senders = run, senders
         self.feed = Feed(self._claim, self._soon, run.transport.lanes, budget, packing=run.wanted.packing is not None)
-        self.settler = Settler(run.desk, self.feed, run.tally, run.doors.now)
+        self.settler = Settler(run.desk, self.feed, run.tally)
         self.lanes: list[asyncio.Task[None]] = []
         self.torn: list[Flight] = []  # claimed, and the lane ended before the letter did
         self._carried: set[Flight] = set()
@@ -124,7 +124,8 @@ class Road:
         rate, most = self.run.transport.per_minute, self.run.transport.daily
         if rate is None and most is None:
             return
-        since = self.run.doors.now() - max(DAY if most else timedelta(), Pace(rate).window if rate else timedelta())
+        await self.run.desk.call(self.run.now)  # from here on no question to the database
+        since = self.run.now() - max(DAY if most else timedelta(), Pace(rate).window if rate else timedelta())
         sent = await self.run.desk.call(lambda: self.run.ledger.armed(since, self.senders))
         self._pace = Pace(rate, sent) if rate else None
         self._quota = Quota(most, deque(sent)) if most else None
@@ -142,7 +143,7 @@ class Road:
         if await self.run.recover():  # of a sender that died beside us
             return True
         due = await self.run.desk.call(lambda: self.run.ledger.next_due(self.run.wanted.scope, self.senders))
-        wait = timedelta.max if due is None else due - self.run.doors.now()
+        wait = timedelta.max if due is None else due - await self.run.desk.call(self.run.ledger.now)
         if not timedelta(0) < wait <= SOON - self._waited:
             return False
         self._waited += wait
@@ -186,12 +187,12 @@ class Road:
             return outcome
         finally:
             if self._quota is not None:
-                self._quota.landed(self.run.doors.now(), left=left)
+                self._quota.landed(self.run.now(), left=left)
                 self._landed.set()
 
     async def _has_room(self, sender: str) -> bool:
         """Take one of the day's letters; False where there is none, and none comes back from those on the wire."""
-        while self._quota is not None and not self._quota.take(self.run.doors.now()):
+        while self._quota is not None and not self._quota.take(self.run.now()):
             if (opens := self._quota.opens()) is not None:
                 self.stop(_enough(self._quota.most, sender, opens))
             if self.feed.ended.is_set():
@@ -202,7 +203,7 @@ class Road:
 
     async def _too_late(self) -> bool:
         """Wait for the next letter's turn; whether the run ended meanwhile."""
-        seconds = self._pace.turn(self.run.doors.now()) if self._pace else 0.0
+        seconds = self._pace.turn(self.run.now()) if self._pace else 0.0
         return seconds > 0 and await rest(seconds, self.run.doors.sleep, self.feed.ended)
 
     async def _deliver(self, lane: Lane, flight: Flight) -> Outcome:
@@ -221,11 +222,11 @@ class Road:
 
         async def arm_in_turn(handle: Handle | None = None, /) -> bool:
             assert pace is not None  # noqa: S101  for the type checker
-            now = self.run.doors.now()
+            now = self.run.now()
             if (at := pace.arm(now)) > now:
                 await self.run.doors.sleep((at - now).total_seconds())
             held = flight in self._carried and await arm(handle)  # its lane may have given up meanwhile
-            pace.late(at, self.run.doors.now())
+            pace.late(at, self.run.now())
             return held
 
         return arm_in_turn if pace else arm

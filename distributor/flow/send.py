@@ -9,7 +9,9 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 
+from distributor.core.clocks import bounded_lease
 from distributor.core.deliveries import EVERYBODY, Owner, Senders
 from distributor.core.ports import Ledger, Transport
 from distributor.core.states import REMAINING, State
@@ -70,7 +72,8 @@ class Run:
         self.first = next(iter(wanted.senders), None)
         self.tally = Tally(self.tell)
         self.desk = Committer(ledger, owner, lambda: sum(road.carried for road in self.roads))
-        self.began = doors.now()
+        self.began = 0  # the ledger's last event before the run
+        self._started: tuple[datetime, float] | None = None
         budget = Budget(wanted.limit)
         self.roads = [Road(self, senders, budget) for senders in roads(wanted.senders)]
         self.error: Error | None = None  # why the run ends early
@@ -83,6 +86,7 @@ class Run:
         """Recover, then let roads, packing and renewal run side by side until nothing is due."""
         for result in self.wanted.unclear:
             self.tally.count(result)
+        self.began = await self.desk.call(self.ledger.position)
         await self.recover()
         if all([await road.take() for road in self.roads]):  # else whoever drives a mailbox has looked, and its requests are counted
             await self._look_back()
@@ -121,6 +125,16 @@ class Run:
         for result in unclear:
             self.tally.count(result)
         return due
+
+    def now(self) -> datetime:
+        """The ledger's time when the run first asked, carried on by a clock that is never set: for a mailbox's own pace and day.
+
+        What is compared with times in the ledger takes the ledger's clock itself.
+        """
+        if self._started is None:
+            self._started = self.ledger.now(), self.doors.elapsed()
+        at, since = self._started
+        return at + timedelta(seconds=self.doors.elapsed() - since)
 
     def task(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """A task whose failure ends the run."""
@@ -169,7 +183,7 @@ class Run:
     async def _renew(self) -> None:
         lease = self.wanted.lease
         while True:
-            await asyncio.sleep(lease.total_seconds() / 3)
+            await asyncio.sleep(bounded_lease(lease).total_seconds() / 3)
             await self.desk.call(lambda: self.ledger.renew(self.owner, lease))
 
     async def _pack(self) -> None:
@@ -223,7 +237,7 @@ class Run:
             self.tell(Pause(seconds, "letters whose fate is unclear are looked for"))
             if await rest(seconds, self.doors.sleep, self._pressed):
                 return
-        looking = Looking(self.ledger, self.doors.alive, self.doors.now, self.transport.longest_wait, self.desk.call, self.owner)
+        looking = Looking(self.ledger, self.doors.alive, self.ledger.now, self.transport.longest_wait, self.desk.call, self.owner)
         found = await look(looking, [tracker], self.wanted.scope, frozenset({State.AMBIGUOUS}))
         for moved in found.moved:
             if moved.after is not State.QUEUED or wait:

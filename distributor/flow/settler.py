@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from distributor.core.deliveries import Claim, Settle
 from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
-from distributor.core.ports import Now
 from distributor.core.states import State
 from distributor.flow.commit import Committer, Slip
 from distributor.flow.feed import Feed
@@ -36,7 +35,6 @@ class Settler:
     desk: Committer
     feed: Feed
     tally: Tally
-    now: Now
 
     def outcome(self, flight: Flight, outcome: Outcome) -> None:
         """Settle a letter by what the transport says."""
@@ -57,8 +55,7 @@ class Settler:
 
     def settle(self, claim: Claim, state: State, said: str, wait: timedelta | None = None) -> None:
         """Write a state down; it is counted when it is durable."""
-        not_before = None if wait is None else self.now() + wait
-        slip = self.desk.settle(Settle(claim, state, said, not_before))
+        slip = self.desk.settle(Settle(claim, state, said, wait))
         slip.future.add_done_callback(lambda done: self._settled(claim, state, said, done))
 
     def _settled(self, claim: Claim, state: State, said: str, done: asyncio.Future[bool]) -> None:

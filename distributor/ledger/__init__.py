@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from distributor.core.ports import Ledger, Now
 
 
-def open_ledger(url: str, *, by: str, now: Now, create: bool = False) -> Ledger:
+def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = False) -> Ledger:
     """The ledger at a database URL; `by` is who writes ("root@host"), `create` makes it where there is none.
+
+    Its times are the database server's, or for a file those of this machine; `now` replaces that clock.
 
     An older schema is upgraded. Raises Unusable when it is no ledger, damaged or newer, Unavailable when it is locked or cannot be reached.
     """

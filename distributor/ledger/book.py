@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
 
 from distributor.core.chain import stamp
 from distributor.core.deliveries import Owner
@@ -46,7 +46,10 @@ _CLOSE = (
     update(handover)
     .where(
         handover.c.delivery.in_(bindparam("ids", expanding=True)),
-        handover.c.state.in_((PasswordState.HELD.value, PasswordState.READY.value)),
+        or_(
+            handover.c.state.in_((PasswordState.HELD.value, PasswordState.READY.value)),
+            and_(handover.c.state == PasswordState.EXPIRED.value, handover.c.sealed.is_not(None)),
+        ),
     )
     .values(state=bindparam("closed"), sealed=None, closed_at=bindparam("now"), closed_by=bindparam("who"))
 )
@@ -142,7 +145,7 @@ def _until(book: Writing, lasts: int | None) -> str | None:
 
 
 def close_passwords(book: Writing, ids: Sequence[str], state: PasswordState) -> int:
-    """Take the sealed bytes of held and ready passwords away; how many there were."""
+    """Take the sealed bytes of held, ready and just expired passwords away; how many there were."""
     return book.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": book.now, "who": book.by}).rowcount
 
 

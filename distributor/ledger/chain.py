@@ -13,15 +13,17 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from distributor.core import chain
 from distributor.core.people import printable
-from distributor.core.ports import Now
 from distributor.core.revoking import Struck
 from distributor.ledger import prepared
+from distributor.ledger.clock import SERVER, Clock
 from distributor.ledger.database import Database
 from distributor.ledger.tables import event, head
 
 LONGEST_SAID = 2000  # characters kept of what a server or a person said; a hostile reply may have a megabyte
 _SALT = 16  # bytes
 _HEAD = select(head.c.seq, head.c.at, head.c.hash).where(head.c.id == 1).with_for_update()  # on PostgreSQL this orders all writers
+_LOCKED = _HEAD.subquery()
+_HEAD_AND_TIME = select(_LOCKED, SERVER)  # in this order: a time that was read before the lock would be as old as the wait for it
 _MOVE_HEAD = (
     update(head)
     .where(head.c.id == 1, head.c.seq == bindparam("was"))
@@ -50,11 +52,12 @@ class Note:
 
 @dataclass(slots=True)
 class Writing:
-    """An open writing transaction. `now` never lies before the last event, so that a clock set back disorders nothing."""
+    """An open writing transaction. `now` is the ledger's clock; `last` is the time of the event before, wrong if the clock was."""
 
     connection: Connection
     by: str
     now: str
+    last: str  # empty before the first event
     seq: int
     hash: str
     taken_back: list[Struck] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
@@ -104,11 +107,16 @@ class Writing:
 
 
 @contextmanager
-def writing(database: Database, by: str, now: Now) -> Iterator[Writing]:
+def writing(database: Database, by: str, clock: Clock) -> Iterator[Writing]:
     """One durable transaction; its events move the head of the chain with it."""
     with database.writing() as connection:
-        seq, at, ends = prepared.all_rows(connection, _HEAD, {})[0]
-        book = Writing(connection, by, max(chain.stamp(now()), at), seq, ends)
+        if clock.is_servers:
+            seq, last, ends, at = prepared.all_rows(connection, _HEAD_AND_TIME, {})[0]
+            now = clock.heard(at)
+        else:
+            seq, last, ends = prepared.all_rows(connection, _HEAD, {})[0]
+            now = clock.read(connection)
+        book = Writing(connection, by, now, last, seq, ends)
         yield book
         if book.seq != seq:
             book.many(_MOVE_HEAD, [{"was": seq, "is": book.seq, "now": book.now, "ends": book.hash}])

@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping
 
 from distributor.core.chain import stamp, unstamp
 from distributor.core.people import key_of
-from distributor.core.states import RECEIVED, PasswordState, State
+from distributor.core.states import RECEIVED, State
 from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person, plan
 from distributor.ledger.telling import CHAIN, INPUTS, LOCATOR, SEALED, Told, fingerprint
 
@@ -91,15 +91,14 @@ def shown(value: object) -> str:
 
 def person_faults(key: str, address: str, told: Told) -> Iterator[Fault]:
     """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
-    wanted = key if told.address is None else key_of(told.address)
-    if not key == key_of(address) == wanted:
+    wanted = key if told.address is None else address_key(told.address)
+    if not key == address_key(address) == wanted:
         yield Fault("person's address", f"person's address is {shown(address)}, but its events say {shown(told.address or key)}")
 
 
-def key_of(address: str) -> str:
-    """As `Address.key`; a text that is no address is like nothing else."""
-    local, _, domain = str(address).rpartition("@")  # whatever somebody wrote there
-    return f"{key_of(local)}@{domain}"
+def address_key(address: object) -> str:
+    """As `Address.key`, also of whatever somebody wrote there instead of an address."""
+    return key_of(str(address))
 
 
 def password_faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
@@ -119,7 +118,7 @@ def password_faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
 
 def _sealed(found: object, told: Told) -> Iterator[Fault]:
     state = told.password["state"] if told.password else None
-    if state not in {PasswordState.HELD, PasswordState.READY}:
+    if not told.sealed:
         if found is not None:
             yield Fault("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
     elif not isinstance(found, bytes):
@@ -161,8 +160,8 @@ def letter_faults(  # noqa: PLR0913, PLR0917  a letter as it lies in the outbox
         yield Fault("letter's message", "letter's message is not bytes, as every frozen letter is")
     elif sha256(message).hexdigest() != digest:
         yield Fault("letter's message", "letter's message is not the one that was frozen")
-    if "address" not in wanted and key_of(address) != person_key:
+    if "address" not in wanted and address_key(address) != person_key:
         yield Fault("letter's address", f"letter's address is {shown(address)}, but its person is {shown(person_key)}")
     frozen_for = wanted.get("address", address)
-    if told.address is not None and key_of(frozen_for) != key_of(told.address):
+    if told.address is not None and address_key(frozen_for) != address_key(told.address):
         yield Fault("letter's address", f"was planned for {shown(told.address)}, but its letter was frozen for {shown(frozen_for)}")

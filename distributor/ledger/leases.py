@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
-from distributor.core.chain import stamp
-from distributor.core.deliveries import Owner
+from distributor.core.chain import stamp, unstamp
+from distributor.core.clocks import LONGEST_LEASE, bounded_lease
+from distributor.core.deliveries import Owner, Scope, UnderWay
 from distributor.core.states import State
 from distributor.ledger import book as door
-from distributor.ledger.chain import Writing
-from distributor.ledger.tables import delivery, owner
+from distributor.ledger import clock
+from distributor.ledger.chain import Note, Writing
+from distributor.ledger.scope import within
+from distributor.ledger.tables import delivery, event, owner, person
 
 _HELD = (State.PLANNED.value, State.CLAIMED.value, State.TRANSMITTING.value)
 _HOLDERS = (
@@ -21,6 +24,31 @@ _HOLDERS = (
     .order_by(owner.c.id)
 )
 _OF = select(delivery).where(delivery.c.state.in_(_HELD), delivery.c.owner.is_not(None)).order_by(delivery.c.id)
+_ON_THE_WAY = (State.CLAIMED.value, State.TRANSMITTING.value)
+_UNDER_WAY = (
+    select(
+        delivery.c.state,
+        func.count(),
+        *(owner.c[name] for name in ("id", "host", "pid", "started")),
+        func.min(delivery.c.updated_at),
+        func.max(delivery.c.lease_until),
+        func.min(delivery.c.id),
+    )
+    .join(owner, owner.c.id == delivery.c.owner)
+    .join(person, person.c.id == delivery.c.person)
+    .where(delivery.c.state.in_(_ON_THE_WAY))
+    .group_by(delivery.c.state, owner.c.id, owner.c.host, owner.c.pid, owner.c.started)
+    .order_by(func.min(delivery.c.updated_at))
+)
+_BY = (
+    select(event.c.by)
+    .where(event.c.delivery == bindparam("id"), event.c.event == State.CLAIMED.value)
+    .order_by(event.c.seq.desc())
+    .limit(1)
+)
+SILENT, AHEAD = "its sender went silent", "its lease was written by a clock that was ahead"
+_ARMED_AT = select(delivery.c.id, delivery.c.armed_at).where(delivery.c.state == State.AMBIGUOUS.value).order_by(delivery.c.id)
+_BEGAN = update(delivery).where(delivery.c.id == bindparam("b_id")).values(armed_at=bindparam("now"))
 _RETURN = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=None, lease_until=None)
 _RENEW = (
     update(delivery)
@@ -31,7 +59,7 @@ _RENEW = (
 
 def renew(book: Writing, who: Owner, lease: timedelta) -> None:
     """Extend every loan and unarmed claim of an owner."""
-    book.connection.execute(_RENEW, {"who": who.id, "until": stamp(book.moment + lease)})
+    book.connection.execute(_RENEW, {"who": who.id, "until": stamp(book.moment + bounded_lease(lease))})
 
 
 def holders(connection: Connection) -> list[Owner]:
@@ -39,9 +67,11 @@ def holders(connection: Connection) -> list[Owner]:
     return [door.owner_of(*row) for row in connection.execute(_HOLDERS)]
 
 
-def recover(book: Writing, dead: frozenset[str]) -> list[tuple[str, State]]:
-    """Free what has an expired lease or belongs to the dead."""
-    overdue = [(dict(row), _why(row["owner"], row["lease_until"], book.now, dead)) for row in book.connection.execute(_OF).mappings()]
+def recover(book: Writing, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:
+    """Free what has an expired lease or belongs to the dead; the living keep a lease that only seems too long, since the clock was set."""
+    _correct(book)
+    rows = [dict(row) for row in book.connection.execute(_OF).mappings()]
+    overdue = [(row, _why(row["lease_until"], book.now, dead=row["owner"] in dead, living=row["owner"] in living)) for row in rows]
     freed = [(row, why) for row, why in overdue if why]
     loans = [row for row, _ in freed if row["state"] == State.PLANNED]
     if loans:
@@ -49,10 +79,36 @@ def recover(book: Writing, dead: frozenset[str]) -> list[tuple[str, State]]:
     return [(row["id"], State(row["state"])) for row in free(book, [(row, why) for row, why in freed if row["state"] != State.PLANNED])]
 
 
-def _why(who: str, until: str | None, now: str, dead: frozenset[str]) -> str:
-    if who in dead:
+def _why(until: str | None, now: str, *, dead: bool, living: bool) -> str:
+    if dead:
         return "its sender ended"
-    return "lease" if until is not None and until <= now else ""
+    if until is not None and until <= now:
+        return SILENT
+    return AHEAD if not living and clock.was_ahead(until, now, LONGEST_LEASE) else ""
+
+
+def misdated(connection: Connection, now: str) -> list[str]:
+    """Ambiguous deliveries whose attempt began in the future: nobody could wait until its sender cannot be waiting any more."""
+    rows = connection.execute(_ARMED_AT).all()
+    return [id_ for id_, armed in rows if clock.was_ahead(armed, now, LONGEST_LEASE)]
+
+
+def _correct(book: Writing) -> None:
+    """Such an attempt counts from now on: it began before."""
+    ids = misdated(book.connection, book.now)
+    book.many(_BEGAN, [{"b_id": id_, "now": book.now} for id_ in ids])
+    told = {"armed_at": book.now, "why": "it was written by a clock that was ahead"}
+    book.append([Note(id_, "clock-corrected", evidence=told) for id_ in ids])
+
+
+def under_way(connection: Connection, scope: Scope) -> list[UnderWay]:
+    """What senders hold, by state and sender, longest first."""
+    found = []
+    for state, number, who, host, pid, started, since, until, one in connection.execute(within(_UNDER_WAY, scope)).all():
+        by = connection.execute(_BY, {"id": one}).scalar_one_or_none() or ""
+        ends = None if until is None else unstamp(until)
+        found.append(UnderWay(State(state), number, door.owner_of(who, host, pid, started), by, unstamp(since), ends))
+    return found
 
 
 def free(book: Writing, rows: Sequence[tuple[door.Row, str]]) -> list[door.Row]:
@@ -61,7 +117,7 @@ def free(book: Writing, rows: Sequence[tuple[door.Row, str]]) -> list[door.Row]:
 
 
 def _change(row: door.Row, why: str) -> door.Change:
-    evidence = {"attempt": row["attempt"], "owner": row["owner"], "why": "its sender went silent" if why == "lease" else why}
+    evidence = {"attempt": row["attempt"], "owner": row["owner"], "why": why}
     if row["state"] == State.CLAIMED:
         return door.Change(row, State.QUEUED, {"owner": None, "lease_until": None}, evidence)
     return door.Change(row, State.AMBIGUOUS, {"lease_until": None}, {**evidence, "armed_at": row["armed_at"]})

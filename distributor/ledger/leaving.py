@@ -17,10 +17,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, liter
 from distributor.core.chain import stamp, unstamp
 from distributor.core.leavings import Mark, Remains
 from distributor.core.outcomes import Handle
-from distributor.core.ports import Now
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing
+from distributor.ledger.clock import Clock
 from distributor.ledger.database import Database
 from distributor.ledger.tables import delivery, event, handover, outbox
 
@@ -66,7 +66,7 @@ class Left:
     """The part of the ledger that is about them."""
 
     _database: Database
-    _now: Now
+    _clock: Clock
     _writing: Callable[[], AbstractContextManager[Writing]]
 
     def copies(self) -> list[Remains]:
@@ -75,7 +75,7 @@ class Left:
 
     def drafts(self) -> list[Remains]:
         """Drafts that may still lie there and will not go."""
-        return drafts(self._database, self._now)
+        return drafts(self._database, self._clock)
 
     def drafted(self, sender: str) -> bool:
         """Whether a letter of this sender ever lay ready as a draft."""
@@ -93,9 +93,9 @@ def copies(database: Database) -> list[Remains]:
     return list(_read(database, COPIES, {}))
 
 
-def drafts(database: Database, now: Now) -> list[Remains]:
+def drafts(database: Database, clock: Clock) -> list[Remains]:
     """Letters that will not go any more, and had drafts that are not known to be gone."""
-    return list(_read(database, _DRAFTS, {"before": stamp(now() - SETTLED)}))
+    return list(_read(database, _DRAFTS, {"before": stamp(clock.now() - SETTLED)}))
 
 
 def drafted(connection: Connection, sender: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from distributor.core.beside import Beside
 from distributor.core.chain import stamp, unstamp
+from distributor.core.clocks import TOLERANCE
 from distributor.core.credentials import Locator
 from distributor.core.deliveries import (
     EVERYBODY,
@@ -28,15 +29,17 @@ from distributor.core.deliveries import (
     Step,
     Taken,
     ToPack,
+    UnderWay,
 )
 from distributor.core.events import Event, Record
-from distributor.core.findings import Issue
+from distributor.core.findings import Issue, Remark
 from distributor.core.outcomes import Parcel
 from distributor.core.ports import Now
 from distributor.core.proof import Proof
 from distributor.core.revoking import Struck
 from distributor.core.states import State
 from distributor.ledger import (
+    durability,
     leases,
     packing,
     passwords,
@@ -49,6 +52,7 @@ from distributor.ledger import (
     settling,
 )
 from distributor.ledger.chain import Writing, writing
+from distributor.ledger.clock import Clock
 from distributor.ledger.database import Database
 from distributor.ledger.holding import holds
 from distributor.ledger.leaving import Left
@@ -58,13 +62,34 @@ from distributor.ledger.watching import Watching
 class SqlLedger(Left, Watching):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
-    def __init__(self, database: Database, *, by: str, now: Now) -> None:
-        self._database, self._by, self._now = database, by, now
+    def __init__(self, database: Database, *, by: str, now: Now | None) -> None:
+        self._database, self._by, self._clock = database, by, Clock(database, now)
         self._holds = holds(database)
         self._taken_back: list[Struck] = []
 
     def _writing(self) -> AbstractContextManager[Writing]:
-        return writing(self._database, self._by, self._now)
+        return writing(self._database, self._by, self._clock)
+
+    # time
+    def now(self) -> datetime:
+        """The ledger's clock."""
+        return self._clock.now()
+
+    def position(self) -> int:
+        """The number of the last event."""
+        with self._database.reading() as connection:
+            return reading.end(connection)[0]
+
+    def ahead(self) -> datetime | None:
+        """When the last event was written, if that lies in the future."""
+        with self._database.reading() as connection:
+            at, now = reading.end(connection)[1], unstamp(self._clock.read(connection))
+        return unstamp(at) if at and unstamp(at) > now + TOLERANCE else None
+
+    def under_way(self, scope: Scope) -> list[UnderWay]:
+        """What senders hold."""
+        with self._database.reading() as connection:
+            return leases.under_way(connection, scope)
 
     # plan
     def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
@@ -117,7 +142,7 @@ class SqlLedger(Left, Watching):
         scope: Scope,
         *,
         early: bool = False,
-        since: datetime | None = None,
+        since: int | None = None,
         senders: Senders = EVERYBODY,
     ) -> list[Claim]:
         """Claim due letters."""
@@ -148,11 +173,13 @@ class SqlLedger(Left, Watching):
         """Free what the dead and the silent held."""
         with self._database.reading() as connection:
             holders = leases.holders(connection)
-        if not holders:
+            misdated = leases.misdated(connection, self._clock.read(connection))
+        if not holders and not misdated:
             return []
-        dead = frozenset(owner.id for owner in holders if alive(owner) is False)
+        runs = {owner.id: alive(owner) for owner in holders}
+        dead, living = (frozenset(id_ for id_, verdict in runs.items() if verdict is wanted) for wanted in (False, True))
         with self._writing() as book:
-            return leases.recover(book, dead)
+            return leases.recover(book, dead, living)
 
     # mailboxes
     def hold(self, road: str) -> bool:
@@ -162,7 +189,7 @@ class SqlLedger(Left, Watching):
     def armed(self, since: datetime, senders: Senders) -> list[datetime]:
         """When letters were on their way."""
         with self._database.reading() as connection:
-            return [unstamp(at) for at in roads.armed(connection, stamp(since), senders)]
+            return [unstamp(at) for at in roads.armed(connection, stamp(since), self._clock.read(connection), senders)]
 
     def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
         """When the next deferred delivery is due."""
@@ -173,12 +200,12 @@ class SqlLedger(Left, Watching):
     def any_left(self, scope: Scope, senders: Senders, *, early: bool = False) -> bool:
         """Whether a letter is due, or may be given back."""
         with self._database.reading() as connection:
-            return roads.any_left(connection, scope, senders, None if early else stamp(self._now()))
+            return roads.any_left(connection, scope, senders, None if early else self._clock.read(connection))
 
     def due(self, scope: Scope, *, early: bool = False) -> dict[str, int]:
         """How many letters wait, by sender."""
         with self._database.reading() as connection:
-            return roads.due(connection, scope, None if early else stamp(self._now()))
+            return roads.due(connection, scope, None if early else self._clock.read(connection))
 
     # know
     def counts(self, scope: Scope) -> dict[State, int]:
@@ -201,7 +228,7 @@ class SqlLedger(Left, Watching):
 
     def letters(self, scope: Scope) -> Iterator[Parcel]:
         """Frozen letters that wait."""
-        return reading.letters(self._database, scope, stamp(self._now()))
+        return reading.letters(self._database, scope, stamp(self.now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
         """Plan and locator."""
@@ -223,6 +250,13 @@ class SqlLedger(Left, Watching):
     def verify(self) -> list[Issue | str]:
         """What is wrong."""
         return [*self.prove().findings]
+
+    def check(self) -> list[Remark]:
+        """What the database server keeps; a file has nothing to be asked."""
+        if self._database.sqlite:
+            return []
+        with self._database.reading() as connection:
+            return list(durability.remarks(connection))
 
     # settle by hand
     def ambiguous(self, scope: Scope) -> list[Attempt]:
@@ -264,9 +298,9 @@ class SqlLedger(Left, Watching):
             return passwords.hand_over(book, delivery, reason, channel)
 
     def expire(self) -> int:
-        """Destroy passwords whose time is over."""
+        """End passwords whose time is over, and destroy those that ended long enough ago."""
         with self._database.reading() as connection:
-            if not passwords.overdue(connection, stamp(self._now())):
+            if not passwords.overdue(connection, self._clock.read(connection)):
                 return 0
         with self._writing() as book:
             return passwords.expire(book)

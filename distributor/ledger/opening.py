@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from distributor.errors import Unusable
-from distributor.ledger import schema, sqlite
+from distributor.ledger import durability, schema, sqlite
 from distributor.ledger.database import Database
 from distributor.ledger.faults import translated
 
@@ -55,4 +56,11 @@ def _server(url: URL) -> Database:
         made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
     except ModuleNotFoundError as error:
         raise Unusable("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
+    event.listen(made, "connect", _keep_what_is_committed)
     return Database(made, where)
+
+
+def _keep_what_is_committed(connection: Any, _record: object) -> None:  # noqa: ANN401  a driver's connection
+    """Each session waits until its commits are on disk, whatever a role or a database sets."""
+    connection.execute(durability.SESSION)
+    connection.commit()  # a setting that is rolled back was never made

@@ -8,18 +8,19 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
 from distributor.core.chain import stamp, unstamp
+from distributor.core.clocks import bounded_lease
 from distributor.core.credentials import Locator
 from distributor.core.deliveries import Owner, Packed, Scope, ToPack
 from distributor.core.letter import recipient
 from distributor.core.people import Address, Person
 from distributor.core.states import PasswordState, State
 from distributor.ledger import book as door
-from distributor.ledger import prepared, unfit
+from distributor.ledger import clock, prepared, unfit
 from distributor.ledger.chain import Writing
-from distributor.ledger.comparing import key_of
+from distributor.ledger.comparing import address_key
 from distributor.ledger.frozen import refusal, refuse_changed_plans
 from distributor.ledger.scope import within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
@@ -62,7 +63,7 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
     found = _free(book, limit, scope)
     if found:
         door.enrol(book, who)
-        until = stamp(book.moment + lease)
+        until = stamp(book.moment + bounded_lease(lease))
         book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
     chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
     above = _authorities(book, {sha for chain in chains.values() for sha in chain})
@@ -74,8 +75,7 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
 
 
 def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
-    free = or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= book.now)
-    asked = within(_PLANNED.where(free), scope).limit(limit)
+    asked = within(_PLANNED.where(clock.free(book.now)), scope).limit(limit)
     while found := book.connection.execute(asked).mappings().all():
         refuse_changed_plans(book, found)
         good = unfit.spare(book, found)
@@ -152,7 +152,7 @@ def _envelopes(book: Writing, frozen: Mapping[str, Packed]) -> dict[str, str]:
         people |= dict(book.all(_addresses(room), values))
     named = {id_: recipient(letter.message) or "" for id_, letter in frozen.items()}
     for id_, address in named.items():
-        if key_of(address) != key_of(people[id_]):
+        if address_key(address) != address_key(people[id_]):
             raise refusal(id_, "person's address")
     return named
 

@@ -1,22 +1,24 @@
-"""Sealed passwords: shown once and with a witness, destroyed when their time is over."""
+"""Sealed passwords: shown once and with a witness, expired when their time is over, and destroyed some days after that."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Connection, RowMapping, Select, delete, select, type_coerce
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, type_coerce, update
 from sqlalchemy.types import NullType
 
 from distributor.core.chain import stamp, unstamp
+from distributor.core.clocks import Passed, has_passed
 from distributor.core.deliveries import Envelope
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.errors import Refused, Unusable
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.frozen import refuse_changed_password
-from distributor.ledger.tables import delivery, handover, outbox, person
+from distributor.ledger.tables import delivery, event, handover, outbox, person
 
 LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
+SEALED_KEPT = timedelta(days=7)  # how long the sealed bytes of a password stay after it was found expired, in case the clock was wrong
 _SENT = [state.value for state in (*RECEIVED, State.BOUNCED)]
 _RESEND = "`distributor resend` makes a new package with a new password"
 _SEALED = type_coerce(handover.c.sealed, NullType()).label("sealed")  # as it lies there: somebody may have made a text of it
@@ -26,19 +28,31 @@ _ENVELOPES = (
     .join(delivery, delivery.c.id == handover.c.delivery)
     .join(person, person.c.id == delivery.c.person)
 )
+_END = (
+    update(handover)
+    .where(handover.c.delivery.in_(bindparam("ids", expanding=True)))
+    .values(state=PasswordState.EXPIRED.value, closed_at=bindparam("now"), closed_by=bindparam("who"))
+)
+_READY_AGAIN = (
+    update(handover)
+    .where(handover.c.delivery.in_(bindparam("ids", expanding=True)))
+    .values(state=PasswordState.READY.value, closed_at=None, closed_by=None)
+)
+_SIGN = select(event.c.at).where(event.c.delivery.is_(None), event.c.event == "clock-gap").order_by(event.c.seq.desc()).limit(1)
+_OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 
 
 def envelopes(connection: Connection, address: str) -> list[Envelope]:
     """Passwords of a person, newest first."""
-    found = connection.execute(_ENVELOPES.where(person.c.key == address).order_by(delivery.c.id.desc())).mappings()
-    return [_envelope(row) for row in found]
+    asked = _ENVELOPES.where(person.c.key == address).order_by(delivery.c.generation.desc(), delivery.c.id.desc())
+    return [_envelope(row) for row in connection.execute(asked).mappings()]
 
 
 def _envelope(row: RowMapping) -> Envelope:
     until = None if row["expires_at"] is None else unstamp(row["expires_at"])
-    return Envelope(
-        row["delivery"], row["address"], row["certificate"], row["generation"], PasswordState(row["state"]), _bytes(row["sealed"]), until
-    )
+    state = PasswordState(row["state"])
+    sealed = _bytes(row["sealed"]) if state in _OPEN else None  # what expired is kept in case the clock was wrong, not to be opened
+    return Envelope(row["delivery"], row["address"], row["certificate"], row["generation"], state, sealed, until)
 
 
 def _bytes(sealed: bytes | str | None) -> bytes | None:
@@ -72,6 +86,8 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
             )
         case PasswordState.HANDED_OVER:
             raise Refused(f"the password was handed over on {row['closed_at']} by {row['closed_by']}", where=where, hint=_RESEND)
+        case PasswordState.DESTROYED if row["expires_at"] is not None and row["expires_at"] <= row["closed_at"]:
+            raise Refused(f"the password expired on {row['expires_at']} and is destroyed", where=where, hint=_RESEND)
         case PasswordState.DESTROYED:
             raise Refused(f"the password was destroyed on {row['closed_at']}", where=where, hint=_RESEND)
         case PasswordState.EXPIRED:
@@ -86,28 +102,72 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
 
 def overdue(connection: Connection, now: str) -> bool:
     """Whether `expire` has anything to do; asked before the ledger is locked for writing."""
-    old = stamp(unstamp(now) - LETTERS_KEPT)
-    return connection.execute(_expired(now)).first() is not None or connection.execute(_old_letters(old).limit(1)).first() is not None
+    asked = (_over(now), _not_over(now), _to_destroy(now), _old_letters(now))
+    return any(connection.execute(each.limit(1)).first() is not None for each in asked)
 
 
 def expire(book: Writing) -> int:
-    """Destroy passwords whose time is over, and letters that were accepted long ago; how many passwords."""
-    ids = list(book.connection.execute(_expired(book.now)).scalars())
-    for start in range(0, len(ids), door.CHUNK):
-        part = ids[start : start + door.CHUNK]
-        door.close_passwords(book, part, PasswordState.EXPIRED)
-        book.append([Note(id_, "password-expired") for id_ in part])
-    book.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(stamp(book.moment - LETTERS_KEPT)))))
-    return len(ids)
+    """End passwords whose time is over; how many.
+
+    Their sealed bytes stay for some days: if a clock was ahead, the password is ready again once it is not. What ended long enough ago
+    is destroyed, and so are letters that were accepted long ago, but only when time has really passed.
+    """
+    over = _in_parts(book, _over(book.now))
+    kept = stamp(book.moment + SEALED_KEPT)
+    for part in over:
+        book.connection.execute(_END, {"ids": part, "now": book.now, "who": book.by})
+        book.append([Note(id_, "password-expired", evidence={"sealed_until": kept}) for id_ in part])
+    for part in _in_parts(book, _not_over(book.now)):
+        book.connection.execute(_READY_AGAIN, {"ids": part})
+        book.append([Note(id_, "password-ready", evidence={"why": "it expired by a clock that was ahead"}) for id_ in part])
+    _destroy(book)
+    return sum(map(len, over))
 
 
-def _expired(now: str) -> Select[str]:
+def _destroy(book: Writing) -> None:
+    passwords = _in_parts(book, _to_destroy(book.now))
+    letters = book.connection.execute(_old_letters(book.now).limit(1)).first()
+    if not (passwords or letters) or not _time_has_passed(book):
+        return
+    for part in passwords:
+        door.close_passwords(book, part, PasswordState.DESTROYED)
+        book.append([Note(id_, "password-destroyed", evidence={"why": "it expired"}) for id_ in part])
+    book.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(book.now))))
+
+
+def _time_has_passed(book: Writing) -> bool:
+    """A jump of the clock is noted once; it counts when a later command finds the same."""
+    found = book.connection.execute(_SIGN).scalar_one_or_none()
+    sign = None if found is None else unstamp(found)
+    verdict = has_passed(book.moment, unstamp(book.last), sign)
+    if verdict is Passed.JUMPED:
+        book.append([Note(None, "clock-gap", evidence={"last_event": book.last})])
+    return verdict is Passed.YES
+
+
+def _in_parts(book: Writing, asked: Select[str]) -> list[list[str]]:
+    ids = list(book.connection.execute(asked.order_by(handover.c.delivery)).scalars())
+    return [ids[start : start + door.CHUNK] for start in range(0, len(ids), door.CHUNK)]
+
+
+def _over(now: str) -> Select[str]:
     return select(handover.c.delivery).where(handover.c.state == PasswordState.READY.value, handover.c.expires_at <= now)
 
 
-def _old_letters(before: str) -> Select[str]:
+_EXPIRED = select(handover.c.delivery).where(handover.c.state == PasswordState.EXPIRED.value, handover.c.sealed.is_not(None))
+
+
+def _not_over(now: str) -> Select[str]:
+    return _EXPIRED.where(handover.c.expires_at > now)
+
+
+def _to_destroy(now: str) -> Select[str]:
+    return _EXPIRED.where(handover.c.expires_at <= now, handover.c.closed_at <= stamp(unstamp(now) - SEALED_KEPT))
+
+
+def _old_letters(now: str) -> Select[str]:
     return (
         select(outbox.c.delivery)
         .join(delivery, delivery.c.id == outbox.c.delivery)
-        .where(delivery.c.state.in_(_SENT), delivery.c.updated_at <= before)
+        .where(delivery.c.state.in_(_SENT), delivery.c.updated_at <= stamp(unstamp(now) - LETTERS_KEPT))
     )

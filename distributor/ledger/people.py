@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, or_, select
 
 from distributor.core.chain import Link
 from distributor.ledger import prepared
-from distributor.ledger.comparing import key_of, shown
+from distributor.ledger.comparing import address_key, shown
 from distributor.ledger.database import Database
 from distributor.ledger.snapshot import still
 from distributor.ledger.tables import delivery, event, person, publication
@@ -95,7 +95,7 @@ def _last_told(row: Row, links: Sequence[Link]) -> Mapping[str, str] | None:
         what = json.loads(link.personal).get("person") if link.personal else None
         if not isinstance(what, dict):
             last = None
-        elif key_of(what.get("address", "")) == row["key"]:  # else the delivery was given to somebody else, which is found there
+        elif address_key(what.get("address", "")) == row["key"]:  # else the delivery was given to somebody else, which is found there
             last = what
     return last
 

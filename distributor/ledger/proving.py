@@ -52,7 +52,8 @@ def prove(database: Database, beside: Beside | None = None) -> Proof:
     notes: list[str] = []
     found = joined(chain.faults(), *rows, layout.faults(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
-    return Proof(findings, chain.walk.seq, chain.walk.at, chain.walk.hash, chain.erased, explained.deliveries, tuple(notes))
+    walk = chain.walk
+    return Proof(findings, walk.seq, walk.at, walk.hash, chain.erased, walk.back, explained.deliveries, tuple(notes))
 
 
 class _Chain:

@@ -19,7 +19,7 @@ from distributor.errors import Refused
 from distributor.ledger import prepared, revoked
 from distributor.ledger.database import Database
 from distributor.ledger.scope import of_senders, within
-from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
+from distributor.ledger.tables import certificate, delivery, event, handover, head, outbox, person, plan
 
 PAGE = 2000  # deliveries or events
 LETTERS = 50  # a letter has about 14 KB
@@ -116,6 +116,12 @@ def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, Delivery]:
         rows = connection.execute(DELIVERIES.where(delivery.c.id.in_(ids[start : start + 500]))).all()
         found |= {row[0]: to_delivery(row) for row in rows}
     return found
+
+
+def end(connection: Connection) -> tuple[int, str]:
+    """Number and time of the last event; 0 and the empty text where there is none."""
+    seq, at = connection.execute(select(head.c.seq, head.c.at).where(head.c.id == 1)).one()
+    return int(seq), str(at)
 
 
 def counts(connection: Connection, scope: Scope) -> dict[State, int]:

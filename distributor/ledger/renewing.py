@@ -42,7 +42,7 @@ def _free(book: Writing, old: door.Row) -> door.Row:
         raise Refused(
             "it is being sent at this moment", where=old["id"], hint="wait until `distributor send` is done, then run the command again"
         )
-    return leases.free(book, [(old, "lease")])[0]
+    return leases.free(book, [(old, leases.SILENT)])[0]
 
 
 def _successor(book: Writing, old: door.Row, reason: str, draft: Draft | None, place: tuple[str, Locator] | None) -> planning.Planned:

@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, o
 
 from distributor.core.deliveries import Scope, Senders
 from distributor.core.states import State
+from distributor.ledger import clock
 from distributor.ledger.scope import of_senders, within
-from distributor.ledger.tables import delivery, event, outbox, person
+from distributor.ledger.tables import IS_ARMING, delivery, event, outbox, person
 
 _UNSENT = [state.value for state in (State.DEFERRED, State.REJECTED, State.QUEUED)]  # a definite no to an attempt
 _later = event.alias("later")
@@ -22,20 +23,25 @@ _OUTCOME = (  # of an attempt: the next step of its delivery; notes between have
 )
 
 
-def armed(connection: Connection, since: str, senders: Senders) -> list[str]:
-    """When letters were on their way and may have left; an outbox keeps letters longer than anybody asks for.
-
-    Events are in the order of their time, so that only those since then are read.
-    """
-    before = select(event.c.seq).where(event.c.at < since).order_by(event.c.seq.desc()).limit(1)
-    last = connection.execute(before).scalar_one_or_none() or 0
+def armed(connection: Connection, since: str, now: str, senders: Senders) -> list[str]:
+    """When letters were on their way and may have left, earliest first; an outbox keeps letters longer than anybody asks for."""
     asked: Select[Any] = (
-        select(event.c.at)
+        select(event.c.at, event.c.seq)
         .join(outbox, outbox.c.delivery == event.c.delivery)
-        .where(event.c.seq > last, event.c.event == State.TRANSMITTING.value, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
-        .order_by(event.c.seq)
+        .where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
     )
-    return list(connection.execute(of_senders(asked, senders)).scalars())
+    found = connection.execute(of_senders(asked, senders)).all()
+    wrong = [seq for at, seq in found if at > now]
+    times = [at for at, _ in found if at <= now]
+    if wrong and (until := _known_again(connection, max(wrong), now)) >= since:
+        times += [until] * len(wrong)
+    return sorted(times)
+
+
+def _known_again(connection: Connection, seq: int, now: str) -> str:
+    """Events up to `seq` were written by a clock that was ahead. When they really were nobody knows, but before the next good time."""
+    good = select(event.c.at).where(event.c.seq > seq, event.c.at <= now).order_by(event.c.seq).limit(1)
+    return connection.execute(good).scalar_one_or_none() or now
 
 
 def any_left(connection: Connection, scope: Scope, senders: Senders, now: str | None) -> bool:
@@ -61,5 +67,5 @@ def _frozen(asked: Select[Any]) -> Select[Any]:
 def _is_due(now: str | None) -> ColumnElement[bool]:
     deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
     if now is not None:
-        deferred = and_(deferred, or_(delivery.c.not_before.is_(None), delivery.c.not_before <= now))
+        deferred = and_(deferred, clock.due(now))
     return or_(delivery.c.state == State.QUEUED.value, deferred)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, or_, select, type_coerce
+from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, true, type_coerce
 from sqlalchemy.types import NullType
 
 from distributor.core.chain import stamp
+from distributor.core.clocks import LONGEST_DELAY, bounded_lease
 from distributor.core.deliveries import EVERYBODY, Arm, Claim, Owner, Scope, Senders, Settle, Step
 from distributor.core.outcomes import Parcel
 from distributor.core.states import State, allowed
 from distributor.ledger import book as door
-from distributor.ledger import leaving, unfit
+from distributor.ledger import clock, leaving, unfit
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.frozen import refuse_changed
 from distributor.ledger.scope import of_senders, within
-from distributor.ledger.tables import delivery, outbox, person
+from distributor.ledger.tables import delivery, event, outbox, person
 
 _DUE = (
     select(
@@ -34,7 +35,6 @@ _DUE = (
     .join(person, person.c.id == delivery.c.person)
     .order_by(delivery.c.id)
 )
-LAST = "9999-12-31T23:59:59.999999Z"
 _FREE: dict[str, object] = {"owner": None, "lease_until": None, "armed_at": None}
 _ENDS = frozenset({State.ACCEPTED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.QUEUED})
 
@@ -47,29 +47,38 @@ def claim(  # noqa: PLR0913  the port's own arguments
     scope: Scope,
     *,
     early: bool,
-    since: datetime | None = None,
+    since: int | None = None,
     senders: Senders = EVERYBODY,
 ) -> list[Claim]:
     """Claim letters that are due, oldest first. Raises Unusable where one is not as its events tell.
 
     What must not leave any more is withdrawn instead: a certificate that was revoked, has expired or is another person's too.
     """
-    put_off_before = (stamp(since) if since else LAST) if early else ""
-    found = _good(book, limit, of_senders(within(_DUE, scope), senders), put_off_before)
+    found = _good(book, limit, of_senders(within(_DUE, scope), senders), _put_off(book, early=early, since=since))
     if not found:
         return []
     door.enrol(book, who)
-    until = stamp(book.moment + lease)
-    changes = [_claim(dict(row), who, until) for row in found]
+    until = stamp(book.moment + bounded_lease(lease))
+    changes = [_claim(book, dict(row), who, until) for row in found]
     moved = door.move(book, changes)
     drafts = leaving.handles(book.connection, [row["id"] for row in found if row["attempt"]])
     return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row, drafts)) for new, row in zip(moved, found, strict=True)]
 
 
-def _good(book: Writing, limit: int, asked: Select[Any], put_off_before: str) -> list[RowMapping]:
+def _put_off(book: Writing, *, early: bool, since: int | None) -> ColumnElement[bool]:
+    """Which messages that were put off are wanted: those whose time has come, or `early` all that were so before event `since`."""
+    if not early:
+        return clock.due(book.now)
+    if since is None:
+        return true()
+    again = select(event.c.seq).where(event.c.delivery == delivery.c.id, event.c.seq > since, event.c.event == State.DEFERRED.value)
+    return or_(clock.due(book.now), ~again.exists())
+
+
+def _good(book: Writing, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
     """What is due, as its events tell, and may leave."""
     while True:
-        found = [*_due(book, State.QUEUED, limit, asked, LAST), *_due(book, State.DEFERRED, limit, asked, put_off_before)]
+        found = [*_due(book, State.QUEUED, limit, asked), *_due(book, State.DEFERRED, limit, asked.where(put_off))]
         found = sorted(found, key=lambda row: str(row["id"]))[:limit]
         refuse_changed(book, found)
         good = unfit.spare(book, found)
@@ -79,17 +88,15 @@ def _good(book: Writing, limit: int, asked: Select[Any], put_off_before: str) ->
             return found
 
 
-def _due(book: Writing, state: State, limit: int, asked: Select[Any], put_off_before: str) -> Sequence[RowMapping]:
-    asked = asked.where(delivery.c.state == state.value)
-    if put_off_before != LAST:
-        due = or_(delivery.c.not_before.is_(None), delivery.c.not_before <= book.now)
-        asked = asked.where(or_(due, delivery.c.updated_at < put_off_before))
-    return book.connection.execute(asked.limit(limit)).mappings().all()
+def _due(book: Writing, state: State, limit: int, asked: Select[Any]) -> Sequence[RowMapping]:
+    return book.connection.execute(asked.where(delivery.c.state == state.value).limit(limit)).mappings().all()
 
 
-def _claim(row: door.Row, who: Owner, until: str) -> door.Change:
+def _claim(book: Writing, row: door.Row, who: Owner, until: str) -> door.Change:
     attempt = row["attempt"] + 1
     evidence = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid, "started": door.started(who)}
+    if clock.was_ahead(row["not_before"], book.now, LONGEST_DELAY):
+        evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
     columns = {"attempt": attempt, "owner": who.id, "lease_until": until, "armed_at": None, "not_before": None}
     return door.Change(row, State.CLAIMED, columns, evidence)
 
@@ -121,13 +128,13 @@ def _step(book: Writing, row: door.Row | None, step: Step, who: Owner) -> door.C
         case Arm():
             return _arm(book, row, step)
         case Settle():
-            return _settle(row, step)
+            return _settle(book, row, step)
 
 
 def _arm(book: Writing, row: door.Row, step: Arm) -> door.Change | None:
     if row["state"] != State.CLAIMED or row["lease_until"] <= book.now:
         return None
-    columns: dict[str, object] = {"lease_until": stamp(book.moment + step.lease), "armed_at": book.now}
+    columns: dict[str, object] = {"lease_until": stamp(book.moment + bounded_lease(step.lease)), "armed_at": book.now}
     evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
     if step.handle is not None:
         columns["message_id"] = evidence["message_id"] = words(step.handle.message_id)
@@ -135,17 +142,18 @@ def _arm(book: Writing, row: door.Row, step: Arm) -> door.Change | None:
     return door.Change(row, State.TRANSMITTING, columns, evidence)
 
 
-def _settle(row: door.Row, step: Settle) -> door.Change | None:
+def _settle(book: Writing, row: door.Row, step: Settle) -> door.Change | None:
     before = State(row["state"])
     late = before is State.AMBIGUOUS and step.state is State.ACCEPTED  # a 250 that came after all, of the same attempt
     on_time = before in {State.CLAIMED, State.TRANSMITTING} and step.state in _ENDS and allowed(before, step.state)
     if not (late or on_time):
         return None
     said = words(step.said)
-    until = None if step.not_before is None else stamp(step.not_before)
-    columns = {**_left(row, step.state), "said": said, "not_before": until if step.state is State.DEFERRED else None}
+    wait = step.wait if step.state is State.DEFERRED else None
+    until = None if wait is None else stamp(book.moment + min(wait, LONGEST_DELAY))
+    columns = {**_left(row, step.state), "said": said, "not_before": until}
     evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
-    if columns["not_before"]:
+    if until is not None:
         evidence["not_before"] = until
     if late:
         evidence["late"] = True

@@ -13,6 +13,7 @@ from distributor.core.states import PasswordState, State
 
 metadata = MetaData()
 TELLS_OF_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
+IS_ARMING = text("event = 'transmitting'")  # likewise
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
 
@@ -121,13 +122,13 @@ handover = Table(
     Column("delivery", TEXT, ForeignKey("delivery.id"), primary_key=True),
     Column("state", TEXT, nullable=False),
     Column("channel", TEXT, nullable=False),
-    Column("sealed", LargeBinary),  # an age envelope; gone with every state but held and ready
+    Column("sealed", LargeBinary),  # an age envelope; gone with every state but held and ready, and some days after expired
     Column("lasts", Integer),  # seconds from the moment it becomes ready; NULL: for ever
     Column("expires_at", TEXT),
     Column("closed_at", TEXT),
     Column("closed_by", TEXT),
     CheckConstraint(one_of("state", PasswordState), name="handover_state"),
-    CheckConstraint("sealed IS NULL OR state IN ('held', 'ready')", name="handover_sealed"),
+    CheckConstraint("sealed IS NULL OR state IN ('held', 'ready', 'expired')", name="handover_sealed"),
     Index("handover_by_expiry", "state", "expires_at"),
 )
 
@@ -147,6 +148,7 @@ event = Table(
     Column("commitment", TEXT, nullable=False),
     Column("hash", TEXT, nullable=False),
     Index("event_by_delivery", "delivery", "seq"),
+    Index("event_of_arming", "at", sqlite_where=IS_ARMING, postgresql_where=IS_ARMING),
     Index("event_of_revocation", "delivery", sqlite_where=TELLS_OF_REVOCATION, postgresql_where=TELLS_OF_REVOCATION),
 )
 

@@ -40,6 +40,7 @@ class Told:
     address: str | None = None  # whom it was planned for
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of long values, by what they are called
     password: Values | None = None
+    sealed: bool = False  # whether the password's bytes are there
     ready_at: str | None = None
     letter: Values | None = None
     revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
@@ -70,6 +71,10 @@ def fold(links: Iterable[Link]) -> Told:
 def _note(told: Told, step: Link) -> None:
     if step.event in CLOSING:
         _close(told, step, CLOSING[step.event])
+    elif step.event == "password-ready" and told.password is not None and told.password["state"] == PasswordState.EXPIRED:
+        told.password.update(state=PasswordState.READY, closed_at=None, closed_by=None)
+    elif step.event == "clock-corrected" and told.row.get("state") == State.AMBIGUOUS:
+        told.row["armed_at"] = step.at
     elif step.event == "relocated":
         _relocated(told, _opened(step.evidence))
     told.revoked |= step.event == REVOKED
@@ -91,8 +96,9 @@ def _digests(told: Told, evidence: Values, *names: str) -> None:
 
 
 def _close(told: Told, step: Link, state: PasswordState) -> None:
-    if told.password is not None and told.password["state"] in _OPEN:
+    if told.password is not None and (told.password["state"] in _OPEN or told.sealed):
         told.password.update(state=state, closed_at=step.at, closed_by=step.by)
+        told.sealed = "sealed_until" in _opened(step.evidence)  # earlier programs destroyed what expired at once
 
 
 def _enter(told: Told, step: Link, after: str) -> None:
@@ -155,6 +161,7 @@ def _queued(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     told.letter = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
     if "address" in personal:
         told.letter["address"] = personal["address"]
+    told.sealed = True
     told.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
     if "password_seconds" in evidence:
         told.password["lasts"] = evidence["password_seconds"]

@@ -186,7 +186,8 @@ def now() -> datetime:
 
 
 def ledger_of(order: dict[str, Any]) -> SqlLedger:
-    return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=now)
+    ahead = timedelta(seconds=order.get("ahead", 0))
+    return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=lambda: now() + ahead)
 
 
 def source_of(order: dict[str, Any]) -> files.Files:
@@ -231,7 +232,7 @@ def do_send(order: dict[str, Any]) -> int:
         )
 
     alive = (lambda _: None) if order.get("blind") else processes.alive
-    doors = Doors(now=now, alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
+    doors = Doors(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
     wanted = Wanted(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
     transport = road_of(order)
     if order.get("wire"):  # seconds: how long an armed letter may stay without a word

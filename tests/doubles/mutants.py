@@ -12,7 +12,7 @@ from distributor.core import package_check
 from distributor.core.deliveries import Arm, Owner, Step
 from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
 from distributor.core.states import PasswordState, State
-from distributor.ledger import book, leases, packing, sending, sharing
+from distributor.ledger import book, clock, leases, packing, sending, sharing
 from distributor.ledger.book import Change
 from distributor.transports import _graph_mailbox, _session, smtp
 from distributor.transports._replies import Reply
@@ -86,6 +86,17 @@ def lost_answer_means_unsent() -> None:
 def nobody_recovers() -> None:
     """What a dead sender held stays held."""
     leases.recover = lambda *_: []
+
+
+def time_stands_still() -> None:
+    """No time lies before the last event's, as if that one's clock were a second one: leases are written and compared by it."""
+    real = clock.Clock.read
+
+    def read(self: Any, connection: Any) -> str:
+        (last,) = connection.exec_driver_sql("SELECT at FROM head").one()
+        return max(real(self, connection), last)
+
+    clock.Clock.read = read
 
 
 def refused_means_accepted() -> None:

@@ -24,13 +24,23 @@ class Clock:
 
     def __init__(self) -> None:
         self.time = datetime(2026, 5, 1, 12, tzinfo=UTC)
+        self.passed = 0.0  # seconds; setting the clock changes nothing here
         self.slept: list[float] = []
 
     def now(self) -> datetime:
         return self.time
 
+    def elapsed(self) -> float:
+        return self.passed
+
+    def pass_by(self, **time: float) -> None:
+        """Let real time pass."""
+        self.time += timedelta(**time)
+        self.passed += timedelta(**time).total_seconds()
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(round(seconds, 1))
+        self.passed += seconds
         self.time += timedelta(seconds=seconds)
         await asyncio.sleep(0)
 
@@ -96,7 +106,7 @@ class House:
     alive: Callable[[Owner], bool | None] = lambda _: None
 
     async def send(self, road: Script, *, stopper: Stopper | None = None, **wanted: object) -> Report:
-        doors = Doors(now=self.clock.now, alive=self.alive, sleep=self.clock.sleep, tell=self.told.append)
+        doors = Doors(alive=self.alive, sleep=self.clock.sleep, elapsed=self.clock.elapsed, tell=self.told.append)
         return await send(self.ledger, road, owner=letters.me(), doors=doors, wanted=Wanted(**wanted), stopper=stopper)
 
     def run(self, road: Script, **wanted: object) -> Report:

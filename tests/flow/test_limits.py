@@ -165,7 +165,7 @@ def test_a_first_letter_that_was_held_up_makes_no_minute_too_full(house: House) 
         nonlocal first
         if first:
             first = False
-            house.clock.time += timedelta(seconds=9)
+            house.clock.pass_by(seconds=9)
 
     assert house.run(Script(per_minute=30, before=signing_in), lease=LONG).accepted == 70
     assert most_in_a_minute(armed(house)) <= 30

@@ -53,6 +53,7 @@ class Expected:
     due: datetime | None = None
     password: PasswordState | None = None
     expires: datetime | None = None
+    ended: datetime | None = None  # when its password was found expired
     word: int = 0  # how often a person said "again"
 
 
@@ -190,7 +191,7 @@ class Machine(RuleBasedStateMachine):
         late = expected.state is S.AMBIGUOUS and state is S.ACCEPTED
         may = self._mine(held) and (on_time or late)
         due = self.clock.now + timedelta(minutes=5) if state is S.DEFERRED else None
-        assert self.ledger.write([Settle(held.claim, state, "said", due)], held.owner) == [may]
+        assert self.ledger.write([Settle(held.claim, state, "said", due and due - self.clock.now)], held.owner) == [may]
         if may:
             expected.state, expected.due, expected.until = state, due, None
             if state is not S.AMBIGUOUS:
@@ -286,7 +287,7 @@ class Machine(RuleBasedStateMachine):
         self._destroyed(expected)
 
     def _destroyed(self, expected: Expected) -> None:
-        if expected.password in {PasswordState.HELD, PasswordState.READY}:
+        if expected.password in {PasswordState.HELD, PasswordState.READY, PasswordState.EXPIRED}:
             expected.password = PasswordState.DESTROYED
 
     @rule(pick=PICKS)
@@ -337,7 +338,17 @@ class Machine(RuleBasedStateMachine):
         ]
         assert self.ledger.expire() == len(over)
         for expected in over:
-            expected.password = PasswordState.EXPIRED
+            expected.password, expected.ended = PasswordState.EXPIRED, self.clock.now
+        self._some_destroyed()
+
+    def _some_destroyed(self) -> None:
+        """What ended a week ago may be destroyed; when, depends on how often anything happened since."""
+        for delivery in self.ledger.deliveries(EVERYTHING):
+            expected = self.model[delivery.id]
+            if expected.password is PasswordState.EXPIRED and delivery.password_state is PasswordState.DESTROYED:
+                assert expected.ended is not None
+                assert expected.ended + timedelta(days=7) <= self.clock.now
+                expected.password = PasswordState.DESTROYED
 
     @rule()
     def open_again(self) -> None:

@@ -53,7 +53,7 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, str]]:
+def server(settings: str = _FAST) -> Iterator[tuple[str, str]]:
     """Started, and stopped in the end: the folder of its socket, and who may do everything there."""
     initdb, control = require("initdb"), require("pg_ctl")
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -69,7 +69,7 @@ def server() -> Iterator[tuple[str, str]]:
             stdout=subprocess.DEVNULL,
         )
         subprocess.run(
-            [*prefix, control, "-D", data, "-w", "-l", folder / "log", "-o", f"{_FAST} -k {folder}", "start"],
+            [*prefix, control, "-D", data, "-w", "-l", folder / "log", "-o", f"{settings} -k {folder}", "start"],
             cwd=folder,
             check=True,
             stdout=subprocess.DEVNULL,

@@ -34,7 +34,7 @@ def test_the_next_letter_due_is_that_of_the_mailbox(world: World) -> None:
     for name, sender, wait in (("anna", "one@example.org", 5), ("bert", "two@example.org", 9)):
         queue(world, name, sender)
         (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
-        world.ledger.write([Settle(claim, State.DEFERRED, "451", world.clock.now + timedelta(minutes=wait))], ME)
+        world.ledger.write([Settle(claim, State.DEFERRED, "451", timedelta(minutes=wait))], ME)
     assert world.ledger.next_due(EVERYTHING, Senders(only="two@example.org")) == world.clock.now + timedelta(minutes=9)
     assert world.ledger.next_due(EVERYTHING) == world.clock.now + timedelta(minutes=5)
 

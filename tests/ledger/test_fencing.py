@@ -172,12 +172,3 @@ def test_threads_that_freeze_the_same_letters_freeze_each_once(world: World) -> 
         letters = [[packed(one.id, again=str(number), to=one.address) for one in planned] for number in range(4)]
         verdicts = list(threads.map(lambda each: world.ledger.store(each, ME), letters))
     assert [sum(each) for each in zip(*verdicts, strict=True)] == [1] * 20
-
-
-def test_a_clock_set_back_neither_frees_a_lease_nor_disorders_events(world: World) -> None:
-    claim = world.claimed()
-    world.clock.forward(hours=-5)
-    assert world.ledger.recover(unknown) == []
-    assert world.arm(claim)
-    times = [event.at for event in world.ledger.history("anna@example.org")]
-    assert times == sorted(times)

@@ -61,14 +61,14 @@ def test_a_replaced_letter_is_not_sent_again_since_its_password_is_gone(world: W
     assert (world.state(old), world.state(new.id)) == (State.WITHDRAWN, State.PLANNED)
 
 
-def test_an_expired_password_is_refused_even_before_anybody_destroyed_it(world: World) -> None:
+def test_an_expired_password_is_refused_even_before_anybody_noticed(world: World) -> None:
     id_ = world.accepted()
     world.clock.forward(days=14)
     with pytest.raises(Refused, match="expired on 2026-12-08"):
         world.ledger.hand_over(id_, "late", "reveal")
 
 
-def test_expiry_destroys_what_is_overdue_and_nothing_else(world: World) -> None:
+def test_expiry_ends_what_is_overdue_and_nothing_else(world: World) -> None:
     old = world.accepted("anna")
     world.clock.forward(days=1)
     world.accepted("bert")
@@ -108,9 +108,11 @@ def test_a_password_without_an_end_stays(world: World) -> None:
 def test_letters_leave_the_outbox_some_time_after_acceptance_but_not_before(world: World) -> None:
     world.accepted("anna")
     world.queue("bert")
-    world.clock.forward(days=31)
+    world.clock.forward(days=29)
+    world.queue("cleo")
+    world.clock.forward(days=2)
     world.ledger.expire()
-    assert world.outbox() == ["bert@example.org"]
+    assert world.outbox() == ["bert@example.org", "cleo@example.org"]
 
 
 def test_passwords_are_listed_newest_generation_first(world: World) -> None:

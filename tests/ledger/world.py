@@ -119,7 +119,8 @@ class World:
         return self.ledger.write([Arm(claim, timedelta(minutes=10))], owner)[0]
 
     def settle(self, claim: Claim, state: State, owner: Owner = ME, said: str = "250 ok", not_before: datetime | None = None) -> bool:
-        return self.ledger.write([Settle(claim, state, said, not_before)], owner)[0]
+        wait = None if not_before is None else not_before - self.clock.now
+        return self.ledger.write([Settle(claim, state, said, wait)], owner)[0]
 
     def accepted(self, name: str = "anna") -> str:
         claim = self.armed(name)

@@ -72,6 +72,16 @@ def stalled(step: str) -> Case:
     return case
 
 
+def clock_ahead(world: Cell, _: Path) -> list[str]:
+    """One command ran with a clock that was half an hour ahead; then a sender elsewhere is killed, and its lease runs out."""
+    cell = world.fresh(world.mutant)
+    cell.run("plan", ahead=1800)
+    cell.run("send", step="mail:before", hit=1, lease=0.3)
+    time.sleep(0.4)  # the lease runs out
+    cell.run("send", blind=True)
+    return [*(f"stuck: {d.address} {d.state}" for d in cell.unfinished()), *cell.broken_at_any_time()]
+
+
 def _fell_asleep(first: threading.Thread, mark: Path) -> None:
     first.start()
     deadline = time.monotonic() + 120
@@ -128,6 +138,7 @@ MUTANTS: dict[str, tuple[Case, str]] = {
     "password_ready_before_acceptance": (killed("store:after", 1), "password ready"),
     "lost_answer_means_unsent": (answered("stored-drop"), "doubled"),
     "refused_means_accepted": (answered("reply", text="554 5.6.0 no"), "accepted, but the server has it not"),
+    "time_stands_still": (clock_ahead, "stuck"),
     "nobody_recovers": (killed("mail:before", 1), "stuck"),
     "anybody_gets_any_key": (misplanned, "the wrong person"),
     "one_certificate_for_two": (moved, "the wrong person"),

@@ -66,7 +66,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def run(ledger: Ledger, port: int, **settings: object) -> Report:
     transport = smtp.open(smtp.Settings("127.0.0.1", port, "none", **settings))
-    doors = Doors(now=letters.now, alive=processes.alive, sleep=lambda _: asyncio.sleep(0))
+    doors = Doors(alive=processes.alive, sleep=lambda _: asyncio.sleep(0))
     return asyncio.run(send(ledger, transport, owner=processes.me(), doors=doors, wanted=Wanted()))
 
 

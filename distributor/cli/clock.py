@@ -1,0 +1,48 @@
+"""What a person must know of the ledger's clock and of what is under way: shared by the commands that tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distributor.cli.show import YELLOW, coloured, counted, foreign, say, time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from distributor.core.deliveries import UnderWay
+    from distributor.core.ports import Ledger
+
+
+def warn(ledger: Ledger) -> None:
+    """Say it where the last event lies in the future."""
+    at = ledger.ahead()
+    if at is not None:
+        say(f"{coloured('warning', YELLOW)}: {ahead(at, ledger.now())}")
+        say("hint: set the clock with `timedatectl set-ntp true`; if it is right now, go on: this clock decides, not that event")
+
+
+def ahead(at: datetime, now: datetime) -> str:
+    """The words for an event in the future."""
+    return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
+
+
+def tell_under_way(held: Sequence[UnderWay]) -> None:
+    """Say what senders hold, by whom, since when and until when."""
+    for each in held:
+        say(_words(each))
+
+
+def _words(held: UnderWay) -> str:
+    doing = "claimed by" if held.state == "claimed" else "being sent by"
+    until = "" if held.until is None else f"; unless it ends before, `distributor send` frees them after {time(held.until)}"
+    who = f"process {held.owner.pid} of {foreign(held.by or held.owner.host)}"
+    return f"{counted(held.number, 'letter')} {doing} {who} since {time(held.since)}{until}"
+
+
+def _span(ahead: timedelta) -> str:
+    minutes = round(ahead.total_seconds() / 60)
+    if minutes < 120:  # noqa: PLR2004  two hours
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"  # noqa: PLR2004  two days

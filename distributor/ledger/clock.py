@@ -1,0 +1,85 @@
+"""The one clock of a ledger: leases, waiting times, quotas and expiry are written and compared by it, and by no other.
+
+On a server it is the server's own, since the clocks of its clients differ; in a file it is that of the machine. `event.at` is its time
+too, but says nothing of order: that is what `event.seq` is for.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, func, literal_column, or_, select
+
+from distributor.core.chain import stamp, unstamp
+from distributor.core.clocks import LONGEST_DELAY, LONGEST_LEASE, TOLERANCE, is_implausible
+from distributor.core.ports import Now
+from distributor.ledger.database import Database
+from distributor.ledger.tables import delivery
+
+STALE = 60.0  # seconds after which the server is asked again
+_FORM: ColumnElement[str] = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")  # that of `stamp`
+SERVER = func.to_char(func.timezone("UTC", func.clock_timestamp()), _FORM)
+
+
+class Clock:
+    """Tells the time of one ledger. `given` replaces the database's own, so that a test can move it."""
+
+    def __init__(self, database: Database, given: Now | None) -> None:
+        self._database = database
+        self._given = given if given is not None or not database.sqlite else _of_this_machine
+        self._heard: tuple[datetime, float] | None = None  # the server's time, and when we heard it by a clock that is never set
+
+    @property
+    def is_servers(self) -> bool:
+        """Whether the database tells the time."""
+        return self._given is None
+
+    def read(self, connection: Connection) -> str:
+        """Now, as a stamp, within a transaction."""
+        if self._given is not None:
+            return stamp(self._given())
+        return self.heard(str(connection.execute(select(SERVER)).scalar_one()))
+
+    def heard(self, at: str) -> str:
+        """What the server said its time is; a writing transaction hears it with its first query."""
+        self._heard = unstamp(at), time.monotonic()
+        return at
+
+    def now(self) -> datetime:
+        """Now. The server's time is carried on from when it was heard last, so that hardly any question is asked for it."""
+        if self._given is not None:
+            return self._given()
+        if self._heard is None or time.monotonic() - self._heard[1] > STALE:
+            with self._database.reading() as connection:
+                return unstamp(self.read(connection))
+        at, since = self._heard
+        return at + timedelta(seconds=time.monotonic() - since)
+
+
+def _of_this_machine() -> datetime:
+    return datetime.now(UTC)
+
+
+# --- times that may be wrong ---------------------------------------------------------------------------------------
+
+
+def due(now: str) -> ColumnElement[bool]:
+    """A message that was put off may be sent."""
+    column = delivery.c.not_before
+    return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_DELAY))
+
+
+def free(now: str) -> ColumnElement[bool]:
+    """Nobody holds a lease on the delivery."""
+    column = delivery.c.lease_until
+    return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_LEASE))
+
+
+def was_ahead(until: str | None, now: str, longest: timedelta) -> bool:
+    """Whether a time in a row was written by a clock that was ahead."""
+    return until is not None and is_implausible(unstamp(until), unstamp(now), longest)
+
+
+def _latest(now: str, longest: timedelta) -> str:
+    return stamp(unstamp(now) + longest + TOLERANCE)
