@@ -31,12 +31,14 @@ def status(
     """Count deliveries by state and list them."""
     from distributor import wiring
     from distributor.cli.listing import line
+    from distributor.cli.restored import warn_restored
     from distributor.cli.show import answer, say
     from distributor.core.deliveries import Scope
 
     scope = Scope(plan=plan, address=None if address is None else wiring.address_key(address), states=frozenset(state or ()))
     with wiring.reading(wiring.settings(chosen)) as ledger:
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
+        warn_restored(ledger)
         if as_json:
             answer("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
         elif counts:

@@ -31,6 +31,7 @@ from distributor.core.outcomes import Handle, Outcome, Parcel
 from distributor.core.people import Person
 from distributor.core.proof import Proof
 from distributor.core.publishing import Publications
+from distributor.core.restored import Adoptable
 from distributor.core.revoking import Revocations
 from distributor.core.roads import Roads
 from distributor.core.secret import Secret
@@ -141,7 +142,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
+class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) and the clock are given when the ledger is opened. A step of `core.states.EDGES` that is not allowed raises.

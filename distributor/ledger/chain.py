@@ -56,6 +56,7 @@ class Writing:
     now: str
     seq: int
     hash: str
+    ended: str = ""  # when the last event was written before this transaction
 
     @property
     def moment(self) -> datetime:
@@ -106,7 +107,7 @@ def writing(database: Database, by: str, now: Now) -> Iterator[Writing]:
     """One durable transaction; its events move the head of the chain with it."""
     with database.writing() as connection:
         seq, at, ends = prepared.all_rows(connection, _HEAD, {})[0]
-        book = Writing(connection, by, max(chain.stamp(now()), at), seq, ends)
+        book = Writing(connection, by, max(chain.stamp(now()), at), seq, ends, at)
         yield book
         if book.seq != seq:
             book.many(_MOVE_HEAD, [{"was": seq, "is": book.seq, "now": book.now, "ends": book.hash}])

@@ -45,22 +45,24 @@ from distributor.ledger import (
     sending,
     settling,
 )
+from distributor.ledger.adopting import Guarded
 from distributor.ledger.chain import Writing, writing
 from distributor.ledger.database import Database
+from distributor.ledger.guarding import Guard
 from distributor.ledger.holding import holds
 from distributor.ledger.leaving import Left
 from distributor.ledger.watching import Watching
 
 
-class SqlLedger(Left, Watching):
+class SqlLedger(Guarded, Left, Watching):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
-    def __init__(self, database: Database, *, by: str, now: Now) -> None:
-        self._database, self._by, self._now = database, by, now
+    def __init__(self, database: Database, *, by: str, now: Now, guard: Guard | None = None) -> None:
+        self._database, self._by, self._now, self._guard = database, by, now, guard
         self._holds = holds(database)
 
     def _writing(self) -> AbstractContextManager[Writing]:
-        return writing(self._database, self._by, self._now)
+        return self._guarded(writing(self._database, self._by, self._now))
 
     # plan
     def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
@@ -111,14 +113,19 @@ class SqlLedger(Left, Watching):
     ) -> list[Claim]:
         """Claim due letters."""
         with self._writing() as book:
+            self._database.refuse_moved(book.connection)
             return sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
         """Apply steps in one durable transaction."""
+        arms = any(isinstance(step, Arm) for step in steps)
         with self._writing() as book:
-            if any(isinstance(step, Arm) for step in steps):
+            if arms:
                 self._holds.still(book.connection)
-            return sending.write(book, steps, owner)
+            verdicts = sending.write(book, steps, owner)
+            if arms:
+                self._database.refuse_moved(book.connection)  # as late as it can be asked
+            return verdicts
 
     def release(self, claims: Sequence[Claim], owner: Owner) -> None:
         """Give claims back."""
@@ -262,3 +269,5 @@ class SqlLedger(Left, Watching):
         """Close the connection."""
         self._holds.close()
         self._database.close()
+        if self._guard is not None:
+            self._guard.close()

@@ -87,7 +87,9 @@ def _due(book: Writing, state: State, limit: int, asked: Select[Any], put_off_be
 
 def _claim(row: door.Row, who: Owner, until: str) -> door.Change:
     attempt = row["attempt"] + 1
-    evidence = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid}
+    evidence: dict[str, object] = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid}
+    if who.machine:
+        evidence["machine"] = who.machine
     columns = {"attempt": attempt, "owner": who.id, "lease_until": until, "armed_at": None, "not_before": None}
     return door.Change(row, State.CLAIMED, columns, evidence)
 
