@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +54,7 @@ def demo(
     from distributor.cli import scenery, workspace
 
     del chosen  # the demo has its own
-    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder), _state(folder, kept=keep is not None):
+    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder), scenery.state(keep, folder):
         story = Story(quiet=as_json)
         story.opening("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
         with _all_or_nothing(folder):
@@ -71,21 +70,6 @@ def demo(
 
         write("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
     return 0
-
-
-@contextlib.contextmanager
-def _state(folder: Path, *, kept: bool) -> Iterator[None]:
-    """What this user remembers of ledgers learns nothing of one that is thrown away."""
-    old = os.environ.get("STATE_DIRECTORY")
-    if not kept:
-        os.environ["STATE_DIRECTORY"] = str(folder / ".state")
-    try:
-        yield
-    finally:
-        if old is not None:
-            os.environ["STATE_DIRECTORY"] = old
-        elif not kept:
-            del os.environ["STATE_DIRECTORY"]
 
 
 @contextlib.contextmanager

@@ -118,9 +118,7 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
     settled, waiting = flow.settle_restored(ledger, reason, accepted=accepted, alive=processes.alive, now=wiring.now(), longest_wait=wait)
     say(f"{counted(settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
     if waiting:
-        say(
-            f"{counted(waiting, 'delivery', 'deliveries')} not yet: a sender may still be waiting for an answer; run the command again later"
-        )
+        say(f"{counted(waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run the command again later")
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:
