@@ -50,7 +50,8 @@ class MarkFile:
     """The mark of one ledger. Used by one thread at a time; processes take turns."""
 
     def __init__(self, place: Path, ledger: str) -> None:
-        self.path = place / f"{ledger}.mark"
+        name = ledger if ledger.isascii() and ledger.isalnum() else sha256(ledger.encode(errors="replace")).hexdigest()
+        self.path = place / f"{name}.mark"  # what a database says is no path
         self._ledger = ledger
         self._descriptor: int | None = None
         self._pid, self._lock = os.getpid(), threading.Lock()

@@ -11,7 +11,7 @@ from typing import Any
 from distributor.core.deliveries import Arm, Owner, Step
 from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
 from distributor.core.states import PasswordState, State
-from distributor.ledger import book, leases, packing, sending
+from distributor.ledger import book, guarding, leases, packing, sending, sqlite
 from distributor.ledger.book import Change
 from distributor.transports import _graph_mailbox, _session, smtp
 from distributor.transports._replies import Reply
@@ -96,6 +96,16 @@ def refused_means_accepted() -> None:
         return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.said)
 
     smtp.SmtpLane._dot = dot
+
+
+def mark_ignored() -> None:
+    """What this host remembers of a ledger does not matter."""
+    guarding.judge = lambda *_: None
+
+
+def move_ignored() -> None:
+    """The open file is the ledger, wherever it lies by now."""
+    sqlite.refuse_moved = lambda *_: None
 
 
 # --- over Graph ----------------------------------------------------------------------------------------------------

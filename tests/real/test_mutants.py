@@ -64,6 +64,38 @@ def stalled(step: str) -> Case:
     return case
 
 
+def restored(step: str | None) -> Case:
+    """A sender is killed, or not; then the ledger of before is put in its place, and the same commands run again."""
+
+    def case(world: Cell, _: Path) -> list[str]:
+        cell = world.fresh(world.mutant)
+        cell.run("plan")
+        copy = cell.copy()
+        cell.run("send", step=step, hit=2)
+        cell.restore(copy)
+        cell.finish()
+        return [fault for fault in cell.broken_at_any_time() if "doubled" in fault]
+
+    return case
+
+
+def moved(step: str) -> Case:
+    """A sender falls asleep, another file is put in the ledger's place, it wakes up."""
+
+    def case(world: Cell, folder: Path) -> list[str]:
+        mark = folder / "asleep"
+        cell = world.fresh(world.mutant)
+        cell.run("plan")
+        first = threading.Thread(target=cell.run, args=("send",), kwargs={"step": step, "how": str(mark)})
+        _fell_asleep(first, mark)
+        cell.restore(cell.copy())
+        mark.unlink()
+        first.join()
+        return cell.broken_at_any_time()
+
+    return case
+
+
 def _fell_asleep(first: threading.Thread, mark: Path) -> None:
     first.start()
     deadline = time.monotonic() + 20
@@ -89,6 +121,8 @@ MUTANTS: dict[str, tuple[Case, str]] = {
     "lost_answer_means_unsent": (answered("stored-drop"), "doubled"),
     "refused_means_accepted": (answered("reply", text="554 5.6.0 no"), "accepted, but the server has it not"),
     "nobody_recovers": (killed("mail:before", 1), "stuck"),
+    "mark_ignored": (restored("settle:after"), "doubled"),
+    "move_ignored": (moved("rcpt:after"), "the server has it, the ledger says"),
 }
 
 
@@ -100,6 +134,11 @@ def test_a_program_that_is_wrong_is_caught(world: Cell, mutant: str, tmp_path: P
     assert case(world.fresh(), tmp_path / "right") == []
     broken = case(world.fresh(mutant), tmp_path / "wrong")
     assert any(promise in each for each in broken), broken
+
+
+@pytest.mark.parametrize("step", [None, "mark:before", "mark:after", "arm:after", "dot:before", "dot:after", "settle:before"])
+def test_an_older_ledger_is_recognised_wherever_the_sender_was_killed(world: Cell, tmp_path: Path, step: str | None) -> None:
+    assert restored(step)(world, tmp_path) == []
 
 
 def test_an_answer_that_comes_after_the_lease_still_counts(world: Cell, tmp_path: Path) -> None:
