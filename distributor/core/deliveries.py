@@ -206,6 +206,7 @@ class Sought:
     state: State
     since: datetime  # the last attempt
     handle: str | None = None  # of the draft that an unclear letter was last armed with, as far as one was
+    until: datetime | None = None  # an unclear letter may have left since `since` and until then
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -142,8 +143,7 @@ class MarkFile:
     def _make(self, mark: Mark) -> None:
         """The file appears when it is whole: half of one would be taken for a damaged one."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part")
-        partial.unlink(missing_ok=True)
+        partial = self.path.with_name(f".{self.path.stem}.{secrets.token_hex(8)}.part")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.write(descriptor, _record(mark, self._ledger, 1) + _record(mark, self._ledger, 2))

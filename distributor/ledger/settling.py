@@ -126,7 +126,16 @@ def sought(connection: Connection, states: frozenset[State], scope: Scope) -> li
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
     drafts = leaving.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
-        Sought(id_, message_id, sender, address, State(state), unstamp(armed or updated), drafts.get(id_))
+        Sought(
+            id_,
+            message_id,
+            sender,
+            address,
+            State(state),
+            unstamp(armed or updated),
+            drafts.get(id_),
+            unstamp(updated) if state == State.AMBIGUOUS else None,
+        )
         for id_, message_id, sender, address, state, armed, updated in found
     ]
 
