@@ -48,6 +48,10 @@ class Unusable(Error):
     exit_code = 3
 
 
+class NoLedger(Unusable):
+    """There is no ledger yet, or no longer: no file, or a database without tables. Exit 3."""
+
+
 class Several(Unusable):
     """Faults of one thing told together, a line each. Exit 3."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import uuid
 from pathlib import Path
 
 from distributor.core.deliveries import Owner
+from distributor.core.restored import Machine
 
 _GONE = {"Z", "X"}  # a zombie does nothing any more
 _START = 19  # field 22 of /proc/PID/stat, counted after the name (proc(5))
@@ -17,7 +19,12 @@ def me() -> Owner:
     """A fresh owner for this process."""
     pid = os.getpid()
     found = _stat(pid)
-    return Owner(uuid.uuid4().hex, _host(), pid, found[1] if found else None)
+    return Owner(uuid.uuid4().hex, _host(), pid, found[1] if found else None, _machine_id())
+
+
+def machine() -> Machine:
+    """Where this process runs, as the ledger's events name it."""
+    return Machine(_machine_id(), _host())
 
 
 def alive(owner: Owner) -> bool | None:
@@ -39,6 +46,12 @@ def _host() -> str:
     except OSError:
         namespace = "-"
     return f"{platform.node()}/{boot}/{namespace}"
+
+
+def _machine_id() -> str:
+    """Tells machines of one name apart; empty where the system keeps no id. A hash, since the id itself is confidential (machine-id(5))."""
+    found = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
+    return hashlib.sha256(f"distributor {found}".encode()).hexdigest()[:16] if found else ""
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

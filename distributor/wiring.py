@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import importlib
+import os
 import pkgutil
 import platform
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from distributor.config.secrets import parse_reference
 from distributor.config.settings import SourceFiles
 from distributor.config.structure import Faulty, structure
 from distributor.core.people import BadAddress, parse_address
-from distributor.errors import Error, Misuse, Unusable
+from distributor.errors import Error, Misuse, NoLedger, Unusable
 
 if TYPE_CHECKING:
     from distributor.core.ports import Ledger, Vault
@@ -106,24 +107,30 @@ def placing(settings: config.Settings) -> Iterator[None]:
 @contextmanager
 def reading(settings: config.Settings) -> Iterator[Ledger]:
     """The ledger, to look into."""
-    with closing(_ledger(settings, create=False)) as ledger:
+    with closing(_ledger(settings)) as ledger:
         yield ledger
 
 
 @contextmanager
-def writing(settings: config.Settings) -> Iterator[Ledger]:
-    """The ledger, to write into; passwords whose time is over end first. On a server, an empty database becomes one."""
-    with closing(_ledger(settings, create=not settings.ledger.url.startswith("sqlite"))) as ledger:
+def writing(settings: config.Settings, *, sends: bool = False) -> Iterator[Ledger]:
+    """The ledger, to write into; passwords whose time is over end first.
+
+    Raises Unusable where messages or passwords are to leave (`sends`) and it was restored or moved.
+    """
+    with closing(_ledger(settings, sends=sends)) as ledger:
         ledger.expire()
         yield ledger
 
 
-def _ledger(settings: config.Settings, *, create: bool) -> Ledger:
-    from distributor.ledger import open_ledger
+def _ledger(settings: config.Settings, *, sends: bool = False) -> Ledger:
+    from distributor import processes
+    from distributor.ledger import marks, open_guarded
 
+    place = marks.folder(os.environ)
     with placing(settings):
         url = ledger_url(settings)
-        return open_ledger(url, by=who(), now=now if url.startswith("sqlite") else None, create=create)  # a server has its own clock
+        clock = now if url.startswith("sqlite") else None  # a server has its own
+        return open_guarded(url, by=who(), now=clock, marks=place, here=processes.machine(), sends=sends)
 
 
 def ledger_url(settings: config.Settings) -> str:
@@ -142,7 +149,19 @@ def ledger_file(settings: config.Settings) -> Path | None:
 
 def make_ledger(settings: config.Settings) -> None:
     """The ledger of a configuration, new and empty."""
-    _ledger(settings, create=True).close()
+    from distributor.ledger import open_ledger
+
+    with placing(settings):
+        open_ledger(ledger_url(settings), by=who(), now=now, create=True).close()
+
+
+def has_ledger(settings: config.Settings) -> bool:
+    """Whether there is a ledger. Raises what opening it raises."""
+    try:
+        _ledger(settings).close()
+    except NoLedger:
+        return False
+    return True
 
 
 def create_ledger(path: Path) -> None:

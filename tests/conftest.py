@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
     run.end(first=FIRST)
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where what was sent is remembered: of this test alone, never the user's own."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder / "distributor"
 
 
 @pytest.fixture(scope="session")

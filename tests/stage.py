@@ -125,7 +125,9 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Ours, without what would reach into the play."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DISTRIBUTOR", "XDG"))}
+        kept = {
+            name: value for name, value in os.environ.items() if name == "XDG_STATE_HOME" or not name.startswith(("DISTRIBUTOR", "XDG"))
+        }
         return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(self.folder), "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
 
     def play(self, script: str) -> None:

@@ -20,6 +20,7 @@ from distributor.cli import (
     history,
     init,
     intune,
+    ledger,
     password,
     plan,
     publish,
@@ -73,6 +74,7 @@ for _command in (init, plan, send, status, history, track, resolve, resend, with
     app.command(epilog=_command.EXAMPLE)(getattr(_command, _command.__name__.rpartition(".")[2]))
 app.add_typer(password.app, name="password")
 app.add_typer(audit.app, name="audit")
+app.add_typer(ledger.app, name="ledger")
 trust.app.command(epilog=trust_watch.EXAMPLE)(trust_watch.watch)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
 app.add_typer(trust.app, name="trust")

@@ -54,7 +54,7 @@ def demo(
     from distributor.cli import scenery, workspace
 
     del chosen  # the demo has its own
-    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder):
+    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder), scenery.state(keep, folder):
         story = Story(quiet=as_json)
         story.opening("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
         with _all_or_nothing(folder):

@@ -113,16 +113,19 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
                 "ledger",
                 "error",
                 wrong.message if isinstance(wrong, Issue) else str(wrong),
-                "keep the file as it is; restore the last good copy",
+                "keep the file as it is; restore the last good copy (docs/restore.md)",
             )
         counts = ledger.counts(Scope())
         ahead = ledger.ahead()
         if ahead is not None:
             yield _remark("clock", "warning", clock.ahead(ahead, ledger.now()), _CLOCK)
         yield from ledger.check()
+        restored = ledger.restored()
     told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
     if not faults:
         yield _remark("ledger", "ok", f"the chain is whole; {told}")
+    if restored is not None:
+        yield _remark("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
     file = wiring.ledger_file(settings)
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         mend = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'

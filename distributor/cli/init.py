@@ -45,13 +45,14 @@ def _completed(config: Path, settings: Settings) -> None:
     """What was made, and what was not."""
     from distributor import wiring
 
-    identity, ledger = settings.vault.identity, wiring.ledger_file(settings)
+    identity, ledger = settings.vault.identity, wiring.ledger_file(settings) or "ledger.url"
     tell(f"{foreign(config)}  the configuration, kept as it is")
     tell(f"{foreign(ledger)}  the ledger, new and empty: what was sent before is not in it")
     if identity is not None and identity.path is not None and not os.path.lexists(identity.path):
         say(f"warning: {foreign(identity.path)} is missing and not made anew: only the old one opens what is sealed for vault.recipients")
         say("hint: restore it from its copy")
     say("where there is a backup of the ledger, put it in the place of the empty one before anything is sent: it knows who has a letter")
+    say("hint: docs/restore.md says how")
     _next(config.parent, "distributor doctor")
 
 

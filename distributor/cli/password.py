@@ -47,7 +47,7 @@ def reveal(
         raise Misuse("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it is not used up yet")
     settings = wiring.settings(chosen)
     with _owned_up_to(address) as spent:
-        with wiring.writing(settings) as ledger:
+        with wiring.writing(settings, sends=True) as ledger:
             road = wiring.adapter("channels", "reveal").open(None, ledger, wiring.vault(settings))
             envelope = road.choose(key, certificate)
             try:

@@ -83,6 +83,7 @@ def _made(  # its arguments are the command's
 
     from distributor import intake, trusting, wiring
     from distributor.cli.progress import Bar
+    from distributor.cli.restored import warn_restored
     from distributor.flow.plan import plan as flow
 
     found = intake.heaps(settings, sources, roster, passwords)
@@ -94,6 +95,7 @@ def _made(  # its arguments are the command's
         wiring.writing(settings) as ledger,
         Bar("reading", None) as bar,
     ):
+        warn_restored(ledger)
         planned = flow(
             ledger,
             intake.people(found),

@@ -35,7 +35,7 @@ def resend(
     from distributor.flow.resend import choose
 
     settings, why, key = wiring.settings(chosen), wiring.reason(reason), wiring.address_key(address)
-    with wiring.writing(settings) as ledger:
+    with wiring.writing(settings, sends=True) as ledger:
         old = choose(ledger, key, certificate, wiring.now())
         if not yes:
             _ask(settings, old)

@@ -13,6 +13,7 @@ from distributor.errors import Misuse, Refused
 
 if TYPE_CHECKING:
     from distributor.config import Settings
+    from distributor.core.deliveries import Delivery
     from distributor.core.ports import Ledger
     from distributor.flow.evidence import Moved
     from distributor.flow.resolve import Doubt
@@ -24,6 +25,9 @@ def resolve(
     delivery: Annotated[str | None, typer.Argument(metavar="DELIVERY", help="Which; default: list all that are ambiguous.")] = None,
     accepted: Annotated[bool, typer.Option("--accepted", help="The server has the letter.")] = False,
     again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same letter again.")] = False,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="All that became ambiguous because the ledger was restored, instead of one.")
+    ] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="How you know; it is kept in the ledger.")] = None,
     chosen: Config = None,
     as_json: Json = False,
@@ -37,9 +41,12 @@ def resolve(
     from distributor.cli.track import tidy
 
     settings = wiring.settings(chosen)
-    _sensible(delivery, accepted=accepted, again=again, reason=reason)
+    _sensible(delivery, accepted=accepted, again=again, reason=reason, restored=restored)
     with wiring.writing(settings) as ledger:
         ledger.recover(processes.alive)
+        if restored:
+            _settle_restored(settings, ledger, wiring.reason(reason or ""), accepted=accepted)
+            return _list(settings, ledger, None, (), as_json=as_json)
         if delivery is not None and (accepted or again):
             _settle(settings, ledger, delivery, wiring.reason(reason or ""), accepted=accepted)
             tidy(settings, ledger)
@@ -66,10 +73,12 @@ def _look(settings: Settings, ledger: Ledger) -> tuple[Moved, ...]:
     return found.moved
 
 
-def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None) -> None:
+def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None, restored: bool) -> None:
     if accepted and again:
         raise Misuse("--accepted and --again contradict each other", hint="choose one")
-    if (accepted or again) and delivery is None:
+    if restored and (delivery is not None or not (accepted or again)):
+        raise Misuse("--restored means all deliveries and wants --accepted or --again", hint="add one of them, and name no delivery")
+    if (accepted or again) and delivery is None and not restored:
         raise Misuse(
             "which delivery is missing", hint="`distributor resolve` lists them; name one: distributor resolve DELIVERY --accepted"
         )
@@ -85,11 +94,31 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
     if accepted:
         flow.accept(ledger, delivery, reason)
         found = ledger.delivery(delivery)
-        say(f"{delivery}: accepted; its password is {found and found.password_state}")
+        say(f"{delivery}: accepted; {_password(found)}")
     else:
         wait = outgoing.transport(settings, signed_in=False).longest_wait
         flow.send_again(ledger, delivery, reason, alive=processes.alive, now=ledger.now(), longest_wait=wait)
-        say(f"{delivery}: queued; next: distributor send")
+        found = ledger.delivery(delivery)
+        say(f"{delivery}: {found and found.state}; next: distributor send")
+
+
+def _password(delivery: Delivery | None) -> str:
+    """The password of a message that arrived; one that was sent after the backup has its own, which is not here."""
+    if delivery is None or delivery.password_state is None:
+        return "its password is not in this ledger: `distributor resend` makes a new package with a new password"
+    return f"its password is {delivery.password_state}"
+
+
+def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
+    from distributor import outgoing, processes
+    from distributor.cli.show import counted, say
+    from distributor.flow import resolve as flow
+
+    wait = outgoing.transport(settings, signed_in=False).longest_wait
+    settled, waiting = flow.settle_restored(ledger, reason, accepted=accepted, alive=processes.alive, now=ledger.now(), longest_wait=wait)
+    say(f"{counted(settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
+    if waiting:
+        say(f"{counted(waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run the command again later")
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:

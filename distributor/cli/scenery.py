@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,21 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEAR = timedelta(days=365)
+
+
+@contextmanager
+def state(keep: Path | None, folder: Path) -> Iterator[None]:
+    """What this user remembers of ledgers learns nothing of one that is thrown away."""
+    old = os.environ.get("STATE_DIRECTORY")
+    if keep is None:
+        os.environ["STATE_DIRECTORY"] = str(folder / ".state")
+    try:
+        yield
+    finally:
+        if old is not None:
+            os.environ["STATE_DIRECTORY"] = old
+        elif keep is None:
+            del os.environ["STATE_DIRECTORY"]
 
 
 @dataclass(frozen=True, slots=True)

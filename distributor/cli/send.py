@@ -41,7 +41,7 @@ def send(
     from distributor.flow.recover import recover
 
     settings, scope = wiring.settings(chosen), Scope(plan=plan)
-    with outgoing.packers(settings) as pool, wiring.writing(settings) as ledger:
+    with outgoing.packers(settings) as pool, wiring.writing(settings, sends=True) as ledger:
         if plan is not None:
             _known(ledger, plan)
         clock.warn(ledger)

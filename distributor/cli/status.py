@@ -33,6 +33,7 @@ def status(
     from distributor import wiring
     from distributor.cli import clock
     from distributor.cli.listing import line
+    from distributor.cli.restored import warn_restored
     from distributor.cli.show import answer, say
     from distributor.core.deliveries import Scope
 
@@ -40,6 +41,7 @@ def status(
     with wiring.reading(wiring.settings(chosen)) as ledger:
         clock.warn(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
+        warn_restored(ledger)
         if as_json:
             answer("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
         elif counts:

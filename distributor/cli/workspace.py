@@ -94,6 +94,7 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
 
     if printable(str(folder.absolute())) != str(folder.absolute()):
         raise Unusable("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
+    _refuse_empty(folder / LEDGER)
     with _all_or_nothing(folder) as made:
         for name in (CONFIG, LEDGER, KEY):
             if os.path.lexists(folder / name):
@@ -102,8 +103,8 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
                 )
         identity, recipient = wiring.new_identity()
         made.append(_write(folder / KEY, identity.reveal()))
-        made.append(folder / LEDGER)
         wiring.create_ledger(folder / LEDGER)
+        made.append(folder / LEDGER)
         made.append(
             _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient)),
         )
@@ -122,16 +123,29 @@ def complete(config: Path) -> Settings | None:
     except Unusable:
         return None
     ledger = wiring.ledger_file(settings)
-    if ledger is None or os.path.lexists(ledger):
+    if ledger is None:  # on a server
+        if wiring.has_ledger(settings):
+            return None
+        wiring.make_ledger(settings)
+        return settings
+    if os.path.lexists(ledger):
+        _refuse_empty(ledger)
         return None
     for log in (f"{ledger}-wal", f"{ledger}-journal"):  # SQLite would take it for the new ledger's
         if os.path.lexists(log):
             hint = f"restore {ledger.name} beside it, or move it away"
             raise Refused("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
     with _all_or_nothing(ledger.parent) as made:
-        made.append(_write(ledger, ""))  # nobody else's
         wiring.make_ledger(settings)
+        made.append(ledger)
     return settings
+
+
+def _refuse_empty(ledger: Path) -> None:
+    """Raise Unusable where a file has nothing in it: it may have been a ledger, and that is not hidden by a new one."""
+    if ledger.is_file() and not ledger.stat().st_size:
+        hint = "restore a backup in its place (docs/restore.md); where it never was a ledger, move it away and run `distributor init` again"
+        raise Unusable("is empty (0 bytes) and is not written over: it may have been a ledger", where=str(ledger), hint=hint)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-from distributor.core.states import EDGES
+from distributor.core.states import ADOPTED, EDGES
 
+ADOPTION = "adopted"  # the event by which a restored ledger is taken into use; what follows from it names its number by this word
 ORIGIN = "0" * 64  # what stands before the first event
 ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -89,6 +90,7 @@ class Walk:
         self.back = 0  # events whose time is earlier than that of the event before: a clock was set, and no fault
         self.states: dict[str, str] = {}
         self._unexplained: set[int] = set()  # events that lost their personal fields
+        self.adoptions: set[int] = set()  # events by which a restored ledger was taken into use
 
     def step(self, link: Link) -> Iterator[str]:
         """What is wrong with this link, if it follows the one before."""
@@ -104,6 +106,8 @@ class Walk:
             self._unexplained.add(link.seq)
         if link.event == ERASED:
             self._unexplained.difference_update(_listed(link.evidence))
+        elif link.event == ADOPTION:
+            self.adoptions.add(link.seq)
         self.seq, self.hash, self.at = link.seq, link.hash, link.at
 
     def end(self) -> Iterator[str]:
@@ -119,9 +123,19 @@ class Walk:
             return
         if link.before != before:
             yield f"event {link.seq}: delivery {delivery} goes from {_named(link.before)}, but it was {_named(before)}"
-        if link.after != link.event or not _allowed(link.before, link.after):
+        if link.after != link.event or not (_allowed(link.before, link.after) or self._adopted(link)):
             yield f"event {link.seq}: delivery {delivery} may not go from {_named(link.before)} to {_named(link.after)}"
         self.states[delivery] = link.after
+
+    def _adopted(self, link: Link) -> bool:
+        """Whether the step is one that only a restored ledger takes, and its event names the one by which that was taken into use."""
+        if link.after not in _ADOPTED_STEPS.get(link.before, ()):
+            return False
+        try:
+            told = json.loads(link.evidence)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(told, dict) and told.get(ADOPTION) in self.adoptions
 
 
 def _listed(evidence: str) -> list[int]:
@@ -161,3 +175,4 @@ def _allowed(before: str | None, after: str) -> bool:
 
 
 _STEPS: dict[str | None, frozenset[str]] = {None if k is None else str(k): frozenset(map(str, v)) for k, v in EDGES.items()}
+_ADOPTED_STEPS: dict[str | None, frozenset[str]] = {str(k): frozenset(map(str, v)) for k, v in ADOPTED.items()}

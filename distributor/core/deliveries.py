@@ -17,13 +17,15 @@ from distributor.core.states import PasswordState, State
 class Owner:
     """Who holds a claim: a process of a machine.
 
-    `host` names machine, boot and process namespace; `started` is the process's start in clock ticks.
+    `host` names machine, boot and process namespace; `started` is the process's start in clock ticks. `machine` tells two machines of
+    one name apart.
     """
 
     id: str
     host: str
     pid: int
     started: int | None
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +145,12 @@ Step = Arm | Settle
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last attempt of an ambiguous delivery, for `resolve`."""
+    """The last attempt of an ambiguous delivery, for `resolve`. `restored`: it is ambiguous because the ledger was restored."""
 
     delivery: Delivery
     owner: Owner | None
     armed_at: datetime | None
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ class Sought:
     state: State
     since: datetime  # the last attempt
     handle: str | None = None  # of the draft that an unclear letter was last armed with, as far as one was
+    until: datetime | None = None  # an unclear letter may have left since `since` and until then
 
 
 @dataclass(frozen=True, slots=True)

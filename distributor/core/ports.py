@@ -34,6 +34,7 @@ from distributor.core.outcomes import Handle, Outcome, Parcel
 from distributor.core.people import Person
 from distributor.core.proof import Proof
 from distributor.core.publishing import Publications
+from distributor.core.restored import Adoptable
 from distributor.core.revoking import Revocations, Struck
 from distributor.core.roads import Roads
 from distributor.core.secret import Secret
@@ -144,7 +145,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
+class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of

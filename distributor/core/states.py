@@ -40,15 +40,26 @@ EDGES: Mapping[State | None, frozenset[State]] = {
     _S.WITHDRAWN: frozenset(),
 }
 
+# A ledger that was restored from a backup is taken into use: what may have been sent after the backup is unclear, and what turns out
+# unsent and was never packed here is planned again. Only with an event `adopted` before it.
+ADOPTED: Mapping[State, frozenset[State]] = {
+    _S.PLANNED: frozenset({_S.AMBIGUOUS}),
+    _S.QUEUED: frozenset({_S.AMBIGUOUS}),
+    _S.DEFERRED: frozenset({_S.AMBIGUOUS}),
+    _S.CLAIMED: frozenset({_S.AMBIGUOUS}),
+    _S.AMBIGUOUS: frozenset({_S.PLANNED}),
+}
+UNCERTAIN = (_S.PLANNED, _S.QUEUED, _S.DEFERRED, _S.CLAIMED, _S.TRANSMITTING)  # may have been sent after a backup
+
 REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # go on by themselves
 NEED_A_PERSON = frozenset({_S.REJECTED, _S.BOUNCED, _S.AMBIGUOUS})
 OBSERVED = frozenset({_S.AMBIGUOUS, _S.ACCEPTED, _S.DELIVERED})  # evidence that comes later may move these
 RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the letter: its password may be handed over
 
 
-def allowed(before: State | None, after: State) -> bool:
-    """Whether a delivery may go from `before` (None: it does not exist yet) to `after`."""
-    return after in EDGES[before]
+def allowed(before: State | None, after: State, *, adopted: bool = False) -> bool:
+    """Whether a delivery may go from `before` (None: it does not exist yet) to `after`; `adopted`: because a ledger was restored."""
+    return after in EDGES[before] or (adopted and before is not None and after in ADOPTED.get(before, ()))
 
 
 class PasswordState(StrEnum):

@@ -57,6 +57,23 @@ def send_again(  # noqa: PLR0913  the doors of a verb
     ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": reason})
 
 
+def settle_restored(  # noqa: PLR0913  the doors of a verb
+    ledger: Ledger, reason: str, *, accepted: bool, alive: Alive, now: datetime, longest_wait: timedelta
+) -> tuple[int, int]:
+    """A person knows of all that became ambiguous because the ledger was restored; how many were settled, and how many have to wait."""
+    settled = waiting = 0
+    for attempt in ledger.ambiguous(Scope()):
+        if not attempt.restored:
+            continue
+        free_at, _ = free(attempt, alive, now, longest_wait)
+        if not accepted and (free_at is None or free_at > now):
+            waiting += 1
+            continue
+        ledger.resolve(attempt.delivery.id, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
+        settled += 1
+    return settled, waiting
+
+
 def free(attempt: Attempt, alive: Alive, now: datetime, longest_wait: timedelta) -> tuple[datetime | None, str]:
     """From when on the letter may be sent again (None: while its sender runs, never), and why."""
     since = attempt.armed_at or attempt.delivery.updated_at

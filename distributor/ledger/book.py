@@ -65,6 +65,7 @@ class Change:
     columns: Mapping[str, object] = field(default_factory=dict)
     evidence: Mapping[str, object] = field(default_factory=dict)
     personal: Mapping[str, object] = field(default_factory=dict)
+    adopted: bool = False  # a step that only a restored ledger takes; `evidence` names the event
 
 
 def rows(book: Writing, ids: Sequence[str]) -> dict[str, Row]:
@@ -122,7 +123,7 @@ def move(book: Writing, changes: Sequence[Change]) -> list[Row]:
 
 def _after(book: Writing, change: Change) -> Row:
     before = State(change.row["state"])
-    if not allowed(before, change.after):
+    if not allowed(before, change.after, adopted=change.adopted):
         raise Refused(
             f'a delivery that is "{before}" cannot become "{change.after}"', where=change.row["id"], hint="look at `distributor history`"
         )

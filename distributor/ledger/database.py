@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
 
+from distributor.ledger import sqlite
 from distributor.ledger.faults import translated
 
 
@@ -75,6 +76,11 @@ class Database:
                 self._abandoned.append(self._connection)  # the parent's connection must not be touched, not even closed
             self.engine.dispose(close=False)
             self._connection, self._lock, self._pid = None, threading.RLock(), os.getpid()
+
+    def refuse_moved(self, connection: Connection) -> None:
+        """Raise Unusable where the ledger's path leads to another file than the open one."""
+        if self.sqlite:
+            sqlite.refuse_moved(connection, self.where)
 
     def close(self) -> None:
         """Close the connection."""

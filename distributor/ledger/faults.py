@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger.driver import sqlite3
 
-_DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup")
+_DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup (docs/restore.md)")
 _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY: (
         Unavailable,
@@ -34,7 +34,7 @@ _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sq
     sqlite3.SQLITE_PERM: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
     sqlite3.SQLITE_AUTH: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
     sqlite3.SQLITE_CORRUPT: (Unusable, *_DAMAGED),
-    sqlite3.SQLITE_NOTADB: (Unusable, "this is not a ledger", "check `ledger.url`, or restore the latest backup"),
+    sqlite3.SQLITE_NOTADB: (Unusable, "this is not a ledger", "check `ledger.url`, or restore the latest backup (docs/restore.md)"),
     sqlite3.SQLITE_IOERR: (
         Unusable,
         "the disk cannot be read or written",

@@ -51,24 +51,26 @@ from distributor.ledger import (
     sending,
     settling,
 )
+from distributor.ledger.adopting import Guarded
 from distributor.ledger.chain import Writing, writing
 from distributor.ledger.clock import Clock
 from distributor.ledger.database import Database
+from distributor.ledger.guarding import Guard
 from distributor.ledger.holding import holds
 from distributor.ledger.leaving import Left
 from distributor.ledger.watching import Watching
 
 
-class SqlLedger(Left, Watching):
+class SqlLedger(Guarded, Left, Watching):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
-    def __init__(self, database: Database, *, by: str, now: Now | None) -> None:
-        self._database, self._by, self._clock = database, by, Clock(database, now)
+    def __init__(self, database: Database, *, by: str, now: Now | None, guard: Guard | None = None) -> None:
+        self._database, self._by, self._clock, self._guard = database, by, Clock(database, now), guard
         self._holds = holds(database)
         self._taken_back: list[Struck] = []
 
     def _writing(self) -> AbstractContextManager[Writing]:
-        return writing(self._database, self._by, self._clock)
+        return self._guarded(writing(self._database, self._by, self._clock))
 
     # time
     def now(self) -> datetime:
@@ -147,16 +149,21 @@ class SqlLedger(Left, Watching):
     ) -> list[Claim]:
         """Claim due letters."""
         with self._writing() as book:
+            self._database.refuse_moved(book.connection)
             claims = sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
         self._taken_back += book.taken_back
         return claims
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
         """Apply steps in one durable transaction."""
+        arms = any(isinstance(step, Arm) for step in steps)
         with self._writing() as book:
-            if any(isinstance(step, Arm) for step in steps):
+            if arms:
                 self._holds.still(book.connection)
-            return sending.write(book, steps, owner)
+            verdicts = sending.write(book, steps, owner)
+            if arms:
+                self._database.refuse_moved(book.connection)  # as late as it can be asked
+            return verdicts
 
     def release(self, claims: Sequence[Claim], owner: Owner) -> None:
         """Give claims back."""
@@ -309,3 +316,5 @@ class SqlLedger(Left, Watching):
         """Close the connection."""
         self._holds.close()
         self._database.close()
+        if self._guard is not None:
+            self._guard.close()

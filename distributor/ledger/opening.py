@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,21 @@ def _file(url: URL, *, create: bool) -> Database:
         raise Unusable("the ledger needs a file", where="ledger.url", hint="write sqlite:///distributor.db")
     path = Path(url.database).absolute()
     sqlite.check_place(path)
-    sqlite.check_file(path, create=create)
+    if create and not os.path.lexists(path):
+        _make(path)
+    sqlite.check_file(path)
     with translated(str(path)):
         return Database(sqlite.engine(path), str(path))
+
+
+def _make(path: Path) -> None:
+    """A new ledger, beside its place until it is complete: an empty file in its place is one that was lost."""
+    with sqlite.making(path) as partial, translated(str(path)):
+        database = Database(sqlite.engine(partial), str(path))
+        try:
+            schema.bring_up_to_date(database, create=True)
+        finally:
+            database.close()
 
 
 def _server(url: URL) -> Database:

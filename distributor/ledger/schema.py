@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from distributor.errors import Unusable
+from distributor.errors import NoLedger, Unusable
 from distributor.ledger import sqlite
 from distributor.ledger.database import Database
 
@@ -23,8 +23,9 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
     if found == NEWEST:
         return
     if not found and not create:
-        how = "once it is moved away, `distributor init` makes an empty ledger" if database.sqlite else "`distributor plan` makes one here"
-        raise Unusable("this holds no ledger yet", where=database.where, hint=f"check `ledger.url`, or restore a backup; {how}")
+        how = "once it is moved away, `distributor init` makes an empty ledger" if database.sqlite else "`distributor init` makes one here"
+        hint = f"check `ledger.url`, or restore a backup (docs/restore.md); {how}"
+        raise NoLedger("this holds no ledger yet", where=database.where, hint=hint)
     with database.writing() as connection:
         if not database.sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
@@ -66,7 +67,8 @@ def _by_alembic(connection: Connection, database: Database) -> int:
 def _quick_check(connection: Connection, database: Database) -> None:
     pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one() * connection.exec_driver_sql("PRAGMA page_size").scalar_one()
     if pages <= sqlite.SMALL and connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
-        raise Unusable("the ledger is damaged", where=database.where, hint="stop using it, keep a copy, and restore the latest backup")
+        hint = "stop using it, keep a copy, and restore the latest backup (docs/restore.md)"
+        raise Unusable("the ledger is damaged", where=database.where, hint=hint)
 
 
 def upgrade(connection: Connection) -> None:

@@ -94,7 +94,9 @@ def _due(book: Writing, state: State, limit: int, asked: Select[Any]) -> Sequenc
 
 def _claim(book: Writing, row: door.Row, who: Owner, until: str) -> door.Change:
     attempt = row["attempt"] + 1
-    evidence = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid, "started": door.started(who)}
+    evidence: dict[str, object] = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid, "started": door.started(who)}
+    if who.machine:
+        evidence["machine"] = who.machine
     if clock.was_ahead(row["not_before"], book.now, LONGEST_DELAY):
         evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
     columns = {"attempt": attempt, "owner": who.id, "lease_until": until, "armed_at": None, "not_before": None}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
-from distributor.core.chain import unstamp
+from distributor.core.chain import ADOPTION, unstamp
 from distributor.core.deliveries import Attempt, Scope, Sighting, Sought
 from distributor.core.states import EDGES, OBSERVED, PasswordState, State, allowed
 from distributor.errors import Refused
@@ -16,12 +17,29 @@ from distributor.ledger import leaving, revoked, unfit
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.reading import DELIVERIES, to_delivery
 from distributor.ledger.scope import within
-from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person
+from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 
 _PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
+_UNCLEAR = (  # the event by which a delivery became ambiguous
+    select(event.c.evidence)
+    .where(event.c.delivery == bindparam("id"), event.c.event == State.AMBIGUOUS.value)
+    .order_by(event.c.seq.desc())
+    .limit(1)
+)
+_told, _newer = event.alias("told"), event.alias("newer")
+_LAST_UNCLEAR = (
+    select(func.max(_newer.c.seq)).where(_newer.c.delivery == delivery.c.id, _newer.c.event == State.AMBIGUOUS.value).scalar_subquery()
+)
+_later = delivery.alias("later")
+_LATER = (  # a generation that replaces a delivery
+    select(_later.c.id)
+    .join(delivery, and_(delivery.c.person == _later.c.person, delivery.c.certificate == _later.c.certificate))
+    .where(delivery.c.id == bindparam("id"), _later.c.generation > delivery.c.generation, _later.c.state != State.WITHDRAWN.value)
+)
 _AMBIGUOUS = (
-    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at)
+    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _told.c.evidence)
     .outerjoin(owner, owner.c.id == delivery.c.owner)
+    .outerjoin(_told, _told.c.seq == _LAST_UNCLEAR)
     .where(delivery.c.state == State.AMBIGUOUS.value)
     .order_by(delivery.c.id)
 )
@@ -31,9 +49,10 @@ def ambiguous(connection: Connection, scope: Scope) -> list[Attempt]:
     """Every ambiguous delivery with who tried last, and since when nobody knows."""
     found = []
     for row in connection.execute(within(_AMBIGUOUS, scope)):
-        id_, host, pid, started, armed = row[-5:]
+        id_, host, pid, started, armed, evidence = row[-6:]
         who = None if id_ is None else door.owner_of(id_, host, pid, started)
-        found.append(Attempt(to_delivery(row[:-5]), who, None if armed is None else unstamp(armed)))
+        restored = evidence is not None and ADOPTION in json.loads(evidence)
+        found.append(Attempt(to_delivery(row[:-6]), who, None if armed is None else unstamp(armed), restored))
     return found
 
 
@@ -42,14 +61,28 @@ def resolve(book: Writing, delivery_id: str, state: State, evidence: Mapping[str
     row = door.row(book, delivery_id)
     if row["state"] != State.AMBIGUOUS:
         raise Refused(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
+    adoption = None
     if state is State.QUEUED:
         _refuse_useless(book, row)
+        adoption = _never_packed(book, delivery_id)
+        state = state if adoption is None else State.PLANNED
     told = {key: words(value) if isinstance(value, str) else value for key, value in evidence.items()}
     public = {"attempt": row["attempt"], **{k: v for k, v in told.items() if k not in _PERSONAL}}
+    if adoption is not None:
+        public[ADOPTION] = adoption
     personal = {k: v for k, v in told.items() if k in _PERSONAL}
     said = str(personal.setdefault("said", f"a person's word: {told['reason']}" if told.get("reason") else ""))
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
-    door.move(book, [door.Change(row, state, columns, public, personal)])
+    door.move(book, [door.Change(row, state, columns, public, personal, adopted=adoption is not None)])
+
+
+def _never_packed(book: Writing, delivery_id: str) -> int | None:
+    """The event by which a restored ledger was taken into use that has no message of this delivery; None where it has one."""
+    if book.connection.execute(select(outbox.c.delivery).where(outbox.c.delivery == delivery_id)).first() is not None:
+        return None
+    evidence = book.connection.execute(_UNCLEAR, {"id": delivery_id}).scalar_one_or_none()
+    found = json.loads(evidence).get(ADOPTION) if evidence else None
+    return found if isinstance(found, int) else None
 
 
 def _refuse_useless(book: Writing, row: door.Row) -> None:
@@ -70,7 +103,7 @@ def _over(book: Writing, row: door.Row) -> str | None:
 
 def _is_replaced(book: Writing, delivery_id: str) -> bool:
     state = book.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
-    return state == PasswordState.DESTROYED
+    return state == PasswordState.DESTROYED or book.connection.execute(_LATER, {"id": delivery_id}).first() is not None
 
 
 _SOUGHT = (
@@ -95,7 +128,16 @@ def sought(connection: Connection, states: frozenset[State], scope: Scope) -> li
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
     drafts = leaving.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
-        Sought(id_, message_id, sender, address, State(state), unstamp(armed or updated), drafts.get(id_))
+        Sought(
+            id_,
+            message_id,
+            sender,
+            address,
+            State(state),
+            unstamp(armed or updated),
+            drafts.get(id_),
+            unstamp(updated) if state == State.AMBIGUOUS else None,
+        )
         for id_, message_id, sender, address, state, armed, updated in found
     ]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from distributor.errors import Unusable
+from distributor.errors import NoLedger, Unusable
 from distributor.ledger.driver import sqlite3
 
 PATIENCE = 10.0  # seconds that another program may hold the ledger
@@ -46,38 +48,76 @@ def file_system(folder: Path, mounts: str) -> str:
     return kind
 
 
-def check_file(path: Path, *, create: bool) -> None:
-    """Make the file for its owner only, or refuse what is not a plain file.
+def check_file(path: Path) -> None:
+    """Refuse what is no file, or an empty one: it may have been a ledger, and SQLite would take it for a new one.
 
-    A file that exists is not opened here: closing it would drop the locks that SQLite holds on it in this process.
+    It is not opened here: closing it would drop the locks that SQLite holds on it in this process.
     """
     try:
-        mode = path.lstat().st_mode
+        found = path.lstat()
     except FileNotFoundError:
-        if not create:
-            hint = "check `ledger.url`, or restore a backup; `distributor init` makes an empty one"
-            raise Unusable("there is no ledger", where=str(path), hint=hint) from None
-        if not _make(path):
-            check_file(path, create=False)  # somebody was faster
-        return
+        hint = "check `ledger.url`, or restore a backup (docs/restore.md); `distributor init` makes an empty one"
+        raise NoLedger("there is no ledger", where=str(path), hint=hint) from None
     except OSError as error:
         raise Unusable(f"the ledger cannot be opened ({error.strerror})", where=str(path), hint="check the folder's permissions") from error
+    mode = found.st_mode
     if stat.S_ISLNK(mode):
         raise Unusable("the ledger is a symbolic link", where=str(path), hint="name the file itself in `ledger.url`")
     if not stat.S_ISREG(mode):
         raise Unusable("the ledger is not a plain file", where=str(path), hint="check `ledger.url`")
+    if not found.st_size:
+        hint = "restore a backup (docs/restore.md); where it never was a ledger, move it away, then `distributor init`"
+        raise Unusable("the ledger is empty (0 bytes): what it knew is lost", where=str(path), hint=hint)
 
 
-def _make(path: Path) -> bool:
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """A new file for its owner only, which appears in the ledger's place when it is complete, and over nothing."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return False
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        try:
+            yield partial
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                pass  # somebody was faster
+            except OSError:  # a file system without hard links
+                if not os.path.lexists(path):
+                    partial.rename(path)
+        finally:
+            for leftover in (partial, *(Path(f"{partial}{end}") for end in ("-journal", "-wal", "-shm"))):
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         raise Unusable(
             f"the ledger cannot be made ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
         ) from error
-    return True
+
+
+Identity = tuple[int, int] | None  # device and inode; None: nothing there
+
+
+def _identity(path: str) -> Identity:
+    try:
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116  twice as fast, before each message
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def refuse_moved(connection: Connection, path: str) -> None:
+    """Raise Unusable where another file lies at the path than the open one, or at that of its write-ahead log.
+
+    Messages would leave, and the ledger that the next command opens would not know of them.
+    """
+    told: dict[str, Identity] = connection.info
+    for end in ("", "-wal"):
+        found, opened = _identity(f"{path}{end}"), told.get(f"file{end}")
+        if opened is None and end:
+            told[f"file{end}"] = found  # SQLite makes it when it is needed first
+        elif found != opened:
+            message = "was moved, deleted or replaced while it was in use: nothing more is sent"
+            raise Unusable(message, where=f"{path}{end}", hint="put the very file back; where that cannot be done, see docs/restore.md")
 
 
 def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
@@ -90,7 +130,11 @@ def engine(path: Path) -> Engine:
     writable = all(os.access(place, os.W_OK) for place in (path, path.parent)) and not os.statvfs(path).f_flag & os.ST_RDONLY
     uri = f"file:{quote(str(path))}?{'mode=rw' if writable else _reading(path)}"
 
+    before: Identity = None
+
     def connect() -> sqlite3.Connection:
+        nonlocal before
+        before = _identity(str(path))
         old = os.umask(0o077)  # the journal and the WAL are made when they are needed first; SQLite gives them the file's mode
         try:
             connection = sqlite3.connect(
@@ -101,10 +145,17 @@ def engine(path: Path) -> Engine:
             os.umask(old)
         return connection
 
+    def remember(_driver: object, record: ConnectionPoolEntry) -> None:
+        """Which file SQLite opened: the one that lay there before and after."""
+        if _identity(str(path)) != before:
+            raise Unusable("the ledger was replaced while it was opened", where=str(path), hint="run the command again")
+        record.info["file"] = before
+
     made = create_engine(
         "sqlite://", module=sqlite3, creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_reset_on_return=None
     )
     event.listen(made, "begin", _begin)
+    event.listen(made, "connect", remember)
     return made
 
 

@@ -168,5 +168,6 @@ head = Table(
     Column("seq", Integer, nullable=False),
     Column("at", TEXT, nullable=False),
     Column("hash", TEXT, nullable=False),
+    Column("ledger", TEXT, nullable=False),  # its name, which all copies share
     CheckConstraint("id = 1", name="head_alone"),
 )

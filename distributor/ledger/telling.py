@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from distributor.core.chain import Link
+from distributor.core.chain import ADOPTION, Link
 from distributor.core.publishing import REVOKED
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.ledger.tables import event
@@ -107,15 +107,16 @@ def _enter(told: Told, step: Link, after: str) -> None:
     row["state"], row["updated_at"], row["not_before"] = after, step.at, None
     if after in _STEPS:
         _STEPS[after](told, step, evidence, personal)
-    if step.before is not None and after not in _HOLDING:
+    if step.before is not None and after not in _KEEPING:
         _let_go(row, step.before)
-    if after in _ANSWERS:
+    if after in _ANSWERS or step.before == State.AMBIGUOUS:
         _say(row, step, evidence, personal)
     if after in _RECEIVED and told.password is not None and told.password["state"] == PasswordState.HELD:
         told.password["state"], told.ready_at = PasswordState.READY, step.at
 
 
 _HOLDING = frozenset({str(State.CLAIMED), str(State.TRANSMITTING), str(State.AMBIGUOUS)})
+_KEEPING = _HOLDING | {str(State.PLANNED)}  # an owner of these is one of a claim, or of a loan, of which no event tells
 
 
 def _let_go(row: Values, before: str) -> None:
@@ -144,8 +145,17 @@ def _say(row: Values, step: Link, evidence: Mapping[str, Any], personal: Mapping
         row["said"] = ""
 
 
+def _ambiguous(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    """Since when it is unclear; where a restored ledger was taken into use, since that ledger's last event."""
+    del personal
+    if ADOPTION in evidence and step.before != State.TRANSMITTING:
+        told.row["armed_at"] = evidence.get("since")
+
+
 def _planned(told: Told, step: Link, evidence: Values, personal: Values) -> None:
-    del step
+    if step.before is not None:  # again, in a restored ledger: it was never packed
+        told.row.pop("armed_at", None)
+        return
     told.row |= {name: evidence.get(name) for name in ("plan", "generation", "language")}
     told.row |= {"certificate": evidence.get("certificate_sha256"), "attempt": 0, "deferrals": 0}
     told.row |= dict.fromkeys(("armed_at", "said", "message_id", "package_sha256", "profile"))
@@ -200,6 +210,7 @@ _STEPS: dict[str, Callable[[Told, Link, Values, Values], None]] = {
     "queued": _queued,
     "claimed": _claimed,
     "transmitting": _transmitting,
+    "ambiguous": _ambiguous,
     "deferred": _deferred,
     "withdrawn": _withdrawn,
 }

@@ -94,7 +94,7 @@ class Trace:
                     by_sender[key_of(sender)].append(letter)
         for sender, letters in by_sender.items():
             known = {_key(letter.message_id): letter for letter in letters}
-            for since, until in windows((letter.since for letter in letters), self._now()):
+            for since, until in windows((moment for letter in letters for moment in moments(letter)), self._now()):
                 async for sighting in self._window(sender, since, until, known):
                     yield sighting
 
@@ -139,6 +139,15 @@ def _answer(heard: Answer | Lost, where: str, app: App) -> Remark:
             return Remark("tracker", "error", f'{where}: the message trace is refused: "{heard.said}"', hint)
     stop = trouble(heard, where)
     return Remark("tracker", "error", str(stop), stop.hint)
+
+
+def moments(letter: Sought) -> Iterator[datetime]:
+    """When it may have left: a day apart in a ledger that was restored, where nobody knows the moment."""
+    moment, until = letter.since, letter.until or letter.since
+    while moment < until:
+        yield moment
+        moment += AFTER
+    yield max(until, letter.since)
 
 
 def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ def main(names: list[str]) -> None:
     for name in names or NAMES:
         print(f"\n== {name}", flush=True)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            os.environ["XDG_STATE_HOME"] = folder  # what is sent here is not remembered in the user's own
             importlib.import_module(f"tests.bench.{name}").run(Path(folder))
 
 

@@ -54,13 +54,14 @@ def test_what_it_keeps_is_an_ordinary_workspace(stage: Stage) -> None:
     )
 
 
-def test_without_keep_nothing_is_left_behind(stage: Stage) -> None:
+def test_without_keep_nothing_is_left_behind(stage: Stage, state_folder: Path) -> None:
     temp = stage.folder / "temp"
     temp.mkdir()
     told = stage.run("distributor demo", TMPDIR=str(temp))
     assert told.returncode == 0, told.stdout
     assert "Nothing is left behind" in told.stdout
     assert [path for path in stage.folder.rglob("*") if path != temp] == []
+    assert not state_folder.exists()
 
 
 def test_it_needs_no_configuration_and_touches_none(stage: Stage) -> None:

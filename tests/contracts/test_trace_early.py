@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from distributor.core.deliveries import Sought
 from distributor.core.states import State
-from distributor.trackers.trace import UNSETTLED, sighting
+from distributor.trackers.trace import UNSETTLED, moments, sighting, windows
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -56,3 +58,12 @@ def test_another_recipients_failure_is_not_called_early() -> None:
     found = sighting(letter(State.AMBIGUOUS), row(timedelta(seconds=61), recipient="list@example.org"), NOW)
     assert found is not None
     assert found.said == "Exchange has it (failed), by the message trace"
+
+
+def test_an_unclear_letter_of_a_restored_ledger_is_looked_for_at_all_times_since_the_backup() -> None:
+    backup = NOW - timedelta(days=30)
+    lost = replace(letter(State.AMBIGUOUS), since=backup, until=NOW)
+    spans = list(windows(moments(lost), NOW))
+    assert (spans[0][0], spans[-1][1]) == (backup - timedelta(days=2), NOW)
+    assert all(end == begin for (_, end), (begin, _) in pairwise(spans))
+    assert list(moments(letter(State.ACCEPTED))) == [NOW - timedelta(days=1)]

@@ -38,7 +38,8 @@ from distributor.flow.packer import Packer
 from distributor.flow.plan import plan
 from distributor.flow.report import Doors, Wanted
 from distributor.flow.send import send
-from distributor.ledger import chain, open_ledger
+from distributor.ledger import chain, open_guarded
+from distributor.ledger.guarding import Guard
 from distributor.ledger.ledger import SqlLedger
 from distributor.rosters import csv
 from distributor.sources import files
@@ -74,9 +75,9 @@ class Steps:
 
         def wrapped(*args: Any, **named: Any) -> Any:
             self.reach(f"{name}:before")
-            self.doing = (name,)
+            doing, self.doing = self.doing, (name,)
             result = real(*args, **named)
-            self.doing = ()
+            self.doing = doing
             if result or name != "claim":  # a claim of nothing is no step
                 self.reach(f"{name}:after")
             return result
@@ -159,6 +160,7 @@ class Steps:
     def install(self) -> None:
         for method in ("begin_plan", "plan", "take", "store", "recover", "claim", "counts", "release"):
             self.around(SqlLedger, method, method)
+        self.around(Guard, "after", "mark")
         self.around(files.Files, "fetch", "fetch")
         self.around(Packer, "__call__", "build")
         self.around_write()
@@ -185,9 +187,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def ledger_of(order: dict[str, Any]) -> SqlLedger:
+def ledger_of(order: dict[str, Any], *, sends: bool = False) -> SqlLedger:
     ahead = timedelta(seconds=order.get("ahead", 0))
-    return open_ledger(f"sqlite:///{order['ledger']}", by="matrix", now=lambda: now() + ahead)
+    place, here = Path(order["marks"]), processes.machine()
+    return open_guarded(f"sqlite:///{order['ledger']}", by="matrix", now=lambda: now() + ahead, marks=place, here=here, sends=sends)
 
 
 def source_of(order: dict[str, Any]) -> files.Files:
@@ -221,7 +224,7 @@ def road_of(order: dict[str, Any]) -> Any:
 
 
 def do_send(order: dict[str, Any]) -> int:
-    ledger = ledger_of(order)
+    ledger = ledger_of(order, sends=True)
     owner, lease = processes.me(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
     packer = Packer(Stationery(None), lambda secret, _: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))

@@ -17,7 +17,7 @@ import pytest
 from distributor.core.deliveries import Delivery
 from distributor.core.states import State
 from distributor.errors import Error, Unavailable, Unusable
-from distributor.ledger import open_ledger, sqlite
+from distributor.ledger import open_ledger, schema, sqlite
 from distributor.ledger.driver import sqlite3
 from tests.ledger.world import EVERYTHING, ME, Clock, World, draft, packed
 from tests.needs import require
@@ -177,12 +177,25 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert "not a ledger" in str(refusal(f"sqlite:///{path}"))
 
 
-def test_an_empty_file_becomes_a_ledger_only_when_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("create", [False, True])
+def test_an_empty_file_is_a_ledger_that_was_lost_and_nothing_is_written_into_it(tmp_path: Path, *, create: bool) -> None:
     path = tmp_path / "empty.db"
     path.touch(0o600)
-    assert "holds no ledger yet" in str(refusal(f"sqlite:///{path}"))
-    open_ledger(f"sqlite:///{path}", by="root@host", now=Clock(), create=True).close()
-    open_ledger(f"sqlite:///{path}", by="root@host", now=Clock()).close()
+    error = refusal(f"sqlite:///{path}", create=create)
+    assert str(error) == f"{path}: the ledger is empty (0 bytes): what it knew is lost"
+    assert isinstance(error, Unusable)
+    assert (path.stat().st_size, list(tmp_path.iterdir())) == (0, [path])
+
+
+def test_a_new_ledger_appears_when_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_connection: object, _database: object) -> None:
+        assert not (tmp_path / "new.db").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(schema, "_upgrade", fail)
+    with pytest.raises(KeyboardInterrupt):
+        open_ledger(f"sqlite:///{tmp_path / 'new.db'}", by="root@host", now=Clock(), create=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_ledger_is_said_with_its_name(file_world: World) -> None:
@@ -222,14 +235,15 @@ def test_a_ledger_that_stays_locked_is_unavailable_and_changes_nothing(file_worl
     assert impatient.plan("plan-1", [draft("anna")])
 
 
-def test_a_new_ledger_waits_for_another_program_that_is_just_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new.db"
-    path.touch()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+def test_a_journal_is_changed_when_another_program_is_done(file_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_world.close()
+    with closing(sqlite3.connect(path_of(file_world), isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=delete")
         other.execute("BEGIN IMMEDIATE")
         monkeypatch.setattr(sqlite.time, "sleep", lambda _: other.execute("ROLLBACK"))
-        open_ledger(f"sqlite:///{path}", by="root@host", now=Clock(), create=True).close()
-        assert not other.in_transaction
+        open_ledger(file_world.url, by="root@host", now=Clock()).close()
+        assert not other.in_transaction or not sqlite.keeps_wal()
+    file_world.spoiled = True
 
 
 def test_reading_goes_on_while_another_program_writes(file_world: World) -> None:

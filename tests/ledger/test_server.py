@@ -101,8 +101,14 @@ def test_a_workspace_moves_to_a_server_by_its_url_alone(tmp_path: Path, postgres
     configuration = tmp_path / "distributor.toml"
     configuration.write_text(configuration.read_text().replace("sqlite:///distributor.db", postgresql.url(postgresql.fresh())))
     looked = distributor(tmp_path, "status")
-    assert (looked.returncode, "or restore a backup; `distributor plan` makes one here" in looked.stderr) == (3, True)
+    assert (looked.returncode, "or restore a backup (docs/restore.md); `distributor init` makes one here" in looked.stderr) == (3, True)
     (tmp_path / "certificates").mkdir()
+    for words in (("plan", "certificates"), ("send", "--yes")):
+        assert "this holds no ledger yet" in distributor(tmp_path, *words).stderr  # an empty database may be one that was lost
+    assert distributor(tmp_path, "status").returncode == 3
+    assert distributor(tmp_path, "init").returncode == 0
     assert distributor(tmp_path, "plan", "certificates").returncode == 1  # nothing to plan, but a ledger
+    again = distributor(tmp_path, "init")
+    assert (again.returncode, "is not overwritten" in again.stderr) == (1, True)
     looked = distributor(tmp_path, "status", "--json")
     assert (looked.returncode, json.loads(looked.stdout)["counts"]) == (0, {})

@@ -79,8 +79,26 @@ class Cell:
 
     def run(self, do: str, **what: object) -> list[int]:
         """Order one process, or several."""
-        order = {"ledger": str(self.ledger), "port": self.sink.port, "people": str(self.people), **self.road}
+        marks = str(self.folder / f"{self.tag}.state")
+        order = {"ledger": str(self.ledger), "marks": marks, "port": self.sink.port, "people": str(self.people), **self.road}
         return self.server.order(do=do, mutant=self.mutant, **order, **what)
+
+    def copy(self) -> Path:
+        """A whole copy of the ledger as it is now, as a backup is made."""
+        target = self.folder / f"{self.tag}.copy"
+        target.unlink(missing_ok=True)
+        source, copy = sqlite3.connect(self.ledger), sqlite3.connect(target)
+        source.backup(copy)
+        copy.close()
+        source.close()
+        return target
+
+    def restore(self, copy: Path) -> None:
+        """Put a copy in the ledger's place; what lay there goes elsewhere, with its log."""
+        for end in ("", "-wal", "-shm", "-journal"):
+            if (old := Path(f"{self.ledger}{end}")).exists():
+                old.rename(self.folder / f"{self.tag}.old{end}")
+        shutil.copy(copy, self.ledger)
 
     def finish(self, **what: object) -> None:
         """Run as a person would after a crash: the same commands again."""

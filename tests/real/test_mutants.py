@@ -82,6 +82,38 @@ def clock_ahead(world: Cell, _: Path) -> list[str]:
     return [*(f"stuck: {d.address} {d.state}" for d in cell.unfinished()), *cell.broken_at_any_time()]
 
 
+def restored(step: str | None) -> Case:
+    """A sender is killed, or not; then the ledger of before is put in its place, and the same commands run again."""
+
+    def case(world: Cell, _: Path) -> list[str]:
+        cell = world.fresh(world.mutant)
+        cell.run("plan")
+        copy = cell.copy()
+        cell.run("send", step=step, hit=2)
+        cell.restore(copy)
+        cell.finish()
+        return [fault for fault in cell.broken_at_any_time() if "doubled" in fault]
+
+    return case
+
+
+def moved(step: str) -> Case:
+    """A sender falls asleep, another file is put in the ledger's place, it wakes up."""
+
+    def case(world: Cell, folder: Path) -> list[str]:
+        mark = folder / "asleep"
+        cell = world.fresh(world.mutant)
+        cell.run("plan")
+        first = threading.Thread(target=cell.run, args=("send",), kwargs={"step": step, "how": str(mark)})
+        _fell_asleep(first, mark)
+        cell.restore(cell.copy())
+        mark.unlink()
+        first.join()
+        return cell.broken_at_any_time()
+
+    return case
+
+
 def _fell_asleep(first: threading.Thread, mark: Path) -> None:
     first.start()
     deadline = time.monotonic() + 120
@@ -114,7 +146,7 @@ def misplanned(world: Cell, _: Path) -> list[str]:
     return cell.broken_at_any_time()
 
 
-def moved(world: Cell, folder: Path) -> list[str]:
+def address_moved(world: Cell, folder: Path) -> list[str]:
     """An address that leads to somebody else later, while the old file still lies there."""
     cell = world.fresh(world.mutant)
     first, second = f"anna.mueller.{cell.tag}@example.org", f"anna.{cell.tag}@example.org"
@@ -141,7 +173,9 @@ MUTANTS: dict[str, tuple[Case, str]] = {
     "time_stands_still": (clock_ahead, "stuck"),
     "nobody_recovers": (killed("mail:before", 1), "stuck"),
     "anybody_gets_any_key": (misplanned, "the wrong person"),
-    "one_certificate_for_two": (moved, "the wrong person"),
+    "one_certificate_for_two": (address_moved, "the wrong person"),
+    "mark_ignored": (restored("settle:after"), "doubled"),
+    "move_ignored": (moved("rcpt:after"), "the server has it, the ledger says"),
 }
 
 
@@ -154,6 +188,11 @@ def test_a_program_that_is_wrong_is_caught(world: Cell, mutant: str, tmp_path: P
     assert case(world.fresh(), tmp_path / "right") == []
     broken = case(world.fresh(mutant), tmp_path / "wrong")
     assert any(promise in each for each in broken), broken
+
+
+@pytest.mark.parametrize("step", [None, "mark:before", "mark:after", "arm:after", "dot:before", "dot:after", "settle:before"])
+def test_an_older_ledger_is_recognised_wherever_the_sender_was_killed(world: Cell, tmp_path: Path, step: str | None) -> None:
+    assert restored(step)(world, tmp_path) == []
 
 
 def test_an_answer_that_comes_after_the_lease_still_counts(world: Cell, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""`distributor ledger adopt`: a restored, copied or moved ledger is taken into use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from distributor.cli.options import Config, Json, Reason
+from distributor.errors import Refused
+
+if TYPE_CHECKING:
+    from distributor.core.ports import Ledger
+    from distributor.core.restored import Adopted
+
+EXAMPLE = '\b\nexample:\n  distributor ledger adopt --reason "restored the backup of Monday after the disk failed"'
+app = typer.Typer(help="The ledger itself.", no_args_is_help=True, epilog=EXAMPLE)
+
+
+@app.callback()
+def _group() -> None:
+    """The ledger itself."""
+
+
+@app.command(epilog=EXAMPLE)
+def adopt(
+    reason: Reason,
+    nothing_sent: Annotated[
+        bool, typer.Option("--nothing-sent", help="You know that nothing was sent after its last event: nothing becomes ambiguous.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also where nothing speaks against it: the whole machine was restored, say.")
+    ] = False,
+    chosen: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Take a restored, copied or moved ledger into use.
+
+    What may have been sent after its last event becomes ambiguous: evidence (Sent Items, message trace) or you settle it with
+    `distributor resolve`. Until then nothing is sent from it.
+    """
+    from distributor import wiring
+    from distributor.cli.show import answer, foreign, say
+
+    why = wiring.reason(reason)
+    with wiring.writing(wiring.settings(chosen)) as ledger:
+        seen = ledger.restored()
+        if seen is None and not anyway:
+            message = "nothing speaks against this ledger: it is the one that was last used here"
+            raise Refused(message, hint="where the whole machine was restored, so that it remembers nothing, add --anyway")
+        if seen is not None:
+            say(f"adopted although {foreign(seen.message)}")
+        found = ledger.adopt(why, nothing_sent=nothing_sent)
+        if as_json:
+            unclear = {str(state): number for state, number in found.unclear.items()}
+            answer("ledger-adopt", {"ambiguous": sum(found.unclear.values()), "were": unclear, "kind": seen and seen.kind})
+        else:
+            _show(ledger, found)
+    return 1 if found.unclear else 0
+
+
+def _show(ledger: Ledger, found: Adopted) -> None:
+    from distributor.cli.show import counted, say, tell
+    from distributor.core.deliveries import Scope
+    from distributor.core.states import RECEIVED
+
+    number = sum(found.unclear.values())
+    were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())
+    tell(f"the ledger is in use; {counted(number, 'delivery', 'deliveries')} ambiguous" + (f" (before: {were})" if number else ""))
+    if any(ledger.counts(Scope()).get(state) for state in RECEIVED):
+        say("whoever was sent another package since then has one that this ledger does not know: the older password may not open it")
+        say("hint: distributor resend ADDRESS --reason TEXT makes a new one; tell the person to delete the older messages")
+    say("next: distributor resolve" if number else "next: distributor status")

@@ -1,0 +1,17 @@
+"""A warning for commands that go on with a ledger that was restored or moved: only what sends stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributor.core.ports import Ledger
+
+
+def warn_restored(ledger: Ledger) -> None:
+    """Say what speaks against sending from this ledger, if anything does."""
+    from distributor.cli.show import foreign, say
+
+    if (found := ledger.restored()) is not None:
+        say(f"warning: {foreign(found.message)}; nothing is sent from it")
+        say(f"hint: {found.hint}")

@@ -1,0 +1,126 @@
+"""A ledger beside what this host remembers of it -> whether it is older, a fork, or was last used on another machine.
+
+Every copy of a ledger bears the same id, so that a backup, a snapshot or a replica is recognised by its last event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from distributor.core.states import State
+
+HINT = "put the newest copy back, or take this one into use: distributor ledger adopt --reason TEXT (see docs/restore.md)"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An event that a ledger ends with, or did; `at` as in the chain."""
+
+    seq: int
+    hash: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last event of a ledger that this host has seen, and where the ledger lay."""
+
+    end: End
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A mark that is there and says nothing: somebody may have cut it."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as events name it: `host` is name, boot and process namespace; `id` is empty where none is known."""
+
+    id: str
+    host: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.host.partition("/")[0] or "a host without a name"
+
+    def is_same(self, other: Machine) -> bool:
+        """Whether both are one machine: the same boot of a kernel (containers have names of their own), or name and id are equal."""
+        boot, others = self.host.split("/")[1:2], other.host.split("/")[1:2]
+        if boot == others and boot not in ([], ["-"], [""]):
+            return True
+        return self.name == other.name and (self.id == other.id or not (self.id and other.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Why nothing may be sent from a ledger until a person says so."""
+
+    kind: str  # older | forked | elsewhere | unknown
+    message: str
+    hint: str = HINT
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What taking a ledger into use came to: deliveries that are ambiguous now, by the state they were in."""
+
+    unclear: Mapping[State, int]
+
+
+class Adoptable(Protocol):
+    """The part of a ledger that is about having been restored."""
+
+    def restored(self) -> Restored | None:
+        """What speaks against sending from this ledger; None where it is the one that was last used here."""
+        ...
+
+    def adopt(self, reason: str, *, nothing_sent: bool = False) -> Adopted:
+        """Take it into use: what may have been sent meanwhile becomes ambiguous, unless a person knows that nothing was."""
+        ...
+
+
+def older(end: End, mark: Mark) -> Restored:
+    """The ledger lacks events that this host has seen."""
+    return Restored("older", f"this ledger is older than what this host knows of it: {_ends(end)}, this host has seen {_event(mark.end)}")
+
+
+def forked(end: End, mark: Mark) -> Restored:
+    """Another event stands in the place of one that this host has seen."""
+    message = f"this ledger is not the one that was last used here: {_ends(end)}"
+    return Restored("forked", f"{message}, but its event {mark.end.seq} is not the one that this host has seen ({_time(mark.end.at)})")
+
+
+def elsewhere(end: End, sent: End, machine: Machine) -> Restored:
+    """Another machine sent from it last."""
+    message = f"this ledger was last used to send on another machine ({machine.name}, event {sent.seq} of {_time(sent.at)}); {_ends(end)}"
+    return Restored("elsewhere", message)
+
+
+def unknown(end: End, mark: Unreadable) -> Restored:
+    """The mark cannot be read."""
+    message = f"what this host knew of this ledger cannot be read ({mark.path}: {mark.reason}), so it may be an older copy; {_ends(end)}"
+    return Restored("unknown", message)
+
+
+def _ends(end: End) -> str:
+    return f"it ends with {_event(end)}" if end.seq else "it is empty"
+
+
+def _event(end: End) -> str:
+    return f"event {end.seq} of {_time(end.at)}"
+
+
+def _time(at: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return "an unknown time"

@@ -1,0 +1,87 @@
+"""A restored ledger is taken into use: one event tells of it, and what may have been sent since becomes ambiguous, an event each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from sqlalchemy import bindparam, select
+
+from distributor.core.chain import ADOPTION
+from distributor.core.ports import Now
+from distributor.core.restored import Adopted, End, Machine, Restored
+from distributor.core.states import UNCERTAIN, State
+from distributor.ledger import book as door
+from distributor.ledger.chain import Note, Writing, words, writing
+from distributor.ledger.database import Database
+from distributor.ledger.guarding import Guard
+from distributor.ledger.tables import delivery
+
+SAID = "the ledger was restored; the message may have been sent meanwhile"
+_PAGE = (
+    select(delivery.c.id)
+    .where(delivery.c.state.in_([state.value for state in UNCERTAIN]), delivery.c.id > bindparam("last"))
+    .order_by(delivery.c.id)
+    .limit(door.CHUNK)
+)
+
+
+class Guarded:
+    """The part of the ledger that is about having been restored: every write is compared with what this host remembers."""
+
+    _database: Database
+    _guard: Guard | None
+    _by: str
+    _now: Now
+    _writing: Callable[[], AbstractContextManager[Writing]]
+
+    @contextmanager
+    def _guarded(self, transaction: AbstractContextManager[Writing]) -> Iterator[Writing]:
+        """A writing transaction of a ledger that may not be an older copy."""
+        with transaction as book:
+            if self._guard is not None:
+                self._guard.before(book, self._database)
+            yield book
+        if self._guard is not None:  # committed; nothing has left yet that depends on it
+            self._guard.after(End(book.seq, book.hash, book.now), self._database)
+
+    def restored(self) -> Restored | None:
+        """What speaks against sending from here."""
+        return None if self._guard is None else self._guard.restored(self._database)
+
+    def adopt(self, reason: str, *, nothing_sent: bool = False) -> Adopted:
+        """Take the ledger into use."""
+        assert self._guard is not None  # noqa: S101  a ledger that commands open has one
+        guard = self._guard
+        with writing(self._database, self._by, self._now) as book:
+            guard.name(book.connection)
+            found = adopt(book, guard.here, reason, nothing_sent=nothing_sent)
+        guard.adopted(End(book.seq, book.hash, book.now), self._database)
+        return found
+
+
+def adopt(book: Writing, here: Machine, reason: str, *, nothing_sent: bool) -> Adopted:
+    """Write the event, and move what may have been sent since the ledger's last one."""
+    since = book.last or book.now
+    evidence = {"ended_with": book.seq, "host": here.host, "machine": here.id, "nothing_sent": nothing_sent}
+    book.append([Note(None, ADOPTION, evidence=evidence, personal={"reason": words(reason)})])
+    adoption, unclear = book.seq, Counter[State]()
+    last = ""
+    while not nothing_sent and (ids := list(book.connection.execute(_PAGE, {"last": last}).scalars())):
+        last = ids[-1]
+        rows = door.rows(book, ids)
+        door.move(book, [_unclear(rows[id_], adoption, since) for id_ in ids])
+        unclear.update(State(rows[id_]["state"]) for id_ in ids)
+    return Adopted(unclear)
+
+
+def _unclear(row: door.Row, adoption: int, since: str) -> door.Change:
+    before = State(row["state"])
+    columns = {"lease_until": None, "not_before": None, "said": SAID}
+    if before is State.PLANNED:
+        columns["owner"] = None  # of a loan
+    if before is not State.TRANSMITTING:
+        columns["armed_at"] = since
+    evidence = {"attempt": row["attempt"], ADOPTION: adoption, "since": since}
+    return door.Change(row, State.AMBIGUOUS, columns, evidence, {"said": SAID}, adopted=True)

@@ -1,0 +1,208 @@
+"""A ledger that is older than what this host remembers, or came from elsewhere: nothing is sent from it until a person adopts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections import Counter
+from collections.abc import Callable
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from distributor.ledger.driver import sqlite3
+from tests.stage import Stage
+
+ALICE, BOB = "alice@example.org", "bob@example.org"
+QUIET = " >/dev/null 2>&1"
+
+
+def backup(stage: Stage, name: str = "backup.db") -> Path:
+    """A whole copy of the ledger, as `sqlite3 .backup` makes it."""
+    target = stage.folder / name
+    target.unlink(missing_ok=True)
+    source, copy = sqlite3.connect(stage.folder / "distributor.db"), sqlite3.connect(target)
+    source.backup(copy)
+    source.close()
+    copy.close()
+    return target
+
+
+def restore(stage: Stage, name: str = "backup.db") -> None:
+    for old in stage.folder.glob("distributor.db*"):
+        old.unlink()
+    shutil.copy(stage.folder / name, stage.folder / "distributor.db")
+
+
+def received(stage: Stage) -> Counter[str]:
+    return Counter(str(message_from_bytes(letter)["To"]).rpartition("<")[2].rstrip(">") for letter in stage.handler.letters)
+
+
+def states(stage: Stage) -> dict[str, str]:
+    rows = json.loads(stage.run("distributor status --json 2>/dev/null").stdout)["deliveries"]
+    return {row["address"]: row["state"] for row in rows}
+
+
+def refused(stage: Stage, command: str) -> str:
+    done = stage.run(command)
+    assert done.returncode == 3, done.stdout
+    assert "distributor ledger adopt --reason TEXT (see docs/restore.md)" in done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def forget_sending_process(stage: Stage, **evidence: str) -> None:
+    """As if another machine had sent: what its events say of themselves."""
+    with sqlite3.connect(stage.folder / "distributor.db") as connection:
+        connection.execute("DROP TRIGGER event_is_kept")
+        for name, value in evidence.items():
+            connection.execute(f"UPDATE event SET evidence = json_set(evidence, '$.{name}', ?) WHERE event = 'claimed'", (value,))  # noqa: S608  a name of ours
+    connection.close()
+
+
+def test_a_restored_backup_sends_nothing_until_a_person_adopts_it(planned: Stage) -> None:
+    backup(planned)
+    planned.play(f"$ distributor send --yes{QUIET}\n")
+    assert received(planned) == {ALICE: 1, BOB: 1}
+    restore(planned)
+    told = refused(planned, "distributor send --yes")
+    assert "distributor.db: nothing was sent: this ledger is older than what this host knows of it: it ends with event" in told
+    for command in (
+        "distributor send --yes --dry-run look",
+        f'distributor resend {ALICE} --reason "new phone" --yes',
+        f"distributor password reveal {ALICE} --reason called --stdout",
+    ):
+        refused(planned, command)
+    assert received(planned) == {ALICE: 1, BOB: 1}
+
+
+def test_reading_and_planning_go_on_and_warn(planned: Stage) -> None:
+    backup(planned)
+    planned.play(f"$ distributor send --yes{QUIET}\n")
+    restore(planned)
+    told = planned.run("distributor status")
+    assert (told.returncode, "warning: this ledger is older" in told.stdout) == (0, True)
+    told = planned.run("distributor plan certificates --roster people.csv")
+    assert (told.returncode, "warning: this ledger is older" in told.stdout) == (0, True)
+    planned.play(f"+ pfx cleo cleo@example.org\n$ distributor plan certificates{QUIET}\n$ distributor audit verify{QUIET}\n")
+    checks = json.loads(planned.run("distributor doctor --json 2>/dev/null").stdout)["checks"]
+    assert [check["level"] for check in checks if "nothing is sent: this ledger" in check["message"]] == ["warning"]
+
+
+def test_a_plan_made_in_a_restored_ledger_does_not_hide_that_it_was_restored(planned: Stage) -> None:
+    backup(planned)
+    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    restore(planned)
+    for number in range(12):  # it is longer than what is remembered now
+        planned.prop_pfx(f"p{number}", f"p{number}@example.org")
+    planned.play(f"$ distributor plan certificates{QUIET}\n")
+    assert "this ledger is not the one that was last used here" in refused(planned, "distributor send --yes")
+
+
+def test_what_may_have_been_sent_is_settled_by_a_person_one_by_one(planned: Stage) -> None:
+    backup(planned)
+    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    restore(planned)
+    done = planned.run('distributor ledger adopt --reason "the disk failed"')
+    assert (done.returncode, "2 deliveries ambiguous (before: 2 planned)" in done.stdout) == (1, True), done.stdout
+    assert states(planned) == {ALICE: "ambiguous", BOB: "ambiguous"}
+    planned.play(f"$ distributor send --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
+    (got,) = received(planned)
+    ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
+    (missed,) = set(ids) - {got}
+    done = planned.run(f'distributor resolve {ids[got]} --accepted --reason "she has it"')
+    assert "its password is not in this ledger: `distributor resend`" in done.stdout
+    waited = planned.run(f'distributor resolve {ids[missed]} --again --reason "not in the log"')
+    assert (waited.returncode, "may still wait for an answer" in waited.stdout) == (1, True), waited.stdout
+    planned.play(f"$ distributor resend {got} --reason 'no password' --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
+    assert received(planned) == {got: 2}
+    assert states(planned)[missed] == "ambiguous"
+
+
+def test_where_nothing_was_sent_since_the_ledger_goes_on_as_it_is(planned: Stage) -> None:
+    backup(planned)
+    planned.play(f'$ distributor withdraw --reason "left" $(distributor status --json | grep -o "d-[0-9A-Z]*" | head -1){QUIET}\n')
+    restore(planned)
+    refused(planned, "distributor send --yes")
+    planned.play(f'$ distributor ledger adopt --nothing-sent --reason "it was on paper"{QUIET}\n$ distributor send --yes{QUIET}\n')
+    assert received(planned) == {ALICE: 1, BOB: 1}
+    planned.play(f"$ distributor audit verify{QUIET}\n")
+
+
+def test_a_ledger_that_is_the_one_last_used_here_is_not_adopted_by_mistake(sent: Stage) -> None:
+    done = sent.run("distributor ledger adopt --reason why")
+    assert (done.returncode, "add --anyway" in done.stdout) == (1, True)
+    assert states(sent) == {ALICE: "accepted", BOB: "accepted"}
+    assert sent.run("distributor ledger adopt --anyway --reason 'the whole machine was restored'").returncode == 0
+
+
+def test_a_second_copy_on_this_host_cannot_send_as_well(planned: Stage) -> None:
+    shutil.copytree(planned.folder, planned.folder.parent / f"{planned.folder.name}-copy")
+    planned.play(f"$ distributor send --yes{QUIET}\n")
+    refused(planned, f"cd ../{planned.folder.name}-copy && distributor send --yes")
+    assert received(planned) == {ALICE: 1, BOB: 1}
+
+
+@pytest.mark.parametrize("evidence", [{"machine": "another", "host": "%/x/-"}, {"host": "another/x/-"}], ids=["its id", "its name"])
+def test_a_ledger_from_another_machine_waits_for_a_person(sent: Stage, state_folder: Path, evidence: dict[str, str]) -> None:
+    name = os.uname().nodename
+    forget_sending_process(sent, **{key: value.replace("%", name) for key, value in evidence.items()})
+    shutil.rmtree(state_folder)
+    assert "this ledger was last used to send on another machine" in refused(sent, f"distributor resend {ALICE} --reason why --yes")
+
+
+def test_a_ledger_that_was_used_here_goes_on_where_nothing_is_remembered(planned: Stage, state_folder: Path) -> None:
+    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    shutil.rmtree(state_folder)
+    planned.play(f"$ distributor send --yes{QUIET}\n")
+    assert received(planned) == {ALICE: 1, BOB: 1}
+    assert [(path.suffix, stat.S_IMODE(path.stat().st_mode)) for path in state_folder.iterdir()] == [(".mark", 0o600)]
+    assert stat.S_IMODE(state_folder.stat().st_mode) == 0o700
+
+
+def _cut(mark: Path) -> None:
+    os.truncate(mark, 100)
+
+
+def _emptied(mark: Path) -> None:
+    os.truncate(mark, 0)
+
+
+def _scribbled(mark: Path) -> None:
+    mark.write_bytes(b"x" * mark.stat().st_size)
+
+
+def _linked(mark: Path) -> None:
+    mark.rename(mark.with_suffix(".real"))
+    mark.symlink_to(mark.with_suffix(".real"))
+
+
+@pytest.mark.parametrize("damage", [_cut, _emptied, _scribbled, _linked])
+def test_what_is_remembered_and_cannot_be_read_stops_sending(planned: Stage, state_folder: Path, damage: Callable[[Path], None]) -> None:
+    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    (mark,) = state_folder.glob("*.mark")
+    damage(mark)
+    assert "what this host knew of this ledger cannot be read" in refused(planned, "distributor send --yes")
+    assert planned.run("distributor status").returncode == 0
+    if damage is not _linked:
+        planned.play(f'$ distributor ledger adopt --nothing-sent --reason "it is the ledger"{QUIET}\n$ distributor send --yes{QUIET}\n')
+        assert received(planned) == {ALICE: 1, BOB: 1}
+
+
+def test_a_folder_that_cannot_be_written_stops_sending_before_the_first_message(planned: Stage, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file")
+    done = planned.run("distributor send --yes", XDG_STATE_HOME=str(blocked))
+    assert done.returncode == 3, done.stdout
+    assert "hint: let STATE_DIRECTORY or XDG_STATE_HOME name a folder" in done.stdout
+    assert received(planned) == {}
+
+
+def test_a_service_manager_says_where_it_is_remembered(planned: Stage, tmp_path: Path, state_folder: Path) -> None:
+    done = planned.run("distributor send --yes", STATE_DIRECTORY=f"{tmp_path / 'service'}:/elsewhere")
+    assert done.returncode == 0, done.stdout
+    assert len(list((tmp_path / "service").glob("*.mark"))) == 1
+    assert len(list(state_folder.glob("*.mark"))) == 1  # of the plan
