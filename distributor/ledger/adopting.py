@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import bindparam, select
 
 from distributor.core.chain import ADOPTION
-from distributor.core.ports import Now
 from distributor.core.restored import Adopted, End, Machine, Restored
 from distributor.core.states import UNCERTAIN, State
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words, writing
+from distributor.ledger.clock import Clock
 from distributor.ledger.database import Database
 from distributor.ledger.guarding import Guard
 from distributor.ledger.tables import delivery
@@ -33,7 +33,7 @@ class Guarded:
     _database: Database
     _guard: Guard | None
     _by: str
-    _now: Now
+    _clock: Clock
     _writing: Callable[[], AbstractContextManager[Writing]]
 
     @contextmanager
@@ -54,7 +54,7 @@ class Guarded:
         """Take the ledger into use."""
         assert self._guard is not None  # noqa: S101  a ledger that commands open has one
         guard = self._guard
-        with writing(self._database, self._by, self._now) as book:
+        with writing(self._database, self._by, self._clock) as book:
             guard.name(book.connection)
             found = adopt(book, guard.here, reason, nothing_sent=nothing_sent)
         guard.adopted(End(book.seq, book.hash, book.now), self._database)
