@@ -270,10 +270,7 @@ class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
         ...
 
     def prove(self, beside: Beside | None = None) -> Proof:
-        """What is wrong with the chain, with rows beside their events, or with the database itself; and how far the chain goes.
-
-        `beside`: an earlier export that the chain must begin with.
-        """
+        """What is wrong with the chain (also beside an earlier export), rows beside their events, or the database; how far the chain goes."""
         ...
 
     def verify(self) -> list[Issue | str]:
