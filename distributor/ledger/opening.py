@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
+from distributor.core import urls
 from distributor.errors import Unusable
 from distributor.ledger import schema, sqlite
 from distributor.ledger.database import Database
@@ -15,12 +16,7 @@ from distributor.ledger.faults import translated
 
 def open_database(url: str, *, create: bool) -> Database:
     """Open the file or server, refuse what is not ours, bring an older schema up to date."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise Unusable(
-            "this is not a database URL", where="ledger.url", hint="write sqlite:///distributor.db or postgresql+psycopg://..."
-        ) from error
+    parsed = _parsed(url)
     match parsed.get_backend_name():
         case "sqlite":
             database = _file(parsed, create=create)
@@ -35,6 +31,19 @@ def open_database(url: str, *, create: bool) -> Database:
         database.close()
         raise
     return database
+
+
+def _parsed(url: str) -> URL:
+    """The parts of a URL. One whose password is not escaped would be read otherwise than it is meant: refused, and never shown."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        hint = "write sqlite:///distributor.db or postgresql+psycopg://..."
+        raise Unusable("this is not a database URL", where="ledger.url", hint=hint) from None
+    if parsed.get_backend_name() != "sqlite" and not urls.unambiguous(url):
+        hint = "in a user or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
+        raise Unusable("its user, password or query holds characters that are not escaped", where="ledger.url", hint=hint)
+    return parsed
 
 
 def _file(url: URL, *, create: bool) -> Database:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distributor.core.states import State
-from distributor.errors import Error, Unavailable
+from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger import open_ledger
 from tests.ledger.postgresql import Server
 from tests.ledger.world import EVERYTHING, Clock, World, draft
@@ -35,6 +35,13 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown
     assert isinstance(error, Unavailable)
     assert str(error) == "postgresql://127.0.0.1:1/ledger: the database cannot be reached"
     assert "hidden-word" not in f"{error!r} {error.hint}"
+
+
+@pytest.mark.parametrize("word", ["hid@den", "hid/den", "hid?den", "hid#den", "hid:den", "hid@den@127.0.0.1:x"])
+def test_a_password_that_is_not_escaped_is_refused_and_not_shown(word: str) -> None:
+    error = refusal(f"postgresql+psycopg://someone:{word}@127.0.0.1:1/ledger")
+    assert isinstance(error, Unusable)
+    assert "den" not in f"{error!r} {error} {error.hint}"
 
 
 def test_a_database_that_is_not_there_cannot_be_used(postgresql: Server) -> None:
