@@ -14,12 +14,9 @@ from tests.stage import Stage
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql+psycopg://me:sesame-street@127.0.0.1:1/x",
-        "postgresql+psycopg://me:sesame/street@127.0.0.1:1/x",
         "postgresql+psycopg://me:sesame@street@127.0.0.1:1/x",
         "postgresql+psycopg://me@127.0.0.1:1/x?password=sesame@street",
         "postgresql+psycopg://127.0.0.1:1/x?sslpassword=sesame-street&passfile=/street",
-        "postgres//me:sesame@street",
     ],
 )
 def test_no_command_prints_it(tmp_path: Path, authority: Authority, url: str) -> None:

@@ -4,7 +4,7 @@ It prints its port, writes one JSON line a stored letter (with fsync, before the
 A rule is `{"verb": "DOT", "do": "reply", "text": "451 4.3.0 later", "nth": [1, 3], "match": "bob@"}`; `verb` is CONNECT, EHLO,
 STARTTLS, AUTH, MAIL, RCPT, DATA, DOT, RSET or QUIT. `do`: reply, drop, reset, silence, delay (`seconds`), megabyte, and at DOT
 also stored-drop, stored-silence and stored-reply. `nth` counts how often the rule's verb was said; without it every time counts.
-In a reply's text SIGN_IN stands for what this connection signed in with, word for word.
+In a reply's text SIGN_IN stands for what this connection signed in with, word for word, and TOKEN for the token in it.
 The control file holds rules that are read again at each command.
 
 `--xoauth2 FILE` offers AUTH XOAUTH2, over TLS only; the file is read at each attempt. It says whom tokens let in:
@@ -113,7 +113,7 @@ class Talk:
         self.server, self.reader, self.writer = server, reader, writer
         self.sender = self.recipient = self.mail_words = self.rcpt_words = self.user = None
         self.secure = bool(server.options.implicit)
-        self.proof = ""
+        self.proof = self.token = ""
 
     async def run(self) -> None:
         await self.answer("CONNECT", "", "220 double.example.org ESMTP")
@@ -147,7 +147,7 @@ class Talk:
                 await self.reply("250 " + "x" * 2**20)
                 return False
             case "reply":
-                await self.reply(rule["text"].replace("SIGN_IN", self.proof))
+                await self.reply(rule["text"].replace("SIGN_IN", self.proof).replace("TOKEN", self.token))
                 if rule["text"].startswith("421"):
                     raise Cut
                 return rule["text"][:1] in "23"
@@ -206,6 +206,7 @@ class Talk:
     async def by_token(self, first: str) -> None:
         """The refusal comes after an empty line that answers the challenge, as the protocol has it."""
         found = re.fullmatch(r"user=([^\x01]+)\x01auth=Bearer ([^\x01 ]+)\x01\x01", base64.b64decode(first, validate=True).decode())
+        self.token = found[2] if found else ""
         good = bool(self.server.options.xoauth2 and found) and self.server.lets_in(*found.groups())
         if not good:
             await self.reply("334 " + base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"SMTP.Send"}').decode())
