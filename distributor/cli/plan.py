@@ -80,12 +80,14 @@ def _made(  # its arguments are the command's
     settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool, offline: bool, lint: bool
 ) -> tuple[Planned, dict[str, Facts]]:
     import secrets
+    from functools import cache
 
-    from distributor import intake, trusting, wiring
+    from distributor import intake, outgoing, trusting, wiring
     from distributor.cli.progress import Bar
     from distributor.flow.plan import plan as flow
 
     found = intake.heaps(settings, sources, roster, passwords)
+    used = cache(outgoing.stationery(settings).columns)
     facts: dict[str, Facts] = {}
     now = wiring.now()
     with (
@@ -94,9 +96,10 @@ def _made(  # its arguments are the command's
         wiring.writing(settings) as ledger,
         Bar("reading", None) as bar,
     ):
+        ledger.keep_columns(used)
         planned = flow(
             ledger,
-            intake.people(found),
+            intake.people(found, used),
             intake.certificates(settings, found),
             _Noting(pool, facts) if keep else pool,
             plan_id=secrets.token_hex(4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -159,6 +159,10 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
 
     def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known]:
         """Record drafts as planned; a pair of person and certificate that is there already (unless withdrawn) comes back as Known."""
+        ...
+
+    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
+        """Forget further columns of rosters that no letter names; of how many people. `used` is asked only where there are any."""
         ...
 
     def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 
+from distributor.core.cells import named
 from distributor.core.people import printable
 
 
@@ -19,12 +20,12 @@ def inside(base: str | None, name: str, known: bool = False) -> str | None:  # n
     if "\0" in name:
         raise Unsafe("the name holds a NUL byte")
     if plain == ".." or plain.startswith("../"):
-        raise Unsafe(f'"{printable(name)}" leaves the folder of the roster')
+        raise Unsafe(f"{printable(named(name))} leaves the folder of the roster")
     if base is None:
         return None if not plain.startswith("/") else plain
     path = os.path.normpath(os.path.join(base, plain))
     if path != base and not path.startswith(base.rstrip("/") + "/"):
         if known:
             return None
-        raise Unsafe(f'"{printable(name)}" is outside the folder of the roster')
+        raise Unsafe(f"{printable(named(name))} is outside the folder of the roster")
     return path

@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
+from distributor.core.cells import named
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Person, RowHint, printable
 from distributor.sources import _kinds
@@ -99,7 +100,7 @@ class Names:
         for step in os.path.relpath(path, base).split("/"):
             walked = os.path.join(walked, step)
             if os.path.islink(walked):
-                raise Unsafe(f'"{printable(os.path.relpath(walked, base))}" is a link')
+                raise Unsafe(f"{printable(named(os.path.relpath(walked, base)))} is a link")
             if walked.lower().endswith(".zip") and walked != path and os.path.isfile(walked):
                 return self._in_archive(walked, posixpath.basename(path))
         return Entry(path) if os.path.lexists(path) else None
@@ -124,7 +125,9 @@ def _beside(entry: Entry) -> Iterator[Entry]:
 
 
 def _absent(check: Check, what: str, name: str, row: RowHint, person: Person) -> Issue:
-    return _issue(check, f'the {what} "{printable(name)}" is not there', "correct the name in the row, or put the file there", row, person)
+    return _issue(
+        check, f"the {what} {printable(named(name))} is not there", "correct the name in the row, or put the file there", row, person
+    )
 
 
 def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:
