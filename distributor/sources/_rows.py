@@ -14,7 +14,7 @@ from distributor.sources import _kinds
 from distributor.sources._files import Entry, Reader
 from distributor.sources._inventory import Inventory
 from distributor.sources._passwords import Passwords
-from distributor.sources._paths import Unsafe, inside
+from distributor.sources._paths import Unsafe, inside, steps
 
 _DRIVE = re.compile(r"[A-Za-z]:/|//")
 
@@ -95,12 +95,7 @@ class Names:
 
     def _below(self, path: str) -> Entry | None:
         """A file in the roster's folder, or in a zip there."""
-        base = self._base or "/"
-        walked = base
-        for step in os.path.relpath(path, base).split("/"):
-            walked = os.path.join(walked, step)
-            if os.path.islink(walked):
-                raise Unsafe(f"{printable(named(os.path.relpath(walked, base)))} is a link")
+        for walked in steps(self._base, path):
             if walked.lower().endswith(".zip") and walked != path and os.path.isfile(walked):
                 return self._in_archive(walked, posixpath.basename(path))
         return Entry(path) if os.path.lexists(path) else None
