@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from sqlalchemy import URL, create_engine, make_url
@@ -62,6 +63,18 @@ def _server(url: URL) -> Database:
     url = url.set(drivername="postgresql+psycopg")
     try:
         made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
+        _say_once()
     except ModuleNotFoundError as error:
         raise Unusable("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
     return Database(made, where)
+
+
+def _say_once() -> None:
+    """What the driver raises is said by us; its remarks about the same (a pipeline that ended with the server) go to whoever keeps logs.
+
+    Without a handler Python would print them on standard error.
+    """
+    for name in ("psycopg", "sqlalchemy.pool"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())

@@ -73,6 +73,29 @@ def test_a_lost_connection_is_said_once_and_then_made_again(postgresql: Server, 
     world.close()
 
 
+LOST = """
+import sys
+import psycopg
+from distributor.errors import Unavailable
+from distributor.ledger.opening import open_database
+database = open_database(sys.argv[1], create=False)
+try:
+    with database.writing() as connection:
+        (number,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
+        with psycopg.connect(sys.argv[1].replace("+psycopg", ""), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (number,))
+        connection.exec_driver_sql("SELECT %s::int", [(1,), (2,), (3,)])
+except Unavailable as error:
+    print(error.message)
+database.close()
+"""
+
+
+def test_a_server_that_dies_under_several_rows_is_told_once_and_in_our_words(served: str) -> None:
+    told = subprocess.run([sys.executable, "-c", LOST, served], capture_output=True, text=True, check=False, timeout=60)
+    assert (told.stderr, told.stdout) == ("", "the database cannot be reached\n")
+
+
 def test_a_child_process_opens_a_connection_of_its_own(served: str) -> None:
     world = World(served)
     child = os.fork()
