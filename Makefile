@@ -19,7 +19,7 @@ help:
 	@sed -n '2,6s/^# *//p' Makefile
 
 demo: $(VENV)/runtime.stamp
-	@$(BIN)/distributor demo
+	@$(BIN)/python -m distributor demo
 
 demo-graph: $(VENV)/dev.stamp
 	@$(BIN)/distributor demo --graph
@@ -40,27 +40,39 @@ types: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
 
-wheel: $(VENV)/dev.stamp
+wheel: $(VENV)/build.stamp
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distributor needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/runtime.stamp: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/runtime.stamp: requirements/runtime.txt | $(VENV)/bin/python
 	$(PINNED) requirements/runtime.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+$(VENV)/build.stamp: requirements/build.txt | $(VENV)/bin/python
+	$(PINNED) requirements/build.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml $(VENV)/build.stamp $(VENV)/runtime.stamp
 	$(PINNED) requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
+EXTRAS := postgresql keyring ldap lint
+EXTRA = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")'
+
+# Everything agrees with everything: first all together, then each part with those versions.
 requirements:
-	$(COMPILE) --extra all pyproject.toml requirements/build.in --output-file requirements/runtime.txt
-	$(COMPILE) --extra dev pyproject.toml requirements/build.in --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(COMPILE) --extra dev pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
+	for extra in $(EXTRAS); do \
+		$(EXTRA) $$extra | $(COMPILE) - --constraint requirements/dev.txt --output-file requirements/$$extra.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis

@@ -6,7 +6,7 @@ Several sources may each have their own roster and passwords; to a plan they are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -103,16 +103,16 @@ def inputs(found: Sequence[Heap], settings: config.Settings | None = None) -> di
 _ASKED = ("tenant", "group", "filter", "guests", "url", "base")
 
 
-def people(found: Sequence[Heap]) -> Roster | None:
-    """One list of everybody; None where certificates tell whose they are."""
+def people(found: Sequence[Heap], keep: Callable[[], Collection[str]] = frozenset) -> Roster | None:
+    """One list of everybody; None where certificates tell whose they are. `keep`: the further columns that are of use."""
     files = list(dict.fromkeys(heap.roster for heap in found if heap.roster is not None))
-    lists = [_list(path) for path in files]
+    lists = [_list(path, keep) for path in files]
     return _Lists(lists) if lists else None
 
 
-def _list(path: Path) -> Roster:
+def _list(path: Path, keep: Callable[[], Collection[str]]) -> Roster:
     module = wiring.adapter("rosters", "csv")
-    opened: Roster = module.open(module.Settings(path=path))
+    opened: Roster = module.open(module.Settings(path=path, keep=keep))
     return opened
 
 

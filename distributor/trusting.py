@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from distributor.config import Settings
+    from distributor.config.settings import Trust as Table
     from distributor.core.credentials import Limits, Material, Opened
     from distributor.core.findings import Failed, Issue
     from distributor.core.ports import Pool
@@ -31,13 +32,20 @@ def checking(settings: Settings, now: datetime, *, offline: bool = False) -> Ite
     if settings.trust is None:
         yield None
         return
+    with holding(collection(settings.trust.collection), settings.trust, now, offline=offline) as checker:
+        yield checker
+
+
+@contextmanager
+def holding(certificates: Sequence[bytes], table: Table | None, now: datetime, *, offline: bool = False) -> Iterator[Trust]:
+    """What checks chains against these certificates of a collection, as `[trust]` wants it or as it does by default."""
     from distributor.clients.web import Web  # noqa: PLC0415  heavy, as is all that follows
     from distributor.core.trust_paths import collect  # noqa: PLC0415
     from distributor.flow.trust import Trust  # noqa: PLC0415
 
-    collected = collect(collection(settings.trust.collection), now)
-    with Web(private=settings.trust.private_addresses) as web:
-        yield Trust(collected, None if offline else web, now, soft=settings.trust.severity is Weight.WARNING)
+    with Web(private=table is not None and table.private_addresses) as web:
+        soft = table is not None and table.severity is Weight.WARNING
+        yield Trust(collect(certificates, now), None if offline else web, now, soft=soft)
 
 
 def collection(path: Path) -> tuple[bytes, ...]:

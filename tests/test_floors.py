@@ -14,6 +14,7 @@ HOUSE = Path(__file__).parents[1] / "distributor"
 ADAPTERS = frozenset({"channels", "directories", "rosters", "sources", "trackers", "transports"})
 FLOORS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
+    "atomic": frozenset(),
     "core": frozenset({"errors"}),
     "config": frozenset({"core", "errors"}),
     "stationery": frozenset({"core", "errors"}),
@@ -25,15 +26,15 @@ FLOORS: dict[str, frozenset[str]] = {
     "flow": frozenset({"core", "errors"}),
     "rosters": frozenset({"clients", "core", "errors"}),
     "sources": frozenset({"clients", "core", "errors"}),
-    "transports": frozenset({"clients", "core", "errors"}),
+    "transports": frozenset({"clients", "core", "errors", "atomic"}),
     "channels": frozenset({"clients", "core", "errors"}),
     "trackers": frozenset({"clients", "core", "errors"}),
-    "directories": frozenset({"clients", "core", "errors"}),
+    "directories": frozenset({"clients", "core", "errors", "atomic"}),
     "wiring": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "workers"},
     "trusting": ADAPTERS | {"clients", "config", "core", "errors", "flow", "intake", "wiring", "workers"},
     "outgoing": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
     "intake": ADAPTERS | {"config", "core", "errors", "flow", "wiring", "workers"},
-    "cli": frozenset({"config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "trusting", "wiring"}),
+    "cli": frozenset({"config", "intake", "core", "errors", "atomic", "flow", "ledger", "outgoing", "processes", "trusting", "wiring"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }

@@ -395,3 +395,28 @@ def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:
         (own.parent / name).mkdir()
         (own.parent / name / "body.txt").write_text("{{ nothing }}")
     assert [r.level for r in Stationery(own.parents[2]).check()] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("{{ column.room }} {{ column['desk'] }} {% if column.floor is defined %}x{% endif %}", {"room", "desk", "floor"}),
+        ("{{ person.columns.room }} {{ person['columns']['desk'] }} {{ person.name }}", {"room", "desk"}),
+        ("{% for name in column %}{{ column[name] }} pin{% endfor %}", {"pin"}),
+        ("{% set mine = column %}{{ mine.room }}", {"room"}),
+        ("{{ column.get('room') }}", {"room"}),
+        ("{{ column.room", {"room"}),
+    ],
+)
+def test_the_columns_that_letters_name_are_known(tmp_path: Path, text: str, names: set[str]) -> None:
+    """Those of a template that cannot be read so are at least among its words."""
+    place = tmp_path / "templates/letter/pt"
+    place.mkdir(parents=True)
+    (place / "body.txt").write_text(text, encoding="utf-8")
+    found = Stationery(tmp_path).columns()
+    assert names <= found
+    assert "password" not in found
+
+
+def test_the_packaged_letters_name_no_column() -> None:
+    assert Stationery(None).columns() == frozenset()

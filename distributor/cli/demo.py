@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Error, Refused, Unusable
+from distributor.errors import Error, Misuse, Unusable
 
 if TYPE_CHECKING:
     from distributor.cli.cloud import Cloud
@@ -263,7 +263,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(keep.iterdir()):
-            raise Refused("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
+            raise Misuse("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
     except OSError as error:
         raise Unusable((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
     yield keep.absolute()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributor import atomic
 from distributor.cli.progress import Bar
 from distributor.cli.sending import Watcher
 from distributor.cli.show import answer, counted, foreign, say, tell
@@ -89,10 +90,7 @@ def _folder(folder: Path) -> None:
 
 def _write(path: Path, message: bytes) -> None:
     """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_bytes(message)
-        partial.replace(path)
+        atomic.appear(atomic.write(path, message), path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another folder") from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from distributor import atomic
 from distributor.cli.options import is_folder
 from distributor.errors import Unusable
 
@@ -17,17 +17,11 @@ def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
     """The file to write into, with these permissions whatever the umask; `such_as` is a name for hints. Raises Unusable."""
     if is_folder(path):
         raise Unusable("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
-    partial = path.with_name(f".{path.name}.part")
     try:
-        number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-        with os.fdopen(number, "wb") as file:
-            os.fchmod(number, mode)  # a leftover may have others
+        with atomic.beginning(path, mode) as (file, part):
             yield file
-            file.flush()
-            os.fsync(number)
-        partial.replace(path)
+        atomic.appear(part, path)
     except OSError as error:
         raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with suppress(OSError):  # not every file system can
+        atomic.flush(path.parent)

@@ -80,13 +80,15 @@ def _made(  # its arguments are the command's
     settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool, offline: bool, lint: bool
 ) -> tuple[Planned, dict[str, Facts]]:
     import secrets
+    from functools import cache
 
-    from distributor import intake, trusting, wiring
+    from distributor import intake, outgoing, trusting, wiring
     from distributor.cli.progress import Bar
     from distributor.cli.restored import warn_restored
     from distributor.flow.plan import plan as flow
 
     found = intake.heaps(settings, sources, roster, passwords)
+    used = cache(outgoing.stationery(settings).columns)
     facts: dict[str, Facts] = {}
     now = wiring.now()
     with (
@@ -96,9 +98,10 @@ def _made(  # its arguments are the command's
         Bar("reading", None) as bar,
     ):
         warn_restored(ledger)
+        ledger.keep_columns(used)
         planned = flow(
             ledger,
-            intake.people(found),
+            intake.people(found, used),
             intake.certificates(settings, found),
             _Noting(pool, facts) if keep else pool,
             plan_id=secrets.token_hex(4),

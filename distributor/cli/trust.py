@@ -13,6 +13,7 @@ from distributor.cli.options import Config, Json, is_folder
 from distributor.errors import Misuse, Refused, Unusable
 
 if TYPE_CHECKING:
+    from distributor.cli.trust_people import Judged
     from distributor.core.collection import Difference, Member
     from distributor.core.findings import Issue
     from distributor.core.lacking import Sought
@@ -101,28 +102,33 @@ def check(
             "--passwords", metavar="PATH", readable=False, help="Passwords of PFX files, as for `plan`; default: file.txt beside each."
         ),
     ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no network: no revocation, no issuer that is elsewhere.")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """Show what is in a collection, and what Exchange Online will hold against it.
 
-    With certificates at hand (people's or authorities'): what is missing for them. Asks no network.
+    With certificates (people's or authorities'): judges them as `plan` does, chain and revocation, and says what is missing for them.
     """
     from distributor import wiring
-    from distributor.cli import certfiles
-    from distributor.core import collection, lacking
+    from distributor.cli import certfiles, trust_people
+    from distributor.cli.show import say
+    from distributor.core import collection
 
     path, now = _collection(sst, chosen), wiring.now()
     found, issues, extra = _read(path)
     issues += collection.examine(found, now)
     at_hand, unreadable = certfiles.at_hand(certificates or (), passwords, chosen)
-    sought = lacking.seek(found, at_hand)
+    if offline and at_hand:
+        say("offline: revocation is not checked, and no issuer's certificate is fetched")
+    judged = trust_people.judge(found, at_hand, trust_people.configured(chosen) if at_hand else None, now, offline=offline)
     difference = _compared(found, tenant) if tenant else None
-    issues += [*unreadable, *lacking.issues(sought), *(collection.differing(difference, now) if difference else ())]
-    rest = {"file": extra, "at_hand": map(_sought_row, sought), "tenant": _difference_row(difference)}
+    issues += [*unreadable, *judged.issues, *(collection.differing(difference, now) if difference else ())]
+    rows = (_sought_row(one, judged) for one in judged.sought)
+    rest = {"file": extra, "at_hand": rows, "tenant": _difference_row(difference), "offline": offline}
     _answer(as_json, found, issues, rest)
     if not as_json:
-        _checked(path, found, extra, sought, difference, issues)
+        _checked(path, found, extra, judged, difference, issues)
     return 1 if _wrong(issues) else 0
 
 
@@ -174,7 +180,7 @@ def _checked(  # what the command found
     path: Path,
     found: Sequence[Member],
     extra: dict[str, object],
-    sought: Sequence[Sought],
+    judged: Judged,
     difference: Difference | None,
     issues: Sequence[Issue],
 ) -> None:
@@ -185,9 +191,9 @@ def _checked(  # what the command found
     lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
     if lists:
         say(f"{counted(lists, 'list')} of revoked or trusted certificates in it: passed over")
-    if sought:
-        whole = sum(not one.lacks for one in sought)
-        say(f"at hand: {whole} of {len(sought)} have their whole chain in the collection")
+    if judged.sought:
+        whole = sum(map(judged.complete, judged.sought))
+        say(f"at hand: {whole} of {len(judged.sought)} are in order with this collection")
     if difference:
         same, here, there = (len(part) for part in (difference.same, difference.only_here, difference.only_there))
         say(f"tenant: {same} in both, {here} only here, {there} only there")
@@ -259,9 +265,9 @@ def _row(member: Member) -> dict[str, object]:
     }
 
 
-def _sought_row(sought: Sought) -> dict[str, object]:
+def _sought_row(sought: Sought, judged: Judged) -> dict[str, object]:
     facts = sought.member.facts
-    return {"sha256": facts.sha256, "subject": facts.subject, "source": sought.member.source, "complete": not sought.lacks}
+    return {"sha256": facts.sha256, "subject": facts.subject, "source": sought.member.source, "complete": judged.complete(sought)}
 
 
 def _difference_row(difference: Difference | None) -> dict[str, object] | None:

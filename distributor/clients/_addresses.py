@@ -14,8 +14,12 @@ from concurrent.futures import Future
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
+_OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")  # RFC 8215: a network's own translation, to an IPv4 address at a place of its choice
 _COMPATIBLE = ipaddress.ip_network("::/96")
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791
+_SITE_LOCAL = ipaddress.ip_network("fec0::/10")  # RFC 3879; no longer in use, and nobody's CRL lies there
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the interface's identifier before an IPv4 address (RFC 5214)
 _METADATA = frozenset(  # clouds answer there with keys; some of these are public by their numbers, or would pass as private
     map(ipaddress.ip_address, ("168.63.129.16", "100.100.100.200", "192.0.0.192", "169.254.169.254", "fd00:ec2::254"))
 )
@@ -45,21 +49,45 @@ async def ask(resolver: Resolve, host: str, port: int) -> list[str]:
 def allowed(text: str, *, private: bool) -> bool:
     """Whether an address may be connected to: one of the internet, or with `private` also one of one's own networks and machine.
 
-    Nobody's CRL lies at a multicast, unspecified or link-local address or where a cloud tells its machines their keys: never those.
+    Nobody's CRL lies at a multicast, unspecified, link-local, site-local or reserved address or where a cloud tells its machines their
+    keys: never those, also where an IPv6 address only leads there.
     """
     try:
-        address = _inner(ipaddress.ip_address(text))
-    except ValueError:  # with a scope, which only link-local ones have
+        address = ipaddress.ip_address(text)
+    except ValueError:
         return False
-    if address in _METADATA or address.is_multicast or address.is_unspecified or address.is_link_local:
+    if isinstance(address, ipaddress.IPv6Address) and (address.scope_id is not None or address in _OWN_NAT64):
         return False
-    return address.is_global and not address.is_reserved if not private else address.is_global or address.is_private
+    meant = _meant(address)
+    return all(_fit(each, private=private) for each in meant)
 
 
-def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for."""
+def _fit(address: Address, *, private: bool) -> bool:
+    if (
+        address in _METADATA
+        or address in _THIS_NETWORK
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_link_local
+        or address in _SITE_LOCAL
+    ):
+        return False
+    if address.is_global:
+        return not address.is_reserved
+    return private and address.is_private and (address.is_loopback or not address.is_reserved)
+
+
+def _meant(address: Address) -> list[Address]:
+    """Where packets to an address end: at itself, or at the IPv4 addresses that it holds."""
     if isinstance(address, ipaddress.IPv4Address):
-        return address
+        return [address]
+    last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None) or address
+        return [last]
+    if address.ipv4_mapped or address.sixtofour:
+        return [address.ipv4_mapped or address.sixtofour or last]
+    if address.teredo:
+        return list(address.teredo)  # the relay that is sent to, and the client behind it
+    if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+        return [address, last]
+    return [address]

@@ -7,14 +7,19 @@ environment are kept; a password of ~/.netrc is not sent.
 from __future__ import annotations
 
 import json
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from distributor.core.redaction import Redactor
+
+LONGEST_HEARD = 16 * 2**10  # characters of a text in an answer that are looked at
+_PROOF = re.compile(r"(?:secret|assertion|token|password|device_code|authorization|identity-header)$", re.IGNORECASE)
 PATIENCE = 30.0  # seconds, for connecting and for each wait for the answer
 
 
@@ -31,6 +36,7 @@ class Session(requests.Session):
 
     def __init__(self, *, proxies: bool = True) -> None:
         super().__init__()
+        self.redact = Redactor()
         self.trust_env = proxies
         self.auth = _as_it_is
         self.mount("https://", _Trusting(ssl.create_default_context()))
@@ -39,9 +45,24 @@ class Session(requests.Session):
     def request(self, method: str, url: str | bytes, *args: Any, **more: Any) -> requests.Response:  # noqa: ANN401  requests' own
         """One request, as msal makes it."""
         self.last = None
+        self.redact = Redactor(_secrets(more))
         answer = super().request(method, url, *args, **{**more, "timeout": PATIENCE, "allow_redirects": False})
         self.last = Said(answer.status_code, answer.text if answer.status_code >= 300 else "")  # noqa: PLR2004
         return answer
+
+    def said(self, words: Mapping[str, object]) -> Mapping[str, object]:
+        """The words of the last answer without what its request proved itself with."""
+        return {name: self.redact(value[:LONGEST_HEARD]) if isinstance(value, str) else value for name, value in words.items()}
+
+
+def _secrets(request: Mapping[str, Any]) -> Iterator[str]:
+    """What proves a request of msal's: values of its form, and headers of a machine's identity service."""
+    for part in ("data", "headers"):
+        fields = request.get(part)
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            if _PROOF.search(str(name)) and isinstance(value, str | bytes):
+                text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+                yield text.removeprefix("Bearer ").removeprefix("Basic ")
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -9,6 +9,7 @@ from typing import Any
 from distributor.clients import _ldap3
 from distributor.clients._ldap_url import Place
 from distributor.clients._ldap_words import SUCCESS, not_signed_in, said
+from distributor.core.redaction import Redactor
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 
@@ -47,7 +48,7 @@ def connect(place: Place, trust: _ldap3.Trust, sign_in: SignIn | None, key: str,
 
 def _start_tls(connection: Any, trust: _ldap3.Trust, where: str) -> None:  # noqa: ANN401
     connection.extended(_STARTTLS)
-    no = said(connection.result)
+    no = said(connection.result, Redactor())  # nobody has signed in yet
     if no.code != SUCCESS:
         hint = "set up TLS on the server, or use ldaps://; nothing is asked in clear"
         raise Unavailable(f"the server does not begin TLS: {no}", where=where, hint=hint)
@@ -66,7 +67,7 @@ def _bind(library: Any, connection: Any, sign_in: SignIn | None, key: str, where
     connection.password = sign_in.password.reveal()
     try:
         connection.bind(read_server_info=False)
-        no = said(connection.result)
+        no = said(connection.result, Redactor([sign_in.password]))
     finally:
         connection.password = connection.request = None  # the question has it too
     if no.code != SUCCESS:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from distributor.core.urls import shown
+
 LDAP, LDAPS = 389, 636  # ports
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FORM = "write ldaps://ldap.example.org or ldap://ldap.example.org, with a port where it is another than 636 or 389"
@@ -48,13 +50,13 @@ def read(url: str, *, starttls: bool = True) -> Place | NoPlace:
         parts = urlsplit(url.strip())
         port, host = parts.port, parts.hostname or ""
     except ValueError:
-        return NoPlace(f'"{url}" is not a URL of a server')
+        return NoPlace(f'"{shown(url)}" is not a URL of a server')
     if parts.scheme not in {"ldap", "ldaps"}:
-        return NoPlace(f'"{url}" does not begin with ldap:// or ldaps://')
+        return NoPlace(f'"{shown(url)}" does not begin with ldap:// or ldaps://')
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         return NoPlace("a server's URL has no path, no question and no password in it", "put them into `base`, `filter` and `password`")
     if not (_HOST.fullmatch(host) or _is_ip(host)):
-        return NoPlace(f'"{url}" names no server')
+        return NoPlace(f'"{shown(url)}" names no server')
     if parts.scheme == "ldaps":
         return Place(host, port or LDAPS, "tls")
     return Place(host, port or LDAP, "starttls" if starttls else "none")

@@ -8,8 +8,10 @@ import ssl
 from dataclasses import dataclass
 
 from distributor.core.people import printable
+from distributor.core.redaction import Redactor
 from distributor.errors import Error, Unavailable, Unusable
 
+LONGEST_HEARD = 16 * 2**10  # characters of what a server says that are looked at
 LONGEST = 300  # characters shown of what a server says
 SUCCESS, SIZE_LIMIT, NO_SUCH_ATTRIBUTE, VALUE_EXISTS = 0, 4, 16, 20  # result codes, RFC 4511 appendix A
 OPERATIONS_ERROR, TIME_LIMIT, STRONGER_AUTH, REFERRAL, ADMIN_LIMIT, CONFIDENTIALITY = 1, 3, 8, 10, 11, 13
@@ -31,10 +33,11 @@ class Said:
         return f"{words} [{self.code}]"
 
 
-def said(result: object) -> Said:
-    """From ldap3's result."""
+def said(result: object, redact: Redactor) -> Said:
+    """From ldap3's result. `redact` knows how we signed in, which a server may repeat."""
     values = result if isinstance(result, dict) else {}
-    text = " ".join(str(values.get("message") or "").split("\x00", maxsplit=1)[0].split())
+    words = str(values.get("message") or "").split("\x00", maxsplit=1)[0]
+    text = " ".join(redact(words[:LONGEST_HEARD]).split())
     return Said(int(values.get("result", -1)), str(values.get("description", "")), printable(text[:LONGEST]))
 
 

@@ -136,7 +136,7 @@ class Application:
     def _refused(self, said: Mapping[str, object], resource: str, view: View) -> Unavailable:
         sign_in, last = self._sign_in, self._session.last
         words = _aadsts.Words(view.key, sign_in.tenant, sign_in.client_id, resource)
-        verdict = _aadsts.judged(said, last.status if last else _FROM_MEMORY, words)
+        verdict = _aadsts.judged(self._session.said(said), last.status if last else _FROM_MEMORY, words)
         hint = verdict.hint
         if sign_in.managed_identity and not verdict.later and _aadsts.number(said) is None:
             hint = f"assign the identity to this machine, or correct `{view.key}.client_id`; check the service's address"

@@ -1,13 +1,16 @@
-"""A failed connection's exception -> the reason in our words. Pure; libraries wrap what happened, so the whole chain is looked through."""
+"""A failed connection's exception -> the reason in our words; libraries wrap what happened, so the whole chain is looked through."""
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from distributor.core.people import printable
+from distributor.core.redaction import Redactor
 
 LONGEST = 500  # characters of a foreign sentence that are kept
 TRUST = "name the service as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
@@ -26,8 +29,19 @@ def reason(error: BaseException, seconds: float) -> str:
     chain = list(_chain(error))
     known = next(filter(None, (_known(each, seconds) for each in chain)), None)
     if any("proxy" in type(each).__name__.lower() for each in chain):
-        return f"the proxy: {known or bounded(str(chain[-1]))}"
+        return f"the proxy: {known or bounded(Redactor(_of_proxies())(str(chain[-1])))}"
     return known or _guessed(" ".join(str(each) for each in chain).lower())
+
+
+def _of_proxies() -> Iterator[str]:
+    """The passwords of the environment's proxies, alone and as a proxy is told them."""
+    from urllib.request import getproxies  # noqa: PLC0415  slow to load, and wanted only here
+
+    for url in getproxies().values():
+        named, at, _ = url.rpartition("://")[2].rpartition("@")
+        if at:
+            yield unquote(named.partition(":")[2])
+            yield base64.b64encode(unquote(named).encode()).decode()
 
 
 def _guessed(words: str) -> str:

@@ -23,6 +23,8 @@ from distributor.clients._reasons import REACH, TRUST
 from distributor.clients._room import Clock, Room
 from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
 from distributor.core.people import key_of
+from distributor.core.redaction import Redactor
+from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = ["ROOT", "Answer", "Graph", "Lost", "graph", "literal", "segment", "tr
 
 ROOT = "https://graph.microsoft.com"
 IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
+LONGEST_REFUSAL = 64 * 2**10  # bytes of an answer that is no, and is kept
 _PATIENCE = Patience(5, timedelta(seconds=10), SOON)  # with one page
 
 
@@ -68,6 +71,7 @@ class Graph:
         self._sleep, self._clock = sleep, clock
         self._trust: ssl.SSLContext | None = None
         self._line: Line | None = None
+        self._redact: tuple[Secret, Redactor] | None = None
         self._home: asyncio.AbstractEventLoop | None = None
         self._rooms: dict[str, Room] = {}  # by mailbox
 
@@ -140,8 +144,17 @@ class Graph:
         now = datetime.now(UTC)
         if (theirs := date(came.headers.get("date", ""))) is not None:
             self.skew = theirs - now
+        redact = self._redactor(token)
+        headers = {name: redact(value) for name, value in came.headers.items()}
+        content = came.content if came.status < 300 else redact(came.content[:LONGEST_REFUSAL].decode("utf-8", "replace")).encode()  # noqa: PLR2004
         raw = urlsplit(url).path.rpartition("/")[2].startswith("$")
-        return answered(came.status, came.headers, came.content, raw=raw, now=now)
+        return answered(came.status, headers, content, raw=raw, now=now)
+
+    def _redactor(self, token: Token) -> Redactor:
+        """What cuts the token out of an answer that repeats it."""
+        if self._redact is None or self._redact[0] != token.secret:
+            self._redact = token.secret, Redactor([token.secret])
+        return self._redact[1]
 
     def _room(self, mailbox: str | None) -> Room | None:
         return None if mailbox is None else self._rooms.setdefault(key_of(mailbox), Room(IN_FLIGHT, self._sleep, self._clock))

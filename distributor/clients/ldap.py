@@ -24,6 +24,7 @@ from distributor.clients._ldap_words import (
     refused,
     said,
 )
+from distributor.core.redaction import Redactor
 from distributor.errors import Error, Unavailable, Unusable
 
 __all__ = ["NO_SUCH_ATTRIBUTE", "NO_SUCH_OBJECT", "SUCCESS", "VALUE_EXISTS", "Place", "Said", "SignIn"]  # of what is imported
@@ -107,6 +108,7 @@ class Ldap:
     def __init__(self, place: Place, sign_in: SignIn | None = None, key: str = "url", patience: int = PATIENCE) -> None:
         self.place, self.where = place, str(place)
         self._sign_in, self._key, self._patience = sign_in, key, patience
+        self._redact = Redactor([sign_in.password] if sign_in and sign_in.password else ())
         self._connection: Any = None
         self._trust: _ldap3.Trust | None = None
         self._capabilities: frozenset[str] | None = None
@@ -168,13 +170,13 @@ class Ldap:
                 paged_criticality=False,
             )
             found = [_entry(one) for one in connection.response or () if one.get("type") == "searchResEntry"]
-            return found, said(connection.result)
+            return found, said(connection.result, self._redact)
 
     def greet(self) -> Said:
         """What the server says to a sign-in as nobody."""
         with self._open() as connection:
             connection.bind()
-            return said(connection.result)
+            return said(connection.result, self._redact)
 
     def change(self, dn: str, changes: Sequence[Change]) -> Said | None:
         """All of it or nothing; what the server has against it."""
@@ -184,7 +186,7 @@ class Ldap:
             wanted.setdefault(change.attribute, []).extend((how, list(values)) for how, values in steps if values)
         with self._open() as connection:
             connection.modify(dn, wanted)
-            no = said(connection.result)
+            no = said(connection.result, self._redact)
         return None if no.code == SUCCESS else no
 
     def close(self) -> None:

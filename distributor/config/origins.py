@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +11,8 @@ from distributor.config import values
 from distributor.config.lines import line_of
 from distributor.config.settings import Origin, Settings, Table
 from distributor.config.structure import written
+from distributor.core import urls
 
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
 SIZES = frozenset({"limits.file", "limits.archive"})
 
 
@@ -26,7 +25,19 @@ def origins(
         found.update(_fields(settings, f"senders[{number}]", sender, lines))
     for table in (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories):
         found.update(_table(settings, table, shapes[table.key], lines, hosts if table.key == "transport" else {}))
-    return found
+    return {key: replace(origin, value=_without_passwords(key, origin.value)) for key, origin in found.items()}
+
+
+def _without_passwords(key: str, value: object) -> object:
+    """A URL may hold one, also where none is expected."""
+    match value:
+        case str() if "://" in value or key == "ledger.url":
+            return urls.shown(value)
+        case list() | tuple():
+            return [_without_passwords(key, item) for item in value]
+        case dict():
+            return {name: _without_passwords(key, item) for name, item in value.items()}
+    return value
 
 
 def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:
@@ -37,8 +48,6 @@ def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int])
         for field in fields(table):
             key = f"{name}.{field.name}"
             value = _as_written(key, getattr(table, field.name))
-            if key == "ledger.url":
-                value = _PASSWORD.sub(r"\1***@", str(value))
             yield key, Origin(value, _place(settings, key, lines) if field.name in given else "default")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from distributor.core.cells import described
 from distributor.core.people import Address, parse_address, printable
 
 DELIMITERS = ",;\t"
@@ -15,7 +17,11 @@ _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; co
     "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
     "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath datei",
     "certificate": "certificate cert certificatefile certificatepath certfile crt",
-    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword kennwort passwort motdepasse",
+    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword kennwort passwort motdepasse "
+    "pwd pass pw passwd passcode pfxpass pfxpwd p12password p12pass certpassword certificatepassword zertifikatspasswort passwörter mdp "
+    "contraseña contrasena contrasenya clave wachtwoord senha palavrapasse parola parolachiave hasło haslo пароль парола lösenord losenord "
+    "adgangskode kodeord passord salasana heslo jelszó jelszo geslo lozinka şifre sifre parool parole slaptažodis slaptazodis κωδικός "
+    "密码 密碼 パスワード 비밀번호 סיסמה",
     "password_file": "passwordfile passwordpath pinfile",
     "key": "key keyfile privatekey keypath privatekeyfile",
     "name": "name displayname fullname",
@@ -28,7 +34,9 @@ _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; co
 }
 _FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
 _RANKS = {names.split()[0]: 2 for names in _NAMES.values()} | {"primarysmtpaddress": 1}  # of two names of a field, which is meant
-_SECRET = re.compile(r"passw|passphrase|kennwort|motdepasse|secret|^pin$|pincode")  # nothing for a letter, whatever else it is
+_SECRET = re.compile(  # nothing for a letter, whatever else it is
+    r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
+)
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 
 
@@ -52,6 +60,10 @@ class Columns:
     def read(self, cells: Sequence[str]) -> dict[str, str]:
         """The fields of a row that are there."""
         return {f: cells[i] if f in _AS_WRITTEN else cells[i].strip() for f, i in self.fields.items() if i < len(cells)}
+
+    def only(self, names: Collection[str]) -> Columns:
+        """The same without the further columns that are not named."""
+        return replace(self, others={name: number for name, number in self.others.items() if name in names})
 
     def further(self, cells: Sequence[str]) -> dict[str, str]:
         """The further columns of a row; a row that ends sooner has nothing in them."""
@@ -96,13 +108,14 @@ def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
     others: dict[str, int] = {}
     for number, name in enumerate(names):
         word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
-        if number not in taken and word and not _SECRET.search(_plain(name)):
+        plain = _plain(name)
+        if number not in taken and word and not _SECRET.search(plain) and _FIELDS.get(plain) != "password":
             others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
     return others
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).lower())
 
 
 def _twice(first: str, second: str) -> NoHeader:
@@ -111,9 +124,11 @@ def _twice(first: str, second: str) -> NoHeader:
 
 def without_address(columns: Columns) -> NoHeader:
     """What to say of a header that has no column for the address."""
-    names = columns.names
+    names = [name.strip() for name in columns.names]
     hint = "the first line names the columns, such as email,name,file"
     if any(isinstance(parse_address(name), Address) for name in names):
         return NoHeader("the list has no header", hint)
-    shown = ", ".join(f'"{printable(name.strip())[:40]}"' for name in names[:8])
-    return NoHeader(f'no column "email"; there is {shown}', hint)
+    known = [f'"{printable(name)}"' for name in names if _plain(name) in _FIELDS]
+    unknown = [described(name) for name in names if _plain(name) not in _FIELDS][:8]  # without a header, one may be a password
+    others = [f"{counted} not known {', '.join(unknown)}"] if (counted := f"{len(names) - len(known)}") != "0" else []
+    return NoHeader(f'no column "email"; there is {" and ".join([*([", ".join(known)] if known else []), *others])}', hint)

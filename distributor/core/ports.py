@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -185,6 +185,10 @@ class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
         """
         ...
 
+    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
+        """Forget further columns of rosters that no letter names; of how many people. `used` is asked only where there are any."""
+        ...
+
     def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
         """A new generation of a delivery, planned: the old password is destroyed, an unsent old letter withdrawn.
 
@@ -270,7 +274,7 @@ class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
         ...
 
     def prove(self, beside: Beside | None = None) -> Proof:
-        """What is wrong with the chain (also beside an earlier export), rows beside their events, or the database; how far the chain goes."""
+        """What is wrong with the chain (also beside an earlier export), with rows or the database; and how far the chain goes."""
         ...
 
     def verify(self) -> list[Issue | str]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
+from distributor import atomic
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import printable
 from distributor.core.publishing import Public, Written
@@ -75,9 +76,9 @@ class Folder:
     def _write(self, name: str, wanted: Mapping[str, bytes]) -> bool:
         fresh = {end: data for end, data in wanted.items() if _read(self._path / f"{name}{end}") != data}
         for end, data in fresh.items():
-            _replace(self._path, f"{name}{end}", data)
+            _replace(self._path / f"{name}{end}", data)
         if fresh:
-            _flush(self._path)
+            atomic.flush(self._path)
         return bool(fresh)
 
     def _remove(self, name: str, there: str, gone: frozenset[str]) -> bool:
@@ -87,7 +88,7 @@ class Folder:
         for end in (".vcf", ".pem", ".cer"):  # what tells that there is something to remove goes last
             with suppress(FileNotFoundError):
                 (self._path / f"{name}{end}").unlink()
-        _flush(self._path)
+        atomic.flush(self._path)
         return True
 
     def close(self) -> None:
@@ -159,26 +160,6 @@ def _read(path: Path) -> bytes | None:
         return file.read(LARGEST) if os.fstat(handle).st_mode == stat.S_IFREG | MODE else None
 
 
-def _replace(folder: Path, name: str, data: bytes) -> None:
+def _replace(path: Path, data: bytes) -> None:
     """Beside it, then in its place."""
-    part = folder / f".{name}.part"
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, MODE)  # whatever the umask says
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        part.replace(folder / name)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    atomic.appear(atomic.write(path, data, MODE), path)

@@ -37,7 +37,7 @@ class Trust:
     """
 
     def __init__(self, collected: Collected, library: Library | None, now: datetime, *, soft: bool = False) -> None:
-        self._chains, self._soft = Chains(collected, library, now), soft
+        self._chains, self.soft = Chains(collected, library, now), soft
 
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the door's argument
         """Let its CRLs be fetched."""
@@ -48,9 +48,19 @@ class Trust:
         return [self._weighed(issue) for issue in self._chains.objections(leaf, chain)]
 
     def _weighed(self, issue: Issue) -> Issue:
-        if self._soft and issue.check is not Check.REVOKED:
+        if self.soft and issue.check is not Check.REVOKED:
             return replace(issue, severity=Severity.WARNING)
         return issue
+
+
+def judged(certificates: Sequence[tuple[bytes, Sequence[bytes]]], checker: Checker) -> Iterator[list[Issue]]:
+    """Everything against each certificate, whose chain stands beside it; lists are fetched side by side."""
+    for start in range(0, len(certificates), TOGETHER):
+        part = certificates[start : start + TOGETHER]
+        for leaf, chain in part:
+            checker.begin(leaf, chain)
+        for leaf, chain in part:
+            yield checker.check(leaf, chain)
 
 
 @dataclass
@@ -106,7 +116,4 @@ class _Fault:
 
 
 def _checked(batch: Sequence[Issued], checker: Checker) -> Iterator[tuple[Issued, list[Issue]]]:
-    for one in batch:
-        checker.begin(one.leaf, one.chain)
-    for one in batch:
-        yield one, checker.check(one.leaf, one.chain)
+    yield from zip(batch, judged([(one.leaf, one.chain) for one in batch], checker), strict=True)

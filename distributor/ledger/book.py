@@ -16,6 +16,7 @@ from distributor.core.states import RECEIVED, PasswordState, State, allowed
 from distributor.errors import Refused, Unusable
 from distributor.ledger import prepared
 from distributor.ledger.chain import Note, Writing
+from distributor.ledger.database import ERASED
 from distributor.ledger.tables import delivery, handover, outbox, owner
 
 Row = dict[str, Any]  # one delivery, by column
@@ -147,7 +148,9 @@ def _until(book: Writing, lasts: int | None) -> str | None:
 
 def close_passwords(book: Writing, ids: Sequence[str], state: PasswordState) -> int:
     """Take the sealed bytes of held, ready and just expired passwords away; how many there were."""
-    return book.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": book.now, "who": book.by}).rowcount
+    closed = book.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": book.now, "who": book.by}).rowcount
+    book.connection.info[ERASED] = closed > 0 or book.connection.info.get(ERASED, False)
+    return closed
 
 
 def enrol(book: Writing, who: Owner) -> None:

@@ -17,6 +17,9 @@ from sqlalchemy import Connection, Engine
 from distributor.ledger import sqlite
 from distributor.ledger.faults import translated
 
+ERASED = "erased"  # a note at the connection: this transaction took a secret away
+PATIENCE = 1000  # ms that other readers may hold up the emptying of the write-ahead log after that
+
 
 @dataclass
 class Database:
@@ -51,13 +54,22 @@ class Database:
         self._after_fork()
         with self._lock, translated(self.where):
             connection = self._connected()
-            connection.info["writes"] = writes
+            connection.info["writes"], connection.info[ERASED] = writes, False
             try:
                 with connection.begin():
                     yield connection
             except BaseException:
                 self._drop_if_broken(connection)
                 raise
+            if self.sqlite and connection.info[ERASED]:
+                sqlite.empty_log(connection, PATIENCE)
+
+    def tidy(self) -> None:
+        """Empty a write-ahead log that was left behind, unless somebody is at work: what was erased may still be in it."""
+        if self.sqlite and sqlite.has_log(self.where):
+            self._after_fork()
+            with self._lock, translated(self.where):
+                sqlite.empty_log(self._connected(), 0)
 
     def _connected(self) -> Connection:
         if self._connection is None:

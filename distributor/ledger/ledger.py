@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,6 +40,7 @@ from distributor.core.revoking import Struck
 from distributor.core.states import State
 from distributor.ledger import (
     durability,
+    further,
     leases,
     packing,
     passwords,
@@ -110,6 +111,16 @@ class SqlLedger(Guarded, Left, Watching):
             found = planning.record(book, plan, drafts)
             new = reading.by_ids(book.connection, [entry for entry in found if isinstance(entry, str)])
         return [new[entry] if isinstance(entry, str) else entry for entry in found]
+
+    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
+        """Forget columns that no letter names."""
+        with self._database.reading() as connection:
+            if not further.superfluous(connection, used):
+                return 0
+        with self._writing() as book:
+            changes = further.superfluous(book.connection, used)
+            further.forget(book, changes)
+        return len(changes)
 
     def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
         """Plan the next generation of a delivery."""
@@ -305,7 +316,8 @@ class SqlLedger(Guarded, Left, Watching):
             return passwords.hand_over(book, delivery, reason, channel)
 
     def expire(self) -> int:
-        """End passwords whose time is over, and destroy those that ended long enough ago."""
+        """End passwords whose time is over, and destroy those that ended long enough ago; also what a killed process left of others."""
+        self._database.tidy()
         with self._database.reading() as connection:
             if not passwords.overdue(connection, self._clock.read(connection)):
                 return 0

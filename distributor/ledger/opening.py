@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from distributor.core import urls
 from distributor.errors import Unusable
 from distributor.ledger import durability, schema, sqlite
 from distributor.ledger.database import Database
@@ -17,12 +19,7 @@ from distributor.ledger.faults import translated
 
 def open_database(url: str, *, create: bool) -> Database:
     """Open the file or server, refuse what is not ours, bring an older schema up to date."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise Unusable(
-            "this is not a database URL", where="ledger.url", hint="write sqlite:///distributor.db or postgresql+psycopg://..."
-        ) from error
+    parsed = _parsed(url)
     match parsed.get_backend_name():
         case "sqlite":
             database = _file(parsed, create=create)
@@ -37,6 +34,19 @@ def open_database(url: str, *, create: bool) -> Database:
         database.close()
         raise
     return database
+
+
+def _parsed(url: str) -> URL:
+    """The parts of a URL. One whose password is not escaped would be read otherwise than it is meant: refused, and never shown."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        hint = "write sqlite:///distributor.db or postgresql+psycopg://..."
+        raise Unusable("this is not a database URL", where="ledger.url", hint=hint) from None
+    if parsed.get_backend_name() != "sqlite" and not urls.unambiguous(url):
+        hint = "in a user or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
+        raise Unusable("its user, password or query holds characters that are not escaped", where="ledger.url", hint=hint)
+    return parsed
 
 
 def _file(url: URL, *, create: bool) -> Database:
@@ -67,6 +77,7 @@ def _server(url: URL) -> Database:
     url = url.set(drivername="postgresql+psycopg")
     try:
         made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
+        _say_once()
     except ModuleNotFoundError as error:
         raise Unusable("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
     event.listen(made, "connect", _keep_what_is_committed)
@@ -77,3 +88,14 @@ def _keep_what_is_committed(connection: Any, _record: object) -> None:  # noqa: 
     """Each session waits until its commits are on disk, whatever a role or a database sets."""
     connection.execute(durability.SESSION)
     connection.commit()  # a setting that is rolled back was never made
+
+
+def _say_once() -> None:
+    """What the driver raises is said by us; its remarks about the same (a pipeline that ended with the server) go to whoever keeps logs.
+
+    Without a handler Python would print them on standard error.
+    """
+    for name in ("psycopg", "sqlalchemy.pool"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())

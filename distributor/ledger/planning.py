@@ -217,19 +217,19 @@ def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, s
         if key in found and any(columns[n] and columns[n] != found[key][n] for n in people.FIELDS)
     }
     book.many(_NEW_PERSON, list(new.values()))
-    book.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for row in changed.values()])
-    _tell_changes(book, [(found[key], row) for key, row in changed.items()])
+    change_people(book, [(found[key], row) for key, row in changed.items()])
     return {**found, **new, **changed}
 
 
-def _tell_changes(book: Writing, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
-    """Say it on each person's newest delivery. `changes`: rows as they were and as they are."""
-    if not changes:
-        return
-    asked = select(delivery.c.person, func.max(delivery.c.id)).group_by(delivery.c.person)
-    newest = dict(book.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in changes]))).all())
-    notes = [(newest[row["id"]], old, row) for old, row in changes if row["id"] in newest]
-    book.append([Note(id_, people.CHANGED, None, None, _changes(old, row), {"person": people.told(row)}) for id_, old, row in notes])
+def change_people(book: Writing, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
+    """Change rows of people, and say it on each one's newest delivery. `changes`: rows as they were and as they are to be."""
+    for start in range(0, len(changes), door.CHUNK):
+        part = changes[start : start + door.CHUNK]
+        book.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for _, row in part])
+        asked = select(delivery.c.person, func.max(delivery.c.id)).group_by(delivery.c.person)
+        newest = dict(book.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in part]))).all())
+        notes = [(newest[row["id"]], old, row) for old, row in part if row["id"] in newest]
+        book.append([Note(id_, people.CHANGED, None, None, _changes(old, row), {"person": people.told(row)}) for id_, old, row in notes])
 
 
 def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -187,6 +187,28 @@ def _set(connection: sqlite3.Connection, *, writable: bool) -> None:
     if journal != wanted:
         journal = _change_journal(connection, wanted)
     connection.execute(f"PRAGMA synchronous={'FULL' if journal == 'wal' else 'EXTRA'}")
+
+
+def has_log(path: str) -> bool:
+    """Whether there is anything in the write-ahead log of a file."""
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def empty_log(connection: Connection, patience: int) -> None:
+    """Write the write-ahead log into the file and cut it to nothing, if nobody holds it for so many ms.
+
+    `secure_delete` clears what is deleted in the file; in the log the pages of before would stay until it is written over.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute(f"PRAGMA busy_timeout={patience}")
+    try:
+        with suppress(sqlite3.OperationalError):  # locked by another one's checkpoint, or read-only
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={int(PATIENCE * 1000)}")
 
 
 def _change_journal(connection: sqlite3.Connection, wanted: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from distributor.core.cells import addresses_in, described, quotable_address
 from distributor.core.columns import Columns, NoHeader, without_address
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import BadAddress, Person, RowHint, parse_address, printable
@@ -15,26 +17,28 @@ from distributor.core.secret import Secret
 from distributor.errors import Unusable
 
 _CHUNK = 2**20
+_TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # of a language; what is none is not kept
 LARGEST = 256 * 2**20  # bytes; two million people
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the list is."""
+    """Where the list is, and which further columns are of use (`keep`; asked where there are any, and without it all are)."""
 
     path: Path
+    keep: Callable[[], Collection[str]] | None = None
 
 
 def open(settings: Settings) -> Csv:  # noqa: A001  every adapter is opened so
     """The list; looked at when its people are asked for."""
-    return Csv(settings.path)
+    return Csv(settings.path, settings.keep)
 
 
 class Csv:
     """People in a CSV file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, keep: Callable[[], Collection[str]] | None) -> None:
+        self._path, self._keep = path, keep
 
     def people(self) -> Iterator[Person | Issue]:
         """Every person, or what is wrong with the row. Raises Unusable when the file cannot be used at all."""
@@ -44,6 +48,8 @@ class Csv:
             columns = without_address(columns)
         if isinstance(columns, NoHeader):
             raise Unusable(columns.message, where=f"{self._path.name} line {max(1, rows.line)}", hint=columns.hint)
+        if self._keep is not None and columns.others:
+            columns = columns.only(self._keep())
         for line, cells in rows:
             if isinstance(cells, str):
                 yield self._issue(Check.BAD_ROW, line, f"the row is no CSV: {cells}", "correct it; a quote inside quotes is written twice")
@@ -56,14 +62,14 @@ class Csv:
         row = columns.read(cells)
         text = row.get("email", "")
         match parse_address(text):
-            case BadAddress(reason=reason, hint=hint):
-                return self._issue(Check.BAD_ADDRESS, line, printable(reason), hint, printable(text.strip()) or None)
+            case BadAddress() as bad:
+                return self._issue(Check.BAD_ADDRESS, line, *_bad_address(columns, cells, bad))
             case address:
                 pass
         return Person(
             address=address,
             name=_name(row),
-            language=row.get("language", ""),
+            language=language if _TAG.fullmatch(language := row.get("language", "")) else "",
             phone=row.get("phone", ""),
             manager=row.get("manager", ""),
             alternate_email=row.get("alternate_email", ""),
@@ -95,6 +101,19 @@ def _row_fault(columns: Columns, cells: list[str]) -> tuple[Check, str, str] | N
     if any(cells[len(columns.names) :]):
         return Check.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
     return None
+
+
+def _bad_address(columns: Columns, cells: list[str], fault: BadAddress) -> tuple[str, str, str | None]:
+    """What is wrong, what to do, and whom it is about. A cell that may be something else than an address is not quoted."""
+    place = columns.fields["email"]
+    cell = cells[place].strip() if place < len(cells) else ""
+    others = [other for number, other in enumerate(cells) if number != place]
+    if not cell:
+        return fault.reason, fault.hint, None
+    if quotable_address(cell, others):
+        return printable(fault.reason), fault.hint, printable(cell)
+    told = f'column "{printable(columns.names[place].strip())}" {described(cell)} is not one mail address'
+    return told, fault.hint, ", ".join(addresses_in(cell, others)) or None
 
 
 def _address(columns: Columns, cells: list[str]) -> str | None:

@@ -13,7 +13,7 @@ from distributor.core.rows import Rows
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 from distributor.sources._files import Entry, Fault, Reader
-from distributor.sources._paths import Unsafe, inside
+from distributor.sources._paths import Unsafe, inside, steps
 
 EXTENSIONS = (".txt", ".pass", ".pwd")
 _FEW = 500  # passwords by address that may all be tried on a file whose owner is not known: 0.4 s for a PFX of today
@@ -68,7 +68,7 @@ class Passwords:
 
     def has(self, name: str, entry: Entry | None, base: str | None) -> bool:
         """Whether a password's file that a row names is there; `entry`: the file it is for. Raises Unsafe."""
-        inside(base, name)
+        _below(base, name)
         return any(map(self._reader.is_there, self._places(name, entry, base)))
 
     def _places(self, name: str, entry: Entry | None, base: str | None) -> Iterator[Entry]:
@@ -76,7 +76,7 @@ class Passwords:
         if not name:
             return
         try:
-            path = inside(base, name)
+            path = _below(base, name)
         except Unsafe:
             return
         if path is not None:
@@ -145,3 +145,12 @@ class Passwords:
         match parse_address(row.get("email", "")):
             case Address() as address:
                 self._by_address.setdefault(address.key, Secret(password))
+
+
+def _below(base: str | None, name: str) -> str | None:
+    """The path of a password's file in the roster's folder. Raises Unsafe where it, or what leads there, is outside or a link."""
+    path = inside(base, name)
+    if path is not None and os.path.lexists(path):
+        for _ in steps(base, path):
+            pass
+    return path

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterator
 
+from distributor.core.cells import named
 from distributor.core.people import printable
 
 
@@ -19,12 +21,22 @@ def inside(base: str | None, name: str, known: bool = False) -> str | None:  # n
     if "\0" in name:
         raise Unsafe("the name holds a NUL byte")
     if plain == ".." or plain.startswith("../"):
-        raise Unsafe(f'"{printable(name)}" leaves the folder of the roster')
+        raise Unsafe(f"{printable(named(name))} leaves the folder of the roster")
     if base is None:
         return None if not plain.startswith("/") else plain
     path = os.path.normpath(os.path.join(base, plain))
     if path != base and not path.startswith(base.rstrip("/") + "/"):
         if known:
             return None
-        raise Unsafe(f'"{printable(name)}" is outside the folder of the roster')
+        raise Unsafe(f"{printable(named(name))} is outside the folder of the roster")
     return path
+
+
+def steps(base: str | None, path: str) -> Iterator[str]:
+    """The path of each folder below the roster's, and of the file itself. Raises Unsafe at the first link, wherever that leads."""
+    walked = base = base or "/"
+    for step in os.path.relpath(path, base).split("/"):
+        walked = os.path.join(walked, step)
+        if os.path.islink(walked):
+            raise Unsafe(f"{printable(named(os.path.relpath(walked, base)))} is a link")
+        yield walked

@@ -7,13 +7,14 @@ import posixpath
 import re
 from collections.abc import Iterator
 
+from distributor.core.cells import named
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import Person, RowHint, printable
 from distributor.sources import _kinds
 from distributor.sources._files import Entry, Reader
 from distributor.sources._inventory import Inventory
 from distributor.sources._passwords import Passwords
-from distributor.sources._paths import Unsafe, inside
+from distributor.sources._paths import Unsafe, inside, steps
 
 _DRIVE = re.compile(r"[A-Za-z]:/|//")
 
@@ -94,12 +95,7 @@ class Names:
 
     def _below(self, path: str) -> Entry | None:
         """A file in the roster's folder, or in a zip there."""
-        base = self._base or "/"
-        walked = base
-        for step in os.path.relpath(path, base).split("/"):
-            walked = os.path.join(walked, step)
-            if os.path.islink(walked):
-                raise Unsafe(f'"{printable(os.path.relpath(walked, base))}" is a link')
+        for walked in steps(self._base, path):
             if walked.lower().endswith(".zip") and walked != path and os.path.isfile(walked):
                 return self._in_archive(walked, posixpath.basename(path))
         return Entry(path) if os.path.lexists(path) else None
@@ -124,7 +120,9 @@ def _beside(entry: Entry) -> Iterator[Entry]:
 
 
 def _absent(check: Check, what: str, name: str, row: RowHint, person: Person) -> Issue:
-    return _issue(check, f'the {what} "{printable(name)}" is not there', "correct the name in the row, or put the file there", row, person)
+    return _issue(
+        check, f"the {what} {printable(named(name))} is not there", "correct the name in the row, or put the file there", row, person
+    )
 
 
 def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:

@@ -1,6 +1,6 @@
 """A server and a login -> a Session that is connected, greeted, encrypted and signed in, or Down and why.
 
-What a server says at AUTH may repeat what it was sent, so that long runs of letters and digits are cut out of it.
+What a server says may repeat how we signed in; `Client.redact` knows that, and nothing is made of an answer before.
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
-import re
 import socket
 import ssl
 from dataclasses import dataclass
 
 import aiosmtplib
 
+from distributor.core.redaction import Redactor
 from distributor.core.secret import Secret
 from distributor.errors import Error, Unavailable
 from distributor.transports._replies import Lost, Reply, Verb, bounded
-from distributor.transports._session import Session
+from distributor.transports._session import LONGEST_HEARD, Client, Session
 
 _UNKNOWN = {500, 502, 504}  # the command is not known, or not done
 _CHALLENGE = 334  # at XOAUTH2: what is wrong with the token; an empty line brings the refusal itself
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/=_.~-]{60,}")  # of base64 or a token; host names of Exchange Online are shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Down:
 async def dial(server: Server, trust: ssl.SSLContext | None, login: Login | None) -> Session | Down:
     """Connect, greet, encrypt and sign in."""
     implicit = server.tls == "implicit"
-    client = aiosmtplib.SMTP(
+    client = Client(
         hostname=server.host,
         port=server.port,
         local_hostname="localhost",  # EHLO is said by us, with a better name
@@ -85,7 +84,7 @@ async def dial(server: Server, trust: ssl.SSLContext | None, login: Login | None
     return down
 
 
-async def _open(client: aiosmtplib.SMTP, session: Session, server: Server, login: Login | None) -> Down | None:
+async def _open(client: Client, session: Session, server: Server, login: Login | None) -> Down | None:
     verb = Verb.CONNECT
     try:
         await client.connect()
@@ -100,9 +99,10 @@ async def _open(client: aiosmtplib.SMTP, session: Session, server: Server, login
             await client.ehlo(hostname=name)
         if login is not None:
             verb = Verb.AUTH
-            return await _sign_in(client, session, server, login)
+            with client.signing_in(login.secret):
+                return await _sign_in(client, session, server, login)
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        return _down(verb, error, server)
+        return _down(verb, error, server, client.redact)
     return None
 
 
@@ -128,7 +128,7 @@ def _own_name(client: aiosmtplib.SMTP) -> str:
 # --- signing in ----------------------------------------------------------------------------------------------------
 
 
-async def _sign_in(client: aiosmtplib.SMTP, session: Session, server: Server, login: Login) -> Down | None:
+async def _sign_in(client: Client, session: Session, server: Server, login: Login) -> Down | None:
     if client.get_transport_info("sslcontext") is None:  # whatever the configuration's checks let through
         return _no_tls(server)
     if not login.token:
@@ -164,7 +164,7 @@ def _no_xoauth2(server: Server) -> Down:
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 
-def _down(verb: Verb, error: Exception, server: Server) -> Down:
+def _down(verb: Verb, error: Exception, server: Server, redact: Redactor) -> Down:
     cause = _root(error)
     match cause, error:
         case ssl.SSLCertVerificationError(verify_message=reason), _:
@@ -172,17 +172,17 @@ def _down(verb: Verb, error: Exception, server: Server) -> Down:
             hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
             return Down(Reply(554, text), Verb.STARTTLS, Unavailable(text, where=server.where, hint=hint), unreachable=True)
         case _, aiosmtplib.SMTPResponseException(code=int(code), message=str(text)) if code > 0:
-            return _refused(verb, code, text, server)
+            return _refused(verb, code, redact(text[:LONGEST_HEARD]), server)
         case _, aiosmtplib.SMTPTimeoutError():
             return _unreached(verb, f"no answer to {verb} in {server.connect_timeout:g} s", server)
         case _, aiosmtplib.SMTPServerDisconnected():
             return _unreached(verb, f"the connection was cut at {verb}", server)
         case _:
-            return _unreached(verb, _plain(cause), server)
+            return _unreached(verb, redact(_plain(cause)), server)
 
 
 def _refused(verb: Verb, code: int, text: str, server: Server) -> Down:
-    reply = Reply(code, _LONG_RUN.sub("…", text) if verb is Verb.AUTH else text)
+    reply = Reply(code, text)
     return Down(reply, verb, Unavailable(f'{verb} is refused: "{reply.said}"', where=server.where))
 
 

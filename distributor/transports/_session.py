@@ -7,20 +7,61 @@ after we stopped listening. aiosmtplib does the protocol; what it raises stops h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import cast
+import base64
+import re
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 import aiosmtplib
 
+from distributor.core.redaction import Redactor
+from distributor.core.secret import Secret
 from distributor.transports._replies import Lost, Reply, bounded
 
 ENDLESS = "the answer has no end"
+LONGEST_HEARD = 16 * 2**10  # characters of an answer that are looked at
+_DIGEST = re.compile(rb" ([0-9a-f]{32})$")  # of CRAM-MD5 (RFC 2195): it lets the password be guessed
+
+
+class Client(aiosmtplib.SMTP):
+    """aiosmtplib's client, which notes what proves who we are, so that it is not kept where a server repeats it."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  as the library has them
+        super().__init__(**settings)
+        self._proofs: dict[Secret | str, None] | None = None
+        self.redact = Redactor()
+
+    @contextmanager
+    def signing_in(self, secret: Secret) -> Iterator[None]:
+        """While a secret, and what is made of it, is sent; from then on `redact` knows all of it."""
+        self._proofs = {secret: None}
+        try:
+            yield
+        finally:
+            self._proofs = None
+
+    async def execute_command(self, *args: bytes, **more: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401
+        """A command and its answer."""
+        if self._proofs is not None:
+            self._proofs |= dict.fromkeys(_proofs(args))
+            self.redact = Redactor(self._proofs)
+        return await super().execute_command(*args, **more)
+
+
+def _proofs(words: Sequence[bytes]) -> Iterator[str]:
+    """What one line of a sign-in proves it with; the names of verb and mechanism are no secrets."""
+    for word in words[2:] if words[0].upper() == b"AUTH" else words:
+        yield word.decode("ascii", "replace")
+        with suppress(ValueError):
+            if digest := _DIGEST.search(base64.b64decode(word, validate=True)):
+                yield digest[1].decode()
 
 
 class Session:
     """A connection that is open. After `Lost`, 421, or `abort` it is no longer `open`."""
 
-    def __init__(self, client: aiosmtplib.SMTP) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._deadline = 0.0
@@ -64,12 +105,15 @@ class Session:
             return Lost(self._reason(error, seconds))
         except OSError as error:
             self.abort()
-            return Lost(bounded(str(error)))
+            return Lost(bounded(self._redacted(str(error))))
         finally:
             self._seconds = 0.0
         if response.code == 421 or self._unasked():  # noqa: PLR2004  the server hangs up (RFC 5321 3.8), or is out of step
             self.abort()
-        return Reply(response.code, response.message)
+        return Reply(response.code, self._redacted(response.message))
+
+    def _redacted(self, text: str) -> str:
+        return self._client.redact(text[:LONGEST_HEARD])
 
     def _unasked(self) -> bool:
         """Whether bytes are left after the answer: they would be taken for the answer to the next command."""
@@ -80,7 +124,8 @@ class Session:
         if self._overdue:
             return f"no answer in {seconds:g} s"
         if isinstance(error, aiosmtplib.SMTPResponseException):
-            return bounded(ENDLESS if "too long" in str(error.message) else f"an answer that makes no sense: {error.message}")
+            text = str(error.message)
+            return ENDLESS if "too long" in text else bounded(f"an answer that makes no sense: {self._redacted(text)}")
         return "the connection was cut"
 
     def _watch(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from distributor import atomic
 from distributor.core.deliveries import Account
 from distributor.core.findings import Remark
 from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
@@ -77,11 +78,9 @@ class FolderLane:
     async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
         """Write one letter; see core.ports.Lane."""
         name = f"{_PLAIN.sub('_', parcel.delivery)}.eml"
-        part = self._path / f".{name}.part"
         try:
-            await asyncio.to_thread(_write, part, parcel.message)
+            part = await asyncio.to_thread(atomic.write, self._path / name, parcel.message)
         except OSError as error:
-            part.unlink(missing_ok=True)
             return Unsent(_said(error), stop=Unusable(_said(error), where=str(self._path), hint=_HINT))
         try:
             if not await arm():
@@ -92,11 +91,11 @@ class FolderLane:
 
     def _publish(self, part: Path, name: str) -> Outcome:
         try:
-            part.rename(self._path / name)
+            atomic.appear(part, self._path / name)
         except OSError as error:
             return Unsent(_said(error), stop=Unusable(_said(error), where=str(self._path), hint=_HINT))
         try:
-            _flush(self._path)
+            atomic.flush(self._path)
         except OSError as error:
             return Ambiguous(_said(error))
         return Accepted(f"written to {name}")
@@ -107,19 +106,3 @@ class FolderLane:
 
 def _said(error: OSError) -> str:
     return f"the letter cannot be written ({error.strerror})"
-
-
-def _write(path: Path, message: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(message)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

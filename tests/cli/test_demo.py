@@ -50,7 +50,7 @@ def test_what_it_keeps_is_an_ordinary_workspace(stage: Stage) -> None:
         '$ cd play && distributor password reveal emil@example.org --reason "he called" --stdout\n...-...\n'
         '$ cd play && distributor resend chloe@example.org --reason "new phone" --yes >/dev/null 2>&1\n'
         "$ cd play && distributor plan >/dev/null 2>&1\n? 1\n"
-        "$ distributor demo --keep play\nerror: play: the folder is not empty\nhint: ...\n? 1\n"
+        "$ distributor demo --keep play\nerror: play: the folder is not empty\nhint: ...\n? 2\n"
     )
 
 

@@ -32,7 +32,7 @@ def stage(tmp_path: Path, authority: Authority, ca: CA) -> Iterator[Stage]:
 
 
 def checked(stage: Stage, rest: str, code: int) -> dict[str, Any]:
-    done = stage.run(f"distributor trust check --sst collection.sst {rest} --json 2>/dev/null")
+    done = stage.run(f"distributor trust check --sst collection.sst --offline {rest} --json 2>/dev/null")
     assert done.returncode == code, done.stdout
     found: dict[str, Any] = json.loads(done.stdout)
     return found

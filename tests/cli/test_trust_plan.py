@@ -93,6 +93,37 @@ def test_what_is_in_order_is_planned_and_the_rest_is_told(stage: Stage, sub: CA,
     assert set(site.asked.values()) == {1}
 
 
+def test_trust_check_judges_certificates_as_plan_does(stage: Stage, sub: CA, site: Server) -> None:
+    """The same checks of the same people; what it says of a chain also names what to add."""
+    site.put("/sub.cer", sub.der)
+    people = {name: sub.person(f"{name}@example.org", crl=f"{site.url}/sub.crl", aia=f"{site.url}/sub.cer") for name in ("good", "bad")}
+    people["fetched"] = without_chain(sub.person("fetched@example.org", crl=f"{site.url}/sub.crl", aia=f"{site.url}/sub.cer"))
+    people["gone"] = sub.person("gone@example.org", crl=f"{site.url}/gone.crl")
+    people["strange"] = root("Other").sub("Other CA").person("strange@example.org", crl=f"{site.url}/sub.crl")
+    site.put("/sub.crl", sub.crl(people["bad"].certificate.serial_number))
+    for name, identity in people.items():
+        put(stage, name, identity)
+    checked = stage.run("distributor trust check certificates --json 2>/dev/null")
+    found = json.loads(checked.stdout)
+    of_people = [issue for issue in told(found) if issue[3]]
+    assert (checked.returncode, sorted(of_people)) == (
+        1,
+        [
+            ("error", "crl-unreachable", "gone.pfx", "gone@example.org"),
+            ("error", "revoked", "bad.pfx", "bad@example.org"),
+        ],
+    )
+    assert {issue[1] for issue in told(found) if not issue[3]} == {"chain-incomplete", "chain-untrusted"} & {
+        issue[1] for issue in told(found)
+    }
+    assert {"revoked", "crl-unreachable", "chain-untrusted"} <= {issue[1] for issue in told(plan(stage, 1))}
+    whole = {row["source"]: row["complete"] for row in found["at_hand"] if "@" in row["subject"]}
+    assert whole == {"good.pfx": True, "fetched.pfx": True, "bad.pfx": False, "gone.pfx": False, "strange.pfx": False}
+    quiet = stage.run("distributor trust check --offline certificates")
+    assert "offline: revocation is not checked" in quiet.stdout
+    assert "revoked" not in quiet.stdout.replace("revocation", "")
+
+
 def test_as_warnings_all_but_revocation_let_a_certificate_pass(stage: Stage, sub: CA, site: Server) -> None:
     trust(stage, more='severity = "warning"\n')
     put(stage, "gone", sub.person("gone@example.org", crl=f"{site.url}/gone.crl"))

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from distributor.clients import _msal
 from distributor.clients.entra import Entra, SignIn, Token, Unanswered, check, entra
+from distributor.core.redaction import REDACTED
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from tests.authority import Authority, Identity, rsa_key
@@ -426,6 +427,13 @@ def test_of_an_unknown_number_the_first_sentence_is_told_and_nothing_behind_it(c
     cloud.fault("token", "aadsts", number=1234567, text=text)
     error = refused(registered(cloud), cloud.graph)
     assert error.message == 'the sign-in is refused (AADSTS1234567): "The moon\\x1b[2J is in the wrong house"'
+
+
+@pytest.mark.parametrize("said", [SECRET, SECRET.upper(), SECRET[:12], base64.b64encode(SECRET.encode()).decode()])
+def test_a_secret_that_the_service_repeats_is_not_told(cloud: Cloud, said: str) -> None:
+    cloud.fault("token", "aadsts", number=1234567, text=f"Nobody knows {said} here.")
+    error = refused(registered(cloud), cloud.graph)
+    assert error.message == f'the sign-in is refused (AADSTS1234567): "Nobody knows {REDACTED} here"'
 
 
 @pytest.mark.parametrize("number", [90033, 50196])

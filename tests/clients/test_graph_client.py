@@ -26,6 +26,7 @@ from distributor.clients import graph as client
 from distributor.clients._answers import answered, wish
 from distributor.clients.entra import SignIn
 from distributor.clients.graph import Answer, Graph, Lost, graph, literal, segment
+from distributor.core.redaction import REDACTED
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from tests.authority import Authority
@@ -450,6 +451,19 @@ def test_no_token_is_in_an_answer_a_repr_an_error_or_a_log(desk: Desk, caplog: p
     for text in [*texts, caplog.text]:
         assert token[:40] not in text
         assert token[-40:] not in text
+
+
+def test_a_token_that_graph_repeats_is_in_nothing_that_is_kept(desk: Desk) -> None:
+    async def act(opened: Graph) -> tuple[str, Answer | Lost]:
+        token = (await opened.token()).secret.reveal()
+        message = f"not {token}, nor {token[20:60]}"
+        desk.cloud.fault("*", "status", status=403, code="Odd", message=message, headers={"request-id": token[:30], "x-more": token[-30:]})
+        return token, await opened.call("GET", desk.messages)
+
+    token, answer = desk.run(act)
+    assert answer.said == f"403 Odd: not {REDACTED}, nor {REDACTED}"
+    assert answer.request_id == REDACTED
+    assert not [start for start in range(len(token) - 8) if token[start : start + 8] in repr(answer)]
 
 
 # --- side by side --------------------------------------------------------------------------------------------------

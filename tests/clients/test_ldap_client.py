@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from distributor.clients import ldap
 from distributor.clients._ldap_url import NoPlace, Place, read
+from distributor.clients._ldap_words import said
+from distributor.core.redaction import REDACTED, Redactor
 from distributor.core.secret import Secret
 
 with warnings.catch_warnings():
@@ -34,6 +36,18 @@ TABLE = ldap.SignIn("ldaps://ldap.example.org", "dc=example,dc=org")
 def test_a_url_names_a_server(url: str, place: Place) -> None:
     assert read(url) == place
     assert read(str(place)) == place
+
+
+@pytest.mark.parametrize("url", ["https://me:hunter2@ldap.example.org", "ldap//me:hunter2@x", "ldaps://me:hun@ter2@[::1"])
+def test_a_password_in_a_url_is_not_repeated(url: str) -> None:
+    found = read(url)
+    assert isinstance(found, NoPlace)
+    assert "ter2" not in f"{found.reason} {found.hint}"
+
+
+def test_what_a_server_repeats_of_a_bind_is_cut_out() -> None:
+    heard = {"result": 49, "description": "invalidCredentials", "message": "no HUNTER2- hunter2 for cn=me"}
+    assert str(said(heard, Redactor([Secret("hunter2-hunter2")]))) == f'invalid credentials ("no {REDACTED} for cn=me") [49]'
 
 
 @pytest.mark.parametrize(

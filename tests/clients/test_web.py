@@ -251,7 +251,9 @@ OURS = (
 )
 NOBODYS = (
     "169.254.169.254 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 168.63.129.16 100.100.100.200 224.0.0.1 0.0.0.0 :: fe80::1%eth0 ff02::1"
-    " fd00:ec2::254"
+    " fd00:ec2::254 169.254.1.1 fe80::1 fec0::1 feff::1 0.1.2.3 240.0.0.1 255.255.255.255 64:ff9b:1::a00:1 64:ff9b:1:ffff::808:808"
+    " 2002:a9fe:a9fe::1 ::169.254.169.254 2001:0:808:808::5601:5601 2001:0:a9fe:a9fe::f7f7:f7f7 2001:0:7f00:1::5601:5601"  # Teredo
+    " fd00::5efe:a9fe:a9fe fd00::200:5efe:a9fe:a9fe fd00::5efe:a83f:8110 ::ffff:0.0.0.0 64:ff9b::e000:1"  # ISATAP, mapped, NAT64
 )
 
 
@@ -263,6 +265,24 @@ def test_what_is_no_address_of_the_internet(address: str) -> None:
 @pytest.mark.parametrize("address", NOBODYS.split())
 def test_what_is_never_allowed(address: str) -> None:
     assert not allowed(address, private=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.1.2.3",
+        "fc00::1",
+        "::ffff:10.0.0.1",
+        "2002:a00:1::1",
+        "64:ff9b::a00:1",
+        "fd00::5efe:a00:1",
+        "::10.0.0.1",
+        "2001:0:808:808::f5ff:fffe",
+    ],
+)
+def test_what_is_allowed_where_private_addresses_are(address: str) -> None:
+    assert allowed(address, private=True)
+    assert not allowed(address, private=False)
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f::1", "::ffff:8.8.8.8"])

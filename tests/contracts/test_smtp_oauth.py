@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from distributor.clients.entra import SignIn, entra
 from distributor.config.structure import Faulty, structure
 from distributor.core.deliveries import Account
 from distributor.core.outcomes import Accepted, Deferred, Outcome, Unsent
+from distributor.core.redaction import REDACTED
 from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
 from distributor.transports import smtp
@@ -394,20 +397,21 @@ def test_an_entra_that_does_not_answer_stops_a_run_that_has_not_begun_and_not_on
 
 
 def test_no_token_and_no_password_is_in_what_is_kept_or_told(tmp_path: Path, cloud: Cloud) -> None:
-    """A server that repeats what it was sent is quoted without it."""
-    echoed: list[str] = []
-    for secret in ("token", "password"):
-        with started(tmp_path / secret, cloud, options=("--auth", "me:right")) as post:
-            token = cloud.token(post.sign_in.client_id, OUTLOOK)
-            post.sink.rules({"verb": "AUTH", "do": "reply", "text": f"535 5.7.8 not {token} nor {token[:300]}"})
-            how = {"oauth": post.sign_in} if secret == "token" else {"oauth": None, "password": Secret("hunter2-hunter2")}
+    """A server that repeats what it was sent is quoted without it, whether it refuses the sign-in or what comes after."""
+    for secret, verb in product(("token", "password"), ("AUTH", "MAIL")):
+        with started(tmp_path / f"{secret}-{verb}", cloud, options=("--auth", f"{BOX}:hunter2-hunter2")) as post:
+            sent = "TOKEN" if secret == "token" else "hunter2-hunter2"
+            post.sink.rules({"verb": verb, "do": "reply", "text": f"535 5.7.8 not {sent} nor SIGN_IN"})
+            how = {"oauth": post.sign_in} if secret == "token" else {"oauth": None, "password": Secret(sent)}
             road = post.open(**how)
             (outcome,) = post.deliver(road)
             assert isinstance(outcome, Unsent)
-            echoed += [repr(outcome), str(outcome.stop), repr(road.__dict__), *map(repr, asyncio.run(road.check()))]
-            assert token[:60] not in "".join(echoed)
-    assert "hunter2-hunter2" not in "".join(echoed)
-    assert "535 5.7.8 not … nor …" in "".join(echoed)
+            echoed = "".join([repr(outcome), str(outcome.stop), repr(road.__dict__), *map(repr, asyncio.run(road.check()))])
+            assert f"535 5.7.8 not {REDACTED} nor AUTH " in echoed
+            assert echoed.count("eyJ") == 0  # how a token begins
+            proofs = (b"hunter2-hunter2", f"\0{BOX}\0hunter2-hunter2".encode(), f"user={BOX}\x01auth=Bearer ey".encode())
+            assert [part for proof in proofs if (part := base64.b64encode(proof).decode()[-16:-4]) in echoed] == []
+            assert "hunter2" not in echoed
 
 
 # --- what is refused before anything is sent -----------------------------------------------------------------------

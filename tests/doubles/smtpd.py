@@ -4,6 +4,7 @@ It prints its port, writes one JSON line a stored letter (with fsync, before the
 A rule is `{"verb": "DOT", "do": "reply", "text": "451 4.3.0 later", "nth": [1, 3], "match": "bob@"}`; `verb` is CONNECT, EHLO,
 STARTTLS, AUTH, MAIL, RCPT, DATA, DOT, RSET or QUIT. `do`: reply, drop, reset, silence, delay (`seconds`), megabyte, and at DOT
 also stored-drop, stored-silence and stored-reply. `nth` counts how often the rule's verb was said; without it every time counts.
+In a reply's text SIGN_IN stands for what this connection signed in with, word for word, and TOKEN for the token in it.
 The control file holds rules that are read again at each command.
 
 `--xoauth2 FILE` offers AUTH XOAUTH2, over TLS only; the file is read at each attempt. It says whom tokens let in:
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import base64
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -111,6 +113,7 @@ class Talk:
         self.server, self.reader, self.writer = server, reader, writer
         self.sender = self.recipient = self.mail_words = self.rcpt_words = self.user = None
         self.secure = bool(server.options.implicit)
+        self.proof = self.token = ""
 
     async def run(self) -> None:
         await self.answer("CONNECT", "", "220 double.example.org ESMTP")
@@ -144,7 +147,7 @@ class Talk:
                 await self.reply("250 " + "x" * 2**20)
                 return False
             case "reply":
-                await self.reply(rule["text"])
+                await self.reply(rule["text"].replace("SIGN_IN", self.proof).replace("TOKEN", self.token))
                 if rule["text"].startswith("421"):
                     raise Cut
                 return rule["text"][:1] in "23"
@@ -158,7 +161,7 @@ class Talk:
         if self.server.tls and not self.secure:
             offers.append("STARTTLS")
         if self.server.options.auth and self.secure:
-            offers.append("AUTH PLAIN LOGIN")
+            offers.append(f"AUTH {self.server.options.mechanisms}")
         if self.server.options.xoauth2 and self.secure:
             offers.append("AUTH LOGIN XOAUTH2")
         lines = [f"250-{offer}" for offer in offers[:-1]] + [f"250 {offers[-1]}"]
@@ -171,6 +174,7 @@ class Talk:
 
     async def on_auth(self, rest: str) -> None:
         kind, _, first = rest.partition(" ")
+        self.proof = f"AUTH {rest}"
         if not self.secure:
             await self.reply("538 5.7.11 Encryption required for requested authentication mechanism")
             return
@@ -180,16 +184,29 @@ class Talk:
         if kind == "LOGIN":
             user = base64.b64decode(first).decode()
             await self.reply("334 UGFzc3dvcmQ6")
-            given = f"{user}:{base64.b64decode(await self.reader.readline()).decode()}"
+            given = f"{user}:{base64.b64decode(await self.listen()).decode()}"
+        elif kind == "CRAM-MD5":
+            await self.reply("334 " + base64.b64encode(b"<1896.697170952@double.example.org>").decode())
+            name, _, digest = base64.b64decode(await self.listen()).decode().partition(" ")
+            word = self.server.options.auth.partition(":")[2]
+            good = hmac.new(word.encode(), b"<1896.697170952@double.example.org>", "md5").hexdigest() == digest
+            given = f"{name}:{word if good else ''}"
         else:
             given = ":".join(base64.b64decode(first).decode().split("\0")[1:])
         good = given == self.server.options.auth
         if await self.answer("AUTH", rest, "235 2.7.0 welcome" if good else "535 5.7.8 wrong name or password") and good:
             self.user = given.partition(":")[0]
 
+    async def listen(self) -> bytes:
+        """One more line of a sign-in."""
+        line = await self.reader.readline()
+        self.proof += f" {line.decode().strip()}"
+        return line
+
     async def by_token(self, first: str) -> None:
         """The refusal comes after an empty line that answers the challenge, as the protocol has it."""
         found = re.fullmatch(r"user=([^\x01]+)\x01auth=Bearer ([^\x01 ]+)\x01\x01", base64.b64decode(first, validate=True).decode())
+        self.token = found[2] if found else ""
         good = bool(self.server.options.xoauth2 and found) and self.server.lets_in(*found.groups())
         if not good:
             await self.reply("334 " + base64.b64encode(b'{"status":"401","schemes":"bearer","scope":"SMTP.Send"}').decode())
@@ -253,6 +270,7 @@ if __name__ == "__main__":
     parser.add_argument("--tls", nargs=2)
     parser.add_argument("--implicit", action="store_true")
     parser.add_argument("--auth")
+    parser.add_argument("--mechanisms", default="PLAIN LOGIN")
     parser.add_argument("--xoauth2")
     parser.add_argument("--offer", nargs="*", default=["DSN", "SMTPUTF8"])
     asyncio.run(main(parser.parse_args()))

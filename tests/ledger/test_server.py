@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distributor.core.states import State
-from distributor.errors import Error, Unavailable
+from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger import open_ledger
 from tests.ledger.postgresql import Server
 from tests.ledger.world import EVERYTHING, Clock, World, draft
@@ -35,6 +35,13 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown
     assert isinstance(error, Unavailable)
     assert str(error) == "postgresql://127.0.0.1:1/ledger: the database cannot be reached"
     assert "hidden-word" not in f"{error!r} {error.hint}"
+
+
+@pytest.mark.parametrize("word", ["hid@den", "hid/den", "hid?den", "hid#den", "hid:den", "hid@den@127.0.0.1:x"])
+def test_a_password_that_is_not_escaped_is_refused_and_not_shown(word: str) -> None:
+    error = refusal(f"postgresql+psycopg://someone:{word}@127.0.0.1:1/ledger")
+    assert isinstance(error, Unusable)
+    assert "den" not in f"{error!r} {error} {error.hint}"
 
 
 def test_a_database_that_is_not_there_cannot_be_used(postgresql: Server) -> None:
@@ -64,6 +71,29 @@ def test_a_lost_connection_is_said_once_and_then_made_again(postgresql: Server, 
     assert world.ledger.plan("plan-1", [draft("bert")])
     assert world.ledger.verify() == []
     world.close()
+
+
+LOST = """
+import sys
+import psycopg
+from distributor.errors import Unavailable
+from distributor.ledger.opening import open_database
+database = open_database(sys.argv[1], create=False)
+try:
+    with database.writing() as connection:
+        (number,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
+        with psycopg.connect(sys.argv[1].replace("+psycopg", ""), autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (number,))
+        connection.exec_driver_sql("SELECT %s::int", [(1,), (2,), (3,)])
+except Unavailable as error:
+    print(error.message)
+database.close()
+"""
+
+
+def test_a_server_that_dies_under_several_rows_is_told_once_and_in_our_words(served: str) -> None:
+    told = subprocess.run([sys.executable, "-c", LOST, served], capture_output=True, text=True, check=False, timeout=60)
+    assert (told.stderr, told.stdout) == ("", "the database cannot be reached\n")
 
 
 def test_a_child_process_opens_a_connection_of_its_own(served: str) -> None:

@@ -74,7 +74,27 @@ def test_the_address_proper_counts_where_a_principal_name_stands_beside_it(path:
 
 
 @pytest.mark.parametrize("name", ["file", "pfx", "P12", "Path", "PathToPfxFile", "certificate"])
-@pytest.mark.parametrize("password", ["password", "PfxPassword", "Pass Phrase", "PIN"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        "password",
+        "PfxPassword",
+        "Pass Phrase",
+        "PIN",
+        "pwd",
+        "PW",
+        "pfx_pass",
+        "Contraseña",
+        "Contrasen\u0303a",
+        "Wachtwoord",
+        "senha",
+        "hasło",
+        "Пароль",
+        "Parola",
+        "Lösenord",
+        "パスワード",
+    ],
+)
 def test_the_names_of_file_and_password(path: Path, name: str, password: str) -> None:
     (person,) = people(path, f"UPN,{name},{password}\nalice@example.org,a b.pfx, secret \n")
     assert person.hint is not None

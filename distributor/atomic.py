@@ -1,0 +1,56 @@
+"""A file that appears in its folder when it is complete, or not at all. What somebody else put there is never opened or followed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+PRIVATE = 0o600
+
+
+@contextmanager
+def beginning(path: Path, mode: int = PRIVATE) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside `path` to write into, and its own name; at the end it is on the disk. Removed when anything fails. Raises OSError.
+
+    It has these permissions, whatever the umask. No name can be known beforehand, so nobody can have laid something there.
+    """
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(number, "wb") as file:
+            os.fchmod(number, mode)
+            yield file, part
+            file.flush()
+            os.fsync(number)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, data: bytes, mode: int = PRIVATE) -> Path:
+    """Data in a new file beside `path`; its name. Raises OSError."""
+    with beginning(path, mode) as (file, part):
+        file.write(data)
+    return part
+
+
+def appear(part: Path, path: Path) -> None:
+    """Give a finished file its name, in place of whatever has it. Raises OSError, and then nothing has changed."""
+    try:
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def flush(folder: Path) -> None:
+    """Put a folder's names on the disk. Raises OSError."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

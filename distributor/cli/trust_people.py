@@ -1,0 +1,75 @@
+"""Certificates at hand -> what speaks against each, judged as `plan` judges: the certificate itself, its chain, its revocation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor.core.findings import Check
+from distributor.errors import Unusable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from distributor.config.settings import Trust as Table
+    from distributor.core.collection import Member
+    from distributor.core.findings import Issue
+    from distributor.core.lacking import Sought
+
+CHAIN = frozenset({Check.CHAIN_INCOMPLETE, Check.CHAIN_UNTRUSTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the collection lacks for each certificate, everything against them, and the people's against which nothing serious is."""
+
+    sought: tuple[Sought, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    wrong: frozenset[bytes] = frozenset()
+
+    def complete(self, one: Sought) -> bool:
+        """Whether its chain is whole and nothing is wrong with it."""
+        return one.member.der not in self.wrong and (not one.member.authority or not one.lacks)
+
+
+def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table | None, now: datetime, *, offline: bool) -> Judged:
+    """Everything against the certificates at hand. `table`: how `[trust]` wants it."""
+    from distributor import trusting
+    from distributor.core import lacking, preflight
+    from distributor.core.findings import Severity
+    from distributor.flow.trust import judged
+
+    if not at_hand:
+        return Judged()
+    sought = lacking.seek(collection, at_hand)
+    people = [one for one in sought if not one.member.authority]
+    above = [member.der for member in at_hand if member.authority]
+    lacks = [one for one in sought if one.member.authority]
+    issues: list[Issue] = []
+    wrong: set[bytes] = set()
+    with trusting.holding([member.der for member in collection], table, now, offline=offline) as checker:
+        for one, found in zip(people, judged([(each.member.der, above) for each in people], checker), strict=True):
+            if one.lacks and any(issue.check in CHAIN for issue in found):
+                lacks.append(one)  # which says what to add
+                found = [issue for issue in found if issue.check not in CHAIN]  # noqa: PLW2901
+            told = [*preflight.examine(one.member.facts, None, now), *found]
+            if one in lacks or any(issue.severity is Severity.ERROR for issue in told):
+                wrong.add(one.member.der)
+            address = next(iter(one.member.facts.addresses), None)
+            issues += [replace(issue, source=one.member.source, address=address) for issue in told]
+    missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in lacking.issues(lacks)]
+    return Judged(tuple(sought), (*missing, *issues), frozenset(wrong))
+
+
+def configured(chosen: Path | None) -> Table | None:
+    """`[trust]`, where there is a configuration; one that is named must be readable."""
+    from distributor import wiring
+
+    try:
+        return wiring.settings(chosen).trust
+    except Unusable:
+        if chosen is not None:
+            raise
+        return None
