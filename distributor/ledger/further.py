@@ -26,7 +26,7 @@ def superfluous(connection: Connection, used: Callable[[], Collection[str]]) -> 
         there = json.loads(row["columns"])
         kept = {name: value for name, value in there.items() if name in names}
         if len(kept) != len(there):
-            changes.append((row, {**row, "columns": canonical(kept) if kept else ""}))
+            changes.append((dict(row), {**row, "columns": canonical(kept) if kept else ""}))
     return changes
 
 
