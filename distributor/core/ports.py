@@ -35,7 +35,7 @@ from distributor.core.people import Person
 from distributor.core.proof import Proof
 from distributor.core.publishing import Publications
 from distributor.core.restored import Adoptable
-from distributor.core.revoking import Revocations, Struck
+from distributor.core.revoking import Revocations
 from distributor.core.roads import Roads
 from distributor.core.secret import Secret
 from distributor.core.states import State
@@ -179,10 +179,7 @@ class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
         ...
 
     def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known | Taken]:
-        """Record drafts as planned; a pair of person and certificate that is there already (unless withdrawn) comes back as Known.
-
-        What another person has comes back as Taken.
-        """
+        """Record drafts as planned; Known where the pair is there already (unless withdrawn), Taken where another person has it."""
         ...
 
     def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
@@ -199,10 +196,6 @@ class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
     # pack
     def take(self, owner: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
         """Planned deliveries to pack, lent to `owner` for `lease`; another owner gets others."""
-        ...
-
-    def taken_back(self) -> list[Struck]:
-        """What `take` and `claim` withdrew since the last call, because it must not leave any more; each is told once."""
         ...
 
     def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:

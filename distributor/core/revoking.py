@@ -59,3 +59,7 @@ class Revocations(Protocol):
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
         """Those of the certificates that are revoked by an event, each with when and why."""
         ...
+
+    def taken_back(self) -> list[Struck]:
+        """What `take` and `claim` withdrew since the last call, because it must not leave any more; each is told once."""
+        ...

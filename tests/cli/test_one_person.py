@@ -69,7 +69,7 @@ $ distributor plan certificates --roster people.csv
 plan (not recorded): 0 ready
 
 error    duplicate  anna.pfx  anna@example.org
-         this certificate is accepted for "anna.mueller@example.org" (Anna Mueller) since ...-...-... and cannot be for "anna@example.org" too: ...
+         this certificate is accepted for "anna.mueller@example.org" (Anna Mueller) since ...-...-... and cannot be for ... too: ...
          have a certificate with a new key issued for "anna@example.org", also where both are one person with a new address
 
 1 error: correct them and plan again; what is ready is not planned twice
