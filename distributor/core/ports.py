@@ -243,7 +243,7 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
         ...
 
     def prove(self, beside: Beside | None = None) -> Proof:
-        """What is wrong with the chain (also beside an earlier export), rows beside their events, or the database; how far the chain goes."""
+        """What is wrong with chain (also beside an earlier export), rows beside their events, or database; how far the chain goes."""
         ...
 
     def verify(self) -> list[Issue | str]:
