@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from distributor.core.columns import FurtherColumns
 from distributor.core.credentials import Locator, Material
 from distributor.core.deliveries import (
     EVERYBODY,
@@ -141,7 +142,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
+class Ledger(FurtherColumns, Leavings, Publications, Revocations, Roads, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) and the clock are given when the ledger is opened. A step of `core.states.EDGES` that is not allowed raises.
@@ -159,10 +160,6 @@ class Ledger(Leavings, Publications, Revocations, Roads, Protocol):
 
     def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known]:
         """Record drafts as planned; a pair of person and certificate that is there already (unless withdrawn) comes back as Known."""
-        ...
-
-    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
-        """Forget further columns of rosters that no letter names; of how many people. `used` is asked only where there are any."""
         ...
 
     def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
