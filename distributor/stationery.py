@@ -19,10 +19,11 @@ from typing import Any, NoReturn
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from distributor import template_columns
 from distributor.core.findings import Remark
 from distributor.core.letter import Wording
 from distributor.core.people import hides
@@ -56,8 +57,7 @@ class Stationery:
 
     def columns(self) -> frozenset[str]:
         """The roster's further columns that any letter names; no other one is of use, and any other may hold a secret."""
-        files = {path for folder in self.folders for path in folder.glob("letter/**/*") if path.suffix in {".txt", ".html"}}
-        return frozenset(name for file in files for name in _columns_in(file))
+        return template_columns.named(self.folders)
 
     def check(self) -> list[Remark]:
         """Every letter in every language with sample values, for `doctor`: one remark a fault, or one that all is well."""
@@ -73,39 +73,6 @@ class Stationery:
             for tag in missing
         ]
         return remarks or [Remark("templates", "ok", f"letters in {', '.join(available(self.folders))}")]
-
-
-def _columns_in(file: Path) -> Iterator[str]:
-    """What stands after `column` or `person.columns`; every word of a file that cannot be read so."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(LARGEST_TEXT).decode("utf-8", "replace")
-    except OSError:
-        return
-    try:
-        tree = _Sandbox().parse(text)
-    except (TemplateSyntaxError, RecursionError):
-        yield from re.findall(r"\w+", text)
-        return
-    asked: list[nodes.Getattr | nodes.Getitem] = [*tree.find_all(nodes.Getattr), *tree.find_all(nodes.Getitem)]
-    below = {id(node.node): name for node in asked if _is_columns(node.node) and (name := _name(node))}
-    yield from below.values()
-    if any(_is_columns(node) and id(node) not in below for node in (*asked, *tree.find_all(nodes.Name))):  # a loop, or another name for it
-        yield from re.findall(r"\w+", text)
-
-
-def _is_columns(node: nodes.Node) -> bool:
-    return (isinstance(node, nodes.Name) and node.name == "column") or _name(node) == "columns"
-
-
-def _name(node: nodes.Node) -> str | None:
-    """What is asked of the node below."""
-    match node:
-        case nodes.Getattr(attr=str(name)) if not hasattr(dict, name):
-            return name
-        case nodes.Getitem(arg=nodes.Const(value=str(name))):
-            return name
-    return None
 
 
 def packaged() -> Path:

@@ -1,4 +1,4 @@
-"""Certificates at hand -> what speaks against each, judged as `plan` judges: the certificate itself, its chain, its revocation."""
+"""Certificates at hand -> what speaks against each, judged as `plan` judges its chain and its revocation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Judged:
 def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table | None, now: datetime, *, offline: bool) -> Judged:
     """Everything against the certificates at hand. `table`: how `[trust]` wants it."""
     from distributor import trusting
-    from distributor.core import lacking, preflight
+    from distributor.core import lacking
     from distributor.core.findings import Severity
     from distributor.flow.trust import judged
 
@@ -54,11 +54,10 @@ def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table 
             if one.lacks and any(issue.check in CHAIN for issue in found):
                 lacks.append(one)  # which says what to add
                 found = [issue for issue in found if issue.check not in CHAIN]  # noqa: PLW2901
-            told = [*preflight.examine(one.member.facts, None, now), *found]
-            if one in lacks or any(issue.severity is Severity.ERROR for issue in told):
+            if one in lacks or any(issue.severity is Severity.ERROR for issue in found):
                 wrong.add(one.member.der)
             address = next(iter(one.member.facts.addresses), None)
-            issues += [replace(issue, source=one.member.source, address=address) for issue in told]
+            issues += [replace(issue, source=one.member.source, address=address) for issue in found]
     missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in lacking.issues(lacks)]
     return Judged(tuple(sought), (*missing, *issues), frozenset(wrong))
 

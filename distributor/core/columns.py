@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from distributor.core.cells import described
 from distributor.core.people import Address, parse_address, printable
@@ -38,6 +39,14 @@ _SECRET = re.compile(  # nothing for a letter, whatever else it is
     r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
 )
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
+
+
+class FurtherColumns(Protocol):
+    """Columns of rosters that a ledger keeps beside people, for their letters."""
+
+    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
+        """Forget those that no letter names; of how many people. `used` is asked only where there are any."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

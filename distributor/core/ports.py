@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from distributor.core.beside import Beside
+from distributor.core.columns import FurtherColumns
 from distributor.core.credentials import Locator, Material
 from distributor.core.deliveries import (
     EVERYBODY,
@@ -145,7 +146,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
+class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roads, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of
@@ -180,10 +181,6 @@ class Ledger(Adoptable, Leavings, Publications, Revocations, Roads, Protocol):
 
     def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known | Taken]:
         """Record drafts as planned; Known where the pair is there already (unless withdrawn), Taken where another person has it."""
-        ...
-
-    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
-        """Forget further columns of rosters that no letter names; of how many people. `used` is asked only where there are any."""
         ...
 
     def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:

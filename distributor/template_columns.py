@@ -1,0 +1,50 @@
+"""Templates of letters -> which further columns of a roster they name. They are only parsed, never run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+
+LARGEST = 256 * 2**10  # bytes of a file that are looked at
+
+
+def named(folders: Iterable[Path]) -> frozenset[str]:
+    """The columns that any letter in these folders of templates names."""
+    files = {path for folder in folders for path in folder.glob("letter/**/*") if path.suffix in {".txt", ".html"}}
+    return frozenset(name for file in files for name in _columns_in(file))
+
+
+def _columns_in(file: Path) -> Iterator[str]:
+    """What stands after `column` or `person.columns`; every word of a file that cannot be read so."""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(LARGEST).decode("utf-8", "replace")
+    except OSError:
+        return
+    try:
+        tree = Environment(autoescape=True).parse(text)
+    except (TemplateSyntaxError, RecursionError):
+        yield from re.findall(r"\w+", text)
+        return
+    asked: list[nodes.Getattr | nodes.Getitem] = [*tree.find_all(nodes.Getattr), *tree.find_all(nodes.Getitem)]
+    below = {id(node.node): name for node in asked if _is_columns(node.node) and (name := _name(node))}
+    yield from below.values()
+    if any(_is_columns(node) and id(node) not in below for node in (*asked, *tree.find_all(nodes.Name))):  # a loop, or another name for it
+        yield from re.findall(r"\w+", text)
+
+
+def _is_columns(node: nodes.Node) -> bool:
+    return (isinstance(node, nodes.Name) and node.name == "column") or _name(node) == "columns"
+
+
+def _name(node: nodes.Node) -> str | None:
+    """What is asked of the node below."""
+    match node:
+        case nodes.Getattr(attr=str(name)) if not hasattr(dict, name):
+            return name
+        case nodes.Getitem(arg=nodes.Const(value=str(name))):
+            return name
+    return None
