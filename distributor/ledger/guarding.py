@@ -53,11 +53,15 @@ class Guard:
             return judge(connection, End(row.seq, row.hash, row.at), mark, None if not database.sqlite else self.here)
 
     def check(self, database: Database) -> None:
-        """Raise Unusable where nothing may be sent from here."""
+        """Raise Unusable where nothing may be sent from here, or what is sent could not be remembered."""
         if self._place is None:
             raise Unusable(_NO_PLACE, where=database.where, hint="set one of them to a folder on a local disk (see docs/restore.md)")
         if (found := self.restored(database)) is not None:
             raise Unusable(f"nothing was sent: {found.message}", where=database.where, hint=found.hint)
+        with database.reading() as connection:
+            row, file = connection.execute(_HEAD).one(), self.name(connection)
+        assert file is not None  # noqa: S101  marks have a place
+        file.advance(Mark(End(row.seq, row.hash, row.at), database.where))
 
     def before(self, book: Writing, database: Database) -> None:
         """Compare the ledger's end with the mark, as a writing transaction begins. Raises Unusable where it is strict."""

@@ -65,7 +65,7 @@ class MarkFile:
         try:
             with self._lock:
                 return self._newest(self._opened()).mark
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             return Unreadable(str(self.path), (error.strerror or "cannot be opened").lower())
@@ -131,7 +131,7 @@ class MarkFile:
         with self._lock:
             try:
                 descriptor = self._opened()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 self._make(first)
                 descriptor = self._opened()
             _lock(descriptor, held=True)
