@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distributor.cli.show import YELLOW, coloured, counted, foreign, say, time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from distributor.core.deliveries import UnderWay
@@ -27,10 +27,10 @@ def ahead(at: datetime, now: datetime) -> str:
     return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
 
 
-def tell_under_way(held: Sequence[UnderWay]) -> None:
+def tell_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = say) -> None:
     """Say what senders hold, by whom, since when and until when."""
     for each in held:
-        say(_words(each))
+        show(_words(each))
 
 
 def _words(held: UnderWay) -> str:

@@ -46,7 +46,6 @@ def status(
             answer("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
         elif counts:
             _show(counts, ledger, scope)
-            clock.tell_under_way(ledger.under_way(scope))
         else:
             say("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
 
@@ -57,12 +56,14 @@ def _seconds(stamp: str) -> str:
 
 
 def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
+    from distributor.cli.clock import tell_under_way
     from distributor.cli.show import say, table, tell
 
     tell("   ".join(f"{number} {state}" for state, number in counts.items()))
     tell()
     open_ends = OpenEnds()
     table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope), open_ends))
+    tell_under_way(ledger.under_way(scope), tell)
     if step := _next(counts, open_ends, ledger, scope):
         say(f"next: {step}")
 

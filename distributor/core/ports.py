@@ -26,7 +26,6 @@ from distributor.core.deliveries import (
     Step,
     Taken,
     ToPack,
-    UnderWay,
 )
 from distributor.core.events import Event, Record
 from distributor.core.findings import Failed, Issue, Remark
@@ -40,6 +39,7 @@ from distributor.core.revoking import Revocations
 from distributor.core.roads import Roads
 from distributor.core.secret import Secret
 from distributor.core.states import State
+from distributor.core.times import Times
 
 Job = TypeVar("Job")
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  the shorter name says it
@@ -146,29 +146,12 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roads, Protocol):
+class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roads, Times, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of
     `core.states.EDGES` that is not allowed raises. Raises Unavailable when it stays locked, Unusable when it is damaged, full or read-only.
     """
-
-    # time
-    def now(self) -> datetime:
-        """The ledger's clock: the only one that may be compared with its times."""
-        ...
-
-    def position(self) -> int:
-        """The number of the last event; 0 where there is none. What came before and what came after is told by it, not by times."""
-        ...
-
-    def ahead(self) -> datetime | None:
-        """When the last event was written, if that lies more than minutes ahead of the clock: one of the two was wrong."""
-        ...
-
-    def under_way(self, scope: Scope) -> list[UnderWay]:
-        """What senders hold: claimed, or on its way."""
-        ...
 
     # plan
     def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
@@ -269,10 +252,6 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
 
     def verify(self) -> list[Issue | str]:
         """The findings of `prove`; empty when all is well."""
-        ...
-
-    def check(self) -> list[Remark]:
-        """What `doctor` says of the database: whether what it has committed stays so."""
         ...
 
     # settle by hand
