@@ -76,7 +76,7 @@ error    duplicate  anna.pfx  anna@example.org
 ? 1
 $ distributor send --yes
 nothing is due; next: distributor plan
-"""  # noqa: E501  a line as it is printed
+"""
     )
     assert recipients(stage) == ["anna.mueller@example.org"]
 
