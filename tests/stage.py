@@ -102,8 +102,7 @@ class Stage:
 
     def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command line through a shell, as a person does; both outputs together."""
-        program = self._preloaded() if self.preloaded else shlex.join([sys.executable, "-m", "distributor"])
-        told = f'distributor() {{ {program} "$@"; }}; {command}'
+        told = f'distributor() {{ {shlex.join(self.program())} "$@"; }}; {command}'
         return subprocess.run(
             ["/bin/sh", "-c", told],
             cwd=self.folder,
@@ -116,8 +115,10 @@ class Stage:
             check=False,
         )
 
-    def _preloaded(self) -> str:
-        """One server for all stages of this process."""
+    def program(self) -> list[str]:
+        """The words before a command's arguments; one server of preloaded commands serves all stages of this process."""
+        if not self.preloaded:
+            return [sys.executable, "-m", "distributor"]
         if not PRELOADED:
             PRELOADED.append(Preloaded(self.environment()))
             run.ENDS.callback(PRELOADED[0].close)

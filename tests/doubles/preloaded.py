@@ -1,6 +1,6 @@
 """Runs `distributor` in forks of a process that has loaded its modules already: the same program, without half a second of imports.
 
-`Preloaded` starts the server; `command(...)` is the words of a shell that ask it, in place of `python -m distributor`. Each command
+`Preloaded` starts the server; `command()` is what asks it, in place of `python -m distributor`. Each command
 is a process of its own with the caller's arguments, environment, folder, standard streams, umask and limits. What only a new
 interpreter can honour (a terminal, a closed stream, another PYTHON* or locale variable) is run by a new interpreter.
 """
@@ -16,7 +16,6 @@ import pkgutil
 import resource
 import runpy
 import selectors
-import shlex
 import socket
 import struct
 import subprocess
@@ -58,9 +57,9 @@ class Preloaded:
         self._process.stdin.close()
         self._process.wait()
 
-    def command(self) -> str:
-        """A shell's words that stand for `python -m distributor`."""
-        return shlex.join([sys.executable, "-I", "-S", str(CLIENT), str(self.socket)])
+    def command(self) -> list[str]:
+        """The words that stand for `python -m distributor`."""
+        return [sys.executable, "-I", "-S", str(CLIENT), str(self.socket)]
 
 
 class Server:

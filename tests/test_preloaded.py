@@ -1,0 +1,65 @@
+"""A command in a fork of a process that has the modules loaded is the command that a new interpreter runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.authority import Authority
+from tests.stage import Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+    found = Stage(tmp_path, authority)
+    found.play("$ distributor init >/dev/null 2>&1\n")
+    yield found
+    found.close()
+
+
+def both(stage: Stage, command: str, **environment: str) -> list[tuple[int, str]]:
+    """Exit code and output, each way."""
+    told = []
+    for stage.preloaded in (True, False):
+        done = stage.run(command, **environment)
+        told.append((done.returncode, done.stdout))
+    return told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "distributor --help",
+        "distributor nonsense",
+        "distributor status --json",
+        "cd / && distributor status",
+        "distributor status --config no-such.toml 2>/dev/null; echo $?",
+        "distributor --version >&-",
+        "distributor status --json | head -c 10",
+        "LC_ALL=C distributor status; PYTHONOPTIMIZE=1 distributor --version",
+        "ulimit -f 0; distributor init elsewhere",
+        "umask 077; distributor config show >shown; cat shown",
+        "DISTRIBUTOR_CONFIG=elsewhere.toml distributor status",
+    ],
+)
+def test_it_ends_and_prints_the_same(stage: Stage, command: str) -> None:
+    preloaded, alone = both(stage, command)
+    assert preloaded == alone
+
+
+@pytest.mark.parametrize("preloaded", [True, False])
+def test_it_is_a_process_that_a_signal_reaches(stage: Stage, preloaded: bool) -> None:  # noqa: FBT001
+    stage.play("+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    config = stage.folder / "distributor.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace('# rate = "30/min"', 'rate = "1/min"'), encoding="utf-8")
+    stage.preloaded = preloaded
+    with subprocess.Popen(
+        [*stage.program(), "send", "--yes"], cwd=stage.folder, env=stage.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as sending:
+        assert stage.handler.arrived.wait(300)
+        sending.send_signal(signal.SIGINT)
+        assert sending.wait(300) == 130
