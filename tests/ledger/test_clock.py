@@ -9,6 +9,7 @@ import pytest
 from distributor.core.deliveries import EVERYBODY, Arm, Owner, Settle
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
+from distributor.ledger import telling
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 
 YEARS = {"days": 365 * 5}
@@ -319,6 +320,19 @@ def test_bytes_that_should_be_destroyed_and_are_there_are_found(world: World) ->
     world.sql("UPDATE handover SET sealed = NULL")
     assert any("password's sealed is gone" in str(finding) for finding in world.ledger.verify())
     world.spoiled = True
+
+
+@pytest.mark.parametrize(("evidence", "there"), [("{}", False), ('{"sealed_until":"2026-12-15T09:00:00.000000Z"}', True)])
+def test_an_earlier_programs_expired_password_is_one_whose_bytes_are_gone(evidence: str, *, there: bool) -> None:
+    at, frozen = "2026-12-08T09:00:00.000000Z", '{"channel":"reveal"}'
+    told = telling.fold(
+        [
+            telling.Step("d-1", at, "queued", "planned", "queued", "root@host", frozen, None, ""),
+            telling.Step("d-1", at, "password-expired", None, None, "root@host", evidence, None, ""),
+        ]
+    )
+    assert told.password is not None
+    assert (told.password["state"], told.sealed) == (PasswordState.EXPIRED, there)
 
 
 # --- the clock that counts --------------------------------------------------------------------------------------------
