@@ -17,6 +17,7 @@ from distributor.core.secret import Secret
 
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
+_LONGEST_TEXT = 1000  # characters; what looks at a longer one would take long
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
 
 
@@ -36,6 +37,9 @@ class Address:
         return f"{self.local.casefold()}@{self.domain}"
 
 
+_TOO_LONG = ("the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+
+
 @dataclass(frozen=True, slots=True)
 class BadAddress:
     """A text that is not one mail address, and why."""
@@ -48,7 +52,10 @@ class BadAddress:
 @lru_cache(1024)
 def parse_address(text: str) -> Address | BadAddress:
     """Read exactly one bare mail address; display names, comments, quotes, lists and encoded-words are refused."""
-    text = unicodedata.normalize("NFC", text.strip())
+    text = text.strip()
+    if len(text) > _LONGEST_TEXT:
+        return BadAddress(f"{text[:LONGEST_ADDRESS]}...", *_TOO_LONG)
+    text = unicodedata.normalize("NFC", text)
     match _fault(text):
         case (reason, hint):
             return BadAddress(text, reason, hint)
@@ -57,7 +64,7 @@ def parse_address(text: str) -> Address | BadAddress:
     if ascii_domain is None:
         return BadAddress(text, f'"{domain}" is not a domain name', "correct the part after the @")
     if len(local.encode()) > LONGEST_LOCAL_PART or len(local.encode()) + 1 + len(ascii_domain) > LONGEST_ADDRESS:
-        return BadAddress(text, "the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+        return BadAddress(text, *_TOO_LONG)
     return Address(local, ascii_domain)
 
 
