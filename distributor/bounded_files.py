@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import IO
 
-from distributor.core.plaintext import errors, guess
-from distributor.core.rows import LONGEST_CELL
+from distributor.core.plaintext import LONGEST_CELL, errors, guess
 
 LARGEST_LIST = 256 * 2**20  # bytes of a list of people or passwords; two million people
 MOST_ROWS = 2_000_000
@@ -72,21 +71,19 @@ def read_file(path: str | os.PathLike[str], limit: int, *, follow: bool = False)
 
 @contextmanager
 def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: int = MOST_ROWS) -> Iterator[Iterator[str]]:
-    """The lines of a text file with their ends, whatever its encoding; a link is followed. Raises FileRefused, also between lines.
-
-    A line that is too long is cut off, and no row of a list any more.
-    """
+    """The lines of a text file with their ends, whatever its encoding; a link is followed. Raises FileRefused, also between lines."""
     with open_file(path, limit, follow=True) as file:
         try:
             encoding = guess(iter(lambda: file.read(_CHUNK), b""))
             file.seek(0)
             with io.TextIOWrapper(file, encoding, errors(encoding), newline="") as text:
-                yield _lines(text, most)
+                yield bounded_lines(text, most)
         except OSError as error:
             raise _unreadable(error) from None
 
 
-def _lines(text: io.TextIOWrapper, most: int) -> Iterator[str]:
+def bounded_lines(text: io.TextIOWrapper, most: int) -> Iterator[str]:
+    """At most so many lines of an open file; one that is too long is cut off, and no row of a list any more. Raises FileRefused."""
     for _ in range(most):
         line = text.readline(LONGEST_LINE)
         if not line:
@@ -120,6 +117,5 @@ def size(octets: int) -> str:
 
 
 def _unreadable(error: OSError) -> FileRefused:
-    if isinstance(error, FileNotFoundError):
-        return FileRefused(Reason.MISSING, "there is no such file")
-    return FileRefused(Reason.UNREADABLE, (error.strerror or "it cannot be read").lower())
+    reason = Reason.MISSING if isinstance(error, FileNotFoundError) else Reason.UNREADABLE
+    return FileRefused(reason, (error.strerror or "it cannot be read").lower())

@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _STRANGE = frozenset(map(chr, range(0xDC80, 0xDD00))) | {"\ufffd"}
 

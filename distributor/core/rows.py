@@ -6,8 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 
 from distributor.core.columns import Columns, NoHeader, header
-
-LONGEST_CELL = 32_767  # characters, as in a spreadsheet; whatever looks at a cell may take time that grows with its length
+from distributor.core.plaintext import LONGEST_CELL
 
 
 class Rows:

@@ -13,7 +13,8 @@ from distributor.core.credentials import Material
 from distributor.core.findings import Check, Issue
 from distributor.core.people import Address, Person, RowHint, parse_address
 
-_LIKE_AN_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"'\\]+@[^\s<>()\[\],;:\"'\\]+")
+_WORD = re.compile(r"[^\s<>()\[\],;:\"'\\]+")
+_LONGEST = 1000  # characters of what a row has for an address that are looked through for one
 
 
 def hints(person: Person) -> tuple[RowHint, ...]:
@@ -39,8 +40,8 @@ class Rows:
 
     def refuse(self, row: Issue) -> None:
         """Note whom a row is about that cannot be used."""
-        for text in _LIKE_AN_ADDRESS.findall(row.address or ""):
-            if isinstance(address := parse_address(text), Address) and row.line is not None:
+        for text in _WORD.findall((row.address or "")[:_LONGEST]):
+            if "@" in text and isinstance(address := parse_address(text), Address) and row.line is not None:
                 self._refused.setdefault(address.key, f"{row.source} line {row.line}")
 
     def refused(self, addresses: Iterable[Address]) -> str | None:
