@@ -5,7 +5,7 @@ A part of wiring, as `intake` is for what comes in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from distributor.config.tables import host_defaults
 if TYPE_CHECKING:
     from distributor.core.credentials import Limits, Problem
     from distributor.core.deliveries import Account, Owner, Packed, PackJob, Scope
-    from distributor.core.findings import Remark
+    from distributor.core.findings import Failed, Remark
     from distributor.core.ports import Ledger, Pool, Tracker, Transport
     from distributor.core.publishing import PublicDirectory
     from distributor.core.states import State
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from distributor.flow.pack import Batch
     from distributor.flow.packer import Packer
     from distributor.flow.report import Packing
-    from distributor.stationery import Stationery
 
 PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
 
@@ -190,8 +189,26 @@ def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
     return run
 
 
-def stationery(settings: config.Settings) -> Stationery:
-    """The words of letters: the workspace's templates, then the packaged ones."""
+def check_templates(settings: config.Settings) -> list[Remark]:
+    """What `doctor` says of the words of letters; they are rendered in child processes, as a `send` does it."""
     from distributor.stationery import Stationery
 
-    return Stationery(settings.folder, settings.organisation.languages)
+    return Stationery(settings.folder, settings.organisation.languages).check(_in_children)
+
+
+def _in_children(call: Callable[[str], list[Remark]], languages: Iterable[str]) -> Iterator[list[Remark]]:
+    from distributor.core.findings import Failed
+    from distributor.intake import CHILD_MEMORY, cores
+    from distributor.workers import Workers
+
+    with Workers(call, cores(), PACK_SECONDS, CHILD_MEMORY) as pool:
+        for language, found in pool.map(languages):
+            yield [_lost(language, found)] if isinstance(found, Failed) else found
+
+
+def _lost(language: str, failed: Failed) -> Remark:
+    """What is said of a letter whose process did not come back."""
+    from distributor.core.findings import Remark
+
+    why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
+    return Remark("templates", "error", f'the letter in "{language}" {why}', f"look into templates/letter/{language}/")
