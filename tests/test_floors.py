@@ -18,6 +18,7 @@ FLOORS: dict[str, frozenset[str]] = {
     "bounded_files": frozenset({"core", "errors"}),
     "config": frozenset({"bounded_files", "core", "errors"}),
     "bounded_time": frozenset(),
+    "spool": frozenset({"errors"}),
     "stationery": frozenset({"bounded_time", "core", "errors"}),
     "clients": frozenset({"bounded_files", "core", "errors"}),
     "processes": frozenset({"core", "errors"}),
@@ -36,7 +37,7 @@ FLOORS: dict[str, frozenset[str]] = {
     "outgoing": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
     "intake": ADAPTERS | {"bounded_files", "config", "core", "errors", "flow", "wiring", "workers"},
     "cli": frozenset(
-        {"bounded_files", "config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "trusting", "wiring"}
+        {"bounded_files", "config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "spool", "trusting", "wiring"}
     ),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
@@ -69,6 +70,7 @@ CORE_MAY_USE = frozenset(
         "io",
         "itertools",
         "json",
+        "marshal",
         "math",
         "operator",
         "pyhanko_certvalidator",

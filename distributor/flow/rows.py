@@ -32,7 +32,7 @@ class Rows:
     """The rows of a roster, by the people's `Address.key`."""
 
     def __init__(self) -> None:
-        self._found: set[tuple[str, str]] = set()  # people, and the base names of files that their rows name
+        self._found: set[int] = set()  # hashes of people with the base names of files that their rows name: there are as many as rows
         self._missed: dict[tuple[str, str | None, int | None], Issue] = {}  # by person and row
         self._misled: set[str] = set()  # whose file cannot be used
         self._passed_over: dict[str, str] = {}  # what lay there for somebody whose row names something else
@@ -52,13 +52,18 @@ class Rows:
         """Note that what a row names is there."""
         if material.wanted:
             part = material.parts[0]
-            self._found.add((material.wanted, _base(part.path if part.member is None else part.member)))
+            self._found.add(hash((material.wanted, _base(part.path if part.member is None else part.member))))
 
     def miss(self, issue: Issue) -> None:
         """Note what a row names and is not there, or not to be touched; another source may have it all the same."""
         row = ((issue.address or "").casefold(), issue.source, issue.line)
         if row not in self._missed or self._missed[row].check is Check.NO_CERTIFICATE:
             self._missed[row] = issue
+
+    @property
+    def missed(self) -> bool:
+        """Whether anything is wrong with any row."""
+        return bool(self._missed)
 
     def mislead(self, address: str) -> None:
         """Note that what this person's row names cannot be used; its fault is told."""
@@ -76,7 +81,7 @@ class Rows:
         """What is wrong with the rows that name a file which is nowhere."""
         for hint in hints(person) if self._missed else ():
             issue = self._missed.get((person.address.key, hint.source, hint.line))
-            if issue is not None and _named(hint) and (person.address.key, _base(_named(hint))) not in self._found:
+            if issue is not None and _named(hint) and hash((person.address.key, _base(_named(hint)))) not in self._found:
                 other = self._passed_over.get(person.address.key)
                 there = f'; or name "{other}", which holds a certificate for this person' if other else ""
                 yield replace(issue, hint=f"{issue.hint}{there}")
