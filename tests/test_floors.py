@@ -35,7 +35,7 @@ FLOORS: dict[str, frozenset[str]] = {
     "wiring": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "workers"},
     "trusting": ADAPTERS | {"bounded_files", "clients", "config", "core", "errors", "flow", "intake", "wiring", "workers"},
     "outgoing": ADAPTERS | {"config", "core", "errors", "flow", "intake", "ledger", "processes", "stationery", "wiring", "workers"},
-    "intake": ADAPTERS | {"bounded_files", "config", "core", "errors", "flow", "wiring", "workers"},
+    "intake": ADAPTERS | {"bounded_files", "config", "core", "errors", "flow", "spool", "wiring", "workers"},
     "cli": frozenset(
         {"bounded_files", "config", "intake", "core", "errors", "flow", "ledger", "outgoing", "processes", "spool", "trusting", "wiring"}
     ),

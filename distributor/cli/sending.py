@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from distributor.cli.progress import Bar
-from distributor.cli.show import YELLOW, answer, coloured, counted, foreign, say, tell
+from distributor.cli.show import YELLOW, Written, answer, coloured, counted, encoded, foreign, say, tell
 from distributor.errors import Interrupted
+from distributor.spool import FileSpool
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -28,7 +29,7 @@ class Watcher:
 
     bar: Bar
     keep: bool
-    results: list[tuple[str, str, str, str]] = field(default_factory=list)
+    results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
     unpacked: int = 0  # deliveries whose letter could not be made
 
     def __call__(self, news: object) -> None:
@@ -41,7 +42,7 @@ class Watcher:
             case Result(id=delivery, address=address, state=state, said=said, final=True):
                 self.bar.step()
                 if self.keep:
-                    self.results.append((delivery, address, str(state), said))
+                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
                 if state not in {"accepted", "queued"}:
                     self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
             case Pause(seconds=None, why=why):
@@ -130,8 +131,7 @@ def report(found: Report, watcher: Watcher, *, as_json: bool) -> int:
     """Tell what a run came to; the exit code. Raises what ended it early."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining")}
-        rows = ({"id": d, "address": a, "state": s, "said": said} for d, a, s, said in watcher.results)
-        answer("send", {**counts, "deliveries": rows})
+        answer("send", {**counts, "deliveries": map(Written, watcher.results)})
     else:
         _words(found, watcher.unpacked)
     if found.error is not None:

@@ -18,6 +18,7 @@ from distributor.core.secret import Secret
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
 _LONGEST_TEXT = 1000  # characters; what looks at a longer one would take long
+_SEPARATORS = frozenset(",;<>")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
 
 
@@ -71,9 +72,9 @@ def parse_address(text: str) -> Address | BadAddress:
 def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a fault
     if not text:
         return "the address is empty", "write one address, such as alice@example.org"
-    if any(c in text for c in ",;<>"):
+    if not _SEPARATORS.isdisjoint(text):
         return "one plain address is wanted, without a name and not several", "write alice@example.org only"
-    if any(c.isspace() for c in text) or _has_unsafe(text):
+    if len(text.split(None, 1)) > 1 or _has_unsafe(text):
         return "the address has a space or an unprintable character in it", "type the address again by hand"
     if "=?" in text:
         return "the address holds an encoded-word", "write the address in plain characters"

@@ -180,7 +180,7 @@ def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Iss
 
 def _is_text(path: str) -> bool:
     """Whether a path can be kept in the ledger and shown in JSON; octets that are no UTF-8 become lone surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _is_junk(name: str) -> bool:
