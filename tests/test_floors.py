@@ -85,6 +85,7 @@ CORE_MAY_USE = frozenset(
         "urllib",
         "uuid",
         "warnings",
+        "zlib",
     }
 )
 NEVER = frozenset({"utils", "helpers", "common", "manager", "base"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import zlib
 from collections.abc import Iterator, MutableMapping
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from distributor.core.people import Address, Person, RowHint
 from distributor.core.secret import Secret
 
+_BLOCK = 64  # people packed together: they have much in common
+_OPEN = 64  # blocks, and
 _UNPACKED = 512  # people kept as they are: those whose files are being opened are asked for again and again
 
 
@@ -18,28 +21,38 @@ class PackedPeople(MutableMapping[str, Person]):
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._rows: list[bytes] = []
+        self._blocks: list[bytes] = []
+        self._last: list[bytes] = []  # who is not in a block yet
+        self._changed: dict[int, bytes] = {}  # who was in one and is another now
         self._shared: dict[Any, int] = {}  # what many people have in common: names of columns, names of lists
         self._known: list[Any] = []  # the same by number
+        self._opened = lru_cache(_OPEN)(self._open)
         self._unpacked = lru_cache(_UNPACKED)(self._unpack)
 
     def number(self, key: str) -> int:
-        """What a person can be marked by in a set; it takes less than the key. Raises KeyError."""
+        """What a person can be marked by; it takes less than the key. Raises KeyError."""
         return self._numbers[key]
 
     def __getitem__(self, key: str) -> Person:
-        return self._unpacked(self._rows[self._numbers[key]])
+        number = self._numbers[key]
+        if number in self._changed:
+            return self._unpacked(self._changed[number])
+        block, place = divmod(number, _BLOCK)
+        return self._unpacked((self._opened(block) if block < len(self._blocks) else self._last)[place])
 
     def __setitem__(self, key: str, person: Person) -> None:
-        packed = self._pack(person)
-        number = self._numbers.setdefault(key, len(self._rows))
-        if number < len(self._rows):
-            self._rows[number] = packed
-        else:
-            self._rows.append(packed)
+        number = self._numbers.get(key)
+        if number is not None:
+            self._changed[number] = self._pack(person)
+            return
+        self._numbers[key] = len(self._blocks) * _BLOCK + len(self._last)
+        self._last.append(self._pack(person))
+        if len(self._last) == _BLOCK:
+            self._blocks.append(zlib.compress(marshal.dumps(self._last), 1))
+            self._last.clear()
 
     def __delitem__(self, key: str) -> None:
-        self._rows[self._numbers.pop(key)] = b""
+        self._changed.pop(self._numbers.pop(key), None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._numbers)
@@ -72,6 +85,10 @@ class PackedPeople(MutableMapping[str, Person]):
             self._known.append(value)
         return self._shared[value]
 
+    def _open(self, block: int) -> list[bytes]:
+        found: list[bytes] = marshal.loads(zlib.decompress(self._blocks[block]))  # noqa: S302  our own bytes, which never left this process
+        return found
+
     def _unpack(self, packed: bytes) -> Person:
         address, told, names, cells, rows = marshal.loads(packed)  # noqa: S302  our own bytes, which never left this process
         hints = tuple(_row(self._known[source], *row) for source, *row in rows)
@@ -81,3 +98,19 @@ class PackedPeople(MutableMapping[str, Person]):
 
 def _row(source: str, line: int, file: str, key: str, password: str | None, password_file: str) -> RowHint:  # noqa: PLR0913, PLR0917  its fields
     return RowHint(source, line, file, key, None if password is None else Secret(password), password_file)
+
+
+class Marks:
+    """A set of small numbers, such as those of people, in a byte each."""
+
+    def __init__(self) -> None:
+        self._marked = bytearray()
+
+    def add(self, number: int) -> None:
+        """Mark a number."""
+        if number >= len(self._marked):
+            self._marked.extend(bytes(number + 1 - len(self._marked)))
+        self._marked[number] = True
+
+    def __contains__(self, number: int) -> bool:
+        return number < len(self._marked) and bool(self._marked[number])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from distributor.core.directory import Directory
 from distributor.core.findings import Check, Issue, Severity
-from distributor.core.packed_people import PackedPeople
+from distributor.core.packed_people import Marks, PackedPeople
 from distributor.core.people import Address, Person
 from distributor.core.ports import NewSpool, Roster, Spool
 from distributor.flow.directory import SOURCE, Users, compare, disabled, of_these, waiting
@@ -22,9 +22,9 @@ class People:
     def __init__(self, origin: str = "roster", spool: NewSpool = list) -> None:
         self.origin = origin  # "roster", "directory" or "certificates"
         self.by_key = PackedPeople()
-        self.rows = Rows()
+        self.rows = Rows(self.by_key)
         self.issues: Spool[Issue] = spool()
-        self._served: set[int] = set()
+        self._served = Marks()  # by the people's numbers
         self._told: set[str] = set()  # who is spoken of in an error already
         self._contradicted: set[str] = set()
         self._users: Users | None = None  # whom a directory knows of them

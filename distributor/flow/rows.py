@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from distributor.core.credentials import Material
 from distributor.core.findings import Check, Issue
+from distributor.core.packed_people import Marks, PackedPeople
 from distributor.core.people import Address, Person, RowHint, parse_address
 
 _WORD = re.compile(r"[^\s<>()\[\],;:\"'\\]+")
@@ -31,8 +32,10 @@ def files(hint: RowHint | None) -> tuple[object, ...]:
 class Rows:
     """The rows of a roster, by the people's `Address.key`."""
 
-    def __init__(self) -> None:
-        self._found: set[int] = set()  # hashes of people with the base names of files that their rows name: there are as many as rows
+    def __init__(self, people: PackedPeople) -> None:
+        self._people = people
+        self._met = Marks()  # numbers of people with a single row, whose file is there
+        self._found: set[tuple[str, str]] = set()  # people with several, and the base names of files that their rows name
         self._missed: dict[tuple[str, str | None, int | None], Issue] = {}  # by person and row
         self._misled: set[str] = set()  # whose file cannot be used
         self._passed_over: dict[str, str] = {}  # what lay there for somebody whose row names something else
@@ -52,7 +55,10 @@ class Rows:
         """Note that what a row names is there."""
         if material.wanted:
             part = material.parts[0]
-            self._found.add(hash((material.wanted, _base(part.path if part.member is None else part.member))))
+            if self._people[material.wanted].further:
+                self._found.add((material.wanted, _base(part.path if part.member is None else part.member)))
+            else:
+                self._met.add(self._people.number(material.wanted))
 
     def miss(self, issue: Issue) -> None:
         """Note what a row names and is not there, or not to be touched; another source may have it all the same."""
@@ -81,10 +87,16 @@ class Rows:
         """What is wrong with the rows that name a file which is nowhere."""
         for hint in hints(person) if self._missed else ():
             issue = self._missed.get((person.address.key, hint.source, hint.line))
-            if issue is not None and _named(hint) and hash((person.address.key, _base(_named(hint)))) not in self._found:
+            if issue is not None and _named(hint) and not self._has(person, hint):
                 other = self._passed_over.get(person.address.key)
                 there = f'; or name "{other}", which holds a certificate for this person' if other else ""
                 yield replace(issue, hint=f"{issue.hint}{there}")
+
+    def _has(self, person: Person, hint: RowHint) -> bool:
+        """Whether what a row names was found in any source."""
+        if person.further:
+            return (person.address.key, _base(_named(hint))) in self._found
+        return self._people.number(person.address.key) in self._met
 
     def unhelpful(self, person: Person) -> Issue | None:
         """What is wrong with a row that names no file; it matters only if no certificate is found."""

@@ -120,9 +120,7 @@ class Files:
 
     def _rest(self, inventory: Inventory, passwords: set[str]) -> Iterator[Material | Issue]:
         """What no row names. `passwords`: names of files that hold them, and their stems; what bears a certificate's stem does so too."""
-        from distributor.sources._pairs import Pairs  # noqa: PLC0415  heavy, and settings are looked at without it
-
-        loose = Pairs(self._secrets, self._look)
+        loose: Pairs | None = None
         for entry in inventory.left():
             if self._is_ours(entry):
                 continue
@@ -130,12 +128,19 @@ class Files:
                 group = [other for other in inventory.of_one_stem(entry, unused=True) if not self._is_ours(other)]
                 for other in group:
                     inventory.use(other)
+                loose = loose or self._pairs()
                 yield from self._pems(group, loose)
             elif entry.extension in _kinds.PKCS12:
                 yield from self._material([entry], None, "")
             elif not _holds_password(entry, inventory, passwords):
                 yield from self._other(entry, Severity.ERROR if entry in inventory.meant else Severity.NOTE)
-        yield from loose.settle()
+        if loose is not None:
+            yield from loose.settle()
+
+    def _pairs(self) -> Pairs:
+        from distributor.sources._pairs import Pairs  # noqa: PLC0415  heavy, and not wanted where rows name every file
+
+        return Pairs(self._secrets, self._look)
 
     def _pems(self, entries: list[Entry], loose: Pairs) -> Iterator[Material | Issue]:
         """PEM or DER files of one stem."""
