@@ -30,7 +30,7 @@ from distributor.core.people import hides
 from distributor.errors import Unusable
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged letters have some 15 000
-LONGEST_RENDERING = 2.0  # CPU seconds of one file; the packaged letters take a few milliseconds
+LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged letters take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
 LAST_RESORT = "en"
 Checking = Callable[[Callable[[str], list[Remark]], Iterable[str]], Iterable[list[Remark]]]

@@ -45,6 +45,7 @@ FLOORS: dict[str, frozenset[str]] = {
 CORE_MAY_USE = frozenset(
     {
         "abc",
+        "array",
         "asn1crypto",
         "base64",
         "binascii",

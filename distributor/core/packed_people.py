@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import marshal
-import zlib
 from collections.abc import Iterator, MutableMapping
 from functools import lru_cache
 from typing import Any
 
+from distributor.core.compact import PackedList
 from distributor.core.people import Address, Person, RowHint
 from distributor.core.secret import Secret
 
-_BLOCK = 64  # people packed together: they have much in common
-_OPEN = 64  # blocks, and
 _UNPACKED = 512  # people kept as they are: those whose files are being opened are asked for again and again
 
 
@@ -21,12 +19,9 @@ class PackedPeople(MutableMapping[str, Person]):
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._blocks: list[bytes] = []
-        self._last: list[bytes] = []  # who is not in a block yet
-        self._changed: dict[int, bytes] = {}  # who was in one and is another now
+        self._rows = PackedList()
         self._shared: dict[Any, int] = {}  # what many people have in common: names of columns, names of lists
         self._known: list[Any] = []  # the same by number
-        self._opened = lru_cache(_OPEN)(self._open)
         self._unpacked = lru_cache(_UNPACKED)(self._unpack)
 
     def number(self, key: str) -> int:
@@ -34,25 +29,18 @@ class PackedPeople(MutableMapping[str, Person]):
         return self._numbers[key]
 
     def __getitem__(self, key: str) -> Person:
-        number = self._numbers[key]
-        if number in self._changed:
-            return self._unpacked(self._changed[number])
-        block, place = divmod(number, _BLOCK)
-        return self._unpacked((self._opened(block) if block < len(self._blocks) else self._last)[place])
+        return self._unpacked(self._rows[self._numbers[key]])
 
     def __setitem__(self, key: str, person: Person) -> None:
-        number = self._numbers.get(key)
-        if number is not None:
-            self._changed[number] = self._pack(person)
-            return
-        self._numbers[key] = len(self._blocks) * _BLOCK + len(self._last)
-        self._last.append(self._pack(person))
-        if len(self._last) == _BLOCK:
-            self._blocks.append(zlib.compress(marshal.dumps(self._last), 1))
-            self._last.clear()
+        packed = self._pack(person)
+        if key in self._numbers:
+            self._rows[self._numbers[key]] = packed
+        else:
+            self._numbers[key] = len(self._rows)
+            self._rows.append(packed)
 
     def __delitem__(self, key: str) -> None:
-        self._changed.pop(self._numbers.pop(key), None)
+        self._rows[self._numbers.pop(key)] = b""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._numbers)
@@ -85,10 +73,6 @@ class PackedPeople(MutableMapping[str, Person]):
             self._known.append(value)
         return self._shared[value]
 
-    def _open(self, block: int) -> list[bytes]:
-        found: list[bytes] = marshal.loads(zlib.decompress(self._blocks[block]))  # noqa: S302  our own bytes, which never left this process
-        return found
-
     def _unpack(self, packed: bytes) -> Person:
         address, told, names, cells, rows = marshal.loads(packed)  # noqa: S302  our own bytes, which never left this process
         hints = tuple(_row(self._known[source], *row) for source, *row in rows)
@@ -98,19 +82,3 @@ class PackedPeople(MutableMapping[str, Person]):
 
 def _row(source: str, line: int, file: str, key: str, password: str | None, password_file: str) -> RowHint:  # noqa: PLR0913, PLR0917  its fields
     return RowHint(source, line, file, key, None if password is None else Secret(password), password_file)
-
-
-class Marks:
-    """A set of small numbers, such as those of people, in a byte each."""
-
-    def __init__(self) -> None:
-        self._marked = bytearray()
-
-    def add(self, number: int) -> None:
-        """Mark a number."""
-        if number >= len(self._marked):
-            self._marked.extend(bytes(number + 1 - len(self._marked)))
-        self._marked[number] = True
-
-    def __contains__(self, number: int) -> bool:
-        return number < len(self._marked) and bool(self._marked[number])

@@ -12,6 +12,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from distributor.core.compact import Digests, PackedList
 from distributor.core.credentials import Credential, Facts, Locator, Material, Opened
 from distributor.core.deliveries import Draft
 from distributor.core.findings import Check, Failed, Issue, Severity
@@ -81,7 +82,8 @@ class Matching:
         self.left: Spool[Issue] = spool()  # what lay there and is no certificate
         self._strays: Spool[_Stray] = spool()
         self._held: Spool[tuple[Credential, _File, str]] = spool()  # for people whose rows name files
-        self._seen: dict[bytes, bytes] = {}  # certificates by SHA-256, and where each came from (`_File.origin`)
+        self._seen = Digests()  # certificates
+        self._origins = PackedList()  # where each of them came from (`_File.origin`)
         self._unread: dict[str, Issue] = {}  # passwords that could not be read, by the file they are for
 
     def candidates(self, source: Source, pool: Pool[Material, Opened], tell: Callable[[int], None]) -> Iterator[Candidate]:
@@ -148,11 +150,11 @@ class Matching:
 
     def _is_repeated(self, credential: Credential, file: _File) -> bool:
         """Whether this certificate came before; in another place, that is worth a note."""
-        sha256 = bytes.fromhex(credential.facts.sha256)
-        if (first := self._seen.get(sha256)) is None:
-            self._seen[sha256] = file.origin
+        number = self._seen.number(bytes.fromhex(credential.facts.sha256))
+        if number == len(self._origins):
+            self._origins.append(file.origin)
             return False
-        if first != file.origin:
+        if (first := self._origins[number]) != file.origin:
             message = f'the same certificate came already in "{first[_DIGEST:].decode()}"'
             issue = Issue(Severity.NOTE, Check.DUPLICATE, message, "nothing is to be done; it is sent once")
             self._say(self._about(issue, file, None))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from distributor.core.compact import Marks
 from distributor.core.directory import Directory
 from distributor.core.findings import Check, Issue, Severity
-from distributor.core.packed_people import Marks, PackedPeople
+from distributor.core.packed_people import PackedPeople
 from distributor.core.people import Address, Person
 from distributor.core.ports import NewSpool, Roster, Spool
 from distributor.flow.directory import SOURCE, Users, compare, disabled, of_these, waiting

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from distributor.core.compact import Marks
 from distributor.core.credentials import Material
 from distributor.core.findings import Check, Issue
-from distributor.core.packed_people import Marks, PackedPeople
+from distributor.core.packed_people import PackedPeople
 from distributor.core.people import Address, Person, RowHint, parse_address
 
 _WORD = re.compile(r"[^\s<>()\[\],;:\"'\\]+")

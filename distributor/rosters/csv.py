@@ -61,8 +61,8 @@ class Csv:
         row = columns.read(cells)
         text = row.get("email", "")
         match parse_address(text):
-            case BadAddress(reason=reason, hint=hint):
-                return self._issue(Check.BAD_ADDRESS, line, printable(reason), hint, printable(text.strip()) or None)
+            case BadAddress() as bad:
+                return self._issue(Check.BAD_ADDRESS, line, printable(bad.reason), bad.hint, printable(bad.text) or None)
             case address:
                 pass
         return Person(

@@ -141,7 +141,7 @@ class Inventory:
 
     def _member(self, path: str, info: zipfile.ZipInfo) -> Iterator[Issue]:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if info.is_dir() or not parts or any(_is_junk(part) for part in parts):
+        if not parts or info.is_dir() or any(_is_junk(part) for part in parts):
             return
         entry = Entry(path, info.filename)
         if ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):

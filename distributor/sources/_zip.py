@@ -86,4 +86,6 @@ def _count(file: IO[bytes], place: int, size: int, most: int) -> int:
         if at > len(window):
             file.seek(at - len(window), os.SEEK_CUR)
             window, at = b"", 0
+    if size < 0:
+        raise NoZip("the directory's last entry reaches beyond it")
     return entries
