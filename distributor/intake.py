@@ -148,9 +148,10 @@ def _files(module: Any, settings: config.Settings, heap: Heap, ignore: tuple[Pat
 def open_plan(settings: config.Settings, made_from: Mapping[str, Any]) -> tuple[Source, Mapping[str, Person]]:
     """Where a plan's certificates lie, and whom its roster names."""
     from distributor.flow.people import gather
+    from distributor.spool import Forgotten
 
     found = [Heap.from_json(value) for value in made_from.get("sources", ())]
-    return certificates(settings, found), gather(people(found)).by_key
+    return certificates(settings, found), gather(people(found), None, Forgotten).by_key
 
 
 # --- child processes: whoever wrote a file decides how long it takes to read ------------------------------------------

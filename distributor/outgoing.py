@@ -5,7 +5,7 @@ A part of wiring, as `intake` is for what comes in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from distributor.core.people import key_of
 if TYPE_CHECKING:
     from distributor.core.credentials import Limits, Problem
     from distributor.core.deliveries import Account, Owner, Packed, PackJob, Scope
-    from distributor.core.findings import Remark
+    from distributor.core.findings import Failed, Remark
     from distributor.core.ports import Ledger, Pool, Tracker, Transport
     from distributor.core.publishing import PublicDirectory
     from distributor.core.states import State
@@ -196,3 +196,26 @@ def stationery(settings: config.Settings) -> Stationery:
     from distributor.stationery import Stationery
 
     return Stationery(settings.folder, settings.organisation.languages)
+
+
+def check_templates(settings: config.Settings) -> list[Remark]:
+    """What `doctor` says of the words of letters; they are rendered in child processes, as a `send` does it."""
+    return stationery(settings).check(_in_children)
+
+
+def _in_children(call: Callable[[str], list[Remark]], languages: Iterable[str]) -> Iterator[list[Remark]]:
+    from distributor.core.findings import Failed
+    from distributor.intake import CHILD_MEMORY, cores
+    from distributor.workers import Workers
+
+    with Workers(call, cores(), PACK_SECONDS, CHILD_MEMORY) as pool:
+        for language, found in pool.map(languages):
+            yield [_lost(language, found)] if isinstance(found, Failed) else found
+
+
+def _lost(language: str, failed: Failed) -> Remark:
+    """What is said of a letter whose process did not come back."""
+    from distributor.core.findings import Remark
+
+    why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
+    return Remark("templates", "error", f'the letter in "{language}" {why}', f"look into templates/letter/{language}/")

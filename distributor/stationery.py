@@ -2,14 +2,14 @@
 
 Looked for file by file: the workspace's own `templates/`, then the packaged ones. Languages fall back de-AT -> de -> the
 organisation's first -> en. Templates are code of strangers: they run in a sandbox, a name that is missing is a fault with its
-file and line, and what they make is bounded. Time and memory are bounded by the worker process they run in.
+file and line, and size and time of what they make are bounded. Memory is bounded by the worker process they run in.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +24,17 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from distributor import template_columns
+from distributor.bounded_time import TooSlow, cpu_seconds
 from distributor.core.findings import Remark
 from distributor.core.letter import Wording
 from distributor.core.people import hides
 from distributor.errors import Unusable
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged letters have some 15 000
+LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged letters take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
 LAST_RESORT = "en"
+Checking = Callable[[Callable[[str], list[Remark]], Iterable[str]], Iterable[list[Remark]]]
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
@@ -59,9 +62,12 @@ class Stationery:
         """The roster's further columns that any letter names; no other one is of use, and any other may hold a secret."""
         return template_columns.named(self.folders)
 
-    def check(self) -> list[Remark]:
-        """Every letter in every language with sample values, for `doctor`: one remark a fault, or one that all is well."""
-        remarks = [r for language in available(self.folders) for r in _checked(self, language)]
+    def check(self, run: Checking = map) -> list[Remark]:
+        """Every letter in every language with sample values, for `doctor`: one remark a fault, or one that all is well.
+
+        `run` applies a function to each language, perhaps in child processes.
+        """
+        remarks = [remark for found in run(self.check_language, available(self.folders)) for remark in found]
         missing = [tag for tag in self.languages if not _candidates(tag) & set(available(self.folders))]
         remarks += [
             Remark(
@@ -73,6 +79,15 @@ class Stationery:
             for tag in missing
         ]
         return remarks or [Remark("templates", "ok", f"letters in {', '.join(available(self.folders))}")]
+
+    def check_language(self, language: str) -> list[Remark]:
+        """What is wrong with the letter in one language."""
+        for values in samples():
+            try:
+                self.letter(language, values)
+            except Unusable as error:
+                return [Remark("templates", "error", str(error), error.hint)]
+        return []
 
 
 def packaged() -> Path:
@@ -192,7 +207,8 @@ def _one_line(subject: str, place: str) -> str:
 
 def _render(shelf: _Sandbox, name: str, values: Mapping[str, object]) -> str:
     try:
-        return "".join(_bounded(shelf.get_template(name).generate(values)))
+        with cpu_seconds(LONGEST_RENDERING):  # the worker's own time-out would not know the line
+            return "".join(_bounded(shelf.get_template(name).generate(values)))
     except Exception as error:  # noqa: BLE001  a template can raise anything that Python can
         _explain(error, name)
 
@@ -218,7 +234,13 @@ def _explain(error: Exception, name: str) -> NoReturn:
             ) from None
         case _:
             where, line = _line(error.__traceback__, name)
-    reason = "it needs too much memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
+    match error:
+        case MemoryError():
+            reason = "it needs too much memory"
+        case TooSlow():
+            reason = f"it takes longer than {LONGEST_RENDERING:.0f} s"
+        case _:
+            reason = str(error) or type(error).__name__
     raise Unusable(
         _told(reason),
         where=f"templates/{where} line {line}",
@@ -242,15 +264,6 @@ def _line(trace: TracebackType | None, name: str) -> tuple[str, int]:
         if "templates" in path.parts and path.suffix in {".txt", ".html"}:
             found = (path.as_posix().rpartition("templates/")[2], line)
     return found
-
-
-def _checked(stationery: Stationery, language: str) -> Iterator[Remark]:
-    for values in samples():
-        try:
-            stationery.letter(language, values)
-        except Unusable as error:
-            yield Remark("templates", "error", str(error), error.hint)
-            return
 
 
 def samples() -> Iterator[dict[str, object]]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributor.bounded_files import FileRefused, read_file
 from distributor.config.settings import Weight
 from distributor.errors import Unusable
 
@@ -103,13 +104,9 @@ def _certificates(file: Path) -> tuple[bytes, ...]:
 
 def _bytes(file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            data = opened.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    if len(data) > LARGEST_FILE:
-        raise Unusable(f"it is larger than {LARGEST_FILE // 2**20} MiB", where=f'trust.collection "{file}"', hint=_HINT)
-    return data
+        return read_file(file, LARGEST_FILE, follow=True)
+    except FileRefused as refused:
+        raise Unusable(refused.message, where=f'trust.collection "{file}"', hint=_HINT) from None
 
 
 def _unreadable(path: Path, error: OSError) -> Unusable:

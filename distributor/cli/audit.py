@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distributor.bounded_files import FileRefused, open_file
 from distributor.cli.options import Config, Json
 from distributor.cli.output import replacing
 from distributor.errors import Unusable
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from distributor.core.proof import Proof
 
 STDOUT = Path("-")
+LARGEST_EXPORT = 2**36  # bytes; one event has less than a thousand, and none of them is kept
 app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 
 
@@ -159,8 +162,10 @@ def _lines(file: Path) -> Iterator[str]:
     from distributor.flow import audit as flow
 
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            yield from flow.bounded(stream)
+        with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:
+            yield from flow.bounded(text)
+    except FileRefused as refused:
+        raise Unusable(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except UnicodeDecodeError:
         raise Unusable("not UTF-8, so no export", where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except OSError as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributor.bounded_files import FileRefused, Reason, read_file
 from distributor.cli.options import is_folder
 from distributor.cli.output import replacing
 from distributor.core.findings import Check, Issue, Severity
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PFX = frozenset({".pfx", ".p12"})
 LARGEST = 16 * 2**20  # bytes; Windows' own collection of all roots has 660 kB
+_HINTS = {Reason.MISSING: "check the name", Reason.UNREADABLE: "name a file that you may read"}
 WANTED = "name PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
 
 
@@ -129,18 +130,10 @@ def called(path: Path) -> str:
 def read(path: Path) -> bytes:
     """A regular file's bytes. Raises Unusable."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            data = file.read(LARGEST + 1) if regular else b""
-    except FileNotFoundError:
-        raise Unusable("there is no such file or folder", where=str(path), hint="check the name") from None
-    except OSError as error:
-        raise Unusable((error.strerror or "cannot be read").lower(), where=str(path), hint="name a file that you may read") from None
-    if not regular:
-        raise Unusable("not a regular file", where=str(path), hint=WANTED)
-    if len(data) > LARGEST:
-        raise Unusable(f"larger than {LARGEST // 2**20} MiB", where=str(path), hint=WANTED)
-    return data
+        return read_file(path, LARGEST, follow=True)
+    except FileRefused as refused:
+        message = "there is no such file or folder" if refused.reason is Reason.MISSING else refused.message
+        raise Unusable(message, where=str(path), hint=_HINTS.get(refused.reason, WANTED)) from None
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -161,7 +161,7 @@ def _files(settings: Settings) -> Iterator[Remark]:
 def _templates(settings: Settings) -> Iterator[Remark]:
     from distributor import outgoing
 
-    yield from outgoing.stationery(settings).check()
+    yield from outgoing.check_templates(settings)
 
 
 def _services(settings: Settings) -> Iterator[Remark]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from distributor import atomic
 from distributor.cli.progress import Bar
 from distributor.cli.sending import Watcher
-from distributor.cli.show import answer, counted, foreign, say, tell
+from distributor.cli.show import Written, answer, counted, encoded, foreign, say, tell
 from distributor.errors import Unusable
+from distributor.spool import FileSpool
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -50,10 +51,12 @@ def run(
     written = _written(itertools.islice(ledger.letters(scope), limit), folder)
     counts = ledger.counts(scope)
     if as_json:
-        rows = list(written)
+        rows = FileSpool[str]()
+        for row in written:
+            rows.append(encoded(row))
         zeros = dict.fromkeys(("accepted", "deferred", "rejected"), 0)
         others = {"ambiguous": len(unclear), "remaining": _remaining(counts), "withdrawn": len(withdrawn)}
-        answer("send", {**zeros, **others, "would_send": len(rows), "deliveries": rows})
+        answer("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
     else:
         say(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
         say("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")

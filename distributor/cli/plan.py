@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,10 @@ from distributor.cli.options import Config, Json, listable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.credentials import Facts, Material, Opened
+    from distributor.core.credentials import Facts
     from distributor.core.deliveries import Delivery
-    from distributor.core.findings import Failed, Issue
-    from distributor.core.ports import Pool
+    from distributor.core.findings import Issue
+    from distributor.core.ports import Spool
     from distributor.flow.plan import Planned
     from distributor.flow.trust import Checker
 
@@ -58,27 +59,33 @@ def plan(
     Sends nothing. What is wrong is told with file, line and a way out; the good ones go on.
     """
     from distributor import wiring
-    from distributor.cli.show import answer
+    from distributor.cli.show import Written, answer
 
     settings = wiring.settings(chosen)
     if offline:
         _say_offline(settings)
-    planned, facts = _made(settings, sources or (), roster, passwords, keep=as_json, offline=offline, lint=lint)
+    planned = _made(settings, sources or (), roster, passwords, show=_row if as_json else _cells, offline=offline, lint=lint)
     if as_json:
-        rows = (_row(delivery, facts) for delivery in planned.deliveries)
+        rows = map(Written, planned.deliveries)
         issues = map(issue_row, planned.issues)
         left = ({"source": one.source, "message": one.message, "hint": one.hint} for one in planned.left)
         answer("plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues, "left_alone": left})
     else:
         _show(planned)
     errors = any(issue.severity == "error" for issue in planned.issues)
-    nothing = not planned.deliveries and not planned.known
-    return 1 if errors or nothing else 0
+    return 1 if errors or not planned.recorded else 0
 
 
-def _made(  # its arguments are the command's
-    settings: Settings, sources: Sequence[Path], roster: Path | None, passwords: Path | None, *, keep: bool, offline: bool, lint: bool
-) -> tuple[Planned, dict[str, Facts]]:
+def _made(
+    settings: Settings,
+    sources: Sequence[Path],
+    roster: Path | None,
+    passwords: Path | None,
+    *,
+    show: Callable[[Delivery, Facts], object],
+    offline: bool,
+    lint: bool,
+) -> Planned:
     import secrets
     from functools import cache
 
@@ -86,10 +93,10 @@ def _made(  # its arguments are the command's
     from distributor.cli.progress import Bar
     from distributor.cli.restored import warn_restored
     from distributor.flow.plan import plan as flow
+    from distributor.spool import FileSpool
 
     found = intake.heaps(settings, sources, roster, passwords)
     used = cache(outgoing.stationery(settings).columns)
-    facts: dict[str, Facts] = {}
     now = wiring.now()
     with (
         trusting.checking(settings, now, offline=offline) as checker,
@@ -99,11 +106,11 @@ def _made(  # its arguments are the command's
     ):
         warn_restored(ledger)
         ledger.keep_columns(used)
-        planned = flow(
+        return flow(
             ledger,
             intake.people(found, used),
             intake.certificates(settings, found),
-            _Noting(pool, facts) if keep else pool,
+            pool,
             plan_id=secrets.token_hex(4),
             inputs=intake.inputs(found, settings),
             languages=settings.organisation.languages,
@@ -111,8 +118,9 @@ def _made(  # its arguments are the command's
             directory=intake.directory(settings),
             checker=_linted(checker) if lint else checker,
             tell=lambda _: bar.step(),
+            show=show,
+            spool=FileSpool,
         )
-    return planned, facts
 
 
 def _linted(checker: Checker | None) -> Checker:
@@ -130,32 +138,27 @@ def _say_offline(settings: Settings) -> None:
         say("offline: revocation is not checked, and no issuer's certificate is fetched; plan again with the network before you send")
 
 
-class _Noting:
-    """A pool that notes what each certificate says, for the answer."""
+def _row(delivery: Delivery, facts: Facts) -> str:
+    """A delivery as JSON."""
+    from distributor.cli.show import encoded
 
-    def __init__(self, pool: Pool[Material, Opened], facts: dict[str, Facts]) -> None:
-        self._pool, self._facts = pool, facts
-
-    def map(self, jobs: Iterable[Material]) -> Iterator[tuple[Material, Opened | Failed]]:
-        """As the pool does."""
-        from distributor.core.credentials import Opened
-
-        for job, result in self._pool.map(jobs):
-            if isinstance(result, Opened):
-                self._facts.update((credential.facts.sha256, credential.facts) for credential in result.credentials)
-            yield job, result
-
-
-def _row(delivery: Delivery, facts: dict[str, Facts]) -> dict[str, object]:
-    return {
+    row = {
         "id": delivery.id,
         "address": delivery.address,
         "name": delivery.name,
         "language": delivery.language,
         "generation": delivery.generation,
         "state": delivery.state,
-        "certificate": _certificate(facts[delivery.certificate_sha256]),
+        "certificate": _certificate(facts),
     }
+    return encoded(row)
+
+
+def _cells(delivery: Delivery, _: Facts) -> tuple[str, ...]:
+    """A delivery as a row for a person."""
+    from distributor.cli.show import day
+
+    return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
 
 
 def _certificate(facts: Facts) -> dict[str, object]:
@@ -188,22 +191,19 @@ def issue_row(issue: Issue) -> dict[str, object]:
 
 
 def _show(planned: Planned) -> None:
-    from distributor.cli.show import counted, day, say, table, tell
+    from distributor.cli.show import counted, say, table, tell
 
     ready = len(planned.deliveries)
     tell(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
     if ready:
         tell()
-        rows = (
-            (d.address, d.name, d.language, day(d.certificate_not_after), d.certificate_subject) for d in planned.deliveries[:MOST_ROWS]
-        )
-        table(("address", "name", "language", "valid until", "certificate"), rows)
+        table(("address", "name", "language", "valid until", "certificate"), islice(planned.deliveries, MOST_ROWS))
     if ready > MOST_ROWS:
         tell(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
     for issue in planned.issues:
         tell_issue(issue)
     wrong = sum(issue.severity == "error" for issue in planned.issues)
-    if planned.issues:
+    if len(planned.issues):
         tell()
     _say_left(planned.left)
     if wrong:
@@ -211,11 +211,11 @@ def _show(planned: Planned) -> None:
     _say_next(planned, wrong)
 
 
-def _say_left(left: Sequence[Issue]) -> None:
+def _say_left(left: Spool[Issue]) -> None:
     """What lay among the certificates and is none: no finding, but nothing is passed over in silence."""
     from distributor.cli.show import foreign, say
 
-    for one in left[:MOST_LEFT]:
+    for one in islice(left, MOST_LEFT):
         say(f"left alone: {foreign(one.source)}: {foreign(one.message)}")
     if len(left) > MOST_LEFT:
         say(f"left alone: {len(left) - MOST_LEFT} more; --json names them")
@@ -225,7 +225,7 @@ def _say_next(planned: Planned, wrong: int) -> None:
     from distributor.cli.show import say
     from distributor.core.states import REMAINING
 
-    if planned.deliveries or any(known.state in REMAINING for known in planned.known):
+    if len(planned.deliveries) or not REMAINING.isdisjoint(planned.known):
         say("next: distributor send")
     elif planned.nobody == "roster":
         say("the roster names nobody: below its header there is no row")

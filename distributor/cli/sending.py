@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from distributor.cli.clock import tell_under_way
 from distributor.cli.progress import Bar
-from distributor.cli.show import YELLOW, answer, coloured, counted, foreign, say, tell
+from distributor.cli.show import YELLOW, Written, answer, coloured, counted, encoded, foreign, say, tell
 from distributor.errors import Interrupted
+from distributor.spool import FileSpool
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -29,7 +30,7 @@ class Watcher:
 
     bar: Bar
     keep: bool
-    results: list[tuple[str, str, str, str]] = field(default_factory=list)
+    results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
     unpacked: int = 0  # deliveries whose letter could not be made
 
     def __call__(self, news: object) -> None:
@@ -42,7 +43,7 @@ class Watcher:
             case Result(id=delivery, address=address, state=state, said=said, final=True):
                 self.bar.step()
                 if self.keep:
-                    self.results.append((delivery, address, str(state), said))
+                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
                 if state not in {"accepted", "queued"}:
                     self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
             case Pause(seconds=None, why=why):
@@ -131,8 +132,8 @@ def report(found: Report, watcher: Watcher, *, as_json: bool, held: Sequence[Und
     """Tell what a run came to, and what other senders hold; the exit code. Raises what ended it early."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
-        rows = ({"id": d, "address": a, "state": s, "said": said} for d, a, s, said in watcher.results)
-        answer("send", {**counts, "under_way": sum(each.number for each in held), "deliveries": rows})
+        under_way = sum(each.number for each in held)
+        answer("send", {**counts, "under_way": under_way, "deliveries": map(Written, watcher.results)})
     else:
         _words(found, watcher.unpacked, under_way=bool(held))
     tell_under_way(held)

@@ -118,7 +118,7 @@ def answer(schema: str, values: Mapping[str, object]) -> None:
         if isinstance(value, Iterator):
             _stream(value)
         else:
-            write(_json(value))
+            write(encoded(value))
     write("}\n")
 
 
@@ -132,13 +132,13 @@ def _stream(items: Iterator[object]) -> None:
     sys.stdout.write("[")
     separator = "\n  "
     for item in items:
-        sys.stdout.write(separator + (item if isinstance(item, Written) else _json(item)))
+        sys.stdout.write(separator + (item if isinstance(item, Written) else encoded(item)))
         separator = ",\n  "
     sys.stdout.write("]")
 
 
-def _json(value: object) -> str:
-    """In ASCII, so that neither a terminal's encoding nor a bidi mark matters."""
+def encoded(value: object) -> str:
+    """A value as JSON, in ASCII, so that neither a terminal's encoding nor a bidi mark matters."""
     return _ENCODER.encode(value)
 
 

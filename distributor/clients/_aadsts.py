@@ -13,7 +13,7 @@ from distributor.clients._reasons import bounded
 
 LONGEST_SENTENCE = 200  # characters
 _NUMBER = re.compile(r"AADSTS(\d{4,8})")
-_TAIL = re.compile(r"\s*(?:Trace ID:|Correlation ID:|Timestamp:).*", re.DOTALL)
+_TAIL = re.compile(r"(?:Trace ID:|Correlation ID:|Timestamp:).*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _name(code: int | None, status: int) -> str:
 
 
 def _sentence(said: Mapping[str, object]) -> str:
-    text = _TAIL.sub("", str(said.get("error_description") or said.get("error") or ""))
+    text = _TAIL.sub("", str(said.get("error_description") or said.get("error") or "")).rstrip()
     text = _NUMBER.sub("", text).lstrip(": ")
     first = bounded(re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]).rstrip(".")
     return first if len(first) <= LONGEST_SENTENCE else first[: LONGEST_SENTENCE - 1] + "…"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msal  # type: ignore[import-untyped]  # it comes without types
 
+from distributor.bounded_files import FileRefused, read_file
 from distributor.clients import _aadsts
 from distributor.clients._certificate import Faulty, keys
 from distributor.clients._https import PATIENCE, Session, shaped
@@ -181,10 +182,9 @@ def _assertion(sign_in: SignIn, view: View) -> Callable[[], str]:
     def read() -> str:
         path = sign_in.assertion
         try:
-            with open(str(path), "rb") as file:  # noqa: PTH123  a size is read, not the whole
-                text = file.read(LARGEST_ASSERTION).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = (error.strerror or "it cannot be read").lower() if isinstance(error, OSError) else "it is no token"
+            text = read_file(str(path), LARGEST_ASSERTION, follow=True).decode("ascii").strip()
+        except (FileRefused, UnicodeDecodeError) as error:
+            why = error.message if isinstance(error, FileRefused) else "it is no token"
             raise Unavailable(f'"{path}": {why}', where=f"{view.key}.assertion", hint=_FEDERATION) from None
         if not text:
             raise Unavailable(f'"{path}" is empty', where=f"{view.key}.assertion", hint=_FEDERATION)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distributor.bounded_files import FileRefused, Reason, read_file
 from distributor.config.lines import line_of, lines_of
 from distributor.config.meaning import meaning
 from distributor.config.origins import origins
@@ -78,12 +79,10 @@ def read(file: Path, rooms: Rooms) -> Settings:
 
 def _text(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            data = opened.read(LARGEST + 1)
-    except OSError as error:
-        raise Unusable((error.strerror or "cannot be read").lower(), where=str(file), hint="check the file's owner and mode") from None
-    if len(data) > LARGEST:
-        raise Unusable("larger than 1 MiB", where=str(file), hint=f"name a {NAME} with --config FILE")
+        data = read_file(file, LARGEST, follow=True)
+    except FileRefused as refused:
+        hint = "check the file's owner and mode" if refused.reason is Reason.UNREADABLE else f"name a {NAME} with --config FILE"
+        raise Unusable(refused.message, where=str(file), hint=hint) from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

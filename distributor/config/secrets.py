@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from distributor.bounded_files import FileRefused, Reason, read_file
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 
@@ -110,13 +111,13 @@ def _from_file(reference: SecretRef, key: str) -> str:
     if path is None:
         raise Unusable("$CREDENTIALS_DIRECTORY is not set", where=key, hint="cred: works inside a systemd unit with LoadCredential=")
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_SECRET + 1)
-    except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or "it cannot be read").lower()
-        raise Unusable(f'"{path}": {reason}', where=key, hint="create it with mode 0600, or correct the reference") from None
-    if len(data) > LARGEST_SECRET:
-        raise Unusable(f'"{path}" is too long for a secret (64 KiB)', where=key, hint="name the file that holds nothing but the secret")
+        data = read_file(path, LARGEST_SECRET, follow=True)
+    except FileRefused as refused:
+        if refused.reason is Reason.LARGE:
+            hint = "name the file that holds nothing but the secret"
+            raise Unusable(f'"{path}" is too long for a secret (64 KiB)', where=key, hint=hint) from None
+        why = "there is no such file" if refused.reason is Reason.MISSING else refused.message
+        raise Unusable(f'"{path}": {why}', where=key, hint="create it with mode 0600, or correct the reference") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

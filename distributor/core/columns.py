@@ -13,6 +13,7 @@ from distributor.core.cells import described
 from distributor.core.people import Address, parse_address, printable
 
 DELIMITERS = ",;\t"
+MOST_COLUMNS = 1000  # each row is as wide as the header
 _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; compared without case, spaces and punctuation
     "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail emailadresse adresseemail",
     "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
@@ -83,6 +84,8 @@ def header(line: str) -> Columns | NoHeader:
     """The columns that a line names, by the delimiter that makes the most sense of it."""
     split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
     best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
+    if len(split[best]) > MOST_COLUMNS:
+        return NoHeader(f"the first line names more than {MOST_COLUMNS} columns", "keep the columns that are needed")
     return _columns(best, split[best])
 
 

@@ -18,6 +18,8 @@ from distributor.core.secret import Secret
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_LONGEST_TEXT = 1000  # characters; what looks at a longer one would take long
+_SEPARATORS = frozenset(",;<>")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
 
 
@@ -45,6 +47,9 @@ def key_of(address: str) -> str:
     return address.lower() if address.isascii() else address.translate(_LOWER)
 
 
+_TOO_LONG = ("the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+
+
 @dataclass(frozen=True, slots=True)
 class BadAddress:
     """A text that is not one mail address, and why."""
@@ -58,6 +63,8 @@ class BadAddress:
 def parse_address(text: str) -> Address | BadAddress:
     """Read exactly one bare mail address; display names, comments, quotes, lists and encoded-words are refused."""
     text = text.strip()
+    if len(text) > _LONGEST_TEXT:
+        return BadAddress(f"{text[:LONGEST_ADDRESS]}...", *_TOO_LONG)
     match _fault(text):
         case (reason, hint):
             return BadAddress(text, reason, hint)
@@ -66,16 +73,16 @@ def parse_address(text: str) -> Address | BadAddress:
     if ascii_domain is None:
         return BadAddress(text, f'"{domain}" is not a domain name', "correct the part after the @")
     if len(local.encode()) > LONGEST_LOCAL_PART or len(local.encode()) + 1 + len(ascii_domain) > LONGEST_ADDRESS:
-        return BadAddress(text, "the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+        return BadAddress(text, *_TOO_LONG)
     return Address(local, ascii_domain)
 
 
 def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a fault
     if not text:
         return "the address is empty", "write one address, such as alice@example.org"
-    if any(c in text for c in ",;<>"):
+    if not _SEPARATORS.isdisjoint(text):
         return "one plain address is wanted, without a name and not several", "write alice@example.org only"
-    if any(c.isspace() for c in text) or _has_unsafe(text):
+    if len(text.split(None, 1)) > 1 or _has_unsafe(text):
         return "the address has a space or an unprintable character in it", "type the address again by hand"
     if "=?" in text:
         return "the address holds an encoded-word", "write the address in plain characters"

@@ -43,7 +43,25 @@ from distributor.core.times import Times
 
 Job = TypeVar("Job")
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  the shorter name says it
+Value = TypeVar("Value")
 Now = Callable[[], datetime]  # aware UTC
+
+
+class Spool(Protocol[Value]):
+    """A list that grows at its end and is read from its beginning, perhaps from a file. It takes no secrets."""
+
+    def append(self, value: Value, /) -> object:
+        """Add a value."""
+        ...
+
+    def __iter__(self) -> Iterator[Value]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Value: ...
+
+
+NewSpool = Callable[[], Spool[Any]]
 
 
 # --- who and with what ---------------------------------------------------------------------------------------------

@@ -1,19 +1,20 @@
-"""The text of a CSV file -> its header and its rows with their first physical line; a row that is no CSV is a text that says why."""
+"""The lines of a CSV file -> its header and its rows with their first physical line; a row that is no CSV is a text that says why."""
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from distributor.core.columns import Columns, NoHeader, header
+from distributor.core.plaintext import LONGEST_CELL
 
 
 class Rows:
     """A list. Ask for `columns` first."""
 
-    def __init__(self, text: str) -> None:
-        self._lines = io.StringIO(text, newline="")
+    def __init__(self, lines: Iterable[str]) -> None:
+        """`lines` with their ends, whichever they are."""
+        self._lines = iter(lines)
         self._before = 0  # lines before those that the reader counts
         self._delimiter = ","
 
@@ -39,8 +40,10 @@ class Rows:
         while True:
             line = self._before + reader.line_num + 1
             try:
-                yield line, next(reader)
+                cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 yield line, str(error)
+                continue
+            yield line, f"a cell has more than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from distributor.core.compact import Digests, PackedList
 from distributor.core.credentials import Credential, Facts, Locator, Material, Opened
 from distributor.core.deliveries import Draft
 from distributor.core.findings import Check, Failed, Issue, Severity
 from distributor.core.people import Address, Person, key_of, printable
-from distributor.core.ports import Pool, Source
+from distributor.core.ports import NewSpool, Pool, Source, Spool
 from distributor.core.preflight import addresses, examine, owner
 from distributor.flow.directory import SOURCE
 from distributor.flow.people import People
@@ -28,6 +30,7 @@ SAID_ALREADY = frozenset(  # what a chain would be found wrong for again
     {Check.EXPIRED, Check.NOT_YET_VALID, Check.WEAK_SIGNATURE, Check.IS_CA}
 )
 _ADDRESS_CHECKS = frozenset({Check.ADDRESS_MISMATCH, Check.NO_ADDRESS, Check.BAD_ADDRESS})
+_DIGEST = 8  # bytes
 _NOBODY = Address("nobody", "invalid")
 
 
@@ -53,6 +56,11 @@ class _File:
     def stem(self) -> str:
         return self.source.rpartition("/")[2].rpartition(".")[0]
 
+    @property
+    def origin(self) -> bytes:
+        """What tells it from every other place, and its name for people; short, since each certificate's is kept."""
+        return blake2b(repr(self.locator.parts).encode(), digest_size=_DIGEST).digest() + self.source.encode()
+
 
 @dataclass(frozen=True, slots=True)
 class _Stray:
@@ -65,16 +73,17 @@ class _Stray:
 class Matching:
     """The state of one pass."""
 
-    def __init__(self, people: People, languages: Sequence[str], now: datetime, checker: Checker | None) -> None:
+    def __init__(self, people: People, languages: Sequence[str], now: datetime, checker: Checker | None, spool: NewSpool = list) -> None:
         self._people, self._rows = people, people.rows
         self._checker = checker
         self._languages = languages
         self._now = now
-        self.issues: list[Issue] = []
-        self.left: list[Issue] = []  # what lay there and is no certificate
-        self._strays: list[_Stray] = []
-        self._held: list[tuple[Credential, _File, Person]] = []  # for people whose rows name files
-        self._seen: dict[str, _File] = {}  # by the certificate's SHA-256
+        self.issues: Spool[Issue] = people.issues  # those of rows come first
+        self.left: Spool[Issue] = spool()  # what lay there and is no certificate
+        self._strays: Spool[_Stray] = spool()
+        self._held: Spool[tuple[Credential, _File, str]] = spool()  # for people whose rows name files
+        self._seen = Digests()  # certificates
+        self._origins = PackedList()  # where each of them came from (`_File.origin`)
         self._unread: dict[str, Issue] = {}  # passwords that could not be read, by the file they are for
 
     def candidates(self, source: Source, pool: Pool[Material, Opened], tell: Callable[[int], None]) -> Iterator[Candidate]:
@@ -82,7 +91,8 @@ class Matching:
         for number, (material, opened) in enumerate(pool.map(self._materials(source)), 1):
             yield from self._opened(_File(material.source, locator(material), material.wanted), opened)
             tell(number)
-        for credential, file, person in self._held:
+        for credential, file, key in self._held:
+            person = self._people.by_key[key]
             if self._rows.is_misled(person):
                 self._rows.pass_over(person, file.source)
             else:
@@ -140,11 +150,12 @@ class Matching:
 
     def _is_repeated(self, credential: Credential, file: _File) -> bool:
         """Whether this certificate came before; in another place, that is worth a note."""
-        first = self._seen.setdefault(credential.facts.sha256, file)
-        if first is file:
+        number = self._seen.number(bytes.fromhex(credential.facts.sha256))
+        if number == len(self._origins):
+            self._origins.append(file.origin)
             return False
-        if first.locator.parts != file.locator.parts:
-            message = f'the same certificate came already in "{first.source}"'
+        if (first := self._origins[number]) != file.origin:
+            message = f'the same certificate came already in "{first[_DIGEST:].decode()}"'
             issue = Issue(Severity.NOTE, Check.DUPLICATE, message, "nothing is to be done; it is sent once")
             self._say(self._about(issue, file, None))
         return True
@@ -160,7 +171,7 @@ class Matching:
             return
         match self._people.of(addresses(credential.facts)[0]):
             case [person] if file.wanted != person.address.key and self._rows.names_files(person):
-                self._held.append((credential, file, person))
+                self._held.append((credential, file, person.address.key))
             case [person]:
                 yield from self._examined(credential, file, person)
             case [_, _, *_] as people:

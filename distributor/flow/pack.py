@@ -45,7 +45,8 @@ def pack(  # noqa: PLR0913  the doors of a verb
     """
     issues: list[Issue] = []
     plans = _Plans(ledger, open_plan)
-    jobs = _jobs(_taken(ledger, owner, lease, scope, limit, stop), plans, now, issues)
+    tried: set[str] = set()  # and not stored: a loan that ran out during a long run comes back
+    jobs = _jobs(_taken(ledger, owner, lease, scope, limit, stop, tried), plans, now, issues)
     done: list[Packed] = []
     for job, result in pool.map(jobs):
         match result:
@@ -54,23 +55,24 @@ def pack(  # noqa: PLR0913  the doors of a verb
             case _:
                 issues.append(_issue(job, result))
         if len(done) + len(issues) >= BATCH:
-            yield _stored(ledger, owner, done, issues)
+            yield _stored(ledger, owner, done, issues, tried)
     if done or issues:
-        yield _stored(ledger, owner, done, issues)
+        yield _stored(ledger, owner, done, issues, tried)
 
 
 def _taken(  # noqa: PLR0913, PLR0917  as `take` has them, and two ways to end
-    ledger: Ledger, owner: Owner, lease: timedelta, scope: Scope, limit: int | None, stop: Callable[[], bool]
+    ledger: Ledger, owner: Owner, lease: timedelta, scope: Scope, limit: int | None, stop: Callable[[], bool], tried: set[str]
 ) -> Iterator[ToPack]:
-    seen: set[str] = set()
-    while limit is None or len(seen) < limit:
-        room = BATCH if limit is None else min(BATCH, limit - len(seen))
+    number = 0
+    while limit is None or number < limit:
+        room = BATCH if limit is None else min(BATCH, limit - number)
         lent = [] if stop() else ledger.take(owner, room, lease, scope)
         for todo in lent:
             if stop():
                 return
-            if todo.id not in seen:  # a loan that ran out during a long run comes back
-                seen.add(todo.id)
+            if todo.id not in tried:
+                tried.add(todo.id)
+                number += 1
                 yield todo
         if not lent:
             return
@@ -131,8 +133,9 @@ def _issue(job: PackJob, result: Problem | Failed) -> Issue:
     return Issue(Severity.ERROR, check, message, hint, source=job.material.source, address=str(job.todo.person.address))
 
 
-def _stored(ledger: Ledger, owner: Owner, done: list[Packed], issues: list[Issue]) -> Batch:
+def _stored(ledger: Ledger, owner: Owner, done: list[Packed], issues: list[Issue], tried: set[str]) -> Batch:
     kept = ledger.store(done, owner) if done else []
+    tried.difference_update(packed.id for packed in done)
     batch = Batch(tuple(packed.id for packed, good in zip(done, kept, strict=True) if good), tuple(issues))
     done.clear()
     issues.clear()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from distributor.core.compact import Marks
 from distributor.core.directory import Directory
 from distributor.core.findings import Check, Issue, Severity
+from distributor.core.packed_people import PackedPeople
 from distributor.core.people import Address, Person, key_of
-from distributor.core.ports import Roster
+from distributor.core.ports import NewSpool, Roster, Spool
 from distributor.flow.directory import SOURCE, Users, compare, disabled, of_these, waiting
 from distributor.flow.rows import Rows, files, hints
 
@@ -18,12 +20,12 @@ _HINT = "name the certificate's file in the row, or put it among the sources"
 class People:
     """Everybody who is to receive something; compact, since a roster may have many thousand rows."""
 
-    def __init__(self, origin: str = "roster") -> None:
+    def __init__(self, origin: str = "roster", spool: NewSpool = list) -> None:
         self.origin = origin  # "roster", "directory" or "certificates"
-        self.by_key: dict[str, Person] = {}
-        self.rows = Rows()
-        self.issues: list[Issue] = []
-        self._served: set[str] = set()
+        self.by_key = PackedPeople()
+        self.rows = Rows(self.by_key)
+        self.issues: Spool[Issue] = spool()
+        self._served = Marks()  # by the people's numbers
         self._told: set[str] = set()  # who is spoken of in an error already
         self._contradicted: set[str] = set()
         self._users: Users | None = None  # whom a directory knows of them
@@ -112,7 +114,7 @@ class People:
 
     def serve(self, person: Person) -> None:
         """Note that a person has a certificate."""
-        self._served.add(person.address.key)
+        self._served.add(self.by_key.number(person.address.key))
 
     def told(self, address: str) -> None:
         """An error speaks of this address."""
@@ -123,12 +125,12 @@ class People:
         wanted = key_of(stem)
         for name in (wanted, wanted.rpartition("-")[0]):
             if "@" in name and (person := self.by_key.get(name)) is not None:
-                return person if name not in self._served else None
+                return person if self.by_key.number(name) not in self._served else None
         if self._locals is None:
             self._locals = {}
             for key in self.by_key:
                 self._locals.setdefault(key.partition("@")[0], []).append(key)
-        keys = [key for key in self._locals.get(wanted, ()) if key not in self._served]
+        keys = [key for key in self._locals.get(wanted, ()) if self.by_key.number(key) not in self._served]
         return self.by_key[keys[0]] if len(keys) == 1 else None
 
     _locals: dict[str, list[str]] | None = None
@@ -138,31 +140,30 @@ class People:
         if self.origin == "certificates":
             return
         if self._whole:
-            yield from waiting(sum(map(self._is_without, self.by_key.values())))
+            yield from waiting(sum(map(self._is_without, self.by_key)))
             return
-        for person in self.by_key.values():
-            if self.may_have(person):
-                yield from self._lacked(person)
+        for key in self.by_key:
+            if key not in self._barred and (self.rows.missed or self._is_without(key)):
+                yield from self._lacked(self.by_key[key])
 
     def _lacked(self, person: Person) -> Iterator[Issue]:
         """What a row names and is nowhere; else that there is nothing for the person, unless something else told it."""
         unmet = list(self.rows.unmet(person))
-        if not unmet and self._is_without(person):
+        if not unmet and self._is_without(person.address.key):
             unmet = [self.rows.unhelpful(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
         yield from unmet
 
-    def _is_without(self, person: Person) -> bool:
-        key = person.address.key
-        return key not in self._served and key not in self._barred and key_of(str(person.address)) not in self._told
+    def _is_without(self, key: str) -> bool:
+        return self.by_key.number(key) not in self._served and key not in self._barred and key not in self._told
 
 
-def gather(roster: Roster | None, directory: Directory | None = None) -> People:
+def gather(roster: Roster | None, directory: Directory | None = None, spool: NewSpool = list) -> People:
     """Everybody on the roster, held against the directory, and what is wrong with its rows; without a roster, the directory's people."""
     if roster is None and directory is not None:
-        people = People("directory")
+        people = People("directory", spool)
         people.come_from(directory)
         return people
-    people = People("roster" if roster is not None else "certificates")
+    people = People("roster" if roster is not None else "certificates", spool)
     for row in roster.people() if roster is not None else ():
         if isinstance(row, Issue):
             people.refuse(row)

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from distributor.core.compact import Marks
 from distributor.core.credentials import Material
 from distributor.core.findings import Check, Issue
+from distributor.core.packed_people import PackedPeople
 from distributor.core.people import Address, Person, RowHint, key_of, parse_address
 
-_LIKE_AN_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"'\\]+@[^\s<>()\[\],;:\"'\\]+")
+_WORD = re.compile(r"[^\s<>()\[\],;:\"'\\]+")
+_LONGEST = 1000  # characters of what a row has for an address that are looked through for one
 
 
 def hints(person: Person) -> tuple[RowHint, ...]:
@@ -30,8 +33,10 @@ def files(hint: RowHint | None) -> tuple[object, ...]:
 class Rows:
     """The rows of a roster, by the people's `Address.key`."""
 
-    def __init__(self) -> None:
-        self._found: set[tuple[str, str]] = set()  # people, and the base names of files that their rows name
+    def __init__(self, people: PackedPeople) -> None:
+        self._people = people
+        self._met = Marks()  # numbers of people with a single row, whose file is there
+        self._found: set[tuple[str, str]] = set()  # people with several, and the base names of files that their rows name
         self._missed: dict[tuple[str, str | None, int | None], Issue] = {}  # by person and row
         self._misled: set[str] = set()  # whose file cannot be used
         self._passed_over: dict[str, str] = {}  # what lay there for somebody whose row names something else
@@ -39,8 +44,8 @@ class Rows:
 
     def refuse(self, row: Issue) -> None:
         """Note whom a row is about that cannot be used."""
-        for text in _LIKE_AN_ADDRESS.findall(row.address or ""):
-            if isinstance(address := parse_address(text), Address) and row.line is not None:
+        for text in _WORD.findall((row.address or "")[:_LONGEST]):
+            if "@" in text and isinstance(address := parse_address(text), Address) and row.line is not None:
                 self._refused.setdefault(address.key, f"{row.source} line {row.line}")
 
     def refused(self, addresses: Iterable[Address]) -> str | None:
@@ -51,13 +56,21 @@ class Rows:
         """Note that what a row names is there."""
         if material.wanted:
             part = material.parts[0]
-            self._found.add((material.wanted, _base(part.path if part.member is None else part.member)))
+            if self._people[material.wanted].further:
+                self._found.add((material.wanted, _base(part.path if part.member is None else part.member)))
+            else:
+                self._met.add(self._people.number(material.wanted))
 
     def miss(self, issue: Issue) -> None:
         """Note what a row names and is not there, or not to be touched; another source may have it all the same."""
         row = (key_of(issue.address or ""), issue.source, issue.line)
         if row not in self._missed or self._missed[row].check is Check.NO_CERTIFICATE:
             self._missed[row] = issue
+
+    @property
+    def missed(self) -> bool:
+        """Whether anything is wrong with any row."""
+        return bool(self._missed)
 
     def mislead(self, address: str) -> None:
         """Note that what this person's row names cannot be used; its fault is told."""
@@ -75,10 +88,16 @@ class Rows:
         """What is wrong with the rows that name a file which is nowhere."""
         for hint in hints(person) if self._missed else ():
             issue = self._missed.get((person.address.key, hint.source, hint.line))
-            if issue is not None and _named(hint) and (person.address.key, _base(_named(hint))) not in self._found:
+            if issue is not None and _named(hint) and not self._has(person, hint):
                 other = self._passed_over.get(person.address.key)
                 there = f'; or name "{other}", which holds a certificate for this person' if other else ""
                 yield replace(issue, hint=f"{issue.hint}{there}")
+
+    def _has(self, person: Person, hint: RowHint) -> bool:
+        """Whether what a row names was found in any source."""
+        if person.further:
+            return (person.address.key, _base(_named(hint))) in self._found
+        return self._people.number(person.address.key) in self._met
 
     def unhelpful(self, person: Person) -> Issue | None:
         """What is wrong with a row that names no file; it matters only if no certificate is found."""

@@ -7,18 +7,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from distributor.bounded_files import FileRefused, Reason, text_lines
 from distributor.core.cells import addresses_in, described, quotable_address
 from distributor.core.columns import Columns, NoHeader, without_address
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import BadAddress, Person, RowHint, parse_address, printable
-from distributor.core.plaintext import decode, is_broken
+from distributor.core.plaintext import is_broken
 from distributor.core.rows import Rows
 from distributor.core.secret import Secret
 from distributor.errors import Unusable
 
-_CHUNK = 2**20
 _TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # of a language; what is none is not kept
-LARGEST = 256 * 2**20  # bytes; two million people
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,14 @@ class Csv:
 
     def people(self) -> Iterator[Person | Issue]:
         """Every person, or what is wrong with the row. Raises Unusable when the file cannot be used at all."""
-        rows = Rows(decode(_read(self._path)))
+        try:
+            with text_lines(self._path) as lines:
+                yield from self._people(Rows(lines))
+        except FileRefused as refused:
+            hint = "split the list" if refused.reason is Reason.LARGE else "name a readable CSV file with --roster"
+            raise Unusable(refused.message, where=str(self._path), hint=hint) from None
+
+    def _people(self, rows: Rows) -> Iterator[Person | Issue]:
         columns = rows.columns()
         if isinstance(columns, Columns) and "email" not in columns.fields:
             columns = without_address(columns)
@@ -125,20 +131,3 @@ def _address(columns: Columns, cells: list[str]) -> str | None:
 def _name(row: Mapping[str, str]) -> str:
     parts = (row.get("first_name", ""), row.get("last_name", ""))
     return " ".join((row.get("name") or " ".join(part for part in parts if part)).split())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file() and path.exists():
-            raise Unusable("it is not a regular file", where=str(path), hint="name a readable CSV file with --roster")
-        with path.open("rb") as file:
-            data = bytearray()
-            while len(data) <= LARGEST and (chunk := file.read(_CHUNK)):
-                data += chunk
-    except OSError as error:
-        raise Unusable(
-            (error.strerror or "cannot be read").lower(), where=str(path), hint="name a readable CSV file with --roster"
-        ) from None
-    if len(data) > LARGEST:
-        raise Unusable(f"the list has more than {LARGEST} bytes", where=path.name, hint="split the list")
-    return bytes(data)

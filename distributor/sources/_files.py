@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -13,16 +11,18 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO
 
+from distributor.bounded_files import FileRefused, Reason, open_file, read_bounded, read_file, size, too_large
 from distributor.core.credentials import Limits, Part
 from distributor.core.findings import Check
 from distributor.core.people import printable
+from distributor.sources._zip import zip_directory
 
 MOST_MEMBERS = 200_000  # of one archive
 _KEPT_OPEN = 4  # archives
-_MIB = 2**20
-_BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error)
+LARGEST_DIRECTORY = 64 * 2**20  # bytes: 200 000 names of 250 characters
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, OSError, ValueError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,10 @@ class Reader:
         """An entry's bytes. Raises Fault."""
         if entry.member is not None:
             return self._member(entry.path, entry.member)
-        with _opened(entry.path, self._limits.file) as file:
-            return _bounded(file, min(os.fstat(file.fileno()).st_size, self._limits.file))
+        try:
+            return read_file(entry.path, self._limits.file)
+        except FileRefused as refused:
+            raise _fault(refused, "limits.file") from None
 
     def is_there(self, entry: Entry) -> bool:
         """Whether something of that name is there, whatever it is."""
@@ -103,15 +105,7 @@ class Reader:
         if path in self._archives:
             self._archives.move_to_end(path)
             return self._archives[path]
-        file = _opened(path, self._limits.archive)
-        try:
-            archive = zipfile.ZipFile(file)
-        except _BROKEN:
-            file.close()
-            raise Fault(Check.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
-        if len(archive.infolist()) > MOST_MEMBERS:
-            self._shut(archive)
-            raise Fault(Check.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
+        archive = _archive(path, self._limits.archive)
         self._archives[path] = archive
         if len(self._archives) > _KEPT_OPEN:
             self._shut(self._archives.popitem(last=False)[1])
@@ -125,15 +119,21 @@ class Reader:
             raise Fault(Check.UNREADABLE, "the archive no longer holds it", "look whether the archive was changed") from None
         if info.flag_bits & 1:
             raise Fault(Check.UNREADABLE, "the archive is encrypted", "unpack it and name the folder instead")
+        if info.compress_type not in _METHODS:  # `zipfile` unpacks others without a bound of memory
+            raise Fault(Check.UNREADABLE, "it is compressed by another method than deflate", "pack the archive again, or name the folder")
+        if info.file_size > self._limits.file:
+            raise _fault(too_large(info.file_size, self._limits.file), "limits.file")
         try:
             with archive.open(info) as file:
-                data = _bounded(file, self._limits.file)
+                data = read_bounded(file, self._limits.file)
+        except FileRefused as refused:
+            raise _fault(refused, "limits.file") from None
         except _BROKEN:
             raise Fault(Check.UNREADABLE, "the archive is damaged at this member", "pack it again") from None
         self._spent[path] = self._spent.get(path, 0) + len(data)
         if self._spent[path] > 4 * self._limits.archive:  # a member may be read again at another time
             raise Fault(
-                Check.TOO_COSTLY, f"the archive unpacks to more than {_size(self._limits.archive)}", "split it, or raise `limits.archive`"
+                Check.TOO_COSTLY, f"the archive unpacks to more than {size(self._limits.archive)}", "split it, or raise `limits.archive`"
             )
         return data
 
@@ -153,38 +153,45 @@ class Reader:
         self.close()
 
 
-def _opened(path: str, limit: int) -> IO[bytes]:
-    """A regular file, opened without following a link in its last part or waiting for a pipe's other end."""
+def _archive(path: str, limit: int) -> zipfile.ZipFile:
+    """A zip whose directory is of bearable size; that is looked at before the directory is read. Raises Fault."""
     try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if os.path.islink(path):
-            raise Fault(Check.UNSAFE_PATH, "it is a link", "put the file itself there") from None
-        raise Fault(
-            Check.UNREADABLE, (error.strerror or "it cannot be opened").lower(), "see whether it is there and may be read"
-        ) from None
-    found = os.fstat(number)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(number)
-        raise Fault(Check.UNSAFE_PATH, "it is not a regular file", "put a file there")
-    if found.st_size > limit:
-        os.close(number)
-        raise _too_large(found.st_size, limit)
-    return os.fdopen(number, "rb")
+        file = open_file(path, limit)
+    except FileRefused as refused:
+        raise _fault(refused, "limits.archive") from None
+    try:
+        directory = zip_directory(file, LARGEST_DIRECTORY, MOST_MEMBERS)
+        if directory.entries > MOST_MEMBERS or directory.size > LARGEST_DIRECTORY:
+            raise _too_many()
+        archive = zipfile.ZipFile(file)
+        if len(archive.infolist()) > MOST_MEMBERS:  # the number that the archive tells of itself may be a lie
+            raise _too_many()
+    except Fault:
+        file.close()
+        raise
+    except _BROKEN:
+        file.close()
+        raise Fault(Check.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
+    return archive
 
 
-def _bounded(file: IO[bytes], limit: int) -> bytes:
-    data = file.read(limit + 1)
-    if len(data) > limit:
-        raise _too_large(None, limit)
-    return data
+def _too_many() -> Fault:
+    return Fault(Check.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
 
 
-def _too_large(size: int | None, limit: int) -> Fault:
-    which = "limits.file" if limit < 64 * _MIB else "limits.archive"
-    has = f"it has {_size(size)}" if size else "it is larger than allowed"
-    return Fault(Check.TOO_COSTLY, f"{has}; {_size(limit)} are allowed", f"see what it is; a real file has some kilobytes (`{which}`)")
+_HINTS = {
+    Reason.MISSING: "see whether it is there and may be read",
+    Reason.UNREADABLE: "see whether it is there and may be read",
+    Reason.LINK: "put the file itself there",
+    Reason.SPECIAL: "put a file there",
+}
 
 
-def _size(octets: int) -> str:
-    return f"{octets / _MIB:.0f} MiB" if octets >= _MIB else f"{octets} bytes"
+def _fault(refused: FileRefused, key: str) -> Fault:
+    """As an issue says it; `key` is what bounds such a file in the configuration."""
+    match refused.reason:
+        case Reason.LARGE:
+            return Fault(Check.TOO_COSTLY, refused.message, f"see what it is; a real file has some kilobytes (`{key}`)")
+        case Reason.LINK | Reason.SPECIAL:
+            return Fault(Check.UNSAFE_PATH, refused.message, _HINTS[refused.reason])
+    return Fault(Check.UNREADABLE, refused.message, _HINTS[refused.reason])

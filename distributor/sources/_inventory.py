@@ -5,24 +5,34 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+from array import array
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import printable
+from distributor.sources import _kinds
 from distributor.sources._files import Entry, Fault, Reader
 
 _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx"})
 
 
 class Inventory:
-    """What lies in the sources."""
+    """What lies in the sources, in the order it was found; compact, since a folder may hold many thousand files."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self.entries: dict[Entry, None] = {}  # in the order they were found
         self.meant: set[Entry] = set()  # files, not archives, that were named one by one
-        self._by_base: dict[str, list[Entry]] = {}
+        self._places: list[tuple[str, bool]] = []  # folders and archives: `Entry.place`
+        self._numbers: dict[tuple[str, bool], int] = {}  # of places
+        self._names: list[str] = []  # of files; of members as the archive has them
+        self._within = array("L")  # each one's place
+        self._used = bytearray()
+        self._by_base: dict[str, int | dict[Entry, int]] = {}  # a number where there is only one, which is the rule
+        self._elsewhere: set[str] = set()  # stems of certificates that rows name and that lie somewhere else
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
 
     def add(self, path: Path) -> Iterator[Issue]:
         """Take in a file, a folder or a zip that was named by the operator."""
@@ -38,11 +48,51 @@ class Inventory:
     def find(self, name: str) -> list[Entry]:
         """The entries of that base name, in any case; `archive.zip/member` too."""
         archive, slash, member = name.rpartition("/")
-        found = self._by_base.get(member.casefold(), [])
+        found = [self._entry(number) for number in self._called(member.casefold())]
         wanted = os.path.basename(archive).casefold()
         if slash and wanted.endswith(".zip"):
             return [entry for entry in found if entry.member is not None and os.path.basename(entry.path).casefold() == wanted]
         return found
+
+    def use(self, entry: Entry) -> None:
+        """Note that somebody has an entry, so that it is not `left` any more."""
+        if (number := self._number(entry)) is not None:
+            self._used[number] = True
+        elif self._names and _kinds.is_candidate(entry.extension):
+            self._elsewhere.add(entry.stem.casefold())
+
+    def left(self) -> Iterator[Entry]:
+        """What nobody has yet; what is used meanwhile is left out."""
+        for number in range(len(self._names)):
+            if not self._used[number]:
+                yield self._entry(number)
+
+    def of_one_stem(self, entry: Entry, *, unused: bool = False) -> list[Entry]:
+        """The PEM and DER files of an entry's stem beside it, itself among them. `unused`: without what somebody has."""
+        stem = entry.stem.casefold()
+        numbers = sorted(number for extension in _kinds.PEM for number in self._called(stem + extension))
+        found = [(number, self._entry(number)) for number in numbers if not (unused and self._used[number])]
+        return [other for _, other in found if other.place == entry.place]
+
+    def promises(self, stem: str) -> bool:
+        """Whether there is a certificate or key of this stem, which is in lower case."""
+        return stem in self._elsewhere or any(stem + extension in self._by_base for extension in _kinds.CANDIDATES)
+
+    def _called(self, base: str) -> tuple[int, ...]:
+        """Entries by their base name in lower case."""
+        found = self._by_base.get(base)
+        return () if found is None else (found,) if isinstance(found, int) else tuple(found.values())
+
+    def _entry(self, number: int) -> Entry:
+        path, zipped = self._places[self._within[number]]
+        name = self._names[number]
+        return Entry(path, name) if zipped else Entry(os.path.join(path, name))
+
+    def _number(self, entry: Entry) -> int | None:
+        found = self._by_base.get(entry.base.casefold())
+        if isinstance(found, dict):
+            return found.get(entry)
+        return found if found is not None and self._entry(found) == entry else None
 
     def _folder(self, folder: str) -> Iterator[Issue]:
         try:
@@ -91,7 +141,7 @@ class Inventory:
 
     def _member(self, path: str, info: zipfile.ZipInfo) -> Iterator[Issue]:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if info.is_dir() or not parts or any(_is_junk(part) for part in parts):
+        if not parts or info.is_dir() or any(_is_junk(part) for part in parts):
             return
         entry = Entry(path, info.filename)
         if ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
@@ -104,9 +154,23 @@ class Inventory:
             self._take(entry)
 
     def _take(self, entry: Entry) -> None:
-        if entry not in self.entries:
-            self.entries[entry] = None
-            self._by_base.setdefault(entry.base.casefold(), []).append(entry)
+        if self._number(entry) is not None:
+            return
+        number = len(self._names)
+        name = os.path.basename(entry.path) if entry.member is None else entry.member
+        if entry.place not in self._numbers:
+            self._numbers[entry.place] = len(self._places)
+            self._places.append(entry.place)
+        self._within.append(self._numbers[entry.place])
+        self._names.append(name)
+        self._used.append(False)
+        base = entry.base.casefold()
+        base = name if base == name else base  # one text for both, mostly
+        match self._by_base.setdefault(base, number):
+            case dict() as others:
+                others[entry] = number
+            case before if before != number:
+                self._by_base[base] = {self._entry(before): before, entry: number}
 
 
 def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Issue:
@@ -116,7 +180,7 @@ def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Iss
 
 def _is_text(path: str) -> bool:
     """Whether a path can be kept in the ledger and shown in JSON; octets that are no UTF-8 become lone surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _is_junk(name: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 PKCS12 = frozenset({".pfx", ".p12"})
 PEM = frozenset({".pem", ".crt", ".cer", ".der", ".cert", ".key", ".p8", ".pk8"})
+CANDIDATES = PKCS12 | PEM
 _PFX_VERSION = b"\x02\x01\x03"
 _BEGIN = b"-----BEGIN "
 
 
 def is_candidate(extension: str) -> bool:
     """Whether such a name promises a certificate or a key."""
-    return extension in PKCS12 or extension in PEM
+    return extension in CANDIDATES
 
 
 def form(extension: str, data: bytes) -> str:

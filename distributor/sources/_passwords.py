@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from distributor.bounded_files import FileRefused, Reason, text_lines
 from distributor.core.columns import Columns, NoHeader
 from distributor.core.people import Address, Person, RowHint, parse_address
 from distributor.core.plaintext import decode
@@ -17,6 +18,12 @@ from distributor.sources._paths import Unsafe, inside, steps
 
 EXTENSIONS = (".txt", ".pass", ".pwd")
 _FEW = 500  # passwords by address that may all be tried on a file whose owner is not known: 0.4 s for a PFX of today
+LARGEST_LIST = 64 * 2**20  # bytes; all of its passwords are held in memory
+_READABLE = "name a readable file with --passwords"
+_HINTS = {
+    Reason.LARGE: "split the list, or give a folder with a .txt for each file",
+    Reason.SPECIAL: "name a CSV file or a folder with --passwords",
+}
 _HINT = "a list has the columns file,password or email,password; a folder holds a .txt of the same name for each file"
 
 
@@ -118,21 +125,19 @@ class Passwords:
             yield Secret(first)
 
     def _list(self, place: Path) -> None:
-        if place.exists() and not place.is_file():
-            raise Unusable("it is not a regular file", where=str(place), hint="name a CSV file or a folder with --passwords")
         try:
-            data = place.read_bytes()
-        except OSError as error:
-            raise Unusable(
-                (error.strerror or "cannot be read").lower(), where=str(place), hint="name a readable file with --passwords"
-            ) from None
-        rows = Rows(decode(data))
+            with text_lines(place, LARGEST_LIST) as lines:
+                self._rows(Rows(lines), place.name)
+        except FileRefused as refused:
+            raise Unusable(refused.message, where=str(place), hint=_HINTS.get(refused.reason, _READABLE)) from None
+
+    def _rows(self, rows: Rows, name: str) -> None:
         columns = rows.columns()
         if isinstance(columns, NoHeader) or "password" not in columns.fields or not {"file", "certificate", "email"} & set(columns.fields):
-            raise Unusable("the list of passwords has no columns that say so", where=f"{place.name} line {max(1, rows.line)}", hint=_HINT)
+            raise Unusable("the list of passwords has no columns that say so", where=f"{name} line {max(1, rows.line)}", hint=_HINT)
         for line, cells in rows:
             if isinstance(cells, str):
-                raise Unusable("the row is no CSV", where=f"{place.name} line {line}", hint="a quote inside quotes is written twice")
+                raise Unusable("the row is no CSV", where=f"{name} line {line}", hint="a quote inside quotes is written twice")
             self._keep(columns, cells)
 
     def _keep(self, columns: Columns, cells: list[str]) -> None:

@@ -36,7 +36,6 @@ class Names:
         self._opened: set[str] = set()
         self.refused: set[Entry] = set()  # files of rows with which something else is wrong
         self.passwords: set[str] = set()  # password files that rows name, with and without extension
-        self._stems: dict[tuple[object, str], list[Entry]] | None = None
 
     def look_up(self, hint: RowHint, person: Person) -> list[Entry] | Issue:
         """The files of a row: none when it names none, one, or a certificate and its key."""
@@ -71,12 +70,7 @@ class Names:
         (entry,) = entries
         if entry.extension not in _kinds.PEM:
             return entries
-        if self._stems is None:
-            self._stems = {}
-            for other in self._inventory.entries:
-                if other.extension in _kinds.PEM:
-                    self._stems.setdefault((other.place, other.stem.casefold()), []).append(other)
-        partners = self._stems.get((entry.place, entry.stem.casefold())) or list(_beside(entry))
+        partners = self._inventory.of_one_stem(entry) or list(_beside(entry))
         return [entry, *(other for other in partners if other != entry)]
 
     def _entry(self, text: str) -> Entry | None:

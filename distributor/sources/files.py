@@ -70,25 +70,25 @@ class Files:
         for path in self._settings.paths:
             yield from inventory.add(path)
         names = Names(self._base, inventory, self._reader, self._passwords)
-        done: set[Entry] = set()
         for person in people.values():
             for hint in hints(person):
                 self._passwords.learn(person, hint, self._base)
         for key, person in people.items():
             for hint in hints(person):
-                yield from self._named(key, person, hint, names, done)
-        promised = {entry.stem.casefold() for entry in (*inventory.entries, *done) if _kinds.is_candidate(entry.extension)}
-        rest = [entry for entry in inventory.entries if entry not in done and entry not in names.refused]
-        yield from self._rest(rest, promised | names.passwords, inventory.meant)
+                yield from self._named(key, person, hint, names, inventory)
+        for entry in names.refused:
+            inventory.use(entry)
+        yield from self._rest(inventory, names.passwords)
 
-    def _named(self, key: str, person: Person, hint: RowHint, names: Names, done: set[Entry]) -> Iterator[Material | Issue]:
+    def _named(self, key: str, person: Person, hint: RowHint, names: Names, inventory: Inventory) -> Iterator[Material | Issue]:
         """What one row names."""
         found = names.look_up(hint, person)
         if isinstance(found, Issue):
             yield found
             return
+        for entry in found:
+            inventory.use(entry)
         if found:
-            done.update(found)
             yield from self._material(found, person, key)
 
     def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[Material | Issue]:
@@ -118,31 +118,29 @@ class Files:
             self._unread.append(Issue(Severity.NOTE, Check.WRONG_PASSWORD, message, hint, entry.source, None, address))
         self._passwords.unread.clear()
 
-    def _rest(self, entries: list[Entry], stems: set[str], meant: set[Entry]) -> Iterator[Material | Issue]:
-        """What no row names.
-
-        `stems`: text files of these stems, and files of these names, hold passwords; `meant`: named by hand, so each ought to be of use.
-        """
-        groups: dict[tuple[object, str], list[Entry]] = {}
-        for entry in entries:
+    def _rest(self, inventory: Inventory, passwords: set[str]) -> Iterator[Material | Issue]:
+        """What no row names. `passwords`: names of files that hold them, and their stems; what bears a certificate's stem does so too."""
+        loose: Pairs | None = None
+        for entry in inventory.left():
             if self._is_ours(entry):
                 continue
-            groups.setdefault((entry.place, entry.stem.casefold()), []).append(entry)
-        from distributor.sources._pairs import Pairs  # noqa: PLC0415  heavy, and settings are looked at without it
+            if entry.extension in _kinds.PEM:
+                group = [other for other in inventory.of_one_stem(entry, unused=True) if not self._is_ours(other)]
+                for other in group:
+                    inventory.use(other)
+                loose = loose or self._pairs()
+                yield from self._pems(group, loose)
+            elif entry.extension in _kinds.PKCS12:
+                yield from self._material([entry], None, "")
+            elif not _holds_password(entry, inventory, passwords):
+                yield from self._other(entry, Severity.ERROR if entry in inventory.meant else Severity.NOTE)
+        if loose is not None:
+            yield from loose.settle()
 
-        loose = Pairs(self._secrets, self._look)
-        for (_, stem), group in groups.items():
-            pems = []
-            for entry in group:
-                if entry.extension in _kinds.PEM:
-                    pems.append(entry)
-                elif entry.extension in _kinds.PKCS12:
-                    yield from self._material([entry], None, "")
-                elif entry.base.casefold() not in stems and (entry.extension not in EXTENSIONS or stem not in stems):
-                    yield from self._other(entry, Severity.ERROR if entry in meant else Severity.NOTE)
-            if pems:
-                yield from self._pems(pems, loose)
-        yield from loose.settle()
+    def _pairs(self) -> Pairs:
+        from distributor.sources._pairs import Pairs  # noqa: PLC0415  heavy, and not wanted where rows name every file
+
+        return Pairs(self._secrets, self._look)
 
     def _pems(self, entries: list[Entry], loose: Pairs) -> Iterator[Material | Issue]:
         """PEM or DER files of one stem."""
@@ -194,6 +192,13 @@ class Files:
         if hashlib.sha256(data).hexdigest() != wanted:
             raise Fault(Check.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
         return Part(entry.source, entry.path, entry.member, wanted, data)
+
+
+def _holds_password(entry: Entry, inventory: Inventory, passwords: set[str]) -> bool:
+    """Whether a file that is no certificate is named as one with a password is."""
+    base, stem = entry.base.casefold(), entry.stem.casefold()
+    named = base in passwords or inventory.promises(base)
+    return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.promises(stem)))
 
 
 def _odd() -> Fault:

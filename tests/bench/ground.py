@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from tests.authority import Authority, own_key
 from tests.needs import require
 
@@ -37,6 +39,22 @@ def people(folder: Path, count: int, form: str = "pfx") -> Path:
         rows.append(f"{address},Person {n},{('en', 'fr', 'de')[n % 3]},certificates/{n:05}.{form},{password}")
     roster = folder / "people.csv"
     roster.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return roster
+
+
+def many_people(folder: Path, count: int) -> Path:
+    """As `people`, with plain PEM and a key of their own for everybody: on a curve, since RSA keys take a day to make."""
+    authority = Authority("Bench")
+    certificates = folder / "certificates"
+    certificates.mkdir(parents=True)
+    roster = folder / "people.csv"
+    with roster.open("w", encoding="utf-8") as rows:
+        rows.write("email,name,language,file,password\n")
+        for n in range(count):
+            address = f"person{n:06}@example.org"
+            identity = authority.issue(address, name=f"Person {n}", key=ec.generate_private_key(ec.SECP256R1()))
+            (certificates / f"{n:06}.pem").write_bytes(identity.pem + identity.key_pem())
+            rows.write(f"{address},Person {n},{('en', 'fr', 'de')[n % 3]},certificates/{n:06}.pem,\n")
     return roster
 
 

@@ -115,7 +115,7 @@ def test_files_that_hold_no_certificate_are_issues(stage: Stage) -> None:
 def test_a_pipe_is_not_waited_for(stage: Stage) -> None:
     os.mkfifo(stage.folder / "pipe.pem")
     told = stage.run("distributor trust check --sst pipe.pem")
-    assert (told.returncode, told.stdout.splitlines()[0]) == (3, "error: pipe.pem: not a regular file")
+    assert (told.returncode, told.stdout.splitlines()[0]) == (3, "error: pipe.pem: it is not a regular file")
 
 
 def test_where_it_cannot_be_written_is_told_with_the_place(stage: Stage) -> None:

@@ -1,0 +1,99 @@
+"""Lists, sets and indexes of a hundred thousand entries in a few bytes each, at the price of some microseconds an access."""
+
+from __future__ import annotations
+
+import marshal
+import zlib
+from array import array
+from functools import lru_cache
+
+_BLOCK = 64  # byte strings packed together: they have much in common
+_OPEN = 64  # blocks kept as they are
+_DIGEST = 16  # bytes
+_FREE = -1
+
+
+class PackedList:
+    """Byte strings by number, compressed in blocks. Nothing of it leaves memory."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._last: list[bytes] = []  # what is not in a block yet
+        self._changed: dict[int, bytes] = {}  # what was in one and is another now
+        self._opened = lru_cache(_OPEN)(self._open)
+
+    def append(self, value: bytes) -> None:
+        """Add one at the end."""
+        self._last.append(value)
+        if len(self._last) == _BLOCK:
+            self._blocks.append(zlib.compress(marshal.dumps(self._last), 1))
+            self._last.clear()
+
+    def __len__(self) -> int:
+        return len(self._blocks) * _BLOCK + len(self._last)
+
+    def __getitem__(self, number: int) -> bytes:
+        if number in self._changed:
+            return self._changed[number]
+        block, place = divmod(number, _BLOCK)
+        return (self._opened(block) if block < len(self._blocks) else self._last)[place]
+
+    def __setitem__(self, number: int, value: bytes) -> None:
+        self._changed[number] = value
+
+    def _open(self, block: int) -> list[bytes]:
+        found: list[bytes] = marshal.loads(zlib.decompress(self._blocks[block]))  # noqa: S302  our own bytes, which never left this process
+        return found
+
+
+class Digests:
+    """Numbers a set of digests in the order they come, by their first 16 bytes: no two are made alike in these."""
+
+    def __init__(self) -> None:
+        self._digests = bytearray()
+        self._slots = array("l", [_FREE]) * 1024  # a hash table with open addressing; at most two thirds are taken
+
+    def __len__(self) -> int:
+        return len(self._digests) // _DIGEST
+
+    def number(self, digest: bytes) -> int:
+        """The number of a digest; a new one gets the next, which is the length before."""
+        digest = digest[:_DIGEST]
+        slot = self._slot(digest)
+        if self._slots[slot] != _FREE:
+            return self._slots[slot]
+        number = len(self)
+        self._slots[slot] = number
+        self._digests += digest
+        if 3 * len(self) > 2 * len(self._slots):
+            self._grow()
+        return number
+
+    def _slot(self, digest: bytes) -> int:
+        """Where a digest is, or would be."""
+        mask = len(self._slots) - 1
+        slot = hash(digest) & mask  # seeded anew in every process, so that nobody can make digests that meet in one slot
+        while (number := self._slots[slot]) != _FREE and self._digests[number * _DIGEST : (number + 1) * _DIGEST] != digest:
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        self._slots = array("l", [_FREE]) * (4 * len(self._slots))
+        for number in range(len(self)):
+            self._slots[self._slot(bytes(self._digests[number * _DIGEST : (number + 1) * _DIGEST]))] = number
+
+
+class Marks:
+    """A set of small numbers, such as those of people, in a byte each."""
+
+    def __init__(self) -> None:
+        self._marked = bytearray()
+
+    def add(self, number: int) -> None:
+        """Mark a number."""
+        if number >= len(self._marked):
+            self._marked.extend(bytes(number + 1 - len(self._marked)))
+        self._marked[number] = True
+
+    def __contains__(self, number: int) -> bool:
+        return number < len(self._marked) and bool(self._marked[number])

@@ -1,0 +1,78 @@
+"""What a file may cost a command: size, time and memory are bounded before the work is done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.authority import Authority
+from tests.stage import Stage
+
+MEMORY = 2**19  # KiB of address space of a command itself; its children have their own bound
+LOOPS = "{% for i in a %}{% for j in a %}{% for k in a %}{% if i == 'z' %}x{% endif %}{% endfor %}{% endfor %}{% endfor %}"
+SLOW = "\n{% set a = 'y' * 1000 %}" + LOOPS
+LARGE = "\n{% set a = 'y' * 250000 %}\n" + "{% set a = a ~ a ~ a ~ a ~ a ~ a ~ a ~ a %}\n" * 5
+LINES = {SLOW: 2, LARGE: 6}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+    stage = Stage(tmp_path, authority)
+    stage.play("$ distributor init >/dev/null 2>&1\n+ people\n")
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [("--roster", "it is not a regular file"), ("--passwords", "it is not a regular file"), ("--config", "there is no such file")],
+)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(stage: Stage, option: str, why: str, kind: str) -> None:
+    path = "/dev/zero"
+    if kind == "pipe":
+        os.mkfifo(stage.folder / "pipe")
+        path = "pipe"
+    told = stage.run(f"ulimit -t 20; distributor plan certificates {option} {path}")
+    assert told.returncode == 3
+    assert f"{path}: {why}\nhint: " in told.stdout
+
+
+@pytest.mark.parametrize("option", ["--roster", "--passwords"])
+def test_a_list_that_is_too_large_is_not_read(stage: Stage, option: str) -> None:
+    with (stage.folder / "large.csv").open("wb") as file:
+        file.write(b"email,password\n")
+        file.truncate(400 * 2**20)
+    told = stage.run(f"ulimit -v {MEMORY}; distributor plan certificates {option} large.csv")
+    assert told.returncode == 3
+    assert "large.csv: it has 400 MiB; " in told.stdout
+
+
+def test_a_cell_of_a_hundred_thousand_characters_is_a_bad_row_and_the_others_go_on(stage: Stage) -> None:
+    with (stage.folder / "people.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{'x' * 130_000},Long,en\n{'x' * 30_000},Shorter,en\n")
+    told = stage.run("ulimit -t 20; distributor plan certificates --roster people.csv --json 2>/dev/null")
+    answer = json.loads(told.stdout)
+    assert answer["ready"] == 2
+    assert [(issue["check"], issue["line"]) for issue in answer["issues"]] == [("bad-row", 4), ("bad-address", 5)]
+    assert all(len(str(issue)) < 2000 for issue in answer["issues"])
+
+
+@pytest.mark.parametrize(("bomb", "why"), [(SLOW, "takes longer than"), (LARGE, "needs too much memory")])
+def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(stage: Stage, bomb: str, why: str) -> None:
+    folder = stage.folder / "templates" / "letter" / "en"
+    folder.mkdir(parents=True)
+    (folder / "body.txt").write_text(bomb, encoding="utf-8")
+    told = stage.run(f"ulimit -v {4 * MEMORY}; distributor doctor --json 2>/dev/null")
+    (found,) = [check for check in json.loads(told.stdout)["checks"] if check["area"] == "templates"]
+    assert found["level"] == "error"
+    assert why in found["message"]
+    stage.play("+ server\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    told = stage.run("distributor send --yes")
+    assert told.returncode == 1
+    assert f"alice@example.org: not packed: templates/letter/en/body.txt line {LINES[bomb]}: it {why}" in told.stdout
+    assert [b"To: Bob Example" in letter for letter in stage.handler.letters] == [True]

@@ -1,0 +1,124 @@
+"""A long row of one character, or of what looks like the beginning of something: whatever reads text from outside takes linear time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from distributor.bounded_time import TooSlow, cpu_seconds
+from distributor.clients import _aadsts, _ldap_url
+from distributor.clients._reasons import bounded
+from distributor.config import values
+from distributor.config.lines import lines_of
+from distributor.core import bundle, outlook, pem, tenant
+from distributor.core.columns import header
+from distributor.core.findings import Check, Issue, Severity
+from distributor.core.packed_people import PackedPeople
+from distributor.core.people import hides, parse_address, printable
+from distributor.core.plaintext import decode, guess
+from distributor.core.rows import Rows
+from distributor.flow.audit import prove_export
+from distributor.flow.rows import Rows as PeoplesRows
+from distributor.rosters import csv
+from distributor.transports._replies import wish
+
+SIZE = 2**18  # what takes a microsecond a character takes a quarter of a second, what looks at each pair of them some hours
+MOST = 5.0  # CPU seconds
+SEEDS = [
+    "a",
+    "a@",
+    "@",
+    "a.",
+    "é",
+    "e\u0301",
+    "\u0315\u0300",
+    " ",
+    "\t",
+    "\n ",
+    '"',
+    '"a',
+    ",",
+    ";",
+    "=",
+    "-",
+    "(",
+    "0",
+    "1,",
+    "[[a",
+    "\u202e",
+]
+SEEDS += ["after 1 ", "-----BEGIN A-----\n", "Trace ID:", "SMIMECertificateIssuingCA :\n", "\\", "://", "{", '{"a":', "xn--a", "\ud800"]
+
+
+def _judged(text: str) -> object:
+    words = _aadsts.Words("transport", "t", "c", "r")
+    return _aadsts.judged({"error": text, "error_description": text}, 400, words)
+
+
+def _refused(text: str) -> object:
+    return PeoplesRows(PackedPeople()).refuse(Issue(Severity.ERROR, Check.BAD_ADDRESS, "", None, "people.csv", 2, text))
+
+
+def _rows(text: str) -> list[object]:
+    rows = Rows(io.StringIO("email,name\n" + text, newline=""))
+    rows.columns()
+    return list(rows)
+
+
+def _octets(call: Callable[[bytes], object]) -> Callable[[str], object]:
+    return lambda text: call(text.encode(errors="surrogatepass"))
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "an address": parse_address,
+    "a header": header,
+    "rows": _rows,
+    "a refused row": _refused,
+    "printable": printable,
+    "hides": hides,
+    "a foreign text": bounded,
+    "a list's bytes": _octets(decode),
+    "an encoding": _octets(lambda data: guess([data])),
+    "PEM": _octets(lambda data: list(pem.blocks(data))),
+    "a bundle": _octets(bundle.read),
+    "a tenant's answer": _octets(tenant.saved),
+    "a refused sign-in": _judged,
+    "a server's wish": wish,
+    "an LDAP URL": _ldap_url.read,
+    "an LDAP host": outlook.host,
+    "a rate": values.rate,
+    "a duration": values.duration,
+    "a size": values.size,
+    "a configuration's lines": lines_of,
+    "an export": lambda text: prove_export(io.StringIO(text, newline="")),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_long_text_takes_linear_time(name: str) -> None:
+    for seed in SEEDS:
+        text = (seed * SIZE)[:SIZE] + "!"
+        try:
+            with cpu_seconds(MOST):
+                READERS[name](text)
+        except TooSlow:
+            pytest.fail(f"{name}: {seed!r}")
+        except Exception:  # noqa: BLE001, S110  whatever is wrong with such a text may be said
+            pass
+
+
+def test_one_cell_of_a_roster_does_not_hold_up_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text(f"email,name\n{'x' * 130_000},X\n{'x@' * 16_000},Y\nbob@example.org,Bob\n", encoding="utf-8")
+    with cpu_seconds(MOST):
+        found = list(csv.open(csv.Settings(path)).people())
+    assert [one.check.value for one in found if isinstance(one, Issue)] == ["bad-row", "bad-address"]
+    assert len(found) == 3
+
+
+def test_a_wish_is_still_read() -> None:
+    assert wish("450 try again in 300 seconds") == timedelta(seconds=300)
