@@ -125,7 +125,9 @@ def _everything(room: int) -> Select[Any]:
 def _doubts(known: _Known, told: Told) -> Iterator[Fault]:
     """Events that do not fit, that are missing or stand twice, or that no longer say for whom."""
     yield from (Fault(f"event {seq}", f"event {seq} does not fit its hash") for seq in known.broken)
-    if sum(link.after == State.PLANNED for link in known.links) != 1 or sum(link.before == State.PLANNED for link in known.links) > 1:
+    planned = sum(link.before is None and link.after == State.PLANNED for link in known.links)
+    frozen = sum(link.before == State.PLANNED and link.after == State.QUEUED for link in known.links)
+    if planned != 1 or frozen > 1:  # in a restored ledger a delivery may be planned again, but not what it is planned for
         yield Fault("its events", "the events that decide are missing, or stand twice")
     elif told.address is None or (told.letter is not None and "address" not in told.letter):
         yield Fault("personal fields of its events", "the events no longer say for whom it is")

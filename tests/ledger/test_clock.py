@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from distributor.core.chain import Link
 from distributor.core.deliveries import EVERYBODY, Arm, Owner, Settle
 from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import telling
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 
-YEARS = {"days": 365 * 5}
+A_YEAR = {"days": 365}  # the certificates are valid for longer, so nothing is withdrawn
 
 
 def unknown(owner: Owner) -> bool | None:  # noqa: ARG001  what can be known of a process elsewhere
@@ -34,7 +35,7 @@ def one_command_with_a_clock_ahead(world: World, **by: float) -> None:
 
 
 def test_time_goes_on_after_an_event_from_the_future(world: World) -> None:
-    one_command_with_a_clock_ahead(world, **YEARS)
+    one_command_with_a_clock_ahead(world, **A_YEAR)
     world.queue("anna")
     claim = world.claim()
     assert world.ledger.recover(unknown) == []
@@ -79,27 +80,27 @@ def test_times_that_go_back_are_counted_and_are_no_finding(world: World) -> None
 
 @pytest.mark.parametrize(("armed", "becomes"), [(False, State.QUEUED), (True, State.AMBIGUOUS)])
 def test_a_lease_from_a_clock_that_was_ahead_holds_nobody_up(world: World, *, armed: bool, becomes: State) -> None:
-    world.clock.forward(**YEARS)
+    world.clock.forward(**A_YEAR)
     claim = world.armed() if armed else world.claimed()
-    world.clock.forward(days=-365 * 5)
+    world.clock.forward(days=-365)
     assert world.ledger.recover(unknown) == [(claim.id, becomes)]
     *_, last = world.ledger.history("anna@example.org")
     assert last.evidence["why"] == "its lease was written by a clock that was ahead"
 
 
 def test_a_loan_from_a_clock_that_was_ahead_holds_no_packing_up(world: World) -> None:
-    world.clock.forward(**YEARS)
+    world.clock.forward(**A_YEAR)
     (anna,) = world.plan("anna")
     assert world.ledger.take(ME, 5, LEASE, EVERYTHING)
-    world.clock.forward(days=-365 * 5)
+    world.clock.forward(days=-365)
     assert [lent.id for lent in world.ledger.take(YOU, 5, LEASE, EVERYTHING)] == [anna.id]
 
 
 def test_a_waiting_time_from_a_clock_that_was_ahead_is_over_and_the_event_says_so(world: World) -> None:
-    world.clock.forward(**YEARS)
+    world.clock.forward(**A_YEAR)
     claim = world.armed()
     world.ledger.write([Settle(claim, State.DEFERRED, "451 later", timedelta(minutes=5))], ME)
-    world.clock.forward(days=-365 * 5)
+    world.clock.forward(days=-365)
     assert world.ledger.due(EVERYTHING) == {"certs@example.org": 1}
     assert [again.id for again in world.ledger.claim(ME, 5, LEASE, EVERYTHING)] == [claim.id]
     *_, last = world.ledger.history("anna@example.org")
@@ -107,9 +108,9 @@ def test_a_waiting_time_from_a_clock_that_was_ahead_is_over_and_the_event_says_s
 
 
 def test_an_attempt_from_the_future_counts_from_when_that_is_noticed(world: World) -> None:
-    world.clock.forward(**YEARS)
+    world.clock.forward(**A_YEAR)
     claim = world.ambiguous()
-    world.clock.forward(days=-365 * 5)
+    world.clock.forward(days=-365)
     world.ledger.recover(unknown)
     (attempt,) = world.ledger.ambiguous(EVERYTHING)
     assert (attempt.delivery.id, attempt.armed_at) == (claim.id, world.clock.now)
@@ -181,9 +182,9 @@ def test_a_mailboxs_day_is_known_whatever_the_order_of_times(world: World) -> No
 
 
 def test_letters_from_the_future_count_until_a_day_after_the_clock_was_right_again(world: World) -> None:
-    world.clock.forward(**YEARS)
+    world.clock.forward(**A_YEAR)
     world.accepted("anna")
-    world.clock.forward(days=-365 * 5)
+    world.clock.forward(days=-365)
     assert world.ledger.armed(world.clock.now - timedelta(days=1), EVERYBODY) == [world.clock.now]
     world.plan("bert")
     right = world.clock.now
@@ -327,8 +328,8 @@ def test_an_earlier_programs_expired_password_is_one_whose_bytes_are_gone(eviden
     at, frozen = "2026-12-08T09:00:00.000000Z", '{"channel":"reveal"}'
     told = telling.fold(
         [
-            telling.Step("d-1", at, "queued", "planned", "queued", "root@host", frozen, None, ""),
-            telling.Step("d-1", at, "password-expired", None, None, "root@host", evidence, None, ""),
+            Link(1, at, "d-1", "queued", "planned", "queued", "root@host", frozen, None, None, "", ""),
+            Link(2, at, "d-1", "password-expired", None, None, "root@host", evidence, None, None, "", ""),
         ]
     )
     assert told.password is not None

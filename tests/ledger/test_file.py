@@ -188,11 +188,11 @@ def test_an_empty_file_is_a_ledger_that_was_lost_and_nothing_is_written_into_it(
 
 
 def test_a_new_ledger_appears_when_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_connection: object, _database: object) -> None:
+    def fail(_connection: object) -> None:
         assert not (tmp_path / "new.db").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(schema, "_upgrade", fail)
+    monkeypatch.setattr(schema, "upgrade", fail)
     with pytest.raises(KeyboardInterrupt):
         open_ledger(f"sqlite:///{tmp_path / 'new.db'}", by="root@host", now=Clock(), create=True)
     assert list(tmp_path.iterdir()) == []

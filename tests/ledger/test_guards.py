@@ -29,6 +29,7 @@ def names(world: World) -> list[str]:
 @pytest.fixture
 def server_world(postgresql: Server, empty_database: str) -> Iterator[World]:
     """A ledger in a database of its own, which no other test needs afterwards."""
+    postgresql.empty(empty_database)
     name = postgresql.fresh(like=empty_database)
     world = World(postgresql.url(name))
     yield world

@@ -16,6 +16,7 @@ from distributor.core.outcomes import Handle
 from distributor.core.states import State
 from distributor.errors import Unusable
 from distributor.ledger.chain import Note, writing
+from distributor.ledger.clock import Clock
 from distributor.ledger.opening import open_database
 from tests.authority import Authority
 from tests.ledger.tampering import found
@@ -187,8 +188,10 @@ def erase(world: World, *which: int) -> None:
     """Take the personal fields away, and say so in an event."""
     numbers = ", ".join(map(str, which))
     world.sql(f"UPDATE event SET personal = NULL, salt = NULL WHERE commitment <> '' AND seq IN ({numbers})")  # noqa: S608
-    with writing(open_database(world.url, create=False), "root@host", world.clock) as book:
+    database = open_database(world.url, create=False)
+    with writing(database, "root@host", Clock(database, world.clock)) as book:
         book.append([Note(None, ERASED, evidence={"events": list(which)})])
+    database.close()
 
 
 def test_what_erased_events_do_not_tell_is_not_found_but_counted(four: Four) -> None:

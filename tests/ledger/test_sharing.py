@@ -13,6 +13,7 @@ from distributor.core.revoking import Struck
 from distributor.core.spki import sha256_of
 from distributor.core.states import State
 from distributor.errors import Refused, Unusable
+from distributor.ledger import sharing
 from tests.authority import Authority, Identity
 from tests.identities import credential
 from tests.ledger.world import EVERYTHING, LEASE, ME, Clock, World, draft, packed
@@ -47,7 +48,7 @@ def put(world: World, one: Draft) -> str:
 
 def sent(world: World, one: Draft, state: State = State.ACCEPTED) -> str:
     id_ = put(world, one)
-    assert world.ledger.store([packed(id_)], ME) == [True]
+    assert world.ledger.store([packed(id_, to=str(one.person.address))], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
     assert world.settle(claim, state, said="the server's word")
@@ -138,11 +139,10 @@ def test_a_further_generation_is_refused_where_somebody_else_has_it(world: World
 
 
 def taken_over(world: World, of: Draft) -> str:
-    """A second person with the same certificate, as older programs planned it."""
-    id_ = put(world, draft("schmidt", certificate="second"))
-    world.sql(f"UPDATE delivery SET certificate = '{of.facts.sha256}' WHERE id = '{id_}'")  # noqa: S608  ids of ours
-    world.spoiled = True
-    return id_
+    """A second person with the same certificate, as older programs planned it: they did not ask who else has it."""
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(sharing, "taken", lambda _, drafts: [None] * len(drafts))
+        return put(world, other("schmidt", of))
 
 
 def test_what_an_older_program_planned_for_a_second_person_is_withdrawn_before_it_is_packed(world: World) -> None:
@@ -185,7 +185,7 @@ def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_other
     young = draft("bert")
     young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))
     other_id = put(world, young)
-    assert world.ledger.store([packed(other_id)], ME) == [True]
+    assert world.ledger.store([packed(other_id, to=str(young.person.address))], ME) == [True]
     assert [claim.id for claim in world.ledger.claim(ME, 10, LEASE, EVERYTHING)] == [other_id]
     assert [(struck.delivery, struck.before, struck.after) for struck in world.ledger.taken_back()] == [(id_, state, State.WITHDRAWN)]
     assert world.state(id_) is State.WITHDRAWN
