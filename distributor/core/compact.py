@@ -5,6 +5,7 @@ from __future__ import annotations
 import marshal
 import zlib
 from array import array
+from collections.abc import Callable
 from functools import lru_cache
 
 _BLOCK = 64  # byte strings packed together: they have much in common
@@ -81,6 +82,45 @@ class Digests:
         self._slots = array("l", [_FREE]) * (4 * len(self._slots))
         for number in range(len(self)):
             self._slots[self._slot(bytes(self._digests[number * _DIGEST : (number + 1) * _DIGEST]))] = number
+
+
+class TextIndex:
+    """Finds the number of a text in four to eight bytes each. Its owner keeps the texts: `text` gives that of a number."""
+
+    def __init__(self, text: Callable[[int], str]) -> None:
+        self._text = text
+        self._slots = array("i", [_FREE]) * 1024  # as in Digests
+        self._taken = 0
+
+    def find(self, text: str) -> int | None:
+        """The number of a text, if it was added."""
+        number = self._slots[self._slot(text)]
+        return None if number == _FREE else number
+
+    def add(self, text: str, number: int) -> int:
+        """Note a text's number, unless it has one; the number that it has."""
+        slot = self._slot(text)
+        if self._slots[slot] != _FREE:
+            return self._slots[slot]
+        self._slots[slot] = number
+        self._taken += 1
+        if 3 * self._taken > 2 * len(self._slots):
+            self._grow()
+        return number
+
+    def _slot(self, text: str) -> int:
+        mask = len(self._slots) - 1
+        slot = hash(text) & mask
+        while (number := self._slots[slot]) != _FREE and self._text(number) != text:
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        before = self._slots
+        self._slots = array("i", [_FREE]) * (2 * len(before))
+        for number in before:
+            if number != _FREE:
+                self._slots[self._slot(self._text(number))] = number
 
 
 class Marks:

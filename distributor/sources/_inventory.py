@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from distributor.core.compact import TextIndex
 from distributor.core.findings import Check, Issue, Severity
 from distributor.core.people import printable
 from distributor.sources import _kinds
@@ -28,7 +29,8 @@ class Inventory:
         self._names: list[str] = []  # of files; of members as the archive has them
         self._within = array("L")  # each one's place
         self._used = bytearray()
-        self._by_base: dict[str, int | dict[Entry, int]] = {}  # a number where there is only one, which is the rule
+        self._by_base = TextIndex(self._base)  # the first of each base name in lower case, which is mostly the only one
+        self._further: dict[str, dict[Entry, int]] = {}  # all of a base name that more than one has
         self._elsewhere: set[str] = set()  # stems of certificates that rows name and that lie somewhere else
 
     def __bool__(self) -> bool:
@@ -76,12 +78,18 @@ class Inventory:
 
     def promises(self, stem: str) -> bool:
         """Whether there is a certificate or key of this stem, which is in lower case."""
-        return stem in self._elsewhere or any(stem + extension in self._by_base for extension in _kinds.CANDIDATES)
+        return stem in self._elsewhere or any(self._by_base.find(stem + extension) is not None for extension in _kinds.CANDIDATES)
 
     def _called(self, base: str) -> tuple[int, ...]:
         """Entries by their base name in lower case."""
-        found = self._by_base.get(base)
-        return () if found is None else (found,) if isinstance(found, int) else tuple(found.values())
+        if base in self._further:
+            return tuple(self._further[base].values())
+        found = self._by_base.find(base)
+        return () if found is None else (found,)
+
+    def _base(self, number: int) -> str:
+        name, (_, zipped) = self._names[number], self._places[self._within[number]]
+        return (PurePosixPath(name).name if zipped else name).casefold()
 
     def _entry(self, number: int) -> Entry:
         path, zipped = self._places[self._within[number]]
@@ -89,9 +97,10 @@ class Inventory:
         return Entry(path, name) if zipped else Entry(os.path.join(path, name))
 
     def _number(self, entry: Entry) -> int | None:
-        found = self._by_base.get(entry.base.casefold())
-        if isinstance(found, dict):
-            return found.get(entry)
+        base = entry.base.casefold()
+        if base in self._further:
+            return self._further[base].get(entry)
+        found = self._by_base.find(base)
         return found if found is not None and self._entry(found) == entry else None
 
     def _folder(self, folder: str) -> Iterator[Issue]:
@@ -165,12 +174,9 @@ class Inventory:
         self._names.append(name)
         self._used.append(False)
         base = entry.base.casefold()
-        base = name if base == name else base  # one text for both, mostly
-        match self._by_base.setdefault(base, number):
-            case dict() as others:
-                others[entry] = number
-            case before if before != number:
-                self._by_base[base] = {self._entry(before): before, entry: number}
+        first = self._by_base.add(base, number)
+        if first != number:
+            self._further.setdefault(base, {self._entry(first): first})[entry] = number
 
 
 def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Issue:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.core.compact import Digests, Marks, PackedList
+from distributor.core.compact import Digests, Marks, PackedList, TextIndex
 
 
 @given(st.lists(st.binary(max_size=40)), st.dictionaries(st.integers(0, 200), st.binary(max_size=40)))
@@ -28,6 +28,14 @@ def test_digests_are_numbered_in_the_order_they_come() -> None:
     for _ in range(2):
         assert [digests.number(digest) for digest in known] == list(range(20_000))
     assert len(digests) == 20_000
+
+
+def test_an_index_finds_the_first_number_of_each_text() -> None:
+    texts = [f"person{number % 15_000}@example.org" for number in range(20_000)]
+    index = TextIndex(texts.__getitem__)
+    assert [index.add(text, number) for number, text in enumerate(texts)] == [number % 15_000 for number in range(20_000)]
+    assert [index.find(text) for text in texts] == [number % 15_000 for number in range(20_000)]
+    assert index.find("nobody@example.org") is None
 
 
 @given(st.sets(st.integers(0, 500)))
