@@ -62,7 +62,7 @@ def _whole(path: Path) -> Iterator[Callable[[str], object]]:
         yield lambda text: file.write(text.encode())
 
 
-@app.command(epilog="\b\nexamples:\n  distributor audit verify\n  distributor audit verify --against evidence.jsonl")
+@app.command(epilog="\b\nexample:\n  distributor audit verify --against evidence.jsonl")
 def verify(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", readable=False, help="An export, JSON Lines or CSV; default: the ledger itself.")
