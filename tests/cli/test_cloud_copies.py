@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from distributor import processes
 from distributor.core.deliveries import Arm, Claim, Scope, Settle
 from distributor.core.outcomes import Handle
 from distributor.core.states import State
@@ -41,7 +43,7 @@ def earlier(stage: Stage, cloud: Cloud, state: State, said: str, *, sends: bool)
     """A letter that a run of an hour ago armed as a draft, and what it wrote of it."""
     ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
     letters.queue(ledger, 1)
-    owner = letters.me()
+    owner = replace(processes.me(), started=1)  # a process of this machine that is gone
     (claim,) = ledger.claim(owner, 1, timedelta(minutes=1), Scope())
     draft = str(in_mailbox(cloud, lambda caller: caller.create(claim.parcel.message, Prefer=IMMUTABLE).json()["id"]))
     assert ledger.write([Arm(claim, timedelta(minutes=1), Handle(draft, claim.parcel.message_id))], owner) == [True]
