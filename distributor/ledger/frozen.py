@@ -1,8 +1,8 @@
 """Deliveries about to be packed, claimed or opened -> refused when one is not what its events tell (facts: reliability.md 1).
 
 Nothing is taken from a row alone. The events that decide (planned, moved to a later plan, frozen, given another Message-ID) must be there,
-fit their own hashes, and still have the personal fields that they commit to: then person, certificate, place, envelope and bytes are held
-against them. Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
+all fit their own hashes and follow each other, and still have the personal fields that say for whom it is: then state, person, certificate,
+place, envelope, bytes and sealed password are held against them. Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain as chained
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, type_coerce
@@ -27,13 +29,12 @@ from distributor.ledger.comparing import Fault
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
 from distributor.ledger.telling import COLUMNS, INPUTS, Told, fingerprint, fold
 
-Letter = RowMapping  # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key` and `person_address`
+Letter = RowMapping  # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address` and its handover's columns
 _WITHDRAW = "`distributor audit verify` says what was changed; take the letter back: distributor withdraw {} --reason TEXT"
 _RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
 _AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
 _before = event.alias("before_it")
 _LINKED = select(*COLUMNS, _before.c.hash).select_from(event).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
-_DECIDES = or_(event.c.before.is_(None), event.c.before == State.PLANNED.value, event.c.after == State.TRANSMITTING.value)
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class _Known:
 
 def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
     """Raise Unusable for the first frozen letter that was changed from outside."""
-    known = _read(book.connection, [letter["id"] for letter in letters], _deciding)
+    known = _read(book.connection, [letter["id"] for letter in letters], _everything)
     for letter in letters:
         _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
 
@@ -57,11 +58,11 @@ def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
 def refuse_changed_plans(book: Writing, planned: Sequence[RowMapping]) -> None:
     """Raise Unusable for the first planned delivery that was changed from outside.
 
-    `planned`: columns of delivery and certificate, with `inputs` of the plan, `address` and `person_key`.
+    `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
-    known = _read(book.connection, [row["id"] for row in planned], _deciding)
+    known = _read(book.connection, [row["id"] for row in planned], _everything)
     for row in planned:
-        _refuse(row["id"], _plan_faults(row, known[row["id"]]))
+        _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
 
 def refuse_changed_password(book: Writing, delivery_id: str) -> None:
@@ -177,11 +178,6 @@ def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _
 
 
 @cache
-def _deciding(room: int) -> Select[Any]:
-    return _everything(room).where(_DECIDES)
-
-
-@cache
 def _everything(room: int) -> Select[Any]:
     return _LINKED.where(prepared.one_of(event.c.delivery, room))
 
@@ -195,6 +191,13 @@ def _doubts(known: _Known, told: Told) -> Iterator[Fault]:
         yield Fault("its events", "the events that decide are missing, or stand twice")
     elif told.address is None or (told.letter is not None and "address" not in told.letter):
         yield Fault("personal fields of its events", "the events no longer say for whom it is")
+
+
+def _state_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
+    """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
+    steps = [link for link in known.links if link.after is not None]
+    yield from comparing.state_faults(row["state"], known.told())
+    yield from (Fault("state", "state is not where it was left") for one, next_ in pairwise(steps) if one.after != next_.before)
 
 
 def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
@@ -218,6 +221,7 @@ def _letter_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
 def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
     told = known.told()
     yield from _doubts(known, told)
+    yield from _state_faults(letter, known)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
     yield from comparing.letter_faults(told, *(letter[name] for name in place))
     yield from comparing.person_faults(letter["person_key"], letter["person_address"], told)
