@@ -222,6 +222,7 @@ def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
     told = known.told()
     yield from _doubts(known, told)
     yield from _state_faults(letter, known)
+    yield from comparing.password_faults(letter, told)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
     yield from comparing.letter_faults(told, *(letter[name] for name in place))
     yield from comparing.person_faults(letter["person_key"], letter["person_address"], told)

@@ -25,6 +25,10 @@ TAMPERING = {
     "person's address": "UPDATE person SET address = 'evil@evil.example'",
     "message_id": "UPDATE delivery SET message_id = '<x@y>'",
     "state": "UPDATE delivery SET state = 'deferred'",
+    "password's sealed": "UPDATE handover SET sealed = (SELECT message FROM outbox)",
+    "password": "DELETE FROM handover",
+    "password's state, password's sealed": "UPDATE handover SET state = 'destroyed', sealed = NULL",
+    "password's lasts": "UPDATE handover SET lasts = 1",
 }
 
 
