@@ -253,7 +253,7 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         ...
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
-        """Plan and locator of a delivery."""
+        """Plan and locator of a delivery that is to have a next generation; raises Unusable where it is not as its events tell."""
         ...
 
     def history(self, address: str) -> Iterator[Event]:

@@ -34,7 +34,7 @@ class Fault(NamedTuple):
 
 def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
     """Everything in which the rows of a delivery are not what its events tell. `row` has COLUMNS by their NAMES."""
-    yield from _state(row["delivery_state"], told)
+    yield from state_faults(row["delivery_state"], told)
     yield from _different(row, "delivery_", told.row, "")
     yield from person_faults(row["person_key"], row["person_address"], told)
     yield from _different(row, "certificate_", told.certificate, "certificate's ")
@@ -46,7 +46,8 @@ def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
     yield from _letter(row, told)
 
 
-def _state(found: object, told: Told) -> Iterator[Fault]:
+def state_faults(found: object, told: Told) -> Iterator[Fault]:
+    """Whether a delivery is where its last event left it."""
     wanted = told.row.pop("state", None)
     if found != wanted:
         yield Fault("state", f'is "{found}", but its last event says "{wanted}"')

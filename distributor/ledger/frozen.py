@@ -1,36 +1,40 @@
 """Deliveries about to be packed, claimed or opened -> refused when one is not what its events tell (facts: reliability.md 1).
 
 Nothing is taken from a row alone. The events that decide (planned, moved to a later plan, frozen, given another Message-ID) must be there,
-fit their own hashes, and still have the personal fields that they commit to: then person, certificate, place, envelope and bytes are held
-against them. Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
+all fit their own hashes and follow each other, and still have the personal fields that say for whom it is: then state, person, certificate,
+place, envelope, bytes and sealed password are held against them. Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain as chained
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, or_, select
+from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, type_coerce
+from sqlalchemy.types import NullType
 
 from distributor.core.chain import ORIGIN, Link, fits
 from distributor.core.letter import recipient
-from distributor.core.states import State
+from distributor.core.states import REMAINING, State
 from distributor.errors import Unusable
 from distributor.ledger import book as door
-from distributor.ledger import comparing, prepared
+from distributor.ledger import comparing, people, prepared
 from distributor.ledger.chain import Writing
 from distributor.ledger.comparing import Fault
-from distributor.ledger.tables import delivery, event, handover, person
+from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
 from distributor.ledger.telling import COLUMNS, INPUTS, Told, fingerprint, fold
 
-Letter = RowMapping  # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key` and `person_address`
+Letter = RowMapping  # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address` and its handover's columns
 _WITHDRAW = "`distributor audit verify` says what was changed; take the letter back: distributor withdraw {} --reason TEXT"
 _RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
+_AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
 _before = event.alias("before_it")
-_LINKED = select(*COLUMNS, _before.c.hash).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
-_DECIDES = or_(event.c.before.is_(None), event.c.before == State.PLANNED.value, event.c.after == State.TRANSMITTING.value)
+_LINKED = select(*COLUMNS, _before.c.hash).select_from(event).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
 
 
 @dataclass(slots=True)
@@ -46,7 +50,7 @@ class _Known:
 
 def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
     """Raise Unusable for the first frozen letter that was changed from outside."""
-    known = _read(book, [letter["id"] for letter in letters], _deciding)
+    known = _read(book.connection, [letter["id"] for letter in letters], _everything)
     for letter in letters:
         _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
 
@@ -54,16 +58,16 @@ def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
 def refuse_changed_plans(book: Writing, planned: Sequence[RowMapping]) -> None:
     """Raise Unusable for the first planned delivery that was changed from outside.
 
-    `planned`: columns of delivery and certificate, with `inputs` of the plan, `address` and `person_key`.
+    `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
-    known = _read(book, [row["id"] for row in planned], _deciding)
+    known = _read(book.connection, [row["id"] for row in planned], _everything)
     for row in planned:
-        _refuse(row["id"], _plan_faults(row, known[row["id"]]))
+        _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
 
 def refuse_changed_password(book: Writing, delivery_id: str) -> None:
     """Raise Unusable when a delivery's password is not the one that was sealed with its package, or not its person's."""
-    known = _read(book, [delivery_id], _everything)[delivery_id]
+    known = _read(book.connection, [delivery_id], _everything)[delivery_id]
     row = dict(zip(_PASSWORD_NAMES, book.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
     told = known.told()
     found = [*_doubts(known, told), *comparing.password_faults(row, told)]
@@ -73,6 +77,67 @@ def refuse_changed_password(book: Writing, delivery_id: str) -> None:
         raise Unusable(message, where=delivery_id, hint=_RESEND)
 
 
+def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
+    """Raise Unusable when a delivery, in whatever state, or its person is not what the events tell: its next generation would be another's.
+
+    Nothing where there is none.
+    """
+    found = connection.execute(_ORIGIN, {"id": delivery_id}).mappings().one_or_none()
+    if found is None:
+        return
+    known = _read(connection, [delivery_id], _everything)[delivery_id]
+    faults = [*_plan_faults(found, known), *comparing.state_faults(found["state"], known.told())]
+    faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
+    if faults:
+        message = f"the ledger was changed from outside ({_fields(faults)}), so no new package is planned from it"
+        back = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
+        way = back if found["state"] in REMAINING else "have a new certificate issued"
+        raise Unusable(message, where=delivery_id, hint=_AGAIN.format(way))
+
+
+def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Fault]:
+    """Whether the plans that its events name were made from what they say; what an older program did not tell is not compared."""
+    told = {}
+    for link in known.links:
+        evidence = json.loads(link.evidence) if link.event in {"planned", "relocated"} else {}
+        if "inputs_sha256" in evidence:
+            told[evidence.get("plan")] = evidence["inputs_sha256"]
+    for name, wanted in told.items():
+        inputs = connection.execute(_INPUTS, {"id": name}).scalar_one_or_none()
+        if inputs is None or fingerprint(inputs) != wanted:
+            yield Fault(INPUTS, f"{INPUTS} is not the one that its events tell")
+
+
+def _person_faults(connection: Connection, who: str) -> Iterator[Fault]:
+    """Whether a person is as the last event of any of their deliveries tells."""
+    links = []
+    for *columns, before in prepared.all_rows(connection, _OF_PERSON, {"person": who}):
+        links.append(Link(*columns))
+        if not fits(links[-1], before or ORIGIN):
+            yield Fault(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
+            return
+    for row in connection.execute(select(person).where(person.c.id == who)).mappings():
+        yield from people.person_faults(row, links)
+
+
+_OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(
+    delivery.c.person == bindparam("person"), or_(event.c.event == State.PLANNED.value, event.c.event == people.CHANGED)
+)
+_INPUTS = select(plan.c.inputs).where(plan.c.id == bindparam("id"))
+_ORIGIN = (
+    select(
+        *(delivery.c[name] for name in ("id", "state", "plan", "person", "certificate", "generation", "language", "locator")),
+        plan.c.inputs,
+        *(certificate.c[name] for name in ("serial", "issuer", "not_after", "chain")),
+        type_coerce(certificate.c.der, NullType()).label("der"),
+        person.c.key.label("person_key"),
+        person.c.address,
+    )
+    .outerjoin(plan, plan.c.id == delivery.c.plan)
+    .outerjoin(person, person.c.id == delivery.c.person)
+    .outerjoin(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .where(delivery.c.id == bindparam("id"))
+)
 _PASSWORD = (
     select(*(column for column in comparing.COLUMNS if column.name.startswith(("handover_", "person_"))))
     .select_from(delivery)
@@ -99,22 +164,17 @@ def _fields(found: Sequence[Fault]) -> str:
     return ", ".join(dict.fromkeys(fault.field for fault in found))
 
 
-def _read(book: Writing, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
+def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
     known = {id_: _Known() for id_ in ids}
     for start in range(0, len(ids), door.CHUNK):
         room, values = prepared.listed(ids[start : start + door.CHUNK])
-        for *columns, before in book.all(asked(room), values):
+        for *columns, before in prepared.all_rows(connection, asked(room), values):
             link = Link(*columns)
             theirs = known[str(link.delivery)]
             theirs.links.append(link)
             if not fits(link, before or ORIGIN):
                 theirs.broken.append(link.seq)
     return known
-
-
-@cache
-def _deciding(room: int) -> Select[Any]:
-    return _everything(room).where(_DECIDES)
 
 
 @cache
@@ -131,6 +191,13 @@ def _doubts(known: _Known, told: Told) -> Iterator[Fault]:
         yield Fault("its events", "the events that decide are missing, or stand twice")
     elif told.address is None or (told.letter is not None and "address" not in told.letter):
         yield Fault("personal fields of its events", "the events no longer say for whom it is")
+
+
+def _state_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
+    """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
+    steps = [link for link in known.links if link.after is not None]
+    yield from comparing.state_faults(row["state"], known.told())
+    yield from (Fault("state", "state is not where it was left") for one, next_ in pairwise(steps) if one.after != next_.before)
 
 
 def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
@@ -154,6 +221,8 @@ def _letter_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
 def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
     told = known.told()
     yield from _doubts(known, told)
+    yield from _state_faults(letter, known)
+    yield from comparing.password_faults(letter, told)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
     yield from comparing.letter_faults(told, *(letter[name] for name in place))
     yield from comparing.person_faults(letter["person_key"], letter["person_address"], told)

@@ -40,6 +40,7 @@ from distributor.core.revoking import Struck
 from distributor.core.states import State
 from distributor.ledger import (
     durability,
+    frozen,
     further,
     leases,
     packing,
@@ -249,8 +250,9 @@ class SqlLedger(Guarded, Left, Watching):
         return reading.letters(self._database, scope, stamp(self.now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
-        """Plan and locator."""
+        """Plan and locator, for a next generation: both are as the events tell."""
         with self._database.reading() as connection:
+            frozen.refuse_changed_origin(connection, delivery)
             return reading.locator(connection, delivery)
 
     def history(self, address: str) -> Iterator[Event]:

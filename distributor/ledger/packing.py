@@ -28,7 +28,7 @@ from distributor.ledger.telling import fingerprint
 
 _PLANNED = (
     select(
-        *(delivery.c[n] for n in ("id", "plan", "certificate", "generation", "language", "locator")),
+        *(delivery.c[n] for n in ("id", "plan", "certificate", "generation", "language", "locator", "state")),
         plan.c.inputs,
         *(certificate.c[n] for n in ("sha256", "serial", "issuer", "subject", "not_before", "not_after", "der", "chain")),
         *(person.c[n] for n in ("address", "name", "phone", "manager", "alternate_email", "columns")),

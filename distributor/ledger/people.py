@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, or_, select
 
 from distributor.core.chain import Link
 from distributor.ledger import prepared
-from distributor.ledger.comparing import address_key, shown
+from distributor.ledger.comparing import Fault, address_key, shown
 from distributor.ledger.database import Database
 from distributor.ledger.snapshot import still
 from distributor.ledger.tables import delivery, event, person, publication
@@ -65,7 +65,7 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
         for row in rows:
             links = [Link(*columns) for columns in events.get(row["id"], ())]
             if not any(link.delivery in doubtful for link in links):
-                yield from _person_faults(row, links)
+                yield from (f"person {row['id']}: {fault.words}" for fault in person_faults(row, links))
                 yield from _publication_faults(links, public.get(row["id"], ()))
         if until == LAST:
             return
@@ -76,14 +76,15 @@ def _by_person(rows: Sequence[Any]) -> dict[str, list[Any]]:
     return {who: [row[1:] for row in theirs] for who, theirs in groupby(rows, key=itemgetter(0))}
 
 
-def _person_faults(row: Row, links: Sequence[Link]) -> Iterator[str]:
+def person_faults(row: Row, links: Sequence[Link]) -> Iterator[Fault]:
+    """Where a person is not what the last of these events tells."""
     wanted = _last_told(row, links)
     if wanted is None:
         return
     found = told(row)
     for name in FIELDS:
         if found.get(name, "") != wanted.get(name, ""):
-            yield f"person {row['id']}: {name} is {_shown(found, name)}, but its events say {_shown(wanted, name)}"
+            yield Fault(f"person's {name}", f"{name} is {_shown(found, name)}, but its events say {_shown(wanted, name)}")
 
 
 def _last_told(row: Row, links: Sequence[Link]) -> Mapping[str, str] | None:

@@ -14,6 +14,7 @@ from distributor.errors import Refused
 from distributor.ledger import book as door
 from distributor.ledger import leases, planning, sharing
 from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger.frozen import refuse_changed_origin
 from distributor.ledger.tables import delivery, person
 
 _PERSON = select(person).where(person.c.id == bindparam("id"))
@@ -22,7 +23,8 @@ _ON_THE_WAY = frozenset({State.CLAIMED, State.TRANSMITTING})
 
 
 def regenerate(book: Writing, old_id: str, reason: str, draft: Draft | None, place: tuple[str, Locator] | None = None) -> str:
-    """Plan the next generation; the id of the new delivery."""
+    """Plan the next generation; the id of the new delivery. Raises Unusable where the old one is not as its events tell."""
+    refuse_changed_origin(book.connection, old_id)
     old = _free(book, door.row(book, old_id))
     new = _successor(book, old, words(reason), draft, place)
     if State(old["state"]) in _UNSENT:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, or_, select, true, type_coerce
+from sqlalchemy import Column, ColumnElement, LargeBinary, RowMapping, Select, or_, select, true, type_coerce
 from sqlalchemy.types import NullType
 
 from distributor.core.chain import stamp
@@ -19,7 +19,13 @@ from distributor.ledger import clock, leaving, unfit
 from distributor.ledger.chain import Writing, words
 from distributor.ledger.frozen import refuse_changed
 from distributor.ledger.scope import of_senders, within
-from distributor.ledger.tables import delivery, event, outbox, person
+from distributor.ledger.tables import delivery, event, handover, outbox, person
+
+
+def _as_it_lies(column: Column[Any]) -> ColumnElement[Any]:
+    """A column of bytes whatever is in it: somebody may have made a text of them."""
+    return type_coerce(column, NullType()) if isinstance(column.type, LargeBinary) else column
+
 
 _DUE = (
     select(
@@ -27,12 +33,14 @@ _DUE = (
         outbox.c.sender,
         outbox.c.address,
         outbox.c.message_id.label("outbox_message_id"),
-        type_coerce(outbox.c.message, NullType()).label("message"),  # as it lies there: somebody may have made a text of it
+        _as_it_lies(outbox.c.message).label("message"),
         person.c.key.label("person_key"),
         person.c.address.label("person_address"),
+        *(_as_it_lies(column).label(f"handover_{column.name}") for column in handover.columns),
     )
     .join(outbox, outbox.c.delivery == delivery.c.id)
     .join(person, person.c.id == delivery.c.person)
+    .outerjoin(handover, handover.c.delivery == delivery.c.id)
     .order_by(delivery.c.id)
 )
 _FREE: dict[str, object] = {"owner": None, "lease_until": None, "armed_at": None}

@@ -24,6 +24,11 @@ TAMPERING = {
     "letter's message": "UPDATE outbox SET message = (SELECT sealed FROM handover)",
     "person's address": "UPDATE person SET address = 'evil@evil.example'",
     "message_id": "UPDATE delivery SET message_id = '<x@y>'",
+    "state": "UPDATE delivery SET state = 'deferred'",
+    "password's sealed": "UPDATE handover SET sealed = (SELECT message FROM outbox)",
+    "password": "DELETE FROM handover",
+    "password's state, password's sealed": "UPDATE handover SET state = 'destroyed', sealed = NULL",
+    "password's lasts": "UPDATE handover SET lasts = 1",
 }
 
 
@@ -47,13 +52,41 @@ def refused_to_pack(world: World) -> Unusable:
 def test_a_letter_that_was_edited_is_not_claimed(world: World, field: str, statement: str) -> None:
     (id_,) = world.queue("anna")
     world.sql(statement)
+    state = world.state(id_)
     error = refusal(world)
     assert (error.exit_code, error.where) == (3, id_)
     assert error.message == f"the ledger was changed from outside ({field}), so this letter is not sent"
     assert error.hint is not None
     assert "distributor audit verify" in error.hint
     assert f"distributor withdraw {id_} --reason TEXT" in error.hint
+    assert world.state(id_) is state
+
+
+@pytest.mark.parametrize("state", ["planned", "queued", "deferred"])
+def test_a_letter_that_was_accepted_is_not_sent_again_because_somebody_says_that_it_waits(world: World, state: str) -> None:
+    id_ = world.accepted()
+    world.sql(f"UPDATE delivery SET state = '{state}'")  # noqa: S608  tampering is the point
+    error = refused_to_pack(world) if state == "planned" else refusal(world)
+    assert (error.exit_code, error.where) == (3, id_)
+    assert error.message.startswith("the ledger was changed from outside (state")
+    assert error.hint is not None
+    assert f"distributor withdraw {id_} --reason TEXT" in error.hint
+    world.ledger.withdraw(id_, "somebody edited it")
+    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+    assert world.ledger.claim(ME, 10, LEASE, EVERYTHING) == []
+
+
+@pytest.mark.parametrize("state", ["claimed", "ambiguous"])
+def test_a_letter_that_was_accepted_is_not_sent_again_by_a_detour(world: World, state: str) -> None:
+    """Somebody says that its sender died, or that nobody knows; an event is then written that frees it."""
+    id_ = world.accepted()
+    world.sql(f"UPDATE delivery SET state = '{state}', owner = 'me', lease_until = '2020-01-01T00:00:00.000000Z'")  # noqa: S608
+    if state == "claimed":
+        world.ledger.recover(lambda _: False)
+    else:
+        world.ledger.resolve(id_, State.QUEUED, {"kind": "person", "reason": "she says so"})
     assert world.state(id_) is State.QUEUED
+    assert "(state" in refusal(world).message
 
 
 def test_a_message_that_became_text_is_refused_in_words(file_world: World) -> None:
