@@ -99,9 +99,9 @@ def forked(end: End, mark: Mark) -> Restored:
     return Restored("forked", f"{message}, but its event {mark.end.seq} is not the one that this host has seen ({_time(mark.end.at)})")
 
 
-def elsewhere(end: End, sent: End, machine: Machine) -> Restored:
-    """Another machine sent from it last."""
-    message = f"this ledger was last used to send on another machine ({machine.name}, event {sent.seq} of {_time(sent.at)}); {_ends(end)}"
+def elsewhere(end: End, sent: End, machine: Machine, use: str = "send") -> Restored:
+    """Another machine used it last: to send, or to plan what it may send as well."""
+    message = f"this ledger was last used to {use} on another machine ({machine.name}, event {sent.seq} of {_time(sent.at)}); {_ends(end)}"
     return Restored("elsewhere", message)
 
 

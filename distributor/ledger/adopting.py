@@ -41,6 +41,7 @@ class Guarded:
         """A writing transaction of a ledger that may not be an older copy."""
         with transaction as book:
             if self._guard is not None:
+                book.here = self._guard.here
                 self._guard.before(book, self._database)
             yield book
         if self._guard is not None:  # committed; nothing has left yet that depends on it

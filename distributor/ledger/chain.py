@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from distributor.core import chain
 from distributor.core.people import printable
+from distributor.core.restored import Machine
 from distributor.core.revoking import Struck
 from distributor.ledger import prepared
 from distributor.ledger.clock import SERVER, Clock
@@ -60,6 +61,7 @@ class Writing:
     last: str  # empty before the first event
     seq: int
     hash: str
+    here: Machine | None = None  # where it is written, told by what a second copy of the ledger must not repeat
     taken_back: list[Struck] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
 
     @property

@@ -10,7 +10,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, case, func, select
 
 from distributor.core.chain import ADOPTION
 from distributor.core.restored import End, Machine, Mark, Restored, Unreadable, elsewhere, forked, older, unknown
@@ -28,6 +28,14 @@ _SENDERS = (
     .where(event.c.seq > bindparam("seq"), event.c.event.in_([State.CLAIMED.value, ADOPTION]))
     .order_by(event.c.seq.desc())
     .limit(1)
+)
+_TOLD = case((func.json_valid(event.c.evidence) == 1, event.c.evidence), else_="{}")
+_MACHINE, _HOST = (func.json_extract(_TOLD, f"$.{name}") for name in ("machine", "host"))
+_PLANNERS = (  # SQLite's words: on a server it does not matter who planned. Programs that told no machine do not count
+    select(func.max(event.c.seq).label("seq"), event.c.hash, event.c.at, _MACHINE.label("machine"), _HOST.label("host"))
+    .where(event.c.seq > bindparam("seq"), event.c.event == State.PLANNED.value, event.c.before.is_(None), _HOST.is_not(None))
+    .group_by(_MACHINE, _HOST)
+    .order_by(func.max(event.c.seq).desc())
 )
 _NO_PLACE = "STATE_DIRECTORY, XDG_STATE_HOME and HOME are not set, so it cannot be remembered what was sent"
 
@@ -121,10 +129,19 @@ def judge(connection: Connection, end: End, mark: Mark | Unreadable | None, here
 
 
 def _other_machine(connection: Connection, end: End, mark: Mark | None, here: Machine) -> Restored | None:
-    """Whether another machine sent last, and this one has not seen it."""
-    row = connection.execute(_SENDERS, {"seq": mark.end.seq if mark else 0}).one_or_none()
-    if row is None:
-        return None
-    told = json.loads(row.evidence)
-    machine = Machine(str(told.get("machine", "")), str(told.get("host", "")))
-    return None if machine.is_same(here) else elsewhere(end, End(row.seq, row.hash, row.at), machine)
+    """Whether another machine sent last, or planned since then what it may send too, and this one has not seen it.
+
+    That this machine planned as well takes nothing away: only who sends or adopts has been asked.
+    """
+    seen = mark.end.seq if mark else 0
+    row = connection.execute(_SENDERS, {"seq": seen}).one_or_none()
+    if row is not None:
+        seen, told = row.seq, json.loads(row.evidence)
+        machine = Machine(str(told.get("machine", "")), str(told.get("host", "")))
+        if not machine.is_same(here):
+            return elsewhere(end, End(row.seq, row.hash, row.at), machine)
+    for row in connection.execute(_PLANNERS, {"seq": seen}):
+        machine = Machine(str(row.machine or ""), str(row.host))
+        if not machine.is_same(here):
+            return elsewhere(end, End(row.seq, row.hash, row.at), machine, "plan")
+    return None

@@ -17,6 +17,7 @@ from distributor.core import spki
 from distributor.core.chain import canonical, stamp, unstamp
 from distributor.core.deliveries import Draft, Known, Taken
 from distributor.core.people import Person
+from distributor.core.restored import Machine
 from distributor.core.states import State
 from distributor.ledger import book as door
 from distributor.ledger import people, prepared, sharing
@@ -161,8 +162,8 @@ class Planned:
             "updated_at": now,
         }
 
-    def note(self) -> Note:
-        """The event."""
+    def note(self, here: Machine | None = None) -> Note:
+        """The event; it tells where it was planned, so that a copy of the ledger elsewhere is recognised before the first message."""
         evidence: dict[str, object] = {
             "plan": self.plan,
             "generation": self.generation,
@@ -175,6 +176,8 @@ class Planned:
             "inputs_sha256": self.inputs_sha256,
             "chain_sha256": fingerprint(self.certificate["chain"]),
         }
+        if here is not None:
+            evidence |= {"machine": here.id, "host": here.host}
         address, name = self.person["address"], words(self.person["name"])
         personal: dict[str, object] = {"address": address, "name": name, "person": people.told(self.person)}
         if self.replaces is not None:
@@ -191,7 +194,7 @@ def enter(book: Writing, planned: Sequence[Planned]) -> None:
     """Write planned deliveries and their first events."""
     if planned:
         book.many(_DELIVERY, [new.row(book.now) for new in planned])
-        book.append([new.note() for new in planned])
+        book.append([new.note(book.here) for new in planned])
 
 
 def _generations(book: Writing, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], tuple[int, Any]]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable
 from email import message_from_bytes
@@ -206,3 +207,32 @@ def test_a_service_manager_says_where_it_is_remembered(planned: Stage, tmp_path:
     assert done.returncode == 0, done.stdout
     assert len(list((tmp_path / "service").glob("*.mark"))) == 1
     assert len(list(state_folder.glob("*.mark"))) == 1  # of the plan
+
+
+# --- a copy that lies on another machine ----------------------------------------------------------------------------
+
+
+def elsewhere(stage: Stage, command: str, state: str, code: int) -> str:
+    """What a command says on another host, with a state folder of its own."""
+    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 0 there/boot-2/ns {command}", XDG_STATE_HOME=state, PYTHONPATH=os.getcwd())  # noqa: PTH109
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+def test_a_copy_made_after_plan_and_before_send_does_not_send_on_another_machine(planned: Stage, tmp_path: Path) -> None:
+    state = str(tmp_path / "there")
+    told = elsewhere(planned, "send --yes", state, 3)
+    assert "nothing was sent: this ledger was last used to plan on another machine" in told
+    planned.prop_pfx("cleo", "cleo@example.org")
+    elsewhere(planned, "plan certificates", state, 0)
+    assert "distributor ledger adopt --reason TEXT" in elsewhere(planned, "send --yes", state, 3)
+    assert received(planned) == {}
+    elsewhere(planned, "ledger adopt --nothing-sent --reason moved", state, 0)
+    elsewhere(planned, "send --yes", state, 0)
+    assert received(planned) == {ALICE: 1, BOB: 1, "cleo@example.org": 1}
+
+
+def test_a_plan_goes_on_where_nothing_is_remembered_on_the_same_machine(planned: Stage, state_folder: Path) -> None:
+    shutil.rmtree(state_folder)
+    planned.play(f"$ distributor send --yes{QUIET}\n")
+    assert received(planned) == {ALICE: 1, BOB: 1}
