@@ -12,12 +12,12 @@ from sqlalchemy import RowMapping
 from distributor.core.chain import stamp, unstamp
 from distributor.core.people import key_of
 from distributor.core.states import RECEIVED, State
-from distributor.ledger.tables import certificate, delivery, handover, outbox, owner, person, plan
+from distributor.ledger.tables import certificate, delivery, handover, outbox, person, plan
 from distributor.ledger.telling import CHAIN, INPUTS, LOCATOR, SEALED, Told, fingerprint
 
 LONGEST = 80  # characters shown of a value; a server's words may have two thousand
 _GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # letters of these leave the outbox some day
-_ROOMS = (delivery, plan, person, certificate, owner, handover, outbox)
+_ROOMS = (delivery, plan, person, certificate, handover, outbox)
 COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name != "der"]
 NAMES = [column.name for column in COLUMNS]
 
@@ -40,8 +40,6 @@ def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
     yield from _different(row, "certificate_", told.certificate, "certificate's ")
     found = {LOCATOR: row["delivery_locator"], INPUTS: row["plan_inputs"], CHAIN: row["certificate_chain"]}
     yield from digest_faults(told, found)
-    if row["delivery_owner"] is not None and row["delivery_owner"] == told.row.get("owner"):
-        yield from _different(row, "owner_", told.owner, "owner's ")
     yield from password_faults(row, told)
     yield from _letter(row, told)
 

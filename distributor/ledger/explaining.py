@@ -13,7 +13,7 @@ from distributor.core.chain import Link
 from distributor.ledger import comparing, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.snapshot import still
-from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person, plan
+from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.telling import COLUMNS, fold
 
 PAGE = 200  # deliveries; a letter has about 14 KB
@@ -24,7 +24,6 @@ _ROWS = (
     .join(plan, plan.c.id == delivery.c.plan, isouter=True)
     .join(person, person.c.id == delivery.c.person, isouter=True)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate, isouter=True)
-    .join(owner, owner.c.id == delivery.c.owner, isouter=True)
     .join(handover, handover.c.delivery == delivery.c.id, isouter=True)
     .join(outbox, outbox.c.delivery == delivery.c.id, isouter=True)
     .where(delivery.c.id > bindparam("last"))

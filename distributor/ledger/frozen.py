@@ -1,8 +1,9 @@
 """Deliveries about to be packed, claimed or opened -> refused when one is not what its events tell (facts: reliability.md 1).
 
 Nothing is taken from a row alone. The events that decide (planned, moved to a later plan, frozen, given another Message-ID) must be there,
-all fit their own hashes and follow each other, and still have the personal fields that say for whom it is: then state, person, certificate,
-place, envelope, bytes and sealed password are held against them. Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
+all fit their own hashes and follow each other, and still have the personal fields that they commit to: then state, person, certificate,
+place, envelope, bytes and sealed password are held against them.
+Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from distributor.ledger.comparing import Fault
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
 from distributor.ledger.telling import COLUMNS, INPUTS, Told, fingerprint, fold
 
-Letter = RowMapping  # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address` and its handover's columns
+# a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address`, and its handover
+Letter = RowMapping
 _WITHDRAW = "`distributor audit verify` says what was changed; take the letter back: distributor withdraw {} --reason TEXT"
 _RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
 _AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -35,6 +36,7 @@ _TOLD = (
     .where(or_(*(event.c.event == name for name in ("planned", CHANGED, PUBLISHED, UNPUBLISHED))))
     .order_by(delivery.c.person, event.c.seq)
 )
+_KEYS = select(person.c.id, person.c.key)
 _PUBLIC = (
     select(publication.c.person, publication.c.certificate, publication.c.place, publication.c.at)
     .where(publication.c.person > bindparam("last"), publication.c.person <= bindparam("until"))
@@ -64,12 +66,27 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
             public = _by_person(prepared.all_rows(connection, _PUBLIC, page))
         for row in rows:
             links = [Link(*columns) for columns in events.get(row["id"], ())]
+            if not links and not _was_parted(database, row):
+                yield f"person {row['id']}: no delivery is for them, and no event tells of them"
             if not any(link.delivery in doubtful for link in links):
                 yield from (f"person {row['id']}: {fault.words}" for fault in person_faults(row, links))
                 yield from _publication_faults(links, public.get(row["id"], ()))
         if until == LAST:
             return
         last = until
+
+
+def _was_parted(database: Database, row: Row) -> bool:
+    """Whether a migration gave all their deliveries to another person, whom the address's key had joined with them (see `s0004_key`)."""
+    with still(database) as connection:
+        others = prepared.all_rows(connection, _KEYS, {})
+    alike = row["key"].casefold()
+    return any(key.casefold() == alike and id_ == parted(row["id"], key) for id_, key in others)
+
+
+def parted(who: str, key: str) -> str:
+    """The identifier of the person with this key whom a migration parted from `who`."""
+    return f"p-{sha256(f'{who} {key}'.encode()).hexdigest()[:26].upper()}"
 
 
 def _by_person(rows: Sequence[Any]) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ from distributor.core.beside import Beside
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
 from distributor.core.proof import Proof
-from distributor.ledger import certifying, explaining, layout, people, prepared
+from distributor.ledger import certifying, explaining, layout, owners, people, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
 from distributor.ledger.snapshot import still
@@ -48,7 +48,7 @@ def prove(database: Database, beside: Beside | None = None) -> Proof:
     """Everything that is wrong, also beside an earlier export, and how far the chain goes."""
     chain = _Chain(database, beside)
     explained = explaining.Explained(database, chain.doubtful)
-    rows = (explained.faults(), people.faults(database, chain.doubtful), certifying.faults(database))
+    rows = (explained.faults(), chain.claimed.faults(database), people.faults(database, chain.doubtful), certifying.faults(database))
     notes: list[str] = []
     found = joined(chain.faults(), *rows, layout.faults(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
@@ -64,6 +64,7 @@ class _Chain:
         self._beside = beside
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows have nothing to be held against
+        self.claimed = owners.Claimed()
         self._database = database
 
     def faults(self) -> Iterator[str]:
@@ -84,6 +85,7 @@ class _Chain:
             if link.delivery is not None:
                 self.doubtful.add(link.delivery)
             yield fault
+        self.claimed.step(link)
         if self._beside:
             yield from self._beside.step(link)
 

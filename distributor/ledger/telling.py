@@ -36,7 +36,6 @@ class Told:
 
     row: Values = field(default_factory=dict)
     certificate: Values = field(default_factory=dict)
-    owner: Values = field(default_factory=dict)
     address: str | None = None  # whom it was planned for
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of long values, by what they are called
     password: Values | None = None
@@ -182,9 +181,6 @@ def _queued(told: Told, step: Link, evidence: Values, personal: Values) -> None:
 def _claimed(told: Told, step: Link, evidence: Values, personal: Values) -> None:
     del step, personal
     told.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
-    told.owner = {"host": evidence.get("host"), "pid": evidence.get("pid")}
-    if "started" in evidence:
-        told.owner["started"] = evidence["started"]
 
 
 def _transmitting(told: Told, step: Link, evidence: Values, personal: Values) -> None:

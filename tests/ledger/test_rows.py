@@ -11,8 +11,9 @@ from cryptography import x509
 from distributor.core import certificates
 from distributor.core.chain import ERASED
 from distributor.core.credentials import Facts, Locator
-from distributor.core.deliveries import Arm
+from distributor.core.deliveries import Arm, Known, Taken
 from distributor.core.outcomes import Handle
+from distributor.core.people import Address
 from distributor.core.states import State
 from distributor.errors import Unusable
 from distributor.ledger.chain import Note, writing
@@ -104,8 +105,45 @@ def test_a_delivery_that_was_edited_is_found(four: Four, column: str, value: str
 
 
 def test_a_delivery_given_to_another_person_is_found(four: Four) -> None:
+    ((bert,),) = four.world.sql("SELECT id FROM person WHERE key = 'bert@example.org'")
     told = four.found("UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'anna@example.org') WHERE id = '{bert}'")
-    assert told == [four.says("bert", """person's address is "anna@example.org", but its events say "bert@example.org\"""")]
+    assert told == [
+        four.says("bert", """person's address is "anna@example.org", but its events say "bert@example.org\""""),
+        f"person {bert}: no delivery is for them, and no event tells of them",
+    ]
+
+
+def test_a_person_who_was_invented_is_found(four: Four) -> None:
+    told = four.found(
+        "INSERT INTO person SELECT 'p-eve', 'eve@evil.example', 'eve@evil.example', "
+        "name, language, phone, manager, alternate_email, columns FROM person WHERE key = 'bert@example.org'"
+    )
+    assert told == ["person p-eve: no delivery is for them, and no event tells of them"]
+
+
+def test_people_of_whom_nothing_new_is_planned_leave_nothing(four: Four) -> None:
+    """Known, and planned for somebody else: a plan that plans nothing keeps no person without a delivery."""
+    known = draft("anna")
+    taken = replace(known, person=replace(known.person, address=Address("stranger", "example.org")))
+    assert [type(one) for one in four.world.ledger.plan("plan-1", [known, taken])] == [Known, Taken]
+    assert four.world.ledger.verify() == []
+
+
+OWNERS = [
+    ("host = 'elsewhere'", 'host is "elsewhere", but its claims say "this-host"'),
+    ("pid = 1", "pid is 1, but its claims say 4711"),
+    ("started = '1'", f'started is "1", but its claims say "{ME.started}"'),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), OWNERS, ids=["host", "pid", "started"])
+def test_a_process_that_no_delivery_names_any_more_cannot_be_renamed_unseen(four: Four, change: str, words: str) -> None:
+    assert four.world.sql("SELECT count(*) FROM delivery WHERE owner IS NOT NULL") == [(0,)]
+    assert four.found(f"UPDATE owner SET {change}") == [f"owner me: {words}"]  # noqa: S608  tampering is the point
+
+
+def test_a_process_that_claimed_cannot_vanish_unseen(four: Four) -> None:
+    assert four.found("DELETE FROM owner") == ["owner me: has claims but is gone"]
 
 
 def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spells_otherwise(four: Four) -> None:
@@ -154,8 +192,8 @@ def test_a_letter_frozen_for_another_than_was_planned_is_found(four: Four) -> No
 
 
 def test_a_process_that_holds_a_letter_cannot_be_renamed_unseen(world: World) -> None:
-    claim = world.claimed()
-    assert found(world, "UPDATE owner SET pid = 1") == [f"delivery {claim.id}: owner's pid is 1, but its events say 4711"]
+    world.claimed()
+    assert found(world, "UPDATE owner SET pid = 1") == ["owner me: pid is 1, but its claims say 4711"]
 
 
 def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_hashes(world: World) -> None:
@@ -316,9 +354,9 @@ def test_places_inputs_and_chains_are_held_against_what_was_planned(four: Four, 
 
 
 def test_the_start_of_a_process_that_holds_a_letter_is_held_against_its_claim(world: World) -> None:
-    claim = world.claimed()
+    world.claimed()
     told = found(world, "UPDATE owner SET started = '1'")
-    assert told == [f"""delivery {claim.id}: owner's started is "1", but its events say "{ME.started}\""""]
+    assert told == [f'''owner me: started is "1", but its claims say "{ME.started}"''']
 
 
 def test_the_ledger_s_own_note_of_its_end_is_of_the_last_event(four: Four) -> None:
