@@ -236,3 +236,27 @@ def test_a_plan_goes_on_where_nothing_is_remembered_on_the_same_machine(planned:
     shutil.rmtree(state_folder)
     planned.play(f"$ distributor send --yes{QUIET}\n")
     assert received(planned) == {ALICE: 1, BOB: 1}
+
+
+def later(stage: Stage, command: str) -> str:
+    """What a command says when no sender can be waiting any more."""
+    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 3600 - {command}", PYTHONPATH=os.getcwd())  # noqa: PTH109
+    assert done.returncode == 1, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("word", ["again", "accepted"])
+def test_what_one_word_for_all_may_not_settle_is_listed_and_the_rest_is_settled(planned: Stage, word: str) -> None:
+    backup(planned)
+    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    restore(planned)
+    assert planned.run("distributor ledger adopt --reason broken").returncode == 1
+    ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
+    planned.play(f"$ distributor resend {ALICE} --reason lost --yes{QUIET}\n")
+    told = later(planned, f"resolve --restored --{word} --reason log")
+    assert f"left as it is: {ids[ALICE]}: {ALICE}: " in told
+    assert "replaced" in told
+    assert "1 delivery " in told
+    now = {row["id"]: row["state"] for row in json.loads(planned.run("distributor status --json 2>/dev/null").stdout)["deliveries"]}
+    assert (now[ids[ALICE]], now[ids[BOB]]) == ("ambiguous", "planned" if word == "again" else "accepted")
+    planned.play(f"$ distributor withdraw {ids[ALICE]} --reason replaced{QUIET}\n$ distributor audit verify{QUIET}\n")
