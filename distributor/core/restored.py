@@ -117,6 +117,12 @@ def renamed(end: End, fault: str) -> Restored:
     return Restored("renamed", f"this ledger was changed from outside: {fault}; {_ends(end)}", hint)
 
 
+def lost(mark: Mark, file: str) -> tuple[str, str]:
+    """No ledger lies where one lay: what is said, and the way out. `file`: where it is remembered."""
+    hint = f"put it back, or restore a backup (docs/restore.md); only where it is given up for good, move {file} away, then `distributor init`"
+    return f"there is no ledger, but one lay here up to {_event(mark.end)}", hint
+
+
 def _ends(end: End) -> str:
     return f"it ends with {_event(end)}" if end.seq else "it is empty"
 

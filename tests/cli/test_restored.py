@@ -260,3 +260,24 @@ def test_what_one_word_for_all_may_not_settle_is_listed_and_the_rest_is_settled(
     now = {row["id"]: row["state"] for row in json.loads(planned.run("distributor status --json 2>/dev/null").stdout)["deliveries"]}
     assert (now[ids[ALICE]], now[ids[BOB]]) == ("ambiguous", "planned" if word == "again" else "accepted")
     planned.play(f"$ distributor withdraw {ids[ALICE]} --reason replaced{QUIET}\n$ distributor audit verify{QUIET}\n")
+
+
+def test_a_ledger_that_is_lost_is_not_made_anew(planned: Stage, state_folder: Path) -> None:
+    for old in planned.folder.glob("distributor.db*"):
+        old.unlink()
+    (mark,) = state_folder.glob("*.mark")
+    for command in ("distributor init", "distributor status"):
+        done = planned.run(command)
+        assert (done.returncode, "there is no ledger, but one lay here up to event" in done.stdout) == (3, True), done.stdout
+        assert f"(docs/restore.md); only where it is given up for good, move {mark} away" in done.stdout
+    mark.rename(planned.folder / "given-up")
+    assert planned.run("distributor init").returncode == 0
+
+
+def test_the_restore_page_can_be_followed_to_the_letter(planned: Stage) -> None:
+    page = (Path(__file__).parents[2] / "docs/restore.md").read_text(encoding="utf-8")
+    keep, look = (next(line.strip() for line in page.splitlines() if word in line) for word in ("mkdir kept", "verify --config kept"))
+    assert planned.run(keep).returncode == 0
+    assert planned.run(look).returncode == 0
+    assert planned.run("mv kept/distributor.db* . && distributor send --yes").returncode == 0
+    assert received(planned) == {ALICE: 1, BOB: 1}
