@@ -155,6 +155,13 @@ def make_ledger(settings: config.Settings) -> None:
         open_ledger(ledger_url(settings), by=who(), now=now, create=True).close()
 
 
+def refuse_lost(ledger: Path) -> None:
+    """Raise Unusable where a ledger that this host knows lay here."""
+    from distributor.ledger import marks, refuse_lost
+
+    refuse_lost(marks.folder(os.environ), str(ledger.absolute()))
+
+
 def has_ledger(settings: config.Settings) -> bool:
     """Whether there is a ledger. Raises what opening it raises."""
     try:

@@ -111,14 +111,19 @@ def _password(delivery: Delivery | None) -> str:
 
 def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
     from distributor import outgoing, processes
-    from distributor.cli.show import counted, say
+    from distributor.cli.show import counted, foreign, say
     from distributor.flow import resolve as flow
 
     wait = outgoing.transport(settings, signed_in=False).longest_wait
-    settled, waiting = flow.settle_restored(ledger, reason, accepted=accepted, alive=processes.alive, now=ledger.now(), longest_wait=wait)
-    say(f"{counted(settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
-    if waiting:
-        say(f"{counted(waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run the command again later")
+    found = flow.settle_restored(ledger, reason, accepted=accepted, alive=processes.alive, now=ledger.now(), longest_wait=wait)
+    say(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
+    for delivery, error in found.left:
+        say(f"left as it is: {delivery.id}: {foreign(delivery.address)}: {foreign(error.message)}")
+        say(f"hint: {foreign(error.hint)}")
+    if found.waiting:
+        say(
+            f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run the command again later"
+        )
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:

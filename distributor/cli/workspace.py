@@ -101,6 +101,7 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
                 raise Refused(
                     "exists already and is not overwritten", where=str(folder / name), hint="name another folder: `distributor init DIR`"
                 )
+        wiring.refuse_lost(folder / LEDGER)
         identity, recipient = wiring.new_identity()
         made.append(_write(folder / KEY, identity.reveal()))
         wiring.create_ledger(folder / LEDGER)
@@ -135,6 +136,7 @@ def complete(config: Path) -> Settings | None:
         if os.path.lexists(log):
             hint = f"restore {ledger.name} beside it, or move it away"
             raise Refused("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
+    wiring.refuse_lost(ledger)
     with _all_or_nothing(ledger.parent) as made:
         wiring.make_ledger(settings)
         made.append(ledger)

@@ -18,7 +18,8 @@ class PackedList:
     """Byte strings by number, compressed in blocks. Nothing of it leaves memory."""
 
     def __init__(self) -> None:
-        self._blocks: list[bytes] = []
+        self._blocks = bytearray()  # one after the other: small pieces of memory between large ones that come and go would stay
+        self._ends = array("Q")
         self._last: list[bytes] = []  # what is not in a block yet
         self._changed: dict[int, bytes] = {}  # what was in one and is another now
         self._opened = lru_cache(_OPEN)(self._open)
@@ -27,23 +28,26 @@ class PackedList:
         """Add one at the end."""
         self._last.append(value)
         if len(self._last) == _BLOCK:
-            self._blocks.append(zlib.compress(marshal.dumps(self._last), 1))
+            self._blocks += zlib.compress(marshal.dumps(self._last), 1)
+            self._ends.append(len(self._blocks))
             self._last.clear()
 
     def __len__(self) -> int:
-        return len(self._blocks) * _BLOCK + len(self._last)
+        return len(self._ends) * _BLOCK + len(self._last)
 
     def __getitem__(self, number: int) -> bytes:
         if number in self._changed:
             return self._changed[number]
         block, place = divmod(number, _BLOCK)
-        return (self._opened(block) if block < len(self._blocks) else self._last)[place]
+        return (self._opened(block) if block < len(self._ends) else self._last)[place]
 
     def __setitem__(self, number: int, value: bytes) -> None:
         self._changed[number] = value
 
     def _open(self, block: int) -> list[bytes]:
-        found: list[bytes] = marshal.loads(zlib.decompress(self._blocks[block]))  # noqa: S302  our own bytes, which never left this process
+        begin = self._ends[block - 1] if block else 0
+        packed = self._blocks[begin : self._ends[block]]
+        found: list[bytes] = marshal.loads(zlib.decompress(packed))  # noqa: S302  our own bytes, which never left this process
         return found
 
 

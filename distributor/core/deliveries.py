@@ -151,6 +151,7 @@ class Attempt:
     owner: Owner | None
     armed_at: datetime | None
     restored: bool = False
+    replaced: bool = False  # by a later generation, which is not taken back
 
 
 @dataclass(frozen=True, slots=True)

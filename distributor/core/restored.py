@@ -64,7 +64,7 @@ class Machine:
 class Restored:
     """Why nothing may be sent from a ledger until a person says so."""
 
-    kind: str  # older | forked | elsewhere | unknown
+    kind: str  # older | forked | elsewhere | unknown | renamed
     message: str
     hint: str = HINT
 
@@ -109,6 +109,20 @@ def unknown(end: End, mark: Unreadable) -> Restored:
     """The mark cannot be read."""
     message = f"what this host knew of this ledger cannot be read ({mark.path}: {mark.reason}), so it may be an older copy; {_ends(end)}"
     return Restored("unknown", message)
+
+
+def renamed(end: End, fault: str) -> Restored:
+    """It cannot be found among what this host remembers: somebody changed its name."""
+    hint = "put a copy in its place that `distributor audit verify` finds whole (see docs/restore.md)"
+    return Restored("renamed", f"this ledger was changed from outside: {fault}; {_ends(end)}", hint)
+
+
+def lost(mark: Mark, file: str) -> tuple[str, str]:
+    """No ledger lies where one lay: what is said, and the way out. `file`: where it is remembered."""
+    hint = (
+        f"put it back, or restore a backup (docs/restore.md); only where it is given up for good, move {file} away, then `distributor init`"
+    )
+    return f"there is no ledger, but one lay here up to {_event(mark.end)}", hint
 
 
 def _ends(end: End) -> str:

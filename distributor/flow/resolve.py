@@ -57,21 +57,45 @@ def send_again(  # noqa: PLR0913  the doors of a verb
     ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": reason})
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a person's word about all of a restored ledger came to. `left`: what it may not settle, and why."""
+
+    settled: int
+    waiting: int
+    left: tuple[tuple[Delivery, Refused], ...]
+
+
 def settle_restored(  # noqa: PLR0913  the doors of a verb
     ledger: Ledger, reason: str, *, accepted: bool, alive: Alive, now: datetime, longest_wait: timedelta
-) -> tuple[int, int]:
-    """A person knows of all that became ambiguous because the ledger was restored; how many were settled, and how many have to wait."""
+) -> Settled:
+    """A person knows of all that became ambiguous because the ledger was restored. What may not be settled so is left as it is."""
     settled = waiting = 0
+    left: list[tuple[Delivery, Refused]] = []
     for attempt in ledger.ambiguous(Scope()):
         if not attempt.restored:
             continue
+        delivery = attempt.delivery
         free_at, _ = free(attempt, alive, now, longest_wait)
-        if not accepted and (free_at is None or free_at > now):
+        if not accepted and not attempt.replaced and (free_at is None or free_at > now):
             waiting += 1
             continue
-        ledger.resolve(attempt.delivery.id, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
-        settled += 1
-    return settled, waiting
+        try:
+            _settle_one(ledger, attempt, reason, accepted=accepted)
+        except Refused as error:
+            left.append((delivery, error))
+        else:
+            settled += 1
+    return Settled(settled, waiting, tuple(left))
+
+
+def _settle_one(ledger: Ledger, attempt: Attempt, reason: str, *, accepted: bool) -> None:
+    """Raises Refused where it may not be."""
+    id_ = attempt.delivery.id
+    if accepted and attempt.replaced:  # whoever says that all have their messages hardly means two of one person
+        hint = f"distributor withdraw {id_} --reason TEXT, or where this one arrived too: distributor resolve {id_} --accepted"
+        raise Refused("a later generation replaced it", where=id_, hint=hint)
+    ledger.resolve(id_, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
 
 
 def free(attempt: Attempt, alive: Alive, now: datetime, longest_wait: timedelta) -> tuple[datetime | None, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distributor.errors import NoLedger, Unusable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,6 +25,17 @@ def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = Fal
     return SqlLedger(open_database(url, create=create), by=by, now=now)
 
 
+def refuse_lost(marks: Path | None, place: str) -> None:
+    """Raise Unusable where this host knows of a ledger that lay in a place in which there is none: a new one would hide that."""
+    from distributor.core.restored import lost  # noqa: PLC0415  rarely needed
+    from distributor.ledger.marks import of_place  # noqa: PLC0415  as above
+
+    if marks is not None and (found := of_place(marks, place)) is not None:
+        path, mark = found
+        message, hint = lost(mark, str(path))
+        raise Unusable(message, where=place, hint=hint)
+
+
 def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
     url: str, *, by: str, now: Now | None, marks: Path | None, here: Machine, sends: bool
 ) -> Ledger:
@@ -34,7 +47,11 @@ def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
     from distributor.ledger.ledger import SqlLedger  # noqa: PLC0415  as above
     from distributor.ledger.opening import open_database  # noqa: PLC0415  as above
 
-    database = open_database(url, create=False)
+    try:
+        database = open_database(url, create=False)
+    except NoLedger as error:
+        refuse_lost(marks, error.where or "")
+        raise
     guard = Guard(marks, here, strict=sends)
     try:
         if sends:

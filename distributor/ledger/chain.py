@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from distributor.core.revoking import Struck
 from distributor.ledger import prepared
 from distributor.ledger.clock import SERVER, Clock
 from distributor.ledger.database import Database
+from distributor.ledger.identity import NAMED
 from distributor.ledger.tables import event, head
 
 LONGEST_SAID = 2000  # characters kept of what a server or a person said; a hostile reply may have a megabyte
@@ -81,9 +82,16 @@ class Writing:
         """Add events to the chain."""
         if not notes:
             return
+        if self.seq == 0:
+            notes = [self._named(notes[0]), *notes[1:]]
         salts = os.urandom(_SALT * len(notes)).hex()
         links = [self._link(note, salts[2 * _SALT * i : 2 * _SALT * (i + 1)])._asdict() for i, note in enumerate(notes)]
         self.many(_INSERT, links)
+
+    def _named(self, first: Note) -> Note:
+        """The first event tells the ledger's name, so that nobody can change it."""
+        name = str(self.connection.execute(select(head.c.ledger).where(head.c.id == 1)).scalar_one())
+        return replace(first, evidence={**first.evidence, NAMED: name})
 
     def _link(self, note: Note, salt: str) -> chain.Link:
         evidence = chain.canonical(note.evidence)

@@ -13,15 +13,16 @@ from pathlib import Path
 from sqlalchemy import Connection, bindparam, case, func, select
 
 from distributor.core.chain import ADOPTION
-from distributor.core.restored import End, Machine, Mark, Restored, Unreadable, elsewhere, forked, older, unknown
+from distributor.core.restored import End, Machine, Mark, Restored, Unreadable, elsewhere, forked, older, renamed, unknown
 from distributor.core.states import State
 from distributor.errors import Unusable
 from distributor.ledger.chain import Writing
 from distributor.ledger.database import Database
+from distributor.ledger.identity import identity
 from distributor.ledger.marks import MarkFile
 from distributor.ledger.tables import event, head
 
-_HEAD = select(head.c.seq, head.c.hash, head.c.at, head.c.ledger).where(head.c.id == 1)
+_HEAD = select(head.c.seq, head.c.hash, head.c.at).where(head.c.id == 1)
 _HASH = select(event.c.hash).where(event.c.seq == bindparam("seq"))
 _SENDERS = (
     select(event.c.seq, event.c.hash, event.c.at, event.c.evidence)
@@ -57,8 +58,11 @@ class Guard:
             file = self.name(connection)
         mark = file.read() if file is not None else None  # before the end is read, since others may be writing
         with database.reading() as connection:
-            row = connection.execute(_HEAD).one()
-            return judge(connection, End(row.seq, row.hash, row.at), mark, None if not database.sqlite else self.here)
+            row, fault = connection.execute(_HEAD).one(), identity(connection).fault
+            end = End(row.seq, row.hash, row.at)
+            if fault is not None:
+                return renamed(end, fault)
+            return judge(connection, end, mark, None if not database.sqlite else self.here)
 
     def check(self, database: Database) -> None:
         """Raise Unusable where nothing may be sent from here, or what is sent could not be remembered."""
@@ -113,7 +117,7 @@ class Guard:
     def name(self, connection: Connection) -> MarkFile | None:
         """The file of this ledger's mark; None where marks have no place."""
         if self._file is None and self._place is not None:
-            self._file = MarkFile(self._place, str(connection.execute(_HEAD).one().ledger))
+            self._file = MarkFile(self._place, identity(connection).name)
         return self._file
 
 

@@ -39,6 +39,26 @@ def folder(environment: Mapping[str, str]) -> Path | None:
     return Path(base) / "distributor" if os.path.isabs(base) else None  # noqa: PTH117  as above
 
 
+def of_place(folder: Path, place: str) -> tuple[Path, Mark] | None:
+    """The mark of a ledger that lay in a place and had events, the newest of several; None where there is none that can be read."""
+    found = []
+    for path in folder.glob("*.mark"):
+        with suppress(OSError):
+            data = path.read_bytes()[: 2 * RECORD]
+            records = [parsed for start in (0, RECORD) if (parsed := _parsed(data[start : start + RECORD], None))]
+            if records and (mark := max(records, key=lambda one: one[0])[1]).end.seq and _lies_at(mark, place):
+                found.append((path, mark))
+    return max(found, key=lambda one: one[1].end.at, default=None)
+
+
+def _lies_at(mark: Mark, place: str) -> bool:
+    return mark.place in {_kept(place), _kept(os.path.realpath(place))} or os.path.realpath(mark.place) == os.path.realpath(place)
+
+
+def _kept(place: str) -> str:
+    return place.encode(errors="replace")[-LONGEST_PLACE:].decode(errors="ignore")
+
+
 class _Found(NamedTuple):
     """The newest record, its number, and where the next one goes."""
 
@@ -176,7 +196,7 @@ def _lock(descriptor: int, *, held: bool) -> None:
 
 
 def _record(mark: Mark, ledger: str, number: int) -> bytes:
-    place = mark.place.encode(errors="replace")[-LONGEST_PLACE:].decode(errors="ignore")
+    place = _kept(mark.place)
     told = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
     text = json.dumps(told, ensure_ascii=False).encode().ljust(RECORD - _SUM)
     if len(text) > RECORD - _SUM:  # a place full of quotes
@@ -184,13 +204,13 @@ def _record(mark: Mark, ledger: str, number: int) -> bytes:
     return text + sha256(text).hexdigest().encode() + b"\n"
 
 
-def _parsed(record: bytes, ledger: str) -> tuple[int, Mark] | None:
+def _parsed(record: bytes, ledger: str | None) -> tuple[int, Mark] | None:
     text, digest = record[:-_SUM], record[-_SUM:-1]
     if sha256(text).hexdigest().encode() != digest:
         return None
     try:
         told: dict[str, Any] = json.loads(text)
         mark = Mark(End(int(told["seq"]), str(told["hash"]), str(told["at"])), str(told["place"]))
-        return (int(told["number"]), mark) if told["ledger"] == ledger else None
+        return (int(told["number"]), mark) if ledger in {None, told["ledger"]} else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -13,7 +13,7 @@ from distributor.core.beside import Beside
 from distributor.core.chain import ORIGIN, Link, Walk
 from distributor.core.events import Record
 from distributor.core.proof import Proof
-from distributor.ledger import certifying, explaining, layout, owners, people, prepared
+from distributor.ledger import certifying, explaining, identity, layout, owners, people, prepared
 from distributor.ledger.database import Database
 from distributor.ledger.reading import PAGE, to_event
 from distributor.ledger.snapshot import still
@@ -48,7 +48,8 @@ def prove(database: Database, beside: Beside | None = None) -> Proof:
     """Everything that is wrong, also beside an earlier export, and how far the chain goes."""
     chain = _Chain(database, beside)
     explained = explaining.Explained(database, chain.doubtful)
-    rows = (explained.faults(), chain.claimed.faults(database), people.faults(database, chain.doubtful), certifying.faults(database))
+    of_people = people.faults(database, chain.doubtful)
+    rows = (_of_name(database), explained.faults(), chain.claimed.faults(database), of_people, certifying.faults(database))
     notes: list[str] = []
     found = joined(chain.faults(), *rows, layout.faults(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
@@ -99,6 +100,14 @@ class _Chain:
             yield f"event {self.walk.seq}: is the last one, but the ledger ended with event {ends.seq}, or with another hash"
         elif ends.at != self.walk.at:
             yield f"event {self.walk.seq}: is of {self.walk.at[:40]}, but the ledger's own note of its end says {ends.at[:40]}"
+
+
+def _of_name(database: Database) -> Iterator[str]:
+    with database.reading() as connection:
+        ends = connection.execute(select(head.c.id)).first()
+        found = identity.identity(connection) if ends is not None else None  # without it the chain's end has been told
+    if found is not None and found.fault is not None:
+        yield f"ledger: {found.fault}"
 
 
 def _of_file(database: Database) -> list[str]:

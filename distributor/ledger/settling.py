@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, and_, bindparam, func, select
+from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
 from distributor.core.chain import ADOPTION, unstamp
 from distributor.core.deliveries import Attempt, Scope, Sighting, Sought
@@ -36,8 +36,14 @@ _LATER = (  # a generation that replaces a delivery
     .join(delivery, and_(delivery.c.person == _later.c.person, delivery.c.certificate == _later.c.certificate))
     .where(delivery.c.id == bindparam("id"), _later.c.generation > delivery.c.generation, _later.c.state != State.WITHDRAWN.value)
 )
+_REPLACED = exists().where(
+    _later.c.person == delivery.c.person,
+    _later.c.certificate == delivery.c.certificate,
+    _later.c.generation > delivery.c.generation,
+    _later.c.state != State.WITHDRAWN.value,
+)
 _AMBIGUOUS = (
-    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _told.c.evidence)
+    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _told.c.evidence, _REPLACED)
     .outerjoin(owner, owner.c.id == delivery.c.owner)
     .outerjoin(_told, _told.c.seq == _LAST_UNCLEAR)
     .where(delivery.c.state == State.AMBIGUOUS.value)
@@ -49,10 +55,10 @@ def ambiguous(connection: Connection, scope: Scope) -> list[Attempt]:
     """Every ambiguous delivery with who tried last, and since when nobody knows."""
     found = []
     for row in connection.execute(within(_AMBIGUOUS, scope)):
-        id_, host, pid, started, armed, evidence = row[-6:]
+        id_, host, pid, started, armed, evidence, replaced = row[-7:]
         who = None if id_ is None else door.owner_of(id_, host, pid, started)
         restored = evidence is not None and ADOPTION in json.loads(evidence)
-        found.append(Attempt(to_delivery(row[:-6]), who, None if armed is None else unstamp(armed), restored))
+        found.append(Attempt(to_delivery(row[:-7]), who, None if armed is None else unstamp(armed), restored, bool(replaced)))
     return found
 
 

@@ -214,7 +214,9 @@ def test_a_service_manager_says_where_it_is_remembered(planned: Stage, tmp_path:
 
 def elsewhere(stage: Stage, command: str, state: str, code: int) -> str:
     """What a command says on another host, with a state folder of its own."""
-    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 0 there/boot-2/ns {command}", XDG_STATE_HOME=state, PYTHONPATH=os.getcwd())  # noqa: PTH109
+    done = stage.run(
+        f"{sys.executable} -m tests.doubles.elsewhere 0 there/boot-2/ns {command}", XDG_STATE_HOME=state, PYTHONPATH=os.getcwd()
+    )  # noqa: PTH109
     assert done.returncode == code, done.stdout
     return done.stdout
 
@@ -235,4 +237,49 @@ def test_a_copy_made_after_plan_and_before_send_does_not_send_on_another_machine
 def test_a_plan_goes_on_where_nothing_is_remembered_on_the_same_machine(planned: Stage, state_folder: Path) -> None:
     shutil.rmtree(state_folder)
     planned.play(f"$ distributor send --yes{QUIET}\n")
+    assert received(planned) == {ALICE: 1, BOB: 1}
+
+
+def later(stage: Stage, command: str) -> str:
+    """What a command says when no sender can be waiting any more."""
+    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 3600 - {command}", PYTHONPATH=os.getcwd())  # noqa: PTH109
+    assert done.returncode == 1, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("word", ["again", "accepted"])
+def test_what_one_word_for_all_may_not_settle_is_listed_and_the_rest_is_settled(planned: Stage, word: str) -> None:
+    backup(planned)
+    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    restore(planned)
+    assert planned.run("distributor ledger adopt --reason broken").returncode == 1
+    ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
+    planned.play(f"$ distributor resend {ALICE} --reason lost --yes{QUIET}\n")
+    told = later(planned, f"resolve --restored --{word} --reason log")
+    assert f"left as it is: {ids[ALICE]}: {ALICE}: " in told
+    assert "replaced" in told
+    assert "1 delivery " in told
+    now = {row["id"]: row["state"] for row in json.loads(planned.run("distributor status --json 2>/dev/null").stdout)["deliveries"]}
+    assert (now[ids[ALICE]], now[ids[BOB]]) == ("ambiguous", "planned" if word == "again" else "accepted")
+    planned.play(f"$ distributor withdraw {ids[ALICE]} --reason replaced{QUIET}\n$ distributor audit verify{QUIET}\n")
+
+
+def test_a_ledger_that_is_lost_is_not_made_anew(planned: Stage, state_folder: Path) -> None:
+    for old in planned.folder.glob("distributor.db*"):
+        old.unlink()
+    (mark,) = state_folder.glob("*.mark")
+    for command in ("distributor init", "distributor status"):
+        done = planned.run(command)
+        assert (done.returncode, "there is no ledger, but one lay here up to event" in done.stdout) == (3, True), done.stdout
+        assert f"(docs/restore.md); only where it is given up for good, move {mark} away" in done.stdout
+    mark.rename(planned.folder / "given-up")
+    assert planned.run("distributor init").returncode == 0
+
+
+def test_the_restore_page_can_be_followed_to_the_letter(planned: Stage) -> None:
+    page = (Path(__file__).parents[2] / "docs/restore.md").read_text(encoding="utf-8")
+    keep, look = (next(line.strip() for line in page.splitlines() if word in line) for word in ("mkdir kept", "verify --config kept"))
+    assert planned.run(keep).returncode == 0
+    assert planned.run(look).returncode == 0
+    assert planned.run("mv kept/distributor.db* . && distributor send --yes").returncode == 0
     assert received(planned) == {ALICE: 1, BOB: 1}

@@ -273,3 +273,28 @@ def test_copies_of_a_ledger_of_an_older_schema_get_the_same_name(tmp_path: Path)
     assert len(names) == 1
     assert found is not None
     assert found.kind == "elsewhere"
+
+
+def test_a_ledger_under_another_name_is_found_out(world: World, tmp_path: Path) -> None:
+    planned(world)
+    with guarded(world, tmp_path, sends=False) as ledger:
+        assert ledger.restored() is None
+    world.spoiled = True
+    world.sql("UPDATE head SET ledger = 'x'")
+    assert any("ledger: the name" in str(finding) for finding in world.ledger.verify())
+    with pytest.raises(Unusable, match="nothing was sent: this ledger was changed from outside: the name"), guarded(world, tmp_path):
+        pass
+
+
+def test_a_copy_made_before_the_first_event_is_the_same_ledger(tmp_path: Path) -> None:
+    path, early = tmp_path / "ledger.db", tmp_path / "early.db"
+    with closing(World(f"sqlite:///{path}")) as world:
+        world.close()
+        shutil.copy(path, early)
+        world = World.existing(f"sqlite:///{path}")  # noqa: PLW2901
+        world.queue("anna")
+        with guarded(world, tmp_path / "marks") as ledger:
+            ledger.claim(SENDER, 1, LEASE, EVERYTHING)
+        world.close()
+        with pytest.raises(Unusable, match="this ledger is older"), guarded(world, tmp_path / "marks", url=f"sqlite:///{early}"):
+            pass
