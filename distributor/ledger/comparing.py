@@ -100,7 +100,7 @@ def address_key(address: object) -> str:
     return key_of(str(address))
 
 
-def password_faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+def password_faults(row: Row, told: Told) -> Iterator[Fault]:
     """Whether a password is the one that was sealed with its package, and where its events say. `row` has COLUMNS by their NAMES."""
     there = row["handover_delivery"] is not None
     if told.password is None:

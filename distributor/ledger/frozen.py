@@ -119,7 +119,7 @@ def _person_faults(connection: Connection, who: str) -> Iterator[Fault]:
             yield Fault(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
             return
     for row in connection.execute(select(person).where(person.c.id == who)).mappings():
-        yield from people.person_faults(row, links)
+        yield from people.person_faults(dict(row), links)
 
 
 _OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(
