@@ -59,7 +59,8 @@ class Desk:
 
     def settings(self, **changes: object) -> Settings:
         names = {"tenant": self.cloud.tenant, "client_id": self.app, "secret": Secret(SECRET), "login": self.cloud.login}
-        usual = {"graph": self.cloud.graph, "mailbox": self.box, "reply_timeout": PATIENCE if self.cloud.faults() else 10.0}
+        silent = any("silence" in fault["do"] for fault in self.cloud.faults())
+        usual = {"graph": self.cloud.graph, "mailbox": self.box, "reply_timeout": PATIENCE if silent else 10.0}
         return Settings(**{**names, **usual, **changes})
 
     async def sleep(self, seconds: float) -> None:
