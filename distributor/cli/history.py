@@ -59,6 +59,8 @@ OF_THE_MACHINE = frozenset(
     {
         "owner",
         "host",
+        "machine",
+        "ledger",
         "pid",
         "attempt",
         "letter_sha256",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
@@ -10,12 +12,13 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from distributor.core.chain import unstamp
 from distributor.core.publishing import Held, Holder
-from distributor.core.states import RECEIVED
+from distributor.core.states import RECEIVED, State
+from distributor.errors import Unusable
 from distributor.ledger import book as door
 from distributor.ledger import revoked
 from distributor.ledger.chain import Note, Writing
 from distributor.ledger.database import Database
-from distributor.ledger.tables import certificate, delivery, person, publication
+from distributor.ledger.tables import certificate, delivery, event, person, publication
 
 PAGE = 200  # people; their certificates come with them
 _RECEIVED = frozenset(state.value for state in RECEIVED)
@@ -54,10 +57,24 @@ def holders(database: Database) -> Iterator[Holder]:
 
 def _page(connection: Connection, last: str, until: str) -> list[Holder]:
     rows = connection.execute(_THEIRS, {"last": last, "until": until}).all()
+    _refuse_changed(connection, rows)
     gone = frozenset(revoked.revoked(connection, (row.sha256 for row in rows)))
     places = _places(connection, rows)
     found = (_holder(list(theirs), gone, places) for _, theirs in groupby(rows, key=lambda row: row.id))
     return [holder for holder in found if holder.certificates]
+
+
+def _refuse_changed(connection: Connection, rows: Sequence[Any]) -> None:
+    """Raise Unusable where a certificate is not the one that a delivery was planned with: others would encrypt to whoever put it there."""
+    planned: dict[str, str] = {}
+    for ids in _chunks([row.delivery for row in rows]):
+        asked = select(event.c.delivery, event.c.evidence).where(event.c.delivery.in_(ids), event.c.event == State.PLANNED.value)
+        for id_, evidence in connection.execute(asked.order_by(event.c.seq.desc())):
+            planned[id_] = json.loads(evidence).get("certificate_sha256", planned.get(id_, ""))
+    for row in rows:
+        if planned.get(row.delivery) != row.sha256 or sha256(row.der).hexdigest() != row.sha256:
+            message = "the ledger was changed from outside (certificate), so nothing is published"
+            raise Unusable(message, where=row.delivery, hint="`distributor audit verify` says what was changed")
 
 
 def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, str], set[str]]) -> Holder:
