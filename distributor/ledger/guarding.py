@@ -144,8 +144,8 @@ def _other_machine(connection: Connection, end: End, mark: Mark | None, here: Ma
         machine = Machine(str(told.get("machine", "")), str(told.get("host", "")))
         if not machine.is_same(here):
             return elsewhere(end, End(row.seq, row.hash, row.at), machine)
-    for row in connection.execute(_PLANNERS, {"seq": seen}):
-        machine = Machine(str(row.machine or ""), str(row.host))
+    for planner in connection.execute(_PLANNERS, {"seq": seen}):
+        machine = Machine(str(planner.machine or ""), str(planner.host))
         if not machine.is_same(here):
-            return elsewhere(end, End(row.seq, row.hash, row.at), machine, "plan")
+            return elsewhere(end, End(planner.seq, planner.hash, planner.at), machine, "plan")
     return None
