@@ -67,6 +67,8 @@ def _show(ledger: Ledger, found: Adopted) -> None:
     number = sum(found.unclear.values())
     were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())
     tell(f"the ledger is in use; {counted(number, 'delivery', 'deliveries')} ambiguous" + (f" (before: {were})" if number else ""))
+    if found.gap is not None:
+        say(f"warning: {found.gap.message}")
     if any(ledger.counts(Scope()).get(state) for state in RECEIVED):
         say("whoever was sent another package since then has one that this ledger does not know: the older password may not open it")
         say("hint: distributor resend ADDRESS --reason TEXT makes a new one; tell the person to delete the older messages")

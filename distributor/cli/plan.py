@@ -91,7 +91,7 @@ def _made(
 
     from distributor import intake, outgoing, trusting, wiring
     from distributor.cli.progress import Bar
-    from distributor.cli.restored import warn_restored
+    from distributor.cli.restored import warn_gap, warn_restored
     from distributor.flow.plan import plan as flow
     from distributor.spool import FileSpool
 
@@ -105,6 +105,7 @@ def _made(
         Bar("reading", None) as bar,
     ):
         warn_restored(ledger)
+        warn_gap(ledger)
         ledger.keep_columns(used)
         return flow(
             ledger,

@@ -121,9 +121,7 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
         say(f"left as it is: {delivery.id}: {foreign(delivery.address)}: {foreign(error.message)}")
         say(f"hint: {foreign(error.hint)}")
     if found.waiting:
-        say(
-            f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run the command again later"
-        )
+        say(f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run it again later")
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:

@@ -8,6 +8,16 @@ if TYPE_CHECKING:
     from distributor.core.ports import Ledger
 
 
+def warn_gap(ledger: Ledger) -> None:
+    """Say who may not be known in a ledger that was taken into use."""
+    from distributor.cli.show import say
+    from distributor.core.restored import LOOK
+
+    if (found := ledger.gap()) is not None:
+        say(f"warning: {found.message}")
+        say(f"hint: {LOOK}")
+
+
 def warn_restored(ledger: Ledger) -> None:
     """Say what speaks against sending from this ledger, if anything does."""
     from distributor.cli.show import foreign, say

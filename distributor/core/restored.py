@@ -70,10 +70,32 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """What a ledger that was taken into use may lack: who was planned after `since` is not known in it. `missing`: events, if known."""
+
+    since: datetime
+    missing: int | None
+
+    @property
+    def message(self) -> str:
+        """For people."""
+        number = "events" if self.missing is None else "1 event" if self.missing == 1 else f"{self.missing} events"
+        who = f"whoever was first planned after {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"this ledger was restored and may lack {number}: {who} is not known here and would get a second message"
+
+
+LOOK = (
+    "before `distributor send`, look for messages after that time in Sent Items or the mail log, and withdraw whoever has one"
+    " (see docs/restore.md)"
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Adopted:
     """What taking a ledger into use came to: deliveries that are ambiguous now, by the state they were in."""
 
     unclear: Mapping[State, int]
+    gap: Gap | None = None
 
 
 class Adoptable(Protocol):
@@ -81,6 +103,10 @@ class Adoptable(Protocol):
 
     def restored(self) -> Restored | None:
         """What speaks against sending from this ledger; None where it is the one that was last used here."""
+        ...
+
+    def gap(self) -> Gap | None:
+        """What the ledger may lack since it was taken into use, until somebody new is planned."""
         ...
 
     def adopt(self, reason: str, *, nothing_sent: bool = False) -> Adopted:

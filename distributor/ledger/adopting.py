@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
-from distributor.core.chain import ADOPTION
-from distributor.core.restored import Adopted, End, Machine, Restored
+from distributor.core.chain import ADOPTION, unstamp
+from distributor.core.restored import Adopted, End, Gap, Machine, Mark, Restored
 from distributor.core.states import UNCERTAIN, State
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words, writing
 from distributor.ledger.clock import Clock
 from distributor.ledger.database import Database
 from distributor.ledger.guarding import Guard
-from distributor.ledger.tables import delivery
+from distributor.ledger.tables import delivery, event
 
 SAID = "the ledger was restored; the message may have been sent meanwhile"
 _PAGE = (
@@ -24,6 +25,11 @@ _PAGE = (
     .where(delivery.c.state.in_([state.value for state in UNCERTAIN]), delivery.c.id > bindparam("last"))
     .order_by(delivery.c.id)
     .limit(door.CHUNK)
+)
+
+_ADOPTIONS = select(event.c.seq, event.c.evidence).where(event.c.event == ADOPTION).order_by(event.c.seq.desc()).limit(1)
+_FIRST_PLANNED = select(event.c.evidence).where(
+    event.c.seq > bindparam("seq"), event.c.event == State.PLANNED.value, event.c.before.is_(None)
 )
 
 
@@ -51,21 +57,30 @@ class Guarded:
         """What speaks against sending from here."""
         return None if self._guard is None else self._guard.restored(self._database)
 
+    def gap(self) -> Gap | None:
+        """What it may lack since it was taken into use, until somebody new is planned."""
+        with self._database.reading() as connection:
+            return gap(connection)
+
     def adopt(self, reason: str, *, nothing_sent: bool = False) -> Adopted:
         """Take the ledger into use."""
         assert self._guard is not None  # noqa: S101  a ledger that commands open has one
         guard = self._guard
         with writing(self._database, self._by, self._clock) as book:
-            guard.name(book.connection)
-            found = adopt(book, guard.here, reason, nothing_sent=nothing_sent)
+            file = guard.name(book.connection)
+            mark = file.read() if file is not None else None
+            missing = max(0, mark.end.seq - book.seq) if isinstance(mark, Mark) else None
+            found = adopt(book, guard.here, reason, nothing_sent=nothing_sent, missing=missing)
         guard.adopted(End(book.seq, book.hash, book.now), self._database)
         return found
 
 
-def adopt(book: Writing, here: Machine, reason: str, *, nothing_sent: bool) -> Adopted:
+def adopt(book: Writing, here: Machine, reason: str, *, nothing_sent: bool, missing: int | None = None) -> Adopted:
     """Write the event, and move what may have been sent since the ledger's last one."""
     since = book.last or book.now
-    evidence = {"ended_with": book.seq, "host": here.host, "machine": here.id, "nothing_sent": nothing_sent}
+    evidence: dict[str, object] = {"ended_with": book.seq, "host": here.host, "machine": here.id, "nothing_sent": nothing_sent}
+    evidence |= {"since": since} if missing is None else {"since": since, "missing": missing}
+    lacks = missing or not nothing_sent
     book.append([Note(None, ADOPTION, evidence=evidence, personal={"reason": words(reason)})])
     adoption, unclear = book.seq, Counter[State]()
     last = ""
@@ -74,7 +89,19 @@ def adopt(book: Writing, here: Machine, reason: str, *, nothing_sent: bool) -> A
         rows = door.rows(book, ids)
         door.move(book, [_unclear(rows[id_], adoption, since) for id_ in ids])
         unclear.update(State(rows[id_]["state"]) for id_ in ids)
-    return Adopted(unclear)
+    return Adopted(unclear, Gap(unstamp(since), missing or None) if lacks else None)
+
+
+def gap(connection: Connection) -> Gap | None:
+    """What the last adoption may have left out; None where nothing, or once somebody new was planned after it."""
+    found = connection.execute(_ADOPTIONS).first()
+    told = json.loads(found.evidence) if found is not None else {}
+    if found is None or "since" not in told or not (told.get("missing") or not told.get("nothing_sent")):
+        return None
+    for evidence in connection.execute(_FIRST_PLANNED, {"seq": found.seq}).scalars():
+        if "replaces" not in json.loads(evidence):
+            return None
+    return Gap(unstamp(told["since"]), told.get("missing") or None)
 
 
 def _unclear(row: door.Row, adoption: int, since: str) -> door.Change:

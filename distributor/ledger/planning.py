@@ -6,7 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
@@ -162,8 +162,8 @@ class Planned:
             "updated_at": now,
         }
 
-    def note(self, here: Machine | None = None) -> Note:
-        """The event; it tells where it was planned, so that a copy of the ledger elsewhere is recognised before the first message."""
+    def note(self) -> Note:
+        """The event."""
         evidence: dict[str, object] = {
             "plan": self.plan,
             "generation": self.generation,
@@ -176,8 +176,6 @@ class Planned:
             "inputs_sha256": self.inputs_sha256,
             "chain_sha256": fingerprint(self.certificate["chain"]),
         }
-        if here is not None:
-            evidence |= {"machine": here.id, "host": here.host}
         address, name = self.person["address"], words(self.person["name"])
         personal: dict[str, object] = {"address": address, "name": name, "person": people.told(self.person)}
         if self.replaces is not None:
@@ -194,7 +192,12 @@ def enter(book: Writing, planned: Sequence[Planned]) -> None:
     """Write planned deliveries and their first events."""
     if planned:
         book.many(_DELIVERY, [new.row(book.now) for new in planned])
-        book.append([new.note(book.here) for new in planned])
+        book.append([_placed(new.note(), book.here) for new in planned])
+
+
+def _placed(note: Note, here: Machine | None) -> Note:
+    """It tells where it was planned, so that a copy of the ledger elsewhere is recognised before the first message."""
+    return note if here is None else replace(note, evidence={**note.evidence, "machine": here.id, "host": here.host})
 
 
 def _generations(book: Writing, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], tuple[int, Any]]:

@@ -215,8 +215,8 @@ def test_a_service_manager_says_where_it_is_remembered(planned: Stage, tmp_path:
 def elsewhere(stage: Stage, command: str, state: str, code: int) -> str:
     """What a command says on another host, with a state folder of its own."""
     done = stage.run(
-        f"{sys.executable} -m tests.doubles.elsewhere 0 there/boot-2/ns {command}", XDG_STATE_HOME=state, PYTHONPATH=os.getcwd()
-    )  # noqa: PTH109
+        f"{sys.executable} -m tests.doubles.elsewhere 0 there/boot-2/ns {command}", XDG_STATE_HOME=state, PYTHONPATH=str(Path.cwd())
+    )
     assert done.returncode == code, done.stdout
     return done.stdout
 
@@ -242,7 +242,7 @@ def test_a_plan_goes_on_where_nothing_is_remembered_on_the_same_machine(planned:
 
 def later(stage: Stage, command: str) -> str:
     """What a command says when no sender can be waiting any more."""
-    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 3600 - {command}", PYTHONPATH=os.getcwd())  # noqa: PTH109
+    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 3600 - {command}", PYTHONPATH=str(Path.cwd()))
     assert done.returncode == 1, done.stdout
     return done.stdout
 
@@ -283,3 +283,17 @@ def test_the_restore_page_can_be_followed_to_the_letter(planned: Stage) -> None:
     assert planned.run(look).returncode == 0
     assert planned.run("mv kept/distributor.db* . && distributor send --yes").returncode == 0
     assert received(planned) == {ALICE: 1, BOB: 1}
+
+
+def test_whoever_was_first_planned_after_the_backup_is_warned_of(planned: Stage) -> None:
+    backup(planned)
+    planned.prop_pfx("cleo", "cleo@example.org")
+    planned.play(f"$ distributor plan certificates{QUIET}\n$ distributor send --yes{QUIET}\n")
+    restore(planned)
+    done = planned.run("distributor ledger adopt --reason broken")
+    words = ": whoever was first planned after 20"
+    assert (done.returncode, words in done.stdout, "may lack events" in done.stdout) == (1, True, False), done.stdout
+    done = planned.run("distributor plan certificates --json 2>&1 >/dev/null")
+    assert words in done.stdout
+    assert "look for messages after that time in Sent Items or the mail log" in done.stdout
+    assert words not in planned.run("distributor plan certificates").stdout
