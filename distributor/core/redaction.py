@@ -7,6 +7,7 @@ a reply). So a run of at least FRAGMENT characters of any form counts, whatever 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from distributor.core.secret import Secret
 FRAGMENT = 8  # characters of a secret that are too many; by chance they do not stand in an answer
 SHORT = 4  # a shorter secret is cut out only where it stands alone: it would be a part of too many words
 REDACTED = "[redacted]"
+_CODE = re.compile(r"(?<!\S)(?:[245]\d\d[ -])?[245]\.\d{1,3}\.\d{1,3}(?!\S)")  # RFC 2034 has a code in each line of an answer
 
 
 class Redactor:
@@ -32,12 +34,18 @@ class Redactor:
         if not self._texts:
             return text
         text = self._alone.sub(REDACTED, text) if self._alone else text
-        places = [place for place, character in enumerate(text) if not character.isspace()]
-        squeezed = "".join(_lower(text[place]) for place in places)
-        return _without(text, [(places[start], places[end - 1] + 1) for start, end in _joined(self._found(squeezed))])
+        return _without(text, _joined([*self._spans(text, ()), *self._spans(text, _CODE.finditer(text))]))
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._texts)} secrets)"
+
+    def _spans(self, text: str, between: Iterable[re.Match[str]]) -> Iterator[tuple[int, int]]:
+        """Where secrets stand in the text, whatever white space, and what of `between`, stands in them."""
+        left_out = {place for match in between for place in range(match.start(), match.end())}
+        places = [place for place, character in enumerate(text) if not character.isspace() and place not in left_out]
+        squeezed = "".join(_lower(text[place]) for place in places)
+        for start, end in _joined(self._found(squeezed)):
+            yield places[start], places[end - 1] + 1
 
     def _found(self, squeezed: str) -> Iterator[tuple[int, int]]:
         for start in range(len(squeezed) - FRAGMENT + 1):
@@ -68,9 +76,10 @@ class Redactor:
 
 
 def _forms(text: str) -> Iterator[str]:
-    """As it is, as URLs, forms and JSON write it, in hexadecimal, and in base64 wherever it begins in what is encoded."""
+    """As it is, as URLs, forms, JSON and HTML write it, in hexadecimal, and in base64 wherever it begins in what is encoded."""
     octets = text.encode("utf-8", "surrogatepass")
-    yield from (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], octets.hex())
+    yield from (text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1])
+    yield from (html.escape(text), html.escape(text, quote=False), octets.hex(), octets.hex(":"))
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + octets).decode()
         inner = encoded[4 if offset else 0 :].rstrip("=")

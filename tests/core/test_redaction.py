@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
-from urllib.parse import quote_plus
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -64,3 +66,15 @@ def test_a_very_short_secret_is_cut_out_where_it_stands_alone() -> None:
 
 def test_a_redactor_shows_nothing_of_what_it_knows() -> None:
     assert repr(redact) == "Redactor(1 secrets)"
+
+
+def test_a_secret_that_is_broken_over_the_lines_of_an_answer_is_cut_out_with_the_codes_between() -> None:
+    secret = 'geheim, Wort"7&x/PQ%zz'
+    told = Redactor([secret])('5.7.8 geheim,\n5.7.8 Wort"7&\n5.7.8 x/PQ%zz')
+    assert told == "5.7.8 [redacted]"
+
+
+@pytest.mark.parametrize("write", [quote, html.escape, lambda text: text.encode().hex(":")])
+def test_a_secret_as_a_page_or_a_path_writes_it_is_cut_out(write: Callable[[str], str]) -> None:
+    secret = 'geheim"7&x/PQ%zz'
+    assert Redactor([secret])(f"no: {write(secret)}!") == "no: [redacted]!"
