@@ -68,7 +68,7 @@ def test_an_export_that_is_not_there_or_not_text_ends_in_words(sent: Stage) -> N
     for make, words in (
         ("true", "no such file"),
         ("head -c 100 /dev/urandom > kept.jsonl", "not UTF-8"),
-        ("rm kept.jsonl; mkdir kept.jsonl", "is a directory"),
+        ("rm kept.jsonl; mkdir kept.jsonl", "it is not a regular file"),
     ):
         done = sent.run(f"{make}; distributor audit verify --against kept.jsonl")
         assert done.returncode == 3, done.stdout
