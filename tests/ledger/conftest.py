@@ -42,7 +42,10 @@ def file_url(tmp_path: Path, empty_file: Path) -> str:
     return f"sqlite:///{shutil.copy(empty_file, tmp_path / 'ledger.db')}"
 
 
-@pytest.fixture(params=["wal", "journal", "postgresql"])
+JOURNAL = pytest.param("journal", marks=pytest.mark.slow(reason="the statements are those of the write-ahead log's file"))
+
+
+@pytest.fixture(params=["wal", JOURNAL, "postgresql"])
 def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param != "postgresql":
         monkeypatch.setattr(sqlite, "keeps_wal", lambda: request.param == "wal")
