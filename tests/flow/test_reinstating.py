@@ -28,7 +28,7 @@ def test_a_plan_that_asks_nobody_still_knows_what_was_revoked(world: World, auth
     (delivery,) = planned(world, Saying(), alice).deliveries
     world.ledger.revoke(delivery.certificate_sha256, REVOKED.message)
     again = planned(world, Saying(), alice)
-    assert (again.deliveries, world.state(delivery.id)) == ((), State.WITHDRAWN)
+    assert (list(again.deliveries), world.state(delivery.id)) == ([], State.WITHDRAWN)
     assert [(i.severity, i.check, i.message, i.source, i.address) for i in again.issues] == [
         (Severity.ERROR, Check.REVOKED, REVOKED.message, "0.pem", "alice@example.org")
     ]

@@ -106,7 +106,7 @@ def test_a_chain_is_looked_at_unless_it_would_only_be_found_wrong_for_the_same_a
         (Check.CRL_STALE, "weak@example.org"),
         (Check.EXPIRED, "over@example.org"),
     }
-    assert result.deliveries == ()
+    assert list(result.deliveries) == []
 
 
 class Shelf:
