@@ -37,16 +37,19 @@ def run(
 ) -> int:
     """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
     from distributor import outgoing, processes
-    from distributor.flow.report import Result
+    from distributor.core.states import State
+    from distributor.flow.report import Result, jumped
 
     packing = outgoing.packing(settings, ledger, pool, processes.me(), scope, limit)
     with Bar("packing", None) as bar:
         watcher = Watcher(bar, keep=False)
         for news in itertools.chain(unclear, packing(lambda: False)):
             watcher(news)
-        withdrawn = ledger.taken_back()
-        for struck in withdrawn:
-            watcher(Result(struck.delivery, struck.address, struck.after, struck.said))
+        struck = ledger.taken_back()
+        for each in struck:
+            watcher(Result(each.delivery, each.address, each.after, each.said))
+    withdrawn = sum(each.after is State.WITHDRAWN for each in struck)
+    held = len(struck) - withdrawn
     _folder(folder)
     written = _written(itertools.islice(ledger.letters(scope), limit), folder)
     counts = ledger.counts(scope)
@@ -55,11 +58,13 @@ def run(
         for row in written:
             rows.append(encoded(row))
         zeros = dict.fromkeys(("accepted", "deferred", "rejected"), 0)
-        others = {"ambiguous": len(unclear), "remaining": _remaining(counts), "withdrawn": len(withdrawn)}
+        others = {"ambiguous": len(unclear), "remaining": _remaining(counts), "withdrawn": withdrawn}
         answer("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
     else:
         say(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
         say("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
+    if held:
+        raise jumped(held)
     return 1 if watcher.unpacked or unclear or withdrawn else 0
 
 

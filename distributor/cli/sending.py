@@ -36,6 +36,7 @@ class Watcher:
     def __call__(self, news: object) -> None:
         """One piece of news."""
         from distributor.core.findings import Remark
+        from distributor.core.revoking import HELD_BACK
         from distributor.flow.pack import Batch
         from distributor.flow.report import Pause, Result
 
@@ -44,7 +45,7 @@ class Watcher:
                 self.bar.step()
                 if self.keep:
                     self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
-                if state not in {"accepted", "queued"}:
+                if state not in {"accepted", "queued"} or said.startswith(HELD_BACK):
                     self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
             case Pause(seconds=None, why=why):
                 self.bar.line(f"waiting: {foreign(why)}")

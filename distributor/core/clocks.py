@@ -14,6 +14,7 @@ LONGEST_LEASE = timedelta(hours=1)  # longer ones are cut to this
 LONGEST_DELAY = timedelta(hours=24)  # of a message that a server put off; longer ones are cut to this
 LONGEST_GAP = timedelta(days=2)  # between two events; after more the clock may have jumped
 SECOND_SIGN = timedelta(hours=6)  # after a jump, how much later the clock must still agree
+LONGEST_WAIT = timedelta(days=62)  # for a second sign: what is used once a month is in use
 
 
 def bounded_lease(lease: timedelta) -> timedelta:
@@ -39,12 +40,13 @@ class Passed(Enum):
     JUMPED = "jumped"  # as far as can be told now
 
 
-def has_passed(now: datetime, last_event: datetime, sign: datetime | None) -> Passed:
-    """Whether time has really passed, so that what is over may be destroyed.
+def has_passed(now: datetime, last_event: datetime, earlier: datetime | None, sign: datetime | None) -> Passed:
+    """Whether time has really passed, so that what is over may be destroyed or withdrawn.
 
-    `last_event`: when the event before was written; `sign`: when a command last noted a jump. Time between events that follow each other
-    closely has passed. After a jump it has when a later command, some hours on by the clock, finds it so again.
+    `last_event`: when the last event was written; `earlier`: the last one that is at least `SECOND_SIGN` old; `sign`: when a command last
+    noted a jump. Time between events that follow each other closely has passed. After a jump it has when a later command, some hours on
+    by the clock, finds it so again.
     """
-    if sign is not None and sign - TOLERANCE <= last_event <= sign + LONGEST_GAP and sign - TOLERANCE <= now:
+    if sign is not None and sign - TOLERANCE <= last_event <= sign + LONGEST_GAP and sign - TOLERANCE <= now <= sign + LONGEST_WAIT:
         return Passed.YES if now >= sign + SECOND_SIGN else Passed.WAIT
-    return Passed.YES if last_event - TOLERANCE <= now <= last_event + LONGEST_GAP else Passed.JUMPED
+    return Passed.YES if earlier is None or now - SECOND_SIGN <= earlier + LONGEST_GAP else Passed.JUMPED

@@ -11,6 +11,7 @@ from distributor.core.states import State
 
 IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or is to get it
 HOLD = "on hold"  # how the words of a revocation end that an authority may take back (RFC 5280 5.3.1); no other may be
+HELD_BACK = "held back: "  # how the words begin for what waits because of a clock that jumped
 GOOD_AGAIN = "the certificate was on hold, and is good again"
 
 
@@ -61,5 +62,8 @@ class Revocations(Protocol):
         ...
 
     def taken_back(self) -> list[Struck]:
-        """What `take` and `claim` withdrew since the last call, because it must not leave any more; each is told once."""
+        """What `take` and `claim` withdrew since the last call, because it must not leave any more; each is told once.
+
+        So is what they held back as it was, because its certificate has expired only by a clock that jumped.
+        """
         ...

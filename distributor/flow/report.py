@@ -11,7 +11,7 @@ from datetime import timedelta
 from distributor.core.deliveries import Owner, Scope
 from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
 from distributor.core.states import State
-from distributor.errors import Error, Unavailable
+from distributor.errors import Error, Unavailable, Unusable
 from distributor.flow.stopper import Sleep
 
 BUSY_STOP = 5  # letters in a row that were answered "the service is not available"
@@ -78,6 +78,15 @@ class Wanted:
     packing: Packing | None = None
     unclear: Sequence[Result] = ()
     senders: Sequence[str] = ()  # mailboxes that send side by side, the first also what no other does; empty: one for all
+
+
+def jumped(held: int) -> Unusable:
+    """The end of a run that held deliveries back because of the clock."""
+    return Unusable(
+        f"{held} held back: the certificate has expired by the clock, which jumped by days since the ledger's last event",
+        hint="if the clock is wrong, correct it; if it is right, run `distributor send` in 6 hours again, or take them back: "
+        "distributor withdraw DELIVERY --reason TEXT",
+    )
 
 
 class WhileMoreRemains(Unavailable):

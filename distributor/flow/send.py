@@ -20,7 +20,7 @@ from distributor.flow.commit import Committer
 from distributor.flow.evidence import Looking, look
 from distributor.flow.feed import Budget
 from distributor.flow.recover import recover
-from distributor.flow.report import Doors, Packing, Pause, Report, Result, Tally, Wanted
+from distributor.flow.report import Doors, Packing, Pause, Report, Result, Tally, Wanted, jumped
 from distributor.flow.road import Road
 from distributor.flow.stopper import Stopper, rest
 
@@ -161,8 +161,12 @@ class Run:
         """Counts, once everything is settled. Raises what the ledger raised."""
         if failure := self.desk.failure or self.crash:
             raise failure
+        held = 0
         for struck in await self.desk.call(self.ledger.taken_back):
             self.tally.count(Result(struck.delivery, struck.address, struck.after, struck.said))
+            held += struck.after is not State.WITHDRAWN
+        if held:
+            self.error = self.error or jumped(held)
         counts = await self.desk.call(lambda: self.ledger.counts(self.wanted.scope))
         error = self.error or next((road.error for road in self.roads if road.error), None)
         report = self.tally.report(sum(counts.get(state, 0) for state in REMAINING), error, interrupted=interrupted)

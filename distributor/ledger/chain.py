@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from distributor.core import chain
+from distributor.core.clocks import SECOND_SIGN, Passed, has_passed
 from distributor.core.people import printable
 from distributor.core.restored import Machine
 from distributor.core.revoking import Struck
@@ -32,6 +33,8 @@ _MOVE_HEAD = (
     .values(seq=bindparam("is"), at=bindparam("now"), hash=bindparam("ends"))
 )
 _INSERT = insert(event)
+_SIGN = select(event.c.at).where(event.c.delivery.is_(None), event.c.event == "clock-gap").order_by(event.c.seq.desc()).limit(1)
+_EARLIER = select(event.c.at).where(event.c.at <= bindparam("until")).order_by(event.c.seq.desc()).limit(1)
 
 
 def words(text: str) -> str:
@@ -69,6 +72,19 @@ class Writing:
     def moment(self) -> datetime:
         """Now, as a time."""
         return chain.unstamp(self.now)
+
+    def time_has_passed(self) -> bool:
+        """Whether the clock may be believed where what is over is to be destroyed or withdrawn.
+
+        A jump is noted once, by an event; it counts when a later command finds the same.
+        """
+        sign = self.connection.execute(_SIGN).scalar_one_or_none()
+        earlier = self.connection.execute(_EARLIER, {"until": chain.stamp(self.moment - SECOND_SIGN)}).scalar_one_or_none()
+        known = [None if at is None else chain.unstamp(at) for at in (earlier, sign)]
+        verdict = has_passed(self.moment, chain.unstamp(self.last) if self.last else self.moment, *known)
+        if verdict is Passed.JUMPED:
+            self.append([Note(None, "clock-gap", evidence={"last_event": self.last})])
+        return verdict is Passed.YES
 
     def all(self, statement: prepared.Statement, values: Mapping[str, Any]) -> list[Any]:
         """The rows of a query that runs often."""

@@ -69,7 +69,7 @@ class SqlLedger(Guarded, Left, Watching):
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: Guard | None = None) -> None:
         self._database, self._by, self._clock, self._guard = database, by, Clock(database, now), guard
         self._holds = holds(database)
-        self._taken_back: list[Struck] = []
+        self._taken_back: dict[str, Struck] = {}
 
     def _writing(self) -> AbstractContextManager[Writing]:
         return self._guarded(writing(self._database, self._by, self._clock))
@@ -134,13 +134,13 @@ class SqlLedger(Guarded, Left, Watching):
         """Lend planned deliveries."""
         with self._writing() as book:
             lent = packing.take(book, owner, limit, lease, scope)
-        self._taken_back += book.taken_back
+        self._taken_back |= {struck.delivery: struck for struck in book.taken_back}
         return lent
 
     def taken_back(self) -> list[Struck]:
-        """What was withdrawn meanwhile."""
-        told, self._taken_back = self._taken_back, []
-        return told
+        """What was withdrawn or held back meanwhile."""
+        told, self._taken_back = self._taken_back, {}
+        return list(told.values())
 
     def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
         """Freeze letters."""
@@ -163,7 +163,7 @@ class SqlLedger(Guarded, Left, Watching):
         with self._writing() as book:
             self._database.refuse_moved(book.connection)
             claims = sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
-        self._taken_back += book.taken_back
+        self._taken_back |= {struck.delivery: struck for struck in book.taken_back}
         return claims
 
     def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:

@@ -81,6 +81,8 @@ def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
         good = unfit.spare(book, found)
         if good:
             return [row for row in found if row["id"] in good]
+        if unfit.holding_back(book):
+            asked = asked.where(unfit.valid(book.now))
     return []
 
 

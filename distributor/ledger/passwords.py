@@ -8,14 +8,13 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select
 from sqlalchemy.types import NullType
 
 from distributor.core.chain import stamp, unstamp
-from distributor.core.clocks import Passed, has_passed
 from distributor.core.deliveries import Envelope
 from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.errors import Refused, Unusable
 from distributor.ledger import book as door
 from distributor.ledger.chain import Note, Writing, words
 from distributor.ledger.frozen import refuse_changed_password
-from distributor.ledger.tables import delivery, event, handover, outbox, person
+from distributor.ledger.tables import delivery, handover, outbox, person
 
 LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
 SEALED_KEPT = timedelta(days=7)  # how long the sealed bytes of a password stay after it was found expired, in case the clock was wrong
@@ -38,7 +37,6 @@ _READY_AGAIN = (
     .where(handover.c.delivery.in_(bindparam("ids", expanding=True)))
     .values(state=PasswordState.READY.value, closed_at=None, closed_by=None)
 )
-_SIGN = select(event.c.at).where(event.c.delivery.is_(None), event.c.event == "clock-gap").order_by(event.c.seq.desc()).limit(1)
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 
 
@@ -127,22 +125,12 @@ def expire(book: Writing) -> int:
 def _destroy(book: Writing) -> None:
     passwords = _in_parts(book, _to_destroy(book.now))
     letters = book.connection.execute(_old_letters(book.now).limit(1)).first()
-    if not (passwords or letters) or not _time_has_passed(book):
+    if not (passwords or letters) or not book.time_has_passed():
         return
     for part in passwords:
         door.close_passwords(book, part, PasswordState.DESTROYED)
         book.append([Note(id_, "password-destroyed", evidence={"why": "it expired"}) for id_ in part])
     book.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(book.now))))
-
-
-def _time_has_passed(book: Writing) -> bool:
-    """A jump of the clock is noted once; it counts when a later command finds the same."""
-    found = book.connection.execute(_SIGN).scalar_one_or_none()
-    sign = None if found is None else unstamp(found)
-    verdict = has_passed(book.moment, unstamp(book.last), sign)
-    if verdict is Passed.JUMPED:
-        book.append([Note(None, "clock-gap", evidence={"last_event": book.last})])
-    return verdict is Passed.YES
 
 
 def _in_parts(book: Writing, asked: Select[str]) -> list[list[str]]:

@@ -94,6 +94,8 @@ def _good(book: Writing, limit: int, asked: Select[Any], put_off: ColumnElement[
             found = [row for row in found if row["id"] in good]
             unfit.refuse_early(book, found)
             return found
+        if unfit.holding_back(book):
+            asked = asked.where(unfit.valid(book.now))
 
 
 def _due(book: Writing, state: State, limit: int, asked: Select[Any]) -> Sequence[RowMapping]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 
-from distributor.core.revoking import Struck
+from distributor.core.revoking import HELD_BACK, Struck
 from distributor.core.states import State
 from distributor.errors import Unusable
 from distributor.ledger import book as door
@@ -48,7 +48,7 @@ def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
     """Withdraw those of these deliveries that must not leave any more; the ids of those that go on.
 
     `waiting`: mappings with `id`, `certificate` and, but for planned ones, `state`; nobody holds them. What was withdrawn is told in
-    `book.taken_back`.
+    `book.taken_back`; so is what is held back as it was, since its certificate has expired only by a clock that jumped.
     """
     if not waiting:
         return frozenset()
@@ -57,13 +57,30 @@ def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
     good = revoked.spare(book, waiting) if said else frozenset(row["id"] for row in waiting)
     gone = {one.id: said[one.certificate] for one in facts if one.id not in good}
     reasons = _reasons(book, [one for one in facts if one.id in good])
-    door.move(book, [_withdrawn(row, reasons[row["id"]]) for row in door.rows(book, list(reasons)).values()])
+    held = {one.id for one in facts if one.id in reasons and _expired(one, book)}
+    if held and book.time_has_passed():
+        held = set()
+    left = [id_ for id_ in reasons if id_ not in held]
+    door.move(book, [_withdrawn(row, reasons[row["id"]]) for row in door.rows(book, left).values()])
     gone |= reasons
     states = {row["id"]: State(row.get("state", State.PLANNED)) for row in waiting}
-    book.taken_back += [
-        Struck(one.id, one.address, states[one.id], State.WITHDRAWN, words(gone[one.id])) for one in facts if one.id in gone
-    ]
+    for one in (one for one in facts if one.id in gone):
+        before = states[one.id]
+        after, why = State.WITHDRAWN, gone[one.id]
+        if one.id in held:
+            after, why = before, f"{HELD_BACK}{why}, by a clock that jumped"
+        book.taken_back.append(Struck(one.id, one.address, before, after, words(why)))
     return good - reasons.keys()
+
+
+def holding_back(book: Writing) -> bool:
+    """Whether this transaction found a delivery that is held back."""
+    return any(struck.after is not State.WITHDRAWN for struck in book.taken_back)
+
+
+def valid(now: str) -> ColumnElement[bool]:
+    """Deliveries whose certificate has not expired."""
+    return delivery.c.certificate.in_(select(certificate.c.sha256).where(certificate.c.not_after > now).correlate(None))
 
 
 def _facts(book: Writing, ids: Sequence[str]) -> list[_About]:
@@ -75,9 +92,13 @@ def _facts(book: Writing, ids: Sequence[str]) -> list[_About]:
 
 
 def _reasons(book: Writing, facts: Sequence[_About]) -> dict[str, str]:
-    over = {one.id: expiry(one.not_after) for one in facts if one.not_after <= book.now}
+    over = {one.id: expiry(one.not_after) for one in facts if _expired(one, book)}
     rest = {one.id: (one.person, one.certificate, one.key) for one in facts if one.id not in over}
     return over | sharing.others(book, rest)
+
+
+def _expired(one: _About, book: Writing) -> bool:
+    return one.not_after <= book.now
 
 
 def expiry(not_after: str) -> str:

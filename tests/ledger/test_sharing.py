@@ -138,6 +138,14 @@ def test_a_further_generation_is_refused_where_somebody_else_has_it(world: World
         world.ledger.regenerate(id_, "new phone", other("third", anna))
 
 
+def pass_time(world: World) -> None:
+    """800 days, and a command the day before."""
+    world.clock.forward(days=799)
+    (id_,) = (delivery.id for delivery in world.plan("zoe"))
+    world.ledger.withdraw(id_, "so that the ledger is in use")
+    world.clock.forward(days=1)
+
+
 def taken_over(world: World, of: Draft) -> str:
     """A second person with the same certificate, as older programs planned it: they did not ask who else has it."""
     with pytest.MonkeyPatch.context() as older:
@@ -165,12 +173,38 @@ def test_of_two_that_wait_the_one_that_was_planned_first_goes(world: World) -> N
 
 def test_a_certificate_that_expired_meanwhile_is_not_packed_but_withdrawn_and_told(world: World) -> None:
     (id_,) = (delivery.id for delivery in world.plan("anna"))
-    world.clock.forward(days=800)
+    pass_time(world)
     assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
     said = "the certificate expired on 2028-01-01"
     assert world.ledger.taken_back() == [Struck(id_, "anna@example.org", State.PLANNED, State.WITHDRAWN, said)]
     *_, event = world.ledger.history("anna@example.org")
     assert (event.event, event.evidence["reason"]) == ("withdrawn", said)
+
+
+@pytest.mark.parametrize("harmless", [False, True])
+def test_what_expired_by_a_clock_that_jumped_is_held_back_until_a_second_sign(world: World, *, harmless: bool) -> None:
+    world.accepted("carl")
+    (queued,) = world.queue("bert")
+    (planned,) = (delivery.id for delivery in world.plan("anna"))
+    world.clock.forward(days=800)
+    if harmless:
+        world.ledger.expire()  # writes events that are dated after the jump
+    for _ in range(2):
+        assert world.ledger.take(ME, 1, LEASE, EVERYTHING) == []
+        assert world.ledger.claim(ME, 1, LEASE, EVERYTHING) == []
+        told = {(struck.delivery, struck.before, struck.after, struck.said) for struck in world.ledger.taken_back()}
+        said = "held back: the certificate expired on 2028-01-01, by a clock that jumped"
+        assert told == {(planned, State.PLANNED, State.PLANNED, said), (queued, State.QUEUED, State.QUEUED, said)}
+    young = draft("dora")
+    young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))
+    other_id = put(world, young)
+    assert [todo.id for todo in world.ledger.take(ME, 1, LEASE, EVERYTHING)] == [other_id]
+    world.clock.forward(days=-800)
+    assert {todo.id for todo in world.ledger.take(ME, 9, LEASE, EVERYTHING)} == {planned, other_id}  # its lease was implausible
+    world.clock.forward(days=800, hours=7)
+    assert [todo.id for todo in world.ledger.take(ME, 9, LEASE, EVERYTHING)] == [other_id]
+    assert world.ledger.claim(ME, 9, LEASE, EVERYTHING) == []
+    assert (world.state(planned), world.state(queued)) == (State.WITHDRAWN, State.WITHDRAWN)
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.DEFERRED])
@@ -181,7 +215,7 @@ def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_other
         claim = world.armed("anna")
         id_ = claim.id
         assert world.settle(claim, State.DEFERRED, said="450 later", not_before=world.clock.now + timedelta(minutes=5))
-    world.clock.forward(days=800)
+    pass_time(world)
     young = draft("bert")
     young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))
     other_id = put(world, young)
@@ -194,7 +228,7 @@ def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_other
 
 def test_an_unclear_letter_of_an_expired_certificate_is_not_sent_again_but_may_be_taken_back(world: World) -> None:
     claim = world.ambiguous()
-    world.clock.forward(days=800)
+    pass_time(world)
     with pytest.raises(Refused, match="the certificate expired on 2028-01-01"):
         world.ledger.resolve(claim.id, State.QUEUED, {"reason": "again"})
     world.ledger.withdraw(claim.id, "expired")
@@ -203,7 +237,7 @@ def test_an_unclear_letter_of_an_expired_certificate_is_not_sent_again_but_may_b
 
 def test_evidence_that_it_did_not_leave_sends_no_expired_certificate(world: World) -> None:
     claim = world.ambiguous()
-    world.clock.forward(days=800)
+    pass_time(world)
     world.ledger.observe([Sighting(claim.id, State.QUEUED, "a draft is still there", {"kind": "sent-items"})])
     assert world.ledger.claim(ME, 10, LEASE, EVERYTHING) == []
     assert world.state(claim.id) is State.WITHDRAWN

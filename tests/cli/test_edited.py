@@ -1,0 +1,78 @@
+"""A ledger whose rows were edited between plan and send: nothing leaves, the exit code is 3, and the delivery can be withdrawn."""
+
+# ruff: noqa: S608  tampering is the point
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from distributor.ledger.driver import sqlite3
+from tests.authority import Authority
+from tests.stage import PASSWORD, Stage
+
+_OF = "(SELECT d.{0} FROM delivery d JOIN person p ON p.id = d.person WHERE p.key = '{1}@example.org')"
+PLANNED = {
+    "the person's address": "UPDATE person SET address = 'eve@example.org' WHERE key = 'alice@example.org'",
+    "the person's whole address": "UPDATE person SET address = 'eve@example.org', key = 'eve@example.org' WHERE key = 'alice@example.org'",
+    "another person": f"UPDATE delivery SET person = {_OF.format('person', 'bob')} WHERE id = {_OF.format('id', 'alice')}",
+    "another certificate": f"UPDATE delivery SET certificate = {_OF.format('certificate', 'bob')}, generation = 2 "
+    f"WHERE id = {_OF.format('id', 'alice')}",
+    "another file": f"UPDATE delivery SET locator = {_OF.format('locator', 'bob')} WHERE id = {_OF.format('id', 'alice')}",
+}
+ERASED = "UPDATE event SET personal = NULL, salt = NULL WHERE personal IS NOT NULL"
+QUEUED = {
+    "the envelope": "UPDATE outbox SET address = 'eve@example.org' WHERE address = 'alice@example.org'",
+    "the envelope and the message": "UPDATE outbox SET address = 'eve@example.org', "
+    "message = CAST(replace(CAST(message AS TEXT), 'alice@example.org', 'eve@example.org') AS BLOB) WHERE address = 'alice@example.org'",
+    "the sender": "UPDATE outbox SET sender = 'eve@example.org' WHERE address = 'alice@example.org'",
+    "the state": f"UPDATE delivery SET state = 'deferred' WHERE id = {_OF.format('id', 'alice')}",
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+    """Two people are planned, and a server waits."""
+    made = Stage(tmp_path, authority)
+    made.play("$ distributor init >/dev/null 2>&1\n+ server\n$ mkdir certificates\n")
+    for name in ("alice", "bob"):
+        (made.folder / "certificates" / f"{name}.pfx").write_bytes(authority.issue(f"{name}@example.org").pfx(PASSWORD))
+        (made.folder / "certificates" / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
+    assert made.run("distributor plan certificates >/dev/null").returncode == 0
+    yield made
+    made.close()
+
+
+def edit(stage: Stage, *statements: str) -> None:
+    with closing(sqlite3.connect(stage.folder / "distributor.db")) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount > 0
+        connection.commit()
+
+
+ALL = [*([what] for what in (*PLANNED, *QUEUED)), ["the person's whole address", ERASED], ["the envelope and the message", ERASED]]
+
+
+@pytest.mark.parametrize(
+    ("what", "more"), [(what, more) for what, *more in ALL], ids=["-".join(each[:1] + ["erased"] * len(each[1:])) for each in ALL]
+)
+def test_nothing_of_an_edited_delivery_leaves_and_it_can_be_withdrawn(stage: Stage, what: str, more: list[str]) -> None:
+    ((alice,),) = read(stage, f"SELECT {_OF.format('id', 'alice')}")
+    if what in QUEUED:
+        assert stage.run("distributor send --dry-run look").returncode == 0
+    edit(stage, {**PLANNED, **QUEUED}[what], *more)
+    told = stage.run("distributor send --yes")
+    assert told.returncode == 3, told.stdout
+    assert "changed from outside" in told.stdout
+    assert all(b"To: bob@example.org" in letter for letter in stage.handler.letters)
+    assert stage.run("distributor audit verify").returncode == 1
+    assert stage.run(f"distributor withdraw {alice} --reason 'was edited'").returncode == 0
+    assert read(stage, f"SELECT state FROM delivery WHERE id = '{alice}'") == [("withdrawn",)]
+
+
+def read(stage: Stage, asked: str) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(stage.folder / "distributor.db")) as connection:
+        return list(connection.execute(asked))
