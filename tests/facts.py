@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from distributor.core.credentials import Facts
+from distributor.model.certificates import Facts
 
 
 def plain_facts(  # noqa: PLR0913, PLR0917  what tells one certificate from another

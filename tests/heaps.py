@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from distributor.core.credentials import Limits, Material
-from distributor.core.findings import Issue
-from distributor.core.people import Address, Person, RowHint, parse_address
-from distributor.core.traits import Loose, Traits, traits
-from distributor.sources import files
+from distributor.adapters.sources import files
+from distributor.model.certificates import Limits, Material
+from distributor.model.issues import Issue
+from distributor.model.people import Address, Person, RowHint, parse_address
+from distributor.pki.key_fingerprints import Loose, Traits, traits
 
 
 class Here:

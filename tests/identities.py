@@ -10,10 +10,10 @@ from email.message import EmailMessage
 
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.core.credentials import Credential, Locator, Material, Part
-from distributor.core.deliveries import Packed, ToPack
-from distributor.core.people import Address, Person
-from distributor.core.secret import Secret
+from distributor.model.certificates import Credential, Locator, Material, Part
+from distributor.model.delivery import Packed, ToPack
+from distributor.model.people import Address, Person
+from distributor.model.secret import Secret
 from tests.authority import Identity
 from tests.facts import plain_facts
 

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from asn1crypto import pkcs12 as asn1
 from asn1crypto.algos import DigestInfo
 
-from distributor.core import pbe
-from distributor.core.credentials import Limits, Material, Opened, Part
-from distributor.core.findings import Check
-from distributor.core.opening import open_material
-from distributor.core.pbe import Word
-from distributor.core.secret import Secret
+from distributor.model.certificates import Limits, Material, Opened, Part
+from distributor.model.issues import Check
+from distributor.model.secret import Secret
+from distributor.pki import open_material, pbe
+from distributor.pki.pbe import Word
 
 PASSWORD = "in-comes-a-file"
 LIMITS = Limits()

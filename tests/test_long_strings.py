@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from distributor.bounded_time import TooSlow, cpu_seconds
-from distributor.clients import _aadsts, _ldap_url
-from distributor.clients._reasons import bounded
+from distributor.adapters.rosters import csv
+from distributor.adapters.transports.smtp.replies import wish
+from distributor.clients import aadsts, ldap_url
 from distributor.config import values
 from distributor.config.lines import lines_of
-from distributor.core import bundle, outlook, pem, tenant
-from distributor.core.columns import header
-from distributor.core.findings import Check, Issue, Severity
-from distributor.core.packed_people import PackedPeople
-from distributor.core.people import hides, parse_address, printable
-from distributor.core.plaintext import decode, guess
-from distributor.core.rows import Rows
-from distributor.flow.audit import prove_export
-from distributor.flow.rows import Rows as PeoplesRows
-from distributor.rosters import csv
-from distributor.transports._replies import wish
+from distributor.mail.time_limit import TooSlow, cpu_seconds
+from distributor.microsoft import outlook, tenant
+from distributor.model.csv_rows import Rows
+from distributor.model.csv_table import header
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.packed_people import PackedPeople
+from distributor.model.people import bounded, hides, parse_address, printable
+from distributor.model.plaintext import decode, guess
+from distributor.pki import bundle, pem
+from distributor.workflows.audit import prove_export
+from distributor.workflows.roster_rows import Rows as PeoplesRows
 
 SIZE = 2**18  # what takes a microsecond a character takes a quarter of a second, what looks at each pair of them some hours
 MOST = 5.0  # CPU seconds
@@ -55,8 +55,8 @@ SEEDS += ["after 1 ", "-----BEGIN A-----\n", "Trace ID:", "SMIMECertificateIssui
 
 
 def _judged(text: str) -> object:
-    words = _aadsts.Words("transport", "t", "c", "r")
-    return _aadsts.judged({"error": text, "error_description": text}, 400, words)
+    words = aadsts.Words("transport", "t", "c", "r")
+    return aadsts.judged({"error": text, "error_description": text}, 400, words)
 
 
 def _refused(text: str) -> object:
@@ -88,7 +88,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "a tenant's answer": _octets(tenant.saved),
     "a refused sign-in": _judged,
     "a server's wish": wish,
-    "an LDAP URL": _ldap_url.read,
+    "an LDAP URL": ldap_url.read,
     "an LDAP host": outlook.host,
     "a rate": values.rate,
     "a duration": values.duration,

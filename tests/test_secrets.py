@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from distributor.core.secret import Secret
+from distributor.model.secret import Secret
 from tests.authority import Authority, key_of
 from tests.stage import PASSWORD, Stage
 
@@ -160,7 +160,7 @@ def test_private_files_are_for_their_owner_only(told: dict[str, bytes], stage: S
 
 def test_a_secret_is_not_in_what_python_says_about_it() -> None:
     program = (
-        "from distributor.core.secret import Secret\n"
+        "from distributor.model.secret import Secret\n"
         "def deeper(secret):\n    text = Secret('open sesame')\n    raise ValueError(secret, text, f'{text}', repr({'a': text}))\n"
         "deeper(Secret('open ' + 'sesame'))\n"
     )

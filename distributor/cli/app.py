@@ -35,7 +35,7 @@ from distributor.cli import (
     withdraw,
 )
 from distributor.cli.options import Config
-from distributor.cli.show import foreign, say, stop_writing
+from distributor.cli.render import foreign, say, stop_writing
 from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
 
 INTERRUPTED = 130

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.bounded_files import FileRefused, open_file
 from distributor.cli.options import Config, Json
-from distributor.cli.output import replacing
+from distributor.cli.output_file import replacing
 from distributor.errors import Unusable
+from distributor.files.reader import FileRefused, open_file
 
 if TYPE_CHECKING:
-    from distributor.core.beside import Beside
-    from distributor.core.proof import Proof
+    from distributor.model.export_comparison import Beside
+    from distributor.model.proof import Proof
 
 STDOUT = Path("-")
 LARGEST_EXPORT = 2**36  # bytes; one event has less than a thousand, and none of them is kept
@@ -40,11 +40,11 @@ def export(
     chosen: Config = None,
 ) -> None:
     """Write every event, oldest first, personal fields opened."""
-    from distributor import wiring
-    from distributor.cli.show import counted, say
-    from distributor.flow import audit as flow
+    from distributor import bootstrap
+    from distributor.cli.render import counted, say
+    from distributor.workflows import audit as flow
 
-    with wiring.reading(wiring.settings(chosen)) as ledger, _whole(output) as write:
+    with bootstrap.reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
         number = flow.export(ledger.records(), str(form), write)
     if output == STDOUT:
         say(counted(number, "event"))
@@ -78,7 +78,7 @@ def verify(
 
     Whoever computes every hash anew makes a chain that is whole: only `--against`, with an export kept elsewhere, finds that.
     """
-    from distributor.cli.show import counted, foreign, say, tell
+    from distributor.cli.render import counted, foreign, say, tell
 
     beside = None if against is None else _beside(against)
     proof = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
@@ -97,7 +97,7 @@ def verify(
 
 
 def _answer(what: str, proof: Proof, beside: Beside | None) -> None:
-    from distributor.cli.show import answer
+    from distributor.cli.render import answer
 
     last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
     told = {"verified": what, "ok": not proof.findings, "findings": proof.findings, "last": last}
@@ -108,7 +108,7 @@ def _answer(what: str, proof: Proof, beside: Beside | None) -> None:
 
 def _tell_whole(what: str, proof: Proof, beside: Beside | None, *, of_ledger: bool) -> None:
     """What was proved and no more; that a file goes on to the ledger's end shows only beside the ledger."""
-    from distributor.cli.show import counted, foreign, say, tell
+    from distributor.cli.render import counted, foreign, say, tell
 
     if not proof.events:
         tell(f"{what}: the chain is whole, and nothing is on it yet")
@@ -130,36 +130,36 @@ def _tell_whole(what: str, proof: Proof, beside: Beside | None, *, of_ledger: bo
 
 
 def _tell_notes(proof: Proof) -> None:
-    from distributor.cli.show import foreign, say
+    from distributor.cli.render import foreign, say
 
     for note in proof.notes:
         say(foreign(note))
 
 
 def _in_ledger(chosen: Path | None, beside: Beside | None) -> Proof:
-    from distributor import wiring
+    from distributor import bootstrap
     from distributor.cli import clock
 
-    with wiring.reading(wiring.settings(chosen)) as ledger:
+    with bootstrap.reading(bootstrap.settings(chosen)) as ledger:
         clock.warn(ledger)
         return ledger.prove(beside)
 
 
 def _in_file(file: Path, beside: Beside | None) -> Proof:
-    from distributor.flow import audit as flow
+    from distributor.workflows import audit as flow
 
     return flow.prove_export(_lines(file), beside)
 
 
 def _beside(export: Path) -> Beside:
-    from distributor.core.beside import Beside
-    from distributor.flow import audit as flow
+    from distributor.model.export_comparison import Beside
+    from distributor.workflows import audit as flow
 
     return Beside(str(export), flow.earlier(_lines(export)))
 
 
 def _lines(file: Path) -> Iterator[str]:
-    from distributor.flow import audit as flow
+    from distributor.workflows import audit as flow
 
     try:
         with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:

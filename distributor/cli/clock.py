@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distributor.cli.show import YELLOW, coloured, counted, foreign, say, time
+from distributor.cli.render import YELLOW, coloured, counted, foreign, say, time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from distributor.core.deliveries import UnderWay
-    from distributor.core.ports import Ledger
+    from distributor.model.delivery import UnderWay
+    from distributor.model.ports import Ledger
 
 
 def warn(ledger: Ledger) -> None:

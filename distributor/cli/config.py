@@ -12,10 +12,10 @@ app = typer.Typer(help="The configuration.", no_args_is_help=True)
 @app.command(epilog="\b\nexample:\n  distributor config show --json | jq '.values[\"transport.rate\"]'")
 def show(chosen: Config = None, as_json: Json = False) -> None:
     """Print the effective values and where each came from; secrets as references."""
-    from distributor import wiring
-    from distributor.cli.show import answer, say, table
+    from distributor import bootstrap
+    from distributor.cli.render import answer, say, table
 
-    settings = wiring.settings(chosen)
+    settings = bootstrap.settings(chosen)
     if as_json:
         values = {key: {"value": found.value, "origin": found.origin} for key, found in settings.origins.items()}
         answer("config", {"file": str(settings.file), "values": values})

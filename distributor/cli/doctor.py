@@ -12,12 +12,12 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json
-from distributor.core.powershell import steps
 from distributor.errors import Error, Several, Unusable
+from distributor.microsoft.powershell import steps
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.findings import Remark
+    from distributor.model.issues import Remark
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
@@ -30,7 +30,7 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
     Connects to the server, to rosters, trackers and directories, and signs in; sends nothing.
     """
-    from distributor.cli.show import answer
+    from distributor.cli.render import answer
 
     found: list[Remark] = []
     for remark in _examine(chosen):
@@ -47,15 +47,15 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
 def _row(remark: Remark) -> dict[str, object]:
     """With `commands`, the lines of the hint that can be typed as they stand."""
-    from distributor.core.powershell import typed
+    from distributor.microsoft.powershell import typed
 
     commands = [line for each in (remark.hint or "").splitlines() if (line := typed(each)) is not None]
     return {"area": remark.area, "level": remark.level, "message": remark.message, "hint": remark.hint, "commands": commands}
 
 
 def _show(remark: Remark) -> None:
-    from distributor.cli.show import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
-    from distributor.core.powershell import typed
+    from distributor.cli.render import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
+    from distributor.microsoft.powershell import typed
 
     level = coloured(f"{remark.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(remark.level, RED))
     tell(wrapped(f"{level}  {remark.area:<13}  {foreign(remark.message)}", INDENT))
@@ -68,10 +68,10 @@ def _show(remark: Remark) -> None:
 
 
 def _examine(chosen: Path | None) -> Iterator[Remark]:
-    from distributor import wiring
+    from distributor import bootstrap
 
     try:
-        settings = wiring.settings(chosen)
+        settings = bootstrap.settings(chosen)
     except Error as error:
         yield from _told("configuration", error)
     else:
@@ -95,18 +95,18 @@ def _told(area: str, error: Error) -> Iterator[Remark]:
 
 
 def _remark(area: str, level: str, message: str, hint: str | None = None) -> Remark:
-    from distributor.core.findings import Remark
+    from distributor.model.issues import Remark
 
     return Remark(area, level, message, hint)
 
 
 def _ledger(settings: Settings) -> Iterator[Remark]:
-    from distributor import wiring
+    from distributor import bootstrap
     from distributor.cli import clock
-    from distributor.core.deliveries import Scope
-    from distributor.core.findings import Issue
+    from distributor.model.delivery import Scope
+    from distributor.model.issues import Issue
 
-    with wiring.reading(settings) as ledger:
+    with bootstrap.reading(settings) as ledger:
         faults = ledger.verify()
         for wrong in faults:
             yield _remark(
@@ -126,7 +126,7 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
         yield _remark("ledger", "ok", f"the chain is whole; {told}")
     if restored is not None:
         yield _remark("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
-    file = wiring.ledger_file(settings)
+    file = bootstrap.ledger_file(settings)
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         mend = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
         yield _remark(
@@ -135,56 +135,56 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
 
 
 def _vault(settings: Settings) -> Iterator[Remark]:
-    from distributor import wiring
+    from distributor import bootstrap
 
     keys = len(settings.vault.recipients)
     if settings.vault.identity is None:
         yield _remark("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
         return
-    wiring.vault(settings)
+    bootstrap.vault(settings)
     yield _remark("vault", "ok", f"{settings.vault.identity} opens what is sealed")
 
 
 def _files(settings: Settings) -> Iterator[Remark]:
-    from distributor import wiring
-    from distributor.cli.show import counted
+    from distributor import bootstrap
+    from distributor.cli.render import counted
     from distributor.config.secrets import exposed
 
-    found = {path: told for path in wiring.private_files(settings) if (told := exposed(path))}
+    found = {path: told for path in bootstrap.private_files(settings) if (told := exposed(path))}
     for path, told in found.items():
         mends = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
         yield _remark("files", "warning", told, steps("let only the user that runs distributor read it:", mends))
     if not found:
-        yield _remark("files", "ok", f"{counted(len(wiring.private_files(settings)), 'private file')} can be read by their owner only")
+        yield _remark("files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} can be read by their owner only")
 
 
 def _templates(settings: Settings) -> Iterator[Remark]:
-    from distributor import outgoing
+    from distributor.bootstrap import delivery
 
-    yield from outgoing.check_templates(settings)
+    yield from delivery.check_templates(settings)
 
 
 def _services(settings: Settings) -> Iterator[Remark]:
     """The transport, then whoever else asks a service."""
     import asyncio
 
-    from distributor import outgoing
-    from distributor.cli import doctor_rooms
-    from distributor.cli.show import say
+    from distributor.bootstrap import delivery
+    from distributor.cli import doctor_adapters
+    from distributor.cli.render import say
 
-    registrations = doctor_rooms.Registrations(settings)
+    registrations = doctor_adapters.Registrations(settings)
     try:
-        yield from registrations.transport(asyncio.run(outgoing.transport(settings, tell=say).check()))
+        yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=say).check()))
     except Error as error:
-        yield from doctor_rooms.unopened(settings, error)
-    yield from doctor_rooms.rooms(settings, registrations)
+        yield from doctor_adapters.unopened(settings, error)
+    yield from doctor_adapters.rooms(settings, registrations)
 
 
 def _trust(settings: Settings) -> Iterator[Remark]:
-    from distributor import trusting
+    from distributor.bootstrap import trust
 
     if settings.trust is not None:
-        found = trusting.collection(settings.trust.collection)
+        found = trust.collection(settings.trust.collection)
         yield _remark("trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each")
 
 
@@ -199,9 +199,9 @@ _AREAS: dict[str, Callable[[Settings], Iterator[Remark]]] = {
 
 
 def _clock() -> Remark:
-    from distributor import wiring
+    from distributor import bootstrap
 
-    moment = wiring.now()
+    moment = bootstrap.now()
     if moment < BUILT:
         return _remark("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
     return _remark("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")

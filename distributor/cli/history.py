@@ -11,7 +11,7 @@ import typer
 from distributor.cli.options import Config, Json
 
 if TYPE_CHECKING:
-    from distributor.core.events import Event
+    from distributor.model.events import Event
 
 INDENT = 44  # columns; evidence that does not fit goes on below itself
 LONG = 32  # characters of a hash or serial
@@ -24,12 +24,12 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Tell everything that happened to a person's deliveries."""
-    from distributor import wiring
-    from distributor.cli.show import answer
+    from distributor import bootstrap
+    from distributor.cli.render import answer
     from distributor.errors import Refused
 
-    with wiring.reading(wiring.settings(chosen)) as ledger:
-        events = ledger.history(wiring.address_key(address))
+    with bootstrap.reading(bootstrap.settings(chosen)) as ledger:
+        events = ledger.history(bootstrap.address_key(address))
         first = next(events, None)
         if first is None:
             raise Refused(f'the ledger knows no "{address}"', hint="`distributor status` lists everyone")
@@ -88,7 +88,7 @@ def _in_seconds(stamp: object) -> str:
 
 def _show(events: Iterator[Event]) -> None:
     """A line an event, under the delivery it belongs to."""
-    from distributor.cli.show import BOLD, coloured, foreign, tell, time, wrapped
+    from distributor.cli.render import BOLD, coloured, foreign, tell, time, wrapped
 
     delivery: str | None = ""
     for event in events:

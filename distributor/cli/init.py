@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config
-from distributor.cli.show import foreign, say, tell
+from distributor.cli.render import foreign, say, tell
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -43,9 +43,9 @@ def init(
 
 def _completed(config: Path, settings: Settings) -> None:
     """What was made, and what was not."""
-    from distributor import wiring
+    from distributor import bootstrap
 
-    identity, ledger = settings.vault.identity, wiring.ledger_file(settings) or "ledger.url"
+    identity, ledger = settings.vault.identity, bootstrap.ledger_file(settings) or "ledger.url"
     tell(f"{foreign(config)}  the configuration, kept as it is")
     tell(f"{foreign(ledger)}  the ledger, new and empty: what was sent before is not in it")
     if identity is not None and identity.path is not None and not os.path.lexists(identity.path):

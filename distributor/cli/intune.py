@@ -12,8 +12,8 @@ from distributor.cli.options import Config, Json
 from distributor.errors import Misuse, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.findings import Remark
-    from distributor.core.outlook import Setting
+    from distributor.microsoft.outlook import Setting
+    from distributor.model.issues import Remark
 
 app = typer.Typer(help="Outlook's settings for Intune or another device management.", no_args_is_help=True)
 TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-ios.json", "outlook-android.json", "outlook-apps.json"
@@ -46,8 +46,8 @@ def settings(
 
     Only keys that Microsoft documents. They install no certificate: people still open the file that was mailed.
     """
-    from distributor.cli.show import answer
-    from distributor.core import outlook
+    from distributor.cli.render import answer
+    from distributor.microsoft import outlook
 
     try:
         found = outlook.settings(sign=sign, encrypt=encrypt, users_may_change=users_may_change, ldap=ldap)
@@ -71,7 +71,7 @@ def _remark_row(remark: Remark) -> dict[str, object]:
 
 
 def _show(found: Sequence[Setting], remarks: Sequence[Remark], written: Sequence[Path]) -> None:
-    from distributor.cli.show import foreign, say, table
+    from distributor.cli.render import foreign, say, table
 
     table(("value", "default", "key", "means"), _cells(found))
     for remark in remarks:
@@ -89,7 +89,7 @@ def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
 
 def _write(folder: Path, found: Sequence[Setting], remarks: Sequence[Remark]) -> list[Path]:
     """Every form as a file."""
-    from distributor.cli import certfiles
+    from distributor.cli import certificate_files
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _write(folder: Path, found: Sequence[Setting], remarks: Sequence[Remark]) ->
         raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
     files = _files(found, remarks)
     for name, data in files.items():
-        certfiles.write(folder / name, data)
+        certificate_files.write(folder / name, data)
     return [folder / name for name in files]
 
 
@@ -105,7 +105,7 @@ def _files(found: Sequence[Setting], remarks: Sequence[Remark]) -> dict[str, byt
     import json
     import plistlib
 
-    from distributor.core import outlook
+    from distributor.microsoft import outlook
 
     rows = list(_cells(found))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -10,8 +10,8 @@ from distributor.cli.options import Config, Json, Reason
 from distributor.errors import Refused
 
 if TYPE_CHECKING:
-    from distributor.core.ports import Ledger
-    from distributor.core.restored import Adopted
+    from distributor.model.high_water_mark import Adopted
+    from distributor.model.ports import Ledger
 
 EXAMPLE = '\b\nexample:\n  distributor ledger adopt --reason "restored the backup of Monday after the disk failed"'
 app = typer.Typer(help="The ledger itself.", no_args_is_help=True, epilog=EXAMPLE)
@@ -39,11 +39,11 @@ def adopt(
     What may have been sent after its last event becomes ambiguous: evidence (Sent Items, message trace) or you settle it with
     `distributor resolve`. Until then nothing is sent from it.
     """
-    from distributor import wiring
-    from distributor.cli.show import answer, foreign, say
+    from distributor import bootstrap
+    from distributor.cli.render import answer, foreign, say
 
-    why = wiring.reason(reason)
-    with wiring.writing(wiring.settings(chosen)) as ledger:
+    why = bootstrap.reason(reason)
+    with bootstrap.writing(bootstrap.settings(chosen)) as ledger:
         seen = ledger.restored()
         if seen is None and not anyway:
             message = "nothing speaks against this ledger: it is the one that was last used here"
@@ -60,9 +60,9 @@ def adopt(
 
 
 def _show(ledger: Ledger, found: Adopted) -> None:
-    from distributor.cli.show import counted, say, tell
-    from distributor.core.deliveries import Scope
-    from distributor.core.states import RECEIVED
+    from distributor.cli.render import counted, say, tell
+    from distributor.model.delivery import Scope
+    from distributor.model.states import RECEIVED
 
     number = sum(found.unclear.values())
     were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())

@@ -15,9 +15,9 @@ from distributor.cli.options import Config, Reason
 from distributor.errors import Error, Interrupted, Unusable
 
 if TYPE_CHECKING:
-    from distributor.core.deliveries import Envelope
-    from distributor.core.ports import Ledger
-    from distributor.core.secret import Secret
+    from distributor.model.delivery import Envelope
+    from distributor.model.ports import Ledger
+    from distributor.model.secret import Secret
 
 EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her desk phone, ticket 4711"'
 app = typer.Typer(help="Passwords of packages that were accepted.", no_args_is_help=True, epilog=EXAMPLE)
@@ -39,16 +39,16 @@ def reveal(
     chosen: Config = None,
 ) -> None:
     """Show a ready password once; the ledger has it before the screen."""
-    from distributor import wiring
+    from distributor import bootstrap
     from distributor.errors import Misuse
 
-    why, key = wiring.reason(reason), wiring.address_key(address)
+    why, key = bootstrap.reason(reason), bootstrap.address_key(address)
     if not stdout and not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise Misuse("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it is not used up yet")
-    settings = wiring.settings(chosen)
+    settings = bootstrap.settings(chosen)
     with _owned_up_to(address) as spent:
-        with wiring.writing(settings, sends=True) as ledger:
-            road = wiring.adapter("channels", "reveal").open(None, ledger, wiring.vault(settings))
+        with bootstrap.writing(settings, sends=True) as ledger:
+            road = bootstrap.adapter("channels", "reveal").open(None, ledger, bootstrap.vault(settings))
             envelope = road.choose(key, certificate)
             try:
                 password = road.hand_over(envelope, why)
@@ -72,7 +72,7 @@ class Spent:
 
 def _is_spent(ledger: Ledger, key: str, wanted: Envelope) -> bool:
     """What the ledger itself says, also where an interrupt came between its writing and our hearing of it."""
-    from distributor.core.states import PasswordState
+    from distributor.model.states import PasswordState
 
     return any(found.delivery == wanted.delivery and found.state is PasswordState.HANDED_OVER for found in ledger.envelopes(key))
 
@@ -80,7 +80,7 @@ def _is_spent(ledger: Ledger, key: str, wanted: Envelope) -> bool:
 @contextmanager
 def _owned_up_to(address: str) -> Iterator[Spent]:
     """However the command ends once the password is spent, its last line says so, and how to get a new one."""
-    from distributor.cli.show import stop_writing
+    from distributor.cli.render import stop_writing
 
     spent = Spent()
     try:
@@ -107,7 +107,7 @@ def _handed_over(address: str) -> str:
 
 
 def _tell(address: str) -> None:
-    from distributor.cli.show import foreign, say
+    from distributor.cli.render import foreign, say
 
     say(foreign(_handed_over(address)))
 
@@ -115,7 +115,7 @@ def _tell(address: str) -> None:
 def _show(address: str, password: Secret) -> None:
     """Large, in its groups, and gone after Enter; a service manager's SIGTERM clears it as Ctrl-C does."""
     from distributor.cli.prompt import wait_for_enter
-    from distributor.cli.show import BOLD, coloured, foreign
+    from distributor.cli.render import BOLD, coloured, foreign
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))

@@ -13,12 +13,11 @@ from distributor.cli.options import Config, Json, listable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.credentials import Facts
-    from distributor.core.deliveries import Delivery
-    from distributor.core.findings import Issue
-    from distributor.core.ports import Spool
-    from distributor.flow.plan import Planned
-    from distributor.flow.trust import Checker
+    from distributor.model.certificates import Facts
+    from distributor.model.delivery import Delivery
+    from distributor.model.issues import Issue
+    from distributor.model.ports import Checker, Spool
+    from distributor.workflows.plan import Planned
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
 INDENT = 9  # columns; below the severity
@@ -58,10 +57,10 @@ def plan(
 
     Sends nothing. What is wrong is told with file, line and a way out; the good ones go on.
     """
-    from distributor import wiring
-    from distributor.cli.show import Written, answer
+    from distributor import bootstrap
+    from distributor.cli.render import Written, answer
 
-    settings = wiring.settings(chosen)
+    settings = bootstrap.settings(chosen)
     if offline:
         _say_offline(settings)
     planned = _made(settings, sources or (), roster, passwords, show=_row if as_json else _cells, offline=offline, lint=lint)
@@ -89,19 +88,21 @@ def _made(
     import secrets
     from functools import cache
 
-    from distributor import intake, outgoing, trusting, wiring
+    from distributor import bootstrap
+    from distributor.bootstrap import delivery as outgoing
+    from distributor.bootstrap import inputs, trust
+    from distributor.cli.copy_warning import warn_gap, warn_restored
     from distributor.cli.progress import Bar
-    from distributor.cli.restored import warn_gap, warn_restored
-    from distributor.flow.plan import plan as flow
-    from distributor.spool import FileSpool
+    from distributor.files.spool import FileSpool
+    from distributor.workflows.plan import plan as flow
 
-    found = intake.heaps(settings, sources, roster, passwords)
+    found = inputs.heaps(settings, sources, roster, passwords)
     used = cache(outgoing.stationery(settings).columns)
-    now = wiring.now()
+    now = bootstrap.now()
     with (
-        trusting.checking(settings, now, offline=offline) as checker,
-        intake.opening(settings) as pool,
-        wiring.writing(settings) as ledger,
+        trust.checking(settings, now, offline=offline) as checker,
+        inputs.opening(settings) as pool,
+        bootstrap.writing(settings) as ledger,
         Bar("reading", None) as bar,
     ):
         warn_restored(ledger)
@@ -109,14 +110,14 @@ def _made(
         ledger.keep_columns(used)
         return flow(
             ledger,
-            intake.people(found, used),
-            intake.certificates(settings, found),
+            inputs.people(found, used),
+            inputs.certificates(settings, found),
             pool,
             plan_id=secrets.token_hex(4),
-            inputs=intake.inputs(found, settings),
+            inputs=inputs.inputs(found, settings),
             languages=settings.organisation.languages,
             now=now,
-            directory=intake.directory(settings),
+            directory=inputs.directory(settings),
             checker=_linted(checker) if lint else checker,
             tell=lambda _: bar.step(),
             show=show,
@@ -125,13 +126,13 @@ def _made(
 
 
 def _linted(checker: Checker | None) -> Checker:
-    from distributor.flow.lint import Linted, Linter
+    from distributor.pki.lint import Linted, Linter
 
     return Linted(Linter(), checker)
 
 
 def _say_offline(settings: Settings) -> None:
-    from distributor.cli.show import say
+    from distributor.cli.render import say
 
     if settings.trust is None:
         say("offline: nothing is left out; no [trust] is configured, so chains and revocation are not checked anyway")
@@ -141,7 +142,7 @@ def _say_offline(settings: Settings) -> None:
 
 def _row(delivery: Delivery, facts: Facts) -> str:
     """A delivery as JSON."""
-    from distributor.cli.show import encoded
+    from distributor.cli.render import encoded
 
     row = {
         "id": delivery.id,
@@ -157,13 +158,13 @@ def _row(delivery: Delivery, facts: Facts) -> str:
 
 def _cells(delivery: Delivery, _: Facts) -> tuple[str, ...]:
     """A delivery as a row for a person."""
-    from distributor.cli.show import day
+    from distributor.cli.render import day
 
     return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
 
 
 def _certificate(facts: Facts) -> dict[str, object]:
-    from distributor.cli.show import time
+    from distributor.cli.render import time
 
     return {
         "sha256": facts.sha256,
@@ -192,7 +193,7 @@ def issue_row(issue: Issue) -> dict[str, object]:
 
 
 def _show(planned: Planned) -> None:
-    from distributor.cli.show import counted, say, table, tell
+    from distributor.cli.render import counted, say, table, tell
 
     ready = len(planned.deliveries)
     tell(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
@@ -214,7 +215,7 @@ def _show(planned: Planned) -> None:
 
 def _say_left(left: Spool[Issue]) -> None:
     """What lay among the certificates and is none: no finding, but nothing is passed over in silence."""
-    from distributor.cli.show import foreign, say
+    from distributor.cli.render import foreign, say
 
     for one in islice(left, MOST_LEFT):
         say(f"left alone: {foreign(one.source)}: {foreign(one.message)}")
@@ -223,8 +224,8 @@ def _say_left(left: Spool[Issue]) -> None:
 
 
 def _say_next(planned: Planned, wrong: int) -> None:
-    from distributor.cli.show import say
-    from distributor.core.states import REMAINING
+    from distributor.cli.render import say
+    from distributor.model.states import REMAINING
 
     if len(planned.deliveries) or not REMAINING.isdisjoint(planned.known):
         say("next: distributor send")
@@ -238,7 +239,7 @@ def _say_next(planned: Planned, wrong: int) -> None:
 
 def tell_issue(issue: Issue) -> None:
     """An issue in three lines, for a person."""
-    from distributor.cli.show import DIM, RED, YELLOW, coloured, foreign, tell, wrapped
+    from distributor.cli.render import DIM, RED, YELLOW, coloured, foreign, tell, wrapped
 
     level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
     place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from distributor.cli.show import say
+from distributor.cli.render import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID

@@ -9,8 +9,8 @@ from distributor.errors import Refused
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.ports import Ledger
-    from distributor.flow.publish import Published
+    from distributor.model.ports import Ledger
+    from distributor.workflows.publish import Published
 
 EXAMPLE = "\b\nexample:\n  distributor publish --json | jq .written"
 
@@ -20,12 +20,12 @@ def publish(chosen: Config = None, as_json: Json = False) -> int:
 
     Exactly what was delivered, the newest of each person; what expired or was revoked never. Twice is once.
     """
-    from distributor import wiring
+    from distributor import bootstrap
 
-    settings = wiring.settings(chosen)
+    settings = bootstrap.settings(chosen)
     if not settings.directories:
         raise Refused("no directory is configured", hint='add [[directories]] to distributor.toml, such as kind = "ldap"')
-    with wiring.writing(settings) as ledger:
+    with bootstrap.writing(settings) as ledger:
         done = _made(settings, ledger)
     _show(done, as_json=as_json)
     if done.errors:
@@ -34,14 +34,15 @@ def publish(chosen: Config = None, as_json: Json = False) -> int:
 
 
 def _made(settings: Settings, ledger: Ledger) -> Published:
-    from distributor import outgoing, wiring
+    from distributor import bootstrap
+    from distributor.bootstrap import delivery
     from distributor.cli.progress import Bar
-    from distributor.flow.publish import publish as flow
+    from distributor.workflows.publish import publish as flow
 
-    opened = outgoing.directories(settings)
+    opened = delivery.directories(settings)
     try:
         with Bar("publishing", None) as bar:
-            return flow(ledger, opened, now=wiring.now(), tell=lambda _: bar.step())
+            return flow(ledger, opened, now=bootstrap.now(), tell=lambda _: bar.step())
     finally:
         for directory in opened:
             directory.close()
@@ -49,7 +50,7 @@ def _made(settings: Settings, ledger: Ledger) -> Published:
 
 def _show(done: Published, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.show import answer, say, tell
+    from distributor.cli.render import answer, say, tell
 
     if as_json:
         counts = {"written": done.written, "unchanged": done.unchanged, "removed": done.removed}

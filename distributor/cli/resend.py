@@ -11,8 +11,8 @@ from distributor.cli.options import Config, Json, Reason, Yes
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.deliveries import Delivery
-    from distributor.core.ports import Ledger
+    from distributor.model.delivery import Delivery
+    from distributor.model.ports import Ledger
 
 EXAMPLE = '\b\nexample:\n  distributor resend alice@example.org --reason "new phone, ticket 4711"'
 
@@ -29,25 +29,26 @@ def resend(
 
     The certificate is found again in [[sources]], else where its plan found it.
     """
-    from distributor import outgoing, wiring
-    from distributor.cli import sending
-    from distributor.core.deliveries import Scope
-    from distributor.flow.resend import choose
+    from distributor import bootstrap
+    from distributor.bootstrap import delivery
+    from distributor.cli import send_run
+    from distributor.model.delivery import Scope
+    from distributor.workflows.resend import choose
 
-    settings, why, key = wiring.settings(chosen), wiring.reason(reason), wiring.address_key(address)
-    with wiring.writing(settings, sends=True) as ledger:
-        old = choose(ledger, key, certificate, wiring.now())
+    settings, why, key = bootstrap.settings(chosen), bootstrap.reason(reason), bootstrap.address_key(address)
+    with bootstrap.writing(settings, sends=True) as ledger:
+        old = choose(ledger, key, certificate, bootstrap.now())
         if not yes:
             _ask(settings, old)
         _renew(settings, ledger, old, why)
-        with outgoing.packers(settings) as pool:
-            found, watcher = sending.run(settings, ledger, pool, Scope(address=key), total=1, keep=as_json)
-        return sending.report(found, watcher, as_json=as_json, held=ledger.under_way(Scope(address=key)))
+        with delivery.packers(settings) as pool:
+            found, watcher = send_run.run(settings, ledger, pool, Scope(address=key), total=1, keep=as_json)
+        return send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(Scope(address=key)))
 
 
 def _ask(settings: Settings, old: Delivery) -> None:
     from distributor.cli.prompt import confirm
-    from distributor.cli.show import foreign
+    from distributor.cli.render import foreign
 
     domain = old.address.rpartition("@")[2]
     what = f"1 letter from {settings.sender.address} to {foreign(old.address)} (1 domain: {domain})"
@@ -57,12 +58,12 @@ def _ask(settings: Settings, old: Delivery) -> None:
 def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> None:
     import secrets
 
-    from distributor import intake
-    from distributor.cli.show import foreign, say
-    from distributor.flow.resend import Places, renew
+    from distributor.bootstrap import inputs
+    from distributor.cli.render import foreign, say
+    from distributor.workflows.resend import Places, renew
 
-    configured = intake.configured(settings)
-    places = Places(partial(intake.open_plan, settings), intake.inputs(configured) if configured else None, secrets.token_hex(4))
-    with intake.opening(settings) as pool:
+    configured = inputs.configured(settings)
+    places = Places(partial(inputs.open_plan, settings), inputs.inputs(configured) if configured else None, secrets.token_hex(4))
+    with inputs.opening(settings) as pool:
         new = renew(ledger, old, reason, places, pool)
     say(f"{foreign(new.address)}: generation {new.generation}; the password of generation {old.generation} is destroyed")

@@ -13,10 +13,10 @@ from distributor.errors import Misuse, Refused
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.deliveries import Delivery
-    from distributor.core.ports import Ledger
-    from distributor.flow.evidence import Moved
-    from distributor.flow.resolve import Doubt
+    from distributor.model.delivery import Delivery
+    from distributor.model.ports import Ledger
+    from distributor.workflows.resolution import Doubt
+    from distributor.workflows.tracking import Moved
 
 EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
 
@@ -37,18 +37,19 @@ def resolve(
     A letter is ambiguous when the connection was cut after its end and before the answer. Sent Items and the message trace are asked
     first, where there are any; else look into the server's log.
     """
-    from distributor import processes, wiring
+    from distributor import bootstrap
     from distributor.cli.track import tidy
+    from distributor.workers import process
 
-    settings = wiring.settings(chosen)
+    settings = bootstrap.settings(chosen)
     _sensible(delivery, accepted=accepted, again=again, reason=reason, restored=restored)
-    with wiring.writing(settings) as ledger:
-        ledger.recover(processes.alive)
+    with bootstrap.writing(settings) as ledger:
+        ledger.recover(process.alive)
         if restored:
-            _settle_restored(settings, ledger, wiring.reason(reason or ""), accepted=accepted)
+            _settle_restored(settings, ledger, bootstrap.reason(reason or ""), accepted=accepted)
             return _list(settings, ledger, None, (), as_json=as_json)
         if delivery is not None and (accepted or again):
-            _settle(settings, ledger, delivery, wiring.reason(reason or ""), accepted=accepted)
+            _settle(settings, ledger, delivery, bootstrap.reason(reason or ""), accepted=accepted)
             tidy(settings, ledger)
             return _list(settings, ledger, None, (), as_json=as_json)
         settled = _look(settings, ledger)
@@ -58,10 +59,10 @@ def resolve(
 
 def _look(settings: Settings, ledger: Ledger) -> tuple[Moved, ...]:
     """What evidence settles by itself. A service that cannot be asked is no reason to show nothing."""
-    from distributor import outgoing
-    from distributor.cli.show import foreign, say
-    from distributor.core.deliveries import Scope
-    from distributor.core.states import State
+    from distributor.bootstrap import delivery as outgoing
+    from distributor.cli.render import foreign, say
+    from distributor.model.delivery import Scope
+    from distributor.model.states import State
 
     if not ledger.counts(Scope()).get(State.AMBIGUOUS):
         return ()
@@ -87,9 +88,10 @@ def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str 
 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
-    from distributor import outgoing, processes
-    from distributor.cli.show import say
-    from distributor.flow import resolve as flow
+    from distributor.bootstrap import delivery as outgoing
+    from distributor.cli.render import say
+    from distributor.workers import process
+    from distributor.workflows import resolution as flow
 
     if accepted:
         flow.accept(ledger, delivery, reason)
@@ -97,7 +99,7 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
         say(f"{delivery}: accepted; {_password(found)}")
     else:
         wait = outgoing.transport(settings, signed_in=False).longest_wait
-        flow.send_again(ledger, delivery, reason, alive=processes.alive, now=ledger.now(), longest_wait=wait)
+        flow.send_again(ledger, delivery, reason, alive=process.alive, now=ledger.now(), longest_wait=wait)
         found = ledger.delivery(delivery)
         say(f"{delivery}: {found and found.state}; next: distributor send")
 
@@ -110,12 +112,13 @@ def _password(delivery: Delivery | None) -> str:
 
 
 def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
-    from distributor import outgoing, processes
-    from distributor.cli.show import counted, foreign, say
-    from distributor.flow import resolve as flow
+    from distributor.bootstrap import delivery as outgoing
+    from distributor.cli.render import counted, foreign, say
+    from distributor.workers import process
+    from distributor.workflows import resolution as flow
 
     wait = outgoing.transport(settings, signed_in=False).longest_wait
-    found = flow.settle_restored(ledger, reason, accepted=accepted, alive=processes.alive, now=ledger.now(), longest_wait=wait)
+    found = flow.settle_restored(ledger, reason, accepted=accepted, alive=process.alive, now=ledger.now(), longest_wait=wait)
     say(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
     for delivery, error in found.left:
         say(f"left as it is: {delivery.id}: {foreign(delivery.address)}: {foreign(error.message)}")
@@ -125,13 +128,14 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:
-    from distributor import outgoing, processes
-    from distributor.cli.show import answer, counted, say, table
-    from distributor.core.deliveries import Scope
-    from distributor.flow import resolve as flow
+    from distributor.bootstrap import delivery as outgoing
+    from distributor.cli.render import answer, counted, say, table
+    from distributor.model.delivery import Scope
+    from distributor.workers import process
+    from distributor.workflows import resolution as flow
 
     now, wait = ledger.now(), outgoing.transport(settings, signed_in=False).longest_wait
-    doubts = list(flow.doubts(ledger, Scope(), alive=processes.alive, now=now, longest_wait=wait))
+    doubts = list(flow.doubts(ledger, Scope(), alive=process.alive, now=now, longest_wait=wait))
     if delivery is not None and delivery not in {moved.delivery for moved in settled}:
         _ambiguous(ledger, delivery, doubts)
     if delivery is not None:
@@ -174,7 +178,7 @@ def _row(doubt: Doubt) -> dict[str, object]:
 
 
 def _line(doubt: Doubt, now: datetime) -> tuple[object, ...]:
-    from distributor.cli.show import time
+    from distributor.cli.render import time
 
     again = "while its sender runs: no" if doubt.free_at is None else "now" if doubt.free_at <= now else f"from {time(doubt.free_at)}"
     return doubt.delivery.id, doubt.delivery.address, doubt.delivery.message_id or "-", doubt.evidence, again

@@ -12,8 +12,8 @@ from distributor.cli.options import Config, Json, Yes
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.deliveries import Scope
-    from distributor.core.ports import Ledger
+    from distributor.model.delivery import Scope
+    from distributor.model.ports import Ledger
 
 EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --limit 5 && distributor send"
 MOST_DOMAINS = 5  # named in the question
@@ -34,35 +34,38 @@ def send(
 
     A letter whose fate is unclear is never sent again by itself: see `distributor resolve`.
     """
-    from distributor import outgoing, processes, wiring
-    from distributor.cli import clock, drying, sending
-    from distributor.cli.duration import duration
-    from distributor.core.deliveries import Scope
-    from distributor.flow.recover import recover
+    from distributor import bootstrap
+    from distributor.bootstrap import delivery
+    from distributor.cli import clock, send_run
+    from distributor.cli import dry_run as drying
+    from distributor.cli.estimate import duration
+    from distributor.model.delivery import Scope
+    from distributor.workers import process
+    from distributor.workflows.sending.recovery import recover
 
-    settings, scope = wiring.settings(chosen), Scope(plan=plan)
-    with outgoing.packers(settings) as pool, wiring.writing(settings, sends=True) as ledger:
+    settings, scope = bootstrap.settings(chosen), Scope(plan=plan)
+    with delivery.packers(settings) as pool, bootstrap.writing(settings, sends=True) as ledger:
         if plan is not None:
             _known(ledger, plan)
         clock.warn(ledger)
-        _, unclear = recover(ledger, processes.alive)  # what an earlier run held
+        _, unclear = recover(ledger, process.alive)  # what an earlier run held
         if dry_run is not None:
             return drying.run(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
-        found, watcher = sending.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        code = sending.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
+        found, watcher = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
+        code = send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
         _remind(ledger, found.ambiguous)
         return code
 
 
 def _remind(ledger: Ledger, told: int) -> None:
     """Letters that earlier runs left unclear, and nobody settled."""
-    from distributor.cli.show import counted, say
-    from distributor.core.deliveries import Scope
-    from distributor.core.states import State
+    from distributor.cli.render import counted, say
+    from distributor.model.delivery import Scope
+    from distributor.model.states import State
 
     older = ledger.counts(Scope()).get(State.AMBIGUOUS, 0) - told
     if older > 0:
@@ -78,7 +81,7 @@ def _known(ledger: Ledger, plan: str) -> None:
 
 def _expected(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
     """About how many letters are due, for a bar: without looking at each."""
-    from distributor.core.states import REMAINING, State
+    from distributor.model.states import REMAINING, State
 
     return Counter(
         {str(state): number for state, number in ledger.counts(scope).items() if state in REMAINING and (early or state != State.DEFERRED)}
@@ -89,8 +92,8 @@ def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
     """How many letters are due, by domain."""
     from dataclasses import replace
 
-    from distributor.core.clocks import is_due
-    from distributor.core.states import REMAINING
+    from distributor.model.clocks import is_due
+    from distributor.model.states import REMAINING
 
     moment = ledger.now()
     rows = ledger.deliveries(replace(scope, states=REMAINING))
@@ -99,7 +102,7 @@ def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
 
 def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:
     from distributor.cli.prompt import confirm
-    from distributor.cli.show import counted
+    from distributor.cli.render import counted
 
     named = ", ".join(domain for domain, _ in due.most_common(MOST_DOMAINS))
     more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.core.states import RECEIVED, PasswordState, State
+from distributor.model.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributor.core.deliveries import Scope
-    from distributor.core.ports import Ledger
+    from distributor.model.delivery import Scope
+    from distributor.model.ports import Ledger
 
 UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
 REFUSED = frozenset({State.REJECTED, State.BOUNCED})
@@ -30,15 +30,15 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Count deliveries by state and list them."""
-    from distributor import wiring
+    from distributor import bootstrap
     from distributor.cli import clock
-    from distributor.cli.listing import line
-    from distributor.cli.restored import warn_restored
-    from distributor.cli.show import answer, say
-    from distributor.core.deliveries import Scope
+    from distributor.cli.copy_warning import warn_restored
+    from distributor.cli.delivery_json import line
+    from distributor.cli.render import answer, say
+    from distributor.model.delivery import Scope
 
-    scope = Scope(plan=plan, address=None if address is None else wiring.address_key(address), states=frozenset(state or ()))
-    with wiring.reading(wiring.settings(chosen)) as ledger:
+    scope = Scope(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))
+    with bootstrap.reading(bootstrap.settings(chosen)) as ledger:
         clock.warn(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
@@ -57,7 +57,7 @@ def _seconds(stamp: str) -> str:
 
 def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
     from distributor.cli.clock import tell_under_way
-    from distributor.cli.show import say, table, tell
+    from distributor.cli.render import say, table, tell
 
     tell("   ".join(f"{number} {state}" for state, number in counts.items()))
     tell()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.core.findings import Remark
 from distributor.errors import Error, Misuse, Refused
+from distributor.model.issues import Remark
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.core.findings import Issue
-    from distributor.core.ports import Ledger
-    from distributor.flow.evidence import Found
+    from distributor.model.issues import Issue
+    from distributor.model.ports import Ledger
+    from distributor.workflows.tracking import Found
 
 EXAMPLE = "\b\nexample:\n  distributor track --json | jq '.moved[] | select(.to == \"bounced\")'"
 EVERY = 300.0  # seconds between two looks; a message trace is no faster
@@ -31,12 +31,12 @@ def track(
 
     Sent Items settle letters whose fate is unclear; a message trace ([[trackers]]) tells of delivery and failure too.
     """
-    from distributor import wiring
+    from distributor import bootstrap
 
     if follow and as_json:
         raise Misuse("--follow and --json contradict each other", hint="run `distributor track --json` again and again instead")
-    settings = wiring.settings(chosen)
-    with wiring.writing(settings) as ledger:
+    settings = bootstrap.settings(chosen)
+    with bootstrap.writing(settings) as ledger:
         code = _once(settings, ledger, as_json=as_json)
         while follow:
             time.sleep(EVERY)
@@ -45,16 +45,17 @@ def track(
 
 
 def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
-    from distributor import outgoing, processes
-    from distributor.core.deliveries import Scope
-    from distributor.core.states import State
+    from distributor.bootstrap import delivery
+    from distributor.model.delivery import Scope
+    from distributor.model.states import State
+    from distributor.workers import process
 
-    ledger.recover(processes.alive)
-    trackers = outgoing.trackers(settings)
+    ledger.recover(process.alive)
+    trackers = delivery.trackers(settings)
     if not trackers and settings.trust is None:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
         raise Refused("nobody is configured who knows what became of letters", hint=hint)
-    found = outgoing.look(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
+    found = delivery.look(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     tidy(settings, ledger)
     looked = _watched(settings, ledger)
     _show(found, looked, as_json=as_json)
@@ -67,11 +68,11 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
 
 def tidy(settings: Settings, ledger: Ledger) -> None:
     """What letters left in their mailboxes goes, those too that were settled just now. A service that cannot be asked is told, no more."""
-    from distributor import outgoing
-    from distributor.cli.show import foreign, say
+    from distributor.bootstrap import delivery
+    from distributor.cli.render import foreign, say
 
     try:
-        remarks = outgoing.cleared(settings, ledger)
+        remarks = delivery.cleared(settings, ledger)
     except Error as error:
         remarks = [Remark("transport", "warning", str(error), error.hint)]
     for remark in remarks:
@@ -100,7 +101,7 @@ def _watched(settings: Settings, ledger: Ledger) -> _Looked:
 
 def _show(found: Found, looked: _Looked, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.show import answer, counted, foreign, say, table
+    from distributor.cli.render import answer, counted, foreign, say, table
 
     if as_json:
         told = {"revoked": looked.revoked, "reinstated": looked.reinstated, "issues": [issue_row(issue) for issue in looked.issues]}

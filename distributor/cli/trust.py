@@ -14,9 +14,9 @@ from distributor.errors import Misuse, Refused, Unusable
 
 if TYPE_CHECKING:
     from distributor.cli.trust_people import Judged
-    from distributor.core.collection import Difference, Member
-    from distributor.core.findings import Issue
-    from distributor.core.lacking import Sought
+    from distributor.microsoft.chain_gaps import Sought
+    from distributor.microsoft.collection import Difference, Member
+    from distributor.model.issues import Issue
 
 app = typer.Typer(
     help="What Exchange Online trusts: its virtual certificate collection.",
@@ -47,18 +47,19 @@ def export(
 
     Refuses what Exchange Online would refuse and what would be of no use: expired certificates, people's, a chain without its root.
     """
-    from distributor import wiring
-    from distributor.cli import certfiles
-    from distributor.core import collection, sst
-    from distributor.core.findings import Severity
+    from distributor import bootstrap
+    from distributor.cli import certificate_files
+    from distributor.microsoft import collection
+    from distributor.model.issues import Severity
+    from distributor.pki import sst
 
-    found, issues = certfiles.gathered(certificates, without=output)
+    found, issues = certificate_files.gathered(certificates, without=output)
     members = collection.ordered(found)
     if found or not issues:
-        issues += collection.examine(found, wiring.now(), repeated=Severity.NOTE)
+        issues += collection.examine(found, bootstrap.now(), repeated=Severity.NOTE)
     data = b"" if _wrong(issues) else sst.write([member.der for member in members])
     if data:
-        certfiles.write(output, data)
+        certificate_files.write(output, data)
     file = _file(output, data) if data else None
     _answer(as_json, members, issues, {"file": file})
     if not as_json:
@@ -67,7 +68,7 @@ def export(
 
 
 def _exported(output: Path, members: Sequence[Member], data: bytes, issues: Sequence[Issue]) -> None:
-    from distributor.cli.show import counted, foreign, say
+    from distributor.cli.render import counted, foreign, say
 
     if not data:
         say(f"{counted(_wrong(issues), 'error')}: {foreign(output)} is not written")
@@ -110,15 +111,15 @@ def check(
 
     With certificates (people's or authorities'): judges them as `plan` does, chain and revocation, and says what is missing for them.
     """
-    from distributor import wiring
-    from distributor.cli import certfiles, trust_people
-    from distributor.cli.show import say
-    from distributor.core import collection
+    from distributor import bootstrap
+    from distributor.cli import certificate_files, trust_people
+    from distributor.cli.render import say
+    from distributor.microsoft import collection
 
-    path, now = _collection(sst, chosen), wiring.now()
+    path, now = _collection(sst, chosen), bootstrap.now()
     found, issues, extra = _read(path)
     issues += collection.examine(found, now)
-    at_hand, unreadable = certfiles.at_hand(certificates or (), passwords, chosen)
+    at_hand, unreadable = certificate_files.at_hand(certificates or (), passwords, chosen)
     if offline and at_hand:
         say("offline: revocation is not checked, and no issuer's certificate is fetched")
     judged = trust_people.judge(found, at_hand, trust_people.configured(chosen) if at_hand else None, now, offline=offline)
@@ -133,11 +134,11 @@ def check(
 
 
 def _collection(chosen: Path | None, config: Path | None) -> Path:
-    from distributor import wiring
+    from distributor import bootstrap
 
     if chosen is not None:
         return chosen
-    trust = wiring.settings(config).trust
+    trust = bootstrap.settings(config).trust
     if trust is None:
         raise Misuse("there is no collection to look at", hint="name it with --sst FILE, or as `collection` under [trust]")
     return trust.collection
@@ -145,34 +146,36 @@ def _collection(chosen: Path | None, config: Path | None) -> Path:
 
 def _read(path: Path) -> tuple[list[Member], list[Issue], dict[str, object]]:
     """The members of a collection, as `[trust]` takes one: a .sst, a folder, or a file of certificates. Raises Unusable."""
-    from distributor.cli import certfiles
-    from distributor.core import collection, sst
+    from distributor.cli import certificate_files
+    from distributor.microsoft import collection
+    from distributor.pki import sst
 
     if is_folder(path):
-        return *certfiles.gathered((path,), deep=False), {"path": str(path)}
-    data = certfiles.read(path)
+        return *certificate_files.gathered((path,), deep=False), {"path": str(path)}
+    data = certificate_files.read(path)
     if not data.startswith(sst.MAGIC) and path.suffix.lower() in PLAIN:
-        return *certfiles.gathered((path,)), {"path": str(path)}
+        return *certificate_files.gathered((path,)), {"path": str(path)}
     try:
         store = sst.read(data)
     except sst.Malformed as fault:
         raise Unusable(str(fault), where=str(path), hint=f"export it again, or make one: {_AGAIN}") from None
-    members, issues = collection.members((certfiles.called(path), one) for one in store.stored)
+    members, issues = collection.members((certificate_files.called(path), one) for one in store.stored)
     return members, issues, {**_file(path, data), "crls": store.crls, "ctls": store.ctls}
 
 
 def _compared(found: Iterable[Member], saved: Path) -> Difference:
-    from distributor.cli import certfiles
-    from distributor.core import collection, sst, tenant
+    from distributor.cli import certificate_files
+    from distributor.microsoft import collection, tenant
+    from distributor.pki import sst
 
     try:
-        data = tenant.saved(certfiles.read(saved))
+        data = tenant.saved(certificate_files.read(saved))
         store = sst.read(data) if data else sst.Collection(())
     except sst.Malformed as fault:
         raise Unusable(f"the collection in it is damaged: {fault}", where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
     except tenant.Unknown as fault:
         raise Unusable(str(fault), where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
-    theirs, _ = collection.members((certfiles.called(saved), one) for one in store.stored)
+    theirs, _ = collection.members((certificate_files.called(saved), one) for one in store.stored)
     return collection.compare(found, theirs)
 
 
@@ -184,7 +187,7 @@ def _checked(  # what the command found
     difference: Difference | None,
     issues: Sequence[Issue],
 ) -> None:
-    from distributor.cli.show import counted, foreign, say
+    from distributor.cli.render import counted, foreign, say
 
     hashed = f", SHA-256 {extra['sha256']}" if "sha256" in extra else ""
     say(f"{foreign(path)}: {counted(len(found), 'certificate')}{hashed}")
@@ -210,29 +213,29 @@ def runbook(
     chosen: Config = None,
 ) -> None:
     """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
-    from distributor import wiring
-    from distributor.cli import certfiles
-    from distributor.cli.show import foreign, say, tell
-    from distributor.core import collection
-    from distributor.core import runbook as core
+    from distributor import bootstrap
+    from distributor.cli import certificate_files
+    from distributor.cli.render import foreign, say, tell
+    from distributor.microsoft import collection
+    from distributor.microsoft import runbook as core
 
     path = _collection(sst, chosen)
     if is_folder(path) or path.suffix.lower() in PLAIN:
         raise Unusable("only a .sst can be uploaded", where=str(path), hint=f"distributor trust export --output collection.sst {path}")
     found, issues, extra = _read(path)
-    if wrong := _wrong([*issues, *collection.examine(found, wiring.now())]):
+    if wrong := _wrong([*issues, *collection.examine(found, bootstrap.now())]):
         named = "1 thing is" if wrong == 1 else f"{wrong} things are"
         raise Refused(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
     try:
         tell(core.powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
     except ValueError as fault:
         raise Unusable(str(fault), where=foreign(path), hint="rename it") from None
-    say(f"copy it and {certfiles.called(path)} to a machine with PowerShell; afterwards: distributor trust check --tenant tenant.txt")
+    say(f"copy it and {certificate_files.called(path)} to a machine with PowerShell; then: distributor trust check --tenant tenant.txt")
 
 
 def _answer(as_json: bool, found: Sequence[Member], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.show import answer, day, table
+    from distributor.cli.render import answer, day, table
 
     if as_json:
         answer("trust", {"certificates": map(_row, found), "issues": map(issue_row, issues), **rest})

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distributor.core.findings import Remark
-    from distributor.core.lookups import Looked, Verdict
+    from distributor.microsoft.ldap_lookup import Looked, Verdict
+    from distributor.model.issues import Remark
 
 EXAMPLE = "\b\nexample:\n  distributor trust ldap ldaps://ldap.example.org alice@example.org"
 MOST_ROWS = 20  # of people shown; --json has all
@@ -32,15 +32,15 @@ def ldap(
 
     Says whether others can encrypt to our people by it, and what to change in slapd or Active Directory. Changes nothing.
     """
-    from distributor import wiring
-    from distributor.core import lookups
+    from distributor import bootstrap
+    from distributor.microsoft import ldap_lookup
 
     place = _place(host)
-    named = [wiring.address_key(address) for address in addresses or ()]
+    named = [bootstrap.address_key(address) for address in addresses or ()]
     delivered = _delivered(chosen, required=not named)
-    looked: Looked = wiring.adapter("directories", "ldap").probe(place, named or list(delivered))
-    told = lookups.verdicts(looked, delivered, wiring.now())
-    remarks = list(lookups.remarks(looked, told))
+    looked: Looked = bootstrap.adapter("directories", "ldap").probe(place, named or list(delivered))
+    told = ldap_lookup.verdicts(looked, delivered, bootstrap.now())
+    remarks = list(ldap_lookup.remarks(looked, told))
     _show(place, looked, told, remarks, as_json=as_json)
     if all(way.failed for way in looked.ways):
         raise Unavailable("no way to it works", where=place, hint="check the name; `ldapsearch -x -H URL -b ''` asks the same")
@@ -48,7 +48,7 @@ def ldap(
 
 
 def _place(host: str) -> str:
-    from distributor.core import outlook
+    from distributor.microsoft import outlook
 
     try:
         return outlook.host(host)
@@ -58,19 +58,19 @@ def _place(host: str) -> str:
 
 def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
     """Everybody's newest certificate, by address; where people are named, a workspace is not needed."""
-    from distributor import wiring
-    from distributor.core.people import key_of
-    from distributor.flow.publish import choose
+    from distributor import bootstrap
+    from distributor.model.people import key_of
+    from distributor.workflows.publish import choose
 
     try:
-        settings = wiring.settings(chosen)
+        settings = bootstrap.settings(chosen)
     except Unusable:
         if required or chosen is not None:
             raise
         return {}
-    now = wiring.now()
+    now = bootstrap.now()
     found: dict[str, bytes] = {}
-    with wiring.reading(settings) as ledger:
+    with bootstrap.reading(settings) as ledger:
         for holder in ledger.holders():
             held, _ = choose(holder, now)
             if held is not None:
@@ -79,7 +79,7 @@ def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
 
 
 def _show(place: str, looked: Looked, told: Sequence[Verdict], remarks: Sequence[Remark], *, as_json: bool) -> None:
-    from distributor.cli.show import answer, counted, say, table, tell
+    from distributor.cli.render import answer, counted, say, table, tell
 
     good = sum(verdict.level == "ok" for verdict in told)
     if as_json:
@@ -100,7 +100,7 @@ def _show(place: str, looked: Looked, told: Sequence[Verdict], remarks: Sequence
 
 
 def _tell_remark(remark: Remark) -> None:
-    from distributor.cli.show import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
+    from distributor.cli.render import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
 
     colour = {"error": RED, "warning": YELLOW}.get(remark.level, GREEN)
     tell(f"{coloured(f'{remark.level:<7}', colour)}  {wrapped(foreign(remark.message), 9)}")

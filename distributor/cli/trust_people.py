@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.core.findings import Check
 from distributor.errors import Unusable
+from distributor.model.issues import Check
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from distributor.config.settings import Trust as Table
-    from distributor.core.collection import Member
-    from distributor.core.findings import Issue
-    from distributor.core.lacking import Sought
+    from distributor.config.schema import Trust as Table
+    from distributor.microsoft.chain_gaps import Sought
+    from distributor.microsoft.collection import Member
+    from distributor.model.issues import Issue
 
 CHAIN = frozenset({Check.CHAIN_INCOMPLETE, Check.CHAIN_UNTRUSTED})
 
@@ -36,20 +36,20 @@ class Judged:
 
 def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table | None, now: datetime, *, offline: bool) -> Judged:
     """Everything against the certificates at hand. `table`: how `[trust]` wants it."""
-    from distributor import trusting
-    from distributor.core import lacking
-    from distributor.core.findings import Severity
-    from distributor.flow.trust import judged
+    from distributor.bootstrap import trust
+    from distributor.microsoft import chain_gaps
+    from distributor.model.issues import Severity
+    from distributor.workflows.revocation import judged
 
     if not at_hand:
         return Judged()
-    sought = lacking.seek(collection, at_hand)
+    sought = chain_gaps.seek(collection, at_hand)
     people = [one for one in sought if not one.member.authority]
     above = [member.der for member in at_hand if member.authority]
     lacks = [one for one in sought if one.member.authority]
     issues: list[Issue] = []
     wrong: set[bytes] = set()
-    with trusting.holding([member.der for member in collection], table, now, offline=offline) as checker:
+    with trust.holding([member.der for member in collection], table, now, offline=offline) as checker:
         for one, found in zip(people, judged([(each.member.der, above) for each in people], checker), strict=True):
             if one.lacks and any(issue.check in CHAIN for issue in found):
                 lacks.append(one)  # which says what to add
@@ -58,16 +58,16 @@ def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table 
                 wrong.add(one.member.der)
             address = next(iter(one.member.facts.addresses), None)
             issues += [replace(issue, source=one.member.source, address=address) for issue in found]
-    missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in lacking.issues(lacks)]
+    missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in chain_gaps.issues(lacks)]
     return Judged(tuple(sought), (*missing, *issues), frozenset(wrong))
 
 
 def configured(chosen: Path | None) -> Table | None:
     """`[trust]`, where there is a configuration; one that is named must be readable."""
-    from distributor import wiring
+    from distributor import bootstrap
 
     try:
-        return wiring.settings(chosen).trust
+        return bootstrap.settings(chosen).trust
     except Unusable:
         if chosen is not None:
             raise

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distributor.config import Settings
-    from distributor.core.ports import Ledger
-    from distributor.core.revoking import Struck
-    from distributor.flow.trust import Watched
+    from distributor.model.ports import Ledger
+    from distributor.model.revoking import Struck
+    from distributor.workflows.revocation import Watched
 
 EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'"
 
@@ -23,12 +23,12 @@ def watch(chosen: Config = None, as_json: Json = False) -> int:
 
     One that was: what has not left is withdrawn, and the rest is told so in `status` and `history`. Best run every day.
     """
-    from distributor import wiring
+    from distributor import bootstrap
 
-    settings = wiring.settings(chosen)
+    settings = bootstrap.settings(chosen)
     if settings.trust is None:
         raise Refused("no [trust] is configured", hint='add [trust] with collection = "collection.sst" to distributor.toml')
-    with wiring.writing(settings) as ledger:
+    with bootstrap.writing(settings) as ledger:
         done = watched(settings, ledger)
     _show(done, as_json=as_json)
     return 1 if done.revoked or any(issue.severity == "error" for issue in done.issues) else 0
@@ -36,13 +36,14 @@ def watch(chosen: Config = None, as_json: Json = False) -> int:
 
 def watched(settings: Settings, ledger: Ledger) -> Watched:
     """The same for another command; nothing is looked at where `[trust]` is not configured."""
-    from distributor import trusting, wiring
+    from distributor import bootstrap
+    from distributor.bootstrap import trust as trusting
     from distributor.cli.progress import Bar
-    from distributor.flow import trust
+    from distributor.workflows import revocation
 
-    now = wiring.now()
+    now = bootstrap.now()
     with trusting.checking(settings, now) as checker, Bar("checking", None) as bar:
-        return trust.Watched() if checker is None else trust.watch(ledger, checker, now=now, tell=lambda _: bar.step())
+        return revocation.Watched() if checker is None else revocation.watch(ledger, checker, now=now, tell=lambda _: bar.step())
 
 
 def rows(struck: Sequence[Struck]) -> list[dict[str, object]]:
@@ -52,7 +53,7 @@ def rows(struck: Sequence[Struck]) -> list[dict[str, object]]:
 
 def _show(done: Watched, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.show import answer, counted, say, table
+    from distributor.cli.render import answer, counted, say, table
 
     if as_json:
         found = {"revoked": rows(done.revoked), "reinstated": rows(done.reinstated)}

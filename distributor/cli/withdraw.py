@@ -20,15 +20,15 @@ def withdraw(
 
     The letter leaves the outbox and its password is destroyed.
     """
-    from distributor import wiring
-    from distributor.cli.show import foreign, say, tell
+    from distributor import bootstrap
+    from distributor.cli.render import foreign, say, tell
     from distributor.errors import Refused
 
     refused = 0
-    with wiring.writing(wiring.settings(chosen)) as ledger:
+    with bootstrap.writing(bootstrap.settings(chosen)) as ledger:
         for delivery in deliveries:
             try:
-                ledger.withdraw(delivery, wiring.reason(reason))
+                ledger.withdraw(delivery, bootstrap.reason(reason))
             except Refused as error:
                 refused += 1
                 say(f"error: {foreign(error)}\nhint: {foreign(error.hint)}")

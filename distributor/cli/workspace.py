@@ -89,8 +89,8 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 
 def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org") -> Path:
     """Make a workspace and return its configuration; raises Refused when there is one, and leaves nothing behind on failure."""
-    from distributor import wiring
-    from distributor.core.people import printable
+    from distributor import bootstrap
+    from distributor.model.people import printable
 
     if printable(str(folder.absolute())) != str(folder.absolute()):
         raise Unusable("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
@@ -101,10 +101,10 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
                 raise Refused(
                     "exists already and is not overwritten", where=str(folder / name), hint="name another folder: `distributor init DIR`"
                 )
-        wiring.refuse_lost(folder / LEDGER)
-        identity, recipient = wiring.new_identity()
+        bootstrap.refuse_lost(folder / LEDGER)
+        identity, recipient = bootstrap.new_identity()
         made.append(_write(folder / KEY, identity.reveal()))
-        wiring.create_ledger(folder / LEDGER)
+        bootstrap.create_ledger(folder / LEDGER)
         made.append(folder / LEDGER)
         made.append(
             _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient)),
@@ -117,17 +117,17 @@ def complete(config: Path) -> Settings | None:
 
     Nothing else is made: another key could not open what was sealed for the first one.
     """
-    from distributor import wiring
+    from distributor import bootstrap
 
     try:
-        settings = wiring.settings(config)
+        settings = bootstrap.settings(config)
     except Unusable:
         return None
-    ledger = wiring.ledger_file(settings)
+    ledger = bootstrap.ledger_file(settings)
     if ledger is None:  # on a server
-        if wiring.has_ledger(settings):
+        if bootstrap.has_ledger(settings):
             return None
-        wiring.make_ledger(settings)
+        bootstrap.make_ledger(settings)
         return settings
     if os.path.lexists(ledger):
         _refuse_empty(ledger)
@@ -136,9 +136,9 @@ def complete(config: Path) -> Settings | None:
         if os.path.lexists(log):
             hint = f"restore {ledger.name} beside it, or move it away"
             raise Refused("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
-    wiring.refuse_lost(ledger)
+    bootstrap.refuse_lost(ledger)
     with _all_or_nothing(ledger.parent) as made:
-        wiring.make_ledger(settings)
+        bootstrap.make_ledger(settings)
         made.append(ledger)
     return settings
 

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from distributor.core.powershell import App
-from distributor.core.rights import Granted
-from distributor.core.secret import Secret
 from distributor.errors import Error, Unavailable, Unusable
+from distributor.microsoft.permissions import Granted
+from distributor.microsoft.powershell import App
+from distributor.model.secret import Secret
 
 if TYPE_CHECKING:
-    from distributor.clients._msal import Application
+    from distributor.clients.msal_client import Application
 
 EARLY = timedelta(minutes=5)  # a token is renewed so long before its end; msal does the same
 LAST = timedelta(seconds=30)  # one with less is not used even where no other is to be had
@@ -173,7 +173,7 @@ class Tokens:
         return token
 
     def _ask(self, resource: str, view: View, *, again: bool) -> Token:
-        from distributor.clients._msal import Application  # noqa: PLC0415  heavy, and --help needs no sign-in
+        from distributor.clients.msal_client import Application  # noqa: PLC0415  heavy, and --help needs no sign-in
 
         with self._at_msal:  # of another loop's thread too
             self._application = self._application or Application(self._sign_in)
@@ -243,7 +243,7 @@ def _login(sign_in: SignIn, key: str) -> Error | None:
 def _keys(sign_in: SignIn, key: str) -> Error | None:
     if not sign_in.certificate:
         return None
-    from distributor.clients._certificate import Faulty, keys  # noqa: PLC0415  heavy, and only where there is one to look at
+    from distributor.clients.client_certificate import Faulty, keys  # noqa: PLC0415  heavy, and only where there is one to look at
 
     try:
         keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))

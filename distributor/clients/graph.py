@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distributor import __version__
-from distributor.clients._answers import BUSY, SOON, Answer, Lost, answered, date
-from distributor.clients._patience import Patience, Sleep
-from distributor.clients._reasons import REACH, TRUST
-from distributor.clients._room import Clock, Room
 from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
-from distributor.core.people import key_of
-from distributor.core.redaction import Redactor
-from distributor.core.secret import Secret
+from distributor.clients.http import BUSY, SOON, Answer, Lost, answered, date
+from distributor.clients.http_errors import REACH, TRUST
+from distributor.clients.retry import Patience, Sleep
+from distributor.clients.throttle import Clock, Room
 from distributor.errors import Unavailable, Unusable
+from distributor.model.people import key_of
+from distributor.model.redaction import Redactor
+from distributor.model.secret import Secret
 
 if TYPE_CHECKING:
-    from distributor.clients._line import Line
+    from distributor.clients.http_connections import Line
 
 __all__ = ["ROOT", "Answer", "Graph", "Lost", "graph", "literal", "segment", "trouble"]
 
@@ -161,7 +161,7 @@ class Graph:
 
     async def _here(self) -> Line:
         """The connections of the loop that runs; those of one that has ended are of no use."""
-        from distributor.clients import _line  # noqa: PLC0415  heavy, and --help asks nobody
+        from distributor.clients import http_connections  # noqa: PLC0415  heavy, and --help asks nobody
 
         if self._trust is None:
             made = await asyncio.to_thread(ssl.create_default_context)  # the system's trust and SSL_CERT_FILE
@@ -169,7 +169,7 @@ class Graph:
         loop = asyncio.get_running_loop()
         if self._home is not loop:
             self._line, self._home, self._rooms = None, loop, {}
-        self._line = self._line or _line.Line(self._trust)
+        self._line = self._line or http_connections.Line(self._trust)
         return self._line
 
     async def close(self) -> None:

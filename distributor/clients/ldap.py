@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from distributor.clients import _ldap3
-from distributor.clients._ldap_line import SignIn, connect, hang_up
-from distributor.clients._ldap_url import NoPlace, Place, is_loopback, read
-from distributor.clients._ldap_words import (
+from distributor.clients import ldap_tls
+from distributor.clients.ldap_connection import SignIn, connect, hang_up
+from distributor.clients.ldap_results import (
     NO_SUCH_ATTRIBUTE,
     NO_SUCH_OBJECT,
     SIZE_LIMIT,
@@ -24,8 +23,9 @@ from distributor.clients._ldap_words import (
     refused,
     said,
 )
-from distributor.core.redaction import Redactor
+from distributor.clients.ldap_url import NoPlace, Place, is_loopback, read
 from distributor.errors import Error, Unavailable, Unusable
+from distributor.model.redaction import Redactor
 
 __all__ = ["NO_SUCH_ATTRIBUTE", "NO_SUCH_OBJECT", "SUCCESS", "VALUE_EXISTS", "Place", "Said", "SignIn"]  # of what is imported
 
@@ -110,7 +110,7 @@ class Ldap:
         self._sign_in, self._key, self._patience = sign_in, key, patience
         self._redact = Redactor([sign_in.password] if sign_in and sign_in.password else ())
         self._connection: Any = None
-        self._trust: _ldap3.Trust | None = None
+        self._trust: ldap_tls.Trust | None = None
         self._capabilities: frozenset[str] | None = None
 
     def active_directory(self) -> bool:
@@ -205,10 +205,10 @@ class Ldap:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         """The connection, for one question; whatever breaks ends it and is told in our words."""
-        library = _ldap3.library()
+        library = ldap_tls.library()
         try:
             if self._connection is None:
-                self._trust = _ldap3.Trust(self.place.host)
+                self._trust = ldap_tls.Trust(self.place.host)
                 self._connection = connect(self.place, self._trust, self._sign_in, self._key, self._patience)
             self._connection.socket.begin()
             yield self._connection

@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributor.bounded_files import FileRefused, Reason, read_file
-from distributor.core.secret import Secret
 from distributor.errors import Unusable
+from distributor.files.reader import FileRefused, Reason, read_file
+from distributor.model.secret import Secret
 
 SCHEMES = ("env", "file", "keyring", "cred")
 ARMOUR = "PKCS12"  # the label between whose BEGIN and END a binary file comes

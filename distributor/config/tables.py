@@ -10,10 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from distributor.config.settings import Table
-from distributor.config.structure import Fault, Faulty, structure
-from distributor.core.exchange import is_exchange_online
+from distributor.config.converter import Fault, Faulty, structure
+from distributor.config.schema import Table
 from distributor.errors import Error
+from distributor.microsoft import is_exchange_online
 
 LISTS = ("sources", "trackers", "rosters", "directories")  # arrays of tables, each named as the room of its adapters
 HOST_DEFAULTS: Mapping[str, object] = {

@@ -9,8 +9,8 @@ from distributor.errors import NoLedger, Unusable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from distributor.core.ports import Ledger, Now
-    from distributor.core.restored import Machine
+    from distributor.model.high_water_mark import Machine
+    from distributor.model.ports import Ledger, Now
 
 
 def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = False) -> Ledger:
@@ -19,16 +19,16 @@ def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = Fal
     Its times are the database server's, or for a file those of this machine; `now` replaces that clock. An older schema is upgraded. Raises
     Unusable when it is no ledger, empty, damaged or newer, Unavailable when it is locked or cannot be reached.
     """
-    from distributor.ledger.ledger import SqlLedger  # noqa: PLC0415  SQLAlchemy takes 0.2 s to import
     from distributor.ledger.opening import open_database  # noqa: PLC0415
+    from distributor.ledger.repository import SqlLedger  # noqa: PLC0415  SQLAlchemy takes 0.2 s to import
 
     return SqlLedger(open_database(url, create=create), by=by, now=now)
 
 
 def refuse_lost(marks: Path | None, place: str) -> None:
     """Raise Unusable where this host knows of a ledger that lay in a place in which there is none: a new one would hide that."""
-    from distributor.core.restored import lost  # noqa: PLC0415  rarely needed
-    from distributor.ledger.marks import of_place  # noqa: PLC0415  as above
+    from distributor.ledger.high_water_marks import of_place  # noqa: PLC0415  as above
+    from distributor.model.high_water_mark import lost  # noqa: PLC0415  rarely needed
 
     if marks is not None and (found := of_place(marks, place)) is not None:
         path, mark = found
@@ -43,9 +43,9 @@ def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
 
     Raises as `open_ledger` does; where messages are to be sent from it (`sends`), also Unusable for one that was restored or moved.
     """
-    from distributor.ledger.guarding import Guard  # noqa: PLC0415  as above
-    from distributor.ledger.ledger import SqlLedger  # noqa: PLC0415  as above
+    from distributor.ledger.copy_guard import Guard  # noqa: PLC0415  as above
     from distributor.ledger.opening import open_database  # noqa: PLC0415  as above
+    from distributor.ledger.repository import SqlLedger  # noqa: PLC0415  as above
 
     try:
         database = open_database(url, create=False)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, func, literal_column, or_, select
 
-from distributor.core.chain import stamp, unstamp
-from distributor.core.clocks import LONGEST_DELAY, LONGEST_LEASE, TOLERANCE, is_implausible
-from distributor.core.ports import Now
-from distributor.ledger.database import Database
+from distributor.ledger.engine import Database
 from distributor.ledger.tables import delivery
+from distributor.model.audit_log import stamp, unstamp
+from distributor.model.clocks import LONGEST_DELAY, LONGEST_LEASE, TOLERANCE, is_implausible
+from distributor.model.ports import Now
 
 STALE = 60.0  # seconds after which the server is asked again
 _FORM: ColumnElement[str] = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")  # that of `stamp`

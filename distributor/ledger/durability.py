@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from distributor.core.findings import Remark
+from distributor.model.issues import Remark
 
 SESSION = (  # stronger than "on" stays; otherwise nothing that a role or a database sets counts here
     "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')"

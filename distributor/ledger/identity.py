@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from distributor.core.chain import ORIGIN, Link, digest
 from distributor.ledger.tables import event, head
+from distributor.model.audit_log import ORIGIN, Link, digest
 
 NAMED = "ledger"  # in the evidence of the first event
 LENGTH = 32  # hex digits of the first event's hash, where that is the name

@@ -7,15 +7,14 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from distributor.core.chain import stamp, unstamp
-from distributor.core.clocks import LONGEST_LEASE, bounded_lease
-from distributor.core.deliveries import Owner, Scope, UnderWay
-from distributor.core.states import State
-from distributor.ledger import book as door
-from distributor.ledger import clock
-from distributor.ledger.chain import Note, Writing
-from distributor.ledger.scope import within
+from distributor.ledger import clock, transitions
+from distributor.ledger.filters import within
 from distributor.ledger.tables import delivery, event, owner, person
+from distributor.ledger.transaction import Note, Writing
+from distributor.model.audit_log import stamp, unstamp
+from distributor.model.clocks import LONGEST_LEASE, bounded_lease
+from distributor.model.delivery import Owner, Scope, UnderWay
+from distributor.model.states import State
 
 _HELD = (State.PLANNED.value, State.CLAIMED.value, State.TRANSMITTING.value)
 _HOLDERS = (
@@ -64,7 +63,7 @@ def renew(book: Writing, who: Owner, lease: timedelta) -> None:
 
 def holders(connection: Connection) -> list[Owner]:
     """Everyone who holds anything."""
-    return [door.owner_of(*row) for row in connection.execute(_HOLDERS)]
+    return [transitions.owner_of(*row) for row in connection.execute(_HOLDERS)]
 
 
 def recover(book: Writing, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:
@@ -107,17 +106,17 @@ def under_way(connection: Connection, scope: Scope) -> list[UnderWay]:
     for state, number, who, host, pid, started, since, until, one in connection.execute(within(_UNDER_WAY, scope)).all():
         by = connection.execute(_BY, {"id": one}).scalar_one_or_none() or ""
         ends = None if until is None else unstamp(until)
-        found.append(UnderWay(State(state), number, door.owner_of(who, host, pid, started), by, unstamp(since), ends))
+        found.append(UnderWay(State(state), number, transitions.owner_of(who, host, pid, started), by, unstamp(since), ends))
     return found
 
 
-def free(book: Writing, rows: Sequence[tuple[door.Row, str]]) -> list[door.Row]:
+def free(book: Writing, rows: Sequence[tuple[transitions.Row, str]]) -> list[transitions.Row]:
     """Move claimed to queued and transmitting to ambiguous."""
-    return door.move(book, [_change(row, why) for row, why in rows])
+    return transitions.move(book, [_change(row, why) for row, why in rows])
 
 
-def _change(row: door.Row, why: str) -> door.Change:
+def _change(row: transitions.Row, why: str) -> transitions.Change:
     evidence = {"attempt": row["attempt"], "owner": row["owner"], "why": why}
     if row["state"] == State.CLAIMED:
-        return door.Change(row, State.QUEUED, {"owner": None, "lease_until": None}, evidence)
-    return door.Change(row, State.AMBIGUOUS, {"lease_until": None}, {**evidence, "armed_at": row["armed_at"]})
+        return transitions.Change(row, State.QUEUED, {"owner": None, "lease_until": None}, evidence)
+    return transitions.Change(row, State.AMBIGUOUS, {"lease_until": None}, {**evidence, "armed_at": row["armed_at"]})

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from distributor.core import urls
 from distributor.errors import Unusable
 from distributor.ledger import durability, schema, sqlite
-from distributor.ledger.database import Database
-from distributor.ledger.faults import translated
+from distributor.ledger.engine import Database
+from distributor.ledger.errors import translated
+from distributor.model import urls
 
 
 def open_database(url: str, *, create: bool) -> Database:

@@ -10,21 +10,20 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
-from distributor.core.chain import stamp, unstamp
-from distributor.core.clocks import bounded_lease
-from distributor.core.credentials import Locator
-from distributor.core.deliveries import Owner, Packed, Scope, ToPack
-from distributor.core.letter import recipient
-from distributor.core.people import Address, Person
-from distributor.core.states import PasswordState, State
-from distributor.ledger import book as door
-from distributor.ledger import clock, prepared, unfit
-from distributor.ledger.chain import Writing
-from distributor.ledger.comparing import address_key
-from distributor.ledger.frozen import refusal, refuse_changed_plans
-from distributor.ledger.scope import within
+from distributor.ledger import clock, eligibility, statements, transitions
+from distributor.ledger.comparison import address_key
+from distributor.ledger.filters import within
+from distributor.ledger.message_verification import refusal, refuse_changed_plans
+from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
-from distributor.ledger.telling import fingerprint
+from distributor.ledger.transaction import Writing
+from distributor.mail.message import recipient
+from distributor.model.audit_log import stamp, unstamp
+from distributor.model.certificates import Locator
+from distributor.model.clocks import bounded_lease
+from distributor.model.delivery import Owner, Packed, Scope, ToPack
+from distributor.model.people import Address, Person
+from distributor.model.states import PasswordState, State
 
 _PLANNED = (
     select(
@@ -62,7 +61,7 @@ def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) 
     """
     found = _free(book, limit, scope)
     if found:
-        door.enrol(book, who)
+        transitions.enrol(book, who)
         until = stamp(book.moment + bounded_lease(lease))
         book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
     chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
@@ -78,11 +77,11 @@ def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
     asked = within(_PLANNED.where(clock.free(book.now)), scope).limit(limit)
     while found := book.connection.execute(asked).mappings().all():
         refuse_changed_plans(book, found)
-        good = unfit.spare(book, found)
+        good = eligibility.spare(book, found)
         if good:
             return [row for row in found if row["id"] in good]
-        if unfit.holding_back(book):
-            asked = asked.where(unfit.valid(book.now))
+        if eligibility.holding_back(book):
+            asked = asked.where(eligibility.valid(book.now))
     return []
 
 
@@ -123,7 +122,7 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> T
 
 def store(book: Writing, packed: Sequence[Packed]) -> list[bool]:
     """Freeze letters of deliveries that are still planned."""
-    rows = door.rows(book, [letter.id for letter in packed])
+    rows = transitions.rows(book, [letter.id for letter in packed])
     frozen: dict[str, Packed] = {}
     verdicts = []
     for letter in packed:
@@ -135,22 +134,22 @@ def store(book: Writing, packed: Sequence[Packed]) -> list[bool]:
     return verdicts
 
 
-def _freeze(book: Writing, rows: dict[str, door.Row], frozen: dict[str, Packed]) -> None:
+def _freeze(book: Writing, rows: dict[str, transitions.Row], frozen: dict[str, Packed]) -> None:
     if not frozen:
         return
     addresses = _envelopes(book, frozen)
     letters = list(frozen.values())
     book.many(_LETTER, [_letter(letter, addresses[letter.id]) for letter in letters])
     book.many(_PASSWORD, [_password(letter) for letter in letters])
-    door.move(book, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
+    transitions.move(book, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
 
 
 def _envelopes(book: Writing, frozen: Mapping[str, Packed]) -> dict[str, str]:
     """The address that each letter names in its To, which must be its person's; a roster may spell it otherwise since it was lent."""
     ids = list(frozen)
     people: dict[str, str] = {}
-    for start in range(0, len(ids), door.CHUNK):
-        room, values = prepared.listed(ids[start : start + door.CHUNK])
+    for start in range(0, len(ids), transitions.CHUNK):
+        room, values = statements.listed(ids[start : start + transitions.CHUNK])
         people |= dict(book.all(_addresses(room), values))
     named = {id_: recipient(letter.message) or "" for id_, letter in frozen.items()}
     for id_, address in named.items():
@@ -162,7 +161,7 @@ def _envelopes(book: Writing, frozen: Mapping[str, Packed]) -> dict[str, str]:
 @cache
 def _addresses(room: int) -> Select[Any]:
     asked = select(delivery.c.id, person.c.address).join(person, person.c.id == delivery.c.person)
-    return asked.where(prepared.one_of(delivery.c.id, room))
+    return asked.where(statements.one_of(delivery.c.id, room))
 
 
 def _letter(letter: Packed, address: str) -> dict[str, Any]:
@@ -178,7 +177,7 @@ def _seconds(letter: Packed) -> int | None:
     return None if letter.expires is None else int(letter.expires.total_seconds())
 
 
-def _change(letter: Packed, row: door.Row, address: str) -> door.Change:
+def _change(letter: Packed, row: transitions.Row, address: str) -> transitions.Change:
     kept = {"message_id": letter.message_id, "package_sha256": letter.package_sha256, "profile": letter.profile}
     columns = {**kept, "owner": None, "lease_until": None}
     evidence = {
@@ -189,4 +188,4 @@ def _change(letter: Packed, row: door.Row, address: str) -> door.Change:
         "sealed_sha256": fingerprint(letter.sealed),
         "password_seconds": _seconds(letter),
     }
-    return door.Change(row, State.QUEUED, columns, evidence, {"address": address})
+    return transitions.Change(row, State.QUEUED, columns, evidence, {"address": address})

@@ -7,14 +7,14 @@ from datetime import timedelta
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, type_coerce, update
 from sqlalchemy.types import NullType
 
-from distributor.core.chain import stamp, unstamp
-from distributor.core.deliveries import Envelope
-from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.errors import Refused, Unusable
-from distributor.ledger import book as door
-from distributor.ledger.chain import Note, Writing, words
-from distributor.ledger.frozen import refuse_changed_password
+from distributor.ledger import transitions
+from distributor.ledger.message_verification import refuse_changed_password
 from distributor.ledger.tables import delivery, handover, outbox, person
+from distributor.ledger.transaction import Note, Writing, words
+from distributor.model.audit_log import stamp, unstamp
+from distributor.model.delivery import Envelope
+from distributor.model.states import RECEIVED, PasswordState, State
 
 LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
 SEALED_KEPT = timedelta(days=7)  # how long the sealed bytes of a password stay after it was found expired, in case the clock was wrong
@@ -67,7 +67,7 @@ def hand_over(book: Writing, delivery_id: str, reason: str, channel: str) -> byt
     if sealed is None:
         raise Unusable("the ledger was changed from outside: the sealed password is gone", where=delivery_id, hint=_RESEND)
     refuse_changed_password(book, delivery_id)
-    door.close_passwords(book, [delivery_id], PasswordState.HANDED_OVER)
+    transitions.close_passwords(book, [delivery_id], PasswordState.HANDED_OVER)
     evidence = {"channel": channel, "certificate_sha256": row["certificate"], "generation": row["generation"]}
     book.append([Note(delivery_id, "revealed", None, None, evidence, {"address": row["address"], "reason": words(reason)})])
     return sealed
@@ -128,14 +128,14 @@ def _destroy(book: Writing) -> None:
     if not (passwords or letters) or not book.time_has_passed():
         return
     for part in passwords:
-        door.close_passwords(book, part, PasswordState.DESTROYED)
+        transitions.close_passwords(book, part, PasswordState.DESTROYED)
         book.append([Note(id_, "password-destroyed", evidence={"why": "it expired"}) for id_ in part])
     book.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(book.now))))
 
 
 def _in_parts(book: Writing, asked: Select[str]) -> list[list[str]]:
     ids = list(book.connection.execute(asked.order_by(handover.c.delivery)).scalars())
-    return [ids[start : start + door.CHUNK] for start in range(0, len(ids), door.CHUNK)]
+    return [ids[start : start + transitions.CHUNK] for start in range(0, len(ids), transitions.CHUNK)]
 
 
 def _over(now: str) -> Select[str]:

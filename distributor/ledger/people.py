@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 
-from distributor.core.chain import Link
-from distributor.ledger import prepared
-from distributor.ledger.comparing import Fault, address_key, shown
-from distributor.ledger.database import Database
+from distributor.ledger import statements
+from distributor.ledger.comparison import Fault, address_key, shown
+from distributor.ledger.engine import Database
+from distributor.ledger.projection import fingerprint
 from distributor.ledger.snapshot import still
 from distributor.ledger.tables import delivery, event, person, publication
-from distributor.ledger.telling import fingerprint
+from distributor.model.audit_log import Link
 
 FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
 CHANGED = "person-changed"  # a later roster says something else of them
@@ -59,11 +59,11 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
     last = ""
     while True:
         with still(database) as connection:
-            rows = [dict(zip(person.c.keys(), row, strict=True)) for row in prepared.all_rows(connection, _PEOPLE, {"last": last})]
+            rows = [dict(zip(person.c.keys(), row, strict=True)) for row in statements.all_rows(connection, _PEOPLE, {"last": last})]
             until = rows[-1]["id"] if len(rows) == PAGE else LAST
             page = {"last": last, "until": until}
-            events = _by_person(prepared.all_rows(connection, _TOLD, page))
-            public = _by_person(prepared.all_rows(connection, _PUBLIC, page))
+            events = _by_person(statements.all_rows(connection, _TOLD, page))
+            public = _by_person(statements.all_rows(connection, _PUBLIC, page))
         for row in rows:
             links = [Link(*columns) for columns in events.get(row["id"], ())]
             if not links and not _was_parted(database, row):
@@ -79,7 +79,7 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
 def _was_parted(database: Database, row: Row) -> bool:
     """Whether a migration gave all their deliveries to another person, whom the address's key had joined with them (see `s0004_key`)."""
     with still(database) as connection:
-        others = prepared.all_rows(connection, _KEYS, {})
+        others = statements.all_rows(connection, _KEYS, {})
     alike = row["key"].casefold()
     return any(key.casefold() == alike and id_ == parted(row["id"], key) for id_, key in others)
 

@@ -13,17 +13,16 @@ from typing import Any
 
 from sqlalchemy import Select, Table, bindparam, func, insert, select, update
 
-from distributor.core import spki
-from distributor.core.chain import canonical, stamp, unstamp
-from distributor.core.deliveries import Draft, Known, Taken
-from distributor.core.people import Person
-from distributor.core.restored import Machine
-from distributor.core.states import State
-from distributor.ledger import book as door
-from distributor.ledger import people, prepared, sharing
-from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger import certificate_owners, people, statements, transitions
+from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
-from distributor.ledger.telling import fingerprint
+from distributor.ledger.transaction import Note, Writing, words
+from distributor.model.audit_log import canonical, stamp, unstamp
+from distributor.model.delivery import Draft, Known, Taken
+from distributor.model.high_water_mark import Machine
+from distributor.model.people import Person
+from distributor.model.states import State
+from distributor.pki import spki
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
@@ -61,9 +60,9 @@ def begin(book: Writing, name: str, inputs: Mapping[str, object]) -> None:
 def record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known | Taken]:
     """Plan drafts; the id of each new delivery, or what is known of the pair, or who else has the certificate or its key."""
     found: list[str | Known | Taken] = []
-    for start in range(0, len(drafts), door.CHUNK):
-        chunk = drafts[start : start + door.CHUNK]
-        taken = sharing.taken(book, chunk)
+    for start in range(0, len(drafts), transitions.CHUNK):
+        chunk = drafts[start : start + transitions.CHUNK]
+        taken = certificate_owners.taken(book, chunk)
         recorded = iter(_record(book, name, [draft for draft, other in zip(chunk, taken, strict=True) if other is None]))
         found += [next(recorded) if other is None else other for other in taken]
     return found
@@ -97,7 +96,7 @@ def _record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Kno
 
 def _relocate(book: Writing, name: str, again: Mapping[str, Draft]) -> None:
     """Keep where certificates are found now; what is still to be packed goes over to this plan, which knows how they open."""
-    rows = door.rows(book, list(again))
+    rows = transitions.rows(book, list(again))
     inputs = _inputs(book, {name, *(row["plan"] for row in rows.values())}) if rows else {}
     made = {id_: _made_from(text) for id_, text in inputs.items()}
     changes, notes = [], []
@@ -229,8 +228,8 @@ def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, s
 
 def change_people(book: Writing, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
     """Change rows of people, and say it on each one's newest delivery. `changes`: rows as they were and as they are to be."""
-    for start in range(0, len(changes), door.CHUNK):
-        part = changes[start : start + door.CHUNK]
+    for start in range(0, len(changes), transitions.CHUNK):
+        part = changes[start : start + transitions.CHUNK]
         book.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for _, row in part])
         asked = select(delivery.c.person, func.max(delivery.c.id)).group_by(delivery.c.person)
         newest = dict(book.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in part]))).all())
@@ -260,27 +259,27 @@ def keep_certificates(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[
     _insert_missing(book, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
     _insert_missing(book, certificate, leaves)
     found: dict[str, dict[str, str]] = {}
-    for start in range(0, len(leaves), door.CHUNK):  # one that was known keeps the chain it came with first
-        room, values = prepared.listed(list(leaves)[start : start + door.CHUNK])
+    for start in range(0, len(leaves), transitions.CHUNK):  # one that was known keeps the chain it came with first
+        room, values = statements.listed(list(leaves)[start : start + transitions.CHUNK])
         found |= {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in book.all(_described(room), values)}
     return found
 
 
 @cache
 def _described(room: int) -> Select[Any]:
-    return select(*(certificate.c[name] for name in DESCRIBED)).where(prepared.one_of(certificate.c.sha256, room))
+    return select(*(certificate.c[name] for name in DESCRIBED)).where(statements.one_of(certificate.c.sha256, room))
 
 
 def described(book: Writing, sha256: str) -> dict[str, str]:
     """What is kept of a certificate, without its bytes."""
-    room, values = prepared.listed([sha256])
+    room, values = statements.listed([sha256])
     return dict(zip(DESCRIBED, book.all(_described(room), values)[0], strict=True))
 
 
 def _insert_missing(book: Writing, table: Table, wanted: Mapping[str, dict[str, Any]]) -> None:
     keys = list(wanted)
-    for start in range(0, len(keys), door.CHUNK):
-        part = keys[start : start + door.CHUNK]
+    for start in range(0, len(keys), transitions.CHUNK):
+        part = keys[start : start + transitions.CHUNK]
         there = set(book.connection.execute(select(table.c.sha256).where(table.c.sha256.in_(part))).scalars())
         missing = [wanted[key] for key in part if key not in there]
         book.many(_INSERT[table.name], missing)

@@ -10,13 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
-from distributor.core.publishing import REVOKED
-from distributor.core.revoking import is_hold
-from distributor.core.states import State
-from distributor.ledger import book as door
-from distributor.ledger import prepared
-from distributor.ledger.chain import Note, Writing, words
+from distributor.ledger import statements, transitions
 from distributor.ledger.tables import TELLS_OF_REVOCATION, delivery, event
+from distributor.ledger.transaction import Note, Writing, words
+from distributor.model.publishing import REVOKED
+from distributor.model.revoking import is_hold
+from distributor.model.states import State
 
 _TOLD = (
     select(delivery.c.certificate, event.c.delivery, event.c.event, event.c.evidence, event.c.seq)
@@ -28,7 +27,7 @@ _CERTIFICATE, _DELIVERY, _SEQ = 0, 1, 4  # columns of it
 
 @cache
 def _of(room: int) -> Select[Any]:
-    return _TOLD.where(prepared.one_of(delivery.c.certificate, room))
+    return _TOLD.where(statements.one_of(delivery.c.certificate, room))
 
 
 def revoked(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
@@ -38,7 +37,7 @@ def revoked(connection: Connection, certificates: Iterable[str]) -> dict[str, st
 
 def every(connection: Connection) -> dict[str, str]:
     """All that are revoked, for listings."""
-    return _standing(prepared.all_rows(connection, _TOLD, {}), _CERTIFICATE)
+    return _standing(statements.all_rows(connection, _TOLD, {}), _CERTIFICATE)
 
 
 def told(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
@@ -48,9 +47,9 @@ def told(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
 
 def _events(connection: Connection, certificates: Iterable[str]) -> list[Any]:
     wanted, found = sorted(set(certificates)), list[Any]()
-    for start in range(0, len(wanted), door.CHUNK):
-        room, values = prepared.listed(wanted[start : start + door.CHUNK])
-        found += prepared.all_rows(connection, _of(room), values)
+    for start in range(0, len(wanted), transitions.CHUNK):
+        room, values = statements.listed(wanted[start : start + transitions.CHUNK])
+        found += statements.all_rows(connection, _of(room), values)
     return found
 
 
@@ -67,22 +66,22 @@ def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
     """
     said = revoked(book.connection, (row["certificate"] for row in waiting))
     if said:
-        withdraw(book, list(door.rows(book, [row["id"] for row in waiting if row["certificate"] in said]).values()), said)
+        withdraw(book, list(transitions.rows(book, [row["id"] for row in waiting if row["certificate"] in said]).values()), said)
     return frozenset(row["id"] for row in waiting if row["certificate"] not in said)
 
 
-def withdraw(book: Writing, rows: Sequence[door.Row], said: Mapping[str, str]) -> None:
+def withdraw(book: Writing, rows: Sequence[transitions.Row], said: Mapping[str, str]) -> None:
     """Take deliveries back that have not left. `said`: when and why, by certificate."""
     tell(book, rows, said)
-    door.move(book, [_withdrawn(row, words(said[row["certificate"]])) for row in rows])
+    transitions.move(book, [_withdrawn(row, words(said[row["certificate"]])) for row in rows])
 
 
-def _withdrawn(row: door.Row, said: str) -> door.Change:
+def _withdrawn(row: transitions.Row, said: str) -> transitions.Change:
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
-    return door.Change(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": said})
+    return transitions.Change(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": said})
 
 
-def tell(book: Writing, rows: Sequence[door.Row], said: Mapping[str, str]) -> list[door.Row]:
+def tell(book: Writing, rows: Sequence[transitions.Row], said: Mapping[str, str]) -> list[transitions.Row]:
     """Write it on deliveries that do not know it yet, or of a hold only that is a revocation for good by now; which they were."""
     known = told(book.connection, {row["certificate"] for row in rows})
     new = [row for row in rows if row["id"] not in known or (is_hold(known[row["id"]]) and not is_hold(said[row["certificate"]]))]

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from distributor.errors import NoLedger, Unusable
 from distributor.ledger import sqlite
-from distributor.ledger.database import Database
+from distributor.ledger.engine import Database
 
 NEWEST = 6  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
 _UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL

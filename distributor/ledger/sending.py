@@ -9,17 +9,16 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, LargeBinary, RowMapping, Select, or_, select, true, type_coerce
 from sqlalchemy.types import NullType
 
-from distributor.core.chain import stamp
-from distributor.core.clocks import LONGEST_DELAY, bounded_lease
-from distributor.core.deliveries import EVERYBODY, Arm, Claim, Owner, Scope, Senders, Settle, Step
-from distributor.core.outcomes import Parcel
-from distributor.core.states import State, allowed
-from distributor.ledger import book as door
-from distributor.ledger import clock, leaving, unfit
-from distributor.ledger.chain import Writing, words
-from distributor.ledger.frozen import refuse_changed
-from distributor.ledger.scope import of_senders, within
+from distributor.ledger import clock, eligibility, mailbox_cleanup, transitions
+from distributor.ledger.filters import of_senders, within
+from distributor.ledger.message_verification import refuse_changed
 from distributor.ledger.tables import delivery, event, handover, outbox, person
+from distributor.ledger.transaction import Writing, words
+from distributor.model.audit_log import stamp
+from distributor.model.clocks import LONGEST_DELAY, bounded_lease
+from distributor.model.delivery import EVERYBODY, Arm, Claim, Owner, Scope, Senders, Settle, Step
+from distributor.model.outcomes import Parcel
+from distributor.model.states import State, allowed
 
 
 def _as_it_lies(column: Column[Any]) -> ColumnElement[Any]:
@@ -65,11 +64,11 @@ def claim(  # noqa: PLR0913  the port's own arguments
     found = _good(book, limit, of_senders(within(_DUE, scope), senders), _put_off(book, early=early, since=since))
     if not found:
         return []
-    door.enrol(book, who)
+    transitions.enrol(book, who)
     until = stamp(book.moment + bounded_lease(lease))
     changes = [_claim(book, dict(row), who, until) for row in found]
-    moved = door.move(book, changes)
-    drafts = leaving.handles(book.connection, [row["id"] for row in found if row["attempt"]])
+    moved = transitions.move(book, changes)
+    drafts = mailbox_cleanup.handles(book.connection, [row["id"] for row in found if row["attempt"]])
     return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row, drafts)) for new, row in zip(moved, found, strict=True)]
 
 
@@ -89,28 +88,34 @@ def _good(book: Writing, limit: int, asked: Select[Any], put_off: ColumnElement[
         found = [*_due(book, State.QUEUED, limit, asked), *_due(book, State.DEFERRED, limit, asked.where(put_off))]
         found = sorted(found, key=lambda row: str(row["id"]))[:limit]
         refuse_changed(book, found)
-        good = unfit.spare(book, found)
+        good = eligibility.spare(book, found)
         if good or not found:
             found = [row for row in found if row["id"] in good]
-            unfit.refuse_early(book, found)
+            eligibility.refuse_early(book, found)
             return found
-        if unfit.holding_back(book):
-            asked = asked.where(unfit.valid(book.now))
+        if eligibility.holding_back(book):
+            asked = asked.where(eligibility.valid(book.now))
 
 
 def _due(book: Writing, state: State, limit: int, asked: Select[Any]) -> Sequence[RowMapping]:
     return book.connection.execute(asked.where(delivery.c.state == state.value).limit(limit)).mappings().all()
 
 
-def _claim(book: Writing, row: door.Row, who: Owner, until: str) -> door.Change:
+def _claim(book: Writing, row: transitions.Row, who: Owner, until: str) -> transitions.Change:
     attempt = row["attempt"] + 1
-    evidence: dict[str, object] = {"attempt": attempt, "owner": who.id, "host": who.host, "pid": who.pid, "started": door.started(who)}
+    evidence: dict[str, object] = {
+        "attempt": attempt,
+        "owner": who.id,
+        "host": who.host,
+        "pid": who.pid,
+        "started": transitions.started(who),
+    }
     if who.machine:
         evidence["machine"] = who.machine
     if clock.was_ahead(row["not_before"], book.now, LONGEST_DELAY):
         evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
     columns = {"attempt": attempt, "owner": who.id, "lease_until": until, "armed_at": None, "not_before": None}
-    return door.Change(row, State.CLAIMED, columns, evidence)
+    return transitions.Change(row, State.CLAIMED, columns, evidence)
 
 
 def _parcel(row: RowMapping, drafts: Mapping[str, str]) -> Parcel:
@@ -120,8 +125,8 @@ def _parcel(row: RowMapping, drafts: Mapping[str, str]) -> Parcel:
 
 def write(book: Writing, steps: Sequence[Step], who: Owner) -> list[bool]:
     """Apply the steps whose claim still holds."""
-    rows = door.rows(book, [step.claim.id for step in steps])
-    changes: list[door.Change] = []
+    rows = transitions.rows(book, [step.claim.id for step in steps])
+    changes: list[transitions.Change] = []
     verdicts: list[bool] = []
     for step in steps:
         change = _step(book, rows.get(step.claim.id), step, who)
@@ -129,11 +134,11 @@ def write(book: Writing, steps: Sequence[Step], who: Owner) -> list[bool]:
         if change is not None:
             changes.append(change)
             rows[step.claim.id] = {**change.row, **change.columns, "state": change.after.value}
-    door.move(book, changes)
+    transitions.move(book, changes)
     return verdicts
 
 
-def _step(book: Writing, row: door.Row | None, step: Step, who: Owner) -> door.Change | None:
+def _step(book: Writing, row: transitions.Row | None, step: Step, who: Owner) -> transitions.Change | None:
     if row is None or row["owner"] != who.id or row["attempt"] != step.claim.attempt:
         return None
     match step:
@@ -143,7 +148,7 @@ def _step(book: Writing, row: door.Row | None, step: Step, who: Owner) -> door.C
             return _settle(book, row, step)
 
 
-def _arm(book: Writing, row: door.Row, step: Arm) -> door.Change | None:
+def _arm(book: Writing, row: transitions.Row, step: Arm) -> transitions.Change | None:
     if row["state"] != State.CLAIMED or row["lease_until"] <= book.now:
         return None
     columns: dict[str, object] = {"lease_until": stamp(book.moment + bounded_lease(step.lease)), "armed_at": book.now}
@@ -151,10 +156,10 @@ def _arm(book: Writing, row: door.Row, step: Arm) -> door.Change | None:
     if step.handle is not None:
         columns["message_id"] = evidence["message_id"] = words(step.handle.message_id)
         evidence["handle"] = words(step.handle.id)
-    return door.Change(row, State.TRANSMITTING, columns, evidence)
+    return transitions.Change(row, State.TRANSMITTING, columns, evidence)
 
 
-def _settle(book: Writing, row: door.Row, step: Settle) -> door.Change | None:
+def _settle(book: Writing, row: transitions.Row, step: Settle) -> transitions.Change | None:
     before = State(row["state"])
     late = before is State.AMBIGUOUS and step.state is State.ACCEPTED  # a 250 that came after all, of the same attempt
     on_time = before in {State.CLAIMED, State.TRANSMITTING} and step.state in _ENDS and allowed(before, step.state)
@@ -169,10 +174,10 @@ def _settle(book: Writing, row: door.Row, step: Settle) -> door.Change | None:
         evidence["not_before"] = until
     if late:
         evidence["late"] = True
-    return door.Change(row, step.state, columns, evidence, {"said": said} if said else {})
+    return transitions.Change(row, step.state, columns, evidence, {"said": said} if said else {})
 
 
-def _left(row: door.Row, after: State) -> dict[str, object]:
+def _left(row: transitions.Row, after: State) -> dict[str, object]:
     """What remains of the claim: all of it while ambiguous, since its owner may still bring the answer."""
     if after is State.AMBIGUOUS:
         return {"lease_until": None}
@@ -181,10 +186,10 @@ def _left(row: door.Row, after: State) -> dict[str, object]:
 
 def release(book: Writing, claims: Sequence[Claim], who: Owner) -> None:
     """Give claims back that still hold."""
-    rows = door.rows(book, [claim.id for claim in claims])
-    changes: list[door.Change] = []
+    rows = transitions.rows(book, [claim.id for claim in claims])
+    changes: list[transitions.Change] = []
     for given in claims:
         row: dict[str, Any] | None = rows.get(given.id)
         if row and row["owner"] == who.id and row["attempt"] == given.attempt and row["state"] == State.CLAIMED:
-            changes.append(door.Change(row, State.QUEUED, _FREE, {"attempt": given.attempt, "owner": who.id, "why": "given back"}))
-    door.move(book, changes)
+            changes.append(transitions.Change(row, State.QUEUED, _FREE, {"attempt": given.attempt, "owner": who.id, "why": "given back"}))
+    transitions.move(book, changes)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from distributor.ledger.database import Database
+from distributor.ledger.engine import Database
 
 
 @contextmanager

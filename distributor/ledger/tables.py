@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
-from distributor.core.states import PasswordState, State
+from distributor.model.states import PasswordState, State
 
 metadata = MetaData()
 TELLS_OF_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from distributor.core.deliveries import Arm, Claim, Packed, Settle, ToPack
-from distributor.core.ports import Ledger
-from distributor.core.states import State
 from distributor.ledger import open_ledger
+from distributor.model.delivery import Arm, Claim, Packed, Settle, ToPack
+from distributor.model.ports import Ledger
+from distributor.model.states import State
 from tests.bench.ground import line, workspace
 from tests.ledger.world import EVERYTHING, LEASE, ME, draft
 

@@ -6,10 +6,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from distributor.clients.web import Web
-from distributor.core.trust import Chains
-from distributor.core.trust_judge import Rule, judge
-from distributor.core.trust_paths import collect
+from distributor.clients.downloads import Web
+from distributor.pki.validation import Chains
+from distributor.pki.validation.path import collect
+from distributor.pki.validation.validator import Rule, judge
 from tests.authority import rsa_key
 from tests.bench.ground import KEYS, line
 from tests.doubles.pki import root, server

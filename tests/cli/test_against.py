@@ -6,8 +6,8 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from distributor.core.chain import ORIGIN, Link, digest
 from distributor.ledger.driver import sqlite3
+from distributor.model.audit_log import ORIGIN, Link, digest
 from tests.stage import Stage
 
 

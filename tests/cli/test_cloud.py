@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
+from distributor.adapters.transports import graph as road
 from distributor.clients.entra import SignIn
-from distributor.core.deliveries import Arm, Claim, Scope, Settle
-from distributor.core.outcomes import Accepted
-from distributor.core.secret import Secret
-from distributor.core.states import State
-from distributor.transports import graph as road
+from distributor.model.delivery import Arm, Claim, Scope, Settle
+from distributor.model.outcomes import Accepted
+from distributor.model.secret import Secret
+from distributor.model.states import State
 from tests.authority import Authority
 from tests.contracts.test_smtp_oauth import SECRET, started
 from tests.doubles.graphd import Cloud, graphd
-from tests.flow import letters
 from tests.stage import Stage
+from tests.workflows import messages as letters
 
 BOX, SECOND = letters.SENDER, "certificates2@example.org"
 HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)

@@ -8,16 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from distributor import processes
-from distributor.core.deliveries import Arm, Claim, Scope, Settle
-from distributor.core.outcomes import Handle
-from distributor.core.states import State
+from distributor.model.delivery import Arm, Claim, Scope, Settle
+from distributor.model.outcomes import Handle
+from distributor.model.states import State
+from distributor.workers import process
 from tests.cli import test_cloud as plain
 from tests.cli.test_cloud import BOX, HOUR_AGO, Run, answer
 from tests.doubles.graphd import Cloud
 from tests.doubles.graphd.caller import Caller, connected
-from tests.flow import letters
 from tests.stage import Stage
+from tests.workflows import messages as letters
 
 client, cloud, run, stage = plain.client, plain.cloud, plain.run, plain.stage
 IMMUTABLE = 'IdType="ImmutableId"'
@@ -43,7 +43,7 @@ def earlier(stage: Stage, cloud: Cloud, state: State, said: str, *, sends: bool)
     """A letter that a run of an hour ago armed as a draft, and what it wrote of it."""
     ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
     letters.queue(ledger, 1)
-    owner = replace(processes.me(), started=1)  # a process of this machine that is gone
+    owner = replace(process.me(), started=1)  # a process of this machine that is gone
     (claim,) = ledger.claim(owner, 1, timedelta(minutes=1), Scope())
     draft = str(in_mailbox(cloud, lambda caller: caller.create(claim.parcel.message, Prefer=IMMUTABLE).json()["id"]))
     assert ledger.write([Arm(claim, timedelta(minutes=1), Handle(draft, claim.parcel.message_id))], owner) == [True]

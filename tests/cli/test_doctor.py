@@ -13,8 +13,8 @@ import pytest
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.slapd import BASE, WRITER, WRITES, slapd
-from tests.flow.letters import SENDER as BOX
 from tests.stage import Stage
+from tests.workflows.messages import SENDER as BOX
 
 OTHER = "reports@example.org"
 LETTERS = ["Mail.Send", "Mail.ReadWrite"]

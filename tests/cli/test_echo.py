@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from distributor.core.redaction import FRAGMENT, REDACTED
+from distributor.model.redaction import FRAGMENT, REDACTED
 from tests.authority import Authority
 from tests.doubles.sink import smtpd
 from tests.stage import Stage

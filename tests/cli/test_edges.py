@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.cli import app, show
+from distributor.cli import app, render
 from tests.stage import Stage
 
 
@@ -86,11 +86,11 @@ except SystemExit:
 
 
 def test_foreign_text_cannot_move_the_cursor() -> None:
-    assert show.foreign("250 fine\x1b[2J\r\n\u202egpj.exe") == "250 fine\\x1b[2J\\r\\n\\u202egpj.exe"
+    assert render.foreign("250 fine\x1b[2J\r\n\u202egpj.exe") == "250 fine\\x1b[2J\\r\\n\\u202egpj.exe"
 
 
 def test_an_answer_is_one_object_in_ascii_whose_first_key_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    show.answer("status", {"counts": {}, "deliveries": iter([{"name": "Zoë \u202e"}, {"name": "b"}])})
+    render.answer("status", {"counts": {}, "deliveries": iter([{"name": "Zoë \u202e"}, {"name": "b"}])})
     told = capsys.readouterr().out
     assert told.isascii()
     assert list(json.loads(told)) == ["schema", "counts", "deliveries"]
@@ -121,7 +121,7 @@ def test_init_leaves_nothing_behind_when_it_fails_midway(tmp_path: Path, monkeyp
     def full(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("distributor.wiring.create_ledger", full)
+    monkeypatch.setattr("distributor.bootstrap.create_ledger", full)
     assert app.run(["init", str(tmp_path / "a" / "b")]) != 0
     assert list(tmp_path.iterdir()) == []
 

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from distributor.channels import reveal
 from distributor.cli import app
 from distributor.cli.password import CLEAR
 from distributor.errors import Unusable
+from distributor.workflows import reveal
 from tests.cli.screen import Screen, screen
 from tests.stage import Stage
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.cli.listing import line
+from distributor.cli.delivery_json import line
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 MAYBE = st.none() | WORDS

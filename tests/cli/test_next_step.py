@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from distributor import processes, wiring
+from distributor import bootstrap
 from distributor.cli import app
-from distributor.core.deliveries import Scope, Sighting
-from distributor.core.ports import Ledger
-from distributor.core.states import State
+from distributor.model.delivery import Scope, Sighting
+from distributor.model.ports import Ledger
+from distributor.model.states import State
+from distributor.workers import process
 from tests.stage import Stage
 
 REVEAL = "next: distributor password reveal ADDRESS --reason TEXT"
@@ -21,7 +22,7 @@ RESEND = "next: distributor history ADDRESS, then distributor resend ADDRESS --r
 
 @contextmanager
 def ledger(stage: Stage) -> Iterator[Ledger]:
-    with wiring.writing(wiring.settings(stage.folder / "distributor.toml")) as found:
+    with bootstrap.writing(bootstrap.settings(stage.folder / "distributor.toml")) as found:
         yield found
 
 
@@ -53,7 +54,7 @@ def test_a_password_is_offered_as_long_as_one_is_ready(sent: Stage) -> None:
 def test_what_a_crashed_sender_held_is_sent_on(planned: Stage) -> None:
     planned.play("$ distributor send --dry-run look >/dev/null 2>&1\n")
     with ledger(planned) as found:
-        assert len(found.claim(processes.me(), 10, timedelta(0), Scope())) == 2
+        assert len(found.claim(process.me(), 10, timedelta(0), Scope())) == 2
     assert planned.run("distributor status --json").stdout.count('"state": "claimed"') == 2
     assert last(planned) == "next: distributor send"
 
@@ -78,8 +79,8 @@ def test_a_bounced_successor_is_open_again(sent: Stage) -> None:
 
 def test_an_expired_password_is_followed_by_a_new_one(sent: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     reveal(sent, "bob")
-    later = wiring.now() + timedelta(days=15)
-    monkeypatch.setattr(wiring, "now", lambda: later)
+    later = bootstrap.now() + timedelta(days=15)
+    monkeypatch.setattr(bootstrap, "now", lambda: later)
     assert app.run(["--config", str(sent.folder / "distributor.toml"), "resolve"]) == 0
     assert "expired" in sent.run("distributor status alice@example.org").stdout
     assert last(sent) == "next: distributor resend ADDRESS --reason TEXT, where the password expired"

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from distributor.core.der import wrap
 from distributor.ledger.driver import sqlite3
+from distributor.pki.asn1 import wrap
 from tests.authority import Authority, Identity
-from tests.core.spkis import info, reissued
+from tests.pki.spkis import info, reissued
 from tests.stage import PASSWORD, Stage
 
 LATER = (
-    "import sys; from datetime import timedelta; from distributor import wiring; now = wiring.now; "
-    "wiring.now = lambda: now() + timedelta(days=400); from distributor.__main__ import main; main()"
+    "import sys; from datetime import timedelta; from distributor import bootstrap; now = bootstrap.now; "
+    "bootstrap.now = lambda: now() + timedelta(days=400); from distributor.__main__ import main; main()"
 )
 
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from tests.cli.screen import screen
-from tests.flow import letters
 from tests.stage import Stage
+from tests.workflows import messages as letters
 
 TWO = '\n[[senders]]\naddress = "certificates2@example.org"\n'
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from distributor.core import sst
+from distributor.pki import sst
 from tests.authority import Authority
-from tests.core.pki import make
+from tests.pki.pki import make
 from tests.stage import Stage
 
 ROOT = make("Root")

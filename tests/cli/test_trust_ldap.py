@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from distributor.cli.trust_ldap import ldap
-from distributor.core import lookups
-from distributor.core.lookups import Answer, Looked, Way
 from distributor.errors import Misuse, Unavailable, Unusable
+from distributor.microsoft import ldap_lookup
+from distributor.microsoft.ldap_lookup import Answer, Looked, Way
 from tests.authority import Authority
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, entry, slapd
 from tests.stage import Stage
@@ -162,7 +162,7 @@ def test_without_a_workspace_somebody_has_to_be_named(server: Slapd) -> None:
 def test_active_directory_that_answers_nobody_is_told_its_own_way_out() -> None:
     answer = Answer(ALICE, "", 0, (), code=1, said='operations error ("a successful bind must be completed") [1]')
     looked = Looked((Way("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
-    found = list(lookups.remarks(looked, lookups.verdicts(looked, {}, NOW)))
+    found = list(ldap_lookup.remarks(looked, ldap_lookup.verdicts(looked, {}, NOW)))
     assert [remark.level for remark in found] == ["ok", "error"]
     assert "dsHeuristics" in (found[1].hint or "")
 
@@ -170,12 +170,12 @@ def test_active_directory_that_answers_nobody_is_told_its_own_way_out() -> None:
 def test_active_directory_without_a_base_is_asked_at_its_catalog(authority: Authority) -> None:
     answer = Answer(ALICE, "dc=example,dc=org", 1, (authority.issue(ALICE).der,))
     looked = Looked((Way("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
-    found = list(lookups.remarks(looked, lookups.verdicts(looked, {}, NOW)))
+    found = list(ldap_lookup.remarks(looked, ldap_lookup.verdicts(looked, {}, NOW)))
     assert "3269" in (found[1].hint or "")
 
 
 @pytest.mark.parametrize(("more", "level"), [({"entries": 2}, "warning"), ({"plainly": True}, "warning"), ({}, "ok")])
 def test_what_is_found_in_an_odd_way_is_a_warning(authority: Authority, more: dict[str, Any], level: str) -> None:
     answer = Answer(**{"address": ALICE, "base": "", "entries": 1, "values": (authority.issue(ALICE).der,), **more})
-    (verdict,) = lookups.verdicts(Looked((), answers=(answer,)), {}, NOW)
+    (verdict,) = ldap_lookup.verdicts(Looked((), answers=(answer,)), {}, NOW)
     assert verdict.level == level

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distributor.core import sst
+from distributor.pki import sst
 from tests.authority import Authority
 from tests.doubles.pki import CA, root
 from tests.stage import PASSWORD, Stage

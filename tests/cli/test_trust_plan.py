@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.cli.trust_watch import watch
-from distributor.core import sst
+from distributor.pki import sst
 from tests.authority import Authority, Identity, rsa_key
 from tests.doubles.pki import CA, Server, root, server, without_chain
 from tests.stage import PASSWORD, Stage

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from distributor.core import sst
+from distributor.pki import sst
 from tests.authority import Authority, Identity
 from tests.doubles.pki import CA, Server, root, server
 from tests.stage import PASSWORD, Stage

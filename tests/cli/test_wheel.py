@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 RENDER = """
 import sys
 from pathlib import Path
-from distributor import stationery
-assert "site-packages" in stationery.__file__, stationery.__file__
-remarks = stationery.Stationery(None, ("en", "de", "fr")).check()
+from distributor.mail import templates
+assert "site-packages" in templates.__file__, templates.__file__
+remarks = templates.Stationery(None, ("en", "de", "fr")).check()
 print(*(f"{remark.level}: {remark.message}" for remark in remarks), sep="\\n")
 """
 

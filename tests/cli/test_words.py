@@ -8,7 +8,7 @@ import pytest
 
 from distributor.cli import app, trust_ldap
 from distributor.cli.progress import Bar, pace
-from distributor.core.lookups import Looked, Way
+from distributor.microsoft.ldap_lookup import Looked, Way
 from tests.cli.screen import screen
 from tests.stage import Stage
 

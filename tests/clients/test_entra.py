@@ -19,11 +19,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from distributor.clients import _msal
+from distributor.clients import msal_client
 from distributor.clients.entra import Entra, SignIn, Token, Unanswered, check, entra
-from distributor.core.redaction import REDACTED
-from distributor.core.secret import Secret
 from distributor.errors import Unavailable, Unusable
+from distributor.model.redaction import REDACTED
+from distributor.model.secret import Secret
 from tests.authority import Authority, Identity, rsa_key
 from tests.doubles.graphd import Cloud, verify
 
@@ -639,5 +639,5 @@ def test_no_secret_is_in_a_repr_an_error_a_traceback_or_a_log(
 
 def test_an_opaque_token_says_nothing_of_itself() -> None:
     for text in ("opaque", "a.b.c", "a.bm90IGpzb24.c", "a.WzFd.c"):
-        token = _msal._token(text, {"expires_in": 60})  # noqa: SLF001  Entra's are never opaque for Graph
+        token = msal_client._token(text, {"expires_in": 60})  # noqa: SLF001  Entra's are never opaque for Graph
         assert (token.roles, token.scopes) == (frozenset(), frozenset())

@@ -23,12 +23,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.clients import graph as client
-from distributor.clients._answers import answered, wish
 from distributor.clients.entra import SignIn
 from distributor.clients.graph import Answer, Graph, Lost, graph, literal, segment
-from distributor.core.redaction import REDACTED
-from distributor.core.secret import Secret
+from distributor.clients.http import answered, wish
 from distributor.errors import Unavailable, Unusable
+from distributor.model.redaction import REDACTED
+from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, verify
 

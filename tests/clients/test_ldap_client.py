@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.clients import ldap
-from distributor.clients._ldap_url import NoPlace, Place, read
-from distributor.clients._ldap_words import said
-from distributor.core.redaction import REDACTED, Redactor
-from distributor.core.secret import Secret
+from distributor.clients.ldap_results import said
+from distributor.clients.ldap_url import NoPlace, Place, read
+from distributor.model.redaction import REDACTED, Redactor
+from distributor.model.secret import Secret
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from distributor import outgoing, wiring
+from distributor import bootstrap
+from distributor.bootstrap import delivery
 from distributor.config import Settings, read
 from distributor.errors import Several, Unusable
-from tests.config.test_reading import GOOD
+from tests.config.test_loader import GOOD
 
 REGISTRATION = 'tenant = "example.org"\nclient_id = "0f1269f4"\nsecret = "env:APP_SECRET"\n'
 GRAPH = GOOD.replace('kind = "smtp"\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\n', f'kind = "graph"\n{REGISTRATION}')
@@ -22,7 +23,7 @@ def toml(tmp_path: Path) -> Path:
 
 def settings(toml: Path, text: str) -> Settings:
     toml.write_text(text, encoding="utf-8")
-    return read(toml, wiring.Rooms())
+    return read(toml, bootstrap.Rooms())
 
 
 def faults(toml: Path, text: str) -> list[str]:
@@ -33,10 +34,10 @@ def faults(toml: Path, text: str) -> list[str]:
 
 def test_more_mailboxes_stand_beside_the_first_and_bear_its_name(toml: Path) -> None:
     found = settings(toml, GOOD + '[[senders]]\naddress = "two@example.org"\n[[senders]]\naddress = "three@example.org"\nname = "Three"\n')
-    assert outgoing.senders(found) == ("certificates@example.org", "two@example.org", "three@example.org")
+    assert delivery.senders(found) == ("certificates@example.org", "two@example.org", "three@example.org")
     assert [mailbox.name for mailbox in found.mailboxes] == ["", "", "Three"]
     assert found.origins["senders[1].name"].origin == "distributor.toml line 18"
-    assert outgoing.senders(settings(toml, GOOD)) == ()
+    assert delivery.senders(settings(toml, GOOD)) == ()
 
 
 def test_a_mailbox_stands_there_once(toml: Path) -> None:
@@ -81,6 +82,6 @@ def test_what_an_adapter_has_against_its_table_is_told_with_its_own_name(toml: P
 def test_the_secret_of_a_registration_is_opened_when_it_is_needed(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = settings(toml, GRAPH)
     monkeypatch.delenv("APP_SECRET", raising=False)
-    assert outgoing.transport(found, signed_in=False).per_minute == 30
+    assert delivery.transport(found, signed_in=False).per_minute == 30
     with pytest.raises(Unusable, match="the environment has no APP_SECRET"):
-        outgoing.transport(found)
+        delivery.transport(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import pkgutil
 import socket
 import stat
 import subprocess
@@ -20,18 +19,18 @@ from typing import Any
 
 import pytest
 
-from distributor import directories
-from distributor.core.findings import Check, Issue, Severity
-from distributor.core.people import Address
-from distributor.core.publishing import Public, PublicDirectory, Written
-from distributor.core.secret import Secret
-from distributor.directories import folder, ldap
+from distributor.adapters import REGISTRY, module_name
+from distributor.adapters.directories import folder, ldap
 from distributor.errors import Unavailable, Unusable
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Address
+from distributor.model.publishing import Public, PublicDirectory, Written
+from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.doubles.slapd import ADMIN, BASE, PASSWORD, WRITER, WRITES, Slapd, slapd
 from tests.needs import require
 
-KINDS = sorted(found.name for found in pkgutil.iter_modules(directories.__path__) if not found.name.startswith("_"))
+KINDS = sorted(REGISTRY["directories"])
 NOW = datetime.now(UTC)
 ALICE, BOB = Address("alice", "example.org"), Address("bob", "example.org")
 USER = "userCertificate;binary"
@@ -111,7 +110,7 @@ def public(address: Address, leaf: bytes | None, *gone: bytes, name: str = "") -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_has_settings_and_open(kind: str) -> None:
-    module = import_module(f"distributor.directories.{kind}")
+    module = import_module(module_name("directories", kind))
     assert module.Settings.__dataclass_params__.frozen
     assert callable(module.open)
 
@@ -478,7 +477,7 @@ def test_a_foreign_client_finds_what_was_published(server: Slapd, person: Callab
 
 def test_reading_a_table_loads_nothing_heavy() -> None:
     program = (
-        "import sys; from distributor.directories import folder, ldap\n"
+        "import sys; from distributor.adapters.directories import folder, ldap\n"
         "ldap.open(ldap.Settings('ldaps://ldap.example.org', 'dc=example'))\n"
         "sys.exit(any(name in sys.modules for name in ('ldap3', 'cryptography', 'asyncio')))"
     )

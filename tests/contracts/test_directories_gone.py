@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from distributor.core.findings import Check, Issue, Severity
-from distributor.core.publishing import Written
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.publishing import Written
 from tests.authority import Authority
 from tests.contracts.test_directories import (  # noqa: F401  fixtures too
     ALICE,

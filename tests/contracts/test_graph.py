@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
+from distributor.adapters.transports import graph
+from distributor.adapters.transports.graph import Exchange, GraphLane, Settings
+from distributor.adapters.transports.graph.responses import Step, judge
 from distributor.clients.entra import Unanswered
 from distributor.clients.graph import Lost
-from distributor.core.deliveries import Account, Sighting, Sought
-from distributor.core.findings import Remark
-from distributor.core.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Rejected, Unsent
-from distributor.core.ports import ArmCall
-from distributor.core.secret import Secret
-from distributor.core.states import State
 from distributor.errors import Error, Unusable
-from distributor.transports import graph
-from distributor.transports._graph_answers import Step, judge
-from distributor.transports.graph import Exchange, GraphLane, Settings
+from distributor.model.delivery import Account, Sighting, Sought
+from distributor.model.issues import Remark
+from distributor.model.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Rejected, Unsent
+from distributor.model.ports import ArmCall
+from distributor.model.secret import Secret
+from distributor.model.states import State
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.graphd.caller import Caller, connected
 

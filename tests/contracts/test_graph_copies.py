@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.core.findings import Remark
-from distributor.core.leavings import Clears, Mark, Remains
-from distributor.core.outcomes import Accepted, Handle, Outcome, Parcel
-from distributor.core.ports import ArmCall
-from distributor.transports import _graph_copies
-from distributor.transports.graph import Exchange
+from distributor.adapters.transports.graph import Exchange, cleanup
+from distributor.model.cleanup import Clears, Mark, Remains
+from distributor.model.issues import Remark
+from distributor.model.outcomes import Accepted, Handle, Outcome, Parcel
+from distributor.model.ports import ArmCall
 from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, moving, spotless
 from tests.doubles.graphd import Cloud
 
@@ -137,7 +136,7 @@ def test_copies_stay_where_they_are_wanted_and_cost_nothing(desk: Desk) -> None:
 
 
 def test_copies_go_while_letters_go_one_at_a_time_and_leave_them_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_graph_copies, "MANY", 4)
+    monkeypatch.setattr(cleanup, "MANY", 4)
     book, road = Book(), desk.open(save_copy=False)
     seen: list[int] = []
 
@@ -152,12 +151,12 @@ def test_copies_go_while_letters_go_one_at_a_time_and_leave_them_room(desk: Desk
 
     assert (asyncio.run(go()), desk.lying("sentitems")) == ([], [])
     assert seen[0] >= 3
-    assert set(desk.slept) == {_graph_copies.PAUSE}
+    assert set(desk.slept) == {cleanup.PAUSE}
     assert desk.cloud.counts()["mailboxes"][desk.box]["refused"] == {}
 
 
 def test_copies_go_after_a_while_though_the_letters_were_few(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_graph_copies, "OFTEN", 0.0)
+    monkeypatch.setattr(cleanup, "OFTEN", 0.0)
     book, road = Book(), desk.open(save_copy=False)
 
     async def go() -> list[str]:
@@ -172,9 +171,9 @@ def test_copies_go_after_a_while_though_the_letters_were_few(desk: Desk, monkeyp
 
 
 def test_many_removals_leave_room_for_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_graph_copies, "AT_ONCE", 2)
+    monkeypatch.setattr(cleanup, "AT_ONCE", 2)
     _, remarks = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(6)))
-    assert (remarks, desk.slept) == ([], [_graph_copies.PAUSE] * 4)
+    assert (remarks, desk.slept) == ([], [cleanup.PAUSE] * 4)
 
 
 def test_a_copy_that_is_late_is_looked_for_again(later: Desk) -> None:

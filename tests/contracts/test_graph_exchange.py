@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from distributor.core.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Unsent
-from distributor.core.states import State
-from distributor.transports.graph import Exchange
+from distributor.adapters.transports.graph import Exchange
+from distributor.model.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Unsent
+from distributor.model.states import State
 from tests.contracts import test_graph as plain
 from tests.contracts import test_graph_copies as copies
 from tests.contracts.test_graph import (

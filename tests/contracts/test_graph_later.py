@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from distributor.adapters.transports.graph.responses import Step, judge
 from distributor.clients.graph import Answer
-from distributor.core.outcomes import Accepted, Ambiguous, Handle, Outcome, Rejected, Unsent
 from distributor.errors import Unavailable
-from distributor.transports._graph_answers import Step, judge
+from distributor.model.outcomes import Accepted, Ambiguous, Handle, Outcome, Rejected, Unsent
 from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, spotless
 from tests.contracts.test_graph_copies import PURGE, Book, ended
 from tests.doubles.graphd import Cloud

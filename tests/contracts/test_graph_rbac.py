@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from distributor.adapters.transports.graph.check import examine
 from distributor.clients.entra import SignIn, Token
 from distributor.clients.graph import Answer
-from distributor.core.findings import Remark
-from distributor.core.powershell import typed
-from distributor.core.rights import Shut
-from distributor.core.secret import Secret
-from distributor.transports._graph_check import examine
+from distributor.microsoft.permissions import Shut
+from distributor.microsoft.powershell import typed
+from distributor.model.issues import Remark
+from distributor.model.secret import Secret
 
 BOX = "certificates@example.org"
 SEND, WRITE, READ = "Mail.Send", "Mail.ReadWrite", "Mail.Read"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from distributor import rosters
-from distributor.core.findings import Check, Issue, Severity
-from distributor.core.people import Address, Person
-from distributor.core.ports import Roster
-from distributor.core.secret import Secret
+from distributor.adapters import REGISTRY, module_name
 from distributor.errors import Unavailable, Unusable
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Address, Person
+from distributor.model.ports import Roster
+from distributor.model.secret import Secret
 from tests.doubles.graphd import graphd
 from tests.doubles.graphd.caller import SECRET
 from tests.doubles.slapd import BASE, WRITER, WRITES, slapd
 
-KINDS = sorted(found.name for found in pkgutil.iter_modules(rosters.__path__) if not found.name.startswith("_"))
+KINDS = sorted(REGISTRY["rosters"])
 
 
 ALICE = Person(Address("alice", "example.org"), "Alice Example", "de-AT", alternate_email="a@home.example")
@@ -47,14 +46,14 @@ def _csv(folder: Path) -> Iterator[Lists]:
         "bob@example.org,,,,,,\n",
         encoding="utf-8",
     )
-    csv = import_module("distributor.rosters.csv")
+    csv = import_module("distributor.adapters.rosters.csv")
     alice = replace(ALICE, phone="+1 555", manager="boss@example.org", columns={"cost_centre": "42"})
     yield Lists(csv.open(csv.Settings(path)), csv.open(csv.Settings(folder / "gone.csv")), alice)
 
 
 @contextmanager
 def _graph(folder: Path) -> Iterator[Lists]:
-    graph = import_module("distributor.rosters.graph")
+    graph = import_module("distributor.adapters.rosters.graph")
     with graphd(folder) as cloud, pytest.MonkeyPatch.context() as patch:
         for name, value in cloud.environment.items():
             patch.setenv(name, value)
@@ -69,7 +68,7 @@ def _graph(folder: Path) -> Iterator[Lists]:
 @contextmanager
 def _ldap(folder: Path) -> Iterator[Lists]:
     del folder
-    ldap = import_module("distributor.rosters.ldap")
+    ldap = import_module("distributor.adapters.rosters.ldap")
     with slapd() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(server.ca))
         alice = {
@@ -108,7 +107,7 @@ def roster(lists: Lists) -> Roster:
 
 
 def test_a_kind_has_settings_and_open(kind: str) -> None:
-    module = import_module(f"distributor.rosters.{kind}")
+    module = import_module(module_name("rosters", kind))
     assert module.Settings.__dataclass_params__.frozen
     assert callable(module.open)
 

@@ -18,10 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from distributor.core.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
-from distributor.core.secret import Secret
+from distributor.adapters.transports import smtp
 from distributor.errors import Unavailable, Unusable
-from distributor.transports import smtp
+from distributor.model.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.contracts.test_transports import parcel, says
 from tests.doubles.sink import Sink, smtpd

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from distributor.clients.entra import SignIn
-from distributor.core.deliveries import Account
-from distributor.core.findings import Remark
-from distributor.core.powershell import typed
-from distributor.core.secret import Secret
+from distributor.microsoft.powershell import typed
+from distributor.model.delivery import Account
+from distributor.model.issues import Remark
+from distributor.model.secret import Secret
 from tests.contracts.test_smtp_oauth import BOX, PROXIES, SECRET, Post, app, started
 from tests.doubles.graphd import Cloud, graphd
 

@@ -18,14 +18,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from distributor.adapters.transports import smtp
 from distributor.clients.entra import SignIn, entra
-from distributor.config.structure import Faulty, structure
-from distributor.core.deliveries import Account
-from distributor.core.outcomes import Accepted, Deferred, Outcome, Unsent
-from distributor.core.redaction import REDACTED
-from distributor.core.secret import Secret
+from distributor.config.converter import Faulty, structure
 from distributor.errors import Unavailable, Unusable
-from distributor.transports import smtp
+from distributor.model.delivery import Account
+from distributor.model.outcomes import Accepted, Deferred, Outcome, Unsent
+from distributor.model.redaction import REDACTED
+from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.contracts.test_transports import parcel, says
 from tests.doubles.graphd import Cloud

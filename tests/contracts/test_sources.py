@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from distributor import sources
-from distributor.core.credentials import Limits, Locator, Material
-from distributor.core.findings import Check, Issue, Severity
-from distributor.core.opening import open_material
-from distributor.core.people import Address, Person, RowHint
-from distributor.core.ports import Source
+from distributor.adapters import REGISTRY, module_name
+from distributor.model.certificates import Limits, Locator, Material
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Address, Person, RowHint
+from distributor.model.ports import Source
+from distributor.pki import open_material
 from tests.authority import Authority
 from tests.heaps import look
 
-KINDS = sorted(found.name for found in pkgutil.iter_modules(sources.__path__) if not found.name.startswith("_"))
+KINDS = sorted(REGISTRY["sources"])
 ALICE = Address("alice", "example.org")
 
 
@@ -26,7 +25,7 @@ def _files(folder: Path, pfx: bytes) -> Source:
     (folder / "alice.pfx").write_bytes(pfx)
     (folder / "alice.txt").write_text("in-comes-a-file", encoding="utf-8")
     (folder / "link.pfx").symlink_to(folder / "alice.pfx")
-    files = import_module("distributor.sources.files")
+    files = import_module("distributor.adapters.sources.files")
     opened: Source = files.open(files.Settings((folder,), base=folder), look)
     return opened
 
@@ -52,7 +51,7 @@ def locator(material: Material) -> Locator:
 
 
 def test_a_kind_has_settings_and_open(kind: str) -> None:
-    module = import_module(f"distributor.sources.{kind}")
+    module = import_module(module_name("sources", kind))
     assert module.Settings.__dataclass_params__.frozen
     assert callable(module.open)
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from distributor.core.deliveries import Sought
-from distributor.core.states import State
-from distributor.trackers.trace import UNSETTLED, moments, sighting, windows
+from distributor.adapters.trackers.message_trace import UNSETTLED, moments, sighting, windows
+from distributor.model.delivery import Sought
+from distributor.model.states import State
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

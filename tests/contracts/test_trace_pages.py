@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from distributor.adapters.trackers.trace_pages import Pages
 from distributor.clients.entra import SignIn
 from distributor.clients.graph import Answer, graph
-from distributor.core.secret import Secret
 from distributor.errors import Unavailable
-from distributor.trackers._pages import Pages
+from distributor.model.secret import Secret
 
 ROOT = "https://graph.example"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pkgutil
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -14,22 +13,23 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-import distributor.trackers
+from distributor.adapters import REGISTRY
+from distributor.adapters.trackers import message_trace
+from distributor.adapters.trackers import sent_items as graph
+from distributor.adapters.trackers.message_trace import Trace, windows
 from distributor.clients.entra import SignIn
 from distributor.clients.graph import graph as client
-from distributor.core.deliveries import Sighting, Sought
-from distributor.core.ports import Tracker
-from distributor.core.secret import Secret
-from distributor.core.states import State
 from distributor.errors import Unavailable, Unusable
-from distributor.trackers import graph, trace
-from distributor.trackers.trace import Trace, windows
+from distributor.model.delivery import Sighting, Sought
+from distributor.model.ports import Tracker
+from distributor.model.secret import Secret
+from distributor.model.states import State
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.graphd.caller import Caller, connected
 
 SECRET = "a-secret-of-the-app"
 ROLES = ["Mail.ReadWrite", "Mail.Send", "ExchangeMessageTrace.Read.All"]
-KINDS = {m.name for m in pkgutil.iter_modules(distributor.trackers.__path__) if not m.name.startswith("_")}
+KINDS = set(REGISTRY["trackers"])
 DAY = timedelta(days=1)
 
 
@@ -381,6 +381,6 @@ def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyon
 def test_a_trace_is_opened_from_its_table(desk: Desk) -> None:
     desk.traced(at=desk.cloud.now() - 300)
     names = {**desk.names, "senders": (desk.box,)}
-    assert trace.open(trace.Settings(**names)).earliest == timedelta(seconds=60)
+    assert message_trace.open(message_trace.Settings(**names)).earliest == timedelta(seconds=60)
     with pytest.raises(Unusable):
-        trace.open(trace.Settings(**{**names, "secret": None}))
+        message_trace.open(message_trace.Settings(**{**names, "secret": None}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import pkgutil
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,16 +13,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-import distributor.transports
-from distributor.core.outcomes import Accepted, Handle, Parcel, Unsent
-from distributor.core.ports import ArmCall, Transport
+from distributor.adapters import REGISTRY
+from distributor.model.outcomes import Accepted, Handle, Parcel, Unsent
+from distributor.model.ports import ArmCall, Transport
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.sink import smtpd
 
 T = TypeVar("T")
 SENDER = "a@example.org"
 
-KINDS = sorted(m.name for m in pkgutil.iter_modules(distributor.transports.__path__) if not m.name.startswith("_"))
+KINDS = sorted(REGISTRY["transports"])
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
 def smtp(folder: Path, clouds: Clouds) -> Iterator[Road]:
     del clouds
     with smtpd(folder) as sink:
-        module = importlib.import_module("distributor.transports.smtp")
+        module = importlib.import_module("distributor.adapters.transports.smtp")
         transport = module.open(module.Settings("127.0.0.1", sink.port, "none"))
         yield Road(transport, lambda: [sink.bytes_of(record) for record in sink.stored()])
 
@@ -77,7 +76,7 @@ def smtp(folder: Path, clouds: Clouds) -> Iterator[Road]:
 @contextmanager
 def folder(folder: Path, clouds: Clouds) -> Iterator[Road]:
     del clouds
-    module = importlib.import_module("distributor.transports.folder")
+    module = importlib.import_module("distributor.adapters.transports.folder")
     transport = module.open(module.Settings(folder / "out"))
     yield Road(transport, lambda: [path.read_bytes() for path in sorted((folder / "out").glob("*.eml"))])
 
@@ -86,7 +85,7 @@ def folder(folder: Path, clouds: Clouds) -> Iterator[Road]:
 def graph(folder: Path, clouds: Clouds) -> Iterator[Road]:
     """A person's own sign-in, since what an app is granted for the whole tenant is more than a road needs."""
     del folder
-    cloud, module = clouds.cloud(), importlib.import_module("distributor.transports.graph")
+    cloud, module = clouds.cloud(), importlib.import_module("distributor.adapters.transports.graph")
     app = cloud.app(delegated=["Mail.Send", "Mail.ReadWrite"])
 
     def tell(text: str) -> None:

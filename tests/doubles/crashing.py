@@ -25,26 +25,27 @@ from typing import Any
 
 import aiosmtplib.protocol
 
-from distributor import processes
+from distributor.adapters.rosters import csv
+from distributor.adapters.sources import files
+from distributor.adapters.transports import graph, smtp
+from distributor.adapters.transports.smtp import session as _session
 from distributor.clients.graph import Graph
-from distributor.core.credentials import Limits
-from distributor.core.deliveries import Arm, Scope, Step
-from distributor.core.letter import Mailbox
-from distributor.core.opening import open_material
-from distributor.core.people import Address
-from distributor.core.secret import Secret
-from distributor.flow import pack as packing
-from distributor.flow.packer import Packer
-from distributor.flow.plan import plan
-from distributor.flow.report import Doors, Wanted
-from distributor.flow.send import send
-from distributor.ledger import chain, open_guarded
-from distributor.ledger.guarding import Guard
-from distributor.ledger.ledger import SqlLedger
-from distributor.rosters import csv
-from distributor.sources import files
-from distributor.stationery import Stationery
-from distributor.transports import _session, graph, smtp
+from distributor.ledger import open_guarded, transaction
+from distributor.ledger.copy_guard import Guard
+from distributor.ledger.repository import SqlLedger
+from distributor.mail.message import Mailbox
+from distributor.mail.templates import Stationery
+from distributor.model.certificates import Limits
+from distributor.model.delivery import Arm, Scope, Step
+from distributor.model.people import Address
+from distributor.model.secret import Secret
+from distributor.pki import open_material
+from distributor.workers import process
+from distributor.workflows import packing
+from distributor.workflows.message_factory import Packer
+from distributor.workflows.plan import plan
+from distributor.workflows.sending.report import Doors, Wanted
+from distributor.workflows.sending.run import send
 from tests.doubles import mutants
 from tests.heaps import look
 
@@ -101,14 +102,14 @@ class Steps:
         SqlLedger.write = wrapped  # type: ignore[method-assign]
 
     def inside_transactions(self) -> None:
-        real = chain.Writing.append
+        real = transaction.Writing.append
 
         def wrapped(book: Any, notes: Any) -> None:
             real(book, notes)
             for name in self.doing:
                 self.reach(f"{name}:inside")
 
-        chain.Writing.append = wrapped  # type: ignore[method-assign]
+        transaction.Writing.append = wrapped  # type: ignore[method-assign]
 
     def around_verbs(self) -> None:
         say, finish, write = _session.Session.say, _session.Session.finish, aiosmtplib.protocol.SMTPProtocol.write
@@ -189,7 +190,7 @@ def now() -> datetime:
 
 def ledger_of(order: dict[str, Any], *, sends: bool = False) -> SqlLedger:
     ahead = timedelta(seconds=order.get("ahead", 0))
-    place, here = Path(order["marks"]), processes.machine()
+    place, here = Path(order["marks"]), process.machine()
     return open_guarded(f"sqlite:///{order['ledger']}", by="matrix", now=lambda: now() + ahead, marks=place, here=here, sends=sends)
 
 
@@ -225,7 +226,7 @@ def road_of(order: dict[str, Any]) -> Any:
 
 def do_send(order: dict[str, Any]) -> int:
     ledger = ledger_of(order, sends=True)
-    owner, lease = processes.me(), timedelta(seconds=order.get("lease", 60))
+    owner, lease = process.me(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
     packer = Packer(Stationery(None), lambda secret, _: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
 
@@ -234,7 +235,7 @@ def do_send(order: dict[str, Any]) -> int:
             ledger, lambda _: (source_of(order), {}), Here(packer), owner=owner, lease=lease, scope=Scope(), limit=None, now=now, stop=stop
         )
 
-    alive = (lambda _: None) if order.get("blind") else processes.alive
+    alive = (lambda _: None) if order.get("blind") else process.alive
     doors = Doors(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
     wanted = Wanted(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
     transport = road_of(order)
@@ -245,7 +246,7 @@ def do_send(order: dict[str, Any]) -> int:
 
 
 def do_recover(order: dict[str, Any]) -> int:
-    return 1 if ledger_of(order).recover(processes.alive) else 0
+    return 1 if ledger_of(order).recover(process.alive) else 0
 
 
 WORK = {"plan": do_plan, "send": do_send, "recover": do_recover}

@@ -8,14 +8,15 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 
-from distributor import processes, wiring
+from distributor import bootstrap
 from distributor.cli import app
+from distributor.workers import process
 
 
 def main(ahead: str, host: str, *words: str) -> int:
-    wiring.now = lambda: datetime.now(UTC) + timedelta(seconds=float(ahead))
+    bootstrap.now = lambda: datetime.now(UTC) + timedelta(seconds=float(ahead))
     if host != "-":
-        processes._host = lambda: host  # noqa: SLF001  what no configuration may change
+        process._host = lambda: host  # noqa: SLF001  what no configuration may change
     return app.run(list(words))
 
 

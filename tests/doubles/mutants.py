@@ -8,14 +8,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from distributor.core import package_check
-from distributor.core.deliveries import Arm, Owner, Step
-from distributor.core.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
-from distributor.core.states import PasswordState, State
-from distributor.ledger import book, clock, guarding, leases, packing, sending, sharing, sqlite
-from distributor.ledger.book import Change
-from distributor.transports import _graph_mailbox, _session, smtp
-from distributor.transports._replies import Reply
+from distributor.adapters.transports import smtp
+from distributor.adapters.transports.graph import mailbox
+from distributor.adapters.transports.smtp import session as _session
+from distributor.adapters.transports.smtp.replies import Reply
+from distributor.ledger import certificate_owners, clock, copy_guard, leases, packing, sending, sqlite, transitions
+from distributor.ledger.transitions import Change
+from distributor.model.delivery import Arm, Owner, Step
+from distributor.model.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
+from distributor.model.states import PasswordState, State
+from distributor.pki import package_check
 
 
 def requeue_what_was_armed() -> None:
@@ -63,7 +65,7 @@ def no_fencing() -> None:
         return Change(row, wanted.state, {"said": wanted.said, "owner": None, "lease_until": None})
 
     sending._step = step
-    book.allowed = lambda *_, **__: True
+    transitions.allowed = lambda *_, **__: True
 
 
 def password_ready_before_acceptance() -> None:
@@ -117,13 +119,13 @@ def anybody_gets_any_key() -> None:
 
 def one_certificate_for_two() -> None:
     """What somebody has already may go to somebody else."""
-    sharing.taken = lambda _, drafts: [None] * len(drafts)
-    sharing.others = lambda *_: {}
+    certificate_owners.taken = lambda _, drafts: [None] * len(drafts)
+    certificate_owners.others = lambda *_: {}
 
 
 def mark_ignored() -> None:
     """What this host remembers of a ledger does not matter."""
-    guarding.judge = lambda *_: None
+    copy_guard.judge = lambda *_: None
 
 
 def move_ignored() -> None:
@@ -136,7 +138,7 @@ def move_ignored() -> None:
 
 def arm_after_the_post() -> None:
     """The note that the letter may be on its way comes when it is."""
-    real = _graph_mailbox.Mailbox._send
+    real = mailbox.Mailbox._send
 
     async def send(self: Any, draft: Any, parcel: Parcel, arm: Any) -> Outcome:
         async def at_once(_handle: object = None) -> bool:
@@ -145,21 +147,21 @@ def arm_after_the_post() -> None:
         outcome = await real(self, draft, parcel, at_once)
         return outcome if await arm(draft) else Unsent("too late")
 
-    _graph_mailbox.Mailbox._send = send
+    mailbox.Mailbox._send = send
 
 
 def no_answer_means_unsent() -> None:
     """A lost answer to `send` is tried again, as an HTTP library does it."""
-    real = _graph_mailbox.judge
+    real = mailbox.judge
 
     def judged(*args: Any, **named: Any) -> Outcome:
         outcome = real(*args, **named)
         return Unsent(outcome.said) if isinstance(outcome, Ambiguous) else outcome
 
-    _graph_mailbox.judge = judged
-    _graph_mailbox.Mailbox._look = _graph_mailbox.Mailbox._create
+    mailbox.judge = judged
+    mailbox.Mailbox._look = mailbox.Mailbox._create
 
 
 def nobody_looks_for_drafts() -> None:
     """Every attempt makes a draft of its own, whatever lies there already."""
-    _graph_mailbox.Mailbox._look = _graph_mailbox.Mailbox._create
+    mailbox.Mailbox._look = mailbox.Mailbox._create

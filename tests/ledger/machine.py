@@ -25,10 +25,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from distributor.core.deliveries import Arm, Claim, Delivery, Known, Owner, Settle
-from distributor.core.states import EDGES, RECEIVED, PasswordState, State
 from distributor.errors import Refused
 from distributor.ledger import open_ledger
+from distributor.model.delivery import Arm, Claim, Delivery, Known, Owner, Settle
+from distributor.model.states import EDGES, RECEIVED, PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, Clock, draft, packed
 
 WIRE = timedelta(minutes=10)

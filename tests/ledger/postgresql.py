@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg
 
-from distributor.core.chain import ORIGIN
 from distributor.ledger.tables import metadata
+from distributor.model.audit_log import ORIGIN
 from tests.needs import require
 
 _FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=100 -c listen_addresses="

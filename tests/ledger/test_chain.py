@@ -8,8 +8,8 @@ from hashlib import sha256
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from distributor.core.chain import ORIGIN, canonical, stamp
-from distributor.core.states import State
+from distributor.model.audit_log import ORIGIN, canonical, stamp
+from distributor.model.states import State
 from tests.ledger.tampering import found, lifted
 from tests.ledger.world import World
 

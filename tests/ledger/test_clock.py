@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.core.chain import Link
-from distributor.core.deliveries import EVERYBODY, Arm, Owner, Settle
-from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
-from distributor.ledger import telling
+from distributor.ledger import projection
+from distributor.model.audit_log import Link
+from distributor.model.delivery import EVERYBODY, Arm, Owner, Settle
+from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 
 A_YEAR = {"days": 365}  # the certificates are valid for longer, so nothing is withdrawn
@@ -326,7 +326,7 @@ def test_bytes_that_should_be_destroyed_and_are_there_are_found(world: World) ->
 @pytest.mark.parametrize(("evidence", "there"), [("{}", False), ('{"sealed_until":"2026-12-15T09:00:00.000000Z"}', True)])
 def test_an_earlier_programs_expired_password_is_one_whose_bytes_are_gone(evidence: str, *, there: bool) -> None:
     at, frozen = "2026-12-08T09:00:00.000000Z", '{"channel":"reveal"}'
-    told = telling.fold(
+    told = projection.fold(
         [
             Link(1, at, "d-1", "queued", "planned", "queued", "root@host", frozen, None, None, "", ""),
             Link(2, at, "d-1", "password-expired", None, None, "root@host", evidence, None, None, "", ""),

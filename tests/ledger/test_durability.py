@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.findings import Remark
 from distributor.ledger import durability, open_ledger
 from distributor.ledger.opening import open_database
+from distributor.model.issues import Remark
 from tests.ledger.postgresql import Server, server
 from tests.ledger.world import World
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.core.deliveries import Arm, Claim, Owner
-from distributor.core.states import PasswordState, State
+from distributor.model.delivery import Arm, Claim, Owner
+from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 
 

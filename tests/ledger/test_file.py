@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.deliveries import Delivery
-from distributor.core.states import State
 from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger import open_ledger, schema, sqlite
 from distributor.ledger.driver import sqlite3
+from distributor.model.delivery import Delivery
+from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, ME, Clock, World, draft, packed
 from tests.needs import require
 

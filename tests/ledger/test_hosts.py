@@ -16,10 +16,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from distributor.core.deliveries import Owner, Settle
-from distributor.core.ports import Ledger
-from distributor.core.states import State
 from distributor.ledger import open_ledger
+from distributor.model.delivery import Owner, Settle
+from distributor.model.ports import Ledger
+from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.sink import Sink, smtpd
 from tests.ledger.postgresql import Server
@@ -70,7 +70,7 @@ def test_every_time_that_is_written_is_the_servers_and_none_this_machines(ledger
             return datetime.now(tz) + timedelta(hours=1)
 
     monkeypatch.setattr("distributor.ledger.clock.datetime", Ahead)
-    monkeypatch.setattr("distributor.wiring.datetime", Ahead)
+    monkeypatch.setattr("distributor.bootstrap.datetime", Ahead)
     began = datetime.now(UTC)
     id_ = queued(ledger, "anna")
     (claim,) = ledger.claim(ME, 1, LEASE, EVERYTHING)

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import true
 
-from distributor.core.deliveries import Arm, Owner, Step
-from distributor.core.states import RECEIVED
-from distributor.ledger import book, leases, packing, sending
-from distributor.ledger.book import Change, Row
-from distributor.ledger.chain import Writing
+from distributor.ledger import leases, packing, sending, transitions
+from distributor.ledger.transaction import Writing
+from distributor.ledger.transitions import Change, Row
+from distributor.model.delivery import Arm, Owner, Step
+from distributor.model.states import RECEIVED
 from tests.ledger.machine import OWNERS, UNSENT_ENDS, Held, Machine, S
 
 
@@ -116,7 +116,7 @@ def forget_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def free_the_password_with_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "RECEIVED", {*RECEIVED, S.AMBIGUOUS})
+    monkeypatch.setattr(transitions, "RECEIVED", {*RECEIVED, S.AMBIGUOUS})
 
 
 def lend_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.core.deliveries import Claim
-from distributor.core.states import PasswordState, State
 from distributor.errors import Refused
+from distributor.model.delivery import Claim
+from distributor.model.states import PasswordState, State
 from tests.ledger.world import ME, World, packed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distributor.core.publishing import Holder
+from distributor.model.publishing import Holder
 from tests.ledger.world import ME, World, packed
 
 PLACE = "ldaps://ldap.example.org:636/dc=example,dc=org"

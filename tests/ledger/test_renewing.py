@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from distributor.core.states import PasswordState, State
 from distributor.errors import Unusable
 from distributor.ledger import planning
-from tests.ledger.test_frozen import ERASED, older_note
+from distributor.model.states import PasswordState, State
+from tests.ledger.test_message_verification import ERASED, older_note
 from tests.ledger.world import World, draft
 
 EDITS = {

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from distributor.core.chain import ORIGIN, Link, Walk, digest
-from distributor.core.deliveries import Arm, Owner
-from distributor.core.ports import Ledger
-from distributor.core.restored import End, Machine, Mark, Unreadable
-from distributor.core.states import PasswordState, State
 from distributor.errors import Refused, Unusable
-from distributor.ledger import marks, open_guarded
-from distributor.ledger.marks import RECORD, MarkFile
+from distributor.ledger import high_water_marks, open_guarded
+from distributor.ledger.high_water_marks import RECORD, MarkFile
+from distributor.model.audit_log import ORIGIN, Link, Walk, digest
+from distributor.model.delivery import Arm, Owner
+from distributor.model.high_water_mark import End, Machine, Mark, Unreadable
+from distributor.model.ports import Ledger
+from distributor.model.states import PasswordState, State
 from tests.ledger.postgresql import Server
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 
@@ -252,9 +252,9 @@ def test_one_torn_record_leaves_the_other(tmp_path: Path, torn: int) -> None:
 
 
 def test_the_folder_is_that_of_the_service_or_of_the_user() -> None:
-    assert marks.folder({"STATE_DIRECTORY": "/var/lib/d:/x", "HOME": "/h"}) == Path("/var/lib/d")
-    assert marks.folder({"XDG_STATE_HOME": "/s", "HOME": "/h"}) == Path("/s/distributor")
-    assert marks.folder({"XDG_STATE_HOME": "relative", "HOME": "/h"}) == Path("/h/.local/state/distributor")
+    assert high_water_marks.folder({"STATE_DIRECTORY": "/var/lib/d:/x", "HOME": "/h"}) == Path("/var/lib/d")
+    assert high_water_marks.folder({"XDG_STATE_HOME": "/s", "HOME": "/h"}) == Path("/s/distributor")
+    assert high_water_marks.folder({"XDG_STATE_HOME": "relative", "HOME": "/h"}) == Path("/h/.local/state/distributor")
 
 
 def test_copies_of_a_ledger_of_an_older_schema_get_the_same_name(tmp_path: Path) -> None:

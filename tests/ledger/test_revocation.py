@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from distributor.core.states import State
-from distributor.ledger import revoking
+from distributor.ledger import revocations
+from distributor.model.states import State
 from tests.ledger.world import CHAIN, ME, World, draft
 
 SAID = "the certificate was revoked (2026-11-20, superseded)"
@@ -32,7 +32,7 @@ def test_what_expired_is_asked_about_no_more(world: World) -> None:
 
 
 def test_all_are_found_over_several_pages(world: World) -> None:
-    names = [f"p{n}" for n in range(revoking.PAGE + 3)]
+    names = [f"p{n}" for n in range(revocations.PAGE + 3)]
     world.plan(*names)
     assert len(list(world.ledger.issued(world.clock.now))) == len(names)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from distributor.core.publishing import RELEASED, REVOKED
-from distributor.core.revoking import GOOD_AGAIN
-from distributor.core.states import State
 from distributor.errors import Refused
+from distributor.model.publishing import RELEASED, REVOKED
+from distributor.model.revoking import GOOD_AGAIN
+from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, draft
 
 SAID = "the certificate was revoked (2026-11-20, superseded)"

@@ -12,10 +12,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from distributor.core.states import PasswordState, State
 from distributor.errors import Unusable
 from distributor.ledger import migrations, open_ledger, schema, sqlite, tables
 from distributor.ledger.driver import sqlite3
+from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, Clock, World, draft
 
 SNAPSHOTS = Path(__file__).parent / "schemas"

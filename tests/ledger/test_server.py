@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.states import State
 from distributor.errors import Error, Unavailable, Unusable
 from distributor.ledger import open_ledger
+from distributor.model.states import State
 from tests.ledger.postgresql import Server
 from tests.ledger.world import EVERYTHING, Clock, World, draft
 

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 
-from distributor.core.secret import Secret
 from distributor.errors import Unusable
-from distributor.ledger.vault import Vault, make_identity, seal
+from distributor.model.secret import Secret
+from distributor.vault import Vault, make_identity, seal
 
 
 def test_what_is_sealed_for_a_public_key_is_opened_by_its_identity() -> None:

@@ -9,13 +9,13 @@ from hashlib import sha256
 
 from sqlalchemy import create_engine, text
 
-from distributor.core.credentials import Locator
-from distributor.core.deliveries import Arm, Claim, Delivery, Draft, Owner, Packed, Scope, Settle
-from distributor.core.people import Address, Person
-from distributor.core.ports import Ledger
-from distributor.core.states import State
 from distributor.ledger import open_ledger
 from distributor.ledger.driver import sqlite3
+from distributor.model.certificates import Locator
+from distributor.model.delivery import Arm, Claim, Delivery, Draft, Owner, Packed, Scope, Settle
+from distributor.model.people import Address, Person
+from distributor.model.ports import Ledger
+from distributor.model.states import State
 from tests.facts import plain_facts
 
 LEASE = timedelta(seconds=60)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.authority import Authority
 from tests.doubles.sink import smtpd
-from tests.flow.letters import new_ledger
 from tests.real.matrix import Cell, Crashing, crashing
+from tests.workflows.messages import new_ledger
 
 
 @pytest.fixture(scope="package")

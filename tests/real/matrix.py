@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distributor.core.deliveries import Delivery, Scope
-from distributor.core.states import RECEIVED, PasswordState, State
 from distributor.ledger.driver import sqlite3
-from distributor.ledger.ledger import SqlLedger
+from distributor.ledger.repository import SqlLedger
+from distributor.model.delivery import Delivery, Scope
+from distributor.model.states import RECEIVED, PasswordState, State
 from tests.authority import Authority
 from tests.doubles import people
 from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import Sink
-from tests.flow.letters import new_ledger
+from tests.workflows.messages import new_ledger
 
 SENT_ALREADY = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.TRANSMITTING})
 ENDED = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REJECTED})

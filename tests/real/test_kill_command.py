@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core.states import State
+from distributor.model.states import State
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from distributor.core.states import State
+from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
-from tests.flow.letters import new_ledger
 from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
+from tests.workflows.messages import new_ledger
 
 MAILBOX = "certificates@example.org"
 STEPS = ["claim:after", "draft:before", "draft:after", "arm:before", "arm:inside", "arm:after", "post:before", "post:after"]

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from distributor.core.leavings import Mark
-from distributor.core.states import State
+from distributor.model.cleanup import Mark
+from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
-from tests.flow.letters import new_ledger
 from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
 from tests.real.test_kill_graph import DRAFT, MAILBOX, MANY, POST, STEPS, settled
+from tests.workflows.messages import new_ledger
 
 CLEARING = ["other:before", "other:after"]  # a removal
 

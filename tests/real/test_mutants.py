@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from distributor.core.credentials import Limits, Locator, Material, Part
-from distributor.core.deliveries import Draft
-from distributor.core.opening import open_material
-from distributor.core.people import Address, Person
-from distributor.core.secret import Secret
-from distributor.core.states import State
+from distributor.model.certificates import Limits, Locator, Material, Part
+from distributor.model.delivery import Draft
+from distributor.model.people import Address, Person
+from distributor.model.secret import Secret
+from distributor.model.states import State
+from distributor.pki import open_material
 from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell, Crashing, crashing

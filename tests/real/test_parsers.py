@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from distributor.core import package
-from distributor.core.secret import Secret
+from distributor.model.secret import Secret
+from distributor.pki import package
 from tests.authority import Authority, Identity, rsa_key
 from tests.identities import credential
 from tests.needs import require, require_file

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from distributor.core.deliveries import Scope
-from distributor.core.states import State
+from distributor.model.delivery import Scope
+from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles import people
 from tests.doubles.graphd import Cloud, graphd
-from tests.flow.letters import new_ledger
+from tests.workflows.messages import new_ledger
 
 BOX = "certificates@example.org"
 PATIENCE = 600.0  # seconds, on a busy machine

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from distributor import processes
-from distributor.core.deliveries import Scope
-from distributor.core.ports import Ledger
-from distributor.flow.report import Doors, Report, Wanted
-from distributor.flow.send import send
-from distributor.transports import smtp
-from tests.flow import letters
+from distributor.adapters.transports import smtp
+from distributor.model.delivery import Scope
+from distributor.model.ports import Ledger
+from distributor.workers import process as processes
+from distributor.workflows.sending.report import Doors, Report, Wanted
+from distributor.workflows.sending.run import send
 from tests.needs import require
+from tests.workflows import messages as letters
 
 LETTERS = 40
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.core import sst
-from tests.core.pki import make
+from distributor.pki import sst
+from tests.pki.pki import make
 
 COMPILER = "x86_64-w64-mingw32-gcc"
 SOURCE = Path(__file__).with_name("sst_oracle.c")

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import Column, Connection, Text, bindparam, insert, select, update
 
-from distributor.core.people import key_of
-from distributor.core.spki import sha256_of
+from distributor.model.people import key_of
+from distributor.pki.spki import sha256_of
 
 revision = "0004"
 down_revision = "0003"

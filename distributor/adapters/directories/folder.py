@@ -1,0 +1,165 @@
+"""A person's certificate -> three files in a folder: PEM, DER, and a vCard 4.0 whose KEY is the certificate. Others may read them."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from distributor.errors import Unusable
+from distributor.files import atomic
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import printable
+from distributor.model.publishing import Public, Written
+
+KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+LONGEST_NAME = 200  # characters of a file's name, before its ending
+LONGEST_LINE = 75  # octets of a vCard's line, RFC 6350 3.2
+MODE = 0o644  # everybody reads it
+LARGEST = 2**20  # bytes read of what is there
+_PLAIN = re.compile(r"[^a-z0-9@._+-]")
+_HINT = "check that the folder in `path` can be made, is writable and has room"
+_ONE = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTDIR})  # what concerns a single name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`[[directories]]` of kind folder."""
+
+    path: Path
+
+
+def open(settings: Settings, key: str = KEY) -> Folder:  # noqa: A001  every adapter is opened so
+    """The folder; made when something is published. `key` names its table."""
+    del key
+    return Folder(settings.path)
+
+
+class Folder:
+    """Files, each whole or not there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.where = str(path)
+
+    def publish(self, public: Public, now: datetime) -> Written | Issue:
+        """One person's three files, once; see core.publishing."""
+        del now
+        name = file_name(public.address.key)
+        try:
+            self._make()
+            before = _digest(_read(self._path / f"{name}.cer"))
+            changed = self._remove(name, before, public.gone) if public.leaf is None else self._write(name, files(public))
+        except OSError as error:
+            if error.errno in _ONE and self._path.is_dir():
+                message = f'"{printable(name)}" cannot be written ({error.strerror})'
+                return Issue(
+                    Severity.ERROR, Check.NOT_PUBLISHED, message, "remove what bears that name", "folder", None, str(public.address)
+                )
+            raise Unusable(f"a certificate cannot be written ({error.strerror})", where=self.where, hint=_HINT) from error
+        return Written(name, changed, removed=public.gone & {before} if changed else frozenset())
+
+    def _make(self) -> None:
+        """The folder, which everybody may look into whatever the umask says; one that is there stays as it is."""
+        if not self._path.is_dir():
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._path.chmod(0o755)
+
+    def _write(self, name: str, wanted: Mapping[str, bytes]) -> bool:
+        fresh = {end: data for end, data in wanted.items() if _read(self._path / f"{name}{end}") != data}
+        for end, data in fresh.items():
+            _replace(self._path / f"{name}{end}", data)
+        if fresh:
+            atomic.flush(self._path)
+        return bool(fresh)
+
+    def _remove(self, name: str, there: str, gone: frozenset[str]) -> bool:
+        """Nothing but what is gone; anybody else's certificate stays."""
+        if there not in gone:
+            return False
+        for end in (".vcf", ".pem", ".cer"):  # what tells that there is something to remove goes last
+            with suppress(FileNotFoundError):
+                (self._path / f"{name}{end}").unlink()
+        atomic.flush(self._path)
+        return True
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def file_name(key: str) -> str:
+    """A name for an address: no path, no option, no name of two people; the address itself wherever it can be."""
+    plain = _PLAIN.sub("_", key)[:LONGEST_NAME]
+    if plain == key and plain[0] not in ".-":
+        return plain
+    return f"{plain.lstrip('.-')}-{sha256(key.encode()).hexdigest()[:12]}"
+
+
+def files(public: Public) -> dict[str, bytes]:
+    """What a person's files hold, by their endings."""
+    assert public.leaf is not None  # noqa: S101  asked for with a certificate only
+    return {".cer": public.leaf, ".pem": _pem(public.leaf), ".vcf": vcard(public.name, str(public.address), public.leaf)}
+
+
+def _digest(there: bytes | None) -> str:
+    """SHA-256; nothing has none."""
+    return "" if there is None else sha256(there).hexdigest()
+
+
+def _pem(leaf: bytes) -> bytes:
+    text = base64.b64encode(leaf).decode()
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]).encode()
+
+
+def vcard(name: str, address: str, leaf: bytes) -> bytes:
+    """RFC 6350, with the certificate as a data URI in KEY (6.8.1)."""
+    key = f"KEY:data:application/pkix-cert;base64,{base64.b64encode(leaf).decode()}"
+    lines = ["BEGIN:VCARD", "VERSION:4.0", f"FN:{_text(name or address)}", f"EMAIL:{_text(address)}", key, "END:VCARD"]
+    return "".join(f"{folded}\r\n" for line in lines for folded in [_folded(line)]).encode()
+
+
+def _text(value: str) -> str:
+    """A value of RFC 6350 3.4; a name is one line."""
+    return re.sub(r"([\\,;])", r"\\\1", printable(" ".join(value.split())))
+
+
+def _folded(line: str) -> str:
+    return "\r\n ".join(_pieces(line))
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """Parts of at most 75 octets with the blank that a continued line begins with; no character is cut."""
+    piece: list[str] = []
+    size = 0
+    for character in line:
+        octets = len(character.encode())
+        if size + octets > LONGEST_LINE:
+            yield "".join(piece)
+            piece, size = [], 1
+        piece.append(character)
+        size += octets
+    yield "".join(piece)
+
+
+def _read(path: Path) -> bytes | None:
+    """What is there, if it is a file that everybody may read, and no link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        return file.read(LARGEST) if os.fstat(handle).st_mode == stat.S_IFREG | MODE else None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Beside it, then in its place."""
+    atomic.appear(atomic.write(path, data, MODE), path)

@@ -1,0 +1,210 @@
+"""A person's certificate -> `userCertificate;binary` of the entry with their address: exactly as delivered, what expired taken away.
+
+Only differences are written, each value by name, so that nothing is lost of what somebody else writes at the same time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from distributor.clients import ldap as client
+from distributor.clients.ldap import NO_SUCH_ATTRIBUTE, VALUE_EXISTS, Change, Entry, Said, SignIn, check, escape, is_filter
+from distributor.errors import Unusable
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import printable
+from distributor.model.publishing import Public, Written
+
+if TYPE_CHECKING:
+    from distributor.microsoft.ldap_lookup import Looked
+
+KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+MOST_VALUES = 15  # that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
+TRIES = 3  # when others write to the same entry at the same time
+ADDRESS = "{address}"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_HOLDS = frozenset({"inetorgperson", "pkiuser", "strongauthenticationuser"})  # object classes that allow a certificate
+_SMIME = "userSMIMECertificate"
+
+
+@dataclass(frozen=True)
+class Settings(SignIn):
+    """`[[directories]]` of kind ldap."""
+
+    filter: str = "(mail={address})"  # who is meant; the address is put in safely
+    attribute: str = "userCertificate"
+    active_directory: bool | None = None  # asked of the server where it is not said
+
+
+def open(settings: Settings, key: str = KEY) -> Directory:  # noqa: A001  every adapter is opened so
+    """The directory; asked when something is published. `key` names its table. Raises Unusable for settings that cannot work."""
+    if (fault := check(settings, key)) is not None:
+        raise fault
+    plain = settings.filter.replace(ADDRESS, "")
+    if plain == settings.filter or "{" in plain or not is_filter(plain):
+        raise Unusable("this filter finds nobody", where=f"{key}.filter", hint='it is in brackets and holds {address}: "(mail={address})"')
+    if not _NAME.fullmatch(settings.attribute):
+        raise Unusable("this is no attribute", where=f"{key}.attribute", hint="write userCertificate, without ;binary, or remove the key")
+    if settings.attribute.casefold() == _SMIME.casefold():
+        hint = "remove the key: userCertificate is what every client reads"
+        raise Unusable(f"{_SMIME} holds a signed message, not a certificate", where=f"{key}.attribute", hint=hint)
+    return Directory(client.ldap(settings, key), settings)
+
+
+def probe(host: str, addresses: Sequence[str]) -> Looked:
+    """What the server answers to a phone, for `distributor trust ldap`."""
+    from distributor.adapters.directories import ldap_probe  # noqa: PLC0415  it judges certificates: slow to load
+
+    return ldap_probe.probe(host, addresses)
+
+
+class Directory:
+    """Entries of people."""
+
+    def __init__(self, asked: client.Ldap, settings: Settings) -> None:
+        self._client, self._settings = asked, settings
+        self.where = f"{asked.where}/{settings.base}"
+
+    def publish(self, public: Public, now: datetime) -> Written | Issue:
+        """One person's certificate, once; see core.publishing."""
+        for _ in range(TRIES - 1):
+            done = self._once(public, now)
+            if not isinstance(done, _Overtaken):
+                return done
+        done = self._once(public, now)
+        return _refused(public, done.entry, done.no, self._settings.attribute) if isinstance(done, _Overtaken) else done
+
+    def _once(self, public: Public, now: datetime) -> Written | Issue | _Overtaken:
+        entry = self._find(public)
+        if isinstance(entry, Issue):
+            return Written("", changed=False) if public.leaf is None and entry.check is Check.NO_PERSON else entry  # nothing can be there
+        work = self._work(entry, public, now)
+        changes = self._changes(entry, work)
+        no = self._client.change(entry.dn, changes) if changes else None
+        if no is None:
+            return _done(entry, public, work)
+        if no.code in {NO_SUCH_ATTRIBUTE, VALUE_EXISTS}:
+            return _Overtaken(entry, no)
+        return _refused(public, entry, no, self._settings.attribute)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._client.close()
+
+    @property
+    def _attribute(self) -> str:
+        """As it is written: Active Directory knows no `;binary`, others want it (RFC 4523 2.1)."""
+        return self._settings.attribute if self._is_active else f"{self._settings.attribute};binary"
+
+    @property
+    def _is_active(self) -> bool:
+        said = self._settings.active_directory
+        return self._client.active_directory() if said is None else said
+
+    def _find(self, public: Public) -> Entry | Issue:
+        """The one entry."""
+        wanted = self._settings.filter.replace(ADDRESS, escape(str(public.address)))
+        found = self._client.find(self._settings.base, wanted, ("objectClass", self._attribute, _SMIME), 2)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            hint = "create the entry or correct its mail attribute; `base` and `filter` in [[directories]] say where it is looked for"
+            return _issue(public, Check.NO_PERSON, f'nobody with this address is below "{self._settings.base}"', hint)
+        names = " and ".join(f'"{printable(entry.dn)}"' for entry in found)
+        return _issue(public, Check.DUPLICATE, f"several entries have this address: {names}", "let only one have it, or narrow `filter`")
+
+    def _work(self, entry: Entry, public: Public, now: datetime) -> _Work:
+        """What is to go and to come; where nothing is published, only the person's own certificates go."""
+        there = entry.all(self._settings.attribute)
+        ours = tuple(value for value in there if value != public.leaf and _digest(value) in public.gone)
+        if public.leaf is None:
+            return _Work(ours, (), None, 0)
+        gone = tuple(value for value in there if value != public.leaf and (value in ours or is_over(value, now)))
+        left = len(there) - len(gone)
+        return _Work(gone, (public.leaf,) if public.leaf not in there else (), public.leaf, left)
+
+    def _changes(self, entry: Entry, work: _Work) -> list[Change]:
+        """Deletions always; nothing where all is as it should be."""
+        new = () if work.is_full else work.new
+        changes = [Change(self._attribute, work.gone, new)] if work.gone or new else []
+        return [*self._object_class(entry), *changes] if new else changes
+
+    def _object_class(self, entry: Entry) -> Sequence[Change]:
+        """What lets the entry hold a certificate, where it does not yet; where we may not see them, the server knows."""
+        classes = {name.casefold() for name in entry.texts("objectClass")}
+        return () if self._is_active or not classes or classes & _HOLDS else (Change("objectClass", (), (b"pkiUser",)),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Values that go and come, the certificate that is to be there, and how many values stay."""
+
+    gone: tuple[bytes, ...]
+    new: tuple[bytes, ...]
+    leaf: bytes | None
+    left: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the entry has, or would have, more values than are exported."""
+        return self.left + len(self.new) > MOST_VALUES
+
+
+def _done(entry: Entry, public: Public, work: _Work) -> Written | Issue:
+    """What the server took."""
+    full = _full(public, work) if work.is_full else None
+    written = bool(work.gone or (work.new and not full))
+    if full is not None and work.new and not written:
+        return full
+    removed = public.gone & frozenset(map(_digest, work.gone))
+    return Written(entry.dn, written, full or _before_ours(public, entry), removed, holds=not (full and work.new))
+
+
+def _full(public: Public, work: _Work) -> Issue:
+    verb = "has no room for this one" if work.new else "is exported with none of them"
+    message = f"the entry has {work.left} certificates that have not expired, more than {MOST_VALUES} are too many, and it {verb}"
+    return _issue(public, Check.NOT_PUBLISHED, message, "remove old ones by hand: Entra Connect exports none of an entry with more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Overtaken:
+    """Somebody else has changed the entry since it was read, or has a value that the server takes for the same."""
+
+    entry: Entry
+    no: Said
+
+
+def is_over(value: bytes, now: datetime) -> bool:
+    """Whether it is a certificate that has expired; what cannot be read is somebody else's, and stays."""
+    from cryptography import x509  # noqa: PLC0415  slow to load; the configuration is checked without
+
+    from distributor.pki import certificate  # noqa: PLC0415
+
+    found = certificate.load(value)
+    return isinstance(found, x509.Certificate) and found.not_valid_after_utc <= now
+
+
+def _digest(value: bytes) -> str:
+    return sha256(value).hexdigest()
+
+
+def _refused(public: Public, entry: Entry, no: Said, attribute: str) -> Issue:
+    """The server's word about one entry; the next one may be another's to write."""
+    hint = f'give the entry in `bind` the right to write {attribute} and objectClass of "{printable(entry.dn)}"'
+    return _issue(public, Check.NOT_PUBLISHED, f"the directory does not take the certificate: {no}", hint)
+
+
+def _before_ours(public: Public, entry: Entry) -> Issue | None:
+    """Outlook takes a userSMIMECertificate first, a signed message with the certificate in it (facts: exchange.md 3.1)."""
+    if public.leaf is None or all(public.leaf in value for value in entry.all(_SMIME)):
+        return None
+    message = f"the entry has a {_SMIME} too, with another certificate in it, and Outlook takes that first"
+    return _issue(public, Check.NOT_PUBLISHED, message, f"remove {_SMIME}, or renew it", Severity.WARNING)
+
+
+def _issue(public: Public, check_: Check, message: str, hint: str, severity: Severity = Severity.ERROR) -> Issue:
+    return Issue(severity, check_, message, hint, "directory", None, str(public.address))

@@ -1,0 +1,111 @@
+"""A user as Graph's JSON has it -> an Entry of the directory. Whatever is odd about an address is an Issue or None, never an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from sys import intern
+from typing import Any
+
+from distributor.model.directory_users import Entry
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Address, BadAddress, Person, parse_address, printable
+
+FIELDS = (
+    "id",
+    "displayName",
+    "mail",
+    "proxyAddresses",
+    "otherMails",
+    "userPrincipalName",
+    "accountEnabled",
+    "preferredLanguage",
+    "userType",
+)
+SOURCE = "directory"
+_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_NOTHING: Mapping[str, str] = {}  # one for all, since there are many
+
+
+def is_guest(user: Mapping[str, Any]) -> bool:
+    """Whether somebody of another organisation was invited."""
+    return str(user.get("userType") or "").casefold() == "guest"
+
+
+def name(user: Mapping[str, Any]) -> str:
+    """What an administrator knows a user by."""
+    return str(user.get("userPrincipalName") or user.get("id") or "")
+
+
+def has_address(user: Mapping[str, Any]) -> bool:
+    """Whether there is one at all, good or bad."""
+    return bool(_primary(user)[0])
+
+
+def entry(user: Mapping[str, Any]) -> Entry | Issue | None:
+    """The entry of a user; None without a mail address, and where a bad one matters to nobody since the account is disabled."""
+    written, proved = _primary(user)
+    if not written:
+        return None
+    enabled = bool(user.get("accountEnabled"))
+    match parse_address(written):
+        case BadAddress() as fault:
+            return _bad(user, fault) if enabled else None
+        case address:
+            pass
+    others = dict.fromkeys(key for text in _texts(user) if (key := _key(text)) not in {"", address.key})
+    return Entry(_person(user, address, others), enabled, tuple(others), proved)
+
+
+def _primary(user: Mapping[str, Any]) -> tuple[str, bool]:
+    """The address that Exchange calls primary, else `mail`; never the sign-in name (facts: sending.md 2)."""
+    for proxy in user.get("proxyAddresses") or ():
+        if str(proxy).startswith("SMTP:"):
+            return str(proxy)[5:], True
+    return str(user.get("mail") or ""), False
+
+
+def _texts(user: Mapping[str, Any]) -> Iterator[str]:
+    """Every address that leads to a user, as written."""
+    for proxy in user.get("proxyAddresses") or ():
+        kind, _, text = str(proxy).partition(":")
+        if kind.casefold() == "smtp":
+            yield text
+    for name in ("mail", "userPrincipalName"):
+        yield str(user.get(name) or "")
+
+
+def _key(text: str) -> str:
+    """Address.key, or nothing. Of plain ASCII it is the text in lower case: parsing hundreds of thousands would take seconds."""
+    if text.isascii():
+        return text.lower() if "@" in text else ""
+    match parse_address(text):
+        case Address() as address:
+            return address.key
+        case _:
+            return ""
+
+
+def _person(user: Mapping[str, Any], address: Address, others: Mapping[str, None]) -> Person:
+    language = str(user.get("preferredLanguage") or "")
+    return Person(
+        address=address,
+        name=" ".join(str(user.get("displayName") or "").split()),
+        language=intern(language) if _TAG.fullmatch(language) else "",
+        alternate_email=_alternate(user, {address.domain, *(key.rpartition("@")[2] for key in others)}),
+        columns=_NOTHING,
+    )
+
+
+def _alternate(user: Mapping[str, Any], own: set[str]) -> str:
+    """The first address elsewhere: what leads to the same mailbox is no second road."""
+    for text in user.get("otherMails") or ():
+        match parse_address(str(text)):
+            case Address(domain=domain) as address if domain not in own:
+                return str(address)
+    return ""
+
+
+def _bad(user: Mapping[str, Any], fault: BadAddress) -> Issue:
+    message = f'the primary address of the user "{printable(name(user))}" cannot be used: {printable(fault.reason)}'
+    return Issue(Severity.ERROR, Check.BAD_ADDRESS, message, "correct it in Exchange or Entra", SOURCE, None, printable(fault.text) or None)

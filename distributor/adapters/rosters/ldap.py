@@ -1,0 +1,97 @@
+"""People of a directory (LDAP) -> people, page by page; nothing but the page at hand is held.
+
+An address is the primary one, `SMTP:` among the proxyAddresses that Exchange keeps, else the first `mail`. Disabled accounts are entries,
+but no people: nothing is planned for them, and a certificate of theirs is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from distributor.adapters.rosters import directory_user
+from distributor.clients import ldap as client
+from distributor.clients.ldap import Entry as Found
+from distributor.clients.ldap import SignIn, check, is_filter
+from distributor.errors import Unavailable, Unusable
+from distributor.model.directory_users import Entry, in_use
+from distributor.model.issues import Issue
+from distributor.model.people import Person
+
+KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")
+FIELDS = ("mail", "proxyAddresses", "displayName", "cn", "preferredLanguage", "otherMailbox", "userPrincipalName", *DISABLED)
+REACHABLE = "(|(mail=*)(proxyAddresses=*))"
+EVERYBODY = "(objectClass=person)"
+_ACCOUNTDISABLE = 0x2  # of userAccountControl [MS-ADTS 2.2.16]
+_FOR_EVER = "000001010000Z"  # pwdAccountLockedTime of an account that an administrator locked (slapo-ppolicy)
+
+
+@dataclass(frozen=True)
+class Settings(SignIn):
+    """`[[rosters]]` of kind ldap. Without a filter, everybody below `base`."""
+
+    filter: str | None = None  # RFC 4515; who has no address is left out in any case
+
+
+def open(settings: Settings, key: str = KEY) -> Ldap:  # noqa: A001  every adapter is opened so
+    """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
+    if (fault := check(settings, key)) is not None:
+        raise fault
+    if settings.filter is not None and not is_filter(settings.filter):
+        hint = 'it is in brackets: "(departmentNumber=42)"; remove the key and everybody is meant'
+        raise Unusable("this is no filter", where=f"{key}.filter", hint=hint)
+    return Ldap(client.ldap(settings, key), settings)
+
+
+class Ldap:
+    """People in a directory."""
+
+    def __init__(self, asked: client.Ldap, settings: Settings) -> None:
+        self._client, self._settings = asked, settings
+        self.whole = settings.filter is None
+
+    def people(self) -> Iterator[Person | Issue]:
+        """Everybody in use, or what is wrong with their address. Raises Unavailable, or Unusable for a base that is not there."""
+        return in_use(self.entries())
+
+    def entries(self) -> Iterator[Entry | Issue]:
+        """Every person with an address, disabled ones too."""
+        wanted = f"(&{REACHABLE}{self._settings.filter or EVERYBODY})"
+        told: bool | None = None  # whether of anybody it is known that the account is in use, or not
+        try:
+            for found in self._client.pages(self._settings.base, wanted, FIELDS):
+                told = bool(told) or any(found.all(name) for name in DISABLED)
+                match directory_user.entry(_user(found)):
+                    case Issue() as issue:
+                        yield replace(issue, hint="correct it in the directory")
+                    case Entry() as entry:
+                        yield entry
+            if told is False and self._client.active_directory():
+                hint = f"let the entry in `bind` read {DISABLED[0]}"
+                raise Unavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=hint)
+        finally:
+            self._client.close()
+
+
+def _user(found: Found) -> dict[str, Any]:
+    """As Graph would tell it: one place knows what makes an address primary."""
+    mails = found.texts("mail")
+    return {
+        "id": found.dn,
+        "displayName": found.text("displayName") or found.text("cn"),
+        "mail": next(iter(mails), ""),
+        "proxyAddresses": [*found.texts("proxyAddresses"), *(f"smtp:{mail}" for mail in mails[1:])],
+        "otherMails": [text.rpartition("$")[2].strip() for text in found.texts("otherMailbox")],  # RFC 1274 writes smtp$a@b
+        "userPrincipalName": found.text("userPrincipalName"),
+        "accountEnabled": not _is_disabled(found),
+        "preferredLanguage": found.text("preferredLanguage").partition(",")[0].partition(";")[0].strip(),  # as Accept-Language has it
+    }
+
+
+def _is_disabled(found: Found) -> bool:
+    """As Active Directory, 389 Directory Server and OpenLDAP say so, each in its way."""
+    control = found.text(DISABLED[0])
+    flags = int(control) if control.removeprefix("-").isdecimal() else 0
+    return bool(flags & _ACCOUNTDISABLE) or found.text(DISABLED[1]).casefold() == "true" or found.text(DISABLED[2]) == _FOR_EVER

@@ -1,0 +1,205 @@
+"""Files, folders, zips and PEM pairs -> Materials. What a roster's rows name comes first, then everything else that lies there.
+
+File names are hints: they tell a file's password and its pair, never whose the certificate is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor.adapters.sources import file_types
+from distributor.adapters.sources.inventory import Inventory, issue
+from distributor.adapters.sources.lookup import Names, hints
+from distributor.adapters.sources.passwords import EXTENSIONS, Passwords
+from distributor.adapters.sources.reader import Entry, Fault, Reader
+from distributor.model.certificates import Limits, Locator, Material, Part
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Person, RowHint, printable
+from distributor.model.secret import Secret
+
+if TYPE_CHECKING:
+    from distributor.adapters.sources.pem_pairs import Look, Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to look into. `base`: the roster's folder, its paths are relative to it; `ignore`: files known to be something else."""
+
+    paths: tuple[Path, ...]
+    passwords: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    base: Path | None = None
+    ignore: tuple[Path, ...] = ()
+
+
+def open(settings: Settings, look: Look) -> Files:  # noqa: A001  every adapter is opened so
+    """The files; read when they are asked for, some by child processes of `look`. Raises Unusable when the passwords cannot be read."""
+    return Files(settings, look)
+
+
+class Files:
+    """Certificates with keys in files."""
+
+    def __init__(self, settings: Settings, look: Look) -> None:
+        self._settings = settings
+        self._look = look
+        self._base = str(settings.base.absolute()) if settings.base else None
+        self._reader = Reader(settings.limits)
+        self._passwords = Passwords(settings.passwords, self._reader)
+        self._ours = {path.resolve() for path in (*settings.ignore, *filter(None, (settings.passwords,)))}
+        self._our_names = {path.name for path in self._ours}
+        self._unread: list[Issue] = []
+
+    def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
+        """What the people's rows name, then the rest.
+
+        A note of `wrong-password` comes before a Material whose password could not be read: that matters only if it does not open.
+        Other notes are of what is no certificate and was left alone.
+        """
+        for find in self._finds(people):
+            yield from self._unread
+            self._unread.clear()
+            yield find
+
+    def _finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
+        inventory = Inventory(self._reader)
+        for path in self._settings.paths:
+            yield from inventory.add(path)
+        names = Names(self._base, inventory, self._reader, self._passwords)
+        for person in people.values():
+            for hint in hints(person):
+                self._passwords.learn(person, hint, self._base)
+        for key, person in people.items():
+            for hint in hints(person):
+                yield from self._named(key, person, hint, names, inventory)
+        for entry in names.refused:
+            inventory.use(entry)
+        yield from self._rest(inventory, names.passwords)
+
+    def _named(self, key: str, person: Person, hint: RowHint, names: Names, inventory: Inventory) -> Iterator[Material | Issue]:
+        """What one row names."""
+        found = names.look_up(hint, person)
+        if isinstance(found, Issue):
+            yield found
+            return
+        for entry in found:
+            inventory.use(entry)
+        if found:
+            yield from self._material(found, person, key)
+
+    def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[Material | Issue]:
+        try:
+            parts = tuple(map(self._reader.part, entries))
+            if len(parts) == 1 and not file_types.is_candidate(entries[0].extension) and not file_types.looks_like(parts[0].data):
+                raise _odd()
+        except Fault as fault:
+            address = str(person.address) if person else None
+            yield replace(issue(fault, entries[0].source), address=address)
+            return
+        form = file_types.form(entries[0].extension, parts[0].data)
+        yield Material(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), wanted)
+
+    def _secrets(self, entries: list[Entry], person: Person | None) -> tuple[Secret, ...]:
+        rows = hints(person) if person else ()
+        found = [self._passwords.likely(entry, person, rows, self._base) for entry in reversed(entries)]
+        self._note_unread(entries[0], person)
+        return tuple(dict.fromkeys(secret for secrets in found for secret in secrets))
+
+    def _note_unread(self, entry: Entry, person: Person | None) -> None:
+        """Keep in mind which passwords of a file are there and cannot be read."""
+        for name, fault in self._passwords.unread.items():
+            message = f'its password file "{name}" cannot be read: {fault.message}'
+            hint = "make it readable, or give the password in the roster or with --passwords"
+            address = str(person.address) if person else None
+            self._unread.append(Issue(Severity.NOTE, Check.WRONG_PASSWORD, message, hint, entry.source, None, address))
+        self._passwords.unread.clear()
+
+    def _rest(self, inventory: Inventory, passwords: set[str]) -> Iterator[Material | Issue]:
+        """What no row names. `passwords`: names of files that hold them, and their stems; what bears a certificate's stem does so too."""
+        loose: Pairs | None = None
+        for entry in inventory.left():
+            if self._is_ours(entry):
+                continue
+            if entry.extension in file_types.PEM:
+                group = [other for other in inventory.of_one_stem(entry, unused=True) if not self._is_ours(other)]
+                for other in group:
+                    inventory.use(other)
+                loose = loose or self._pairs()
+                yield from self._pems(group, loose)
+            elif entry.extension in file_types.PKCS12:
+                yield from self._material([entry], None, "")
+            elif not _holds_password(entry, inventory, passwords):
+                yield from self._other(entry, Severity.ERROR if entry in inventory.meant else Severity.NOTE)
+        if loose is not None:
+            yield from loose.settle()
+
+    def _pairs(self) -> Pairs:
+        from distributor.adapters.sources.pem_pairs import Pairs  # noqa: PLC0415  heavy, and not wanted where rows name every file
+
+        return Pairs(self._secrets, self._look)
+
+    def _pems(self, entries: list[Entry], loose: Pairs) -> Iterator[Material | Issue]:
+        """PEM or DER files of one stem."""
+        parts: dict[Entry, Part] = {}
+        for entry in entries:
+            try:
+                parts[entry] = self._reader.part(entry)
+            except Fault as fault:
+                yield issue(fault, entry.source)
+        pair = loose.sort(parts)
+        if pair:
+            yield Material("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
+
+    def _other(self, entry: Entry, weight: Severity) -> Iterator[Material | Issue]:
+        """A file whose name does not say that it is a certificate."""
+        try:
+            data = self._reader.read(entry)
+        except Fault as fault:
+            yield issue(fault, entry.source, weight)
+            return
+        if file_types.looks_like(data):
+            yield from self._material([entry], None, "")
+        else:
+            yield issue(_odd(), entry.source, weight)
+
+    def _is_ours(self, entry: Entry) -> bool:
+        """Whether it is a file known to be something else, such as the vault's key."""
+        return entry.member is None and entry.base in self._our_names and Path(entry.path).resolve() in self._ours
+
+    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
+        """The same bytes again, or why not."""
+        entries = [Entry(path, member) for path, member, _ in locator.parts]
+        parts = []
+        for entry, (_, _, wanted) in zip(entries, locator.parts, strict=True):
+            try:
+                parts.append(self._again(entry, wanted))
+            except Fault as fault:
+                return issue(fault, entry.source)
+        found = Material(locator.form, tuple(parts), self._secrets(entries, person))
+        unread, self._unread = self._unread, []
+        return replace(unread[0], severity=Severity.ERROR) if unread and not found.passwords and found.form == "pkcs12" else found
+
+    def _again(self, entry: Entry, wanted: str) -> Part:
+        """The file as it was planned. Raises Fault."""
+        if not self._reader.is_there(entry):
+            place = printable(str(Path(entry.path).parent) if entry.member is None else entry.path)
+            raise Fault(Check.UNREADABLE, "it is no longer there", f'put it back into "{place}", or run `distributor plan` where it is now')
+        data = self._reader.read(entry)
+        if hashlib.sha256(data).hexdigest() != wanted:
+            raise Fault(Check.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
+        return Part(entry.source, entry.path, entry.member, wanted, data)
+
+
+def _holds_password(entry: Entry, inventory: Inventory, passwords: set[str]) -> bool:
+    """Whether a file that is no certificate is named as one with a password is."""
+    base, stem = entry.base.casefold(), entry.stem.casefold()
+    named = base in passwords or inventory.promises(base)
+    return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.promises(stem)))
+
+
+def _odd() -> Fault:
+    return Fault(Check.UNREADABLE, "it is neither PKCS#12 nor PEM", "name the certificate's own file, or move this one elsewhere")

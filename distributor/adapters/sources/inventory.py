@@ -1,0 +1,193 @@
+"""Paths -> every file and every member of a zip in them, by name; what is out of place is an Issue, a system's litter is not."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from array import array
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from distributor.adapters.sources import file_types
+from distributor.adapters.sources.reader import Entry, Fault, Reader
+from distributor.model.compact import TextIndex
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import printable
+
+_JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx"})
+
+
+class Inventory:
+    """What lies in the sources, in the order it was found; compact, since a folder may hold many thousand files."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.meant: set[Entry] = set()  # files, not archives, that were named one by one
+        self._places: list[tuple[str, bool]] = []  # folders and archives: `Entry.place`
+        self._numbers: dict[tuple[str, bool], int] = {}  # of places
+        self._names: list[str] = []  # of files; of members as the archive has them
+        self._within = array("L")  # each one's place
+        self._used = bytearray()
+        self._by_base = TextIndex(self._base)  # the first of each base name in lower case, which is mostly the only one
+        self._further: dict[str, dict[Entry, int]] = {}  # all of a base name that more than one has
+        self._elsewhere: set[str] = set()  # stems of certificates that rows name and that lie somewhere else
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def add(self, path: Path) -> Iterator[Issue]:
+        """Take in a file, a folder or a zip that was named by the operator."""
+        absolute = os.path.abspath(path)
+        if os.path.islink(absolute):
+            absolute = os.path.realpath(absolute)  # named by hand, so meant
+        if os.path.isdir(absolute):
+            yield from self._folder(absolute)
+        else:
+            self.meant.add(Entry(absolute))
+            yield from self._file(absolute)
+
+    def find(self, name: str) -> list[Entry]:
+        """The entries of that base name, in any case; `archive.zip/member` too."""
+        archive, slash, member = name.rpartition("/")
+        found = [self._entry(number) for number in self._called(member.casefold())]
+        wanted = os.path.basename(archive).casefold()
+        if slash and wanted.endswith(".zip"):
+            return [entry for entry in found if entry.member is not None and os.path.basename(entry.path).casefold() == wanted]
+        return found
+
+    def use(self, entry: Entry) -> None:
+        """Note that somebody has an entry, so that it is not `left` any more."""
+        if (number := self._number(entry)) is not None:
+            self._used[number] = True
+        elif self._names and file_types.is_candidate(entry.extension):
+            self._elsewhere.add(entry.stem.casefold())
+
+    def left(self) -> Iterator[Entry]:
+        """What nobody has yet; what is used meanwhile is left out."""
+        for number in range(len(self._names)):
+            if not self._used[number]:
+                yield self._entry(number)
+
+    def of_one_stem(self, entry: Entry, *, unused: bool = False) -> list[Entry]:
+        """The PEM and DER files of an entry's stem beside it, itself among them. `unused`: without what somebody has."""
+        stem = entry.stem.casefold()
+        numbers = sorted(number for extension in file_types.PEM for number in self._called(stem + extension))
+        found = [(number, self._entry(number)) for number in numbers if not (unused and self._used[number])]
+        return [other for _, other in found if other.place == entry.place]
+
+    def promises(self, stem: str) -> bool:
+        """Whether there is a certificate or key of this stem, which is in lower case."""
+        return stem in self._elsewhere or any(self._by_base.find(stem + extension) is not None for extension in file_types.CANDIDATES)
+
+    def _called(self, base: str) -> tuple[int, ...]:
+        """Entries by their base name in lower case."""
+        if base in self._further:
+            return tuple(self._further[base].values())
+        found = self._by_base.find(base)
+        return () if found is None else (found,)
+
+    def _base(self, number: int) -> str:
+        name, (_, zipped) = self._names[number], self._places[self._within[number]]
+        return (PurePosixPath(name).name if zipped else name).casefold()
+
+    def _entry(self, number: int) -> Entry:
+        path, zipped = self._places[self._within[number]]
+        name = self._names[number]
+        return Entry(path, name) if zipped else Entry(os.path.join(path, name))
+
+    def _number(self, entry: Entry) -> int | None:
+        base = entry.base.casefold()
+        if base in self._further:
+            return self._further[base].get(entry)
+        found = self._by_base.find(base)
+        return found if found is not None and self._entry(found) == entry else None
+
+    def _folder(self, folder: str) -> Iterator[Issue]:
+        try:
+            with os.scandir(folder) as listing:
+                names = sorted(entry.name for entry in listing)
+        except OSError as error:
+            yield issue(
+                Fault(Check.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it may be read"), printable(folder)
+            )
+            return
+        for name in names:
+            if not _is_junk(name):
+                yield from self._file(os.path.join(folder, name))
+
+    def _file(self, path: str) -> Iterator[Issue]:
+        name = printable(os.path.basename(path))
+        if not _is_text(path):
+            yield issue(Fault(Check.UNSAFE_PATH, "its name is not UTF-8", "rename it"), name)
+            return
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError as error:
+            yield issue(Fault(Check.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it is there"), name)
+            return
+        if stat.S_ISDIR(mode):
+            yield issue(
+                Fault(Check.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too"),
+                name,
+                Severity.NOTE,
+            )
+        elif not stat.S_ISREG(mode):
+            what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
+            yield issue(Fault(Check.UNSAFE_PATH, f"it is {what}", "put the file itself there"), name)
+        elif path.lower().endswith(".zip"):
+            yield from self.archive(path)
+        else:
+            self._take(Entry(path))
+
+    def archive(self, path: str) -> Iterator[Issue]:
+        """Take in a zip."""
+        try:
+            for info in self._reader.members(path):
+                yield from self._member(path, info)
+        except Fault as fault:
+            yield issue(fault, printable(os.path.basename(path)))
+
+    def _member(self, path: str, info: zipfile.ZipInfo) -> Iterator[Issue]:
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if not parts or info.is_dir() or any(_is_junk(part) for part in parts):
+            return
+        entry = Entry(path, info.filename)
+        if ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
+            yield issue(
+                Fault(Check.UNSAFE_PATH, "the archive's member is a link or its name leaves the archive", "pack it again"), entry.source
+            )
+        elif entry.extension == ".zip":
+            yield issue(Fault(Check.UNREADABLE, "it is an archive in an archive", "unpack it"), entry.source)
+        else:
+            self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        if self._number(entry) is not None:
+            return
+        number = len(self._names)
+        name = os.path.basename(entry.path) if entry.member is None else entry.member
+        if entry.place not in self._numbers:
+            self._numbers[entry.place] = len(self._places)
+            self._places.append(entry.place)
+        self._within.append(self._numbers[entry.place])
+        self._names.append(name)
+        self._used.append(False)
+        base = entry.base.casefold()
+        first = self._by_base.add(base, number)
+        if first != number:
+            self._further.setdefault(base, {self._entry(first): first})[entry] = number
+
+
+def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Issue:
+    """A fault as an issue."""
+    return Issue(severity, fault.check, fault.message, fault.hint, source)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path can be kept in the ledger and shown in JSON; octets that are no UTF-8 become lone surrogates."""
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def _is_junk(name: str) -> bool:
+    return name.casefold() in _JUNK or name.startswith("._")

@@ -1,0 +1,123 @@
+"""What a roster's row names -> the files meant: relative to the roster, among the sources by name, or `archive.zip/member`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+
+from distributor.adapters.sources import file_types
+from distributor.adapters.sources.inventory import Inventory
+from distributor.adapters.sources.passwords import Passwords
+from distributor.adapters.sources.paths import Unsafe, inside, steps
+from distributor.adapters.sources.reader import Entry, Reader
+from distributor.model.cells import named
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Person, RowHint, printable
+
+_DRIVE = re.compile(r"[A-Za-z]:/|//")
+
+
+def hints(person: Person) -> tuple[RowHint, ...]:
+    """Every row of a person."""
+    return (person.hint, *person.further) if person.hint is not None else person.further
+
+
+class Names:
+    """Looks up the names of rows."""
+
+    def __init__(self, base: str | None, inventory: Inventory, reader: Reader, secrets: Passwords) -> None:
+        self._base = base
+        self._secrets = secrets
+        self._inventory = inventory
+        self._reader = reader
+        self._aside = Inventory(reader)  # archives that only rows name
+        self._opened: set[str] = set()
+        self.refused: set[Entry] = set()  # files of rows with which something else is wrong
+        self.passwords: set[str] = set()  # password files that rows name, with and without extension
+
+    def look_up(self, hint: RowHint, person: Person) -> list[Entry] | Issue:
+        """The files of a row: none when it names none, one, or a certificate and its key."""
+        names = [name for name in (hint.file, hint.key) if name]
+        found: list[Entry | None] = []
+        try:
+            found += map(self._entry, names)
+            lacks_password = self._lacks_password(hint, found[0] if found else None)
+        except Unsafe as unsafe:
+            self.refused.update(filter(None, found))
+            hint_text = "name files in the roster's folder or below, or by their name among the sources"
+            return _issue(Check.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
+        entries = [entry for entry in found if entry is not None]
+        if lost := [name for name, entry in zip(names, found, strict=True) if entry is None]:
+            return _absent(Check.NO_CERTIFICATE, "file", lost[0], hint, person)
+        if lacks_password:
+            self.refused.update(entries)
+            return _absent(Check.WRONG_PASSWORD, "password file", hint.password_file, hint, person)
+        return self._with_partner(entries) if len(entries) == 1 and hint.file else entries
+
+    def _lacks_password(self, hint: RowHint, entry: Entry | None) -> bool:
+        """Whether a row names a password file that is nowhere."""
+        if not hint.password_file:
+            return False
+        base = posixpath.basename(hint.password_file.strip().replace("\\", "/"))
+        self.passwords |= {base.casefold(), posixpath.splitext(base)[0].casefold()}
+        there = self._secrets.has(hint.password_file, entry, self._base)
+        return not there and not (entry is None and self._inventory.find(base))
+
+    def _with_partner(self, entries: list[Entry]) -> list[Entry]:
+        """A PEM certificate's key is found by its stem."""
+        (entry,) = entries
+        if entry.extension not in file_types.PEM:
+            return entries
+        partners = self._inventory.of_one_stem(entry) or list(_beside(entry))
+        return [entry, *(other for other in partners if other != entry)]
+
+    def _entry(self, text: str) -> Entry | None:
+        name = text.strip().replace("\\", "/")
+        if _DRIVE.match(name):  # another machine's path: only the name can help
+            return next(iter(self._inventory.find(posixpath.basename(name))), None)
+        path = inside(self._base, name, self._known(name))
+        candidates = self._inventory.find(posixpath.normpath(name))
+        exact = [entry for entry in candidates if entry.member is None and entry.path == path]
+        if exact or candidates:
+            return (exact or candidates)[0]
+        return self._below(path) if path is not None else None
+
+    def _known(self, name: str) -> bool:
+        return bool(self._inventory.find(posixpath.basename(name)))
+
+    def _below(self, path: str) -> Entry | None:
+        """A file in the roster's folder, or in a zip there."""
+        for walked in steps(self._base, path):
+            if walked.lower().endswith(".zip") and walked != path and os.path.isfile(walked):
+                return self._in_archive(walked, posixpath.basename(path))
+        return Entry(path) if os.path.lexists(path) else None
+
+    def _in_archive(self, archive: str, member: str) -> Entry | None:
+        if archive not in self._opened:
+            self._opened.add(archive)
+            for _ in self._aside.archive(archive):
+                pass  # what else is wrong in it does not matter to a row that names one member
+        return next((entry for entry in self._aside.find(member) if entry.path == archive), None)
+
+
+def _beside(entry: Entry) -> Iterator[Entry]:
+    """Files of the same stem in a folder that was not named as a source."""
+    if entry.member is not None:
+        return
+    folder, stem = os.path.dirname(entry.path), entry.stem
+    for extension in sorted(file_types.PEM):
+        path = os.path.join(folder, stem + extension)
+        if os.path.isfile(path) and not os.path.islink(path):
+            yield Entry(path)
+
+
+def _absent(check: Check, what: str, name: str, row: RowHint, person: Person) -> Issue:
+    return _issue(
+        check, f"the {what} {printable(named(name))} is not there", "correct the name in the row, or put the file there", row, person
+    )
+
+
+def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:
+    return Issue(Severity.ERROR, check, message, hint, row.source, row.line, str(person.address))

@@ -1,0 +1,197 @@
+"""Names -> bytes, read once: no link is followed, nothing but a regular file opened, and nothing larger than the limits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from distributor.adapters.sources.zip_directory import zip_directory
+from distributor.files.reader import FileRefused, Reason, open_file, read_bounded, read_file, size, too_large
+from distributor.model.certificates import Limits, Part
+from distributor.model.issues import Check
+from distributor.model.people import printable
+
+MOST_MEMBERS = 200_000  # of one archive
+_KEPT_OPEN = 4  # archives
+LARGEST_DIRECTORY = 64 * 2**20  # bytes: 200 000 names of 250 characters
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, OSError, ValueError, struct.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file, or a member of a zip."""
+
+    path: str  # absolute
+    member: str | None = None
+
+    @property
+    def base(self) -> str:
+        """Its name without folders."""
+        return os.path.basename(self.path) if self.member is None else PurePosixPath(self.member).name
+
+    @property
+    def stem(self) -> str:
+        """Its base name without the last extension."""
+        return os.path.splitext(self.base)[0]
+
+    @property
+    def extension(self) -> str:
+        """In lower case, with the dot."""
+        return os.path.splitext(self.base)[1].lower()
+
+    @property
+    def place(self) -> tuple[str, bool]:
+        """What it shares with the files beside it."""
+        return (os.path.dirname(self.path), False) if self.member is None else (self.path, True)
+
+    @property
+    def source(self) -> str:
+        """The name that issues show."""
+        return printable(self.base if self.member is None else f"{os.path.basename(self.path)}/{self.base}")
+
+
+class Fault(Exception):
+    """Why a file is not read: what an issue says of it."""
+
+    def __init__(self, check: Check, message: str, hint: str) -> None:
+        self.check, self.message, self.hint = check, message, hint
+        super().__init__(message)
+
+
+class Reader:
+    """Reads files and members; keeps a few archives open."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._archives: OrderedDict[str, zipfile.ZipFile] = OrderedDict()
+        self._spent: dict[str, int] = {}  # octets unpacked of each archive
+
+    def part(self, entry: Entry) -> Part:
+        """An entry's bytes. Raises Fault."""
+        data = self.read(entry)
+        return Part(entry.source, entry.path, entry.member, hashlib.sha256(data).hexdigest(), data)
+
+    def read(self, entry: Entry) -> bytes:
+        """An entry's bytes. Raises Fault."""
+        if entry.member is not None:
+            return self._member(entry.path, entry.member)
+        try:
+            return read_file(entry.path, self._limits.file)
+        except FileRefused as refused:
+            raise _fault(refused, "limits.file") from None
+
+    def is_there(self, entry: Entry) -> bool:
+        """Whether something of that name is there, whatever it is."""
+        if entry.member is None:
+            return os.path.lexists(entry.path)
+        try:
+            return entry.member in self._archive(entry.path).NameToInfo
+        except Fault:
+            return False
+
+    def members(self, path: str) -> Iterator[zipfile.ZipInfo]:
+        """What is in an archive. Raises Fault."""
+        yield from self._archive(path).infolist()
+
+    def _archive(self, path: str) -> zipfile.ZipFile:
+        if path in self._archives:
+            self._archives.move_to_end(path)
+            return self._archives[path]
+        archive = _archive(path, self._limits.archive)
+        self._archives[path] = archive
+        if len(self._archives) > _KEPT_OPEN:
+            self._shut(self._archives.popitem(last=False)[1])
+        return archive
+
+    def _member(self, path: str, member: str) -> bytes:
+        archive = self._archive(path)
+        try:
+            info = archive.getinfo(member)
+        except KeyError:
+            raise Fault(Check.UNREADABLE, "the archive no longer holds it", "look whether the archive was changed") from None
+        if info.flag_bits & 1:
+            raise Fault(Check.UNREADABLE, "the archive is encrypted", "unpack it and name the folder instead")
+        if info.compress_type not in _METHODS:  # `zipfile` unpacks others without a bound of memory
+            raise Fault(Check.UNREADABLE, "it is compressed by another method than deflate", "pack the archive again, or name the folder")
+        if info.file_size > self._limits.file:
+            raise _fault(too_large(info.file_size, self._limits.file), "limits.file")
+        try:
+            with archive.open(info) as file:
+                data = read_bounded(file, self._limits.file)
+        except FileRefused as refused:
+            raise _fault(refused, "limits.file") from None
+        except _BROKEN:
+            raise Fault(Check.UNREADABLE, "the archive is damaged at this member", "pack it again") from None
+        self._spent[path] = self._spent.get(path, 0) + len(data)
+        if self._spent[path] > 4 * self._limits.archive:  # a member may be read again at another time
+            raise Fault(
+                Check.TOO_COSTLY, f"the archive unpacks to more than {size(self._limits.archive)}", "split it, or raise `limits.archive`"
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the archives."""
+        while self._archives:
+            self._shut(self._archives.popitem()[1])
+
+    @staticmethod
+    def _shut(archive: zipfile.ZipFile) -> None:
+        file = archive.fp
+        archive.close()
+        if file is not None:
+            file.close()  # it was given, so the archive leaves it open
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _archive(path: str, limit: int) -> zipfile.ZipFile:
+    """A zip whose directory is of bearable size; that is looked at before the directory is read. Raises Fault."""
+    try:
+        file = open_file(path, limit)
+    except FileRefused as refused:
+        raise _fault(refused, "limits.archive") from None
+    try:
+        directory = zip_directory(file, LARGEST_DIRECTORY, MOST_MEMBERS)
+        if directory.entries > MOST_MEMBERS or directory.size > LARGEST_DIRECTORY:
+            raise _too_many()
+        archive = zipfile.ZipFile(file)
+        if len(archive.infolist()) > MOST_MEMBERS:  # the number that the archive tells of itself may be a lie
+            raise _too_many()
+    except Fault:
+        file.close()
+        raise
+    except _BROKEN:
+        file.close()
+        raise Fault(Check.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
+    return archive
+
+
+def _too_many() -> Fault:
+    return Fault(Check.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
+
+
+_HINTS = {
+    Reason.MISSING: "see whether it is there and may be read",
+    Reason.UNREADABLE: "see whether it is there and may be read",
+    Reason.LINK: "put the file itself there",
+    Reason.SPECIAL: "put a file there",
+}
+
+
+def _fault(refused: FileRefused, key: str) -> Fault:
+    """As an issue says it; `key` is what bounds such a file in the configuration."""
+    match refused.reason:
+        case Reason.LARGE:
+            return Fault(Check.TOO_COSTLY, refused.message, f"see what it is; a real file has some kilobytes (`{key}`)")
+        case Reason.LINK | Reason.SPECIAL:
+            return Fault(Check.UNSAFE_PATH, refused.message, _HINTS[refused.reason])
+    return Fault(Check.UNREADABLE, refused.message, _HINTS[refused.reason])

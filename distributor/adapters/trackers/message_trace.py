@@ -1,0 +1,213 @@
+"""Letters -> what the message trace of Exchange Online says became of them: asked by sender and time, matched here by Message-ID.
+
+The trace hears one value a property, and nothing after an `or`. It shows a letter late, and its status changes for hours: pending ones
+are asked for again by whoever looks next (facts: sending.md 1.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from distributor.adapters.trackers.trace_pages import PATH, Pages
+from distributor.clients.entra import SignIn, check, granted, registration
+from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, literal, trouble
+from distributor.clients.retry import Sleep
+from distributor.errors import Error
+from distributor.microsoft.permissions import READ_TRACE, Need, lacking, missing
+from distributor.microsoft.powershell import WINDOW, App, steps, trace_service
+from distributor.microsoft.sign_in_remedies import mend
+from distributor.model.delivery import Sighting, Sought
+from distributor.model.issues import Remark
+from distributor.model.people import key_of
+from distributor.model.ports import Now
+from distributor.model.states import State
+
+LONGEST_WINDOW = timedelta(days=10)
+OLDEST = timedelta(days=90) - timedelta(hours=1)  # an hour for clocks that differ
+BEFORE, AFTER = timedelta(days=2), timedelta(days=1)  # around `since`, which evidence that came later has moved
+ASKED_FOR = frozenset({State.AMBIGUOUS, State.ACCEPTED})  # of what is delivered it has nothing new to say
+UNSETTLED = timedelta(hours=1)  # so long "failed" may become "delivered": the status of recent hours changes (facts: sending.md 1.5)
+FINAL = {"delivered": State.DELIVERED, "failed": State.BOUNCED}
+WORDS = {
+    "delivered": "delivered, by the message trace",
+    "failed": "not delivered, by the message trace; the report in the mailbox says why",
+    "quarantined": "in quarantine, by the message trace; an administrator can release it",
+    "filteredAsSpam": "filtered as spam, by the message trace",
+}
+_EARLY = "Exchange has it (failed so far; in its first hour that may still change), by the message trace"
+_RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined", "failed", "delivered")  # the last is the most final
+
+
+@dataclass(frozen=True)
+class Settings(SignIn):
+    """`[[trackers]]` of kind trace: the keys of the registration, and these. It needs ExchangeMessageTrace.Read.All."""
+
+    senders: tuple[str, ...] = ()  # asked for where the ledger does not know a letter's sender any more
+    graph: str = ROOT
+    reply_timeout: float = 100.0  # seconds
+
+
+def open(settings: Settings) -> Trace:  # noqa: A001  every adapter is opened by this name
+    """The tracker; connects when it is asked. Raises Unusable."""
+    if wrong := check(settings, "transport"):
+        raise wrong
+    who = registration(settings)
+    return Trace(graph(who, settings.graph), settings.senders, timeout=settings.reply_timeout, who=who)
+
+
+def needs(_: Settings) -> tuple[Need, ...]:
+    """The permissions without which it cannot work."""
+    return (READ_TRACE,)
+
+
+class Trace:
+    """Asks once for all letters of a sender."""
+
+    earliest = timedelta(seconds=60)  # it shows a letter no sooner; asking too early costs a request
+
+    def __init__(  # noqa: PLR0913  what it needs, and what tests put in its place
+        self,
+        client: Graph,
+        senders: Sequence[str] = (),
+        *,
+        timeout: float = 100.0,
+        now: Now = lambda: datetime.now(UTC),
+        sleep: Sleep = asyncio.sleep,
+        who: SignIn | None = None,
+    ) -> None:
+        self._graph, self._timeout, self._who = client, timeout, who or SignIn()
+        self._senders = senders
+        self._now = now
+        self._pages = Pages(client, timeout, now, sleep)
+
+    async def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+        """What is known of those that are ambiguous or accepted."""
+        by_sender: defaultdict[str, list[Sought]] = defaultdict(list)
+        for letter in sought:
+            if letter.state in ASKED_FOR:
+                for sender in self._senders if letter.sender is None else (letter.sender,):
+                    by_sender[key_of(sender)].append(letter)
+        for sender, letters in by_sender.items():
+            known = {_key(letter.message_id): letter for letter in letters}
+            for since, until in windows((moment for letter in letters for moment in moments(letter)), self._now()):
+                async for sighting in self._window(sender, since, until, known):
+                    yield sighting
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._graph.close()
+
+    async def check(self) -> list[Remark]:
+        """What `doctor` says: whether it may be asked, as the token and then the service itself has it."""
+        try:
+            seen = granted(await self._graph.token(), self._who, self._graph.root)
+            if names := missing(seen, (READ_TRACE,)):
+                return [lacking("tracker", seen, names)]
+            heard = await self._graph.call("GET", PATH, params={"$top": "1"}, timeout=self._timeout)
+        except Error as error:
+            app = App(self._who.tenant, self._who.client_id, service=self._graph.root)
+            return [Remark("tracker", "error", str(error), mend(str(error), error.hint, app, (READ_TRACE.permission,)))]
+        finally:
+            await self._graph.close()
+        return [_answer(heard, self._graph.where, seen.app)]
+
+    async def _window(self, sender: str, since: datetime, until: datetime, known: Mapping[str, Sought]) -> AsyncIterator[Sighting]:
+        filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
+        best: dict[str, Mapping[str, Any]] = {}
+        async for row in self._pages.rows(filtered):
+            letter = known.get(_key(str(row.get("messageId") or "")))
+            if letter is not None and _weight(letter, row) >= _weight(letter, best.get(letter.delivery, {})):
+                best[letter.delivery] = row
+        now = self._now()
+        for letter in known.values():
+            if letter.delivery in best and (found := sighting(letter, best[letter.delivery], now)):
+                yield found
+
+
+def _answer(heard: Answer | Lost, where: str, app: App) -> Remark:
+    """The app may ask; what still refuses is that the service itself is not let in."""
+    match heard:
+        case Answer(good=True):
+            return Remark("tracker", "ok", f"{where} answers questions about letters")
+        case Answer(status=401 | 403):
+            hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
+            return Remark("tracker", "error", f'{where}: the message trace is refused: "{heard.said}"', hint)
+    stop = trouble(heard, where)
+    return Remark("tracker", "error", str(stop), stop.hint)
+
+
+def moments(letter: Sought) -> Iterator[datetime]:
+    """When it may have left: a day apart in a ledger that was restored, where nobody knows the moment."""
+    moment, until = letter.since, letter.until or letter.since
+    while moment < until:
+        yield moment
+        moment += AFTER
+    yield max(until, letter.since)
+
+
+def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The times to ask for, oldest first: around each attempt, joined where they touch, and cut to what the trace allows."""
+    spans: list[tuple[datetime, datetime]] = []
+    for moment in sorted(moments):
+        first, last = max(moment - BEFORE, now - OLDEST), min(moment + AFTER, now)
+        if first >= last:
+            continue
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], last))
+        else:
+            spans.append((first, last))
+    for first, last in spans:
+        while first < last:
+            end = min(first + LONGEST_WINDOW, last)
+            yield first, end
+            first = end  # noqa: PLW2901  the rest of the span
+
+
+def sighting(letter: Sought, row: Mapping[str, Any], now: datetime) -> Sighting | None:
+    """What a row says of a letter; nothing where it only says that Exchange still has it, and that is known."""
+    status = str(row.get("status") or "")
+    early = status == "failed" and _is_for(letter, row) and now - _received(row, letter.since) < UNSETTLED
+    final = State.ACCEPTED if early else FINAL.get(status, State.ACCEPTED)
+    state = final if _is_for(letter, row) else State.ACCEPTED
+    if state is State.ACCEPTED and letter.state is not State.AMBIGUOUS:
+        return None
+    words = _EARLY if early else WORDS.get(status, "") if state is final else ""
+    evidence = {
+        "kind": "message-trace",
+        "status": status,
+        "trace_id": str(row.get("id") or ""),
+        "received_at": str(row.get("receivedDateTime") or ""),
+    }
+    return Sighting(letter.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
+
+
+def _received(row: Mapping[str, Any], since: datetime) -> datetime:
+    """When Exchange took the letter; where the row does not say, its last attempt."""
+    try:
+        moment = datetime.fromisoformat(str(row.get("receivedDateTime") or ""))
+    except ValueError:
+        return since
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _weight(letter: Sought, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
+    """Which of several rows counts: that of our recipient, and the most final."""
+    status = row.get("status")
+    return bool(row), _is_for(letter, row), _RANKS.index(status) if status in _RANKS else -1
+
+
+def _is_for(letter: Sought, row: Mapping[str, Any]) -> bool:
+    return key_of(str(row.get("recipientAddress") or "")) == key_of(letter.address)
+
+
+def _key(message_id: str) -> str:
+    return message_id.strip().removeprefix("<").removesuffix(">").casefold()
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

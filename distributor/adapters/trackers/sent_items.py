@@ -1,0 +1,82 @@
+"""Letters whose fate is unclear -> what the sending mailbox knows of them by their Message-ID: a copy in Sent Items, or still a draft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distributor.clients.entra import SignIn, check, granted, registration
+from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, segment, trouble
+from distributor.clients.sent_items import SentItems
+from distributor.errors import Error, Unusable
+from distributor.microsoft.permissions import READ_MAIL, Need, Shut, Use, let_in
+from distributor.microsoft.powershell import App
+from distributor.microsoft.sign_in_remedies import mend
+from distributor.model.issues import Remark
+from distributor.model.people import key_of
+
+_FORBIDDEN = 403
+_WHY = "the app needs Mail.ReadBasic or more for this mailbox"
+
+
+@dataclass(frozen=True)
+class Settings(SignIn):
+    """`[[trackers]]` of kind graph: the keys of the registration, and these. It needs Mail.ReadBasic.All, Mail.Read or Mail.ReadWrite."""
+
+    mailbox: str = ""
+    senders: tuple[str, ...] = ()  # addresses that letters are sent from through it, where they differ from its name
+    graph: str = ROOT
+    reply_timeout: float = 100.0  # seconds
+
+
+def open(settings: Settings) -> Copies:  # noqa: A001  every adapter is opened by this name
+    """The tracker; connects when it is asked. Raises Unusable."""
+    if wrong := check(settings, "transport"):
+        raise wrong
+    if not settings.mailbox:
+        raise Unusable("missing", where="transport.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
+    return Copies(settings, graph(registration(settings), settings.graph))
+
+
+def needs(_: Settings) -> tuple[Need, ...]:
+    """The permissions without which it cannot work."""
+    return (READ_MAIL,)
+
+
+class Copies(SentItems):
+    """Those of one mailbox."""
+
+    def __init__(self, settings: Settings, client: Graph) -> None:
+        known = {key_of(one) for one in (settings.mailbox, *settings.senders)}
+
+        def mailbox(sender: str | None) -> str | None:
+            return settings.mailbox if sender is None or key_of(sender) in known else None
+
+        super().__init__(client, mailbox, timeout=settings.reply_timeout)
+        self._settings, self._client = settings, client
+
+    async def check(self) -> list[Remark]:
+        """What `doctor` says: whether the mailbox lets itself be read. What Exchange grants is in no token, so that it is tried."""
+        who, root = registration(self._settings), self._client.root
+        try:
+            seen = granted(await self._client.token(), who, root)
+            heard = await self._client.call("GET", self._path, params={"$top": "1", "$select": "id"}, timeout=self._settings.reply_timeout)
+        except Error as error:
+            app = App(who.tenant, who.client_id, service=root)
+            return [Remark("tracker", "error", str(error), mend(str(error), error.hint, app, (READ_MAIL.permission,)))]
+        finally:
+            await self._client.close()
+        return [_answer(heard, self._settings.mailbox, seen.app)]
+
+    @property
+    def _path(self) -> str:
+        return f"users/{segment(self._settings.mailbox)}/messages"
+
+
+def _answer(heard: Answer | Lost, mailbox: str, app: App) -> Remark:
+    if isinstance(heard, Answer) and heard.good:
+        return Remark("tracker", "ok", f"{mailbox} lets itself be read")
+    if isinstance(heard, Answer) and heard.status == _FORBIDDEN:
+        shut = Shut("tracker", "error", f'{mailbox} does not let itself be read: "{heard.said}"', why=_WHY)
+        return let_in(shut, app, [Use("tracker", (READ_MAIL,), (mailbox,))])
+    stop = trouble(heard, mailbox)
+    return Remark("tracker", "error", str(stop), stop.hint)

@@ -1,0 +1,140 @@
+"""A registration and its mailboxes -> what `doctor` says of them: sign-in, permissions, whose mailboxes they open, and each mailbox.
+
+Nothing is sent and nothing is kept. Whether an app may send or keep drafts is in its token, unless Exchange itself grants it (RBAC for
+Applications): then it is seen by requests that could never become a letter, which are refused for their form or for want of a permission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distributor.adapters.transports.graph.api import Box
+from distributor.adapters.transports.graph.responses import Heard, Step, judge
+from distributor.clients import entra
+from distributor.clients.entra import SignIn, Token
+from distributor.clients.granted_permissions import NEEDS
+from distributor.clients.graph import Answer, Graph, trouble
+from distributor.errors import Error
+from distributor.microsoft import clock_skew, powershell
+from distributor.microsoft.permissions import Shut, Use, breadth, let_in
+from distributor.microsoft.powershell import WINDOW, App, steps
+from distributor.microsoft.sign_in_remedies import mend
+from distributor.model.issues import Remark
+from distributor.model.outcomes import Unsent
+
+NEEDED = tuple(need.permission for need in NEEDS)
+_BAD_FORM, _FORBIDDEN = 400, 403
+_BOTH = "the app needs both Mail.Send and Mail.ReadWrite for this mailbox"
+_NOBODY = frozenset({"ErrorInvalidUser", "Request_ResourceNotFound"})
+_NO_MAILBOX = frozenset({"MailboxNotEnabledForRESTAPI", "MailboxNotSupportedForRESTAPI", "ErrorNonExistentMailbox"})
+
+
+async def examine(graph: Graph, who: SignIn, boxes: Sequence[Box], *, save_copy: bool) -> list[Remark]:
+    """The good news in one line, then whatever is not good."""
+    try:
+        token = await graph.token()
+    except Error as error:
+        app = App(who.tenant, who.client_id, service=graph.root)
+        return [Remark("transport", "error", str(error), mend(str(error), error.hint, app, NEEDED))]
+    granted = entra.granted(token, who, graph.root)
+    uses = [Use("transport", NEEDS, tuple(box.name for box in boxes))]
+    found: list[Remark] = []
+    good: list[str] = []
+    for box in boxes:
+        news = await _mailbox(box, token, granted.app, save_copy=save_copy)
+        found += [let_in(remark, granted.app, uses) if isinstance(remark, Shut) else remark for remark in news]
+        good += [] if any(remark.level == "error" for remark in news) else [box.name]
+    found = [*breadth("transport", granted, uses), *found, *clock_skew.off(graph.skew)]
+    return [Remark("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
+
+
+def _signed_in(who: SignIn) -> str:
+    name = f"app {who.client_id}" if who.client_id else "this machine's identity"
+    where = f" of tenant {who.tenant}" if who.tenant else ""
+    return f"signed in with a person's account, by {name}{where}" if who.device_code else f"signed in as {name}{where}"
+
+
+def _opens(mailboxes: Sequence[str]) -> str:
+    return f"; letters can leave through {', '.join(mailboxes)}" if mailboxes else ""
+
+
+# --- a mailbox -----------------------------------------------------------------------------------------------------------
+
+
+async def _mailbox(box: Box, token: Token, app: App, *, save_copy: bool) -> list[Remark]:
+    shown = {one for one in token.roles | token.scopes if one.startswith("Mail.")}
+    heard = await box.ask("GET", "mailFolders/drafts/messages", params={"$top": "1", "$select": "id"})
+    closed = isinstance(heard, Answer) and heard.status == _FORBIDDEN and "Mail.ReadWrite" not in shown
+    if not closed and (wrong := _unreachable(heard, box.name, app)):
+        return [wrong]
+    if "Mail.Send" not in shown and (wrong := _may_not_send(await _probe(box, "sendMail"), box.name, app)):
+        return [wrong]
+    if "Mail.ReadWrite" in shown:
+        return []
+    return await _drafts(box, closed=closed, save_copy=save_copy)
+
+
+async def _drafts(box: Box, *, closed: bool, save_copy: bool) -> list[Remark]:
+    """That drafts can be read does not say that they can be made: the app may have the role of reading only."""
+    heard = None if closed else await _probe(box, "messages")
+    if isinstance(heard, Answer) and heard.status == _BAD_FORM:
+        return []
+    if heard is None or (isinstance(heard, Answer) and heard.status == _FORBIDDEN):
+        return [_without_drafts(box.name, save_copy=save_copy)]
+    return [_unproved(box.name)]
+
+
+async def _probe(box: Box, path: str) -> Heard:
+    """A letter that is no base64: it can be nothing but refused, for its form or for want of a permission."""
+    return await box.ask("POST", path, content=b"!", headers={"content-type": "text/plain"})
+
+
+def _may_not_send(heard: Heard, mailbox: str, app: App) -> Remark | None:
+    """Nothing where the form was what was refused; what else went wrong proves nothing."""
+    match heard:
+        case Answer(status=403):
+            return Shut("transport", "error", f"{mailbox}: the app may not send from it", why=_BOTH)
+        case Answer(status=400):
+            return None
+    return _unreachable(heard, mailbox, app) if not isinstance(heard, Answer) or not heard.good else _unproved(mailbox)
+
+
+def _unproved(mailbox: str) -> Remark:
+    told = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
+    return Remark("transport", "warning", told, "send one letter to yourself: distributor send --limit 1")
+
+
+def _unreachable(heard: Heard, mailbox: str, app: App) -> Remark | None:
+    match heard:
+        case Answer(status=200):
+            return None
+        case Answer(status=429, retry_after=wait):
+            seconds = "" if wait is None else f" for {round(wait.total_seconds())} s"
+            told = f"{mailbox}: the service holds the app back{seconds}"
+            return Remark("transport", "warning", told, "run `distributor doctor` again after that; letters wait by themselves")
+        case Error():
+            return Remark("transport", "error", str(heard), mend(str(heard), heard.hint, app, NEEDED))
+    match judge(Step.LOOK, heard, mailbox, reached=True):
+        case Unsent(stop=Error() as stop):
+            pass
+        case _:
+            stop = trouble(heard, mailbox)
+    return _refused(heard, stop, mailbox, app)
+
+
+def _refused(heard: Heard, stop: Error, mailbox: str, app: App) -> Remark:
+    code, status = (heard.code, heard.status) if isinstance(heard, Answer) else ("", 0)
+    if status == _FORBIDDEN:
+        return Shut("transport", "error", str(stop), why=_BOTH)
+    if code in _NOBODY:
+        line = powershell.shared_mailbox(app, mailbox)
+        return Remark("transport", "error", str(stop), steps(f"{stop.hint}; or make a shared mailbox, {WINDOW}:", (line,)))
+    if code in _NO_MAILBOX:
+        line = powershell.licence(app, mailbox)
+        return Remark("transport", "error", str(stop), steps(f"{stop.hint}. It gets a free licence, {WINDOW}, by:", (line,)))
+    return Remark("transport", "error", str(stop), stop.hint)
+
+
+def _without_drafts(mailbox: str, *, save_copy: bool) -> Remark:
+    costs = "an answer that is lost cannot be looked up" + ("" if save_copy else ", and `save_copy = false` cannot be honoured")
+    return Shut("transport", "warning", f"{mailbox}: without Mail.ReadWrite letters go by sendMail; {costs}", why=_BOTH)

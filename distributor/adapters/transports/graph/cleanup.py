@@ -1,0 +1,289 @@
+"""What letters left in mailboxes, as the ledger knows it -> removed for good and written down; what was done and what remains is told.
+
+The service keeps a copy of whatever goes as MIME. It lies there some seconds after the letter was accepted, so it is looked for again, by
+later runs too; and a draft that nobody will send lies there for ever. A copy is proof until the ledger has settled its letter.
+About one request a letter, at a pace that leaves a mailbox's limit of requests to others (facts: sending.md 1.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from distributor.adapters.transports.graph.api import Box
+from distributor.adapters.transports.graph.responses import Heard, Step, said
+from distributor.clients.graph import IN_FLIGHT, Answer
+from distributor.clients.http import BUSY, SOON
+from distributor.clients.retry import Patience, Sleep
+from distributor.clients.sent_items import Found
+from distributor.errors import Error
+from distributor.model.cleanup import Leavings, Mark, Remains
+from distributor.model.issues import Remark
+from distributor.model.outcomes import Handle
+
+AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each look at the end, as long as letters of this run are missed that have just left
+JUST = timedelta(minutes=5)
+LONG_ENOUGH = timedelta(hours=24)  # after which a copy that was not found is looked for no more
+MANY = 300  # letters after which copies go while others are sent
+OFTEN = 600.0  # seconds after which they go though the letters were fewer
+BATCH = 50  # removals that are written down together
+MARGIN = timedelta(minutes=10)  # by which the clocks may differ besides what is known
+AT_ONCE = 3000  # removals without a pause; 10 000 requests in ten minutes are a mailbox's limit
+PAUSE = IN_FLIGHT / 10  # seconds after each further one, so that the lanes together make ten a second
+_PATIENCE = Patience(5, timedelta(seconds=5), SOON)  # with one removal
+_OURS = ("202 ", "found in Sent Items")  # how it is told that a letter left through Graph
+_BY_HAND = "remove them from {folder} of {mailbox}, or let a retention policy do it"
+_LATER = "the next `distributor send` or `distributor track` looks again"
+
+
+class Clearing:
+    """All mailboxes of a run: while letters go, from time to time and one request at a time; and after them."""
+
+    def __init__(self, book: Leavings, box: Callable[[str | None], Box], sleep: Sleep, *, copies: bool) -> None:
+        """`box`: the mailbox of a sender; `copies`: whether those of letters that left are to go, or only drafts."""
+        self._book, self._box, self._sleep, self._copies = book, box, sleep, copies
+        self._began = datetime.now(UTC)
+        self._boxes: dict[str, Remaining] = {}
+        self._beside: asyncio.Task[None] | None = None
+        self._letters = 0  # accepted since copies went last
+        self._due: float | None = None  # by the loop's clock
+        self._ending = False
+
+    def anything(self) -> bool:
+        """Whether there is anything to clear."""
+        return bool(self._book.drafts() or self._wanted())
+
+    def news(self) -> None:
+        """A letter was accepted."""
+        if not self._copies:
+            return
+        now = asyncio.get_running_loop().time()
+        self._letters, self._due = self._letters + 1, now + OFTEN if self._due is None else self._due
+        if (self._letters >= MANY or now >= self._due) and (self._beside is None or self._beside.done()):
+            self._letters, self._due = 0, now + OFTEN
+            self._beside = asyncio.ensure_future(self._while_letters_go())
+
+    async def end(self) -> list[Remark]:
+        """Let go of all that can go; raises what the ledger raises."""
+        await self.leave()
+        await self._drafts()
+        left = await self._round(IN_FLIGHT)
+        for seconds in AGAIN[1:]:
+            if not self._just_missed(left):
+                break
+            await self._sleep(seconds)
+            left = await self._round(IN_FLIGHT)
+        now = datetime.now(UTC)
+        return [remark for name, box in self._boxes.items() for remark in await box.told(left.get(name, ()), self._began, now)]
+
+    async def leave(self) -> None:
+        """Let what was begun while letters went come to an end."""
+        self._ending = True
+        if self._beside is not None:
+            await asyncio.wait({self._beside})
+
+    async def _while_letters_go(self) -> None:
+        try:
+            await self._round(1)
+        except Exception:  # noqa: BLE001  what was not done is done at the end, and what hinders it is told there
+            return
+
+    def _wanted(self) -> list[Remains]:
+        """Letters without a draft may have gone another way than Graph, where nothing was kept."""
+        found = self._book.copies() if self._copies else []
+        return [letter for letter in found if letter.handles or letter.said.startswith(_OURS)]
+
+    async def _round(self, lanes: int) -> dict[str, list[Remains]]:
+        """Each mailbox once; what remains of it."""
+        letters = self._sorted(await asyncio.to_thread(self._wanted))
+        ending = self._ending
+        await asyncio.gather(
+            *(self._boxes[name].clear(theirs, lanes, lambda: ending or not self._ending) for name, theirs in letters.items())
+        )
+        gone = {delivery for box in self._boxes.values() for delivery in box.removed}
+        return {name: [letter for letter in theirs if letter.delivery not in gone] for name, theirs in letters.items()}
+
+    def _sorted(self, letters: Sequence[Remains]) -> dict[str, list[Remains]]:
+        found: dict[str, list[Remains]] = {}
+        for letter in letters:
+            box = self._box(letter.sender)
+            self._boxes.setdefault(box.name, Remaining(box, self._book, self._sleep))
+            found.setdefault(box.name, []).append(letter)
+        return found
+
+    def _just_missed(self, left: Mapping[str, Sequence[Remains]]) -> bool:
+        since = max(self._began, datetime.now(UTC) - JUST)
+        return any(not self._boxes[name].refused and any(one.last > since for one in theirs) for name, theirs in left.items())
+
+    async def _drafts(self) -> None:
+        letters = self._sorted(await asyncio.to_thread(self._book.drafts))
+        await asyncio.gather(*(self._boxes[name].clear_drafts(theirs) for name, theirs in letters.items()))
+
+
+class Remaining:
+    """What is left in one mailbox."""
+
+    def __init__(self, box: Box, book: Leavings, sleep: Sleep) -> None:
+        self.removed: dict[str, Remains] = {}  # by delivery
+        self._box, self._book, self._sleep = box, book, sleep
+        self._removals = 0
+        self._tried: set[str] = set()  # Message-IDs whose removal was asked for
+        self._stuck: set[str] = set()  # and was not granted
+        self._refused: str | None = None  # why nothing more can be done
+        self._unwritten: list[str] = []  # deliveries
+        self._drafts = Counter[str]()  # by what became of them
+        self._why = ""  # drafts cannot be removed
+
+    @property
+    def refused(self) -> bool:
+        """Whether the last look came to nothing."""
+        return self._refused is not None
+
+    # --- copies --------------------------------------------------------------------------------------------------------
+
+    async def clear(self, letters: Sequence[Remains], lanes: int, go_on: Callable[[], bool]) -> None:
+        """Remove the copies that are there."""
+        self._refused = None
+        try:
+            await self._clear({letter.message_id.casefold(): letter for letter in letters}, lanes, go_on)
+            await self._write()
+        except Error as error:
+            self._refused = str(error)
+
+    async def _clear(self, letters: Mapping[str, Remains], lanes: int, go_on: Callable[[], bool]) -> None:
+        found = await self._found(letters)
+        for name in self._tried & letters.keys() - set(found.values()):  # the removal's answer was lost, and the copy is gone
+            await self._gone(letters[name])
+        self._stuck, todo = set(), iter(found.items())
+
+        async def work() -> None:
+            for message, name in todo:
+                if self._refused is not None or not go_on():
+                    return
+                self._tried.add(name)
+                await (self._gone(letters[name]) if await self._remove(message) else self._stay(name))
+                if lanes == 1:
+                    await self._sleep(PAUSE)
+
+        await asyncio.gather(*(work() for _ in range(lanes)))
+
+    async def _stay(self, name: str) -> None:
+        self._stuck.add(name)
+
+    async def _gone(self, letter: Remains) -> None:
+        self.removed[letter.delivery] = letter
+        self._unwritten.append(letter.delivery)
+        if len(self._unwritten) >= BATCH:
+            await self._write()
+
+    async def _write(self) -> None:
+        done, self._unwritten = self._unwritten, []
+        if done:
+            await asyncio.to_thread(self._book.note_cleared, done, Mark.COPY_REMOVED)
+
+    async def _found(self, letters: Mapping[str, Remains]) -> dict[str, str]:
+        """Copies by their ids; all of them before the first goes, since a removal would shift the pages."""
+        found: dict[str, str] = {}
+        async for row in self._box.sent_since(self._from(min(letter.first for letter in letters.values()))):
+            name = str(row.get("internetMessageId") or "").casefold()
+            if name in letters:
+                found[str(row.get("id") or "")] = name
+        return found
+
+    def _from(self, first: datetime) -> str:
+        """By the service's clock, as far as it is known."""
+        moment = first - MARGIN + min(self._box.graph.skew or timedelta(), timedelta())
+        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    async def _remove(self, message: str) -> bool:
+        self._removals += 1
+        if self._removals > AT_ONCE:
+            await self._sleep(PAUSE)
+        heard = await _PATIENCE.ask(lambda: self._box.remove(message), self._sleep)
+        if heard is not None and _ends(heard):
+            self._refused = said(Step.REMOVE, heard)
+        return heard is None
+
+    # --- drafts --------------------------------------------------------------------------------------------------------
+
+    async def clear_drafts(self, letters: Sequence[Remains]) -> None:
+        """Remove drafts that are certainly those of letters that will not go."""
+        for letter in letters:
+            marks = [await self._clear_draft(draft) for draft in letter.handles]
+            if None in marks:
+                self._drafts["left"] += 1
+                continue
+            mark = Mark.DRAFT_REMOVED if Mark.DRAFT_REMOVED in marks else Mark.DRAFT_NOT_FOUND
+            self._drafts[mark] += 1
+            await asyncio.to_thread(self._book.note_cleared, [letter.delivery], mark)
+
+    async def _clear_draft(self, draft: Handle) -> Mark | None:
+        """What became of it; None: nobody knows. After one that cannot be looked at no other is tried."""
+        if self._why:
+            return None
+        match await self._box.look_at(draft.id):
+            case Found(draft=True, message_id=name) if name.casefold() == draft.message_id.casefold():
+                if await self._remove(draft.id):
+                    return Mark.DRAFT_REMOVED
+                self._why = self._refused or "the service did not remove it"
+            case Found() | Answer(code="ErrorItemNotFound"):
+                return Mark.DRAFT_NOT_FOUND
+            case heard:
+                self._why = said(Step.LOOK, heard)
+        return None
+
+    # --- words ---------------------------------------------------------------------------------------------------------
+
+    async def told(self, left: Sequence[Remains], began: datetime, now: datetime) -> list[Remark]:
+        """What was done for earlier runs, and what remains; what was looked for long enough is told once."""
+        stay = [letter for letter in left if self.refused or letter.message_id.casefold() in self._stuck]
+        missed = [letter for letter in left if letter not in stay]
+        lost = [letter for letter in missed if letter.last < now - LONG_ENOUGH]
+        if lost:
+            await asyncio.to_thread(self._book.note_cleared, [letter.delivery for letter in lost], Mark.COPY_NOT_FOUND)
+        earlier = sum(letter.last < began for letter in self.removed.values())
+        return [*self._good(earlier), *self._bad(len(stay), len(missed) - len(lost), len(lost))]
+
+    def _good(self, copies: int) -> Iterator[Remark]:
+        if copies:
+            told = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
+            yield Remark("transport", "ok", told)
+        if drafts := self._drafts[Mark.DRAFT_REMOVED]:
+            told = f"{self._box.name}: {_counted(drafts, 'draft', 'drafts')} of letters that were withdrawn, refused or replaced removed"
+            yield Remark("transport", "ok", told)
+
+    def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Remark]:
+        name = self._box.name
+        if stay:
+            why = f': "{self._refused}"' if self._refused is not None else "; the service did not remove what was found"
+            copies = "1 letter's copy stays" if stay == 1 else f"{stay} letters' copies stay"
+            yield self._warning(f"{copies} in Sent Items{why}", _BY_HAND.format(folder="Sent Items", mailbox=name))
+        if missed:
+            yield self._warning(f"{_copies(missed)} not found in Sent Items yet", _LATER)
+        if lost:
+            hint = f"look for them by hand if somebody files what {name} sends"
+            yield self._warning(f"{_copies(lost)} not found in Sent Items for a day, and no longer looked for", hint)
+        if drafts := self._drafts["left"]:
+            told = f'{_counted(drafts, "draft", "drafts")} of letters that will not go may lie in Drafts: "{self._why}"'
+            yield self._warning(told, _BY_HAND.format(folder="Drafts", mailbox=name))
+
+    def _warning(self, told: str, hint: str) -> Remark:
+        return Remark("transport", "warning", f"{self._box.name}: {told}", hint)
+
+
+def _ends(heard: Heard) -> bool:
+    """Whether nothing more can be removed in this run."""
+    match heard:
+        case Answer(status=status):
+            return status in {401, 403} or (status in BUSY and heard.asks_for_more_than(SOON))
+    return isinstance(heard, Error)
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _copies(number: int) -> str:
+    return "1 letter's copy was" if number == 1 else f"{number} letters' copies were"

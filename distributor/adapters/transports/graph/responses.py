@@ -1,0 +1,144 @@
+"""What Graph said, and at which request -> what became of the letter. Pure; the classes are those of facts: sending.md 1.3 and 8.
+
+Before the ARM everything may be repeated. After it a 202 is accepted, a refusal in Graph's own words is a no, and whatever is
+unclear is ambiguous: nothing is sent again blindly. What concerns the whole job (sign-in, permissions, quota) stops the mailbox.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from distributor.clients.entra import Unanswered
+from distributor.clients.graph import Answer, Lost, trouble
+from distributor.clients.http import SOON
+from distributor.errors import Error, Unavailable
+from distributor.model.outcomes import Accepted, Ambiguous, Outcome, Rejected, Unsent
+from distributor.model.people import bounded
+
+Heard = Answer | Lost | Error  # an Error is a sign-in that failed: the request was not made, or was answered 401
+_OK, _MANY, _BUSY, _FULL = 200, 429, 503, 507
+
+
+class Step(StrEnum):
+    """The request that was made; after SEND and SENDMAIL only an answer tells what became of the letter."""
+
+    LOOK = "the look for an earlier draft"
+    DRAFT = "the draft"
+    SEND = "send"
+    SENDMAIL = "sendMail"
+    REMOVE = "the removal of a copy"
+
+
+_ARMED = frozenset({Step.SEND, Step.SENDMAIL})
+
+
+def said(step: Step, heard: Heard) -> str:
+    """One line for the ledger: status, code, words and the number that Microsoft's support asks for."""
+    match heard:
+        case Answer(request_id=number):
+            return bounded(f"{heard.said}, request-id {number}" if number else heard.said)
+        case Lost(why):
+            return bounded(f"{step}: {why}")
+        case error:
+            return bounded(f"{step}: {error}")
+
+
+def judge(step: Step, heard: Heard, mailbox: str, *, reached: bool) -> Outcome:
+    """What an answer means for the letter; `reached`: whether the service ever answered in this run.
+
+    An answer that lets the next step begin is not judged here.
+    """
+    told = said(step, heard)
+    match heard:
+        case Error():
+            return Unsent(told, stop=None if isinstance(heard, Unanswered) and reached else heard)
+        case Lost(begun=begun):
+            stop = None if begun or reached else trouble(heard, mailbox)
+            return Ambiguous(told) if step in _ARMED and begun else Unsent(told, stop=stop)
+        case _:
+            return _answered(step, heard, told, mailbox)
+
+
+def _answered(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+    match answer.status:
+        case 202 if step in _ARMED:
+            return Accepted(told)  # with a Retry-After too: whoever obeyed that would send it twice
+        case 401 | 403 | 404 | 429 | 507:
+            return _refused(step, answer, told, mailbox)
+        case 400 | 413:
+            return _bad(step, answer, told, mailbox)
+        case _ if step in _ARMED:
+            return Ambiguous(told)
+        case status:
+            return _later(answer, told, mailbox, crowded=status == _BUSY and answer.retry_after is not None)
+
+
+def _later(answer: Answer, told: str, mailbox: str, *, crowded: bool) -> Unsent:
+    """A time that the service names is waited for, or left to the next run."""
+    if not answer.asks_for_more_than(SOON):
+        return Unsent(told, crowded=crowded, wait=answer.retry_after)
+    hint = f"run `distributor send` again {answer.when}"
+    return Unsent(told, stop=Unavailable(f'the service asks for more time than is waited for: "{told}"', where=mailbox, hint=hint))
+
+
+def _bad(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+    """A no to what was sent: by our fault, by the letter's own, or from somebody else than Graph."""
+    if fault := _FAULTS.get(answer.code) or _FAULTS.get(str(answer.status)):
+        return Unsent(told, stop=Unavailable(f'Graph does not take what we send: "{told}"', where=mailbox, hint=fault))
+    if step is not Step.LOOK and answer.code:
+        return Rejected(told, content=answer.code != "ErrorInvalidRecipients")
+    if step in _ARMED:
+        return Ambiguous(told)
+    return Unsent(told, stop=Unavailable(f'Graph does not understand us: "{told}"', where=mailbox, hint=_ROOT))
+
+
+def _refused(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+    """A no that speaks of the mailbox or the app; one that could speak of a draft that was sent already says nothing for sure."""
+    hint = _HINTS.get(answer.code)
+    if hint is None and answer.status == _MANY:
+        return _later(answer, told, mailbox, crowded=True)
+    if hint is None and answer.status in {404, _FULL} and step in _ARMED:
+        return Ambiguous(told)
+    hint = hint or _HINTS.get(str(answer.status), _ROOT)
+    return Unsent(told, stop=Unavailable(f'Graph refuses the whole job: "{told}"', where=mailbox, hint=hint.format(mailbox=mailbox)))
+
+
+# --- refusals of the whole job: by Graph's code, then by the status --------------------------------------------------
+
+PERMISSIONS = (
+    'give the app both Mail.Send and Mail.ReadWrite for {mailbox}: in Exchange the roles "Application Mail.Send" and '
+    '"Application Mail.ReadWrite" (RBAC for Applications), or in Entra with an administrator\'s consent; changes take up to two hours'
+)
+_ROOT = "check `transport.graph` and `transport.mailbox`, and what is between them and here"
+_QUOTA = "empty Sent Items if the mailbox is full; else it has sent what it may in a day: send again tomorrow, or add [[senders]]"
+_NOBODY = "write the user principal name of a mailbox into `transport.mailbox`; {mailbox} is nobody in this tenant"
+_UNLICENSED = "give {mailbox} an Exchange Online licence, or make it a shared mailbox; one that is on premises cannot be used by Graph"
+_SEND_AS = (
+    "set `sender.address` to the mailbox's own address, or give it the right: "
+    "Add-RecipientPermission SENDER -Trustee {mailbox} -AccessRights SendAs"
+)
+_BLOCKED = "the service holds this mailbox back; an administrator frees it in the Defender portal under Restricted entities"
+
+_HINTS = {
+    "ErrorSubmissionQuotaExceeded": _QUOTA,
+    "ErrorExceededMessageLimit": _QUOTA,
+    "ErrorQuotaExceeded": _QUOTA,
+    "ErrorMessageSubmissionBlocked": _BLOCKED,
+    "ErrorSendAsDenied": _SEND_AS,
+    "ErrorInvalidUser": _NOBODY,
+    "Request_ResourceNotFound": _NOBODY,
+    "ErrorNonExistentMailbox": _UNLICENSED,
+    "MailboxNotEnabledForRESTAPI": _UNLICENSED,
+    "MailboxNotSupportedForRESTAPI": _UNLICENSED,
+    "401": "check the app registration behind `transport.client_id`, and that `transport.graph` and `transport.login` are of one cloud",
+    "403": PERMISSIONS,
+    "507": _QUOTA,
+}
+
+_REPORT = "nothing is lost, and other letters would fare no better; please report this line, it is a fault of distributor"
+_FAULTS = {  # of ours: no letter is to blame (facts: sending.md 1.3)
+    "ErrorMimeContentInvalidBase64String": _REPORT,
+    "InvalidInternetMessageHeaderCollection": _REPORT,
+    "413": "Graph takes 4 MB at once, and what is between it and here perhaps less: take what is large out of the letter's own text and "
+    "`distributor resend` what is packed already, or set `transport.kind` to smtp",
+}

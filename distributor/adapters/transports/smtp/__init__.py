@@ -1,0 +1,264 @@
+"""SMTP submission (RFC 5321, 6409): a pool of kept connections, each letter driven verb by verb so that its phase is always known.
+
+The ledger's ARM runs beside the DATA command and is awaited before the first byte of the letter: until then everything is
+proved unsent; after it only a reply tells, and without one the letter is ambiguous.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from distributor.adapters.transports.smtp.authentication import Signing
+from distributor.adapters.transports.smtp.check import examine
+from distributor.adapters.transports.smtp.connect import Down, Login, Server, dial, is_loopback
+from distributor.adapters.transports.smtp.envelope import mail, rcpt, stuffed, unsendable
+from distributor.adapters.transports.smtp.replies import Lost, Reply, Verb, judge
+from distributor.adapters.transports.smtp.session import Session
+from distributor.clients.entra import SignIn, Tell, Token, check, entra
+from distributor.errors import Unusable
+from distributor.model.delivery import Account
+from distributor.model.issues import Remark
+from distributor.model.outcomes import Ambiguous, Outcome, Parcel, Rejected, Unsent
+from distributor.model.ports import ArmCall
+from distributor.model.secret import Secret
+
+LAST_PORT = 65_535
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`[transport]` of kind smtp. Time-outs in seconds, those of RFC 5321 4.5.3.2 but for a shorter one while connecting."""
+
+    host: str
+    port: int = 587
+    tls: str = "starttls"  # starttls | implicit | none
+    connections: int = 4
+    username: str | None = None
+    password: Secret | None = None
+    oauth: SignIn | None = None
+    resource: str = "https://outlook.office365.com"  # what a token is for; config.tables knows that of other clouds' hosts
+    per_minute: float | None = None
+    daily: int | None = None  # most letters of one mailbox in 24 hours
+    hostname: str | None = None  # our name in EHLO
+    connect_timeout: float = 60.0
+    reply_timeout: float = 300.0
+    data_timeout: float = 120.0
+    dot_timeout: float = 600.0  # a server may take ten minutes; giving up sooner makes doubled letters
+
+
+def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None) -> Smtp:  # noqa: A001  as every adapter
+    """The transport; connects when its first letter goes. Raises Unusable for a configuration that would send in clear.
+
+    `tell` shows a person the code of a sign-in by device code.
+    """
+    _check(settings, accounts)
+    return Smtp(settings, accounts, tell)
+
+
+def _check(settings: Settings, accounts: Sequence[Account]) -> None:
+    if not 1 <= settings.port <= LAST_PORT:
+        raise Unusable(f"{settings.port} is no port", where="transport.port", hint="submission is 587, with implicit encryption 465")
+    if settings.connections < 1:
+        raise Unusable(f"{settings.connections} connections carry nothing", where="transport.connections", hint="write at least 1")
+    if settings.per_minute is not None and settings.per_minute <= 0:
+        raise Unusable(f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"')
+    if settings.daily is not None and settings.daily < 1:
+        raise Unusable(f"{settings.daily} letters a day are none", where="transport.daily", hint="write at least 1, or remove it")
+    if settings.tls not in {"starttls", "implicit", "none"}:
+        raise Unusable(f'"{settings.tls}" is not a kind of encryption', where="transport.tls", hint="write starttls, implicit or none")
+    if settings.tls == "none" and not is_loopback(settings.host):
+        hint = 'write `tls = "starttls"`; only a server on this very machine may be used without'
+        raise Unusable(f'letters to "{settings.host}" would travel in clear', where="transport.tls", hint=hint)
+    if settings.tls == "none" and (settings.password is not None or any(account.password is not None for account in accounts)):
+        hint = 'write `tls = "starttls"`, or remove `transport.password`'
+        raise Unusable("the password would travel in clear", where="transport.tls", hint=hint)
+    if settings.oauth is not None:
+        _check_oauth(settings, settings.oauth)
+
+
+def _check_oauth(settings: Settings, oauth: SignIn) -> None:
+    if settings.password is not None:
+        raise Unusable("a password and a token exclude each other", where="transport.oauth", hint="remove one of `password` and `oauth`")
+    if settings.tls == "none":
+        hint = 'write `tls = "starttls"`; a token is never sent in clear, not even on this very machine'
+        raise Unusable("the token would travel in clear", where="transport.tls", hint=hint)
+    if not settings.resource.startswith("https://"):
+        raise Unusable("this is no service", where="transport.resource", hint="write its root, such as https://outlook.office365.com")
+    if (fault := check(oauth, "transport.oauth")) is not None:
+        raise fault
+
+
+class Smtp:
+    """The road over one server."""
+
+    def __init__(self, settings: Settings, accounts: Sequence[Account], tell: Tell | None = None) -> None:
+        self.lanes = settings.connections
+        self.per_minute = settings.per_minute
+        self.daily = settings.daily
+        # the ARM is durable before DATA's answer came, so both time-outs count, and a margin
+        self.longest_wait = timedelta(seconds=settings.data_timeout + settings.dot_timeout + 30)
+        self.settings = settings
+        self.server = Server(settings.host, settings.port, settings.tls, settings.hostname, settings.connect_timeout)
+        self.reached = False  # whether any connection of this run was answered
+        self._accounts = {account.address: account for account in accounts}
+        door = entra(settings.oauth, "transport.oauth", tell) if settings.oauth is not None else None
+        self._signing = Signing(settings.password, door, settings.resource)
+        self._trust: ssl.SSLContext | None = None
+
+    def lane(self, sender: str | None = None) -> SmtpLane:
+        """A lane, not yet connected, that signs in as the sender's account."""
+        return SmtpLane(self, self._accounts.get(sender or "") or self._only(sender))
+
+    def _only(self, sender: str | None = None) -> Account:
+        """Who signs in where no accounts are told apart."""
+        return Account(sender or "", self.settings.username)
+
+    def tracker(self) -> None:
+        """A mail server answers no questions afterwards."""
+
+    async def finish(self, *, settled: bool = True) -> list[Remark]:
+        """Lanes have said goodbye already."""
+        del settled
+        return []
+
+    # --- connections -----------------------------------------------------------------------------------------------
+
+    async def dial(self, account: Account) -> Session | Down:
+        """One more connection, signed in."""
+        return await self._signing.dial(account, self._connect)
+
+    async def _connect(self, login: Login | None) -> Session | Down:
+        if self.server.tls != "none" and self._trust is None:
+            self._trust = await asyncio.to_thread(ssl.create_default_context)  # the system's trust and SSL_CERT_FILE
+        found = await dial(self.server, self._trust, login)
+        if isinstance(found, Session) or not found.unreachable:
+            self.reached = True
+        return found
+
+    def judge(self, verb: Verb, heard: Reply | Lost) -> Outcome | None:
+        """What an answer means for a letter; None: go on."""
+        return judge(verb, heard, self.server.where, oauth=self._signing.by_token)
+
+    def unconnected(self, down: Down) -> Unsent:
+        """What it means for a letter that there is no connection."""
+        if down.final:
+            return Unsent(str(down.error), stop=down.error)
+        outcome = self.judge(down.verb, down.heard)
+        if down.unreachable:
+            never = None if self.reached else down.error
+            return Unsent(str(down.error), stop=never)
+        if not isinstance(outcome, Unsent):
+            return Unsent(str(down.error), stop=down.error)
+        return replace(outcome, stop=down.error) if outcome.stop and down.error.hint else outcome
+
+    # --- doctor ----------------------------------------------------------------------------------------------------
+
+    async def check(self) -> list[Remark]:
+        """What `doctor` says of the server, of each account's sign-in, and of the app."""
+        return await examine(self, list(self._accounts.values()) or [self._only()])
+
+    async def token(self) -> Token | None:
+        """That of all connections; None where passwords are used. Raises Unavailable."""
+        return await self._signing.token()
+
+    def signed_in(self, account: Account) -> str:
+        """As whom, in words."""
+        return self._signing.told(account)
+
+
+class SmtpLane:
+    """One kept connection, made when needed and again when the server hung up between two letters."""
+
+    def __init__(self, road: Smtp, account: Account) -> None:
+        self._road = road
+        self._account = account
+        self._session: Session | None = None
+
+    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
+        """Carry one letter; see core.ports.Lane."""
+        try:
+            if fault := unsendable(parcel):
+                return Rejected(fault, content=True)
+            return await self._carry(parcel, arm)
+        except BaseException:  # cancelled, or the ledger failed: the server must not be left with half a letter
+            if self._session is not None:
+                self._session.abort()
+            raise
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.quit()
+
+    async def _carry(self, parcel: Parcel, arm: ArmCall) -> Outcome:
+        match await self._begun(parcel):
+            case Session() as session:
+                outcome = await self._rest(session, parcel, arm)
+                if isinstance(outcome, Ambiguous | Unsent):
+                    session.abort()  # what comes next on it could not be trusted
+                return outcome
+            case outcome:
+                return outcome
+
+    async def _begun(self, parcel: Parcel) -> Session | Outcome:
+        """A connection on which MAIL was accepted. A kept one may have died of idleness: then one new one is tried, silently."""
+        kept = self._session
+        if kept is not None and kept.open:
+            outcome, stale = await self._mail(kept, parcel)
+            if outcome is None:
+                return kept
+            if not stale:
+                return outcome
+        match await self._road.dial(self._account):
+            case Down() as down:
+                return self._road.unconnected(down)
+            case session:
+                self._session = session
+        outcome, _ = await self._mail(session, parcel)
+        return session if outcome is None else outcome
+
+    async def _mail(self, session: Session, parcel: Parcel) -> tuple[Outcome | None, bool]:
+        """What MAIL came to (None: accepted), and whether only the connection was at fault."""
+        timeout, road = self._road.settings.reply_timeout, self._road
+        used = session.letters > 0 or session.dirty
+        if session.dirty:
+            heard = await session.say(b"RSET", timeout=timeout)
+            if outcome := road.judge(Verb.RSET, heard):
+                session.abort()
+                return outcome, True
+            session.dirty = False
+        words = mail(parcel, session.offers)
+        if isinstance(words, Rejected):
+            return words, False
+        heard = await session.say(*words, timeout=timeout)
+        outcome = road.judge(Verb.MAIL, heard)
+        session.dirty = outcome is None
+        if isinstance(outcome, Unsent):
+            session.abort()
+        return outcome, used and not session.open
+
+    async def _rest(self, session: Session, parcel: Parcel, arm: ArmCall) -> Outcome:
+        settings, road = self._road.settings, self._road
+        heard = await session.say(*rcpt(parcel, session.offers), timeout=settings.reply_timeout)
+        if outcome := road.judge(Verb.RCPT, heard):
+            return outcome
+        arming = asyncio.ensure_future(arm())  # beside the round trip of DATA
+        heard = await session.say(b"DATA", timeout=settings.data_timeout)
+        if not await arming:
+            return Unsent("another sender holds this letter")
+        if outcome := road.judge(Verb.DATA, heard):
+            return outcome
+        return await self._dot(session, parcel)
+
+    async def _dot(self, session: Session, parcel: Parcel) -> Outcome:
+        heard = await session.finish(stuffed(parcel.message), timeout=self._road.settings.dot_timeout)
+        if heard is None:
+            return Unsent("the connection was cut before the letter went")
+        session.dirty = False
+        session.letters += 1
+        return self._road.judge(Verb.DOT, heard) or Ambiguous("no answer")

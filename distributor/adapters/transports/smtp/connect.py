@@ -1,0 +1,222 @@
+"""A server and a login -> a Session that is connected, greeted, encrypted and signed in, or Down and why.
+
+What a server says may repeat how we signed in; `Client.redact` knows that, and nothing is made of an answer before.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+
+import aiosmtplib
+
+from distributor.adapters.transports.smtp.replies import Lost, Reply, Verb
+from distributor.adapters.transports.smtp.session import LONGEST_HEARD, Client, Session
+from distributor.errors import Error, Unavailable
+from distributor.model.people import bounded
+from distributor.model.redaction import Redactor
+from distributor.model.secret import Secret
+
+_UNKNOWN = {500, 502, 504}  # the command is not known, or not done
+_CHALLENGE = 334  # at XOAUTH2: what is wrong with the token; an empty line brings the refusal itself
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where to connect and how. `tls` is "starttls", "implicit" or "none"; time-outs in seconds."""
+
+    host: str
+    port: int
+    tls: str
+    hostname: str | None
+    connect_timeout: float
+
+    @property
+    def where(self) -> str:
+        """The server's name in messages."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who signs in, with a password or with an access token (XOAUTH2)."""
+
+    username: str
+    secret: Secret
+    token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """No connection: `unreachable` when nothing was said against us; `error` says it to a person; `final`: it would be so again."""
+
+    heard: Reply | Lost
+    verb: Verb
+    error: Error
+    unreachable: bool = False
+    final: bool = False
+
+
+async def dial(server: Server, trust: ssl.SSLContext | None, login: Login | None) -> Session | Down:
+    """Connect, greet, encrypt and sign in."""
+    implicit = server.tls == "implicit"
+    client = Client(
+        hostname=server.host,
+        port=server.port,
+        local_hostname="localhost",  # EHLO is said by us, with a better name
+        use_tls=implicit,
+        start_tls=False,
+        tls_context=trust,
+        timeout=server.connect_timeout,
+    )
+    session = Session(client)
+    try:
+        down = await _open(client, session, server, login)
+    except BaseException:
+        session.abort()
+        raise
+    if down is None:
+        return session
+    session.abort()
+    return down
+
+
+async def _open(client: Client, session: Session, server: Server, login: Login | None) -> Down | None:
+    verb = Verb.CONNECT
+    try:
+        await client.connect()
+        verb = Verb.EHLO
+        name = server.hostname or _own_name(client)
+        await _greet(client, name, plain=server.tls != "starttls" and login is None)
+        if server.tls == "starttls":
+            verb = Verb.STARTTLS
+            if not session.offers("starttls"):
+                return _no_tls(server)
+            await client.starttls()
+            await client.ehlo(hostname=name)
+        if login is not None:
+            verb = Verb.AUTH
+            with client.signing_in(login.secret):
+                return await _sign_in(client, session, server, login)
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        return _down(verb, error, server, client.redact)
+    return None
+
+
+async def _greet(client: aiosmtplib.SMTP, name: str, *, plain: bool) -> None:
+    """EHLO; and HELO to a server that knows nothing else, where nothing is asked of it that only EHLO offers."""
+    try:
+        await client.ehlo(hostname=name)
+    except aiosmtplib.SMTPHeloError as error:
+        if error.code not in _UNKNOWN or not plain or not client.is_connected:
+            raise
+        await client.helo(hostname=name)
+
+
+def _own_name(client: aiosmtplib.SMTP) -> str:
+    """Our name for EHLO: the host's if it is a full one, else the address literal, which is always true (RFC 5321 4.1.3)."""
+    name = socket.gethostname()
+    if "." in name and name.isascii():
+        return name
+    address = client.get_transport_info("sockname")[0]
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+# --- signing in ----------------------------------------------------------------------------------------------------
+
+
+async def _sign_in(client: Client, session: Session, server: Server, login: Login) -> Down | None:
+    if client.get_transport_info("sslcontext") is None:  # whatever the configuration's checks let through
+        return _no_tls(server)
+    if not login.token:
+        await client.login(login.username, login.secret.reveal())
+        return None
+    if "xoauth2" not in client.server_auth_methods:
+        return _no_xoauth2(server)
+    proof = f"user={login.username}\x01auth=Bearer {login.secret.reveal()}\x01\x01"
+    heard = await session.say(b"AUTH", b"XOAUTH2", base64.b64encode(proof.encode()), timeout=server.connect_timeout)
+    if isinstance(heard, Reply) and heard.code == _CHALLENGE:
+        heard = await session.say(b"", timeout=server.connect_timeout)
+    match heard:
+        case Lost(why):
+            return _unreached(Verb.AUTH, f"{Verb.AUTH}: {why}", server)
+        case Reply(code) if code // 100 == 2:  # noqa: PLR2004  the first digit is the class
+            return None
+        case Reply(code, text):
+            return _refused(Verb.AUTH, code, text, server)
+
+
+def _no_tls(server: Server) -> Down:
+    why = "the server does not offer STARTTLS, and nothing is sent in clear"
+    hint = 'use the port for mail submission (587), or `transport.tls = "implicit"` on port 465'
+    return Down(Reply(502, why), Verb.STARTTLS, Unavailable(why, where=server.where, hint=hint))
+
+
+def _no_xoauth2(server: Server) -> Down:
+    why = "the server does not offer AUTH XOAUTH2"
+    hint = "use a server that takes tokens, such as smtp.office365.com on port 587, or `transport.password` in place of `transport.oauth`"
+    return Down(Reply(504, why), Verb.AUTH, Unavailable(why, where=server.where, hint=hint))
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def _down(verb: Verb, error: Exception, server: Server, redact: Redactor) -> Down:
+    cause = _root(error)
+    match cause, error:
+        case ssl.SSLCertVerificationError(verify_message=reason), _:
+            text = f'the certificate is not trusted: "{reason}"'
+            hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
+            return Down(Reply(554, text), Verb.STARTTLS, Unavailable(text, where=server.where, hint=hint), unreachable=True)
+        case _, aiosmtplib.SMTPResponseException(code=int(code), message=str(text)) if code > 0:
+            return _refused(verb, code, redact(text[:LONGEST_HEARD]), server)
+        case _, aiosmtplib.SMTPTimeoutError():
+            return _unreached(verb, f"no answer to {verb} in {server.connect_timeout:g} s", server)
+        case _, aiosmtplib.SMTPServerDisconnected():
+            return _unreached(verb, f"the connection was cut at {verb}", server)
+        case _:
+            return _unreached(verb, redact(_plain(cause)), server)
+
+
+def _refused(verb: Verb, code: int, text: str, server: Server) -> Down:
+    reply = Reply(code, text)
+    return Down(reply, verb, Unavailable(f'{verb} is refused: "{reply.said}"', where=server.where))
+
+
+def _unreached(verb: Verb, why: str, server: Server) -> Down:
+    hint = "check `transport.host`, `transport.port` and `transport.tls`, and that the server runs"
+    return Down(Lost(why), verb, Unavailable(why, where=server.where, hint=hint), unreachable=True)
+
+
+def _root(error: BaseException) -> BaseException:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
+
+
+def _plain(error: BaseException) -> str:
+    match error:
+        case socket.gaierror():
+            return "no such host"
+        case ssl.SSLError(reason=str(reason)):
+            return f"TLS failed: {bounded(reason.replace('_', ' ').lower())}"
+        case OSError(errno=int(number)):
+            return os.strerror(number).lower()
+        case OSError() if "Errno 111" in str(error):  # several addresses, none of them open
+            return "connection refused"
+        case _:
+            text = bounded(str(error)).rstrip(".") or type(error).__name__  # the library's own sentence
+            return text[0].lower() + text[1:]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every address of this host is this machine's own."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)

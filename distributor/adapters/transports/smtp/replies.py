@@ -1,0 +1,187 @@
+"""What an SMTP server said, and at which verb -> what became of the letter. Pure; the classes are those of RFC 5321 4.2 and RFC 3463.
+
+A word of the server that ends a letter keeps its number and text in `said`; what concerns the whole job (sign-in,
+sender, quota) stops the run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from distributor.errors import Error, Unavailable
+from distributor.model.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
+from distributor.model.people import bounded
+
+LONGEST_WISH = timedelta(hours=24)  # a server that wishes for more is not believed
+_CODE = range(200, 600)
+_GO_AHEAD = 354
+
+
+class Verb(StrEnum):
+    """What was said last; DOT is the end of the letter, after which only a reply tells what became of it."""
+
+    CONNECT = "connection"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    RSET = "RSET"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    DOT = "the letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer in good form."""
+
+    code: int
+    text: str
+
+    @property
+    def said(self) -> str:
+        """Number and words on one line, harmless on a terminal and bounded."""
+        return bounded(f"{self.code} {' '.join(self.text.split())}".strip())
+
+    @property
+    def status(self) -> str:
+        """The enhanced status code (RFC 3463), or an empty text."""
+        found = re.match(r"\s*([245]\.\d{1,3}\.\d{1,3})\b", self.text)
+        return found[1] if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer in good form: the line was cut, time ran out, or the server talked nonsense. The connection is closed."""
+
+    why: str
+
+
+def judge(verb: Verb, heard: Reply | Lost, where: str, *, oauth: bool = False) -> Outcome | None:
+    """What an answer means for the letter; None: go on. `where` names the server in errors, `oauth`: signed in with a token."""
+    match heard:
+        case Lost(why):
+            said = bounded(f"{verb}: {why}")
+            return Ambiguous(said) if verb is Verb.DOT else Unsent(said)
+        case Reply(code) if code not in _CODE:
+            return judge(verb, Lost(f"an answer that makes no sense: {heard.said}"), where)
+        case Reply(code) if code < 400:  # noqa: PLR2004  the first digit is the class
+            return _positive(verb, heard, where)
+        case _:
+            return _negative(verb, heard, where, oauth=oauth)
+
+
+def _positive(verb: Verb, reply: Reply, where: str) -> Outcome | None:
+    if (reply.code == _GO_AHEAD) if verb is Verb.DATA else (reply.code < 300):  # noqa: PLR2004
+        return Accepted(reply.said) if verb is Verb.DOT else None
+    return judge(verb, Lost(f"an answer that makes no sense: {reply.said}"), where)
+
+
+def _negative(verb: Verb, reply: Reply, where: str, *, oauth: bool) -> Outcome:
+    if _CROWDED.search(reply.text) and (reply.code < 500):  # noqa: PLR2004
+        return Unsent(reply.said, crowded=True)
+    if stop := _job(verb, reply, where, oauth=oauth):
+        return Unsent(reply.said, stop=stop)
+    if reply.code < 500:  # noqa: PLR2004
+        return _later(verb, reply)
+    return _no(verb, reply, where)
+
+
+def _later(verb: Verb, reply: Reply) -> Outcome:
+    if verb in {Verb.CONNECT, Verb.EHLO, Verb.STARTTLS, Verb.AUTH, Verb.RSET}:
+        return Unsent(reply.said)  # not a word about this letter
+    return Deferred(reply.said, wish(reply.text), service=reply.code == 421)  # noqa: PLR2004
+
+
+def _no(verb: Verb, reply: Reply, where: str) -> Outcome:
+    oversized = (reply.code == 552 and not reply.status.startswith("5.2.")) or reply.status.startswith(("5.3.4", "5.6."))  # noqa: PLR2004
+    match verb:
+        case Verb.DATA | Verb.DOT:
+            return Rejected(reply.said, content=True)
+        case Verb.RCPT:
+            return Rejected(reply.said, content=oversized or reply.status.startswith("5.7."))
+        case Verb.MAIL if oversized:
+            return Rejected(reply.said, content=True)
+        case Verb.MAIL:
+            return Unsent(reply.said, stop=Unavailable(f'the sender is refused: "{reply.said}"', where=where, hint=_SENDER))
+        case _:
+            return Unsent(reply.said, stop=Unavailable(f'{verb} is refused: "{reply.said}"', where=where, hint=_SERVER))
+
+
+def wish(text: str) -> timedelta | None:
+    """How long the server asks to wait, where it says so ("try again in 300 seconds"); None where it does not."""
+    found = re.search(r"\b(?:in|after|for)\s+(\d{1,6})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?)\b", text, re.IGNORECASE)
+    if not found:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}[found[2][0].lower()]
+    return min(timedelta(seconds=int(found[1]) * unit), LONGEST_WISH)
+
+
+# --- refusals of the whole job -------------------------------------------------------------------------------------
+
+_CROWDED = re.compile(
+    r"4\.3\.2 (?:STOREDRV|Concurrent)|thread limit|concurrent connections? limit|too many (?:concurrent )?(?:\w+ )?connections",
+    re.IGNORECASE,
+)
+_SENDER = "let this account send as `sender.address`, or set `sender.address` to its own mailbox"
+_SERVER = "check `transport.host` and `transport.port`; the server's words say why it refuses"
+_SIGN_IN = "check `transport.username` and the secret behind `transport.password`"
+_UNSIGNED = "sign in: write `transport.password` or `transport.oauth`, with `transport.username` for another name than the sender's"
+_APP = (
+    "give the app SMTP.SendAsApp with admin consent; make it known to Exchange with the object ID of its Enterprise application (its "
+    "registration has another): New-ServicePrincipal -AppId CLIENT_ID -ObjectId OBJECT_ID; let it into the mailbox: Add-MailboxPermission "
+    "MAILBOX -User OBJECT_ID -AccessRights FullAccess; then wait half an hour"
+)
+_PLAIN_TLS = 'set `transport.tls = "starttls"`'
+_SMTP_AUTH = "SMTP sign-in is off for this mailbox or tenant; switch it on: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false"
+_DEFAULTS = "the tenant's security defaults forbid SMTP sign-in with a password; write `transport.oauth` in place of `transport.password`"
+_CRITERIA = (
+    "conditional access or an authentication policy forbids this sign-in; let the account through, or write `transport.oauth` in place of "
+    "`transport.password`"
+)
+_POLICY = "conditional access or an authentication policy forbids this sign-in; look at the app's sign-in log in Entra, and let it through"
+_SEND_AS = "give the account the right to send as `sender.address`: Add-RecipientPermission SENDER -Trustee ACCOUNT -AccessRights SendAs"
+_SEND_AS_APP = (
+    "write the sender's own mailbox as the username, or give the app's service principal the right to send as the sender: "
+    "Add-RecipientPermission SENDER -Trustee OBJECT_ID -AccessRights SendAs"
+)
+_BASIC = (
+    "this service takes no passwords any more; write `transport.oauth` in place of `transport.password`, or use a relay that takes them"
+)
+_DIRECT = "direct send is off in this tenant; sign in with an account, or switch it on: Set-OrganizationConfig -RejectDirectSend $false"
+_QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Items, or send again tomorrow"
+_THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"
+
+# (verbs; empty: any) (pattern over "code text") (hint; with a token). The first that matches counts; texts of Exchange Online (facts: 4).
+_JOB: tuple[tuple[frozenset[Verb], re.Pattern[str], str, str], ...] = tuple(
+    (frozenset(verbs), re.compile(pattern, re.IGNORECASE | re.DOTALL), hint, token)
+    for verbs, pattern, hint, token in (
+        ((), r"^5\d\d 5\.7\.30\b", _BASIC, _APP),
+        ((), r"^5\d\d .*SmtpClientAuthentication is disabled", _SMTP_AUTH, _SMTP_AUTH),
+        ((), r"^5\d\d .*security defaults", _DEFAULTS, _POLICY),
+        ((), r"^5\d\d .*did not meet the criteria", _CRITERIA, _POLICY),
+        ((), r"^5\d\d 5\.7\.139\b", _SMTP_AUTH, _SMTP_AUTH),
+        ((), r"^530 .*STARTTLS", _PLAIN_TLS, _PLAIN_TLS),
+        ((), r"^530\b|^5\d\d 5\.7\.57\b", _UNSIGNED, _APP),
+        ((), r"^(?:534|535|538)\b|^5\d\d 5\.7\.[389]\b", _SIGN_IN, _APP),
+        ((), r"^5\d\d (?:5\.7\.60|5\.2\.252)\b|SendAsDenied", _SEND_AS, _SEND_AS_APP),
+        ((), r"^5\d\d 5\.7\.68\b", _DIRECT, _DIRECT),
+        ((), r"^5\d\d (?:5\.1\.8|5\.7\.70[58])\b", _THREAT, _THREAT),
+        ((), r"^5\d\d 5\.1\.90\b", _QUOTA, _QUOTA),
+        ((Verb.DATA, Verb.DOT), r"^554 5\.2\.[02]\b|QuotaExceeded", _QUOTA, _QUOTA),
+        ((Verb.MAIL,), r"^5\d\d 5\.2\.[02]\b", _QUOTA, _QUOTA),
+    )
+)
+
+
+def _job(verb: Verb, reply: Reply, where: str, *, oauth: bool) -> Error | None:
+    if reply.code < 500:  # noqa: PLR2004
+        return None
+    line = f"{reply.code} {reply.text}"
+    for verbs, pattern, hint, token in _JOB:
+        if (not verbs or verb in verbs) and pattern.search(line):
+            return Unavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=token if oauth else hint)
+    return None

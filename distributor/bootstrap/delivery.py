@@ -1,0 +1,221 @@
+"""Settings -> what letters leave by: the processes that make them, the transport that carries them, who knows what became of them.
+
+A part of wiring, as `intake` is for what comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor import bootstrap, config
+from distributor.config.schema import SenderMailbox
+from distributor.config.tables import host_defaults
+from distributor.model.people import key_of
+
+if TYPE_CHECKING:
+    from distributor.mail.templates import Stationery
+    from distributor.model.certificates import Limits, Problem
+    from distributor.model.delivery import Account, Owner, Packed, PackJob, Scope
+    from distributor.model.issues import Failed, Remark
+    from distributor.model.ports import Ledger, Pool, Tracker, Transport
+    from distributor.model.publishing import PublicDirectory
+    from distributor.model.states import State
+    from distributor.workflows.message_factory import Packer
+    from distributor.workflows.packing import Batch
+    from distributor.workflows.sending.report import Packing
+    from distributor.workflows.tracking import Found
+
+PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
+
+
+def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callable[[str], None] | None = None) -> Transport:
+    """The letter's road; not connected yet. Not `signed_in`: for questions that need no secret. `tell` shows a code to a person."""
+    table = settings.transport
+    values = {**host_defaults(table.kind, table.values), **table.values}
+    if "password" in values or "oauth" in values:
+        values.setdefault("username", str(settings.sender.address))
+    if table.kind == "graph":
+        values.setdefault("mailbox", str(settings.sender.address))
+    shaped = bootstrap.shaped(settings, "transports", replace(table, values=values), signed_in=signed_in)
+    accounts = _accounts(settings, shaped, signed_in=signed_in)
+    opened: Transport = bootstrap.adapter("transports", table.kind).open(shaped, accounts, tell=tell)
+    return opened
+
+
+def _accounts(settings: config.Settings, shaped: object, *, signed_in: bool) -> tuple[Account, ...]:
+    """Every mailbox that sends, where there are several."""
+    from distributor.model.delivery import Account
+
+    if not settings.senders:
+        return ()
+    first = Account(str(settings.sender.address), getattr(shaped, "username", None), getattr(shaped, "password", None))
+    return (first, *(_account(sender, n, signed_in=signed_in) for n, sender in enumerate(settings.senders)))
+
+
+def _account(sender: SenderMailbox, number: int, *, signed_in: bool) -> Account:
+    from distributor.model.delivery import Account
+
+    reference = sender.password if signed_in else None
+    password = None if reference is None else reference.resolve(f"senders[{number}].password")
+    return Account(str(sender.address), sender.username, password)
+
+
+def senders(settings: config.Settings) -> tuple[str, ...]:
+    """The mailboxes that send side by side; empty where there is one."""
+    return tuple(str(mailbox.address) for mailbox in settings.mailboxes) if settings.senders else ()
+
+
+def trackers(settings: config.Settings) -> list[Tracker]:
+    """Everybody who may know what became of letters: the road itself, then `[[trackers]]`; not connected yet."""
+    own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # a road that knows nothing needs no secret
+    named = [bootstrap.adapter("trackers", table.kind).open(bootstrap.shaped(settings, "trackers", table)) for table in settings.trackers]
+    return [*([own] if own else []), *named]
+
+
+def directories(settings: config.Settings) -> list[PublicDirectory]:
+    """Where certificates become public; not connected yet."""
+    return [
+        bootstrap.adapter("directories", table.kind).open(bootstrap.shaped(settings, "directories", table), table.key)
+        for table in settings.directories
+    ]
+
+
+def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> Found:
+    """What trackers know of letters in these states, moved in the ledger."""
+    import asyncio
+
+    from distributor.model.delivery import Scope
+    from distributor.workers import process
+    from distributor.workflows import tracking
+
+    longest = transport(settings, signed_in=False).longest_wait
+
+    async def work() -> Found:
+        looking = tracking.Looking(ledger, process.alive, ledger.now, longest, asyncio.to_thread)
+        try:
+            return await tracking.look(looking, everybody, Scope(), states)
+        finally:
+            for tracker in everybody:
+                await tracker.close()
+
+    return asyncio.run(work())
+
+
+def cleared(settings: config.Settings, ledger: Ledger) -> list[Remark]:
+    """What letters left in the mailboxes, removed where it is not wanted; not while a `send` drives them, which does it itself.
+
+    Raises what signing in or the ledger raises. The mailboxes are held with a ledger of its own, and only that long.
+    """
+    import asyncio
+
+    from distributor.model.cleanup import Clears
+    from distributor.model.issues import Remark
+
+    known = transport(settings, signed_in=False).tracker()
+    if not isinstance(known, Clears) or not known.anything(ledger):
+        return []
+    with bootstrap.writing(settings) as own:
+        if not all(own.hold(key_of(road)) for road in ("", *senders(settings)[1:])):
+            return [Remark("transport", "ok", "what letters left in the mailbox is removed by the `distributor send` that runs now")]
+        ours = transport(settings).tracker()
+        assert isinstance(ours, Clears)  # noqa: S101  the same road, signed in
+
+        async def work() -> list[Remark]:
+            try:
+                return await ours.clear(own)
+            finally:
+                await ours.close()
+
+        return asyncio.run(work())
+
+
+@contextmanager
+def packers(settings: config.Settings) -> Iterator[Pool[PackJob, Packed | Problem]]:
+    """Child processes that make letters. They load what they need while the ledger is opened."""
+    from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
+    from distributor.workers.pool import Made, Workers
+
+    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
+    made = Made(packer, (settings.folder, settings.vault.recipients, *tables))
+    workers: Workers[PackJob, Packed | Problem]
+    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY)
+    with workers as pool:
+        yield pool
+
+
+def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it works beside hostile files
+    folder: Path,
+    recipients: tuple[str, ...],
+    organisation: config.Organisation,
+    mailboxes: Sequence[config.Sender],
+    package: config.Package,
+    password: config.Password,
+    limits: Limits,
+) -> Packer:
+    """What makes a letter; made in each child, since it is heavy to load."""
+    from distributor.mail.message import Mailbox
+    from distributor.mail.templates import Stationery
+    from distributor.vault import seal
+    from distributor.workflows.message_factory import Packer
+
+    return Packer(
+        words=Stationery(folder, organisation.languages),
+        seal=seal(recipients),
+        organisation=organisation.name,
+        senders=tuple(Mailbox(mailbox.address, mailbox.name) for mailbox in mailboxes),
+        channel=password.channel,
+        expires=password.expires,
+        profile=str(package.profile),
+        include_root=package.include_root,
+        recipe=password.recipe,
+        limits=limits,
+    )
+
+
+def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
+    settings: config.Settings, ledger: Ledger, pool: Pool[PackJob, Packed | Problem], owner: Owner, scope: Scope, limit: int | None
+) -> Packing:
+    """The verb that freezes letters, with everything it needs."""
+    from distributor.bootstrap import inputs
+    from distributor.workflows.packing import pack
+
+    def run(stop: Callable[[], bool]) -> Iterator[Batch]:
+        doors, lease = partial(inputs.open_plan, settings), settings.ledger.lease
+        yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop)
+
+    return run
+
+
+def stationery(settings: config.Settings) -> Stationery:
+    """The words of letters: the workspace's templates, then the packaged ones."""
+    from distributor.mail.templates import Stationery
+
+    return Stationery(settings.folder, settings.organisation.languages)
+
+
+def check_templates(settings: config.Settings) -> list[Remark]:
+    """What `doctor` says of the words of letters; they are rendered in child processes, as a `send` does it."""
+    return stationery(settings).check(_in_children)
+
+
+def _in_children(call: Callable[[str], list[Remark]], languages: Iterable[str]) -> Iterator[list[Remark]]:
+    from distributor.bootstrap.inputs import CHILD_MEMORY, cores
+    from distributor.model.issues import Failed
+    from distributor.workers.pool import Workers
+
+    with Workers(call, cores(), PACK_SECONDS, CHILD_MEMORY) as pool:
+        for language, found in pool.map(languages):
+            yield [_lost(language, found)] if isinstance(found, Failed) else found
+
+
+def _lost(language: str, failed: Failed) -> Remark:
+    """What is said of a letter whose process did not come back."""
+    from distributor.model.issues import Remark
+
+    why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
+    return Remark("templates", "error", f'the letter in "{language}" {why}', f"look into templates/letter/{language}/")

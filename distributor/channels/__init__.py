@@ -1,1 +1,0 @@
-"""The password's roads; a public module's name is its kind."""

@@ -1,0 +1,142 @@
+"""Files and folders of certificates -> the certificates in them with their sources, and issues for what cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributor.cli.options import is_folder
+from distributor.cli.output_file import replacing
+from distributor.errors import Unusable
+from distributor.files.reader import FileRefused, Reason, read_file
+from distributor.model.issues import Check, Issue, Severity
+
+if TYPE_CHECKING:
+    from distributor.microsoft.collection import Member
+    from distributor.model.certificates import Limits
+    from distributor.pki.sst import Stored
+
+PFX = frozenset({".pfx", ".p12"})
+LARGEST = 16 * 2**20  # bytes; Windows' own collection of all roots has 660 kB
+_HINTS = {Reason.MISSING: "check the name", Reason.UNREADABLE: "name a file that you may read"}
+WANTED = "name PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
+
+
+def gathered(
+    paths: Iterable[Path], *, without: Path | None = None, deep: bool = True, pfx: list[Path] | None = None
+) -> tuple[list[Member], list[Issue]]:
+    """Every certificate in the files and folders. `without`: a file in a folder that is not meant. `deep`: in folders below.
+
+    `pfx`: gets the PFX files that were met, which want passwords; None where they are not meant.
+    """
+    from distributor.microsoft import collection
+
+    issues: list[Issue] = []
+    found = [one for path in paths for one in _of(path, without, issues, pfx, deep=deep)]
+    members, unreadable = collection.members(found)
+    return members, issues + unreadable
+
+
+def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] | None, *, deep: bool) -> Iterator[tuple[str, Stored]]:
+    from distributor.pki import bundle
+
+    if not is_folder(path):
+        if pfx is not None and path.suffix.lower() in PFX and path.exists():
+            pfx.append(path)
+        else:
+            yield from _file(path, issues)
+        return
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise Unusable("permission denied", where=str(path), hint="name a folder that you may read")
+    every = sorted(file for file in (path.rglob("*") if deep else path.iterdir()) if file.is_file() and file != without)
+    files = [file for file in every if file.suffix.lower() in bundle.EXTENSIONS]
+    chests = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
+    if pfx is not None:
+        pfx += chests
+    if not (files or chests):
+        issues.append(_issue(path, "there is no file of certificates in it"))
+    for file in files:
+        yield from _file(file, issues, in_folder=True)
+
+
+def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[Member], list[Issue]]:
+    """Certificates in files, folders and PFX files, which open without a workspace too. `passwords`: as for `plan`."""
+    from distributor import bootstrap
+    from distributor.model.certificates import Limits
+
+    pfx: list[Path] = []
+    found, issues = gathered(paths, pfx=pfx)
+    if not pfx:
+        return found, issues
+    try:
+        limits = bootstrap.settings(config).limits
+    except Unusable:
+        if config is not None:
+            raise
+        limits = Limits()
+    more, wrong = _unlocked(pfx, passwords, limits)
+    return found + more, issues + wrong
+
+
+def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> tuple[list[Member], list[Issue]]:
+    """People's certificates in PFX files with what is above them, each once, and what was wrong with those that do not open."""
+    from distributor.bootstrap import trust
+    from distributor.microsoft import collection
+    from distributor.model.issues import Failed
+    from distributor.pki.sst import Stored
+    from distributor.workflows.plan_messages import lost
+
+    issues, found = list[Issue](), dict[bytes, str]()
+    for one in trust.opened(files, passwords, limits):
+        match one:
+            case Issue():
+                issues.append(one)
+            case (material, Failed() as failed):
+                issues.append(replace(lost(failed), source=material.source))
+            case (material, opened):
+                issues += [Issue(Severity.ERROR, each.check, each.message, each.hint, material.source) for each in opened.problems]
+                for credential in opened.credentials:
+                    found |= {der: found.get(der, material.source) for der in (credential.leaf, *credential.chain)}
+    members, unreadable = collection.members((source, Stored(der)) for der, source in found.items())
+    return members, issues + unreadable
+
+
+def _file(path: Path, issues: list[Issue], *, in_folder: bool = False) -> Iterator[tuple[str, Stored]]:
+    from distributor.pki import bundle
+
+    try:
+        stored = bundle.read(read(path))
+    except bundle.NoBundle as fault:
+        if not (in_folder and isinstance(fault, bundle.Empty)):  # a key beside its certificate
+            issues.append(_issue(path, str(fault)))
+        return
+    yield from ((called(path), one) for one in stored)
+
+
+def _issue(path: Path, message: str) -> Issue:
+    return Issue(Severity.ERROR, Check.UNREADABLE, message, WANTED, called(path))
+
+
+def called(path: Path) -> str:
+    """A file's name for people."""
+    from distributor.model.people import printable
+
+    return printable(path.name or str(path))
+
+
+def read(path: Path) -> bytes:
+    """A regular file's bytes. Raises Unusable."""
+    try:
+        return read_file(path, LARGEST, follow=True)
+    except FileRefused as refused:
+        message = "there is no such file or folder" if refused.reason is Reason.MISSING else refused.message
+        raise Unusable(message, where=str(path), hint=_HINTS.get(refused.reason, WANTED)) from None
+
+
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """A file that appears when it is complete; an old one stays until then. Raises Unusable."""
+    with replacing(path, mode, such_as="collection.sst") as file:
+        file.write(data)

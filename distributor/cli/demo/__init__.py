@@ -1,0 +1,285 @@
+"""`distributor demo`: the whole story on a throw-away certification authority, five people and a server inside this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distributor.cli.options import Config, Json
+from distributor.errors import Error, Misuse, Unusable
+
+if TYPE_CHECKING:
+    from distributor.cli.demo.fixtures import Postbox
+    from distributor.cli.demo.graph_double import Cloud
+
+EXAMPLE = "\b\nexample:\n  distributor demo --keep playground && cd playground && distributor status"
+HERO = "alice@example.org"
+REASON = "she called from her desk phone"
+PLAN = ("plan", "certificates/", "--roster", "people.csv", "--passwords", "passwords.csv")
+REVEAL = ("password", "reveal", HERO, "--reason", REASON, "--stdout")
+SOURCES = '\n[[sources]]\nkind = "files"\npath = "certificates/"\npasswords = "passwords.csv"\nroster = "people.csv"\n'
+FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: letters become files\npath = "letters/"\n\n'
+SERVER = '[transport]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n\n'
+NEXT = (
+    "distributor status",
+    "distributor history bernd@example.org",
+    'distributor password reveal bernd@example.org --reason "he called"',
+    'distributor resend chloe@example.org --reason "new phone"',
+    "distributor audit verify",
+    "distributor doctor",
+)
+
+AGAIN = "distributor demo --keep playground"
+
+
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", readable=False, help="Keep everything there, as an ordinary workspace.")
+    ] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Through Microsoft Graph, played by a double; in a clone only.")] = False,
+    chosen: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Watch five people get their certificates; needs nothing.
+
+    A throw-away certification authority and a mail server live inside this process; nothing is left behind without --keep.
+    """
+    from distributor.cli import workspace
+    from distributor.cli.demo import fixtures
+
+    del chosen  # the demo has its own
+    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder), fixtures.state(keep, folder):
+        story = Story(quiet=as_json)
+        story.opening("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
+        with _all_or_nothing(folder):
+            fixtures.certificates(Path(), _today())
+            config = workspace.create(Path(), sender="certificates@example.org")
+            config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
+            _transport(config, tables)
+        answer = _play(story, postbox)
+        _transport(config, FOLDER)  # what carried the letters ends with the demo, and the workspace goes on
+        story.end(folder, kept=keep is not None)
+    if as_json:
+        from distributor.cli.render import answer as write
+
+        write("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
+    return 0
+
+
+@contextlib.contextmanager
+def _road(*, graph: bool) -> Iterator[tuple[Postbox | Cloud, str]]:
+    """What receives the letters, and the tables of the configuration that lead there."""
+    from distributor.cli.demo import fixtures, graph_double
+
+    if graph:
+        with graph_double.tenant() as found:
+            yield found
+    else:
+        with fixtures.server() as (postbox, port):
+            yield postbox, SERVER.format(port=port)
+
+
+def _play(story: Story, postbox: Postbox | Cloud) -> dict[str, object]:
+    """The acts."""
+    from distributor.cli.demo import fixtures, graph_double
+
+    story.act("What came in", "five PFX files, their passwords, and a list of people")
+    issues = story.command(*PLAN, codes=(1,)).get("issues", [])
+    story.remark("Dana's certificate still bears her old address. Outlook would hide it, so it stays here, and the others go on.")
+    if isinstance(postbox, graph_double.Cloud):
+        story.act("Is the tenant set up well", "signed in, permissions looked at, nothing sent")
+        story.command("doctor")
+    story.act("The letters go out", "each with a fresh package and a fresh password that the letter does not hold")
+    story.command("send", "--yes")
+    letters = _letters(postbox)
+    story.act("What the ledger knows")
+    deliveries = story.command("status").get("deliveries", [])
+    story.act("The password takes another road", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
+    password = story.password()
+    story.act("On Alice's phone", "the attachment of the letter that the server received, opened with that password")
+    opened = story.phone(postbox.letters[HERO], password)
+    story.act("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
+    story.command("history", HERO)
+    story.command("audit", "verify")
+    states = {row["address"]: row["state"] for row in deliveries}
+    return {
+        "people": [
+            {"address": p.address, "name": p.name, "language": p.language, "state": states.get(p.address, "refused")}
+            for p in fixtures.PLAYERS
+        ],
+        "issues": issues,
+        "letters": letters,
+        "reveals": [{"address": HERO, "password": password}],
+        "opened": opened,
+    }
+
+
+@dataclass(slots=True)
+class Story:
+    """Tells it on a terminal; or quietly, and the commands answer in JSON."""
+
+    quiet: bool
+    acts: Iterator[int] = field(default_factory=lambda: iter(range(1, 10)))
+
+    def opening(self, server: str) -> None:
+        """What this is."""
+        from distributor.cli.render import BOLD, coloured
+
+        self.line(coloured("distributor: S/MIME certificates to phones", BOLD))
+        self.line(f"A certification authority that is a second old, five people, and {server}.")
+
+    def act(self, title: str, what: str = "") -> None:
+        """A heading."""
+        from distributor.cli.render import BOLD, DIM, coloured
+
+        self.line()
+        self.line(coloured(f"{next(self.acts)}  {title}", BOLD) + (coloured(f"  {what}", DIM) if what else ""))
+
+    def remark(self, text: str) -> None:
+        """A word about what was just seen."""
+        from distributor.cli.render import wrapped
+
+        self.line()
+        self.line(wrapped(text, 0))
+
+    def line(self, text: str = "") -> None:
+        """A line, where anyone reads."""
+        from distributor.cli.render import tell
+
+        if not self.quiet:
+            tell(text)
+
+    def command(self, *arguments: str, codes: tuple[int, ...] = ()) -> dict[str, Any]:
+        """Run one of our commands as typed; its answer where the story is quiet."""
+        from distributor.cli.render import flush
+
+        self._typed(arguments)
+        flush()
+        if self.quiet:
+            return self._quietly(arguments, codes)
+        self._check(arguments, _run(arguments), codes)
+        return {}
+
+    def password(self) -> str:
+        """Reveal Alice's password, and show it as the terminal would."""
+        from distributor.cli.render import BOLD, coloured
+
+        self._typed(REVEAL)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            self._check(REVEAL, _run(REVEAL), ())
+        password = out.getvalue().strip()
+        self.line(f"      {coloured(password, BOLD)}")
+        return password
+
+    def phone(self, letter: bytes, password: str) -> bool:
+        """Open the attachment with the password, as her phone does."""
+        from distributor.cli.demo.open_package import install
+
+        found = install(letter, password)
+        for name, value in found.items():
+            self.line(f"      {name:<12}{value}")
+        return bool(found)
+
+    def end(self, folder: Path, *, kept: bool) -> None:
+        """Where everything is, and what to try."""
+        from distributor.cli.render import BOLD, coloured
+
+        self.line()
+        if not kept:
+            self.line("Nothing is left behind. To keep it and play on: " + coloured(AGAIN, BOLD))
+            return
+        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the letters are in letters/. Try:")
+        for command in (f"cd {folder}", *NEXT):
+            self.line(f"  {command}")
+
+    def _typed(self, arguments: tuple[str, ...]) -> None:
+        import shlex
+
+        from distributor.cli.render import GREEN, coloured
+
+        self.line(coloured("$ ", GREEN) + shlex.join(("distributor", *arguments)))
+
+    def _quietly(self, arguments: tuple[str, ...], codes: tuple[int, ...]) -> dict[str, Any]:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+            code = _run((*arguments, "--json"))
+        self._check(arguments, code, codes)
+        found: dict[str, Any] = json.loads(out.getvalue())
+        return found
+
+    def _check(self, arguments: tuple[str, ...], code: int, codes: tuple[int, ...]) -> None:
+        """The story is true: a command that ends another way ends it."""
+        if code not in {0, *codes}:
+            hint = "please report this, with the lines above"
+            raise Unusable(f"`distributor {' '.join(arguments)}` ended with {code}", where="demo", hint=hint)
+
+
+def _run(arguments: tuple[str, ...]) -> int:
+    from distributor.cli.app import run
+
+    return run(["--config", "distributor.toml", *arguments])
+
+
+def _today() -> Any:  # noqa: ANN401  a datetime, whose module waits
+    from distributor import bootstrap
+
+    return bootstrap.now().replace(microsecond=0)
+
+
+def _letters(postbox: Postbox | Cloud) -> list[str]:
+    """What the server received, as files."""
+    folder = Path("letters")
+    folder.mkdir(mode=0o700)
+    names = []
+    for address, letter in sorted(postbox.letters.items()):
+        path = folder / f"{address.partition('@')[0]}.eml"
+        path.write_bytes(letter)
+        names.append(str(path))
+    return names
+
+
+def _transport(config: Path, tables: str) -> None:
+    """Put these tables in the place of [transport], and of what stands beside it."""
+    text = config.read_text(encoding="utf-8")
+    begin, end = text.index("[transport]"), text.index("[package]")
+    config.write_text(text[:begin] + tables + text[end:], encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Where it plays: for good, or for a moment."""
+    if keep is None:
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="distributor-demo-") as name:
+            yield Path(name)
+        return
+    try:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise Misuse("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
+    except OSError as error:
+        raise Unusable((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
+    yield keep.absolute()
+
+
+@contextlib.contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """The stage is set as a whole; otherwise its folder, which was empty before, goes."""
+    import shutil
+
+    try:
+        yield
+    except (OSError, Error) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, Error):
+            raise
+        reason = (error.strerror or "cannot be written").lower()
+        raise Unusable(reason, where=str(folder), hint="make room, or name another folder with --keep") from None

@@ -1,0 +1,60 @@
+"""What waits, and what the mailboxes may send -> the words before a question: how long it takes, and what is left for another day."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.model.delivery import Scope
+    from distributor.model.ports import Ledger
+    from distributor.workflows.sending.forecast import Forecast
+
+
+def duration(settings: Settings, ledger: Ledger, scope: Scope, *, early: bool, limit: int | None) -> str:
+    """In parentheses; empty where a run is as fast as it goes."""
+    from distributor.bootstrap import delivery
+
+    road = delivery.transport(settings, signed_in=False)
+    if road.per_minute is None and road.daily is None:
+        return ""
+    found = _forecast(settings, ledger, scope, road.per_minute, road.daily, early=early, limit=limit)
+    if found.later:
+        return _in_days(found, road.daily)
+    if road.per_minute is None:
+        return ""
+    each = " a mailbox" if settings.senders else ""
+    return f" (about {span(found.lasts.total_seconds() / 60)} at {road.per_minute:g} letters a minute{each})"
+
+
+def _forecast(
+    settings: Settings, ledger: Ledger, scope: Scope, per_minute: float | None, daily: int | None, *, early: bool, limit: int | None
+) -> Forecast:
+    from distributor.bootstrap import delivery
+    from distributor.model.states import State
+    from distributor.workflows.sending.forecast import forecast, shares
+    from distributor.workflows.sending.limits import DAY
+    from distributor.workflows.sending.run import roads
+
+    senders, now = delivery.senders(settings), ledger.now()
+    waiting = shares(ledger.due(scope, early=early), ledger.counts(scope).get(State.PLANNED, 0), senders)
+    sent = [[] if daily is None else ledger.armed(now - DAY, each) for each in roads(senders)]
+    return forecast(waiting, sent, now=now, per_minute=per_minute, daily=daily, limit=limit)
+
+
+def _in_days(found: Forecast, daily: int | None) -> str:
+    from distributor.cli.render import counted
+
+    again = f"after {found.again:%Y-%m-%d %H:%M} UTC: run `distributor send` again" if found.again else "another day"
+    if not found.letters:
+        return f" (none now: {counted(daily or 0, 'letter')} in 24 hours are all that a mailbox may send; {found.later} {again})"
+    lasts = f"about {span(found.lasts.total_seconds() / 60)} for " if found.lasts else ""
+    return f" ({lasts}{counted(found.letters, 'letter')} today; {found.later} more {again})"
+
+
+def span(minutes: float) -> str:
+    """`40 s`, `12 min`, `5 h 40 min`."""
+    if minutes < 1:
+        return f"{max(1, round(minutes * 60))} s"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"

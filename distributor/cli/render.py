@@ -1,0 +1,167 @@
+"""Values -> text on stdout and stderr: tables, streaming JSON objects, times. Foreign text is shown with its control characters escaped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TextIO
+
+BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
+ENOUGH = 40  # rows that a table looks at to find its widths; more would hold up the first line of a long one
+
+
+def say(text: str = "") -> None:
+    """Talk: a line on stderr."""
+    sys.stdout.flush()
+    sys.stderr.write(_shown(text) + "\n")
+    sys.stderr.flush()
+
+
+def tell(text: str = "") -> None:
+    """Data: a line on stdout."""
+    sys.stdout.write(_shown(text) + "\n")
+
+
+def _shown(text: str) -> str:
+    """The text with unsafe characters escaped, but for line ends and our own colours."""
+    if text.isascii() and text.isprintable():
+        return text
+    from distributor.model.people import unsafe
+
+    return "".join(c if c in "\n\x1b" or not unsafe(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def foreign(text: object) -> str:
+    """Text that others wrote, safe for a terminal: no escape sequence, no line break, no bidi mark."""
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    from distributor.model.people import printable
+
+    return printable(shown)
+
+
+def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """The text in a colour where the stream is a terminal that wants colours."""
+    stream = stream or sys.stdout
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def time(moment: datetime | None) -> str | None:
+    """A moment as `2026-01-01T00:00:00Z`."""
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:19] + "Z"
+
+
+def day(moment: datetime) -> str:
+    """A moment's date, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 delivery`, `2 deliveries`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """An aligned table on stdout; widths come from its first rows, so that a long one streams."""
+    stream = iter(rows)
+    first = list(itertools.islice(stream, ENOUGH))
+    if not first:
+        return
+    safe = [[foreign(cell) for cell in row] for row in first]
+    widths = [max(len(line[column]) for line in (list(header), *safe)) for column in range(len(header))]
+    pattern = "  ".join(f"{{:{width}}}" for width in widths)
+    room = _room()
+    tell(coloured(_cut(pattern.format(*header).rstrip(), room), DIM))
+    for cells in safe:
+        tell(_cut(pattern.format(*cells).rstrip(), room))
+    for row in stream:
+        line = pattern.format(*map(str, row)).rstrip()
+        plain = line.isascii() and line.isprintable()
+        sys.stdout.write(_cut(line if plain else pattern.format(*map(foreign, row)).rstrip(), room) + "\n")
+
+
+def wrapped(text: str, indent: int) -> str:
+    """Lines that fit the terminal, the later ones indented; where nobody watches, one line."""
+    room = _room()
+    if room is None or len(text) <= room:
+        return text
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, room, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+
+
+def _room() -> int | None:
+    """How many characters a line of the terminal has; None where stdout is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _cut(line: str, room: int | None) -> str:
+    return line if room is None or len(line) <= room else line[: room - 3] + "..."
+
+
+def answer(schema: str, values: Mapping[str, object]) -> None:
+    """One JSON object on stdout whose first key is `schema`. A value that is an iterator streams, an element a line."""
+    write = sys.stdout.write
+    write("{" + f'"schema": "distributor/{schema}/1"')
+    for key, value in values.items():
+        write(f",\n {json.dumps(key)}: ")
+        if isinstance(value, Iterator):
+            _stream(value)
+        else:
+            write(encoded(value))
+    write("}\n")
+
+
+class Written(str):
+    """JSON that is written already."""
+
+    __slots__ = ()
+
+
+def _stream(items: Iterator[object]) -> None:
+    sys.stdout.write("[")
+    separator = "\n  "
+    for item in items:
+        sys.stdout.write(separator + (item if isinstance(item, Written) else encoded(item)))
+        separator = ",\n  "
+    sys.stdout.write("]")
+
+
+def encoded(value: object) -> str:
+    """A value as JSON, in ASCII, so that neither a terminal's encoding nor a bidi mark matters."""
+    return _ENCODER.encode(value)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime():
+            return time(value)
+        case Mapping():
+            return dict(value)
+        case set() | frozenset() | tuple():
+            return list(value)
+    return str(value)
+
+
+_ENCODER = json.JSONEncoder(default=_plain)  # made once: that costs more than most rows
+
+
+def stop_writing() -> None:
+    """Standard output takes no more: what waits to be written is dropped, and Python does not complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def flush() -> None:
+    """Let what was told stand before what comes next."""
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,173 @@
+"""What `send` and `resend` share: one run over the ledger, watched, and its report in words or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distributor.cli.clock import tell_under_way
+from distributor.cli.progress import Bar
+from distributor.cli.render import YELLOW, Written, answer, coloured, counted, encoded, foreign, say, tell
+from distributor.errors import Interrupted
+from distributor.files.spool import FileSpool
+
+if TYPE_CHECKING:
+    from distributor.config import Settings
+    from distributor.model.certificates import Problem
+    from distributor.model.delivery import Packed, PackJob, Scope, UnderWay
+    from distributor.model.ports import Ledger, Pool
+    from distributor.workflows.sending.report import Report, Result
+    from distributor.workflows.sending.shutdown import Stopper
+
+
+@dataclass(slots=True)
+class Watcher:
+    """What a run tells: a bar and lines for a person; the results for JSON, where it is wanted."""
+
+    bar: Bar
+    keep: bool
+    results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
+    unpacked: int = 0  # deliveries whose letter could not be made
+
+    def __call__(self, news: object) -> None:
+        """One piece of news."""
+        from distributor.model.issues import Remark
+        from distributor.model.revoking import HELD_BACK
+        from distributor.workflows.packing import Batch
+        from distributor.workflows.sending.report import Pause, Result
+
+        match news:
+            case Result(id=delivery, address=address, state=state, said=said, final=True):
+                self.bar.step()
+                if self.keep:
+                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
+                if state not in {"accepted", "queued"} or said.startswith(HELD_BACK):
+                    self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
+            case Pause(seconds=None, why=why):
+                self.bar.line(f"waiting: {foreign(why)}")
+            case Pause(seconds=seconds, why=why):
+                self.bar.line(f"waiting {seconds:.0f} s: {foreign(why)}")
+            case Batch(issues=issues):
+                for issue in issues:
+                    self.unpacked += 1
+                    self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}{_advice(issue.hint)}")
+            case Remark(level=level, message=message, hint=hint):
+                self.bar.line(f"{level}: {foreign(message)}{_advice(hint)}")
+
+
+def run(
+    settings: Settings,
+    ledger: Ledger,
+    pool: Pool[PackJob, Packed | Problem],
+    scope: Scope,
+    *,
+    total: int,
+    limit: int | None = None,
+    early: bool = False,
+    keep: bool = False,
+    unclear: Sequence[Result] = (),
+) -> tuple[Report, Watcher]:
+    """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
+    from distributor.bootstrap import delivery as outgoing
+    from distributor.workers import process
+    from distributor.workflows.sending.report import Doors, Wanted
+    from distributor.workflows.sending.run import send
+
+    owner = process.me()
+    with Bar("sending", total) as bar:
+        transport = outgoing.transport(settings, tell=bar.line)
+        watcher = Watcher(bar, keep)
+        wanted = Wanted(
+            scope=scope,
+            limit=limit,
+            early=early,
+            lease=settings.ledger.lease,
+            packing=outgoing.packing(settings, ledger, pool, owner, scope, limit),
+            unclear=unclear,
+            senders=outgoing.senders(settings),
+        )
+        doors = Doors(alive=process.alive, tell=watcher)
+
+        async def work() -> Report:
+            with _stopper(bar) as stopper:
+                return await send(ledger, transport, owner=owner, doors=doors, wanted=wanted, stopper=stopper)
+
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work()), watcher
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The event loop that comes along: twice as many letters a second as Python's own, which serves where there is none."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
+
+
+@contextmanager
+def _stopper(bar: Bar) -> Iterator[Stopper]:
+    """What Ctrl-C and a service manager's SIGTERM press."""
+    from distributor.workflows.sending.shutdown import Stopper
+
+    stopper, loop = Stopper(), asyncio.get_running_loop()
+
+    def press() -> None:
+        if not stopper.presses:
+            bar.line("finishing the letters on the wire; Ctrl-C again cuts them off")
+        stopper.press()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, press)
+    try:
+        yield stopper
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def report(found: Report, watcher: Watcher, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
+    """Tell what a run came to, and what other senders hold; the exit code. Raises what ended it early."""
+    if as_json:
+        counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
+        under_way = sum(each.number for each in held)
+        answer("send", {**counts, "under_way": under_way, "deliveries": map(Written, watcher.results)})
+    else:
+        _words(found, watcher.unpacked, under_way=bool(held))
+    tell_under_way(held)
+    if found.error is not None:
+        raise found.error
+    if found.interrupted:
+        raise Interrupted("interrupted; nothing is lost", hint="`distributor send` goes on where it stopped")
+    return 1 if found.rejected or found.ambiguous or found.withdrawn or watcher.unpacked else 0
+
+
+def _advice(hint: str | None) -> str:
+    return f" ({foreign(hint)})" if hint else ""
+
+
+def _words(found: Report, unpacked: int, *, under_way: bool) -> None:
+    if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
+        say("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
+        return
+    parts = [counted(found.accepted, "letter") + " accepted"]
+    parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]
+    tell(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
+    if found.ambiguous:
+        say(coloured("next: distributor resolve", YELLOW))
+    elif found.rejected:
+        say("next: distributor status --state rejected")
+    elif found.withdrawn:
+        say("next: have new certificates issued, then distributor plan")
+    elif found.deferred and not found.error:
+        say("next: distributor send again later; `distributor status --state deferred` shows when")
+    elif unpacked:
+        say("next: correct what is named above, then distributor send")
+    elif found.remaining and not found.error and not found.interrupted:
+        say("next: distributor send" if found.accepted else "nothing is due at this moment; distributor status shows what waits")
+    elif found.accepted:
+        say("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

@@ -1,0 +1,142 @@
+"""The text of `certificate` (PEM in any order, or an armoured PFX) -> a key and its certificate, or what is wrong with them.
+
+All of it is looked at here, so that nothing is sent with a certificate that Entra could only refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key, pkcs12
+
+from distributor.model.secret import Secret
+from distributor.pki import pem
+from distributor.pki.pbe import Unsupported
+
+_PFX = b"PKCS12"  # the armour's label (config/secrets.py)
+_VERSION_3 = b"\x02\x01\x03"  # what a PFX begins with
+_RENEW = "make a new one, register it with the app in Entra, and put it here"
+_WHOLE = "name a file that holds the app's certificate and its key: PEM (both in one file), or a PFX"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What signs for the app: the key, and the certificate that Entra knows it by."""
+
+    key: RSAPrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> str:
+        """The certificate's text."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+
+class Faulty(Exception):
+    """What is wrong; `about` is the field."""
+
+    def __init__(self, message: str, hint: str, about: str = "certificate") -> None:
+        self.message, self.hint, self.about = message, hint, about
+        super().__init__(message)
+
+
+def keys(text: Secret, password: Secret | None, now: datetime) -> Keys:
+    """Raises Faulty."""
+    try:
+        blocks = list(pem.blocks(text.reveal().encode()))
+    except Unsupported:
+        raise Faulty("a PEM block in it is damaged", _WHOLE) from None
+    found, certificates = _pfx(blocks, password) if any(block.label == _PFX for block in blocks) else _pem(blocks, password)
+    if found is None:
+        raise Faulty("there is no private key in it", _WHOLE)
+    if not certificates:
+        raise Faulty("there is no certificate in it", _WHOLE)
+    return _fit(found, certificates, now)
+
+
+def _fit(key: PrivateKeyTypes, certificates: Iterable[x509.Certificate], now: datetime) -> Keys:
+    if not isinstance(key, RSAPrivateKey):
+        raise Faulty("its key is not an RSA key, and Entra takes no other", _RENEW)
+    own = next((each for each in certificates if each.public_key() == key.public_key()), None)
+    if own is None:
+        raise Faulty("its certificate does not belong to its key", _WHOLE)
+    if own.not_valid_after_utc <= now:
+        raise Faulty(f"the certificate expired on {own.not_valid_after_utc:%Y-%m-%d}", _RENEW)
+    if own.not_valid_before_utc > now:
+        raise Faulty(f"the certificate is not valid before {own.not_valid_before_utc:%Y-%m-%d}", "set this machine's clock, or wait")
+    return Keys(key, own)
+
+
+# --- PEM -----------------------------------------------------------------------------------------------------------
+
+
+def _pem(blocks: Iterable[pem.Block], password: Secret | None) -> tuple[PrivateKeyTypes | None, list[x509.Certificate]]:
+    key, certificates = None, []
+    for block in blocks:
+        if block.is_key:
+            key = _key(block, password)
+        elif block.is_certificate:
+            certificates.append(_certificate(block))
+    return key, certificates
+
+
+def _certificate(block: pem.Block) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(block.der)
+    except ValueError:
+        raise Faulty("a certificate in it cannot be read", _WHOLE) from None
+
+
+def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
+    if block.encrypted and not password:
+        raise _wants_password("its key")
+    word = password.reveal().encode() if password is not None and block.encrypted else None
+    try:
+        return load_pem_private_key(block.text, word) if block.text else load_der_private_key(block.der, word)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        if block.encrypted:
+            raise _wrong_password("its key") from None
+        raise Faulty("its private key cannot be read", _WHOLE) from None
+
+
+# --- PFX -----------------------------------------------------------------------------------------------------------
+
+
+def _pfx(blocks: Iterable[pem.Block], password: Secret | None) -> tuple[PrivateKeyTypes | None, list[x509.Certificate]]:
+    der = next(block.der for block in blocks if block.label == _PFX)
+    if der[_content(der) :][:3] != _VERSION_3:
+        raise Faulty("it is neither PEM nor a PFX", _WHOLE)
+    for word in _words(password):
+        try:
+            key, certificate, others = pkcs12.load_key_and_certificates(der, word)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            continue
+        return key, [each for each in (certificate, *others) if each is not None]
+    raise _wrong_password("the PFX") if password else _wants_password("the PFX")
+
+
+def _content(der: bytes) -> int:
+    """Where the content of the outer sequence begins; 0x80 is a length that is not told (BER)."""
+    return 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
+
+
+def _words(password: Secret | None) -> Iterator[bytes | None]:
+    """No password and an empty one are two different things in a PFX, and look alike to whoever made it."""
+    if password:
+        yield password.reveal().encode()
+    else:
+        yield from (None, b"")
+
+
+def _wants_password(what: str) -> Faulty:
+    return Faulty(f"{what} needs a password", "name it beside the certificate: `certificate_password`", "certificate_password")
+
+
+def _wrong_password(what: str) -> Faulty:
+    return Faulty(f"the password does not open {what}", "correct the secret that `certificate_password` names", "certificate_password")

@@ -1,0 +1,140 @@
+"""A URL of the open web -> its bytes, or why not: size, time, redirects and addresses are bounded. One event loop; heavy to load.
+
+Each step of a redirect is looked at anew. A host's addresses are looked up once, and one of them that is allowed is connected to, so that
+no name can lead elsewhere afterwards; TLS is checked against the name. No proxy, no cookie, no password, no kept connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass
+
+import httpx2
+
+from distributor import __version__
+from distributor.clients import ip_addresses
+from distributor.clients.http_errors import reason
+from distributor.model.people import bounded
+from distributor.pki.validation.revocation import Fetched, Missed
+
+MOST_REDIRECTS = 5
+LONGEST_URL = 2000  # characters
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_FINE = 200
+_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": f"distributor/{__version__}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What fetching may cost, and whether it may go to addresses of one's own network."""
+
+    seconds: float
+    private: bool = False
+    resolver: ip_addresses.Resolve = ip_addresses.resolve
+
+
+class _Stop(Exception):
+    """Why a fetch ends."""
+
+    def __init__(self, reason: str, *, private: bool = False) -> None:
+        self.missed = Missed(reason, private)
+        super().__init__(reason)
+
+
+class Fetching:
+    """Fetches of one event loop."""
+
+    def __init__(self, bounds: Bounds, trust: ssl.SSLContext) -> None:
+        self._bounds = bounds
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)  # the next name at an address has to prove itself anew
+        self._http = httpx2.AsyncClient(verify=trust, trust_env=False, limits=limits, follow_redirects=False, timeout=bounds.seconds)
+
+    async def fetch(self, url: str, largest: int) -> Fetched | Missed:
+        """What lies there: at most `largest` bytes."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._bounds.seconds):
+                data = await self._follow(url, largest)
+        except _Stop as stop:
+            return stop.missed
+        except Exception as error:  # noqa: BLE001  whatever a hostile answer or URL brings about, it is one list that is missing
+            return Missed(reason(error, self._bounds.seconds), silent=isinstance(error, TimeoutError | httpx2.TimeoutException))
+        return Fetched(data, time.monotonic() - began)
+
+    async def _follow(self, text: str, largest: int) -> bytes:
+        url = _parsed(text)
+        seen = {str(url)}
+        for _ in range(MOST_REDIRECTS + 1):
+            came = await self._get(url, largest)
+            if isinstance(came, bytes):
+                return came
+            url = _parsed(str(url.join(came)))
+            if str(url) in seen:
+                raise _Stop("it redirects in a circle")
+            seen.add(str(url))
+        raise _Stop(f"it redirects more than {MOST_REDIRECTS} times")
+
+    async def _get(self, url: httpx2.URL, largest: int) -> bytes | str:
+        """The bytes, or where they are said to lie."""
+        error: httpx2.TransportError | None = None
+        for address in await self._addresses(url):
+            try:
+                return await self._at(url, address, largest)
+            except httpx2.ConnectError as failed:
+                error = failed
+        raise error or _Stop("no such host")
+
+    async def _addresses(self, url: httpx2.URL) -> list[str]:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        found = await ip_addresses.ask(self._bounds.resolver, url.raw_host.decode("ascii"), port)
+        good = [address for address in found if ip_addresses.allowed(address, private=self._bounds.private)]
+        if found and not good:
+            raise _Stop(f'"{bounded(url.host)}" is at {found[0]}, which is no address of the internet', private=not self._bounds.private)
+        return good
+
+    async def _at(self, url: httpx2.URL, address: str, largest: int) -> bytes | str:
+        headers = {**_HEADERS, "host": url.netloc.decode("ascii")}
+        there = url.copy_with(host=address)
+        request = self._http.build_request("GET", there, headers=headers, extensions={"sni_hostname": url.raw_host.decode("ascii")})
+        answer = await self._http.send(request, stream=True)
+        try:
+            if answer.status_code in _MOVED and "location" in answer.headers:
+                return str(answer.headers["location"])
+            if answer.status_code != _FINE:
+                raise _Stop(f"the server answers {answer.status_code}")
+            return await _body(answer, largest)
+        finally:
+            await answer.aclose()
+            self._http.cookies.clear()
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._http.aclose()
+
+
+def _parsed(text: str) -> httpx2.URL:
+    """A URL that may be fetched."""
+    if len(text) > LONGEST_URL:
+        raise _Stop("its URL is too long")
+    url = httpx2.URL(text)
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise _Stop(f'"{bounded(text)[:100]}" is not fetched; only http and https are')
+    if url.userinfo:
+        raise _Stop("its URL holds a name or a password")
+    return url.copy_with(fragment=None)
+
+
+async def _body(answer: httpx2.Response, largest: int) -> bytes:
+    """The body as it is sent: what is compressed stays so, and is then nothing of use."""
+    taken = bytearray()
+    async for part in answer.aiter_raw():
+        taken += part
+        if len(taken) > largest:
+            raise _Stop(f"it is larger than {_size(largest)}")
+    return bytes(taken)
+
+
+def _size(count: int) -> str:
+    return f"{count // 2**20} MiB" if count >= 2**20 else f"{count // 2**10} KiB"

@@ -1,0 +1,130 @@
+"""The bytes and headers of an HTTP answer -> an Answer in Graph's terms, or Lost where they make no sense. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from distributor.model.people import bounded
+
+LONGEST_WISH = timedelta(hours=24)  # a service that wishes for more is not believed
+SOON = timedelta(minutes=2)  # a "later" that is waited for; a longer one is left to the next run (CLI: send)
+BUSY = frozenset({429, 503})  # statuses that say "later"
+_EMPTY = frozenset({202, 204})  # statuses that may come without a body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer in good form, good or bad; `code` is Graph's own word for what is wrong.
+
+    `said` is one line, harmless and bounded: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
+    `content` is kept where something else than JSON was asked for. Names of headers are in lower case. `again` is `retry_after` by
+    our clock: when the service may be asked again.
+    """
+
+    status: int
+    code: str
+    said: str
+    body: Mapping[str, Any] | None = None
+    retry_after: timedelta | None = None
+    request_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+    again: datetime | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the service did what was asked."""
+        return 200 <= self.status < 300  # noqa: PLR2004  the first digit is the class
+
+    def asks_for_more_than(self, longest: timedelta) -> bool:
+        """Whether it is to be asked again only after a longer time."""
+        return self.retry_after is not None and self.retry_after > longest
+
+    @property
+    def when(self) -> str:
+        """When to ask again, in words: "after 2026-11-30 14:06 UTC", in full minutes and never too early."""
+        return "later" if self.again is None else f"after {minute(self.again)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer in good form. `begun` False: provably nothing of the request was written to the service."""
+
+    why: str
+    begun: bool
+
+
+def answered(status: int, headers: Mapping[str, str], content: bytes, *, raw: bool, now: datetime) -> Answer | Lost:
+    """What came; `raw` where something else than JSON was asked for."""
+    good, shaped = 200 <= status < 300, _object(content)  # noqa: PLR2004
+    if good and not raw and shaped is None and (content.strip() or status not in _EMPTY):
+        return Lost(f"an answer that makes no sense: {status} {_phrase(status)}, and no JSON", begun=True)
+    error = _table(shaped or {}, "error") if not good else {}
+    code, message = _text(error, "code"), _text(error, "message")
+    wait = wish(headers.get("retry-after", ""), now)
+    return Answer(
+        status,
+        code,
+        bounded(f"{status} {code or _phrase(status)}: {message}" if message else f"{status} {code or _phrase(status)}"),
+        shaped if not raw or not good else None,
+        wait,
+        bounded(headers.get("request-id", "") or _text(_table(error, "innerError"), "request-id")),
+        headers,
+        content if raw and good else b"",
+        None if wait is None else now + wait,
+    )
+
+
+def minute(moment: datetime) -> str:
+    """The first full minute that is not before it."""
+    full = moment.astimezone(UTC) + timedelta(seconds=60) - timedelta.resolution
+    return f"{full:%Y-%m-%d %H:%M} UTC"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(an unknown status)"
+
+
+def _object(content: bytes) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = table.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _text(table: Mapping[str, Any], name: str) -> str:
+    found = table.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def wish(text: str, now: datetime) -> timedelta | None:
+    """Retry-After (RFC 9110 10.2.3): seconds or a date; None where there is none that makes sense."""
+    text = text.strip()
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return min(timedelta(seconds=min(float(text), LONGEST_WISH.total_seconds())), LONGEST_WISH)
+    moment = date(text)
+    return None if moment is None else min(max(moment - now, timedelta()), LONGEST_WISH)
+
+
+def date(text: str) -> datetime | None:
+    """A date as HTTP writes it."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,105 @@
+"""Requests over kept HTTP/1.1 connections (httpx2) of one event loop -> status, headers and bytes, or Lost. Heavy to load.
+
+Whether anything of a request was written is seen by the connection's own trace: before the first byte of its head it is proved
+unsent. A time-out covers the whole exchange, so that a service that trickles cannot hold a letter for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from distributor.clients.http import Lost
+from distributor.clients.http_errors import reason
+
+CONNECT = 30.0  # seconds
+IDLE = 15.0  # seconds a connection is kept without use; the service keeps its end longer, so that it is not the one to close first
+LARGEST = 160 * 2**20  # bytes of an answer; a message of Exchange Online has at most 150 MB
+_OPENED = "connection.connect_tcp.complete"
+_BEGUN = "http11.send_request_headers.started"
+
+logging.getLogger("httpx2").addFilter(lambda _: False)  # it would log addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """An answer as it came; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Written:
+    """Whether the head of a request was begun to be written to the service itself; a proxy's CONNECT does not count."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._fresh: Any = None  # a stream that was opened for this request
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """One event of the connection."""
+        if event == _OPENED:
+            self._fresh = info["return_value"]
+        elif event == _BEGUN and info["request"].method != b"CONNECT":
+            self.begun = True
+
+    async def close(self) -> None:
+        """httpcore2 leaves a stream open that is cancelled between its opening and the request, in the midst of TLS."""
+        if self._fresh is not None and not self.begun:
+            await self._fresh.aclose()
+
+
+class Line:
+    """The connections."""
+
+    def __init__(self, trust: ssl.SSLContext) -> None:
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE)
+        self._http = httpx2.AsyncClient(verify=trust, limits=limits, follow_redirects=False, timeout=CONNECT)
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        seconds: float,
+    ) -> Came | Lost:
+        """One request and its answer."""
+        written = Written()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._exchange(method, url, content, headers, seconds, written)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:  # a time-out is an OSError too
+            limit = CONNECT if isinstance(error, httpx2.ConnectTimeout) else seconds
+            return Lost(reason(error, min(limit, seconds)), begun=written.begun)
+        finally:
+            await written.close()
+
+    async def _exchange(  # noqa: PLR0913, PLR0917
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], seconds: float, written: Written
+    ) -> Came | Lost:
+        timeout = httpx2.Timeout(seconds, connect=min(CONNECT, seconds))
+        request = self._http.build_request(
+            method, url, content=content, headers=dict(headers), timeout=timeout, extensions={"trace": written}
+        )
+        answer = await self._http.send(request, stream=True)
+        try:
+            taken = bytearray()
+            async for part in answer.aiter_bytes():
+                taken += part
+                if len(taken) > LARGEST:
+                    return Lost("the answer has no end", begun=True)
+        finally:
+            await answer.aclose()
+        return Came(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(taken))
+
+    async def close(self) -> None:
+        """Close them all."""
+        await self._http.aclose()

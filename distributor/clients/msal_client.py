@@ -1,0 +1,212 @@
+"""A sign-in -> access tokens, by msal. Blocks, and is heavy to load: entra.py calls it in a thread, one call at a time.
+
+msal keeps tokens in memory only. It also keeps a 400 of Entra's for 60 s and answers the same question with it; that is dropped here,
+since who asks again has perhaps mended something. What it keeps of a 429 or a 5xx (for their Retry-After, at most an hour) stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msal  # type: ignore[import-untyped]  # it comes without types
+
+from distributor.clients import aadsts
+from distributor.clients.client_certificate import Faulty, keys
+from distributor.clients.entra import SignIn, Token, Unanswered, View, claims
+from distributor.clients.http_errors import REACH, TRUST, reason, untrusted
+from distributor.clients.msal_session import PATIENCE, Session, shaped
+from distributor.errors import Error, Unavailable
+from distributor.files.reader import FileRefused, read_file
+from distributor.model.people import bounded
+from distributor.model.secret import Secret
+
+_FROM_MEMORY = 429  # msal answered by itself, with what it keeps of a 429 or a 5xx
+LARGEST_ASSERTION = 64 * 2**10  # bytes
+_MACHINE = "the machine's identity service"
+Result = dict[str, Any]
+
+logging.getLogger("msal").propagate = False  # it would log answers; nobody here reads its log
+logging.getLogger("msal").addHandler(logging.NullHandler())
+
+
+class Road(Protocol):
+    """One way of signing in."""
+
+    def __call__(self, resource: str, view: View, *, again: bool) -> Result:
+        """What msal says: a dictionary with `access_token`, or with `error`. `again`: none that is kept already."""
+        ...
+
+
+class Application:
+    """One msal application, made at the first question, since making it asks Entra where its doors are."""
+
+    def __init__(self, sign_in: SignIn) -> None:
+        self._sign_in = sign_in
+        self._session = Session(proxies=not sign_in.managed_identity)
+        self._remembered: dict[str, Any] = {}  # msal's memory of answers
+        self._road: Road | None = None
+        self._flow: dict[str, Any] = {}  # of a device code that is waited for
+
+    def token(self, resource: str, view: View, *, again: bool) -> Token:
+        """Raises Unavailable."""
+        self._session.last = None
+        try:
+            self._road = self._road or self._made(view)
+            result = self._road(resource, view, again=again)
+        except Error:
+            raise
+        except Exception as error:  # noqa: BLE001  requests', msal's, and whatever a garbled answer makes msal trip over
+            raise self._translated(error, resource, view) from None
+        finally:
+            self._put_away()
+        if isinstance(result, dict) and isinstance(text := result.get("access_token"), str):
+            return _token(text, result)
+        raise self._refused(result if isinstance(result, dict) else {}, resource, view)
+
+    def give_up(self) -> None:
+        """Wait no longer for a person who should enter a code."""
+        self._flow["expires_at"] = 0
+
+    def _put_away(self) -> None:
+        if self._session.last is not None and self._session.last.status == 400:  # noqa: PLR2004
+            self._remembered.clear()
+        self._session.close()  # until the next token, in an hour, something between would have cut the line without a word
+
+    # --- the roads -------------------------------------------------------------------------------------------------
+
+    def _made(self, view: View) -> Road:
+        sign_in = self._sign_in
+        if sign_in.managed_identity:
+            return self._machine()
+        authority = f"{sign_in.login.rstrip('/')}/{sign_in.tenant}"
+        # instance discovery would ask login.microsoftonline.com whether the configured host may be believed; the configuration says so
+        shared = {"authority": authority, "instance_discovery": False, "http_client": self._session, "http_cache": self._remembered}
+        if sign_in.device_code:
+            return self._person(msal.PublicClientApplication(sign_in.client_id, **shared))
+        proof = _proof(sign_in, view)
+        return _app(msal.ConfidentialClientApplication(sign_in.client_id, client_credential=proof, **shared))
+
+    def _machine(self) -> Road:
+        name = self._sign_in.client_id
+        identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
+        client: Any = None
+
+        def road(resource: str, view: View, *, again: bool) -> Result:
+            nonlocal client
+            del view
+            if client is None or again:  # it cannot forget a token
+                client = msal.ManagedIdentityClient(identity, http_client=self._session, http_cache=self._remembered)
+            result: Result = client.acquire_token_for_client(resource=resource)
+            return result
+
+        return road
+
+    def _person(self, client: Any) -> Road:  # noqa: ANN401  msal has no types
+        def road(resource: str, view: View, *, again: bool) -> Result:
+            scopes = [f"{resource}/.default"]
+            for account in client.get_accounts():
+                kept: Result | None = client.acquire_token_silent_with_error(scopes, account, force_refresh=again)
+                if kept and "access_token" in kept:
+                    return kept
+            if view.tell is None:
+                raise Unavailable("a person has to sign in, and there is nobody to show the code to", where=view.key, hint=_ALONE)
+            flow: Result = client.initiate_device_flow(scopes)
+            if "user_code" not in flow:
+                return flow
+            self._flow = flow
+            view.tell(f"to sign in, open {bounded(str(flow['verification_uri']))} and enter the code {bounded(str(flow['user_code']))}")
+            result: Result = client.acquire_token_by_device_flow(flow)
+            return result
+
+        return road
+
+    # --- what goes wrong -------------------------------------------------------------------------------------------
+
+    def _translated(self, error: Exception, resource: str, view: View) -> Unavailable:
+        last, where = self._session.last, self._where()
+        if isinstance(error, msal.exceptions.MsalServiceError) or (last is not None and last.status >= 300):  # noqa: PLR2004
+            return self._refused(shaped(last.text) if last else {}, resource, view)
+        if isinstance(error, OSError):  # requests' errors are
+            hint = TRUST if untrusted(error) else _NO_MACHINE if self._sign_in.managed_identity else REACH
+            return Unanswered(reason(error, PATIENCE), where=where, hint=hint)
+        return Unanswered("an answer that makes no sense", where=where, hint=f"check `{view.key}.login`, and what is between it and here")
+
+    def _refused(self, said: Mapping[str, object], resource: str, view: View) -> Unavailable:
+        sign_in, last = self._sign_in, self._session.last
+        words = aadsts.Words(view.key, sign_in.tenant, sign_in.client_id, resource)
+        verdict = aadsts.judged(self._session.said(said), last.status if last else _FROM_MEMORY, words)
+        hint = verdict.hint
+        if sign_in.managed_identity and not verdict.later and aadsts.number(said) is None:
+            hint = f"assign the identity to this machine, or correct `{view.key}.client_id`; check the service's address"
+        kind = Unanswered if verdict.later else Unavailable
+        return kind(verdict.message, where=self._where(), hint=hint)
+
+    def _where(self) -> str:
+        return _MACHINE if self._sign_in.managed_identity else self._sign_in.login.partition("://")[2].rstrip("/")
+
+
+_ALONE = "run this where a person sees it, or let the app sign in for itself with a certificate"
+_NO_MACHINE = "a managed identity works on a machine of Azure's (or with Azure Arc) that has one; elsewhere use a certificate"
+
+
+def _app(client: Any) -> Road:  # noqa: ANN401  msal has no types
+    def road(resource: str, view: View, *, again: bool) -> Result:
+        del view
+        if again:
+            client.remove_tokens_for_client()
+        result: Result = client.acquire_token_for_client([f"{resource}/.default"])
+        return result
+
+    return road
+
+
+def _proof(sign_in: SignIn, view: View) -> object:
+    """What msal takes as `client_credential`."""
+    if sign_in.secret is not None:
+        return sign_in.secret.reveal()
+    if sign_in.certificate is not None:
+        try:
+            found = keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
+        except Faulty as faulty:
+            raise Unavailable(faulty.message, where=f"{view.key}.{faulty.about}", hint=faulty.hint) from None
+        return {"private_key": found.key, "public_certificate": found.pem}  # without a thumbprint: SHA-256 (x5t#S256)
+    return {"client_assertion": _assertion(sign_in, view)}
+
+
+def _assertion(sign_in: SignIn, view: View) -> Callable[[], str]:
+    """Read at every use: who writes it renews it."""
+
+    def read() -> str:
+        path = sign_in.assertion
+        try:
+            text = read_file(str(path), LARGEST_ASSERTION, follow=True).decode("ascii").strip()
+        except (FileRefused, UnicodeDecodeError) as error:
+            why = error.message if isinstance(error, FileRefused) else "it is no token"
+            raise Unavailable(f'"{path}": {why}', where=f"{view.key}.assertion", hint=_FEDERATION) from None
+        if not text:
+            raise Unavailable(f'"{path}" is empty', where=f"{view.key}.assertion", hint=_FEDERATION)
+        return text
+
+    return read
+
+
+_FEDERATION = "name the file into which the platform writes the workload's token, such as $AZURE_FEDERATED_TOKEN_FILE"
+
+
+# --- tokens --------------------------------------------------------------------------------------------------------
+
+
+def _token(text: str, result: Result) -> Token:
+    told = claims(text)
+    roles, scopes = told.get("roles"), told.get("scp")
+    lasts = result.get("expires_in")
+    return Token(
+        Secret(text),
+        frozenset(str(role) for role in roles) if isinstance(roles, list) else frozenset(),
+        frozenset(scopes.split()) if isinstance(scopes, str) else frozenset(),
+        datetime.fromtimestamp(time.time() + lasts, UTC) if isinstance(lasts, int) else None,
+    )

@@ -1,0 +1,95 @@
+"""The requests session that msal speaks through: the system's trust and SSL_CERT_FILE, time-outs, no redirects, and what was said last.
+
+requests itself trusts certifi, or whatever REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name, and knows no time-out. Proxies of the
+environment are kept; a password of ~/.netrc is not sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from distributor.model.redaction import Redactor
+
+LONGEST_HEARD = 16 * 2**10  # characters of a text in an answer that are looked at
+_PROOF = re.compile(r"(?:secret|assertion|token|password|device_code|authorization|identity-header)$", re.IGNORECASE)
+PATIENCE = 30.0  # seconds, for connecting and for each wait for the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an answer was; the text of a good one is not kept, since it holds a token."""
+
+    status: int
+    text: str = field(default="", repr=False)
+
+
+class Session(requests.Session):
+    """Kept connections, whose trust nobody replaces. Without `proxies` for what is on this very machine."""
+
+    def __init__(self, *, proxies: bool = True) -> None:
+        super().__init__()
+        self.redact = Redactor()
+        self.trust_env = proxies
+        self.auth = _as_it_is
+        self.mount("https://", _Trusting(ssl.create_default_context()))
+        self.last: Said | None = None
+
+    def request(self, method: str, url: str | bytes, *args: Any, **more: Any) -> requests.Response:  # noqa: ANN401  requests' own
+        """One request, as msal makes it."""
+        self.last = None
+        self.redact = Redactor(_secrets(more))
+        answer = super().request(method, url, *args, **{**more, "timeout": PATIENCE, "allow_redirects": False})
+        self.last = Said(answer.status_code, answer.text if answer.status_code >= 300 else "")  # noqa: PLR2004
+        return answer
+
+    def said(self, words: Mapping[str, object]) -> Mapping[str, object]:
+        """The words of the last answer without what its request proved itself with."""
+        return {name: self.redact(value[:LONGEST_HEARD]) if isinstance(value, str) else value for name, value in words.items()}
+
+
+def _secrets(request: Mapping[str, Any]) -> Iterator[str]:
+    """What proves a request of msal's: values of its form, and headers of a machine's identity service."""
+    for part in ("data", "headers"):
+        fields = request.get(part)
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            if _PROOF.search(str(name)) and isinstance(value, str | bytes):
+                text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+                yield text.removeprefix("Bearer ").removeprefix("Basic ")
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+class _Trusting(HTTPAdapter):
+    def __init__(self, trust: ssl.SSLContext) -> None:
+        self._trust = trust
+        super().__init__()
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: object, cert: object = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Our context, whatever the session or the environment asks for."""
+        del verify, cert
+        host, _ = super().build_connection_pool_key_attributes(request, verify=True)
+        return host, {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._trust}
+
+    def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:  # noqa: ANN401  urllib3's pool
+        """The context does it."""
+
+
+def shaped(text: str) -> Mapping[str, object]:
+    """An answer's JSON object; empty where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

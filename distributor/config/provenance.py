@@ -1,0 +1,106 @@
+"""Settings and the text they came from -> each effective value as one would write it, with its origin (CLI: `config show`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from distributor.config import values
+from distributor.config.converter import written
+from distributor.config.lines import line_of
+from distributor.config.schema import Origin, Settings, Table
+from distributor.model import urls
+
+SIZES = frozenset({"limits.file", "limits.archive"})
+
+
+def origins(
+    settings: Settings, document: Mapping[str, Any], lines: dict[str, int], shapes: Mapping[str, type], hosts: Mapping[str, object]
+) -> dict[str, Origin]:
+    """By dotted key. `shapes` are the dataclasses of the adapters' tables, `hosts` what a known host changes."""
+    found = dict(_own(settings, document, lines))
+    for number, sender in enumerate(settings.senders):
+        found.update(_fields(settings, f"senders[{number}]", sender, lines))
+    for table in (settings.transport, *settings.sources, *settings.trackers, *settings.rosters, *settings.directories):
+        found.update(_table(settings, table, shapes[table.key], lines, hosts if table.key == "transport" else {}))
+    return {key: replace(origin, value=_without_passwords(key, origin.value)) for key, origin in found.items()}
+
+
+def _without_passwords(key: str, value: object) -> object:
+    """A URL may hold one, also where none is expected."""
+    match value:
+        case str() if "://" in value or key == "ledger.url":
+            return urls.shown(value)
+        case list() | tuple():
+            return [_without_passwords(key, item) for item in value]
+        case dict():
+            return {name: _without_passwords(key, item) for name, item in value.items()}
+    return value
+
+
+def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:
+    for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust"):
+        table, given = getattr(settings, name), document.get(name, {})
+        if table is None:
+            continue
+        for field in fields(table):
+            key = f"{name}.{field.name}"
+            value = _as_written(key, getattr(table, field.name))
+            yield key, Origin(value, _place(settings, key, lines) if field.name in given else "default")
+
+
+def _fields(settings: Settings, key: str, table: Any, lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:  # noqa: ANN401  any dataclass
+    for field in fields(table):
+        name = f"{key}.{field.name}"
+        yield name, Origin(_as_written(name, getattr(table, field.name)), _place(settings, name, lines) if name in lines else "default")
+
+
+def _table(
+    settings: Settings, table: Table, shape: type[Any], lines: dict[str, int], hosts: Mapping[str, object]
+) -> Iterator[tuple[str, Origin]]:
+    yield f"{table.key}.kind", Origin(table.kind, _place(settings, f"{table.key}.kind", lines))
+    for field in fields(shape):
+        name = written(field.name)
+        key = f"{table.key}.{name}"
+        if name in table.values:
+            yield key, Origin(table.values[name], _place(settings, key, lines))
+        elif name in hosts:
+            yield key, Origin(hosts[name], f"default for {table.values['host']}")
+        elif key in _of_the_sender(table):
+            yield key, Origin(str(settings.sender.address), "sender.address")
+        else:
+            yield key, Origin(_as_written(key, _default(field)), "default")
+
+
+def _of_the_sender(table: Table) -> set[str]:
+    """Keys of the transport that are the sender's address where they are not written."""
+    signs_in = {"password", "oauth"} & set(table.values)
+    return {"transport.mailbox", *(["transport.username"] if signs_in else [])}
+
+
+def _default(field: Field[Any]) -> object:
+    if field.default is not MISSING:
+        return field.default
+    return None if field.default_factory is MISSING else field.default_factory()
+
+
+def _place(settings: Settings, key: str, lines: dict[str, int]) -> str:
+    line = line_of(key, lines)
+    return f"{settings.file.name} line {line}" if line else settings.file.name
+
+
+def _as_written(key: str, value: object) -> object:
+    match value:
+        case timedelta():
+            return values.duration_text(value)
+        case float() if key.endswith(".rate"):
+            return values.rate_text(value)
+        case int() if key in SIZES:
+            return values.size_text(value)
+        case tuple():
+            return [_as_written(key, item) for item in value]
+        case None | bool() | int() | float():
+            return value
+    return str(value)  # a word of a StrEnum too

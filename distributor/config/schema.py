@@ -1,0 +1,162 @@
+"""What distributor.toml says, as frozen values. An adapter's table (`[transport]`, `[[sources]]`) stays as it is written: `Table`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from distributor.config.secrets import SecretRef
+from distributor.model.certificates import Limits
+from distributor.model.passwords import LETTERS, Recipe
+from distributor.model.people import Address
+
+
+class Profile(StrEnum):
+    """How a package is encrypted."""
+
+    PHONE = "phone"
+    MODERN = "modern"
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """Who sends; the first of `languages` is the fall-back."""
+
+    name: str
+    languages: tuple[str, ...] = ("en",)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The mailbox that letters come from."""
+
+    address: Address
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderMailbox:
+    """`[[senders]]`: one more mailbox that letters come from; without a name it bears the first one's."""
+
+    address: Address
+    name: str = ""
+    username: str | None = None
+    password: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What goes into the PFX."""
+
+    profile: Profile = Profile.PHONE
+    include_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """How passwords are made and handed over."""
+
+    channel: str = "reveal"
+    expires: timedelta = timedelta(days=14)
+    alphabet: str = LETTERS
+    groups: int = 5
+    length: int = 5  # characters a group
+
+    @property
+    def recipe(self) -> Recipe:
+        """How they are made."""
+        return Recipe(self.alphabet, self.groups, self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class VaultKeys:
+    """To whom passwords are sealed, and what opens them here."""
+
+    recipients: tuple[str, ...]
+    identity: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """Where the ledger is; a relative SQLite path is relative to distributor.toml."""
+
+    url: str = "sqlite:///distributor.db"
+    lease: timedelta = timedelta(seconds=60)
+
+
+class Weight(StrEnum):
+    """How much the chain and CRL checks weigh."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`[trust]`: what Exchange Online trusts, a `.sst` or a folder of PEM files, and how strictly certificates are held against it."""
+
+    collection: Path
+    severity: Weight = Weight.ERROR
+    private_addresses: bool = False  # CRLs and AIA on private or loopback addresses too
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """`[[sources]]` of kind files: certificates, their passwords, and whose they are."""
+
+    path: Path
+    passwords: Path | None = None
+    roster: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An adapter's table: its kind and its other keys as written."""
+
+    kind: str
+    values: Mapping[str, object]
+    key: str  # dotted, such as "transport" or "sources[1]"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An effective value as one would write it, and where it comes from."""
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration."""
+
+    file: Path
+    organisation: Organisation
+    sender: Sender
+    transport: Table
+    vault: VaultKeys
+    package: Package = field(default_factory=Package)
+    password: Password = field(default_factory=Password)
+    ledger: LedgerPlace = field(default_factory=LedgerPlace)
+    limits: Limits = field(default_factory=Limits)
+    senders: tuple[SenderMailbox, ...] = ()  # beside `sender`
+    trust: Trust | None = None
+    sources: tuple[Table, ...] = ()
+    trackers: tuple[Table, ...] = ()
+    rosters: tuple[Table, ...] = ()
+    directories: tuple[Table, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    @property
+    def mailboxes(self) -> tuple[Sender, ...]:
+        """Every mailbox that letters come from, the first one first."""
+        others = (Sender(other.address, other.name or self.sender.name) for other in self.senders)
+        return (self.sender, *others)
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths are relative to."""
+        return self.file.parent

@@ -1,0 +1,121 @@
+"""Opens and reads input files: regular files only, up to a size, each opened once. A pipe or a device is refused and never waited for.
+
+Lists of text are read line by line, so that a large one needs no more memory than a small one.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import IO
+
+from distributor.model.plaintext import LONGEST_CELL, errors, guess
+
+LARGEST_LIST = 256 * 2**20  # bytes of a list of people or passwords; two million people
+MOST_ROWS = 2_000_000
+LONGEST_LINE = 2**20  # characters
+_TOO_LONG = "x" * (LONGEST_CELL + 1) + "\n"  # ends a line that was cut off: its last cell is too long then, and the row is refused
+_CHUNK = 2**20
+_MIB = 2**20
+
+
+class Reason(StrEnum):
+    """Why a file is not read."""
+
+    MISSING = "missing"
+    LINK = "link"
+    SPECIAL = "special"  # a folder, a pipe, a device
+    UNREADABLE = "unreadable"
+    LARGE = "large"
+
+
+class FileRefused(Exception):
+    """A file that is not read: the reason, and words for a person that do not name the file."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        self.reason, self.message = reason, message
+        super().__init__(message)
+
+
+def open_file(path: str | os.PathLike[str], limit: int, *, follow: bool = False) -> IO[bytes]:
+    """A regular file of at most `limit` bytes, for reading. `follow`: a link in the path's last part is followed. Raises FileRefused."""
+    links = 0 if follow else os.O_NOFOLLOW
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | links)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise FileRefused(Reason.LINK, "it is a link") from None
+        raise _unreadable(error) from None
+    found = os.fstat(number)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return os.fdopen(number, "rb")
+    os.close(number)
+    if not stat.S_ISREG(found.st_mode):
+        raise FileRefused(Reason.SPECIAL, "it is not a regular file")
+    raise too_large(found.st_size, limit)
+
+
+def read_file(path: str | os.PathLike[str], limit: int, *, follow: bool = False) -> bytes:
+    """The bytes of a regular file, at most `limit` of them. Raises FileRefused."""
+    with open_file(path, limit, follow=follow) as file:
+        try:
+            return read_bounded(file, limit)
+        except OSError as error:
+            raise _unreadable(error) from None
+
+
+@contextmanager
+def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: int = MOST_ROWS) -> Iterator[Iterator[str]]:
+    """The lines of a text file with their ends, whatever its encoding; a link is followed. Raises FileRefused, also between lines."""
+    with open_file(path, limit, follow=True) as file:
+        try:
+            encoding = guess(iter(lambda: file.read(_CHUNK), b""))
+            file.seek(0)
+            with io.TextIOWrapper(file, encoding, errors(encoding), newline="") as text:
+                yield bounded_lines(text, most)
+        except OSError as error:
+            raise _unreadable(error) from None
+
+
+def bounded_lines(text: io.TextIOWrapper, most: int) -> Iterator[str]:
+    """At most so many lines of an open file; one that is too long is cut off, and no row of a list any more. Raises FileRefused."""
+    for _ in range(most):
+        line = text.readline(LONGEST_LINE)
+        if not line:
+            return
+        if len(line) == LONGEST_LINE:
+            while len(text.readline(LONGEST_LINE)) == LONGEST_LINE:
+                pass
+            line += _TOO_LONG
+        yield line
+    raise FileRefused(Reason.LARGE, f"it has more than {most} lines")
+
+
+def read_bounded(file: IO[bytes], limit: int) -> bytes:
+    """What is left of an open file, at most `limit` bytes: it may be longer than its directory entry says. Raises FileRefused."""
+    data = bytearray()
+    while chunk := file.read(min(_CHUNK, limit + 1 - len(data))):
+        data += chunk
+        if len(data) > limit:
+            raise FileRefused(Reason.LARGE, f"it is larger than allowed; {size(limit)} are allowed")
+    return bytes(data)
+
+
+def too_large(octets: int, limit: int) -> FileRefused:
+    """What is said of so many bytes where fewer are allowed."""
+    return FileRefused(Reason.LARGE, f"it has {size(octets)}; {size(limit)} are allowed")
+
+
+def size(octets: int) -> str:
+    """A number of bytes for people."""
+    return f"{octets / _MIB:.0f} MiB" if octets >= _MIB else f"{octets} bytes"
+
+
+def _unreadable(error: OSError) -> FileRefused:
+    reason = Reason.MISSING if isinstance(error, FileNotFoundError) else Reason.UNREADABLE
+    return FileRefused(reason, (error.strerror or "it cannot be read").lower())

@@ -1,0 +1,55 @@
+"""The part of the Ledger port about certificates that people have already: where they are public, and whether they still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+from distributor.ledger import publications, revocations, revoked
+from distributor.ledger.engine import Database
+from distributor.ledger.transaction import Writing
+from distributor.model.publishing import Holder
+from distributor.model.revoking import Issued, Struck
+
+
+class Watching:
+    """Methods of `SqlLedger`, which opens the transactions."""
+
+    _database: Database
+    _writing: Callable[[], AbstractContextManager[Writing]]
+
+    # directories
+    def holders(self) -> Iterator[Holder]:
+        """Everybody who received a certificate."""
+        return publications.holders(self._database)
+
+    def note_published(self, delivery: str, place: str, entry: str) -> None:
+        """A certificate is public somewhere."""
+        with self._writing() as book:
+            publications.note(book, delivery, place, entry)
+
+    def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
+        """It is so no more."""
+        with self._writing() as book:
+            publications.note_gone(book, delivery, place, entry, found=found)
+
+    # revocation
+    def issued(self, now: datetime) -> Iterator[Issued]:
+        """Every certificate in use."""
+        return revocations.issued(self._database, now)
+
+    def revoke(self, certificate: str, said: str) -> list[Struck]:
+        """Tell the deliveries of a revoked certificate."""
+        with self._writing() as book:
+            return revocations.revoke(book, certificate, said)
+
+    def reinstate(self, certificate: str, said: str) -> list[Struck]:
+        """Tell the deliveries of a certificate that its hold is over."""
+        with self._writing() as book:
+            return revocations.reinstate(book, certificate, said)
+
+    def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
+        """Which of them are revoked."""
+        with self._database.reading() as connection:
+            return revoked.revoked(connection, certificates)

@@ -1,0 +1,166 @@
+"""What the events of a delivery tell, beside its rows -> what of them was changed by something else than this program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import RowMapping
+
+from distributor.ledger.projection import CHAIN, INPUTS, LOCATOR, SEALED, Told, fingerprint
+from distributor.ledger.tables import certificate, delivery, handover, outbox, person, plan
+from distributor.model.audit_log import stamp, unstamp
+from distributor.model.people import key_of
+from distributor.model.states import RECEIVED, State
+
+LONGEST = 80  # characters shown of a value; a server's words may have two thousand
+_GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # letters of these leave the outbox some day
+_ROOMS = (delivery, plan, person, certificate, handover, outbox)
+COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name != "der"]
+NAMES = [column.name for column in COLUMNS]
+
+
+Row = Mapping[str, Any] | RowMapping
+
+
+class Fault(NamedTuple):
+    """A field that was changed, and the words for it."""
+
+    field: str
+    words: str
+
+
+def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+    """Everything in which the rows of a delivery are not what its events tell. `row` has COLUMNS by their NAMES."""
+    yield from state_faults(row["delivery_state"], told)
+    yield from _different(row, "delivery_", told.row, "")
+    yield from person_faults(row["person_key"], row["person_address"], told)
+    yield from _different(row, "certificate_", told.certificate, "certificate's ")
+    found = {LOCATOR: row["delivery_locator"], INPUTS: row["plan_inputs"], CHAIN: row["certificate_chain"]}
+    yield from digest_faults(told, found)
+    yield from password_faults(row, told)
+    yield from _letter(row, told)
+
+
+def state_faults(found: object, told: Told) -> Iterator[Fault]:
+    """Whether a delivery is where its last event left it."""
+    wanted = told.row.pop("state", None)
+    if found != wanted:
+        yield Fault("state", f'is "{found}", but its last event says "{wanted}"')
+
+
+def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Fault]:
+    for name, value in wanted.items():
+        found = row[place + name]
+        if found != value:
+            yield Fault(of + name, f"{of}{name} is {shown(found)}, but its events say {shown(value)}")
+
+
+def digest_faults(told: Told, found: Mapping[str, object]) -> Iterator[Fault]:
+    """Long values that are not those whose SHA-256 the events tell; `found` has them by the names in `telling`."""
+    for name, value in found.items():
+        if name in told.digests and not (isinstance(value, str | bytes) and fingerprint(value) == told.digests[name]):
+            yield Fault(name, f"{name} is not the one that its events tell")
+
+
+def planned_faults(row: Row, told: Told) -> Iterator[Fault]:
+    """Whether a delivery still leads to the certificate and the plan that it was planned with. `row` has its columns by their names."""
+    yield from _different(row, "", {name: told.row.get(name) for name in _PLANNED}, "")
+    yield from digest_faults(told, {LOCATOR: row["locator"]})
+
+
+_PLANNED = ("plan", "certificate", "generation", "language")
+
+
+def certificate_faults(row: Row, told: Told) -> Iterator[Fault]:
+    """Whether a certificate's row says what it said when it was planned. `row` has its columns by their names."""
+    yield from _different(row, "", told.certificate, "certificate's ")
+    yield from digest_faults(told, {CHAIN: row["chain"]})
+
+
+def shown(value: object) -> str:
+    """A value in quotes, cut where it is long."""
+    if value is None or value == "":
+        return "empty" if value is None else '""'
+    text = str(value)
+    return str(value) if isinstance(value, int) else f'"{text[:LONGEST]}{"..." * (len(text) > LONGEST)}"'
+
+
+def person_faults(key: str, address: str, told: Told) -> Iterator[Fault]:
+    """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
+    wanted = key if told.address is None else address_key(told.address)
+    if not key == address_key(address) == wanted:
+        yield Fault("person's address", f"person's address is {shown(address)}, but its events say {shown(told.address or key)}")
+
+
+def address_key(address: object) -> str:
+    """As `Address.key`, also of whatever somebody wrote there instead of an address."""
+    return key_of(str(address))
+
+
+def password_faults(row: Row, told: Told) -> Iterator[Fault]:
+    """Whether a password is the one that was sealed with its package, and where its events say. `row` has COLUMNS by their NAMES."""
+    there = row["handover_delivery"] is not None
+    if told.password is None:
+        if there:
+            yield Fault("password", "has a password, but its events tell of none")
+    elif there:
+        yield from _different(row, "handover_", told.password, "password's ")
+        yield from _sealed(row["handover_sealed"], told)
+        until = {"expires_at": _until(told.ready_at, told.password.get("lasts", row["handover_lasts"]))}
+        yield from _different(row, "handover_", until, "password's ")
+    else:
+        yield Fault("password", f'has no password, but its events say that one is "{told.password["state"]}"')
+
+
+def _sealed(found: object, told: Told) -> Iterator[Fault]:
+    state = told.password["state"] if told.password else None
+    if not told.sealed:
+        if found is not None:
+            yield Fault("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
+    elif not isinstance(found, bytes):
+        yield Fault("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
+    else:
+        yield from digest_faults(told, {SEALED: found})
+
+
+def _until(ready_at: str | None, lasts: object) -> str | None:
+    if ready_at is None or not isinstance(lasts, int):
+        return None
+    try:
+        return stamp(unstamp(ready_at) + timedelta(seconds=lasts))
+    except (ValueError, OverflowError):  # a time or duration that this program never writes
+        return None
+
+
+def _letter(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+    there = row["outbox_delivery"] is not None
+    if told.letter is None:
+        if there:
+            yield Fault("letter", "has a letter in the outbox, but its events tell of none there")
+    elif there:
+        names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
+        yield from letter_faults(told, *(row[name] for name in names))
+    elif row["delivery_state"] not in _GONE:
+        yield Fault("letter", "has no letter in the outbox, but its events say that one waits there")
+
+
+def letter_faults(  # noqa: PLR0913, PLR0917  a letter as it lies in the outbox
+    told: Told, person_key: str, sender: str, address: str, message_id: str, message: object
+) -> Iterator[Fault]:
+    """Whether a letter is the one that was frozen, and for the person that the delivery was planned for."""
+    wanted = dict(told.letter or {"sender": None, "message_id": None, "sha256": None})
+    digest = wanted.pop("sha256")
+    found = {"letter_sender": sender, "letter_address": address, "letter_message_id": message_id}
+    yield from _different(found, "letter_", wanted, "letter's ")
+    if not isinstance(message, bytes):
+        yield Fault("letter's message", "letter's message is not bytes, as every frozen letter is")
+    elif sha256(message).hexdigest() != digest:
+        yield Fault("letter's message", "letter's message is not the one that was frozen")
+    if "address" not in wanted and address_key(address) != person_key:
+        yield Fault("letter's address", f"letter's address is {shown(address)}, but its person is {shown(person_key)}")
+    frozen_for = wanted.get("address", address)
+    if told.address is not None and address_key(frozen_for) != address_key(told.address):
+        yield Fault("letter's address", f"was planned for {shown(told.address)}, but its letter was frozen for {shown(frozen_for)}")

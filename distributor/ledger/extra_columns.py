@@ -1,0 +1,36 @@
+"""Further columns of rosters that are kept beside people, since letters name them; those that no letter names any more go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+
+from sqlalchemy import Connection, select
+
+from distributor.ledger import planning
+from distributor.ledger.engine import ERASED
+from distributor.ledger.tables import person
+from distributor.ledger.transaction import Writing
+from distributor.model.audit_log import canonical
+
+_KEPT = select(person).where(person.c.columns != "")
+Change = tuple[Mapping[str, str], Mapping[str, str]]  # a person's row as it is, and as it is to be
+
+
+def superfluous(connection: Connection, used: Callable[[], Collection[str]]) -> list[Change]:
+    """The people who have others than those in use. `used` is asked only where anybody has any."""
+    changes: list[Change] = []
+    names: Collection[str] | None = None
+    for row in connection.execute(_KEPT).mappings():
+        names = used() if names is None else names
+        there = json.loads(row["columns"])
+        kept = {name: value for name, value in there.items() if name in names}
+        if len(kept) != len(there):
+            changes.append((dict(row), {**row, "columns": canonical(kept) if kept else ""}))
+    return changes
+
+
+def forget(book: Writing, changes: list[Change]) -> None:
+    """Keep only what is left."""
+    planning.change_people(book, changes)
+    book.connection.info[ERASED] = True

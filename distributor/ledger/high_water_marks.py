@@ -1,0 +1,216 @@
+"""A small file outside the workspace that remembers the last event seen of a ledger, so that a restored backup is recognised.
+
+It is written after the ledger's commit and before a message leaves: never ahead of the ledger, never behind what may have left. A write
+is in the kernel's hands at once, so a killed process loses nothing; power loss may cost the last second, since it is flushed once a second.
+Two records take turns, each with a checksum: one that power loss tore leaves the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distributor.errors import Unusable
+from distributor.model.high_water_mark import End, Mark, Unreadable
+
+RECORD = 1024  # bytes of each of the two records
+LONGEST_PLACE = 600  # bytes kept of where the ledger lay
+FLUSH = 1.0  # seconds between two flushes to disk
+_SUM = 65  # bytes: SHA-256 in hex and a line end
+_HINT = "let STATE_DIRECTORY or XDG_STATE_HOME name a folder on a local disk that this user may write (see docs/restore.md)"
+
+
+def folder(environment: Mapping[str, str]) -> Path | None:
+    """Where marks lie: systemd's state folder, else the user's; None where there is neither."""
+    if given := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(given)
+    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  Path.home() raises where there is none
+    base = environment.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):  # noqa: PTH117  relative ones are to be ignored (XDG Base Directory Specification)
+        base = str(Path(home) / ".local" / "state")
+    return Path(base) / "distributor" if os.path.isabs(base) else None  # noqa: PTH117  as above
+
+
+def of_place(folder: Path, place: str) -> tuple[Path, Mark] | None:
+    """The mark of a ledger that lay in a place and had events, the newest of several; None where there is none that can be read."""
+    found = []
+    for path in folder.glob("*.mark"):
+        with suppress(OSError):
+            data = path.read_bytes()[: 2 * RECORD]
+            records = [parsed for start in (0, RECORD) if (parsed := _parsed(data[start : start + RECORD], None))]
+            if records and (mark := max(records, key=lambda one: one[0])[1]).end.seq and _lies_at(mark, place):
+                found.append((path, mark))
+    return max(found, key=lambda one: one[1].end.at, default=None)
+
+
+def _lies_at(mark: Mark, place: str) -> bool:
+    return mark.place in {_kept(place), _kept(os.path.realpath(place))} or os.path.realpath(mark.place) == os.path.realpath(place)
+
+
+def _kept(place: str) -> str:
+    return place.encode(errors="replace")[-LONGEST_PLACE:].decode(errors="ignore")
+
+
+class _Found(NamedTuple):
+    """The newest record, its number, and where the next one goes."""
+
+    mark: Mark | Unreadable
+    number: int
+    slot: int
+
+
+class MarkFile:
+    """The mark of one ledger. Used by one thread at a time; processes take turns."""
+
+    def __init__(self, place: Path, ledger: str) -> None:
+        name = ledger if ledger.isascii() and ledger.isalnum() else sha256(ledger.encode(errors="replace")).hexdigest()
+        self.path = place / f"{name}.mark"  # what a database says is no path
+        self._ledger = ledger
+        self._descriptor: int | None = None
+        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._flushed = 0.0
+        self._dirty = False
+
+    def read(self) -> Mark | Unreadable | None:
+        """What is remembered; None where nothing is."""
+        self._after_fork()
+        try:
+            with self._lock:
+                return self._newest(self._opened()).mark
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            return Unreadable(str(self.path), (error.strerror or "cannot be opened").lower())
+
+    def advance(self, mark: Mark) -> None:
+        """Remember an event, unless a later one is known: another process was faster. Raises Unusable where that cannot be done."""
+        with self._translated(), self._locked(mark) as descriptor:
+            found = self._newest(descriptor)
+            if isinstance(found.mark, Unreadable):
+                raise Unusable(f"what this host knew of the ledger cannot be read ({found.mark.reason})", where=str(self.path), hint=_HINT)
+            if found.mark.end.seq < mark.end.seq:
+                self._write(descriptor, _record(mark, self._ledger, found.number + 1), found.slot * RECORD)
+
+    def replace(self, mark: Mark) -> None:
+        """Remember an event whatever was known. Raises Unusable."""
+        with self._translated(), self._locked(mark) as descriptor:
+            number = self._newest(descriptor).number
+            os.ftruncate(descriptor, 2 * RECORD)
+            self._write(descriptor, _record(mark, self._ledger, number + 1) + _record(mark, self._ledger, number + 2), 0)
+            os.fsync(descriptor)
+
+    def close(self) -> None:
+        """Flush it to disk and let go of it."""
+        if self._descriptor is not None and self._pid == os.getpid():
+            with suppress(OSError):
+                if self._dirty:
+                    os.fsync(self._descriptor)
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    # --- the file --------------------------------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():  # a lock of the parent's descriptor would be shared
+            self._descriptor, self._pid, self._lock = None, os.getpid(), threading.Lock()
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_BINARY", 0))
+        return self._descriptor
+
+    def _newest(self, descriptor: int) -> _Found:
+        data = os.pread(descriptor, 2 * RECORD + 1, 0)
+        if len(data) != 2 * RECORD:
+            return _Found(Unreadable(str(self.path), f"it has {len(data)} bytes, not {2 * RECORD}"), 0, 0)
+        found = [(*parsed, slot) for slot in (0, 1) if (parsed := _parsed(data[slot * RECORD : (slot + 1) * RECORD], self._ledger))]
+        if not found:
+            return _Found(Unreadable(str(self.path), "its checksum is wrong"), 0, 0)
+        number, mark, slot = max(found, key=lambda one: one[0])
+        return _Found(mark, number, 1 - slot)
+
+    def _write(self, descriptor: int, data: bytes, offset: int) -> None:
+        os.pwrite(descriptor, data, offset)  # within a page, so that it is there as a whole or not at all while the kernel lives
+        self._dirty = True
+        if time.monotonic() - self._flushed >= FLUSH:
+            os.fsync(descriptor)
+            self._flushed, self._dirty = time.monotonic(), False
+
+    @contextmanager
+    def _locked(self, first: Mark) -> Iterator[int]:
+        """The file, made with its first mark where there is none, and nobody else's meanwhile: no other thread's, no other process's."""
+        self._after_fork()
+        with self._lock:
+            try:
+                descriptor = self._opened()
+            except (FileNotFoundError, NotADirectoryError):
+                self._make(first)
+                descriptor = self._opened()
+            _lock(descriptor, held=True)
+            try:
+                yield descriptor
+            finally:
+                _lock(descriptor, held=False)
+
+    def _make(self, mark: Mark) -> None:
+        """The file appears when it is whole: half of one would be taken for a damaged one."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.stem}.{secrets.token_hex(8)}.part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, _record(mark, self._ledger, 1) + _record(mark, self._ledger, 2))
+            os.fsync(descriptor)
+            try:
+                os.link(partial, self.path)
+            except FileExistsError:
+                pass  # another process was faster
+            except OSError:  # a file system without hard links
+                os.replace(partial, self.path)  # noqa: PTH105  beside os.link
+        finally:
+            os.close(descriptor)
+            partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = f"what was sent cannot be remembered ({(error.strerror or 'input or output failed').lower()})"
+            raise Unusable(message, where=str(self.path), hint=_HINT) from error
+
+
+def _lock(descriptor: int, *, held: bool) -> None:
+    try:
+        import fcntl  # noqa: PLC0415  Windows has none; there, nothing keeps processes apart
+    except ImportError:
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX if held else fcntl.LOCK_UN)
+
+
+def _record(mark: Mark, ledger: str, number: int) -> bytes:
+    place = _kept(mark.place)
+    told = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
+    text = json.dumps(told, ensure_ascii=False).encode().ljust(RECORD - _SUM)
+    if len(text) > RECORD - _SUM:  # a place full of quotes
+        text = json.dumps({**told, "place": ""}).encode().ljust(RECORD - _SUM)
+    return text + sha256(text).hexdigest().encode() + b"\n"
+
+
+def _parsed(record: bytes, ledger: str | None) -> tuple[int, Mark] | None:
+    text, digest = record[:-_SUM], record[-_SUM:-1]
+    if sha256(text).hexdigest().encode() != digest:
+        return None
+    try:
+        told: dict[str, Any] = json.loads(text)
+        mark = Mark(End(int(told["seq"]), str(told["hash"]), str(told["at"])), str(told["place"]))
+        return (int(told["number"]), mark) if ledger in {None, told["ledger"]} else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,179 @@
+"""Events of letters -> what these may have left in their mailboxes; and the events that say that it is gone.
+
+The truth is in the events alone: an attempt (`transmitting`) names the draft, the freezing (`queued`) the sender.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, literal, or_, select
+
+from distributor.ledger import transitions
+from distributor.ledger.clock import Clock
+from distributor.ledger.engine import Database
+from distributor.ledger.tables import delivery, event, handover, outbox
+from distributor.ledger.transaction import Note, Writing
+from distributor.model.audit_log import stamp, unstamp
+from distributor.model.cleanup import Mark, Remains
+from distributor.model.outcomes import Handle
+from distributor.model.states import PasswordState, State
+
+PAGE = transitions.CHUNK  # deliveries
+SETTLED = timedelta(hours=1)  # after which a draft of a replaced letter that is unclear cannot be on its way any more
+_COPY = frozenset({Mark.COPY_REMOVED, Mark.COPY_NOT_FOUND})
+_DRAFT = frozenset({Mark.DRAFT_REMOVED, Mark.DRAFT_NOT_FOUND})
+_LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED)  # a letter in one of these was in its mailbox's Sent Items
+_HAS_DRAFT = and_(event.c.event == State.TRANSMITTING.value, event.c.evidence.contains('"handle":', autoescape=True))
+
+_AGAIN = and_(event.c.event == State.QUEUED.value, event.c.before == State.AMBIGUOUS.value)
+
+
+def _has(told: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(event.c.seq).where(event.c.delivery == delivery.c.id, told).exists()
+
+
+def _marked(marks: frozenset[Mark]) -> ColumnElement[bool]:
+    return _has(event.c.event.in_(sorted(mark.value for mark in marks)))
+
+
+def _letters(wanted: ColumnElement[bool], marks: frozenset[Mark]) -> Select[Any]:
+    asked = select(delivery.c.id, delivery.c.message_id, delivery.c.said).where(delivery.c.id > bindparam("last"))
+    return asked.where(delivery.c.message_id.is_not(None), wanted, ~_marked(marks)).order_by(delivery.c.id).limit(PAGE)
+
+
+COPIES = _letters(
+    and_(
+        delivery.c.state.in_([state.value for state in (*_LEFT, State.INSTALLED, State.WITHDRAWN)]),
+        _has(event.c.after.in_([state.value for state in _LEFT])),
+    ),
+    _COPY,
+)
+_REPLACED = and_(
+    delivery.c.state == State.AMBIGUOUS.value,
+    delivery.c.updated_at < bindparam("before"),
+    select(handover.c.delivery).where(handover.c.delivery == delivery.c.id, handover.c.state == PasswordState.DESTROYED.value).exists(),
+)
+_DRAFTS = _letters(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.REJECTED.value]), _REPLACED), _has(_HAS_DRAFT)), _DRAFT)
+
+
+class Left:
+    """The part of the ledger that is about them."""
+
+    _database: Database
+    _clock: Clock
+    _writing: Callable[[], AbstractContextManager[Writing]]
+
+    def copies(self) -> list[Remains]:
+        """Copies that may still lie there."""
+        return copies(self._database)
+
+    def drafts(self) -> list[Remains]:
+        """Drafts that may still lie there and will not go."""
+        return drafts(self._database, self._clock)
+
+    def drafted(self, sender: str) -> bool:
+        """Whether a letter of this sender ever lay ready as a draft."""
+        with self._database.reading() as connection:
+            return drafted(connection, sender)
+
+    def note_cleared(self, deliveries: Sequence[str], mark: Mark) -> None:
+        """What is gone."""
+        with self._writing() as book:
+            note(book, deliveries, mark)
+
+
+def copies(database: Database) -> list[Remains]:
+    """Letters that left and whose copy is not known to be gone."""
+    return list(_read(database, COPIES, {}))
+
+
+def drafts(database: Database, clock: Clock) -> list[Remains]:
+    """Letters that will not go any more, and had drafts that are not known to be gone."""
+    return list(_read(database, _DRAFTS, {"before": stamp(clock.now() - SETTLED)}))
+
+
+def drafted(connection: Connection, sender: str) -> bool:
+    """Whether a letter of this sender ever lay ready as a draft."""
+    asked = select(literal(1)).select_from(event).join(outbox, outbox.c.delivery == event.c.delivery)
+    return connection.execute(asked.where(_HAS_DRAFT, outbox.c.sender == sender).limit(1)).first() is not None
+
+
+def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """The draft that each letter was last armed with, where it had one; a person who says that it did not leave says that of the draft."""
+    asked = select(event.c.delivery, event.c.evidence).order_by(event.c.seq)
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), transitions.CHUNK):
+        chunk = asked.where(event.c.delivery.in_(ids[start : start + transitions.CHUNK]), or_(_HAS_DRAFT, _AGAIN))
+        for id_, evidence in connection.execute(chunk):
+            told = json.loads(evidence)
+            if "handle" in told:
+                found[id_] = told["handle"]
+            elif told.get("kind") == "person":
+                found.pop(id_, None)
+    return found
+
+
+def note(book: Writing, deliveries: Sequence[str], mark: Mark) -> None:
+    """It is gone, or is looked for no more; each once."""
+    alike = [one.value for one in (_COPY if mark in _COPY else _DRAFT)]
+    known: set[str] = set()
+    for start in range(0, len(deliveries), transitions.CHUNK):
+        asked = select(event.c.delivery).where(
+            event.c.delivery.in_(deliveries[start : start + transitions.CHUNK]), event.c.event.in_(alike)
+        )
+        known |= set(book.connection.execute(asked).scalars())
+    book.append([Note(id_, mark.value) for id_ in dict.fromkeys(deliveries) if id_ not in known])
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What the events of a letter tell."""
+
+    sender: str | None = None
+    times: list[str] = field(default_factory=list)
+    handles: list[Handle] = field(default_factory=list)
+
+
+def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Iterator[Remains]:
+    last = ""
+    while True:
+        with database.reading() as connection:
+            page = connection.execute(asked, {**values, "last": last}).all()
+            tried = _tried(connection, [row.id for row in page])
+        yield from (_remains(row, tried[row.id]) for row in page if tried[row.id].times)
+        if len(page) < PAGE:
+            return
+        last = page[-1].id
+
+
+def _tried(connection: Connection, ids: Sequence[str]) -> dict[str, _Tried]:
+    found = {id_: _Tried() for id_ in ids}
+    frozen = and_(event.c.event == State.QUEUED.value, event.c.before == State.PLANNED.value)
+    told = or_(event.c.event == State.TRANSMITTING.value, frozen)
+    asked = select(event.c.delivery, event.c.event, event.c.at, event.c.evidence).where(event.c.delivery.in_(ids), told)
+    for id_, name, at, evidence in connection.execute(asked.order_by(event.c.seq)):
+        _learn(found[id_], name, at, json.loads(evidence))
+    return found
+
+
+def _learn(letter: _Tried, name: str, at: str, evidence: dict[str, Any]) -> None:
+    if name == State.QUEUED:
+        letter.sender = evidence.get("sender")
+        return
+    letter.times.append(at)
+    if "handle" in evidence:
+        letter.handles.append(Handle(evidence["handle"], evidence.get("message_id", "")))
+
+
+def _remains(row: Any, tried: _Tried) -> Remains:  # noqa: ANN401  a row of the database
+    first, last = unstamp(tried.times[0]), unstamp(tried.times[-1])
+    return Remains(row.id, row.message_id, tried.sender, row.said or "", first, last, tuple(dict.fromkeys(tried.handles)))

@@ -1,0 +1,71 @@
+"""What waits for mailboxes, and what left through them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select
+
+from distributor.ledger import clock
+from distributor.ledger.filters import of_senders, within
+from distributor.ledger.tables import IS_ARMING, delivery, event, outbox, person
+from distributor.model.delivery import Scope, Senders
+from distributor.model.states import State
+
+_UNSENT = [state.value for state in (State.DEFERRED, State.REJECTED, State.QUEUED)]  # a definite no to an attempt
+_later = event.alias("later")
+_OUTCOME = (  # of an attempt: the next step of its delivery; notes between have no `before`
+    select(_later.c.after)
+    .where(_later.c.delivery == event.c.delivery, _later.c.seq > event.c.seq, _later.c.before == State.TRANSMITTING.value)
+    .order_by(_later.c.seq)
+    .limit(1)
+    .scalar_subquery()
+)
+
+
+def armed(connection: Connection, since: str, now: str, senders: Senders) -> list[str]:
+    """When letters were on their way and may have left, earliest first; an outbox keeps letters longer than anybody asks for."""
+    asked: Select[Any] = (
+        select(event.c.at, event.c.seq)
+        .join(outbox, outbox.c.delivery == event.c.delivery)
+        .where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
+    )
+    found = connection.execute(of_senders(asked, senders)).all()
+    wrong = [seq for at, seq in found if at > now]
+    times = [at for at, _ in found if at <= now]
+    if wrong and (until := _known_again(connection, max(wrong), now)) >= since:
+        times += [until] * len(wrong)
+    return sorted(times)
+
+
+def _known_again(connection: Connection, seq: int, now: str) -> str:
+    """Events up to `seq` were written by a clock that was ahead. When they really were nobody knows, but before the next good time."""
+    good = select(event.c.at).where(event.c.seq > seq, event.c.at <= now).order_by(event.c.seq).limit(1)
+    return connection.execute(good).scalar_one_or_none() or now
+
+
+def any_left(connection: Connection, scope: Scope, senders: Senders, now: str | None) -> bool:
+    """Whether a letter is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
+    waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
+    frozen = of_senders(within(_frozen(select(literal(1))), scope), senders).where(waits)
+    lent = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
+        delivery.c.state == State.PLANNED.value, delivery.c.owner.is_not(None)
+    )
+    return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, lent))
+
+
+def due(connection: Connection, scope: Scope, now: str | None) -> dict[str, int]:
+    """How many letters are due, by sender."""
+    asked = within(_frozen(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
+    return {str(sender): int(number) for sender, number in connection.execute(asked)}
+
+
+def _frozen(asked: Select[Any]) -> Select[Any]:
+    return asked.select_from(delivery).join(outbox, outbox.c.delivery == delivery.c.id).join(person, person.c.id == delivery.c.person)
+
+
+def _is_due(now: str | None) -> ColumnElement[bool]:
+    deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
+    if now is not None:
+        deferred = and_(deferred, clock.due(now))
+    return or_(delivery.c.state == State.QUEUED.value, deferred)

@@ -1,0 +1,232 @@
+"""Deliveries about to be packed, claimed or opened -> refused when one is not what its events tell (facts: reliability.md 1).
+
+Nothing is taken from a row alone. The events that decide (planned, moved to a later plan, frozen, given another Message-ID) must be there,
+all fit their own hashes and follow each other, and still have the personal fields that they commit to: then state, person, certificate,
+place, envelope, bytes and sealed password are held against them.
+Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain as chained
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, type_coerce
+from sqlalchemy.types import NullType
+
+from distributor.errors import Unusable
+from distributor.ledger import comparison, people, statements, transitions
+from distributor.ledger.comparison import Fault
+from distributor.ledger.projection import COLUMNS, INPUTS, Told, fingerprint, fold
+from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
+from distributor.ledger.transaction import Writing
+from distributor.mail.message import recipient
+from distributor.model.audit_log import ORIGIN, Link, fits
+from distributor.model.states import REMAINING, State
+
+# a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address`, and its handover
+Letter = RowMapping
+_WITHDRAW = "`distributor audit verify` says what was changed; take the letter back: distributor withdraw {} --reason TEXT"
+_RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
+_AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
+_before = event.alias("before_it")
+_LINKED = select(*COLUMNS, _before.c.hash).select_from(event).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the events of a delivery tell, and those of them that do not fit their hashes."""
+
+    links: list[Link] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+
+    def told(self) -> Told:
+        return fold(self.links)
+
+
+def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
+    """Raise Unusable for the first frozen letter that was changed from outside."""
+    known = _read(book.connection, [letter["id"] for letter in letters], _everything)
+    for letter in letters:
+        _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
+
+
+def refuse_changed_plans(book: Writing, planned: Sequence[RowMapping]) -> None:
+    """Raise Unusable for the first planned delivery that was changed from outside.
+
+    `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
+    """
+    known = _read(book.connection, [row["id"] for row in planned], _everything)
+    for row in planned:
+        _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
+
+
+def refuse_changed_password(book: Writing, delivery_id: str) -> None:
+    """Raise Unusable when a delivery's password is not the one that was sealed with its package, or not its person's."""
+    known = _read(book.connection, [delivery_id], _everything)[delivery_id]
+    row = dict(zip(_PASSWORD_NAMES, book.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
+    told = known.told()
+    found = [*_doubts(known, told), *comparison.password_faults(row, told)]
+    found += comparison.person_faults(row["person_key"], row["person_address"], told)
+    if found:
+        message = f"the ledger was changed from outside ({_fields(found)}), so this password is not shown"
+        raise Unusable(message, where=delivery_id, hint=_RESEND)
+
+
+def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
+    """Raise Unusable when a delivery, in whatever state, or its person is not what the events tell: its next generation would be another's.
+
+    Nothing where there is none.
+    """
+    found = connection.execute(_ORIGIN, {"id": delivery_id}).mappings().one_or_none()
+    if found is None:
+        return
+    known = _read(connection, [delivery_id], _everything)[delivery_id]
+    faults = [*_plan_faults(found, known), *comparison.state_faults(found["state"], known.told())]
+    faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
+    if faults:
+        message = f"the ledger was changed from outside ({_fields(faults)}), so no new package is planned from it"
+        back = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
+        way = back if found["state"] in REMAINING else "have a new certificate issued"
+        raise Unusable(message, where=delivery_id, hint=_AGAIN.format(way))
+
+
+def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Fault]:
+    """Whether the plans that its events name were made from what they say; what an older program did not tell is not compared."""
+    told = {}
+    for link in known.links:
+        evidence = json.loads(link.evidence) if link.event in {"planned", "relocated"} else {}
+        if "inputs_sha256" in evidence:
+            told[evidence.get("plan")] = evidence["inputs_sha256"]
+    for name, wanted in told.items():
+        inputs = connection.execute(_INPUTS, {"id": name}).scalar_one_or_none()
+        if inputs is None or fingerprint(inputs) != wanted:
+            yield Fault(INPUTS, f"{INPUTS} is not the one that its events tell")
+
+
+def _person_faults(connection: Connection, who: str) -> Iterator[Fault]:
+    """Whether a person is as the last event of any of their deliveries tells."""
+    links = []
+    for *columns, before in statements.all_rows(connection, _OF_PERSON, {"person": who}):
+        links.append(Link(*columns))
+        if not fits(links[-1], before or ORIGIN):
+            yield Fault(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
+            return
+    for row in connection.execute(select(person).where(person.c.id == who)).mappings():
+        yield from people.person_faults(dict(row), links)
+
+
+_OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(
+    delivery.c.person == bindparam("person"), or_(event.c.event == State.PLANNED.value, event.c.event == people.CHANGED)
+)
+_INPUTS = select(plan.c.inputs).where(plan.c.id == bindparam("id"))
+_ORIGIN = (
+    select(
+        *(delivery.c[name] for name in ("id", "state", "plan", "person", "certificate", "generation", "language", "locator")),
+        plan.c.inputs,
+        *(certificate.c[name] for name in ("serial", "issuer", "not_after", "chain")),
+        type_coerce(certificate.c.der, NullType()).label("der"),
+        person.c.key.label("person_key"),
+        person.c.address,
+    )
+    .outerjoin(plan, plan.c.id == delivery.c.plan)
+    .outerjoin(person, person.c.id == delivery.c.person)
+    .outerjoin(certificate, certificate.c.sha256 == delivery.c.certificate)
+    .where(delivery.c.id == bindparam("id"))
+)
+_PASSWORD = (
+    select(*(column for column in comparison.COLUMNS if column.name.startswith(("handover_", "person_"))))
+    .select_from(delivery)
+    .join(person, person.c.id == delivery.c.person)
+    .join(handover, handover.c.delivery == delivery.c.id)
+    .where(delivery.c.id == bindparam("id"))
+)
+_PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
+
+
+def refusal(delivery_id: str, changed: str) -> Unusable:
+    """The error for a letter whose rows were changed. `changed`: which fields."""
+    message = f"the ledger was changed from outside ({changed}), so this letter is not sent"
+    return Unusable(message, where=delivery_id, hint=_WITHDRAW.format(delivery_id))
+
+
+def _refuse(delivery_id: str, faults: Iterator[Fault]) -> None:
+    found = list(faults)
+    if found:
+        raise refusal(delivery_id, _fields(found))
+
+
+def _fields(found: Sequence[Fault]) -> str:
+    return ", ".join(dict.fromkeys(fault.field for fault in found))
+
+
+def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
+    known = {id_: _Known() for id_ in ids}
+    for start in range(0, len(ids), transitions.CHUNK):
+        room, values = statements.listed(ids[start : start + transitions.CHUNK])
+        for *columns, before in statements.all_rows(connection, asked(room), values):
+            link = Link(*columns)
+            theirs = known[str(link.delivery)]
+            theirs.links.append(link)
+            if not fits(link, before or ORIGIN):
+                theirs.broken.append(link.seq)
+    return known
+
+
+@cache
+def _everything(room: int) -> Select[Any]:
+    return _LINKED.where(statements.one_of(event.c.delivery, room))
+
+
+def _doubts(known: _Known, told: Told) -> Iterator[Fault]:
+    """Events that do not fit, that are missing or stand twice, or that no longer say for whom."""
+    yield from (Fault(f"event {seq}", f"event {seq} does not fit its hash") for seq in known.broken)
+    planned = sum(link.before is None and link.after == State.PLANNED for link in known.links)
+    frozen = sum(link.before == State.PLANNED and link.after == State.QUEUED for link in known.links)
+    if planned != 1 or frozen > 1:  # in a restored ledger a delivery may be planned again, but not what it is planned for
+        yield Fault("its events", "the events that decide are missing, or stand twice")
+    elif told.address is None or (told.letter is not None and "address" not in told.letter):
+        yield Fault("personal fields of its events", "the events no longer say for whom it is")
+
+
+def _state_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
+    """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
+    steps = [link for link in known.links if link.after is not None]
+    yield from comparison.state_faults(row["state"], known.told())
+    yield from (Fault("state", "state is not where it was left") for one, next_ in pairwise(steps) if one.after != next_.before)
+
+
+def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
+    told = known.told()
+    yield from _doubts(known, told)
+    yield from comparison.planned_faults(row, told)
+    yield from comparison.digest_faults(told, {INPUTS: row["inputs"]})
+    yield from comparison.person_faults(row["person_key"], row["address"], told)
+    yield from comparison.certificate_faults(row, told)
+    if not isinstance(row["der"], bytes) or fingerprint(row["der"]) != row["certificate"]:
+        yield Fault("certificate", "certificate holds other bytes than its SHA-256 tells")
+
+
+def _letter_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
+    found = list(_frozen_faults(letter, known))
+    yield from found
+    if not found and recipient(letter["message"]) != letter["address"]:
+        yield Fault("letter's To", "letter's To is not the address of its envelope")
+
+
+def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
+    told = known.told()
+    yield from _doubts(known, told)
+    yield from _state_faults(letter, known)
+    yield from comparison.password_faults(letter, told)
+    place = ("person_key", "sender", "address", "outbox_message_id", "message")
+    yield from comparison.letter_faults(told, *(letter[name] for name in place))
+    yield from comparison.person_faults(letter["person_key"], letter["person_address"], told)
+    if letter["message_id"] != told.row.get("message_id"):
+        yield Fault("message_id", "message_id is not the one that its events tell")
+    yield from comparison.planned_faults(letter, told)

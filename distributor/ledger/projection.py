@@ -1,0 +1,212 @@
+"""The events of one delivery, oldest first -> what its row, its password and its frozen letter must be.
+
+What a mapping lacks, no event tells: it was never written down, or it was erased with a person. Evidence that cannot be read tells nothing;
+the chain's own check has found it before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from distributor.ledger.tables import event
+from distributor.model.audit_log import ADOPTION, Link
+from distributor.model.publishing import REVOKED
+from distributor.model.states import RECEIVED, PasswordState, State
+
+Values = dict[str, Any]
+_decode = json.JSONDecoder().raw_decode  # half the price of json.loads
+CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED, "password-destroyed": PasswordState.DESTROYED}
+_OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
+_RECEIVED = frozenset(str(state) for state in RECEIVED)
+_ANSWERS = frozenset(
+    str(s) for s in (*RECEIVED, State.QUEUED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.BOUNCED)
+)  # states that somebody's words may come with
+
+
+COLUMNS = tuple(event.c[name] for name in Link._fields)
+
+
+@dataclass(slots=True)
+class Told:
+    """What must be, by column. `letter` has `sha256` for its bytes; `ready_at`: since when the password's time runs."""
+
+    row: Values = field(default_factory=dict)
+    certificate: Values = field(default_factory=dict)
+    address: str | None = None  # whom it was planned for
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of long values, by what they are called
+    password: Values | None = None
+    sealed: bool = False  # whether the password's bytes are there
+    ready_at: str | None = None
+    letter: Values | None = None
+    revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
+
+
+LOCATOR, INPUTS, CHAIN, SEALED = "locator", "plan's inputs", "certificate's chain", "password's sealed"
+_DIGESTS = {LOCATOR: "locator_sha256", INPUTS: "inputs_sha256", CHAIN: "chain_sha256"}
+
+
+def fingerprint(value: str | bytes) -> str:
+    """The SHA-256 by which an event tells a long value: lower-case hex, of text in UTF-8."""
+    return sha256(value if isinstance(value, bytes) else value.encode(errors="surrogatepass")).hexdigest()
+
+
+def fold(links: Iterable[Link]) -> Told:
+    """Everything that the events tell."""
+    told = Told()
+    for step in links:
+        if step.after is None:
+            _note(told, step)
+        else:
+            _enter(told, step, step.after)
+    if told.revoked:
+        told.row.pop("said", None)
+    return told
+
+
+def _note(told: Told, step: Link) -> None:
+    if step.event in CLOSING:
+        _close(told, step, CLOSING[step.event])
+    elif step.event == "password-ready" and told.password is not None and told.password["state"] == PasswordState.EXPIRED:
+        told.password.update(state=PasswordState.READY, closed_at=None, closed_by=None)
+    elif step.event == "clock-corrected" and told.row.get("state") == State.AMBIGUOUS:
+        told.row["armed_at"] = step.at
+    elif step.event == "relocated":
+        _relocated(told, _opened(step.evidence))
+    told.revoked |= step.event == REVOKED
+
+
+def _relocated(told: Told, evidence: Values) -> None:
+    """It was found elsewhere; what waits to be packed goes over to the later plan."""
+    told.digests.pop(LOCATOR, None)
+    _digests(told, evidence, LOCATOR)
+    if told.row.get("state") == State.PLANNED:
+        told.row["plan"] = evidence.get("plan")
+        told.digests.pop(INPUTS, None)
+        _digests(told, evidence, INPUTS)
+
+
+def _digests(told: Told, evidence: Values, *names: str) -> None:
+    """What older programs did not tell stays unknown."""
+    told.digests |= {name: evidence[_DIGESTS[name]] for name in names if _DIGESTS[name] in evidence}
+
+
+def _close(told: Told, step: Link, state: PasswordState) -> None:
+    if told.password is not None and (told.password["state"] in _OPEN or told.sealed):
+        told.password.update(state=state, closed_at=step.at, closed_by=step.by)
+        told.sealed = "sealed_until" in _opened(step.evidence)  # earlier programs destroyed what expired at once
+
+
+def _enter(told: Told, step: Link, after: str) -> None:
+    evidence, personal = _opened(step.evidence), _opened(step.personal)
+    row = told.row
+    row["state"], row["updated_at"], row["not_before"] = after, step.at, None
+    if after in _STEPS:
+        _STEPS[after](told, step, evidence, personal)
+    if step.before is not None and after not in _KEEPING:
+        _let_go(row, step.before)
+    if after in _ANSWERS or step.before == State.AMBIGUOUS:
+        _say(row, step, evidence, personal)
+    if after in _RECEIVED and told.password is not None and told.password["state"] == PasswordState.HELD:
+        told.password["state"], told.ready_at = PasswordState.READY, step.at
+
+
+_HOLDING = frozenset({str(State.CLAIMED), str(State.TRANSMITTING), str(State.AMBIGUOUS)})
+_KEEPING = _HOLDING | {str(State.PLANNED)}  # an owner of these is one of a claim, or of a loan, of which no event tells
+
+
+def _let_go(row: Values, before: str) -> None:
+    row["owner"] = None
+    if before == State.AMBIGUOUS:
+        row.pop("armed_at", None)  # evidence leaves it, a person's word does not
+    elif before in _HOLDING:
+        row["armed_at"] = None
+
+
+def _opened(text: str | None) -> Values:
+    try:
+        found = _decode(text)[0] if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _say(row: Values, step: Link, evidence: Mapping[str, Any], personal: Mapping[str, Any]) -> None:
+    """A sender's settlement says something or the empty text; giving back and a person's word leave what was said before."""
+    if "said" in personal:
+        row["said"] = personal["said"]
+    elif step.commitment and step.personal is None:
+        row.pop("said", None)
+    elif "owner" in evidence and "why" not in evidence:
+        row["said"] = ""
+
+
+def _ambiguous(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    """Since when it is unclear; where a restored ledger was taken into use, since that ledger's last event."""
+    del personal
+    if ADOPTION in evidence and step.before != State.TRANSMITTING:
+        told.row["armed_at"] = evidence.get("since")
+
+
+def _planned(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    if step.before is not None:  # again, in a restored ledger: it was never packed
+        told.row.pop("armed_at", None)
+        return
+    told.row |= {name: evidence.get(name) for name in ("plan", "generation", "language")}
+    told.row |= {"certificate": evidence.get("certificate_sha256"), "attempt": 0, "deferrals": 0}
+    told.row |= dict.fromkeys(("armed_at", "said", "message_id", "package_sha256", "profile"))
+    told.certificate = {name: evidence.get(f"certificate_{name}") for name in ("serial", "issuer", "not_after")}
+    told.address = personal.get("address")
+    _digests(told, evidence, *_DIGESTS)
+
+
+def _queued(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    if step.before != State.PLANNED:
+        return
+    told.row |= {name: evidence.get(name) for name in ("message_id", "package_sha256", "profile")}
+    told.letter = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
+    if "address" in personal:
+        told.letter["address"] = personal["address"]
+    told.sealed = True
+    told.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
+    if "password_seconds" in evidence:
+        told.password["lasts"] = evidence["password_seconds"]
+    if "sealed_sha256" in evidence:
+        told.digests[SEALED] = evidence["sealed_sha256"]
+
+
+def _claimed(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    del step, personal
+    told.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
+
+
+def _transmitting(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    del personal
+    told.row["armed_at"] = step.at
+    if "message_id" in evidence:  # where the letter lies at a service that gave it one of its own
+        told.row["message_id"] = evidence["message_id"]
+
+
+def _deferred(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    del step, personal
+    told.row |= {"deferrals": told.row.get("deferrals", 0) + 1, "not_before": evidence.get("not_before")}
+
+
+def _withdrawn(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+    del evidence, personal
+    told.letter = None
+    _close(told, step, PasswordState.DESTROYED)
+
+
+_STEPS: dict[str, Callable[[Told, Link, Values, Values], None]] = {
+    "planned": _planned,
+    "queued": _queued,
+    "claimed": _claimed,
+    "transmitting": _transmitting,
+    "ambiguous": _ambiguous,
+    "deferred": _deferred,
+    "withdrawn": _withdrawn,
+}

@@ -1,0 +1,192 @@
+"""A person's word, or evidence found later -> an ambiguous delivery settled, or a delivery taken back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, and_, bindparam, exists, func, select
+
+from distributor.errors import Refused
+from distributor.ledger import eligibility, mailbox_cleanup, revoked, transitions
+from distributor.ledger.filters import within
+from distributor.ledger.queries import DELIVERIES, to_delivery
+from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
+from distributor.ledger.transaction import Writing, words
+from distributor.model.audit_log import ADOPTION, unstamp
+from distributor.model.delivery import Attempt, Scope, Sighting, Sought
+from distributor.model.states import EDGES, OBSERVED, PasswordState, State, allowed
+
+_PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
+_UNCLEAR = (  # the event by which a delivery became ambiguous
+    select(event.c.evidence)
+    .where(event.c.delivery == bindparam("id"), event.c.event == State.AMBIGUOUS.value)
+    .order_by(event.c.seq.desc())
+    .limit(1)
+)
+_told, _newer = event.alias("told"), event.alias("newer")
+_LAST_UNCLEAR = (
+    select(func.max(_newer.c.seq)).where(_newer.c.delivery == delivery.c.id, _newer.c.event == State.AMBIGUOUS.value).scalar_subquery()
+)
+_later = delivery.alias("later")
+_LATER = (  # a generation that replaces a delivery
+    select(_later.c.id)
+    .join(delivery, and_(delivery.c.person == _later.c.person, delivery.c.certificate == _later.c.certificate))
+    .where(delivery.c.id == bindparam("id"), _later.c.generation > delivery.c.generation, _later.c.state != State.WITHDRAWN.value)
+)
+_REPLACED = exists().where(
+    _later.c.person == delivery.c.person,
+    _later.c.certificate == delivery.c.certificate,
+    _later.c.generation > delivery.c.generation,
+    _later.c.state != State.WITHDRAWN.value,
+)
+_AMBIGUOUS = (
+    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _told.c.evidence, _REPLACED)
+    .outerjoin(owner, owner.c.id == delivery.c.owner)
+    .outerjoin(_told, _told.c.seq == _LAST_UNCLEAR)
+    .where(delivery.c.state == State.AMBIGUOUS.value)
+    .order_by(delivery.c.id)
+)
+
+
+def ambiguous(connection: Connection, scope: Scope) -> list[Attempt]:
+    """Every ambiguous delivery with who tried last, and since when nobody knows."""
+    found = []
+    for row in connection.execute(within(_AMBIGUOUS, scope)):
+        id_, host, pid, started, armed, evidence, replaced = row[-7:]
+        who = None if id_ is None else transitions.owner_of(id_, host, pid, started)
+        restored = evidence is not None and ADOPTION in json.loads(evidence)
+        found.append(Attempt(to_delivery(row[:-7]), who, None if armed is None else unstamp(armed), restored, bool(replaced)))
+    return found
+
+
+def resolve(book: Writing, delivery_id: str, state: State, evidence: Mapping[str, object]) -> None:
+    """Settle an ambiguous delivery."""
+    row = transitions.row(book, delivery_id)
+    if row["state"] != State.AMBIGUOUS:
+        raise Refused(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
+    adoption = None
+    if state is State.QUEUED:
+        _refuse_useless(book, row)
+        adoption = _never_packed(book, delivery_id)
+        state = state if adoption is None else State.PLANNED
+    told = {key: words(value) if isinstance(value, str) else value for key, value in evidence.items()}
+    public = {"attempt": row["attempt"], **{k: v for k, v in told.items() if k not in _PERSONAL}}
+    if adoption is not None:
+        public[ADOPTION] = adoption
+    personal = {k: v for k, v in told.items() if k in _PERSONAL}
+    said = str(personal.setdefault("said", f"a person's word: {told['reason']}" if told.get("reason") else ""))
+    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
+    transitions.move(book, [transitions.Change(row, state, columns, public, personal, adopted=adoption is not None)])
+
+
+def _never_packed(book: Writing, delivery_id: str) -> int | None:
+    """The event by which a restored ledger was taken into use that has no message of this delivery; None where it has one."""
+    if book.connection.execute(select(outbox.c.delivery).where(outbox.c.delivery == delivery_id)).first() is not None:
+        return None
+    evidence = book.connection.execute(_UNCLEAR, {"id": delivery_id}).scalar_one_or_none()
+    found = json.loads(evidence).get(ADOPTION) if evidence else None
+    return found if isinstance(found, int) else None
+
+
+def _refuse_useless(book: Writing, row: transitions.Row) -> None:
+    """A letter whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
+    hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
+    if _is_replaced(book, row["id"]):
+        raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
+    if (said := _over(book, row)) is not None:
+        raise Refused(f"its letter is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
+
+
+def _over(book: Writing, row: transitions.Row) -> str | None:
+    """When and why its certificate was revoked, if it was, or that it expired."""
+    said = revoked.revoked(book.connection, [row["certificate"]]).get(row["certificate"])
+    ends = book.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
+    return eligibility.expiry(ends) if said is None and ends <= book.now else said
+
+
+def _is_replaced(book: Writing, delivery_id: str) -> bool:
+    state = book.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
+    return state == PasswordState.DESTROYED or book.connection.execute(_LATER, {"id": delivery_id}).first() is not None
+
+
+_SOUGHT = (
+    select(
+        delivery.c.id,
+        delivery.c.message_id,
+        outbox.c.sender,
+        person.c.address,
+        delivery.c.state,
+        delivery.c.armed_at,
+        delivery.c.updated_at,
+    )
+    .join(person, person.c.id == delivery.c.person)
+    .outerjoin(outbox, outbox.c.delivery == delivery.c.id)
+    .where(delivery.c.message_id.is_not(None))
+    .order_by(delivery.c.id)
+)
+
+
+def sought(connection: Connection, states: frozenset[State], scope: Scope) -> list[Sought]:
+    """Letters that somebody may know more of."""
+    found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
+    drafts = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
+    return [
+        Sought(
+            id_,
+            message_id,
+            sender,
+            address,
+            State(state),
+            unstamp(armed or updated),
+            drafts.get(id_),
+            unstamp(updated) if state == State.AMBIGUOUS else None,
+        )
+        for id_, message_id, sender, address, state, armed, updated in found
+    ]
+
+
+def observe(book: Writing, sightings: Sequence[Sighting]) -> list[State | None]:
+    """Move deliveries by evidence, as far as their states allow; what is there already stays as it is."""
+    rows = transitions.rows(book, [sighting.delivery for sighting in sightings])
+    verdicts: list[State | None] = []
+    for sighting in sightings:
+        row = rows.get(sighting.delivery)
+        moves = row is not None and _moves(book, row, sighting.state)
+        verdicts.append(State(row["state"]) if row is not None and moves else None)
+        if row is not None and moves:
+            (rows[sighting.delivery],) = transitions.move(book, [_observed(row, sighting)])
+    return verdicts
+
+
+def _moves(book: Writing, row: transitions.Row, after: State) -> bool:
+    before = State(row["state"])
+    if after is State.QUEUED:  # only what is ambiguous goes again, and only to somebody who can open it
+        return before is State.AMBIGUOUS and not _is_replaced(book, row["id"])
+    return before in OBSERVED and allowed(before, after)
+
+
+def _observed(row: transitions.Row, sighting: Sighting) -> transitions.Change:
+    evidence = {key: words(value) if isinstance(value, str) else value for key, value in sighting.evidence.items()}
+    columns = {"owner": None, "lease_until": None, "not_before": None, "said": words(sighting.said)}
+    return transitions.Change(row, sighting.state, columns, {"attempt": row["attempt"], **evidence}, {"said": words(sighting.said)})
+
+
+def withdraw(book: Writing, delivery_id: str, reason: str) -> None:
+    """Take a delivery back, unless its letter may have left with a certificate that is good and that nothing replaced."""
+    row = transitions.row(book, delivery_id)
+    state = State(row["state"])
+    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id) and _over(book, row) is None
+    if unclear or State.WITHDRAWN not in EDGES[state]:
+        hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
+        raise Refused(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
+    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
+    transitions.move(book, [transitions.Change(row, State.WITHDRAWN, columns, {}, {"reason": words(reason)})])
+
+
+_NOT_BACK = {
+    State.CLAIMED: "wait until `distributor send` is done",
+    State.TRANSMITTING: "wait until `distributor send` is done",
+    State.AMBIGUOUS: "its letter may have left: settle it with `distributor resolve` first",
+}

@@ -1,0 +1,115 @@
+"""Certificates that were planned or sent, for those who ask whether they still hold; and what is written when one does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, or_, select, update
+
+from distributor.ledger import revoked, transitions
+from distributor.ledger.engine import Database
+from distributor.ledger.tables import TELLS_OF_REVOCATION, authority, certificate, delivery, event, person
+from distributor.ledger.transaction import Note, Writing, words
+from distributor.model.audit_log import stamp
+from distributor.model.publishing import RELEASED
+from distributor.model.revoking import HOLD, IN_USE, Issued, Struck, is_hold
+from distributor.model.states import REMAINING, State
+
+PAGE = 200  # certificates
+_IN_USE = sorted(state.value for state in IN_USE)
+_OF_IT = delivery.c.certificate == certificate.c.sha256
+_ON_HOLD = (  # or was once: withdrawn deliveries keep nobody from asking whether it is good again
+    select(event.c.seq)
+    .join(delivery, delivery.c.id == event.c.delivery)
+    .where(_OF_IT, TELLS_OF_REVOCATION, event.c.evidence.contains(HOLD))
+)
+_ISSUED = (
+    select(certificate.c.sha256, certificate.c.der, certificate.c.chain)
+    .where(
+        certificate.c.sha256 > bindparam("last"),
+        certificate.c.not_after > bindparam("now"),
+        or_(select(delivery.c.id).where(_OF_IT, delivery.c.state.in_(_IN_USE)).exists(), _ON_HOLD.exists()),
+    )
+    .order_by(certificate.c.sha256)
+    .limit(PAGE)
+)
+_EVERYBODYS = (
+    select(delivery.c.id, person.c.address)
+    .join(person, person.c.id == delivery.c.person)
+    .where(delivery.c.certificate == bindparam("certificate"))
+    .order_by(delivery.c.id)
+)
+_THEIRS = _EVERYBODYS.where(delivery.c.state.in_(_IN_USE))
+_SAY = update(delivery).where(delivery.c.id == bindparam("b_id")).values(said=bindparam("words"))
+
+
+def issued(database: Database, now: datetime) -> Iterator[Issued]:
+    """Every certificate in use, by its hash."""
+    above: dict[str, bytes] = {}
+    last = ""
+    while True:
+        with database.reading() as connection:
+            page = connection.execute(_ISSUED, {"last": last, "now": stamp(now)}).all()
+            chains = [json.loads(row.chain) for row in page]
+            _learn(connection, above, {sha for chain in chains for sha in chain})
+            whose = _whose(connection, [row.sha256 for row in page])
+            gone = revoked.revoked(connection, [row.sha256 for row in page])
+        for row, chain in zip(page, chains, strict=True):
+            yield Issued(row.sha256, bytes(row.der), tuple(above[sha] for sha in chain), tuple(whose[row.sha256]), gone.get(row.sha256))
+        if len(page) < PAGE:
+            return
+        last = page[-1].sha256
+
+
+def _whose(connection: Connection, certificates: list[str]) -> dict[str, dict[str, None]]:
+    """The addresses of each certificate's people."""
+    asked = select(delivery.c.certificate, person.c.address).join(person, person.c.id == delivery.c.person)
+    found: dict[str, dict[str, None]] = {}
+    for sha, address in connection.execute(asked.where(delivery.c.certificate.in_(certificates)).order_by(delivery.c.id)):
+        found.setdefault(sha, {})[address] = None
+    return found
+
+
+def _learn(connection: Connection, above: dict[str, bytes], wanted: set[str]) -> None:
+    """Authorities that were not met before."""
+    missing = sorted(wanted - set(above))
+    for start in range(0, len(missing), transitions.CHUNK):
+        asked = select(authority.c.sha256, authority.c.der).where(authority.c.sha256.in_(missing[start : start + transitions.CHUNK]))
+        above |= {sha: bytes(der) for sha, der in connection.execute(asked)}
+
+
+def revoke(book: Writing, certificate_sha256: str, said: str) -> list[Struck]:
+    """Its deliveries are told, each once; what has not left is withdrawn, also when it comes back from a sender later."""
+    addresses: dict[str, str] = dict(book.connection.execute(_THEIRS, {"certificate": certificate_sha256}).all())
+    rows = transitions.rows(book, list(addresses))
+    by_certificate = {certificate_sha256: said}
+    new = revoked.tell(book, [rows[id_] for id_ in addresses], by_certificate)
+    _say(book, addresses, said)
+    unsent = [rows[id_] for id_ in addresses if State(rows[id_]["state"]) in REMAINING]
+    revoked.withdraw(book, unsent, by_certificate)
+    gone = {row["id"] for row in unsent}
+    touched = gone | {row["id"] for row in new}
+    return [_struck(rows[id_], address, said, gone=id_ in gone) for id_, address in addresses.items() if id_ in touched]
+
+
+def _struck(row: transitions.Row, address: str, said: str, *, gone: bool) -> Struck:
+    before = State(row["state"])
+    return Struck(row["id"], address, before, State.WITHDRAWN if gone else before, words(said))
+
+
+def reinstate(book: Writing, certificate_sha256: str, said: str) -> list[Struck]:
+    """Its deliveries are told that it is good again, withdrawn ones too, which stay so; nothing where it was revoked for good."""
+    known = revoked.told(book.connection, [certificate_sha256])
+    if not known or not is_hold(revoked.revoked(book.connection, [certificate_sha256]).get(certificate_sha256, "")):
+        return []
+    rows = transitions.rows(book, list(known))
+    book.append([Note(id_, RELEASED, None, None, revoked.evidence(certificate_sha256, said)) for id_ in rows])
+    _say(book, [id_ for id_, row in rows.items() if row["state"] != State.WITHDRAWN], said)
+    addresses: dict[str, str] = dict(book.connection.execute(_EVERYBODYS, {"certificate": certificate_sha256}).all())
+    return [_struck(row, addresses[id_], said, gone=False) for id_, row in rows.items()]
+
+
+def _say(book: Writing, ids: Iterable[str], said: str) -> None:
+    book.many(_SAY, [{"b_id": id_, "words": words(said)} for id_ in ids])

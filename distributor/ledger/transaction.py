@@ -1,0 +1,148 @@
+"""A writing transaction that knows the time, who writes, and the end of the chain of events; every note becomes the next link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from distributor.ledger import statements
+from distributor.ledger.clock import SERVER, Clock
+from distributor.ledger.engine import Database
+from distributor.ledger.identity import NAMED
+from distributor.ledger.tables import event, head
+from distributor.model import audit_log
+from distributor.model.clocks import SECOND_SIGN, Passed, has_passed
+from distributor.model.high_water_mark import Machine
+from distributor.model.people import printable
+from distributor.model.revoking import Struck
+
+LONGEST_SAID = 2000  # characters kept of what a server or a person said; a hostile reply may have a megabyte
+_SALT = 16  # bytes
+_HEAD = select(head.c.seq, head.c.at, head.c.hash).where(head.c.id == 1).with_for_update()  # on PostgreSQL this orders all writers
+_LOCKED = _HEAD.subquery()
+_HEAD_AND_TIME = select(_LOCKED, SERVER)  # in this order: a time that was read before the lock would be as old as the wait for it
+_MOVE_HEAD = (
+    update(head)
+    .where(head.c.id == 1, head.c.seq == bindparam("was"))
+    .values(seq=bindparam("is"), at=bindparam("now"), hash=bindparam("ends"))
+)
+_INSERT = insert(event)
+_SIGN = select(event.c.at).where(event.c.delivery.is_(None), event.c.event == "clock-gap").order_by(event.c.seq.desc()).limit(1)
+_EARLIER = select(event.c.at).where(event.c.at <= bindparam("until")).order_by(event.c.seq.desc()).limit(1)
+
+
+def words(text: str) -> str:
+    """What someone said, fit for a line: bounded, without control characters."""
+    text = text[:LONGEST_SAID]
+    return text if text.isascii() and text.isprintable() else printable(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event to be written. `personal` is only committed to in the chain."""
+
+    delivery: str | None
+    event: str
+    before: str | None = None
+    after: str | None = None
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    personal: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Writing:
+    """An open writing transaction. `now` is the ledger's clock; `last` is the time of the event before, wrong if the clock was."""
+
+    connection: Connection
+    by: str
+    now: str
+    last: str  # empty before the first event
+    seq: int
+    hash: str
+    here: Machine | None = None  # where it is written, told by what a second copy of the ledger must not repeat
+    taken_back: list[Struck] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
+
+    @property
+    def moment(self) -> datetime:
+        """Now, as a time."""
+        return audit_log.unstamp(self.now)
+
+    def time_has_passed(self) -> bool:
+        """Whether the clock may be believed where what is over is to be destroyed or withdrawn.
+
+        A jump is noted once, by an event; it counts when a later command finds the same.
+        """
+        sign = self.connection.execute(_SIGN).scalar_one_or_none()
+        earlier = self.connection.execute(_EARLIER, {"until": audit_log.stamp(self.moment - SECOND_SIGN)}).scalar_one_or_none()
+        known = [None if at is None else audit_log.unstamp(at) for at in (earlier, sign)]
+        verdict = has_passed(self.moment, audit_log.unstamp(self.last) if self.last else self.moment, *known)
+        if verdict is Passed.JUMPED:
+            self.append([Note(None, "clock-gap", evidence={"last_event": self.last})])
+        return verdict is Passed.YES
+
+    def all(self, statement: statements.Statement, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of a query that runs often."""
+        return statements.all_rows(self.connection, statement, values)
+
+    def many(self, statement: statements.Statement, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Run a statement for each row; how many it touched."""
+        return statements.many(self.connection, statement, rows) if rows else 0
+
+    def append(self, notes: Sequence[Note]) -> None:
+        """Add events to the chain."""
+        if not notes:
+            return
+        if self.seq == 0:
+            notes = [self._named(notes[0]), *notes[1:]]
+        salts = os.urandom(_SALT * len(notes)).hex()
+        links = [self._link(note, salts[2 * _SALT * i : 2 * _SALT * (i + 1)])._asdict() for i, note in enumerate(notes)]
+        self.many(_INSERT, links)
+
+    def _named(self, first: Note) -> Note:
+        """The first event tells the ledger's name, so that nobody can change it."""
+        name = str(self.connection.execute(select(head.c.ledger).where(head.c.id == 1)).scalar_one())
+        return replace(first, evidence={**first.evidence, NAMED: name})
+
+    def _link(self, note: Note, salt: str) -> audit_log.Link:
+        evidence = audit_log.canonical(note.evidence)
+        personal = audit_log.canonical(note.personal) if note.personal else None
+        commitment = audit_log.commit(salt, personal) if personal else ""
+        self.seq += 1
+        link = audit_log.Link(
+            self.seq,
+            self.now,
+            note.delivery,
+            note.event,
+            note.before,
+            note.after,
+            self.by,
+            evidence,
+            personal,
+            salt if personal else None,
+            commitment,
+            "",
+        )
+        self.hash = audit_log.digest(link, self.hash)
+        return link._replace(hash=self.hash)
+
+
+@contextmanager
+def writing(database: Database, by: str, clock: Clock) -> Iterator[Writing]:
+    """One durable transaction; its events move the head of the chain with it."""
+    with database.writing() as connection:
+        if clock.is_servers:
+            seq, last, ends, at = statements.all_rows(connection, _HEAD_AND_TIME, {})[0]
+            now = clock.heard(at)
+        else:
+            seq, last, ends = statements.all_rows(connection, _HEAD, {})[0]
+            now = clock.read(connection)
+        book = Writing(connection, by, now, last, seq, ends)
+        yield book
+        if book.seq != seq:
+            book.many(_MOVE_HEAD, [{"was": seq, "is": book.seq, "now": book.now, "ends": book.hash}])

@@ -1,0 +1,169 @@
+"""The one door through which a delivery changes its state: each step is checked, fenced and written together with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
+
+from distributor.errors import Refused, Unusable
+from distributor.ledger import statements
+from distributor.ledger.engine import ERASED
+from distributor.ledger.tables import delivery, handover, outbox, owner
+from distributor.ledger.transaction import Note, Writing
+from distributor.model.audit_log import stamp
+from distributor.model.delivery import Owner
+from distributor.model.states import RECEIVED, PasswordState, State, allowed
+
+Row = dict[str, Any]  # one delivery, by column
+CHUNK = 500  # rows asked for at once; SQLite allows 32 766 parameters
+_CHANGING = (
+    "state",
+    "attempt",
+    "deferrals",
+    "owner",
+    "lease_until",
+    "armed_at",
+    "not_before",
+    "said",
+    "message_id",
+    "package_sha256",
+    "profile",
+)
+_NAMES = [column.name for column in delivery.columns]
+_UPDATE = (
+    update(delivery)
+    .where(delivery.c.id == bindparam("b_id"), delivery.c.state == bindparam("b_state"), delivery.c.attempt == bindparam("b_attempt"))
+    .values({name: bindparam(name) for name in (*_CHANGING, "updated_at")})
+)
+_READY = (
+    update(handover).where(handover.c.delivery == bindparam("b_id")).values(state=PasswordState.READY.value, expires_at=bindparam("until"))
+)
+_CLOSE = (
+    update(handover)
+    .where(
+        handover.c.delivery.in_(bindparam("ids", expanding=True)),
+        or_(
+            handover.c.state.in_((PasswordState.HELD.value, PasswordState.READY.value)),
+            and_(handover.c.state == PasswordState.EXPIRED.value, handover.c.sealed.is_not(None)),
+        ),
+    )
+    .values(state=bindparam("closed"), sealed=None, closed_at=bindparam("now"), closed_by=bindparam("who"))
+)
+_EMPTY = delete(outbox).where(outbox.c.delivery.in_(bindparam("ids", expanding=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A delivery as it is, the state it enters, the columns that change with it, and what the event tells."""
+
+    row: Row
+    after: State
+    columns: Mapping[str, object] = field(default_factory=dict)
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    personal: Mapping[str, object] = field(default_factory=dict)
+    adopted: bool = False  # a step that only a restored ledger takes; `evidence` names the event
+
+
+def rows(book: Writing, ids: Sequence[str]) -> dict[str, Row]:
+    """Deliveries by id."""
+    found: dict[str, Row] = {}
+    for start in range(0, len(ids), CHUNK):
+        room, values = statements.listed(ids[start : start + CHUNK])
+        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in book.all(_rows(room), values)}
+    return found
+
+
+@cache
+def _rows(room: int) -> Select[Any]:
+    return select(delivery).where(statements.one_of(delivery.c.id, room))
+
+
+@cache
+def _held(room: int) -> Select[Any]:
+    return select(handover.c.delivery, handover.c.lasts).where(
+        statements.one_of(handover.c.delivery, room), handover.c.state == PasswordState.HELD.value
+    )
+
+
+def row(book: Writing, delivery_id: str) -> Row:
+    """One delivery; raises Refused when there is none."""
+    found = rows(book, [delivery_id])
+    if delivery_id not in found:
+        raise Refused("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
+    return found[delivery_id]
+
+
+def move(book: Writing, changes: Sequence[Change]) -> list[Row]:
+    """Change states, one event each; the rows as they are now."""
+    if not changes:
+        return []
+    moved = [_after(book, change) for change in changes]
+    updates = [
+        {
+            "b_id": c.row["id"],
+            "b_state": c.row["state"],
+            "b_attempt": c.row["attempt"],
+            "updated_at": book.now,
+            **{n: new[n] for n in _CHANGING},
+        }
+        for c, new in zip(changes, moved, strict=True)
+    ]
+    if book.many(_UPDATE, updates) != len(updates):
+        raise Unusable(
+            "a delivery was changed by something else at the same time", where=changes[0].row["id"], hint="run `distributor doctor`"
+        )
+    book.append([Note(c.row["id"], c.after.value, c.row["state"], c.after.value, c.evidence, c.personal) for c in changes])
+    _move_passwords(book, changes)
+    return moved
+
+
+def _after(book: Writing, change: Change) -> Row:
+    before = State(change.row["state"])
+    if not allowed(before, change.after, adopted=change.adopted):
+        raise Refused(
+            f'a delivery that is "{before}" cannot become "{change.after}"', where=change.row["id"], hint="look at `distributor history`"
+        )
+    return {**change.row, **change.columns, "state": change.after.value, "updated_at": book.now}
+
+
+def _move_passwords(book: Writing, changes: Sequence[Change]) -> None:
+    received = [change.row["id"] for change in changes if change.after in RECEIVED]
+    if received:
+        room, values = statements.listed(received)
+        book.many(_READY, [{"b_id": id_, "until": _until(book, lasts)} for id_, lasts in book.all(_held(room), values)])
+    withdrawn = [change.row["id"] for change in changes if change.after is State.WITHDRAWN]
+    if withdrawn:
+        close_passwords(book, withdrawn, PasswordState.DESTROYED)
+        book.connection.execute(_EMPTY, {"ids": withdrawn})
+
+
+def _until(book: Writing, lasts: int | None) -> str | None:
+    return None if lasts is None else stamp(book.moment + timedelta(seconds=lasts))
+
+
+def close_passwords(book: Writing, ids: Sequence[str], state: PasswordState) -> int:
+    """Take the sealed bytes of held, ready and just expired passwords away; how many there were."""
+    closed = book.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": book.now, "who": book.by}).rowcount
+    book.connection.info[ERASED] = closed > 0 or book.connection.info.get(ERASED, False)
+    return closed
+
+
+def enrol(book: Writing, who: Owner) -> None:
+    """Make an owner known, so that claims can name it."""
+    if book.connection.execute(select(owner.c.id).where(owner.c.id == who.id)).first() is None:
+        book.connection.execute(insert(owner), {"id": who.id, "host": who.host, "pid": who.pid, "started": started(who)})
+
+
+def started(who: Owner) -> str | None:
+    """When an owner's process started, as it is kept: clock ticks pass what a column of numbers holds."""
+    return None if who.started is None else str(who.started)
+
+
+def owner_of(id_: str, host: str, pid: int, started: str | None) -> Owner:
+    """An owner from its row."""
+    return Owner(id_, host, pid, None if started is None else int(started))

@@ -1,0 +1,1 @@
+"""E-mail messages: MIME building and template rendering. Pure."""

@@ -1,0 +1,304 @@
+"""Template files -> the words of a letter, in the reader's language.
+
+Looked for file by file: the workspace's own `templates/`, then the packaged ones. Languages fall back de-AT -> de -> the
+organisation's first -> en. Templates are code of strangers: they run in a sandbox, a name that is missing is a fault with its
+file and line, and size and time of what they make are bounded. Memory is bounded by the worker process they run in.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from traceback import walk_tb
+from types import TracebackType
+from typing import Any, NoReturn
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from distributor.errors import Unusable
+from distributor.mail import template_columns
+from distributor.mail.message import Wording
+from distributor.mail.time_limit import TooSlow, cpu_seconds
+from distributor.model.issues import Remark
+from distributor.model.people import hides
+
+LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged letters have some 15 000
+LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged letters take a few milliseconds
+FILES = ("subject.txt", "body.txt", "body.html")
+LAST_RESORT = "en"
+Checking = Callable[[Callable[[str], list[Remark]], Iterable[str]], Iterable[list[Remark]]]
+_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Stationery:
+    """Where templates are, and the organisation's languages. Safe to pickle; what it compiles stays in the process that asked."""
+
+    workspace: Path | None  # the folder that may hold `templates/`
+    languages: tuple[str, ...] = (LAST_RESORT,)
+
+    def letter(self, language: str, values: Mapping[str, object]) -> Wording:
+        """The words of a letter in the nearest language there is. Raises Unusable naming the template's file and line."""
+        shelf, tag, places = _chosen(self, language)
+        given = {**values, "language": tag}
+        subject, text, html = (_render(shelf, place, given) for place in places)
+        return Wording(tag, _one_line(subject, places[0]), text, html)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Template folders, the workspace's first."""
+        own = (self.workspace / "templates",) if self.workspace is not None else ()
+        return (*own, packaged())
+
+    def columns(self) -> frozenset[str]:
+        """The roster's further columns that any letter names; no other one is of use, and any other may hold a secret."""
+        return template_columns.named(self.folders)
+
+    def check(self, run: Checking = map) -> list[Remark]:
+        """Every letter in every language with sample values, for `doctor`: one remark a fault, or one that all is well.
+
+        `run` applies a function to each language, perhaps in child processes.
+        """
+        remarks = [remark for found in run(self.check_language, available(self.folders)) for remark in found]
+        missing = [tag for tag in self.languages if not _candidates(tag) & set(available(self.folders))]
+        remarks += [
+            Remark(
+                "templates",
+                "warning",
+                f'there is no letter in "{tag}"',
+                f"write templates/letter/{tag}/, or take it from [organisation] languages",
+            )
+            for tag in missing
+        ]
+        return remarks or [Remark("templates", "ok", f"letters in {', '.join(available(self.folders))}")]
+
+    def check_language(self, language: str) -> list[Remark]:
+        """What is wrong with the letter in one language."""
+        for values in samples():
+            try:
+                self.letter(language, values)
+            except Unusable as error:
+                return [Remark("templates", "error", str(error), error.hint)]
+        return []
+
+
+def packaged() -> Path:
+    """The templates that came with the program: inside it when installed, beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "templates"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
+
+
+@functools.lru_cache(maxsize=16)
+def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
+    """The languages that have a letter."""
+    found = {path.parent.name for folder in folders for path in folder.glob("letter/*/*") if path.name in FILES}
+    return tuple(sorted(tag for tag in found if _TAG.fullmatch(tag)))
+
+
+@functools.lru_cache(maxsize=256)
+def _chosen(stationery: Stationery, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
+    folders = stationery.folders
+    tag = nearest(language, stationery.languages, folders)
+    return _shelf(folders), tag, tuple(_place(folders, tag, name) for name in FILES)
+
+
+def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...]) -> str:
+    """The best language there is: the wanted one, a wider one, the organisation's first, English."""
+    there = {tag.lower(): tag for tag in available(folders)}
+    for wanted in (language, *languages[:1], LAST_RESORT):
+        parts = wanted.replace("_", "-").lower().split("-")
+        for length in range(len(parts), 0, -1):
+            if found := there.get("-".join(parts[:length])):
+                return found
+    return LAST_RESORT
+
+
+def _candidates(tag: str) -> set[str]:
+    return {tag, tag.partition("-")[0]}
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja2's sandbox, in which nothing is repeated a million times."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401  Jinja2's own
+        """What a name after a dot means. Most are keys of our own tables, for which Jinja2 would try an attribute first, in vain."""
+        if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        """Compute, unless it would fill the memory."""
+        if operator == "*" and _size(left) * _size(right) <= LARGEST_TEXT:
+            return super().call_binop(context, operator, left, right)
+        if operator == "%" and isinstance(left, int):
+            return super().call_binop(context, operator, left, right)
+        raise TemplateRuntimeError(f"{operator} is for small numbers here")
+
+
+def _size(value: object) -> int:
+    return abs(value) if isinstance(value, int) else len(value) if isinstance(value, Sized) else LARGEST_TEXT + 1
+
+
+@functools.lru_cache(maxsize=8)
+def _shelf(folders: tuple[Path, ...]) -> _Sandbox:
+    environment = _Sandbox(
+        loader=FileSystemLoader(folders),
+        undefined=StrictUndefined,
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        auto_reload=False,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("format", "center", "indent", "pprint", "xmlattr"):  # each can be asked for a gigabyte, and no letter needs one
+        environment.filters.pop(name, None)
+    environment.globals.clear()
+    environment.filters["date"] = _date
+    return environment
+
+
+@functools.lru_cache(maxsize=4096)
+def _date(moment: datetime, language: str) -> str:
+    """The day as the language writes it: "1 January 2028". Dates of certificates are shown in UTC."""
+    day = moment.astimezone(UTC).date()
+    written = format_date(day, "long", _locale(language))
+    # CLDR leaves out the one ordinal that French dates have.
+    return written.replace("1 ", "1er ", 1) if day.day == 1 and written.startswith("1 ") and language.startswith("fr") else written
+
+
+@functools.lru_cache(maxsize=64)
+def _locale(language: str) -> Locale:
+    for tag in ("en-001" if language == LAST_RESORT else language, language.partition("-")[0], LAST_RESORT):
+        try:
+            return Locale.parse(tag, sep="-")
+        except (UnknownLocaleError, ValueError):
+            continue
+    raise UnknownLocaleError(LAST_RESORT)
+
+
+def _place(folders: tuple[Path, ...], language: str, name: str) -> str:
+    """The file of this language or of a wider one: `de-AT` may hold a body of its own and take its subject from `de`."""
+    parts = language.split("-")
+    for length in range(len(parts), 0, -1):
+        place = f"letter/{'-'.join(parts[:length])}/{name}"
+        if any((folder / place).is_file() for folder in folders):
+            return place
+    return f"letter/{language}/{name}"
+
+
+def _one_line(subject: str, place: str) -> str:
+    subject = subject.strip()
+    if not subject or hides(subject):
+        raise Unusable(
+            "the subject is not one line of plain text", where=f"templates/{place}", hint="a subject is one line without control characters"
+        )
+    return subject
+
+
+def _render(shelf: _Sandbox, name: str, values: Mapping[str, object]) -> str:
+    try:
+        with cpu_seconds(LONGEST_RENDERING):  # the worker's own time-out would not know the line
+            return "".join(_bounded(shelf.get_template(name).generate(values)))
+    except Exception as error:  # noqa: BLE001  a template can raise anything that Python can
+        _explain(error, name)
+
+
+def _bounded(pieces: Iterator[str]) -> Iterator[str]:
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        if length > LARGEST_TEXT:
+            raise TemplateRuntimeError(f"the letter grows beyond {LARGEST_TEXT // 1024} KiB")
+        yield piece
+
+
+def _explain(error: Exception, name: str) -> NoReturn:
+    match error:
+        case TemplateSyntaxError():
+            where, line = error.name or name, error.lineno
+        case TemplateNotFound():
+            raise Unusable(
+                f'there is no template "{error.name}"',
+                where=f"templates/{name}",
+                hint="restore the file, or remove your own copy of the letter",
+            ) from None
+        case _:
+            where, line = _line(error.__traceback__, name)
+    match error:
+        case MemoryError():
+            reason = "it needs too much memory"
+        case TooSlow():
+            reason = f"it takes longer than {LONGEST_RENDERING:.0f} s"
+        case _:
+            reason = str(error) or type(error).__name__
+    raise Unusable(
+        _told(reason),
+        where=f"templates/{where} line {line}",
+        hint=_NEW if isinstance(error, UndefinedError) else "correct the template; `distributor doctor` renders every letter",
+    ) from None
+
+
+_NEW = "correct the template, or plan again if it names a column that it did not name before; `distributor doctor` renders every letter"
+
+
+def _told(reason: str) -> str:
+    first = reason.splitlines()[0]
+    return f"{first[:1].lower()}{first[1:200]}".rstrip(".")
+
+
+def _line(trace: TracebackType | None, name: str) -> tuple[str, int]:
+    """The innermost line of a template: Jinja2 rewrites tracebacks so that they name template files."""
+    found = (name, 1)
+    for frame, line in walk_tb(trace):
+        path = Path(frame.f_code.co_filename)
+        if "templates" in path.parts and path.suffix in {".txt", ".html"}:
+            found = (path.as_posix().rpartition("templates/")[2], line)
+    return found
+
+
+def samples() -> Iterator[dict[str, object]]:
+    """Values as a letter gets them, one set a road of the password, first letters and later ones."""
+    for generation, (channel, use) in enumerate((("reveal", ""), ("letter", "signing"), ("mail", "encryption")), 1):
+        yield sample(channel, generation, use)
+
+
+class _Columns(dict[str, str]):
+    """Columns of a roster that nobody has yet: each is there."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[str, object]:
+    """Values as a letter gets them, made up."""
+    columns = _Columns()
+    return {
+        "organisation": {"name": "Example AG"},
+        "person": {"name": "Alice Example", "address": "alice@example.org", "columns": columns},
+        "column": columns,
+        "certificate": {
+            "not_before": datetime(2026, 11, 2, 8, tzinfo=UTC),
+            "not_after": datetime(2028, 11, 1, 8, tzinfo=UTC),
+            "serial": "4f2a90c1d7",
+            "issuer": "CN=Example Mail CA",
+            "sha256": "ab" * 32,
+            "use": use,
+        },
+        "file_name": "Alice Example SMIME 2026.pfx",
+        "sender": {"address": "certificates@example.org", "name": "Certificate Service"},
+        "contact": "certificates@example.org",
+        "channel": channel,
+        "password": {"groups": 5, "length": 5, "shape": "-".join(["xxxxx"] * 5), "plain": True},
+        "generation": generation,
+        "expires": 14,
+    }

@@ -1,0 +1,21 @@
+"""How far this machine's clock is from a service's -> what `doctor` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from distributor.microsoft.powershell import steps
+from distributor.model.issues import Remark
+
+ODD, WRONG = timedelta(seconds=30), timedelta(minutes=5)  # of the clock; Entra bears five minutes
+
+
+def off(skew: timedelta | None) -> Iterator[Remark]:
+    """`skew` is the service's clock less ours; None: it told none."""
+    if skew is None or abs(skew) <= ODD:
+        return
+    seconds = round(abs(skew).total_seconds())
+    told = f"this machine's clock is {seconds} s {'behind' if skew > timedelta() else 'ahead of'} the service's"
+    level = "error" if abs(skew) > WRONG else "warning"
+    yield Remark("transport", level, told, steps("set the clock, and let it be kept by NTP:", ("timedatectl set-ntp true",)))

@@ -1,0 +1,136 @@
+"""Choices -> Outlook's app-configuration keys for S/MIME, and the forms in which device managements take them (facts: intune.md 1, 2).
+
+Only keys that Microsoft documents, the same for iOS and Android. `CertsFromIntune` is not among them: nothing says what it does alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from distributor.model.issues import Remark
+from distributor.model.people import printable
+
+PREFIX = "com.microsoft.outlook.Mail."
+ANDROID_APP = "app:com.microsoft.office.outlook"
+_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_PLACE = re.compile(r"(?:(?P<scheme>ldaps?)://)?(?P<host>[^/:@?#\s\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
+_PLAIN_PORT, _LAST_PORT = 389, 65535
+
+
+class BadHost(ValueError):
+    """Not the name of an LDAP server as Outlook takes it; its words say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key with its value and what Outlook does without it."""
+
+    key: str
+    value: bool | str
+    default: bool | None
+    means: str
+
+    @property
+    def kind(self) -> str:
+        """Of "boolean" and "string", its type."""
+        return "boolean" if isinstance(self.value, bool) else "string"
+
+    @property
+    def written(self) -> str:
+        """Its value as text."""
+        return str(self.value).lower() if isinstance(self.value, bool) else self.value
+
+
+def settings(*, sign: bool, encrypt: bool, users_may_change: bool, ldap: str | None) -> list[Setting]:
+    """The keys that turn S/MIME on. Raises BadHost."""
+    free = users_may_change
+    found = [
+        Setting(f"{PREFIX}SMIMEEnabled", True, False, "S/MIME is on"),
+        Setting(f"{PREFIX}SMIMEEnabled.UserChangeAllowed", free, True, "people may turn it off"),
+        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail", sign, False, "every mail is signed"),
+        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail.UserChangeAllowed", free, True, "people may change that"),
+        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail", encrypt, False, "every mail is encrypted"),
+        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail.UserChangeAllowed", free, True, "people may change that"),
+    ]
+    if ldap is not None:
+        found.append(Setting(f"{PREFIX}SMIMEEnabled.LDAPHostName", host(ldap), None, "where else recipients' certificates are"))
+    return found
+
+
+def host(text: str) -> str:
+    """An LDAP server as `host`, `host:port`, `ldap://host[:port]` or `ldaps://host[:port]`. Raises BadHost."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        raise BadHost(_why(text))
+    scheme, name, port = (found["scheme"] or "").lower(), found["host"].lower(), found["port"]
+    if not _HOST.fullmatch(name) or (name.rpartition(".")[2].isdigit() and not _is_ipv4(name)):
+        raise BadHost(f'"{printable(name)}" is not the name of a host')
+    if port is not None and not 0 < int(port) <= _LAST_PORT:
+        raise BadHost(f"there is no port {port}")
+    return (f"{scheme}://" if scheme else "") + name + (f":{int(port)}" if port else "")
+
+
+def _is_ipv4(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) == 4 and all(part.isdigit() and part == str(int(part)) and int(part) < 256 for part in parts)  # noqa: PLR2004  RFC 791
+
+
+def _why(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() not in {"ldap", "ldaps"}:
+        return f'"{printable(scheme)}" is not a scheme of LDAP'
+    rest = rest if separator else text
+    if "@" in rest:
+        return "it names an account; Outlook signs in to no directory"
+    if set("/?#") & set(rest):
+        return "a path or base is more than Outlook takes"
+    return f'"{printable(text)}" is not the name of a host'
+
+
+def remarks(found: Sequence[Setting]) -> Iterator[Remark]:
+    """What follows from these settings that is not seen in them."""
+    on = {setting.key.removeprefix(f"{PREFIX}SMIMEEnabled").lstrip("."): setting.value for setting in found}
+    yield Remark("threads", "ok", 'with S/MIME on, Outlook shows no conversations ("Organize by thread"), in any account of the app')
+    yield Remark("app", "ok", "the settings install no certificate; each person opens the file that was mailed")
+    if on["EncryptAllMail"]:
+        told = "who writes to somebody without a certificate is asked to leave that person out"
+        yield Remark("encryption", "warning", told, "publish certificates first, or let people choose")
+    if (on["SignAllMail"] or on["EncryptAllMail"]) and not on["UserChangeAllowed"]:
+        told = "people without a certificate on the phone cannot turn signing or encrypting off"
+        yield Remark("freedom", "warning", told, "give it to people whose certificate is installed")
+    place = on.get("LDAPHostName")
+    if isinstance(place, str) and (place.startswith("ldap://") or (place.endswith(f":{_PLAIN_PORT}") and not place.startswith("ldaps://"))):
+        told = f'"{place}" is asked without TLS: anybody on the way can read whom people write to, and change the answer'
+        yield Remark("ldap", "warning", told, "write ldaps://HOST")
+
+
+# --- the forms -----------------------------------------------------------------------------------------------------
+
+
+def ios(found: Sequence[Setting]) -> list[dict[str, str]]:
+    """Intune's settings of an iOS app configuration (Graph: appConfigurationSettingItem)."""
+    return [
+        {"appConfigKey": setting.key, "appConfigKeyType": f"{setting.kind}Type", "appConfigKeyValue": setting.written} for setting in found
+    ]
+
+
+def plist(found: Sequence[Setting]) -> dict[str, bool | str]:
+    """The property list that every management of iOS devices takes."""
+    return {setting.key: setting.value for setting in found}
+
+
+def android(found: Sequence[Setting]) -> dict[str, object]:
+    """The managed configuration of Android Enterprise."""
+    names = {"boolean": "valueBool", "string": "valueString"}
+    return {
+        "kind": "androidenterprise#managedConfiguration",
+        "productId": ANDROID_APP,
+        "managedProperty": [{"key": setting.key, names[setting.kind]: setting.value} for setting in found],
+    }
+
+
+def apps(found: Sequence[Setting]) -> list[dict[str, str]]:
+    """Intune's settings for managed apps on devices that are not enrolled (Graph: customSettings)."""
+    return [{"name": setting.key, "value": setting.written} for setting in found]

@@ -1,0 +1,166 @@
+"""What parts of a configuration need of an app, and what its token shows -> what is missing, too much, and too wide. Pure.
+
+Grants of Entra (in the token) and of Exchange (RBAC for Applications, in no token) add up; only those of Exchange can be narrowed to
+mailboxes (facts: sending.md 1.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from distributor.microsoft import powershell
+from distributor.microsoft.powershell import WINDOW, App, steps
+from distributor.model.issues import Remark
+from distributor.model.people import key_of
+
+_PERSONS = frozenset({"openid", "profile", "email", "offline_access", "User.Read", "Mail.Send.Shared", "Mail.ReadWrite.Shared"})
+_PHONES = "DeviceManagement"  # what Intune needs begins so
+_BASIC = "Mail.ReadBasic.All"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A permission. `alike` does the same work with little more, `wider` does it too and opens much beside."""
+
+    permission: str
+    alike: frozenset[str] = frozenset()
+    wider: frozenset[str] = frozenset()
+
+    @property
+    def enough(self) -> frozenset[str]:
+        """What nobody has to take away."""
+        return self.alike | {self.permission}
+
+    def met(self, shown: Collection[str]) -> bool:
+        """Whether a token with these permissions serves."""
+        return not (self.enough | self.wider).isdisjoint(shown)
+
+
+_ALL_OF_IT = frozenset({"Directory.Read.All", "Directory.ReadWrite.All"})
+SEND = Need("Mail.Send")
+KEEP_DRAFTS = Need("Mail.ReadWrite")
+READ_MAIL = Need(_BASIC, frozenset({"Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"}))
+READ_TRACE = Need("ExchangeMessageTrace.Read.All")
+READ_PEOPLE = Need("User.Read.All", wider=_ALL_OF_IT | {"User.ReadWrite.All"})
+READ_GROUPS = Need("GroupMember.Read.All", wider=_ALL_OF_IT | {"GroupMember.ReadWrite.All", "Group.Read.All", "Group.ReadWrite.All"})
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A table that signs in with a registration, what it needs, and the mailboxes that it opens."""
+
+    key: str
+    needs: tuple[Need, ...]
+    mailboxes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A registration with what its token shows. `readable`: what is not shown is not granted, in Entra."""
+
+    app: App
+    roles: frozenset[str]
+    scopes: frozenset[str]
+    readable: bool = True
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """All of it: an app's and a person's."""
+        return self.roles | self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Breadth(Remark):
+    """One about a whole registration, as a single table sees it; who sees all its tables says it anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shut(Remark):
+    """A mailbox that an app may not use as it should, and why. Its hint is the line that opens all mailboxes of the registration."""
+
+    why: str = ""
+
+
+# --- too little ------------------------------------------------------------------------------------------------------
+
+
+def missing(granted: Granted, needs: Sequence[Need]) -> list[str]:
+    """Permissions that the token would show if they were granted; of an opaque one nothing is known."""
+    return [need.permission for need in needs if granted.readable and not need.met(granted.shown)]
+
+
+def lacking(area: str, granted: Granted, names: Sequence[str]) -> Remark:
+    """The finding about them."""
+    told = f"the app lacks {' and '.join(names)}; without it this part cannot work"
+    return Remark(area, "error", told, steps(f"grant it, {WINDOW}:", (powershell.consent(granted.app, names),)))
+
+
+def let_in(shut: Shut, app: App, uses: Sequence[Use], scope: str = powershell.NAME) -> Shut:
+    """The finding with that line; whoever knows more of the registration's tables puts a longer one in its place."""
+    line = powershell.let_in(app, mailboxes(uses), _exchange_roles(uses), scope)
+    return replace(shut, hint=steps(f"{shut.why}; open it, {WINDOW}, and wait up to two hours:", (line,)))
+
+
+# --- too much --------------------------------------------------------------------------------------------------------
+
+
+def breadth(area: str, granted: Granted, uses: Sequence[Use], scope: str = powershell.NAME) -> Iterator[Breadth]:
+    """What a registration may do beyond what all its tables need."""
+    needed = frozenset[str]().union(*(need.enough for use in uses for need in use.needs))
+    wide = sorted(role for role in granted.roles & needed if role.startswith("Mail."))
+    if wide:
+        told = (
+            f"{' and '.join(wide)}: granted for the whole tenant; unless an application access policy forbids it, anybody's mailbox is open"
+        )
+        yield Breadth(area, "warning", told, _narrowing(granted.app, uses, wide, scope))
+    if more := needless(granted.shown, needed):
+        yield Breadth(area, "warning", f"permissions that nothing here needs: {', '.join(more)}", _removal(granted, uses, more))
+    if not wide and granted.readable and granted.roles >= granted.scopes and mailboxes(uses):
+        told = "what Exchange itself opens to the app (RBAC) is in no token: a role without a scope, for every mailbox, is not seen here"
+        hint = steps(f"look at each role's scope, {WINDOW}; ScopeType Organization is every mailbox:", (powershell.opened(granted.app),))
+        yield Breadth(area, "ok", told, hint)
+
+
+def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
+    """Permissions that no table uses."""
+    return sorted(one for one in shown if one not in needed and one not in _PERSONS and not one.startswith(_PHONES))
+
+
+def _narrowing(app: App, uses: Sequence[Use], wide: Sequence[str], scope: str) -> str:
+    """In two steps: the new roles are at work two hours later at most, and until then the old ones carry the letters."""
+    boxes = mailboxes(uses)
+    return steps(
+        f"let the app into {' and '.join(boxes)} only, in two steps, each {WINDOW}. First:",
+        (powershell.let_in(app, boxes, _exchange_roles(uses), scope),),
+        "two hours after InScope was True for every role there (a change takes that long), and not sooner:",
+        (powershell.taken_back(app, wide),),
+    )
+
+
+def _removal(granted: Granted, uses: Sequence[Use], more: Sequence[str]) -> str:
+    """What is taken away may be what has met a need: then the least that meets it comes first."""
+    if not granted.roles:
+        return "remove them: Entra, App registrations, API permissions; a person consents anew at the next sign-in"
+    left = replace(granted, roles=granted.roles - set(more), scopes=granted.scopes - set(more))
+    needs = [need for use in uses for need in use.needs]
+    lost = sorted({*missing(left, needs)} - {*missing(granted, needs)})
+    gone = powershell.taken_back(granted.app, more)
+    if not lost:
+        return steps(f"take them back, {WINDOW}:", (gone,))
+    first = powershell.consent(granted.app, lost)
+    return steps(f"{' and '.join(lost)} would be enough: grant that, then take those back, {WINDOW}:", (first, gone))
+
+
+# --- mailboxes -------------------------------------------------------------------------------------------------------
+
+
+def mailboxes(uses: Sequence[Use]) -> list[str]:
+    """Those of all tables, each once whatever the case of its letters."""
+    return list({key_of(mailbox): mailbox for use in reversed(uses) for mailbox in reversed(use.mailboxes)}.values())[::-1]
+
+
+def _exchange_roles(uses: Sequence[Use]) -> list[str]:
+    """The least that Exchange calls a role: reading is a part of keeping drafts."""
+    wanted = {need.permission.removesuffix(".All") for use in uses for need in use.needs if need.permission.startswith("Mail.")}
+    return sorted(wanted - ({_BASIC.removesuffix(".All")} if KEEP_DRAFTS.permission in wanted else set()))

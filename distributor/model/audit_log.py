@@ -1,0 +1,178 @@
+"""Events -> links of a hash chain, and a chain -> what is wrong with it. The ledger writes it, an exported file is checked by it.
+
+`hash` is the SHA-256 of an event's canonical JSON without `personal`, `salt` and `hash`; `prev` in it is the hash of the event before.
+Personal fields enter as `commitment`, the SHA-256 of a random salt and their canonical JSON: they can be erased and the chain still holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+from distributor.model.states import ADOPTED, EDGES
+
+ADOPTION = "adopted"  # the event by which a restored ledger is taken into use; what follows from it names its number by this word
+ORIGIN = "0" * 64  # what stands before the first event
+ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_quote = json.encoder.encode_basestring  # the same text as _encode for a string, without building an encoder
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys, no white space and no escapes but the needed ones."""
+    return _encode(value)
+
+
+def stamp(moment: datetime) -> str:
+    """An aware time as UTC text of fixed width, which sorts as the time does."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def unstamp(text: str) -> datetime:
+    """The time a stamp stands for, aware UTC."""
+    return datetime.fromisoformat(text)
+
+
+def commit(salt: str, personal: str) -> str:
+    """The commitment to personal fields: `salt` in hex, `personal` as canonical JSON."""
+    return sha256(bytes.fromhex(salt) + personal.encode(errors="surrogatepass")).hexdigest()
+
+
+class Link(NamedTuple):
+    """One event as it is hashed.
+
+    `evidence` and `personal` are canonical JSON; `personal` and `salt` are None when there is nothing personal (then
+    `commitment` is empty) or it was erased.
+    """
+
+    seq: int
+    at: str
+    delivery: str | None
+    event: str
+    before: str | None
+    after: str | None
+    by: str
+    evidence: str
+    personal: str | None
+    salt: str | None
+    commitment: str
+    hash: str
+
+
+def digest(link: Link, prev: str) -> str:
+    """The hash that `link` must bear when `prev` is the hash before it."""
+    text = (
+        f'{{"at":"{link.at}","by":{_quote(link.by)},"commitment":"{link.commitment}","delivery":{_text(link.delivery)},"event":{_quote(link.event)},'
+        f'"evidence":{link.evidence},"from":{_text(link.before)},"prev":"{prev}","seq":{link.seq},"to":{_text(link.after)}}}'
+    )
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()  # a forged file may hold what no ledger does
+
+
+def fits(link: Link, prev: str) -> bool:
+    """Whether an event has the hash that `prev`, the hash before it, demands, and its personal fields fit their commitment."""
+    return digest(link, prev) == link.hash and not any(_personal_faults(link))
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else _quote(value)
+
+
+class Walk:
+    """Follows a chain from its first event and says what is wrong with each link; knows afterwards where every delivery is."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.hash = ORIGIN
+        self.at = ""
+        self.back = 0  # events whose time is earlier than that of the event before: a clock was set, and no fault
+        self.states: dict[str, str] = {}
+        self._unexplained: set[int] = set()  # events that lost their personal fields
+        self.adoptions: set[int] = set()  # events by which a restored ledger was taken into use
+
+    def step(self, link: Link) -> Iterator[str]:
+        """What is wrong with this link, if it follows the one before."""
+        if link.seq != self.seq + 1:
+            yield f"event {link.seq}: follows event {self.seq}; {_gap(self.seq, link.seq)}"
+        if digest(link, self.hash) != link.hash:
+            yield f"event {link.seq}: its hash does not fit its content and the event before it"
+        self.back += link.at < self.at
+        yield from _personal_faults(link)
+        if link.delivery is not None:
+            yield from self._state_faults(link, link.delivery)
+        if link.commitment and link.personal is None:
+            self._unexplained.add(link.seq)
+        if link.event == ERASED:
+            self._unexplained.difference_update(_listed(link.evidence))
+        elif link.event == ADOPTION:
+            self.adoptions.add(link.seq)
+        self.seq, self.hash, self.at = link.seq, link.hash, link.at
+
+    def end(self) -> Iterator[str]:
+        """What is wrong with the chain as a whole, once its last link was followed."""
+        for seq in sorted(self._unexplained):
+            yield f"event {seq}: its personal fields are gone, and no event tells that they were erased"
+
+    def _state_faults(self, link: Link, delivery: str) -> Iterator[str]:
+        before = self.states.get(delivery)
+        if link.after is None:
+            if before is None:
+                yield f"event {link.seq}: delivery {delivery} was never planned"
+            return
+        if link.before != before:
+            yield f"event {link.seq}: delivery {delivery} goes from {_named(link.before)}, but it was {_named(before)}"
+        if link.after != link.event or not (_allowed(link.before, link.after) or self._adopted(link)):
+            yield f"event {link.seq}: delivery {delivery} may not go from {_named(link.before)} to {_named(link.after)}"
+        self.states[delivery] = link.after
+
+    def _adopted(self, link: Link) -> bool:
+        """Whether the step is one that only a restored ledger takes, and its event names the one by which that was taken into use."""
+        if link.after not in _ADOPTED_STEPS.get(link.before, ()):
+            return False
+        try:
+            told = json.loads(link.evidence)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(told, dict) and told.get(ADOPTION) in self.adoptions
+
+
+def _listed(evidence: str) -> list[int]:
+    """The events that an event of an erasure lists; nothing where it lists none that can be read."""
+    try:
+        events = json.loads(evidence).get("events")
+    except (ValueError, AttributeError, RecursionError):
+        return []
+    return [seq for seq in events if isinstance(seq, int)] if isinstance(events, list) else []
+
+
+def _named(state: str | None) -> str:
+    return "nothing" if state is None else f'"{state}"'
+
+
+def _gap(before: int, seq: int) -> str:
+    if seq <= before:
+        return "an event was inserted or repeated"
+    return "an event was removed" if seq == before + 2 else f"{seq - before - 1} events were removed"
+
+
+def _personal_faults(link: Link) -> Iterator[str]:
+    if link.personal is None or link.salt is None:
+        if (link.personal is None) != (link.salt is None):
+            yield f"event {link.seq}: personal fields and their salt are erased together or not at all"
+        return
+    try:
+        good = commit(link.salt, link.personal) == link.commitment
+    except ValueError:
+        good = False
+    if not good:
+        yield f"event {link.seq}: its personal fields do not fit their commitment"
+
+
+def _allowed(before: str | None, after: str) -> bool:
+    return after in _STEPS.get(before, ())
+
+
+_STEPS: dict[str | None, frozenset[str]] = {None if k is None else str(k): frozenset(map(str, v)) for k, v in EDGES.items()}
+_ADOPTED_STEPS: dict[str | None, frozenset[str]] = {str(k): frozenset(map(str, v)) for k, v in ADOPTED.items()}

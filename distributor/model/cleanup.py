@@ -1,0 +1,74 @@
+"""What letters leave in the mailboxes that they go through: copies in Sent Items, and drafts that nobody will send.
+
+Both hold keys. The ledger knows every letter that may have left some, and keeps which of them are known to be gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from distributor.model.issues import Remark
+from distributor.model.outcomes import Handle
+
+
+class Mark(StrEnum):
+    """The event that says so; the first of its kind is the last."""
+
+    COPY_REMOVED = "copy-removed"
+    COPY_NOT_FOUND = "copy-not-found"  # it was looked for long enough
+    DRAFT_REMOVED = "draft-removed"
+    DRAFT_NOT_FOUND = "draft-not-found"  # what lay there is no draft any more, or is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What a letter may have left. `first` and `last` are its attempts; `handles`: its drafts, by attempt."""
+
+    delivery: str
+    message_id: str  # the one its reader sees, with angle brackets
+    sender: str | None
+    said: str  # of the last answer; empty where nothing was kept
+    first: datetime
+    last: datetime
+    handles: tuple[Handle, ...] = ()
+
+
+class Leavings(Protocol):
+    """What the ledger knows of them."""
+
+    def copies(self) -> list[Remains]:
+        """Letters that left and whose copy is not known to be gone, oldest first."""
+        ...
+
+    def drafts(self) -> list[Remains]:
+        """Letters that will not go any more (withdrawn, refused for good, replaced), with drafts that are not known to be gone."""
+        ...
+
+    def drafted(self, sender: str) -> bool:
+        """Whether a letter of this sender ever lay ready as a draft."""
+        ...
+
+    def note_cleared(self, deliveries: Sequence[str], mark: Mark) -> None:
+        """Write it down, once for each delivery."""
+        ...
+
+
+@runtime_checkable
+class Clears(Protocol):
+    """A tracker of mailboxes that can also be cleared of what letters leave there."""
+
+    def lend(self, book: Leavings) -> None:
+        """What the ledger knows, for the run whose transport this tracker came from: it clears while it sends, and when it finishes."""
+        ...
+
+    def anything(self, book: Leavings) -> bool:
+        """Whether there is anything to clear that is not wanted; asks no service."""
+        ...
+
+    async def clear(self, book: Leavings) -> list[Remark]:
+        """Clear now; what was done and what remains. Never raises for what a service does."""
+        ...

@@ -1,0 +1,49 @@
+"""The lines of a CSV file -> its header and its rows with their first physical line; a row that is no CSV is a text that says why."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+
+from distributor.model.csv_table import Columns, NoHeader, header
+from distributor.model.plaintext import LONGEST_CELL
+
+
+class Rows:
+    """A list. Ask for `columns` first."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """`lines` with their ends, whichever they are."""
+        self._lines = iter(lines)
+        self._before = 0  # lines before those that the reader counts
+        self._delimiter = ","
+
+    @property
+    def line(self) -> int:
+        """The line of the header, once it was looked for."""
+        return self._before
+
+    def columns(self) -> Columns | NoHeader:
+        """What the header names."""
+        for line in self._lines:
+            self._before += 1
+            if not line.strip(" \t\r\n,;") or line.lower().startswith("sep="):
+                continue  # spreadsheets begin with either
+            found = header(line)
+            if isinstance(found, Columns):
+                self._delimiter = found.delimiter
+            return found
+        return NoHeader("the list is empty", "the first line names the columns, such as email,name,file")
+
+    def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
+        reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
+        while True:
+            line = self._before + reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield line, str(error)
+                continue
+            yield line, f"a cell has more than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells

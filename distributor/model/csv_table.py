@@ -1,0 +1,146 @@
+"""A header line -> which column holds what, by the names admins really use; and a row's cells -> fields."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from distributor.model.cells import described
+from distributor.model.people import Address, parse_address, printable
+
+DELIMITERS = ",;\t"
+MOST_COLUMNS = 1000  # each row is as wide as the header
+_NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; compared without case, spaces and punctuation
+    "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail emailadresse adresseemail",
+    "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
+    "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath datei",
+    "certificate": "certificate cert certificatefile certificatepath certfile crt",
+    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword kennwort passwort motdepasse "
+    "pwd pass pw passwd passcode pfxpass pfxpwd p12password p12pass certpassword certificatepassword zertifikatspasswort passwörter mdp "
+    "contraseña contrasena contrasenya clave wachtwoord senha palavrapasse parola parolachiave hasło haslo пароль парола lösenord losenord "
+    "adgangskode kodeord passord salasana heslo jelszó jelszo geslo lozinka şifre sifre parool parole slaptažodis slaptazodis κωδικός "
+    "密码 密碼 パスワード 비밀번호 סיסמה",
+    "password_file": "passwordfile passwordpath pinfile",
+    "key": "key keyfile privatekey keypath privatekeyfile",
+    "name": "name displayname fullname",
+    "first_name": "firstname givenname vorname prenom",
+    "last_name": "lastname surname familyname nachname",
+    "language": "language lang locale preferredlanguage sprache langue",
+    "phone": "phone mobile mobilephone phonenumber telephone",
+    "manager": "manager manageremail",
+    "alternate_email": "alternateemail alternativeemail alternateemails alternativeemails privateemail secondaryemail",
+}
+_FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
+_RANKS = {names.split()[0]: 2 for names in _NAMES.values()} | {"primarysmtpaddress": 1}  # of two names of a field, which is meant
+_SECRET = re.compile(  # nothing for a letter, whatever else it is
+    r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
+)
+_AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
+
+
+class FurtherColumns(Protocol):
+    """Columns of rosters that a ledger keeps beside people, for their letters."""
+
+    def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
+        """Forget those that no letter names; of how many people. `used` is asked only where there are any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoHeader:
+    """Why a line names no columns."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where each field stands."""
+
+    delimiter: str
+    names: tuple[str, ...]  # as written
+    fields: Mapping[str, int]
+    others: Mapping[str, int]  # further columns by the name that templates use
+
+    def read(self, cells: Sequence[str]) -> dict[str, str]:
+        """The fields of a row that are there."""
+        return {f: cells[i] if f in _AS_WRITTEN else cells[i].strip() for f, i in self.fields.items() if i < len(cells)}
+
+    def only(self, names: Collection[str]) -> Columns:
+        """The same without the further columns that are not named."""
+        return replace(self, others={name: number for name, number in self.others.items() if name in names})
+
+    def further(self, cells: Sequence[str]) -> dict[str, str]:
+        """The further columns of a row; a row that ends sooner has nothing in them."""
+        return {name: cells[i].strip() if i < len(cells) else "" for name, i in self.others.items()}
+
+
+def header(line: str) -> Columns | NoHeader:
+    """The columns that a line names, by the delimiter that makes the most sense of it."""
+    split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
+    best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
+    if len(split[best]) > MOST_COLUMNS:
+        return NoHeader(f"the first line names more than {MOST_COLUMNS} columns", "keep the columns that are needed")
+    return _columns(best, split[best])
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _columns(delimiter: str, names: Sequence[str]) -> Columns | NoHeader:
+    fields: dict[str, int] = {}
+    for number, name in enumerate(names):
+        plain = _plain(name)
+        field = _FIELDS.get(plain)
+        if field is None:
+            continue
+        if field in fields:
+            mine, before = (_RANKS.get(each, 0) for each in (plain, _plain(names[fields[field]])))
+            if mine == before:
+                return _twice(names[fields[field]], name)
+            if mine < before:
+                continue
+        fields[field] = number
+    if "user" in fields:
+        user = fields.pop("user")
+        fields.setdefault("email", user)
+    return Columns(delimiter, tuple(names), fields, _others(names, set(fields.values())))
+
+
+def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
+    others: dict[str, int] = {}
+    for number, name in enumerate(names):
+        word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
+        plain = _plain(name)
+        if number not in taken and word and not _SECRET.search(plain) and _FIELDS.get(plain) != "password":
+            others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
+    return others
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).lower())
+
+
+def _twice(first: str, second: str) -> NoHeader:
+    return NoHeader(f'the columns "{printable(first)}" and "{printable(second)}" mean the same', "rename or remove one of them")
+
+
+def without_address(columns: Columns) -> NoHeader:
+    """What to say of a header that has no column for the address."""
+    names = [name.strip() for name in columns.names]
+    hint = "the first line names the columns, such as email,name,file"
+    if any(isinstance(parse_address(name), Address) for name in names):
+        return NoHeader("the list has no header", hint)
+    known = [f'"{printable(name)}"' for name in names if _plain(name) in _FIELDS]
+    unknown = [described(name) for name in names if _plain(name) not in _FIELDS][:8]  # without a header, one may be a password
+    others = [f"{counted} not known {', '.join(unknown)}"] if (counted := f"{len(names) - len(known)}") != "0" else []
+    return NoHeader(f'no column "email"; there is {" and ".join([*([", ".join(known)] if known else []), *others])}', hint)

@@ -1,0 +1,75 @@
+"""A recipe (alphabet, groups, characters a group) -> a password that can be typed on a phone, and its strength. Chance is an argument."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from distributor.model.secret import Secret
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz"  # without i, l and o: nothing to mistake, and no keyboard to switch
+FLOOR = 96.0  # bits; a package's MAC is cheap to guess against, so chance is the only defence (facts: reliability.md 0.2)
+LONGEST = 63  # characters with hyphens; some importers cut what is longer
+_SPOILED = "-=+@'\" "  # a separator; what a table takes for a formula; what phones turn into other quotes; what is lost at an edge
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How passwords are made. The default has 113 bits (CA/B S/MIME BR 6.1.2 asks for 112)."""
+
+    alphabet: str = LETTERS
+    groups: int = 5
+    length: int = 5  # characters a group
+
+    @property
+    def bits(self) -> float:
+        """Strength: what one guesser in the know must try, as a power of two."""
+        return self.groups * self.length * math.log2(len(self.alphabet)) if self.alphabet else 0.0
+
+    @property
+    def shape(self) -> str:
+        """What a password looks like, without being one."""
+        return "-".join(["x" * self.length] * self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecipe:
+    """Why no password is made so. `key` is the setting to change."""
+
+    key: str
+    reason: str
+    hint: str
+
+
+def check(recipe: Recipe) -> BadRecipe | None:
+    """What is wrong with a recipe; None when it is good."""
+    if fault := _alphabet_fault(recipe.alphabet):
+        return BadRecipe("alphabet", fault, "write each wanted character once: letters and digits are easiest to type")
+    if min(recipe.groups, recipe.length) < 1:
+        return BadRecipe("groups", "groups and length are at least 1", "leave both out for five groups of five")
+    characters = recipe.groups * (recipe.length + 1) - 1
+    if characters > LONGEST:
+        return BadRecipe("groups", f"{characters} characters are more than every phone takes ({LONGEST})", "fewer or shorter groups")
+    if recipe.bits < FLOOR:
+        needed = math.ceil(FLOOR / math.log2(len(recipe.alphabet)))
+        return BadRecipe(
+            "groups", f"{recipe.bits:.0f} bits are too few ({FLOOR:.0f} are the least)", f"take at least {needed} characters in all"
+        )
+    return None
+
+
+def _alphabet_fault(alphabet: str) -> str | None:
+    strange = sorted({c for c in alphabet if not "!" <= c <= "~" or c in _SPOILED})
+    if strange:
+        return "the alphabet holds characters that do not survive typing, pasting or tables: " + ascii("".join(strange))
+    if len(set(alphabet)) != len(alphabet):
+        return "the alphabet holds a character twice"
+    return "the alphabet has fewer than two characters" if len(alphabet) < 2 else None  # noqa: PLR2004  one character leaves no choice
+
+
+def make(recipe: Recipe, choose: Callable[[Sequence[str]], str]) -> Secret:
+    """A new password; `choose` picks one character: `secrets.choice`, but for tests. ValueError for a recipe that `check` refuses."""
+    if fault := check(recipe):
+        raise ValueError(fault.reason)
+    return Secret("-".join("".join(choose(recipe.alphabet) for _ in range(recipe.length)) for _ in range(recipe.groups)))

@@ -1,0 +1,173 @@
+"""Who receives: one parser for mail addresses, and the Person a roster yields.
+
+An address that passes here is safe in a header, an envelope and the ledger: those three always show the same `Address`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import idna
+
+from distributor.model.secret import Secret
+
+LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
+LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
+LONGEST_SAID = 500  # characters of a foreign sentence that are kept
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_LONGEST_TEXT = 1000  # characters; what looks at a longer one would take long
+_SEPARATORS = frozenset(",;<>")
+_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox `local@domain`: local part as written (in NFC, or it is refused), domain in lower-case A-labels (RFC 5890)."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def key(self) -> str:
+        """What two spellings of one mailbox share."""
+        return f"{key_of(self.local)}@{self.domain}"
+
+
+def key_of(address: str) -> str:
+    """The `Address.key` of an address that was parsed before: A to Z in lower case, and nothing else touched.
+
+    Exchange compares so. Whatever else letters have in common, a server may know "strauß" and "strauss", or "Ä" and "ä", as two people.
+    """
+    return address.lower() if address.isascii() else address.translate(_LOWER)
+
+
+_TOO_LONG = ("the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+
+
+@dataclass(frozen=True, slots=True)
+class BadAddress:
+    """A text that is not one mail address, and why."""
+
+    text: str
+    reason: str
+    hint: str
+
+
+@lru_cache(1024)
+def parse_address(text: str) -> Address | BadAddress:
+    """Read exactly one bare mail address; display names, comments, quotes, lists and encoded-words are refused."""
+    text = text.strip()
+    if len(text) > _LONGEST_TEXT:
+        return BadAddress(f"{text[:LONGEST_ADDRESS]}...", *_TOO_LONG)
+    match _fault(text):
+        case (reason, hint):
+            return BadAddress(text, reason, hint)
+    local, _, domain = text.rpartition("@")
+    ascii_domain = _a_labels(domain)
+    if ascii_domain is None:
+        return BadAddress(text, f'"{domain}" is not a domain name', "correct the part after the @")
+    if len(local.encode()) > LONGEST_LOCAL_PART or len(local.encode()) + 1 + len(ascii_domain) > LONGEST_ADDRESS:
+        return BadAddress(text, *_TOO_LONG)
+    return Address(local, ascii_domain)
+
+
+def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a fault
+    if not text:
+        return "the address is empty", "write one address, such as alice@example.org"
+    if not _SEPARATORS.isdisjoint(text):
+        return "one plain address is wanted, without a name and not several", "write alice@example.org only"
+    if len(text.split(None, 1)) > 1 or _has_unsafe(text):
+        return "the address has a space or an unprintable character in it", "type the address again by hand"
+    if "=?" in text:
+        return "the address holds an encoded-word", "write the address in plain characters"
+    local, at, domain = text.rpartition("@")
+    if not at or not local or not domain or "@" in local:
+        return f'"{text}" is not a mail address', "an address has one @ with something on each side"
+    if not all(_ATOM.fullmatch(atom) for atom in local.split(".")):
+        return f'"{local}" is not the local part of a mail address', "quotes, brackets and double dots are not allowed before the @"
+    if not unicodedata.is_normalized("NFC", local):
+        return (
+            f'"{local}" holds a character that mail writes otherwise',
+            "type the part before the @ again by hand (mail uses NFC)",
+        )
+    if "." not in domain:
+        return f'"{text}" is not a mail address', "a domain has a dot"
+    return None
+
+
+def unsafe(character: str) -> bool:
+    """A control, format (bidi, zero-width), surrogate or private character, or a line separator: not for a header or a terminal."""
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def _has_unsafe(text: str) -> bool:
+    return not (text.isascii() and text.isprintable()) and any(map(unsafe, text))
+
+
+def hides(text: str) -> bool:
+    """Whether any of its characters is unsafe where a person reads it."""
+    if text.isascii() and text.isprintable():
+        return False
+    return any(unsafe(character) and not _joins(text, place) for place, character in enumerate(text))
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether a zero-width joiner or non-joiner stands between two letters of a script that is spelled with them, such as Persian."""
+    beside = (text[max(place - 1, 0) : place], text[place + 1 : place + 2])
+    return text[place] in "\u200c\u200d" and all(c and not c.isascii() and unicodedata.category(c)[0] in "LM" for c in beside)
+
+
+def printable(text: str) -> str:
+    """The text with every unsafe character written as an escape, for messages and terminals."""
+    if not _has_unsafe(text):
+        return text
+    return "".join(c.encode("unicode_escape").decode() if unsafe(c) else c for c in text)
+
+
+def bounded(text: str) -> str:
+    """One line without anything that moves a cursor, cut to what the ledger keeps."""
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= LONGEST_SAID else text[: LONGEST_SAID - 1] + "…"
+
+
+@lru_cache(1024)
+def _a_labels(domain: str) -> str | None:
+    try:
+        encoded = idna.encode(domain, uts46=True).decode().lower()
+    except (idna.IDNAError, UnicodeError):
+        return None
+    return encoded if all(encoded.split(".")) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RowHint:
+    """What a roster's row says of its file: names as written (relative to the roster), a password, and where the row stands."""
+
+    source: str  # the roster's name, for messages
+    line: int  # first physical line of the row, from 1
+    file: str = ""
+    key: str = ""  # a PEM key beside a PEM certificate in `file`
+    password: Secret | None = None
+    password_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone who is to receive a certificate. `language` is a tag such as `de-AT` or empty; `columns` reach the templates."""
+
+    address: Address
+    name: str = ""
+    language: str = ""
+    phone: str = ""
+    manager: str = ""
+    alternate_email: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    hint: RowHint | None = None
+    further: tuple[RowHint, ...] = ()  # rows of the same person that name other files

@@ -1,0 +1,116 @@
+"""Secrets that were sent to a server -> a function that cuts them out of what the server says, in whatever form they come back. Pure.
+
+A server may repeat a whole command, a part of it, or one in another case and broken over several lines (RFC 5321 allows any text in
+a reply). So a run of at least FRAGMENT characters of any form counts, whatever its case and the white space in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from urllib.parse import quote, quote_plus
+
+from distributor.model.secret import Secret
+
+FRAGMENT = 8  # characters of a secret that are too many; by chance they do not stand in an answer
+SHORT = 4  # a shorter secret is cut out only where it stands alone: it would be a part of too many words
+REDACTED = "[redacted]"
+_CODE = re.compile(r"(?<!\S)(?:[245]\d\d[ -])?[245]\.\d{1,3}\.\d{1,3}(?!\S)")  # RFC 2034 has a code in each line of an answer
+
+
+class Redactor:
+    """Cuts secrets out of texts. It knows only those of one connection, and is called with what came back on it."""
+
+    def __init__(self, secrets: Iterable[Secret | str] = ()) -> None:
+        texts = (secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets)
+        self._texts = tuple(dict.fromkeys(text for text in texts if text.strip()))
+
+    def __call__(self, text: str) -> str:
+        """The text with REDACTED for each run of a secret."""
+        if not self._texts:
+            return text
+        text = self._alone.sub(REDACTED, text) if self._alone else text
+        return _without(text, _joined([*self._spans(text, ()), *self._spans(text, _CODE.finditer(text))]))
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._texts)} secrets)"
+
+    def _spans(self, text: str, between: Iterable[re.Match[str]]) -> Iterator[tuple[int, int]]:
+        """Where secrets stand in the text, whatever white space, and what of `between`, stands in them."""
+        left_out = {place for match in between for place in range(match.start(), match.end())}
+        places = [place for place, character in enumerate(text) if not character.isspace() and place not in left_out]
+        squeezed = "".join(_lower(text[place]) for place in places)
+        for start, end in _joined(self._found(squeezed)):
+            yield places[start], places[end - 1] + 1
+
+    def _found(self, squeezed: str) -> Iterator[tuple[int, int]]:
+        for start in range(len(squeezed) - FRAGMENT + 1):
+            if squeezed[start : start + FRAGMENT] in self._fragments:
+                yield start, start + FRAGMENT
+        for form in self._whole:
+            start = squeezed.find(form)
+            while start >= 0:
+                yield start, start + len(form)
+                start = squeezed.find(form, start + 1)
+
+    @cached_property
+    def _forms(self) -> frozenset[str]:
+        return frozenset(_squeezed(form) for text in self._texts for form in _forms(text))
+
+    @cached_property
+    def _fragments(self) -> frozenset[str]:
+        return frozenset(form[start : start + FRAGMENT] for form in self._forms for start in range(len(form) - FRAGMENT + 1))
+
+    @cached_property
+    def _alone(self) -> re.Pattern[str] | None:
+        short = [re.escape(text.strip()) for text in self._texts if len(text.strip()) < SHORT]
+        return re.compile(rf"(?<!\w)(?:{'|'.join(short)})(?!\w)", re.IGNORECASE) if short else None
+
+    @cached_property
+    def _whole(self) -> tuple[str, ...]:
+        return tuple(form for form in self._forms if SHORT <= len(form) < FRAGMENT)
+
+
+def _forms(text: str) -> Iterator[str]:
+    """As it is, as URLs, forms, JSON and HTML write it, in hexadecimal, and in base64 wherever it begins in what is encoded."""
+    octets = text.encode("utf-8", "surrogatepass")
+    yield from (text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1])
+    yield from (html.escape(text), html.escape(text, quote=False), octets.hex(), octets.hex(":"))
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + octets).decode()
+        inner = encoded[4 if offset else 0 :].rstrip("=")
+        inner = inner[: len(inner) - (1 if (len(octets) + offset) % 3 else 0)]  # the last depends on what follows
+        yield from (inner, inner.replace("+", "-").replace("/", "_"))
+
+
+def _squeezed(text: str) -> str:
+    return "".join(_lower(character) for character in text if not character.isspace())
+
+
+def _lower(character: str) -> str:
+    """In lower case, and still one character."""
+    lower = character.lower()
+    return lower if len(lower) == 1 else character
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans that overlap or touch as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    parts, last = [], 0
+    for start, end in spans:
+        parts += [text[last:start], REDACTED]
+        last = end
+    return "".join([*parts, text[last:]])

@@ -1,0 +1,197 @@
+"""A certificate in DER -> what chains are built from: its names and keys, where its CRL and its issuer's certificate lie (Cert).
+
+Names are compared byte by byte, as Windows does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from distributor.model.people import printable
+from distributor.pki.checks import ANY_USE, EMAIL_PROTECTION
+from distributor.pki.signatures import UNREADABLE, Signature, signature
+
+E = TypeVar("E", bound=x509.ExtensionType)
+WEB = ("http://", "https://")
+MOST_URLS = 8  # of one certificate and one kind that are asked
+LONGEST_NAME = 120  # characters of a name that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a CRL lies. `foreign`: it is said to be made by another than the certificate's issuer.
+
+    Reasons do not matter here: a whole list of the issuer's own covers them all, wherever it lies (RFC 5280 6.3.3, the end).
+    """
+
+    names: tuple[x509.GeneralName, ...]
+    foreign: bool
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Its URLs of every kind."""
+        return tuple(name.value for name in self.names if isinstance(name, x509.UniformResourceIdentifier))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Cert:
+    """A certificate as a link of a chain."""
+
+    der: bytes
+    parsed: x509.Certificate
+    subject: bytes
+    issuer: bytes
+    key_id: bytes | None
+    issuer_key_id: bytes | None
+    points: tuple[Point, ...]
+    issuer_urls: tuple[str, ...]  # caIssuers of every kind
+    is_authority: bool
+    signs_crls: bool
+    changes: tuple[Point, ...] = ()  # where lists lie that add to those (its own freshestCRL)
+    uses: frozenset[str] | None = None  # extended key usages; None: every one
+
+    @property
+    def name(self) -> str:
+        """Its subject, for people."""
+        return shown(self.parsed.subject)
+
+    @property
+    def issuer_name(self) -> str:
+        """Its issuer, for people."""
+        return shown(self.parsed.issuer)
+
+    @property
+    def crl_urls(self) -> tuple[str, ...]:
+        """The http(s) URLs of its CRLs."""
+        return web(url for point in self.points for url in point.urls)
+
+    @property
+    def change_urls(self) -> tuple[str, ...]:
+        """The http(s) URLs of the lists that add to those."""
+        return web(url for point in self.changes for url in point.urls)
+
+    @property
+    def key(self) -> bytes:
+        """Its public key (SubjectPublicKeyInfo). Raises one of UNREADABLE for a kind that the library does not know."""
+        return self.parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def for_mail(self) -> bool:
+        """Whether it, and all below it, may be used for mail: Windows nests extended key usages."""
+        return self.uses is None or bool(self.uses & {EMAIL_PROTECTION, ANY_USE})
+
+    @property
+    def sha256(self) -> str:
+        """Its fingerprint."""
+        return sha256(self.der).hexdigest()
+
+
+def web(urls: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
+    """Those of the URLs that can be fetched, each once, and not too many."""
+    return tuple(dict.fromkeys(url for url in urls if url.lower().startswith(WEB)))[:MOST_URLS]
+
+
+def shown(name: x509.Name) -> str:
+    """A name for people: bounded, one line."""
+    text = printable(name.rfc4514_string()) or "(no name)"
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+
+
+def read(der: bytes) -> Cert | None:
+    """The certificate; None when it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
+            return _read(der)
+    except UNREADABLE:
+        return None
+
+
+@lru_cache(256)
+def authority(der: bytes) -> Cert | None:
+    """An authority's certificate, which comes again in every file of theirs."""
+    return read(der)
+
+
+def _read(der: bytes) -> Cert:
+    certificate = x509.load_der_x509_certificate(der)
+    kinds = {extension.oid: extension for extension in certificate.extensions}
+    basic = _value(kinds, x509.BasicConstraints)
+    usage = _value(kinds, x509.KeyUsage)
+    key_id, issuer_key_id = _value(kinds, x509.SubjectKeyIdentifier), _value(kinds, x509.AuthorityKeyIdentifier)
+    uses = _value(kinds, x509.ExtendedKeyUsage)
+    certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
+    return Cert(
+        der=der,
+        parsed=certificate,
+        subject=certificate.subject.public_bytes(),
+        issuer=certificate.issuer.public_bytes(),
+        key_id=key_id.digest if key_id else None,
+        issuer_key_id=issuer_key_id.key_identifier if issuer_key_id else None,
+        points=tuple(points(_value(kinds, x509.CRLDistributionPoints) or ())),
+        issuer_urls=tuple(_issuer_urls(_value(kinds, x509.AuthorityInformationAccess))),
+        is_authority=bool(basic and basic.ca and (usage is None or usage.key_cert_sign)),
+        signs_crls=usage is None or usage.crl_sign,
+        changes=tuple(points(_value(kinds, x509.FreshestCRL) or ())),
+        uses=frozenset(use.dotted_string for use in uses) if uses is not None else None,
+    )
+
+
+def _value(kinds: dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]], kind: type[E]) -> E | None:
+    found = kinds.get(kind.oid)
+    return found.value if found is not None and isinstance(found.value, kind) else None
+
+
+def points(extension: x509.CRLDistributionPoints | x509.FreshestCRL | tuple[()]) -> Iterator[Point]:
+    """What the extension names."""
+    for point in extension:
+        yield Point(tuple(point.full_name or ()), point.crl_issuer is not None)
+
+
+def _issuer_urls(extension: x509.AuthorityInformationAccess | None) -> Iterator[str]:
+    for access in extension or ():
+        if access.access_method == AuthorityInformationAccessOID.CA_ISSUERS:
+            place = access.access_location
+            yield place.value if isinstance(place, x509.UniformResourceIdentifier) else "a place that is no URL"
+
+
+def signed_by(cert: Cert, issuer: Cert) -> bool:
+    """Whether the issuer's key made the signature, however old its kind, and its name is the one that the certificate names."""
+    return signature(cert.parsed, issuer.parsed) in {Signature.GOOD, Signature.OLD}
+
+
+def is_self_signed(cert: Cert) -> bool:
+    """Whether it is a root.
+
+    What a root says of itself carries no trust, so a signature too old to be believed, or to be checked, is enough for an authority.
+    """
+    if cert.subject != cert.issuer or (cert.issuer_key_id and cert.key_id and cert.issuer_key_id != cert.key_id):
+        return False
+    found = signature(cert.parsed, cert.parsed)
+    old_root = cert.is_authority or cert.parsed.version is x509.Version.v1  # such a one cannot say what it is
+    return found is Signature.GOOD or (found is Signature.OLD and old_root)
+
+
+def valid(cert: Cert, now: datetime) -> bool:
+    """Whether its time has come and is not over."""
+    return cert.parsed.not_valid_before_utc <= now <= cert.parsed.not_valid_after_utc
+
+
+def unpack(data: bytes) -> list[bytes]:
+    """The certificates in what a caIssuers URL leads to: one in DER, or PKCS#7 with some (RFC 5280 4.2.2.1); empty where there are none."""
+    if read(data) is not None:
+        return [data]
+    try:
+        return [one.public_bytes(Encoding.DER) for one in pkcs7.load_der_pkcs7_certificates(data)]
+    except UNREADABLE:
+        return []

@@ -1,0 +1,66 @@
+"""A PEM or DER file that found no partner by its name -> what tells its partner: public key, and whether authorities are all it holds.
+
+Done in a child process: whoever wrote the file decides how long it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from distributor.model.certificates import Facts, Limits
+from distributor.model.secret import Secret
+from distributor.pki import certificate, keypairs, pem
+from distributor.pki.pbe import Unsupported
+from distributor.pki.pem import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A file of certificates, or of a key with the passwords to try."""
+
+    data: bytes
+    passwords: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: only authorities are in it."""
+
+    public: bytes | None = None
+    authority: bool = False
+
+
+def traits(loose: Loose, limits: Limits) -> Traits:
+    """What the file shows of itself; nothing where it cannot be read."""
+    try:
+        found = list(pem.blocks(loose.data))
+        key = next((block for block in found if block.is_key), None)
+        if key is not None:
+            return Traits(_public(key, loose.passwords, limits))
+        return _of_certificates([block.der for block in found if block.is_certificate])
+    except (Unsupported, ValueError, IndexError):
+        return Traits()
+
+
+def _public(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | None:
+    """Of the key, where a password opens it and all tries together stay within the limit."""
+    candidates: Sequence[Secret | None] = passwords if key.encrypted else (None,)
+    if not 0 <= pem.rounds(key) * len(candidates) <= limits.iterations:
+        return None
+    for secret in candidates:
+        try:
+            return keypairs.spki(pem.load_key(key, secret).public_key())
+        except Unsupported:
+            continue
+    return None
+
+
+def _of_certificates(ders: Sequence[bytes]) -> Traits:
+    found = [one for one in map(certificate.load, ders[: keypairs.MOST]) if isinstance(one, x509.Certificate)]
+    if not found:
+        return Traits()
+    facts = [certificate.facts(one, b"") for one in found]
+    return Traits(keypairs.public(found[0]), len(facts) == len(ders) and all(isinstance(one, Facts) and one.is_ca for one in facts))

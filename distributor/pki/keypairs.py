@@ -1,0 +1,194 @@
+"""Certificates and private keys that came together -> identities: each key with its own certificate, proven, and the chain above it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from distributor.model.certificates import Credential, Facts, Opened, Problem
+from distributor.model.issues import Check
+from distributor.model.people import printable
+from distributor.model.secret import Secret
+from distributor.pki import certificate as certificates
+from distributor.pki.checks import ORDINARY_KEY, foreign_key
+from distributor.pki.signatures import Signature, signature
+from distributor.pki.spki import is_installed
+
+LONGEST_CHAIN = 8  # certificates above a leaf; real chains have one to three
+MOST = 64  # certificates or keys in one file
+_PROBE = b"does this key belong to that certificate"
+
+
+def pair(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> Opened:
+    """Every identity in these certificates and keys. `proven`: the SHA-256 of the one leaf wanted, with its key, not proven again."""
+    if len(ders) > MOST or len(keys) > MOST:
+        return Opened(
+            problems=(Problem(Check.TOO_COSTLY, f"it holds more than {MOST} certificates or keys", "split it into smaller files"),)
+        )
+    return _Pile(ders, keys, proven).opened()
+
+
+class _Pile:
+    """What one file held."""
+
+    def __init__(self, ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> None:
+        self.proven = proven
+        self.problems: list[Problem] = []
+        self.certificates: dict[bytes, x509.Certificate] = {}
+        self.keys = {spki(key.public_key()): key for key in keys}
+        for der in ders:
+            match certificates.load(der):
+                case Problem() as problem:
+                    self.problems.append(problem)
+                case certificate:
+                    self.certificates[der] = certificate
+
+    def opened(self) -> Opened:
+        used: set[bytes] = set()
+        credentials = []
+        for der, certificate in self.certificates.items():
+            own = public(certificate)
+            key = self.keys.get(own) if own is not None else None
+            if key is None or own is None:
+                continue
+            used.add(own)
+            if (credential := self._credential(der, certificate, key)) is not None:
+                credentials.append(credential)
+        if self.proven is None:
+            self.problems.extend(self._left_over(used))
+        return Opened(tuple(credentials), tuple(self.problems))
+
+    def _credential(self, der: bytes, certificate: x509.Certificate, key: PrivateKeyTypes) -> Credential | None:
+        match certificates.facts(certificate, der):
+            case Problem() as problem:
+                self.problems.append(problem)
+                return None
+            case Facts() as facts:
+                pass
+        if self.proven is not None:
+            secret = Secret(base64.b64encode(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode())
+            return Credential(facts, der, self._chain(der), secret) if facts.sha256 == self.proven else None
+        if not proves(key, certificate.public_key()):
+            self.problems.append(
+                _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": its numbers do not fit')
+            )
+            return None
+        return Credential(facts, der, self._chain(der), None)
+
+    def _left_over(self, used: set[bytes]) -> Iterator[Problem]:
+        strange = [own for own in self.keys if own not in used]
+        alone = {der: c for der, c in self.certificates.items() if public(c) not in used and not self._is_authority(der, c)}
+        lonely = [c for der, c in alone.items() if is_installed(certificates.kind_of_key(der))]
+        yield from (problem for der in alone if (problem := key_type(der)) is not None)
+        if alone and not lonely:
+            return  # such keys have no spelling in which they could be compared
+        if strange and lonely:
+            yield _mismatch("the private key does not belong to the certificate")
+        elif strange:
+            yield _mismatch("a private key in it belongs to no certificate in it")
+        elif lonely:
+            for certificate in lonely:
+                yield _no_key(f'the certificate of "{printable(certificate.subject.rfc4514_string())}" comes without its private key')
+        elif not used and not self.problems:
+            yield _no_key("it holds no private key")
+
+    def _is_authority(self, der: bytes, certificate: x509.Certificate) -> bool:
+        """Whether it stands in the file as part of a chain."""
+        if certificates.is_authority(der) or certificate.subject == certificate.issuer:
+            return True
+        return any(other.issuer == certificate.subject for other in self.certificates.values() if other is not certificate)
+
+    def _chain(self, leaf: bytes) -> tuple[bytes, ...]:
+        """The certificates above, issuer of the leaf first; ends at a self-signed one, at a gap or where it would go in a circle."""
+        found: list[bytes] = []
+        current = leaf
+        while len(found) < LONGEST_CHAIN and (above := self._above(current, {leaf, *found})) is not None:
+            found.append(above)
+            current = above
+        return tuple(found)
+
+    def _above(self, der: bytes, below: set[bytes]) -> bytes | None:
+        """The issuer's certificate, by name and signature; the name is enough where the file was looked at before."""
+        certificate = self.certificates[der]
+        if certificate.subject == certificate.issuer:
+            return None
+        named = [other for other, c in self.certificates.items() if other not in below and c.subject == certificate.issuer]
+        if self.proven is not None and len(named) == 1:
+            return named[0]
+        return next((other for other in named if issued(other, der)), None)
+
+
+def key_type(der: bytes) -> Problem | None:
+    """What is wrong with the kind of a certificate's key, if phones do not install it."""
+    kind = certificates.kind_of_key(der)
+    return None if is_installed(kind) else Problem(Check.KEY_TYPE, foreign_key(kind), ORDINARY_KEY)
+
+
+def key_types(ders: Sequence[bytes]) -> Opened | None:
+    """The people's certificates of such kinds: why a private key beside them could not be read."""
+    problems = (key_type(der) for der in dict.fromkeys(ders) if not certificates.is_authority(der))
+    found = tuple(problem for problem in problems if problem is not None)
+    return Opened(problems=found) if found else None
+
+
+@lru_cache(64)
+def issued(issuer: bytes, subject: bytes) -> bool:
+    """Whether one certificate signed another; where the signature is too old to be checked, its issuer's name has to do."""
+    above, below = certificates.load(issuer), certificates.load(subject)
+    if isinstance(above, Problem) or isinstance(below, Problem):
+        return False
+    return signature(below, above) is not Signature.WRONG
+
+
+def public(certificate: x509.Certificate) -> bytes | None:
+    """The public key in DER; None when it is of an unknown kind."""
+    try:
+        return spki(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+
+
+def spki(key: PublicKeyTypes) -> bytes:
+    """A public key in DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def proves(key: PrivateKeyTypes, public: PublicKeyTypes) -> bool:
+    """Whether private and public key belong together.
+
+    An RSA key that splits the certificate's modulus is its key: nobody else knows how, and no signature could prove more. Other keys sign.
+    """
+    try:
+        match key, public:
+            case rsa.RSAPrivateKey(), rsa.RSAPublicKey():
+                return _rsa_fits(key, public)
+            case ec.EllipticCurvePrivateKey(), ec.EllipticCurvePublicKey():
+                public.verify(key.sign(_PROBE, ec.ECDSA(hashes.SHA256())), _PROBE, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True  # preflight refuses every other kind (key-type)
+
+
+def _rsa_fits(key: rsa.RSAPrivateKey, public: rsa.RSAPublicKey) -> bool:
+    n = key.private_numbers()
+    e, modulus = public.public_numbers().e, public.public_numbers().n
+    if (n.public_numbers.n, n.public_numbers.e) != (modulus, e) or n.p * n.q != modulus or min(n.p, n.q) <= 1:
+        return False
+    halves = ((n.p, n.dmp1), (n.q, n.dmq1))
+    return n.q * n.iqmp % n.p == 1 and all(e * d % (prime - 1) == 1 == e * n.d % (prime - 1) for prime, d in halves)
+
+
+def _mismatch(message: str) -> Problem:
+    return Problem(Check.KEY_MISMATCH, message, "export certificate and key together from the same place again")
+
+
+def _no_key(message: str) -> Problem:
+    return Problem(Check.NO_KEY, message, "export it again with its private key")

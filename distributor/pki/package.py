@@ -1,0 +1,136 @@
+"""A credential and a password -> the PKCS#12 that a phone installs by a tap, and the names it bears (facts: pkcs12.md B6).
+
+One identity a file: Android installs only the first key. Both halves of a profile belong together: a phone that cannot read
+one of them says "wrong password".
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
+
+from distributor.model.certificates import Credential
+from distributor.model.people import Person
+from distributor.model.secret import Secret
+from distributor.pki import certificate
+
+LONGEST_NAME = 64  # characters; more does not fit a phone's line
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    rounds: int  # of the encryption; the library's MAC has 2 048 whatever is asked for
+    encryption: PBES
+    digest: hashes.HashAlgorithm
+
+
+# iOS up to 17 and Android up to 13 open only 3DES with SHA-1; more than 2 048 rounds would cost time and stop nobody.
+_PHONE = _Profile(2048, PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  see the line above
+# Apple's importer knows exactly AES-256 with HMAC-SHA-256, and only since iOS 18; whoever asks for it has a policy that counts rounds.
+_MODERN = _Profile(100_000, PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256())
+PROFILES = {"phone": _PHONE, "modern": _MODERN}
+
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey  # what phones take
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a package: one key with its certificate, and the certificates above it in DER."""
+
+    key: Key
+    leaf: x509.Certificate
+    chain: tuple[bytes, ...]  # issuer of the leaf first
+
+
+def build(credential: Credential, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
+    """The package of a credential. ValueError when it comes without its key, or with a key that no phone takes."""
+    return seal(content(credential), password, profile, friendly_name, include_root=include_root)
+
+
+def content(credential: Credential) -> Content:
+    """What goes into a credential's package. ValueError when it comes without its key, or with a key that no phone takes."""
+    return Content(_key(credential), x509.load_der_x509_certificate(credential.leaf), credential.chain)
+
+
+def seal(what: Content, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
+    """The package: leaf, intermediates and key, the root by choice. ValueError when the key belongs to another certificate."""
+    chosen = PROFILES[profile]
+    how = (
+        PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(chosen.rounds)
+        .key_cert_algorithm(chosen.encryption)
+        .hmac_hash(chosen.digest)
+        .build(password.reveal().encode("ascii"))
+    )
+    above = [c for c in map(_certificate, what.chain) if include_root or c.subject != c.issuer]
+    return serialize_key_and_certificates(friendly_name.encode("ascii"), what.key, what.leaf, above, how)
+
+
+def _key(credential: Credential) -> Key:
+    if credential.key is None:
+        raise ValueError("the credential comes without its key")
+    der = base64.b64decode(credential.key.reveal())
+    # The pair was proved when the file was opened; the library's own check would take 37 ms (facts: pkcs12.md B3).
+    key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise ValueError("phones take RSA and EC keys only")  # noqa: TRY004  a key's kind is data here, no slip of the caller
+    return key
+
+
+@functools.lru_cache(maxsize=64)  # an organisation's people share a few issuers
+def _certificate(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
+
+
+def only_use(leaf: x509.Certificate) -> str:
+    """The one thing that it is for, "signing" or "encryption"; empty where it is for both."""
+    usages = certificate.usages(leaf)
+    return _USES[usages[0]] if len(usages) == 1 else ""
+
+
+_USES = {"sign": "signing", "encrypt": "encryption"}
+
+
+def friendly_name(person: Person, issued: datetime, use: str = "") -> str:
+    """What the phone shows in its list of certificates: "Alice Example 2026-11", or "Alice Example 2026-11 signing", in ASCII."""
+    return f"{plain_name(person)} {issued:%Y-%m} {use}".rstrip()
+
+
+def file_name(person: Person, issued: datetime, use: str = "") -> str:
+    """What the letter shows as its attachment: "Alice Example SMIME 2026.pfx", or "Alice Example SMIME signing 2026.pfx", in ASCII."""
+    return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}.pfx"])
+
+
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
+_LATIN = str.maketrans(
+    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+    | {"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "\u0131": "i", "ħ": "h", "Ħ": "H", "'": "", "\u2019": "", "\u02bc": ""}
+)
+
+
+def plain_name(person: Person) -> str:
+    """The person's name in ASCII letters, digits, hyphens and spaces; from the address where the name cannot be written so."""
+    for text in (person.name, person.address.local.replace(".", " ")):
+        if found := _ascii(text, german=person.language.lower().split("-")[0] == "de"):
+            return found[:LONGEST_NAME].rstrip(" -")
+    return "Certificate"
+
+
+def _ascii(text: str, *, german: bool) -> str:
+    text = unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFKD", (text.translate(_GERMAN) if german else text).translate(_LATIN))
+    bare = "".join(c for c in text if not unicodedata.combining(c))
+    if any(not c.isascii() and c.isalnum() for c in bare):
+        return ""  # half a name would be worse than the address
+    return " ".join(re.sub(r"[^A-Za-z0-9-]+", " ", bare).split()).strip("- ")

@@ -1,0 +1,222 @@
+"""Password and algorithm -> keys and plain octets, for the schemes of PKCS#12 files (RFC 7292 appendix B, RFC 8018, RFC 9879)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from distributor.pki import asn1
+from distributor.pki.asn1 import Value
+
+KEY, IV, MAC = 1, 2, 3  # what a derivation is for, RFC 7292 B.3
+_PBES2, _PBKDF2, _PBMAC1 = "1.2.840.113549.1.5.13", "1.2.840.113549.1.5.12", "1.2.840.113549.1.5.14"
+_TRIPLE_DES = "1.2.840.113549.1.12.1.3"
+_PBES1 = ("1.2.840.113549.1.12.1.", "1.2.840.113549.1.5.")
+_AES = {"2.16.840.1.101.3.4.1.2": 16, "2.16.840.1.101.3.4.1.22": 24, "2.16.840.1.101.3.4.1.42": 32}
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),  # noqa: S303  what old files are made with; the password protects, not the hash
+    "sha224": hashes.SHA224(),
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
+_DIGESTS = {
+    "1.3.14.3.2.26": "sha1",
+    "2.16.840.1.101.3.4.2.4": "sha224",
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+_HMACS = {f"1.2.840.113549.2.{number}": name for number, name in enumerate(_HASHES, 7)}
+_LARGE_BLOCKS = frozenset({"sha384", "sha512"})  # hashes that work on 128 bytes, the others on 64
+
+
+class Unsupported(ValueError):
+    """A scheme that this program does not read; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A password as the two families of schemes take it. No password and an empty one differ in PKCS#12's own derivation."""
+
+    bmp: bytes
+    utf8: bytes
+
+    @classmethod
+    def of(cls, text: str | None) -> Word:
+        """None: no password at all."""
+        if text is None:
+            return cls(b"", b"")
+        return cls(text.encode("utf-16-be", "surrogatepass") + b"\0\0", text.encode("utf-8", "surrogatepass"))
+
+
+class Derivation(NamedTuple):
+    """PBKDF2 as a file asks for it."""
+
+    salt: bytes
+    rounds: int
+    size: int | None
+    prf: str
+
+
+class Scheme(NamedTuple):
+    """An encryption as a file asks for it. `derivation` is there for PBES2 only, `iv` too."""
+
+    name: str
+    salt: bytes
+    rounds: int
+    derivation: Derivation | None = None
+    cipher: str = ""
+    iv: bytes = b""
+
+    @classmethod
+    def of(cls, algorithm: Value) -> Scheme:
+        """From an AlgorithmIdentifier."""
+        name, parameters = _algorithm(algorithm)
+        if name == _PBES2:
+            kdf, cipher = parameters.sequence(2)[:2]
+            derivation = _derivation(kdf)
+            cipher_name, iv = _algorithm(cipher)
+            return cls(name, derivation.salt, derivation.rounds, derivation, cipher_name, iv.content)
+        if not name.startswith(_PBES1):
+            raise Unsupported(f"it uses an encryption that is not known here ({name})")
+        salt, count = parameters.sequence(2)[:2]
+        return cls(name, salt.octets(), _positive(count.number()))
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether it is PBES2."""
+        return self.derivation is not None
+
+
+def decrypt(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
+    """The plain octets; None for a scheme that only the library knows. Raises ValueError when the password does not fit."""
+    if scheme.name == _TRIPLE_DES:
+        key, iv = (pkcs12_key("sha1", word, scheme.salt, scheme.rounds, purpose, size) for purpose, size in ((KEY, 24), (IV, 8)))
+        return _cbc(TripleDES(key), iv, content)
+    size = _AES.get(scheme.cipher)
+    if scheme.derivation is None or size is None:
+        return None
+    return _cbc(AES(pbkdf2(scheme.derivation, word, size)), scheme.iv, content)
+
+
+def pbkdf2(derivation: Derivation, word: Word, size: int) -> bytes:
+    """A key of `size` bytes by RFC 8018 5.2."""
+    return PBKDF2HMAC(_HASHES[derivation.prf], size, derivation.salt, derivation.rounds).derive(word.utf8)
+
+
+def _cbc(algorithm: AES | TripleDES, iv: bytes, content: bytes) -> bytes:
+    decryptor = Cipher(algorithm, modes.CBC(iv)).decryptor()
+    unpadder = PKCS7(algorithm.block_size).unpadder()
+    return unpadder.update(decryptor.update(content) + decryptor.finalize()) + unpadder.finalize()
+
+
+def pkcs12_key(digest: str, word: Word, salt: bytes, count: int, purpose: int, size: int) -> bytes:  # noqa: PLR0913, PLR0917  as in the standard
+    """A key of `size` bytes by RFC 7292 B.2."""
+    block = 128 if digest in _LARGE_BLOCKS else 64
+    make = getattr(hashlib, digest)
+    mixed = _fill(salt, block) + _fill(word.bmp, block)
+    found = b""
+    while True:
+        part: bytes = make(bytes([purpose]) * block + mixed).digest()
+        for _ in range(count - 1):
+            part = make(part).digest()
+        found += part
+        if len(found) >= size:
+            return found[:size]
+        mixed = _stir(mixed, _fill(part, block)[:block], block)
+
+
+def _fill(text: bytes, block: int) -> bytes:
+    """The text repeated up to a whole number of blocks; nothing stays nothing."""
+    size = -(-len(text) // block) * block
+    return (text * (size // len(text) + 1))[:size] if text else b""
+
+
+def _stir(mixed: bytes, part: bytes, block: int) -> bytes:
+    add, modulus = int.from_bytes(part) + 1, 1 << (8 * block)
+    pieces = (int.from_bytes(mixed[i : i + block]) for i in range(0, len(mixed), block))
+    return b"".join(((piece + add) % modulus).to_bytes(block) for piece in pieces)
+
+
+# --- the MAC over a whole file -------------------------------------------------------------------------------------
+
+
+class Mac(NamedTuple):
+    """A file's integrity check."""
+
+    digest: str
+    wanted: bytes
+    salt: bytes
+    rounds: int
+    derivation: Derivation | None  # PBMAC1 only
+
+    @classmethod
+    def of(cls, value: Value) -> Mac:
+        """From MacData."""
+        info, salt, *count = value.sequence(2)
+        algorithm, wanted = info.sequence(2)[:2]
+        name, parameters = _algorithm(algorithm)
+        if name == _PBMAC1:
+            derivation = _pbmac1(parameters)
+            return cls(derivation.prf, wanted.octets(), derivation.salt, derivation.rounds, derivation)
+        if name not in _DIGESTS:
+            raise Unsupported(f"its integrity check uses a hash that is not known here ({name})")
+        return cls(_DIGESTS[name], wanted.octets(), salt.octets(), _positive(count[0].number() if count else 1), None)
+
+    def fits(self, word: Word, content: bytes) -> bool:
+        """Whether this password made the MAC over `content`, compared in constant time."""
+        if self.derivation is None:
+            key = pkcs12_key(self.digest, word, self.salt, self.rounds, MAC, _HASHES[self.digest].digest_size)
+        else:
+            key = pbkdf2(self.derivation, word, self.derivation.size or 0)
+        return hmac.compare_digest(hmac.digest(key, content, self.digest), self.wanted)
+
+
+def _pbmac1(parameters: Value) -> Derivation:
+    kdf, scheme = parameters.sequence(2)[:2]
+    derivation = _derivation(kdf)
+    if _HMACS.get(_algorithm(scheme)[0]) != derivation.prf:
+        raise Unsupported("its PBMAC1 mixes algorithms")
+    if derivation.size is None or not 20 <= derivation.size <= 64:  # noqa: PLR2004  RFC 9879: at least 20; CVE-2025-11187 for the upper bound
+        raise Unsupported("its PBMAC1 key has an odd length")
+    return derivation
+
+
+def _derivation(kdf: Value) -> Derivation:
+    name, parameters = _algorithm(kdf)
+    if name != _PBKDF2:
+        raise Unsupported(f"it uses a key derivation that is not known here ({name})")
+    salt, count, *rest = parameters.sequence(2)
+    size = rest.pop(0).number() if rest and rest[0].tag == asn1.INTEGER else None
+    prf = _algorithm(rest[0])[0] if rest else "1.2.840.113549.2.7"
+    if prf not in _HMACS:
+        raise Unsupported(f"its key derivation uses a hash that is not known here ({prf})")
+    return Derivation(salt.octets(), _positive(count.number()), size, _HMACS[prf])
+
+
+def _algorithm(value: Value) -> tuple[str, Value]:
+    """Name and parameters; the value itself where there are none."""
+    name, *parameters = value.sequence(1)
+    return _dotted(name.wanted(asn1.OID).whole), parameters[0] if parameters else value
+
+
+@lru_cache(64)
+def _dotted(whole: bytes) -> str:
+    return asn1.dotted(asn1.read(whole))
+
+
+def _positive(count: int) -> int:
+    if count < 1:
+        raise Unsupported(f"its key derivation has {count} iterations")
+    return count

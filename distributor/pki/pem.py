@@ -1,0 +1,163 @@
+"""PEM or DER files of an identity (certificate, chain, key, encrypted or not) -> the certificates and keys in them."""
+
+from __future__ import annotations
+
+import binascii
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key, pkcs7
+
+from distributor.model.certificates import Limits, Opened, Problem
+from distributor.model.issues import Check
+from distributor.model.secret import Secret
+from distributor.pki import asn1, keypairs
+from distributor.pki.pbe import Scheme, Unsupported
+
+# Dashes end a block, so that no text is read twice, however many begin and never end.
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*+\n?+((?:[^-]++|-(?!----))*+)-----END \1-----")
+_CERTIFICATES = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+PKCS8_ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One BEGIN-END block: its label, its text with both lines, and the octets in it."""
+
+    label: bytes
+    text: bytes
+    der: bytes
+
+    @property
+    def is_key(self) -> bool:
+        """Whether a private key is in it."""
+        return self.label.endswith(b"PRIVATE KEY")
+
+    @property
+    def is_certificate(self) -> bool:
+        """Whether a certificate is in it."""
+        return self.label in _CERTIFICATES
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it wants a password."""
+        return self.label == PKCS8_ENCRYPTED or b"Proc-Type: 4,ENCRYPTED" in self.text
+
+
+def plain(data: bytes) -> bytes:
+    """The text in one octet a character, whatever a Windows editor made of it."""
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            return data[len(bom) :].decode(encoding, "replace").encode("utf-8")
+    if data[1:2] == b"\0" and data[:1] == b"-":
+        return data.decode("utf-16-le", "replace").encode("utf-8")
+    return data
+
+
+def blocks(data: bytes) -> Iterator[Block]:
+    """Every PEM block; a DER file is one block of the kind it looks like."""
+    if data[:1] == b"\x30" and b"-----BEGIN " not in data:
+        yield Block(_kind(data), b"", data)
+        return
+    for found in _BLOCK.finditer(plain(data).replace(b"\r\n", b"\n").replace(b"\r", b"\n")):
+        body = found[2].split(b"\n\n", 1)[-1] if b":" in found[2] else found[2]
+        try:
+            der = binascii.a2b_base64(body)
+        except binascii.Error:
+            raise Unsupported("a PEM block in it is damaged") from None
+        yield Block(found[1], found[0] + b"\n", der)
+
+
+def _kind(der: bytes) -> bytes:
+    """Certificates begin with a sequence in a sequence, unencrypted keys with a version, encrypted ones with an algorithm."""
+    begin = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
+    if der[begin : begin + 1] == b"\x02":
+        return b"PRIVATE KEY"
+    if der[begin : begin + 1] == b"\x30" and der[begin + 2 : begin + 3] == b"\x06":
+        return PKCS8_ENCRYPTED
+    return b"CERTIFICATE"
+
+
+def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits, proven: str | None) -> Opened:
+    """Every identity in the files together."""
+    found = [block for data in files for block in blocks(data)]
+    if not found:
+        raise Unsupported("there is neither a certificate nor a key in it")
+    if (cost := sum(rounds(block) for block in found)) > limits.iterations:
+        from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  only for the words
+
+        return too_costly(cost, limits)
+    ders = list(dict.fromkeys(_ders(found)))
+    try:
+        keys = _keys(found, passwords)
+    except Unsupported:
+        if refused := keypairs.key_types(ders):
+            return refused
+        raise
+    if isinstance(keys, Problem):
+        # An encrypted key of a kind that cannot be read looks like one whose password is wrong.
+        return keypairs.key_types(ders) or Opened(problems=(keys,))
+    return keypairs.pair(ders, keys, proven)
+
+
+def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKeyTypes] | Problem:
+    keys = []
+    for block in (block for block in found if block.is_key):
+        match _key(block, passwords):
+            case Problem() as problem:
+                return problem
+            case key:
+                keys.append(key)
+    return keys
+
+
+def _ders(found: Sequence[Block]) -> Iterator[bytes]:
+    for block in found:
+        if block.label == b"TRUSTED CERTIFICATE":
+            yield asn1.Value(block.der, 0, 0, 0, len(block.der)).parts()[0].whole  # what is trusted follows the certificate
+        elif block.is_certificate:
+            yield block.der
+        elif block.label in {b"PKCS7", b"CMS"}:
+            yield from (c.public_bytes(Encoding.DER) for c in pkcs7.load_der_pkcs7_certificates(block.der))
+
+
+def rounds(block: Block) -> int:
+    """The iterations that its password's derivation asks for."""
+    if block.label != PKCS8_ENCRYPTED:
+        return 0
+    return Scheme.of(asn1.read(block.der).sequence(2)[0]).rounds
+
+
+def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | Problem:
+    if block.label == b"OPENSSH PRIVATE KEY":
+        raise Unsupported("its key is in OpenSSH's own form")
+    if not block.encrypted:
+        return load_key(block, None)
+    if not passwords:
+        return Problem(Check.WRONG_PASSWORD, "its key needs a password and none was given", "name it in the roster or in --passwords")
+    for secret in passwords:
+        try:
+            return load_key(block, secret)
+        except Unsupported:
+            continue
+    return Problem(Check.WRONG_PASSWORD, "the password does not open its key", "correct the password in the roster or in --passwords")
+
+
+def load_key(block: Block, secret: Secret | None) -> PrivateKeyTypes:
+    """The key in a block. Raises Unsupported when it cannot be read, with this password."""
+    word = secret.reveal().encode() if secret is not None and secret else None
+    try:
+        if block.text:
+            return load_pem_private_key(block.text, word, unsafe_skip_rsa_key_validation=True)
+        return load_der_private_key(block.der, word, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Unsupported("its private key cannot be read") from None

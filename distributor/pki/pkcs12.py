@@ -1,0 +1,276 @@
+"""The bytes of a PFX and passwords -> the certificates and keys in it. Looks before it opens: a file says itself how much work it asks for.
+
+A private key is never validated in full (40 ms); `identities.proves` does what is needed in a hundredth of the time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+
+from distributor.model.certificates import Limits, Opened, Problem
+from distributor.model.issues import Check
+from distributor.model.secret import Secret
+from distributor.pki import asn1, keypairs, pbe
+from distributor.pki.asn1 import Value, wrap
+from distributor.pki.ber import definite
+from distributor.pki.pbe import Mac, Scheme, Unsupported, Word
+
+DEEPEST = 4  # bags within bags
+_DATA = bytes.fromhex("2a864886f70d010701")
+_ENCRYPTED = bytes.fromhex("2a864886f70d010706")
+_X509 = bytes.fromhex("2a864886f70d01091601")
+_KEY, _SHROUDED, _CERTIFICATE, _NESTED = (bytes.fromhex(f"2a864886f70d010c0a010{number}") for number in (1, 2, 3, 6))
+_SHA1 = wrap(asn1.SEQUENCE, bytes.fromhex("06052b0e03021a0500"))
+CONVERT = (
+    "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
+)
+
+
+class Locked(Exception):
+    """The password does not open a part of the file."""
+
+
+class _Safe(NamedTuple):
+    """One of the file's compartments: bags in clear, or octets under a scheme. `whole` is its ContentInfo."""
+
+    whole: bytes
+    content: bytes
+    scheme: Scheme | None
+
+
+@dataclass(slots=True)
+class _Pile:
+    """What was found so far; shrouded keys wait until they are wanted."""
+
+    certificates: list[bytes] = field(default_factory=list)
+    keys: list[PrivateKeyTypes] = field(default_factory=list)
+    shrouded: list[Value] = field(default_factory=list)
+
+
+def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven: str | None) -> Opened:
+    """Every identity in a PFX. `proven`: these very bytes were opened before, only this leaf is wanted, with its key."""
+    content, mac = _look(data)
+    if mac is None:
+        return _refuse(Check.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", "export it again with a password")
+    safes = [_safe(value) for value in asn1.read(definite(content)).sequence(0)]
+    words = _words(passwords)
+    if proven is None:
+        cost = mac.rounds + sum(_rounds(safes))
+        if cost > limits.iterations:
+            return too_costly(cost, limits)
+    if proven is None or len(words) > 1:  # a wrong word can decrypt to something: among several only the MAC tells
+        words = _right(mac, content, words, limits)
+    for word in words:
+        try:
+            return _open(safes, word, limits, proven)
+        except Locked:
+            continue
+    return _refuse(Check.WRONG_PASSWORD, *_no_word(passwords))
+
+
+def too_costly(cost: int, limits: Limits) -> Opened:
+    """The refusal of a file that asks for too much work."""
+    message = f"opening it takes {cost} iterations of key derivation, {limits.iterations} are allowed"
+    return _refuse(Check.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust its origin")
+
+
+def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
+    if not passwords:
+        return (
+            "it needs a password and none was given",
+            "name it in the roster, in --passwords, or in a .txt file of the same name beside it",
+        )
+    many = "the password does not open it" if len(passwords) == 1 else f"none of the {len(passwords)} passwords given opens it"
+    return many, "correct the password in the roster, in --passwords or in the .txt file beside it"
+
+
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+def _look(data: bytes) -> tuple[bytes, Mac | None]:
+    """The octets that the MAC covers, and the MAC."""
+    version, safes, *mac = asn1.read(definite(data)).sequence(2)
+    if version.number() != 3:  # noqa: PLR2004  the only one there is (RFC 7292 4)
+        raise Unsupported("it is not PKCS#12 version 3")
+    kind, content = _content_info(safes)
+    if kind != _DATA:
+        raise Unsupported("it is protected by a public key, not by a password")
+    return content.octets(), Mac.of(mac[0]) if mac else None
+
+
+def _content_info(value: Value) -> tuple[bytes, Value]:
+    kind, wrapped = value.sequence(2)[:2]
+    return kind.wanted(asn1.OID).content, _only(wrapped.wanted(asn1.EXPLICIT_0))
+
+
+def _only(value: Value) -> Value:
+    parts = value.parts()
+    if len(parts) != 1:
+        raise ValueError("one value was expected")
+    return parts[0]
+
+
+def _safe(value: Value) -> _Safe:
+    kind, content = _content_info(value)
+    if kind == _DATA:
+        return _Safe(value.whole, content.octets(), None)
+    if kind != _ENCRYPTED:
+        raise Unsupported("a part of it is protected by a public key, not by a password")
+    algorithm, sealed = content.sequence(2)[1].sequence(3)[1:3]
+    return _Safe(value.whole, sealed.wanted(0x80).content, Scheme.of(algorithm))
+
+
+def _rounds(safes: Sequence[_Safe]) -> Iterator[int]:
+    """What each encrypted part asks for, as far as it can be seen from outside."""
+    for safe in safes:
+        if safe.scheme is not None:
+            yield safe.scheme.rounds
+        else:
+            yield from (_shroud(bag)[0].rounds for kind, bag in _bags(safe.content) if kind == _SHROUDED)
+
+
+def _bags(content: bytes, depth: int = DEEPEST) -> Iterator[tuple[bytes, Value]]:
+    """Kind and content of every bag, of those within bags too."""
+    if not depth:
+        raise Unsupported("its bags are nested too deep")
+    for bag in asn1.read(definite(content)).sequence(0):
+        kind, wrapped = bag.sequence(2)[:2]
+        value = _only(wrapped.wanted(asn1.EXPLICIT_0))
+        if kind.content == _NESTED:
+            yield from _bags(value.whole, depth - 1)
+        else:
+            yield kind.wanted(asn1.OID).content, value
+
+
+def _shroud(value: Value) -> tuple[Scheme, bytes]:
+    """EncryptedPrivateKeyInfo."""
+    algorithm, content = value.sequence(2)[:2]
+    return Scheme.of(algorithm), content.octets()
+
+
+# --- opening -------------------------------------------------------------------------------------------------------
+
+
+def _words(passwords: Sequence[Secret]) -> list[Word]:
+    """The passwords to try. Without one, and for an empty one, none and the empty one: programs do not agree which is which."""
+    texts: list[str | None] = [secret.reveal() for secret in passwords] or [""]
+    empty: list[str | None] = [None] if "" in texts else []
+    return [Word.of(text) for text in texts + empty]
+
+
+def _right(mac: Mac, content: bytes, words: Sequence[Word], limits: Limits) -> list[Word]:
+    """The word that made the MAC; no more tries than the limit of iterations pays for."""
+    affordable = max(2, limits.iterations // mac.rounds)
+    right = next((word for word in words[:affordable] if mac.fits(word, content)), None)
+    return [] if right is None else [right]
+
+
+def _open(safes: Sequence[_Safe], word: Word, limits: Limits, proven: str | None) -> Opened:
+    pile = _Pile()
+    try:
+        for safe in safes:
+            _unlock(safe, word, pile, quick=proven is not None)
+        if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in pile.shrouded)) > limits.iterations:
+            return too_costly(cost, limits)
+        pile.keys.extend(_key(bag, word) for bag in pile.shrouded)
+    except Unsupported:
+        if refused := keypairs.key_types(pile.certificates):
+            return refused
+        raise
+    return keypairs.pair(pile.certificates, pile.keys, proven)
+
+
+def _unlock(safe: _Safe, word: Word, pile: _Pile, *, quick: bool) -> None:
+    """A safe's bags. Old schemes are left to the library; 3DES too, for speed, once the file was looked at."""
+    if safe.scheme is None:
+        _sort(safe.content, pile)
+    elif (quick and not safe.scheme.is_modern) or (plain := _plain(safe.scheme, word, safe.content)) is None:
+        _by_library(safe.whole, word, pile)
+    else:
+        _sort(plain, pile)
+
+
+def _plain(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
+    try:
+        return pbe.decrypt(scheme, word, content)
+    except ValueError:
+        raise Locked from None
+
+
+def _sort(content: bytes, pile: _Pile) -> None:
+    for kind, value in _bags(content):
+        if kind == _CERTIFICATE:
+            name, wrapped = value.sequence(2)[:2]
+            if name.content == _X509:
+                pile.certificates.append(_only(wrapped.wanted(asn1.EXPLICIT_0)).octets())
+        elif kind == _KEY:
+            pile.keys.append(_load(value.whole))
+        elif kind == _SHROUDED:
+            pile.shrouded.append(value)
+
+
+def _by_library(safe: bytes, word: Word, pile: _Pile) -> None:
+    """A safe on its own, in a new file with a quick MAC that tells the library which form of an empty password is meant."""
+    content = wrap(asn1.SEQUENCE, safe)
+    digest = hmac.digest(pbe.pkcs12_key("sha1", word, b"12345678", 1, pbe.MAC, 20), content, "sha1")
+    info = wrap(asn1.SEQUENCE, _SHA1, wrap(asn1.OCTETS, digest))
+    mac = wrap(asn1.SEQUENCE, info, wrap(asn1.OCTETS, b"12345678"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = load_pkcs12(wrap(asn1.SEQUENCE, wrap(asn1.INTEGER, b"\3"), _data(content), mac), word.utf8 or None)
+    except UnsupportedAlgorithm:
+        raise Unsupported("it uses an old encryption that cannot be read here") from None
+    except ValueError as error:
+        if "password" in str(error).lower():
+            raise Locked from None
+        raise Unsupported("it uses an old encryption that cannot be read here") from None
+    chosen = [found.cert] if found.cert else []
+    pile.certificates.extend(entry.certificate.public_bytes(Encoding.DER) for entry in [*chosen, *found.additional_certs])
+    if found.key is not None:
+        pile.keys.append(found.key)
+
+
+def _data(content: bytes) -> bytes:
+    """ContentInfo of plain data."""
+    return wrap(asn1.SEQUENCE, wrap(asn1.OID, _DATA), wrap(asn1.EXPLICIT_0, wrap(asn1.OCTETS, content)))
+
+
+def _key(bag: Value, word: Word) -> PrivateKeyTypes:
+    if word.utf8:
+        try:
+            return load_der_private_key(bag.whole, word.utf8, unsafe_skip_rsa_key_validation=True)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            pass  # the library tells neither a wrong password nor an unknown scheme from a broken key: look ourselves
+    scheme, content = _shroud(bag)
+    plain = _plain(scheme, word, content)
+    return _key_by_library(bag, word) if plain is None else _load(plain)
+
+
+def _key_by_library(bag: Value, word: Word) -> PrivateKeyTypes:
+    pile = _Pile()
+    bags = wrap(asn1.SEQUENCE, wrap(asn1.SEQUENCE, wrap(asn1.OID, _SHROUDED), wrap(asn1.EXPLICIT_0, bag.whole)))
+    _by_library(_data(bags), word, pile)
+    if not pile.keys:
+        raise Locked
+    return pile.keys[0]
+
+
+def _load(plain: bytes) -> PrivateKeyTypes:
+    try:
+        return load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Unsupported("a private key in it cannot be read") from None
+
+
+def _refuse(check: Check, message: str, hint: str) -> Opened:
+    return Opened(problems=(Problem(check, message, hint),))

@@ -1,0 +1,71 @@
+"""The very bytes that a plan opened before -> what goes into the package of the one leaf wanted, nothing else looked at.
+
+A short cut beside `opening`, taken for the common file: PKCS#12 with one shrouded key. The bytes are known by their hash, so their
+cost, MAC and certificates were judged when they were planned. Whatever is unusual is None: then `opening` looks at all of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+from distributor.model.certificates import Material
+from distributor.pki import asn1
+from distributor.pki.asn1 import Value
+from distributor.pki.package import Content, Key
+
+_DATA = bytes.fromhex("2a864886f70d010701")
+_SHROUDED_KEY = bytes.fromhex("2a864886f70d010c0a0102")
+
+
+def reopen(material: Material, leaf: bytes, chain: tuple[bytes, ...]) -> Content | None:
+    """Leaf and chain as the ledger keeps them, with the key that belongs to the leaf; None when it is not to be had this way."""
+    try:
+        certificate = x509.load_der_x509_certificate(leaf)
+    except ValueError:
+        return None
+    key = _key(material, certificate)
+    return None if key is None else Content(key, certificate, chain)
+
+
+def _key(material: Material, leaf: x509.Certificate) -> Key | None:
+    try:
+        shrouded = list(_shrouded(material.parts[0].data)) if material.form == "pkcs12" else []
+    except (ValueError, IndexError):
+        return None
+    if len(shrouded) != 1:
+        return None
+    for password in material.passwords:
+        try:
+            # Proved at the plan to belong to the leaf; the library's own check would take 37 ms (facts: pkcs12.md B3).
+            key = load_der_private_key(shrouded[0], password.reveal().encode(), unsafe_skip_rsa_key_validation=True)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            continue
+        if isinstance(key, Key) and key.public_key() == leaf.public_key():
+            return key
+    return None
+
+
+def _shrouded(data: bytes) -> Iterator[bytes]:
+    """The encrypted keys of a PFX in DER (RFC 7292 4): in its plain safes, not inside other bags."""
+    _version, auth_safe, *_mac = asn1.read(data).sequence(2)
+    for info in asn1.read(_content(auth_safe)).sequence(0):
+        if _kind(info) == _DATA:
+            for bag in asn1.read(_content(info)).sequence(0):
+                if _kind(bag) == _SHROUDED_KEY:
+                    yield bag.parts()[1].content
+
+
+def _kind(value: Value) -> bytes:
+    return value.sequence(2)[0].content
+
+
+def _content(info: Value) -> bytes:
+    """The octets of a ContentInfo that holds data."""
+    kind, explicit = info.sequence(2)
+    if kind.content != _DATA:
+        raise ValueError("not data")
+    return asn1.read(explicit.wanted(asn1.EXPLICIT_0).content).octets()

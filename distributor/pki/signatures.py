@@ -1,0 +1,91 @@
+"""Two certificates -> whether one signed the other, and whether anybody still has to believe it (Signature)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import Enum
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
+
+from distributor.pki.checks import WEAK_HASHES
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+_OLD = {"1.2.840.113549.1.1.2": "md2", "1.2.840.113549.1.1.3": "md4", "1.2.840.113549.1.1.4": "md5"}  # the library knows no name for two
+
+Signed = x509.Certificate | x509.CertificateRevocationList
+
+
+class Signature(Enum):
+    """What became of checking one."""
+
+    GOOD = "good"
+    OLD = "old"  # it fits, or nobody here can tell any more; its hash is broken
+    UNKNOWN = "unknown"  # its algorithm is unknown here
+    WRONG = "wrong"
+
+
+def signature(cert: x509.Certificate, issuer: x509.Certificate) -> Signature:
+    """Whether the issuer's key made the signature, and its name is the one that the certificate names."""
+    try:
+        cert.verify_directly_issued_by(issuer)
+    except InvalidSignature:
+        return Signature.WRONG
+    except UNREADABLE:  # ValueError too where SHA-1 is asked for (cryptography 50)
+        return _aged(cert, issuer) if cert.issuer == issuer.subject else Signature.WRONG
+    return Signature.GOOD
+
+
+def _aged(cert: x509.Certificate, issuer: x509.Certificate) -> Signature:
+    if weak_hash(cert) is not None:
+        return Signature.WRONG if fits(cert, issuer) is False else Signature.OLD
+    try:
+        cert.signature_hash_algorithm  # noqa: B018  whether the library knows it
+    except UnsupportedAlgorithm:
+        return Signature.UNKNOWN
+    except UNREADABLE:
+        pass
+    return Signature.WRONG
+
+
+def fits(signed: Signed, issuer: x509.Certificate) -> bool | None:
+    """Whether a signature with an old hash is of the issuer's key; None where the library will not tell."""
+    try:
+        _verify(signed, issuer.public_key())
+    except UnsupportedAlgorithm:
+        return None
+    except (InvalidSignature, *UNREADABLE):
+        return False
+    return True
+
+
+def _verify(signed: Signed, key: object) -> None:
+    """Raises InvalidSignature, or one of UNREADABLE."""
+    data = signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certlist_bytes
+    digest, parameters = signed.signature_hash_algorithm, signed.signature_algorithm_parameters
+    match key, parameters:
+        case rsa.RSAPublicKey(), padding.PKCS1v15() | padding.PSS() if digest:
+            key.verify(signed.signature, data, parameters, digest)
+        case ec.EllipticCurvePublicKey(), ec.ECDSA():
+            key.verify(signed.signature, data, parameters)
+        case dsa.DSAPublicKey(), _ if digest:
+            key.verify(signed.signature, data, digest)
+        case _:
+            raise InvalidSignature
+
+
+def weak_hash(signed: Signed) -> str | None:
+    """The name of the hash in its signature when that is no longer trusted."""
+    name = _OLD.get(signed.signature_algorithm_oid.dotted_string)
+    with suppress(*UNREADABLE):
+        name = name or getattr(signed.signature_hash_algorithm, "name", None)
+    return name if name in WEAK_HASHES else None

@@ -1,0 +1,112 @@
+"""The public key of a certificate in DER (SubjectPublicKeyInfo, RFC 5280 4.1.2.7) -> its kind and its hash. Loads no cryptography.
+
+Algorithm and parameters decide, not the numbers: a key that is marked for RSASSA-PSS has the numbers of any RSA key, and yet no mail
+program can encrypt to it.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+from distributor.pki import asn1
+from distributor.pki.asn1 import Value, wrap
+
+_BITS = 0x03
+_RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
+_KINDS = {
+    "1.2.840.113549.1.1.7": "rsaes-oaep",
+    "1.2.840.113549.1.1.10": "rsassa-pss",
+    "1.2.840.10040.4.1": "dsa",
+    "1.2.840.10046.2.1": "dh",
+    "1.3.132.1.12": "ecdh",
+    "1.3.101.110": "x25519",
+    "1.3.101.111": "x448",
+    "1.3.101.112": "ed25519",
+    "1.3.101.113": "ed448",
+}
+_CURVES = {  # by object identifier: the name, and the octets of a coordinate
+    "1.2.840.10045.3.1.7": ("p256", 32),
+    "1.3.132.0.34": ("p384", 48),
+    "1.3.132.0.35": ("p521", 66),
+}
+_OTHER_CURVES = {
+    "1.2.840.10045.3.1.1": "secp192r1",
+    "1.3.132.0.33": "secp224r1",
+    "1.3.132.0.10": "secp256k1",
+    "1.3.36.3.3.2.8.1.1.7": "brainpoolP256r1",
+    "1.3.36.3.3.2.8.1.1.11": "brainpoolP384r1",
+    "1.3.36.3.3.2.8.1.1.13": "brainpoolP512r1",
+    "1.2.156.10197.1.301": "sm2",
+}
+_UNCOMPRESSED = b"\x04"
+_INSTALLED = re.compile(r"rsa-\d+|ec-p(?:256|384|521)")
+
+
+def of(certificate: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate. Raises ValueError where the bytes are no certificate."""
+    fields = asn1.read(certificate).sequence(3)[0].sequence(6)
+    if fields[0].tag == asn1.EXPLICIT_0:  # the version, which the first one leaves out
+        fields = fields[1:]
+    if len(fields) < 6:  # noqa: PLR2004  serial, signature, issuer, validity, subject, key
+        raise ValueError("something is missing")
+    return fields[5].wanted(asn1.SEQUENCE).whole
+
+
+def kind(info: bytes) -> str:
+    """What kind of key a SubjectPublicKeyInfo holds: "rsa-2048", "ec-p256", else a name or identifier. Raises ValueError."""
+    algorithm, key = asn1.read(info).sequence(2)[:2]
+    name, *parameters = algorithm.sequence(1)
+    identifier = asn1.dotted(name)
+    if identifier == _RSA:
+        return _rsa(parameters, _octets(key))
+    if identifier == _EC:
+        return _elliptic(parameters, _octets(key))
+    return _KINDS.get(identifier, identifier)
+
+
+def is_installed(name: str) -> bool:
+    """Whether phones install a key of this kind: plain RSA, or elliptic on one of three named curves."""
+    return _INSTALLED.fullmatch(name) is not None
+
+
+def sha256_of(certificate: bytes) -> str | None:
+    """The SHA-256 of a certificate's public key, lower-case hex; None where the bytes are no certificate.
+
+    An RSA key whose parameters are absent counts as one with NULL, as RFC 3279 2.3.1 has it: the key pair is the same.
+    """
+    try:
+        info = of(certificate)
+        algorithm, key = asn1.read(info).sequence(2)[:2]
+        name, *parameters = algorithm.sequence(1)
+        if not parameters and asn1.dotted(name) == _RSA:
+            info = wrap(asn1.SEQUENCE, wrap(asn1.SEQUENCE, name.whole, wrap(asn1.NULL)), key.whole)
+    except ValueError:
+        return None
+    return sha256(info).hexdigest()
+
+
+def _rsa(parameters: list[Value], key: bytes) -> str:
+    if [value.whole for value in parameters] not in ([], [wrap(asn1.NULL)]):
+        return "rsaencryption-with-parameters"
+    modulus = asn1.read(key).sequence(2)[0].wanted(asn1.INTEGER)
+    return f"rsa-{int.from_bytes(modulus.content).bit_length()}"
+
+
+def _elliptic(parameters: list[Value], key: bytes) -> str:
+    if len(parameters) != 1 or parameters[0].tag != asn1.OID:
+        return "ec-explicit"
+    identifier = asn1.dotted(parameters[0])
+    if identifier not in _CURVES:
+        return f"ec-{_OTHER_CURVES.get(identifier, identifier)}"
+    name, size = _CURVES[identifier]
+    if key[:1] != _UNCOMPRESSED or len(key) != 1 + 2 * size:
+        return "ec-compressed"
+    return f"ec-{name}"
+
+
+def _octets(bits: Value) -> bytes:
+    content = bits.wanted(_BITS).content
+    if content[:1] != b"\0":
+        raise ValueError("an odd number of bits")
+    return content[1:]

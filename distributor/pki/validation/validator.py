@@ -1,0 +1,132 @@
+"""A certificate, what is trusted, what is at hand and CRLs -> the judgement of pyhanko-certvalidator.
+
+It fetches nothing, so it never waits. OCSP never counts: Exchange Online speaks of CRLs only (facts: exchange.md 1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from pyhanko_certvalidator import CertificateValidator, ValidationContext, errors
+from pyhanko_certvalidator.authority import CertTrustAnchor, TrustedServiceType, derive_quals_from_cert
+from pyhanko_certvalidator.path import ValidationPath
+from pyhanko_certvalidator.policy_decl import (
+    CertRevTrustPolicy,
+    DisallowWeakAlgorithmsPolicy,
+    RevocationCheckingPolicy,
+    RevocationCheckingRule,
+)
+
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import printable
+from distributor.pki.chain_certificate import authority
+from distributor.pki.validation.asn1 import Certificate, CertificateList
+
+LONGEST = 300  # characters of the library's words
+ODDITIES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError, AssertionError)
+REPLACE = "have a certificate issued below an authority that is in order, and tell your authority"
+_ASK = "ask your authority"
+
+
+class Rule(Enum):
+    """Which certificates a CRL must speak for: every one of the path, or none."""
+
+    CRLS = RevocationCheckingRule.CRL_REQUIRED
+    PATH_ONLY = RevocationCheckingRule.NO_CHECK
+
+
+def judge(cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: Sequence[bytes], now: datetime, rule: Rule) -> Issue | None:  # noqa: PLR0913, PLR0917  what a judgement rests on
+    """What is wrong with the certificate's path, the certificate included; None: nothing."""
+    try:
+        policy = RevocationCheckingPolicy(ee_certificate_rule=rule.value, intermediate_ca_cert_rule=rule.value)
+        context = ValidationContext(
+            trust_roots=[_anchor(one) for one in anchors],
+            other_certs=[_parsed(one) for one in others],
+            crls=[_listed(one) for one in crls],
+            moment=now,
+            allow_fetching=False,
+            algorithm_usage_policy=_policy(rule),
+            revinfo_policy=CertRevTrustPolicy(policy, retroactive_revinfo=True),  # when lists begin is looked at before
+        )
+        _finish(CertificateValidator(_load(cert), validation_context=context).async_validate_path())
+    except (errors.ValidationError, errors.PathError) as error:
+        return _issue(error, now)
+    except ODDITIES as error:  # a hostile certificate or list
+        return _untrusted(f"the chain cannot be judged ({type(error).__name__})", REPLACE)
+    return None
+
+
+def _policy(rule: Rule) -> DisallowWeakAlgorithmsPolicy:
+    """Which algorithms it refuses. Old hashes and short keys of a path are told in our own words (trust_flaws.py)."""
+    how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is Rule.PATH_ONLY else {}
+    return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library's own lapse
+
+
+def _finish(work: Coroutine[Any, Any, ValidationPath]) -> None:
+    """Run what never waits to its end, without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise NotImplementedError
+
+
+def _load(der: bytes) -> Certificate:
+    loaded: Certificate = Certificate.load(der, strict=True)
+    return loaded
+
+
+_parsed = lru_cache(256)(_load)
+
+
+def _listed(der: bytes) -> CertificateList:
+    loaded: CertificateList = CertificateList.load(der)
+    return loaded
+
+
+@lru_cache(64)
+def _anchor(der: bytes) -> CertTrustAnchor:
+    """A root with the bounds it sets itself: time, length and names; Windows heeds them, RFC 5280 leaves them open. Not its policies."""
+    root = _load(der)
+    bounds = derive_quals_from_cert(root)
+    names = bounds.standard_parameters
+    if names is not None:
+        names = replace(names, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False)
+    return CertTrustAnchor(root, replace(bounds, standard_parameters=names, trusted_service_type=TrustedServiceType.UNSPECIFIED))
+
+
+def _issue(error: Exception, now: datetime) -> Issue:
+    words = _words(error)
+    match error:
+        case errors.RevokedError():
+            return Issue(Severity.ERROR, Check.REVOKED, words, REPLACE)
+        case errors.StaleRevinfoError():
+            return Issue(Severity.ERROR, Check.CRL_STALE, words, _ASK)
+        case errors.InsufficientRevinfoError():
+            return Issue(Severity.ERROR, Check.CRL_UNREACHABLE, words, _ASK)
+        case errors.ExpiredError():
+            return _untrusted(_over(error, now) or words, REPLACE)
+    return _untrusted(words, REPLACE)
+
+
+def _over(error: errors.ExpiredError, now: datetime) -> str | None:
+    for one in error.current_path.iter_certs(include_root=True):
+        cert = authority(one.dump())
+        if cert is not None and cert.parsed.not_valid_after_utc < now:
+            return f'"{cert.name}" in its chain expired on {cert.parsed.not_valid_after_utc:%Y-%m-%d}'
+    return None
+
+
+def _words(error: Exception) -> str:
+    text = getattr(error, "failure_msg", None) or str(error)
+    return printable(" ".join(text.replace("The path could not be validated because ", "").split()))[:LONGEST].rstrip(".")
+
+
+def _untrusted(message: str, hint: str) -> Issue:
+    return Issue(Severity.ERROR, Check.CHAIN_UNTRUSTED, message, hint)

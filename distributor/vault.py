@@ -1,0 +1,98 @@
+"""A password -> an age envelope that only the vault's identity opens, as that of its delivery only. Sealing needs public keys only.
+
+Inside stand two lines, `password of d-...` and the password: an envelope that somebody gives to another delivery is found out when it
+is opened (facts: reliability.md 4). The identifier names a generation, and nobody reads it without the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyrage  # type: ignore[import-untyped]  # it has no type hints
+from pyrage import x25519
+
+from distributor.errors import Unusable
+from distributor.model.secret import Secret
+
+_PURPOSE = "password of"  # what else is sealed one day must not pass for a password
+_FOREIGN = "the ledger was changed from outside: nothing was handed over; `distributor resend` makes a new package with a new password"
+_INIT = "`distributor init` makes a pair: the public key belongs in `vault.recipients`, the file in `vault.identity`"
+
+
+def make_identity() -> tuple[Secret, str]:
+    """A new identity: its secret text and its public key (age1...)."""
+    made = x25519.Identity.generate()
+    return Secret(str(made)), str(made.to_public())
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Makes envelopes for public keys; goes into worker processes as plain text."""
+
+    keys: tuple[str, ...]
+
+    def __call__(self, secret: Secret, delivery: str) -> bytes:
+        """The password of a delivery as an age envelope."""
+        return bytes(pyrage.encrypt(f"{_PURPOSE} {delivery}\n{secret.reveal()}".encode(), _recipients(self.keys)))
+
+
+def seal(recipients: Sequence[str]) -> Seal:
+    """What seals for these public keys; they are checked now."""
+    made = Seal(tuple(recipients))
+    _recipients(made.keys)
+    return made
+
+
+@lru_cache(maxsize=16)
+def _recipients(keys: tuple[str, ...]) -> list[x25519.Recipient]:
+    if not keys:
+        raise Unusable("no public key is named", where="vault.recipients", hint=_INIT)
+    return [_recipient(key) for key in keys]
+
+
+def _recipient(key: str) -> x25519.Recipient:
+    try:
+        return x25519.Recipient.from_str(key)
+    except pyrage.RecipientError as error:
+        raise Unusable(f'"{key[:80]}" is not an age public key', where="vault.recipients", hint=_INIT) from error
+
+
+class Vault:
+    """Opens envelopes with an identity; `text` is the content of an age identity file, where lines with # are remarks."""
+
+    def __init__(self, text: Secret) -> None:
+        keys = [line.strip() for line in text.reveal().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if not keys:
+            raise Unusable("there is no key in it", where="vault.identity", hint=_INIT)
+        self._identities = [_identity(key) for key in keys]
+
+    @property
+    def recipients(self) -> list[str]:
+        """The public keys of this identity."""
+        return [str(identity.to_public()) for identity in self._identities]
+
+    def open(self, sealed: bytes, delivery: str) -> Secret:
+        """The password in an envelope. Raises Unusable where it is sealed for another identity, or belongs to another delivery."""
+        label, _, password = self._opened(sealed).partition("\n")
+        if label != f"{_PURPOSE} {delivery}":
+            raise Unusable("the sealed password belongs to another delivery", where=delivery, hint=_FOREIGN)
+        return Secret(password)
+
+    def _opened(self, sealed: bytes) -> str:
+        try:
+            return str(pyrage.decrypt(sealed, self._identities).decode())
+        except (pyrage.DecryptError, UnicodeDecodeError):
+            raise Unusable(
+                "the password was sealed for another identity, or is damaged",
+                where="vault.identity",
+                hint="use the identity that `vault.recipients` names",
+            ) from None
+
+
+def _identity(key: str) -> x25519.Identity:
+    try:
+        return x25519.Identity.from_str(key)
+    except pyrage.IdentityError:
+        raise Unusable("this is not an age identity", where="vault.identity", hint=_INIT) from None

@@ -1,0 +1,272 @@
+"""Jobs -> results, in child processes that are used again: what a hostile file does there costs only its own job.
+
+The children are `distributor.workers.child`. What a child does not take at once waits here: a full pipe must not stop the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any, Generic, Self, TypeVar
+
+from distributor.errors import Error, Unusable
+from distributor.model.issues import Failed
+from distributor.workers.child import pack, unframed
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+IN_FLIGHT = 2  # jobs a child: the next one lies ready while one is worked on
+READ_AHEAD = 8  # jobs a child, done but waiting for their turn
+_GRACE = 2.0  # seconds for a child to end by itself
+_STARTING = 60.0  # seconds for a child to import what the call needs
+_PASSED_ON = frozenset(
+    {"HOME", "LANG", "LD_LIBRARY_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "PATH", "SYSTEMROOT", "TMPDIR", "TZ"}
+)  # no secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that each child makes for itself, by `make(*arguments)`: what it loads for that is not loaded here."""
+
+    make: Callable[..., Callable[[Any], object]]
+    arguments: tuple[object, ...]
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.make, self.arguments
+
+
+class Workers(Generic[Job, Result]):
+    """`count` children that call `call(job)`; `seconds` and `memory` (bytes of address space) bound each job. For one thread at a time.
+
+    They are started when there is something to do, `early` of them at once.
+    """
+
+    def __init__(self, call: Callable[[Job], Result] | Made, count: int, seconds: float, memory: int, *, early: int = 0) -> None:
+        self._first = pack((call, seconds, memory))
+        self._count = count
+        self._early = min(early, count)
+        self._seconds = seconds
+        self._children: list[_Child] = []
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Self:
+        for _ in range(self._early):
+            self._start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for child in self._children:
+            child.end(gently=kind is None and child.warm)
+        self._children.clear()
+        self._selector.close()
+
+    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | Failed]]:
+        """Each job with its result, in the order of the jobs. An `Error` that the call raised is raised here."""
+        waiting: deque[_Task] = deque()
+        coming = iter(jobs)
+        more = True
+        try:
+            while waiting or more:
+                while more and (child := self._free(len(waiting))) is not None:
+                    task = next(map(_Task, coming), None)
+                    more = task is not None
+                    if task is not None:
+                        waiting.append(task)
+                        child.give(task)
+                while waiting and waiting[0].done:
+                    task = waiting.popleft()
+                    yield task.job, task.value()
+                if waiting and not waiting[0].done:
+                    self._listen()
+        finally:
+            self._forget(waiting)
+
+    def _free(self, waiting: int) -> _Child | None:
+        """The child with the least to do, started when needed; None when all have enough or enough is waiting."""
+        if waiting >= self._count * READ_AHEAD:
+            return None
+        child = min(self._children, key=lambda c: len(c.tasks), default=None)
+        if (child is None or child.tasks) and len(self._children) < self._count:
+            child = self._start()
+        return child if child is not None and len(child.tasks) < IN_FLIGHT else None
+
+    def _start(self) -> _Child:
+        child = _Child(self._first)
+        self._children.append(child)
+        self._selector.register(child.output, selectors.EVENT_READ, child.hear)
+        return child
+
+    def _listen(self) -> None:
+        """Wait for an answer, or for the first child whose time is over."""
+        busy = [child for child in self._children if child.tasks]
+        wait = min(self._deadline(child) for child in busy) - time.monotonic()
+        with self._writing(busy):
+            for key, _ in self._selector.select(max(0.0, wait)):
+                key.data()
+        now = time.monotonic()
+        for child in busy:
+            if child.gone or (child.tasks and now >= self._deadline(child)):
+                self._lose(child, "crash" if child.gone else "time")
+
+    @contextmanager
+    def _writing(self, busy: Iterable[_Child]) -> Iterator[None]:
+        """Watch too for children that can take more of a large job; one that never does must not hold up the others."""
+        full = [child for child in busy if child.has_more]
+        for child in full:
+            self._selector.register(child.input, selectors.EVENT_WRITE, child.send)
+        yield
+        for child in full:
+            self._selector.unregister(child.input)
+
+    def _deadline(self, child: _Child) -> float:
+        return child.since + (self._seconds if child.warm else _STARTING)
+
+    def _lose(self, child: _Child, reason: str) -> None:
+        """A child is gone: its first job failed, the next goes to another child."""
+        code = self._remove(child)
+        if not child.warm:
+            raise Unusable(
+                f"a worker process did not start ({reason}, exit status {code})", hint="see whether memory or processes are limited"
+            )
+        if child.tasks:
+            child.tasks.popleft().finish(Failed(reason))
+        for task in child.tasks:
+            (self._free(0) or self._start()).give(task)
+
+    def _remove(self, child: _Child) -> int:
+        self._selector.unregister(child.output)
+        self._children.remove(child)
+        return child.end(gently=False)
+
+    def _forget(self, waiting: deque[_Task]) -> None:
+        """Children with jobs that nobody waits for any more are replaced."""
+        if any(not task.done for task in waiting):
+            for child in [child for child in self._children if child.tasks]:
+                self._remove(child)
+
+
+class _Task:
+    """A job and what came of it."""
+
+    def __init__(self, job: Any) -> None:  # noqa: ANN401  whatever the caller's jobs are
+        self.job = job
+        self.done = False
+        self._value: Any = None
+
+    def finish(self, value: object) -> None:
+        self.done, self._value = True, value
+
+    def value(self) -> Any:  # noqa: ANN401  whatever the call returns
+        if isinstance(self._value, Error):
+            raise self._value
+        return self._value
+
+
+class _Child:
+    """A running worker process and the jobs it has."""
+
+    def __init__(self, first: bytes) -> None:
+        self.tasks: deque[_Task] = deque()
+        self.warm = False  # whether it has said that it is ready
+        self.gone = False
+        self.since = time.monotonic()
+        self._received = bytearray()
+        self._unsent = bytearray()
+        flags = [f"-W{option}" for option in sys.warnoptions]
+        self._process = subprocess.Popen(  # noqa: S603  our own module in our own interpreter
+            [sys.executable, "-P", *flags, "-m", "distributor.workers.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what a library has to say about a hostile file is nothing for a terminal
+            bufsize=0,
+            start_new_session=True,
+            env=_environment(),
+        )
+        self.input, self.output = _pipes(self._process)
+        os.set_blocking(self.input.fileno(), False)
+        _widen(self.output)
+        self._unsent += first
+        self.send()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a part of a job is still to be sent."""
+        return bool(self._unsent) and not self.gone
+
+    def give(self, task: _Task) -> None:
+        if self.warm and not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append(task)
+        self._unsent += pack(task.job)
+        self.send()
+
+    def send(self) -> None:
+        """As much as the pipe takes now."""
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(self.input.fileno(), self._unsent)]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._unsent.clear()  # it is gone; its closed output will say so
+
+    def hear(self) -> None:
+        """Take in what it says. Its first word is that it is ready."""
+        chunk = os.read(self.output.fileno(), 1 << 20)
+        self.gone = not chunk
+        self._received += chunk
+        while (frame := unframed(self._received)) is not None:
+            self.since = time.monotonic()
+            said = pickle.loads(frame)  # noqa: S301  our own child's answer
+            if self.warm:
+                self.tasks.popleft().finish(said)
+            elif isinstance(said, Error):  # it cannot make the call
+                raise said
+            self.warm = True
+
+    def end(self, *, gently: bool) -> int:
+        """Close its input and wait, or kill it. The exit status."""
+        self._close(self.input)
+        try:
+            if not gently:
+                self._process.kill()
+            return self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            self._close(self.output)
+
+    @staticmethod
+    def _close(pipe: IO[bytes]) -> None:
+        with suppress(OSError):
+            pipe.close()
+
+
+def _environment() -> dict[str, str]:
+    """What a child may know of our environment: where things are, not the secrets that may stand there."""
+    kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Room for many letters, so that a child goes on while its parent is busy (Linux)."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl  # noqa: PLC0415  not on Windows
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 2**19)
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    if process.stdin is None or process.stdout is None:
+        raise Unusable("a worker process has no pipes")
+    return process.stdin, process.stdout

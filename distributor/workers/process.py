@@ -1,0 +1,70 @@
+"""A process as an Owner, and whether another Owner's process still runs. Knows Linux's /proc; elsewhere nothing is certain."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import uuid
+from pathlib import Path
+
+from distributor.model.delivery import Owner
+from distributor.model.high_water_mark import Machine
+
+_GONE = {"Z", "X"}  # a zombie does nothing any more
+_START = 19  # field 22 of /proc/PID/stat, counted after the name (proc(5))
+
+
+def me() -> Owner:
+    """A fresh owner for this process."""
+    pid = os.getpid()
+    found = _stat(pid)
+    return Owner(uuid.uuid4().hex, _host(), pid, found[1] if found else None, _machine_id())
+
+
+def machine() -> Machine:
+    """Where this process runs, as the ledger's events name it."""
+    return Machine(_machine_id(), _host())
+
+
+def alive(owner: Owner) -> bool | None:
+    """Whether the owner's process runs; None when that cannot be known from here: another machine, boot or container, or no /proc."""
+    if owner.started is None or owner.host != _host():
+        return None
+    match _stat(owner.pid):
+        case None:
+            return False
+        case (state, started):
+            return started == owner.started and state not in _GONE
+
+
+def _host() -> str:
+    """Machine, boot and process namespace: only within all three does a process id name one process."""
+    boot = _read("/proc/sys/kernel/random/boot_id") or "-"
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = "-"
+    return f"{platform.node()}/{boot}/{namespace}"
+
+
+def _machine_id() -> str:
+    """Tells machines of one name apart; empty where the system keeps no id. A hash, since the id itself is confidential (machine-id(5))."""
+    found = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
+    return hashlib.sha256(f"distributor {found}".encode()).hexdigest()[:16] if found else ""
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """State and start (clock ticks since boot) of a process; None when there is none, or no /proc."""
+    text = _read(f"/proc/{pid}/stat")
+    if text is None:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name may hold spaces and parentheses
+    return fields[0], int(fields[_START])
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

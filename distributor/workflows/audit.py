@@ -1,0 +1,231 @@
+"""The ledger's events -> a file for an auditor (JSON Lines or CSV), and such a file -> what is wrong with it. Streams both ways.
+
+A file is checked by itself: every hash, every commitment, every step of every delivery. That its end was not cut off shows only beside the
+ledger: so a check says how far it got.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain as joined
+from typing import Any, NamedTuple, TextIO
+
+from distributor.model.audit_log import Link, Walk, canonical, stamp
+from distributor.model.events import Record
+from distributor.model.export_comparison import Beside
+from distributor.model.people import printable
+from distributor.model.proof import Proof
+
+FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
+MOST = 1000  # findings
+LONGEST_LINE = 2**22  # characters; an event has a few thousand
+_TOO_LONG = "it is longer than any event"
+LONGEST = 300  # characters of one; a forged file chooses what it is called
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # the last four: full-width forms, which some programs read alike
+_DOCUMENTS = ("evidence", "personal")
+
+
+def export(records: Iterable[Record], form: str, write: Callable[[str], object]) -> int:
+    """Write every record as a line of `form` ("jsonl" or "csv"); how many events."""
+    number = 0
+    if form == "csv":
+        write(_csv_line(FIELDS))
+    for record in records:
+        write(_csv_line(_cells(_values(record))) if form == "csv" else json.dumps(_values(record), ensure_ascii=False) + "\n")
+        number += 1
+    return number
+
+
+def _values(record: Record) -> dict[str, Any]:
+    event = record.event
+    told = (event.seq, stamp(event.at), event.delivery, event.event, event.before, event.after, event.by, dict(event.evidence))
+    personal = None if record.personal is None else list(record.personal)
+    return dict(zip(FIELDS, (*told, personal, record.salt, record.commitment, record.prev, record.hash), strict=True))
+
+
+def _cells(values: Mapping[str, Any]) -> list[str]:
+    return [_cell(canonical(value) if name in _DOCUMENTS else value) for name, value in values.items()]
+
+
+def _cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula: an apostrophe stands before it, and before a text that has one already."""
+    text = "" if value is None else str(value)
+    dangerous = text.startswith(("'", *_FORMULA)) or text.lstrip().startswith(_FORMULA)
+    return f"'{text}" if dangerous else text
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    quoted = ('"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell for cell in cells)
+    return ",".join(quoted) + "\r\n"
+
+
+class _Line(NamedTuple):
+    number: int
+    values: Mapping[str, Any]
+
+
+class _Unreadable(NamedTuple):
+    number: int
+    reason: str
+
+
+def prove_export(lines: Iterable[str], beside: Beside | None = None) -> Proof:
+    """What is wrong with an exported file, JSON Lines or CSV, also beside an earlier one, and how far its chain goes."""
+    walk, erased = Walk(), 0
+    findings: list[str] = []
+    for found in _followed(walk, lines):
+        if isinstance(found, str):
+            findings.append(found)
+        else:
+            erased += found.salt is None and bool(found.commitment)
+            findings += beside.step(found) if beside else ()
+        if len(findings) >= MOST:
+            break
+    else:
+        findings += beside.end(walk.seq) if beside else ()
+    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased, walk.back)
+
+
+def earlier(lines: Iterable[str]) -> Iterator[Link | str]:
+    """The events of an exported file, with what is wrong with it between them."""
+    return _followed(Walk(), lines)
+
+
+def bounded(file: TextIO) -> Iterator[str]:
+    """The lines of a file that may be hostile: none is longer than is ever looked at."""
+    while line := file.readline(LONGEST_LINE):
+        yield line
+
+
+def _followed(walk: Walk, lines: Iterable[str]) -> Iterator[Link | str]:
+    line = None
+    for line in _read(lines):
+        link = line.reason if isinstance(line, _Unreadable) else _link(line.values)
+        if isinstance(link, str):
+            yield _cut(f"line {line.number}: {link}")
+            continue
+        if isinstance(line, _Line) and line.values["prev"] != walk.hash:
+            yield f"event {link.seq}: does not name the hash of the event before it"
+        yield from map(_cut, walk.step(link))
+        yield link
+    yield from walk.end()
+    if line is None:
+        yield "the file holds no event"
+
+
+def _cut(finding: str) -> str:
+    return printable(finding[:LONGEST])
+
+
+def _read(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
+    rest = iter(lines)
+    first = next(rest, "").removeprefix("\ufeff")
+    whole = joined([first], rest)
+    return _read_json(whole) if first.lstrip().startswith("{") else _read_csv(whole)
+
+
+def _read_json(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
+    for number, line in enumerate(lines, 1):
+        if len(line) >= LONGEST_LINE:
+            yield _Unreadable(number, _TOO_LONG)
+            return
+        try:
+            values = json.loads(line, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            yield _Unreadable(number, f"is not JSON ({error})")
+            continue
+        yield _Line(number, values) if isinstance(values, dict) else _Unreadable(number, "is not a JSON object")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object none of whose names stands twice: readers disagree about which of the two counts."""
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
+
+
+class _Counted:
+    """Lines that csv.reader takes; a row may go over several, but not without end."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.taken = 0  # characters of the row that is being read
+        self._lines = iter(lines)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.taken += len(line)
+        if self.taken >= LONGEST_LINE:
+            raise csv.Error(_TOO_LONG)
+        return line
+
+
+def _read_csv(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
+    counted = _Counted(lines)
+    rows = csv.reader(counted, strict=True)
+    number = 0
+    try:
+        for number, row in enumerate(rows, 1):
+            counted.taken = 0
+            if number == 1:
+                if tuple(row) != FIELDS:
+                    yield _Unreadable(number, "is not the header of an export")
+                    return
+                continue
+            yield _from_row(number, row)
+    except csv.Error as error:
+        yield _Unreadable(number + 1, f"is not CSV ({error})")
+
+
+def _from_row(number: int, row: list[str]) -> _Line | _Unreadable:
+    if len(row) != len(FIELDS):
+        return _Unreadable(number, f"has {len(row)} cells instead of {len(FIELDS)}")
+    values: dict[str, Any] = {name: cell.removeprefix("'") or None for name, cell in zip(FIELDS, row, strict=True)}
+    try:
+        values |= {name: json.loads(values[name] or "", object_pairs_hook=_once) for name in _DOCUMENTS}
+        values["seq"] = int(values["seq"] or "")
+    except (ValueError, RecursionError):
+        return _Unreadable(number, "holds a cell that cannot be read")
+    return _Line(number, {**values, "commitment": values["commitment"] or "", "by": values["by"] or ""})
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 < value < 2**63
+
+
+def _link(values: Mapping[str, Any]) -> Link | str:
+    """The event as it was hashed, or what keeps the line from being one."""
+    if set(values) != set(FIELDS):
+        return f"has other fields than an export: {', '.join(sorted(set(values) ^ set(FIELDS)))[:200]}"
+    evidence, names = values["evidence"], values["personal"]
+    if not isinstance(evidence, dict) or not (
+        names is None or (isinstance(names, list) and all(isinstance(name, str) and name in evidence for name in names))
+    ):
+        return "names personal fields that its evidence lacks"
+    words = all(isinstance(values[name], str) for name in ("at", "event", "by", "commitment", "hash"))
+    if not words or not _is_number(values["seq"]) or not all(isinstance(values[n], str | None) for n in ("delivery", "from", "to", "salt")):
+        return "holds a field of the wrong type"
+    personal = {name: evidence[name] for name in names or ()}
+    public = {name: value for name, value in evidence.items() if name not in personal}
+    told = (values["delivery"], values["event"], values["from"], values["to"], values["by"])
+    try:
+        hashed, opened = canonical(public), canonical(personal) if personal else None
+    except (ValueError, RecursionError):
+        return "holds evidence that no ledger writes"
+    return Link(values["seq"], values["at"], *told, hashed, opened, values["salt"], values["commitment"], values["hash"])

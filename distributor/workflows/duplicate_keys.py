@@ -1,0 +1,69 @@
+"""One certificate and one key for one person -> which drafts of a plan may be recorded, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distributor.model.delivery import Draft, Taken
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.states import State
+from distributor.pki.spki import sha256_of
+from distributor.workflows.matching import Candidate
+
+OWN_KEY = "have a certificate with a key of its own issued for each"
+_MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJECTED, State.BOUNCED})
+
+
+class Keys:
+    """The keys that two people of one plan have: neither is to have a letter, for nobody can say whose key it is."""
+
+    def __init__(self) -> None:
+        self._refused: dict[str, str] = {}  # an address by key
+
+    def sift(self, batch: Sequence[Candidate]) -> tuple[list[Candidate], list[Issue]]:
+        """Those that may be recorded, and why others must not."""
+        people: dict[str, dict[str, str]] = {}  # addresses by key and person
+        for candidate in batch:
+            address = candidate.draft.person.address
+            people.setdefault(_key(candidate.draft), {})[address.key] = str(address)
+        for key, addresses in people.items():
+            if len(addresses) > 1:
+                self._refused.setdefault(key, next(iter(addresses.values())))
+        good = [candidate for candidate in batch if _key(candidate.draft) not in self._refused]
+        issues = [self._issue(candidate, people[_key(candidate.draft)]) for candidate in batch if candidate not in good]
+        return good, issues
+
+    def _issue(self, candidate: Candidate, people: dict[str, str]) -> Issue:
+        address = candidate.draft.person.address
+        others = [other for who, other in people.items() if who != address.key] or [self._refused[_key(candidate.draft)]]
+        return one_key(str(address), others[0], candidate.source)
+
+    def refuse(self, draft: Draft, other: str) -> None:
+        """Nobody else in this plan gets this key."""
+        self._refused[_key(draft)] = other
+
+
+def _key(draft: Draft) -> str:
+    return sha256_of(draft.leaf) or draft.facts.sha256
+
+
+def one_key(address: str, other: str, source: str | None) -> Issue:
+    """Two people of one plan who have the same key."""
+    message = f'the certificates of "{address}" and "{other}" are about the same key: whoever has it reads the mail of both'
+    return Issue(Severity.ERROR, Check.DUPLICATE, message, OWN_KEY, source, None, address)
+
+
+def already_taken(found: Taken, source: str) -> Issue:
+    """A certificate or a key that another person has, by the ledger."""
+    address = str(found.draft.person.address)
+    who = f'"{found.address}"' + (f" ({found.name})" if found.name else "")
+    unclear = ", and may have arrived there," if found.state is State.WITHDRAWN else ""
+    standing = f"{found.state} for {who} since {found.since:%Y-%m-%d}{unclear}"
+    if found.same_certificate:
+        message = f'this certificate is {standing} and cannot be for "{address}" too: one certificate is for one person'
+    else:
+        message = f'a certificate about the same key is {standing}, so "{address}" could read the mail of both'
+    hint = f'have a certificate with a new key issued for "{address}", also where both are one person with a new address'
+    if found.state in _MAY_GO_BACK:
+        hint = f"{hint}; or, if the other is the wrong one: distributor withdraw {found.delivery} --reason TEXT"
+    return Issue(Severity.ERROR, Check.DUPLICATE, message, hint, source, None, address)

@@ -1,0 +1,141 @@
+"""A planned delivery and its file -> a frozen letter: opened, packaged, worded and sealed. What a child process does.
+
+What is made is made once: package, password, Message-ID, Date and boundary of a generation never change afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from distributor.errors import Unusable
+from distributor.mail import message
+from distributor.mail.message import Attachment, Head, Mailbox, Words
+from distributor.model import passwords
+from distributor.model.certificates import Credential, Limits, Problem
+from distributor.model.delivery import Packed, PackJob, ToPack
+from distributor.model.issues import Check
+from distributor.model.passwords import Recipe
+from distributor.model.people import Address, hides
+from distributor.model.secret import Secret
+from distributor.pki import open_material, package, package_check
+from distributor.pki.package import Content
+from distributor.pki.reopening import reopen
+
+
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """What a child does with a job. Everything it needs crosses into the process once; nothing here is secret."""
+
+    words: Words
+    seal: Callable[[Secret, str], bytes]  # a password, for a delivery
+    organisation: str
+    senders: tuple[Mailbox, ...]
+    channel: str = "reveal"
+    expires: timedelta | None = None
+    profile: str = "phone"
+    include_root: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
+    limits: Limits = field(default_factory=Limits)
+
+    def __call__(self, job: PackJob) -> Packed | Problem:
+        """Make the letter of one delivery."""
+        found = _content(job, self.limits)
+        if isinstance(found, Problem):
+            return found
+        if problem := package_check.against(found, job.todo.certificate_sha256, job.todo.person.address, job.now):
+            return problem
+        try:
+            return self._pack(job, found)
+        except Unusable as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
+            return Problem(Check.BAD_ROW, str(error), error.hint)
+
+    def _pack(self, job: PackJob, content: Content) -> Packed:
+        todo = job.todo
+        sender = sender_of(todo.person.address, self.senders, todo.sender)
+        password = passwords.make(self.recipe, secrets.choice)
+        use = package.only_use(content.leaf)
+        name = package.friendly_name(todo.person, todo.not_before, use)
+        data = package.seal(content, password, self.profile, name, include_root=self.include_root)
+        attachment = Attachment(package.file_name(todo.person, todo.not_before, use), data)
+        wording = self.words.letter(todo.language, self._values(todo, sender, attachment.file_name, use))
+        head = Head(
+            sender,
+            Mailbox(todo.person.address, todo.person.name),
+            job.now,
+            f"{secrets.token_hex(16)}@{sender.address.domain}",
+            secrets.token_hex(12),
+        )
+        return Packed(
+            id=todo.id,
+            message_id=f"<{head.message_id}>",
+            message=message.compose(head, wording, attachment),
+            package_sha256=hashlib.sha256(data).hexdigest(),
+            profile=self.profile,
+            sender=str(sender.address),
+            sealed=self.seal(password, todo.id),
+            channel=self.channel,
+            expires=self.expires,
+        )
+
+    def _values(self, todo: ToPack, sender: Mailbox, file_name: str, use: str) -> dict[str, object]:
+        """What templates see. Never the password; a name that hides something is left out."""
+        person = todo.person
+        return {
+            "organisation": {"name": self.organisation},
+            "person": {
+                "name": "" if hides(person.name) else person.name,
+                "address": str(person.address),
+                "columns": dict(person.columns),
+            },
+            "column": dict(person.columns),
+            "certificate": {
+                "not_before": todo.not_before,
+                "not_after": todo.not_after,
+                "serial": todo.certificate_serial,
+                "issuer": todo.certificate_issuer,
+                "sha256": todo.certificate_sha256,
+                "use": use,
+            },
+            "file_name": file_name,
+            "sender": {"address": str(sender.address), "name": sender.name},
+            "contact": str(sender.address),
+            "channel": self.channel,
+            "password": {
+                "groups": self.recipe.groups,
+                "length": self.recipe.length,
+                "shape": self.recipe.shape,
+                "plain": self.recipe.alphabet.isalpha() and self.recipe.alphabet.islower(),
+            },
+            "generation": todo.generation,
+            "expires": self.expires.days if self.expires else 0,
+        }
+
+
+def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = None) -> Mailbox:
+    """The mailbox that writes to a person: that of the `last` letter while it is there, else one by rendezvous hashing.
+
+    All are chosen about as often, and where one is lost only its own people move.
+    """
+    known = next((sender for sender in senders if str(sender.address) == last), None)
+    return known or max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
+
+
+def _content(job: PackJob, limits: Limits) -> Content | Problem:
+    todo = job.todo
+    planned = hashlib.sha256(todo.leaf).hexdigest() == todo.certificate_sha256
+    if planned and (quick := reopen(job.material, todo.leaf, todo.chain)):
+        return quick
+    found = _credential(job, limits)
+    return found if isinstance(found, Problem) else package.content(found)
+
+
+def _credential(job: PackJob, limits: Limits) -> Credential | Problem:
+    opened = open_material(job.material, limits, proven=job.todo.certificate_sha256)
+    for credential in opened.credentials:
+        if credential.facts.sha256 == job.todo.certificate_sha256:
+            return credential
+    return next(iter(opened.problems), Problem(Check.NO_CERTIFICATE, "the certificate is no longer in it", "run `distributor plan` again"))

@@ -1,0 +1,142 @@
+"""Planned deliveries -> frozen letters in the ledger; child processes make them (`workflows/message_factory.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from distributor.errors import Error
+from distributor.model.certificates import Material, Problem
+from distributor.model.delivery import Owner, Packed, PackJob, Scope, ToPack
+from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.model.people import Person
+from distributor.model.ports import Ledger, Now, Pool, Source
+
+BATCH = 200  # deliveries lent, and letters stored, at a time: one commit for all of them, and sending still starts within a second
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was stored (ids of deliveries now queued), and what stays planned and why."""
+
+    stored: tuple[str, ...]
+    issues: tuple[Issue, ...]
+
+
+OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
+
+
+def pack(  # noqa: PLR0913  the doors of a verb
+    ledger: Ledger,
+    open_plan: OpenPlan,
+    pool: Pool[PackJob, Packed | Problem],
+    *,
+    owner: Owner,
+    lease: timedelta,
+    scope: Scope,
+    limit: int | None,
+    now: Now,
+    stop: Callable[[], bool],
+) -> Iterator[Batch]:
+    """Freeze planned deliveries, batch by batch, until none is left, `limit` are tried or `stop` says so.
+
+    What cannot be packed stays planned and lent to `owner` for the rest of the run, so that nobody tries it again meanwhile.
+    """
+    issues: list[Issue] = []
+    plans = _Plans(ledger, open_plan)
+    tried: set[str] = set()  # and not stored: a loan that ran out during a long run comes back
+    jobs = _jobs(_taken(ledger, owner, lease, scope, limit, stop, tried), plans, now, issues)
+    done: list[Packed] = []
+    for job, result in pool.map(jobs):
+        match result:
+            case Packed():
+                done.append(result)
+            case _:
+                issues.append(_issue(job, result))
+        if len(done) + len(issues) >= BATCH:
+            yield _stored(ledger, owner, done, issues, tried)
+    if done or issues:
+        yield _stored(ledger, owner, done, issues, tried)
+
+
+def _taken(  # noqa: PLR0913, PLR0917  as `take` has them, and two ways to end
+    ledger: Ledger, owner: Owner, lease: timedelta, scope: Scope, limit: int | None, stop: Callable[[], bool], tried: set[str]
+) -> Iterator[ToPack]:
+    number = 0
+    while limit is None or number < limit:
+        room = BATCH if limit is None else min(BATCH, limit - number)
+        lent = [] if stop() else ledger.take(owner, room, lease, scope)
+        for todo in lent:
+            if stop():
+                return
+            if todo.id not in tried:
+                tried.add(todo.id)
+                number += 1
+                yield todo
+        if not lent:
+            return
+
+
+class _Plans:
+    """Each plan's source and people, opened once."""
+
+    def __init__(self, ledger: Ledger, open_plan: OpenPlan) -> None:
+        self._ledger, self._open = ledger, open_plan
+        self._known: dict[str, tuple[Source, Mapping[str, Person]] | Issue] = {}
+
+    def material(self, todo: ToPack) -> Material | Issue:
+        if todo.plan not in self._known:
+            self._known[todo.plan] = self._opened(todo.plan)
+        match self._known[todo.plan]:
+            case Issue() as issue:
+                return issue
+            case (source, people):
+                found = source.fetch(todo.locator, people.get(todo.person.address.key, todo.person))
+                return replace(found, message=f"{found.source}: {found.message}") if isinstance(found, Issue) else found
+
+    def _opened(self, plan: str) -> tuple[Source, Mapping[str, Person]] | Issue:
+        try:
+            return self._open(self._ledger.plan_inputs(plan) or {})
+        except Error as error:
+            return Issue(Severity.ERROR, Check.UNREADABLE, str(error), error.hint, source=error.where)
+
+
+def _jobs(todos: Iterator[ToPack], plans: _Plans, now: Now, issues: list[Issue]) -> Iterator[PackJob]:
+    for todo in todos:
+        match plans.material(todo):
+            case Issue() as issue:
+                issues.append(replace(issue, address=str(todo.person.address)))
+            case material:
+                yield PackJob(todo, material, now())
+
+
+_LOST = {
+    "time": (
+        Check.TOO_COSTLY,
+        "opening it and making its letter took too long",
+        "check the file, and your own templates; [limits] open_seconds is the time for one",
+    ),
+    "memory": (Check.TOO_COSTLY, "it needs more memory than a certificate may", "check the file"),
+}
+_CRASHED = (Check.UNREADABLE, "it broke the process that opened it", "export the certificate again and run `distributor plan`")
+
+
+def _issue(job: PackJob, result: Problem | Failed) -> Issue:
+    match result:
+        case Problem(check, message, hint):
+            pass
+        case Failed(reason):
+            check, message, hint = _LOST.get(reason, _CRASHED)
+    if check is not Check.BAD_ROW:  # which tells of a template, and names it
+        message = f"{job.material.source}: {message}"
+    return Issue(Severity.ERROR, check, message, hint, source=job.material.source, address=str(job.todo.person.address))
+
+
+def _stored(ledger: Ledger, owner: Owner, done: list[Packed], issues: list[Issue], tried: set[str]) -> Batch:
+    kept = ledger.store(done, owner) if done else []
+    tried.difference_update(packed.id for packed in done)
+    batch = Batch(tuple(packed.id for packed, good in zip(done, kept, strict=True) if good), tuple(issues))
+    done.clear()
+    issues.clear()
+    return batch

@@ -1,0 +1,163 @@
+"""People and certificates -> a plan: who is to get what, and every reason why somebody is not. Sends nothing.
+
+One pass: certificates are opened, matched, examined and recorded as they come. Of a plan of 100 000 people little may stay in memory:
+people are packed, and what is told or looked at again at the end goes into spools, which may be files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from distributor.errors import Refused
+from distributor.model.certificates import Facts, Material, Opened
+from distributor.model.delivery import Delivery, Known, Taken
+from distributor.model.directory_users import Directory
+from distributor.model.issues import Issue
+from distributor.model.ports import Ledger, NewSpool, Pool, Roster, Source, Spool
+from distributor.model.states import State
+from distributor.workflows.duplicate_keys import Keys, already_taken, one_key
+from distributor.workflows.matching import Candidate, Matching
+from distributor.workflows.plan_messages import already
+from distributor.workflows.roster import gather
+
+if TYPE_CHECKING:
+    from distributor.model.ports import Checker
+
+BATCH = 200  # drafts a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was planned, and what was not and why."""
+
+    plan: str
+    deliveries: Spool[Any]  # each as it was asked for
+    issues: Spool[Issue]
+    known: Counter[State] = field(default_factory=Counter)  # pairs that the ledger knew already, by state
+    left: Spool[Issue] = field(default_factory=list)  # files that are no certificates and were left alone
+    nobody: str | None = None  # "roster" or "directory", where it names no person at all
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the ledger knows the plan: not where there was nothing to plan."""
+        return bool(len(self.deliveries) or self.known)
+
+
+def plan(  # noqa: PLR0913  each is one of the doors
+    ledger: Ledger,
+    roster: Roster | None,
+    source: Source,
+    pool: Pool[Material, Opened],
+    *,
+    plan_id: str,
+    inputs: Mapping[str, object],
+    languages: Sequence[str],
+    now: datetime,
+    directory: Directory | None = None,
+    checker: Checker | None = None,
+    tell: Callable[[int], None] = lambda _: None,
+    show: Callable[[Delivery, Facts], Any] = lambda delivery, _: delivery,
+    spool: NewSpool = list,
+) -> Planned:
+    """Plan all that is good.
+
+    People on the roster are held against the directory; without a roster, its people are meant. Without either, each certificate's own
+    address is its person. `inputs` is kept in the ledger: absolute paths, never secrets.
+    `tell` hears how many files were opened so far; `show` makes of a planned delivery what is kept of it. `spool` makes lists for what is
+    kept until the end.
+    """
+    people = gather(roster, directory, spool)
+    nobody = people.nobody  # before there is anything else to say
+    work = Matching(people, languages, now, checker, spool)
+    record = _Record(ledger, plan_id, inputs, show, spool)
+    for batch in _batches(work.candidates(source, pool, tell)):
+        record.keep(work.trusted(batch, ledger.revoked([candidate.draft.facts.sha256 for candidate in batch])))
+    for late in (work.lacking(), record.notes):
+        for issue in late:
+            work.issues.append(issue)
+    return Planned(plan_id, record.deliveries, work.issues, record.known, work.left, nobody)
+
+
+def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
+    while batch := list(islice(candidates, BATCH)):
+        yield batch
+
+
+class _Record:
+    """A plan in the ledger, begun with its first draft."""
+
+    def __init__(
+        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, Facts], Any], spool: NewSpool
+    ) -> None:
+        self._ledger, self._plan, self._inputs, self._show = ledger, plan_id, inputs, show
+        self._keys, self._begun = Keys(), False
+        self.deliveries = Kept(spool())
+        self.known: Counter[State] = Counter()
+        self.notes: Spool[Issue] = spool()
+
+    def keep(self, batch: Sequence[Candidate]) -> None:
+        """Record a batch in one transaction."""
+        good, refused = self._keys.sift(batch)
+        for issue in refused:
+            self.notes.append(issue)
+        if not good:
+            return
+        if not self._begun:
+            self._ledger.begin_plan(self._plan, self._inputs)
+            self._begun = True
+        results = self._ledger.plan(self._plan, [candidate.draft for candidate in good])
+        for candidate, result in zip(good, results, strict=True):
+            match result:
+                case Known():
+                    self.known[result.state] += 1
+                    self.notes.append(already(result, candidate.source))
+                case Taken():
+                    self._taken(result, candidate.source)
+                case _:
+                    self.deliveries.append((result.id, self._show(result, candidate.draft.facts)))
+
+    def _taken(self, found: Taken, source: str) -> None:
+        """Somebody else has it; where that is a delivery of this plan, nobody gets it."""
+        other = self._ledger.delivery(found.delivery)
+        if other is None or other.plan != self._plan:
+            self.notes.append(already_taken(found, source))
+            return
+        first = one_key(other.address, str(found.draft.person.address), None)
+        try:
+            self._ledger.withdraw(other.id, first.message)
+        except Refused:  # a `send` beside this plan has it already
+            self.notes.append(already_taken(found, source))
+            return
+        self._keys.refuse(found.draft, other.address)
+        self.deliveries.remove(other.id)
+        self.notes.append(first)
+        self.notes.append(one_key(str(found.draft.person.address), other.address, source))
+
+
+class Kept:
+    """What is kept of planned deliveries, without those that were taken back; a Spool."""
+
+    def __init__(self, spool: Spool[tuple[str, Any]]) -> None:
+        self._all, self._removed = spool, set[str]()
+
+    def append(self, kept: tuple[str, Any]) -> None:
+        """Add a delivery's id and what is kept of it."""
+        self._all.append(kept)
+
+    def remove(self, delivery: str) -> None:
+        """Take one back."""
+        self._removed.add(delivery)
+
+    def __len__(self) -> int:
+        return len(self._all) - len(self._removed)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (kept for delivery, kept in self._all if delivery not in self._removed)
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  see above
+        return next(islice(self, index, None))

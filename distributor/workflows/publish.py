@@ -1,0 +1,130 @@
+"""What people received -> what others find in directories to encrypt to. One person's failure costs nobody else anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from distributor.errors import Error, Unavailable, Unusable
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import Address, parse_address
+from distributor.model.publishing import Held, Holder, Public, Publications, PublicDirectory, Written
+from distributor.pki import encrypting
+
+
+@dataclass
+class Published:
+    """What a run did, counted over all directories. `errors`: directories that could not go on."""
+
+    written: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    issues: list[Issue] = field(default_factory=list)
+    errors: list[Error] = field(default_factory=list)
+
+
+def publish(
+    ledger: Publications, directories: Sequence[PublicDirectory], *, now: datetime, tell: Callable[[str], None] = lambda _: None
+) -> Published:
+    """Put everybody's newest certificate where it belongs, and take away what must not be used. `tell` hears of each person."""
+    run = _Run(ledger, list(directories), now)
+    for holder in ledger.holders():
+        if not run.directories:
+            break
+        run.person(holder)
+        tell(holder.address)
+    return run.done
+
+
+class _Run:
+    def __init__(self, ledger: Publications, directories: list[PublicDirectory], now: datetime) -> None:
+        self.ledger, self.directories, self.now, self.done = ledger, directories, now, Published()
+
+    def person(self, holder: Holder) -> None:
+        match parse_address(holder.address):
+            case Address() as address:
+                pass
+            case _:
+                return  # erased, or older than the rules
+        chosen, against = choose(holder, self.now)
+        if against is not None:
+            self.done.issues.append(against)
+        for directory in tuple(self.directories):
+            try:
+                self._into(directory, address, holder, chosen)
+            except (Unavailable, Unusable) as error:
+                self.done.errors.append(error)
+                self.directories.remove(directory)
+
+    def _into(self, directory: PublicDirectory, address: Address, holder: Holder, chosen: Held | None) -> None:
+        gone = [held for held in holder.certificates if is_gone(held, self.now)]
+        if chosen is None and not gone:
+            return
+        public = Public(address, holder.name, chosen.leaf if chosen else None, frozenset(held.sha256 for held in gone))
+        written = directory.publish(public, self.now)
+        if isinstance(written, Issue):
+            self.done.issues.append(written)
+            return
+        if written.warning is not None:
+            self.done.issues.append(written.warning)
+        self._removed(directory.where, gone, written)
+        if chosen is not None and written.holds:
+            self._holds(directory.where, chosen, written)
+
+    def _removed(self, where: str, gone: Sequence[Held], written: Written) -> None:
+        """What was there, or was said to be by the ledger, is there no more."""
+        for held in gone:
+            found = held.sha256 in written.removed
+            if found or where in held.places:
+                self.ledger.note_unpublished(held.delivery, where, written.entry, found=found)
+                self.done.removed += 1
+
+    def _holds(self, where: str, chosen: Held, written: Written) -> None:
+        self.done.written += written.changed
+        self.done.unchanged += not written.changed
+        if where not in chosen.places:
+            self.ledger.note_published(chosen.delivery, where, written.entry)
+
+
+def is_gone(held: Held, now: datetime) -> bool:
+    """Whether a certificate is taken out wherever it is found, whoever wrote it there, under whatever name of the place."""
+    return held.revoked or held.lost or held.not_after <= now
+
+
+def choose(holder: Holder, now: datetime) -> tuple[Held | None, Issue | None]:
+    """The newest certificate that counts and that one can encrypt to; without one, what speaks against the newest."""
+    told: Issue | None = None
+    for held in holder.certificates:
+        against = objection(held, holder.address, now)
+        if against is None:
+            return held, None
+        told = told or against
+    return None, told
+
+
+def objection(held: Held, address: str, now: datetime) -> Issue | None:
+    """Why a certificate is not published."""
+    if held.lost:
+        hint = f"send it again: distributor resend {address} --reason TEXT"
+        return _issue(
+            Check.NOT_PUBLISHED, "the letter with the certificate came back, so nobody has it, and it is not published", hint, address
+        )
+    if held.revoked:
+        return _issue(Check.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
+    match encrypting.against(held.leaf, now):
+        case None:
+            return None
+        case (check, reason):
+            return _issue(check, f"{reason} and is not published", _HINTS.get(check, _REISSUE), address)
+
+
+_REISSUE = "have a new one issued, and send it"
+_HINTS = {
+    Check.NOT_YET_VALID: "run `distributor publish` again then",
+    Check.KEY_USAGE: "nothing is to be done if the person has another one for encryption",
+}
+
+
+def _issue(check: Check, message: str, hint: str, address: str) -> Issue:
+    return Issue(Severity.WARNING, check, message, hint, "ledger", None, address)

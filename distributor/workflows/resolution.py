@@ -1,0 +1,117 @@
+"""Ambiguous deliveries -> what is known of each and when to look again; a person's word -> the ledger.
+
+A letter is not sent again while its last sender may still be alive: its final dot could still go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from distributor.errors import Refused
+from distributor.model.delivery import Attempt, Delivery, Owner, Scope
+from distributor.model.ports import Ledger
+from distributor.model.states import State
+
+Alive = Callable[[Owner], bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One ambiguous delivery. `free_at`: from when on its letter may be sent again; None: while its sender runs, never."""
+
+    delivery: Delivery
+    armed_at: datetime | None
+    evidence: str
+    free_at: datetime | None
+
+
+def doubts(ledger: Ledger, scope: Scope, *, alive: Alive, now: datetime, longest_wait: timedelta) -> Iterator[Doubt]:
+    """Every ambiguous delivery, oldest first."""
+    for attempt in ledger.ambiguous(scope):
+        free_at, why = free(attempt, alive, now, longest_wait)
+        yield Doubt(attempt.delivery, attempt.armed_at, f"{attempt.delivery.said or 'no answer was recorded'}; {why}", free_at)
+
+
+def accept(ledger: Ledger, delivery: str, reason: str) -> None:
+    """A person knows that the server has the letter."""
+    ledger.resolve(delivery, State.ACCEPTED, {"kind": "person", "reason": reason})
+
+
+def send_again(  # noqa: PLR0913  the doors of a verb
+    ledger: Ledger, delivery: str, reason: str, *, alive: Alive, now: datetime, longest_wait: timedelta
+) -> None:
+    """A person knows that the server does not have the letter: the same bytes are queued again.
+
+    Raises Refused while its last sender may still be alive, with the time to wait.
+    """
+    for attempt in ledger.ambiguous(Scope()):
+        if attempt.delivery.id == delivery:
+            free_at, why = free(attempt, alive, now, longest_wait)
+            if free_at is None:
+                raise Refused(why, where=delivery, hint="wait until that `distributor send` is done, then run the command again")
+            if free_at > now:
+                hint = f"run the command again after {free_at:%Y-%m-%d %H:%M:%S} UTC, in {_span(free_at - now)}"
+                raise Refused(why, where=delivery, hint=hint)
+    ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a person's word about all of a restored ledger came to. `left`: what it may not settle, and why."""
+
+    settled: int
+    waiting: int
+    left: tuple[tuple[Delivery, Refused], ...]
+
+
+def settle_restored(  # noqa: PLR0913  the doors of a verb
+    ledger: Ledger, reason: str, *, accepted: bool, alive: Alive, now: datetime, longest_wait: timedelta
+) -> Settled:
+    """A person knows of all that became ambiguous because the ledger was restored. What may not be settled so is left as it is."""
+    settled = waiting = 0
+    left: list[tuple[Delivery, Refused]] = []
+    for attempt in ledger.ambiguous(Scope()):
+        if not attempt.restored:
+            continue
+        delivery = attempt.delivery
+        free_at, _ = free(attempt, alive, now, longest_wait)
+        if not accepted and not attempt.replaced and (free_at is None or free_at > now):
+            waiting += 1
+            continue
+        try:
+            _settle_one(ledger, attempt, reason, accepted=accepted)
+        except Refused as error:
+            left.append((delivery, error))
+        else:
+            settled += 1
+    return Settled(settled, waiting, tuple(left))
+
+
+def _settle_one(ledger: Ledger, attempt: Attempt, reason: str, *, accepted: bool) -> None:
+    """Raises Refused where it may not be."""
+    id_ = attempt.delivery.id
+    if accepted and attempt.replaced:  # whoever says that all have their messages hardly means two of one person
+        hint = f"distributor withdraw {id_} --reason TEXT, or where this one arrived too: distributor resolve {id_} --accepted"
+        raise Refused("a later generation replaced it", where=id_, hint=hint)
+    ledger.resolve(id_, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
+
+
+def free(attempt: Attempt, alive: Alive, now: datetime, longest_wait: timedelta) -> tuple[datetime | None, str]:
+    """From when on the letter may be sent again (None: while its sender runs, never), and why."""
+    since = attempt.armed_at or attempt.delivery.updated_at
+    match alive(attempt.owner) if attempt.owner else None:
+        case True if attempt.owner is not None:
+            return None, f"its sender still runs (process {attempt.owner.pid})"
+        case False:
+            return min(since, now), "its sender has ended"
+        case _ if since + longest_wait > now:
+            return since + longest_wait, "its sender ran elsewhere and may still wait for an answer"
+        case _:
+            return since + longest_wait, "its sender cannot be waiting any more"
+
+
+def _span(wait: timedelta) -> str:
+    seconds = max(1, round(wait.total_seconds()))
+    return f"{seconds} s" if seconds < 120 else f"{-(-seconds // 60)} min"  # noqa: PLR2004  two minutes

@@ -1,0 +1,81 @@
+"""A ready password -> the person at the helpdesk who reads it out. Nothing travels by itself; the ledger knows before anyone sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distributor.errors import Misuse, Refused
+from distributor.model.delivery import Envelope
+from distributor.model.ports import Ledger, Vault
+from distributor.model.secret import Secret
+from distributor.model.states import PasswordState
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """None: this road needs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Hands passwords over, each once."""
+
+    ledger: Ledger
+    vault: Vault
+
+    def choose(self, address: str, certificate: str | None) -> Envelope:
+        """The one password meant; `certificate` begins a SHA-256. Raises Refused when none is ready, Misuse when several are."""
+        newest = _newest(self.ledger.envelopes(address), certificate)
+        ready = [envelope for envelope in newest if envelope.state is PasswordState.READY]
+        if len(ready) > 1:
+            several = ", ".join(envelope.certificate_sha256[:16] for envelope in ready)
+            raise Misuse(
+                f"{len(ready)} passwords are ready, for the certificates {several}", hint="say which one with --certificate SHA256"
+            )
+        if not ready:
+            raise _refusal(address, newest, certificate)
+        return ready[0]
+
+    def hand_over(self, envelope: Envelope, reason: str) -> Secret:
+        """The password, after its hand-over is in the ledger for good.
+
+        It is opened once before: what this vault cannot open, or what belongs to another delivery, stays ready and is not used up.
+        """
+        if envelope.sealed is not None:
+            self.vault.open(envelope.sealed, envelope.delivery)
+        return self.vault.open(self.ledger.hand_over(envelope.delivery, reason, "reveal"), envelope.delivery)
+
+
+def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A001  every adapter opens
+    """The road, ready to use."""
+    del settings
+    return Reveal(ledger, vault)
+
+
+def _newest(envelopes: Sequence[Envelope], certificate: str | None) -> list[Envelope]:
+    """The newest generation of each certificate that is meant."""
+    wanted = certificate.lower().replace(":", "") if certificate else ""
+    newest: dict[str, Envelope] = {}
+    for envelope in envelopes:
+        if envelope.certificate_sha256.startswith(wanted):
+            newest.setdefault(envelope.certificate_sha256, envelope)
+    return list(newest.values())
+
+
+def _refusal(address: str, newest: Sequence[Envelope], certificate: str | None) -> Refused:
+    again = f"a new package with a new password: distributor resend {address} --reason TEXT"
+    if not newest:
+        what = f"with a certificate {certificate}" if certificate else "in the ledger"
+        return Refused(f'there is no password for "{address}" {what}', hint=f"distributor status {address}")
+    match newest[0].state:
+        case PasswordState.HELD:
+            return Refused(
+                "the password is held until a server has accepted the letter", where=address, hint=f"distributor status {address}"
+            )
+        case PasswordState.HANDED_OVER:
+            return Refused("the password was handed over already; there is no second look", where=address, hint=again)
+        case PasswordState.EXPIRED:
+            return Refused("the password's time is over", where=address, hint=again)
+        case _:
+            return Refused("the password was destroyed", where=address, hint=again)

@@ -1,0 +1,107 @@
+"""Certificates that are to be sent -> what Exchange Online will hold against their chains, weighed as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.people import printable
+from distributor.model.ports import Checker
+from distributor.model.revoking import GOOD_AGAIN, Issued, Revocations, Struck
+from distributor.pki.validation import Chains, Library
+from distributor.pki.validation.path import Collected
+
+SHOWN = 3  # people named in an issue that concerns more
+TOGETHER = 200  # certificates whose lists are fetched side by side
+
+
+class Trust:
+    """Chains held against one collection at one time.
+
+    `library`: None where nothing may be fetched; `soft`: all but revocation are warnings.
+    """
+
+    def __init__(self, collected: Collected, library: Library | None, now: datetime, *, soft: bool = False) -> None:
+        self._chains, self.soft = Chains(collected, library, now), soft
+
+    def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the door's argument
+        """Let its CRLs be fetched."""
+        self._chains.begin(leaf)
+
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
+        """Everything against it."""
+        return [self._weighed(issue) for issue in self._chains.objections(leaf, chain)]
+
+    def _weighed(self, issue: Issue) -> Issue:
+        if self.soft and issue.check is not Check.REVOKED:
+            return replace(issue, severity=Severity.WARNING)
+        return issue
+
+
+def judged(certificates: Sequence[tuple[bytes, Sequence[bytes]]], checker: Checker) -> Iterator[list[Issue]]:
+    """Everything against each certificate, whose chain stands beside it; lists are fetched side by side."""
+    for start in range(0, len(certificates), TOGETHER):
+        part = certificates[start : start + TOGETHER]
+        for leaf, chain in part:
+            checker.begin(leaf, chain)
+        for leaf, chain in part:
+            yield checker.check(leaf, chain)
+
+
+@dataclass
+class Watched:
+    """What a look at everything in use came to: how many certificates, whose deliveries were told, and what could not be found out."""
+
+    checked: int = 0
+    revoked: list[Struck] = field(default_factory=list)
+    reinstated: list[Struck] = field(default_factory=list)  # told that a hold is over
+    issues: list[Issue] = field(default_factory=list)  # each fault once, with the people whose certificates it concerns
+
+
+def watch(ledger: Revocations, checker: Checker, *, now: datetime, tell: Callable[[int], None] = lambda _: None) -> Watched:
+    """Hold every certificate in use against fresh CRLs; what was revoked is written on its deliveries, what has not left is withdrawn.
+
+    One that was on hold is good again once nothing at all speaks against it: a list that cannot be read says nothing.
+    """
+    done, faults = Watched(), dict[str, _Fault]()
+    certificates = ledger.issued(now)
+    while batch := list(islice(certificates, TOGETHER)):
+        for one, issues in _checked(batch, checker):
+            revoked = next((issue for issue in issues if issue.check is Check.REVOKED), None)
+            if revoked is not None:
+                done.revoked += ledger.revoke(one.sha256, revoked.message)
+            elif not issues and one.revoked is not None:
+                done.reinstated += ledger.reinstate(one.sha256, GOOD_AGAIN)
+            for issue in () if revoked else issues:
+                faults.setdefault(issue.message, _Fault(issue)).people.update(dict.fromkeys(one.addresses))
+            done.checked += 1
+            tell(done.checked)
+    done.issues = [fault.told() for fault in faults.values()]
+    return done
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Something that could not be found out, and about whose certificates."""
+
+    issue: Issue
+    people: dict[str, None] = field(default_factory=dict)
+
+    def told(self) -> Issue:
+        """With the person, or with some of the people where there are several."""
+        match list(self.people):
+            case []:
+                return self.issue
+            case [one]:
+                return replace(self.issue, address=one)
+            case several:
+                shown = ", ".join(printable(one) for one in several[:SHOWN])
+                more = f" and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
+                return replace(self.issue, message=f"{self.issue.message} ({shown}{more})")
+
+
+def _checked(batch: Sequence[Issued], checker: Checker) -> Iterator[tuple[Issued, list[Issue]]]:
+    yield from zip(batch, judged([(one.leaf, one.chain) for one in batch], checker), strict=True)

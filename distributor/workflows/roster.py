@@ -1,0 +1,191 @@
+"""A roster, a directory or both -> the people by address, and who of them still lacks a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from distributor.model.compact import Marks
+from distributor.model.directory_users import Directory
+from distributor.model.issues import Check, Issue, Severity
+from distributor.model.packed_people import PackedPeople
+from distributor.model.people import Address, Person, key_of
+from distributor.model.ports import NewSpool, Roster, Spool
+from distributor.workflows.directory_comparison import SOURCE, Users, compare, disabled, of_these, waiting
+from distributor.workflows.roster_rows import Rows, files, hints
+
+_HINT = "name the certificate's file in the row, or put it among the sources"
+
+
+class People:
+    """Everybody who is to receive something; compact, since a roster may have many thousand rows."""
+
+    def __init__(self, origin: str = "roster", spool: NewSpool = list) -> None:
+        self.origin = origin  # "roster", "directory" or "certificates"
+        self.by_key = PackedPeople()
+        self.rows = Rows(self.by_key)
+        self.issues: Spool[Issue] = spool()
+        self._served = Marks()  # by the people's numbers
+        self._told: set[str] = set()  # who is spoken of in an error already
+        self._contradicted: set[str] = set()
+        self._users: Users | None = None  # whom a directory knows of them
+        self._barred: set[str] = set()  # to whom nothing may go, whatever is found
+        self._whole = False
+
+    def add(self, person: Person) -> None:
+        """Take in a row; a second one of the same person may name another file, but must not say something else."""
+        key = person.address.key
+        first = self.by_key.get(key)
+        if first is None:
+            self.by_key[key] = person
+        elif _without_files(first) != replace(_without_files(person), address=first.address):
+            self._contradicted.add(key)
+            self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
+        elif files(person.hint) and files(person.hint) not in map(files, hints(first)):
+            self.by_key[key] = replace(first, further=(*first.further, *hints(person)))
+        else:
+            self.issues.append(_repeated(person, first, Severity.NOTE, "the row repeats", "nothing is to be done; it counts once"))
+
+    def refuse(self, row: Issue) -> None:
+        """Take in what is wrong with a row; whom it is about is known to be on the roster all the same."""
+        self.issues.append(row)
+        self.rows.refuse(row)
+
+    @property
+    def nobody(self) -> str | None:
+        """The origin, where it names no person and nothing is wrong with it."""
+        return self.origin if self.origin != "certificates" and not self.by_key and not self.issues else None
+
+    def settle(self) -> None:
+        """Nobody whose rows contradict each other gets anything."""
+        for key in self._contradicted:
+            del self.by_key[key]
+
+    def hold_against(self, directory: Directory) -> None:
+        """Compare everybody on the roster with the directory, which also says the language that a row leaves out."""
+        self._users = of_these(directory.entries(), self.by_key)
+        for key, person in self.by_key.items():
+            entry = self._users.find(key)
+            if (issue := compare(person, entry)) is not None:
+                self.issues.append(issue)
+                if issue.severity is Severity.ERROR:
+                    self._barred.add(key)
+            if entry is not None and entry.person.language and not person.language:
+                self.by_key[key] = replace(person, language=entry.person.language)
+
+    def come_from(self, directory: Directory) -> None:
+        """Everybody in the directory."""
+        self._users, self._whole = Users(), directory.whole
+        for entry in directory.entries():
+            if isinstance(entry, Issue):
+                self.issues.append(entry)
+            else:
+                self._users.add(entry)
+        for key, entry in self._users.by_key.items():
+            self.by_key[key] = entry.person
+            if not entry.enabled:
+                self._barred.add(key)
+
+    def learn(self, address: Address, name: str) -> Person:
+        """A person that only a certificate names."""
+        return self.by_key.setdefault(address.key, Person(address, name))
+
+    def of(self, addresses: Iterable[Address]) -> list[Person]:
+        """The people with these addresses, each by one row; if there are none, those whom the directory knows by them."""
+        keys = [address.key for address in addresses if address.key in self.by_key]
+        if not keys and self._users is not None:
+            behind = (self._users.behind(address, self.by_key) for address in addresses)
+            keys = list(dict.fromkeys(key for key in behind if key is not None))
+        main = {key: self.primary(self.by_key[key]).key for key in keys}
+        return [self.by_key[key] for key in keys if key == main[key] or main[key] not in main]
+
+    def primary(self, person: Person) -> Address:
+        """What a certificate has to hold: the person's primary address."""
+        entry = self._users.find(person.address.key) if self._users is not None else None
+        return person.address if entry is None else entry.person.address
+
+    def may_have(self, person: Person) -> bool:
+        """Whether anything may go to a person."""
+        return person.address.key not in self._barred
+
+    def objection(self, person: Person) -> Issue | None:
+        """What is to be said once a certificate is found for somebody who may have none; of a row it is said already."""
+        return disabled() if self.origin == SOURCE and not self.may_have(person) else None
+
+    def serve(self, person: Person) -> None:
+        """Note that a person has a certificate."""
+        self._served.add(self.by_key.number(person.address.key))
+
+    def told(self, address: str) -> None:
+        """An error speaks of this address."""
+        self._told.add(key_of(address))
+
+    def named_like(self, stem: str) -> Person | None:
+        """Someone without a certificate whose address or local part a file is named after."""
+        wanted = key_of(stem)
+        for name in (wanted, wanted.rpartition("-")[0]):
+            if "@" in name and (person := self.by_key.get(name)) is not None:
+                return person if self.by_key.number(name) not in self._served else None
+        if self._locals is None:
+            self._locals = {}
+            for key in self.by_key:
+                self._locals.setdefault(key.partition("@")[0], []).append(key)
+        keys = [key for key in self._locals.get(wanted, ()) if self.by_key.number(key) not in self._served]
+        return self.by_key[keys[0]] if len(keys) == 1 else None
+
+    _locals: dict[str, list[str]] | None = None
+
+    def lacking(self) -> Iterator[Issue]:
+        """Everybody without a certificate of whom no error speaks yet."""
+        if self.origin == "certificates":
+            return
+        if self._whole:
+            yield from waiting(sum(map(self._is_without, self.by_key)))
+            return
+        for key in self.by_key:
+            if key not in self._barred and (self.rows.missed or self._is_without(key)):
+                yield from self._lacked(self.by_key[key])
+
+    def _lacked(self, person: Person) -> Iterator[Issue]:
+        """What a row names and is nowhere; else that there is nothing for the person, unless something else told it."""
+        unmet = list(self.rows.unmet(person))
+        if not unmet and self._is_without(person.address.key):
+            unmet = [self.rows.unhelpful(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
+        yield from unmet
+
+    def _is_without(self, key: str) -> bool:
+        return self.by_key.number(key) not in self._served and key not in self._barred and key not in self._told
+
+
+def gather(roster: Roster | None, directory: Directory | None = None, spool: NewSpool = list) -> People:
+    """Everybody on the roster, held against the directory, and what is wrong with its rows; without a roster, the directory's people."""
+    if roster is None and directory is not None:
+        people = People("directory", spool)
+        people.come_from(directory)
+        return people
+    people = People("roster" if roster is not None else "certificates", spool)
+    for row in roster.people() if roster is not None else ():
+        if isinstance(row, Issue):
+            people.refuse(row)
+        else:
+            people.add(row)
+    people.settle()
+    if directory is not None:
+        people.hold_against(directory)
+    return people
+
+
+def _no_certificate(person: Person, source: str | None) -> Issue:
+    source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
+    hint = _HINT if person.hint else "put the certificate's file among the sources"
+    return Issue(Severity.ERROR, Check.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address))
+
+
+def _repeated(person: Person, first: Person, severity: Severity, what: str, hint: str) -> Issue:
+    source, line = (person.hint.source, person.hint.line) if person.hint else (None, None)
+    before = f"line {first.hint.line}" if first.hint else "another row"
+    return Issue(severity, Check.DUPLICATE, f"{what} {before}, which is about the same person", hint, source, line, str(person.address))
+
+
+def _without_files(person: Person) -> Person:
+    return replace(person, hint=None, further=())

@@ -1,0 +1,60 @@
+"""A file that appears when it is complete: what others laid beside it is neither opened nor followed, and nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from distributor.files import atomic
+
+
+def test_a_file_appears_whole_with_its_own_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "letter.eml"
+    path.write_text("old")
+    old = os.umask(0o077)
+    try:
+        part = atomic.write(path, b"new", 0o644)
+    finally:
+        os.umask(old)
+    assert (path.read_text(), part.parent, stat.S_IMODE(part.stat().st_mode)) == ("old", tmp_path, 0o644)
+    atomic.appear(part, path)
+    atomic.flush(tmp_path)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o644)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_somebody_laid_there_is_neither_opened_nor_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even who could know the name beforehand gains nothing."""
+    victim, path = tmp_path / "victim", tmp_path / "letter.eml"
+    victim.write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    for trap in (lambda part: part.symlink_to(victim), lambda part: part.hardlink_to(victim), lambda part: part.touch(mode=0o666)):
+        part = tmp_path / ".letter.eml.guessed.part"
+        trap(part)
+        with pytest.raises(FileExistsError):
+            atomic.write(path, b"secret")
+        part.unlink()
+    assert victim.read_text() == "precious"
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "letter.eml"
+
+    def break_off() -> None:
+        with atomic.beginning(path) as (file, _):
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        atomic.appear(atomic.write(path, b"whole"), path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_names_of_one_file_differ(tmp_path: Path) -> None:
+    assert atomic.write(tmp_path / "a", b"1") != atomic.write(tmp_path / "a", b"2")

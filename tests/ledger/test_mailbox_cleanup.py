@@ -1,0 +1,163 @@
+"""What letters leave in mailboxes, as their events tell it: copies of those that left, drafts of those that will not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from distributor.ledger import mailbox_cleanup
+from distributor.model.cleanup import Mark
+from distributor.model.delivery import Arm, Claim, Scope, Sighting
+from distributor.model.outcomes import Handle
+from distributor.model.states import State
+from tests.ledger.world import EVERYTHING, LEASE, ME, World
+
+FIRST, SECOND = Handle("AAkALg-1", "<theirs@outlook.example>"), Handle("AAkALg-2", "<theirs@outlook.example>")
+
+
+def armed(world: World, name: str = "anna", handle: Handle | None = FIRST) -> Claim:
+    claim = world.claimed(name)
+    assert world.ledger.write([Arm(claim, timedelta(minutes=10), handle)], ME) == [True]
+    return claim
+
+
+def sent(world: World, name: str = "anna", handle: Handle | None = FIRST) -> str:
+    claim = armed(world, name, handle)
+    assert world.settle(claim, State.ACCEPTED, said="202 Accepted")
+    return claim.id
+
+
+def test_a_letter_that_left_may_have_a_copy_until_it_is_known_to_be_gone(world: World) -> None:
+    began = world.clock.now
+    delivery = sent(world)
+    (letter,) = world.ledger.copies()
+    assert (letter.delivery, letter.message_id, letter.sender) == (delivery, FIRST.message_id, "certs@example.org")
+    assert (letter.said, letter.first, letter.last, letter.handles) == ("202 Accepted", began, began, (FIRST,))
+    world.ledger.note_cleared([delivery], Mark.COPY_REMOVED)
+    assert world.ledger.copies() == []
+    assert world.events()[-1] == "copy-removed"
+
+
+def test_it_is_written_down_once(world: World) -> None:
+    delivery = sent(world)
+    world.ledger.note_cleared([delivery, delivery], Mark.COPY_NOT_FOUND)
+    world.another().note_cleared([delivery], Mark.COPY_REMOVED)
+    world.ledger.note_cleared([delivery], Mark.DRAFT_NOT_FOUND)
+    assert world.events()[-2:] == ["copy-not-found", "draft-not-found"]
+
+
+def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
+    began, claim = world.clock.now, armed(world)
+    assert world.settle(claim, State.QUEUED, said="429")
+    world.clock.forward(hours=3)
+    (again,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
+    assert world.ledger.write([Arm(again, timedelta(minutes=10), SECOND)], ME) == [True]
+    assert world.settle(again, State.ACCEPTED, said="202 Accepted")
+    (letter,) = world.ledger.copies()
+    assert (letter.first, letter.last, letter.handles) == (began, began + timedelta(hours=3), (FIRST, SECOND))
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.BOUNCED])
+def test_what_became_of_a_letter_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
+    delivery = sent(world)
+    assert world.ledger.observe([Sighting(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
+    assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
+    if state is State.BOUNCED:
+        world.ledger.withdraw(delivery, "left the company")
+        assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
+
+
+def test_a_letter_that_did_not_leave_or_is_unclear_has_no_copy_to_be_removed(world: World) -> None:
+    unclear = armed(world)
+    assert world.settle(unclear, State.AMBIGUOUS)
+    rejected = armed(world, "bert")
+    assert world.settle(rejected, State.REJECTED)
+    world.queue("cleo")
+    assert world.ledger.copies() == []
+    world.ledger.resolve(unclear.id, State.ACCEPTED, {"kind": "person", "reason": "the mailbox has it"})
+    assert [letter.delivery for letter in world.ledger.copies()] == [unclear.id]
+
+
+def test_a_page_is_not_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox_cleanup, "PAGE", 2)
+    monkeypatch.setattr(mailbox_cleanup, "COPIES", mailbox_cleanup.COPIES.limit(2))
+    ids = [sent(world, name) for name in ("anna", "bert", "cleo", "dora")]
+    assert [letter.delivery for letter in world.ledger.copies()] == ids
+
+
+# --- drafts ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_draft_of_a_withdrawn_letter_is_told_until_it_is_gone(world: World) -> None:
+    claim = armed(world)
+    assert world.settle(claim, State.QUEUED, said="403")
+    assert world.ledger.drafts() == []
+    world.ledger.withdraw(claim.id, "left the company")
+    (letter,) = world.ledger.drafts()
+    assert (letter.delivery, letter.sender, letter.handles) == (claim.id, "certs@example.org", (FIRST,))
+    world.ledger.note_cleared([claim.id], Mark.DRAFT_REMOVED)
+    assert world.ledger.drafts() == []
+
+
+def test_a_letter_that_was_replaced_before_it_left_is_one_of_them(world: World) -> None:
+    claim = armed(world)
+    assert world.settle(claim, State.QUEUED, said="403")
+    world.ledger.regenerate(claim.id, "asked again")
+    assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
+
+
+def test_a_letter_that_was_refused_for_good_is_one_too(world: World) -> None:
+    claim = armed(world)
+    assert world.settle(claim, State.REJECTED, said="400")
+    assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
+
+
+def test_a_replaced_letter_that_is_unclear_waits_an_hour(world: World) -> None:
+    claim = armed(world)
+    assert world.settle(claim, State.AMBIGUOUS, said="504")
+    world.clock.forward(minutes=10)
+    assert world.ledger.drafts() == []  # not replaced: its draft may go yet
+    world.ledger.regenerate(claim.id, "asked again")
+    assert world.ledger.drafts() == []
+    world.clock.forward(minutes=55)
+    assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
+
+
+def test_a_letter_without_a_draft_leaves_none(world: World) -> None:
+    claim = armed(world, handle=None)
+    assert world.settle(claim, State.QUEUED, said="403")
+    world.ledger.withdraw(claim.id, "left the company")
+    assert world.ledger.drafts() == []
+
+
+# --- what a claim knows of it ----------------------------------------------------------------------------------------
+
+
+def test_a_sender_that_had_drafts_is_known(world: World) -> None:
+    sent(world, handle=None)
+    assert not world.ledger.drafted("certs@example.org")
+    sent(world, "bert")
+    assert world.ledger.drafted("certs@example.org")
+    assert not world.ledger.drafted("other@example.org")
+
+
+def test_a_letter_that_goes_again_bears_the_draft_that_it_was_armed_with(world: World) -> None:
+    claim = armed(world)
+    assert claim.parcel.handle is None
+    assert world.settle(claim, State.QUEUED, said="429")
+    second = world.claim()
+    assert (second.parcel.attempt, second.parcel.handle) == (2, FIRST.id)
+    assert world.ledger.write([Arm(second, timedelta(minutes=10), SECOND)], ME) == [True]
+    assert world.settle(second, State.AMBIGUOUS, said="504")
+    assert [letter.handle for letter in world.ledger.sought(frozenset({State.AMBIGUOUS}), Scope())] == [SECOND.id]
+    found = Sighting(second.id, State.QUEUED, "still a draft", {"kind": "draft", "id": SECOND.id})
+    assert world.ledger.observe([found]) == [State.AMBIGUOUS]
+    assert world.claim().parcel.handle == SECOND.id
+
+
+def test_a_person_who_says_that_it_did_not_leave_says_that_of_its_draft(world: World) -> None:
+    claim = armed(world)
+    assert world.settle(claim, State.AMBIGUOUS, said="504")
+    world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "it is nowhere"})
+    assert world.claim().parcel.handle is None

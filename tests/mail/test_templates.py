@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import pickle
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from distributor.errors import Unusable
+from distributor.mail import templates as module
+from distributor.mail.templates import LARGEST_TEXT, Stationery, sample
+
+LANGUAGES = ("de", "en", "es", "fr", "it")
+CHANNELS = ("reveal", "letter", "mail")
+VARIANTS = [(language, channel, generation) for language in LANGUAGES for channel in CHANNELS for generation in (1, 2)]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A workspace's folder of English letters."""
+    folder = tmp_path / "templates" / "letter" / "en"
+    folder.mkdir(parents=True)
+    return folder
+
+
+class Page(HTMLParser):
+    """The words of a page, its tags, and every pair of colours that meet on it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self._hidden = 0
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        self._hidden += tag in {"style", "title"}
+        if tag not in {"meta", "br"}:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> closes another"
+        self._hidden -= tag in {"style", "title"}
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words += words(data)
+
+
+def words(text: str) -> list[str]:
+    """Letters and digits only: a list's numbers, quotation marks around labels and capitals of headings are typography."""
+    text = re.sub(r"(?m)^(\d+\.|-) ", "", text)
+    return re.findall(r"[\w@.:/=+-]*\w", text.lower())
+
+
+@pytest.mark.parametrize(("language", "channel", "generation"), VARIANTS)
+def test_text_and_html_say_the_same(language: str, channel: str, generation: int) -> None:
+    wording = Stationery(None).letter(language, sample(channel, generation))
+    assert words(wording.text) == Page(wording.html).words
+    assert len(words(wording.text)) > 300
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_letter_promises_only_what_its_certificate_is_for(language: str) -> None:
+    letters = [Stationery(None).letter(language, sample(use=use)) for use in ("", "signing", "encryption")]
+    assert all(words(wording.text) == Page(wording.html).words for wording in letters)
+    assert len({wording.text for wording in letters}) == len({wording.html for wording in letters}) == len(letters)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_letter_has_what_a_reader_needs(language: str) -> None:
+    wording = Stationery(None).letter(language, sample())
+    for needed in (
+        *(
+            "Outlook",
+            "Apple",
+            "iPhone",
+            "iPad",
+            "Android",
+            "S/MIME",
+            "Wi-Fi" if language != "de" else "WLAN",
+            "Alice Example SMIME 2026.pfx",
+        ),
+        *("Install Certificate", "Enter Password", "Certificate Installed", "VPN & app user certificate", "User certificate installed"),
+        *("Type the password to extract the certificates", "Sign and Encrypt", "xxxxx-xxxxx-xxxxx-xxxxx-xxxxx", "alice@example.org"),
+        *("certificates@example.org", "4f2a90c1d7", "CN=Example Mail CA", "2028"),
+    ):
+        assert needed in " ".join(wording.text.replace("\u00a0", " ").split()), needed
+        assert needed.replace("&", "&amp;") in wording.html, needed
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_road_of_the_password_has_its_own_words_and_a_later_letter_says_so(language: str) -> None:
+    letters = {Stationery(None).letter(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
+    assert len(letters) == 6
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_letter_without_a_name_still_greets(language: str) -> None:
+    values = sample() | {"person": {"name": "", "address": "alice@example.org", "columns": {}}}
+    wording = Stationery(None).letter(language, values)
+    greeting = wording.text.split("\n\n")[2].strip()
+    assert re.fullmatch(r"[\w ]+[,:]", greeting)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_fetched_linked_or_run(language: str) -> None:
+    wording = Stationery(None).letter(language, sample())
+    assert not re.search(r"https?:|//|url\(|@import|src=|href=|javascript:", wording.html + wording.text)
+    assert not {tag for tag, _ in Page(wording.html).tags} & {"a", "img", "script", "form", "link", "iframe", "input", "button", "object"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_lines_of_text_fit_a_narrow_window(language: str) -> None:
+    wording = Stationery(None).letter(language, sample())
+    assert max(len(line) for line in wording.text.splitlines()) <= 76
+    assert len(wording.subject) < 80
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_screen_reader_finds_its_way(language: str) -> None:
+    page = Page(Stationery(None).letter(language, sample("reveal", 2)).html)
+    tags = dict(page.tags)
+    assert tags["html"]["lang"] == language
+    headings = [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings == ["h1"] + ["h2"] * 6
+    assert all(attributes.get("role") == "presentation" for tag, attributes in page.tags if tag == "table")
+    assert all("viewport" != a.get("name") or "user-scalable" not in a["content"] for tag, a in page.tags if tag == "meta")  # noqa: SIM300
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_text_is_smaller_than_16_pixels(language: str) -> None:
+    html = Stationery(None).letter(language, sample()).html
+    sizes = [int(size) for size in re.findall(r"font-size:(\d+)px", html)]
+    assert min(sizes) >= 16
+
+
+# --- colours -------------------------------------------------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2 relative luminance of #rrggbb."""
+    channels = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, two: str) -> float:
+    high, low = sorted((luminance(one), luminance(two)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def dark(html: str) -> dict[str, dict[str, str]]:
+    """What the style sheet says for dark mode: class -> property -> colour."""
+    rules = html.split("prefers-color-scheme: dark", 1)[1].split("</style>", maxsplit=1)[0]
+    found: dict[str, dict[str, str]] = {}
+    for name, body in re.findall(r"\.(\w+) \{([^}]*)\}", rules):
+        found[name] = dict(re.findall(r"([a-z-]*color): (#[0-9a-f]{6})", body))
+    return found
+
+
+class Colours(HTMLParser):
+    """Every colour of text with the colour behind it, as a mail program without (`light`) or with dark mode shows it."""
+
+    def __init__(self, html: str, *, night: bool) -> None:
+        super().__init__()
+        self._night = dark(html) if night else {}
+        self._stack: list[tuple[str, str]] = [("#000000", "#ffffff")]
+        self._skip = 0
+        self.pairs: set[tuple[str, str]] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._skip += tag in {"style", "title"}
+        if tag == "meta":
+            return
+        given = dict(attrs)
+        declared = dict(re.findall(r"(?:^|;)(color|background-color):(#[0-9a-f]{6})", given.get("style") or ""))
+        for name in (given.get("class") or "").split():
+            declared |= self._night.get(name, {})
+        colour, behind = self._stack[-1]
+        self._stack.append((declared.get("color", colour), declared.get("background-color", behind)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._skip -= tag in {"style", "title"}
+        self._stack.pop()
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and not self._skip:
+            self.pairs.add(self._stack[-1])
+
+
+@pytest.mark.parametrize("night", [False, True], ids=["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(*, night: bool) -> None:
+    pairs = Colours(Stationery(None).letter("en", sample("reveal", 2)).html, night=night).pairs
+    assert len(pairs) >= 8
+    assert {pair: contrast(*pair) for pair in pairs if contrast(*pair) < 4.5} == {}
+    assert all((luminance(behind) < 0.1) == night for _, behind in pairs if behind != "#0f4c8a")
+
+
+# --- languages and overrides ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "organisation", "found"),
+    [
+        ("de-AT", ("en",), "de"),
+        ("DE_ch", ("en",), "de"),
+        ("", ("fr", "en"), "fr"),
+        ("pt-BR", ("it", "en"), "it"),
+        ("pt", ("nl",), "en"),
+        ("../../etc", ("en",), "en"),
+        ("fr-CA", ("en",), "fr"),
+    ],
+)
+def test_the_nearest_language_is_used(wanted: str, organisation: tuple[str, ...], found: str) -> None:
+    assert found == Stationery(None, organisation).letter(wanted, sample()).language
+
+
+def test_a_date_is_written_as_the_language_writes_it() -> None:
+    dates = {tag: module._date(sample()["certificate"]["not_after"], tag) for tag in LANGUAGES}  # type: ignore[index]  # noqa: SLF001
+    assert dates == {
+        "de": "1. November 2028",
+        "en": "1 November 2028",
+        "es": "1 de noviembre de 2028",
+        "fr": "1er novembre 2028",
+        "it": "1 novembre 2028",
+    }
+
+
+def test_the_workspace_overrides_file_by_file(own: Path) -> None:
+    (own / "subject.txt").write_text("Ours, for {{ column.room }}\n")
+    wording = Stationery(own.parents[2]).letter("en", sample() | {"column": {"room": "B 12"}})
+    assert wording.subject == "Ours, for B 12"
+    assert wording.text == Stationery(None).letter("en", sample()).text
+
+
+def test_the_workspace_brings_a_language_of_its_own(own: Path) -> None:
+    pt = own.parent / "pt"
+    pt.mkdir()
+    for name in module.FILES:
+        (pt / name).write_text("Olá, {{ person.name }}")
+    assert Stationery(own.parents[2]).letter("pt-BR", sample()).text == "Olá, Alice Example"
+
+
+def test_a_narrower_language_takes_what_it_lacks_from_the_wider_one(own: Path) -> None:
+    at = own.parent / "de-AT"
+    at.mkdir()
+    (at / "subject.txt").write_text("Servus")
+    wording = Stationery(own.parents[2]).letter("de-at", sample())
+    assert (wording.language, wording.subject) == ("de-AT", "Servus")
+    assert "Guten Tag" in wording.text
+
+
+def test_the_shared_paper_may_be_replaced(own: Path) -> None:
+    paper = (module.packaged() / "letter" / "_layout.html").read_text().replace("#0f4c8a", "#123456")
+    (own.parent / "_layout.html").write_text(paper)
+    assert "#123456" in Stationery(own.parents[2]).letter("fr", sample()).html
+
+
+def test_html_escapes_what_people_are_called_and_text_does_not() -> None:
+    name = '<script>alert(1)</script> & "Söhne" {{ 7*7 }}'
+    wording = Stationery(None).letter("en", sample() | {"person": {"name": name, "address": "a@example.org", "columns": {}}})
+    assert name in wording.text
+    assert "<script>" not in wording.html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;Söhne&#34; {{ 7*7 }}" in wording.html
+
+
+def test_stationery_crosses_into_another_process(own: Path) -> None:
+    there = pickle.loads(pickle.dumps(Stationery(own.parents[2], ("de",))))  # noqa: S301  our own bytes
+    assert there.letter("", sample()).language == "de"
+
+
+# --- faults --------------------------------------------------------------------------------------------------------
+
+
+def refused(own: Path, body: str, name: str = "body.txt", **values: object) -> Unusable:
+    (own / name).write_text(body)
+    with pytest.raises(Unusable) as caught:
+        Stationery(own.parents[2]).letter("en", sample() | values)
+    return caught.value
+
+
+def test_a_missing_variable_is_named_with_file_and_line(own: Path) -> None:
+    error = refused(own, "Hello\n\n{{ person.name }}, room {{ column.room }}\n", column={})
+    assert error.where == "templates/letter/en/body.txt line 3"
+    assert "room" in error.message
+
+
+def test_a_missing_variable_in_html_is_named_with_its_own_line(own: Path) -> None:
+    page = '{% from "letter/_layout.html" import page %}\n{% call page(language, "t", "o") %}\n<p>{{ persn.name }}</p>\n{% endcall %}\n'
+    error = refused(own, page, "body.html")
+    assert (error.where, error.message) == ("templates/letter/en/body.html line 3", "'persn' is undefined")
+
+
+def test_a_slip_of_the_pen_is_named_with_file_and_line(own: Path) -> None:
+    error = refused(own, "Hello\n{% if person.name %}\nthere\n")
+    assert error.where is not None
+    assert error.where.startswith("templates/letter/en/body.txt line ")
+    assert error.hint
+
+
+def test_a_layout_that_is_not_there_is_named(own: Path) -> None:
+    error = refused(own, '{% extends "letter/nowhere.html" %}', "body.html")
+    assert "letter/nowhere.html" in error.message
+
+
+def test_a_file_that_is_not_utf_8_is_named(own: Path) -> None:
+    (own / "body.txt").write_bytes(b"Gr\xfc\xdfe")
+    with pytest.raises(Unusable) as caught:
+        Stationery(own.parents[2]).letter("en", sample())
+    assert "body.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize("subject", ["two\nlines", "{{ person.name }}\n{{ person.address }}", "", "  \n", "a{{ '\\u202e' }}b"])
+def test_a_subject_is_one_line(own: Path, subject: str) -> None:
+    assert refused(own, subject, "subject.txt").where == "templates/letter/en/subject.txt"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ person.__class__ }}",
+        "{{ date.__globals__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ ('' | attr('__class__')) }}",
+        "{{ '{0.__class__}'.format(person) }}",
+        "{{ person.columns.clear() }}",
+        "{{ person.update({'address': 'mallory@example.test'}) }}",
+        "{{ namespace(x=1) }}",
+        "{{ cycler.__init__ }}",
+        "{% include '/etc/passwd' %}",
+        "{% include '../../../../etc/passwd' %}",
+        "{% include 'letter/../../distributor.toml' %}",
+    ],
+)
+def test_the_sandbox_keeps_its_door_shut(own: Path, attack: str) -> None:
+    (own.parents[2] / "distributor.toml").write_text("secret")
+    assert refused(own, attack).where
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "{{ 'a' * 10**8 }}",
+        "{{ 'a' * 100000000 }}",
+        "{{ ['a'] * 100000000 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for a in 'x' * 1000 %}{% for b in 'x' * 1000 %}{{ 'y' * 1000 }}{% endfor %}{% endfor %}",
+        "{{ ('y' * 200000) * 200000 }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{{ lipsum(n=1000000) }}",
+    ],
+)
+def test_a_bomb_is_refused_before_it_goes_off(own: Path, bomb: str) -> None:
+    assert refused(own, bomb).where == "templates/letter/en/body.txt line 1"
+
+
+def test_a_letter_has_a_largest_size(own: Path) -> None:
+    (own / "body.txt").write_text("{{ column.text }}")
+    most = Stationery(own.parents[2]).letter("en", sample() | {"column": {"text": "x" * LARGEST_TEXT}})
+    assert len(most.text) == LARGEST_TEXT
+    assert "KiB" in refused(own, "{{ column.text }}", column={"text": "x" * (LARGEST_TEXT + 1)}).message
+
+
+# --- doctor --------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkup_renders_every_letter(own: Path) -> None:
+    assert [(r.level, r.message) for r in Stationery(None, LANGUAGES).check()] == [("ok", "letters in de, en, es, fr, it")]
+    (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
+    (fault,) = Stationery(own.parents[2]).check()
+    assert (fault.level, fault.message) == ("error", "templates/letter/en/body.txt line 1: 'persn' is undefined")
+
+
+def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
+    (own / "body.txt").write_text("{{ column.room }} {{ person.columns.floor }}")
+    assert [r.level for r in Stationery(own.parents[2]).check()] == ["ok"]
+
+
+def test_a_checkup_says_which_language_has_no_letter() -> None:
+    (remark,) = Stationery(None, ("en", "pl", "de-AT")).check()
+    assert (remark.level, remark.message) == ("warning", 'there is no letter in "pl"')
+
+
+def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:
+    for name in ("old drafts", "x", "backup~"):
+        (own.parent / name).mkdir()
+        (own.parent / name / "body.txt").write_text("{{ nothing }}")
+    assert [r.level for r in Stationery(own.parents[2]).check()] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("{{ column.room }} {{ column['desk'] }} {% if column.floor is defined %}x{% endif %}", {"room", "desk", "floor"}),
+        ("{{ person.columns.room }} {{ person['columns']['desk'] }} {{ person.name }}", {"room", "desk"}),
+        ("{% for name in column %}{{ column[name] }} pin{% endfor %}", {"pin"}),
+        ("{% set mine = column %}{{ mine.room }}", {"room"}),
+        ("{{ column.get('room') }}", {"room"}),
+        ("{{ column.room", {"room"}),
+    ],
+)
+def test_the_columns_that_letters_name_are_known(tmp_path: Path, text: str, names: set[str]) -> None:
+    """Those of a template that cannot be read so are at least among its words."""
+    place = tmp_path / "templates/letter/pt"
+    place.mkdir(parents=True)
+    (place / "body.txt").write_text(text, encoding="utf-8")
+    found = Stationery(tmp_path).columns()
+    assert names <= found
+    assert "password" not in found
+
+
+def test_the_packaged_letters_name_no_column() -> None:
+    assert Stationery(None).columns() == frozenset()

@@ -1,0 +1,105 @@
+"""What an app may do, held against what all tables of its registration need."""
+
+from __future__ import annotations
+
+import pytest
+
+from distributor.microsoft.permissions import (
+    KEEP_DRAFTS,
+    READ_GROUPS,
+    READ_MAIL,
+    READ_PEOPLE,
+    READ_TRACE,
+    SEND,
+    Granted,
+    Need,
+    Shut,
+    Use,
+    breadth,
+    let_in,
+    missing,
+)
+from distributor.microsoft.powershell import App, typed
+
+BOX, OTHER = "certificates@example.org", "reports@example.org"
+LETTERS = Use("transport", (SEND, KEEP_DRAFTS), (BOX,))
+COPIES = Use("trackers[0]", (READ_MAIL,), (OTHER,))
+PEOPLE = Use("rosters[0]", (READ_PEOPLE, READ_GROUPS))
+
+
+def granted(*roles: str, readable: bool = True) -> Granted:
+    return Granted(App("t", "app-1", "object-1", "https://graph.microsoft.com"), frozenset(roles), frozenset(), readable)
+
+
+def found(seen: Granted, *uses: Use) -> list[tuple[str, str]]:
+    return [(remark.level, remark.message) for remark in breadth("transport", seen, uses)]
+
+
+def commands(hint: str | None) -> list[str]:
+    return [line for each in (hint or "").splitlines() if (line := typed(each)) is not None]
+
+
+@pytest.mark.parametrize(
+    ("need", "role"),
+    [
+        (READ_MAIL, "Mail.Read"),
+        (READ_MAIL, "Mail.ReadWrite"),
+        (READ_PEOPLE, "Directory.Read.All"),
+        (READ_GROUPS, "Group.Read.All"),
+        (READ_TRACE, "ExchangeMessageTrace.Read.All"),
+    ],
+)
+def test_a_need_is_met_by_its_permission_and_by_those_that_hold_it(need: Need, role: str) -> None:
+    assert missing(granted(role), [need]) == []
+    assert missing(granted("Mail.Send"), [need]) == [need.permission]
+
+
+def test_an_opaque_token_proves_nothing_missing() -> None:
+    assert missing(granted(readable=False), [SEND]) == []
+
+
+def test_reading_is_too_much_for_sending_alone_but_not_beside_a_tracker_that_reads() -> None:
+    seen = granted("Mail.Send", "Mail.ReadWrite", "Mail.Read")
+    assert ("warning", "permissions that nothing here needs: Mail.Read") in found(seen, LETTERS)
+    assert not [one for one in found(seen, LETTERS, COPIES) if "nothing here needs" in one[1]]
+
+
+def test_people_and_traces_are_too_much_where_nothing_asks_for_them() -> None:
+    seen = granted("User.Read.All", "ExchangeMessageTrace.Read.All")
+    assert ("warning", "permissions that nothing here needs: ExchangeMessageTrace.Read.All, User.Read.All") in found(seen, LETTERS)
+    assert not [one for one in found(granted("User.Read.All", "GroupMember.Read.All"), PEOPLE) if one[0] != "ok"]
+
+
+def test_what_is_taken_away_is_replaced_first_where_it_was_of_use() -> None:
+    (remark,) = breadth("roster", granted("Directory.Read.All"), [PEOPLE])
+    first, second = commands(remark.hint)
+    assert "'GroupMember.Read.All','User.Read.All'" in first
+    assert "New-MgServicePrincipalAppRoleAssignment" in first
+    assert "'Directory.Read.All'" in second
+    assert "Remove-MgServicePrincipalAppRoleAssignment" in second
+
+
+def test_an_app_is_narrowed_in_two_steps_with_all_mailboxes_of_its_registration() -> None:
+    (remark,) = breadth("transport", granted("Mail.Send", "Mail.ReadWrite"), [LETTERS, COPIES])
+    first, second = commands(remark.hint)
+    assert f"$names = '{BOX}','{OTHER}'" in first
+    assert "'Application Mail.ReadWrite','Application Mail.Send'" in first
+    assert "Remove-" not in first
+    assert "'Mail.ReadWrite','Mail.Send'" in second
+    assert "two hours after InScope was True" in (remark.hint or "")
+
+
+def test_a_reader_alone_gets_the_role_of_reading_only() -> None:
+    opened = let_in(Shut("tracker", "error", "no"), granted().app, [COPIES])
+    assert "foreach ($role in 'Application Mail.ReadBasic')" in commands(opened.hint)[0]
+
+
+def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows_it() -> None:
+    (remark,) = breadth("transport", granted(), [LETTERS])
+    assert (remark.level, "is not seen here" in remark.message) == ("ok", True)
+    assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in commands(remark.hint)[0]
+
+
+def test_a_mailbox_is_named_once_whatever_its_letters() -> None:
+    (remark,) = breadth("transport", granted("Mail.Send"), [LETTERS, Use("trackers[0]", (READ_MAIL,), (BOX.upper(),))])
+    assert f"$names = '{BOX}';" in commands(remark.hint)[0]

@@ -1,0 +1,56 @@
+"""A hundred thousand entries in a few bytes each."""
+
+from __future__ import annotations
+
+import tracemalloc
+from hashlib import sha256
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distributor.model.compact import Digests, Marks, PackedList, TextIndex
+
+
+@given(st.lists(st.binary(max_size=40)), st.dictionaries(st.integers(0, 200), st.binary(max_size=40)))
+def test_a_packed_list_is_a_list(values: list[bytes], changes: dict[int, bytes]) -> None:
+    packed = PackedList()
+    for value in values:
+        packed.append(value)
+    for number, value in changes.items():
+        if number < len(values):
+            packed[number] = values[number] = value
+    assert [packed[number] for number in range(len(packed))] == values
+
+
+def test_digests_are_numbered_in_the_order_they_come() -> None:
+    digests = Digests()
+    known = [sha256(str(number).encode()).digest() for number in range(20_000)]
+    for _ in range(2):
+        assert [digests.number(digest) for digest in known] == list(range(20_000))
+    assert len(digests) == 20_000
+
+
+def test_an_index_finds_the_first_number_of_each_text() -> None:
+    texts = [f"person{number % 15_000}@example.org" for number in range(20_000)]
+    index = TextIndex(texts.__getitem__)
+    assert [index.add(text, number) for number, text in enumerate(texts)] == [number % 15_000 for number in range(20_000)]
+    assert [index.find(text) for text in texts] == [number % 15_000 for number in range(20_000)]
+    assert index.find("nobody@example.org") is None
+
+
+@given(st.sets(st.integers(0, 500)))
+def test_marks_are_a_set(numbers: set[int]) -> None:
+    marks = Marks()
+    for number in numbers:
+        marks.add(number)
+    assert {number for number in range(600) if number in marks} == numbers
+
+
+def test_a_digest_takes_some_forty_bytes() -> None:
+    tracemalloc.start()
+    digests = Digests()
+    for number in range(100_000):
+        digests.number(sha256(str(number).encode()).digest())
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert used / 100_000 < 60

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import email
+import email.policy
+import functools
+import hashlib
+import pickle
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from distributor.errors import Unusable
+from distributor.mail.message import Mailbox
+from distributor.mail.templates import Stationery
+from distributor.model.certificates import Locator, Material, Problem
+from distributor.model.delivery import Delivery, Draft, Owner, Packed, PackJob, Scope, ToPack
+from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.model.people import Address, Person
+from distributor.model.secret import Secret
+from distributor.workflows.message_factory import Packer
+from distributor.workflows.packing import BATCH, Batch, pack
+from tests import oldphone
+from tests.authority import Authority, Identity
+from tests.identities import CAME_WITH, attachment, credential, material, todo
+from tests.workflows.messages import new_ledger
+
+OWNER = Owner("o-1", "here", 1, None)
+NOW = datetime.now(UTC).replace(microsecond=0)
+SEALED: list[str] = []
+
+
+def note(password: Secret, delivery: str) -> bytes:
+    """Seals nothing, so that a test sees what was sealed."""
+    assert delivery.startswith("d-")
+    SEALED.append(password.reveal())
+    return b"sealed"
+
+
+def packer() -> Packer:
+    return Packer(Stationery(None), note, "Example AG", (Mailbox(Address("certificates", "example.org"), "Certificate Service"),))
+
+
+@functools.cache
+def _identity(authority: Authority) -> Identity:
+    return authority.issue("alice@example.org", name="Alice Example")
+
+
+@pytest.fixture
+def alice(authority: Authority) -> Identity:
+    return _identity(authority)
+
+
+def packed(result: Packed | Problem) -> Packed:
+    assert isinstance(result, Packed), result
+    return result
+
+
+# --- the child's work ----------------------------------------------------------------------------------------------
+
+
+def test_a_letter_carries_the_person_s_key_under_a_new_password(alice: Identity) -> None:
+    letter = packed(packer()(PackJob(todo(alice), material(alice), NOW)))
+    password = SEALED[-1]
+    bags = oldphone.install(attachment(letter), password)
+    assert [bag.kind for bag in bags] == ["certificate", "certificate", "key"]
+    assert alice.der == bags[0].content
+    assert letter.package_sha256 == hashlib.sha256(attachment(letter)).hexdigest()
+    assert re.fullmatch(r"[abcdefghjkmnpqrstuvwxyz]{5}(-[abcdefghjkmnpqrstuvwxyz]{5}){4}", password)
+    with pytest.raises(oldphone.WrongPasswordError):
+        oldphone.install(attachment(letter), CAME_WITH)
+
+
+def test_the_password_is_nowhere_in_the_letter(alice: Identity) -> None:
+    letter = packed(packer()(PackJob(todo(alice), material(alice), NOW)))
+    for secret in (SEALED[-1], SEALED[-1].replace("-", ""), CAME_WITH):
+        message = email.message_from_bytes(letter.message, policy=email.policy.default)
+        for part in message.walk():
+            assert secret not in str(part.items())
+            assert part.is_multipart() or secret not in str(part.get_content())
+    assert SEALED[-1].encode() not in letter.message
+    assert SEALED[-1] not in repr(letter)
+
+
+def test_two_letters_share_neither_password_nor_message_id_nor_boundary(alice: Identity) -> None:
+    job = PackJob(todo(alice), material(alice), NOW)
+    one, two = packed(packer()(job)), packed(packer()(job))
+    assert SEALED[-1] != SEALED[-2]
+    assert one.message_id != two.message_id
+    assert one.package_sha256 != two.package_sha256
+    boundaries = [re.search(rb'boundary="([^"]+)"', letter.message) for letter in (one, two)]
+    assert boundaries[0] and boundaries[1] and boundaries[0][1] != boundaries[1][1]  # noqa: PT018  one claim
+
+
+def test_message_id_date_and_addresses_of_the_ledger_are_those_of_the_letter(alice: Identity) -> None:
+    letter = packed(packer()(PackJob(todo(alice), material(alice), NOW)))
+    message = email.message_from_bytes(letter.message, policy=email.policy.default)
+    assert letter.message_id == message["Message-ID"]
+    assert letter.message_id.endswith("@example.org>")
+    assert message["Date"].datetime == NOW
+    assert letter.sender == "certificates@example.org" == message["From"].addresses[0].addr_spec
+    assert message["To"].addresses[0].addr_spec == "alice@example.org"
+
+
+def test_a_changed_password_of_the_incoming_file_is_a_problem_not_a_crash(alice: Identity) -> None:
+    result = packer()(PackJob(todo(alice), material(alice, "another"), NOW))
+    assert isinstance(result, Problem)
+    assert result.check == Check.WRONG_PASSWORD
+
+
+def test_a_file_that_holds_another_certificate_now_is_a_problem(authority: Authority, alice: Identity) -> None:
+    other = authority.issue("alice@example.org", name="Alice Example")
+    result = packer()(PackJob(todo(alice), material(other), NOW))
+    assert isinstance(result, Problem)
+
+
+def test_a_column_that_a_person_lacks_keeps_only_that_letter_back(alice: Identity) -> None:
+    words = Stationery(None)
+
+    class Wants:
+        def letter(self, language: str, values: Mapping[str, object]) -> object:
+            columns = values["column"]
+            assert isinstance(columns, dict)
+            if "room" not in columns:
+                raise Unusable("'column.room' is undefined", where="templates/letter/en/body.txt line 4", hint="add it")
+            return words.letter(language, values)
+
+    wanting = replace(packer(), words=Wants())  # type: ignore[arg-type]  the test's own words
+    assert isinstance(wanting(PackJob(todo(alice, room="B 12"), material(alice), NOW)), Packed)
+    result = wanting(PackJob(todo(alice), material(alice), NOW))
+    assert isinstance(result, Problem)
+    assert result.message == "templates/letter/en/body.txt line 4: 'column.room' is undefined"
+
+
+def test_a_packer_crosses_into_another_process() -> None:
+    assert packer() == pickle.loads(pickle.dumps(packer()))  # noqa: S301  our own bytes
+
+
+# --- the verb ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Book:
+    """What `pack` asks of a ledger: loans and stored letters, held in memory."""
+
+    planned: dict[str, ToPack]
+    stored: list[str] = field(default_factory=list)
+    lent: set[str] = field(default_factory=set)
+    stores: int = 0
+    taken: set[str] = field(default_factory=set)
+
+    def take(self, _owner: Owner, limit: int, _lease: timedelta, _scope: Scope) -> list[ToPack]:
+        free = [t for t in self.planned.values() if t.id not in self.lent][:limit]
+        self.lent |= {t.id for t in free}
+        return free
+
+    def store(self, letters: list[Packed], _owner: Owner) -> list[bool]:
+        self.stores += 1
+        verdicts = [letter.id not in self.taken for letter in letters]
+        self.stored += [letter.id for letter, good in zip(letters, verdicts, strict=True) if good]
+        for letter in letters:
+            self.planned.pop(letter.id, None)
+        return verdicts
+
+    def plan_inputs(self, plan: str) -> Mapping[str, object]:
+        return {"plan": plan}
+
+
+@dataclass
+class Inline:
+    """A pool whose child is this process."""
+
+    work: Callable[[PackJob], Packed | Problem | Failed]
+
+    def map(self, jobs: Iterable[PackJob]) -> Iterator[tuple[PackJob, Packed | Problem | Failed]]:
+        for job in jobs:
+            yield job, self.work(job)
+
+
+@dataclass
+class Shelf:
+    """A source whose files are all the same, but for those that are gone."""
+
+    what: Material
+    gone: frozenset[str] = frozenset()
+    asked: list[Person | None] = field(default_factory=list)
+
+    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
+        self.asked.append(person)
+        if locator.parts[0][0] in self.gone:
+            return Issue(Severity.ERROR, Check.UNREADABLE, "the file is gone", source="alice.pfx")
+        return self.what
+
+
+def quick(job: PackJob) -> Packed:
+    return Packed(job.todo.id, f"<{job.todo.id}@x>", b"m", "00", "phone", "c@example.org", b"s", "reveal", None)
+
+
+def run(book: Book, shelf: Shelf, work: Callable[[PackJob], Packed | Problem | Failed] = quick, **more: object) -> list[Batch]:
+    options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
+    people: Mapping[str, Person] = {}
+    return list(pack(book, lambda _: (shelf, people), Inline(work), **{**options, **more}))  # type: ignore[arg-type]  doubles
+
+
+def book(identity: Identity, count: int) -> Book:
+    todos = [todo(identity, n) for n in range(count)]
+    return Book({t.id: t for t in todos})
+
+
+def test_everything_planned_is_packed_and_stored_in_batches(alice: Identity) -> None:
+    ledger = book(alice, 2 * BATCH + 7)
+    batches = run(ledger, Shelf(material(alice)))
+    assert [len(batch.stored) for batch in batches] == [BATCH, BATCH, 7]
+    assert len(set(ledger.stored)) == 2 * BATCH + 7
+    assert ledger.stores == 3
+
+
+def test_the_real_packer_fits_the_verb(alice: Identity) -> None:
+    (batch,) = run(book(alice, 2), Shelf(material(alice)), packer())
+    assert Batch(("d-0000", "d-0001"), ()) == batch
+
+
+def test_a_real_ledger_hands_out_all_that_a_letter_needs(alice: Identity, tmp_path: Path) -> None:
+    found = credential(alice)
+    ledger = new_ledger(tmp_path / "distributor.db")
+    ledger.begin_plan("p-1", {})
+    planned = todo(alice)
+    (delivery,) = ledger.plan("p-1", [Draft(planned.person, "en", found.facts, found.leaf, found.chain, planned.locator)])
+    (lent,) = ledger.take(OWNER, 1, timedelta(seconds=60), Scope())
+    assert (found.leaf, found.chain) == (lent.leaf, lent.chain)
+    letter = packed(packer()(PackJob(lent, material(alice), NOW)))
+    assert isinstance(delivery, Delivery)
+    assert letter.id == delivery.id
+    assert ledger.store([letter], OWNER) == [True]
+    ledger.close()
+
+
+def test_a_file_that_is_gone_is_an_issue_and_the_others_go_on(alice: Identity) -> None:
+    ledger = book(alice, 3)
+    ledger.planned["d-0001"] = replace(ledger.planned["d-0001"], locator=Locator("pkcs12", (("/in/gone.pfx", None, "00"),)))
+    (batch,) = run(ledger, Shelf(material(alice), frozenset({"/in/gone.pfx"})))
+    assert batch.stored == ("d-0000", "d-0002")
+    (issue,) = batch.issues
+    assert (issue.address, issue.check) == ("alice@example.org", Check.UNREADABLE)
+    assert list(ledger.planned) == ["d-0001"]
+
+
+def test_when_every_file_is_gone_the_verb_ends(alice: Identity) -> None:
+    batches = run(book(alice, 3), Shelf(material(alice), frozenset({"/in/alice.pfx"})))
+    assert [(len(batch.stored), len(batch.issues)) for batch in batches] == [(0, 3)]
+
+
+def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_letters(alice: Identity) -> None:
+    opened = []
+
+    def broken(inputs: Mapping[str, object]) -> tuple[Shelf, Mapping[str, Person]]:
+        opened.append(inputs["plan"])
+        raise Unusable("there is no such file", where="people.csv", hint="put it back")
+
+    ledger = book(alice, 2)
+    options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
+    (batch,) = pack(ledger, broken, Inline(quick), **options)  # type: ignore[arg-type]  doubles
+    assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: there is no such file")] * 2
+    assert opened == ["p-1"]
+
+
+@pytest.mark.parametrize(("reason", "check"), [("time", Check.TOO_COSTLY), ("memory", Check.TOO_COSTLY), ("crash", Check.UNREADABLE)])
+def test_a_child_that_does_not_come_back_costs_its_letter_only(alice: Identity, reason: str, check: Check) -> None:
+    def work(job: PackJob) -> Packed | Failed:
+        return Failed(reason) if job.todo.id == "d-0001" else quick(job)
+
+    (batch,) = run(book(alice, 3), Shelf(material(alice)), work)
+    assert batch.stored == ("d-0000", "d-0002")
+    assert [check] == [issue.check for issue in batch.issues]
+
+
+def test_a_letter_withdrawn_meanwhile_is_not_counted_as_stored(alice: Identity) -> None:
+    ledger = book(alice, 2)
+    ledger.taken.add("d-0000")
+    (batch,) = run(ledger, Shelf(material(alice)))
+    assert batch.stored == ("d-0001",)
+
+
+def test_a_limit_is_kept(alice: Identity) -> None:
+    ledger = book(alice, BATCH + 5)
+    batches = run(ledger, Shelf(material(alice)), limit=BATCH + 2)
+    assert sum(len(batch.stored) for batch in batches) == BATCH + 2
+
+
+def test_when_told_to_stop_no_more_is_begun_and_what_is_made_is_kept(alice: Identity) -> None:
+    made = []
+
+    def work(job: PackJob) -> Packed:
+        made.append(job)
+        return quick(job)
+
+    batches = run(book(alice, BATCH), Shelf(material(alice)), work, stop=lambda: len(made) >= 3)
+    assert [len(batch.stored) for batch in batches] == [3]
+
+
+def test_a_person_of_the_plan_s_roster_is_handed_to_the_source_with_the_row(alice: Identity) -> None:
+    row = Person(Address("alice", "example.org"), "Alice of the Row")
+    shelf = Shelf(material(alice))
+    options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
+    list(pack(book(alice, 1), lambda _: (shelf, {"alice@example.org": row}), Inline(quick), **options))  # type: ignore[arg-type]  doubles
+    assert [row] == shelf.asked
