@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_HERE = __name__
 REGISTRY: Mapping[str, Mapping[str, str]] = {  # family -> kind, as the configuration names it -> module
-    "directories": {"folder": "folder", "ldap": "ldap"},
-    "rosters": {"csv": "csv", "graph": "graph", "ldap": "ldap"},
-    "sources": {"files": "files"},
-    "trackers": {"graph": "sent_items", "trace": "message_trace"},
-    "transports": {"folder": "folder", "graph": "graph", "smtp": "smtp"},
+    "channels": {"reveal": "distributor.workflows.reveal"},  # it needs no service, so it is no adapter
+    "directories": {"folder": f"{_HERE}.directories.folder", "ldap": f"{_HERE}.directories.ldap"},
+    "rosters": {"csv": f"{_HERE}.rosters.csv", "graph": f"{_HERE}.rosters.graph", "ldap": f"{_HERE}.rosters.ldap"},
+    "sources": {"files": f"{_HERE}.sources.files"},
+    "trackers": {"graph": f"{_HERE}.trackers.sent_items", "trace": f"{_HERE}.trackers.message_trace"},
+    "transports": {
+        "folder": f"{_HERE}.transports.folder",
+        "graph": f"{_HERE}.transports.graph",
+        "smtp": f"{_HERE}.transports.smtp",
+    },
 }
-
-
-def module_name(family: str, kind: str) -> str:
-    """The dotted name of the module of a kind. Raises KeyError where there is none."""
-    return f"{__name__}.{family}.{REGISTRY[family][kind]}"

@@ -65,7 +65,7 @@ class Rooms:
 
 def adapter(room: str, kind: str) -> Any:  # noqa: ANN401  a module, found by name
     """The module of an adapter."""
-    return importlib.import_module(adapters.module_name(room, kind))
+    return importlib.import_module(adapters.REGISTRY[room][kind])
 
 
 def shaped(settings: config.Settings, room: str, table: config.Table, *, signed_in: bool = True) -> Any:  # noqa: ANN401  an adapter's own

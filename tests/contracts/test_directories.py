@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from distributor.adapters import REGISTRY, module_name
+from distributor.adapters import REGISTRY
 from distributor.adapters.directories import folder, ldap
 from distributor.errors import Unavailable, Unusable
 from distributor.model.issues import Check, Issue, Severity
@@ -110,7 +110,7 @@ def public(address: Address, leaf: bytes | None, *gone: bytes, name: str = "") -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_has_settings_and_open(kind: str) -> None:
-    module = import_module(module_name("directories", kind))
+    module = import_module(REGISTRY["directories"][kind])
     assert module.Settings.__dataclass_params__.frozen
     assert callable(module.open)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.adapters import REGISTRY, module_name
+from distributor.adapters import REGISTRY
 from distributor.errors import Unavailable, Unusable
 from distributor.model.issues import Check, Issue, Severity
 from distributor.model.people import Address, Person
@@ -107,7 +107,7 @@ def roster(lists: Lists) -> Roster:
 
 
 def test_a_kind_has_settings_and_open(kind: str) -> None:
-    module = import_module(module_name("rosters", kind))
+    module = import_module(REGISTRY["rosters"][kind])
     assert module.Settings.__dataclass_params__.frozen
     assert callable(module.open)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.adapters import REGISTRY, module_name
+from distributor.adapters import REGISTRY
 from distributor.model.certificates import Limits, Locator, Material
 from distributor.model.issues import Check, Issue, Severity
 from distributor.model.people import Address, Person, RowHint
@@ -51,7 +51,7 @@ def locator(material: Material) -> Locator:
 
 
 def test_a_kind_has_settings_and_open(kind: str) -> None:
-    module = import_module(module_name("sources", kind))
+    module = import_module(REGISTRY["sources"][kind])
     assert module.Settings.__dataclass_params__.frozen
     assert callable(module.open)
 
