@@ -168,16 +168,15 @@ def _services(settings: Settings) -> Iterator[Remark]:
     """The transport, then whoever else asks a service."""
     import asyncio
 
-    from distributor.bootstrap import delivery
-    from distributor.cli import doctor_adapters
+    from distributor.bootstrap import adapter_checks, delivery
     from distributor.cli.render import say
 
-    registrations = doctor_adapters.Registrations(settings)
+    registrations = adapter_checks.Registrations(settings)
     try:
         yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=say).check()))
     except Error as error:
-        yield from doctor_adapters.unopened(settings, error)
-    yield from doctor_adapters.rooms(settings, registrations)
+        yield from adapter_checks.unopened(settings, error)
+    yield from adapter_checks.rooms(settings, registrations)
 
 
 def _trust(settings: Settings) -> Iterator[Remark]:

@@ -89,7 +89,9 @@ class Registrations:
     def _granted(self, member: Member) -> Granted | Error:
         if member.who not in self._seen:
             try:
-                look = bootstrap.adapter("transports", "_graph_rights").granted(member.shaped, member.shaped.graph, member.table.key)
+                from distributor.clients import granted_permissions
+
+                look = granted_permissions.granted(member.shaped, member.shaped.graph, member.table.key)
                 self._seen[member.who] = asyncio.run(look)
             except Error as error:
                 self._seen[member.who] = error
@@ -130,13 +132,14 @@ def _member(settings: Settings, table: Table) -> Member | None:
         return None
     if not hasattr(shaped, "graph"):
         return None
-    rights = bootstrap.adapter("transports", "_graph_rights")
+    from distributor.clients import granted_permissions
+
     if room == "transports":
         boxes = [shaped.mailbox or str(settings.sender.address), *(other.username or str(other.address) for other in settings.senders)]
-        return Member(table, shaped, rights.same(shaped), Use(table.key, rights.NEEDS, tuple(boxes)))
+        return Member(table, shaped, granted_permissions.same(shaped), Use(table.key, granted_permissions.NEEDS, tuple(boxes)))
     box = getattr(shaped, "mailbox", "")
     needs = bootstrap.adapter(room, table.kind).needs(shaped)
-    return Member(table, shaped, rights.same(shaped), Use(table.key, needs, (box,) if box else ()))
+    return Member(table, shaped, granted_permissions.same(shaped), Use(table.key, needs, (box,) if box else ()))
 
 
 def _failed(member: Member, error: Error) -> Remark:
@@ -173,7 +176,9 @@ def _guarded(settings: Settings, registrations: Registrations, table: Table) -> 
     try:
         shaped = bootstrap.shaped(settings, room_of(table), table)
         if table.kind == "ldap":
-            yield from bootstrap.adapter("directories", "_ldap_check").examine(shaped, table.key, area)
+            from distributor.adapters.directories import ldap_check
+
+            yield from ldap_check.examine(shaped, table.key, area)
         else:
             yield from registrations.table(table)
     except Error as error:
