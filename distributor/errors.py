@@ -32,27 +32,27 @@ def _again(kind: type[Error], message: str, where: str | None, hint: str | None)
     return kind(message, where=where, hint=hint)
 
 
-class Refused(Error):
+class RequestDenied(Error):
     """The request is understood and not granted: a second look, a person unknown to the ledger. Exit 1."""
 
 
-class Misuse(Error):
+class UsageError(Error):
     """The command line is wrong, or a prompt could not be asked. Exit 2."""
 
     exit_code = 2
 
 
-class Unusable(Error):
+class InvalidInput(Error):
     """Configuration, input or ledger that cannot be used at all. Exit 3."""
 
     exit_code = 3
 
 
-class NoLedger(Unusable):
+class NoLedger(InvalidInput):
     """There is no ledger yet, or no longer: no file, or a database without tables. Exit 3."""
 
 
-class Several(Unusable):
+class ErrorGroup(InvalidInput):
     """Faults of one thing told together, a line each. Exit 3."""
 
     def __init__(self, faults: Sequence[Error], *, hint: str | None = None) -> None:
@@ -60,14 +60,14 @@ class Several(Unusable):
         super().__init__("; ".join(str(fault) for fault in faults), hint=hint)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_several, (self.faults, self.hint))
+        return (_error_group, (self.faults, self.hint))
 
 
-def _several(faults: tuple[Error, ...], hint: str | None) -> Several:
-    return Several(faults, hint=hint)
+def _error_group(faults: tuple[Error, ...], hint: str | None) -> ErrorGroup:
+    return ErrorGroup(faults, hint=hint)
 
 
-class Unavailable(Error):
+class ServiceUnavailable(Error):
     """A service refused us or cannot be reached, or the ledger stays locked; the same command may be repeated. Exit 4."""
 
     exit_code = 4

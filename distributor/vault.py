@@ -13,7 +13,7 @@ from functools import lru_cache
 import pyrage  # type: ignore[import-untyped]  # it has no type hints
 from pyrage import x25519
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.model.secret import Secret
 
 _PURPOSE = "password of"  # what else is sealed one day must not pass for a password
@@ -48,7 +48,7 @@ def seal(recipients: Sequence[str]) -> Seal:
 @lru_cache(maxsize=16)
 def _recipients(keys: tuple[str, ...]) -> list[x25519.Recipient]:
     if not keys:
-        raise Unusable("no public key is named", where="vault.recipients", hint=_INIT)
+        raise InvalidInput("no public key is named", where="vault.recipients", hint=_INIT)
     return [_recipient(key) for key in keys]
 
 
@@ -56,16 +56,16 @@ def _recipient(key: str) -> x25519.Recipient:
     try:
         return x25519.Recipient.from_str(key)
     except pyrage.RecipientError as error:
-        raise Unusable(f'"{key[:80]}" is not an age public key', where="vault.recipients", hint=_INIT) from error
+        raise InvalidInput(f'"{key[:80]}" is not an age public key', where="vault.recipients", hint=_INIT) from error
 
 
-class Vault:
+class AgeVault:
     """Opens envelopes with an identity; `text` is the content of an age identity file, where lines with # are remarks."""
 
     def __init__(self, text: Secret) -> None:
         keys = [line.strip() for line in text.reveal().splitlines() if line.strip() and not line.lstrip().startswith("#")]
         if not keys:
-            raise Unusable("there is no key in it", where="vault.identity", hint=_INIT)
+            raise InvalidInput("there is no key in it", where="vault.identity", hint=_INIT)
         self._identities = [_identity(key) for key in keys]
 
     @property
@@ -77,14 +77,14 @@ class Vault:
         """The password in an envelope. Raises Unusable where it is sealed for another identity, or belongs to another delivery."""
         label, _, password = self._opened(sealed).partition("\n")
         if label != f"{_PURPOSE} {delivery}":
-            raise Unusable("the sealed password belongs to another delivery", where=delivery, hint=_FOREIGN)
+            raise InvalidInput("the sealed password belongs to another delivery", where=delivery, hint=_FOREIGN)
         return Secret(password)
 
     def _opened(self, sealed: bytes) -> str:
         try:
             return str(pyrage.decrypt(sealed, self._identities).decode())
         except (pyrage.DecryptError, UnicodeDecodeError):
-            raise Unusable(
+            raise InvalidInput(
                 "the password was sealed for another identity, or is damaged",
                 where="vault.identity",
                 hint="use the identity that `vault.recipients` names",
@@ -95,4 +95,4 @@ def _identity(key: str) -> x25519.Identity:
     try:
         return x25519.Identity.from_str(key)
     except pyrage.IdentityError:
-        raise Unusable("this is not an age identity", where="vault.identity", hint=_INIT) from None
+        raise InvalidInput("this is not an age identity", where="vault.identity", hint=_INIT) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from distributor.model.certificates import Facts
+from distributor.model.certificates import CertificateInfo
 
 
 def plain_facts(  # noqa: PLR0913, PLR0917  what tells one certificate from another
@@ -15,8 +15,8 @@ def plain_facts(  # noqa: PLR0913, PLR0917  what tells one certificate from anot
     address: str,
     not_before: datetime = datetime(2026, 1, 1, tzinfo=UTC),
     not_after: datetime = datetime(2028, 1, 1, tzinfo=UTC),
-) -> Facts:
-    return Facts(
+) -> CertificateInfo:
+    return CertificateInfo(
         sha256=sha256,
         serial=serial,
         subject=subject,

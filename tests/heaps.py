@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from distributor.adapters.sources import files
-from distributor.model.certificates import Limits, Material
+from distributor.model.certificates import Limits, SourceMaterial
 from distributor.model.issues import Issue
-from distributor.model.people import Address, Person, RowHint, parse_address
-from distributor.pki.key_fingerprints import Loose, Traits, traits
+from distributor.model.people import Address, Person, RosterRow, parse_address
+from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile, fingerprints
 
 
 class Here:
     """Looks into files in this very process."""
 
-    def map(self, jobs: Iterable[Loose]) -> Iterator[tuple[Loose, Traits]]:
+    def map(self, jobs: Iterable[UnpairedFile]) -> Iterator[tuple[UnpairedFile, KeyFingerprint]]:
         for job in jobs:
-            yield job, traits(job, Limits())
+            yield job, fingerprints(job, Limits())
 
 
 def look() -> AbstractContextManager[Here]:
@@ -30,24 +30,24 @@ def look() -> AbstractContextManager[Here]:
 def person(address: str, **hint: object) -> Person:
     parsed = parse_address(address)
     assert isinstance(parsed, Address)
-    return Person(parsed, hint=replace(RowHint("people.csv", 2), **hint))  # type: ignore[arg-type]  # whatever a row says
+    return Person(parsed, hint=replace(RosterRow("people.csv", 2), **hint))  # type: ignore[arg-type]  # whatever a row says
 
 
-def find(*paths: Path, people: tuple[Person, ...] = (), **settings: object) -> list[Material | Issue]:
+def find(*paths: Path, people: tuple[Person, ...] = (), **settings: object) -> list[SourceMaterial | Issue]:
     source = files.open(files.Settings(paths, **settings), look)  # type: ignore[arg-type]  # whatever a test sets
     return list(source.finds({p.address.key: p for p in people}))
 
 
-def materials(found: list[Material | Issue]) -> list[Material]:
-    assert all(isinstance(one, Material) for one in found), found
-    return [one for one in found if isinstance(one, Material)]
+def materials(found: list[SourceMaterial | Issue]) -> list[SourceMaterial]:
+    assert all(isinstance(one, SourceMaterial) for one in found), found
+    return [one for one in found if isinstance(one, SourceMaterial)]
 
 
-def issues(found: list[Material | Issue]) -> list[tuple[str, str, str | None]]:
+def issues(found: list[SourceMaterial | Issue]) -> list[tuple[str, str, str | None]]:
     return [(one.severity.value, one.check.value, one.source) for one in found if isinstance(one, Issue)]
 
 
-def words(material: Material) -> list[str]:
+def words(material: SourceMaterial) -> list[str]:
     return [secret.reveal() for secret in material.passwords]
 
 

@@ -10,21 +10,21 @@ from email.message import EmailMessage
 
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.model.certificates import Credential, Locator, Material, Part
-from distributor.model.delivery import Packed, ToPack
+from distributor.model.certificates import FilePart, Identity, Locator, SourceMaterial
+from distributor.model.delivery import PackedMessage, PackingTask
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
-from tests.authority import Identity
+from tests.authority import Identity as Issued
 from tests.facts import plain_facts
 
 CAME_WITH = "in-comes-a-file"
 
 
-def credential(identity: Identity) -> Credential:
+def credential(identity: Issued) -> Identity:
     """What opening a file would have found."""
     certificate = identity.certificate
     key = identity.key.private_bytes(ser.Encoding.DER, ser.PrivateFormat.PKCS8, ser.NoEncryption())
-    facts = plain_facts(
+    info = plain_facts(
         hashlib.sha256(identity.der).hexdigest(),
         f"{certificate.serial_number:x}",
         certificate.subject.rfc4514_string(),
@@ -34,38 +34,38 @@ def credential(identity: Identity) -> Credential:
         certificate.not_valid_after_utc,
     )
     chain = tuple(c.public_bytes(ser.Encoding.DER) for c in identity.chain)
-    return Credential(facts, identity.der, chain, Secret(base64.b64encode(key).decode()))
+    return Identity(info, identity.der, chain, Secret(base64.b64encode(key).decode()))
 
 
-def material(identity: Identity, password: str = CAME_WITH) -> Material:
+def material(identity: Issued, password: str = CAME_WITH) -> SourceMaterial:
     """The file that the person's certificate came in, and a password to try."""
     data = identity.pfx(CAME_WITH)
-    part = Part("alice.pfx", "/in/alice.pfx", None, hashlib.sha256(data).hexdigest(), data)
-    return Material("pkcs12", (part,), (Secret(password),))
+    part = FilePart("alice.pfx", "/in/alice.pfx", None, hashlib.sha256(data).hexdigest(), data)
+    return SourceMaterial("pkcs12", (part,), (Secret(password),))
 
 
-def todo(identity: Identity, number: int = 0, **columns: str) -> ToPack:
+def todo(identity: Issued, number: int = 0, **columns: str) -> PackingTask:
     """A planned delivery."""
-    facts = credential(identity).facts
+    info = credential(identity).facts
     person = Person(Address("alice", "example.org"), "Alice Example", "en", columns=columns)
     locator = Locator("pkcs12", (("/in/alice.pfx", None, "00"),))
-    return ToPack(
+    return PackingTask(
         id=f"d-{number:04}",
         plan="p-1",
         generation=1,
         person=person,
         language="en",
-        certificate_sha256=facts.sha256,
-        certificate_serial=facts.serial,
-        certificate_issuer=facts.issuer,
-        certificate_subject=facts.subject,
-        not_before=facts.not_before,
-        not_after=facts.not_after,
+        certificate_sha256=info.sha256,
+        certificate_serial=info.serial,
+        certificate_issuer=info.issuer,
+        certificate_subject=info.subject,
+        not_before=info.not_before,
+        not_after=info.not_after,
         locator=locator,
     )
 
 
-def attachment(letter: Packed) -> bytes:
+def attachment(letter: PackedMessage) -> bytes:
     """The package in a letter."""
     message = email.message_from_bytes(letter.message, policy=email.policy.default)
     assert isinstance(message, EmailMessage)

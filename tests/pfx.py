@@ -9,28 +9,28 @@ from collections.abc import Iterable
 from asn1crypto import pkcs12 as asn1
 from asn1crypto.algos import DigestInfo
 
-from distributor.model.certificates import Limits, Material, Opened, Part
-from distributor.model.issues import Check
+from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
-from distributor.pki import open_material, pbe
-from distributor.pki.pbe import Word
+from distributor.pki import parse_material, pbe
+from distributor.pki.pbe import EncodedPassword
 
 PASSWORD = "in-comes-a-file"
 LIMITS = Limits()
 
 
-def opened(data: bytes, *passwords: str, proven: str | None = None, limits: Limits = LIMITS) -> Opened:
-    part = Part("a.pfx", "/a.pfx", None, hashlib.sha256(data).hexdigest(), data)
-    return open_material(Material("pkcs12", (part,), tuple(map(Secret, passwords))), limits, proven=proven)
+def opened(data: bytes, *passwords: str, proven: str | None = None, limits: Limits = LIMITS) -> ParsedIdentities:
+    part = FilePart("a.pfx", "/a.pfx", None, hashlib.sha256(data).hexdigest(), data)
+    return parse_material(SourceMaterial("pkcs12", (part,), tuple(map(Secret, passwords))), limits, proven=proven)
 
 
-def checks(result: Opened) -> list[Check]:
+def checks(result: ParsedIdentities) -> list[CheckId]:
     return [problem.check for problem in result.problems]
 
 
-def refused(data: bytes, *passwords: str, limits: Limits = LIMITS) -> Check:
+def refused(data: bytes, *passwords: str, limits: Limits = LIMITS) -> CheckId:
     result = opened(data, *passwords, limits=limits)
-    assert result.credentials == ()
+    assert result.identities == ()
     (problem,) = result.problems
     assert problem.hint
     return problem.check
@@ -38,7 +38,7 @@ def refused(data: bytes, *passwords: str, limits: Limits = LIMITS) -> Check:
 
 def mac_again(content: bytes, password: str = PASSWORD) -> bytes:
     """A PFX around an authenticated safe, with a MAC that fits."""
-    key = pbe.pkcs12_key("sha1", Word.of(password), b"saltsalt", 2048, pbe.MAC, 20)
+    key = pbe.pkcs12_key("sha1", EncodedPassword.of(password), b"saltsalt", 2048, pbe.MAC, 20)
     digest = DigestInfo({"digest_algorithm": {"algorithm": "sha1"}, "digest": hmac.digest(key, content, "sha1")})
     mac = {"mac": digest, "mac_salt": b"saltsalt", "iterations": 2048}
     safe = {"content_type": "data", "content": content}

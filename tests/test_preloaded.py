@@ -12,6 +12,8 @@ import pytest
 from tests.authority import Authority
 from tests.stage import Stage
 
+pytestmark = pytest.mark.slow(reason="each command runs twice; it concerns the tests themselves")
+
 
 @pytest.fixture
 def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:

@@ -61,7 +61,7 @@ def test_every_command_of_the_program_is_listed(stage: Stage) -> None:
 
 def test_the_exit_codes_are_the_programs() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
-    kinds = (errors.Refused, errors.Misuse, errors.Unusable, errors.Unavailable, errors.Interrupted)
+    kinds = (errors.RequestDenied, errors.UsageError, errors.InvalidInput, errors.ServiceUnavailable, errors.Interrupted)
     assert codes == {0, *(kind.exit_code for kind in kinds)}
 
 

@@ -116,14 +116,23 @@ def _letters(places: dict[str, bytes]) -> list[str]:
     return [place for place in places if place.endswith(".eml")]
 
 
-def test_the_password_of_the_incoming_file_is_nowhere(told: dict[str, bytes]) -> None:
+def test_no_secret_is_where_it_does_not_belong(told: dict[str, bytes], stage: Stage) -> None:
+    """One run for all, since it takes long."""
+    the_search_finds_what_is_there(told)
+    the_password_of_the_incoming_file_is_nowhere(told)
+    the_private_key_is_nowhere(told)
+    private_files_are_for_their_owner_only(stage)
+    the_new_password_is_nowhere_until_it_is_revealed_and_then_on_stdout_only(told, stage)
+
+
+def the_password_of_the_incoming_file_is_nowhere(told: dict[str, bytes]) -> None:
     assert "play/distributor.db" in told
     assert _letters(told)
     found = [place for place, data in told.items() if any(spelling in data for spelling in spellings(PASSWORD.encode()))]
     assert found == []
 
 
-def test_the_private_key_is_nowhere(told: dict[str, bytes]) -> None:
+def the_private_key_is_nowhere(told: dict[str, bytes]) -> None:
     """Inside its package it is encrypted, so not even the letters hold it in clear."""
     wanted = key_spellings(key_of("alice@example.org")) | key_spellings(key_of("bob@example.org"))
     assert [place for place, data in told.items() if any(spelling in data for spelling in wanted)] == []
@@ -131,7 +140,7 @@ def test_the_private_key_is_nowhere(told: dict[str, bytes]) -> None:
     assert not [data for data in opened if isinstance(data, bytes) and any(spelling in data for spelling in wanted)]
 
 
-def test_the_new_password_is_nowhere_until_it_is_revealed_and_then_on_stdout_only(told: dict[str, bytes], stage: Stage) -> None:
+def the_new_password_is_nowhere_until_it_is_revealed_and_then_on_stdout_only(told: dict[str, bytes], stage: Stage) -> None:
     before = dict(told)
     with Watch() as processes:
         password = stage.run('distributor password reveal alice@example.org --reason "she called" --stdout').stdout.strip()
@@ -142,7 +151,7 @@ def test_the_new_password_is_nowhere_until_it_is_revealed_and_then_on_stdout_onl
     assert [place for place, data in everything.items() if any(spelling in data for spelling in wanted)] == []
 
 
-def test_the_search_finds_what_is_there(told: dict[str, bytes]) -> None:
+def the_search_finds_what_is_there(told: dict[str, bytes]) -> None:
     """A search that finds nothing anywhere would prove nothing."""
     assert any(b"alice@example.org" in data for place, data in told.items() if place.endswith("distributor.db"))
     key = key_of("alice@example.org")
@@ -152,10 +161,10 @@ def test_the_search_finds_what_is_there(told: dict[str, bytes]) -> None:
     assert b"send" in told["argv"]
 
 
-def test_private_files_are_for_their_owner_only(told: dict[str, bytes], stage: Stage) -> None:
+def private_files_are_for_their_owner_only(stage: Stage) -> None:
     made = [path for path in stage.folder.rglob("*") if "certificates" not in path.parts and path.name != "people.csv"]
+    assert made
     assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
-    assert told
 
 
 def test_a_secret_is_not_in_what_python_says_about_it() -> None:

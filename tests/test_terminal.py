@@ -10,6 +10,8 @@ import pytest
 from tests.authority import Authority
 from tests.stage import Stage, matches
 
+FAST = ("session", "usage", "workspace")
+SLOW = pytest.mark.slow(reason="a long talk with the terminal")
 SCRIPTS = sorted((Path(__file__).parent / "terminal").glob("*.txt"))
 
 
@@ -20,7 +22,7 @@ def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
     found.close()
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [pytest.param(path, marks=[] if path.stem in FAST else [SLOW], id=path.stem) for path in SCRIPTS])
 def test_the_terminal_shows_what_the_script_says(stage: Stage, script: Path) -> None:
     stage.play(script.read_text(encoding="utf-8"))
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributor import adapters, config
-from distributor.config.converter import Faulty, structure
+from distributor.config.converter import ConfigErrors, structure
 from distributor.config.schema import SourceFiles
 from distributor.config.secrets import parse_reference
-from distributor.errors import Error, Misuse, NoLedger, Unusable
+from distributor.errors import Error, InvalidInput, NoLedger, UsageError
 from distributor.model.people import BadAddress, parse_address
 
 if TYPE_CHECKING:
@@ -31,54 +31,54 @@ def now() -> datetime:
 
 def settings(chosen: Path | None) -> config.Settings:
     """The configuration that counts."""
-    return config.read(config.find(chosen), Rooms())
+    return config.read(config.find(chosen), AdapterRegistry())
 
 
 TOUCHING = frozenset({("transports", "folder"), ("sources", "files")})  # opening them makes or reads something; the others connect later
 
 
-class Rooms:
+class AdapterRegistry:
     """The adapters that are there."""
 
-    def kinds(self, room: str) -> tuple[str, ...]:
+    def kinds(self, family: str) -> tuple[str, ...]:
         """The public modules of a room that a table may name; a CSV is named where people are wanted."""
-        return tuple(name for name in sorted(adapters.REGISTRY[room]) if (room, name) != ("rosters", "csv"))
+        return tuple(name for name in sorted(adapters.REGISTRY[family]) if (family, name) != ("rosters", "csv"))
 
-    def settings(self, room: str, kind: str) -> type[Any]:
+    def settings(self, family: str, kind: str) -> type[Any]:
         """What a table may hold: an adapter's settings, or for `[[sources]]` what a plan takes."""
-        if (room, kind) == ("sources", "files"):
+        if (family, kind) == ("sources", "files"):
             return SourceFiles
-        chosen: type[Any] = adapter(room, kind).Settings
+        chosen: type[Any] = load_adapter(family, kind).Settings
         return chosen
 
-    def fault(self, room: str, kind: str, settings: object, key: str) -> Error | None:
+    def fault(self, family: str, kind: str, settings: object, key: str) -> Error | None:
         """What an adapter that opens without touching anything has against its settings."""
-        if (room, kind) in TOUCHING:
+        if (family, kind) in TOUCHING:
             return None
         try:
-            adapter(room, kind).open(settings)
+            load_adapter(family, kind).open(settings)
         except Error as error:
             place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever their table is called
             return type(error)(error.message, where=f"{key}{dot}{field}" if place == "transport" else error.where, hint=error.hint)
         return None
 
 
-def adapter(room: str, kind: str) -> Any:  # noqa: ANN401  a module, found by name
+def load_adapter(family: str, kind: str) -> Any:  # noqa: ANN401  a module, found by name
     """The module of an adapter."""
-    return importlib.import_module(adapters.REGISTRY[room][kind])
+    return importlib.import_module(adapters.REGISTRY[family][kind])
 
 
-def shaped(settings: config.Settings, room: str, table: config.Table, *, signed_in: bool = True) -> Any:  # noqa: ANN401  an adapter's own
+def load_settings(settings: config.Settings, family: str, table: config.Table, *, signed_in: bool = True) -> Any:  # noqa: ANN401  an adapter's own
     """An adapter's settings, its secrets opened where it is to sign in. Raises Unusable."""
     opener = (lambda reference: reference.resolve("")) if signed_in else None  # a fault is told with its dotted key
     try:
-        return structure(Rooms().settings(room, table.kind), table.values, table.key, settings.folder, opener)
-    except Faulty as faulty:
+        return structure(AdapterRegistry().settings(family, table.kind), table.values, table.key, settings.folder, opener)
+    except ConfigErrors as faulty:
         first = faulty.faults[0]
-        raise Unusable(first.message, where=placed(settings, first.key), hint=first.hint) from None
+        raise InvalidInput(first.message, where=location_of(settings, first.key), hint=first.hint) from None
 
 
-def placed(settings: config.Settings, key: str) -> str:
+def location_of(settings: config.Settings, key: str) -> str:
     """Where a dotted key stands, for messages: `distributor.toml line 41: ledger.url`."""
     known = key
     while known and known not in settings.origins:  # what stands inside an inline table
@@ -88,28 +88,28 @@ def placed(settings: config.Settings, key: str) -> str:
 
 
 @contextmanager
-def placing(settings: config.Settings) -> Iterator[None]:
+def with_location(settings: config.Settings) -> Iterator[None]:
     """A fault of a key that shows only when its value is used gets its file and line."""
     try:
         yield
-    except Unusable as error:
+    except InvalidInput as error:
         if error.where is None or error.where not in settings.origins:
             raise
-        raise Unusable(error.message, where=placed(settings, error.where), hint=error.hint) from error
+        raise InvalidInput(error.message, where=location_of(settings, error.where), hint=error.hint) from error
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def reading(settings: config.Settings) -> Iterator[Ledger]:
+def open_for_reading(settings: config.Settings) -> Iterator[Ledger]:
     """The ledger, to look into."""
     with closing(_ledger(settings)) as ledger:
         yield ledger
 
 
 @contextmanager
-def writing(settings: config.Settings, *, sends: bool = False) -> Iterator[Ledger]:
+def open_for_writing(settings: config.Settings, *, sends: bool = False) -> Iterator[Ledger]:
     """The ledger, to write into; passwords whose time is over end first.
 
     Raises Unusable where messages or passwords are to leave (`sends`) and it was restored or moved.
@@ -124,7 +124,7 @@ def _ledger(settings: config.Settings, *, sends: bool = False) -> Ledger:
     from distributor.workers import process
 
     place = high_water_marks.folder(os.environ)
-    with placing(settings):
+    with with_location(settings):
         url = ledger_url(settings)
         clock = now if url.startswith("sqlite") else None  # a server has its own
         return open_guarded(url, by=who(), now=clock, marks=place, here=process.machine(), sends=sends)
@@ -148,7 +148,7 @@ def make_ledger(settings: config.Settings) -> None:
     """The ledger of a configuration, new and empty."""
     from distributor.ledger import open_ledger
 
-    with placing(settings):
+    with with_location(settings):
         open_ledger(ledger_url(settings), by=who(), now=now, create=True).close()
 
 
@@ -191,7 +191,7 @@ def address_key(text: str) -> str:
     """How the ledger knows an address that was typed."""
     match parse_address(text):
         case BadAddress(reason=reason, hint=hint):
-            raise Misuse(reason, hint=hint)
+            raise UsageError(reason, hint=hint)
         case address:
             return address.key
 
@@ -199,7 +199,7 @@ def address_key(text: str) -> str:
 def reason(text: str) -> str:
     """A reason that says something."""
     if not text.strip():
-        raise Misuse("--reason is empty", hint="say why; it is kept in the ledger")
+        raise UsageError("--reason is empty", hint="say why; it is kept in the ledger")
     return text.strip()
 
 
@@ -215,16 +215,16 @@ def new_identity() -> tuple[Secret, str]:
 
 def vault(settings: config.Settings) -> Vault:
     """What opens passwords here. Raises Unusable when it is missing, or would not open what this configuration seals."""
-    from distributor.vault import Vault as Age
+    from distributor.vault import AgeVault as Age
 
-    with placing(settings):
+    with with_location(settings):
         if settings.vault.identity is None:
             hint = "reveal passwords where the identity is, or name it here: file:vault.key"
-            raise Unusable("missing", where="vault.identity", hint=hint)
+            raise InvalidInput("missing", where="vault.identity", hint=hint)
         opened = Age(settings.vault.identity.resolve("vault.identity"))
         if not set(opened.recipients) & set(settings.vault.recipients):
             hint = "use the identity that belongs to `vault.recipients`"
-            raise Unusable("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
+            raise InvalidInput("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
         return opened
 
 

@@ -18,17 +18,17 @@ from distributor.config.tables import host_defaults
 from distributor.model.people import key_of
 
 if TYPE_CHECKING:
-    from distributor.mail.templates import Stationery
-    from distributor.model.certificates import Limits, Problem
-    from distributor.model.delivery import Account, Owner, Packed, PackJob, Scope
-    from distributor.model.issues import Failed, Remark
-    from distributor.model.ports import Ledger, Pool, Tracker, Transport
+    from distributor.mail.templates import TemplateRenderer
+    from distributor.model.certificates import Limits, ParseProblem
+    from distributor.model.delivery import Account, DeliveryFilter, LeaseHolder, PackedMessage, PackingJob
+    from distributor.model.issues import Diagnostic, WorkerFailure
+    from distributor.model.ports import Ledger, Tracker, Transport, WorkerPool
     from distributor.model.publishing import PublicDirectory
     from distributor.model.states import State
     from distributor.workflows.message_factory import Packer
     from distributor.workflows.packing import Batch
     from distributor.workflows.sending.report import Packing
-    from distributor.workflows.tracking import Found
+    from distributor.workflows.tracking import TrackingReport
 
 PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
 
@@ -41,9 +41,9 @@ def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callab
         values.setdefault("username", str(settings.sender.address))
     if table.kind == "graph":
         values.setdefault("mailbox", str(settings.sender.address))
-    shaped = bootstrap.shaped(settings, "transports", replace(table, values=values), signed_in=signed_in)
+    shaped = bootstrap.load_settings(settings, "transports", replace(table, values=values), signed_in=signed_in)
     accounts = _accounts(settings, shaped, signed_in=signed_in)
-    opened: Transport = bootstrap.adapter("transports", table.kind).open(shaped, accounts, tell=tell)
+    opened: Transport = bootstrap.load_adapter("transports", table.kind).open(shaped, accounts, tell=tell)
     return opened
 
 
@@ -73,32 +73,35 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
 def trackers(settings: config.Settings) -> list[Tracker]:
     """Everybody who may know what became of letters: the road itself, then `[[trackers]]`; not connected yet."""
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # a road that knows nothing needs no secret
-    named = [bootstrap.adapter("trackers", table.kind).open(bootstrap.shaped(settings, "trackers", table)) for table in settings.trackers]
+    named = [
+        bootstrap.load_adapter("trackers", table.kind).open(bootstrap.load_settings(settings, "trackers", table))
+        for table in settings.trackers
+    ]
     return [*([own] if own else []), *named]
 
 
 def directories(settings: config.Settings) -> list[PublicDirectory]:
     """Where certificates become public; not connected yet."""
     return [
-        bootstrap.adapter("directories", table.kind).open(bootstrap.shaped(settings, "directories", table), table.key)
+        bootstrap.load_adapter("directories", table.kind).open(bootstrap.load_settings(settings, "directories", table), table.key)
         for table in settings.directories
     ]
 
 
-def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> Found:
+def track(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> TrackingReport:
     """What trackers know of letters in these states, moved in the ledger."""
     import asyncio
 
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows import tracking
 
-    longest = transport(settings, signed_in=False).longest_wait
+    longest = transport(settings, signed_in=False).attempt_timeout
 
-    async def work() -> Found:
-        looking = tracking.Looking(ledger, process.alive, ledger.now, longest, asyncio.to_thread)
+    async def work() -> TrackingReport:
+        looking = tracking.TrackingContext(ledger, process.is_alive, ledger.now, longest, asyncio.to_thread)
         try:
-            return await tracking.look(looking, everybody, Scope(), states)
+            return await tracking.track(looking, everybody, DeliveryFilter(), states)
         finally:
             for tracker in everybody:
                 await tracker.close()
@@ -106,26 +109,26 @@ def look(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker]
     return asyncio.run(work())
 
 
-def cleared(settings: config.Settings, ledger: Ledger) -> list[Remark]:
+def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnostic]:
     """What letters left in the mailboxes, removed where it is not wanted; not while a `send` drives them, which does it itself.
 
     Raises what signing in or the ledger raises. The mailboxes are held with a ledger of its own, and only that long.
     """
     import asyncio
 
-    from distributor.model.cleanup import Clears
-    from distributor.model.issues import Remark
+    from distributor.model.cleanup import MailboxCleaner
+    from distributor.model.issues import Diagnostic
 
     known = transport(settings, signed_in=False).tracker()
-    if not isinstance(known, Clears) or not known.anything(ledger):
+    if not isinstance(known, MailboxCleaner) or not known.anything(ledger):
         return []
-    with bootstrap.writing(settings) as own:
-        if not all(own.hold(key_of(road)) for road in ("", *senders(settings)[1:])):
-            return [Remark("transport", "ok", "what letters left in the mailbox is removed by the `distributor send` that runs now")]
+    with bootstrap.open_for_writing(settings) as own:
+        if not all(own.lock_mailbox(key_of(road)) for road in ("", *senders(settings)[1:])):
+            return [Diagnostic("transport", "ok", "what letters left in the mailbox is removed by the `distributor send` that runs now")]
         ours = transport(settings).tracker()
-        assert isinstance(ours, Clears)  # noqa: S101  the same road, signed in
+        assert isinstance(ours, MailboxCleaner)  # noqa: S101  the same road, signed in
 
-        async def work() -> list[Remark]:
+        async def work() -> list[Diagnostic]:
             try:
                 return await ours.clear(own)
             finally:
@@ -135,14 +138,14 @@ def cleared(settings: config.Settings, ledger: Ledger) -> list[Remark]:
 
 
 @contextmanager
-def packers(settings: config.Settings) -> Iterator[Pool[PackJob, Packed | Problem]]:
+def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
     """Child processes that make letters. They load what they need while the ledger is opened."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
-    from distributor.workers.pool import Made, Workers
+    from distributor.workers.pool import CallFactory, Workers
 
     tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
-    made = Made(packer, (settings.folder, settings.vault.recipients, *tables))
-    workers: Workers[PackJob, Packed | Problem]
+    made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
+    workers: Workers[PackingJob, PackedMessage | ParseProblem]
     workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY)
     with workers as pool:
         yield pool
@@ -159,12 +162,12 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it work
 ) -> Packer:
     """What makes a letter; made in each child, since it is heavy to load."""
     from distributor.mail.message import Mailbox
-    from distributor.mail.templates import Stationery
+    from distributor.mail.templates import TemplateRenderer
     from distributor.vault import seal
     from distributor.workflows.message_factory import Packer
 
     return Packer(
-        words=Stationery(folder, organisation.languages),
+        words=TemplateRenderer(folder, organisation.languages),
         seal=seal(recipients),
         organisation=organisation.name,
         senders=tuple(Mailbox(mailbox.address, mailbox.name) for mailbox in mailboxes),
@@ -177,45 +180,50 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it work
     )
 
 
-def packing(  # noqa: PLR0913, PLR0917  the doors of a verb
-    settings: config.Settings, ledger: Ledger, pool: Pool[PackJob, Packed | Problem], owner: Owner, scope: Scope, limit: int | None
+def packing_workflow(  # noqa: PLR0913, PLR0917  the doors of a verb
+    settings: config.Settings,
+    ledger: Ledger,
+    pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
+    owner: LeaseHolder,
+    scope: DeliveryFilter,
+    limit: int | None,
 ) -> Packing:
     """The verb that freezes letters, with everything it needs."""
     from distributor.bootstrap import inputs
     from distributor.workflows.packing import pack
 
     def run(stop: Callable[[], bool]) -> Iterator[Batch]:
-        doors, lease = partial(inputs.open_plan, settings), settings.ledger.lease
-        yield from pack(ledger, doors, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop)
+        context, lease = partial(inputs.open_plan, settings), settings.ledger.lease
+        yield from pack(ledger, context, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop)
 
     return run
 
 
-def stationery(settings: config.Settings) -> Stationery:
+def template_renderer(settings: config.Settings) -> TemplateRenderer:
     """The words of letters: the workspace's templates, then the packaged ones."""
-    from distributor.mail.templates import Stationery
+    from distributor.mail.templates import TemplateRenderer
 
-    return Stationery(settings.folder, settings.organisation.languages)
+    return TemplateRenderer(settings.folder, settings.organisation.languages)
 
 
-def check_templates(settings: config.Settings) -> list[Remark]:
+def check_templates(settings: config.Settings) -> list[Diagnostic]:
     """What `doctor` says of the words of letters; they are rendered in child processes, as a `send` does it."""
-    return stationery(settings).check(_in_children)
+    return template_renderer(settings).check(_in_children)
 
 
-def _in_children(call: Callable[[str], list[Remark]], languages: Iterable[str]) -> Iterator[list[Remark]]:
+def _in_children(call: Callable[[str], list[Diagnostic]], languages: Iterable[str]) -> Iterator[list[Diagnostic]]:
     from distributor.bootstrap.inputs import CHILD_MEMORY, cores
-    from distributor.model.issues import Failed
+    from distributor.model.issues import WorkerFailure
     from distributor.workers.pool import Workers
 
     with Workers(call, cores(), PACK_SECONDS, CHILD_MEMORY) as pool:
         for language, found in pool.map(languages):
-            yield [_lost(language, found)] if isinstance(found, Failed) else found
+            yield [_lost(language, found)] if isinstance(found, WorkerFailure) else found
 
 
-def _lost(language: str, failed: Failed) -> Remark:
+def _lost(language: str, failed: WorkerFailure) -> Diagnostic:
     """What is said of a letter whose process did not come back."""
-    from distributor.model.issues import Remark
+    from distributor.model.issues import Diagnostic
 
     why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
-    return Remark("templates", "error", f'the letter in "{language}" {why}', f"look into templates/letter/{language}/")
+    return Diagnostic("templates", "error", f'the letter in "{language}" {why}', f"look into templates/letter/{language}/")

@@ -8,27 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.config.schema import Weight
-from distributor.errors import Unusable
+from distributor.config.schema import TrustSeverity
+from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, read_file
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from distributor.config import Settings
-    from distributor.config.schema import Trust as Table
-    from distributor.model.certificates import Limits, Material, Opened
-    from distributor.model.issues import Failed, Issue
-    from distributor.model.ports import Pool
-    from distributor.pki.key_fingerprints import Loose, Traits
-    from distributor.workflows.revocation import Trust
+    from distributor.config.schema import TrustSettings as Table
+    from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+    from distributor.model.issues import Issue, WorkerFailure
+    from distributor.model.ports import WorkerPool
+    from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
+    from distributor.workflows.revocation import ChainChecker
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
 _HINT = "name a .sst, or a folder of PEM files; `distributor trust export --output FILE.sst CERT...` makes one"
 
 
 @contextmanager
-def checking(settings: Settings, now: datetime, *, offline: bool = False) -> Iterator[Trust | None]:
+def chain_checker(settings: Settings, now: datetime, *, offline: bool = False) -> Iterator[ChainChecker | None]:
     """What `[trust]` wants to be checked; None where it is not configured. Offline, nothing is fetched."""
     if settings.trust is None:
         yield None
@@ -38,15 +38,15 @@ def checking(settings: Settings, now: datetime, *, offline: bool = False) -> Ite
 
 
 @contextmanager
-def holding(certificates: Sequence[bytes], table: Table | None, now: datetime, *, offline: bool = False) -> Iterator[Trust]:
+def holding(certificates: Sequence[bytes], table: Table | None, now: datetime, *, offline: bool = False) -> Iterator[ChainChecker]:
     """What checks chains against these certificates of a collection, as `[trust]` wants it or as it does by default."""
-    from distributor.clients.downloads import Web
-    from distributor.pki.validation.path import collect
-    from distributor.workflows.revocation import Trust
+    from distributor.clients.downloads import DownloadCache
+    from distributor.pki.validation.path import build_trust_store
+    from distributor.workflows.revocation import ChainChecker
 
-    with Web(private=table is not None and table.private_addresses) as web:
-        soft = table is not None and table.severity is Weight.WARNING
-        yield Trust(collect(certificates, now), None if offline else web, now, soft=soft)
+    with DownloadCache(private=table is not None and table.private_addresses) as web:
+        soft = table is not None and table.severity is TrustSeverity.WARNING
+        yield ChainChecker(build_trust_store(certificates, now), None if offline else web, now, soft=soft)
 
 
 def collection(path: Path) -> tuple[bytes, ...]:
@@ -54,31 +54,33 @@ def collection(path: Path) -> tuple[bytes, ...]:
     files = _files(path)
     found = tuple(der for file in files for der in _certificates(file))
     if not found:
-        raise Unusable("there is no certificate in it", where=f'trust.collection "{path}"', hint=_HINT)
+        raise InvalidInput("there is no certificate in it", where=f'trust.collection "{path}"', hint=_HINT)
     return found
 
 
-def opened(files: Sequence[Path], passwords: Path | None, limits: Limits) -> Iterator[tuple[Material, Opened | Failed] | Issue]:
+def opened(
+    files: Sequence[Path], passwords: Path | None, limits: Limits
+) -> Iterator[tuple[SourceMaterial, ParsedIdentities | WorkerFailure] | Issue]:
     """People's PFX files, opened by child processes with the passwords that lie beside them or in `passwords`, as `plan` does it."""
-    from distributor.bootstrap import adapter
+    from distributor.bootstrap import load_adapter
     from distributor.bootstrap.inputs import CHILD_MEMORY, cores
-    from distributor.model.certificates import Material
-    from distributor.pki import open_material
+    from distributor.model.certificates import SourceMaterial
+    from distributor.pki import parse_material
     from distributor.workers.pool import Workers
 
-    module = adapter("sources", "files")
+    module = load_adapter("sources", "files")
     found = module.open(module.Settings(tuple(file.absolute() for file in files), passwords, limits), _pairs).finds({})
     materials = []
     for find in found:
-        if isinstance(find, Material):
+        if isinstance(find, SourceMaterial):
             materials.append(find)
         elif find.severity == "error":
             yield find
-    with Workers(partial(open_material, limits=limits), cores(), limits.open_seconds, CHILD_MEMORY) as pool:
+    with Workers(partial(parse_material, limits=limits), cores(), limits.open_seconds, CHILD_MEMORY) as pool:
         yield from pool.map(iter(materials))
 
 
-def _pairs() -> AbstractContextManager[Pool[Loose, Traits]]:
+def _pairs() -> AbstractContextManager[WorkerPool[UnpairedFile, KeyFingerprint]]:
     raise AssertionError("only PFX files are asked for")
 
 
@@ -98,16 +100,16 @@ def _certificates(file: Path) -> tuple[bytes, ...]:
 
     try:
         return tuple(stored.certificate for stored in bundle.read(_bytes(file)))
-    except bundle.NoBundle as error:
-        raise Unusable(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
+    except bundle.NotCertificates as error:
+        raise InvalidInput(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
 
 
 def _bytes(file: Path) -> bytes:
     try:
         return read_file(file, LARGEST_FILE, follow=True)
     except FileRefused as refused:
-        raise Unusable(refused.message, where=f'trust.collection "{file}"', hint=_HINT) from None
+        raise InvalidInput(refused.message, where=f'trust.collection "{file}"', hint=_HINT) from None
 
 
-def _unreadable(path: Path, error: OSError) -> Unusable:
-    return Unusable((error.strerror or "cannot be read").lower(), where=f'trust.collection "{path}"', hint=_HINT)
+def _unreadable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput((error.strerror or "cannot be read").lower(), where=f'trust.collection "{path}"', hint=_HINT)

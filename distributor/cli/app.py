@@ -35,8 +35,8 @@ from distributor.cli import (
     withdraw,
 )
 from distributor.cli.options import Config
-from distributor.cli.render import foreign, say, stop_writing
-from distributor.errors import Error, Interrupted, Misuse, Several, Unusable
+from distributor.cli.render import escape, stderr_line, stop_writing
+from distributor.errors import Error, ErrorGroup, Interrupted, InvalidInput, UsageError
 
 INTERRUPTED = 130
 OF_THE_WORLD = frozenset(  # what a place may have against us without a fault of the program
@@ -107,7 +107,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     try:
         code = command.main(arguments, prog_name="distributor", standalone_mode=False)
     except typer.Abort:
-        raise Misuse("the question was not answered", hint="answer it, or use --yes in scripts") from None
+        raise UsageError("the question was not answered", hint="answer it, or use --yes in scripts") from None
     except typer.TyperException as error:
         raise _misuse(error, _path(command, sys.argv[1:] if arguments is None else arguments)) from None
     except SystemExit:  # typer's answer to a closed pipe
@@ -134,8 +134,8 @@ def _misuse(error: typer.TyperException, meant: str) -> Error:
     path = context.command_path if context is not None else meant
     text = _EXTRA.sub(_extra, error.format_message())
     if type(error).__name__ == "NoArgsIsHelpError":
-        say(text)
-        return Misuse("a command is missing", hint=f"`{path} --help` shows them all")
+        stderr_line(text)
+        return UsageError("a command is missing", hint=f"`{path} --help` shows them all")
     text, _, suggestion = text.partition(" Did you mean ")
     text, _, options = text.partition(" (Possible options: ")
     meant = suggestion.rstrip("?") or options.rstrip(")")
@@ -143,7 +143,7 @@ def _misuse(error: typer.TyperException, meant: str) -> Error:
     plain = re.sub(r"\s+", " ", plain)
     plain = re.sub(r'": (?:Value error, )?([A-Z]?)', lambda found: f'": {found[1].lower()}', plain, count=1)
     hint = f"did you mean {meant}? " if meant else ""
-    return Misuse(plain[:1].lower() + plain[1:], hint=f"{hint}`{path} --help` shows how".replace("'", '"'))
+    return UsageError(plain[:1].lower() + plain[1:], hint=f"{hint}`{path} --help` shows how".replace("'", '"'))
 
 
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)", re.DOTALL)
@@ -154,10 +154,10 @@ def _extra(found: re.Match[str]) -> str:
 
 
 def _tell(error: Error) -> int:
-    for line in error.faults if isinstance(error, Several) else (error,):
-        say(("" if isinstance(error, Interrupted) else "error: ") + foreign(line))
+    for line in error.faults if isinstance(error, ErrorGroup) else (error,):
+        stderr_line(("" if isinstance(error, Interrupted) else "error: ") + escape(line))
     if error.hint:
-        say(f"hint: {foreign(error.hint)}")
+        stderr_line(f"hint: {escape(error.hint)}")
     return error.exit_code
 
 
@@ -168,7 +168,7 @@ def _own_fault(error: Exception) -> Error:
     here = Path(__file__).parents[1]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if here in Path(frame.filename).parents]
     place = f" in {Path(frames[-1].filename).relative_to(here)} line {frames[-1].lineno}" if frames else ""
-    return Unusable(
+    return InvalidInput(
         f"distributor {__version__} has a fault of its own: {type(error).__name__}{place}",
         hint="nothing is lost; please report this line, it holds no personal data",
     )
@@ -184,10 +184,10 @@ def _cannot_write(error: OSError) -> int:
     """The answer itself cannot be written, or something that nobody translated."""
     reason = (error.strerror or "input or output failed").lower()
     if error.filename is not None and error.errno in OF_THE_WORLD:
-        return _tell(Unusable(reason, where=str(error.filename), hint="name another place, or give this user its rights and room"))
+        return _tell(InvalidInput(reason, where=str(error.filename), hint="name another place, or give this user its rights and room"))
     if error.filename is not None:
         return _tell(_own_fault(error))
     stop_writing()
     opened = "distributor.ledger" in sys.modules  # `--help` and the like have done nothing that could be looked up
     hint = "what was done is in the ledger: distributor status" if opened else "free some space there, or write to another place"
-    return _tell(Unusable(f"the answer cannot be written: {reason}", where="standard output", hint=hint))
+    return _tell(InvalidInput(f"the answer cannot be written: {reason}", where="standard output", hint=hint))

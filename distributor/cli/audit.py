@@ -14,12 +14,12 @@ import typer
 
 from distributor.cli.options import Config, Json
 from distributor.cli.output_file import replacing
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, open_file
 
 if TYPE_CHECKING:
-    from distributor.model.export_comparison import Beside
-    from distributor.model.proof import Proof
+    from distributor.model.export_comparison import ExportComparison
+    from distributor.model.proof import VerificationReport
 
 STDOUT = Path("-")
 LARGEST_EXPORT = 2**36  # bytes; one event has less than a thousand, and none of them is kept
@@ -41,15 +41,15 @@ def export(
 ) -> None:
     """Write every event, oldest first, personal fields opened."""
     from distributor import bootstrap
-    from distributor.cli.render import counted, say
+    from distributor.cli.render import counted, stderr_line
     from distributor.workflows import audit as flow
 
-    with bootstrap.reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
+    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
         number = flow.export(ledger.records(), str(form), write)
     if output == STDOUT:
-        say(counted(number, "event"))
+        stderr_line(counted(number, "event"))
     else:
-        say(f"{counted(number, 'event')} in {output}; next: distributor audit verify {output}")
+        stderr_line(f"{counted(number, 'event')} in {output}; next: distributor audit verify {output}")
 
 
 @contextmanager
@@ -78,84 +78,86 @@ def verify(
 
     Whoever computes every hash anew makes a chain that is whole: only `--against`, with an export kept elsewhere, finds that.
     """
-    from distributor.cli.render import counted, foreign, say, tell
+    from distributor.cli.render import counted, escape, stderr_line, stdout_line
 
     beside = None if against is None else _beside(against)
-    proof = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
-    what, findings = "the ledger" if file is None else str(file), proof.findings
+    report = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
+    what, findings = "the ledger" if file is None else str(file), report.findings
     if as_json:
-        _answer(what, proof, beside)
+        _answer(what, report, beside)
         return 1 if findings else 0
     for finding in findings:
-        tell(foreign(finding))
+        stdout_line(escape(finding))
     if findings:
-        _tell_notes(proof)
-        say(f"{what}: {counted(len(findings), 'finding')}; keep it as it is and compare it with a copy")
+        _tell_notes(report)
+        stderr_line(f"{what}: {counted(len(findings), 'finding')}; keep it as it is and compare it with a copy")
         return 1
-    _tell_whole(what, proof, beside, of_ledger=file is None)
+    _tell_whole(what, report, beside, of_ledger=file is None)
     return 0
 
 
-def _answer(what: str, proof: Proof, beside: Beside | None) -> None:
-    from distributor.cli.render import answer
+def _answer(what: str, report: VerificationReport, beside: ExportComparison | None) -> None:
+    from distributor.cli.render import print_json
 
-    last = {"seq": proof.events, "at": proof.at, "hash": proof.hash} if proof.events else None
-    told = {"verified": what, "ok": not proof.findings, "findings": proof.findings, "last": last}
-    counts = {"erased": proof.erased, "set_back": proof.back}
+    last = {"seq": report.events, "at": report.at, "hash": report.hash} if report.events else None
+    told = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
+    counts = {"erased": report.erased, "set_back": report.back}
     compared = None if beside is None else {"export": beside.name, "unchanged": beside.events}
-    answer("audit", {**told, **counts, "against": compared, "notes": proof.notes})
+    print_json("audit", {**told, **counts, "against": compared, "notes": report.notes})
 
 
-def _tell_whole(what: str, proof: Proof, beside: Beside | None, *, of_ledger: bool) -> None:
+def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
     """What was proved and no more; that a file goes on to the ledger's end shows only beside the ledger."""
-    from distributor.cli.render import counted, foreign, say, tell
+    from distributor.cli.render import counted, escape, stderr_line, stdout_line
 
-    if not proof.events:
-        tell(f"{what}: the chain is whole, and nothing is on it yet")
-        _tell_notes(proof)
+    if not report.events:
+        stdout_line(f"{what}: the chain is whole, and nothing is on it yet")
+        _tell_notes(report)
         return
-    tell(foreign(f"{what}: the chain is whole up to event {proof.events} of {proof.at[:40]}, whose hash is {proof.hash}"))
+    stdout_line(escape(f"{what}: the chain is whole up to event {report.events} of {report.at[:40]}, whose hash is {report.hash}"))
     if beside is not None:
-        tell(foreign(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
+        stdout_line(escape(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
     if of_ledger:
-        told = counted(proof.deliveries, "delivery", "deliveries")
-        tell(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
-    if proof.back:
-        tell(f"{counted(proof.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers")
-    if proof.erased:
-        tell(f"{counted(proof.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
-    _tell_notes(proof)
+        told = counted(report.deliveries, "delivery", "deliveries")
+        stdout_line(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
+    if report.back:
+        stdout_line(
+            f"{counted(report.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers"
+        )
+    if report.erased:
+        stdout_line(f"{counted(report.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
+    _tell_notes(report)
     if not of_ledger:
-        say("it may have gone on: compare event and hash with those that `distributor audit verify` names for the ledger")
+        stderr_line("it may have gone on: compare event and hash with those that `distributor audit verify` names for the ledger")
 
 
-def _tell_notes(proof: Proof) -> None:
-    from distributor.cli.render import foreign, say
+def _tell_notes(report: VerificationReport) -> None:
+    from distributor.cli.render import escape, stderr_line
 
-    for note in proof.notes:
-        say(foreign(note))
+    for note in report.notes:
+        stderr_line(escape(note))
 
 
-def _in_ledger(chosen: Path | None, beside: Beside | None) -> Proof:
+def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> VerificationReport:
     from distributor import bootstrap
     from distributor.cli import clock
 
-    with bootstrap.reading(bootstrap.settings(chosen)) as ledger:
-        clock.warn(ledger)
+    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+        clock.warn_clock_ahead(ledger)
         return ledger.prove(beside)
 
 
-def _in_file(file: Path, beside: Beside | None) -> Proof:
+def _in_file(file: Path, beside: ExportComparison | None) -> VerificationReport:
     from distributor.workflows import audit as flow
 
     return flow.prove_export(_lines(file), beside)
 
 
-def _beside(export: Path) -> Beside:
-    from distributor.model.export_comparison import Beside
+def _beside(export: Path) -> ExportComparison:
+    from distributor.model.export_comparison import ExportComparison
     from distributor.workflows import audit as flow
 
-    return Beside(str(export), flow.earlier(_lines(export)))
+    return ExportComparison(str(export), flow.earlier(_lines(export)))
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -165,8 +167,8 @@ def _lines(file: Path) -> Iterator[str]:
         with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:
             yield from flow.bounded(text)
     except FileRefused as refused:
-        raise Unusable(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
+        raise InvalidInput(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except UnicodeDecodeError:
-        raise Unusable("not UTF-8, so no export", where=str(file), hint="name a file that `distributor audit export` wrote") from None
+        raise InvalidInput("not UTF-8, so no export", where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be read").lower(), where=str(file), hint="name a file that you may read") from None
+        raise InvalidInput((error.strerror or "cannot be read").lower(), where=str(file), hint="name a file that you may read") from None

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from distributor.cli.options import is_folder
 from distributor.cli.output_file import replacing
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.issues import CheckId, Issue, Severity
 
 if TYPE_CHECKING:
-    from distributor.microsoft.collection import Member
+    from distributor.microsoft.collection import CollectionEntry
     from distributor.model.certificates import Limits
     from distributor.pki.sst import Stored
 
@@ -27,7 +27,7 @@ WANTED = "name PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
 
 def gathered(
     paths: Iterable[Path], *, without: Path | None = None, deep: bool = True, pfx: list[Path] | None = None
-) -> tuple[list[Member], list[Issue]]:
+) -> tuple[list[CollectionEntry], list[Issue]]:
     """Every certificate in the files and folders. `without`: a file in a folder that is not meant. `deep`: in folders below.
 
     `pfx`: gets the PFX files that were met, which want passwords; None where they are not meant.
@@ -50,7 +50,7 @@ def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] |
             yield from _file(path, issues)
         return
     if not os.access(path, os.R_OK | os.X_OK):
-        raise Unusable("permission denied", where=str(path), hint="name a folder that you may read")
+        raise InvalidInput("permission denied", where=str(path), hint="name a folder that you may read")
     every = sorted(file for file in (path.rglob("*") if deep else path.iterdir()) if file.is_file() and file != without)
     files = [file for file in every if file.suffix.lower() in bundle.EXTENSIONS]
     chests = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
@@ -62,7 +62,7 @@ def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] |
         yield from _file(file, issues, in_folder=True)
 
 
-def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[Member], list[Issue]]:
+def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[CollectionEntry], list[Issue]]:
     """Certificates in files, folders and PFX files, which open without a workspace too. `passwords`: as for `plan`."""
     from distributor import bootstrap
     from distributor.model.certificates import Limits
@@ -73,7 +73,7 @@ def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) 
         return found, issues
     try:
         limits = bootstrap.settings(config).limits
-    except Unusable:
+    except InvalidInput:
         if config is not None:
             raise
         limits = Limits()
@@ -81,11 +81,11 @@ def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) 
     return found + more, issues + wrong
 
 
-def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> tuple[list[Member], list[Issue]]:
+def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> tuple[list[CollectionEntry], list[Issue]]:
     """People's certificates in PFX files with what is above them, each once, and what was wrong with those that do not open."""
     from distributor.bootstrap import trust
     from distributor.microsoft import collection
-    from distributor.model.issues import Failed
+    from distributor.model.issues import WorkerFailure
     from distributor.pki.sst import Stored
     from distributor.workflows.plan_messages import lost
 
@@ -94,12 +94,12 @@ def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> 
         match one:
             case Issue():
                 issues.append(one)
-            case (material, Failed() as failed):
+            case (material, WorkerFailure() as failed):
                 issues.append(replace(lost(failed), source=material.source))
             case (material, opened):
                 issues += [Issue(Severity.ERROR, each.check, each.message, each.hint, material.source) for each in opened.problems]
-                for credential in opened.credentials:
-                    found |= {der: found.get(der, material.source) for der in (credential.leaf, *credential.chain)}
+                for identity in opened.identities:
+                    found |= {der: found.get(der, material.source) for der in (identity.leaf, *identity.chain)}
     members, unreadable = collection.members((source, Stored(der)) for der, source in found.items())
     return members, issues + unreadable
 
@@ -109,7 +109,7 @@ def _file(path: Path, issues: list[Issue], *, in_folder: bool = False) -> Iterat
 
     try:
         stored = bundle.read(read(path))
-    except bundle.NoBundle as fault:
+    except bundle.NotCertificates as fault:
         if not (in_folder and isinstance(fault, bundle.Empty)):  # a key beside its certificate
             issues.append(_issue(path, str(fault)))
         return
@@ -117,14 +117,14 @@ def _file(path: Path, issues: list[Issue], *, in_folder: bool = False) -> Iterat
 
 
 def _issue(path: Path, message: str) -> Issue:
-    return Issue(Severity.ERROR, Check.UNREADABLE, message, WANTED, called(path))
+    return Issue(Severity.ERROR, CheckId.UNREADABLE, message, WANTED, called(path))
 
 
 def called(path: Path) -> str:
     """A file's name for people."""
-    from distributor.model.people import printable
+    from distributor.model.people import escape_unsafe
 
-    return printable(path.name or str(path))
+    return escape_unsafe(path.name or str(path))
 
 
 def read(path: Path) -> bytes:
@@ -133,7 +133,7 @@ def read(path: Path) -> bytes:
         return read_file(path, LARGEST, follow=True)
     except FileRefused as refused:
         message = "there is no such file or folder" if refused.reason is Reason.MISSING else refused.message
-        raise Unusable(message, where=str(path), hint=_HINTS.get(refused.reason, WANTED)) from None
+        raise InvalidInput(message, where=str(path), hint=_HINTS.get(refused.reason, WANTED)) from None
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distributor.cli.render import YELLOW, coloured, counted, foreign, say, time
+from distributor.cli.render import YELLOW, coloured, counted, escape, stderr_line, time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from distributor.model.ports import Ledger
 
 
-def warn(ledger: Ledger) -> None:
+def warn_clock_ahead(ledger: Ledger) -> None:
     """Say it where the last event lies in the future."""
     at = ledger.ahead()
     if at is not None:
-        say(f"{coloured('warning', YELLOW)}: {ahead(at, ledger.now())}")
-        say("hint: set the clock with `timedatectl set-ntp true`; if it is right now, go on: this clock decides, not that event")
+        stderr_line(f"{coloured('warning', YELLOW)}: {clock_ahead_message(at, ledger.now())}")
+        stderr_line("hint: set the clock with `timedatectl set-ntp true`; if it is right now, go on: this clock decides, not that event")
 
 
-def ahead(at: datetime, now: datetime) -> str:
+def clock_ahead_message(at: datetime, now: datetime) -> str:
     """The words for an event in the future."""
     return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
 
 
-def tell_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = say) -> None:
+def tell_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = stderr_line) -> None:
     """Say what senders hold, by whom, since when and until when."""
     for each in held:
         show(_words(each))
@@ -36,7 +36,7 @@ def tell_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = say) 
 def _words(held: UnderWay) -> str:
     doing = "claimed by" if held.state == "claimed" else "being sent by"
     until = "" if held.until is None else f"; unless it ends before, `distributor send` frees them after {time(held.until)}"
-    who = f"process {held.owner.pid} of {foreign(held.by or held.owner.host)}"
+    who = f"process {held.owner.pid} of {escape(held.by or held.owner.host)}"
     return f"{counted(held.number, 'letter')} {doing} {who} since {time(held.since)}{until}"
 
 

@@ -13,14 +13,14 @@ app = typer.Typer(help="The configuration.", no_args_is_help=True)
 def show(chosen: Config = None, as_json: Json = False) -> None:
     """Print the effective values and where each came from; secrets as references."""
     from distributor import bootstrap
-    from distributor.cli.render import answer, say, table
+    from distributor.cli.render import print_json, stderr_line, table
 
     settings = bootstrap.settings(chosen)
     if as_json:
         values = {key: {"value": found.value, "origin": found.origin} for key, found in settings.origins.items()}
-        answer("config", {"file": str(settings.file), "values": values})
+        print_json("config", {"file": str(settings.file), "values": values})
         return
-    say(str(settings.file))
+    stderr_line(str(settings.file))
     table(("key", "value", "origin"), ((key, _written(found.value), found.origin) for key, found in settings.origins.items()))
 
 

@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 def warn_gap(ledger: Ledger) -> None:
     """Say who may not be known in a ledger that was taken into use."""
-    from distributor.cli.render import say
+    from distributor.cli.render import stderr_line
     from distributor.model.high_water_mark import LOOK
 
     if (found := ledger.gap()) is not None:
-        say(f"warning: {found.message}")
-        say(f"hint: {LOOK}")
+        stderr_line(f"warning: {found.message}")
+        stderr_line(f"hint: {LOOK}")
 
 
 def warn_restored(ledger: Ledger) -> None:
     """Say what speaks against sending from this ledger, if anything does."""
-    from distributor.cli.render import foreign, say
+    from distributor.cli.render import escape, stderr_line
 
     if (found := ledger.restored()) is not None:
-        say(f"warning: {foreign(found.message)}; nothing is sent from it")
-        say(f"hint: {found.hint}")
+        stderr_line(f"warning: {escape(found.message)}; nothing is sent from it")
+        stderr_line(f"hint: {found.hint}")

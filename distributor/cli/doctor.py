@@ -12,12 +12,12 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Error, Several, Unusable
+from distributor.errors import Error, ErrorGroup, InvalidInput
 from distributor.microsoft.powershell import steps
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.issues import Remark
+    from distributor.model.issues import Diagnostic
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
@@ -30,44 +30,50 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
     Connects to the server, to rosters, trackers and directories, and signs in; sends nothing.
     """
-    from distributor.cli.render import answer
+    from distributor.cli.render import print_json
 
-    found: list[Remark] = []
-    for remark in _examine(chosen):
-        found.append(remark)
+    found: list[Diagnostic] = []
+    for diagnostic in _examine(chosen):
+        found.append(diagnostic)
         if not as_json:
-            _show(remark)
+            _show(diagnostic)
     if as_json:
-        answer("doctor", {"checks": list(map(_row, found))})
-    bad = [remark for remark in found if remark.level == "error"]
-    if any(remark.area == "configuration" for remark in bad):
-        return Unusable.exit_code
+        print_json("doctor", {"checks": list(map(_row, found))})
+    bad = [diagnostic for diagnostic in found if diagnostic.level == "error"]
+    if any(diagnostic.area == "configuration" for diagnostic in bad):
+        return InvalidInput.exit_code
     return 1 if bad else 0
 
 
-def _row(remark: Remark) -> dict[str, object]:
+def _row(diagnostic: Diagnostic) -> dict[str, object]:
     """With `commands`, the lines of the hint that can be typed as they stand."""
-    from distributor.microsoft.powershell import typed
+    from distributor.microsoft.powershell import command
 
-    commands = [line for each in (remark.hint or "").splitlines() if (line := typed(each)) is not None]
-    return {"area": remark.area, "level": remark.level, "message": remark.message, "hint": remark.hint, "commands": commands}
+    commands = [line for each in (diagnostic.hint or "").splitlines() if (line := command(each)) is not None]
+    return {
+        "area": diagnostic.area,
+        "level": diagnostic.level,
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+        "commands": commands,
+    }
 
 
-def _show(remark: Remark) -> None:
-    from distributor.cli.render import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
-    from distributor.microsoft.powershell import typed
+def _show(diagnostic: Diagnostic) -> None:
+    from distributor.cli.render import GREEN, RED, YELLOW, coloured, escape, stdout_line, wrapped
+    from distributor.microsoft.powershell import command
 
-    level = coloured(f"{remark.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(remark.level, RED))
-    tell(wrapped(f"{level}  {remark.area:<13}  {foreign(remark.message)}", INDENT))
-    for line in (remark.hint or "").splitlines():
-        command = typed(line)
-        if command is None:
-            tell(wrapped(f"{'':{INDENT}}{foreign(line)}", INDENT))
+    level = coloured(f"{diagnostic.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(diagnostic.level, RED))
+    stdout_line(wrapped(f"{level}  {diagnostic.area:<13}  {escape(diagnostic.message)}", INDENT))
+    for line in (diagnostic.hint or "").splitlines():
+        typed = command(line)
+        if typed is None:
+            stdout_line(wrapped(f"{'':{INDENT}}{escape(line)}", INDENT))
         else:  # never broken, so that it can be copied
-            tell(f"  {foreign(command)}")
+            stdout_line(f"  {escape(typed)}")
 
 
-def _examine(chosen: Path | None) -> Iterator[Remark]:
+def _examine(chosen: Path | None) -> Iterator[Diagnostic]:
     from distributor import bootstrap
 
     try:
@@ -82,31 +88,31 @@ def _examine(chosen: Path | None) -> Iterator[Remark]:
     yield from _versions()
 
 
-def _guarded(area: str, look: Callable[[Settings], Iterator[Remark]], settings: Settings) -> Iterator[Remark]:
+def _guarded(area: str, look: Callable[[Settings], Iterator[Diagnostic]], settings: Settings) -> Iterator[Diagnostic]:
     try:
         yield from look(settings)
     except Error as error:
         yield from _told(area, error)
 
 
-def _told(area: str, error: Error) -> Iterator[Remark]:
-    for fault in error.faults if isinstance(error, Several) else (error,):
+def _told(area: str, error: Error) -> Iterator[Diagnostic]:
+    for fault in error.faults if isinstance(error, ErrorGroup) else (error,):
         yield _remark(area, "error", str(fault), fault.hint)
 
 
-def _remark(area: str, level: str, message: str, hint: str | None = None) -> Remark:
-    from distributor.model.issues import Remark
+def _remark(area: str, level: str, message: str, hint: str | None = None) -> Diagnostic:
+    from distributor.model.issues import Diagnostic
 
-    return Remark(area, level, message, hint)
+    return Diagnostic(area, level, message, hint)
 
 
-def _ledger(settings: Settings) -> Iterator[Remark]:
+def _ledger(settings: Settings) -> Iterator[Diagnostic]:
     from distributor import bootstrap
     from distributor.cli import clock
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.issues import Issue
 
-    with bootstrap.reading(settings) as ledger:
+    with bootstrap.open_for_reading(settings) as ledger:
         faults = ledger.verify()
         for wrong in faults:
             yield _remark(
@@ -115,10 +121,10 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
                 wrong.message if isinstance(wrong, Issue) else str(wrong),
                 "keep the file as it is; restore the last good copy (docs/restore.md)",
             )
-        counts = ledger.counts(Scope())
+        counts = ledger.counts(DeliveryFilter())
         ahead = ledger.ahead()
         if ahead is not None:
-            yield _remark("clock", "warning", clock.ahead(ahead, ledger.now()), _CLOCK)
+            yield _remark("clock", "warning", clock.clock_ahead_message(ahead, ledger.now()), _CLOCK)
         yield from ledger.check()
         restored = ledger.restored()
     told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
@@ -134,7 +140,7 @@ def _ledger(settings: Settings) -> Iterator[Remark]:
         )
 
 
-def _vault(settings: Settings) -> Iterator[Remark]:
+def _vault(settings: Settings) -> Iterator[Diagnostic]:
     from distributor import bootstrap
 
     keys = len(settings.vault.recipients)
@@ -145,7 +151,7 @@ def _vault(settings: Settings) -> Iterator[Remark]:
     yield _remark("vault", "ok", f"{settings.vault.identity} opens what is sealed")
 
 
-def _files(settings: Settings) -> Iterator[Remark]:
+def _files(settings: Settings) -> Iterator[Diagnostic]:
     from distributor import bootstrap
     from distributor.cli.render import counted
     from distributor.config.secrets import exposed
@@ -158,28 +164,28 @@ def _files(settings: Settings) -> Iterator[Remark]:
         yield _remark("files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} can be read by their owner only")
 
 
-def _templates(settings: Settings) -> Iterator[Remark]:
+def _templates(settings: Settings) -> Iterator[Diagnostic]:
     from distributor.bootstrap import delivery
 
     yield from delivery.check_templates(settings)
 
 
-def _services(settings: Settings) -> Iterator[Remark]:
+def _services(settings: Settings) -> Iterator[Diagnostic]:
     """The transport, then whoever else asks a service."""
     import asyncio
 
     from distributor.bootstrap import adapter_checks, delivery
-    from distributor.cli.render import say
+    from distributor.cli.render import stderr_line
 
     registrations = adapter_checks.Registrations(settings)
     try:
-        yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=say).check()))
+        yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=stderr_line).check()))
     except Error as error:
         yield from adapter_checks.unopened(settings, error)
     yield from adapter_checks.rooms(settings, registrations)
 
 
-def _trust(settings: Settings) -> Iterator[Remark]:
+def _trust(settings: Settings) -> Iterator[Diagnostic]:
     from distributor.bootstrap import trust
 
     if settings.trust is not None:
@@ -187,7 +193,7 @@ def _trust(settings: Settings) -> Iterator[Remark]:
         yield _remark("trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each")
 
 
-_AREAS: dict[str, Callable[[Settings], Iterator[Remark]]] = {
+_AREAS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
     "ledger": _ledger,
     "vault": _vault,
     "files": _files,
@@ -197,7 +203,7 @@ _AREAS: dict[str, Callable[[Settings], Iterator[Remark]]] = {
 }
 
 
-def _clock() -> Remark:
+def _clock() -> Diagnostic:
     from distributor import bootstrap
 
     moment = bootstrap.now()
@@ -206,7 +212,7 @@ def _clock() -> Remark:
     return _remark("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
 
 
-def _versions() -> Iterator[Remark]:
+def _versions() -> Iterator[Diagnostic]:
 
     from importlib.metadata import version
 

@@ -8,47 +8,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.cli.progress import Bar
-from distributor.cli.render import Written, answer, counted, encoded, foreign, say, tell
-from distributor.cli.send_run import Watcher
-from distributor.errors import Unusable
+from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line
+from distributor.cli.send_run import ProgressReporter
+from distributor.errors import InvalidInput
 from distributor.files import atomic
 from distributor.files.spool import FileSpool
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.certificates import Problem
-    from distributor.model.delivery import Packed, PackJob, Scope
-    from distributor.model.outcomes import Parcel
-    from distributor.model.ports import Ledger, Pool
+    from distributor.model.certificates import ParseProblem
+    from distributor.model.delivery import DeliveryFilter, PackedMessage, PackingJob
+    from distributor.model.outcomes import OutboundMessage
+    from distributor.model.ports import Ledger, WorkerPool
     from distributor.model.states import State
-    from distributor.workflows.sending.report import Result
+    from distributor.workflows.sending.report import DeliveryResult
 
 
 def run(
     settings: Settings,
     ledger: Ledger,
-    pool: Pool[PackJob, Packed | Problem],
-    scope: Scope,
+    pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
+    scope: DeliveryFilter,
     folder: Path,
     *,
     limit: int | None,
     as_json: bool,
-    unclear: Sequence[Result] = (),
+    unclear: Sequence[DeliveryResult] = (),
 ) -> int:
     """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
     from distributor.bootstrap import delivery
     from distributor.model.states import State
     from distributor.workers import process
-    from distributor.workflows.sending.report import Result, jumped
+    from distributor.workflows.sending.report import DeliveryResult, held_back_by_clock
 
-    packing = delivery.packing(settings, ledger, pool, process.me(), scope, limit)
+    packing = delivery.packing_workflow(settings, ledger, pool, process.current_process(), scope, limit)
     with Bar("packing", None) as bar:
-        watcher = Watcher(bar, keep=False)
+        watcher = ProgressReporter(bar, keep=False)
         for news in itertools.chain(unclear, packing(lambda: False)):
             watcher(news)
         struck = ledger.taken_back()
         for each in struck:
-            watcher(Result(each.delivery, each.address, each.after, each.said))
+            watcher(DeliveryResult(each.delivery, each.address, each.after, each.said))
     withdrawn = sum(each.after is State.WITHDRAWN for each in struck)
     held = len(struck) - withdrawn
     _folder(folder)
@@ -60,19 +60,19 @@ def run(
             rows.append(encoded(row))
         zeros = dict.fromkeys(("accepted", "deferred", "rejected"), 0)
         others = {"ambiguous": len(unclear), "remaining": _remaining(counts), "withdrawn": withdrawn}
-        answer("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
+        print_json("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
     else:
-        say(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
-        say("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
+        stderr_line(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
+        stderr_line("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
     if held:
-        raise jumped(held)
+        raise held_back_by_clock(held)
     return 1 if watcher.unpacked or unclear or withdrawn else 0
 
 
 def _list(written: Iterator[dict[str, str]]) -> int:
     number = 0
     for row in written:
-        tell(f"would send to {row['address']}: {foreign(row['file'])}")
+        stdout_line(f"would send to {row['address']}: {escape(row['file'])}")
         number += 1
     return number
 
@@ -83,23 +83,25 @@ def _remaining(counts: Mapping[State, int]) -> int:
     return sum(counts.get(state, 0) for state in REMAINING)
 
 
-def _written(letters: Iterator[Parcel], folder: Path) -> Iterator[dict[str, str]]:
-    for parcel in letters:
-        path = folder / f"{parcel.delivery}.eml"
-        _write(path, parcel.message)
-        yield {"id": parcel.delivery, "address": parcel.address, "state": "queued", "said": "would send", "file": str(path)}
+def _written(letters: Iterator[OutboundMessage], folder: Path) -> Iterator[dict[str, str]]:
+    for message in letters:
+        path = folder / f"{message.delivery}.eml"
+        _write(path, message.message)
+        yield {"id": message.delivery, "address": message.address, "state": "queued", "said": "would send", "file": str(path)}
 
 
 def _folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
 
 
 def _write(path: Path, message: bytes) -> None:
     """Whole or not at all."""
     try:
-        atomic.appear(atomic.write(path, message), path)
+        atomic.publish(atomic.write_atomically(path, message), path)
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another folder") from None
+        raise InvalidInput(
+            (error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another folder"
+        ) from None

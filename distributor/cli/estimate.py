@@ -6,39 +6,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
     from distributor.workflows.sending.forecast import Forecast
 
 
-def duration(settings: Settings, ledger: Ledger, scope: Scope, *, early: bool, limit: int | None) -> str:
+def duration(settings: Settings, ledger: Ledger, scope: DeliveryFilter, *, early: bool, limit: int | None) -> str:
     """In parentheses; empty where a run is as fast as it goes."""
     from distributor.bootstrap import delivery
 
-    road = delivery.transport(settings, signed_in=False)
-    if road.per_minute is None and road.daily is None:
+    transport = delivery.transport(settings, signed_in=False)
+    if transport.per_minute is None and transport.daily is None:
         return ""
-    found = _forecast(settings, ledger, scope, road.per_minute, road.daily, early=early, limit=limit)
+    found = _forecast(settings, ledger, scope, transport.per_minute, transport.daily, early=early, limit=limit)
     if found.later:
-        return _in_days(found, road.daily)
-    if road.per_minute is None:
+        return _in_days(found, transport.daily)
+    if transport.per_minute is None:
         return ""
     each = " a mailbox" if settings.senders else ""
-    return f" (about {span(found.lasts.total_seconds() / 60)} at {road.per_minute:g} letters a minute{each})"
+    return f" (about {span(found.lasts.total_seconds() / 60)} at {transport.per_minute:g} letters a minute{each})"
 
 
 def _forecast(
-    settings: Settings, ledger: Ledger, scope: Scope, per_minute: float | None, daily: int | None, *, early: bool, limit: int | None
+    settings: Settings,
+    ledger: Ledger,
+    scope: DeliveryFilter,
+    per_minute: float | None,
+    daily: int | None,
+    *,
+    early: bool,
+    limit: int | None,
 ) -> Forecast:
     from distributor.bootstrap import delivery
     from distributor.model.states import State
-    from distributor.workflows.sending.forecast import forecast, shares
+    from distributor.workflows.sending.forecast import allocate, forecast
     from distributor.workflows.sending.limits import DAY
-    from distributor.workflows.sending.run import roads
+    from distributor.workflows.sending.run import partition_senders
 
     senders, now = delivery.senders(settings), ledger.now()
-    waiting = shares(ledger.due(scope, early=early), ledger.counts(scope).get(State.PLANNED, 0), senders)
-    sent = [[] if daily is None else ledger.armed(now - DAY, each) for each in roads(senders)]
+    waiting = allocate(ledger.due(scope, early=early), ledger.counts(scope).get(State.PLANNED, 0), senders)
+    sent = [[] if daily is None else ledger.sent_times(now - DAY, each) for each in partition_senders(senders)]
     return forecast(waiting, sent, now=now, per_minute=per_minute, daily=daily, limit=limit)
 
 

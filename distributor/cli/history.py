@@ -25,17 +25,17 @@ def history(
 ) -> None:
     """Tell everything that happened to a person's deliveries."""
     from distributor import bootstrap
-    from distributor.cli.render import answer
-    from distributor.errors import Refused
+    from distributor.cli.render import print_json
+    from distributor.errors import RequestDenied
 
-    with bootstrap.reading(bootstrap.settings(chosen)) as ledger:
+    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
         events = ledger.history(bootstrap.address_key(address))
         first = next(events, None)
         if first is None:
-            raise Refused(f'the ledger knows no "{address}"', hint="`distributor status` lists everyone")
+            raise RequestDenied(f'the ledger knows no "{address}"', hint="`distributor status` lists everyone")
         events = chain([first], events)
         if as_json:
-            answer("history", {"address": address, "events": map(as_row, events)})
+            print_json("history", {"address": address, "events": map(as_row, events)})
         else:
             _show(events)
 
@@ -88,14 +88,14 @@ def _in_seconds(stamp: object) -> str:
 
 def _show(events: Iterator[Event]) -> None:
     """A line an event, under the delivery it belongs to."""
-    from distributor.cli.render import BOLD, coloured, foreign, tell, time, wrapped
+    from distributor.cli.render import BOLD, coloured, escape, stdout_line, time, wrapped
 
     delivery: str | None = ""
     for event in events:
         if event.delivery != delivery:
             delivery = event.delivery
-            tell(coloured(delivery or "-", BOLD))
-        tell(wrapped(f"  {time(event.at)}  {event.event:<18}  {event.by}  {foreign(_evidence(event))}".rstrip(), INDENT))
+            stdout_line(coloured(delivery or "-", BOLD))
+        stdout_line(wrapped(f"  {time(event.at)}  {event.event:<18}  {event.by}  {escape(_evidence(event))}".rstrip(), INDENT))
 
 
 def _evidence(event: Event) -> str:

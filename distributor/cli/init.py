@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config
-from distributor.cli.render import foreign, say, tell
+from distributor.cli.render import escape, stderr_line, stdout_line
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -37,7 +37,7 @@ def init(
         (workspace.LEDGER, "the ledger, empty"),
         (workspace.KEY, "opens the passwords: keep a copy in a safe place"),
     ):
-        tell(f"{foreign(folder / name)}  {what}")
+        stdout_line(f"{escape(folder / name)}  {what}")
     _next(folder, f"edit {workspace.CONFIG}, then distributor doctor")
 
 
@@ -46,16 +46,20 @@ def _completed(config: Path, settings: Settings) -> None:
     from distributor import bootstrap
 
     identity, ledger = settings.vault.identity, bootstrap.ledger_file(settings) or "ledger.url"
-    tell(f"{foreign(config)}  the configuration, kept as it is")
-    tell(f"{foreign(ledger)}  the ledger, new and empty: what was sent before is not in it")
+    stdout_line(f"{escape(config)}  the configuration, kept as it is")
+    stdout_line(f"{escape(ledger)}  the ledger, new and empty: what was sent before is not in it")
     if identity is not None and identity.path is not None and not os.path.lexists(identity.path):
-        say(f"warning: {foreign(identity.path)} is missing and not made anew: only the old one opens what is sealed for vault.recipients")
-        say("hint: restore it from its copy")
-    say("where there is a backup of the ledger, put it in the place of the empty one before anything is sent: it knows who has a letter")
-    say("hint: docs/restore.md says how")
+        stderr_line(
+            f"warning: {escape(identity.path)} is missing and not made anew: only the old one opens what is sealed for vault.recipients"
+        )
+        stderr_line("hint: restore it from its copy")
+    stderr_line(
+        "where there is a backup of the ledger, put it in the place of the empty one before anything is sent: it knows who has a letter"
+    )
+    stderr_line("hint: docs/restore.md says how")
     _next(config.parent, "distributor doctor")
 
 
 def _next(folder: Path, what: str) -> None:
-    elsewhere = "" if folder.resolve() == Path.cwd() else f"cd {foreign(folder)}; "
-    say(f"next: {elsewhere}{what}")
+    elsewhere = "" if folder.resolve() == Path.cwd() else f"cd {escape(folder)}; "
+    stderr_line(f"next: {elsewhere}{what}")

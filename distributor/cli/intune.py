@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Misuse, Unusable
+from distributor.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from distributor.microsoft.outlook import Setting
-    from distributor.model.issues import Remark
+    from distributor.model.issues import Diagnostic
 
 app = typer.Typer(help="Outlook's settings for Intune or another device management.", no_args_is_help=True)
 TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-ios.json", "outlook-android.json", "outlook-apps.json"
@@ -46,39 +46,41 @@ def settings(
 
     Only keys that Microsoft documents. They install no certificate: people still open the file that was mailed.
     """
-    from distributor.cli.render import answer
+    from distributor.cli.render import print_json
     from distributor.microsoft import outlook
 
     try:
         found = outlook.settings(sign=sign, encrypt=encrypt, users_may_change=users_may_change, ldap=ldap)
     except outlook.BadHost as fault:
-        raise Misuse(str(fault), where="--ldap", hint="write HOST, HOST:PORT or ldaps://HOST[:PORT]") from None
-    remarks = list(outlook.remarks(found))
-    written = _write(output, found, remarks) if output else []
+        raise UsageError(str(fault), where="--ldap", hint="write HOST, HOST:PORT or ldaps://HOST[:PORT]") from None
+    diagnostics = list(outlook.remarks(found))
+    written = _write(output, found, diagnostics) if output else []
     if as_json:
         forms = {"ios": outlook.ios(found), "android": outlook.android(found), "apps": outlook.apps(found)}
-        answer("intune", {"settings": map(_row, found), "remarks": map(_remark_row, remarks), **forms, "files": list(map(str, written))})
+        print_json(
+            "intune", {"settings": map(_row, found), "remarks": map(_remark_row, diagnostics), **forms, "files": list(map(str, written))}
+        )
     else:
-        _show(found, remarks, written)
+        _show(found, diagnostics, written)
 
 
 def _row(setting: Setting) -> dict[str, object]:
     return {"key": setting.key, "type": setting.kind, "value": setting.value, "default": setting.default, "means": setting.means}
 
 
-def _remark_row(remark: Remark) -> dict[str, object]:
-    return {"area": remark.area, "level": remark.level, "message": remark.message, "hint": remark.hint}
+def _remark_row(diagnostic: Diagnostic) -> dict[str, object]:
+    return {"area": diagnostic.area, "level": diagnostic.level, "message": diagnostic.message, "hint": diagnostic.hint}
 
 
-def _show(found: Sequence[Setting], remarks: Sequence[Remark], written: Sequence[Path]) -> None:
-    from distributor.cli.render import foreign, say, table
+def _show(found: Sequence[Setting], diagnostics: Sequence[Diagnostic], written: Sequence[Path]) -> None:
+    from distributor.cli.render import escape, stderr_line, table
 
     table(("value", "default", "key", "means"), _cells(found))
-    for remark in remarks:
-        level = "note" if remark.level == "ok" else remark.level
-        say(f"{level}: {foreign(remark.message)}" + (f"; {foreign(remark.hint)}" if remark.hint else ""))
+    for diagnostic in diagnostics:
+        level = "note" if diagnostic.level == "ok" else diagnostic.level
+        stderr_line(f"{level}: {escape(diagnostic.message)}" + (f"; {escape(diagnostic.hint)}" if diagnostic.hint else ""))
     for path in written:
-        say(f"written: {foreign(path)}")
+        stderr_line(f"written: {escape(path)}")
 
 
 def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
@@ -87,21 +89,21 @@ def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
         yield setting.written, default, setting.key, setting.means if setting.value else f"not: {setting.means}"
 
 
-def _write(folder: Path, found: Sequence[Setting], remarks: Sequence[Remark]) -> list[Path]:
+def _write(folder: Path, found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> list[Path]:
     """Every form as a file."""
     from distributor.cli import certificate_files
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
-    files = _files(found, remarks)
+        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+    files = _files(found, diagnostics)
     for name, data in files.items():
         certificate_files.write(folder / name, data)
     return [folder / name for name in files]
 
 
-def _files(found: Sequence[Setting], remarks: Sequence[Remark]) -> dict[str, bytes]:
+def _files(found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> dict[str, bytes]:
     import json
     import plistlib
 
@@ -111,7 +113,7 @@ def _files(found: Sequence[Setting], remarks: Sequence[Remark]) -> dict[str, byt
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     told = ["Outlook for iOS and Android: value, what counts without the key, key, what it means", "", *lines, ""]
-    told += [remark.message + (f"; {remark.hint}" if remark.hint else "") for remark in remarks]
+    told += [diagnostic.message + (f"; {diagnostic.hint}" if diagnostic.hint else "") for diagnostic in diagnostics]
     as_json = {IOS: outlook.ios(found), ANDROID: outlook.android(found), APPS: outlook.apps(found)}
     return {
         TABLE: ("\n".join(told) + "\n").encode(),

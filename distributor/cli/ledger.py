@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, Reason
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 
 if TYPE_CHECKING:
-    from distributor.model.high_water_mark import Adopted
+    from distributor.model.high_water_mark import AdoptionResult
     from distributor.model.ports import Ledger
 
 EXAMPLE = '\b\nexample:\n  distributor ledger adopt --reason "restored the backup of Monday after the disk failed"'
@@ -40,36 +40,38 @@ def adopt(
     `distributor resolve`. Until then nothing is sent from it.
     """
     from distributor import bootstrap
-    from distributor.cli.render import answer, foreign, say
+    from distributor.cli.render import escape, print_json, stderr_line
 
     why = bootstrap.reason(reason)
-    with bootstrap.writing(bootstrap.settings(chosen)) as ledger:
+    with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
         seen = ledger.restored()
         if seen is None and not anyway:
             message = "nothing speaks against this ledger: it is the one that was last used here"
-            raise Refused(message, hint="where the whole machine was restored, so that it remembers nothing, add --anyway")
+            raise RequestDenied(message, hint="where the whole machine was restored, so that it remembers nothing, add --anyway")
         if seen is not None:
-            say(f"adopted although {foreign(seen.message)}")
+            stderr_line(f"adopted although {escape(seen.message)}")
         found = ledger.adopt(why, nothing_sent=nothing_sent)
         if as_json:
             unclear = {str(state): number for state, number in found.unclear.items()}
-            answer("ledger-adopt", {"ambiguous": sum(found.unclear.values()), "were": unclear, "kind": seen and seen.kind})
+            print_json("ledger-adopt", {"ambiguous": sum(found.unclear.values()), "were": unclear, "kind": seen and seen.kind})
         else:
             _show(ledger, found)
     return 1 if found.unclear else 0
 
 
-def _show(ledger: Ledger, found: Adopted) -> None:
-    from distributor.cli.render import counted, say, tell
-    from distributor.model.delivery import Scope
+def _show(ledger: Ledger, found: AdoptionResult) -> None:
+    from distributor.cli.render import counted, stderr_line, stdout_line
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import RECEIVED
 
     number = sum(found.unclear.values())
     were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())
-    tell(f"the ledger is in use; {counted(number, 'delivery', 'deliveries')} ambiguous" + (f" (before: {were})" if number else ""))
+    stdout_line(f"the ledger is in use; {counted(number, 'delivery', 'deliveries')} ambiguous" + (f" (before: {were})" if number else ""))
     if found.gap is not None:
-        say(f"warning: {found.gap.message}")
-    if any(ledger.counts(Scope()).get(state) for state in RECEIVED):
-        say("whoever was sent another package since then has one that this ledger does not know: the older password may not open it")
-        say("hint: distributor resend ADDRESS --reason TEXT makes a new one; tell the person to delete the older messages")
-    say("next: distributor resolve" if number else "next: distributor status")
+        stderr_line(f"warning: {found.gap.message}")
+    if any(ledger.counts(DeliveryFilter()).get(state) for state in RECEIVED):
+        stderr_line(
+            "whoever was sent another package since then has one that this ledger does not know: the older password may not open it"
+        )
+        stderr_line("hint: distributor resend ADDRESS --reason TEXT makes a new one; tell the person to delete the older messages")
+    stderr_line("next: distributor resolve" if number else "next: distributor status")

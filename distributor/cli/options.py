@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 
 
 def _before_or_after(context: typer.Context, value: Path | None) -> Path | None:
@@ -28,7 +28,7 @@ def is_folder(path: Path) -> bool:
 def listable(value: Path | None) -> Path | None:
     """A folder whose files are looked for by name must let itself be looked into. Raises Unusable."""
     if value is not None and is_folder(value) and not os.access(value, os.R_OK | os.X_OK):
-        raise Unusable("permission denied", where=str(value), hint="name a folder that you may read")
+        raise InvalidInput("permission denied", where=str(value), hint="name a folder that you may read")
     return value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distributor.cli.options import is_folder
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files import atomic
 
 
@@ -16,12 +16,14 @@ from distributor.files import atomic
 def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
     """The file to write into, with these permissions whatever the umask; `such_as` is a name for hints. Raises Unusable."""
     if is_folder(path):
-        raise Unusable("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
+        raise InvalidInput("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
     try:
-        with atomic.beginning(path, mode) as (file, part):
+        with atomic.partial_file(path, mode) as (file, part):
             yield file
-        atomic.appear(part, path)
+        atomic.publish(part, path)
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file") from None
+        raise InvalidInput(
+            (error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file"
+        ) from None
     with suppress(OSError):  # not every file system can
-        atomic.flush(path.parent)
+        atomic.sync_folder(path.parent)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Reason
-from distributor.errors import Error, Interrupted, Unusable
+from distributor.errors import Error, Interrupted, InvalidInput
 
 if TYPE_CHECKING:
-    from distributor.model.delivery import Envelope
+    from distributor.model.delivery import SealedPassword
     from distributor.model.ports import Ledger
     from distributor.model.secret import Secret
 
@@ -40,15 +40,15 @@ def reveal(
 ) -> None:
     """Show a ready password once; the ledger has it before the screen."""
     from distributor import bootstrap
-    from distributor.errors import Misuse
+    from distributor.errors import UsageError
 
     why, key = bootstrap.reason(reason), bootstrap.address_key(address)
     if not stdout and not (sys.stdout.isatty() and sys.stdin.isatty()):
-        raise Misuse("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it is not used up yet")
+        raise UsageError("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it is not used up yet")
     settings = bootstrap.settings(chosen)
-    with _owned_up_to(address) as spent:
-        with bootstrap.writing(settings, sends=True) as ledger:
-            road = bootstrap.adapter("channels", "reveal").open(None, ledger, bootstrap.vault(settings))
+    with _report_hand_over(address) as spent:
+        with bootstrap.open_for_writing(settings, sends=True) as ledger:
+            road = bootstrap.load_adapter("channels", "reveal").open(None, ledger, bootstrap.vault(settings))
             envelope = road.choose(key, certificate)
             try:
                 password = road.hand_over(envelope, why)
@@ -64,13 +64,13 @@ def reveal(
 
 
 @dataclass(slots=True)
-class Spent:
+class HandOverStatus:
     """Whether the ledger has the hand-over: from then on nobody else will see the password."""
 
     yes: bool = False
 
 
-def _is_spent(ledger: Ledger, key: str, wanted: Envelope) -> bool:
+def _is_spent(ledger: Ledger, key: str, wanted: SealedPassword) -> bool:
     """What the ledger itself says, also where an interrupt came between its writing and our hearing of it."""
     from distributor.model.states import PasswordState
 
@@ -78,11 +78,11 @@ def _is_spent(ledger: Ledger, key: str, wanted: Envelope) -> bool:
 
 
 @contextmanager
-def _owned_up_to(address: str) -> Iterator[Spent]:
+def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
     """However the command ends once the password is spent, its last line says so, and how to get a new one."""
     from distributor.cli.render import stop_writing
 
-    spent = Spent()
+    spent = HandOverStatus()
     try:
         yield spent
     except KeyboardInterrupt:
@@ -99,7 +99,7 @@ def _owned_up_to(address: str) -> Iterator[Spent]:
             raise
         stop_writing()
         reason = (error.strerror or "input or output failed").lower()
-        raise Unusable(f"the password cannot be written: {reason}", where="standard output", hint=_handed_over(address)) from None
+        raise InvalidInput(f"the password cannot be written: {reason}", where="standard output", hint=_handed_over(address)) from None
 
 
 def _handed_over(address: str) -> str:
@@ -107,20 +107,20 @@ def _handed_over(address: str) -> str:
 
 
 def _tell(address: str) -> None:
-    from distributor.cli.render import foreign, say
+    from distributor.cli.render import escape, stderr_line
 
-    say(foreign(_handed_over(address)))
+    stderr_line(escape(_handed_over(address)))
 
 
 def _show(address: str, password: Secret) -> None:
     """Large, in its groups, and gone after Enter; a service manager's SIGTERM clears it as Ctrl-C does."""
     from distributor.cli.prompt import wait_for_enter
-    from distributor.cli.render import BOLD, coloured, foreign
+    from distributor.cli.render import BOLD, coloured, escape
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))
     try:
-        sys.stdout.write(f"{OPEN}\n  {foreign(address)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
+        sys.stdout.write(f"{OPEN}\n  {escape(address)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
         sys.stdout.write("  Read it out, hyphens included. It is shown once; press Enter to clear the screen.\n")
         sys.stdout.flush()
         wait_for_enter()

@@ -13,11 +13,11 @@ from distributor.cli.options import Config, Json, listable
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.certificates import Facts
+    from distributor.model.certificates import CertificateInfo
     from distributor.model.delivery import Delivery
     from distributor.model.issues import Issue
     from distributor.model.ports import Checker, Spool
-    from distributor.workflows.plan import Planned
+    from distributor.workflows.plan import PlanResult
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
 INDENT = 9  # columns; below the severity
@@ -58,7 +58,7 @@ def plan(
     Sends nothing. What is wrong is told with file, line and a way out; the good ones go on.
     """
     from distributor import bootstrap
-    from distributor.cli.render import Written, answer
+    from distributor.cli.render import Written, print_json
 
     settings = bootstrap.settings(chosen)
     if offline:
@@ -68,7 +68,9 @@ def plan(
         rows = map(Written, planned.deliveries)
         issues = map(issue_row, planned.issues)
         left = ({"source": one.source, "message": one.message, "hint": one.hint} for one in planned.left)
-        answer("plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues, "left_alone": left})
+        print_json(
+            "plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues, "left_alone": left}
+        )
     else:
         _show(planned)
     errors = any(issue.severity == "error" for issue in planned.issues)
@@ -81,10 +83,10 @@ def _made(
     roster: Path | None,
     passwords: Path | None,
     *,
-    show: Callable[[Delivery, Facts], object],
+    show: Callable[[Delivery, CertificateInfo], object],
     offline: bool,
     lint: bool,
-) -> Planned:
+) -> PlanResult:
     import secrets
     from functools import cache
 
@@ -96,13 +98,13 @@ def _made(
     from distributor.files.spool import FileSpool
     from distributor.workflows.plan import plan as flow
 
-    found = inputs.heaps(settings, sources, roster, passwords)
-    used = cache(outgoing.stationery(settings).columns)
+    found = inputs.source_sets(settings, sources, roster, passwords)
+    used = cache(outgoing.template_renderer(settings).columns)
     now = bootstrap.now()
     with (
-        trust.checking(settings, now, offline=offline) as checker,
-        inputs.opening(settings) as pool,
-        bootstrap.writing(settings) as ledger,
+        trust.chain_checker(settings, now, offline=offline) as checker,
+        inputs.parsing_pool(settings) as pool,
+        bootstrap.open_for_writing(settings) as ledger,
         Bar("reading", None) as bar,
     ):
         warn_restored(ledger)
@@ -126,21 +128,23 @@ def _made(
 
 
 def _linted(checker: Checker | None) -> Checker:
-    from distributor.pki.lint import Linted, Linter
+    from distributor.pki.lint import Linter, LintingChecker
 
-    return Linted(Linter(), checker)
+    return LintingChecker(Linter(), checker)
 
 
 def _say_offline(settings: Settings) -> None:
-    from distributor.cli.render import say
+    from distributor.cli.render import stderr_line
 
     if settings.trust is None:
-        say("offline: nothing is left out; no [trust] is configured, so chains and revocation are not checked anyway")
+        stderr_line("offline: nothing is left out; no [trust] is configured, so chains and revocation are not checked anyway")
     else:
-        say("offline: revocation is not checked, and no issuer's certificate is fetched; plan again with the network before you send")
+        stderr_line(
+            "offline: revocation is not checked, and no issuer's certificate is fetched; plan again with the network before you send"
+        )
 
 
-def _row(delivery: Delivery, facts: Facts) -> str:
+def _row(delivery: Delivery, info: CertificateInfo) -> str:
     """A delivery as JSON."""
     from distributor.cli.render import encoded
 
@@ -151,31 +155,31 @@ def _row(delivery: Delivery, facts: Facts) -> str:
         "language": delivery.language,
         "generation": delivery.generation,
         "state": delivery.state,
-        "certificate": _certificate(facts),
+        "certificate": _certificate(info),
     }
     return encoded(row)
 
 
-def _cells(delivery: Delivery, _: Facts) -> tuple[str, ...]:
+def _cells(delivery: Delivery, _: CertificateInfo) -> tuple[str, ...]:
     """A delivery as a row for a person."""
     from distributor.cli.render import day
 
     return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
 
 
-def _certificate(facts: Facts) -> dict[str, object]:
+def _certificate(info: CertificateInfo) -> dict[str, object]:
     from distributor.cli.render import time
 
     return {
-        "sha256": facts.sha256,
-        "serial": facts.serial,
-        "subject": facts.subject,
-        "issuer": facts.issuer,
-        "addresses": list(facts.addresses),
-        "not_before": time(facts.not_before),
-        "not_after": time(facts.not_after),
-        "key": facts.key,
-        "usages": list(facts.usages),
+        "sha256": info.sha256,
+        "serial": info.serial,
+        "subject": info.subject,
+        "issuer": info.issuer,
+        "addresses": list(info.addresses),
+        "not_before": time(info.not_before),
+        "not_after": time(info.not_after),
+        "key": info.key,
+        "usages": list(info.usages),
     }
 
 
@@ -192,58 +196,58 @@ def issue_row(issue: Issue) -> dict[str, object]:
     }
 
 
-def _show(planned: Planned) -> None:
-    from distributor.cli.render import counted, say, table, tell
+def _show(planned: PlanResult) -> None:
+    from distributor.cli.render import counted, stderr_line, stdout_line, table
 
     ready = len(planned.deliveries)
-    tell(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
+    stdout_line(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
     if ready:
-        tell()
+        stdout_line()
         table(("address", "name", "language", "valid until", "certificate"), islice(planned.deliveries, MOST_ROWS))
     if ready > MOST_ROWS:
-        tell(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
+        stdout_line(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
     for issue in planned.issues:
         tell_issue(issue)
     wrong = sum(issue.severity == "error" for issue in planned.issues)
     if len(planned.issues):
-        tell()
+        stdout_line()
     _say_left(planned.left)
     if wrong:
-        say(f"{counted(wrong, 'error')}: correct them and plan again; what is ready is not planned twice")
+        stderr_line(f"{counted(wrong, 'error')}: correct them and plan again; what is ready is not planned twice")
     _say_next(planned, wrong)
 
 
 def _say_left(left: Spool[Issue]) -> None:
     """What lay among the certificates and is none: no finding, but nothing is passed over in silence."""
-    from distributor.cli.render import foreign, say
+    from distributor.cli.render import escape, stderr_line
 
     for one in islice(left, MOST_LEFT):
-        say(f"left alone: {foreign(one.source)}: {foreign(one.message)}")
+        stderr_line(f"left alone: {escape(one.source)}: {escape(one.message)}")
     if len(left) > MOST_LEFT:
-        say(f"left alone: {len(left) - MOST_LEFT} more; --json names them")
+        stderr_line(f"left alone: {len(left) - MOST_LEFT} more; --json names them")
 
 
-def _say_next(planned: Planned, wrong: int) -> None:
-    from distributor.cli.render import say
+def _say_next(planned: PlanResult, wrong: int) -> None:
+    from distributor.cli.render import stderr_line
     from distributor.model.states import REMAINING
 
     if len(planned.deliveries) or not REMAINING.isdisjoint(planned.known):
-        say("next: distributor send")
+        stderr_line("next: distributor send")
     elif planned.nobody == "roster":
-        say("the roster names nobody: below its header there is no row")
+        stderr_line("the roster names nobody: below its header there is no row")
     elif planned.nobody:
-        say("the directory names nobody")
+        stderr_line("the directory names nobody")
     elif not planned.known and not wrong:
-        say("nothing was found to plan")
+        stderr_line("nothing was found to plan")
 
 
 def tell_issue(issue: Issue) -> None:
     """An issue in three lines, for a person."""
-    from distributor.cli.render import DIM, RED, YELLOW, coloured, foreign, tell, wrapped
+    from distributor.cli.render import DIM, RED, YELLOW, coloured, escape, stdout_line, wrapped
 
     level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
     place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
     who = issue.address or ""
-    tell(f"\n{level}  {issue.check}  {foreign('  '.join(filter(None, (place, who))))}")
+    stdout_line(f"\n{level}  {issue.check}  {escape('  '.join(filter(None, (place, who))))}")
     for text in filter(None, (issue.message, issue.hint)):
-        tell(wrapped(f"         {foreign(text)}", INDENT))
+        stdout_line(wrapped(f"         {escape(text)}", INDENT))

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from distributor.cli.render import say
+from distributor.cli.render import stderr_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
@@ -43,7 +43,7 @@ class Bar:
         if self._progress:
             self._progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
-            say(text)
+            stderr_line(text)
 
 
 def pace(done: float, seconds: float) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from distributor.errors import Misuse, Refused
+from distributor.errors import RequestDenied, UsageError
 
 
 def confirm(question: str, flag: str) -> None:
     """Ask yes or no on the terminal. Raises Refused after a no, Misuse where there is no terminal."""
     if not can_ask():
-        raise Misuse("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
+        raise UsageError("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.buffer.readline().strip().lower() not in {b"y", b"yes"}:
-        raise Refused("not confirmed; nothing was done")
+        raise RequestDenied("not confirmed; nothing was done")
 
 
 def can_ask() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -24,8 +24,8 @@ def publish(chosen: Config = None, as_json: Json = False) -> int:
 
     settings = bootstrap.settings(chosen)
     if not settings.directories:
-        raise Refused("no directory is configured", hint='add [[directories]] to distributor.toml, such as kind = "ldap"')
-    with bootstrap.writing(settings) as ledger:
+        raise RequestDenied("no directory is configured", hint='add [[directories]] to distributor.toml, such as kind = "ldap"')
+    with bootstrap.open_for_writing(settings) as ledger:
         done = _made(settings, ledger)
     _show(done, as_json=as_json)
     if done.errors:
@@ -50,15 +50,15 @@ def _made(settings: Settings, ledger: Ledger) -> Published:
 
 def _show(done: Published, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import answer, say, tell
+    from distributor.cli.render import print_json, stderr_line, stdout_line
 
     if as_json:
         counts = {"written": done.written, "unchanged": done.unchanged, "removed": done.removed}
-        answer("publish", {**counts, "issues": map(issue_row, done.issues)})
+        print_json("publish", {**counts, "issues": map(issue_row, done.issues)})
         return
     removed = f", {done.removed} removed" if done.removed else ""
-    tell(f"{done.written} written, {done.unchanged} unchanged{removed}")
+    stdout_line(f"{done.written} written, {done.unchanged} unchanged{removed}")
     for issue in done.issues:
         tell_issue(issue)
     if not (done.written or done.unchanged or done.removed or done.issues or done.errors):
-        say("nobody has received a certificate yet; next: distributor send")
+        stderr_line("nobody has received a certificate yet; next: distributor send")

@@ -15,14 +15,14 @@ BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
 ENOUGH = 40  # rows that a table looks at to find its widths; more would hold up the first line of a long one
 
 
-def say(text: str = "") -> None:
+def stderr_line(text: str = "") -> None:
     """Talk: a line on stderr."""
     sys.stdout.flush()
     sys.stderr.write(_shown(text) + "\n")
     sys.stderr.flush()
 
 
-def tell(text: str = "") -> None:
+def stdout_line(text: str = "") -> None:
     """Data: a line on stdout."""
     sys.stdout.write(_shown(text) + "\n")
 
@@ -31,19 +31,19 @@ def _shown(text: str) -> str:
     """The text with unsafe characters escaped, but for line ends and our own colours."""
     if text.isascii() and text.isprintable():
         return text
-    from distributor.model.people import unsafe
+    from distributor.model.people import is_unsafe
 
-    return "".join(c if c in "\n\x1b" or not unsafe(c) else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c in "\n\x1b" or not is_unsafe(c) else c.encode("unicode_escape").decode() for c in text)
 
 
-def foreign(text: object) -> str:
+def escape(text: object) -> str:
     """Text that others wrote, safe for a terminal: no escape sequence, no line break, no bidi mark."""
     shown = str(text)
     if shown.isascii() and shown.isprintable():
         return shown
-    from distributor.model.people import printable
+    from distributor.model.people import escape_unsafe
 
-    return printable(shown)
+    return escape_unsafe(shown)
 
 
 def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
@@ -77,17 +77,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     first = list(itertools.islice(stream, ENOUGH))
     if not first:
         return
-    safe = [[foreign(cell) for cell in row] for row in first]
+    safe = [[escape(cell) for cell in row] for row in first]
     widths = [max(len(line[column]) for line in (list(header), *safe)) for column in range(len(header))]
     pattern = "  ".join(f"{{:{width}}}" for width in widths)
     room = _room()
-    tell(coloured(_cut(pattern.format(*header).rstrip(), room), DIM))
+    stdout_line(coloured(_cut(pattern.format(*header).rstrip(), room), DIM))
     for cells in safe:
-        tell(_cut(pattern.format(*cells).rstrip(), room))
+        stdout_line(_cut(pattern.format(*cells).rstrip(), room))
     for row in stream:
         line = pattern.format(*map(str, row)).rstrip()
         plain = line.isascii() and line.isprintable()
-        sys.stdout.write(_cut(line if plain else pattern.format(*map(foreign, row)).rstrip(), room) + "\n")
+        sys.stdout.write(_cut(line if plain else pattern.format(*map(escape, row)).rstrip(), room) + "\n")
 
 
 def wrapped(text: str, indent: int) -> str:
@@ -109,7 +109,7 @@ def _cut(line: str, room: int | None) -> str:
     return line if room is None or len(line) <= room else line[: room - 3] + "..."
 
 
-def answer(schema: str, values: Mapping[str, object]) -> None:
+def print_json(schema: str, values: Mapping[str, object]) -> None:
     """One JSON object on stdout whose first key is `schema`. A value that is an iterator streams, an element a line."""
     write = sys.stdout.write
     write("{" + f'"schema": "distributor/{schema}/1"')

@@ -32,26 +32,26 @@ def resend(
     from distributor import bootstrap
     from distributor.bootstrap import delivery
     from distributor.cli import send_run
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.workflows.resend import choose
 
     settings, why, key = bootstrap.settings(chosen), bootstrap.reason(reason), bootstrap.address_key(address)
-    with bootstrap.writing(settings, sends=True) as ledger:
+    with bootstrap.open_for_writing(settings, sends=True) as ledger:
         old = choose(ledger, key, certificate, bootstrap.now())
         if not yes:
             _ask(settings, old)
         _renew(settings, ledger, old, why)
-        with delivery.packers(settings) as pool:
-            found, watcher = send_run.run(settings, ledger, pool, Scope(address=key), total=1, keep=as_json)
-        return send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(Scope(address=key)))
+        with delivery.packing_pool(settings) as pool:
+            found, watcher = send_run.run(settings, ledger, pool, DeliveryFilter(address=key), total=1, keep=as_json)
+        return send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(DeliveryFilter(address=key)))
 
 
 def _ask(settings: Settings, old: Delivery) -> None:
     from distributor.cli.prompt import confirm
-    from distributor.cli.render import foreign
+    from distributor.cli.render import escape
 
     domain = old.address.rpartition("@")[2]
-    what = f"1 letter from {settings.sender.address} to {foreign(old.address)} (1 domain: {domain})"
+    what = f"1 letter from {settings.sender.address} to {escape(old.address)} (1 domain: {domain})"
     confirm(f"Send {what}? Its old password dies.", "--yes")
 
 
@@ -59,11 +59,11 @@ def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> No
     import secrets
 
     from distributor.bootstrap import inputs
-    from distributor.cli.render import foreign, say
+    from distributor.cli.render import escape, stderr_line
     from distributor.workflows.resend import Places, renew
 
     configured = inputs.configured(settings)
     places = Places(partial(inputs.open_plan, settings), inputs.inputs(configured) if configured else None, secrets.token_hex(4))
-    with inputs.opening(settings) as pool:
+    with inputs.parsing_pool(settings) as pool:
         new = renew(ledger, old, reason, places, pool)
-    say(f"{foreign(new.address)}: generation {new.generation}; the password of generation {old.generation} is destroyed")
+    stderr_line(f"{escape(new.address)}: generation {new.generation}; the password of generation {old.generation} is destroyed")

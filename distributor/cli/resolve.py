@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Misuse, Refused
+from distributor.errors import RequestDenied, UsageError
 
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.delivery import Delivery
     from distributor.model.ports import Ledger
-    from distributor.workflows.resolution import Doubt
-    from distributor.workflows.tracking import Moved
+    from distributor.workflows.resolution import AmbiguousDelivery
+    from distributor.workflows.tracking import StateChange
 
 EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
 
@@ -38,70 +38,70 @@ def resolve(
     first, where there are any; else look into the server's log.
     """
     from distributor import bootstrap
-    from distributor.cli.track import tidy
+    from distributor.cli.track import clean_mailboxes
     from distributor.workers import process
 
     settings = bootstrap.settings(chosen)
     _sensible(delivery, accepted=accepted, again=again, reason=reason, restored=restored)
-    with bootstrap.writing(settings) as ledger:
-        ledger.recover(process.alive)
+    with bootstrap.open_for_writing(settings) as ledger:
+        ledger.recover(process.is_alive)
         if restored:
             _settle_restored(settings, ledger, bootstrap.reason(reason or ""), accepted=accepted)
             return _list(settings, ledger, None, (), as_json=as_json)
         if delivery is not None and (accepted or again):
             _settle(settings, ledger, delivery, bootstrap.reason(reason or ""), accepted=accepted)
-            tidy(settings, ledger)
+            clean_mailboxes(settings, ledger)
             return _list(settings, ledger, None, (), as_json=as_json)
         settled = _look(settings, ledger)
-        tidy(settings, ledger)
+        clean_mailboxes(settings, ledger)
         return _list(settings, ledger, delivery, settled, as_json=as_json)
 
 
-def _look(settings: Settings, ledger: Ledger) -> tuple[Moved, ...]:
+def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
     """What evidence settles by itself. A service that cannot be asked is no reason to show nothing."""
     from distributor.bootstrap import delivery as outgoing
-    from distributor.cli.render import foreign, say
-    from distributor.model.delivery import Scope
+    from distributor.cli.render import escape, stderr_line
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
 
-    if not ledger.counts(Scope()).get(State.AMBIGUOUS):
+    if not ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS):
         return ()
-    found = outgoing.look(settings, ledger, outgoing.trackers(settings), frozenset({State.AMBIGUOUS}))
+    found = outgoing.track(settings, ledger, outgoing.trackers(settings), frozenset({State.AMBIGUOUS}))
     for error in found.errors:
-        say(f"warning: {foreign(error)}" + (f"\nhint: {foreign(error.hint)}" if error.hint else ""))
+        stderr_line(f"warning: {escape(error)}" + (f"\nhint: {escape(error.hint)}" if error.hint else ""))
     for moved in found.moved:
-        say(f"{moved.delivery}: {foreign(moved.address)} is {moved.after}: {foreign(moved.said)}")
+        stderr_line(f"{moved.delivery}: {escape(moved.address)} is {moved.after}: {escape(moved.said)}")
     return found.moved
 
 
 def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None, restored: bool) -> None:
     if accepted and again:
-        raise Misuse("--accepted and --again contradict each other", hint="choose one")
+        raise UsageError("--accepted and --again contradict each other", hint="choose one")
     if restored and (delivery is not None or not (accepted or again)):
-        raise Misuse("--restored means all deliveries and wants --accepted or --again", hint="add one of them, and name no delivery")
+        raise UsageError("--restored means all deliveries and wants --accepted or --again", hint="add one of them, and name no delivery")
     if (accepted or again) and delivery is None and not restored:
-        raise Misuse(
+        raise UsageError(
             "which delivery is missing", hint="`distributor resolve` lists them; name one: distributor resolve DELIVERY --accepted"
         )
     if (accepted or again) and not (reason or "").strip():
-        raise Misuse("--reason is missing", hint="say how you know; it is kept in the ledger")
+        raise UsageError("--reason is missing", hint="say how you know; it is kept in the ledger")
 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
     from distributor.bootstrap import delivery as outgoing
-    from distributor.cli.render import say
+    from distributor.cli.render import stderr_line
     from distributor.workers import process
     from distributor.workflows import resolution as flow
 
     if accepted:
         flow.accept(ledger, delivery, reason)
         found = ledger.delivery(delivery)
-        say(f"{delivery}: accepted; {_password(found)}")
+        stderr_line(f"{delivery}: accepted; {_password(found)}")
     else:
-        wait = outgoing.transport(settings, signed_in=False).longest_wait
-        flow.send_again(ledger, delivery, reason, alive=process.alive, now=ledger.now(), longest_wait=wait)
+        wait = outgoing.transport(settings, signed_in=False).attempt_timeout
+        flow.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
         found = ledger.delivery(delivery)
-        say(f"{delivery}: {found and found.state}; next: distributor send")
+        stderr_line(f"{delivery}: {found and found.state}; next: distributor send")
 
 
 def _password(delivery: Delivery | None) -> str:
@@ -113,59 +113,61 @@ def _password(delivery: Delivery | None) -> str:
 
 def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
     from distributor.bootstrap import delivery as outgoing
-    from distributor.cli.render import counted, foreign, say
+    from distributor.cli.render import counted, escape, stderr_line
     from distributor.workers import process
     from distributor.workflows import resolution as flow
 
-    wait = outgoing.transport(settings, signed_in=False).longest_wait
-    found = flow.settle_restored(ledger, reason, accepted=accepted, alive=process.alive, now=ledger.now(), longest_wait=wait)
-    say(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
+    wait = outgoing.transport(settings, signed_in=False).attempt_timeout
+    found = flow.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+    stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
     for delivery, error in found.left:
-        say(f"left as it is: {delivery.id}: {foreign(delivery.address)}: {foreign(error.message)}")
-        say(f"hint: {foreign(error.hint)}")
+        stderr_line(f"left as it is: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
+        stderr_line(f"hint: {escape(error.hint)}")
     if found.waiting:
-        say(f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run it again later")
+        stderr_line(
+            f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run it again later"
+        )
 
 
-def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[Moved], *, as_json: bool) -> int:
+def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[StateChange], *, as_json: bool) -> int:
     from distributor.bootstrap import delivery as outgoing
-    from distributor.cli.render import answer, counted, say, table
-    from distributor.model.delivery import Scope
+    from distributor.cli.render import counted, print_json, stderr_line, table
+    from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows import resolution as flow
 
-    now, wait = ledger.now(), outgoing.transport(settings, signed_in=False).longest_wait
-    doubts = list(flow.doubts(ledger, Scope(), alive=process.alive, now=now, longest_wait=wait))
+    now, wait = ledger.now(), outgoing.transport(settings, signed_in=False).attempt_timeout
+    doubts = list(flow.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
     if delivery is not None and delivery not in {moved.delivery for moved in settled}:
         _ambiguous(ledger, delivery, doubts)
     if delivery is not None:
         doubts = [doubt for doubt in doubts if doubt.delivery.id == delivery]
     if as_json:
-        answer("resolve", {"ambiguous": [_row(doubt) for doubt in doubts], "settled": [_moved(moved) for moved in settled]})
+        print_json("resolve", {"ambiguous": [_row(doubt) for doubt in doubts], "settled": [_moved(moved) for moved in settled]})
     elif doubts:
         table(("delivery", "address", "message id", "evidence", "again"), (_line(doubt, now) for doubt in doubts))
     if doubts:
-        say(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous: look for the message id in the server's log")
-        say("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again where the server does not have it")
+        stderr_line(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous: look for the message id in the server's log")
+        stderr_line("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again where the server does not have it")
     elif not as_json:
-        say("nothing is ambiguous")
+        stderr_line("nothing is ambiguous")
     return 1 if doubts else 0
 
 
-def _ambiguous(ledger: Ledger, delivery: str, doubts: list[Doubt]) -> None:
+def _ambiguous(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
     if any(doubt.delivery.id == delivery for doubt in doubts):
         return
     found = ledger.delivery(delivery)
     if found is None:
-        raise Refused("there is no such delivery", where=delivery, hint="`distributor resolve` lists what is ambiguous")
-    raise Refused(f"it is not ambiguous but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+        raise RequestDenied("there is no such delivery", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+    raise RequestDenied(f"it is not ambiguous but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
 
 
-def _moved(moved: Moved) -> dict[str, object]:
+def _moved(moved: StateChange) -> dict[str, object]:
     return {"id": moved.delivery, "address": moved.address, "to": moved.after, "said": moved.said}
 
 
-def _row(doubt: Doubt) -> dict[str, object]:
+def _row(doubt: AmbiguousDelivery) -> dict[str, object]:
     return {
         "id": doubt.delivery.id,
         "address": doubt.delivery.address,
@@ -173,12 +175,18 @@ def _row(doubt: Doubt) -> dict[str, object]:
         "said": doubt.delivery.said,
         "evidence": doubt.evidence,
         "armed_at": doubt.armed_at,
-        "again_at": doubt.free_at,
+        "again_at": doubt.retry_allowed_at,
     }
 
 
-def _line(doubt: Doubt, now: datetime) -> tuple[object, ...]:
+def _line(doubt: AmbiguousDelivery, now: datetime) -> tuple[object, ...]:
     from distributor.cli.render import time
 
-    again = "while its sender runs: no" if doubt.free_at is None else "now" if doubt.free_at <= now else f"from {time(doubt.free_at)}"
+    again = (
+        "while its sender runs: no"
+        if doubt.retry_allowed_at is None
+        else "now"
+        if doubt.retry_allowed_at <= now
+        else f"from {time(doubt.retry_allowed_at)}"
+    )
     return doubt.delivery.id, doubt.delivery.address, doubt.delivery.message_id or "-", doubt.evidence, again

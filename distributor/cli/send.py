@@ -12,7 +12,7 @@ from distributor.cli.options import Config, Json, Yes
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
 
 EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --limit 5 && distributor send"
@@ -39,16 +39,16 @@ def send(
     from distributor.cli import clock, send_run
     from distributor.cli import dry_run as drying
     from distributor.cli.estimate import duration
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows.sending.recovery import recover
 
-    settings, scope = bootstrap.settings(chosen), Scope(plan=plan)
-    with delivery.packers(settings) as pool, bootstrap.writing(settings, sends=True) as ledger:
+    settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan)
+    with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None:
             _known(ledger, plan)
-        clock.warn(ledger)
-        _, unclear = recover(ledger, process.alive)  # what an earlier run held
+        clock.warn_clock_ahead(ledger)
+        _, unclear = recover(ledger, process.is_alive)  # what an earlier run held
         if dry_run is not None:
             return drying.run(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
@@ -63,23 +63,23 @@ def send(
 
 def _remind(ledger: Ledger, told: int) -> None:
     """Letters that earlier runs left unclear, and nobody settled."""
-    from distributor.cli.render import counted, say
-    from distributor.model.delivery import Scope
+    from distributor.cli.render import counted, stderr_line
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
 
-    older = ledger.counts(Scope()).get(State.AMBIGUOUS, 0) - told
+    older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - told
     if older > 0:
-        say(f"{counted(older, 'letter')} of earlier runs still unclear; next: distributor resolve")
+        stderr_line(f"{counted(older, 'letter')} of earlier runs still unclear; next: distributor resolve")
 
 
 def _known(ledger: Ledger, plan: str) -> None:
-    from distributor.errors import Refused
+    from distributor.errors import RequestDenied
 
     if ledger.plan_inputs(plan) is None:
-        raise Refused(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+        raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
 
 
-def _expected(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
+def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
     """About how many letters are due, for a bar: without looking at each."""
     from distributor.model.states import REMAINING, State
 
@@ -88,7 +88,7 @@ def _expected(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
     )
 
 
-def _due(ledger: Ledger, scope: Scope, *, early: bool) -> Counter[str]:
+def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
     """How many letters are due, by domain."""
     from dataclasses import replace
 

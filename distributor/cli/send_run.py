@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from distributor.cli.clock import tell_under_way
 from distributor.cli.progress import Bar
-from distributor.cli.render import YELLOW, Written, answer, coloured, counted, encoded, foreign, say, tell
+from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.errors import Interrupted
 from distributor.files.spool import FileSpool
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.certificates import Problem
-    from distributor.model.delivery import Packed, PackJob, Scope, UnderWay
-    from distributor.model.ports import Ledger, Pool
-    from distributor.workflows.sending.report import Report, Result
-    from distributor.workflows.sending.shutdown import Stopper
+    from distributor.model.certificates import ParseProblem
+    from distributor.model.delivery import DeliveryFilter, PackedMessage, PackingJob, UnderWay
+    from distributor.model.ports import Ledger, WorkerPool
+    from distributor.workflows.sending.report import DeliveryResult, SendReport
+    from distributor.workflows.sending.shutdown import ShutdownRequest
 
 
 @dataclass(slots=True)
-class Watcher:
+class ProgressReporter:
     """What a run tells: a bar and lines for a person; the results for JSON, where it is wanted."""
 
     bar: Bar
@@ -35,66 +35,66 @@ class Watcher:
 
     def __call__(self, news: object) -> None:
         """One piece of news."""
-        from distributor.model.issues import Remark
-        from distributor.model.revoking import HELD_BACK
+        from distributor.model.issues import Diagnostic
+        from distributor.model.revoking import HELD_BACK_PREFIX
         from distributor.workflows.packing import Batch
-        from distributor.workflows.sending.report import Pause, Result
+        from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 
         match news:
-            case Result(id=delivery, address=address, state=state, said=said, final=True):
+            case DeliveryResult(id=delivery, address=address, state=state, said=said, final=True):
                 self.bar.step()
                 if self.keep:
                     self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
-                if state not in {"accepted", "queued"} or said.startswith(HELD_BACK):
-                    self.bar.line(f"{foreign(address)}: {state}: {foreign(said)}")
-            case Pause(seconds=None, why=why):
-                self.bar.line(f"waiting: {foreign(why)}")
-            case Pause(seconds=seconds, why=why):
-                self.bar.line(f"waiting {seconds:.0f} s: {foreign(why)}")
+                if state not in {"accepted", "queued"} or said.startswith(HELD_BACK_PREFIX):
+                    self.bar.line(f"{escape(address)}: {state}: {escape(said)}")
+            case WaitNotice(seconds=None, why=why):
+                self.bar.line(f"waiting: {escape(why)}")
+            case WaitNotice(seconds=seconds, why=why):
+                self.bar.line(f"waiting {seconds:.0f} s: {escape(why)}")
             case Batch(issues=issues):
                 for issue in issues:
                     self.unpacked += 1
-                    self.bar.line(f"{foreign(issue.address or issue.source)}: not packed: {foreign(issue.message)}{_advice(issue.hint)}")
-            case Remark(level=level, message=message, hint=hint):
-                self.bar.line(f"{level}: {foreign(message)}{_advice(hint)}")
+                    self.bar.line(f"{escape(issue.address or issue.source)}: not packed: {escape(issue.message)}{_advice(issue.hint)}")
+            case Diagnostic(level=level, message=message, hint=hint):
+                self.bar.line(f"{level}: {escape(message)}{_advice(hint)}")
 
 
 def run(
     settings: Settings,
     ledger: Ledger,
-    pool: Pool[PackJob, Packed | Problem],
-    scope: Scope,
+    pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
+    scope: DeliveryFilter,
     *,
     total: int,
     limit: int | None = None,
     early: bool = False,
     keep: bool = False,
-    unclear: Sequence[Result] = (),
-) -> tuple[Report, Watcher]:
+    unclear: Sequence[DeliveryResult] = (),
+) -> tuple[SendReport, ProgressReporter]:
     """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
     from distributor.bootstrap import delivery as outgoing
     from distributor.workers import process
-    from distributor.workflows.sending.report import Doors, Wanted
+    from distributor.workflows.sending.report import SendContext, SendOptions
     from distributor.workflows.sending.run import send
 
-    owner = process.me()
+    owner = process.current_process()
     with Bar("sending", total) as bar:
         transport = outgoing.transport(settings, tell=bar.line)
-        watcher = Watcher(bar, keep)
-        wanted = Wanted(
+        watcher = ProgressReporter(bar, keep)
+        options = SendOptions(
             scope=scope,
             limit=limit,
             early=early,
             lease=settings.ledger.lease,
-            packing=outgoing.packing(settings, ledger, pool, owner, scope, limit),
+            packing=outgoing.packing_workflow(settings, ledger, pool, owner, scope, limit),
             unclear=unclear,
             senders=outgoing.senders(settings),
         )
-        doors = Doors(alive=process.alive, tell=watcher)
+        context = SendContext(alive=process.is_alive, tell=watcher)
 
-        async def work() -> Report:
-            with _stopper(bar) as stopper:
-                return await send(ledger, transport, owner=owner, doors=doors, wanted=wanted, stopper=stopper)
+        async def work() -> SendReport:
+            with _stopper(bar) as shutdown:
+                return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(work()), watcher
@@ -110,32 +110,32 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @contextmanager
-def _stopper(bar: Bar) -> Iterator[Stopper]:
+def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
     """What Ctrl-C and a service manager's SIGTERM press."""
-    from distributor.workflows.sending.shutdown import Stopper
+    from distributor.workflows.sending.shutdown import ShutdownRequest
 
-    stopper, loop = Stopper(), asyncio.get_running_loop()
+    shutdown, loop = ShutdownRequest(), asyncio.get_running_loop()
 
     def press() -> None:
-        if not stopper.presses:
+        if not shutdown.requests:
             bar.line("finishing the letters on the wire; Ctrl-C again cuts them off")
-        stopper.press()
+        shutdown.request()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, press)
     try:
-        yield stopper
+        yield shutdown
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
 
-def report(found: Report, watcher: Watcher, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
+def report(found: SendReport, watcher: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
     """Tell what a run came to, and what other senders hold; the exit code. Raises what ended it early."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)
-        answer("send", {**counts, "under_way": under_way, "deliveries": map(Written, watcher.results)})
+        print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, watcher.results)})
     else:
         _words(found, watcher.unpacked, under_way=bool(held))
     tell_under_way(held)
@@ -147,27 +147,27 @@ def report(found: Report, watcher: Watcher, *, as_json: bool, held: Sequence[Und
 
 
 def _advice(hint: str | None) -> str:
-    return f" ({foreign(hint)})" if hint else ""
+    return f" ({escape(hint)})" if hint else ""
 
 
-def _words(found: Report, unpacked: int, *, under_way: bool) -> None:
+def _words(found: SendReport, unpacked: int, *, under_way: bool) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
-        say("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
+        stderr_line("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
         return
     parts = [counted(found.accepted, "letter") + " accepted"]
     parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]
-    tell(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
+    stdout_line(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
     if found.ambiguous:
-        say(coloured("next: distributor resolve", YELLOW))
+        stderr_line(coloured("next: distributor resolve", YELLOW))
     elif found.rejected:
-        say("next: distributor status --state rejected")
+        stderr_line("next: distributor status --state rejected")
     elif found.withdrawn:
-        say("next: have new certificates issued, then distributor plan")
+        stderr_line("next: have new certificates issued, then distributor plan")
     elif found.deferred and not found.error:
-        say("next: distributor send again later; `distributor status --state deferred` shows when")
+        stderr_line("next: distributor send again later; `distributor status --state deferred` shows when")
     elif unpacked:
-        say("next: correct what is named above, then distributor send")
+        stderr_line("next: correct what is named above, then distributor send")
     elif found.remaining and not found.error and not found.interrupted:
-        say("next: distributor send" if found.accepted else "nothing is due at this moment; distributor status shows what waits")
+        stderr_line("next: distributor send" if found.accepted else "nothing is due at this moment; distributor status shows what waits")
     elif found.accepted:
-        say("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")
+        stderr_line("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

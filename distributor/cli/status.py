@@ -13,7 +13,7 @@ from distributor.model.states import RECEIVED, PasswordState, State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
 
 UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
@@ -34,20 +34,20 @@ def status(
     from distributor.cli import clock
     from distributor.cli.copy_warning import warn_restored
     from distributor.cli.delivery_json import line
-    from distributor.cli.render import answer, say
-    from distributor.model.delivery import Scope
+    from distributor.cli.render import print_json, stderr_line
+    from distributor.model.delivery import DeliveryFilter
 
-    scope = Scope(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))
-    with bootstrap.reading(bootstrap.settings(chosen)) as ledger:
-        clock.warn(ledger)
+    scope = DeliveryFilter(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))
+    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+        clock.warn_clock_ahead(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
         if as_json:
-            answer("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
+            print_json("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
         elif counts:
             _show(counts, ledger, scope)
         else:
-            say("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
+            stderr_line("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
 
 
 def _seconds(stamp: str) -> str:
@@ -55,17 +55,17 @@ def _seconds(stamp: str) -> str:
     return stamp[:19] + "Z"
 
 
-def _show(counts: dict[str, int], ledger: Ledger, scope: Scope) -> None:
+def _show(counts: dict[str, int], ledger: Ledger, scope: DeliveryFilter) -> None:
     from distributor.cli.clock import tell_under_way
-    from distributor.cli.render import say, table, tell
+    from distributor.cli.render import stderr_line, stdout_line, table
 
-    tell("   ".join(f"{number} {state}" for state, number in counts.items()))
-    tell()
+    stdout_line("   ".join(f"{number} {state}" for state, number in counts.items()))
+    stdout_line()
     open_ends = OpenEnds()
     table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope), open_ends))
-    tell_under_way(ledger.under_way(scope), tell)
+    tell_under_way(ledger.under_way(scope), stdout_line)
     if step := _next(counts, open_ends, ledger, scope):
-        say(f"next: {step}")
+        stderr_line(f"next: {step}")
 
 
 def _rows(rows: Iterator[tuple[Any, ...]], open_ends: OpenEnds) -> Iterator[tuple[str, ...]]:
@@ -98,7 +98,7 @@ class OpenEnds:
             self.ready = True
 
 
-def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: Scope) -> str | None:
+def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> str | None:
     """The step that would bring the most forward; None where nothing is open."""
     if counts.get(State.AMBIGUOUS):
         return "distributor resolve"
@@ -112,7 +112,7 @@ def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: Sc
     return "distributor resend ADDRESS --reason TEXT, where the password expired" if open_ends.expired else None
 
 
-def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: Scope) -> OpenEnds:
+def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> OpenEnds:
     """Without what a later generation replaced, also one that the scope leaves out."""
     found = open_ends.refused | open_ends.expired
     if not found:

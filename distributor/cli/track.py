@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Error, Misuse, Refused
-from distributor.model.issues import Remark
+from distributor.errors import Error, RequestDenied, UsageError
+from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.issues import Issue
     from distributor.model.ports import Ledger
-    from distributor.workflows.tracking import Found
+    from distributor.workflows.tracking import TrackingReport
 
 EXAMPLE = "\b\nexample:\n  distributor track --json | jq '.moved[] | select(.to == \"bounced\")'"
 EVERY = 300.0  # seconds between two looks; a message trace is no faster
@@ -34,9 +34,9 @@ def track(
     from distributor import bootstrap
 
     if follow and as_json:
-        raise Misuse("--follow and --json contradict each other", hint="run `distributor track --json` again and again instead")
+        raise UsageError("--follow and --json contradict each other", hint="run `distributor track --json` again and again instead")
     settings = bootstrap.settings(chosen)
-    with bootstrap.writing(settings) as ledger:
+    with bootstrap.open_for_writing(settings) as ledger:
         code = _once(settings, ledger, as_json=as_json)
         while follow:
             time.sleep(EVERY)
@@ -46,38 +46,38 @@ def track(
 
 def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     from distributor.bootstrap import delivery
-    from distributor.model.delivery import Scope
+    from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
     from distributor.workers import process
 
-    ledger.recover(process.alive)
+    ledger.recover(process.is_alive)
     trackers = delivery.trackers(settings)
     if not trackers and settings.trust is None:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
-        raise Refused("nobody is configured who knows what became of letters", hint=hint)
-    found = delivery.look(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
-    tidy(settings, ledger)
+        raise RequestDenied("nobody is configured who knows what became of letters", hint=hint)
+    found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
+    clean_mailboxes(settings, ledger)
     looked = _watched(settings, ledger)
     _show(found, looked, as_json=as_json)
     if found.errors:
         raise found.errors[0]
-    unclear = ledger.counts(Scope()).get(State.AMBIGUOUS, 0)
+    unclear = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0)
     against = looked.revoked or any(issue.severity == "error" for issue in looked.issues)
     return 1 if unclear or against or any(moved.after is State.BOUNCED for moved in found.moved) else 0
 
 
-def tidy(settings: Settings, ledger: Ledger) -> None:
+def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
     """What letters left in their mailboxes goes, those too that were settled just now. A service that cannot be asked is told, no more."""
     from distributor.bootstrap import delivery
-    from distributor.cli.render import foreign, say
+    from distributor.cli.render import escape, stderr_line
 
     try:
-        remarks = delivery.cleared(settings, ledger)
+        diagnostics = delivery.clean_mailboxes(settings, ledger)
     except Error as error:
-        remarks = [Remark("transport", "warning", str(error), error.hint)]
-    for remark in remarks:
-        level = "" if remark.level == "ok" else f"{remark.level}: "
-        say(f"{level}{foreign(remark.message)}" + (f"\nhint: {foreign(remark.hint)}" if remark.hint else ""))
+        diagnostics = [Diagnostic("transport", "warning", str(error), error.hint)]
+    for diagnostic in diagnostics:
+        level = "" if diagnostic.level == "ok" else f"{diagnostic.level}: "
+        stderr_line(f"{level}{escape(diagnostic.message)}" + (f"\nhint: {escape(diagnostic.hint)}" if diagnostic.hint else ""))
 
 
 @dataclass
@@ -99,20 +99,20 @@ def _watched(settings: Settings, ledger: Ledger) -> _Looked:
     return _Looked(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
-def _show(found: Found, looked: _Looked, *, as_json: bool) -> None:
+def _show(found: TrackingReport, looked: _Looked, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import answer, counted, foreign, say, table
+    from distributor.cli.render import counted, escape, print_json, stderr_line, table
 
     if as_json:
         told = {"revoked": looked.revoked, "reinstated": looked.reinstated, "issues": [issue_row(issue) for issue in looked.issues]}
         rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.said} for m in found.moved]
-        answer("track", {"read": found.read, "moved": rows, "unmatched": 0, **told})
+        print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **told})
         return
     table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
-    say(f"{counted(found.read, 'letter')} sighted, {len(found.moved)} moved")
+    stderr_line(f"{counted(found.read, 'letter')} sighted, {len(found.moved)} moved")
     for row in looked.revoked:
-        say(f"{foreign(row['address'])}: the certificate was revoked; distributor history {foreign(row['address'])}")
+        stderr_line(f"{escape(row['address'])}: the certificate was revoked; distributor history {escape(row['address'])}")
     for row in looked.reinstated:
-        say(f"{foreign(row['address'])}: {foreign(row['said'])}")
+        stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
     for issue in looked.issues:
         tell_issue(issue)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, is_folder
-from distributor.errors import Misuse, Refused, Unusable
+from distributor.errors import InvalidInput, RequestDenied, UsageError
 
 if TYPE_CHECKING:
-    from distributor.cli.trust_people import Judged
-    from distributor.microsoft.chain_gaps import Sought
-    from distributor.microsoft.collection import Difference, Member
+    from distributor.cli.trust_people import CheckedCertificates
+    from distributor.microsoft.chain_gaps import ChainGap
+    from distributor.microsoft.collection import CollectionEntry, Difference
     from distributor.model.issues import Issue
 
 app = typer.Typer(
@@ -67,14 +67,14 @@ def export(
     return 0 if data else 1
 
 
-def _exported(output: Path, members: Sequence[Member], data: bytes, issues: Sequence[Issue]) -> None:
-    from distributor.cli.render import counted, foreign, say
+def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, issues: Sequence[Issue]) -> None:
+    from distributor.cli.render import counted, escape, stderr_line
 
     if not data:
-        say(f"{counted(_wrong(issues), 'error')}: {foreign(output)} is not written")
+        stderr_line(f"{counted(_wrong(issues), 'error')}: {escape(output)} is not written")
         return
-    say(f"{foreign(output)}: {counted(len(members), 'certificate')}, SHA-256 {_sha256(data)}")
-    say(f"next: distributor trust runbook --sst {foreign(output)}")
+    stderr_line(f"{escape(output)}: {counted(len(members), 'certificate')}, SHA-256 {_sha256(data)}")
+    stderr_line(f"next: distributor trust runbook --sst {escape(output)}")
 
 
 @app.command(
@@ -113,7 +113,7 @@ def check(
     """
     from distributor import bootstrap
     from distributor.cli import certificate_files, trust_people
-    from distributor.cli.render import say
+    from distributor.cli.render import stderr_line
     from distributor.microsoft import collection
 
     path, now = _collection(sst, chosen), bootstrap.now()
@@ -121,8 +121,8 @@ def check(
     issues += collection.examine(found, now)
     at_hand, unreadable = certificate_files.at_hand(certificates or (), passwords, chosen)
     if offline and at_hand:
-        say("offline: revocation is not checked, and no issuer's certificate is fetched")
-    judged = trust_people.judge(found, at_hand, trust_people.configured(chosen) if at_hand else None, now, offline=offline)
+        stderr_line("offline: revocation is not checked, and no issuer's certificate is fetched")
+    judged = trust_people.check_certificates(found, at_hand, trust_people.configured(chosen) if at_hand else None, now, offline=offline)
     difference = _compared(found, tenant) if tenant else None
     issues += [*unreadable, *judged.issues, *(collection.differing(difference, now) if difference else ())]
     rows = (_sought_row(one, judged) for one in judged.sought)
@@ -140,11 +140,11 @@ def _collection(chosen: Path | None, config: Path | None) -> Path:
         return chosen
     trust = bootstrap.settings(config).trust
     if trust is None:
-        raise Misuse("there is no collection to look at", hint="name it with --sst FILE, or as `collection` under [trust]")
+        raise UsageError("there is no collection to look at", hint="name it with --sst FILE, or as `collection` under [trust]")
     return trust.collection
 
 
-def _read(path: Path) -> tuple[list[Member], list[Issue], dict[str, object]]:
+def _read(path: Path) -> tuple[list[CollectionEntry], list[Issue], dict[str, object]]:
     """The members of a collection, as `[trust]` takes one: a .sst, a folder, or a file of certificates. Raises Unusable."""
     from distributor.cli import certificate_files
     from distributor.microsoft import collection
@@ -158,51 +158,51 @@ def _read(path: Path) -> tuple[list[Member], list[Issue], dict[str, object]]:
     try:
         store = sst.read(data)
     except sst.Malformed as fault:
-        raise Unusable(str(fault), where=str(path), hint=f"export it again, or make one: {_AGAIN}") from None
+        raise InvalidInput(str(fault), where=str(path), hint=f"export it again, or make one: {_AGAIN}") from None
     members, issues = collection.members((certificate_files.called(path), one) for one in store.stored)
     return members, issues, {**_file(path, data), "crls": store.crls, "ctls": store.ctls}
 
 
-def _compared(found: Iterable[Member], saved: Path) -> Difference:
+def _compared(found: Iterable[CollectionEntry], saved: Path) -> Difference:
     from distributor.cli import certificate_files
     from distributor.microsoft import collection, tenant
     from distributor.pki import sst
 
     try:
-        data = tenant.saved(certificate_files.read(saved))
+        data = tenant.parse_smime_config(certificate_files.read(saved))
         store = sst.read(data) if data else sst.Collection(())
     except sst.Malformed as fault:
-        raise Unusable(f"the collection in it is damaged: {fault}", where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
+        raise InvalidInput(f"the collection in it is damaged: {fault}", where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
     except tenant.Unknown as fault:
-        raise Unusable(str(fault), where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
+        raise InvalidInput(str(fault), where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
     theirs, _ = collection.members((certificate_files.called(saved), one) for one in store.stored)
     return collection.compare(found, theirs)
 
 
 def _checked(  # what the command found
     path: Path,
-    found: Sequence[Member],
+    found: Sequence[CollectionEntry],
     extra: dict[str, object],
-    judged: Judged,
+    judged: CheckedCertificates,
     difference: Difference | None,
     issues: Sequence[Issue],
 ) -> None:
-    from distributor.cli.render import counted, foreign, say
+    from distributor.cli.render import counted, escape, stderr_line
 
     hashed = f", SHA-256 {extra['sha256']}" if "sha256" in extra else ""
-    say(f"{foreign(path)}: {counted(len(found), 'certificate')}{hashed}")
+    stderr_line(f"{escape(path)}: {counted(len(found), 'certificate')}{hashed}")
     lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
     if lists:
-        say(f"{counted(lists, 'list')} of revoked or trusted certificates in it: passed over")
+        stderr_line(f"{counted(lists, 'list')} of revoked or trusted certificates in it: passed over")
     if judged.sought:
         whole = sum(map(judged.complete, judged.sought))
-        say(f"at hand: {whole} of {len(judged.sought)} are in order with this collection")
+        stderr_line(f"at hand: {whole} of {len(judged.sought)} are in order with this collection")
     if difference:
         same, here, there = (len(part) for part in (difference.same, difference.only_here, difference.only_there))
-        say(f"tenant: {same} in both, {here} only here, {there} only there")
+        stderr_line(f"tenant: {same} in both, {here} only here, {there} only there")
     wrong = _wrong(issues)
     if wrong:
-        say(f"{counted(wrong, 'error')}: correct them, then check again")
+        stderr_line(f"{counted(wrong, 'error')}: correct them, then check again")
 
 
 @app.command(epilog="\b\nexample:\n  distributor trust runbook --sst collection.sst > runbook.ps1")
@@ -215,30 +215,32 @@ def runbook(
     """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
     from distributor import bootstrap
     from distributor.cli import certificate_files
-    from distributor.cli.render import foreign, say, tell
+    from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
     from distributor.microsoft import runbook as core
 
     path = _collection(sst, chosen)
     if is_folder(path) or path.suffix.lower() in PLAIN:
-        raise Unusable("only a .sst can be uploaded", where=str(path), hint=f"distributor trust export --output collection.sst {path}")
+        raise InvalidInput("only a .sst can be uploaded", where=str(path), hint=f"distributor trust export --output collection.sst {path}")
     found, issues, extra = _read(path)
     if wrong := _wrong([*issues, *collection.examine(found, bootstrap.now())]):
         named = "1 thing is" if wrong == 1 else f"{wrong} things are"
-        raise Refused(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
+        raise RequestDenied(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
     try:
-        tell(core.powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
+        stdout_line(core.powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
     except ValueError as fault:
-        raise Unusable(str(fault), where=foreign(path), hint="rename it") from None
-    say(f"copy it and {certificate_files.called(path)} to a machine with PowerShell; then: distributor trust check --tenant tenant.txt")
+        raise InvalidInput(str(fault), where=escape(path), hint="rename it") from None
+    stderr_line(
+        f"copy it and {certificate_files.called(path)} to a machine with PowerShell; then: distributor trust check --tenant tenant.txt"
+    )
 
 
-def _answer(as_json: bool, found: Sequence[Member], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
+def _answer(as_json: bool, found: Sequence[CollectionEntry], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import answer, day, table
+    from distributor.cli.render import day, print_json, table
 
     if as_json:
-        answer("trust", {"certificates": map(_row, found), "issues": map(issue_row, issues), **rest})
+        print_json("trust", {"certificates": map(_row, found), "issues": map(issue_row, issues), **rest})
         return
     table(
         ("valid until", "key", "kind", "subject", "issuer"),
@@ -251,16 +253,16 @@ def _answer(as_json: bool, found: Sequence[Member], issues: Sequence[Issue], res
         tell_issue(issue)
 
 
-def _row(member: Member) -> dict[str, object]:
-    facts = member.facts
+def _row(member: CollectionEntry) -> dict[str, object]:
+    info = member.facts
     return {
-        "sha256": facts.sha256,
-        "serial": facts.serial,
-        "subject": facts.subject,
-        "issuer": facts.issuer,
-        "not_before": facts.not_before,
-        "not_after": facts.not_after,
-        "key": facts.key,
+        "sha256": info.sha256,
+        "serial": info.serial,
+        "subject": info.subject,
+        "issuer": info.issuer,
+        "not_before": info.not_before,
+        "not_after": info.not_after,
+        "key": info.key,
         "kind": member.kind,
         "self_signed": member.self_signed,
         "name": member.name or None,
@@ -268,9 +270,9 @@ def _row(member: Member) -> dict[str, object]:
     }
 
 
-def _sought_row(sought: Sought, judged: Judged) -> dict[str, object]:
-    facts = sought.member.facts
-    return {"sha256": facts.sha256, "subject": facts.subject, "source": sought.member.source, "complete": judged.complete(sought)}
+def _sought_row(sought: ChainGap, judged: CheckedCertificates) -> dict[str, object]:
+    info = sought.member.facts
+    return {"sha256": info.sha256, "subject": info.subject, "source": sought.member.source, "complete": judged.complete(sought)}
 
 
 def _difference_row(difference: Difference | None) -> dict[str, object] | None:

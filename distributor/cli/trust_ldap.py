@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Misuse, Unavailable, Unusable
+from distributor.errors import InvalidInput, ServiceUnavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from distributor.microsoft.ldap_lookup import Looked, Verdict
-    from distributor.model.issues import Remark
+    from distributor.microsoft.ldap_lookup import EncryptionVerdict, LdapProbe
+    from distributor.model.issues import Diagnostic
 
 EXAMPLE = "\b\nexample:\n  distributor trust ldap ldaps://ldap.example.org alice@example.org"
 MOST_ROWS = 20  # of people shown; --json has all
@@ -38,13 +38,13 @@ def ldap(
     place = _place(host)
     named = [bootstrap.address_key(address) for address in addresses or ()]
     delivered = _delivered(chosen, required=not named)
-    looked: Looked = bootstrap.adapter("directories", "ldap").probe(place, named or list(delivered))
+    looked: LdapProbe = bootstrap.load_adapter("directories", "ldap").probe(place, named or list(delivered))
     told = ldap_lookup.verdicts(looked, delivered, bootstrap.now())
-    remarks = list(ldap_lookup.remarks(looked, told))
-    _show(place, looked, told, remarks, as_json=as_json)
+    diagnostics = list(ldap_lookup.remarks(looked, told))
+    _show(place, looked, told, diagnostics, as_json=as_json)
     if all(way.failed for way in looked.ways):
-        raise Unavailable("no way to it works", where=place, hint="check the name; `ldapsearch -x -H URL -b ''` asks the same")
-    return 1 if any(remark.level == "error" for remark in remarks) else 0
+        raise ServiceUnavailable("no way to it works", where=place, hint="check the name; `ldapsearch -x -H URL -b ''` asks the same")
+    return 1 if any(diagnostic.level == "error" for diagnostic in diagnostics) else 0
 
 
 def _place(host: str) -> str:
@@ -53,7 +53,7 @@ def _place(host: str) -> str:
     try:
         return outlook.host(host)
     except outlook.BadHost as fault:
-        raise Misuse(str(fault), where="HOST", hint="write HOST, HOST:PORT or ldaps://HOST[:PORT]") from None
+        raise UsageError(str(fault), where="HOST", hint="write HOST, HOST:PORT or ldaps://HOST[:PORT]") from None
 
 
 def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
@@ -64,13 +64,13 @@ def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
 
     try:
         settings = bootstrap.settings(chosen)
-    except Unusable:
+    except InvalidInput:
         if required or chosen is not None:
             raise
         return {}
     now = bootstrap.now()
     found: dict[str, bytes] = {}
-    with bootstrap.reading(settings) as ledger:
+    with bootstrap.open_for_reading(settings) as ledger:
         for holder in ledger.holders():
             held, _ = choose(holder, now)
             if held is not None:
@@ -78,31 +78,31 @@ def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
     return found
 
 
-def _show(place: str, looked: Looked, told: Sequence[Verdict], remarks: Sequence[Remark], *, as_json: bool) -> None:
-    from distributor.cli.render import answer, counted, say, table, tell
+def _show(place: str, looked: LdapProbe, told: Sequence[EncryptionVerdict], diagnostics: Sequence[Diagnostic], *, as_json: bool) -> None:
+    from distributor.cli.render import counted, print_json, stderr_line, stdout_line, table
 
     good = sum(verdict.level == "ok" for verdict in told)
     if as_json:
         ways = [{"url": way.url, "works": not way.failed, "secure": way.secure, "said": way.failed or None} for way in looked.ways]
         people = [{"address": one.address, "level": one.level, "message": one.message} for one in told]
-        rows = [{"area": one.area, "level": one.level, "message": one.message, "hint": one.hint} for one in remarks]
-        answer("trust-ldap", {"host": place, "found": good, "ways": ways, "people": people, "remarks": rows})
+        rows = [{"area": one.area, "level": one.level, "message": one.message, "hint": one.hint} for one in diagnostics]
+        print_json("trust-ldap", {"host": place, "found": good, "ways": ways, "people": people, "remarks": rows})
         return
     table(("address", "", "what a phone gets"), ((one.address, one.level, one.message) for one in told[:MOST_ROWS]))
     if len(told) > MOST_ROWS:
-        tell(f"... and {len(told) - MOST_ROWS} more: --json has all")
-    for remark in remarks:
-        _tell_remark(remark)
+        stdout_line(f"... and {len(told) - MOST_ROWS} more: --json has all")
+    for diagnostic in diagnostics:
+        _tell_remark(diagnostic)
     if told:
-        say(f"others can encrypt to {good} of {counted(len(told), 'person', 'people')}")
+        stderr_line(f"others can encrypt to {good} of {counted(len(told), 'person', 'people')}")
     elif any(not way.failed for way in looked.ways):  # else nobody could be looked for, which is said next
-        say("nobody was looked for: name an ADDRESS")
+        stderr_line("nobody was looked for: name an ADDRESS")
 
 
-def _tell_remark(remark: Remark) -> None:
-    from distributor.cli.render import GREEN, RED, YELLOW, coloured, foreign, tell, wrapped
+def _tell_remark(diagnostic: Diagnostic) -> None:
+    from distributor.cli.render import GREEN, RED, YELLOW, coloured, escape, stdout_line, wrapped
 
-    colour = {"error": RED, "warning": YELLOW}.get(remark.level, GREEN)
-    tell(f"{coloured(f'{remark.level:<7}', colour)}  {wrapped(foreign(remark.message), 9)}")
-    if remark.hint:
-        tell(wrapped(f"         {foreign(remark.hint)}", 9))
+    colour = {"error": RED, "warning": YELLOW}.get(diagnostic.level, GREEN)
+    stdout_line(f"{coloured(f'{diagnostic.level:<7}', colour)}  {wrapped(escape(diagnostic.message), 9)}")
+    if diagnostic.hint:
+        stdout_line(wrapped(f"         {escape(diagnostic.hint)}", 9))

@@ -7,34 +7,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.errors import Unusable
-from distributor.model.issues import Check
+from distributor.errors import InvalidInput
+from distributor.model.issues import CheckId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from distributor.config.schema import Trust as Table
-    from distributor.microsoft.chain_gaps import Sought
-    from distributor.microsoft.collection import Member
+    from distributor.config.schema import TrustSettings as Table
+    from distributor.microsoft.chain_gaps import ChainGap
+    from distributor.microsoft.collection import CollectionEntry
     from distributor.model.issues import Issue
 
-CHAIN = frozenset({Check.CHAIN_INCOMPLETE, Check.CHAIN_UNTRUSTED})
+CHAIN = frozenset({CheckId.CHAIN_INCOMPLETE, CheckId.CHAIN_UNTRUSTED})
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CheckedCertificates:
     """What the collection lacks for each certificate, everything against them, and the people's against which nothing serious is."""
 
-    sought: tuple[Sought, ...] = ()
+    sought: tuple[ChainGap, ...] = ()
     issues: tuple[Issue, ...] = ()
     wrong: frozenset[bytes] = frozenset()
 
-    def complete(self, one: Sought) -> bool:
+    def complete(self, one: ChainGap) -> bool:
         """Whether its chain is whole and nothing is wrong with it."""
         return one.member.der not in self.wrong and (not one.member.authority or not one.lacks)
 
 
-def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table | None, now: datetime, *, offline: bool) -> Judged:
+def check_certificates(
+    collection: Sequence[CollectionEntry], at_hand: Sequence[CollectionEntry], table: Table | None, now: datetime, *, offline: bool
+) -> CheckedCertificates:
     """Everything against the certificates at hand. `table`: how `[trust]` wants it."""
     from distributor.bootstrap import trust
     from distributor.microsoft import chain_gaps
@@ -42,8 +44,8 @@ def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table 
     from distributor.workflows.revocation import judged
 
     if not at_hand:
-        return Judged()
-    sought = chain_gaps.seek(collection, at_hand)
+        return CheckedCertificates()
+    sought = chain_gaps.find_gaps(collection, at_hand)
     people = [one for one in sought if not one.member.authority]
     above = [member.der for member in at_hand if member.authority]
     lacks = [one for one in sought if one.member.authority]
@@ -59,7 +61,7 @@ def judge(collection: Sequence[Member], at_hand: Sequence[Member], table: Table 
             address = next(iter(one.member.facts.addresses), None)
             issues += [replace(issue, source=one.member.source, address=address) for issue in found]
     missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in chain_gaps.issues(lacks)]
-    return Judged(tuple(sought), (*missing, *issues), frozenset(wrong))
+    return CheckedCertificates(tuple(sought), (*missing, *issues), frozenset(wrong))
 
 
 def configured(chosen: Path | None) -> Table | None:
@@ -68,7 +70,7 @@ def configured(chosen: Path | None) -> Table | None:
 
     try:
         return bootstrap.settings(chosen).trust
-    except Unusable:
+    except InvalidInput:
         if chosen is not None:
             raise
         return None

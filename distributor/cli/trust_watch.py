@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distributor.config import Settings
     from distributor.model.ports import Ledger
-    from distributor.model.revoking import Struck
+    from distributor.model.revoking import RevokedDelivery
     from distributor.workflows.revocation import Watched
 
 EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'"
@@ -27,8 +27,8 @@ def watch(chosen: Config = None, as_json: Json = False) -> int:
 
     settings = bootstrap.settings(chosen)
     if settings.trust is None:
-        raise Refused("no [trust] is configured", hint='add [trust] with collection = "collection.sst" to distributor.toml')
-    with bootstrap.writing(settings) as ledger:
+        raise RequestDenied("no [trust] is configured", hint='add [trust] with collection = "collection.sst" to distributor.toml')
+    with bootstrap.open_for_writing(settings) as ledger:
         done = watched(settings, ledger)
     _show(done, as_json=as_json)
     return 1 if done.revoked or any(issue.severity == "error" for issue in done.issues) else 0
@@ -42,24 +42,24 @@ def watched(settings: Settings, ledger: Ledger) -> Watched:
     from distributor.workflows import revocation
 
     now = bootstrap.now()
-    with trusting.checking(settings, now) as checker, Bar("checking", None) as bar:
+    with trusting.chain_checker(settings, now) as checker, Bar("checking", None) as bar:
         return revocation.Watched() if checker is None else revocation.watch(ledger, checker, now=now, tell=lambda _: bar.step())
 
 
-def rows(struck: Sequence[Struck]) -> list[dict[str, object]]:
+def rows(struck: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
     """Deliveries whose certificate was revoked, or is good again, for an answer."""
     return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in struck]
 
 
 def _show(done: Watched, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import answer, counted, say, table
+    from distributor.cli.render import counted, print_json, stderr_line, table
 
     if as_json:
         found = {"revoked": rows(done.revoked), "reinstated": rows(done.reinstated)}
-        answer("trust-watch", {"checked": done.checked, **found, "issues": [issue_row(issue) for issue in done.issues]})
+        print_json("trust-watch", {"checked": done.checked, **found, "issues": [issue_row(issue) for issue in done.issues]})
         return
     table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.said) for r in (*done.revoked, *done.reinstated)))
     for issue in done.issues:
         tell_issue(issue)
-    say(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")
+    stderr_line(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")

@@ -21,17 +21,17 @@ def withdraw(
     The letter leaves the outbox and its password is destroyed.
     """
     from distributor import bootstrap
-    from distributor.cli.render import foreign, say, tell
-    from distributor.errors import Refused
+    from distributor.cli.render import escape, stderr_line, stdout_line
+    from distributor.errors import RequestDenied
 
     refused = 0
-    with bootstrap.writing(bootstrap.settings(chosen)) as ledger:
+    with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
         for delivery in deliveries:
             try:
                 ledger.withdraw(delivery, bootstrap.reason(reason))
-            except Refused as error:
+            except RequestDenied as error:
                 refused += 1
-                say(f"error: {foreign(error)}\nhint: {foreign(error.hint)}")
+                stderr_line(f"error: {escape(error)}\nhint: {escape(error.hint)}")
             else:
-                tell(f"{delivery}  withdrawn")
+                stdout_line(f"{delivery}  withdrawn")
     return 1 if refused else 0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.errors import Refused, Unusable
+from distributor.errors import InvalidInput, RequestDenied
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -90,15 +90,15 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org") -> Path:
     """Make a workspace and return its configuration; raises Refused when there is one, and leaves nothing behind on failure."""
     from distributor import bootstrap
-    from distributor.model.people import printable
+    from distributor.model.people import escape_unsafe
 
-    if printable(str(folder.absolute())) != str(folder.absolute()):
-        raise Unusable("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
+    if escape_unsafe(str(folder.absolute())) != str(folder.absolute()):
+        raise InvalidInput("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
     _refuse_empty(folder / LEDGER)
     with _all_or_nothing(folder) as made:
         for name in (CONFIG, LEDGER, KEY):
             if os.path.lexists(folder / name):
-                raise Refused(
+                raise RequestDenied(
                     "exists already and is not overwritten", where=str(folder / name), hint="name another folder: `distributor init DIR`"
                 )
         bootstrap.refuse_lost(folder / LEDGER)
@@ -121,7 +121,7 @@ def complete(config: Path) -> Settings | None:
 
     try:
         settings = bootstrap.settings(config)
-    except Unusable:
+    except InvalidInput:
         return None
     ledger = bootstrap.ledger_file(settings)
     if ledger is None:  # on a server
@@ -135,7 +135,7 @@ def complete(config: Path) -> Settings | None:
     for log in (f"{ledger}-wal", f"{ledger}-journal"):  # SQLite would take it for the new ledger's
         if os.path.lexists(log):
             hint = f"restore {ledger.name} beside it, or move it away"
-            raise Refused("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
+            raise RequestDenied("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
     bootstrap.refuse_lost(ledger)
     with _all_or_nothing(ledger.parent) as made:
         bootstrap.make_ledger(settings)
@@ -147,7 +147,7 @@ def _refuse_empty(ledger: Path) -> None:
     """Raise Unusable where a file has nothing in it: it may have been a ledger, and that is not hidden by a new one."""
     if ledger.is_file() and not ledger.stat().st_size:
         hint = "restore a backup in its place (docs/restore.md); where it never was a ledger, move it away and run `distributor init` again"
-        raise Unusable("is empty (0 bytes) and is not written over: it may have been a ledger", where=str(ledger), hint=hint)
+        raise InvalidInput("is empty (0 bytes) and is not written over: it may have been a ledger", where=str(ledger), hint=hint)
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def _folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
 
 
 def _write(path: Path, text: str) -> Path:
@@ -179,11 +179,13 @@ def _write(path: Path, text: str) -> Path:
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="name a folder you may write in") from None
+        raise InvalidInput(
+            (error.strerror or "cannot be written").lower(), where=str(path), hint="name a folder you may write in"
+        ) from None
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise Unusable((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, then try again") from None
+        raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, then try again") from None
     return path

@@ -17,7 +17,7 @@ _TAIL = re.compile(r"(?:Trace ID:|Correlation ID:|Timestamp:).*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ErrorContext:
     """What a text may name: `key` is the dotted name of the table in the configuration."""
 
     key: str
@@ -122,7 +122,7 @@ def number(said: Mapping[str, object]) -> int | None:
     return int(found[1]) if found else None
 
 
-def judged(said: Mapping[str, object], status: int, words: Words) -> Verdict:
+def explain(said: Mapping[str, object], status: int, words: ErrorContext) -> Verdict:
     """`said` is the body of Entra's answer, `status` that of HTTP."""
     code = number(said)
     if code in LATER or status == 429 or status >= 500 or said.get("error") == "temporarily_unavailable":  # noqa: PLR2004

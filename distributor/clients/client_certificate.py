@@ -26,7 +26,7 @@ _WHOLE = "name a file that holds the app's certificate and its key: PEM (both in
 
 
 @dataclass(frozen=True)
-class Keys:
+class SigningKey:
     """What signs for the app: the key, and the certificate that Entra knows it by."""
 
     key: RSAPrivateKey
@@ -46,7 +46,7 @@ class Faulty(Exception):
         super().__init__(message)
 
 
-def keys(text: Secret, password: Secret | None, now: datetime) -> Keys:
+def keys(text: Secret, password: Secret | None, now: datetime) -> SigningKey:
     """Raises Faulty."""
     try:
         blocks = list(pem.blocks(text.reveal().encode()))
@@ -60,7 +60,7 @@ def keys(text: Secret, password: Secret | None, now: datetime) -> Keys:
     return _fit(found, certificates, now)
 
 
-def _fit(key: PrivateKeyTypes, certificates: Iterable[x509.Certificate], now: datetime) -> Keys:
+def _fit(key: PrivateKeyTypes, certificates: Iterable[x509.Certificate], now: datetime) -> SigningKey:
     if not isinstance(key, RSAPrivateKey):
         raise Faulty("its key is not an RSA key, and Entra takes no other", _RENEW)
     own = next((each for each in certificates if each.public_key() == key.public_key()), None)
@@ -70,7 +70,7 @@ def _fit(key: PrivateKeyTypes, certificates: Iterable[x509.Certificate], now: da
         raise Faulty(f"the certificate expired on {own.not_valid_after_utc:%Y-%m-%d}", _RENEW)
     if own.not_valid_before_utc > now:
         raise Faulty(f"the certificate is not valid before {own.not_valid_before_utc:%Y-%m-%d}", "set this machine's clock, or wait")
-    return Keys(key, own)
+    return SigningKey(key, own)
 
 
 # --- PEM -----------------------------------------------------------------------------------------------------------

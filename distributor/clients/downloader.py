@@ -17,7 +17,7 @@ from distributor import __version__
 from distributor.clients import ip_addresses
 from distributor.clients.http_errors import reason
 from distributor.model.people import bounded
-from distributor.pki.validation.revocation import Fetched, Missed
+from distributor.pki.validation.revocation import DownloadFailed, Fetched
 
 MOST_REDIRECTS = 5
 LONGEST_URL = 2000  # characters
@@ -39,11 +39,11 @@ class _Stop(Exception):
     """Why a fetch ends."""
 
     def __init__(self, reason: str, *, private: bool = False) -> None:
-        self.missed = Missed(reason, private)
+        self.missed = DownloadFailed(reason, private)
         super().__init__(reason)
 
 
-class Fetching:
+class Downloader:
     """Fetches of one event loop."""
 
     def __init__(self, bounds: Bounds, trust: ssl.SSLContext) -> None:
@@ -51,7 +51,7 @@ class Fetching:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)  # the next name at an address has to prove itself anew
         self._http = httpx2.AsyncClient(verify=trust, trust_env=False, limits=limits, follow_redirects=False, timeout=bounds.seconds)
 
-    async def fetch(self, url: str, largest: int) -> Fetched | Missed:
+    async def fetch(self, url: str, largest: int) -> Fetched | DownloadFailed:
         """What lies there: at most `largest` bytes."""
         began = time.monotonic()
         try:
@@ -60,7 +60,7 @@ class Fetching:
         except _Stop as stop:
             return stop.missed
         except Exception as error:  # noqa: BLE001  whatever a hostile answer or URL brings about, it is one list that is missing
-            return Missed(reason(error, self._bounds.seconds), silent=isinstance(error, TimeoutError | httpx2.TimeoutException))
+            return DownloadFailed(reason(error, self._bounds.seconds), silent=isinstance(error, TimeoutError | httpx2.TimeoutException))
         return Fetched(data, time.monotonic() - began)
 
     async def _follow(self, text: str, largest: int) -> bytes:
@@ -98,15 +98,15 @@ class Fetching:
         headers = {**_HEADERS, "host": url.netloc.decode("ascii")}
         there = url.copy_with(host=address)
         request = self._http.build_request("GET", there, headers=headers, extensions={"sni_hostname": url.raw_host.decode("ascii")})
-        answer = await self._http.send(request, stream=True)
+        response = await self._http.send(request, stream=True)
         try:
-            if answer.status_code in _MOVED and "location" in answer.headers:
-                return str(answer.headers["location"])
-            if answer.status_code != _FINE:
-                raise _Stop(f"the server answers {answer.status_code}")
-            return await _body(answer, largest)
+            if response.status_code in _MOVED and "location" in response.headers:
+                return str(response.headers["location"])
+            if response.status_code != _FINE:
+                raise _Stop(f"the server answers {response.status_code}")
+            return await _body(response, largest)
         finally:
-            await answer.aclose()
+            await response.aclose()
             self._http.cookies.clear()
 
     async def close(self) -> None:
@@ -126,10 +126,10 @@ def _parsed(text: str) -> httpx2.URL:
     return url.copy_with(fragment=None)
 
 
-async def _body(answer: httpx2.Response, largest: int) -> bytes:
+async def _body(response: httpx2.Response, largest: int) -> bytes:
     """The body as it is sent: what is compressed stays so, and is then nothing of use."""
     taken = bytearray()
-    async for part in answer.aiter_raw():
+    async for part in response.aiter_raw():
         taken += part
         if len(taken) > largest:
             raise _Stop(f"it is larger than {_size(largest)}")

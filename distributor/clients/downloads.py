@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from distributor.clients import ip_addresses
-from distributor.pki.validation.revocation import EXCHANGE_SECONDS, Fetched, Missed
+from distributor.pki.validation.revocation import EXCHANGE_SECONDS, DownloadFailed, Fetched
 
 if TYPE_CHECKING:
-    from distributor.clients.downloader import Fetching
+    from distributor.clients.downloader import Downloader
 
 LARGEST_CRL = 32 * 2**20  # bytes; 800 000 revoked certificates
 LARGEST_CERTIFICATE = 256 * 2**10  # bytes; a PKCS#7 of some dozens
@@ -23,7 +23,7 @@ SIDE_BY_SIDE = 8  # fetches
 MOST_SILENT = 3  # times a host may not answer; after that it is asked no more in this run
 
 
-class Web:
+class DownloadCache:
     """The library of one run."""
 
     def __init__(
@@ -38,12 +38,12 @@ class Web:
         self._private, self._seconds, self._resolver, self._trust = private, seconds, resolver, trust
         self._largest = {True: largest_crl, False: LARGEST_CERTIFICATE}
         self._lock = threading.Lock()
-        self._asked: dict[tuple[str, bool], Future[Fetched | Missed]] = {}
+        self._asked: dict[tuple[str, bool], Future[Fetched | DownloadFailed]] = {}
         self._silent: dict[str, int] = {}  # by host: how often it did not answer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread
         self._turn: asyncio.Semaphore | None = None
-        self._fetching: Fetching | None = None
+        self._fetching: Downloader | None = None
         self.downloads = 0
 
     def start(self, url: str, *, crl: bool) -> None:
@@ -53,7 +53,7 @@ class Web:
                 self.downloads += 1
                 self._asked[url, crl] = asyncio.run_coroutine_threadsafe(self._fetch(url, self._largest[crl]), self._running())
 
-    def get(self, url: str, *, crl: bool) -> Fetched | Missed:
+    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:
         """What came; waits for it."""
         self.start(url, crl=crl)
         return self._asked[url, crl].result()
@@ -66,22 +66,22 @@ class Web:
             self._thread.start()
         return self._loop
 
-    async def _fetch(self, url: str, largest: int) -> Fetched | Missed:
+    async def _fetch(self, url: str, largest: int) -> Fetched | DownloadFailed:
         self._turn = self._turn or asyncio.Semaphore(SIDE_BY_SIDE)
         async with self._turn:
             host = urlsplit(url).netloc
             if self._silent.get(host, 0) >= MOST_SILENT:
-                return Missed("its host did not answer before", silent=True)
+                return DownloadFailed("its host did not answer before", silent=True)
             came = await self._opened().fetch(url, largest)
-            if isinstance(came, Missed) and came.silent:
+            if isinstance(came, DownloadFailed) and came.silent:
                 self._silent[host] = self._silent.get(host, 0) + 1
             return came
 
-    def _opened(self) -> Fetching:
+    def _opened(self) -> Downloader:
         if self._fetching is None:
-            from distributor.clients.downloader import Bounds, Fetching  # noqa: PLC0415  heavy, and not every run fetches
+            from distributor.clients.downloader import Bounds, Downloader  # noqa: PLC0415  heavy, and not every run fetches
 
-            self._fetching = Fetching(Bounds(self._seconds, self._private, self._resolver), self._trusted())
+            self._fetching = Downloader(Bounds(self._seconds, self._private, self._resolver), self._trusted())
         return self._fetching
 
     def _trusted(self) -> ssl.SSLContext:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from distributor.clients import entra
-from distributor.clients.entra import SignIn, registration
-from distributor.microsoft.permissions import KEEP_DRAFTS, SEND, Granted, Need
+from distributor.clients.entra import AppRegistration, registration
+from distributor.microsoft.permissions import KEEP_DRAFTS, SEND, GrantedPermissions, RequiredPermission
 
-NEEDS: tuple[Need, ...] = (SEND, KEEP_DRAFTS)  # of this transport
+NEEDS: tuple[RequiredPermission, ...] = (SEND, KEEP_DRAFTS)  # of this transport
 
 
-async def granted(settings: SignIn, root: str, key: str) -> Granted:
+async def granted(settings: AppRegistration, root: str, key: str) -> GrantedPermissions:
     """Of whatever table; the token is the one that the registration's other tables have. Raises Unavailable."""
     who = same(settings)
     return entra.granted(await entra.entra(who, key).token(root), who, root)
 
 
-def same(settings: SignIn) -> SignIn:
+def same(settings: AppRegistration) -> AppRegistration:
     """What tables that share a registration have in common."""
     return registration(settings)

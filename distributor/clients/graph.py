@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distributor import __version__
-from distributor.clients.entra import Entra, SignIn, Tell, Token, entra
-from distributor.clients.http import BUSY, SOON, Answer, Lost, answered, date
+from distributor.clients.entra import AccessToken, AppRegistration, Entra, Tell, entra
+from distributor.clients.http import BUSY, MAX_WAIT, HttpResponse, NoResponse, answered, date
 from distributor.clients.http_errors import REACH, TRUST
-from distributor.clients.retry import Patience, Sleep
-from distributor.clients.throttle import Clock, Room
-from distributor.errors import Unavailable, Unusable
+from distributor.clients.retry import RetryPolicy, Sleep
+from distributor.clients.throttle import Clock, RequestThrottle
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.people import key_of
 from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret
 
 if TYPE_CHECKING:
-    from distributor.clients.http_connections import Line
+    from distributor.clients.http_connections import HttpConnections
 
-__all__ = ["ROOT", "Answer", "Graph", "Lost", "graph", "literal", "segment", "trouble"]
+__all__ = ["ROOT", "GraphClient", "HttpResponse", "NoResponse", "graph", "literal", "segment", "trouble"]
 
 ROOT = "https://graph.microsoft.com"
 IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
 LONGEST_REFUSAL = 64 * 2**10  # bytes of an answer that is no, and is kept
-_PATIENCE = Patience(5, timedelta(seconds=10), SOON)  # with one page
+_PATIENCE = RetryPolicy(5, timedelta(seconds=10), MAX_WAIT)  # with one page
 
 
 def segment(text: str) -> str:
@@ -50,16 +50,18 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def graph(sign_in: SignIn, root: str = ROOT, *, key: str = "transport", tell: Tell | None = None, sleep: Sleep = asyncio.sleep) -> Graph:
+def graph(
+    sign_in: AppRegistration, root: str = ROOT, *, key: str = "transport", tell: Tell | None = None, sleep: Sleep = asyncio.sleep
+) -> GraphClient:
     """A client of one root; connects with its first request. Raises Unusable for a root that is not reached by https."""
     parts = urlsplit(root)
     if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.query:
         hint = f"write its root, such as {ROOT}"
-        raise Unusable("Graph is reached by https, and at no other address", where=f"{key}.graph", hint=hint)
-    return Graph(entra(sign_in, key, tell), root.rstrip("/"), sleep)
+        raise InvalidInput("Graph is reached by https, and at no other address", where=f"{key}.graph", hint=hint)
+    return GraphClient(entra(sign_in, key, tell), root.rstrip("/"), sleep)
 
 
-class Graph:
+class GraphClient:
     """Requests to one root. It outlives event loops; `close` ends the connections of the one that runs."""
 
     skew: timedelta | None = None  # the service's clock less ours, as its last answer told
@@ -70,12 +72,12 @@ class Graph:
         self._door = door
         self._sleep, self._clock = sleep, clock
         self._trust: ssl.SSLContext | None = None
-        self._line: Line | None = None
+        self._line: HttpConnections | None = None
         self._redact: tuple[Secret, Redactor] | None = None
         self._home: asyncio.AbstractEventLoop | None = None
-        self._rooms: dict[str, Room] = {}  # by mailbox
+        self._rooms: dict[str, RequestThrottle] = {}  # by mailbox
 
-    async def token(self) -> Token:
+    async def token(self) -> AccessToken:
         """The token of the requests. Raises Unavailable."""
         return await self._door.token(self.root)
 
@@ -90,7 +92,7 @@ class Graph:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 100.0,  # noqa: ASYNC109  it covers one exchange, and not the wait for a turn or a token
-    ) -> Answer | Lost:
+    ) -> HttpResponse | NoResponse:
         """One request; `path` is relative to the version, its segments are quoted already. Raises Unavailable when the sign-in fails.
 
         A 401 is asked again once with a fresh token, so that it takes at most two time-outs and two sign-ins, after at most SOON for its
@@ -112,34 +114,34 @@ class Graph:
         content: bytes | None,
         headers: Mapping[str, str],
         timeout: float,  # noqa: ASYNC109
-    ) -> Answer | Lost:
+    ) -> HttpResponse | NoResponse:
         token = await self.token()
         line = await self._here()
         room = self._room(mailbox)
         async with _turn(room) as refused:
             if refused is not None:
                 return refused
-            heard = await self._exchange(line, method, url, content, headers, token, timeout)
-            if isinstance(heard, Answer) and heard.status == 401:  # noqa: PLR2004
+            response = await self._exchange(line, method, url, content, headers, token, timeout)
+            if isinstance(response, HttpResponse) and response.status == 401:  # noqa: PLR2004
                 token = await self._door.renewed(self.root, token)
-                heard = await self._exchange(line, method, url, content, headers, token, timeout)
+                response = await self._exchange(line, method, url, content, headers, token, timeout)
             if room is not None:
-                room.heard(heard)
-            return heard
+                room.heard(response)
+            return response
 
     async def _exchange(  # noqa: PLR0913, PLR0917
         self,
-        line: Line,
+        line: HttpConnections,
         method: str,
         url: str,
         content: bytes | None,
         headers: Mapping[str, str],
-        token: Token,
+        token: AccessToken,
         timeout: float,  # noqa: ASYNC109
-    ) -> Answer | Lost:
+    ) -> HttpResponse | NoResponse:
         signed = {**headers, "authorization": f"Bearer {token.secret.reveal()}", "user-agent": f"distributor/{__version__}"}
         came = await line.exchange(method, url, content, signed, timeout)
-        if isinstance(came, Lost):
+        if isinstance(came, NoResponse):
             return came
         now = datetime.now(UTC)
         if (theirs := date(came.headers.get("date", ""))) is not None:
@@ -150,16 +152,16 @@ class Graph:
         raw = urlsplit(url).path.rpartition("/")[2].startswith("$")
         return answered(came.status, headers, content, raw=raw, now=now)
 
-    def _redactor(self, token: Token) -> Redactor:
+    def _redactor(self, token: AccessToken) -> Redactor:
         """What cuts the token out of an answer that repeats it."""
         if self._redact is None or self._redact[0] != token.secret:
             self._redact = token.secret, Redactor([token.secret])
         return self._redact[1]
 
-    def _room(self, mailbox: str | None) -> Room | None:
-        return None if mailbox is None else self._rooms.setdefault(key_of(mailbox), Room(IN_FLIGHT, self._sleep, self._clock))
+    def _room(self, mailbox: str | None) -> RequestThrottle | None:
+        return None if mailbox is None else self._rooms.setdefault(key_of(mailbox), RequestThrottle(IN_FLIGHT, self._sleep, self._clock))
 
-    async def _here(self) -> Line:
+    async def _here(self) -> HttpConnections:
         """The connections of the loop that runs; those of one that has ended are of no use."""
         from distributor.clients import http_connections  # noqa: PLC0415  heavy, and --help asks nobody
 
@@ -169,7 +171,7 @@ class Graph:
         loop = asyncio.get_running_loop()
         if self._home is not loop:
             self._line, self._home, self._rooms = None, loop, {}
-        self._line = self._line or http_connections.Line(self._trust)
+        self._line = self._line or http_connections.HttpConnections(self._trust)
         return self._line
 
     async def close(self) -> None:
@@ -189,16 +191,18 @@ class Graph:
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Mapping[str, Any]]:
         """The items of a list, page after page; waits where the service is busy. Raises Unavailable."""
-        heard = await self._patient(lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers))
+        response = await self._patient(lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers))
         while True:
-            for item in _items(heard, self.where):
+            for item in _items(response, self.where):
                 yield item
-            link = (heard.body or {}).get("@odata.nextLink")
+            link = (response.body or {}).get("@odata.nextLink")
             if link is None:
                 return
-            heard = await self._patient(self._next(link, mailbox, headers))
+            response = await self._patient(self._next(link, mailbox, headers))
 
-    def _next(self, link: object, mailbox: str | None, headers: Mapping[str, str] | None) -> Callable[[], Awaitable[Answer | Lost]]:
+    def _next(
+        self, link: object, mailbox: str | None, headers: Mapping[str, str] | None
+    ) -> Callable[[], Awaitable[HttpResponse | NoResponse]]:
         return lambda: self.follow(link, mailbox=mailbox, headers=headers)
 
     async def follow(
@@ -208,7 +212,7 @@ class Graph:
         mailbox: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 100.0,  # noqa: ASYNC109  as that of `call`
-    ) -> Answer | Lost:
+    ) -> HttpResponse | NoResponse:
         """The next page of a list; `link` as the page before had it. Raises Unavailable where it lies elsewhere or the sign-in fails."""
         return await self._ask("GET", self._own(link), mailbox, None, _lower(headers), timeout)
 
@@ -216,29 +220,29 @@ class Graph:
         """A link is followed as it stands, but only to where the token may go."""
         if not isinstance(link, str) or not _same_origin(link, self.root):
             hint = "check `graph`, and what is between it and here; the token was not sent there"
-            raise Unavailable("the next page is said to lie at another address", where=self.where, hint=hint)
+            raise ServiceUnavailable("the next page is said to lie at another address", where=self.where, hint=hint)
         return link
 
-    async def _patient(self, ask: Callable[[], Awaitable[Answer | Lost]]) -> Answer:
-        heard = await _PATIENCE.ask(ask, self._sleep)
-        if isinstance(heard, Lost) or not heard.good:
-            raise trouble(heard, self.where)
-        return heard
+    async def _patient(self, ask: Callable[[], Awaitable[HttpResponse | NoResponse]]) -> HttpResponse:
+        response = await _PATIENCE.call(ask, self._sleep)
+        if isinstance(response, NoResponse) or not response.good:
+            raise trouble(response, self.where)
+        return response
 
 
 def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
     return {name.lower(): value for name, value in (headers or {}).items()}
 
 
-def _turn(room: Room | None) -> AbstractAsyncContextManager[Answer | Lost | None]:
+def _turn(room: RequestThrottle | None) -> AbstractAsyncContextManager[HttpResponse | NoResponse | None]:
     """A turn in a mailbox's room; at once where it is none's."""
-    return nullcontext() if room is None else room.turn()
+    return nullcontext() if room is None else room.slot()
 
 
-def _items(page: Answer, where: str) -> list[Mapping[str, Any]]:
+def _items(page: HttpResponse, where: str) -> list[Mapping[str, Any]]:
     found = (page.body or {}).get("value")
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise Unavailable("the list that was asked for is none", where=where, hint=_ODD)
+        raise ServiceUnavailable("the list that was asked for is none", where=where, hint=_ODD)
     return found
 
 
@@ -270,10 +274,10 @@ _HINTS = {  # by code, then by status (facts: sending.md 1.3)
 }
 
 
-def trouble(heard: Answer | Lost, where: str) -> Unavailable:
+def trouble(response: HttpResponse | NoResponse, where: str) -> ServiceUnavailable:
     """An answer that ends a command, or none, as it is told to a person."""
-    if isinstance(heard, Lost):
-        return Unavailable(heard.why, where=where, hint=TRUST if "not trusted" in heard.why else REACH)
-    later = f"run the same command again {heard.when}" if heard.status in BUSY else _ODD
-    hint = _HINTS.get(heard.code) or _HINTS.get(str(heard.status), later)
-    return Unavailable(f'the service refuses: "{heard.said}"', where=where, hint=hint)
+    if isinstance(response, NoResponse):
+        return ServiceUnavailable(response.why, where=where, hint=TRUST if "not trusted" in response.why else REACH)
+    later = f"run the same command again {response.when}" if response.status in BUSY else _ODD
+    hint = _HINTS.get(response.code) or _HINTS.get(str(response.status), later)
+    return ServiceUnavailable(f'the service refuses: "{response.said}"', where=where, hint=hint)

@@ -13,13 +13,13 @@ from typing import Any
 from distributor.model.people import bounded
 
 LONGEST_WISH = timedelta(hours=24)  # a service that wishes for more is not believed
-SOON = timedelta(minutes=2)  # a "later" that is waited for; a longer one is left to the next run (CLI: send)
+MAX_WAIT = timedelta(minutes=2)  # a "later" that is waited for; a longer one is left to the next run (CLI: send)
 BUSY = frozenset({429, 503})  # statuses that say "later"
 _EMPTY = frozenset({202, 204})  # statuses that may come without a body
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """An answer in good form, good or bad; `code` is Graph's own word for what is wrong.
 
     `said` is one line, harmless and bounded: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
@@ -42,7 +42,7 @@ class Answer:
         """Whether the service did what was asked."""
         return 200 <= self.status < 300  # noqa: PLR2004  the first digit is the class
 
-    def asks_for_more_than(self, longest: timedelta) -> bool:
+    def retry_after_exceeds(self, longest: timedelta) -> bool:
         """Whether it is to be asked again only after a longer time."""
         return self.retry_after is not None and self.retry_after > longest
 
@@ -53,22 +53,22 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class NoResponse:
     """No answer in good form. `begun` False: provably nothing of the request was written to the service."""
 
     why: str
-    begun: bool
+    request_sent: bool
 
 
-def answered(status: int, headers: Mapping[str, str], content: bytes, *, raw: bool, now: datetime) -> Answer | Lost:
+def answered(status: int, headers: Mapping[str, str], content: bytes, *, raw: bool, now: datetime) -> HttpResponse | NoResponse:
     """What came; `raw` where something else than JSON was asked for."""
     good, shaped = 200 <= status < 300, _object(content)  # noqa: PLR2004
     if good and not raw and shaped is None and (content.strip() or status not in _EMPTY):
-        return Lost(f"an answer that makes no sense: {status} {_phrase(status)}, and no JSON", begun=True)
+        return NoResponse(f"an answer that makes no sense: {status} {_phrase(status)}, and no JSON", request_sent=True)
     error = _table(shaped or {}, "error") if not good else {}
     code, message = _text(error, "code"), _text(error, "message")
     wait = wish(headers.get("retry-after", ""), now)
-    return Answer(
+    return HttpResponse(
         status,
         code,
         bounded(f"{status} {code or _phrase(status)}: {message}" if message else f"{status} {code or _phrase(status)}"),

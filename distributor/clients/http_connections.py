@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from distributor.clients.http import Lost
+from distributor.clients.http import NoResponse
 from distributor.clients.http_errors import reason
 
 CONNECT = 30.0  # seconds
@@ -28,7 +28,7 @@ logging.getLogger("httpx2").addFilter(lambda _: False)  # it would log addresses
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class RawResponse:
     """An answer as it came; names of headers in lower case."""
 
     status: int
@@ -36,7 +36,7 @@ class Came:
     content: bytes
 
 
-class Written:
+class RequestTrace:
     """Whether the head of a request was begun to be written to the service itself; a proxy's CONNECT does not count."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Written:
             await self._fresh.aclose()
 
 
-class Line:
+class HttpConnections:
     """The connections."""
 
     def __init__(self, trust: ssl.SSLContext) -> None:
@@ -70,35 +70,35 @@ class Line:
         content: bytes | None,
         headers: Mapping[str, str],
         seconds: float,
-    ) -> Came | Lost:
+    ) -> RawResponse | NoResponse:
         """One request and its answer."""
-        written = Written()
+        written = RequestTrace()
         try:
             async with asyncio.timeout(seconds):
                 return await self._exchange(method, url, content, headers, seconds, written)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:  # a time-out is an OSError too
             limit = CONNECT if isinstance(error, httpx2.ConnectTimeout) else seconds
-            return Lost(reason(error, min(limit, seconds)), begun=written.begun)
+            return NoResponse(reason(error, min(limit, seconds)), request_sent=written.begun)
         finally:
             await written.close()
 
     async def _exchange(  # noqa: PLR0913, PLR0917
-        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], seconds: float, written: Written
-    ) -> Came | Lost:
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], seconds: float, written: RequestTrace
+    ) -> RawResponse | NoResponse:
         timeout = httpx2.Timeout(seconds, connect=min(CONNECT, seconds))
         request = self._http.build_request(
             method, url, content=content, headers=dict(headers), timeout=timeout, extensions={"trace": written}
         )
-        answer = await self._http.send(request, stream=True)
+        response = await self._http.send(request, stream=True)
         try:
             taken = bytearray()
-            async for part in answer.aiter_bytes():
+            async for part in response.aiter_bytes():
                 taken += part
                 if len(taken) > LARGEST:
-                    return Lost("the answer has no end", begun=True)
+                    return NoResponse("the answer has no end", request_sent=True)
         finally:
-            await answer.aclose()
-        return Came(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(taken))
+            await response.aclose()
+        return RawResponse(response.status_code, {name.lower(): value for name, value in response.headers.items()}, bytes(taken))
 
     async def close(self) -> None:
         """Close them all."""

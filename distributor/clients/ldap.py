@@ -11,23 +11,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributor.clients import ldap_tls
-from distributor.clients.ldap_connection import SignIn, connect, hang_up
+from distributor.clients.ldap_connection import LdapBind, connect, disconnect
 from distributor.clients.ldap_results import (
     NO_SUCH_ATTRIBUTE,
     NO_SUCH_OBJECT,
     SIZE_LIMIT,
     SUCCESS,
     VALUE_EXISTS,
-    Said,
+    LdapResult,
     broken,
+    ldap_result,
     refused,
-    said,
 )
-from distributor.clients.ldap_url import NoPlace, Place, is_loopback, read
-from distributor.errors import Error, Unavailable, Unusable
+from distributor.clients.ldap_url import BadUrl, LdapEndpoint, is_loopback, read
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.redaction import Redactor
 
-__all__ = ["NO_SUCH_ATTRIBUTE", "NO_SUCH_OBJECT", "SUCCESS", "VALUE_EXISTS", "Place", "Said", "SignIn"]  # of what is imported
+__all__ = [
+    "NO_SUCH_ATTRIBUTE",
+    "NO_SUCH_OBJECT",
+    "SUCCESS",
+    "VALUE_EXISTS",
+    "LdapBind",
+    "LdapEndpoint",
+    "LdapResult",
+]  # of what is imported
 
 PATIENCE = 30  # seconds, for connecting and for each wait for a part of an answer
 PAGE = 1000  # entries; Active Directory gives no more at once
@@ -37,7 +45,7 @@ _ACTIVE_DIRECTORY = frozenset({"1.2.840.113556.1.4.800", "1.2.840.113556.1.4.185
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LdapEntry:
     """What the directory has at a name. Attributes by lower-case name without `;binary`, values as they came."""
 
     dn: str
@@ -57,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LdapChange:
     """Values that are to go from an attribute, and values that are to come; what goes must be there, what comes must not."""
 
     attribute: str
@@ -76,41 +84,43 @@ def is_filter(text: str) -> bool:
     return plain.startswith("(") and plain.endswith(")") and plain.count("(") == plain.count(")") and plain.isprintable()
 
 
-def check(sign_in: SignIn, key: str) -> Unusable | None:
+def check(sign_in: LdapBind, key: str) -> InvalidInput | None:
     """What is wrong with a table, before anybody is asked. `key` names it."""
     place = read(sign_in.url, starttls=sign_in.starttls)
-    if isinstance(place, NoPlace):
-        return Unusable(place.reason, where=f"{key}.url", hint=place.hint)
+    if isinstance(place, BadUrl):
+        return InvalidInput(place.reason, where=f"{key}.url", hint=place.hint)
     if place.security == "none" and not is_loopback(place.host):
-        return Unusable("without TLS only this machine itself is asked", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
+        return InvalidInput(
+            "without TLS only this machine itself is asked", where=f"{key}.starttls", hint="remove the key, or use ldaps://"
+        )
     if not sign_in.base.strip() or not sign_in.base.isprintable():
-        return Unusable(
+        return InvalidInput(
             "this is no place in a directory", where=f"{key}.base", hint='write where the people are: "ou=people,dc=example,dc=org"'
         )
     if (sign_in.bind is None) != (sign_in.password is None):
         lacks = "password" if sign_in.password is None else "bind"
-        return Unusable("missing", where=f"{key}.{lacks}", hint="`bind` and `password` go together; neither means anonymous")
+        return InvalidInput("missing", where=f"{key}.{lacks}", hint="`bind` and `password` go together; neither means anonymous")
     if sign_in.bind is not None and place.security == "none":
-        return Unusable("no password goes over a connection in clear", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
+        return InvalidInput("no password goes over a connection in clear", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
     return None
 
 
-def ldap(sign_in: SignIn, key: str) -> Ldap:
+def ldap(sign_in: LdapBind, key: str) -> LdapClient:
     """The directory of a checked table; nothing is connected yet."""
     place = read(sign_in.url, starttls=sign_in.starttls)
-    assert isinstance(place, Place)  # noqa: S101  checked before
-    return Ldap(place, sign_in, key)
+    assert isinstance(place, LdapEndpoint)  # noqa: S101  checked before
+    return LdapClient(place, sign_in, key)
 
 
-class Ldap:
+class LdapClient:
     """A directory. Every failure is an Error that names it."""
 
-    def __init__(self, place: Place, sign_in: SignIn | None = None, key: str = "url", patience: int = PATIENCE) -> None:
+    def __init__(self, place: LdapEndpoint, sign_in: LdapBind | None = None, key: str = "url", patience: int = PATIENCE) -> None:
         self.place, self.where = place, str(place)
         self._sign_in, self._key, self._patience = sign_in, key, patience
         self._redact = Redactor([sign_in.password] if sign_in and sign_in.password else ())
         self._connection: Any = None
-        self._trust: ldap_tls.Trust | None = None
+        self._trust: ldap_tls.TlsWrapper | None = None
         self._capabilities: frozenset[str] | None = None
 
     def active_directory(self) -> bool:
@@ -119,19 +129,19 @@ class Ldap:
             self._capabilities = frozenset(self.root("supportedCapabilities").texts("supportedCapabilities"))
         return bool(self._capabilities & _ACTIVE_DIRECTORY)
 
-    def root(self, *attributes: str) -> Entry:
+    def root(self, *attributes: str) -> LdapEntry:
         """What the server says of itself."""
         found, _ = self.ask("", "(objectClass=*)", attributes, scope="BASE")
-        return found[0] if found else Entry("", {})
+        return found[0] if found else LdapEntry("", {})
 
-    def find(self, base: str, wanted: str, attributes: Sequence[str], most: int) -> list[Entry]:
+    def find(self, base: str, wanted: str, attributes: Sequence[str], most: int) -> list[LdapEntry]:
         """At most so many entries."""
         found, no = self.ask(base, wanted, attributes, most=most)
         if no.code not in {SUCCESS, SIZE_LIMIT} or (no.code == SIZE_LIMIT and len(found) < most):
             raise refused(no, self.where, self._key, base)
         return found[:most]
 
-    def pages(self, base: str, wanted: str, attributes: Sequence[str]) -> Iterator[Entry]:
+    def pages(self, base: str, wanted: str, attributes: Sequence[str]) -> Iterator[LdapEntry]:
         """Every entry; a page is held at a time."""
         cookie: bytes | None = None
         for _ in range(MOST_PAGES):
@@ -142,7 +152,7 @@ class Ldap:
             cookie = self._cookie()
             if not cookie:
                 return
-        raise Unavailable(f"it goes on after {MOST_PAGES} pages", where=self.where, hint="narrow `base` or `filter`")
+        raise ServiceUnavailable(f"it goes on after {MOST_PAGES} pages", where=self.where, hint="narrow `base` or `filter`")
 
     def ask(  # noqa: PLR0913  a question's parts
         self,
@@ -154,7 +164,7 @@ class Ldap:
         most: int = 0,
         page: int | None = None,
         cookie: bytes | None = None,
-    ) -> tuple[list[Entry], Said]:
+    ) -> tuple[list[LdapEntry], LdapResult]:
         """The entries that came, and what the server said at the end, be it no."""
         with self._open() as connection:
             connection.search(
@@ -170,15 +180,15 @@ class Ldap:
                 paged_criticality=False,
             )
             found = [_entry(one) for one in connection.response or () if one.get("type") == "searchResEntry"]
-            return found, said(connection.result, self._redact)
+            return found, ldap_result(connection.result, self._redact)
 
-    def greet(self) -> Said:
+    def anonymous_bind(self) -> LdapResult:
         """What the server says to a sign-in as nobody."""
         with self._open() as connection:
             connection.bind()
-            return said(connection.result, self._redact)
+            return ldap_result(connection.result, self._redact)
 
-    def change(self, dn: str, changes: Sequence[Change]) -> Said | None:
+    def change(self, dn: str, changes: Sequence[LdapChange]) -> LdapResult | None:
         """All of it or nothing; what the server has against it."""
         wanted: dict[str, list[tuple[str, list[bytes]]]] = {}
         for change in changes:
@@ -186,14 +196,14 @@ class Ldap:
             wanted.setdefault(change.attribute, []).extend((how, list(values)) for how, values in steps if values)
         with self._open() as connection:
             connection.modify(dn, wanted)
-            no = said(connection.result, self._redact)
+            no = ldap_result(connection.result, self._redact)
         return None if no.code == SUCCESS else no
 
     def close(self) -> None:
         """Say goodbye; never fails."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            hang_up(connection)
+            disconnect(connection)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -208,7 +218,7 @@ class Ldap:
         library = ldap_tls.library()
         try:
             if self._connection is None:
-                self._trust = ldap_tls.Trust(self.place.host)
+                self._trust = ldap_tls.TlsWrapper(self.place.host)
                 self._connection = connect(self.place, self._trust, self._sign_in, self._key, self._patience)
             self._connection.socket.begin()
             yield self._connection
@@ -217,19 +227,19 @@ class Ldap:
             raise
         except library.core.exceptions.LDAPInvalidFilterError as error:
             hint = "write it as RFC 4515 has it: (&(objectClass=person)(departmentNumber=42))"
-            raise Unusable("this is no filter", where=f"{self._key}.filter", hint=hint) from error
+            raise InvalidInput("this is no filter", where=f"{self._key}.filter", hint=hint) from error
         except (library.core.exceptions.LDAPException, OSError) as error:
             failed = self._trust.failed if self._trust else None
             self.close()
             raise broken(error, failed, self.where, self._patience) from None
         except Exception as error:  # what ldap3 and pyasn1 stumble over; our own faults are not in here
             self.close()
-            raise Unavailable("the answer is no LDAP", where=self.where, hint="check `url`: something else answers there") from error
+            raise ServiceUnavailable("the answer is no LDAP", where=self.where, hint="check `url`: something else answers there") from error
 
 
-def _entry(one: Mapping[str, Any]) -> Entry:
+def _entry(one: Mapping[str, Any]) -> LdapEntry:
     values: dict[str, tuple[bytes, ...]] = {}
     for name, raw in (one.get("raw_attributes") or {}).items():
         plain = str(name).lower().removesuffix(";binary")
         values[plain] = values.get(plain, ()) + tuple(bytes(value) for value in raw)
-    return Entry(str(one.get("dn") or ""), values)
+    return LdapEntry(str(one.get("dn") or ""), values)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributor.clients import ldap_tls
-from distributor.clients.ldap_results import SUCCESS, not_signed_in, said
-from distributor.clients.ldap_url import Place
-from distributor.errors import Unavailable, Unusable
+from distributor.clients.ldap_results import SUCCESS, ldap_result, not_signed_in
+from distributor.clients.ldap_url import LdapEndpoint
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret
 
@@ -17,7 +17,7 @@ _STARTTLS = "1.3.6.1.4.1.1466.20037"
 
 
 @dataclass(frozen=True)
-class SignIn:
+class LdapBind:
     """What every table that names a directory has."""
 
     url: str
@@ -27,7 +27,7 @@ class SignIn:
     starttls: bool = True  # false: ldap:// in clear, on this machine and anonymous only
 
 
-def connect(place: Place, trust: ldap_tls.Trust, sign_in: SignIn | None, key: str, patience: int) -> Any:  # noqa: ANN401  ldap3 has no types
+def connect(place: LdapEndpoint, trust: ldap_tls.TlsWrapper, sign_in: LdapBind | None, key: str, patience: int) -> Any:  # noqa: ANN401  ldap3 has no types
     """Connect; without a sign-in as nobody in particular. Raises what ldap3 does, too."""
     library = ldap_tls.library()
     encrypted = place.security == "tls"
@@ -36,45 +36,45 @@ def connect(place: Place, trust: ldap_tls.Trust, sign_in: SignIn | None, key: st
     connection = library.Connection(server, auto_referrals=False, auto_range=False, check_names=False, receive_timeout=patience)
     try:
         connection.open(read_server_info=False)
-        connection.socket = ldap_tls.Bounded(connection.socket)
+        connection.socket = ldap_tls.BoundedSocket(connection.socket)
         if place.security == "starttls":
             _start_tls(connection, trust, str(place))
         _bind(library, connection, sign_in, key, str(place))
     except BaseException:
-        hang_up(connection)
+        disconnect(connection)
         raise
     return connection
 
 
-def _start_tls(connection: Any, trust: ldap_tls.Trust, where: str) -> None:  # noqa: ANN401
+def _start_tls(connection: Any, trust: ldap_tls.TlsWrapper, where: str) -> None:  # noqa: ANN401
     connection.extended(_STARTTLS)
-    no = said(connection.result, Redactor())  # nobody has signed in yet
+    no = ldap_result(connection.result, Redactor())  # nobody has signed in yet
     if no.code != SUCCESS:
         hint = "set up TLS on the server, or use ldaps://; nothing is asked in clear"
-        raise Unavailable(f"the server does not begin TLS: {no}", where=where, hint=hint)
+        raise ServiceUnavailable(f"the server does not begin TLS: {no}", where=where, hint=hint)
     connection.socket = connection.socket.wrapped
     trust.wrap_socket(connection)
-    connection.socket = ldap_tls.Bounded(connection.socket)
+    connection.socket = ldap_tls.BoundedSocket(connection.socket)
     connection.tls_started = True
 
 
-def _bind(library: Any, connection: Any, sign_in: SignIn | None, key: str, where: str) -> None:  # noqa: ANN401
+def _bind(library: Any, connection: Any, sign_in: LdapBind | None, key: str, where: str) -> None:  # noqa: ANN401
     if sign_in is None or sign_in.bind is None or sign_in.password is None:
         return  # nobody in particular, until somebody signs in (RFC 4513 4)
     if not sign_in.password:
-        raise Unusable("empty", where=f"{key}.password", hint="an empty password signs nobody in, and servers say yes to it")
+        raise InvalidInput("empty", where=f"{key}.password", hint="an empty password signs nobody in, and servers say yes to it")
     connection.authentication, connection.user = library.SIMPLE, sign_in.bind
     connection.password = sign_in.password.reveal()
     try:
         connection.bind(read_server_info=False)
-        no = said(connection.result, Redactor([sign_in.password]))
+        no = ldap_result(connection.result, Redactor([sign_in.password]))
     finally:
         connection.password = connection.request = None  # the question has it too
     if no.code != SUCCESS:
         raise not_signed_in(no, where, key)
 
 
-def hang_up(connection: Any) -> None:  # noqa: ANN401
+def disconnect(connection: Any) -> None:  # noqa: ANN401
     """Politely, and in any case."""
     line = connection.socket
     with suppress(Exception):  # whatever a hostile or dying server makes of it

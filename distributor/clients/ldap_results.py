@@ -7,8 +7,8 @@ import re
 import ssl
 from dataclasses import dataclass
 
-from distributor.errors import Error, Unavailable, Unusable
-from distributor.model.people import printable
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
+from distributor.model.people import escape_unsafe
 from distributor.model.redaction import Redactor
 
 LONGEST_HEARD = 16 * 2**10  # characters of what a server says that are looked at
@@ -21,7 +21,7 @@ _PREFIX = re.compile(r"^[a-z ]+(?:error|opening|data|request)\b[^:]*: ")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LdapResult:
     """An answer that is no: its number (RFC 4511 appendix A), the number's name, and the server's own words."""
 
     code: int
@@ -33,47 +33,47 @@ class Said:
         return f"{words} [{self.code}]"
 
 
-def said(result: object, redact: Redactor) -> Said:
+def ldap_result(result: object, redact: Redactor) -> LdapResult:
     """From ldap3's result. `redact` knows how we signed in, which a server may repeat."""
     values = result if isinstance(result, dict) else {}
     words = str(values.get("message") or "").split("\x00", maxsplit=1)[0]
     text = " ".join(redact(words[:LONGEST_HEARD]).split())
-    return Said(int(values.get("result", -1)), str(values.get("description", "")), printable(text[:LONGEST]))
+    return LdapResult(int(values.get("result", -1)), str(values.get("description", "")), escape_unsafe(text[:LONGEST]))
 
 
-def not_signed_in(no: Said, where: str, key: str) -> Error:
+def not_signed_in(no: LdapResult, where: str, key: str) -> Error:
     """A sign-in that the server refuses."""
-    return Unavailable(f"the sign-in is refused: {no}", where=where, hint=f"check `{key}.bind` and `{key}.password`")
+    return ServiceUnavailable(f"the sign-in is refused: {no}", where=where, hint=f"check `{key}.bind` and `{key}.password`")
 
 
-def refused(no: Said, where: str, key: str, base: str) -> Error:
+def refused(no: LdapResult, where: str, key: str, base: str) -> Error:
     """A search that the server refuses."""
     if no.code in {NO_SUCH_OBJECT, INVALID_DN}:
-        return Unusable(f'there is no entry "{base}" that we may see: {no}', where=where, hint=f"correct `{key}.base`")
+        return InvalidInput(f'there is no entry "{base}" that we may see: {no}', where=where, hint=f"correct `{key}.base`")
     if no.code in {TIME_LIMIT, SIZE_LIMIT, ADMIN_LIMIT}:
         hint = "let this bind DN read all (slapd: `limits` with size=unlimited), or narrow `filter`"
-        return Unavailable(f"the server gives only a part: {no}", where=where, hint=hint)
+        return ServiceUnavailable(f"the server gives only a part: {no}", where=where, hint=hint)
     if no.code == REFERRAL:
         hint = f"name that server in `{key}.url`; referrals are not followed"
-        return Unavailable(f"the server refers to another one: {no}", where=where, hint=hint)
+        return ServiceUnavailable(f"the server refers to another one: {no}", where=where, hint=hint)
     if no.code in {NO_RIGHT, OPERATIONS_ERROR, STRONGER_AUTH, CONFIDENTIALITY}:
-        return Unavailable(
+        return ServiceUnavailable(
             f"the server does not let us: {no}", where=where, hint=f"give the entry in `{key}.bind` the right to, or sign in"
         )
-    return Unavailable(f"the server refuses: {no}", where=where, hint="look into the server's log; the same command may be repeated")
+    return ServiceUnavailable(f"the server refuses: {no}", where=where, hint="look into the server's log; the same command may be repeated")
 
 
-def broken(error: BaseException, failed: BaseException | None, where: str, seconds: float) -> Unavailable:
+def broken(error: BaseException, failed: BaseException | None, where: str, seconds: float) -> ServiceUnavailable:
     """A connection that cannot be made, or broke; `failed` is what TLS said before ldap3 turned it into words."""
     match failed or error:
         case ssl.SSLCertVerificationError(verify_message=reason):
             hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
-            return Unavailable(f'the certificate is not trusted: "{printable(str(reason))}"', where=where, hint=hint)
+            return ServiceUnavailable(f'the certificate is not trusted: "{escape_unsafe(str(reason))}"', where=where, hint=hint)
         case ssl.SSLError(reason=reason):
             hint = "ldaps:// is for port 636; with ldap:// StartTLS is asked for"
-            return Unavailable(f"TLS failed: {str(reason or 'no reason').replace('_', ' ').lower()}", where=where, hint=hint)
+            return ServiceUnavailable(f"TLS failed: {str(reason or 'no reason').replace('_', ' ').lower()}", where=where, hint=hint)
         case _:
-            return Unavailable(_plain(error, seconds), where=where, hint="check `url`, and that the server runs and can be reached")
+            return ServiceUnavailable(_plain(error, seconds), where=where, hint="check `url`, and that the server runs and can be reached")
 
 
 def _plain(error: BaseException, seconds: float) -> str:
@@ -87,7 +87,7 @@ def _plain(error: BaseException, seconds: float) -> str:
         return "the connection was cut"
     if "invalid server address" in lower:
         return "the name cannot be resolved"
-    plain = printable(_PREFIX.sub("", text)[:LONGEST]).rstrip(".") or type(error).__name__
+    plain = escape_unsafe(_PREFIX.sub("", text)[:LONGEST]).rstrip(".") or type(error).__name__
     return plain[0].lower() + plain[1:]
 
 

@@ -10,7 +10,7 @@ import time
 import warnings
 from typing import Any
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 
 LARGEST = 16 * 2**20  # bytes of one answer (a page of people has less than one); a hostile server could go on for ever
 SLOWEST = 120.0  # seconds for one answer, however it drips
@@ -24,7 +24,7 @@ def library() -> Any:  # noqa: ANN401  ldap3 has no types
             warnings.simplefilter("ignore", DeprecationWarning)  # it uses old names of pyasn1
             import ldap3  # noqa: PLC0415  an extra, and slow to load
     except ModuleNotFoundError as error:
-        raise Unusable("LDAP needs ldap3, which is not installed", hint="pip install 'distributor[ldap]'") from error
+        raise InvalidInput("LDAP needs ldap3, which is not installed", hint="pip install 'distributor[ldap]'") from error
     return ldap3
 
 
@@ -32,7 +32,7 @@ class TooMuchError(OSError):
     """An answer that grows or lasts beyond all reason."""
 
 
-class Trust:
+class TlsWrapper:
     """Takes the place of ldap3's Tls: the system's trust and SSL_CERT_FILE, the server's name checked by OpenSSL itself."""
 
     def __init__(self, host: str) -> None:
@@ -50,7 +50,7 @@ class Trust:
             raise
 
 
-class Bounded:
+class BoundedSocket:
     """A socket that reads so many bytes, and for so long, between two beginnings."""
 
     def __init__(self, wrapped: Any) -> None:  # noqa: ANN401  a socket, encrypted or not

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from distributor.model.urls import shown
+from distributor.model.urls import without_password
 
 LDAP, LDAPS = 389, 636  # ports
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -15,7 +15,7 @@ _FORM = "write ldaps://ldap.example.org or ldap://ldap.example.org, with a port 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LdapEndpoint:
     """A server. `security` is "tls" from the first byte, "starttls", or "none"."""
 
     host: str
@@ -37,29 +37,29 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class NoPlace:
+class BadUrl:
     """Why a URL is none, and what to do."""
 
     reason: str
     hint: str = _FORM
 
 
-def read(url: str, *, starttls: bool = True) -> Place | NoPlace:
+def read(url: str, *, starttls: bool = True) -> LdapEndpoint | BadUrl:
     """The server that a URL names."""
     try:
         parts = urlsplit(url.strip())
         port, host = parts.port, parts.hostname or ""
     except ValueError:
-        return NoPlace(f'"{shown(url)}" is not a URL of a server')
+        return BadUrl(f'"{without_password(url)}" is not a URL of a server')
     if parts.scheme not in {"ldap", "ldaps"}:
-        return NoPlace(f'"{shown(url)}" does not begin with ldap:// or ldaps://')
+        return BadUrl(f'"{without_password(url)}" does not begin with ldap:// or ldaps://')
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        return NoPlace("a server's URL has no path, no question and no password in it", "put them into `base`, `filter` and `password`")
+        return BadUrl("a server's URL has no path, no question and no password in it", "put them into `base`, `filter` and `password`")
     if not (_HOST.fullmatch(host) or _is_ip(host)):
-        return NoPlace(f'"{shown(url)}" names no server')
+        return BadUrl(f'"{without_password(url)}" names no server')
     if parts.scheme == "ldaps":
-        return Place(host, port or LDAPS, "tls")
-    return Place(host, port or LDAP, "starttls" if starttls else "none")
+        return LdapEndpoint(host, port or LDAPS, "tls")
+    return LdapEndpoint(host, port or LDAP, "starttls" if starttls else "none")
 
 
 def is_loopback(host: str) -> bool:

@@ -16,10 +16,10 @@ import msal  # type: ignore[import-untyped]  # it comes without types
 
 from distributor.clients import aadsts
 from distributor.clients.client_certificate import Faulty, keys
-from distributor.clients.entra import SignIn, Token, Unanswered, View, claims
+from distributor.clients.entra import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
 from distributor.clients.http_errors import REACH, TRUST, reason, untrusted
-from distributor.clients.msal_session import PATIENCE, Session, shaped
-from distributor.errors import Error, Unavailable
+from distributor.clients.msal_session import PATIENCE, RecordingSession, shaped
+from distributor.errors import Error, ServiceUnavailable
 from distributor.files.reader import FileRefused, read_file
 from distributor.model.people import bounded
 from distributor.model.secret import Secret
@@ -33,10 +33,10 @@ logging.getLogger("msal").propagate = False  # it would log answers; nobody here
 logging.getLogger("msal").addHandler(logging.NullHandler())
 
 
-class Road(Protocol):
+class AuthFlow(Protocol):
     """One way of signing in."""
 
-    def __call__(self, resource: str, view: View, *, again: bool) -> Result:
+    def __call__(self, resource: str, view: CallerContext, *, again: bool) -> Result:
         """What msal says: a dictionary with `access_token`, or with `error`. `again`: none that is kept already."""
         ...
 
@@ -44,14 +44,14 @@ class Road(Protocol):
 class Application:
     """One msal application, made at the first question, since making it asks Entra where its doors are."""
 
-    def __init__(self, sign_in: SignIn) -> None:
+    def __init__(self, sign_in: AppRegistration) -> None:
         self._sign_in = sign_in
-        self._session = Session(proxies=not sign_in.managed_identity)
+        self._session = RecordingSession(proxies=not sign_in.managed_identity)
         self._remembered: dict[str, Any] = {}  # msal's memory of answers
-        self._road: Road | None = None
+        self._road: AuthFlow | None = None
         self._flow: dict[str, Any] = {}  # of a device code that is waited for
 
-    def token(self, resource: str, view: View, *, again: bool) -> Token:
+    def token(self, resource: str, view: CallerContext, *, again: bool) -> AccessToken:
         """Raises Unavailable."""
         self._session.last = None
         try:
@@ -78,7 +78,7 @@ class Application:
 
     # --- the roads -------------------------------------------------------------------------------------------------
 
-    def _made(self, view: View) -> Road:
+    def _made(self, view: CallerContext) -> AuthFlow:
         sign_in = self._sign_in
         if sign_in.managed_identity:
             return self._machine()
@@ -90,12 +90,12 @@ class Application:
         proof = _proof(sign_in, view)
         return _app(msal.ConfidentialClientApplication(sign_in.client_id, client_credential=proof, **shared))
 
-    def _machine(self) -> Road:
+    def _machine(self) -> AuthFlow:
         name = self._sign_in.client_id
         identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
         client: Any = None
 
-        def road(resource: str, view: View, *, again: bool) -> Result:
+        def road(resource: str, view: CallerContext, *, again: bool) -> Result:
             nonlocal client
             del view
             if client is None or again:  # it cannot forget a token
@@ -105,15 +105,15 @@ class Application:
 
         return road
 
-    def _person(self, client: Any) -> Road:  # noqa: ANN401  msal has no types
-        def road(resource: str, view: View, *, again: bool) -> Result:
+    def _person(self, client: Any) -> AuthFlow:  # noqa: ANN401  msal has no types
+        def road(resource: str, view: CallerContext, *, again: bool) -> Result:
             scopes = [f"{resource}/.default"]
             for account in client.get_accounts():
                 kept: Result | None = client.acquire_token_silent_with_error(scopes, account, force_refresh=again)
                 if kept and "access_token" in kept:
                     return kept
             if view.tell is None:
-                raise Unavailable("a person has to sign in, and there is nobody to show the code to", where=view.key, hint=_ALONE)
+                raise ServiceUnavailable("a person has to sign in, and there is nobody to show the code to", where=view.key, hint=_ALONE)
             flow: Result = client.initiate_device_flow(scopes)
             if "user_code" not in flow:
                 return flow
@@ -126,23 +126,25 @@ class Application:
 
     # --- what goes wrong -------------------------------------------------------------------------------------------
 
-    def _translated(self, error: Exception, resource: str, view: View) -> Unavailable:
+    def _translated(self, error: Exception, resource: str, view: CallerContext) -> ServiceUnavailable:
         last, where = self._session.last, self._where()
         if isinstance(error, msal.exceptions.MsalServiceError) or (last is not None and last.status >= 300):  # noqa: PLR2004
             return self._refused(shaped(last.text) if last else {}, resource, view)
         if isinstance(error, OSError):  # requests' errors are
             hint = TRUST if untrusted(error) else _NO_MACHINE if self._sign_in.managed_identity else REACH
-            return Unanswered(reason(error, PATIENCE), where=where, hint=hint)
-        return Unanswered("an answer that makes no sense", where=where, hint=f"check `{view.key}.login`, and what is between it and here")
+            return SignInUnavailable(reason(error, PATIENCE), where=where, hint=hint)
+        return SignInUnavailable(
+            "an answer that makes no sense", where=where, hint=f"check `{view.key}.login`, and what is between it and here"
+        )
 
-    def _refused(self, said: Mapping[str, object], resource: str, view: View) -> Unavailable:
+    def _refused(self, said: Mapping[str, object], resource: str, view: CallerContext) -> ServiceUnavailable:
         sign_in, last = self._sign_in, self._session.last
-        words = aadsts.Words(view.key, sign_in.tenant, sign_in.client_id, resource)
-        verdict = aadsts.judged(self._session.said(said), last.status if last else _FROM_MEMORY, words)
+        words = aadsts.ErrorContext(view.key, sign_in.tenant, sign_in.client_id, resource)
+        verdict = aadsts.explain(self._session.said(said), last.status if last else _FROM_MEMORY, words)
         hint = verdict.hint
         if sign_in.managed_identity and not verdict.later and aadsts.number(said) is None:
             hint = f"assign the identity to this machine, or correct `{view.key}.client_id`; check the service's address"
-        kind = Unanswered if verdict.later else Unavailable
+        kind = SignInUnavailable if verdict.later else ServiceUnavailable
         return kind(verdict.message, where=self._where(), hint=hint)
 
     def _where(self) -> str:
@@ -153,8 +155,8 @@ _ALONE = "run this where a person sees it, or let the app sign in for itself wit
 _NO_MACHINE = "a managed identity works on a machine of Azure's (or with Azure Arc) that has one; elsewhere use a certificate"
 
 
-def _app(client: Any) -> Road:  # noqa: ANN401  msal has no types
-    def road(resource: str, view: View, *, again: bool) -> Result:
+def _app(client: Any) -> AuthFlow:  # noqa: ANN401  msal has no types
+    def road(resource: str, view: CallerContext, *, again: bool) -> Result:
         del view
         if again:
             client.remove_tokens_for_client()
@@ -164,7 +166,7 @@ def _app(client: Any) -> Road:  # noqa: ANN401  msal has no types
     return road
 
 
-def _proof(sign_in: SignIn, view: View) -> object:
+def _proof(sign_in: AppRegistration, view: CallerContext) -> object:
     """What msal takes as `client_credential`."""
     if sign_in.secret is not None:
         return sign_in.secret.reveal()
@@ -172,12 +174,12 @@ def _proof(sign_in: SignIn, view: View) -> object:
         try:
             found = keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
         except Faulty as faulty:
-            raise Unavailable(faulty.message, where=f"{view.key}.{faulty.about}", hint=faulty.hint) from None
+            raise ServiceUnavailable(faulty.message, where=f"{view.key}.{faulty.about}", hint=faulty.hint) from None
         return {"private_key": found.key, "public_certificate": found.pem}  # without a thumbprint: SHA-256 (x5t#S256)
     return {"client_assertion": _assertion(sign_in, view)}
 
 
-def _assertion(sign_in: SignIn, view: View) -> Callable[[], str]:
+def _assertion(sign_in: AppRegistration, view: CallerContext) -> Callable[[], str]:
     """Read at every use: who writes it renews it."""
 
     def read() -> str:
@@ -186,9 +188,9 @@ def _assertion(sign_in: SignIn, view: View) -> Callable[[], str]:
             text = read_file(str(path), LARGEST_ASSERTION, follow=True).decode("ascii").strip()
         except (FileRefused, UnicodeDecodeError) as error:
             why = error.message if isinstance(error, FileRefused) else "it is no token"
-            raise Unavailable(f'"{path}": {why}', where=f"{view.key}.assertion", hint=_FEDERATION) from None
+            raise ServiceUnavailable(f'"{path}": {why}', where=f"{view.key}.assertion", hint=_FEDERATION) from None
         if not text:
-            raise Unavailable(f'"{path}" is empty', where=f"{view.key}.assertion", hint=_FEDERATION)
+            raise ServiceUnavailable(f'"{path}" is empty', where=f"{view.key}.assertion", hint=_FEDERATION)
         return text
 
     return read
@@ -200,11 +202,11 @@ _FEDERATION = "name the file into which the platform writes the workload's token
 # --- tokens --------------------------------------------------------------------------------------------------------
 
 
-def _token(text: str, result: Result) -> Token:
+def _token(text: str, result: Result) -> AccessToken:
     told = claims(text)
     roles, scopes = told.get("roles"), told.get("scp")
     lasts = result.get("expires_in")
-    return Token(
+    return AccessToken(
         Secret(text),
         frozenset(str(role) for role in roles) if isinstance(roles, list) else frozenset(),
         frozenset(scopes.split()) if isinstance(scopes, str) else frozenset(),

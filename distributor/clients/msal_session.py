@@ -24,14 +24,14 @@ PATIENCE = 30.0  # seconds, for connecting and for each wait for the answer
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LastResponse:
     """What an answer was; the text of a good one is not kept, since it holds a token."""
 
     status: int
     text: str = field(default="", repr=False)
 
 
-class Session(requests.Session):
+class RecordingSession(requests.Session):
     """Kept connections, whose trust nobody replaces. Without `proxies` for what is on this very machine."""
 
     def __init__(self, *, proxies: bool = True) -> None:
@@ -40,15 +40,15 @@ class Session(requests.Session):
         self.trust_env = proxies
         self.auth = _as_it_is
         self.mount("https://", _Trusting(ssl.create_default_context()))
-        self.last: Said | None = None
+        self.last: LastResponse | None = None
 
     def request(self, method: str, url: str | bytes, *args: Any, **more: Any) -> requests.Response:  # noqa: ANN401  requests' own
         """One request, as msal makes it."""
         self.last = None
         self.redact = Redactor(_secrets(more))
-        answer = super().request(method, url, *args, **{**more, "timeout": PATIENCE, "allow_redirects": False})
-        self.last = Said(answer.status_code, answer.text if answer.status_code >= 300 else "")  # noqa: PLR2004
-        return answer
+        response = super().request(method, url, *args, **{**more, "timeout": PATIENCE, "allow_redirects": False})
+        self.last = LastResponse(response.status_code, response.text if response.status_code >= 300 else "")  # noqa: PLR2004
+        return response
 
     def said(self, words: Mapping[str, object]) -> Mapping[str, object]:
         """The words of the last answer without what its request proved itself with."""

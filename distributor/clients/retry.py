@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from distributor.clients.http import BUSY, Answer
+from distributor.clients.http import BUSY, HttpResponse
 
 T = TypeVar("T")  # what the question brings; an Answer may say "later"
 Sleep = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often one asks, and how long one waits between: at least `shortest`, doubled each time, where the service names no time."""
 
     tries: int
     shortest: timedelta
     longest: timedelta
 
-    async def ask(self, question: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
+    async def call(self, question: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
         """The first answer that is not "later", or is later than `longest`; else the last one."""
-        heard = await question()
+        response = await question()
         for tried in range(self.tries - 1):
-            if not isinstance(heard, Answer) or heard.status not in BUSY or heard.asks_for_more_than(self.longest):
+            if not isinstance(response, HttpResponse) or response.status not in BUSY or response.retry_after_exceeds(self.longest):
                 break
-            wait = min(self.shortest * 2**tried, self.longest) if heard.retry_after is None else heard.retry_after
+            wait = min(self.shortest * 2**tried, self.longest) if response.retry_after is None else response.retry_after
             await sleep(wait.total_seconds())
-            heard = await question()
-        return heard
+            response = await question()
+        return response

@@ -13,19 +13,19 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from distributor.clients.graph import IN_FLIGHT, Answer, Graph, Lost, literal, segment, trouble
-from distributor.clients.retry import Patience, Sleep
-from distributor.model.delivery import Sighting, Sought
+from distributor.clients.graph import IN_FLIGHT, GraphClient, HttpResponse, NoResponse, literal, segment, trouble
+from distributor.clients.retry import RetryPolicy, Sleep
+from distributor.model.delivery import TrackedMessage, TrackingEvent
 from distributor.model.states import State
 
 IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}  # an id that a move does not change; a send may (facts: sending.md 1.4)
-_PATIENCE = Patience(4, timedelta(seconds=10), timedelta(seconds=120))  # with one letter
+_PATIENCE = RetryPolicy(4, timedelta(seconds=10), timedelta(seconds=120))  # with one letter
 _SELECT = "id,isDraft,internetMessageId,sentDateTime,createdDateTime"
 _MOST = 50  # messages with one Message-ID; more than one is rare already
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MailboxMessage:
     """A message of a mailbox. Times as Graph writes them, such as 2026-11-25T10:00:00Z."""
 
     id: str
@@ -35,48 +35,48 @@ class Found:
     created_at: str
 
 
-async def find(graph: Graph, mailbox: str, message_id: str, timeout: float) -> list[Found] | Answer | Lost:  # noqa: ASYNC109  of one exchange
+async def find(graph: GraphClient, mailbox: str, message_id: str, timeout: float) -> list[MailboxMessage] | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
     """What bears this Message-ID, the newest first; the answer itself where it is no list. Raises Unavailable when the sign-in fails."""
     params = {"$filter": f"internetMessageId eq {literal(message_id)}", "$select": _SELECT, "$top": str(_MOST)}
     where = f"users/{segment(mailbox)}/messages"
-    heard = await graph.call("GET", where, mailbox=mailbox, params=params, headers=IMMUTABLE, timeout=timeout)
-    match heard:
-        case Answer(status=200, body={"value": list(rows)}) if all(_is_message(row) for row in rows):
+    response = await graph.call("GET", where, mailbox=mailbox, params=params, headers=IMMUTABLE, timeout=timeout)
+    match response:
+        case HttpResponse(status=200, body={"value": list(rows)}) if all(_is_message(row) for row in rows):
             return sorted((_found(row) for row in rows), key=lambda found: found.created_at, reverse=True)
-        case Answer(status=200):
-            return Lost("an answer that makes no sense: no list of messages", begun=True)
-    return heard
+        case HttpResponse(status=200):
+            return NoResponse("an answer that makes no sense: no list of messages", request_sent=True)
+    return response
 
 
-async def look_at(graph: Graph, mailbox: str, message: str, timeout: float) -> Found | Answer | Lost:  # noqa: ASYNC109  of one exchange
+async def look_at(graph: GraphClient, mailbox: str, message: str, timeout: float) -> MailboxMessage | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
     """The message with this id; the answer itself where it is none. Raises Unavailable when the sign-in fails."""
     where = f"users/{segment(mailbox)}/messages/{segment(message)}"
-    heard = await graph.call("GET", where, mailbox=mailbox, params={"$select": _SELECT}, headers=IMMUTABLE, timeout=timeout)
-    match heard:
-        case Answer(status=200, body=dict(row)) if _is_message(row):
+    response = await graph.call("GET", where, mailbox=mailbox, params={"$select": _SELECT}, headers=IMMUTABLE, timeout=timeout)
+    match response:
+        case HttpResponse(status=200, body=dict(row)) if _is_message(row):
             return _found(row)
-        case Answer(status=200):
-            return Lost("an answer that makes no sense: no message", begun=True)
-    return heard
+        case HttpResponse(status=200):
+            return NoResponse("an answer that makes no sense: no message", request_sent=True)
+    return response
 
 
 def _is_message(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("isDraft"), bool)
 
 
-def _found(row: Mapping[str, Any]) -> Found:
+def _found(row: Mapping[str, Any]) -> MailboxMessage:
     message_id, sent_at, created_at = (str(row.get(name) or "") for name in ("internetMessageId", "sentDateTime", "createdDateTime"))
-    return Found(row["id"], row["isDraft"], message_id, sent_at, created_at)
+    return MailboxMessage(row["id"], row["isDraft"], message_id, sent_at, created_at)
 
 
 class SentItems:
     """Asks mailboxes about the letters that were sent from them."""
 
-    earliest = timedelta(seconds=60)  # a copy may take so long to appear
+    min_age = timedelta(seconds=60)  # a copy may take so long to appear
 
     def __init__(
         self,
-        client: Graph,
+        client: GraphClient,
         mailbox: Callable[[str | None], str | None],
         *,
         timeout: float,
@@ -88,12 +88,12 @@ class SentItems:
         self._timeout = timeout
         self._sleep = sleep
 
-    async def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+    async def track(self, tracked: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
         """What is known of those that are ambiguous, four at a time."""
-        todo = iter([(one, mailbox) for one in sought if one.state is State.AMBIGUOUS and (mailbox := self._mailbox(one.sender))])
+        todo = iter([(one, mailbox) for one in tracked if one.state is State.AMBIGUOUS and (mailbox := self._mailbox(one.sender))])
         while batch := list(islice(todo, IN_FLIGHT)):
-            heard = await asyncio.gather(*(self._patiently(letter, mailbox) for letter, mailbox in batch))
-            for (letter, mailbox), found in zip(batch, heard, strict=True):
+            response = await asyncio.gather(*(self._patiently(letter, mailbox) for letter, mailbox in batch))
+            for (letter, mailbox), found in zip(batch, response, strict=True):
                 if not isinstance(found, list):
                     raise trouble(found, mailbox)
                 if seen := sighting(letter, found):
@@ -103,21 +103,21 @@ class SentItems:
         """Close the connections."""
         await self._graph.close()
 
-    async def _patiently(self, letter: Sought, mailbox: str) -> list[Found] | Answer | Lost:
-        return await _PATIENCE.ask(lambda: find(self._graph, mailbox, letter.message_id, self._timeout), self._sleep)
+    async def _patiently(self, letter: TrackedMessage, mailbox: str) -> list[MailboxMessage] | HttpResponse | NoResponse:
+        return await _PATIENCE.call(lambda: find(self._graph, mailbox, letter.message_id, self._timeout), self._sleep)
 
 
-def sighting(letter: Sought, found: Sequence[Found]) -> Sighting | None:
+def sighting(letter: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:
     """What the messages under a letter's Message-ID say of it: one that is no draft says that it left.
 
     A draft says that it did not, but only the one that was to be sent: another may be a late echo of a create that timed out.
     """
     sent = next((message for message in found if not message.draft), None)
     if sent is None:
-        draft = next((message for message in found if letter.handle in {None, message.id}), None)
+        draft = next((message for message in found if letter.draft in {None, message.id}), None)
         if draft is None:
             return None
         evidence = {"kind": "draft", "message_id": draft.message_id, "id": draft.id}
-        return Sighting(letter.delivery, State.QUEUED, "still a draft", evidence)
+        return TrackingEvent(letter.delivery, State.QUEUED, "still a draft", evidence)
     evidence = {"kind": "sent-items", "message_id": sent.message_id, "sent_at": sent.sent_at, "id": sent.id}
-    return Sighting(letter.delivery, State.ACCEPTED, f"found in Sent Items, sent at {sent.sent_at}", evidence)
+    return TrackingEvent(letter.delivery, State.ACCEPTED, f"found in Sent Items, sent at {sent.sent_at}", evidence)

@@ -11,19 +11,19 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from distributor.clients.http import BUSY, SOON, Answer, Lost, minute
+from distributor.clients.http import BUSY, MAX_WAIT, HttpResponse, NoResponse, minute
 from distributor.clients.retry import Sleep
 from distributor.model.people import bounded
 
-FEW = 2  # requests side by side after there were too many
-SHY = 60.0  # seconds for which they stay few, once they may be made again
+REDUCED_CONCURRENCY = 2  # requests side by side after there were too many
+REDUCED_SECONDS = 60.0  # seconds for which they stay few, once they may be made again
 _MANY = 429
-_CROWDED = Lost(f"not asked: the requests before it took {SOON.total_seconds():g} s", begun=False)
+_CROWDED = NoResponse(f"not asked: the requests before it took {MAX_WAIT.total_seconds():g} s", request_sent=False)
 
 Clock = Callable[[], float]  # seconds; never set back
 
 
-class Room:
+class RequestThrottle:
     """What all requests for a mailbox share; they take their turns in the order in which they came."""
 
     def __init__(self, most: int, sleep: Sleep, clock: Clock) -> None:
@@ -32,25 +32,25 @@ class Room:
         self._changed = asyncio.Event()
         self._going = 0
         self._quiet = self._shy = 0.0  # until when, by the clock
-        self._asked_for: Answer | None = None  # quiet
+        self._asked_for: HttpResponse | None = None  # quiet
 
     @property
     def capacity(self) -> int:
         """How many requests may go side by side now."""
-        return min(FEW, self._most) if self._clock() < self._shy else self._most
+        return min(REDUCED_CONCURRENCY, self._most) if self._clock() < self._shy else self._most
 
-    def heard(self, answer: Answer | Lost) -> None:
+    def heard(self, answer: HttpResponse | NoResponse) -> None:
         """Do as the service asks; of several times the latest counts. A 202 may name one too, but refuses nothing."""
-        if not isinstance(answer, Answer) or answer.status not in BUSY or (answer.retry_after is None and answer.status != _MANY):
+        if not isinstance(answer, HttpResponse) or answer.status not in BUSY or (answer.retry_after is None and answer.status != _MANY):
             return
         until = self._clock() + (answer.retry_after or timedelta()).total_seconds()
         if until > self._quiet:
             self._quiet, self._asked_for = until, answer
-        self._shy = max(self._shy, until + SHY)
+        self._shy = max(self._shy, until + REDUCED_SECONDS)
         self._changed.set()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Answer | Lost | None]:
+    async def slot(self) -> AsyncIterator[HttpResponse | NoResponse | None]:
         """A turn within two minutes; or why there is none, and then the request must not be made."""
         refused = await self._enter()
         try:
@@ -60,17 +60,17 @@ class Room:
                 self._going -= 1
                 self._changed.set()
 
-    async def _enter(self) -> Answer | Lost | None:
-        latest = self._clock() + SOON.total_seconds()
+    async def _enter(self) -> HttpResponse | NoResponse | None:
+        latest = self._clock() + MAX_WAIT.total_seconds()
         if self._quiet > latest:
             return self._refusal()
         try:
-            async with asyncio.timeout(SOON.total_seconds()), self._door:
+            async with asyncio.timeout(MAX_WAIT.total_seconds()), self._door:
                 return await self._first_in_line(latest)
         except TimeoutError:
             return self._refusal() or _CROWDED
 
-    async def _first_in_line(self, latest: float) -> Answer | None:
+    async def _first_in_line(self, latest: float) -> HttpResponse | None:
         while self._going >= self.capacity and self._quiet <= latest:
             self._changed.clear()
             await self._changed.wait()
@@ -83,7 +83,7 @@ class Room:
         self._going += 1
         return None
 
-    def _refusal(self) -> Answer | None:
+    def _refusal(self) -> HttpResponse | None:
         """The service's own answer again, as a definite no: the request was not made."""
         left = timedelta(seconds=self._quiet - self._clock())
         if self._asked_for is None or left <= timedelta():

@@ -24,7 +24,7 @@ WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ConfigFault:
     """What is wrong with one dotted key."""
 
     key: str
@@ -32,15 +32,15 @@ class Fault:
     hint: str | None = None
 
 
-class Faulty(Exception):
+class ConfigErrors(Exception):
     """Everything that is wrong with a table."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[ConfigFault]) -> None:
         self.faults = faults
         super().__init__(faults)
 
 
-class _Bad(ValueError):
+class _InvalidValue(ValueError):
     def __init__(self, message: str, hint: str | None = None) -> None:
         self.hint = hint
         super().__init__(message)
@@ -53,7 +53,7 @@ def structure(kind: type[T], table: object, key: str, folder: Path, opener: Open
     try:
         made: T = _converter(folder, opener or (lambda _: Secret(""))).structure(table, kind)
     except (CattrsError, ValueError) as error:
-        raise Faulty(list(_faults(error, key))) from None
+        raise ConfigErrors(list(_faults(error, key))) from None
     return made
 
 
@@ -95,7 +95,9 @@ def _token_file(text: str, folder: Path) -> Path:
     """`file:PATH`, or the path alone. Only a file can be read again whenever the platform has renewed the token in it."""
     scheme, colon, rest = text.partition(":")
     if colon and scheme in SCHEMES and (scheme != "file" or not rest):
-        raise _Bad(f'"{scheme}:" is not where a token is read again at each use', "write file:PATH, the file that the platform renews")
+        raise _InvalidValue(
+            f'"{scheme}:" is not where a token is read again at each use', "write file:PATH, the file that the platform renews"
+        )
     return folder / Path(rest if colon and scheme == "file" else text).expanduser()
 
 
@@ -103,7 +105,7 @@ def _plain(kind: type) -> Callable[[object, object], object]:
     def check(value: object, _: object) -> object:
         fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
-            raise _Bad(f"{_shown(value)} is not {WORDS[kind]}")
+            raise _InvalidValue(f"{_shown(value)} is not {WORDS[kind]}")
         return float(typing.cast("float", value)) if kind is float else value
 
     return check
@@ -130,25 +132,25 @@ def _text(value: object) -> str:
 
 def _table(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise _Bad(f"{_shown(value)} is not a table")
+        raise _InvalidValue(f"{_shown(value)} is not a table")
     return value
 
 
 def _address(text: str) -> Address:
     match parse_address(text):
         case BadAddress(reason=reason, hint=hint):
-            raise _Bad(reason, hint)
+            raise _InvalidValue(reason, hint)
         case address:
             return address
 
 
 def _reference(value: object, folder: Path) -> SecretRef:
     if not isinstance(value, str):
-        raise _Bad("a secret is written as a reference, never as itself", REFERENCES)
+        raise _InvalidValue("a secret is written as a reference, never as itself", REFERENCES)
     try:
         return parse_reference(value, folder)
     except ValueError as error:
-        raise _Bad(str(error), REFERENCES) from None
+        raise _InvalidValue(str(error), REFERENCES) from None
 
 
 def _choice(value: object, kind: object) -> object:
@@ -162,7 +164,7 @@ def _member(value: object, kind: type[enum.StrEnum]) -> enum.StrEnum:
 def _one_of(value: object, allowed: typing.Iterable[object]) -> object:
     names = list(allowed)
     if value not in names:
-        raise _Bad(f"{_shown(value)} is not one of {', '.join(map(str, names))}")
+        raise _InvalidValue(f"{_shown(value)} is not one of {', '.join(map(str, names))}")
     return value
 
 
@@ -177,7 +179,7 @@ def _list(kind: Any, converter: Any) -> Callable[[object, object], object]:  # n
 
     def check(value: object, _: object) -> object:
         if not isinstance(value, list):
-            raise _Bad(f"{_shown(value)} is not a list")
+            raise _InvalidValue(f"{_shown(value)} is not a list")
         good, bad = [], []
         for index, item in enumerate(value):
             try:
@@ -196,7 +198,7 @@ def _only_tables(make: Callable[[Any, Any], object]) -> Callable[[object, object
     return lambda value, kind: make(_table(value), kind)
 
 
-def _faults(error: BaseException, key: str) -> Iterator[Fault]:
+def _faults(error: BaseException, key: str) -> Iterator[ConfigFault]:
     from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError  # noqa: PLC0415
 
     match error:
@@ -204,35 +206,35 @@ def _faults(error: BaseException, key: str) -> Iterator[Fault]:
             for inner in error.exceptions:
                 yield from _faults(inner, _below(key, inner) if not isinstance(inner, ForbiddenExtraKeysError) else key)
         case ForbiddenExtraKeysError():
-            known = [written(field.name) for field in fields(error.cl)]
+            known = [toml_name(field.name) for field in fields(error.cl)]
             yield from (unknown(key, str(extra), known) for extra in sorted(error.extra_fields))
         case KeyError():
-            yield Fault(key, "missing", None)
-        case _Bad():
-            yield Fault(key, str(error), error.hint)
+            yield ConfigFault(key, "missing", None)
+        case _InvalidValue():
+            yield ConfigFault(key, str(error), error.hint)
         case Error():
-            yield Fault(error.where or key, error.message, error.hint)
+            yield ConfigFault(error.where or key, error.message, error.hint)
         case _:
-            yield Fault(key, str(error))
+            yield ConfigFault(key, str(error))
 
 
 def _below(key: str, error: BaseException) -> str:
     for note in getattr(error, "__notes__", ()):
         if hasattr(note, "name"):
-            return f"{key}.{written(note.name)}" if key else written(note.name)
+            return f"{key}.{toml_name(note.name)}" if key else toml_name(note.name)
         if hasattr(note, "index"):
             return f"{key}[{note.index}]"
     return key
 
 
-def written(name: str) -> str:
+def toml_name(name: str) -> str:
     """A field's name as the file spells it."""
     return "rate" if name == "per_minute" else name
 
 
-def unknown(key: str, extra: str, known: list[str]) -> Fault:
+def unknown(key: str, extra: str, known: list[str]) -> ConfigFault:
     """The fault of a key that is not known, with the one that was probably meant."""
     place = f"{key}.{extra}" if key else extra
     near = difflib.get_close_matches(extra, known, 1)
     meant = f'; did you mean "{near[0]}"?' if near else ""
-    return Fault(place, f"unknown key{meant}", None if near else f"known here: {', '.join(known)}")
+    return ConfigFault(place, f"unknown key{meant}", None if near else f"known here: {', '.join(known)}")

@@ -10,13 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distributor.config.converter import Fault, Faulty, structure, unknown
+from distributor.config.converter import ConfigErrors, ConfigFault, structure, unknown
 from distributor.config.lines import line_of, lines_of
 from distributor.config.provenance import origins
-from distributor.config.schema import LedgerPlace, Organisation, Package, Password, Sender, SenderMailbox, Settings, Trust, VaultKeys
-from distributor.config.tables import LISTS, Rooms, adapters, host_defaults, room_of
-from distributor.config.validation import meaning
-from distributor.errors import Error, Several, Unusable
+from distributor.config.schema import (
+    LedgerPlace,
+    Organisation,
+    Package,
+    Password,
+    Sender,
+    SenderMailbox,
+    Settings,
+    TrustSettings,
+    VaultKeys,
+)
+from distributor.config.tables import LISTS, AdapterKinds, adapters, family_of, host_defaults
+from distributor.config.validation import validate
+from distributor.errors import Error, ErrorGroup, InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
 from distributor.model.certificates import Limits
 
@@ -32,7 +42,7 @@ TABLES: Mapping[str, type[Any]] = {
     "vault": VaultKeys,
     "ledger": LedgerPlace,
     "limits": Limits,
-    "trust": Trust,
+    "trust": TrustSettings,
 }
 REQUIRED = ("organisation", "sender", "transport", "vault")
 
@@ -42,15 +52,15 @@ def find(chosen: Path | None) -> Path:
     named = chosen or _from_environment()
     if named is not None:
         if named.is_dir():
-            raise Unusable("it is a folder", where=str(named), hint=f"name the file in it: {named / NAME}")
+            raise InvalidInput("it is a folder", where=str(named), hint=f"name the file in it: {named / NAME}")
         if not named.is_file():
-            raise Unusable("there is no such file", where=str(named), hint="`distributor init` makes one")
+            raise InvalidInput("there is no such file", where=str(named), hint="`distributor init` makes one")
         return named.absolute()
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "distributor" / "config.toml"
     for place in (Path(NAME), home):
         if place.is_file():
             return place.absolute()
-    raise Unusable(f"there is no {NAME} here", hint="`distributor init` makes one, or name yours with --config FILE")
+    raise InvalidInput(f"there is no {NAME} here", hint="`distributor init` makes one, or name yours with --config FILE")
 
 
 def _from_environment() -> Path | None:
@@ -58,21 +68,21 @@ def _from_environment() -> Path | None:
     return Path(named).expanduser() if named else None
 
 
-def read(file: Path, rooms: Rooms) -> Settings:
+def read(file: Path, kinds: AdapterKinds) -> Settings:
     """The settings of a file; raises Several with every fault, or Unusable when it cannot be read at all."""
     text = _text(file)
     document = _parsed(text, file)
     faults = _names(document)
     own = _own(document, file.parent, faults)
     own["senders"] = _senders(document, file.parent, faults)
-    tables = adapters(document, file.parent, rooms, faults)
-    faults += meaning(own, rooms)
+    tables = adapters(document, file.parent, kinds, faults)
+    faults += validate(own, kinds)
     if faults:
         raise _several(file, lines_of(text), faults)
-    listed = [tuple(table for table in tables if room_of(table) == name) for name in LISTS]
+    listed = [tuple(table for table in tables if family_of(table) == name) for name in LISTS]
     sources, trackers, rosters, directories = listed
     settings = Settings(file=file, transport=tables[0], sources=sources, trackers=trackers, rosters=rosters, directories=directories, **own)
-    shapes = {table.key: rooms.settings(room_of(table), table.kind) for table in tables}
+    shapes = {table.key: kinds.settings(family_of(table), table.kind) for table in tables}
     hosts = host_defaults(settings.transport.kind, settings.transport.values)
     return replace(settings, origins=origins(settings, document, lines_of(text), shapes, hosts))
 
@@ -82,12 +92,12 @@ def _text(file: Path) -> str:
         data = read_file(file, LARGEST, follow=True)
     except FileRefused as refused:
         hint = "check the file's owner and mode" if refused.reason is Reason.UNREADABLE else f"name a {NAME} with --config FILE"
-        raise Unusable(refused.message, where=str(file), hint=hint) from None
+        raise InvalidInput(refused.message, where=str(file), hint=hint) from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise Unusable("not UTF-8", where=f"{file.name} line {line}", hint="save the file as UTF-8") from None
+        raise InvalidInput("not UTF-8", where=f"{file.name} line {line}", hint="save the file as UTF-8") from None
 
 
 def _parsed(text: str, file: Path) -> dict[str, Any]:
@@ -98,49 +108,51 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
         message = re.sub(r"\(('[^()]*'),?\)", lambda keys: ".".join(re.findall(r"'([^']*)'", keys[1])), message)  # a Python tuple
         line = re.search(r"line (\d+)", place)
         where = f"{file.name} line {line[1]}" if line else f"{file.name} line {len(text.splitlines())}"
-        raise Unusable(f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="texts stand in quotes, one key a line") from None
+        raise InvalidInput(
+            f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="texts stand in quotes, one key a line"
+        ) from None
 
 
-def _names(document: Mapping[str, Any]) -> list[Fault]:
+def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
     """What is wrong with the tables' names."""
     known = [*TABLES, "transport", "senders", *LISTS]
-    faults = [Fault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
+    faults = [ConfigFault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
     faults += [unknown("", name, known) for name in document if name not in known and name not in LATER]
-    return faults + [Fault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
+    return faults + [ConfigFault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
 
 
-def _own(document: Mapping[str, Any], folder: Path, faults: list[Fault]) -> dict[str, Any]:
+def _own(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault]) -> dict[str, Any]:
     """The tables that belong to no adapter, as far as they are good."""
     good: dict[str, Any] = {}
     for name, kind in TABLES.items():
         if name in document:
             try:
                 good[name] = structure(kind, document[name], name, folder)
-            except Faulty as faulty:
+            except ConfigErrors as faulty:
                 faults += faulty.faults
     return good
 
 
-def _senders(document: Mapping[str, Any], folder: Path, faults: list[Fault]) -> tuple[SenderMailbox, ...]:
+def _senders(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault]) -> tuple[SenderMailbox, ...]:
     """The mailboxes beside [sender], as far as they are good."""
     entries = document.get("senders", [])
     if not isinstance(entries, list):
-        faults.append(Fault("senders", "not an array of tables", "write [[senders]], with two brackets"))
+        faults.append(ConfigFault("senders", "not an array of tables", "write [[senders]], with two brackets"))
         return ()
     good = []
     for number, entry in enumerate(entries):
         try:
             good.append(structure(SenderMailbox, entry, f"senders[{number}]", folder))
-        except Faulty as faulty:
+        except ConfigErrors as faulty:
             faults += faulty.faults
     return tuple(good) if len(good) == len(entries) else ()
 
 
-def _several(file: Path, lines: dict[str, int], faults: list[Fault]) -> Error:
+def _several(file: Path, lines: dict[str, int], faults: list[ConfigFault]) -> Error:
     told: list[Error] = []
     for fault in sorted(faults, key=lambda fault: line_of(fault.key, lines) or 0):
         line = line_of(fault.key, lines)
         where = f"{file.name} line {line}" if line else file.name
-        told.append(Unusable(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again"))
+        told.append(InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again"))
     hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
-    return Several(told, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")
+    return ErrorGroup(told, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from distributor.config import values
-from distributor.config.converter import written
+from distributor.config.converter import toml_name
 from distributor.config.lines import line_of
-from distributor.config.schema import Origin, Settings, Table
+from distributor.config.schema import Provenance, Settings, Table
 from distributor.model import urls
 
 SIZES = frozenset({"limits.file", "limits.archive"})
@@ -18,7 +18,7 @@ SIZES = frozenset({"limits.file", "limits.archive"})
 
 def origins(
     settings: Settings, document: Mapping[str, Any], lines: dict[str, int], shapes: Mapping[str, type], hosts: Mapping[str, object]
-) -> dict[str, Origin]:
+) -> dict[str, Provenance]:
     """By dotted key. `shapes` are the dataclasses of the adapters' tables, `hosts` what a known host changes."""
     found = dict(_own(settings, document, lines))
     for number, sender in enumerate(settings.senders):
@@ -32,7 +32,7 @@ def _without_passwords(key: str, value: object) -> object:
     """A URL may hold one, also where none is expected."""
     match value:
         case str() if "://" in value or key == "ledger.url":
-            return urls.shown(value)
+            return urls.without_password(value)
         case list() | tuple():
             return [_without_passwords(key, item) for item in value]
         case dict():
@@ -40,7 +40,7 @@ def _without_passwords(key: str, value: object) -> object:
     return value
 
 
-def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:
+def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int]) -> Iterator[tuple[str, Provenance]]:
     for name in ("organisation", "sender", "package", "password", "vault", "ledger", "limits", "trust"):
         table, given = getattr(settings, name), document.get(name, {})
         if table is None:
@@ -48,30 +48,30 @@ def _own(settings: Settings, document: Mapping[str, Any], lines: dict[str, int])
         for field in fields(table):
             key = f"{name}.{field.name}"
             value = _as_written(key, getattr(table, field.name))
-            yield key, Origin(value, _place(settings, key, lines) if field.name in given else "default")
+            yield key, Provenance(value, _place(settings, key, lines) if field.name in given else "default")
 
 
-def _fields(settings: Settings, key: str, table: Any, lines: dict[str, int]) -> Iterator[tuple[str, Origin]]:  # noqa: ANN401  any dataclass
+def _fields(settings: Settings, key: str, table: Any, lines: dict[str, int]) -> Iterator[tuple[str, Provenance]]:  # noqa: ANN401  any dataclass
     for field in fields(table):
         name = f"{key}.{field.name}"
-        yield name, Origin(_as_written(name, getattr(table, field.name)), _place(settings, name, lines) if name in lines else "default")
+        yield name, Provenance(_as_written(name, getattr(table, field.name)), _place(settings, name, lines) if name in lines else "default")
 
 
 def _table(
     settings: Settings, table: Table, shape: type[Any], lines: dict[str, int], hosts: Mapping[str, object]
-) -> Iterator[tuple[str, Origin]]:
-    yield f"{table.key}.kind", Origin(table.kind, _place(settings, f"{table.key}.kind", lines))
+) -> Iterator[tuple[str, Provenance]]:
+    yield f"{table.key}.kind", Provenance(table.kind, _place(settings, f"{table.key}.kind", lines))
     for field in fields(shape):
-        name = written(field.name)
+        name = toml_name(field.name)
         key = f"{table.key}.{name}"
         if name in table.values:
-            yield key, Origin(table.values[name], _place(settings, key, lines))
+            yield key, Provenance(table.values[name], _place(settings, key, lines))
         elif name in hosts:
-            yield key, Origin(hosts[name], f"default for {table.values['host']}")
+            yield key, Provenance(hosts[name], f"default for {table.values['host']}")
         elif key in _of_the_sender(table):
-            yield key, Origin(str(settings.sender.address), "sender.address")
+            yield key, Provenance(str(settings.sender.address), "sender.address")
         else:
-            yield key, Origin(_as_written(key, _default(field)), "default")
+            yield key, Provenance(_as_written(key, _default(field)), "default")
 
 
 def _of_the_sender(table: Table) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distributor.config.secrets import SecretRef
 from distributor.model.certificates import Limits
-from distributor.model.passwords import LETTERS, Recipe
+from distributor.model.passwords import LETTERS, PasswordPolicy
 from distributor.model.people import Address
 
 
@@ -66,9 +66,9 @@ class Password:
     length: int = 5  # characters a group
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> PasswordPolicy:
         """How they are made."""
-        return Recipe(self.alphabet, self.groups, self.length)
+        return PasswordPolicy(self.alphabet, self.groups, self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class LedgerPlace:
     lease: timedelta = timedelta(seconds=60)
 
 
-class Weight(StrEnum):
+class TrustSeverity(StrEnum):
     """How much the chain and CRL checks weigh."""
 
     ERROR = "error"
@@ -95,11 +95,11 @@ class Weight(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class TrustSettings:
     """`[trust]`: what Exchange Online trusts, a `.sst` or a folder of PEM files, and how strictly certificates are held against it."""
 
     collection: Path
-    severity: Weight = Weight.ERROR
+    severity: TrustSeverity = TrustSeverity.ERROR
     private_addresses: bool = False  # CRLs and AIA on private or loopback addresses too
 
 
@@ -122,7 +122,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """An effective value as one would write it, and where it comes from."""
 
     value: object
@@ -143,12 +143,12 @@ class Settings:
     ledger: LedgerPlace = field(default_factory=LedgerPlace)
     limits: Limits = field(default_factory=Limits)
     senders: tuple[SenderMailbox, ...] = ()  # beside `sender`
-    trust: Trust | None = None
+    trust: TrustSettings | None = None
     sources: tuple[Table, ...] = ()
     trackers: tuple[Table, ...] = ()
     rosters: tuple[Table, ...] = ()
     directories: tuple[Table, ...] = ()
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    origins: Mapping[str, Provenance] = field(default_factory=dict)
 
     @property
     def mailboxes(self) -> tuple[Sender, ...]:

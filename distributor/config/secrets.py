@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
 from distributor.model.secret import Secret
 
@@ -55,7 +55,7 @@ class SecretRef:
                 text = _from_file(self, key)
         text = text.strip("\r\n")
         if not text:
-            raise Unusable(f"{self} is empty", where=key, hint="put the secret there")
+            raise InvalidInput(f"{self} is empty", where=key, hint="put the secret there")
         return Secret(text)
 
 
@@ -85,7 +85,7 @@ def exposed(path: Path) -> str | None:
 def _from_environment(reference: SecretRef, key: str) -> str:
     text = os.environ.get(reference.name)
     if text is None:
-        raise Unusable(
+        raise InvalidInput(
             f"the environment has no {reference.name}", where=key, hint=f"export {reference.name} for this command, or use file:PATH"
         )
     return text
@@ -96,34 +96,34 @@ def _from_keyring(reference: SecretRef, key: str) -> str:
     try:
         import keyring  # noqa: PLC0415  an extra, and slow to load
     except ImportError:
-        raise Unusable("keyring: needs the extra `keyring`", where=key, hint="pip install 'distributor[keyring]'") from None
+        raise InvalidInput("keyring: needs the extra `keyring`", where=key, hint="pip install 'distributor[keyring]'") from None
     try:
         text = keyring.get_password(service, name)
     except Exception as error:  # noqa: BLE001  each desktop's keyring fails in its own way
-        raise Unusable(f"the keyring cannot be read ({type(error).__name__})", where=key, hint="unlock it, or use file:PATH") from None
+        raise InvalidInput(f"the keyring cannot be read ({type(error).__name__})", where=key, hint="unlock it, or use file:PATH") from None
     if text is None:
-        raise Unusable(f'the keyring has nothing under "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
+        raise InvalidInput(f'the keyring has nothing under "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
     return str(text)
 
 
 def _from_file(reference: SecretRef, key: str) -> str:
     path = reference.path
     if path is None:
-        raise Unusable("$CREDENTIALS_DIRECTORY is not set", where=key, hint="cred: works inside a systemd unit with LoadCredential=")
+        raise InvalidInput("$CREDENTIALS_DIRECTORY is not set", where=key, hint="cred: works inside a systemd unit with LoadCredential=")
     try:
         data = read_file(path, LARGEST_SECRET, follow=True)
     except FileRefused as refused:
         if refused.reason is Reason.LARGE:
             hint = "name the file that holds nothing but the secret"
-            raise Unusable(f'"{path}" is too long for a secret (64 KiB)', where=key, hint=hint) from None
+            raise InvalidInput(f'"{path}" is too long for a secret (64 KiB)', where=key, hint=hint) from None
         why = "there is no such file" if refused.reason is Reason.MISSING else refused.message
-        raise Unusable(f'"{path}": {why}', where=key, hint="create it with mode 0600, or correct the reference") from None
+        raise InvalidInput(f'"{path}": {why}', where=key, hint="create it with mode 0600, or correct the reference") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         if data.startswith(_BINARY):
             return _armoured(data)
-        raise Unusable(f'"{path}" is not UTF-8 text', where=key, hint="save the secret as plain text") from None
+        raise InvalidInput(f'"{path}" is not UTF-8 text', where=key, hint="save the secret as plain text") from None
 
 
 def _armoured(data: bytes) -> str:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from distributor.config.converter import Fault, Faulty, structure
+from distributor.config.converter import ConfigErrors, ConfigFault, structure
 from distributor.config.schema import Table
 from distributor.errors import Error
 from distributor.microsoft import is_exchange_online
@@ -30,28 +30,28 @@ PROOFS = ("certificate", "secret", "managed_identity", "assertion", "device_code
 REGISTRATION = ("tenant", "client_id", *PROOFS, "certificate_password", "login")
 
 
-class Rooms(Protocol):
+class AdapterKinds(Protocol):
     """What adapters there are; the configuration asks without knowing them."""
 
-    def kinds(self, room: str) -> tuple[str, ...]:
+    def kinds(self, family: str) -> tuple[str, ...]:
         """The kinds in a room such as "transports" that a table may name."""
         ...
 
-    def settings(self, room: str, kind: str) -> type[Any]:
+    def settings(self, family: str, kind: str) -> type[Any]:
         """The adapter's frozen dataclass of settings."""
         ...
 
-    def fault(self, room: str, kind: str, settings: object, key: str) -> Error | None:
+    def fault(self, family: str, kind: str, settings: object, key: str) -> Error | None:
         """What the adapter itself has against settings of the right shape; nothing is connected for it."""
         ...
 
 
-def room_of(table: Table) -> str:
+def family_of(table: Table) -> str:
     """The room of a table's adapter."""
     return "transports" if table.key == "transport" else table.key.partition("[")[0]
 
 
-def adapters(document: Mapping[str, Any], folder: Path, rooms: Rooms, faults: list[Fault]) -> list[Table]:
+def adapters(document: Mapping[str, Any], folder: Path, kinds: AdapterKinds, faults: list[ConfigFault]) -> list[Table]:
     """Every adapter's table, as far as they are good: the transport first."""
     wanted: list[tuple[str, str, object]] = []
     if "transport" in document:
@@ -59,11 +59,11 @@ def adapters(document: Mapping[str, Any], folder: Path, rooms: Rooms, faults: li
     for name in LISTS:
         entries = document.get(name, [])
         if not isinstance(entries, list):
-            faults.append(Fault(name, "not an array of tables", f"write [[{name}]], with two brackets"))
+            faults.append(ConfigFault(name, "not an array of tables", f"write [[{name}]], with two brackets"))
             continue
         wanted += [(f"{name}[{n}]", name, entry) for n, entry in enumerate(entries)]
-    reader = _Reader(folder, rooms, faults, _registration(document.get("transport")))
-    found = [reader.table(entry, key, room) for key, room, entry in wanted]
+    reader = _Reader(folder, kinds, faults, _registration(document.get("transport")))
+    found = [reader.table(entry, key, family) for key, family, entry in wanted]
     return [table for table in found if table is not None]
 
 
@@ -79,28 +79,28 @@ def _registration(transport: object) -> Mapping[str, object]:
 class _Reader:
     """Reads tables; what is wrong is gathered."""
 
-    def __init__(self, folder: Path, rooms: Rooms, faults: list[Fault], registration: Mapping[str, object]) -> None:
-        self._folder, self._rooms, self._faults, self._registration = folder, rooms, faults, registration
+    def __init__(self, folder: Path, kinds: AdapterKinds, faults: list[ConfigFault], registration: Mapping[str, object]) -> None:
+        self._folder, self._rooms, self._faults, self._registration = folder, kinds, faults, registration
 
-    def table(self, entry: object, key: str, room: str) -> Table | None:
+    def table(self, entry: object, key: str, family: str) -> Table | None:
         """A table, or None with faults told."""
         if not isinstance(entry, dict):
             self._no(key, "not a table", f"write [{key.partition('[')[0]}]")
             return None
         kind = entry.get("kind")
-        kinds = self._rooms.kinds(room)
+        kinds = self._rooms.kinds(family)
         if not isinstance(kind, str) or kind not in kinds:
             told = "missing" if kind is None else f'this version has no {_one(key)} "{kind}"'
             self._no(f"{key}.kind", told, f"there is: {', '.join(kinds)}")
             return None
-        shape = self._rooms.settings(room, kind)
+        shape = self._rooms.settings(family, kind)
         values = self._inherited(shape, {name: value for name, value in entry.items() if name != "kind"}, key)
         try:
             shaped = structure(shape, {**host_defaults(kind, values), **values}, key, self._folder)
-        except Faulty as faulty:
+        except ConfigErrors as faulty:
             self._faults += faulty.faults
             return None
-        if against := self._rooms.fault(room, kind, shaped, key):
+        if against := self._rooms.fault(family, kind, shaped, key):
             self._no(against.where or key, against.message, against.hint)
             return None
         return Table(kind, values, key)
@@ -113,7 +113,7 @@ class _Reader:
         return {**{name: value for name, value in self._registration.items() if name in takes}, **values}
 
     def _no(self, key: str, message: str, hint: str | None) -> None:
-        self._faults.append(Fault(key, message, hint))
+        self._faults.append(ConfigFault(key, message, hint))
 
 
 def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, object]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from distributor.config.converter import Fault
+from distributor.config.converter import ConfigFault
 from distributor.config.schema import Organisation, Password, Sender, SenderMailbox, VaultKeys
-from distributor.config.tables import Rooms
+from distributor.config.tables import AdapterKinds
 from distributor.model import passwords
 from distributor.model.certificates import Limits
 
@@ -18,9 +18,9 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58,}")
 
 
-def meaning(own: Mapping[str, Any], rooms: Rooms) -> list[Fault]:
+def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
     """What is wrong with values of the right shape."""
-    faults: list[Fault] = []
+    faults: list[ConfigFault] = []
     match own.get("organisation"):
         case Organisation(languages=languages):
             faults += _languages(languages)
@@ -32,54 +32,56 @@ def meaning(own: Mapping[str, Any], rooms: Rooms) -> list[Fault]:
             faults += _limits(limits)
     match own.get("password", Password()):
         case Password() as password:
-            faults += _password(password, rooms.kinds("channels"))
+            faults += _password(password, kinds.kinds("channels"))
     return faults + _senders(own.get("sender"), own.get("senders", ()))
 
 
-def _senders(first: Sender | None, others: tuple[SenderMailbox, ...]) -> list[Fault]:
+def _senders(first: Sender | None, others: tuple[SenderMailbox, ...]) -> list[ConfigFault]:
     """Each mailbox has one pace and one quota, so it stands there once."""
     keys = Counter([first.address.key] if first else [])
     faults = []
     for number, other in enumerate(others):
         if keys[other.address.key]:
             told = f'"{other.address}" is named twice'
-            faults.append(Fault(f"senders[{number}].address", told, "each mailbox once; [sender] is one already"))
+            faults.append(ConfigFault(f"senders[{number}].address", told, "each mailbox once; [sender] is one already"))
         keys[other.address.key] += 1
     return faults
 
 
-def _languages(languages: tuple[str, ...]) -> list[Fault]:
+def _languages(languages: tuple[str, ...]) -> list[ConfigFault]:
     if not languages:
-        return [Fault("organisation.languages", "empty", 'write at least one, such as ["en"]')]
+        return [ConfigFault("organisation.languages", "empty", 'write at least one, such as ["en"]')]
     return [
-        Fault(f"organisation.languages[{n}]", f'"{language}" is not a language tag', 'write "en", "de" or "de-AT"')
+        ConfigFault(f"organisation.languages[{n}]", f'"{language}" is not a language tag', 'write "en", "de" or "de-AT"')
         for n, language in enumerate(languages)
         if not _LANGUAGE.fullmatch(language)
     ]
 
 
-def _recipients(recipients: tuple[str, ...]) -> list[Fault]:
+def _recipients(recipients: tuple[str, ...]) -> list[ConfigFault]:
     if not recipients:
-        return [Fault("vault.recipients", "empty", "without a recipient no password can be kept; `distributor init` makes a pair")]
+        return [ConfigFault("vault.recipients", "empty", "without a recipient no password can be kept; `distributor init` makes a pair")]
     return [
-        Fault(f"vault.recipients[{n}]", "not an age recipient", "it begins with age1; `distributor init` makes a pair")
+        ConfigFault(f"vault.recipients[{n}]", "not an age recipient", "it begins with age1; `distributor init` makes a pair")
         for n, recipient in enumerate(recipients)
         if not _RECIPIENT.fullmatch(recipient)
     ]
 
 
-def _limits(limits: Limits) -> list[Fault]:
+def _limits(limits: Limits) -> list[ConfigFault]:
     return [
-        Fault(f"limits.{field.name}", f"{getattr(limits, field.name)} lets nothing in", "write more than 0, or remove the key")
+        ConfigFault(f"limits.{field.name}", f"{getattr(limits, field.name)} lets nothing in", "write more than 0, or remove the key")
         for field in fields(limits)
         if getattr(limits, field.name) <= 0
     ]
 
 
-def _password(password: Password, channels: tuple[str, ...]) -> list[Fault]:
+def _password(password: Password, channels: tuple[str, ...]) -> list[ConfigFault]:
     faults = []
     if password.channel not in channels:
-        faults.append(Fault("password.channel", f'this version has no channel "{password.channel}"', f"there is: {', '.join(channels)}"))
+        faults.append(
+            ConfigFault("password.channel", f'this version has no channel "{password.channel}"', f"there is: {', '.join(channels)}")
+        )
     if fault := passwords.check(password.recipe):
-        faults.append(Fault(f"password.{fault.key}", fault.reason, fault.hint))
+        faults.append(ConfigFault(f"password.{fault.key}", fault.reason, fault.hint))
     return faults

@@ -13,7 +13,7 @@ PRIVATE = 0o600
 
 
 @contextmanager
-def beginning(path: Path, mode: int = PRIVATE) -> Iterator[tuple[BinaryIO, Path]]:
+def partial_file(path: Path, mode: int = PRIVATE) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside `path` to write into, and its own name; at the end it is on the disk. Removed when anything fails. Raises OSError.
 
     It has these permissions, whatever the umask. No name can be known beforehand, so nobody can have laid something there.
@@ -31,14 +31,14 @@ def beginning(path: Path, mode: int = PRIVATE) -> Iterator[tuple[BinaryIO, Path]
         raise
 
 
-def write(path: Path, data: bytes, mode: int = PRIVATE) -> Path:
+def write_atomically(path: Path, data: bytes, mode: int = PRIVATE) -> Path:
     """Data in a new file beside `path`; its name. Raises OSError."""
-    with beginning(path, mode) as (file, part):
+    with partial_file(path, mode) as (file, part):
         file.write(data)
     return part
 
 
-def appear(part: Path, path: Path) -> None:
+def publish(part: Path, path: Path) -> None:
     """Give a finished file its name, in place of whatever has it. Raises OSError, and then nothing has changed."""
     try:
         part.replace(path)
@@ -47,7 +47,7 @@ def appear(part: Path, path: Path) -> None:
         raise
 
 
-def flush(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put a folder's names on the disk. Raises OSError."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

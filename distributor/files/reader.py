@@ -102,16 +102,16 @@ def read_bounded(file: IO[bytes], limit: int) -> bytes:
     while chunk := file.read(min(_CHUNK, limit + 1 - len(data))):
         data += chunk
         if len(data) > limit:
-            raise FileRefused(Reason.LARGE, f"it is larger than allowed; {size(limit)} are allowed")
+            raise FileRefused(Reason.LARGE, f"it is larger than allowed; {format_size(limit)} are allowed")
     return bytes(data)
 
 
 def too_large(octets: int, limit: int) -> FileRefused:
     """What is said of so many bytes where fewer are allowed."""
-    return FileRefused(Reason.LARGE, f"it has {size(octets)}; {size(limit)} are allowed")
+    return FileRefused(Reason.LARGE, f"it has {format_size(octets)}; {format_size(limit)} are allowed")
 
 
-def size(octets: int) -> str:
+def format_size(octets: int) -> str:
     """A number of bytes for people."""
     return f"{octets / _MIB:.0f} MiB" if octets >= _MIB else f"{octets} bytes"
 

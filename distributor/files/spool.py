@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Generic, TypeVar
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 
 Value = TypeVar("Value")
 _IN_MEMORY = 500  # values; a short list needs no file
@@ -62,7 +62,7 @@ class FileSpool(Generic[Value]):
             self._file.flush()
         except OSError as error:
             hint = "make room there, or name another folder in $TMPDIR"
-            raise Unusable((error.strerror or "cannot be written").lower(), where=tempfile.gettempdir(), hint=hint) from None
+            raise InvalidInput((error.strerror or "cannot be written").lower(), where=tempfile.gettempdir(), hint=hint) from None
         self._written += len(self._fresh)
         self._fresh.clear()
 
@@ -71,7 +71,7 @@ class FileSpool(Generic[Value]):
             self._file.close()
 
 
-class Forgotten(list[Value]):
+class DiscardedList(list[Value]):
     """A list that stays empty: for what was told already."""
 
     def append(self, value: Value) -> None:

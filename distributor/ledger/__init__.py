@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distributor.errors import NoLedger, Unusable
+from distributor.errors import InvalidInput, NoLedger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +28,12 @@ def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = Fal
 def refuse_lost(marks: Path | None, place: str) -> None:
     """Raise Unusable where this host knows of a ledger that lay in a place in which there is none: a new one would hide that."""
     from distributor.ledger.high_water_marks import of_place  # noqa: PLC0415  as above
-    from distributor.model.high_water_mark import lost  # noqa: PLC0415  rarely needed
+    from distributor.model.high_water_mark import missing_ledger  # noqa: PLC0415  rarely needed
 
     if marks is not None and (found := of_place(marks, place)) is not None:
         path, mark = found
-        message, hint = lost(mark, str(path))
-        raise Unusable(message, where=place, hint=hint)
+        message, hint = missing_ledger(mark, str(path))
+        raise InvalidInput(message, where=place, hint=hint)
 
 
 def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
@@ -43,7 +43,7 @@ def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
 
     Raises as `open_ledger` does; where messages are to be sent from it (`sends`), also Unusable for one that was restored or moved.
     """
-    from distributor.ledger.copy_guard import Guard  # noqa: PLC0415  as above
+    from distributor.ledger.copy_guard import CopyGuard  # noqa: PLC0415  as above
     from distributor.ledger.opening import open_database  # noqa: PLC0415  as above
     from distributor.ledger.repository import SqlLedger  # noqa: PLC0415  as above
 
@@ -52,7 +52,7 @@ def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
     except NoLedger as error:
         refuse_lost(marks, error.where or "")
         raise
-    guard = Guard(marks, here, strict=sends)
+    guard = CopyGuard(marks, here, strict=sends)
     try:
         if sends:
             guard.check(database)

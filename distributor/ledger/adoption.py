@@ -11,12 +11,12 @@ from sqlalchemy import Connection, bindparam, select
 
 from distributor.ledger import transitions
 from distributor.ledger.clock import Clock
-from distributor.ledger.copy_guard import Guard
+from distributor.ledger.copy_guard import CopyGuard
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import delivery, event
-from distributor.ledger.transaction import Note, Writing, words, writing
-from distributor.model.audit_log import ADOPTION, unstamp
-from distributor.model.high_water_mark import Adopted, End, Gap, Machine, Mark, Restored
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize, write_transaction
+from distributor.model.audit_log import ADOPTION, parse_timestamp
+from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, Machine, RestoredLedger
 from distributor.model.states import UNCERTAIN, State
 
 SAID = "the ledger was restored; the message may have been sent meanwhile"
@@ -33,66 +33,66 @@ _FIRST_PLANNED = select(event.c.evidence).where(
 )
 
 
-class Guarded:
+class AdoptableLedger:
     """The part of the ledger that is about having been restored: every write is compared with what this host remembers."""
 
     _database: Database
-    _guard: Guard | None
+    _guard: CopyGuard | None
     _by: str
     _clock: Clock
-    _writing: Callable[[], AbstractContextManager[Writing]]
+    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
     @contextmanager
-    def _guarded(self, transaction: AbstractContextManager[Writing]) -> Iterator[Writing]:
+    def _guarded(self, transaction: AbstractContextManager[WriteTransaction]) -> Iterator[WriteTransaction]:
         """A writing transaction of a ledger that may not be an older copy."""
-        with transaction as book:
+        with transaction as tx:
             if self._guard is not None:
-                book.here = self._guard.here
-                self._guard.before(book, self._database)
-            yield book
+                tx.here = self._guard.here
+                self._guard.before(tx, self._database)
+            yield tx
         if self._guard is not None:  # committed; nothing has left yet that depends on it
-            self._guard.after(End(book.seq, book.hash, book.now), self._database)
+            self._guard.after(ChainEnd(tx.seq, tx.hash, tx.now), self._database)
 
-    def restored(self) -> Restored | None:
+    def restored(self) -> RestoredLedger | None:
         """What speaks against sending from here."""
         return None if self._guard is None else self._guard.restored(self._database)
 
-    def gap(self) -> Gap | None:
+    def gap(self) -> EventGap | None:
         """What it may lack since it was taken into use, until somebody new is planned."""
         with self._database.reading() as connection:
             return gap(connection)
 
-    def adopt(self, reason: str, *, nothing_sent: bool = False) -> Adopted:
+    def adopt(self, reason: str, *, nothing_sent: bool = False) -> AdoptionResult:
         """Take the ledger into use."""
         assert self._guard is not None  # noqa: S101  a ledger that commands open has one
         guard = self._guard
-        with writing(self._database, self._by, self._clock) as book:
-            file = guard.name(book.connection)
+        with write_transaction(self._database, self._by, self._clock) as tx:
+            file = guard.name(tx.connection)
             mark = file.read() if file is not None else None
-            missing = max(0, mark.end.seq - book.seq) if isinstance(mark, Mark) else None
-            found = adopt(book, guard.here, reason, nothing_sent=nothing_sent, missing=missing)
-        guard.adopted(End(book.seq, book.hash, book.now), self._database)
+            missing = max(0, mark.end.seq - tx.seq) if isinstance(mark, HighWaterMark) else None
+            found = adopt(tx, guard.here, reason, nothing_sent=nothing_sent, missing=missing)
+        guard.adopted(ChainEnd(tx.seq, tx.hash, tx.now), self._database)
         return found
 
 
-def adopt(book: Writing, here: Machine, reason: str, *, nothing_sent: bool, missing: int | None = None) -> Adopted:
+def adopt(tx: WriteTransaction, here: Machine, reason: str, *, nothing_sent: bool, missing: int | None = None) -> AdoptionResult:
     """Write the event, and move what may have been sent since the ledger's last one."""
-    since = book.last or book.now
-    evidence: dict[str, object] = {"ended_with": book.seq, "host": here.host, "machine": here.id, "nothing_sent": nothing_sent}
+    since = tx.last or tx.now
+    evidence: dict[str, object] = {"ended_with": tx.seq, "host": here.host, "machine": here.id, "nothing_sent": nothing_sent}
     evidence |= {"since": since} if missing is None else {"since": since, "missing": missing}
     lacks = missing or not nothing_sent
-    book.append([Note(None, ADOPTION, evidence=evidence, personal={"reason": words(reason)})])
-    adoption, unclear = book.seq, Counter[State]()
+    tx.append([NewEvent(None, ADOPTION, evidence=evidence, personal={"reason": sanitize(reason)})])
+    adoption, unclear = tx.seq, Counter[State]()
     last = ""
-    while not nothing_sent and (ids := list(book.connection.execute(_PAGE, {"last": last}).scalars())):
+    while not nothing_sent and (ids := list(tx.connection.execute(_PAGE, {"last": last}).scalars())):
         last = ids[-1]
-        rows = transitions.rows(book, ids)
-        transitions.move(book, [_unclear(rows[id_], adoption, since) for id_ in ids])
+        rows = transitions.rows(tx, ids)
+        transitions.apply_transitions(tx, [_unclear(rows[id_], adoption, since) for id_ in ids])
         unclear.update(State(rows[id_]["state"]) for id_ in ids)
-    return Adopted(unclear, Gap(unstamp(since), missing or None) if lacks else None)
+    return AdoptionResult(unclear, EventGap(parse_timestamp(since), missing or None) if lacks else None)
 
 
-def gap(connection: Connection) -> Gap | None:
+def gap(connection: Connection) -> EventGap | None:
     """What the last adoption may have left out; None where nothing, or once somebody new was planned after it."""
     found = connection.execute(_ADOPTIONS).first()
     told = json.loads(found.evidence) if found is not None else {}
@@ -101,10 +101,10 @@ def gap(connection: Connection) -> Gap | None:
     for evidence in connection.execute(_FIRST_PLANNED, {"seq": found.seq}).scalars():
         if "replaces" not in json.loads(evidence):
             return None
-    return Gap(unstamp(told["since"]), told.get("missing") or None)
+    return EventGap(parse_timestamp(told["since"]), told.get("missing") or None)
 
 
-def _unclear(row: transitions.Row, adoption: int, since: str) -> transitions.Change:
+def _unclear(row: transitions.Row, adoption: int, since: str) -> transitions.Transition:
     before = State(row["state"])
     columns = {"lease_until": None, "not_before": None, "said": SAID}
     if before is State.PLANNED:
@@ -112,4 +112,4 @@ def _unclear(row: transitions.Row, adoption: int, since: str) -> transitions.Cha
     if before is not State.TRANSMITTING:
         columns["armed_at"] = since
     evidence = {"attempt": row["attempt"], ADOPTION: adoption, "since": since}
-    return transitions.Change(row, State.AMBIGUOUS, columns, evidence, {"said": SAID}, adopted=True)
+    return transitions.Transition(row, State.AMBIGUOUS, columns, evidence, {"said": SAID}, adopted=True)

@@ -8,46 +8,46 @@ from datetime import datetime
 
 from distributor.ledger import publications, revocations, revoked
 from distributor.ledger.engine import Database
-from distributor.ledger.transaction import Writing
-from distributor.model.publishing import Holder
-from distributor.model.revoking import Issued, Struck
+from distributor.ledger.transaction import WriteTransaction
+from distributor.model.publishing import CertificateHolder
+from distributor.model.revoking import CertificateInUse, RevokedDelivery
 
 
-class Watching:
+class CertificateQueries:
     """Methods of `SqlLedger`, which opens the transactions."""
 
     _database: Database
-    _writing: Callable[[], AbstractContextManager[Writing]]
+    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
     # directories
-    def holders(self) -> Iterator[Holder]:
+    def holders(self) -> Iterator[CertificateHolder]:
         """Everybody who received a certificate."""
         return publications.holders(self._database)
 
     def note_published(self, delivery: str, place: str, entry: str) -> None:
         """A certificate is public somewhere."""
-        with self._writing() as book:
-            publications.note(book, delivery, place, entry)
+        with self._writing() as tx:
+            publications.note(tx, delivery, place, entry)
 
     def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
         """It is so no more."""
-        with self._writing() as book:
-            publications.note_gone(book, delivery, place, entry, found=found)
+        with self._writing() as tx:
+            publications.note_gone(tx, delivery, place, entry, found=found)
 
     # revocation
-    def issued(self, now: datetime) -> Iterator[Issued]:
+    def issued(self, now: datetime) -> Iterator[CertificateInUse]:
         """Every certificate in use."""
         return revocations.issued(self._database, now)
 
-    def revoke(self, certificate: str, said: str) -> list[Struck]:
+    def revoke(self, certificate: str, said: str) -> list[RevokedDelivery]:
         """Tell the deliveries of a revoked certificate."""
-        with self._writing() as book:
-            return revocations.revoke(book, certificate, said)
+        with self._writing() as tx:
+            return revocations.revoke(tx, certificate, said)
 
-    def reinstate(self, certificate: str, said: str) -> list[Struck]:
+    def reinstate(self, certificate: str, said: str) -> list[RevokedDelivery]:
         """Tell the deliveries of a certificate that its hold is over."""
-        with self._writing() as book:
-            return revocations.reinstate(book, certificate, said)
+        with self._writing() as tx:
+            return revocations.reinstate(tx, certificate, said)
 
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
         """Which of them are revoked."""

@@ -15,8 +15,8 @@ from distributor.ledger import statements
 from distributor.ledger.engine import Database
 from distributor.ledger.planning import storable
 from distributor.ledger.tables import authority, certificate
-from distributor.model.audit_log import stamp
-from distributor.model.people import printable
+from distributor.model.audit_log import format_timestamp
+from distributor.model.people import escape_unsafe
 from distributor.pki import spki
 
 PAGE = 500  # certificates; one has about 1.5 KB
@@ -62,7 +62,7 @@ def _says(der: bytes) -> tuple[str | None, ...]:
     read = certificates.load(der)
     if not isinstance(read, x509.Certificate):
         return ()
-    return storable(printable(read.subject.rfc4514_string())), stamp(read.not_valid_before_utc), spki.sha256_of(der)
+    return storable(escape_unsafe(read.subject.rfc4514_string())), format_timestamp(read.not_valid_before_utc), spki.sha256_of(der)
 
 
 def _different(sha: str, fields: list[str], says: tuple[str | None, ...]) -> Iterator[str]:

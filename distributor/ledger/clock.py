@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, func, literal_column, or_, sel
 
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import delivery
-from distributor.model.audit_log import stamp, unstamp
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.clocks import LONGEST_DELAY, LONGEST_LEASE, TOLERANCE, is_implausible
 from distributor.model.ports import Now
 
@@ -38,12 +38,12 @@ class Clock:
     def read(self, connection: Connection) -> str:
         """Now, as a stamp, within a transaction."""
         if self._given is not None:
-            return stamp(self._given())
+            return format_timestamp(self._given())
         return self.heard(str(connection.execute(select(SERVER)).scalar_one()))
 
     def heard(self, at: str) -> str:
         """What the server said its time is; a writing transaction hears it with its first query."""
-        self._heard = unstamp(at), time.monotonic()
+        self._heard = parse_timestamp(at), time.monotonic()
         return at
 
     def now(self) -> datetime:
@@ -52,7 +52,7 @@ class Clock:
             return self._given()
         if self._heard is None or time.monotonic() - self._heard[1] > STALE:
             with self._database.reading() as connection:
-                return unstamp(self.read(connection))
+                return parse_timestamp(self.read(connection))
         at, since = self._heard
         return at + timedelta(seconds=time.monotonic() - since)
 
@@ -78,8 +78,8 @@ def free(now: str) -> ColumnElement[bool]:
 
 def was_ahead(until: str | None, now: str, longest: timedelta) -> bool:
     """Whether a time in a row was written by a clock that was ahead."""
-    return until is not None and is_implausible(unstamp(until), unstamp(now), longest)
+    return until is not None and is_implausible(parse_timestamp(until), parse_timestamp(now), longest)
 
 
 def _latest(now: str, longest: timedelta) -> str:
-    return stamp(unstamp(now) + longest + TOLERANCE)
+    return format_timestamp(parse_timestamp(now) + longest + TOLERANCE)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import RowMapping
 
-from distributor.ledger.projection import CHAIN, INPUTS, LOCATOR, SEALED, Told, fingerprint
+from distributor.ledger.projection import CHAIN, INPUTS, LOCATOR, SEALED, ExpectedState, fingerprint
 from distributor.ledger.tables import certificate, delivery, handover, outbox, person, plan
-from distributor.model.audit_log import stamp, unstamp
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, State
 
@@ -25,59 +25,59 @@ NAMES = [column.name for column in COLUMNS]
 Row = Mapping[str, Any] | RowMapping
 
 
-class Fault(NamedTuple):
+class Difference(NamedTuple):
     """A field that was changed, and the words for it."""
 
     field: str
     words: str
 
 
-def faults(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+def differences(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
     """Everything in which the rows of a delivery are not what its events tell. `row` has COLUMNS by their NAMES."""
-    yield from state_faults(row["delivery_state"], told)
-    yield from _different(row, "delivery_", told.row, "")
-    yield from person_faults(row["person_key"], row["person_address"], told)
-    yield from _different(row, "certificate_", told.certificate, "certificate's ")
+    yield from state_faults(row["delivery_state"], expected)
+    yield from _different(row, "delivery_", expected.row, "")
+    yield from person_faults(row["person_key"], row["person_address"], expected)
+    yield from _different(row, "certificate_", expected.certificate, "certificate's ")
     found = {LOCATOR: row["delivery_locator"], INPUTS: row["plan_inputs"], CHAIN: row["certificate_chain"]}
-    yield from digest_faults(told, found)
-    yield from password_faults(row, told)
-    yield from _letter(row, told)
+    yield from digest_faults(expected, found)
+    yield from password_faults(row, expected)
+    yield from _letter(row, expected)
 
 
-def state_faults(found: object, told: Told) -> Iterator[Fault]:
+def state_faults(found: object, expected: ExpectedState) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it."""
-    wanted = told.row.pop("state", None)
+    wanted = expected.row.pop("state", None)
     if found != wanted:
-        yield Fault("state", f'is "{found}", but its last event says "{wanted}"')
+        yield Difference("state", f'is "{found}", but its last event says "{wanted}"')
 
 
-def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Fault]:
+def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Difference]:
     for name, value in wanted.items():
         found = row[place + name]
         if found != value:
-            yield Fault(of + name, f"{of}{name} is {shown(found)}, but its events say {shown(value)}")
+            yield Difference(of + name, f"{of}{name} is {shown(found)}, but its events say {shown(value)}")
 
 
-def digest_faults(told: Told, found: Mapping[str, object]) -> Iterator[Fault]:
+def digest_faults(expected: ExpectedState, found: Mapping[str, object]) -> Iterator[Difference]:
     """Long values that are not those whose SHA-256 the events tell; `found` has them by the names in `telling`."""
     for name, value in found.items():
-        if name in told.digests and not (isinstance(value, str | bytes) and fingerprint(value) == told.digests[name]):
-            yield Fault(name, f"{name} is not the one that its events tell")
+        if name in expected.digests and not (isinstance(value, str | bytes) and fingerprint(value) == expected.digests[name]):
+            yield Difference(name, f"{name} is not the one that its events tell")
 
 
-def planned_faults(row: Row, told: Told) -> Iterator[Fault]:
+def planned_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
     """Whether a delivery still leads to the certificate and the plan that it was planned with. `row` has its columns by their names."""
-    yield from _different(row, "", {name: told.row.get(name) for name in _PLANNED}, "")
-    yield from digest_faults(told, {LOCATOR: row["locator"]})
+    yield from _different(row, "", {name: expected.row.get(name) for name in _PLANNED}, "")
+    yield from digest_faults(expected, {LOCATOR: row["locator"]})
 
 
 _PLANNED = ("plan", "certificate", "generation", "language")
 
 
-def certificate_faults(row: Row, told: Told) -> Iterator[Fault]:
+def certificate_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
     """Whether a certificate's row says what it said when it was planned. `row` has its columns by their names."""
-    yield from _different(row, "", told.certificate, "certificate's ")
-    yield from digest_faults(told, {CHAIN: row["chain"]})
+    yield from _different(row, "", expected.certificate, "certificate's ")
+    yield from digest_faults(expected, {CHAIN: row["chain"]})
 
 
 def shown(value: object) -> str:
@@ -88,11 +88,11 @@ def shown(value: object) -> str:
     return str(value) if isinstance(value, int) else f'"{text[:LONGEST]}{"..." * (len(text) > LONGEST)}"'
 
 
-def person_faults(key: str, address: str, told: Told) -> Iterator[Fault]:
+def person_faults(key: str, address: str, expected: ExpectedState) -> Iterator[Difference]:
     """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
-    wanted = key if told.address is None else address_key(told.address)
+    wanted = key if expected.address is None else address_key(expected.address)
     if not key == address_key(address) == wanted:
-        yield Fault("person's address", f"person's address is {shown(address)}, but its events say {shown(told.address or key)}")
+        yield Difference("person's address", f"person's address is {shown(address)}, but its events say {shown(expected.address or key)}")
 
 
 def address_key(address: object) -> str:
@@ -100,67 +100,69 @@ def address_key(address: object) -> str:
     return key_of(str(address))
 
 
-def password_faults(row: Row, told: Told) -> Iterator[Fault]:
+def password_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
     """Whether a password is the one that was sealed with its package, and where its events say. `row` has COLUMNS by their NAMES."""
     there = row["handover_delivery"] is not None
-    if told.password is None:
+    if expected.password is None:
         if there:
-            yield Fault("password", "has a password, but its events tell of none")
+            yield Difference("password", "has a password, but its events tell of none")
     elif there:
-        yield from _different(row, "handover_", told.password, "password's ")
-        yield from _sealed(row["handover_sealed"], told)
-        until = {"expires_at": _until(told.ready_at, told.password.get("lasts", row["handover_lasts"]))}
+        yield from _different(row, "handover_", expected.password, "password's ")
+        yield from _sealed(row["handover_sealed"], expected)
+        until = {"expires_at": _until(expected.ready_at, expected.password.get("lasts", row["handover_lasts"]))}
         yield from _different(row, "handover_", until, "password's ")
     else:
-        yield Fault("password", f'has no password, but its events say that one is "{told.password["state"]}"')
+        yield Difference("password", f'has no password, but its events say that one is "{expected.password["state"]}"')
 
 
-def _sealed(found: object, told: Told) -> Iterator[Fault]:
-    state = told.password["state"] if told.password else None
-    if not told.sealed:
+def _sealed(found: object, expected: ExpectedState) -> Iterator[Difference]:
+    state = expected.password["state"] if expected.password else None
+    if not expected.sealed:
         if found is not None:
-            yield Fault("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
+            yield Difference("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
     elif not isinstance(found, bytes):
-        yield Fault("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
+        yield Difference("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
     else:
-        yield from digest_faults(told, {SEALED: found})
+        yield from digest_faults(expected, {SEALED: found})
 
 
 def _until(ready_at: str | None, lasts: object) -> str | None:
     if ready_at is None or not isinstance(lasts, int):
         return None
     try:
-        return stamp(unstamp(ready_at) + timedelta(seconds=lasts))
+        return format_timestamp(parse_timestamp(ready_at) + timedelta(seconds=lasts))
     except (ValueError, OverflowError):  # a time or duration that this program never writes
         return None
 
 
-def _letter(row: Mapping[str, Any], told: Told) -> Iterator[Fault]:
+def _letter(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
     there = row["outbox_delivery"] is not None
-    if told.letter is None:
+    if expected.letter is None:
         if there:
-            yield Fault("letter", "has a letter in the outbox, but its events tell of none there")
+            yield Difference("letter", "has a letter in the outbox, but its events tell of none there")
     elif there:
         names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
-        yield from letter_faults(told, *(row[name] for name in names))
+        yield from letter_faults(expected, *(row[name] for name in names))
     elif row["delivery_state"] not in _GONE:
-        yield Fault("letter", "has no letter in the outbox, but its events say that one waits there")
+        yield Difference("letter", "has no letter in the outbox, but its events say that one waits there")
 
 
 def letter_faults(  # noqa: PLR0913, PLR0917  a letter as it lies in the outbox
-    told: Told, person_key: str, sender: str, address: str, message_id: str, message: object
-) -> Iterator[Fault]:
+    expected: ExpectedState, person_key: str, sender: str, address: str, message_id: str, message: object
+) -> Iterator[Difference]:
     """Whether a letter is the one that was frozen, and for the person that the delivery was planned for."""
-    wanted = dict(told.letter or {"sender": None, "message_id": None, "sha256": None})
+    wanted = dict(expected.letter or {"sender": None, "message_id": None, "sha256": None})
     digest = wanted.pop("sha256")
     found = {"letter_sender": sender, "letter_address": address, "letter_message_id": message_id}
     yield from _different(found, "letter_", wanted, "letter's ")
     if not isinstance(message, bytes):
-        yield Fault("letter's message", "letter's message is not bytes, as every frozen letter is")
+        yield Difference("letter's message", "letter's message is not bytes, as every frozen letter is")
     elif sha256(message).hexdigest() != digest:
-        yield Fault("letter's message", "letter's message is not the one that was frozen")
+        yield Difference("letter's message", "letter's message is not the one that was frozen")
     if "address" not in wanted and address_key(address) != person_key:
-        yield Fault("letter's address", f"letter's address is {shown(address)}, but its person is {shown(person_key)}")
+        yield Difference("letter's address", f"letter's address is {shown(address)}, but its person is {shown(person_key)}")
     frozen_for = wanted.get("address", address)
-    if told.address is not None and address_key(frozen_for) != address_key(told.address):
-        yield Fault("letter's address", f"was planned for {shown(told.address)}, but its letter was frozen for {shown(frozen_for)}")
+    if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
+        yield Difference(
+            "letter's address", f"was planned for {shown(expected.address)}, but its letter was frozen for {shown(frozen_for)}"
+        )

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, select
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import certificate_owners, revoked, statements, transitions
 from distributor.ledger.tables import certificate, delivery, person
-from distributor.ledger.transaction import Writing, words
-from distributor.model.revoking import HELD_BACK, Struck
+from distributor.ledger.transaction import WriteTransaction, sanitize
+from distributor.model.revoking import HELD_BACK_PREFIX, RevokedDelivery
 from distributor.model.states import State
 
 
-class _About(NamedTuple):
+class _Facts(NamedTuple):
     """A delivery with what decides."""
 
     id: str
@@ -29,7 +29,7 @@ class _About(NamedTuple):
 
 
 @cache
-def _about(room: int) -> Select[Any]:
+def _about(size: int) -> Select[Any]:
     return (
         select(
             delivery.c.id,
@@ -39,11 +39,11 @@ def _about(room: int) -> Select[Any]:
         )
         .join(person, person.c.id == delivery.c.person)
         .join(certificate, certificate.c.sha256 == delivery.c.certificate)
-        .where(statements.one_of(delivery.c.id, room))
+        .where(statements.one_of(delivery.c.id, size))
     )
 
 
-def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
+def keep_eligible(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str]:
     """Withdraw those of these deliveries that must not leave any more; the ids of those that go on.
 
     `waiting`: mappings with `id`, `certificate` and, but for planned ones, `state`; nobody holds them. What was withdrawn is told in
@@ -51,71 +51,71 @@ def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
     """
     if not waiting:
         return frozenset()
-    facts = _facts(book, [row["id"] for row in waiting])
-    said = revoked.revoked(book.connection, (row["certificate"] for row in waiting))
-    good = revoked.spare(book, waiting) if said else frozenset(row["id"] for row in waiting)
-    gone = {one.id: said[one.certificate] for one in facts if one.id not in good}
-    reasons = _reasons(book, [one for one in facts if one.id in good])
-    held = {one.id for one in facts if one.id in reasons and _expired(one, book)}
-    if held and book.time_has_passed():
+    info = _facts(tx, [row["id"] for row in waiting])
+    said = revoked.revoked(tx.connection, (row["certificate"] for row in waiting))
+    good = revoked.withdraw_revoked(tx, waiting) if said else frozenset(row["id"] for row in waiting)
+    gone = {one.id: said[one.certificate] for one in info if one.id not in good}
+    reasons = _reasons(tx, [one for one in info if one.id in good])
+    held = {one.id for one in info if one.id in reasons and _expired(one, tx)}
+    if held and tx.time_has_passed():
         held = set()
     left = [id_ for id_ in reasons if id_ not in held]
-    transitions.move(book, [_withdrawn(row, reasons[row["id"]]) for row in transitions.rows(book, left).values()])
+    transitions.apply_transitions(tx, [_withdrawn(row, reasons[row["id"]]) for row in transitions.rows(tx, left).values()])
     gone |= reasons
     states = {row["id"]: State(row.get("state", State.PLANNED)) for row in waiting}
-    for one in (one for one in facts if one.id in gone):
+    for one in (one for one in info if one.id in gone):
         before = states[one.id]
         after, why = State.WITHDRAWN, gone[one.id]
         if one.id in held:
-            after, why = before, f"{HELD_BACK}{why}, by a clock that jumped"
-        book.taken_back.append(Struck(one.id, one.address, before, after, words(why)))
+            after, why = before, f"{HELD_BACK_PREFIX}{why}, by a clock that jumped"
+        tx.taken_back.append(RevokedDelivery(one.id, one.address, before, after, sanitize(why)))
     return good - reasons.keys()
 
 
-def holding_back(book: Writing) -> bool:
+def has_held_back(tx: WriteTransaction) -> bool:
     """Whether this transaction found a delivery that is held back."""
-    return any(struck.after is not State.WITHDRAWN for struck in book.taken_back)
+    return any(struck.after is not State.WITHDRAWN for struck in tx.taken_back)
 
 
-def valid(now: str) -> ColumnElement[bool]:
+def not_expired(now: str) -> ColumnElement[bool]:
     """Deliveries whose certificate has not expired."""
     return delivery.c.certificate.in_(select(certificate.c.sha256).where(certificate.c.not_after > now).correlate(None))
 
 
-def _facts(book: Writing, ids: Sequence[str]) -> list[_About]:
-    found: list[_About] = []
+def _facts(tx: WriteTransaction, ids: Sequence[str]) -> list[_Facts]:
+    found: list[_Facts] = []
     for start in range(0, len(ids), transitions.CHUNK):
-        room, values = statements.listed(ids[start : start + transitions.CHUNK])
-        found += [_About(*row) for row in book.all(_about(room), values)]
+        size, values = statements.pad_to_bucket(ids[start : start + transitions.CHUNK])
+        found += [_Facts(*row) for row in tx.all(_about(size), values)]
     return found
 
 
-def _reasons(book: Writing, facts: Sequence[_About]) -> dict[str, str]:
-    over = {one.id: expiry(one.not_after) for one in facts if _expired(one, book)}
-    rest = {one.id: (one.person, one.certificate, one.key) for one in facts if one.id not in over}
-    return over | certificate_owners.others(book, rest)
+def _reasons(tx: WriteTransaction, info: Sequence[_Facts]) -> dict[str, str]:
+    over = {one.id: expiry_message(one.not_after) for one in info if _expired(one, tx)}
+    rest = {one.id: (one.person, one.certificate, one.key) for one in info if one.id not in over}
+    return over | certificate_owners.other_owners(tx, rest)
 
 
-def _expired(one: _About, book: Writing) -> bool:
-    return one.not_after <= book.now
+def _expired(one: _Facts, tx: WriteTransaction) -> bool:
+    return one.not_after <= tx.now
 
 
-def expiry(not_after: str) -> str:
+def expiry_message(not_after: str) -> str:
     """The words for a certificate that expired; `not_after` is a stamp."""
     return f"the certificate expired on {not_after[:10]}"
 
 
-def _withdrawn(row: transitions.Row, said: str) -> transitions.Change:
+def _withdrawn(row: transitions.Row, said: str) -> transitions.Transition:
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
-    return transitions.Change(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": words(said)})
+    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": sanitize(said)})
 
 
-def refuse_early(book: Writing, waiting: Sequence[Any]) -> None:
+def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:
     """Raise Unusable where a certificate is not valid yet: it was when its delivery was planned, so a clock is wrong."""
-    for one in _facts(book, [row["id"] for row in waiting]):
-        if one.not_before > book.now:
-            raise Unusable(
-                f"the certificate is valid from {one.not_before[:19]}Z on, and it is {book.now[:19]}Z by this machine's clock",
+    for one in _facts(tx, [row["id"] for row in waiting]):
+        if one.not_before > tx.now:
+            raise InvalidInput(
+                f"the certificate is valid from {one.not_before[:19]}Z on, and it is {tx.now[:19]}Z by this machine's clock",
                 where=one.id,
                 hint=f"correct the clock, or take the letter back: distributor withdraw {one.id} --reason TEXT",
             )

@@ -8,46 +8,50 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from distributor.errors import Error, Unavailable, Unusable
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.ledger.driver import sqlite3
 
 _DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup (docs/restore.md)")
 _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY: (
-        Unavailable,
+        ServiceUnavailable,
         "the ledger stays locked by another program",
         "wait until the other program is done, then run the command again",
     ),
     sqlite3.SQLITE_LOCKED: (
-        Unavailable,
+        ServiceUnavailable,
         "the ledger stays locked by another program",
         "wait until the other program is done, then run the command again",
     ),
     sqlite3.SQLITE_PROTOCOL: (
-        Unavailable,
+        ServiceUnavailable,
         "the ledger stays locked by another program",
         "wait until the other program is done, then run the command again",
     ),
-    sqlite3.SQLITE_FULL: (Unusable, "the disk is full", "free some space, then run the command again; nothing is lost"),
-    sqlite3.SQLITE_READONLY: (Unusable, "the ledger is read-only", "make the file and its folder writable for this user"),
-    sqlite3.SQLITE_CANTOPEN: (Unusable, "the ledger cannot be opened", "check that the folder exists and that this user may write into it"),
-    sqlite3.SQLITE_PERM: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
-    sqlite3.SQLITE_AUTH: (Unusable, "access to the ledger is denied", "check the permissions of the file and its folder"),
-    sqlite3.SQLITE_CORRUPT: (Unusable, *_DAMAGED),
-    sqlite3.SQLITE_NOTADB: (Unusable, "this is not a ledger", "check `ledger.url`, or restore the latest backup (docs/restore.md)"),
+    sqlite3.SQLITE_FULL: (InvalidInput, "the disk is full", "free some space, then run the command again; nothing is lost"),
+    sqlite3.SQLITE_READONLY: (InvalidInput, "the ledger is read-only", "make the file and its folder writable for this user"),
+    sqlite3.SQLITE_CANTOPEN: (
+        InvalidInput,
+        "the ledger cannot be opened",
+        "check that the folder exists and that this user may write into it",
+    ),
+    sqlite3.SQLITE_PERM: (InvalidInput, "access to the ledger is denied", "check the permissions of the file and its folder"),
+    sqlite3.SQLITE_AUTH: (InvalidInput, "access to the ledger is denied", "check the permissions of the file and its folder"),
+    sqlite3.SQLITE_CORRUPT: (InvalidInput, *_DAMAGED),
+    sqlite3.SQLITE_NOTADB: (InvalidInput, "this is not a ledger", "check `ledger.url`, or restore the latest backup (docs/restore.md)"),
     sqlite3.SQLITE_IOERR: (
-        Unusable,
+        InvalidInput,
         "the disk cannot be read or written",
         "check the disk and its free space, then run `distributor doctor`",
     ),
 }
 
 
-_SILENT = (Unavailable, "the database does not answer", "check that the server runs and can be reached, then run the command again")
-_MISSING = (Unusable, "the database, a table or a right is missing", "check `ledger.url` and the rights of its user")
+_SILENT = (ServiceUnavailable, "the database does not answer", "check that the server runs and can be reached, then run the command again")
+_MISSING = (InvalidInput, "the database, a table or a right is missing", "check `ledger.url` and the rights of its user")
 _POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # classes of SQLSTATE
     "": (  # the driver itself: a refused connection, an unknown database, a sign-in that failed
-        Unavailable,
+        ServiceUnavailable,
         "the database cannot be reached",
         "check that the server runs, and host, user, password and database in `ledger.url`",
     ),
@@ -55,11 +59,11 @@ _POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # classes of SQLSTATE
     "40": _SILENT,  # serialisation, deadlock
     "55": _SILENT,  # lock
     "57": _SILENT,  # shut down
-    "53": (Unusable, "the database has no space or no connections left", "free some, then run the command again"),
-    "28": (Unavailable, "the database refused the sign-in", "check user and password in `ledger.url`"),
+    "53": (InvalidInput, "the database has no space or no connections left", "free some, then run the command again"),
+    "28": (ServiceUnavailable, "the database refused the sign-in", "check user and password in `ledger.url`"),
     "3D": _MISSING,
     "42": _MISSING,
-    "25": (Unusable, "the database is read-only", "connect to the primary server"),
+    "25": (InvalidInput, "the database is read-only", "connect to the primary server"),
 }
 
 
@@ -69,11 +73,11 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
-        raise Unavailable("the ledger does not answer", where=where, hint="run the command again") from error
+        raise ServiceUnavailable("the ledger does not answer", where=where, hint="run the command again") from error
     except DBAPIError as error:
         raise _said(error.orig, where) from error
     except SQLAlchemyError as error:
-        raise Unusable(f"the ledger cannot be used ({type(error).__name__})", where=where, hint="run `distributor doctor`") from error
+        raise InvalidInput(f"the ledger cannot be used ({type(error).__name__})", where=where, hint="run `distributor doctor`") from error
     except sqlite3.Error as error:
         raise _said(error, where) from error
     except Exception as error:
@@ -91,14 +95,14 @@ def _said(error: BaseException | None, where: str) -> Error:
 def _of_sqlite(error: sqlite3.Error, where: str) -> Error:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes carry the primary one in their low byte
     if isinstance(error, sqlite3.OperationalError) and code == sqlite3.SQLITE_ERROR:
-        return Unusable(*_DAMAGED[:1], where=where, hint=_DAMAGED[1])  # a table or column is missing
+        return InvalidInput(*_DAMAGED[:1], where=where, hint=_DAMAGED[1])  # a table or column is missing
     kind, message, hint = _SQLITE.get(
-        code, (Unusable, f"the ledger refused ({getattr(error, 'sqlite_errorname', 'no code')})", "run `distributor doctor`")
+        code, (InvalidInput, f"the ledger refused ({getattr(error, 'sqlite_errorname', 'no code')})", "run `distributor doctor`")
     )
     return kind(message, where=where, hint=hint)
 
 
 def _of_postgresql(error: BaseException | None, where: str) -> Error:
     state = getattr(error, "sqlstate", None) or ""
-    kind, message, hint = _POSTGRESQL.get(state[:2], (Unusable, f"the database refused (SQLSTATE {state})", "run `distributor doctor`"))
+    kind, message, hint = _POSTGRESQL.get(state[:2], (InvalidInput, f"the database refused (SQLSTATE {state})", "run `distributor doctor`"))
     return kind(message, where=where, hint=hint)

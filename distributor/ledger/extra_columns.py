@@ -10,14 +10,14 @@ from sqlalchemy import Connection, select
 from distributor.ledger import planning
 from distributor.ledger.engine import ERASED
 from distributor.ledger.tables import person
-from distributor.ledger.transaction import Writing
+from distributor.ledger.transaction import WriteTransaction
 from distributor.model.audit_log import canonical
 
 _KEPT = select(person).where(person.c.columns != "")
 Change = tuple[Mapping[str, str], Mapping[str, str]]  # a person's row as it is, and as it is to be
 
 
-def superfluous(connection: Connection, used: Callable[[], Collection[str]]) -> list[Change]:
+def unused_columns(connection: Connection, used: Callable[[], Collection[str]]) -> list[Change]:
     """The people who have others than those in use. `used` is asked only where anybody has any."""
     changes: list[Change] = []
     names: Collection[str] | None = None
@@ -30,7 +30,7 @@ def superfluous(connection: Connection, used: Callable[[], Collection[str]]) -> 
     return changes
 
 
-def forget(book: Writing, changes: list[Change]) -> None:
+def erase_columns(tx: WriteTransaction, changes: list[Change]) -> None:
     """Keep only what is left."""
-    planning.change_people(book, changes)
-    book.connection.info[ERASED] = True
+    planning.change_people(tx, changes)
+    tx.connection.info[ERASED] = True

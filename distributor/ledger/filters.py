@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import BindParameter, Select, bindparam
 
 from distributor.ledger.tables import delivery, outbox, person
-from distributor.model.delivery import Scope, Senders
+from distributor.model.delivery import DeliveryFilter, SenderFilter
 
 
-def within(asked: Select[Any], scope: Scope) -> Select[Any]:
+def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
     """The query, restricted to what a command means; it must join `person`."""
     if scope.plan is not None:
         asked = asked.where(delivery.c.plan == scope.plan)
@@ -24,7 +24,7 @@ def within(asked: Select[Any], scope: Scope) -> Select[Any]:
     return asked
 
 
-def of_senders(asked: Select[Any], senders: Senders) -> Select[Any]:
+def of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
     """The query, restricted to letters of some mailboxes; it must join `outbox`."""
     if senders.only is not None:
         asked = asked.where(outbox.c.sender == senders.only)

@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distributor.errors import Unusable
-from distributor.model.high_water_mark import End, Mark, Unreadable
+from distributor.errors import InvalidInput
+from distributor.model.high_water_mark import ChainEnd, HighWaterMark, UnreadableMark
 
 RECORD = 1024  # bytes of each of the two records
 LONGEST_PLACE = 600  # bytes kept of where the ledger lay
@@ -39,7 +39,7 @@ def folder(environment: Mapping[str, str]) -> Path | None:
     return Path(base) / "distributor" if os.path.isabs(base) else None  # noqa: PTH117  as above
 
 
-def of_place(folder: Path, place: str) -> tuple[Path, Mark] | None:
+def of_place(folder: Path, place: str) -> tuple[Path, HighWaterMark] | None:
     """The mark of a ledger that lay in a place and had events, the newest of several; None where there is none that can be read."""
     found = []
     for path in folder.glob("*.mark"):
@@ -51,7 +51,7 @@ def of_place(folder: Path, place: str) -> tuple[Path, Mark] | None:
     return max(found, key=lambda one: one[1].end.at, default=None)
 
 
-def _lies_at(mark: Mark, place: str) -> bool:
+def _lies_at(mark: HighWaterMark, place: str) -> bool:
     return mark.place in {_kept(place), _kept(os.path.realpath(place))} or os.path.realpath(mark.place) == os.path.realpath(place)
 
 
@@ -62,7 +62,7 @@ def _kept(place: str) -> str:
 class _Found(NamedTuple):
     """The newest record, its number, and where the next one goes."""
 
-    mark: Mark | Unreadable
+    mark: HighWaterMark | UnreadableMark
     number: int
     slot: int
 
@@ -79,7 +79,7 @@ class MarkFile:
         self._flushed = 0.0
         self._dirty = False
 
-    def read(self) -> Mark | Unreadable | None:
+    def read(self) -> HighWaterMark | UnreadableMark | None:
         """What is remembered; None where nothing is."""
         self._after_fork()
         try:
@@ -88,18 +88,20 @@ class MarkFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            return Unreadable(str(self.path), (error.strerror or "cannot be opened").lower())
+            return UnreadableMark(str(self.path), (error.strerror or "cannot be opened").lower())
 
-    def advance(self, mark: Mark) -> None:
+    def advance(self, mark: HighWaterMark) -> None:
         """Remember an event, unless a later one is known: another process was faster. Raises Unusable where that cannot be done."""
         with self._translated(), self._locked(mark) as descriptor:
             found = self._newest(descriptor)
-            if isinstance(found.mark, Unreadable):
-                raise Unusable(f"what this host knew of the ledger cannot be read ({found.mark.reason})", where=str(self.path), hint=_HINT)
+            if isinstance(found.mark, UnreadableMark):
+                raise InvalidInput(
+                    f"what this host knew of the ledger cannot be read ({found.mark.reason})", where=str(self.path), hint=_HINT
+                )
             if found.mark.end.seq < mark.end.seq:
                 self._write(descriptor, _record(mark, self._ledger, found.number + 1), found.slot * RECORD)
 
-    def replace(self, mark: Mark) -> None:
+    def replace(self, mark: HighWaterMark) -> None:
         """Remember an event whatever was known. Raises Unusable."""
         with self._translated(), self._locked(mark) as descriptor:
             number = self._newest(descriptor).number
@@ -130,10 +132,10 @@ class MarkFile:
     def _newest(self, descriptor: int) -> _Found:
         data = os.pread(descriptor, 2 * RECORD + 1, 0)
         if len(data) != 2 * RECORD:
-            return _Found(Unreadable(str(self.path), f"it has {len(data)} bytes, not {2 * RECORD}"), 0, 0)
+            return _Found(UnreadableMark(str(self.path), f"it has {len(data)} bytes, not {2 * RECORD}"), 0, 0)
         found = [(*parsed, slot) for slot in (0, 1) if (parsed := _parsed(data[slot * RECORD : (slot + 1) * RECORD], self._ledger))]
         if not found:
-            return _Found(Unreadable(str(self.path), "its checksum is wrong"), 0, 0)
+            return _Found(UnreadableMark(str(self.path), "its checksum is wrong"), 0, 0)
         number, mark, slot = max(found, key=lambda one: one[0])
         return _Found(mark, number, 1 - slot)
 
@@ -145,7 +147,7 @@ class MarkFile:
             self._flushed, self._dirty = time.monotonic(), False
 
     @contextmanager
-    def _locked(self, first: Mark) -> Iterator[int]:
+    def _locked(self, first: HighWaterMark) -> Iterator[int]:
         """The file, made with its first mark where there is none, and nobody else's meanwhile: no other thread's, no other process's."""
         self._after_fork()
         with self._lock:
@@ -160,7 +162,7 @@ class MarkFile:
             finally:
                 _lock(descriptor, held=False)
 
-    def _make(self, mark: Mark) -> None:
+    def _make(self, mark: HighWaterMark) -> None:
         """The file appears when it is whole: half of one would be taken for a damaged one."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.stem}.{secrets.token_hex(8)}.part")
@@ -184,7 +186,7 @@ class MarkFile:
             yield
         except OSError as error:
             message = f"what was sent cannot be remembered ({(error.strerror or 'input or output failed').lower()})"
-            raise Unusable(message, where=str(self.path), hint=_HINT) from error
+            raise InvalidInput(message, where=str(self.path), hint=_HINT) from error
 
 
 def _lock(descriptor: int, *, held: bool) -> None:
@@ -195,7 +197,7 @@ def _lock(descriptor: int, *, held: bool) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX if held else fcntl.LOCK_UN)
 
 
-def _record(mark: Mark, ledger: str, number: int) -> bytes:
+def _record(mark: HighWaterMark, ledger: str, number: int) -> bytes:
     place = _kept(mark.place)
     told = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
     text = json.dumps(told, ensure_ascii=False).encode().ljust(RECORD - _SUM)
@@ -204,13 +206,13 @@ def _record(mark: Mark, ledger: str, number: int) -> bytes:
     return text + sha256(text).hexdigest().encode() + b"\n"
 
 
-def _parsed(record: bytes, ledger: str | None) -> tuple[int, Mark] | None:
+def _parsed(record: bytes, ledger: str | None) -> tuple[int, HighWaterMark] | None:
     text, digest = record[:-_SUM], record[-_SUM:-1]
     if sha256(text).hexdigest().encode() != digest:
         return None
     try:
         told: dict[str, Any] = json.loads(text)
-        mark = Mark(End(int(told["seq"]), str(told["hash"]), str(told["at"])), str(told["place"]))
+        mark = HighWaterMark(ChainEnd(int(told["seq"]), str(told["hash"]), str(told["at"])), str(told["place"]))
         return (int(told["number"]), mark) if ledger in {None, told["ledger"]} else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -19,26 +19,26 @@ _NAME = select(head.c.ledger).where(head.c.id == 1)
 _FIRST = select(*(event.c[name] for name in Link._fields)).where(event.c.seq <= 2).order_by(event.c.seq)  # noqa: PLR2004  the second holds the first
 
 
-class Identity(NamedTuple):
+class LedgerIdentity(NamedTuple):
     """A ledger's name, and what is wrong with it."""
 
     name: str
     fault: str | None
 
 
-def identity(connection: Connection) -> Identity:
+def ledger_identity(connection: Connection) -> LedgerIdentity:
     """The name by the chain; by the row beside its end while there is no event."""
     kept = str(connection.execute(_NAME).scalar_one())
     links = [Link(*row) for row in connection.execute(_FIRST)]
     if not links:
-        return Identity(kept, None)
+        return LedgerIdentity(kept, None)
     name = _told(links[0].evidence) or links[0].hash[:LENGTH]
     prev = ORIGIN
     for link in links:
         if digest(link, prev) != link.hash:
-            return Identity(name, f"event {link.seq} was changed, so it is not known which ledger this is")
+            return LedgerIdentity(name, f"event {link.seq} was changed, so it is not known which ledger this is")
         prev = link.hash
-    return Identity(name, None if name == kept else "the name that it is remembered by is not the one that its first event tells")
+    return LedgerIdentity(name, None if name == kept else "the name that it is remembered by is not the one that its first event tells")
 
 
 def _told(evidence: str) -> str | None:

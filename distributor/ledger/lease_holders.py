@@ -13,7 +13,7 @@ from sqlalchemy import select
 from distributor.ledger import statements
 from distributor.ledger.comparison import shown
 from distributor.ledger.engine import Database
-from distributor.ledger.snapshot import still
+from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import owner
 from distributor.model.audit_log import Link
 from distributor.model.states import State
@@ -22,7 +22,7 @@ _NAMES = ("host", "pid", "started")
 _OWNERS = select(owner.c.id, *(owner.c[name] for name in _NAMES))
 
 
-class Claimed:
+class ClaimEvents:
     """What claims tell of their owners; a claim tells nothing that an older program did not write down."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Claimed:
 
     def faults(self, database: Database) -> Iterator[str]:
         """One line for each thing that is not as it was when they claimed."""
-        with still(database) as connection:
+        with snapshot(database) as connection:
             rows = {id_: dict(zip(_NAMES, row, strict=True)) for id_, *row in statements.all_rows(connection, _OWNERS, {})}
         for id_, told in self._told.items():
             row = rows.get(id_)

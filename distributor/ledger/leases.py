@@ -10,10 +10,10 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from distributor.ledger import clock, transitions
 from distributor.ledger.filters import within
 from distributor.ledger.tables import delivery, event, owner, person
-from distributor.ledger.transaction import Note, Writing
-from distributor.model.audit_log import stamp, unstamp
+from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.clocks import LONGEST_LEASE, bounded_lease
-from distributor.model.delivery import Owner, Scope, UnderWay
+from distributor.model.delivery import DeliveryFilter, LeaseHolder, UnderWay
 from distributor.model.states import State
 
 _HELD = (State.PLANNED.value, State.CLAIMED.value, State.TRANSMITTING.value)
@@ -56,26 +56,28 @@ _RENEW = (
 )
 
 
-def renew(book: Writing, who: Owner, lease: timedelta) -> None:
+def renew(tx: WriteTransaction, holder: LeaseHolder, lease: timedelta) -> None:
     """Extend every loan and unarmed claim of an owner."""
-    book.connection.execute(_RENEW, {"who": who.id, "until": stamp(book.moment + bounded_lease(lease))})
+    tx.connection.execute(_RENEW, {"who": holder.id, "until": format_timestamp(tx.moment + bounded_lease(lease))})
 
 
-def holders(connection: Connection) -> list[Owner]:
+def holders(connection: Connection) -> list[LeaseHolder]:
     """Everyone who holds anything."""
-    return [transitions.owner_of(*row) for row in connection.execute(_HOLDERS)]
+    return [transitions.holder_from_row(*row) for row in connection.execute(_HOLDERS)]
 
 
-def recover(book: Writing, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:
+def recover(tx: WriteTransaction, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:
     """Free what has an expired lease or belongs to the dead; the living keep a lease that only seems too long, since the clock was set."""
-    _correct(book)
-    rows = [dict(row) for row in book.connection.execute(_OF).mappings()]
-    overdue = [(row, _why(row["lease_until"], book.now, dead=row["owner"] in dead, living=row["owner"] in living)) for row in rows]
+    _correct(tx)
+    rows = [dict(row) for row in tx.connection.execute(_OF).mappings()]
+    overdue = [(row, _why(row["lease_until"], tx.now, dead=row["owner"] in dead, living=row["owner"] in living)) for row in rows]
     freed = [(row, why) for row, why in overdue if why]
     loans = [row for row, _ in freed if row["state"] == State.PLANNED]
     if loans:
-        book.connection.execute(_RETURN, [{"b_id": row["id"]} for row in loans])
-    return [(row["id"], State(row["state"])) for row in free(book, [(row, why) for row, why in freed if row["state"] != State.PLANNED])]
+        tx.connection.execute(_RETURN, [{"b_id": row["id"]} for row in loans])
+    return [
+        (row["id"], State(row["state"])) for row in release_expired(tx, [(row, why) for row, why in freed if row["state"] != State.PLANNED])
+    ]
 
 
 def _why(until: str | None, now: str, *, dead: bool, living: bool) -> str:
@@ -92,31 +94,33 @@ def misdated(connection: Connection, now: str) -> list[str]:
     return [id_ for id_, armed in rows if clock.was_ahead(armed, now, LONGEST_LEASE)]
 
 
-def _correct(book: Writing) -> None:
+def _correct(tx: WriteTransaction) -> None:
     """Such an attempt counts from now on: it began before."""
-    ids = misdated(book.connection, book.now)
-    book.many(_BEGAN, [{"b_id": id_, "now": book.now} for id_ in ids])
-    told = {"armed_at": book.now, "why": "it was written by a clock that was ahead"}
-    book.append([Note(id_, "clock-corrected", evidence=told) for id_ in ids])
+    ids = misdated(tx.connection, tx.now)
+    tx.many(_BEGAN, [{"b_id": id_, "now": tx.now} for id_ in ids])
+    told = {"armed_at": tx.now, "why": "it was written by a clock that was ahead"}
+    tx.append([NewEvent(id_, "clock-corrected", evidence=told) for id_ in ids])
 
 
-def under_way(connection: Connection, scope: Scope) -> list[UnderWay]:
+def under_way(connection: Connection, scope: DeliveryFilter) -> list[UnderWay]:
     """What senders hold, by state and sender, longest first."""
     found = []
-    for state, number, who, host, pid, started, since, until, one in connection.execute(within(_UNDER_WAY, scope)).all():
+    for state, number, holder, host, pid, started, since, until, one in connection.execute(within(_UNDER_WAY, scope)).all():
         by = connection.execute(_BY, {"id": one}).scalar_one_or_none() or ""
-        ends = None if until is None else unstamp(until)
-        found.append(UnderWay(State(state), number, transitions.owner_of(who, host, pid, started), by, unstamp(since), ends))
+        ends = None if until is None else parse_timestamp(until)
+        found.append(
+            UnderWay(State(state), number, transitions.holder_from_row(holder, host, pid, started), by, parse_timestamp(since), ends)
+        )
     return found
 
 
-def free(book: Writing, rows: Sequence[tuple[transitions.Row, str]]) -> list[transitions.Row]:
+def release_expired(tx: WriteTransaction, rows: Sequence[tuple[transitions.Row, str]]) -> list[transitions.Row]:
     """Move claimed to queued and transmitting to ambiguous."""
-    return transitions.move(book, [_change(row, why) for row, why in rows])
+    return transitions.apply_transitions(tx, [_change(row, why) for row, why in rows])
 
 
-def _change(row: transitions.Row, why: str) -> transitions.Change:
+def _change(row: transitions.Row, why: str) -> transitions.Transition:
     evidence = {"attempt": row["attempt"], "owner": row["owner"], "why": why}
     if row["state"] == State.CLAIMED:
-        return transitions.Change(row, State.QUEUED, {"owner": None, "lease_until": None}, evidence)
-    return transitions.Change(row, State.AMBIGUOUS, {"lease_until": None}, {**evidence, "armed_at": row["armed_at"]})
+        return transitions.Transition(row, State.QUEUED, {"owner": None, "lease_until": None}, evidence)
+    return transitions.Transition(row, State.AMBIGUOUS, {"lease_until": None}, {**evidence, "armed_at": row["armed_at"]})

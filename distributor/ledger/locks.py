@@ -14,21 +14,21 @@ from typing import Protocol
 
 from sqlalchemy import Connection, text
 
-from distributor.errors import Unavailable, Unusable
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.ledger.engine import Database
 
 BESIDE = "-roads"  # what the small file's name adds to the ledger's
 _TAKE = text("SELECT pg_try_advisory_lock(:key)")
 
 
-class Holds(Protocol):
+class MailboxLocks(Protocol):
     """The roads that one open ledger drives."""
 
-    def take(self, road: str) -> bool:
+    def take(self, mailbox: str) -> bool:
         """Take a road; False while somebody else has it."""
         ...
 
-    def still(self, connection: Connection) -> None:
+    def verify_held(self, connection: Connection) -> None:
         """Raise Unavailable if a road was lost with its connection, and somebody else has it now."""
         ...
 
@@ -37,29 +37,29 @@ class Holds(Protocol):
         ...
 
 
-def holds(database: Database) -> Holds:
+def mailbox_locks(database: Database) -> MailboxLocks:
     """Nothing is taken yet."""
-    return Bytes(database.where) if database.sqlite else Sessions(database)
+    return FileLocks(database.where) if database.sqlite else AdvisoryLocks(database)
 
 
-def _number(road: str) -> int:
+def _number(mailbox: str) -> int:
     """A place in a file, and a key of PostgreSQL: both have 63 bits, and a byte must end within them."""
-    return int.from_bytes(hashlib.sha256(road.encode()).digest()[:8]) >> 2
+    return int.from_bytes(hashlib.sha256(mailbox.encode()).digest()[:8]) >> 2
 
 
 # --- in a file -----------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class _Small:
+class _LockFile:
     """The only descriptor that this process has of a small file, and which ledger holds which byte of it."""
 
     descriptor: int
     pid: int
-    holders: dict[int, Bytes] = field(default_factory=dict)
+    holders: dict[int, FileLocks] = field(default_factory=dict)
 
 
-_open: dict[str, _Small] = {}  # by real path
+_open: dict[str, _LockFile] = {}  # by real path
 _guards: dict[int, threading.Lock] = {}  # by process id: one that was forked meanwhile has its own
 
 
@@ -67,15 +67,15 @@ def _guard() -> threading.Lock:
     return _guards.setdefault(os.getpid(), threading.Lock())
 
 
-class Bytes:
+class FileLocks:
     """Roads of a ledger in a file."""
 
     def __init__(self, ledger: str) -> None:
         self._path = f"{os.path.realpath(ledger)}{BESIDE}"
 
-    def take(self, road: str) -> bool:
+    def take(self, mailbox: str) -> bool:
         """Lock a road's byte."""
-        byte = _number(road)
+        byte = _number(mailbox)
         with _guard():
             small = self._small()
             if byte in small.holders:
@@ -85,7 +85,7 @@ class Bytes:
             small.holders[byte] = self
             return True
 
-    def still(self, connection: Connection) -> None:
+    def verify_held(self, connection: Connection) -> None:
         """A lock of the operating system is not lost."""
 
     def close(self) -> None:
@@ -100,10 +100,10 @@ class Bytes:
             if not small.holders:
                 os.close(_open.pop(self._path).descriptor)
 
-    def _small(self) -> _Small:
+    def _small(self) -> _LockFile:
         small = _open.get(self._path)
         if small is None:
-            small = _open[self._path] = _Small(_made(self._path), os.getpid())
+            small = _open[self._path] = _LockFile(_made(self._path), os.getpid())
         elif small.pid != os.getpid():  # forked: the descriptor came along, the locks did not
             small.pid, small.holders = os.getpid(), {}
         return small
@@ -114,7 +114,7 @@ def _made(path: str) -> int:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         hint = "check the permissions of the ledger's folder, and that this is a plain file"
-        raise Unusable(f"it cannot be opened ({error.strerror})", where=path, hint=hint) from error
+        raise InvalidInput(f"it cannot be opened ({error.strerror})", where=path, hint=hint) from error
 
 
 def _locked(path: str, descriptor: int, byte: int) -> bool:
@@ -128,7 +128,7 @@ def _locked(path: str, descriptor: int, byte: int) -> bool:
         return False
     except OSError as error:
         hint = "keep the ledger on a local disk, or use PostgreSQL"
-        raise Unusable(f"it cannot be locked ({error.strerror})", where=path, hint=hint) from error
+        raise InvalidInput(f"it cannot be locked ({error.strerror})", where=path, hint=hint) from error
     return True
 
 
@@ -143,7 +143,7 @@ def _unlock(descriptor: int, byte: int) -> None:
 # --- on a server ---------------------------------------------------------------------------------------------------
 
 
-class Sessions:
+class AdvisoryLocks:
     """Roads of a ledger on a server. Its session ends with the connection; a new one takes them again."""
 
     def __init__(self, database: Database) -> None:
@@ -151,9 +151,9 @@ class Sessions:
         self._held: set[int] = set()
         self._pid = os.getpid()
 
-    def take(self, road: str) -> bool:
+    def take(self, mailbox: str) -> bool:
         """Take a road's advisory lock."""
-        key = _number(road)
+        key = _number(mailbox)
         if self._pid != os.getpid():  # forked: the session stays with the parent
             self._held, self._pid = set(), os.getpid()
         if key not in self._held:
@@ -163,14 +163,14 @@ class Sessions:
             self._held.add(key)
         return True
 
-    def still(self, connection: Connection) -> None:
+    def verify_held(self, connection: Connection) -> None:
         """Take again what was held by a session that is gone."""
         if self._pid != os.getpid():
             return
         for key in self._held - _of(connection):
             if not _taken(connection, key):
                 message = "another sender took the mailbox over while the database was away"
-                raise Unavailable(message, where=self._database.where, hint="run `distributor send` again later")
+                raise ServiceUnavailable(message, where=self._database.where, hint="run `distributor send` again later")
 
     def close(self) -> None:
         """They go with the connection."""

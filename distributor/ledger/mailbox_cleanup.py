@@ -18,16 +18,16 @@ from distributor.ledger import transitions
 from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import delivery, event, handover, outbox
-from distributor.ledger.transaction import Note, Writing
-from distributor.model.audit_log import stamp, unstamp
-from distributor.model.cleanup import Mark, Remains
-from distributor.model.outcomes import Handle
+from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.model.audit_log import format_timestamp, parse_timestamp
+from distributor.model.cleanup import CleanupEvent, CleanupItem
+from distributor.model.outcomes import DraftRef
 from distributor.model.states import PasswordState, State
 
 PAGE = transitions.CHUNK  # deliveries
 SETTLED = timedelta(hours=1)  # after which a draft of a replaced letter that is unclear cannot be on its way any more
-_COPY = frozenset({Mark.COPY_REMOVED, Mark.COPY_NOT_FOUND})
-_DRAFT = frozenset({Mark.DRAFT_REMOVED, Mark.DRAFT_NOT_FOUND})
+_COPY = frozenset({CleanupEvent.COPY_REMOVED, CleanupEvent.COPY_NOT_FOUND})
+_DRAFT = frozenset({CleanupEvent.DRAFT_REMOVED, CleanupEvent.DRAFT_NOT_FOUND})
 _LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED)  # a letter in one of these was in its mailbox's Sent Items
 _HAS_DRAFT = and_(event.c.event == State.TRANSMITTING.value, event.c.evidence.contains('"handle":', autoescape=True))
 
@@ -38,11 +38,11 @@ def _has(told: ColumnElement[bool]) -> ColumnElement[bool]:
     return select(event.c.seq).where(event.c.delivery == delivery.c.id, told).exists()
 
 
-def _marked(marks: frozenset[Mark]) -> ColumnElement[bool]:
+def _marked(marks: frozenset[CleanupEvent]) -> ColumnElement[bool]:
     return _has(event.c.event.in_(sorted(mark.value for mark in marks)))
 
 
-def _letters(wanted: ColumnElement[bool], marks: frozenset[Mark]) -> Select[Any]:
+def _letters(wanted: ColumnElement[bool], marks: frozenset[CleanupEvent]) -> Select[Any]:
     asked = select(delivery.c.id, delivery.c.message_id, delivery.c.said).where(delivery.c.id > bindparam("last"))
     return asked.where(delivery.c.message_id.is_not(None), wanted, ~_marked(marks)).order_by(delivery.c.id).limit(PAGE)
 
@@ -62,18 +62,18 @@ _REPLACED = and_(
 _DRAFTS = _letters(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.REJECTED.value]), _REPLACED), _has(_HAS_DRAFT)), _DRAFT)
 
 
-class Left:
+class CleanupQueries:
     """The part of the ledger that is about them."""
 
     _database: Database
     _clock: Clock
-    _writing: Callable[[], AbstractContextManager[Writing]]
+    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
-    def copies(self) -> list[Remains]:
+    def copies(self) -> list[CleanupItem]:
         """Copies that may still lie there."""
         return copies(self._database)
 
-    def drafts(self) -> list[Remains]:
+    def drafts(self) -> list[CleanupItem]:
         """Drafts that may still lie there and will not go."""
         return drafts(self._database, self._clock)
 
@@ -82,20 +82,20 @@ class Left:
         with self._database.reading() as connection:
             return drafted(connection, sender)
 
-    def note_cleared(self, deliveries: Sequence[str], mark: Mark) -> None:
+    def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
         """What is gone."""
-        with self._writing() as book:
-            note(book, deliveries, mark)
+        with self._writing() as tx:
+            note(tx, deliveries, mark)
 
 
-def copies(database: Database) -> list[Remains]:
+def copies(database: Database) -> list[CleanupItem]:
     """Letters that left and whose copy is not known to be gone."""
     return list(_read(database, COPIES, {}))
 
 
-def drafts(database: Database, clock: Clock) -> list[Remains]:
+def drafts(database: Database, clock: Clock) -> list[CleanupItem]:
     """Letters that will not go any more, and had drafts that are not known to be gone."""
-    return list(_read(database, _DRAFTS, {"before": stamp(clock.now() - SETTLED)}))
+    return list(_read(database, _DRAFTS, {"before": format_timestamp(clock.now() - SETTLED)}))
 
 
 def drafted(connection: Connection, sender: str) -> bool:
@@ -119,7 +119,7 @@ def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def note(book: Writing, deliveries: Sequence[str], mark: Mark) -> None:
+def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) -> None:
     """It is gone, or is looked for no more; each once."""
     alike = [one.value for one in (_COPY if mark in _COPY else _DRAFT)]
     known: set[str] = set()
@@ -127,8 +127,8 @@ def note(book: Writing, deliveries: Sequence[str], mark: Mark) -> None:
         asked = select(event.c.delivery).where(
             event.c.delivery.in_(deliveries[start : start + transitions.CHUNK]), event.c.event.in_(alike)
         )
-        known |= set(book.connection.execute(asked).scalars())
-    book.append([Note(id_, mark.value) for id_ in dict.fromkeys(deliveries) if id_ not in known])
+        known |= set(tx.connection.execute(asked).scalars())
+    tx.append([NewEvent(id_, mark.value) for id_ in dict.fromkeys(deliveries) if id_ not in known])
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -140,10 +140,10 @@ class _Tried:
 
     sender: str | None = None
     times: list[str] = field(default_factory=list)
-    handles: list[Handle] = field(default_factory=list)
+    handles: list[DraftRef] = field(default_factory=list)
 
 
-def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Iterator[Remains]:
+def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Iterator[CleanupItem]:
     last = ""
     while True:
         with database.reading() as connection:
@@ -171,9 +171,9 @@ def _learn(letter: _Tried, name: str, at: str, evidence: dict[str, Any]) -> None
         return
     letter.times.append(at)
     if "handle" in evidence:
-        letter.handles.append(Handle(evidence["handle"], evidence.get("message_id", "")))
+        letter.handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
 
 
-def _remains(row: Any, tried: _Tried) -> Remains:  # noqa: ANN401  a row of the database
-    first, last = unstamp(tried.times[0]), unstamp(tried.times[-1])
-    return Remains(row.id, row.message_id, tried.sender, row.said or "", first, last, tuple(dict.fromkeys(tried.handles)))
+def _remains(row: Any, tried: _Tried) -> CleanupItem:  # noqa: ANN401  a row of the database
+    first, last = parse_timestamp(tried.times[0]), parse_timestamp(tried.times[-1])
+    return CleanupItem(row.id, row.message_id, tried.sender, row.said or "", first, last, tuple(dict.fromkeys(tried.handles)))

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, o
 from distributor.ledger import clock
 from distributor.ledger.filters import of_senders, within
 from distributor.ledger.tables import IS_ARMING, delivery, event, outbox, person
-from distributor.model.delivery import Scope, Senders
+from distributor.model.delivery import DeliveryFilter, SenderFilter
 from distributor.model.states import State
 
 _UNSENT = [state.value for state in (State.DEFERRED, State.REJECTED, State.QUEUED)]  # a definite no to an attempt
@@ -23,7 +23,7 @@ _OUTCOME = (  # of an attempt: the next step of its delivery; notes between have
 )
 
 
-def armed(connection: Connection, since: str, now: str, senders: Senders) -> list[str]:
+def sent_times(connection: Connection, since: str, now: str, senders: SenderFilter) -> list[str]:
     """When letters were on their way and may have left, earliest first; an outbox keeps letters longer than anybody asks for."""
     asked: Select[Any] = (
         select(event.c.at, event.c.seq)
@@ -44,7 +44,7 @@ def _known_again(connection: Connection, seq: int, now: str) -> str:
     return connection.execute(good).scalar_one_or_none() or now
 
 
-def any_left(connection: Connection, scope: Scope, senders: Senders, now: str | None) -> bool:
+def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFilter, now: str | None) -> bool:
     """Whether a letter is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
     waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
     frozen = of_senders(within(_frozen(select(literal(1))), scope), senders).where(waits)
@@ -54,7 +54,7 @@ def any_left(connection: Connection, scope: Scope, senders: Senders, now: str | 
     return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, lent))
 
 
-def due(connection: Connection, scope: Scope, now: str | None) -> dict[str, int]:
+def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
     """How many letters are due, by sender."""
     asked = within(_frozen(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
     return {str(sender): int(number) for sender, number in connection.execute(asked)}

@@ -19,12 +19,12 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, type_coerce
 from sqlalchemy.types import NullType
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import comparison, people, statements, transitions
-from distributor.ledger.comparison import Fault
-from distributor.ledger.projection import COLUMNS, INPUTS, Told, fingerprint, fold
+from distributor.ledger.comparison import Difference
+from distributor.ledger.projection import COLUMNS, INPUTS, ExpectedState, fingerprint, project
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
-from distributor.ledger.transaction import Writing
+from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
 from distributor.model.audit_log import ORIGIN, Link, fits
 from distributor.model.states import REMAINING, State
@@ -45,37 +45,37 @@ class _Known:
     links: list[Link] = field(default_factory=list)
     broken: list[int] = field(default_factory=list)
 
-    def told(self) -> Told:
-        return fold(self.links)
+    def told(self) -> ExpectedState:
+        return project(self.links)
 
 
-def refuse_changed(book: Writing, letters: Sequence[Letter]) -> None:
+def verify_messages(tx: WriteTransaction, letters: Sequence[Letter]) -> None:
     """Raise Unusable for the first frozen letter that was changed from outside."""
-    known = _read(book.connection, [letter["id"] for letter in letters], _everything)
+    known = _read(tx.connection, [letter["id"] for letter in letters], _everything)
     for letter in letters:
         _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
 
 
-def refuse_changed_plans(book: Writing, planned: Sequence[RowMapping]) -> None:
+def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) -> None:
     """Raise Unusable for the first planned delivery that was changed from outside.
 
     `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
-    known = _read(book.connection, [row["id"] for row in planned], _everything)
+    known = _read(tx.connection, [row["id"] for row in planned], _everything)
     for row in planned:
         _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
 
-def refuse_changed_password(book: Writing, delivery_id: str) -> None:
+def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
     """Raise Unusable when a delivery's password is not the one that was sealed with its package, or not its person's."""
-    known = _read(book.connection, [delivery_id], _everything)[delivery_id]
-    row = dict(zip(_PASSWORD_NAMES, book.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
-    told = known.told()
-    found = [*_doubts(known, told), *comparison.password_faults(row, told)]
-    found += comparison.person_faults(row["person_key"], row["person_address"], told)
+    known = _read(tx.connection, [delivery_id], _everything)[delivery_id]
+    row = dict(zip(_PASSWORD_NAMES, tx.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
+    expected = known.told()
+    found = [*_doubts(known, expected), *comparison.password_faults(row, expected)]
+    found += comparison.person_faults(row["person_key"], row["person_address"], expected)
     if found:
         message = f"the ledger was changed from outside ({_fields(found)}), so this password is not shown"
-        raise Unusable(message, where=delivery_id, hint=_RESEND)
+        raise InvalidInput(message, where=delivery_id, hint=_RESEND)
 
 
 def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
@@ -93,29 +93,29 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
         message = f"the ledger was changed from outside ({_fields(faults)}), so no new package is planned from it"
         back = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
         way = back if found["state"] in REMAINING else "have a new certificate issued"
-        raise Unusable(message, where=delivery_id, hint=_AGAIN.format(way))
+        raise InvalidInput(message, where=delivery_id, hint=_AGAIN.format(way))
 
 
-def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Fault]:
+def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Difference]:
     """Whether the plans that its events name were made from what they say; what an older program did not tell is not compared."""
-    told = {}
+    expected = {}
     for link in known.links:
         evidence = json.loads(link.evidence) if link.event in {"planned", "relocated"} else {}
         if "inputs_sha256" in evidence:
-            told[evidence.get("plan")] = evidence["inputs_sha256"]
-    for name, wanted in told.items():
+            expected[evidence.get("plan")] = evidence["inputs_sha256"]
+    for name, wanted in expected.items():
         inputs = connection.execute(_INPUTS, {"id": name}).scalar_one_or_none()
         if inputs is None or fingerprint(inputs) != wanted:
-            yield Fault(INPUTS, f"{INPUTS} is not the one that its events tell")
+            yield Difference(INPUTS, f"{INPUTS} is not the one that its events tell")
 
 
-def _person_faults(connection: Connection, who: str) -> Iterator[Fault]:
+def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
     """Whether a person is as the last event of any of their deliveries tells."""
     links = []
     for *columns, before in statements.all_rows(connection, _OF_PERSON, {"person": who}):
         links.append(Link(*columns))
         if not fits(links[-1], before or ORIGIN):
-            yield Fault(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
+            yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
             return
     for row in connection.execute(select(person).where(person.c.id == who)).mappings():
         yield from people.person_faults(dict(row), links)
@@ -149,27 +149,27 @@ _PASSWORD = (
 _PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
 
 
-def refusal(delivery_id: str, changed: str) -> Unusable:
+def refusal(delivery_id: str, changed: str) -> InvalidInput:
     """The error for a letter whose rows were changed. `changed`: which fields."""
     message = f"the ledger was changed from outside ({changed}), so this letter is not sent"
-    return Unusable(message, where=delivery_id, hint=_WITHDRAW.format(delivery_id))
+    return InvalidInput(message, where=delivery_id, hint=_WITHDRAW.format(delivery_id))
 
 
-def _refuse(delivery_id: str, faults: Iterator[Fault]) -> None:
+def _refuse(delivery_id: str, faults: Iterator[Difference]) -> None:
     found = list(faults)
     if found:
         raise refusal(delivery_id, _fields(found))
 
 
-def _fields(found: Sequence[Fault]) -> str:
+def _fields(found: Sequence[Difference]) -> str:
     return ", ".join(dict.fromkeys(fault.field for fault in found))
 
 
 def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
     known = {id_: _Known() for id_ in ids}
     for start in range(0, len(ids), transitions.CHUNK):
-        room, values = statements.listed(ids[start : start + transitions.CHUNK])
-        for *columns, before in statements.all_rows(connection, asked(room), values):
+        size, values = statements.pad_to_bucket(ids[start : start + transitions.CHUNK])
+        for *columns, before in statements.all_rows(connection, asked(size), values):
             link = Link(*columns)
             theirs = known[str(link.delivery)]
             theirs.links.append(link)
@@ -179,54 +179,54 @@ def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _
 
 
 @cache
-def _everything(room: int) -> Select[Any]:
-    return _LINKED.where(statements.one_of(event.c.delivery, room))
+def _everything(size: int) -> Select[Any]:
+    return _LINKED.where(statements.one_of(event.c.delivery, size))
 
 
-def _doubts(known: _Known, told: Told) -> Iterator[Fault]:
+def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
     """Events that do not fit, that are missing or stand twice, or that no longer say for whom."""
-    yield from (Fault(f"event {seq}", f"event {seq} does not fit its hash") for seq in known.broken)
+    yield from (Difference(f"event {seq}", f"event {seq} does not fit its hash") for seq in known.broken)
     planned = sum(link.before is None and link.after == State.PLANNED for link in known.links)
     frozen = sum(link.before == State.PLANNED and link.after == State.QUEUED for link in known.links)
     if planned != 1 or frozen > 1:  # in a restored ledger a delivery may be planned again, but not what it is planned for
-        yield Fault("its events", "the events that decide are missing, or stand twice")
-    elif told.address is None or (told.letter is not None and "address" not in told.letter):
-        yield Fault("personal fields of its events", "the events no longer say for whom it is")
+        yield Difference("its events", "the events that decide are missing, or stand twice")
+    elif expected.address is None or (expected.letter is not None and "address" not in expected.letter):
+        yield Difference("personal fields of its events", "the events no longer say for whom it is")
 
 
-def _state_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
+def _state_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
-    steps = [link for link in known.links if link.after is not None]
+    updates = [link for link in known.links if link.after is not None]
     yield from comparison.state_faults(row["state"], known.told())
-    yield from (Fault("state", "state is not where it was left") for one, next_ in pairwise(steps) if one.after != next_.before)
+    yield from (Difference("state", "state is not where it was left") for one, next_ in pairwise(updates) if one.after != next_.before)
 
 
-def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Fault]:
-    told = known.told()
-    yield from _doubts(known, told)
-    yield from comparison.planned_faults(row, told)
-    yield from comparison.digest_faults(told, {INPUTS: row["inputs"]})
-    yield from comparison.person_faults(row["person_key"], row["address"], told)
-    yield from comparison.certificate_faults(row, told)
+def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
+    expected = known.told()
+    yield from _doubts(known, expected)
+    yield from comparison.planned_faults(row, expected)
+    yield from comparison.digest_faults(expected, {INPUTS: row["inputs"]})
+    yield from comparison.person_faults(row["person_key"], row["address"], expected)
+    yield from comparison.certificate_faults(row, expected)
     if not isinstance(row["der"], bytes) or fingerprint(row["der"]) != row["certificate"]:
-        yield Fault("certificate", "certificate holds other bytes than its SHA-256 tells")
+        yield Difference("certificate", "certificate holds other bytes than its SHA-256 tells")
 
 
-def _letter_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
+def _letter_faults(letter: Letter, known: _Known) -> Iterator[Difference]:
     found = list(_frozen_faults(letter, known))
     yield from found
     if not found and recipient(letter["message"]) != letter["address"]:
-        yield Fault("letter's To", "letter's To is not the address of its envelope")
+        yield Difference("letter's To", "letter's To is not the address of its envelope")
 
 
-def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Fault]:
-    told = known.told()
-    yield from _doubts(known, told)
+def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Difference]:
+    expected = known.told()
+    yield from _doubts(known, expected)
     yield from _state_faults(letter, known)
-    yield from comparison.password_faults(letter, told)
+    yield from comparison.password_faults(letter, expected)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
-    yield from comparison.letter_faults(told, *(letter[name] for name in place))
-    yield from comparison.person_faults(letter["person_key"], letter["person_address"], told)
-    if letter["message_id"] != told.row.get("message_id"):
-        yield Fault("message_id", "message_id is not the one that its events tell")
-    yield from comparison.planned_faults(letter, told)
+    yield from comparison.letter_faults(expected, *(letter[name] for name in place))
+    yield from comparison.person_faults(letter["person_key"], letter["person_address"], expected)
+    if letter["message_id"] != expected.row.get("message_id"):
+        yield Difference("message_id", "message_id is not the one that its events tell")
+    yield from comparison.planned_faults(letter, expected)

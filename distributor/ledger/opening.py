@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import durability, schema, sqlite
 from distributor.ledger.engine import Database
 from distributor.ledger.errors import translated
@@ -26,7 +26,7 @@ def open_database(url: str, *, create: bool) -> Database:
         case "postgresql":
             database = _server(parsed)
         case other:
-            raise Unusable(f'"{other}" is not a database the ledger knows', where="ledger.url", hint="use sqlite or postgresql")
+            raise InvalidInput(f'"{other}" is not a database the ledger knows', where="ledger.url", hint="use sqlite or postgresql")
     try:
         with translated(database.where):
             schema.bring_up_to_date(database, create=create)
@@ -42,16 +42,16 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         hint = "write sqlite:///distributor.db or postgresql+psycopg://..."
-        raise Unusable("this is not a database URL", where="ledger.url", hint=hint) from None
-    if parsed.get_backend_name() != "sqlite" and not urls.unambiguous(url):
+        raise InvalidInput("this is not a database URL", where="ledger.url", hint=hint) from None
+    if parsed.get_backend_name() != "sqlite" and not urls.is_unambiguous(url):
         hint = "in a user or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
-        raise Unusable("its user, password or query holds characters that are not escaped", where="ledger.url", hint=hint)
+        raise InvalidInput("its user, password or query holds characters that are not escaped", where="ledger.url", hint=hint)
     return parsed
 
 
 def _file(url: URL, *, create: bool) -> Database:
     if not url.database or url.database == ":memory:":
-        raise Unusable("the ledger needs a file", where="ledger.url", hint="write sqlite:///distributor.db")
+        raise InvalidInput("the ledger needs a file", where="ledger.url", hint="write sqlite:///distributor.db")
     path = Path(url.database).absolute()
     sqlite.check_place(path)
     if create and not os.path.lexists(path):
@@ -79,7 +79,7 @@ def _server(url: URL) -> Database:
         made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
         _say_once()
     except ModuleNotFoundError as error:
-        raise Unusable("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
+        raise InvalidInput("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
     event.listen(made, "connect", _keep_what_is_committed)
     return Database(made, where)
 

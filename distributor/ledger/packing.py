@@ -16,12 +16,12 @@ from distributor.ledger.filters import within
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
 from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
-from distributor.ledger.transaction import Writing
+from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
-from distributor.model.audit_log import stamp, unstamp
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
 from distributor.model.clocks import bounded_lease
-from distributor.model.delivery import Owner, Packed, Scope, ToPack
+from distributor.model.delivery import DeliveryFilter, LeaseHolder, PackedMessage, PackingTask
 from distributor.model.people import Address, Person
 from distributor.model.states import PasswordState, State
 
@@ -54,54 +54,54 @@ _LETTER = insert(outbox)
 _PASSWORD = insert(handover)
 
 
-def take(book: Writing, who: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
+def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
     """Lend planned deliveries that nobody else has; what must not leave any more is withdrawn instead.
 
     Raises Unusable where one is not as its events tell.
     """
-    found = _free(book, limit, scope)
+    found = _free(tx, limit, scope)
     if found:
-        transitions.enrol(book, who)
-        until = stamp(book.moment + bounded_lease(lease))
-        book.many(_LEND, [{"b_id": row["id"], "who": who.id, "until": until} for row in found])
+        transitions.ensure_holder(tx, holder)
+        until = format_timestamp(tx.moment + bounded_lease(lease))
+        tx.many(_LEND, [{"b_id": row["id"], "who": holder.id, "until": until} for row in found])
     chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
-    above = _authorities(book, {sha for chain in chains.values() for sha in chain})
+    above = _authorities(tx, {sha for chain in chains.values() for sha in chain})
     for row in found:
         if any(fingerprint(above.get(sha, b"")) != sha for sha in chains[row["certificate"]]):
             raise refusal(row["id"], "certificate's chain")
-    known = _senders(book, {row["person"] for row in found})
+    known = _senders(tx, {row["person"] for row in found})
     return [_to_pack(row, tuple(above[sha] for sha in chains[row["certificate"]]), known.get(row["person"])) for row in found]
 
 
-def _free(book: Writing, limit: int, scope: Scope) -> list[RowMapping]:
-    asked = within(_PLANNED.where(clock.free(book.now)), scope).limit(limit)
-    while found := book.connection.execute(asked).mappings().all():
-        refuse_changed_plans(book, found)
-        good = eligibility.spare(book, found)
+def _free(tx: WriteTransaction, limit: int, scope: DeliveryFilter) -> list[RowMapping]:
+    asked = within(_PLANNED.where(clock.free(tx.now)), scope).limit(limit)
+    while found := tx.connection.execute(asked).mappings().all():
+        refuse_changed_plans(tx, found)
+        good = eligibility.keep_eligible(tx, found)
         if good:
             return [row for row in found if row["id"] in good]
-        if eligibility.holding_back(book):
-            asked = asked.where(eligibility.valid(book.now))
+        if eligibility.has_held_back(tx):
+            asked = asked.where(eligibility.not_expired(tx.now))
     return []
 
 
-def _authorities(book: Writing, hashes: set[str]) -> dict[str, bytes]:
+def _authorities(tx: WriteTransaction, hashes: set[str]) -> dict[str, bytes]:
     """CA certificates by hash; many people share a few."""
-    rows = book.connection.execute(_AUTHORITIES, {"hashes": sorted(hashes)}) if hashes else ()
+    rows = tx.connection.execute(_AUTHORITIES, {"hashes": sorted(hashes)}) if hashes else ()
     return {sha: bytes(der) for sha, der in rows}
 
 
-def _senders(book: Writing, people: set[str]) -> dict[str, str]:
+def _senders(tx: WriteTransaction, people: set[str]) -> dict[str, str]:
     """Who sent each person's last letter, where there was one."""
-    rows = book.connection.execute(_EARLIER, {"people": sorted(people)}) if people else ()
+    rows = tx.connection.execute(_EARLIER, {"people": sorted(people)}) if people else ()
     return {one: json.loads(evidence)["sender"] for one, evidence in rows}
 
 
-def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> ToPack:
+def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> PackingTask:
     local, _, domain = row["address"].rpartition("@")
     columns = json.loads(row["columns"]) if row["columns"] else {}
     contacts = {n: row[n] for n in ("name", "phone", "manager", "alternate_email")}
-    return ToPack(
+    return PackingTask(
         row["id"],
         row["plan"],
         row["generation"],
@@ -111,8 +111,8 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> T
         row["serial"],
         row["issuer"],
         row["subject"],
-        unstamp(row["not_before"]),
-        unstamp(row["not_after"]),
+        parse_timestamp(row["not_before"]),
+        parse_timestamp(row["not_after"]),
         Locator.from_json(json.loads(row["locator"])),
         bytes(row["der"]),
         chain,
@@ -120,37 +120,37 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> T
     )
 
 
-def store(book: Writing, packed: Sequence[Packed]) -> list[bool]:
+def enqueue(tx: WriteTransaction, packed: Sequence[PackedMessage]) -> list[bool]:
     """Freeze letters of deliveries that are still planned."""
-    rows = transitions.rows(book, [letter.id for letter in packed])
-    frozen: dict[str, Packed] = {}
+    rows = transitions.rows(tx, [letter.id for letter in packed])
+    frozen: dict[str, PackedMessage] = {}
     verdicts = []
     for letter in packed:
         good = letter.id in rows and rows[letter.id]["state"] == State.PLANNED and letter.id not in frozen
         verdicts.append(good)
         if good:
             frozen[letter.id] = letter
-    _freeze(book, rows, frozen)
+    _freeze(tx, rows, frozen)
     return verdicts
 
 
-def _freeze(book: Writing, rows: dict[str, transitions.Row], frozen: dict[str, Packed]) -> None:
+def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict[str, PackedMessage]) -> None:
     if not frozen:
         return
-    addresses = _envelopes(book, frozen)
+    addresses = _envelopes(tx, frozen)
     letters = list(frozen.values())
-    book.many(_LETTER, [_letter(letter, addresses[letter.id]) for letter in letters])
-    book.many(_PASSWORD, [_password(letter) for letter in letters])
-    transitions.move(book, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
+    tx.many(_LETTER, [_letter(letter, addresses[letter.id]) for letter in letters])
+    tx.many(_PASSWORD, [_password(letter) for letter in letters])
+    transitions.apply_transitions(tx, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
 
 
-def _envelopes(book: Writing, frozen: Mapping[str, Packed]) -> dict[str, str]:
+def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dict[str, str]:
     """The address that each letter names in its To, which must be its person's; a roster may spell it otherwise since it was lent."""
     ids = list(frozen)
     people: dict[str, str] = {}
     for start in range(0, len(ids), transitions.CHUNK):
-        room, values = statements.listed(ids[start : start + transitions.CHUNK])
-        people |= dict(book.all(_addresses(room), values))
+        size, values = statements.pad_to_bucket(ids[start : start + transitions.CHUNK])
+        people |= dict(tx.all(_addresses(size), values))
     named = {id_: recipient(letter.message) or "" for id_, letter in frozen.items()}
     for id_, address in named.items():
         if address_key(address) != address_key(people[id_]):
@@ -159,25 +159,25 @@ def _envelopes(book: Writing, frozen: Mapping[str, Packed]) -> dict[str, str]:
 
 
 @cache
-def _addresses(room: int) -> Select[Any]:
+def _addresses(size: int) -> Select[Any]:
     asked = select(delivery.c.id, person.c.address).join(person, person.c.id == delivery.c.person)
-    return asked.where(statements.one_of(delivery.c.id, room))
+    return asked.where(statements.one_of(delivery.c.id, size))
 
 
-def _letter(letter: Packed, address: str) -> dict[str, Any]:
+def _letter(letter: PackedMessage, address: str) -> dict[str, Any]:
     return {"delivery": letter.id, "sender": letter.sender, "address": address, "message_id": letter.message_id, "message": letter.message}
 
 
-def _password(letter: Packed) -> dict[str, Any]:
+def _password(letter: PackedMessage) -> dict[str, Any]:
     password = {"channel": letter.channel, "sealed": letter.sealed, "lasts": _seconds(letter)}
     return {"delivery": letter.id, "state": PasswordState.HELD.value, **password}
 
 
-def _seconds(letter: Packed) -> int | None:
+def _seconds(letter: PackedMessage) -> int | None:
     return None if letter.expires is None else int(letter.expires.total_seconds())
 
 
-def _change(letter: Packed, row: transitions.Row, address: str) -> transitions.Change:
+def _change(letter: PackedMessage, row: transitions.Row, address: str) -> transitions.Transition:
     kept = {"message_id": letter.message_id, "package_sha256": letter.package_sha256, "profile": letter.profile}
     columns = {**kept, "owner": None, "lease_until": None}
     evidence = {
@@ -188,4 +188,4 @@ def _change(letter: Packed, row: transitions.Row, address: str) -> transitions.C
         "sealed_sha256": fingerprint(letter.sealed),
         "password_seconds": _seconds(letter),
     }
-    return transitions.Change(row, State.QUEUED, columns, evidence, {"address": address})
+    return transitions.Transition(row, State.QUEUED, columns, evidence, {"address": address})

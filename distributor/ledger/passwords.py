@@ -7,13 +7,13 @@ from datetime import timedelta
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, type_coerce, update
 from sqlalchemy.types import NullType
 
-from distributor.errors import Refused, Unusable
+from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import transitions
 from distributor.ledger.message_verification import refuse_changed_password
 from distributor.ledger.tables import delivery, handover, outbox, person
-from distributor.ledger.transaction import Note, Writing, words
-from distributor.model.audit_log import stamp, unstamp
-from distributor.model.delivery import Envelope
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.audit_log import format_timestamp, parse_timestamp
+from distributor.model.delivery import SealedPassword
 from distributor.model.states import RECEIVED, PasswordState, State
 
 LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
@@ -40,36 +40,36 @@ _READY_AGAIN = (
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 
 
-def envelopes(connection: Connection, address: str) -> list[Envelope]:
+def envelopes(connection: Connection, address: str) -> list[SealedPassword]:
     """Passwords of a person, newest first."""
     asked = _ENVELOPES.where(person.c.key == address).order_by(delivery.c.generation.desc(), delivery.c.id.desc())
     return [_envelope(row) for row in connection.execute(asked).mappings()]
 
 
-def _envelope(row: RowMapping) -> Envelope:
-    until = None if row["expires_at"] is None else unstamp(row["expires_at"])
+def _envelope(row: RowMapping) -> SealedPassword:
+    until = None if row["expires_at"] is None else parse_timestamp(row["expires_at"])
     state = PasswordState(row["state"])
     sealed = _bytes(row["sealed"]) if state in _OPEN else None  # what expired is kept in case the clock was wrong, not to be opened
-    return Envelope(row["delivery"], row["address"], row["certificate"], row["generation"], state, sealed, until)
+    return SealedPassword(row["delivery"], row["address"], row["certificate"], row["generation"], state, sealed, until)
 
 
 def _bytes(sealed: bytes | str | None) -> bytes | None:
     return sealed.encode() if isinstance(sealed, str) else sealed  # no vault opens what was a text
 
 
-def hand_over(book: Writing, delivery_id: str, reason: str, channel: str) -> bytes:
+def hand_over(tx: WriteTransaction, delivery_id: str, reason: str, channel: str) -> bytes:
     """Ready -> handed-over; the sealed bytes, which the ledger no longer has. Raises Unusable where somebody took them away."""
-    row = book.connection.execute(_ENVELOPES.where(handover.c.delivery == delivery_id)).mappings().one_or_none()
+    row = tx.connection.execute(_ENVELOPES.where(handover.c.delivery == delivery_id)).mappings().one_or_none()
     if row is None:
-        raise Refused("it has no password", where=delivery_id, hint="`distributor status` shows which deliveries have one")
-    _refuse_unless_ready(row, book.now)
+        raise RequestDenied("it has no password", where=delivery_id, hint="`distributor status` shows which deliveries have one")
+    _refuse_unless_ready(row, tx.now)
     sealed = _bytes(row["sealed"])
     if sealed is None:
-        raise Unusable("the ledger was changed from outside: the sealed password is gone", where=delivery_id, hint=_RESEND)
-    refuse_changed_password(book, delivery_id)
-    transitions.close_passwords(book, [delivery_id], PasswordState.HANDED_OVER)
+        raise InvalidInput("the ledger was changed from outside: the sealed password is gone", where=delivery_id, hint=_RESEND)
+    refuse_changed_password(tx, delivery_id)
+    transitions.close_passwords(tx, [delivery_id], PasswordState.HANDED_OVER)
     evidence = {"channel": channel, "certificate_sha256": row["certificate"], "generation": row["generation"]}
-    book.append([Note(delivery_id, "revealed", None, None, evidence, {"address": row["address"], "reason": words(reason)})])
+    tx.append([NewEvent(delivery_id, "revealed", None, None, evidence, {"address": row["address"], "reason": sanitize(reason)})])
     return sealed
 
 
@@ -77,23 +77,23 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
     where = row["address"]
     match PasswordState(row["state"]):
         case PasswordState.HELD:
-            raise Refused(
+            raise RequestDenied(
                 f"the letter was not accepted yet (it is {row['where']}), so its password stays closed",
                 where=where,
                 hint="run `distributor send` first",
             )
         case PasswordState.HANDED_OVER:
-            raise Refused(f"the password was handed over on {row['closed_at']} by {row['closed_by']}", where=where, hint=_RESEND)
+            raise RequestDenied(f"the password was handed over on {row['closed_at']} by {row['closed_by']}", where=where, hint=_RESEND)
         case PasswordState.DESTROYED if row["expires_at"] is not None and row["expires_at"] <= row["closed_at"]:
-            raise Refused(f"the password expired on {row['expires_at']} and is destroyed", where=where, hint=_RESEND)
+            raise RequestDenied(f"the password expired on {row['expires_at']} and is destroyed", where=where, hint=_RESEND)
         case PasswordState.DESTROYED:
-            raise Refused(f"the password was destroyed on {row['closed_at']}", where=where, hint=_RESEND)
+            raise RequestDenied(f"the password was destroyed on {row['closed_at']}", where=where, hint=_RESEND)
         case PasswordState.EXPIRED:
-            raise Refused(f"the password expired on {row['expires_at']}", where=where, hint=_RESEND)
+            raise RequestDenied(f"the password expired on {row['expires_at']}", where=where, hint=_RESEND)
         case PasswordState.READY if row["expires_at"] is not None and row["expires_at"] <= now:
-            raise Refused(f"the password expired on {row['expires_at']}", where=where, hint=_RESEND)
+            raise RequestDenied(f"the password expired on {row['expires_at']}", where=where, hint=_RESEND)
         case PasswordState.READY if row["where"] not in RECEIVED:
-            raise Refused(f"the letter is {row['where']}, so its password stays closed", where=where, hint=_RESEND)
+            raise RequestDenied(f"the letter is {row['where']}, so its password stays closed", where=where, hint=_RESEND)
         case PasswordState.READY:
             return
 
@@ -104,37 +104,37 @@ def overdue(connection: Connection, now: str) -> bool:
     return any(connection.execute(each.limit(1)).first() is not None for each in asked)
 
 
-def expire(book: Writing) -> int:
+def expire(tx: WriteTransaction) -> int:
     """End passwords whose time is over; how many.
 
     Their sealed bytes stay for some days: if a clock was ahead, the password is ready again once it is not. What ended long enough ago
     is destroyed, and so are letters that were accepted long ago, but only when time has really passed.
     """
-    over = _in_parts(book, _over(book.now))
-    kept = stamp(book.moment + SEALED_KEPT)
+    over = _in_parts(tx, _over(tx.now))
+    kept = format_timestamp(tx.moment + SEALED_KEPT)
     for part in over:
-        book.connection.execute(_END, {"ids": part, "now": book.now, "who": book.by})
-        book.append([Note(id_, "password-expired", evidence={"sealed_until": kept}) for id_ in part])
-    for part in _in_parts(book, _not_over(book.now)):
-        book.connection.execute(_READY_AGAIN, {"ids": part})
-        book.append([Note(id_, "password-ready", evidence={"why": "it expired by a clock that was ahead"}) for id_ in part])
-    _destroy(book)
+        tx.connection.execute(_END, {"ids": part, "now": tx.now, "who": tx.by})
+        tx.append([NewEvent(id_, "password-expired", evidence={"sealed_until": kept}) for id_ in part])
+    for part in _in_parts(tx, _not_over(tx.now)):
+        tx.connection.execute(_READY_AGAIN, {"ids": part})
+        tx.append([NewEvent(id_, "password-ready", evidence={"why": "it expired by a clock that was ahead"}) for id_ in part])
+    _destroy(tx)
     return sum(map(len, over))
 
 
-def _destroy(book: Writing) -> None:
-    passwords = _in_parts(book, _to_destroy(book.now))
-    letters = book.connection.execute(_old_letters(book.now).limit(1)).first()
-    if not (passwords or letters) or not book.time_has_passed():
+def _destroy(tx: WriteTransaction) -> None:
+    passwords = _in_parts(tx, _to_destroy(tx.now))
+    letters = tx.connection.execute(_old_letters(tx.now).limit(1)).first()
+    if not (passwords or letters) or not tx.time_has_passed():
         return
     for part in passwords:
-        transitions.close_passwords(book, part, PasswordState.DESTROYED)
-        book.append([Note(id_, "password-destroyed", evidence={"why": "it expired"}) for id_ in part])
-    book.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(book.now))))
+        transitions.close_passwords(tx, part, PasswordState.DESTROYED)
+        tx.append([NewEvent(id_, "password-destroyed", evidence={"why": "it expired"}) for id_ in part])
+    tx.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(tx.now))))
 
 
-def _in_parts(book: Writing, asked: Select[str]) -> list[list[str]]:
-    ids = list(book.connection.execute(asked.order_by(handover.c.delivery)).scalars())
+def _in_parts(tx: WriteTransaction, asked: Select[str]) -> list[list[str]]:
+    ids = list(tx.connection.execute(asked.order_by(handover.c.delivery)).scalars())
     return [ids[start : start + transitions.CHUNK] for start in range(0, len(ids), transitions.CHUNK)]
 
 
@@ -150,12 +150,12 @@ def _not_over(now: str) -> Select[str]:
 
 
 def _to_destroy(now: str) -> Select[str]:
-    return _EXPIRED.where(handover.c.expires_at <= now, handover.c.closed_at <= stamp(unstamp(now) - SEALED_KEPT))
+    return _EXPIRED.where(handover.c.expires_at <= now, handover.c.closed_at <= format_timestamp(parse_timestamp(now) - SEALED_KEPT))
 
 
 def _old_letters(now: str) -> Select[str]:
     return (
         select(outbox.c.delivery)
         .join(delivery, delivery.c.id == outbox.c.delivery)
-        .where(delivery.c.state.in_(_SENT), delivery.c.updated_at <= stamp(unstamp(now) - LETTERS_KEPT))
+        .where(delivery.c.state.in_(_SENT), delivery.c.updated_at <= format_timestamp(parse_timestamp(now) - LETTERS_KEPT))
     )

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select
 
 from distributor.ledger import statements
-from distributor.ledger.comparison import Fault, address_key, shown
+from distributor.ledger.comparison import Difference, address_key, shown
 from distributor.ledger.engine import Database
 from distributor.ledger.projection import fingerprint
-from distributor.ledger.snapshot import still
+from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import delivery, event, person, publication
 from distributor.model.audit_log import Link
 
@@ -45,7 +45,7 @@ _PUBLIC = (
 Row = Mapping[str, Any]
 
 
-def told(row: Row) -> dict[str, str]:
+def personal_evidence(row: Row) -> dict[str, str]:
     """What an event tells of a person, under its commitment: what is there, by column."""
     return {name: _brief(name, row[name]) for name in FIELDS if row[name]}
 
@@ -58,7 +58,7 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
     """Every person and publication that is not as the events tell; nobody with a delivery in `doubtful`, whose events do not hold."""
     last = ""
     while True:
-        with still(database) as connection:
+        with snapshot(database) as connection:
             rows = [dict(zip(person.c.keys(), row, strict=True)) for row in statements.all_rows(connection, _PEOPLE, {"last": last})]
             until = rows[-1]["id"] if len(rows) == PAGE else LAST
             page = {"last": last, "until": until}
@@ -78,13 +78,13 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
 
 def _was_parted(database: Database, row: Row) -> bool:
     """Whether a migration gave all their deliveries to another person, whom the address's key had joined with them (see `s0004_key`)."""
-    with still(database) as connection:
+    with snapshot(database) as connection:
         others = statements.all_rows(connection, _KEYS, {})
     alike = row["key"].casefold()
-    return any(key.casefold() == alike and id_ == parted(row["id"], key) for id_, key in others)
+    return any(key.casefold() == alike and id_ == merged_finding(row["id"], key) for id_, key in others)
 
 
-def parted(who: str, key: str) -> str:
+def merged_finding(who: str, key: str) -> str:
     """The identifier of the person with this key whom a migration parted from `who`."""
     return f"p-{sha256(f'{who} {key}'.encode()).hexdigest()[:26].upper()}"
 
@@ -93,15 +93,15 @@ def _by_person(rows: Sequence[Any]) -> dict[str, list[Any]]:
     return {who: [row[1:] for row in theirs] for who, theirs in groupby(rows, key=itemgetter(0))}
 
 
-def person_faults(row: Row, links: Sequence[Link]) -> Iterator[Fault]:
+def person_faults(row: Row, links: Sequence[Link]) -> Iterator[Difference]:
     """Where a person is not what the last of these events tells."""
     wanted = _last_told(row, links)
     if wanted is None:
         return
-    found = told(row)
+    found = personal_evidence(row)
     for name in FIELDS:
         if found.get(name, "") != wanted.get(name, ""):
-            yield Fault(f"person's {name}", f"{name} is {_shown(found, name)}, but its events say {_shown(wanted, name)}")
+            yield Difference(f"person's {name}", f"{name} is {_shown(found, name)}, but its events say {_shown(wanted, name)}")
 
 
 def _last_told(row: Row, links: Sequence[Link]) -> Mapping[str, str] | None:

@@ -16,9 +16,9 @@ from sqlalchemy import Select, Table, bindparam, func, insert, select, update
 from distributor.ledger import certificate_owners, people, statements, transitions
 from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
-from distributor.ledger.transaction import Note, Writing, words
-from distributor.model.audit_log import canonical, stamp, unstamp
-from distributor.model.delivery import Draft, Known, Taken
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.audit_log import canonical, format_timestamp, parse_timestamp
+from distributor.model.delivery import DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.high_water_mark import Machine
 from distributor.model.people import Person
 from distributor.model.states import State
@@ -43,7 +43,7 @@ class Ids:
 
     def next(self, now: str) -> str:
         """26 characters; `now` is a stamp."""
-        fresh = int(unstamp(now).timestamp() * 1000) << 80 | secrets.randbits(80)
+        fresh = int(parse_timestamp(now).timestamp() * 1000) << 80 | secrets.randbits(80)
         with self._lock:
             self._last = fresh if fresh >> 80 > self._last >> 80 else self._last + 1 + secrets.randbits(32)
             return "".join([_PAIRS[self._last >> shift & 1023] for shift in range(120, -1, -10)])
@@ -52,52 +52,52 @@ class Ids:
 _ids = Ids()
 
 
-def begin(book: Writing, name: str, inputs: Mapping[str, object]) -> None:
+def begin(tx: WriteTransaction, name: str, inputs: Mapping[str, object]) -> None:
     """Record a plan."""
-    book.connection.execute(insert(plan), {"id": name, "at": book.now, "inputs": canonical(inputs)})
+    tx.connection.execute(insert(plan), {"id": name, "at": tx.now, "inputs": canonical(inputs)})
 
 
-def record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known | Taken]:
+def record(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest]) -> list[str | ExistingDelivery | Taken]:
     """Plan drafts; the id of each new delivery, or what is known of the pair, or who else has the certificate or its key."""
-    found: list[str | Known | Taken] = []
-    for start in range(0, len(drafts), transitions.CHUNK):
-        chunk = drafts[start : start + transitions.CHUNK]
-        taken = certificate_owners.taken(book, chunk)
-        recorded = iter(_record(book, name, [draft for draft, other in zip(chunk, taken, strict=True) if other is None]))
+    found: list[str | ExistingDelivery | Taken] = []
+    for start in range(0, len(requests), transitions.CHUNK):
+        chunk = requests[start : start + transitions.CHUNK]
+        taken = certificate_owners.find_other_owners(tx, chunk)
+        recorded = iter(_record(tx, name, [request for request, other in zip(chunk, taken, strict=True) if other is None]))
         found += [next(recorded) if other is None else other for other in taken]
     return found
 
 
-def _record(book: Writing, name: str, drafts: Sequence[Draft]) -> list[str | Known]:
-    who = keep_people(book, drafts)
-    described = keep_certificates(book, drafts)
-    inputs = inputs_sha256(book, name)
-    latest = _generations(book, [row["id"] for row in who.values()], {draft.facts.sha256 for draft in drafts})
-    found: list[str | Known] = []
-    planned: list[Planned] = []
-    again: dict[str, Draft] = {}
-    for draft in drafts:
-        row = who[draft.person.address.key]
-        pair = (row["id"], draft.facts.sha256)
+def _record(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest]) -> list[str | ExistingDelivery]:
+    who = keep_people(tx, requests)
+    described = keep_certificates(tx, requests)
+    inputs = inputs_sha256(tx, name)
+    latest = _generations(tx, [row["id"] for row in who.values()], {request.facts.sha256 for request in requests})
+    found: list[str | ExistingDelivery] = []
+    planned: list[PlannedDelivery] = []
+    again: dict[str, DeliveryRequest] = {}
+    for request in requests:
+        row = who[request.person.address.key]
+        pair = (row["id"], request.facts.sha256)
         generation, known = latest.get(pair, (0, None))
         if known is not None:
-            found.append(Known(draft, *known))
-            again.setdefault(known[0], draft)
+            found.append(ExistingDelivery(request, *known))
+            again.setdefault(known[0], request)
             continue
-        locator = canonical(draft.locator.as_json())
-        new = Planned(new_id(book), name, inputs, row, generation + 1, draft.language, locator, described[draft.facts.sha256])
-        latest[pair] = (new.generation, (new.id, State.PLANNED, book.moment))
+        locator = canonical(request.locator.as_json())
+        new = PlannedDelivery(new_id(tx), name, inputs, row, generation + 1, request.language, locator, described[request.facts.sha256])
+        latest[pair] = (new.generation, (new.id, State.PLANNED, tx.moment))
         planned.append(new)
         found.append(new.id)
-    _relocate(book, name, again)
-    enter(book, planned)
+    _relocate(tx, name, again)
+    enter(tx, planned)
     return found
 
 
-def _relocate(book: Writing, name: str, again: Mapping[str, Draft]) -> None:
+def _relocate(tx: WriteTransaction, name: str, again: Mapping[str, DeliveryRequest]) -> None:
     """Keep where certificates are found now; what is still to be packed goes over to this plan, which knows how they open."""
-    rows = transitions.rows(book, list(again))
-    inputs = _inputs(book, {name, *(row["plan"] for row in rows.values())}) if rows else {}
+    rows = transitions.rows(tx, list(again))
+    inputs = _inputs(tx, {name, *(row["plan"] for row in rows.values())}) if rows else {}
     made = {id_: _made_from(text) for id_, text in inputs.items()}
     changes, notes = [], []
     for id_, row in rows.items():
@@ -108,30 +108,30 @@ def _relocate(book: Writing, name: str, again: Mapping[str, Draft]) -> None:
             changes.append({"b_id": id_, "b_plan": name if waits else row["plan"], "b_locator": place})
             files = " ".join(sha for _, _, sha in locator.parts)
             told = {"locator_sha256": fingerprint(place), "inputs_sha256": fingerprint(inputs[name])}
-            notes.append(Note(id_, "relocated", evidence={"plan": name, "file_sha256": files, **told}))
-    book.many(_RELOCATE, changes)
-    book.append(notes)
+            notes.append(NewEvent(id_, "relocated", evidence={"plan": name, "file_sha256": files, **told}))
+    tx.many(_RELOCATE, changes)
+    tx.append(notes)
 
 
-def _inputs(book: Writing, plans: Iterable[str]) -> dict[str, str]:
+def _inputs(tx: WriteTransaction, plans: Iterable[str]) -> dict[str, str]:
     """What plans were made from, as JSON."""
-    return dict(book.connection.execute(select(plan.c.id, plan.c.inputs).where(plan.c.id.in_(list(plans)))).all())
+    return dict(tx.connection.execute(select(plan.c.id, plan.c.inputs).where(plan.c.id.in_(list(plans)))).all())
 
 
-def inputs_sha256(book: Writing, name: str) -> str:
+def inputs_sha256(tx: WriteTransaction, name: str) -> str:
     """The SHA-256 of what a plan was made from."""
-    return fingerprint(_inputs(book, [name])[name])
+    return fingerprint(_inputs(tx, [name])[name])
 
 
 def _made_from(inputs: str) -> str:
     """What a plan was made from but for its paths, which locators hold: rosters and passwords, without which files do not open."""
     values = json.loads(inputs)
-    heaps = [{**heap, "paths": []} if isinstance(heap, dict) else heap for heap in values.get("sources", ())]
-    return canonical({**values, "sources": heaps})
+    source_sets = [{**source_set, "paths": []} if isinstance(source_set, dict) else source_set for source_set in values.get("sources", ())]
+    return canonical({**values, "sources": source_sets})
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedDelivery:
     """A delivery about to be written. `locator` is JSON; `reason` and `replaces` belong to a further generation."""
 
     id: str
@@ -161,7 +161,7 @@ class Planned:
             "updated_at": now,
         }
 
-    def note(self) -> Note:
+    def note(self) -> NewEvent:
         """The event."""
         evidence: dict[str, object] = {
             "plan": self.plan,
@@ -175,66 +175,71 @@ class Planned:
             "inputs_sha256": self.inputs_sha256,
             "chain_sha256": fingerprint(self.certificate["chain"]),
         }
-        address, name = self.person["address"], words(self.person["name"])
-        personal: dict[str, object] = {"address": address, "name": name, "person": people.told(self.person)}
+        address, name = self.person["address"], sanitize(self.person["name"])
+        personal: dict[str, object] = {"address": address, "name": name, "person": people.personal_evidence(self.person)}
         if self.replaces is not None:
             evidence["replaces"], personal["reason"] = self.replaces, self.reason
-        return Note(self.id, State.PLANNED.value, None, State.PLANNED.value, evidence, personal)
+        return NewEvent(self.id, State.PLANNED.value, None, State.PLANNED.value, evidence, personal)
 
 
-def new_id(book: Writing) -> str:
+def new_id(tx: WriteTransaction) -> str:
     """An identifier for a delivery."""
-    return f"d-{_ids.next(book.now)}"
+    return f"d-{_ids.next(tx.now)}"
 
 
-def enter(book: Writing, planned: Sequence[Planned]) -> None:
+def enter(tx: WriteTransaction, planned: Sequence[PlannedDelivery]) -> None:
     """Write planned deliveries and their first events."""
     if planned:
-        book.many(_DELIVERY, [new.row(book.now) for new in planned])
-        book.append([_placed(new.note(), book.here) for new in planned])
+        tx.many(_DELIVERY, [new.row(tx.now) for new in planned])
+        tx.append([_placed(new.note(), tx.here) for new in planned])
 
 
-def _placed(note: Note, here: Machine | None) -> Note:
+def _placed(note: NewEvent, here: Machine | None) -> NewEvent:
     """It tells where it was planned, so that a copy of the ledger elsewhere is recognised before the first message."""
     return note if here is None else replace(note, evidence={**note.evidence, "machine": here.id, "host": here.host})
 
 
-def _generations(book: Writing, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], tuple[int, Any]]:
+def _generations(tx: WriteTransaction, people: Iterable[str], certificates: set[str]) -> dict[tuple[str, str], tuple[int, Any]]:
     """Per pair: its highest generation, and the newest delivery of it that is not withdrawn."""
     asked = select(
         delivery.c.person, delivery.c.certificate, delivery.c.generation, delivery.c.id, delivery.c.state, delivery.c.updated_at
     ).where(delivery.c.person.in_(list(people)), delivery.c.certificate.in_(list(certificates)))
     latest: dict[tuple[str, str], tuple[int, Any]] = {}
-    for who, what, generation, id_, state, at in book.connection.execute(asked.order_by(delivery.c.generation)):
+    for who, what, generation, id_, state, at in tx.connection.execute(asked.order_by(delivery.c.generation)):
         known = latest.get((who, what), (0, None))[1]
-        latest[who, what] = (generation, known if state == State.WITHDRAWN else (id_, State(state), unstamp(at)))
+        latest[who, what] = (generation, known if state == State.WITHDRAWN else (id_, State(state), parse_timestamp(at)))
     return latest
 
 
-def keep_people(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, str]]:
+def keep_people(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> dict[str, dict[str, str]]:
     """Insert new people, refresh known ones; their rows by Address.key."""
-    wanted = {draft.person.address.key: _columns(draft.person) for draft in drafts}
-    found = {row["key"]: dict(row) for row in book.connection.execute(select(person).where(person.c.key.in_(list(wanted)))).mappings()}
-    new = {key: {"id": f"p-{_ids.next(book.now)}", "key": key, **columns} for key, columns in wanted.items() if key not in found}
+    wanted = {request.person.address.key: _columns(request.person) for request in requests}
+    found = {row["key"]: dict(row) for row in tx.connection.execute(select(person).where(person.c.key.in_(list(wanted)))).mappings()}
+    new = {key: {"id": f"p-{_ids.next(tx.now)}", "key": key, **columns} for key, columns in wanted.items() if key not in found}
     changed = {
         key: {**found[key], **{n: columns[n] or found[key][n] for n in people.FIELDS}}  # an empty cell takes nothing away
         for key, columns in wanted.items()
         if key in found and any(columns[n] and columns[n] != found[key][n] for n in people.FIELDS)
     }
-    book.many(_NEW_PERSON, list(new.values()))
-    change_people(book, [(found[key], row) for key, row in changed.items()])
+    tx.many(_NEW_PERSON, list(new.values()))
+    change_people(tx, [(found[key], row) for key, row in changed.items()])
     return {**found, **new, **changed}
 
 
-def change_people(book: Writing, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
+def change_people(tx: WriteTransaction, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
     """Change rows of people, and say it on each one's newest delivery. `changes`: rows as they were and as they are to be."""
     for start in range(0, len(changes), transitions.CHUNK):
         part = changes[start : start + transitions.CHUNK]
-        book.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for _, row in part])
+        tx.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for _, row in part])
         asked = select(delivery.c.person, func.max(delivery.c.id)).group_by(delivery.c.person)
-        newest = dict(book.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in part]))).all())
+        newest = dict(tx.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in part]))).all())
         notes = [(newest[row["id"]], old, row) for old, row in part if row["id"] in newest]
-        book.append([Note(id_, people.CHANGED, None, None, _changes(old, row), {"person": people.told(row)}) for id_, old, row in notes])
+        tx.append(
+            [
+                NewEvent(id_, people.CHANGED, None, None, _changes(old, row), {"person": people.personal_evidence(row)})
+                for id_, old, row in notes
+            ]
+        )
 
 
 def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, object]:
@@ -252,37 +257,37 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\0" not in text else text.encode(errors="replace").decode().replace("\0", "")
 
 
-def keep_certificates(book: Writing, drafts: Sequence[Draft]) -> dict[str, dict[str, str]]:
+def keep_certificates(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> dict[str, dict[str, str]]:
     """Insert certificates and their chains; what is kept of each, without its bytes, by hash."""
-    leaves = {draft.facts.sha256: _certificate(draft) for draft in drafts}
-    chains = {sha256_of(der): der for draft in drafts for der in draft.chain}
-    _insert_missing(book, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
-    _insert_missing(book, certificate, leaves)
+    leaves = {request.facts.sha256: _certificate(request) for request in requests}
+    chains = {sha256_of(der): der for request in requests for der in request.chain}
+    _insert_missing(tx, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
+    _insert_missing(tx, certificate, leaves)
     found: dict[str, dict[str, str]] = {}
     for start in range(0, len(leaves), transitions.CHUNK):  # one that was known keeps the chain it came with first
-        room, values = statements.listed(list(leaves)[start : start + transitions.CHUNK])
-        found |= {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in book.all(_described(room), values)}
+        size, values = statements.pad_to_bucket(list(leaves)[start : start + transitions.CHUNK])
+        found |= {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in tx.all(_described(size), values)}
     return found
 
 
 @cache
-def _described(room: int) -> Select[Any]:
-    return select(*(certificate.c[name] for name in DESCRIBED)).where(statements.one_of(certificate.c.sha256, room))
+def _described(size: int) -> Select[Any]:
+    return select(*(certificate.c[name] for name in DESCRIBED)).where(statements.one_of(certificate.c.sha256, size))
 
 
-def described(book: Writing, sha256: str) -> dict[str, str]:
+def described(tx: WriteTransaction, sha256: str) -> dict[str, str]:
     """What is kept of a certificate, without its bytes."""
-    room, values = statements.listed([sha256])
-    return dict(zip(DESCRIBED, book.all(_described(room), values)[0], strict=True))
+    size, values = statements.pad_to_bucket([sha256])
+    return dict(zip(DESCRIBED, tx.all(_described(size), values)[0], strict=True))
 
 
-def _insert_missing(book: Writing, table: Table, wanted: Mapping[str, dict[str, Any]]) -> None:
+def _insert_missing(tx: WriteTransaction, table: Table, wanted: Mapping[str, dict[str, Any]]) -> None:
     keys = list(wanted)
     for start in range(0, len(keys), transitions.CHUNK):
         part = keys[start : start + transitions.CHUNK]
-        there = set(book.connection.execute(select(table.c.sha256).where(table.c.sha256.in_(part))).scalars())
+        there = set(tx.connection.execute(select(table.c.sha256).where(table.c.sha256.in_(part))).scalars())
         missing = [wanted[key] for key in part if key not in there]
-        book.many(_INSERT[table.name], missing)
+        tx.many(_INSERT[table.name], missing)
 
 
 @lru_cache(maxsize=256)
@@ -291,16 +296,16 @@ def sha256_of(der: bytes) -> str:
     return sha256(der).hexdigest()
 
 
-def _certificate(draft: Draft) -> dict[str, Any]:
-    facts = draft.facts
+def _certificate(request: DeliveryRequest) -> dict[str, Any]:
+    info = request.facts
     return {
-        "sha256": facts.sha256,
-        "serial": facts.serial,
-        "subject": storable(facts.subject),
-        "issuer": storable(facts.issuer),
-        "not_before": stamp(facts.not_before),
-        "not_after": stamp(facts.not_after),
-        "der": draft.leaf,
-        "chain": canonical([sha256_of(der) for der in draft.chain]),
-        "key_sha256": spki.sha256_of(draft.leaf),
+        "sha256": info.sha256,
+        "serial": info.serial,
+        "subject": storable(info.subject),
+        "issuer": storable(info.issuer),
+        "not_before": format_timestamp(info.not_before),
+        "not_after": format_timestamp(info.not_after),
+        "der": request.leaf,
+        "chain": canonical([sha256_of(der) for der in request.chain]),
+        "key_sha256": spki.sha256_of(request.leaf),
     }

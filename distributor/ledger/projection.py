@@ -31,7 +31,7 @@ COLUMNS = tuple(event.c[name] for name in Link._fields)
 
 
 @dataclass(slots=True)
-class Told:
+class ExpectedState:
     """What must be, by column. `letter` has `sha256` for its bytes; `ready_at`: since when the password's time runs."""
 
     row: Values = field(default_factory=dict)
@@ -54,64 +54,64 @@ def fingerprint(value: str | bytes) -> str:
     return sha256(value if isinstance(value, bytes) else value.encode(errors="surrogatepass")).hexdigest()
 
 
-def fold(links: Iterable[Link]) -> Told:
+def project(links: Iterable[Link]) -> ExpectedState:
     """Everything that the events tell."""
-    told = Told()
+    expected = ExpectedState()
     for step in links:
         if step.after is None:
-            _note(told, step)
+            _note(expected, step)
         else:
-            _enter(told, step, step.after)
-    if told.revoked:
-        told.row.pop("said", None)
-    return told
+            _enter(expected, step, step.after)
+    if expected.revoked:
+        expected.row.pop("said", None)
+    return expected
 
 
-def _note(told: Told, step: Link) -> None:
+def _note(expected: ExpectedState, step: Link) -> None:
     if step.event in CLOSING:
-        _close(told, step, CLOSING[step.event])
-    elif step.event == "password-ready" and told.password is not None and told.password["state"] == PasswordState.EXPIRED:
-        told.password.update(state=PasswordState.READY, closed_at=None, closed_by=None)
-    elif step.event == "clock-corrected" and told.row.get("state") == State.AMBIGUOUS:
-        told.row["armed_at"] = step.at
+        _close(expected, step, CLOSING[step.event])
+    elif step.event == "password-ready" and expected.password is not None and expected.password["state"] == PasswordState.EXPIRED:
+        expected.password.update(state=PasswordState.READY, closed_at=None, closed_by=None)
+    elif step.event == "clock-corrected" and expected.row.get("state") == State.AMBIGUOUS:
+        expected.row["armed_at"] = step.at
     elif step.event == "relocated":
-        _relocated(told, _opened(step.evidence))
-    told.revoked |= step.event == REVOKED
+        _relocated(expected, _opened(step.evidence))
+    expected.revoked |= step.event == REVOKED
 
 
-def _relocated(told: Told, evidence: Values) -> None:
+def _relocated(expected: ExpectedState, evidence: Values) -> None:
     """It was found elsewhere; what waits to be packed goes over to the later plan."""
-    told.digests.pop(LOCATOR, None)
-    _digests(told, evidence, LOCATOR)
-    if told.row.get("state") == State.PLANNED:
-        told.row["plan"] = evidence.get("plan")
-        told.digests.pop(INPUTS, None)
-        _digests(told, evidence, INPUTS)
+    expected.digests.pop(LOCATOR, None)
+    _digests(expected, evidence, LOCATOR)
+    if expected.row.get("state") == State.PLANNED:
+        expected.row["plan"] = evidence.get("plan")
+        expected.digests.pop(INPUTS, None)
+        _digests(expected, evidence, INPUTS)
 
 
-def _digests(told: Told, evidence: Values, *names: str) -> None:
+def _digests(expected: ExpectedState, evidence: Values, *names: str) -> None:
     """What older programs did not tell stays unknown."""
-    told.digests |= {name: evidence[_DIGESTS[name]] for name in names if _DIGESTS[name] in evidence}
+    expected.digests |= {name: evidence[_DIGESTS[name]] for name in names if _DIGESTS[name] in evidence}
 
 
-def _close(told: Told, step: Link, state: PasswordState) -> None:
-    if told.password is not None and (told.password["state"] in _OPEN or told.sealed):
-        told.password.update(state=state, closed_at=step.at, closed_by=step.by)
-        told.sealed = "sealed_until" in _opened(step.evidence)  # earlier programs destroyed what expired at once
+def _close(expected: ExpectedState, step: Link, state: PasswordState) -> None:
+    if expected.password is not None and (expected.password["state"] in _OPEN or expected.sealed):
+        expected.password.update(state=state, closed_at=step.at, closed_by=step.by)
+        expected.sealed = "sealed_until" in _opened(step.evidence)  # earlier programs destroyed what expired at once
 
 
-def _enter(told: Told, step: Link, after: str) -> None:
+def _enter(expected: ExpectedState, step: Link, after: str) -> None:
     evidence, personal = _opened(step.evidence), _opened(step.personal)
-    row = told.row
+    row = expected.row
     row["state"], row["updated_at"], row["not_before"] = after, step.at, None
     if after in _STEPS:
-        _STEPS[after](told, step, evidence, personal)
+        _STEPS[after](expected, step, evidence, personal)
     if step.before is not None and after not in _KEEPING:
         _let_go(row, step.before)
     if after in _ANSWERS or step.before == State.AMBIGUOUS:
         _say(row, step, evidence, personal)
-    if after in _RECEIVED and told.password is not None and told.password["state"] == PasswordState.HELD:
-        told.password["state"], told.ready_at = PasswordState.READY, step.at
+    if after in _RECEIVED and expected.password is not None and expected.password["state"] == PasswordState.HELD:
+        expected.password["state"], expected.ready_at = PasswordState.READY, step.at
 
 
 _HOLDING = frozenset({str(State.CLAIMED), str(State.TRANSMITTING), str(State.AMBIGUOUS)})
@@ -144,64 +144,64 @@ def _say(row: Values, step: Link, evidence: Mapping[str, Any], personal: Mapping
         row["said"] = ""
 
 
-def _ambiguous(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _ambiguous(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     """Since when it is unclear; where a restored ledger was taken into use, since that ledger's last event."""
     del personal
     if ADOPTION in evidence and step.before != State.TRANSMITTING:
-        told.row["armed_at"] = evidence.get("since")
+        expected.row["armed_at"] = evidence.get("since")
 
 
-def _planned(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _planned(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     if step.before is not None:  # again, in a restored ledger: it was never packed
-        told.row.pop("armed_at", None)
+        expected.row.pop("armed_at", None)
         return
-    told.row |= {name: evidence.get(name) for name in ("plan", "generation", "language")}
-    told.row |= {"certificate": evidence.get("certificate_sha256"), "attempt": 0, "deferrals": 0}
-    told.row |= dict.fromkeys(("armed_at", "said", "message_id", "package_sha256", "profile"))
-    told.certificate = {name: evidence.get(f"certificate_{name}") for name in ("serial", "issuer", "not_after")}
-    told.address = personal.get("address")
-    _digests(told, evidence, *_DIGESTS)
+    expected.row |= {name: evidence.get(name) for name in ("plan", "generation", "language")}
+    expected.row |= {"certificate": evidence.get("certificate_sha256"), "attempt": 0, "deferrals": 0}
+    expected.row |= dict.fromkeys(("armed_at", "said", "message_id", "package_sha256", "profile"))
+    expected.certificate = {name: evidence.get(f"certificate_{name}") for name in ("serial", "issuer", "not_after")}
+    expected.address = personal.get("address")
+    _digests(expected, evidence, *_DIGESTS)
 
 
-def _queued(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _queued(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     if step.before != State.PLANNED:
         return
-    told.row |= {name: evidence.get(name) for name in ("message_id", "package_sha256", "profile")}
-    told.letter = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
+    expected.row |= {name: evidence.get(name) for name in ("message_id", "package_sha256", "profile")}
+    expected.letter = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
     if "address" in personal:
-        told.letter["address"] = personal["address"]
-    told.sealed = True
-    told.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
+        expected.letter["address"] = personal["address"]
+    expected.sealed = True
+    expected.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
     if "password_seconds" in evidence:
-        told.password["lasts"] = evidence["password_seconds"]
+        expected.password["lasts"] = evidence["password_seconds"]
     if "sealed_sha256" in evidence:
-        told.digests[SEALED] = evidence["sealed_sha256"]
+        expected.digests[SEALED] = evidence["sealed_sha256"]
 
 
-def _claimed(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _claimed(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     del step, personal
-    told.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
+    expected.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
 
 
-def _transmitting(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _transmitting(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     del personal
-    told.row["armed_at"] = step.at
+    expected.row["armed_at"] = step.at
     if "message_id" in evidence:  # where the letter lies at a service that gave it one of its own
-        told.row["message_id"] = evidence["message_id"]
+        expected.row["message_id"] = evidence["message_id"]
 
 
-def _deferred(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _deferred(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     del step, personal
-    told.row |= {"deferrals": told.row.get("deferrals", 0) + 1, "not_before": evidence.get("not_before")}
+    expected.row |= {"deferrals": expected.row.get("deferrals", 0) + 1, "not_before": evidence.get("not_before")}
 
 
-def _withdrawn(told: Told, step: Link, evidence: Values, personal: Values) -> None:
+def _withdrawn(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     del evidence, personal
-    told.letter = None
-    _close(told, step, PasswordState.DESTROYED)
+    expected.letter = None
+    _close(expected, step, PasswordState.DESTROYED)
 
 
-_STEPS: dict[str, Callable[[Told, Link, Values, Values], None]] = {
+_STEPS: dict[str, Callable[[ExpectedState, Link, Values, Values], None]] = {
     "planned": _planned,
     "queued": _queued,
     "claimed": _claimed,

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import revoked, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import certificate, delivery, event, person, publication
-from distributor.ledger.transaction import Note, Writing
-from distributor.model.audit_log import unstamp
-from distributor.model.publishing import Held, Holder
+from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.model.audit_log import parse_timestamp
+from distributor.model.publishing import CertificateHolder, PublishableCertificate
 from distributor.model.states import RECEIVED, State
 
 PAGE = 200  # people; their certificates come with them
@@ -41,7 +41,7 @@ _THEIRS = (
 )
 
 
-def holders(database: Database) -> Iterator[Holder]:
+def holders(database: Database) -> Iterator[CertificateHolder]:
     """Everybody who received a certificate, in the order they became known; or was to, where it is public and the letter came back."""
     last = ""
     while True:
@@ -54,7 +54,7 @@ def holders(database: Database) -> Iterator[Holder]:
         last = ids[-1]
 
 
-def _page(connection: Connection, last: str, until: str) -> list[Holder]:
+def _page(connection: Connection, last: str, until: str) -> list[CertificateHolder]:
     rows = connection.execute(_THEIRS, {"last": last, "until": until}).all()
     _refuse_changed(connection, rows)
     gone = frozenset(revoked.revoked(connection, (row.sha256 for row in rows)))
@@ -73,20 +73,20 @@ def _refuse_changed(connection: Connection, rows: Sequence[Any]) -> None:
     for row in rows:
         if planned.get(row.delivery) != row.sha256 or sha256(row.der).hexdigest() != row.sha256:
             message = "the ledger was changed from outside (certificate), so nothing is published"
-            raise Unusable(message, where=row.delivery, hint="`distributor audit verify` says what was changed")
+            raise InvalidInput(message, where=row.delivery, hint="`distributor audit verify` says what was changed")
 
 
-def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, str], set[str]]) -> Holder:
+def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, str], set[str]]) -> CertificateHolder:
     """Of several generations of a certificate the newest that arrived counts."""
-    held: dict[str, Held] = {}
+    held: dict[str, PublishableCertificate] = {}
     received = {row.sha256 for row in rows if row.state in _RECEIVED}
     for row in rows:
         public = frozenset(places.get((row.id, row.sha256), ()))
         lost = row.sha256 not in received
         if row.sha256 not in held and (public if lost else row.state in _RECEIVED):
-            times = unstamp(row.not_before), unstamp(row.not_after)
-            held[row.sha256] = Held(row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in gone, public, lost)
-    return Holder(rows[0].address, rows[0].name, tuple(held.values()))
+            times = parse_timestamp(row.not_before), parse_timestamp(row.not_after)
+            held[row.sha256] = PublishableCertificate(row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in gone, public, lost)
+    return CertificateHolder(rows[0].address, rows[0].name, tuple(held.values()))
 
 
 def _places(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str], set[str]]:
@@ -103,33 +103,33 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + transitions.CHUNK] for start in range(0, len(ids), transitions.CHUNK))
 
 
-def note(book: Writing, delivery_id: str, place: str, entry: str) -> None:
+def note(tx: WriteTransaction, delivery_id: str, place: str, entry: str) -> None:
     """It is public there."""
-    row, key = _key(book, delivery_id, place)
-    if not _is_known(book, key):
-        book.connection.execute(insert(publication), {**key, "at": book.now})
-        _append(book, "published", row, place, entry)
+    row, key = _key(tx, delivery_id, place)
+    if not _is_known(tx, key):
+        tx.connection.execute(insert(publication), {**key, "at": tx.now})
+        _append(tx, "published", row, place, entry)
 
 
-def note_gone(book: Writing, delivery_id: str, place: str, entry: str, *, found: bool) -> None:
+def note_gone(tx: WriteTransaction, delivery_id: str, place: str, entry: str, *, found: bool) -> None:
     """It is public there no more. `found`: it was, known or not."""
-    row, key = _key(book, delivery_id, place)
-    if found or _is_known(book, key):
-        book.connection.execute(delete(publication).where(*(publication.c[name] == value for name, value in key.items())))
-        _append(book, "unpublished", row, place, entry)
+    row, key = _key(tx, delivery_id, place)
+    if found or _is_known(tx, key):
+        tx.connection.execute(delete(publication).where(*(publication.c[name] == value for name, value in key.items())))
+        _append(tx, "unpublished", row, place, entry)
 
 
-def _key(book: Writing, delivery_id: str, place: str) -> tuple[transitions.Row, dict[str, str]]:
-    row = transitions.row(book, delivery_id)
+def _key(tx: WriteTransaction, delivery_id: str, place: str) -> tuple[transitions.Row, dict[str, str]]:
+    row = transitions.row(tx, delivery_id)
     return row, {"person": row["person"], "certificate": row["certificate"], "place": place}
 
 
-def _is_known(book: Writing, key: dict[str, str]) -> bool:
+def _is_known(tx: WriteTransaction, key: dict[str, str]) -> bool:
     asked = select(publication.c.at).where(*(publication.c[name] == value for name, value in key.items()))
-    return book.connection.execute(asked).first() is not None
+    return tx.connection.execute(asked).first() is not None
 
 
-def _append(book: Writing, name: str, row: transitions.Row, place: str, entry: str) -> None:
-    address = book.connection.execute(select(person.c.address).where(person.c.id == row["person"])).scalar_one()
+def _append(tx: WriteTransaction, name: str, row: transitions.Row, place: str, entry: str) -> None:
+    address = tx.connection.execute(select(person.c.address).where(person.c.id == row["person"])).scalar_one()
     evidence = {"place": place, "certificate_sha256": row["certificate"]}
-    book.append([Note(row["id"], name, None, None, evidence, {"address": address, "entry": entry})])
+    tx.append([NewEvent(row["id"], name, None, None, evidence, {"address": address, "entry": entry})])

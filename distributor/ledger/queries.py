@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 from distributor.ledger import revoked, statements
 from distributor.ledger.engine import Database
 from distributor.ledger.filters import of_senders, within
 from distributor.ledger.tables import certificate, delivery, event, handover, head, outbox, person, plan
-from distributor.model.audit_log import unstamp
+from distributor.model.audit_log import parse_timestamp
 from distributor.model.certificates import Locator
-from distributor.model.delivery import Delivery, Scope, Senders
+from distributor.model.delivery import Delivery, DeliveryFilter, SenderFilter
 from distributor.model.events import Event
-from distributor.model.outcomes import Parcel
+from distributor.model.outcomes import OutboundMessage
 from distributor.model.states import PasswordState, State
 
 PAGE = 2000  # deliveries or events
@@ -58,24 +58,24 @@ def to_delivery(row: Sequence[Any]) -> Delivery:
         package,
         profile,
         said,
-        None if not_before is None else unstamp(not_before),
-        unstamp(updated),
+        None if not_before is None else parse_timestamp(not_before),
+        parse_timestamp(updated),
         plan_id,
         sha,
         serial,
         subject,
-        unstamp(not_after),
+        parse_timestamp(not_after),
         channel,
         _PASSWORD_STATES[password],
     )
 
 
-def deliveries(database: Database, scope: Scope) -> Iterator[Delivery]:
+def deliveries(database: Database, scope: DeliveryFilter) -> Iterator[Delivery]:
     """Deliveries, oldest first."""
     return map(to_delivery, rows(database, scope))
 
 
-def rows(database: Database, scope: Scope) -> Iterator[tuple[Any, ...]]:
+def rows(database: Database, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
     """Deliveries as the database has them, in the order of Delivery's fields."""
     asked = _listing(scope.plan is not None, scope.address is not None, scope.states)
     values = {"plan": scope.plan, "address": scope.address, "last": ""}
@@ -103,7 +103,7 @@ def _with_revocation(gone: Mapping[str, str], row: tuple[Any, ...]) -> tuple[Any
 
 @lru_cache(maxsize=64)
 def _listing(one_plan: bool, one_person: bool, states: frozenset[State]) -> Select[Any]:  # noqa: FBT001  what a scope restricts
-    asked = within(DELIVERIES, Scope(states=states)).where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
+    asked = within(DELIVERIES, DeliveryFilter(states=states)).where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
     if one_plan:
         asked = asked.where(delivery.c.plan == bindparam("plan"))
     return asked.where(person.c.key == bindparam("address")) if one_person else asked
@@ -124,7 +124,7 @@ def end(connection: Connection) -> tuple[int, str]:
     return int(seq), str(at)
 
 
-def counts(connection: Connection, scope: Scope) -> dict[State, int]:
+def counts(connection: Connection, scope: DeliveryFilter) -> dict[State, int]:
     """Deliveries by state, in the order of the states."""
     asked: Select[Any] = select(delivery.c.state, func.count()).group_by(delivery.c.state)
     if scope.address is not None:
@@ -133,7 +133,7 @@ def counts(connection: Connection, scope: Scope) -> dict[State, int]:
     return {state: found[state.value] for state in State if state.value in found}
 
 
-def next_due(connection: Connection, scope: Scope, senders: Senders) -> str | None:
+def next_due(connection: Connection, scope: DeliveryFilter, senders: SenderFilter) -> str | None:
     """When the first deferred delivery is due."""
     asked: Select[Any] = (
         select(func.min(delivery.c.not_before))
@@ -157,13 +157,13 @@ _LETTERS = (
 )
 
 
-def letters(database: Database, scope: Scope, now: str) -> Iterator[Parcel]:
+def letters(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
     """Frozen letters that wait to be sent, and whose certificate has not expired."""
     asked, last = within(_LETTERS, scope), ""
     while True:
         with database.reading() as connection:
             page = connection.execute(asked, {"last": last, "now": now}).all()
-        yield from (Parcel(*row) for row in page)
+        yield from (OutboundMessage(*row) for row in page)
         if len(page) < LETTERS:
             return
         last = page[-1][0]
@@ -173,7 +173,7 @@ def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
     """Plan and locator of a delivery."""
     row = connection.execute(select(delivery.c.plan, delivery.c.locator).where(delivery.c.id == delivery_id)).one_or_none()
     if row is None:
-        raise Refused("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
+        raise RequestDenied("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
     return row.plan, Locator.from_json(json.loads(row.locator))
 
 
@@ -209,4 +209,4 @@ def to_event(row: Sequence[Any]) -> Event:
     """An event from its columns, personal fields opened."""
     seq, at, delivery_id, name, before, after, by, evidence, personal = row
     opened = json.loads(evidence) | (json.loads(personal) if personal else {})
-    return Event(seq, unstamp(at), delivery_id, name, before and _STATES[before], after and _STATES[after], by, opened)
+    return Event(seq, parse_timestamp(at), delivery_id, name, before and _STATES[before], after and _STATES[after], by, opened)

@@ -22,57 +22,57 @@ from distributor.ledger import (
     sending,
     verification,
 )
-from distributor.ledger.adoption import Guarded
-from distributor.ledger.certificate_queries import Watching
+from distributor.ledger.adoption import AdoptableLedger
+from distributor.ledger.certificate_queries import CertificateQueries
 from distributor.ledger.clock import Clock
-from distributor.ledger.copy_guard import Guard
+from distributor.ledger.copy_guard import CopyGuard
 from distributor.ledger.engine import Database
-from distributor.ledger.locks import holds
-from distributor.ledger.mailbox_cleanup import Left
-from distributor.ledger.transaction import Writing, writing
-from distributor.model.audit_log import stamp, unstamp
+from distributor.ledger.locks import mailbox_locks
+from distributor.ledger.mailbox_cleanup import CleanupQueries
+from distributor.ledger.transaction import WriteTransaction, write_transaction
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
 from distributor.model.clocks import TOLERANCE
 from distributor.model.delivery import (
-    EVERYBODY,
-    Arm,
-    Attempt,
+    ALL_SENDERS,
+    AttemptUpdate,
     Claim,
     Delivery,
-    Draft,
-    Envelope,
-    Known,
-    Owner,
-    Packed,
-    Scope,
-    Senders,
-    Sighting,
-    Sought,
-    Step,
+    DeliveryFilter,
+    DeliveryRequest,
+    ExistingDelivery,
+    LastAttempt,
+    LeaseHolder,
+    PackedMessage,
+    PackingTask,
+    RecordIntent,
+    SealedPassword,
+    SenderFilter,
     Taken,
-    ToPack,
+    TrackedMessage,
+    TrackingEvent,
     UnderWay,
 )
-from distributor.model.events import Event, Record
-from distributor.model.export_comparison import Beside
-from distributor.model.issues import Issue, Remark
-from distributor.model.outcomes import Parcel
+from distributor.model.events import AuditRecord, Event
+from distributor.model.export_comparison import ExportComparison
+from distributor.model.issues import Diagnostic, Issue
+from distributor.model.outcomes import OutboundMessage
 from distributor.model.ports import Now
-from distributor.model.proof import Proof
-from distributor.model.revoking import Struck
+from distributor.model.proof import VerificationReport
+from distributor.model.revoking import RevokedDelivery
 from distributor.model.states import State
 
 
-class SqlLedger(Guarded, Left, Watching):
+class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
-    def __init__(self, database: Database, *, by: str, now: Now | None, guard: Guard | None = None) -> None:
+    def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:
         self._database, self._by, self._clock, self._guard = database, by, Clock(database, now), guard
-        self._holds = holds(database)
-        self._taken_back: dict[str, Struck] = {}
+        self._holds = mailbox_locks(database)
+        self._taken_back: dict[str, RevokedDelivery] = {}
 
-    def _writing(self) -> AbstractContextManager[Writing]:
-        return self._guarded(writing(self._database, self._by, self._clock))
+    def _writing(self) -> AbstractContextManager[WriteTransaction]:
+        return self._guarded(write_transaction(self._database, self._by, self._clock))
 
     # time
     def now(self) -> datetime:
@@ -87,10 +87,10 @@ class SqlLedger(Guarded, Left, Watching):
     def ahead(self) -> datetime | None:
         """When the last event was written, if that lies in the future."""
         with self._database.reading() as connection:
-            at, now = queries.end(connection)[1], unstamp(self._clock.read(connection))
-        return unstamp(at) if at and unstamp(at) > now + TOLERANCE else None
+            at, now = queries.end(connection)[1], parse_timestamp(self._clock.read(connection))
+        return parse_timestamp(at) if at and parse_timestamp(at) > now + TOLERANCE else None
 
-    def under_way(self, scope: Scope) -> list[UnderWay]:
+    def under_way(self, scope: DeliveryFilter) -> list[UnderWay]:
         """What senders hold."""
         with self._database.reading() as connection:
             return leases.under_way(connection, scope)
@@ -98,97 +98,99 @@ class SqlLedger(Guarded, Left, Watching):
     # plan
     def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
         """Record a plan."""
-        with self._writing() as book:
-            planning.begin(book, plan, inputs)
+        with self._writing() as tx:
+            planning.begin(tx, plan, inputs)
 
     def plan_inputs(self, plan: str) -> Mapping[str, object] | None:
         """What a plan was made from."""
         with self._database.reading() as connection:
             return queries.plan_inputs(connection, plan)
 
-    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known | Taken]:
+    def plan(self, plan: str, requests: Sequence[DeliveryRequest]) -> list[Delivery | ExistingDelivery | Taken]:
         """Record drafts as planned, or say what is known of them."""
-        with self._writing() as book:
-            found = planning.record(book, plan, drafts)
-            new = queries.by_ids(book.connection, [entry for entry in found if isinstance(entry, str)])
+        with self._writing() as tx:
+            found = planning.record(tx, plan, requests)
+            new = queries.by_ids(tx.connection, [entry for entry in found if isinstance(entry, str)])
         return [new[entry] if isinstance(entry, str) else entry for entry in found]
 
     def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
         """Forget columns that no letter names."""
         with self._database.reading() as connection:
-            if not extra_columns.superfluous(connection, used):
+            if not extra_columns.unused_columns(connection, used):
                 return 0
-        with self._writing() as book:
-            changes = extra_columns.superfluous(book.connection, used)
-            extra_columns.forget(book, changes)
+        with self._writing() as tx:
+            changes = extra_columns.unused_columns(tx.connection, used)
+            extra_columns.erase_columns(tx, changes)
         return len(changes)
 
-    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
+    def regenerate(
+        self, delivery: str, reason: str, request: DeliveryRequest | None = None, place: tuple[str, Locator] | None = None
+    ) -> Delivery:
         """Plan the next generation of a delivery."""
-        with self._writing() as book:
-            new = generations.regenerate(book, delivery, reason, draft, place)
-            return queries.by_ids(book.connection, [new])[new]
+        with self._writing() as tx:
+            new = generations.regenerate(tx, delivery, reason, request, place)
+            return queries.by_ids(tx.connection, [new])[new]
 
     # pack
-    def take(self, owner: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
+    def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
         """Lend planned deliveries."""
-        with self._writing() as book:
-            lent = packing.take(book, owner, limit, lease, scope)
-        self._taken_back |= {struck.delivery: struck for struck in book.taken_back}
+        with self._writing() as tx:
+            lent = packing.lease(tx, owner, limit, lease, scope)
+        self._taken_back |= {struck.delivery: struck for struck in tx.taken_back}
         return lent
 
-    def taken_back(self) -> list[Struck]:
+    def taken_back(self) -> list[RevokedDelivery]:
         """What was withdrawn or held back meanwhile."""
         told, self._taken_back = self._taken_back, {}
         return list(told.values())
 
-    def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
+    def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
         """Freeze letters."""
-        with self._writing() as book:
-            return packing.store(book, packed)
+        with self._writing() as tx:
+            return packing.enqueue(tx, packed)
 
     # send
     def claim(  # noqa: PLR0913  the port's own arguments
         self,
-        owner: Owner,
+        owner: LeaseHolder,
         limit: int,
         lease: timedelta,
-        scope: Scope,
+        scope: DeliveryFilter,
         *,
         early: bool = False,
         since: int | None = None,
-        senders: Senders = EVERYBODY,
+        senders: SenderFilter = ALL_SENDERS,
     ) -> list[Claim]:
         """Claim due letters."""
-        with self._writing() as book:
-            self._database.refuse_moved(book.connection)
-            claims = sending.claim(book, owner, limit, lease, scope, early=early, since=since, senders=senders)
-        self._taken_back |= {struck.delivery: struck for struck in book.taken_back}
+        with self._writing() as tx:
+            self._database.refuse_moved(tx.connection)
+            claims = sending.claim(tx, owner, limit, lease, scope, early=early, since=since, senders=senders)
+        self._taken_back |= {struck.delivery: struck for struck in tx.taken_back}
         return claims
 
-    def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
+    def write(self, updates: Sequence[AttemptUpdate], owner: LeaseHolder) -> list[bool]:
         """Apply steps in one durable transaction."""
-        arms = any(isinstance(step, Arm) for step in steps)
-        with self._writing() as book:
+        arms = any(isinstance(update, RecordIntent) for update in updates)
+        with self._writing() as tx:
             if arms:
-                self._holds.still(book.connection)
-            verdicts = sending.write(book, steps, owner)
+                self._holds.verify_held(tx.connection)
+            verdicts = sending.write(tx, updates, owner)
             if arms:
-                self._database.refuse_moved(book.connection)  # as late as it can be asked
+                self._database.refuse_moved(tx.connection)  # as late as it can be asked
             return verdicts
 
-    def release(self, claims: Sequence[Claim], owner: Owner) -> None:
+    def release(self, claims: Sequence[Claim], owner: LeaseHolder) -> None:
         """Give claims back."""
         if claims:
-            with self._writing() as book:
-                sending.release(book, claims, owner)
+            with self._writing() as tx:
+                sending.release(tx, claims, owner)
 
-    def renew(self, owner: Owner, lease: timedelta) -> None:
+    def renew(self, owner: LeaseHolder, lease: timedelta) -> None:
         """A sign of life."""
-        with self._writing() as book:
-            leases.renew(book, owner, lease)
+        with self._writing() as tx:
+            leases.renew(tx, owner, lease)
 
-    def recover(self, alive: Callable[[Owner], bool | None]) -> list[tuple[str, State]]:
+    def recover(self, alive: Callable[[LeaseHolder], bool | None]) -> list[tuple[str, State]]:
         """Free what the dead and the silent held."""
         with self._database.reading() as connection:
             holders = leases.holders(connection)
@@ -197,46 +199,49 @@ class SqlLedger(Guarded, Left, Watching):
             return []
         runs = {owner.id: alive(owner) for owner in holders}
         dead, living = (frozenset(id_ for id_, verdict in runs.items() if verdict is wanted) for wanted in (False, True))
-        with self._writing() as book:
-            return leases.recover(book, dead, living)
+        with self._writing() as tx:
+            return leases.recover(tx, dead, living)
 
     # mailboxes
-    def hold(self, road: str) -> bool:
+    def lock_mailbox(self, mailbox: str) -> bool:
         """Take a road for this process."""
-        return self._holds.take(road)
+        return self._holds.take(mailbox)
 
-    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
+    def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
         """When letters were on their way."""
         with self._database.reading() as connection:
-            return [unstamp(at) for at in mailboxes.armed(connection, stamp(since), self._clock.read(connection), senders)]
+            return [
+                parse_timestamp(at)
+                for at in mailboxes.sent_times(connection, format_timestamp(since), self._clock.read(connection), senders)
+            ]
 
-    def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
+    def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
         """When the next deferred delivery is due."""
         with self._database.reading() as connection:
             found = queries.next_due(connection, scope, senders)
-        return None if found is None else unstamp(found)
+        return None if found is None else parse_timestamp(found)
 
-    def any_left(self, scope: Scope, senders: Senders, *, early: bool = False) -> bool:
+    def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
         """Whether a letter is due, or may be given back."""
         with self._database.reading() as connection:
-            return mailboxes.any_left(connection, scope, senders, None if early else self._clock.read(connection))
+            return mailboxes.has_pending(connection, scope, senders, None if early else self._clock.read(connection))
 
-    def due(self, scope: Scope, *, early: bool = False) -> dict[str, int]:
+    def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
         """How many letters wait, by sender."""
         with self._database.reading() as connection:
             return mailboxes.due(connection, scope, None if early else self._clock.read(connection))
 
     # know
-    def counts(self, scope: Scope) -> dict[State, int]:
+    def counts(self, scope: DeliveryFilter) -> dict[State, int]:
         """Deliveries by state."""
         with self._database.reading() as connection:
             return queries.counts(connection, scope)
 
-    def deliveries(self, scope: Scope) -> Iterator[Delivery]:
+    def deliveries(self, scope: DeliveryFilter) -> Iterator[Delivery]:
         """Deliveries, oldest first."""
         return queries.deliveries(self._database, scope)
 
-    def rows(self, scope: Scope) -> Iterator[tuple[Any, ...]]:
+    def rows(self, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
         """Deliveries as plain rows."""
         return queries.rows(self._database, scope)
 
@@ -245,9 +250,9 @@ class SqlLedger(Guarded, Left, Watching):
         with self._database.reading() as connection:
             return queries.by_ids(connection, [delivery]).get(delivery)
 
-    def letters(self, scope: Scope) -> Iterator[Parcel]:
+    def letters(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
         """Frozen letters that wait."""
-        return queries.letters(self._database, scope, stamp(self.now()))
+        return queries.letters(self._database, scope, format_timestamp(self.now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
         """Plan and locator, for a next generation: both are as the events tell."""
@@ -259,19 +264,19 @@ class SqlLedger(Guarded, Left, Watching):
         """What happened to a person's deliveries."""
         return queries.history(self._database, address)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[AuditRecord]:
         """Every event with its links."""
         return verification.records(self._database)
 
-    def prove(self, beside: Beside | None = None) -> Proof:
+    def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
         """What is wrong, and how far the chain goes."""
-        return verification.prove(self._database, beside)
+        return verification.verify(self._database, beside)
 
     def verify(self) -> list[Issue | str]:
         """What is wrong."""
         return [*self.prove().findings]
 
-    def check(self) -> list[Remark]:
+    def check(self) -> list[Diagnostic]:
         """What the database server keeps; a file has nothing to be asked."""
         if self._database.sqlite:
             return []
@@ -279,43 +284,43 @@ class SqlLedger(Guarded, Left, Watching):
             return list(durability.remarks(connection))
 
     # settle by hand
-    def ambiguous(self, scope: Scope) -> list[Attempt]:
+    def ambiguous(self, scope: DeliveryFilter) -> list[LastAttempt]:
         """Ambiguous deliveries with their last attempt."""
         with self._database.reading() as connection:
             return resolution.ambiguous(connection, scope)
 
     def resolve(self, delivery: str, state: State, evidence: Mapping[str, object]) -> None:
         """Settle an ambiguous delivery."""
-        with self._writing() as book:
-            resolution.resolve(book, delivery, state, evidence)
+        with self._writing() as tx:
+            resolution.resolve(tx, delivery, state, evidence)
 
-    def sought(self, states: frozenset[State], scope: Scope) -> list[Sought]:
+    def sought(self, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
         """Letters that somebody may know more of."""
         with self._database.reading() as connection:
             return resolution.sought(connection, states, scope)
 
-    def observe(self, sightings: Sequence[Sighting]) -> list[State | None]:
+    def observe(self, sightings: Sequence[TrackingEvent]) -> list[State | None]:
         """Move what the evidence allows to be moved."""
         if not sightings:
             return []
-        with self._writing() as book:
-            return resolution.observe(book, sightings)
+        with self._writing() as tx:
+            return resolution.observe(tx, sightings)
 
     def withdraw(self, delivery: str, reason: str) -> None:
         """Take a delivery back."""
-        with self._writing() as book:
-            resolution.withdraw(book, delivery, reason)
+        with self._writing() as tx:
+            resolution.withdraw(tx, delivery, reason)
 
     # passwords
-    def envelopes(self, address: str) -> list[Envelope]:
+    def envelopes(self, address: str) -> list[SealedPassword]:
         """Passwords of a person."""
         with self._database.reading() as connection:
             return passwords.envelopes(connection, address)
 
     def hand_over(self, delivery: str, reason: str, channel: str) -> bytes:
         """Hand a password over, once."""
-        with self._writing() as book:
-            return passwords.hand_over(book, delivery, reason, channel)
+        with self._writing() as tx:
+            return passwords.hand_over(tx, delivery, reason, channel)
 
     def expire(self) -> int:
         """End passwords whose time is over, and destroy those that ended long enough ago; also what a killed process left of others."""
@@ -323,8 +328,8 @@ class SqlLedger(Guarded, Left, Watching):
         with self._database.reading() as connection:
             if not passwords.overdue(connection, self._clock.read(connection)):
                 return 0
-        with self._writing() as book:
-            return passwords.expire(book)
+        with self._writing() as tx:
+            return passwords.expire(tx)
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 from distributor.ledger import eligibility, mailbox_cleanup, revoked, transitions
 from distributor.ledger.filters import within
 from distributor.ledger.queries import DELIVERIES, to_delivery
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
-from distributor.ledger.transaction import Writing, words
-from distributor.model.audit_log import ADOPTION, unstamp
-from distributor.model.delivery import Attempt, Scope, Sighting, Sought
+from distributor.ledger.transaction import WriteTransaction, sanitize
+from distributor.model.audit_log import ADOPTION, parse_timestamp
+from distributor.model.delivery import DeliveryFilter, LastAttempt, TrackedMessage, TrackingEvent
 from distributor.model.states import EDGES, OBSERVED, PasswordState, State, allowed
 
 _PERSONAL = frozenset({"reason", "said", "address", "name"})  # free text often holds names and addresses
@@ -50,65 +50,65 @@ _AMBIGUOUS = (
 )
 
 
-def ambiguous(connection: Connection, scope: Scope) -> list[Attempt]:
+def ambiguous(connection: Connection, scope: DeliveryFilter) -> list[LastAttempt]:
     """Every ambiguous delivery with who tried last, and since when nobody knows."""
     found = []
     for row in connection.execute(within(_AMBIGUOUS, scope)):
         id_, host, pid, started, armed, evidence, replaced = row[-7:]
-        who = None if id_ is None else transitions.owner_of(id_, host, pid, started)
+        who = None if id_ is None else transitions.holder_from_row(id_, host, pid, started)
         restored = evidence is not None and ADOPTION in json.loads(evidence)
-        found.append(Attempt(to_delivery(row[:-7]), who, None if armed is None else unstamp(armed), restored, bool(replaced)))
+        found.append(LastAttempt(to_delivery(row[:-7]), who, None if armed is None else parse_timestamp(armed), restored, bool(replaced)))
     return found
 
 
-def resolve(book: Writing, delivery_id: str, state: State, evidence: Mapping[str, object]) -> None:
+def resolve(tx: WriteTransaction, delivery_id: str, state: State, evidence: Mapping[str, object]) -> None:
     """Settle an ambiguous delivery."""
-    row = transitions.row(book, delivery_id)
+    row = transitions.row(tx, delivery_id)
     if row["state"] != State.AMBIGUOUS:
-        raise Refused(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
+        raise RequestDenied(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
     adoption = None
     if state is State.QUEUED:
-        _refuse_useless(book, row)
-        adoption = _never_packed(book, delivery_id)
+        _refuse_useless(tx, row)
+        adoption = _never_packed(tx, delivery_id)
         state = state if adoption is None else State.PLANNED
-    told = {key: words(value) if isinstance(value, str) else value for key, value in evidence.items()}
+    told = {key: sanitize(value) if isinstance(value, str) else value for key, value in evidence.items()}
     public = {"attempt": row["attempt"], **{k: v for k, v in told.items() if k not in _PERSONAL}}
     if adoption is not None:
         public[ADOPTION] = adoption
     personal = {k: v for k, v in told.items() if k in _PERSONAL}
     said = str(personal.setdefault("said", f"a person's word: {told['reason']}" if told.get("reason") else ""))
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
-    transitions.move(book, [transitions.Change(row, state, columns, public, personal, adopted=adoption is not None)])
+    transitions.apply_transitions(tx, [transitions.Transition(row, state, columns, public, personal, adopted=adoption is not None)])
 
 
-def _never_packed(book: Writing, delivery_id: str) -> int | None:
+def _never_packed(tx: WriteTransaction, delivery_id: str) -> int | None:
     """The event by which a restored ledger was taken into use that has no message of this delivery; None where it has one."""
-    if book.connection.execute(select(outbox.c.delivery).where(outbox.c.delivery == delivery_id)).first() is not None:
+    if tx.connection.execute(select(outbox.c.delivery).where(outbox.c.delivery == delivery_id)).first() is not None:
         return None
-    evidence = book.connection.execute(_UNCLEAR, {"id": delivery_id}).scalar_one_or_none()
+    evidence = tx.connection.execute(_UNCLEAR, {"id": delivery_id}).scalar_one_or_none()
     found = json.loads(evidence).get(ADOPTION) if evidence else None
     return found if isinstance(found, int) else None
 
 
-def _refuse_useless(book: Writing, row: transitions.Row) -> None:
+def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
     """A letter whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
     hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
-    if _is_replaced(book, row["id"]):
-        raise Refused("the letter was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
-    if (said := _over(book, row)) is not None:
-        raise Refused(f"its letter is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
+    if _is_replaced(tx, row["id"]):
+        raise RequestDenied("the letter was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
+    if (said := _over(tx, row)) is not None:
+        raise RequestDenied(f"its letter is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
 
 
-def _over(book: Writing, row: transitions.Row) -> str | None:
+def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
     """When and why its certificate was revoked, if it was, or that it expired."""
-    said = revoked.revoked(book.connection, [row["certificate"]]).get(row["certificate"])
-    ends = book.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
-    return eligibility.expiry(ends) if said is None and ends <= book.now else said
+    said = revoked.revoked(tx.connection, [row["certificate"]]).get(row["certificate"])
+    ends = tx.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
+    return eligibility.expiry_message(ends) if said is None and ends <= tx.now else said
 
 
-def _is_replaced(book: Writing, delivery_id: str) -> bool:
-    state = book.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
-    return state == PasswordState.DESTROYED or book.connection.execute(_LATER, {"id": delivery_id}).first() is not None
+def _is_replaced(tx: WriteTransaction, delivery_id: str) -> bool:
+    state = tx.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
+    return state == PasswordState.DESTROYED or tx.connection.execute(_LATER, {"id": delivery_id}).first() is not None
 
 
 _SOUGHT = (
@@ -128,61 +128,63 @@ _SOUGHT = (
 )
 
 
-def sought(connection: Connection, states: frozenset[State], scope: Scope) -> list[Sought]:
+def sought(connection: Connection, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
     """Letters that somebody may know more of."""
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
-    drafts = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
+    requests = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
-        Sought(
+        TrackedMessage(
             id_,
             message_id,
             sender,
             address,
             State(state),
-            unstamp(armed or updated),
-            drafts.get(id_),
-            unstamp(updated) if state == State.AMBIGUOUS else None,
+            parse_timestamp(armed or updated),
+            requests.get(id_),
+            parse_timestamp(updated) if state == State.AMBIGUOUS else None,
         )
         for id_, message_id, sender, address, state, armed, updated in found
     ]
 
 
-def observe(book: Writing, sightings: Sequence[Sighting]) -> list[State | None]:
+def observe(tx: WriteTransaction, events: Sequence[TrackingEvent]) -> list[State | None]:
     """Move deliveries by evidence, as far as their states allow; what is there already stays as it is."""
-    rows = transitions.rows(book, [sighting.delivery for sighting in sightings])
+    rows = transitions.rows(tx, [sighting.delivery for sighting in events])
     verdicts: list[State | None] = []
-    for sighting in sightings:
+    for sighting in events:
         row = rows.get(sighting.delivery)
-        moves = row is not None and _moves(book, row, sighting.state)
+        moves = row is not None and _moves(tx, row, sighting.state)
         verdicts.append(State(row["state"]) if row is not None and moves else None)
         if row is not None and moves:
-            (rows[sighting.delivery],) = transitions.move(book, [_observed(row, sighting)])
+            (rows[sighting.delivery],) = transitions.apply_transitions(tx, [_observed(row, sighting)])
     return verdicts
 
 
-def _moves(book: Writing, row: transitions.Row, after: State) -> bool:
+def _moves(tx: WriteTransaction, row: transitions.Row, after: State) -> bool:
     before = State(row["state"])
     if after is State.QUEUED:  # only what is ambiguous goes again, and only to somebody who can open it
-        return before is State.AMBIGUOUS and not _is_replaced(book, row["id"])
+        return before is State.AMBIGUOUS and not _is_replaced(tx, row["id"])
     return before in OBSERVED and allowed(before, after)
 
 
-def _observed(row: transitions.Row, sighting: Sighting) -> transitions.Change:
-    evidence = {key: words(value) if isinstance(value, str) else value for key, value in sighting.evidence.items()}
-    columns = {"owner": None, "lease_until": None, "not_before": None, "said": words(sighting.said)}
-    return transitions.Change(row, sighting.state, columns, {"attempt": row["attempt"], **evidence}, {"said": words(sighting.said)})
+def _observed(row: transitions.Row, sighting: TrackingEvent) -> transitions.Transition:
+    evidence = {key: sanitize(value) if isinstance(value, str) else value for key, value in sighting.evidence.items()}
+    columns = {"owner": None, "lease_until": None, "not_before": None, "said": sanitize(sighting.response)}
+    return transitions.Transition(
+        row, sighting.state, columns, {"attempt": row["attempt"], **evidence}, {"said": sanitize(sighting.response)}
+    )
 
 
-def withdraw(book: Writing, delivery_id: str, reason: str) -> None:
+def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:
     """Take a delivery back, unless its letter may have left with a certificate that is good and that nothing replaced."""
-    row = transitions.row(book, delivery_id)
+    row = transitions.row(tx, delivery_id)
     state = State(row["state"])
-    unclear = state is State.AMBIGUOUS and not _is_replaced(book, delivery_id) and _over(book, row) is None
+    unclear = state is State.AMBIGUOUS and not _is_replaced(tx, delivery_id) and _over(tx, row) is None
     if unclear or State.WITHDRAWN not in EDGES[state]:
         hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
-        raise Refused(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
+        raise RequestDenied(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
-    transitions.move(book, [transitions.Change(row, State.WITHDRAWN, columns, {}, {"reason": words(reason)})])
+    transitions.apply_transitions(tx, [transitions.Transition(row, State.WITHDRAWN, columns, {}, {"reason": sanitize(reason)})])
 
 
 _NOT_BACK = {

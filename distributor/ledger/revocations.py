@@ -11,10 +11,10 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from distributor.ledger import revoked, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import TELLS_OF_REVOCATION, authority, certificate, delivery, event, person
-from distributor.ledger.transaction import Note, Writing, words
-from distributor.model.audit_log import stamp
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
+from distributor.model.audit_log import format_timestamp
 from distributor.model.publishing import RELEASED
-from distributor.model.revoking import HOLD, IN_USE, Issued, Struck, is_hold
+from distributor.model.revoking import HOLD, IN_USE, CertificateInUse, RevokedDelivery, is_hold
 from distributor.model.states import REMAINING, State
 
 PAGE = 200  # certificates
@@ -45,19 +45,21 @@ _THEIRS = _EVERYBODYS.where(delivery.c.state.in_(_IN_USE))
 _SAY = update(delivery).where(delivery.c.id == bindparam("b_id")).values(said=bindparam("words"))
 
 
-def issued(database: Database, now: datetime) -> Iterator[Issued]:
+def issued(database: Database, now: datetime) -> Iterator[CertificateInUse]:
     """Every certificate in use, by its hash."""
     above: dict[str, bytes] = {}
     last = ""
     while True:
         with database.reading() as connection:
-            page = connection.execute(_ISSUED, {"last": last, "now": stamp(now)}).all()
+            page = connection.execute(_ISSUED, {"last": last, "now": format_timestamp(now)}).all()
             chains = [json.loads(row.chain) for row in page]
             _learn(connection, above, {sha for chain in chains for sha in chain})
             whose = _whose(connection, [row.sha256 for row in page])
             gone = revoked.revoked(connection, [row.sha256 for row in page])
         for row, chain in zip(page, chains, strict=True):
-            yield Issued(row.sha256, bytes(row.der), tuple(above[sha] for sha in chain), tuple(whose[row.sha256]), gone.get(row.sha256))
+            yield CertificateInUse(
+                row.sha256, bytes(row.der), tuple(above[sha] for sha in chain), tuple(whose[row.sha256]), gone.get(row.sha256)
+            )
         if len(page) < PAGE:
             return
         last = page[-1].sha256
@@ -80,36 +82,36 @@ def _learn(connection: Connection, above: dict[str, bytes], wanted: set[str]) ->
         above |= {sha: bytes(der) for sha, der in connection.execute(asked)}
 
 
-def revoke(book: Writing, certificate_sha256: str, said: str) -> list[Struck]:
+def revoke(tx: WriteTransaction, certificate_sha256: str, said: str) -> list[RevokedDelivery]:
     """Its deliveries are told, each once; what has not left is withdrawn, also when it comes back from a sender later."""
-    addresses: dict[str, str] = dict(book.connection.execute(_THEIRS, {"certificate": certificate_sha256}).all())
-    rows = transitions.rows(book, list(addresses))
+    addresses: dict[str, str] = dict(tx.connection.execute(_THEIRS, {"certificate": certificate_sha256}).all())
+    rows = transitions.rows(tx, list(addresses))
     by_certificate = {certificate_sha256: said}
-    new = revoked.tell(book, [rows[id_] for id_ in addresses], by_certificate)
-    _say(book, addresses, said)
+    new = revoked.record_revocation(tx, [rows[id_] for id_ in addresses], by_certificate)
+    _say(tx, addresses, said)
     unsent = [rows[id_] for id_ in addresses if State(rows[id_]["state"]) in REMAINING]
-    revoked.withdraw(book, unsent, by_certificate)
+    revoked.withdraw(tx, unsent, by_certificate)
     gone = {row["id"] for row in unsent}
     touched = gone | {row["id"] for row in new}
     return [_struck(rows[id_], address, said, gone=id_ in gone) for id_, address in addresses.items() if id_ in touched]
 
 
-def _struck(row: transitions.Row, address: str, said: str, *, gone: bool) -> Struck:
+def _struck(row: transitions.Row, address: str, said: str, *, gone: bool) -> RevokedDelivery:
     before = State(row["state"])
-    return Struck(row["id"], address, before, State.WITHDRAWN if gone else before, words(said))
+    return RevokedDelivery(row["id"], address, before, State.WITHDRAWN if gone else before, sanitize(said))
 
 
-def reinstate(book: Writing, certificate_sha256: str, said: str) -> list[Struck]:
+def reinstate(tx: WriteTransaction, certificate_sha256: str, said: str) -> list[RevokedDelivery]:
     """Its deliveries are told that it is good again, withdrawn ones too, which stay so; nothing where it was revoked for good."""
-    known = revoked.told(book.connection, [certificate_sha256])
-    if not known or not is_hold(revoked.revoked(book.connection, [certificate_sha256]).get(certificate_sha256, "")):
+    known = revoked.recorded_revocations(tx.connection, [certificate_sha256])
+    if not known or not is_hold(revoked.revoked(tx.connection, [certificate_sha256]).get(certificate_sha256, "")):
         return []
-    rows = transitions.rows(book, list(known))
-    book.append([Note(id_, RELEASED, None, None, revoked.evidence(certificate_sha256, said)) for id_ in rows])
-    _say(book, [id_ for id_, row in rows.items() if row["state"] != State.WITHDRAWN], said)
-    addresses: dict[str, str] = dict(book.connection.execute(_EVERYBODYS, {"certificate": certificate_sha256}).all())
+    rows = transitions.rows(tx, list(known))
+    tx.append([NewEvent(id_, RELEASED, None, None, revoked.evidence(certificate_sha256, said)) for id_ in rows])
+    _say(tx, [id_ for id_, row in rows.items() if row["state"] != State.WITHDRAWN], said)
+    addresses: dict[str, str] = dict(tx.connection.execute(_EVERYBODYS, {"certificate": certificate_sha256}).all())
     return [_struck(row, addresses[id_], said, gone=False) for id_, row in rows.items()]
 
 
-def _say(book: Writing, ids: Iterable[str], said: str) -> None:
-    book.many(_SAY, [{"b_id": id_, "words": words(said)} for id_ in ids])
+def _say(tx: WriteTransaction, ids: Iterable[str], said: str) -> None:
+    tx.many(_SAY, [{"b_id": id_, "words": sanitize(said)} for id_ in ids])

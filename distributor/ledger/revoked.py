@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, select
 
 from distributor.ledger import statements, transitions
 from distributor.ledger.tables import TELLS_OF_REVOCATION, delivery, event
-from distributor.ledger.transaction import Note, Writing, words
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.publishing import REVOKED
 from distributor.model.revoking import is_hold
 from distributor.model.states import State
@@ -26,8 +26,8 @@ _CERTIFICATE, _DELIVERY, _SEQ = 0, 1, 4  # columns of it
 
 
 @cache
-def _of(room: int) -> Select[Any]:
-    return _TOLD.where(statements.one_of(delivery.c.certificate, room))
+def _of(size: int) -> Select[Any]:
+    return _TOLD.where(statements.one_of(delivery.c.certificate, size))
 
 
 def revoked(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def every(connection: Connection) -> dict[str, str]:
     return _standing(statements.all_rows(connection, _TOLD, {}), _CERTIFICATE)
 
 
-def told(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
+def recorded_revocations(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
     """The deliveries of certificates that were told of a revocation which still counts, each with its words."""
     return _standing(_events(connection, certificates), _DELIVERY)
 
@@ -48,8 +48,8 @@ def told(connection: Connection, certificates: Iterable[str]) -> dict[str, str]:
 def _events(connection: Connection, certificates: Iterable[str]) -> list[Any]:
     wanted, found = sorted(set(certificates)), list[Any]()
     for start in range(0, len(wanted), transitions.CHUNK):
-        room, values = statements.listed(wanted[start : start + transitions.CHUNK])
-        found += statements.all_rows(connection, _of(room), values)
+        size, values = statements.pad_to_bucket(wanted[start : start + transitions.CHUNK])
+        found += statements.all_rows(connection, _of(size), values)
     return found
 
 
@@ -59,36 +59,36 @@ def _standing(events: Iterable[Any], of: int) -> dict[str, str]:
     return {key: str(json.loads(evidence).get("said", "")) for key, (_, _, name, evidence, _) in last.items() if name == REVOKED}
 
 
-def spare(book: Writing, waiting: Sequence[Any]) -> frozenset[str]:
+def withdraw_revoked(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str]:
     """Withdraw those of these deliveries whose certificate is revoked, whoever gave them back since; the ids of those that go on.
 
     `waiting`: mappings with `id` and `certificate`; nobody holds them.
     """
-    said = revoked(book.connection, (row["certificate"] for row in waiting))
+    said = revoked(tx.connection, (row["certificate"] for row in waiting))
     if said:
-        withdraw(book, list(transitions.rows(book, [row["id"] for row in waiting if row["certificate"] in said]).values()), said)
+        withdraw(tx, list(transitions.rows(tx, [row["id"] for row in waiting if row["certificate"] in said]).values()), said)
     return frozenset(row["id"] for row in waiting if row["certificate"] not in said)
 
 
-def withdraw(book: Writing, rows: Sequence[transitions.Row], said: Mapping[str, str]) -> None:
+def withdraw(tx: WriteTransaction, rows: Sequence[transitions.Row], said: Mapping[str, str]) -> None:
     """Take deliveries back that have not left. `said`: when and why, by certificate."""
-    tell(book, rows, said)
-    transitions.move(book, [_withdrawn(row, words(said[row["certificate"]])) for row in rows])
+    record_revocation(tx, rows, said)
+    transitions.apply_transitions(tx, [_withdrawn(row, sanitize(said[row["certificate"]])) for row in rows])
 
 
-def _withdrawn(row: transitions.Row, said: str) -> transitions.Change:
+def _withdrawn(row: transitions.Row, said: str) -> transitions.Transition:
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
-    return transitions.Change(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": said})
+    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": said})
 
 
-def tell(book: Writing, rows: Sequence[transitions.Row], said: Mapping[str, str]) -> list[transitions.Row]:
+def record_revocation(tx: WriteTransaction, rows: Sequence[transitions.Row], said: Mapping[str, str]) -> list[transitions.Row]:
     """Write it on deliveries that do not know it yet, or of a hold only that is a revocation for good by now; which they were."""
-    known = told(book.connection, {row["certificate"] for row in rows})
+    known = recorded_revocations(tx.connection, {row["certificate"] for row in rows})
     new = [row for row in rows if row["id"] not in known or (is_hold(known[row["id"]]) and not is_hold(said[row["certificate"]]))]
-    book.append([Note(row["id"], REVOKED, None, None, evidence(row["certificate"], said[row["certificate"]])) for row in new])
+    tx.append([NewEvent(row["id"], REVOKED, None, None, evidence(row["certificate"], said[row["certificate"]])) for row in new])
     return new
 
 
 def evidence(certificate: str, said: str) -> dict[str, object]:
     """What an event about it holds."""
-    return {"certificate_sha256": certificate, "said": words(said)}
+    return {"certificate_sha256": certificate, "said": sanitize(said)}

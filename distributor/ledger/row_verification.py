@@ -11,8 +11,8 @@ from sqlalchemy import Connection, bindparam, select
 
 from distributor.ledger import comparison, statements
 from distributor.ledger.engine import Database
-from distributor.ledger.projection import COLUMNS, fold
-from distributor.ledger.snapshot import still
+from distributor.ledger.projection import COLUMNS, project
+from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import Link
 
@@ -37,34 +37,34 @@ _STEPS = (
 )
 
 
-class Explained:
+class RowVerifier:
     """All deliveries, oldest first; those whose events are doubtful have nothing to be held against."""
 
     def __init__(self, database: Database, doubtful: set[str]) -> None:
         self.deliveries = 0
         self._database, self._doubtful = database, doubtful
 
-    def faults(self) -> Iterator[str]:
+    def findings(self) -> Iterator[str]:
         """One line each."""
         last = ""
         while True:
-            with still(self._database) as connection:
+            with snapshot(self._database) as connection:
                 rows = [dict(zip(comparison.NAMES, row, strict=True)) for row in statements.all_rows(connection, _ROWS, {"last": last})]
                 until = rows[-1]["delivery_id"] if len(rows) == PAGE else LAST
-                steps = _steps(connection, last, until)
-            yield from self._page({row["delivery_id"]: row for row in rows}, steps)
+                updates = _steps(connection, last, until)
+            yield from self._page({row["delivery_id"]: row for row in rows}, updates)
             if until == LAST:
                 return
             last = until
 
-    def _page(self, rows: dict[str, dict[str, Any]], steps: Iterator[Link]) -> Iterator[str]:
-        for id_, theirs in groupby(steps, key=attrgetter("delivery")):
+    def _page(self, rows: dict[str, dict[str, Any]], updates: Iterator[Link]) -> Iterator[str]:
+        for id_, theirs in groupby(updates, key=attrgetter("delivery")):
             row = rows.pop(id_, None)
             if row is None:
                 yield f"delivery {id_}: has events but is gone"
             elif id_ not in self._doubtful:
                 self.deliveries += 1
-                yield from (f"delivery {id_}: {fault.words}" for fault in comparison.faults(row, fold(theirs)))
+                yield from (f"delivery {id_}: {fault.words}" for fault in comparison.differences(row, project(theirs)))
         yield from (f"delivery {id_}: has no events" for id_ in rows)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from distributor.errors import NoLedger, Unusable
+from distributor.errors import InvalidInput, NoLedger
 from distributor.ledger import sqlite
 from distributor.ledger.engine import Database
 
@@ -37,7 +37,7 @@ def _found(connection: Connection, database: Database) -> int:
     """The schema's number, 0 when there is nothing at all; raises when it is foreign or newer."""
     found = _in_file(connection, database) if database.sqlite else _by_alembic(connection, database)
     if found > NEWEST:
-        raise Unusable(
+        raise InvalidInput(
             f"the ledger was written by a newer distributor (schema {found}, this one knows {NEWEST})",
             where=database.where,
             hint="upgrade distributor on this machine",
@@ -50,7 +50,7 @@ def _in_file(connection: Connection, database: Database) -> int:
     if application == sqlite.APPLICATION:
         return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), _by_alembic(connection, database))
     if application or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
-        raise Unusable("this is a database of another program", where=database.where, hint="check `ledger.url`")
+        raise InvalidInput("this is a database of another program", where=database.where, hint="check `ledger.url`")
     return 0
 
 
@@ -60,7 +60,7 @@ def _by_alembic(connection: Connection, database: Database) -> int:
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if found and not found.isdecimal():  # our steps are numbers
         hint = "upgrade distributor on this machine, or check `ledger.url`"
-        raise Unusable(f'its schema "{found}" is of a newer distributor, or of another program', where=database.where, hint=hint)
+        raise InvalidInput(f'its schema "{found}" is of a newer distributor, or of another program', where=database.where, hint=hint)
     return int(found) if found else 0
 
 
@@ -68,7 +68,7 @@ def _quick_check(connection: Connection, database: Database) -> None:
     pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one() * connection.exec_driver_sql("PRAGMA page_size").scalar_one()
     if pages <= sqlite.SMALL and connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
         hint = "stop using it, keep a copy, and restore the latest backup (docs/restore.md)"
-        raise Unusable("the ledger is damaged", where=database.where, hint=hint)
+        raise InvalidInput("the ledger is damaged", where=database.where, hint=hint)
 
 
 def upgrade(connection: Connection) -> None:

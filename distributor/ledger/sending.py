@@ -11,13 +11,22 @@ from sqlalchemy.types import NullType
 
 from distributor.ledger import clock, eligibility, mailbox_cleanup, transitions
 from distributor.ledger.filters import of_senders, within
-from distributor.ledger.message_verification import refuse_changed
+from distributor.ledger.message_verification import verify_messages
 from distributor.ledger.tables import delivery, event, handover, outbox, person
-from distributor.ledger.transaction import Writing, words
-from distributor.model.audit_log import stamp
+from distributor.ledger.transaction import WriteTransaction, sanitize
+from distributor.model.audit_log import format_timestamp
 from distributor.model.clocks import LONGEST_DELAY, bounded_lease
-from distributor.model.delivery import EVERYBODY, Arm, Claim, Owner, Scope, Senders, Settle, Step
-from distributor.model.outcomes import Parcel
+from distributor.model.delivery import (
+    ALL_SENDERS,
+    AttemptResult,
+    AttemptUpdate,
+    Claim,
+    DeliveryFilter,
+    LeaseHolder,
+    RecordIntent,
+    SenderFilter,
+)
+from distributor.model.outcomes import OutboundMessage
 from distributor.model.states import State, allowed
 
 
@@ -47,134 +56,134 @@ _ENDS = frozenset({State.ACCEPTED, State.DEFERRED, State.REJECTED, State.AMBIGUO
 
 
 def claim(  # noqa: PLR0913  the port's own arguments
-    book: Writing,
-    who: Owner,
+    tx: WriteTransaction,
+    holder: LeaseHolder,
     limit: int,
     lease: timedelta,
-    scope: Scope,
+    scope: DeliveryFilter,
     *,
     early: bool,
     since: int | None = None,
-    senders: Senders = EVERYBODY,
+    senders: SenderFilter = ALL_SENDERS,
 ) -> list[Claim]:
     """Claim letters that are due, oldest first. Raises Unusable where one is not as its events tell.
 
     What must not leave any more is withdrawn instead: a certificate that was revoked, has expired or is another person's too.
     """
-    found = _good(book, limit, of_senders(within(_DUE, scope), senders), _put_off(book, early=early, since=since))
+    found = _good(tx, limit, of_senders(within(_DUE, scope), senders), _put_off(tx, early=early, since=since))
     if not found:
         return []
-    transitions.enrol(book, who)
-    until = stamp(book.moment + bounded_lease(lease))
-    changes = [_claim(book, dict(row), who, until) for row in found]
-    moved = transitions.move(book, changes)
-    drafts = mailbox_cleanup.handles(book.connection, [row["id"] for row in found if row["attempt"]])
-    return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row, drafts)) for new, row in zip(moved, found, strict=True)]
+    transitions.ensure_holder(tx, holder)
+    until = format_timestamp(tx.moment + bounded_lease(lease))
+    changes = [_claim(tx, dict(row), holder, until) for row in found]
+    moved = transitions.apply_transitions(tx, changes)
+    requests = mailbox_cleanup.handles(tx.connection, [row["id"] for row in found if row["attempt"]])
+    return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row, requests)) for new, row in zip(moved, found, strict=True)]
 
 
-def _put_off(book: Writing, *, early: bool, since: int | None) -> ColumnElement[bool]:
+def _put_off(tx: WriteTransaction, *, early: bool, since: int | None) -> ColumnElement[bool]:
     """Which messages that were put off are wanted: those whose time has come, or `early` all that were so before event `since`."""
     if not early:
-        return clock.due(book.now)
+        return clock.due(tx.now)
     if since is None:
         return true()
     again = select(event.c.seq).where(event.c.delivery == delivery.c.id, event.c.seq > since, event.c.event == State.DEFERRED.value)
-    return or_(clock.due(book.now), ~again.exists())
+    return or_(clock.due(tx.now), ~again.exists())
 
 
-def _good(book: Writing, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
+def _good(tx: WriteTransaction, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
     """What is due, as its events tell, and may leave."""
     while True:
-        found = [*_due(book, State.QUEUED, limit, asked), *_due(book, State.DEFERRED, limit, asked.where(put_off))]
+        found = [*_due(tx, State.QUEUED, limit, asked), *_due(tx, State.DEFERRED, limit, asked.where(put_off))]
         found = sorted(found, key=lambda row: str(row["id"]))[:limit]
-        refuse_changed(book, found)
-        good = eligibility.spare(book, found)
+        verify_messages(tx, found)
+        good = eligibility.keep_eligible(tx, found)
         if good or not found:
             found = [row for row in found if row["id"] in good]
-            eligibility.refuse_early(book, found)
+            eligibility.refuse_not_yet_valid(tx, found)
             return found
-        if eligibility.holding_back(book):
-            asked = asked.where(eligibility.valid(book.now))
+        if eligibility.has_held_back(tx):
+            asked = asked.where(eligibility.not_expired(tx.now))
 
 
-def _due(book: Writing, state: State, limit: int, asked: Select[Any]) -> Sequence[RowMapping]:
-    return book.connection.execute(asked.where(delivery.c.state == state.value).limit(limit)).mappings().all()
+def _due(tx: WriteTransaction, state: State, limit: int, asked: Select[Any]) -> Sequence[RowMapping]:
+    return tx.connection.execute(asked.where(delivery.c.state == state.value).limit(limit)).mappings().all()
 
 
-def _claim(book: Writing, row: transitions.Row, who: Owner, until: str) -> transitions.Change:
+def _claim(tx: WriteTransaction, row: transitions.Row, holder: LeaseHolder, until: str) -> transitions.Transition:
     attempt = row["attempt"] + 1
     evidence: dict[str, object] = {
         "attempt": attempt,
-        "owner": who.id,
-        "host": who.host,
-        "pid": who.pid,
-        "started": transitions.started(who),
+        "owner": holder.id,
+        "host": holder.host,
+        "pid": holder.pid,
+        "started": transitions.started(holder),
     }
-    if who.machine:
-        evidence["machine"] = who.machine
-    if clock.was_ahead(row["not_before"], book.now, LONGEST_DELAY):
+    if holder.machine:
+        evidence["machine"] = holder.machine
+    if clock.was_ahead(row["not_before"], tx.now, LONGEST_DELAY):
         evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
-    columns = {"attempt": attempt, "owner": who.id, "lease_until": until, "armed_at": None, "not_before": None}
-    return transitions.Change(row, State.CLAIMED, columns, evidence)
+    columns = {"attempt": attempt, "owner": holder.id, "lease_until": until, "armed_at": None, "not_before": None}
+    return transitions.Transition(row, State.CLAIMED, columns, evidence)
 
 
-def _parcel(row: RowMapping, drafts: Mapping[str, str]) -> Parcel:
+def _parcel(row: RowMapping, requests: Mapping[str, str]) -> OutboundMessage:
     envelope = row["sender"], row["address"], row["message_id"], row["message"]
-    return Parcel(row["id"], *envelope, row["attempt"] + 1, drafts.get(row["id"]))
+    return OutboundMessage(row["id"], *envelope, row["attempt"] + 1, requests.get(row["id"]))
 
 
-def write(book: Writing, steps: Sequence[Step], who: Owner) -> list[bool]:
+def write(tx: WriteTransaction, updates: Sequence[AttemptUpdate], holder: LeaseHolder) -> list[bool]:
     """Apply the steps whose claim still holds."""
-    rows = transitions.rows(book, [step.claim.id for step in steps])
-    changes: list[transitions.Change] = []
+    rows = transitions.rows(tx, [update.claim.id for update in updates])
+    changes: list[transitions.Transition] = []
     verdicts: list[bool] = []
-    for step in steps:
-        change = _step(book, rows.get(step.claim.id), step, who)
+    for update in updates:
+        change = _step(tx, rows.get(update.claim.id), update, holder)
         verdicts.append(change is not None)
         if change is not None:
             changes.append(change)
-            rows[step.claim.id] = {**change.row, **change.columns, "state": change.after.value}
-    transitions.move(book, changes)
+            rows[update.claim.id] = {**change.row, **change.columns, "state": change.after.value}
+    transitions.apply_transitions(tx, changes)
     return verdicts
 
 
-def _step(book: Writing, row: transitions.Row | None, step: Step, who: Owner) -> transitions.Change | None:
-    if row is None or row["owner"] != who.id or row["attempt"] != step.claim.attempt:
+def _step(tx: WriteTransaction, row: transitions.Row | None, update: AttemptUpdate, holder: LeaseHolder) -> transitions.Transition | None:
+    if row is None or row["owner"] != holder.id or row["attempt"] != update.claim.attempt:
         return None
-    match step:
-        case Arm():
-            return _arm(book, row, step)
-        case Settle():
-            return _settle(book, row, step)
+    match update:
+        case RecordIntent():
+            return _arm(tx, row, update)
+        case AttemptResult():
+            return _settle(tx, row, update)
 
 
-def _arm(book: Writing, row: transitions.Row, step: Arm) -> transitions.Change | None:
-    if row["state"] != State.CLAIMED or row["lease_until"] <= book.now:
+def _arm(tx: WriteTransaction, row: transitions.Row, update: RecordIntent) -> transitions.Transition | None:
+    if row["state"] != State.CLAIMED or row["lease_until"] <= tx.now:
         return None
-    columns: dict[str, object] = {"lease_until": stamp(book.moment + bounded_lease(step.lease)), "armed_at": book.now}
+    columns: dict[str, object] = {"lease_until": format_timestamp(tx.moment + bounded_lease(update.lease)), "armed_at": tx.now}
     evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
-    if step.handle is not None:
-        columns["message_id"] = evidence["message_id"] = words(step.handle.message_id)
-        evidence["handle"] = words(step.handle.id)
-    return transitions.Change(row, State.TRANSMITTING, columns, evidence)
+    if update.handle is not None:
+        columns["message_id"] = evidence["message_id"] = sanitize(update.handle.message_id)
+        evidence["handle"] = sanitize(update.handle.id)
+    return transitions.Transition(row, State.TRANSMITTING, columns, evidence)
 
 
-def _settle(book: Writing, row: transitions.Row, step: Settle) -> transitions.Change | None:
+def _settle(tx: WriteTransaction, row: transitions.Row, update: AttemptResult) -> transitions.Transition | None:
     before = State(row["state"])
-    late = before is State.AMBIGUOUS and step.state is State.ACCEPTED  # a 250 that came after all, of the same attempt
-    on_time = before in {State.CLAIMED, State.TRANSMITTING} and step.state in _ENDS and allowed(before, step.state)
+    late = before is State.AMBIGUOUS and update.state is State.ACCEPTED  # a 250 that came after all, of the same attempt
+    on_time = before in {State.CLAIMED, State.TRANSMITTING} and update.state in _ENDS and allowed(before, update.state)
     if not (late or on_time):
         return None
-    said = words(step.said)
-    wait = step.wait if step.state is State.DEFERRED else None
-    until = None if wait is None else stamp(book.moment + min(wait, LONGEST_DELAY))
-    columns = {**_left(row, step.state), "said": said, "not_before": until}
+    said = sanitize(update.response)
+    wait = update.wait if update.state is State.DEFERRED else None
+    until = None if wait is None else format_timestamp(tx.moment + min(wait, LONGEST_DELAY))
+    columns = {**_left(row, update.state), "said": said, "not_before": until}
     evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
     if until is not None:
         evidence["not_before"] = until
     if late:
         evidence["late"] = True
-    return transitions.Change(row, step.state, columns, evidence, {"said": said} if said else {})
+    return transitions.Transition(row, update.state, columns, evidence, {"said": said} if said else {})
 
 
 def _left(row: transitions.Row, after: State) -> dict[str, object]:
@@ -184,12 +193,14 @@ def _left(row: transitions.Row, after: State) -> dict[str, object]:
     return {**_FREE, "deferrals": row["deferrals"] + (after is State.DEFERRED)}
 
 
-def release(book: Writing, claims: Sequence[Claim], who: Owner) -> None:
+def release(tx: WriteTransaction, claims: Sequence[Claim], holder: LeaseHolder) -> None:
     """Give claims back that still hold."""
-    rows = transitions.rows(book, [claim.id for claim in claims])
-    changes: list[transitions.Change] = []
+    rows = transitions.rows(tx, [claim.id for claim in claims])
+    changes: list[transitions.Transition] = []
     for given in claims:
         row: dict[str, Any] | None = rows.get(given.id)
-        if row and row["owner"] == who.id and row["attempt"] == given.attempt and row["state"] == State.CLAIMED:
-            changes.append(transitions.Change(row, State.QUEUED, _FREE, {"attempt": given.attempt, "owner": who.id, "why": "given back"}))
-    transitions.move(book, changes)
+        if row and row["owner"] == holder.id and row["attempt"] == given.attempt and row["state"] == State.CLAIMED:
+            changes.append(
+                transitions.Transition(row, State.QUEUED, _FREE, {"attempt": given.attempt, "owner": holder.id, "why": "given back"})
+            )
+    transitions.apply_transitions(tx, changes)

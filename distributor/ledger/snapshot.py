@@ -11,7 +11,7 @@ from distributor.ledger.engine import Database
 
 
 @contextmanager
-def still(database: Database) -> Iterator[Connection]:
+def snapshot(database: Database) -> Iterator[Connection]:
     """As in SQLite every transaction does; a server is asked for it."""
     with database.reading() as connection:
         if not database.sqlite:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from distributor.errors import NoLedger, Unusable
+from distributor.errors import InvalidInput, NoLedger
 from distributor.ledger.driver import sqlite3
 
 PATIENCE = 10.0  # seconds that another program may hold the ledger
@@ -31,7 +31,7 @@ def check_place(path: Path) -> None:
         return  # not Linux
     kind = file_system(path.parent, mounts)
     if kind in _SHARED or kind.startswith("fuse."):
-        raise Unusable(
+        raise InvalidInput(
             f"the ledger lies on a network file system ({kind})", where=str(path), hint="keep it on a local disk, or use PostgreSQL"
         )
 
@@ -59,15 +59,17 @@ def check_file(path: Path) -> None:
         hint = "check `ledger.url`, or restore a backup (docs/restore.md); `distributor init` makes an empty one"
         raise NoLedger("there is no ledger", where=str(path), hint=hint) from None
     except OSError as error:
-        raise Unusable(f"the ledger cannot be opened ({error.strerror})", where=str(path), hint="check the folder's permissions") from error
+        raise InvalidInput(
+            f"the ledger cannot be opened ({error.strerror})", where=str(path), hint="check the folder's permissions"
+        ) from error
     mode = found.st_mode
     if stat.S_ISLNK(mode):
-        raise Unusable("the ledger is a symbolic link", where=str(path), hint="name the file itself in `ledger.url`")
+        raise InvalidInput("the ledger is a symbolic link", where=str(path), hint="name the file itself in `ledger.url`")
     if not stat.S_ISREG(mode):
-        raise Unusable("the ledger is not a plain file", where=str(path), hint="check `ledger.url`")
+        raise InvalidInput("the ledger is not a plain file", where=str(path), hint="check `ledger.url`")
     if not found.st_size:
         hint = "restore a backup (docs/restore.md); where it never was a ledger, move it away, then `distributor init`"
-        raise Unusable("the ledger is empty (0 bytes): what it knew is lost", where=str(path), hint=hint)
+        raise InvalidInput("the ledger is empty (0 bytes): what it knew is lost", where=str(path), hint=hint)
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def making(path: Path) -> Iterator[Path]:
             for leftover in (partial, *(Path(f"{partial}{end}") for end in ("-journal", "-wal", "-shm"))):
                 leftover.unlink(missing_ok=True)
     except OSError as error:
-        raise Unusable(
+        raise InvalidInput(
             f"the ledger cannot be made ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
         ) from error
 
@@ -117,7 +119,7 @@ def refuse_moved(connection: Connection, path: str) -> None:
             told[f"file{end}"] = found  # SQLite makes it when it is needed first
         elif found != opened:
             message = "was moved, deleted or replaced while it was in use: nothing more is sent"
-            raise Unusable(message, where=f"{path}{end}", hint="put the very file back; where that cannot be done, see docs/restore.md")
+            raise InvalidInput(message, where=f"{path}{end}", hint="put the very file back; where that cannot be done, see docs/restore.md")
 
 
 def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
@@ -148,7 +150,7 @@ def engine(path: Path) -> Engine:
     def remember(_driver: object, record: ConnectionPoolEntry) -> None:
         """Which file SQLite opened: the one that lay there before and after."""
         if _identity(str(path)) != before:
-            raise Unusable("the ledger was replaced while it was opened", where=str(path), hint="run the command again")
+            raise InvalidInput("the ledger was replaced while it was opened", where=str(path), hint="run the command again")
         record.info["file"] = before
 
     made = create_engine(

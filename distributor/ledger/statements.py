@@ -58,13 +58,13 @@ def _compile(dialect: Dialect, statement: Statement, columns: tuple[str, ...]) -
     return str(compiled), lambda values: {**dict.fromkeys(compiled.params), **fixed, **values}
 
 
-def one_of(column: ColumnElement[str], room: int) -> ColumnElement[bool]:
+def one_of(column: ColumnElement[str], size: int) -> ColumnElement[bool]:
     """The condition that a column is one of `room` values, whose parameters `listed` fills."""
-    parameters: list[BindParameter[str]] = [bindparam(f"in_{i}") for i in range(room)]
+    parameters: list[BindParameter[str]] = [bindparam(f"in_{i}") for i in range(size)]
     return column.in_(parameters)
 
 
-def listed(ids: Sequence[str]) -> tuple[int, dict[str, str]]:
+def pad_to_bucket(ids: Sequence[str]) -> tuple[int, dict[str, str]]:
     """Room for a list, in steps of powers of two so that few statements are compiled, and its values; the last fills the rest."""
-    room = 1 << max(len(ids) - 1, 0).bit_length()
-    return room, {f"in_{i}": ids[min(i, len(ids) - 1)] for i in range(room)}
+    size = 1 << max(len(ids) - 1, 0).bit_length()
+    return size, {f"in_{i}": ids[min(i, len(ids) - 1)] for i in range(size)}

@@ -19,8 +19,8 @@ from distributor.ledger.tables import event, head
 from distributor.model import audit_log
 from distributor.model.clocks import SECOND_SIGN, Passed, has_passed
 from distributor.model.high_water_mark import Machine
-from distributor.model.people import printable
-from distributor.model.revoking import Struck
+from distributor.model.people import escape_unsafe
+from distributor.model.revoking import RevokedDelivery
 
 LONGEST_SAID = 2000  # characters kept of what a server or a person said; a hostile reply may have a megabyte
 _SALT = 16  # bytes
@@ -37,14 +37,14 @@ _SIGN = select(event.c.at).where(event.c.delivery.is_(None), event.c.event == "c
 _EARLIER = select(event.c.at).where(event.c.at <= bindparam("until")).order_by(event.c.seq.desc()).limit(1)
 
 
-def words(text: str) -> str:
+def sanitize(text: str) -> str:
     """What someone said, fit for a line: bounded, without control characters."""
     text = text[:LONGEST_SAID]
-    return text if text.isascii() and text.isprintable() else printable(text)
+    return text if text.isascii() and text.isprintable() else escape_unsafe(text)
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class NewEvent:
     """An event to be written. `personal` is only committed to in the chain."""
 
     delivery: str | None
@@ -56,7 +56,7 @@ class Note:
 
 
 @dataclass(slots=True)
-class Writing:
+class WriteTransaction:
     """An open writing transaction. `now` is the ledger's clock; `last` is the time of the event before, wrong if the clock was."""
 
     connection: Connection
@@ -66,12 +66,12 @@ class Writing:
     seq: int
     hash: str
     here: Machine | None = None  # where it is written, told by what a second copy of the ledger must not repeat
-    taken_back: list[Struck] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
+    taken_back: list[RevokedDelivery] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
 
     @property
     def moment(self) -> datetime:
         """Now, as a time."""
-        return audit_log.unstamp(self.now)
+        return audit_log.parse_timestamp(self.now)
 
     def time_has_passed(self) -> bool:
         """Whether the clock may be believed where what is over is to be destroyed or withdrawn.
@@ -79,11 +79,11 @@ class Writing:
         A jump is noted once, by an event; it counts when a later command finds the same.
         """
         sign = self.connection.execute(_SIGN).scalar_one_or_none()
-        earlier = self.connection.execute(_EARLIER, {"until": audit_log.stamp(self.moment - SECOND_SIGN)}).scalar_one_or_none()
-        known = [None if at is None else audit_log.unstamp(at) for at in (earlier, sign)]
-        verdict = has_passed(self.moment, audit_log.unstamp(self.last) if self.last else self.moment, *known)
+        earlier = self.connection.execute(_EARLIER, {"until": audit_log.format_timestamp(self.moment - SECOND_SIGN)}).scalar_one_or_none()
+        known = [None if at is None else audit_log.parse_timestamp(at) for at in (earlier, sign)]
+        verdict = has_passed(self.moment, audit_log.parse_timestamp(self.last) if self.last else self.moment, *known)
         if verdict is Passed.JUMPED:
-            self.append([Note(None, "clock-gap", evidence={"last_event": self.last})])
+            self.append([NewEvent(None, "clock-gap", evidence={"last_event": self.last})])
         return verdict is Passed.YES
 
     def all(self, statement: statements.Statement, values: Mapping[str, Any]) -> list[Any]:
@@ -94,7 +94,7 @@ class Writing:
         """Run a statement for each row; how many it touched."""
         return statements.many(self.connection, statement, rows) if rows else 0
 
-    def append(self, notes: Sequence[Note]) -> None:
+    def append(self, notes: Sequence[NewEvent]) -> None:
         """Add events to the chain."""
         if not notes:
             return
@@ -104,12 +104,12 @@ class Writing:
         links = [self._link(note, salts[2 * _SALT * i : 2 * _SALT * (i + 1)])._asdict() for i, note in enumerate(notes)]
         self.many(_INSERT, links)
 
-    def _named(self, first: Note) -> Note:
+    def _named(self, first: NewEvent) -> NewEvent:
         """The first event tells the ledger's name, so that nobody can change it."""
         name = str(self.connection.execute(select(head.c.ledger).where(head.c.id == 1)).scalar_one())
         return replace(first, evidence={**first.evidence, NAMED: name})
 
-    def _link(self, note: Note, salt: str) -> audit_log.Link:
+    def _link(self, note: NewEvent, salt: str) -> audit_log.Link:
         evidence = audit_log.canonical(note.evidence)
         personal = audit_log.canonical(note.personal) if note.personal else None
         commitment = audit_log.commit(salt, personal) if personal else ""
@@ -133,7 +133,7 @@ class Writing:
 
 
 @contextmanager
-def writing(database: Database, by: str, clock: Clock) -> Iterator[Writing]:
+def write_transaction(database: Database, by: str, clock: Clock) -> Iterator[WriteTransaction]:
     """One durable transaction; its events move the head of the chain with it."""
     with database.writing() as connection:
         if clock.is_servers:
@@ -142,7 +142,7 @@ def writing(database: Database, by: str, clock: Clock) -> Iterator[Writing]:
         else:
             seq, last, ends = statements.all_rows(connection, _HEAD, {})[0]
             now = clock.read(connection)
-        book = Writing(connection, by, now, last, seq, ends)
-        yield book
-        if book.seq != seq:
-            book.many(_MOVE_HEAD, [{"was": seq, "is": book.seq, "now": book.now, "ends": book.hash}])
+        tx = WriteTransaction(connection, by, now, last, seq, ends)
+        yield tx
+        if tx.seq != seq:
+            tx.many(_MOVE_HEAD, [{"was": seq, "is": tx.seq, "now": tx.now, "ends": tx.hash}])

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
 
-from distributor.errors import Refused, Unusable
+from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import statements
 from distributor.ledger.engine import ERASED
 from distributor.ledger.tables import delivery, handover, outbox, owner
-from distributor.ledger.transaction import Note, Writing
-from distributor.model.audit_log import stamp
-from distributor.model.delivery import Owner
+from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.model.audit_log import format_timestamp
+from distributor.model.delivery import LeaseHolder
 from distributor.model.states import RECEIVED, PasswordState, State, allowed
 
 Row = dict[str, Any]  # one delivery, by column
@@ -58,7 +58,7 @@ _EMPTY = delete(outbox).where(outbox.c.delivery.in_(bindparam("ids", expanding=T
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Transition:
     """A delivery as it is, the state it enters, the columns that change with it, and what the event tells."""
 
     row: Row
@@ -69,101 +69,101 @@ class Change:
     adopted: bool = False  # a step that only a restored ledger takes; `evidence` names the event
 
 
-def rows(book: Writing, ids: Sequence[str]) -> dict[str, Row]:
+def rows(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, Row]:
     """Deliveries by id."""
     found: dict[str, Row] = {}
     for start in range(0, len(ids), CHUNK):
-        room, values = statements.listed(ids[start : start + CHUNK])
-        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in book.all(_rows(room), values)}
+        size, values = statements.pad_to_bucket(ids[start : start + CHUNK])
+        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in tx.all(_rows(size), values)}
     return found
 
 
 @cache
-def _rows(room: int) -> Select[Any]:
-    return select(delivery).where(statements.one_of(delivery.c.id, room))
+def _rows(size: int) -> Select[Any]:
+    return select(delivery).where(statements.one_of(delivery.c.id, size))
 
 
 @cache
-def _held(room: int) -> Select[Any]:
+def _held(size: int) -> Select[Any]:
     return select(handover.c.delivery, handover.c.lasts).where(
-        statements.one_of(handover.c.delivery, room), handover.c.state == PasswordState.HELD.value
+        statements.one_of(handover.c.delivery, size), handover.c.state == PasswordState.HELD.value
     )
 
 
-def row(book: Writing, delivery_id: str) -> Row:
+def row(tx: WriteTransaction, delivery_id: str) -> Row:
     """One delivery; raises Refused when there is none."""
-    found = rows(book, [delivery_id])
+    found = rows(tx, [delivery_id])
     if delivery_id not in found:
-        raise Refused("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
+        raise RequestDenied("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
     return found[delivery_id]
 
 
-def move(book: Writing, changes: Sequence[Change]) -> list[Row]:
+def apply_transitions(tx: WriteTransaction, changes: Sequence[Transition]) -> list[Row]:
     """Change states, one event each; the rows as they are now."""
     if not changes:
         return []
-    moved = [_after(book, change) for change in changes]
+    moved = [_after(tx, change) for change in changes]
     updates = [
         {
             "b_id": c.row["id"],
             "b_state": c.row["state"],
             "b_attempt": c.row["attempt"],
-            "updated_at": book.now,
+            "updated_at": tx.now,
             **{n: new[n] for n in _CHANGING},
         }
         for c, new in zip(changes, moved, strict=True)
     ]
-    if book.many(_UPDATE, updates) != len(updates):
-        raise Unusable(
+    if tx.many(_UPDATE, updates) != len(updates):
+        raise InvalidInput(
             "a delivery was changed by something else at the same time", where=changes[0].row["id"], hint="run `distributor doctor`"
         )
-    book.append([Note(c.row["id"], c.after.value, c.row["state"], c.after.value, c.evidence, c.personal) for c in changes])
-    _move_passwords(book, changes)
+    tx.append([NewEvent(c.row["id"], c.after.value, c.row["state"], c.after.value, c.evidence, c.personal) for c in changes])
+    _move_passwords(tx, changes)
     return moved
 
 
-def _after(book: Writing, change: Change) -> Row:
+def _after(tx: WriteTransaction, change: Transition) -> Row:
     before = State(change.row["state"])
     if not allowed(before, change.after, adopted=change.adopted):
-        raise Refused(
+        raise RequestDenied(
             f'a delivery that is "{before}" cannot become "{change.after}"', where=change.row["id"], hint="look at `distributor history`"
         )
-    return {**change.row, **change.columns, "state": change.after.value, "updated_at": book.now}
+    return {**change.row, **change.columns, "state": change.after.value, "updated_at": tx.now}
 
 
-def _move_passwords(book: Writing, changes: Sequence[Change]) -> None:
+def _move_passwords(tx: WriteTransaction, changes: Sequence[Transition]) -> None:
     received = [change.row["id"] for change in changes if change.after in RECEIVED]
     if received:
-        room, values = statements.listed(received)
-        book.many(_READY, [{"b_id": id_, "until": _until(book, lasts)} for id_, lasts in book.all(_held(room), values)])
+        size, values = statements.pad_to_bucket(received)
+        tx.many(_READY, [{"b_id": id_, "until": _until(tx, lasts)} for id_, lasts in tx.all(_held(size), values)])
     withdrawn = [change.row["id"] for change in changes if change.after is State.WITHDRAWN]
     if withdrawn:
-        close_passwords(book, withdrawn, PasswordState.DESTROYED)
-        book.connection.execute(_EMPTY, {"ids": withdrawn})
+        close_passwords(tx, withdrawn, PasswordState.DESTROYED)
+        tx.connection.execute(_EMPTY, {"ids": withdrawn})
 
 
-def _until(book: Writing, lasts: int | None) -> str | None:
-    return None if lasts is None else stamp(book.moment + timedelta(seconds=lasts))
+def _until(tx: WriteTransaction, lasts: int | None) -> str | None:
+    return None if lasts is None else format_timestamp(tx.moment + timedelta(seconds=lasts))
 
 
-def close_passwords(book: Writing, ids: Sequence[str], state: PasswordState) -> int:
+def close_passwords(tx: WriteTransaction, ids: Sequence[str], state: PasswordState) -> int:
     """Take the sealed bytes of held, ready and just expired passwords away; how many there were."""
-    closed = book.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": book.now, "who": book.by}).rowcount
-    book.connection.info[ERASED] = closed > 0 or book.connection.info.get(ERASED, False)
+    closed = tx.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": tx.now, "who": tx.by}).rowcount
+    tx.connection.info[ERASED] = closed > 0 or tx.connection.info.get(ERASED, False)
     return closed
 
 
-def enrol(book: Writing, who: Owner) -> None:
+def ensure_holder(tx: WriteTransaction, holder: LeaseHolder) -> None:
     """Make an owner known, so that claims can name it."""
-    if book.connection.execute(select(owner.c.id).where(owner.c.id == who.id)).first() is None:
-        book.connection.execute(insert(owner), {"id": who.id, "host": who.host, "pid": who.pid, "started": started(who)})
+    if tx.connection.execute(select(owner.c.id).where(owner.c.id == holder.id)).first() is None:
+        tx.connection.execute(insert(owner), {"id": holder.id, "host": holder.host, "pid": holder.pid, "started": started(holder)})
 
 
-def started(who: Owner) -> str | None:
+def started(holder: LeaseHolder) -> str | None:
     """When an owner's process started, as it is kept: clock ticks pass what a column of numbers holds."""
-    return None if who.started is None else str(who.started)
+    return None if holder.started is None else str(holder.started)
 
 
-def owner_of(id_: str, host: str, pid: int, started: str | None) -> Owner:
+def holder_from_row(id_: str, host: str, pid: int, started: str | None) -> LeaseHolder:
     """An owner from its row."""
-    return Owner(id_, host, pid, None if started is None else int(started))
+    return LeaseHolder(id_, host, pid, None if started is None else int(started))

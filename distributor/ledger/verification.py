@@ -12,18 +12,18 @@ from sqlalchemy import bindparam, select
 from distributor.ledger import certificate_verification, identity, lease_holders, people, row_verification, schema_verification, statements
 from distributor.ledger.engine import Database
 from distributor.ledger.queries import PAGE, to_event
-from distributor.ledger.snapshot import still
+from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import event, head
-from distributor.model.audit_log import ORIGIN, Link, Walk
-from distributor.model.events import Record
-from distributor.model.export_comparison import Beside
-from distributor.model.proof import Proof
+from distributor.model.audit_log import ORIGIN, ChainVerifier, Link
+from distributor.model.events import AuditRecord
+from distributor.model.export_comparison import ExportComparison
+from distributor.model.proof import VerificationReport
 
 MOST = 1000  # findings; a chain cut in two would tell one for each event after the cut
 _LINKS = select(*(event.c[name] for name in Link._fields)).where(event.c.seq > bindparam("last")).order_by(event.c.seq).limit(PAGE)
 
 
-def records(database: Database) -> Iterator[Record]:
+def records(database: Database) -> Iterator[AuditRecord]:
     """Every event with its links, oldest first."""
     last, prev = 0, ORIGIN
     while True:
@@ -37,41 +37,41 @@ def records(database: Database) -> Iterator[Record]:
         last = page[-1].seq
 
 
-def _record(row: Any, prev: str) -> Record:  # noqa: ANN401  a row of the event table
+def _record(row: Any, prev: str) -> AuditRecord:  # noqa: ANN401  a row of the event table
     names: tuple[str, ...] | None = ()
     if row.commitment:
         names = None if row.personal is None else tuple(json.loads(row.personal))
-    return Record(to_event(row[:9]), names, row.salt, row.commitment, prev, row.hash)
+    return AuditRecord(to_event(row[:9]), names, row.salt, row.commitment, prev, row.hash)
 
 
-def prove(database: Database, beside: Beside | None = None) -> Proof:
+def verify(database: Database, beside: ExportComparison | None = None) -> VerificationReport:
     """Everything that is wrong, also beside an earlier export, and how far the chain goes."""
     chain = _Chain(database, beside)
-    explained = row_verification.Explained(database, chain.doubtful)
+    explained = row_verification.RowVerifier(database, chain.doubtful)
     of_people = people.faults(database, chain.doubtful)
-    rows = (_of_name(database), explained.faults(), chain.claimed.faults(database), of_people, certificate_verification.faults(database))
+    rows = (_of_name(database), explained.findings(), chain.claimed.faults(database), of_people, certificate_verification.faults(database))
     notes: list[str] = []
     found = joined(chain.faults(), *rows, schema_verification.faults(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
     walk = chain.walk
-    return Proof(findings, walk.seq, walk.at, walk.hash, chain.erased, walk.back, explained.deliveries, tuple(notes))
+    return VerificationReport(findings, walk.seq, walk.at, walk.hash, chain.erased, walk.back, explained.deliveries, tuple(notes))
 
 
 class _Chain:
     """Every link, in order, and the head that must name the last."""
 
-    def __init__(self, database: Database, beside: Beside | None) -> None:
-        self.walk = Walk()
+    def __init__(self, database: Database, beside: ExportComparison | None) -> None:
+        self.walk = ChainVerifier()
         self._beside = beside
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows have nothing to be held against
-        self.claimed = lease_holders.Claimed()
+        self.claimed = lease_holders.ClaimEvents()
         self._database = database
 
     def faults(self) -> Iterator[str]:
         """What is wrong with them."""
         while True:
-            with still(self._database) as connection:
+            with snapshot(self._database) as connection:
                 page = statements.all_rows(connection, _LINKS, {"last": self.walk.seq})
                 ends = connection.execute(select(head.c.seq, head.c.hash, head.c.at)).one_or_none()
             for row in page:
@@ -82,7 +82,7 @@ class _Chain:
 
     def _step(self, link: Link) -> Iterator[str]:
         self.erased += link.personal is None and bool(link.commitment)
-        for fault in self.walk.step(link):
+        for fault in self.walk.verify_link(link):
             if link.delivery is not None:
                 self.doubtful.add(link.delivery)
             yield fault
@@ -105,7 +105,7 @@ class _Chain:
 def _of_name(database: Database) -> Iterator[str]:
     with database.reading() as connection:
         ends = connection.execute(select(head.c.id)).first()
-        found = identity.identity(connection) if ends is not None else None  # without it the chain's end has been told
+        found = identity.ledger_identity(connection) if ends is not None else None  # without it the chain's end has been told
     if found is not None and found.fault is not None:
         yield f"ledger: {found.fault}"
 

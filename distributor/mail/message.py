@@ -17,7 +17,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from typing import Protocol
 
-from distributor.model.people import Address, hides
+from distributor.model.people import Address, has_unsafe_chars
 
 LONGEST_LINE = 76  # characters of a header line we make; RFC 5322 2.1.1 allows 998 and asks for 78
 LONGEST_WORD = 75  # characters of an encoded-word, RFC 2047 2
@@ -35,7 +35,7 @@ _MAILBOX = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class RenderedText:
     """A letter's words in one language, ready to be sent."""
 
     language: str  # the tag of the templates that were used
@@ -44,10 +44,10 @@ class Wording:
     html: str
 
 
-class Words(Protocol):
+class Renderer(Protocol):
     """Where wordings come from."""
 
-    def letter(self, language: str, values: Mapping[str, object]) -> Wording:
+    def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
         """The words of a letter in the nearest language there is. Raises Unusable naming the template's file and line."""
         ...
 
@@ -69,7 +69,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class MessageHeaders:
     """What stands on the outside: made once for a generation and never again."""
 
     sender: Mailbox
@@ -79,7 +79,7 @@ class Head:
     boundary: str
 
 
-def compose(head: Head, wording: Wording, attachment: Attachment) -> bytes:
+def compose(head: MessageHeaders, wording: RenderedText, attachment: Attachment) -> bytes:
     """The message. ValueError for a value that has no place in a header."""
     boundary = _checked(_TOKEN, head.boundary, "boundary")
     outer, inner = f"=_{boundary}.1", f"=_{boundary}.2"
@@ -98,7 +98,7 @@ def compose(head: Head, wording: Wording, attachment: Attachment) -> bytes:
     return text.encode()
 
 
-def _headers(head: Head, wording: Wording) -> tuple[str, ...]:
+def _headers(head: MessageHeaders, wording: RenderedText) -> tuple[str, ...]:
     # Never "All" and never "NDR" in the suppression: the reports of what did not arrive are wanted (facts: sending.md 7).
     return (
         f"From: {mailbox(head.sender, len('From: '))}\r\n",
@@ -140,7 +140,7 @@ def mailbox(box: Mailbox, used: int = 0) -> str:
     """`Name <address>` for a header, folded; the address alone where the name is unsafe to show. `used`: characters taken on the line."""
     address = str(box.address)
     name = " ".join(box.name.split(" "))
-    if not name.strip() or hides(name):
+    if not name.strip() or has_unsafe_chars(name):
         return address
     written = _phrase(name.strip(), used)
     last = written.rpartition("\r\n")[2]
@@ -172,7 +172,7 @@ def _phrase(name: str, used: int) -> str:
 
 def unstructured(text: str, used: int = 0) -> str:
     """A subject for a header, folded. ValueError when it holds a line end or another unsafe character."""
-    if hides(text):
+    if has_unsafe_chars(text):
         raise ValueError("the subject holds an unprintable character")
     if _TEXT.fullmatch(text) and "=?" not in text and len(text) + used <= LONGEST_LINE and text == text.strip() and text:
         return text

@@ -11,7 +11,7 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 LARGEST = 256 * 2**10  # bytes of a file that are looked at
 
 
-def named(folders: Iterable[Path]) -> frozenset[str]:
+def columns_used(folders: Iterable[Path]) -> frozenset[str]:
     """The columns that any letter in these folders of templates names."""
     files = {path for folder in folders for path in folder.glob("letter/**/*") if path.suffix in {".txt", ".html"}}
     return frozenset(name for file in files for name in _columns_in(file))

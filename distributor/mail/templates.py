@@ -23,34 +23,34 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, Template
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.mail import template_columns
-from distributor.mail.message import Wording
-from distributor.mail.time_limit import TooSlow, cpu_seconds
-from distributor.model.issues import Remark
-from distributor.model.people import hides
+from distributor.mail.message import RenderedText
+from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
+from distributor.model.issues import Diagnostic
+from distributor.model.people import has_unsafe_chars
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged letters have some 15 000
 LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged letters take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
 LAST_RESORT = "en"
-Checking = Callable[[Callable[[str], list[Remark]], Iterable[str]], Iterable[list[Remark]]]
+Checking = Callable[[Callable[[str], list[Diagnostic]], Iterable[str]], Iterable[list[Diagnostic]]]
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 @dataclass(frozen=True, slots=True)
-class Stationery:
+class TemplateRenderer:
     """Where templates are, and the organisation's languages. Safe to pickle; what it compiles stays in the process that asked."""
 
     workspace: Path | None  # the folder that may hold `templates/`
     languages: tuple[str, ...] = (LAST_RESORT,)
 
-    def letter(self, language: str, values: Mapping[str, object]) -> Wording:
+    def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
         """The words of a letter in the nearest language there is. Raises Unusable naming the template's file and line."""
         shelf, tag, places = _chosen(self, language)
         given = {**values, "language": tag}
         subject, text, html = (_render(shelf, place, given) for place in places)
-        return Wording(tag, _one_line(subject, places[0]), text, html)
+        return RenderedText(tag, _one_line(subject, places[0]), text, html)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -60,17 +60,17 @@ class Stationery:
 
     def columns(self) -> frozenset[str]:
         """The roster's further columns that any letter names; no other one is of use, and any other may hold a secret."""
-        return template_columns.named(self.folders)
+        return template_columns.columns_used(self.folders)
 
-    def check(self, run: Checking = map) -> list[Remark]:
+    def check(self, run: Checking = map) -> list[Diagnostic]:
         """Every letter in every language with sample values, for `doctor`: one remark a fault, or one that all is well.
 
         `run` applies a function to each language, perhaps in child processes.
         """
-        remarks = [remark for found in run(self.check_language, available(self.folders)) for remark in found]
+        diagnostics = [diagnostic for found in run(self.check_language, available(self.folders)) for diagnostic in found]
         missing = [tag for tag in self.languages if not _candidates(tag) & set(available(self.folders))]
-        remarks += [
-            Remark(
+        diagnostics += [
+            Diagnostic(
                 "templates",
                 "warning",
                 f'there is no letter in "{tag}"',
@@ -78,15 +78,15 @@ class Stationery:
             )
             for tag in missing
         ]
-        return remarks or [Remark("templates", "ok", f"letters in {', '.join(available(self.folders))}")]
+        return diagnostics or [Diagnostic("templates", "ok", f"letters in {', '.join(available(self.folders))}")]
 
-    def check_language(self, language: str) -> list[Remark]:
+    def check_language(self, language: str) -> list[Diagnostic]:
         """What is wrong with the letter in one language."""
         for values in samples():
             try:
-                self.letter(language, values)
-            except Unusable as error:
-                return [Remark("templates", "error", str(error), error.hint)]
+                self.render(language, values)
+            except InvalidInput as error:
+                return [Diagnostic("templates", "error", str(error), error.hint)]
         return []
 
 
@@ -104,10 +104,10 @@ def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _chosen(stationery: Stationery, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
+def _chosen(stationery: TemplateRenderer, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
     folders = stationery.folders
     tag = nearest(language, stationery.languages, folders)
-    return _shelf(folders), tag, tuple(_place(folders, tag, name) for name in FILES)
+    return _environment(folders), tag, tuple(_place(folders, tag, name) for name in FILES)
 
 
 def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...]) -> str:
@@ -150,7 +150,7 @@ def _size(value: object) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _shelf(folders: tuple[Path, ...]) -> _Sandbox:
+def _environment(folders: tuple[Path, ...]) -> _Sandbox:
     environment = _Sandbox(
         loader=FileSystemLoader(folders),
         undefined=StrictUndefined,
@@ -198,8 +198,8 @@ def _place(folders: tuple[Path, ...], language: str, name: str) -> str:
 
 def _one_line(subject: str, place: str) -> str:
     subject = subject.strip()
-    if not subject or hides(subject):
-        raise Unusable(
+    if not subject or has_unsafe_chars(subject):
+        raise InvalidInput(
             "the subject is not one line of plain text", where=f"templates/{place}", hint="a subject is one line without control characters"
         )
     return subject
@@ -207,7 +207,7 @@ def _one_line(subject: str, place: str) -> str:
 
 def _render(shelf: _Sandbox, name: str, values: Mapping[str, object]) -> str:
     try:
-        with cpu_seconds(LONGEST_RENDERING):  # the worker's own time-out would not know the line
+        with cpu_limit(LONGEST_RENDERING):  # the worker's own time-out would not know the line
             return "".join(_bounded(shelf.get_template(name).generate(values)))
     except Exception as error:  # noqa: BLE001  a template can raise anything that Python can
         _explain(error, name)
@@ -227,7 +227,7 @@ def _explain(error: Exception, name: str) -> NoReturn:
         case TemplateSyntaxError():
             where, line = error.name or name, error.lineno
         case TemplateNotFound():
-            raise Unusable(
+            raise InvalidInput(
                 f'there is no template "{error.name}"',
                 where=f"templates/{name}",
                 hint="restore the file, or remove your own copy of the letter",
@@ -237,11 +237,11 @@ def _explain(error: Exception, name: str) -> NoReturn:
     match error:
         case MemoryError():
             reason = "it needs too much memory"
-        case TooSlow():
+        case TimeLimitExceeded():
             reason = f"it takes longer than {LONGEST_RENDERING:.0f} s"
         case _:
             reason = str(error) or type(error).__name__
-    raise Unusable(
+    raise InvalidInput(
         _told(reason),
         where=f"templates/{where} line {line}",
         hint=_NEW if isinstance(error, UndefinedError) else "correct the template; `distributor doctor` renders every letter",

@@ -10,12 +10,12 @@ from types import FrameType
 _SOON = 0.001  # seconds
 
 
-class TooSlow(Exception):
+class TimeLimitExceeded(Exception):
     """The time was over."""
 
 
 @contextmanager
-def cpu_seconds(most: float) -> Iterator[None]:
+def cpu_limit(most: float) -> Iterator[None]:
     """Raise TooSlow in the body once the process has computed for so long; not outside the main thread, nor on Windows."""
     try:
         before = signal.signal(signal.SIGVTALRM, _too_slow)
@@ -35,4 +35,4 @@ def _too_slow(number: int, frame: FrameType | None) -> None:
     if frame is None or frame.f_lineno is None:  # between two lines; who tells a person where it happened needs one
         signal.setitimer(signal.ITIMER_VIRTUAL, _SOON)
         return
-    raise TooSlow
+    raise TimeLimitExceeded

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from distributor.microsoft.powershell import steps
-from distributor.model.issues import Remark
+from distributor.model.issues import Diagnostic
 
 ODD, WRONG = timedelta(seconds=30), timedelta(minutes=5)  # of the clock; Entra bears five minutes
 
 
-def off(skew: timedelta | None) -> Iterator[Remark]:
+def clock_skew_check(skew: timedelta | None) -> Iterator[Diagnostic]:
     """`skew` is the service's clock less ours; None: it told none."""
     if skew is None or abs(skew) <= ODD:
         return
     seconds = round(abs(skew).total_seconds())
     told = f"this machine's clock is {seconds} s {'behind' if skew > timedelta() else 'ahead of'} the service's"
     level = "error" if abs(skew) > WRONG else "warning"
-    yield Remark("transport", level, told, steps("set the clock, and let it be kept by NTP:", ("timedatectl set-ntp true",)))
+    yield Diagnostic("transport", level, told, steps("set the clock, and let it be kept by NTP:", ("timedatectl set-ntp true",)))

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from distributor.model.certificates import Facts, Problem
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
+from distributor.model.certificates import CertificateInfo, ParseProblem
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
 from distributor.pki import certificate as certificates
 from distributor.pki.checks import ANY_USE, EMAIL_PROTECTION, SMALLEST_RSA, WEAK_HASHES
-from distributor.pki.keypairs import issued, public
+from distributor.pki.keypairs import is_issued_by, public
 from distributor.pki.sst import Stored
 
 SOON = timedelta(days=90)  # an authority's renewal takes longer than a person's
@@ -27,11 +27,11 @@ NOT_AN_AUTHORITY = "take it out; a collection holds the authorities' certificate
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class CollectionEntry:
     """A certificate: what it says, whether it signed itself, whether it may sign others, and where it was found."""
 
     der: bytes
-    facts: Facts
+    facts: CertificateInfo
     certificate: x509.Certificate
     self_signed: bool
     authority: bool
@@ -55,127 +55,127 @@ class Member:
 class Difference:
     """Two collections side by side."""
 
-    same: tuple[Member, ...]
-    only_here: tuple[Member, ...]
-    only_there: tuple[Member, ...]
+    same: tuple[CollectionEntry, ...]
+    only_here: tuple[CollectionEntry, ...]
+    only_there: tuple[CollectionEntry, ...]
 
 
-def members(found: Iterable[tuple[str, Stored]]) -> tuple[list[Member], list[Issue]]:
+def members(found: Iterable[tuple[str, Stored]]) -> tuple[list[CollectionEntry], list[Issue]]:
     """What is known of each certificate, and an issue for each that cannot be read; its source stands before it."""
-    good: list[Member] = []
+    good: list[CollectionEntry] = []
     issues = []
     for source, stored in found:
         match _member(source, stored):
-            case Problem() as problem:
+            case ParseProblem() as problem:
                 issues.append(Issue(Severity.ERROR, problem.check, problem.message, "take it out, or get it again", source))
             case member:
                 good.append(member)
     return good, issues
 
 
-def _member(source: str, stored: Stored) -> Member | Problem:
+def _member(source: str, stored: Stored) -> CollectionEntry | ParseProblem:
     certificate = certificates.load(stored.certificate)
-    if isinstance(certificate, Problem):
+    if isinstance(certificate, ParseProblem):
         return certificate
-    facts = certificates.facts(certificate, stored.certificate)
-    if isinstance(facts, Problem):
-        return facts
-    own = certificate.subject == certificate.issuer and issued(stored.certificate, stored.certificate)
+    info = certificates.facts(certificate, stored.certificate)
+    if isinstance(info, ParseProblem):
+        return info
+    own = certificate.subject == certificate.issuer and is_issued_by(stored.certificate, stored.certificate)
     old_root = own and certificate.version is x509.Version.v1  # such a certificate cannot say what it is
-    return Member(stored.certificate, facts, certificate, own, facts.is_ca or old_root, source, printable(stored.name))
+    return CollectionEntry(stored.certificate, info, certificate, own, info.is_ca or old_root, source, escape_unsafe(stored.name))
 
 
-def ordered(found: Iterable[Member]) -> list[Member]:
+def ordered(found: Iterable[CollectionEntry]) -> list[CollectionEntry]:
     """Each certificate once, roots first, by name: the same certificates make the same file."""
     once = {member.der: member for member in found}
     return sorted(once.values(), key=lambda member: (KINDS.index(member.kind), member.facts.subject, member.facts.sha256))
 
 
-def examine(found: Sequence[Member], now: datetime, *, repeated: Severity = Severity.ERROR) -> list[Issue]:
+def examine(found: Sequence[CollectionEntry], now: datetime, *, repeated: Severity = Severity.ERROR) -> list[Issue]:
     """Every objection to these certificates as a collection. `repeated`: how much a certificate that stands there twice weighs."""
     issues = [issue for member in ordered(found) for issue in _alone(member, now)]
     issues += _repeated(found, repeated)
     if not found:
         message = "there is no certificate in it, so nothing is trusted"
-        return [Issue(Severity.ERROR, Check.NO_CERTIFICATE, message, "distributor trust export --output FILE.sst CERT...")]
+        return [Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, message, "distributor trust export --output FILE.sst CERT...")]
     return issues + list(_together(ordered(found)))
 
 
-def _alone(member: Member, now: datetime) -> Iterator[Issue]:
+def _alone(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
     if not member.authority:
-        yield error(Check.IS_CA, f"{member.called} is a person's certificate, not an authority's", NOT_AN_AUTHORITY, member)
+        yield error(CheckId.IS_CA, f"{member.called} is a person's certificate, not an authority's", NOT_AN_AUTHORITY, member)
         return
     yield from _time(member, now)
     usage = member.facts.key_usage
     if usage is not None and "keyCertSign" not in usage:
-        yield _warning(Check.KEY_USAGE, f"{member.called} may not sign certificates by its key usage", "ask its authority", member)
+        yield _warning(CheckId.KEY_USAGE, f"{member.called} may not sign certificates by its key usage", "ask its authority", member)
     uses = member.facts.extended_key_usage
     if uses is not None and not uses & {EMAIL_PROTECTION, ANY_USE}:
         told = f"{member.called} is for other uses than mail by its extended key usage"
-        yield _warning(Check.NOT_FOR_MAIL, told, "take it out, or ask its authority for the one of its mail certificates", member)
+        yield _warning(CheckId.NOT_FOR_MAIL, told, "take it out, or ask its authority for the one of its mail certificates", member)
     kind, _, size = member.facts.key.partition("-")
     if kind == "rsa" and int(size) < SMALLEST_RSA:
-        yield _warning(Check.WEAK_KEY, f"{member.called} has an RSA key of {size} bits", "have its authority renew it", member)
+        yield _warning(CheckId.WEAK_KEY, f"{member.called} has an RSA key of {size} bits", "have its authority renew it", member)
     if member.facts.signature in WEAK_HASHES and not member.self_signed:
         told = f"{member.called} is signed with {member.facts.signature.upper()}, which is no longer trusted"
-        yield _warning(Check.WEAK_SIGNATURE, told, "have its authority renew it", member)
+        yield _warning(CheckId.WEAK_SIGNATURE, told, "have its authority renew it", member)
 
 
-def _time(member: Member, now: datetime) -> Iterator[Issue]:
-    facts = member.facts
-    if facts.not_after <= now:
+def _time(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
+    info = member.facts
+    if info.not_after <= now:
         hint = "take it out: Exchange Online refuses the whole collection for it"
-        yield error(Check.EXPIRED, f"{member.called} expired on {_day(facts.not_after)}", hint, member)
-    elif facts.not_before > now:
+        yield error(CheckId.EXPIRED, f"{member.called} expired on {_day(info.not_after)}", hint, member)
+    elif info.not_before > now:
         hint = "leave it out until then; Exchange Online checks every certificate of a collection"
-        yield error(Check.NOT_YET_VALID, f"{member.called} is valid from {_day(facts.not_before)} on", hint, member)
-    elif facts.not_after - now < SOON:
+        yield error(CheckId.NOT_YET_VALID, f"{member.called} is valid from {_day(info.not_before)} on", hint, member)
+    elif info.not_after - now < SOON:
         hint = "get its successor and upload a new collection before; with an expired one in it, none can be uploaded"
-        yield _warning(Check.EXPIRES_SOON, f"{member.called} expires on {_day(facts.not_after)}", hint, member)
+        yield _warning(CheckId.EXPIRES_SOON, f"{member.called} expires on {_day(info.not_after)}", hint, member)
 
 
-def _repeated(found: Sequence[Member], weight: Severity) -> Iterator[Issue]:
+def _repeated(found: Sequence[CollectionEntry], weight: Severity) -> Iterator[Issue]:
     times = Counter(member.der for member in found)
     for member in ordered(found):
         if (number := times[member.der]) > 1:
             hint = "it is written once" if weight is Severity.NOTE else "write the collection again: distributor trust export"
-            yield Issue(weight, Check.DUPLICATE, f"{member.called} is there {number} times", hint, member.source)
+            yield Issue(weight, CheckId.DUPLICATE, f"{member.called} is there {number} times", hint, member.source)
 
 
-def _together(found: Sequence[Member]) -> Iterator[Issue]:
+def _together(found: Sequence[CollectionEntry]) -> Iterator[Issue]:
     """What they lack of each other: a root, and the issuer of each."""
     authorities = [member for member in found if member.authority]
     if not any(member.self_signed for member in authorities):
         message = "there is no root (a self-signed certificate) in it, so nothing is trusted"
         hint = "add the root's certificate of each authority"
-        yield Issue(Severity.ERROR, Check.CHAIN_INCOMPLETE, message, hint, _source(found))
+        yield Issue(Severity.ERROR, CheckId.CHAIN_INCOMPLETE, message, hint, _source(found))
     dangling = [member for member in authorities if not member.self_signed and not issuers(member, authorities)]
     for member in dangling:
         whole = [other for other in authorities if other not in dangling and _same_key(other, member)]
         told = f'{member.called}: its issuer "{member.facts.issuer}" is not in it'
         if whole:  # a cross-certificate; its other form has a way to a root
-            yield _warning(Check.CHAIN_INCOMPLETE, told, "it can be taken out; another certificate for the same key is complete", member)
+            yield _warning(CheckId.CHAIN_INCOMPLETE, told, "it can be taken out; another certificate for the same key is complete", member)
         else:
-            yield error(Check.CHAIN_INCOMPLETE, told, f"add that certificate{fetched_from(member)}", member)
+            yield error(CheckId.CHAIN_INCOMPLETE, told, f"add that certificate{fetched_from(member)}", member)
 
 
-def _source(found: Iterable[Member]) -> str | None:
+def _source(found: Iterable[CollectionEntry]) -> str | None:
     """The one file they come from, if it is one."""
     sources = {member.source for member in found}
     return sources.pop() if len(sources) == 1 else None
 
 
-def issuers(member: Member, among: Iterable[Member]) -> list[Member]:
+def issuers(member: CollectionEntry, among: Iterable[CollectionEntry]) -> list[CollectionEntry]:
     """Those that signed it."""
     wanted = member.certificate.issuer
-    return [other for other in among if other.certificate.subject == wanted and issued(other.der, member.der)]
+    return [other for other in among if other.certificate.subject == wanted and is_issued_by(other.der, member.der)]
 
 
-def _same_key(one: Member, other: Member) -> bool:
+def _same_key(one: CollectionEntry, other: CollectionEntry) -> bool:
     return one.certificate.subject == other.certificate.subject and public(one.certificate) == public(other.certificate)
 
 
-def fetched_from(member: Member) -> str:
+def fetched_from(member: CollectionEntry) -> str:
     """`; it is at http://...` by the certificate's authority information access, or nothing."""
     try:
         access = member.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
@@ -184,11 +184,11 @@ def fetched_from(member: Member) -> str:
     for one in access:
         location = one.access_location
         if one.access_method == AuthorityInformationAccessOID.CA_ISSUERS and isinstance(location, x509.UniformResourceIdentifier):
-            return f"; it is at {printable(location.value)}"
+            return f"; it is at {escape_unsafe(location.value)}"
     return ""
 
 
-def compare(here: Iterable[Member], there: Iterable[Member]) -> Difference:
+def compare(here: Iterable[CollectionEntry], there: Iterable[CollectionEntry]) -> Difference:
     """Two collections, each certificate once."""
     ours, theirs = ordered(here), ordered(there)
     known, known_there = {member.der for member in ours}, {member.der for member in theirs}
@@ -203,19 +203,19 @@ def differing(difference: Difference, now: datetime) -> Iterator[Issue]:
     """What comes of it that the tenant has another collection."""
     for member in difference.only_here:
         message = f"{member.called} is not in the tenant's collection; what it issued is not trusted there"
-        yield error(Check.CHAIN_UNTRUSTED, message, "upload this collection: distributor trust runbook", member)
+        yield error(CheckId.CHAIN_UNTRUSTED, message, "upload this collection: distributor trust runbook", member)
     for member in difference.only_there:
         over = f", where it expired on {_day(member.facts.not_after)}" if member.facts.not_after <= now else ""
         message = f"{member.called} is only in the tenant's collection{over}; uploading this one takes it away"
-        yield _warning(Check.CHAIN_UNTRUSTED, message, "add it to this one if people have certificates of it", member)
+        yield _warning(CheckId.CHAIN_UNTRUSTED, message, "add it to this one if people have certificates of it", member)
 
 
-def error(check: Check, message: str, hint: str, member: Member) -> Issue:
+def error(check: CheckId, message: str, hint: str, member: CollectionEntry) -> Issue:
     """An error about a certificate."""
     return Issue(Severity.ERROR, check, message, hint, member.source)
 
 
-def _warning(check: Check, message: str, hint: str, member: Member) -> Issue:
+def _warning(check: CheckId, message: str, hint: str, member: CollectionEntry) -> Issue:
     return Issue(Severity.WARNING, check, message, hint, member.source)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from distributor.model.issues import Check, Remark
-from distributor.model.people import key_of, printable
+from distributor.model.issues import CheckId, Diagnostic
+from distributor.model.people import escape_unsafe, key_of
 from distributor.pki import encrypting
 
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32  # result codes of LDAP
@@ -31,7 +31,7 @@ _ANONYMOUS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Endpoint:
     """A way to the server, and why it cannot be gone (nothing where it can)."""
 
     url: str
@@ -41,7 +41,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LookupResult:
     """What came back for one address: in how many entries, with which certificates, by which base."""
 
     address: str
@@ -54,18 +54,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class LdapProbe:
     """Everything that a server was asked."""
 
-    ways: tuple[Way, ...]
+    ways: tuple[Endpoint, ...]
     contexts: tuple[str, ...] = ()
     active: bool = False  # Microsoft's Active Directory
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[LookupResult, ...] = ()
     greeted: str = ""  # what the server has against a sign-in as nobody; "" where it allows it
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EncryptionVerdict:
     """Whether others can encrypt to a person. `level` as in a Remark."""
 
     address: str
@@ -73,12 +73,12 @@ class Verdict:
     message: str
 
 
-def verdicts(looked: Looked, delivered: Mapping[str, bytes], now: datetime) -> list[Verdict]:
+def verdicts(looked: LdapProbe, delivered: Mapping[str, bytes], now: datetime) -> list[EncryptionVerdict]:
     """A word about each person; `delivered` has the certificate on the phone, by address, where we know it."""
-    return [Verdict(answer.address, *_verdict(answer, delivered.get(key_of(answer.address)), now)) for answer in looked.answers]
+    return [EncryptionVerdict(answer.address, *_verdict(answer, delivered.get(key_of(answer.address)), now)) for answer in looked.answers]
 
 
-def _verdict(answer: Answer, delivered: bytes | None, now: datetime) -> tuple[str, str]:  # noqa: PLR0911  a line a case
+def _verdict(answer: LookupResult, delivered: bytes | None, now: datetime) -> tuple[str, str]:  # noqa: PLR0911  a line a case
     if answer.code not in {SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT}:
         return "error", f"the server refuses: {answer.said}"
     if not answer.entries:
@@ -89,8 +89,8 @@ def _verdict(answer: Answer, delivered: bytes | None, now: datetime) -> tuple[st
         return "error", useless
     if delivered is not None and delivered not in answer.values:
         return "error", "another certificate than the one that was delivered"
-    if delivered is not None and (wrong := encrypting.against(delivered, now)) is not None:
-        return "error", "the certificate that was delivered " + ("has expired" if wrong[0] is Check.EXPIRED else "is of no use to others")
+    if delivered is not None and (wrong := encrypting.unusable_reason(delivered, now)) is not None:
+        return "error", "the certificate that was delivered " + ("has expired" if wrong[0] is CheckId.EXPIRED else "is of no use to others")
     if answer.base:
         return "error", "found with a base only"
     if answer.plainly:
@@ -98,57 +98,59 @@ def _verdict(answer: Answer, delivered: bytes | None, now: datetime) -> tuple[st
     return ("ok", "found") if answer.entries == 1 else ("warning", "several entries have this address")
 
 
-def _useless(answer: Answer, now: datetime) -> str | None:
+def _useless(answer: LookupResult, now: datetime) -> str | None:
     """Why nobody can encrypt with anything that was found; what comes closest to a good one counts."""
     checks = {_wrong(value, answer.address, now) for value in answer.values}
     if None in checks:
         return None
-    if checks & {Check.KEY_USAGE, Check.NOT_FOR_MAIL}:
+    if checks & {CheckId.KEY_USAGE, CheckId.NOT_FOR_MAIL}:
         return _SIGNING
     return (
-        "only certificates of somebody else" if Check.ADDRESS_MISMATCH in checks else "only certificates that are expired or cannot be read"
+        "only certificates of somebody else"
+        if CheckId.ADDRESS_MISMATCH in checks
+        else "only certificates that are expired or cannot be read"
     )
 
 
-def _wrong(value: bytes, address: str, now: datetime) -> Check | None:
-    match encrypting.against(value, now):
+def _wrong(value: bytes, address: str, now: datetime) -> CheckId | None:
+    match encrypting.unusable_reason(value, now):
         case None:
-            return None if encrypting.is_of(value, address) else Check.ADDRESS_MISMATCH
+            return None if encrypting.is_of(value, address) else CheckId.ADDRESS_MISMATCH
         case (check, _):
             return check
 
 
-def remarks(looked: Looked, told: Iterable[Verdict]) -> Iterator[Remark]:
+def remarks(looked: LdapProbe, told: Iterable[EncryptionVerdict]) -> Iterator[Diagnostic]:
     """What has to change, the server's part first."""
     yield from _of_ways(looked.ways)
     if not any(not way.failed for way in looked.ways):
         return
     if looked.greeted and not looked.active:
         told_of = f"the server refuses to be greeted by nobody, as a phone may do before it asks: {looked.greeted}"
-        yield Remark("sign-in", "error", told_of, _OPEN)
+        yield Diagnostic("sign-in", "error", told_of, _OPEN)
     found = [answer for answer in looked.answers if answer.base]
     if found:
         hint = _CATALOG if looked.active else _BASE.format(base=found[0].base)
-        yield Remark("base", "error", "the server answers nothing where no base is named, and Outlook cannot name one", hint)
+        yield Diagnostic("base", "error", "the server answers nothing where no base is named, and Outlook cannot name one", hint)
     wrong: dict[tuple[str, str], list[str]] = {}
     for verdict in told:
         if verdict.level != "ok":
             wrong.setdefault((verdict.level, verdict.message), []).append(verdict.address)
     for (level, message), addresses in wrong.items():
         if message != "found with a base only":
-            yield Remark("people", level, f"{message}: {_named(addresses)}", _hint(message, looked))
+            yield Diagnostic("people", level, f"{message}: {_named(addresses)}", _hint(message, looked))
 
 
-def _of_ways(ways: tuple[Way, ...]) -> Iterator[Remark]:
+def _of_ways(ways: tuple[Endpoint, ...]) -> Iterator[Diagnostic]:
     good = [way for way in ways if not way.failed]
     for way in ways:
         if way.failed:
-            yield Remark("connection", "warning" if good else "error", f"{way.url}: {way.failed}", way.hint)
+            yield Diagnostic("connection", "warning" if good else "error", f"{way.url}: {way.failed}", way.hint)
         else:
-            yield Remark("connection", "ok", f"{way.url}: answers" + ("" if way.secure else ", in clear"))
+            yield Diagnostic("connection", "ok", f"{way.url}: answers" + ("" if way.secure else ", in clear"))
     if good and not any(way.secure for way in good):
         hint = "set up ldaps:// with a certificate that phones trust: Microsoft asks for TLS in one text, and for nothing in another"
-        yield Remark("connection", "warning", "everybody on the way can change what is answered", hint)
+        yield Diagnostic("connection", "warning", "everybody on the way can change what is answered", hint)
 
 
 _OTHER_HINTS = {
@@ -157,7 +159,7 @@ _OTHER_HINTS = {
 }
 
 
-def _hint(message: str, looked: Looked) -> str:
+def _hint(message: str, looked: LdapProbe) -> str:
     if message.startswith("the server refuses"):
         return _ANONYMOUS if looked.active else _OPEN if any(map(_wants_sign_in, looked.answers)) else _READ
     if message.startswith("no certificate"):
@@ -169,10 +171,10 @@ def _hint(message: str, looked: Looked) -> str:
     return _OTHER_HINTS.get(message, _PUBLISH)
 
 
-def _wants_sign_in(answer: Answer) -> bool:
+def _wants_sign_in(answer: LookupResult) -> bool:
     return answer.code in {STRONGER_AUTH, INAPPROPRIATE_AUTH} or (answer.code == UNWILLING and "authentication" in answer.said)
 
 
 def _named(addresses: list[str]) -> str:
-    shown = ", ".join(printable(address) for address in addresses[:SHOWN])
+    shown = ", ".join(escape_unsafe(address) for address in addresses[:SHOWN])
     return shown + (f" and {len(addresses) - SHOWN} more" if len(addresses) > SHOWN else "")

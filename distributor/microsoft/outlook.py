@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from distributor.model.issues import Remark
-from distributor.model.people import printable
+from distributor.model.issues import Diagnostic
+from distributor.model.people import escape_unsafe
 
 PREFIX = "com.microsoft.outlook.Mail."
 ANDROID_APP = "app:com.microsoft.office.outlook"
@@ -66,7 +66,7 @@ def host(text: str) -> str:
         raise BadHost(_why(text))
     scheme, name, port = (found["scheme"] or "").lower(), found["host"].lower(), found["port"]
     if not _HOST.fullmatch(name) or (name.rpartition(".")[2].isdigit() and not _is_ipv4(name)):
-        raise BadHost(f'"{printable(name)}" is not the name of a host')
+        raise BadHost(f'"{escape_unsafe(name)}" is not the name of a host')
     if port is not None and not 0 < int(port) <= _LAST_PORT:
         raise BadHost(f"there is no port {port}")
     return (f"{scheme}://" if scheme else "") + name + (f":{int(port)}" if port else "")
@@ -80,30 +80,30 @@ def _is_ipv4(name: str) -> bool:
 def _why(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if separator and scheme.lower() not in {"ldap", "ldaps"}:
-        return f'"{printable(scheme)}" is not a scheme of LDAP'
+        return f'"{escape_unsafe(scheme)}" is not a scheme of LDAP'
     rest = rest if separator else text
     if "@" in rest:
         return "it names an account; Outlook signs in to no directory"
     if set("/?#") & set(rest):
         return "a path or base is more than Outlook takes"
-    return f'"{printable(text)}" is not the name of a host'
+    return f'"{escape_unsafe(text)}" is not the name of a host'
 
 
-def remarks(found: Sequence[Setting]) -> Iterator[Remark]:
+def remarks(found: Sequence[Setting]) -> Iterator[Diagnostic]:
     """What follows from these settings that is not seen in them."""
     on = {setting.key.removeprefix(f"{PREFIX}SMIMEEnabled").lstrip("."): setting.value for setting in found}
-    yield Remark("threads", "ok", 'with S/MIME on, Outlook shows no conversations ("Organize by thread"), in any account of the app')
-    yield Remark("app", "ok", "the settings install no certificate; each person opens the file that was mailed")
+    yield Diagnostic("threads", "ok", 'with S/MIME on, Outlook shows no conversations ("Organize by thread"), in any account of the app')
+    yield Diagnostic("app", "ok", "the settings install no certificate; each person opens the file that was mailed")
     if on["EncryptAllMail"]:
         told = "who writes to somebody without a certificate is asked to leave that person out"
-        yield Remark("encryption", "warning", told, "publish certificates first, or let people choose")
+        yield Diagnostic("encryption", "warning", told, "publish certificates first, or let people choose")
     if (on["SignAllMail"] or on["EncryptAllMail"]) and not on["UserChangeAllowed"]:
         told = "people without a certificate on the phone cannot turn signing or encrypting off"
-        yield Remark("freedom", "warning", told, "give it to people whose certificate is installed")
+        yield Diagnostic("freedom", "warning", told, "give it to people whose certificate is installed")
     place = on.get("LDAPHostName")
     if isinstance(place, str) and (place.startswith("ldap://") or (place.endswith(f":{_PLAIN_PORT}") and not place.startswith("ldaps://"))):
         told = f'"{place}" is asked without TLS: anybody on the way can read whom people write to, and change the answer'
-        yield Remark("ldap", "warning", told, "write ldaps://HOST")
+        yield Diagnostic("ldap", "warning", told, "write ldaps://HOST")
 
 
 # --- the forms -----------------------------------------------------------------------------------------------------

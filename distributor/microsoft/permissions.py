@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from distributor.microsoft import powershell
 from distributor.microsoft.powershell import WINDOW, App, steps
-from distributor.model.issues import Remark
+from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 
 _PERSONS = frozenset({"openid", "profile", "email", "offline_access", "User.Read", "Mail.Send.Shared", "Mail.ReadWrite.Shared"})
@@ -20,7 +20,7 @@ _BASIC = "Mail.ReadBasic.All"
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class RequiredPermission:
     """A permission. `alike` does the same work with little more, `wider` does it too and opens much beside."""
 
     permission: str
@@ -38,25 +38,27 @@ class Need:
 
 
 _ALL_OF_IT = frozenset({"Directory.Read.All", "Directory.ReadWrite.All"})
-SEND = Need("Mail.Send")
-KEEP_DRAFTS = Need("Mail.ReadWrite")
-READ_MAIL = Need(_BASIC, frozenset({"Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"}))
-READ_TRACE = Need("ExchangeMessageTrace.Read.All")
-READ_PEOPLE = Need("User.Read.All", wider=_ALL_OF_IT | {"User.ReadWrite.All"})
-READ_GROUPS = Need("GroupMember.Read.All", wider=_ALL_OF_IT | {"GroupMember.ReadWrite.All", "Group.Read.All", "Group.ReadWrite.All"})
+SEND = RequiredPermission("Mail.Send")
+KEEP_DRAFTS = RequiredPermission("Mail.ReadWrite")
+READ_MAIL = RequiredPermission(_BASIC, frozenset({"Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"}))
+READ_TRACE = RequiredPermission("ExchangeMessageTrace.Read.All")
+READ_PEOPLE = RequiredPermission("User.Read.All", wider=_ALL_OF_IT | {"User.ReadWrite.All"})
+READ_GROUPS = RequiredPermission(
+    "GroupMember.Read.All", wider=_ALL_OF_IT | {"GroupMember.ReadWrite.All", "Group.Read.All", "Group.ReadWrite.All"}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class PermissionUse:
     """A table that signs in with a registration, what it needs, and the mailboxes that it opens."""
 
     key: str
-    needs: tuple[Need, ...]
+    needs: tuple[RequiredPermission, ...]
     mailboxes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class GrantedPermissions:
     """A registration with what its token shows. `readable`: what is not shown is not granted, in Entra."""
 
     app: App
@@ -71,12 +73,12 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Breadth(Remark):
+class ExcessPermission(Diagnostic):
     """One about a whole registration, as a single table sees it; who sees all its tables says it anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shut(Remark):
+class MailboxDenied(Diagnostic):
     """A mailbox that an app may not use as it should, and why. Its hint is the line that opens all mailboxes of the registration."""
 
     why: str = ""
@@ -85,27 +87,29 @@ class Shut(Remark):
 # --- too little ------------------------------------------------------------------------------------------------------
 
 
-def missing(granted: Granted, needs: Sequence[Need]) -> list[str]:
+def missing(granted: GrantedPermissions, needs: Sequence[RequiredPermission]) -> list[str]:
     """Permissions that the token would show if they were granted; of an opaque one nothing is known."""
     return [need.permission for need in needs if granted.readable and not need.met(granted.shown)]
 
 
-def lacking(area: str, granted: Granted, names: Sequence[str]) -> Remark:
+def lacking(area: str, granted: GrantedPermissions, names: Sequence[str]) -> Diagnostic:
     """The finding about them."""
     told = f"the app lacks {' and '.join(names)}; without it this part cannot work"
-    return Remark(area, "error", told, steps(f"grant it, {WINDOW}:", (powershell.consent(granted.app, names),)))
+    return Diagnostic(area, "error", told, steps(f"grant it, {WINDOW}:", (powershell.consent(granted.app, names),)))
 
 
-def let_in(shut: Shut, app: App, uses: Sequence[Use], scope: str = powershell.NAME) -> Shut:
+def let_in(shut: MailboxDenied, app: App, uses: Sequence[PermissionUse], scope: str = powershell.NAME) -> MailboxDenied:
     """The finding with that line; whoever knows more of the registration's tables puts a longer one in its place."""
-    line = powershell.let_in(app, mailboxes(uses), _exchange_roles(uses), scope)
+    line = powershell.scope_mailboxes(app, mailboxes(uses), _exchange_roles(uses), scope)
     return replace(shut, hint=steps(f"{shut.why}; open it, {WINDOW}, and wait up to two hours:", (line,)))
 
 
 # --- too much --------------------------------------------------------------------------------------------------------
 
 
-def breadth(area: str, granted: Granted, uses: Sequence[Use], scope: str = powershell.NAME) -> Iterator[Breadth]:
+def excess_permissions(
+    area: str, granted: GrantedPermissions, uses: Sequence[PermissionUse], scope: str = powershell.NAME
+) -> Iterator[ExcessPermission]:
     """What a registration may do beyond what all its tables need."""
     needed = frozenset[str]().union(*(need.enough for use in uses for need in use.needs))
     wide = sorted(role for role in granted.roles & needed if role.startswith("Mail."))
@@ -113,13 +117,13 @@ def breadth(area: str, granted: Granted, uses: Sequence[Use], scope: str = power
         told = (
             f"{' and '.join(wide)}: granted for the whole tenant; unless an application access policy forbids it, anybody's mailbox is open"
         )
-        yield Breadth(area, "warning", told, _narrowing(granted.app, uses, wide, scope))
+        yield ExcessPermission(area, "warning", told, _narrowing(granted.app, uses, wide, scope))
     if more := needless(granted.shown, needed):
-        yield Breadth(area, "warning", f"permissions that nothing here needs: {', '.join(more)}", _removal(granted, uses, more))
+        yield ExcessPermission(area, "warning", f"permissions that nothing here needs: {', '.join(more)}", _removal(granted, uses, more))
     if not wide and granted.readable and granted.roles >= granted.scopes and mailboxes(uses):
         told = "what Exchange itself opens to the app (RBAC) is in no token: a role without a scope, for every mailbox, is not seen here"
         hint = steps(f"look at each role's scope, {WINDOW}; ScopeType Organization is every mailbox:", (powershell.opened(granted.app),))
-        yield Breadth(area, "ok", told, hint)
+        yield ExcessPermission(area, "ok", told, hint)
 
 
 def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
@@ -127,18 +131,18 @@ def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
     return sorted(one for one in shown if one not in needed and one not in _PERSONS and not one.startswith(_PHONES))
 
 
-def _narrowing(app: App, uses: Sequence[Use], wide: Sequence[str], scope: str) -> str:
+def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], scope: str) -> str:
     """In two steps: the new roles are at work two hours later at most, and until then the old ones carry the letters."""
     boxes = mailboxes(uses)
     return steps(
         f"let the app into {' and '.join(boxes)} only, in two steps, each {WINDOW}. First:",
-        (powershell.let_in(app, boxes, _exchange_roles(uses), scope),),
+        (powershell.scope_mailboxes(app, boxes, _exchange_roles(uses), scope),),
         "two hours after InScope was True for every role there (a change takes that long), and not sooner:",
         (powershell.taken_back(app, wide),),
     )
 
 
-def _removal(granted: Granted, uses: Sequence[Use], more: Sequence[str]) -> str:
+def _removal(granted: GrantedPermissions, uses: Sequence[PermissionUse], more: Sequence[str]) -> str:
     """What is taken away may be what has met a need: then the least that meets it comes first."""
     if not granted.roles:
         return "remove them: Entra, App registrations, API permissions; a person consents anew at the next sign-in"
@@ -155,12 +159,12 @@ def _removal(granted: Granted, uses: Sequence[Use], more: Sequence[str]) -> str:
 # --- mailboxes -------------------------------------------------------------------------------------------------------
 
 
-def mailboxes(uses: Sequence[Use]) -> list[str]:
+def mailboxes(uses: Sequence[PermissionUse]) -> list[str]:
     """Those of all tables, each once whatever the case of its letters."""
     return list({key_of(mailbox): mailbox for use in reversed(uses) for mailbox in reversed(use.mailboxes)}.values())[::-1]
 
 
-def _exchange_roles(uses: Sequence[Use]) -> list[str]:
+def _exchange_roles(uses: Sequence[PermissionUse]) -> list[str]:
     """The least that Exchange calls a role: reading is a part of keeping drafts."""
     wanted = {need.permission.removesuffix(".All") for use in uses for need in use.needs if need.permission.startswith("Mail.")}
     return sorted(wanted - ({_BASIC.removesuffix(".All")} if KEEP_DRAFTS.permission in wanted else set()))

@@ -38,7 +38,7 @@ def steps(*parts: str | tuple[str, ...]) -> str:
     return "\n".join(line for part in parts for line in ([part] if isinstance(part, str) else [_MARK + typed for typed in part]))
 
 
-def typed(line: str) -> str | None:
+def command(line: str) -> str | None:
     """The command that a line of a hint is; None for prose."""
     return line.removeprefix(_MARK) if line.startswith(_MARK) else None
 
@@ -145,7 +145,7 @@ def _introduced(app: App) -> str:
     return f"if (-not (Get-ServicePrincipal -Identity $id -ErrorAction SilentlyContinue)) {{ {new} }}"
 
 
-def let_in(app: App, mailboxes: Sequence[str], roles: Collection[str], scope: str = NAME) -> str:
+def scope_mailboxes(app: App, mailboxes: Sequence[str], roles: Collection[str], scope: str = NAME) -> str:
     """Roles such as Mail.Send for these mailboxes and no others. The scope is set anew, so that all of an app's belong into one call.
 
     A mailbox is found by whatever name it has here, and the scope holds its Guid, which no renaming changes.
@@ -210,7 +210,7 @@ def licence(app: App, mailbox: str) -> str:
     return f"{graph(app, 'LicenseAssignment.ReadWrite.All', 'Organization.Read.All')}; {sku}; {given}"
 
 
-def short_memory(app: App, mailboxes: Sequence[str]) -> str:
+def sent_items_retention(app: App, mailboxes: Sequence[str]) -> str:
     """Empties Sent Items after a day."""
     tag, policy = "'Sent for a day'", f"'{NAME}'"
     quiet = "-ErrorAction SilentlyContinue"

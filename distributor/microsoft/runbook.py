@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from distributor.microsoft.collection import Member
-from distributor.model.people import printable
+from distributor.microsoft.collection import CollectionEntry
+from distributor.model.people import escape_unsafe
 
 _ASCII = re.compile(r"([^\x20-\x7e]+)")
 # What Outlook on the web reads of the same object, with Microsoft's default and what it means here.
@@ -24,12 +24,12 @@ OTHERS = (
 )
 
 
-def powershell(name: str, sha256: str, members: Sequence[Member]) -> str:
+def powershell(name: str, sha256: str, members: Sequence[CollectionEntry]) -> str:
     """The runbook for a file of that name in the present folder. Raises ValueError for a name that no line can hold.
 
     ASCII only: Windows PowerShell 5.1 reads a script without a byte-order mark in the machine's own code page.
     """
-    if printable(name) != name:
+    if escape_unsafe(name) != name:
         raise ValueError("its name has characters that cannot be shown")
     return _TEMPLATE.format(
         file=_quoted(name),

@@ -26,7 +26,7 @@ _ANEW = (
 )
 
 
-def mend(message: str, hint: str | None, app: App, permissions: tuple[str, ...] = (), service: str = powershell.GRAPH) -> str | None:
+def remedy(message: str, hint: str | None, app: App, permissions: tuple[str, ...] = (), service: str = powershell.GRAPH) -> str | None:
     """The hint of a sign-in that failed, with what can be typed. `permissions` are those to consent to, of that service."""
     found = _NUMBER.search(message)
     number = int(found[1]) if found else 0

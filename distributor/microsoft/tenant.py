@@ -25,7 +25,7 @@ class Unknown(ValueError):
     """The text is no saved value; its words say why."""
 
 
-def saved(data: bytes) -> bytes:
+def parse_smime_config(data: bytes) -> bytes:
     """The collection's bytes; none where the tenant has no collection. Raises Unknown.
 
     A file with nothing at all in it is what a failed command leaves behind `>`; the runbook writes an empty line.

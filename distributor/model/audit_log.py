@@ -26,12 +26,12 @@ def canonical(value: object) -> str:
     return _encode(value)
 
 
-def stamp(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """An aware time as UTC text of fixed width, which sorts as the time does."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def unstamp(text: str) -> datetime:
+def parse_timestamp(text: str) -> datetime:
     """The time a stamp stands for, aware UTC."""
     return datetime.fromisoformat(text)
 
@@ -80,7 +80,7 @@ def _text(value: str | None) -> str:
     return "null" if value is None else _quote(value)
 
 
-class Walk:
+class ChainVerifier:
     """Follows a chain from its first event and says what is wrong with each link; knows afterwards where every delivery is."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Walk:
         self._unexplained: set[int] = set()  # events that lost their personal fields
         self.adoptions: set[int] = set()  # events by which a restored ledger was taken into use
 
-    def step(self, link: Link) -> Iterator[str]:
+    def verify_link(self, link: Link) -> Iterator[str]:
         """What is wrong with this link, if it follows the one before."""
         if link.seq != self.seq + 1:
             yield f"event {link.seq}: follows event {self.seq}; {_gap(self.seq, link.seq)}"

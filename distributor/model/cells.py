@@ -16,7 +16,7 @@ _FILE = re.compile(r".+\.(?:pfx|p12|pem|crt|cer|cert|der|key|p8|pk8|p7b|p7c|zip|
 LONGEST = 254  # characters of a cell that are looked at
 
 
-def described(cell: str) -> str:
+def describe_cell(cell: str) -> str:
     """A cell that is not quoted."""
     return f"({len(cell)} characters)"
 
@@ -40,6 +40,6 @@ def addresses_in(cell: str, others: Iterable[str] = ()) -> list[str]:
     return words if (alone or several) and all(map(_ADDRESS.fullmatch, words)) else []
 
 
-def named(cell: str) -> str:
+def name_cell(cell: str) -> str:
     """The name of a file as messages show it: quoted where it ends as such files do. What is unprintable is left to the caller."""
-    return f'"{cell}"' if _FILE.fullmatch(cell) else described(cell)
+    return f'"{cell}"' if _FILE.fullmatch(cell) else describe_cell(cell)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from distributor.model.issues import Check
+from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
 
 
@@ -21,7 +21,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """One file (or one member of a zip) as it was read: `source` is its name for people, `path` and `member` find it again."""
 
     source: str
@@ -32,13 +32,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class SourceMaterial:
     """What may hold credentials: one PFX, or a PEM certificate (with chain) and its key in one or two parts; passwords to try, in order."""
 
     form: str  # "pkcs12" | "pem"
-    parts: tuple[Part, ...]
+    parts: tuple[FilePart, ...]
     passwords: tuple[Secret, ...] = ()
-    wanted: str = ""  # the Address.key of the person whose row names it
+    requested_for: str = ""  # the Address.key of the person whose row names it
 
     @property
     def source(self) -> str:
@@ -67,7 +67,7 @@ class Locator:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CertificateInfo:
     """What a certificate says. `addresses` are its rfc822Name and SmtpUTF8Mailbox values as written; times are aware UTC."""
 
     sha256: str  # of the DER, lower-case hex
@@ -87,27 +87,27 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class Identity:
     """One identity: leaf and chain in DER, the key in PKCS#8 DER held as a Secret of its base64, proven to belong together."""
 
-    facts: Facts
+    facts: CertificateInfo
     leaf: bytes
     chain: tuple[bytes, ...]  # CA certificates that came with it, issuer of the leaf first, self-signed last
     key: Secret | None  # None where only the facts were wanted (`plan`)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ParseProblem:
     """Why a material, or one identity in it, was refused."""
 
-    check: Check
+    check: CheckId
     message: str
     hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ParsedIdentities:
     """What a material held: every good identity, and what was wrong with the rest."""
 
-    credentials: tuple[Credential, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    problems: tuple[ParseProblem, ...] = ()

@@ -11,11 +11,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Handle
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import DraftRef
 
 
-class Mark(StrEnum):
+class CleanupEvent(StrEnum):
     """The event that says so; the first of its kind is the last."""
 
     COPY_REMOVED = "copy-removed"
@@ -25,7 +25,7 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class CleanupItem:
     """What a letter may have left. `first` and `last` are its attempts; `handles`: its drafts, by attempt."""
 
     delivery: str
@@ -34,17 +34,17 @@ class Remains:
     said: str  # of the last answer; empty where nothing was kept
     first: datetime
     last: datetime
-    handles: tuple[Handle, ...] = ()
+    handles: tuple[DraftRef, ...] = ()
 
 
-class Leavings(Protocol):
+class CleanupStore(Protocol):
     """What the ledger knows of them."""
 
-    def copies(self) -> list[Remains]:
+    def copies(self) -> list[CleanupItem]:
         """Letters that left and whose copy is not known to be gone, oldest first."""
         ...
 
-    def drafts(self) -> list[Remains]:
+    def drafts(self) -> list[CleanupItem]:
         """Letters that will not go any more (withdrawn, refused for good, replaced), with drafts that are not known to be gone."""
         ...
 
@@ -52,23 +52,23 @@ class Leavings(Protocol):
         """Whether a letter of this sender ever lay ready as a draft."""
         ...
 
-    def note_cleared(self, deliveries: Sequence[str], mark: Mark) -> None:
+    def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
         """Write it down, once for each delivery."""
         ...
 
 
 @runtime_checkable
-class Clears(Protocol):
+class MailboxCleaner(Protocol):
     """A tracker of mailboxes that can also be cleared of what letters leave there."""
 
-    def lend(self, book: Leavings) -> None:
+    def attach_ledger(self, book: CleanupStore) -> None:
         """What the ledger knows, for the run whose transport this tracker came from: it clears while it sends, and when it finishes."""
         ...
 
-    def anything(self, book: Leavings) -> bool:
+    def has_work(self, book: CleanupStore) -> bool:
         """Whether there is anything to clear that is not wanted; asks no service."""
         ...
 
-    async def clear(self, book: Leavings) -> list[Remark]:
+    async def clear(self, book: CleanupStore) -> list[Diagnostic]:
         """Clear now; what was done and what remains. Never raises for what a service does."""
         ...

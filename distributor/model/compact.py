@@ -127,7 +127,7 @@ class TextIndex:
                 self._slots[self._slot(self._text(number))] = number
 
 
-class Marks:
+class BitSet:
     """A set of small numbers, such as those of people, in a byte each."""
 
     def __init__(self) -> None:

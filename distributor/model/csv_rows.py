@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 
-from distributor.model.csv_table import Columns, NoHeader, header
+from distributor.model.csv_table import Columns, HeaderError, header
 from distributor.model.plaintext import LONGEST_CELL
 
 
@@ -23,7 +23,7 @@ class Rows:
         """The line of the header, once it was looked for."""
         return self._before
 
-    def columns(self) -> Columns | NoHeader:
+    def columns(self) -> Columns | HeaderError:
         """What the header names."""
         for line in self._lines:
             self._before += 1
@@ -33,7 +33,7 @@ class Rows:
             if isinstance(found, Columns):
                 self._delimiter = found.delimiter
             return found
-        return NoHeader("the list is empty", "the first line names the columns, such as email,name,file")
+        return HeaderError("the list is empty", "the first line names the columns, such as email,name,file")
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
         reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)

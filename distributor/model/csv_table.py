@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from distributor.model.cells import described
-from distributor.model.people import Address, parse_address, printable
+from distributor.model.cells import describe_cell
+from distributor.model.people import Address, escape_unsafe, parse_address
 
 DELIMITERS = ",;\t"
 MOST_COLUMNS = 1000  # each row is as wide as the header
@@ -51,7 +51,7 @@ class FurtherColumns(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NoHeader:
+class HeaderError:
     """Why a line names no columns."""
 
     message: str
@@ -75,17 +75,17 @@ class Columns:
         """The same without the further columns that are not named."""
         return replace(self, others={name: number for name, number in self.others.items() if name in names})
 
-    def further(self, cells: Sequence[str]) -> dict[str, str]:
+    def extra_columns(self, cells: Sequence[str]) -> dict[str, str]:
         """The further columns of a row; a row that ends sooner has nothing in them."""
         return {name: cells[i].strip() if i < len(cells) else "" for name, i in self.others.items()}
 
 
-def header(line: str) -> Columns | NoHeader:
+def header(line: str) -> Columns | HeaderError:
     """The columns that a line names, by the delimiter that makes the most sense of it."""
     split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
     best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
     if len(split[best]) > MOST_COLUMNS:
-        return NoHeader(f"the first line names more than {MOST_COLUMNS} columns", "keep the columns that are needed")
+        return HeaderError(f"the first line names more than {MOST_COLUMNS} columns", "keep the columns that are needed")
     return _columns(best, split[best])
 
 
@@ -96,7 +96,7 @@ def _split(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _columns(delimiter: str, names: Sequence[str]) -> Columns | NoHeader:
+def _columns(delimiter: str, names: Sequence[str]) -> Columns | HeaderError:
     fields: dict[str, int] = {}
     for number, name in enumerate(names):
         plain = _plain(name)
@@ -130,17 +130,17 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).lower())
 
 
-def _twice(first: str, second: str) -> NoHeader:
-    return NoHeader(f'the columns "{printable(first)}" and "{printable(second)}" mean the same', "rename or remove one of them")
+def _twice(first: str, second: str) -> HeaderError:
+    return HeaderError(f'the columns "{escape_unsafe(first)}" and "{escape_unsafe(second)}" mean the same', "rename or remove one of them")
 
 
-def without_address(columns: Columns) -> NoHeader:
+def without_address(columns: Columns) -> HeaderError:
     """What to say of a header that has no column for the address."""
     names = [name.strip() for name in columns.names]
     hint = "the first line names the columns, such as email,name,file"
     if any(isinstance(parse_address(name), Address) for name in names):
-        return NoHeader("the list has no header", hint)
-    known = [f'"{printable(name)}"' for name in names if _plain(name) in _FIELDS]
-    unknown = [described(name) for name in names if _plain(name) not in _FIELDS][:8]  # without a header, one may be a password
+        return HeaderError("the list has no header", hint)
+    known = [f'"{escape_unsafe(name)}"' for name in names if _plain(name) in _FIELDS]
+    unknown = [describe_cell(name) for name in names if _plain(name) not in _FIELDS][:8]  # without a header, one may be a password
     others = [f"{counted} not known {', '.join(unknown)}"] if (counted := f"{len(names) - len(known)}") != "0" else []
-    return NoHeader(f'no column "email"; there is {" and ".join([*([", ".join(known)] if known else []), *others])}', hint)
+    return HeaderError(f'no column "email"; there is {" and ".join([*([", ".join(known)] if known else []), *others])}', hint)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from distributor.model.certificates import Facts, Locator, Material
-from distributor.model.outcomes import Handle, Parcel
+from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial
+from distributor.model.outcomes import DraftRef, OutboundMessage
 from distributor.model.people import Person
 from distributor.model.secret import Secret
 from distributor.model.states import PasswordState, State
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class LeaseHolder:
     """Who holds a claim: a process of a machine.
 
     `host` names machine, boot and process namespace; `started` is the process's start in clock ticks. `machine` tells two machines of
@@ -29,12 +29,12 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DeliveryRequest:
     """A delivery to be planned."""
 
     person: Person
     language: str
-    facts: Facts
+    facts: CertificateInfo
     leaf: bytes
     chain: tuple[bytes, ...]
     locator: Locator
@@ -67,7 +67,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class ToPack:
+class PackingTask:
     """A planned delivery with all that its letter needs, but for key and password of the file."""
 
     id: str
@@ -88,16 +88,16 @@ class ToPack:
 
 
 @dataclass(frozen=True, slots=True)
-class PackJob:
+class PackingJob:
     """What a child needs to make one letter."""
 
-    todo: ToPack
-    material: Material
+    task: PackingTask
+    material: SourceMaterial
     now: datetime  # the letter's Date
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedMessage:
     """A letter made once and for all."""
 
     id: str
@@ -118,37 +118,37 @@ class Claim:
     id: str
     attempt: int
     attempts_deferred: int  # how often a server said "later" so far
-    parcel: Parcel
+    message: OutboundMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class RecordIntent:
     """The durable note before the point of no return: claimed -> transmitting, if the claim still holds."""
 
     claim: Claim
     lease: timedelta
-    handle: Handle | None = None  # where the letter lies at a service already
+    handle: DraftRef | None = None  # where the letter lies at a service already
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class AttemptResult:
     """What became of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued; `wait`: how long it is put off."""
 
     claim: Claim
     state: State
-    said: str
+    response: str
     wait: timedelta | None = None
 
 
-Step = Arm | Settle
+AttemptUpdate = RecordIntent | AttemptResult
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class LastAttempt:
     """The last attempt of an ambiguous delivery, for `resolve`. `restored`: it is ambiguous because the ledger was restored."""
 
     delivery: Delivery
-    owner: Owner | None
+    holder: LeaseHolder | None
     armed_at: datetime | None
     restored: bool = False
     replaced: bool = False  # by a later generation, which is not taken back
@@ -160,14 +160,14 @@ class UnderWay:
 
     state: State
     number: int
-    owner: Owner
+    owner: LeaseHolder
     by: str
     since: datetime
     until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class SealedPassword:
     """A sealed password that is ready."""
 
     delivery: str
@@ -180,7 +180,7 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class DeliveryFilter:
     """Which deliveries a command means. Empty fields do not restrict."""
 
     plan: str | None = None
@@ -198,18 +198,18 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Senders:
+class SenderFilter:
     """Whose letters are meant: those of one mailbox, or all but those of some. Empty: everybody's."""
 
     only: str | None = None
     without: frozenset[str] = frozenset()
 
 
-EVERYBODY = Senders()
+ALL_SENDERS = SenderFilter()
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class TrackedMessage:
     """A letter that somebody may know more of: a mailbox's Sent Items, a message trace, a report."""
 
     delivery: str
@@ -218,17 +218,17 @@ class Sought:
     address: str
     state: State
     since: datetime  # the last attempt
-    handle: str | None = None  # of the draft that an unclear letter was last armed with, as far as one was
+    draft: str | None = None  # of the draft that an unclear letter was last armed with, as far as one was
     until: datetime | None = None  # an unclear letter may have left since `since` and until then
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TrackingEvent:
     """What was found out about a letter. `state`: where it is by that; queued means it certainly did not leave."""
 
     delivery: str
     state: State
-    said: str
+    response: str
     evidence: Mapping[str, object]  # `kind`, and what an auditor would ask for; never addresses
 
 
@@ -236,7 +236,7 @@ class Sighting:
 class Taken:
     """A draft whose certificate, or the key that it is about, is already delivered or planned to be for another person."""
 
-    draft: Draft
+    draft: DeliveryRequest
     delivery: str  # the other person's; empty for one of the same call
     address: str
     name: str
@@ -246,10 +246,10 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ExistingDelivery:
     """A pair of person and certificate that the ledger knows already."""
 
-    draft: Draft
+    request: DeliveryRequest
     delivery: str
     state: State
     since: datetime

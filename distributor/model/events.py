@@ -24,7 +24,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class AuditRecord:
     """An event as the auditor gets it: the line of `audit export`, enough to check the chain without the ledger."""
 
     event: Event

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from distributor.model.audit_log import Link
 
 
-class Beside:
+class ExportComparison:
     """Follows both in step. `earlier`: the export's events, with what is wrong with the file itself as text between them."""
 
     def __init__(self, name: str, earlier: Iterator[Link | str]) -> None:

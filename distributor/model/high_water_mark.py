@@ -16,7 +16,7 @@ HINT = "put the newest copy back, or take this one into use: distributor ledger 
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ChainEnd:
     """An event that a ledger ends with, or did; `at` as in the chain."""
 
     seq: int
@@ -25,15 +25,15 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class HighWaterMark:
     """The last event of a ledger that this host has seen, and where the ledger lay."""
 
-    end: End
+    end: ChainEnd
     place: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableMark:
     """A mark that is there and says nothing: somebody may have cut it."""
 
     path: str
@@ -61,7 +61,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredLedger:
     """Why nothing may be sent from a ledger until a person says so."""
 
     kind: str  # older | forked | elsewhere | unknown | renamed
@@ -70,7 +70,7 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class EventGap:
     """What a ledger that was taken into use may lack: who was planned after `since` is not known in it. `missing`: events, if known."""
 
     since: datetime
@@ -91,59 +91,63 @@ LOOK = (
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class AdoptionResult:
     """What taking a ledger into use came to: deliveries that are ambiguous now, by the state they were in."""
 
     unclear: Mapping[State, int]
-    gap: Gap | None = None
+    gap: EventGap | None = None
 
 
 class Adoptable(Protocol):
     """The part of a ledger that is about having been restored."""
 
-    def restored(self) -> Restored | None:
+    def restored(self) -> RestoredLedger | None:
         """What speaks against sending from this ledger; None where it is the one that was last used here."""
         ...
 
-    def gap(self) -> Gap | None:
+    def gap(self) -> EventGap | None:
         """What the ledger may lack since it was taken into use, until somebody new is planned."""
         ...
 
-    def adopt(self, reason: str, *, nothing_sent: bool = False) -> Adopted:
+    def adopt(self, reason: str, *, nothing_sent: bool = False) -> AdoptionResult:
         """Take it into use: what may have been sent meanwhile becomes ambiguous, unless a person knows that nothing was."""
         ...
 
 
-def older(end: End, mark: Mark) -> Restored:
+def older_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
     """The ledger lacks events that this host has seen."""
-    return Restored("older", f"this ledger is older than what this host knows of it: {_ends(end)}, this host has seen {_event(mark.end)}")
+    return RestoredLedger(
+        "older", f"this ledger is older than what this host knows of it: {_ends(end)}, this host has seen {_event(mark.end)}"
+    )
 
 
-def forked(end: End, mark: Mark) -> Restored:
+def forked_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
     """Another event stands in the place of one that this host has seen."""
     message = f"this ledger is not the one that was last used here: {_ends(end)}"
-    return Restored("forked", f"{message}, but its event {mark.end.seq} is not the one that this host has seen ({_time(mark.end.at)})")
+    return RestoredLedger(
+        "forked", f"{message}, but its event {mark.end.seq} is not the one that this host has seen ({_time(mark.end.at)})"
+    )
 
 
-def elsewhere(end: End, sent: End, machine: Machine, use: str = "send") -> Restored:
+def used_elsewhere(end: ChainEnd, sent: ChainEnd, machine: Machine, use: str = "send") -> RestoredLedger:
     """Another machine used it last: to send, or to plan what it may send as well."""
     message = f"this ledger was last used to {use} on another machine ({machine.name}, event {sent.seq} of {_time(sent.at)}); {_ends(end)}"
-    return Restored("elsewhere", message)
+    return RestoredLedger("elsewhere", message)
 
 
-def unknown(end: End, mark: Unreadable) -> Restored:
+def unreadable_mark(end: ChainEnd, mark: UnreadableMark) -> RestoredLedger:
     """The mark cannot be read."""
     message = f"what this host knew of this ledger cannot be read ({mark.path}: {mark.reason}), so it may be an older copy; {_ends(end)}"
-    return Restored("unknown", message)
+    return RestoredLedger("unknown", message)
 
 
-def renamed(end: End, fault: str) -> Restored:
+def changed_identity(end: ChainEnd, fault: str) -> RestoredLedger:
     """It cannot be found among what this host remembers: somebody changed its name."""
     hint = "put a copy in its place that `distributor audit verify` finds whole (see docs/restore.md)"
-    return Restored("renamed", f"this ledger was changed from outside: {fault}; {_ends(end)}", hint)
+    return RestoredLedger("renamed", f"this ledger was changed from outside: {fault}; {_ends(end)}", hint)
 
 
-def lost(mark: Mark, file: str) -> tuple[str, str]:
+def missing_ledger(mark: HighWaterMark, file: str) -> tuple[str, str]:
     """No ledger lies where one lay: what is said, and the way out. `file`: where it is remembered."""
     hint = (
         f"put it back, or restore a backup (docs/restore.md); only where it is given up for good, move {file} away, then `distributor init`"
@@ -151,11 +155,11 @@ def lost(mark: Mark, file: str) -> tuple[str, str]:
     return f"there is no ledger, but one lay here up to {_event(mark.end)}", hint
 
 
-def _ends(end: End) -> str:
+def _ends(end: ChainEnd) -> str:
     return f"it ends with {_event(end)}" if end.seq else "it is empty"
 
 
-def _event(end: End) -> str:
+def _event(end: ChainEnd) -> str:
     return f"event {end.seq} of {_time(end.at)}"
 
 

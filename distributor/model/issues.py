@@ -14,7 +14,7 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-class Check(StrEnum):
+class CheckId(StrEnum):
     """Every name of a preflight check."""
 
     UNREADABLE = "unreadable"
@@ -58,7 +58,7 @@ class Issue:
     """One finding. `source` is a file's name (`archive.zip/member.pfx` inside a zip), `line` the first physical line of a row."""
 
     severity: Severity
-    check: Check
+    check: CheckId
     message: str
     hint: str | None = None
     source: str | None = None
@@ -67,7 +67,7 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class Diagnostic:
     """One line of `doctor`: `level` is "ok", "warning" or "error"."""
 
     area: str
@@ -77,7 +77,7 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class WorkerFailure:
     """A job whose child process did not come back: `reason` is "time", "memory" or "crash"."""
 
     reason: str

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from distributor.model.delivery import Scope, UnderWay
-from distributor.model.issues import Remark
+from distributor.model.delivery import DeliveryFilter, UnderWay
+from distributor.model.issues import Diagnostic
 
 
-class Times(Protocol):
+class LedgerTimes(Protocol):
     """One clock decides leases, waiting times, quotas and expiry: the ledger's own."""
 
     def now(self) -> datetime:
@@ -24,10 +24,10 @@ class Times(Protocol):
         """When the last event was written, if that lies more than minutes ahead of the clock: one of the two was wrong."""
         ...
 
-    def under_way(self, scope: Scope) -> list[UnderWay]:
+    def under_way(self, scope: DeliveryFilter) -> list[UnderWay]:
         """What senders hold: claimed, or on its way."""
         ...
 
-    def check(self) -> list[Remark]:
+    def check(self) -> list[Diagnostic]:
         """What `doctor` says of the database: whether what it has committed stays so."""
         ...

@@ -5,28 +5,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from distributor.model.delivery import EVERYBODY, Scope, Senders
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter
 
 
-class Roads(Protocol):
+class MailboxQueries(Protocol):
     """Mailboxes have limits, and processes that share a ledger keep them together: one that is limited is driven by one at a time."""
 
-    def hold(self, road: str) -> bool:
+    def lock_mailbox(self, road: str) -> bool:
         """Take a road for this process until the ledger is closed or the process ends, however it ends; False while another has it."""
         ...
 
-    def armed(self, since: datetime, senders: Senders) -> list[datetime]:
+    def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
         """When letters of these senders were on their way since then, oldest first; without those that certainly did not leave."""
         ...
 
-    def next_due(self, scope: Scope, senders: Senders = EVERYBODY) -> datetime | None:
+    def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
         """When the next deferred delivery is due; None when none is."""
         ...
 
-    def any_left(self, scope: Scope, senders: Senders, *, early: bool = False) -> bool:
+    def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
         """Whether a letter of these senders is due, or claimed by somebody who may still give it back; or is being packed."""
         ...
 
-    def due(self, scope: Scope, *, early: bool = False) -> dict[str, int]:
+    def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
         """How many frozen letters are due, by sender. `early`: deferred ones before their time too."""
         ...

@@ -9,7 +9,7 @@ from distributor.errors import Error
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class OutboundMessage:
     """A frozen letter on its way: envelope sender and recipient, Message-ID and the very bytes (CRLF line ends)."""
 
     delivery: str
@@ -18,11 +18,11 @@ class Parcel:
     message_id: str
     message: bytes
     attempt: int = 1  # of another than the first, something may lie at the service already
-    handle: str | None = None  # of the draft that an earlier attempt was armed with, as far as one was
+    draft: str | None = None  # of the draft that an earlier attempt was armed with, as far as one was
 
 
 @dataclass(frozen=True, slots=True)
-class Handle:
+class DraftRef:
     """What a service calls a letter that lies there ready to go, and the Message-ID that its reader will see."""
 
     id: str
@@ -33,15 +33,15 @@ class Handle:
 class Accepted:
     """The server took responsibility."""
 
-    said: str
+    response: str
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
     """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
 
-    said: str
-    wait: timedelta | None = None
+    response: str
+    retry_after: timedelta | None = None
     service: bool = False
 
 
@@ -49,7 +49,7 @@ class Deferred:
 class Rejected:
     """The server said no to this letter, for good. `content` when it refused what the letter holds (size, type, policy)."""
 
-    said: str
+    response: str
     content: bool = False
 
 
@@ -57,21 +57,21 @@ class Rejected:
 class Ambiguous:
     """Nothing clear came back after the point of no return."""
 
-    said: str
+    response: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unsent:
+class NotSent:
     """Proved unsent, and not by a word about this letter: a lost connection before the point of no return, or a job-level refusal.
 
     `stop` ends the run (sign-in, sender not allowed, quota); without it the lane tries again after a while.
     `crowded` asks the flow to run with one lane less; `wait` is the service's own wish.
     """
 
-    said: str
-    stop: Error | None = None
-    crowded: bool = False
-    wait: timedelta | None = None
+    response: str
+    fatal: Error | None = None
+    throttled: bool = False
+    retry_after: timedelta | None = None
 
 
-Outcome = Accepted | Deferred | Rejected | Ambiguous | Unsent
+Outcome = Accepted | Deferred | Rejected | Ambiguous | NotSent

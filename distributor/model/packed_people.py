@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from distributor.model.compact import PackedList
-from distributor.model.people import Address, Person, RowHint
+from distributor.model.people import Address, Person, RosterRow
 from distributor.model.secret import Secret
 
 _UNPACKED = 512  # people kept as they are: those whose files are being opened are asked for again and again
@@ -52,7 +52,7 @@ class PackedPeople(MutableMapping[str, Person]):
         return key in self._numbers
 
     def _pack(self, person: Person) -> bytes:
-        rows = () if person.hint is None else (person.hint, *person.further)
+        rows = () if person.hint is None else (person.hint, *person.more_rows)
         return marshal.dumps(
             (
                 (person.address.local, person.address.domain),
@@ -63,7 +63,7 @@ class PackedPeople(MutableMapping[str, Person]):
             )
         )
 
-    def _pack_row(self, hint: RowHint) -> tuple[int, int, str, str, str | None, str]:
+    def _pack_row(self, hint: RosterRow) -> tuple[int, int, str, str, str | None, str]:
         password = None if hint.password is None else hint.password.reveal()
         return self._share(hint.source), hint.line, hint.file, hint.key, password, hint.password_file
 
@@ -80,5 +80,5 @@ class PackedPeople(MutableMapping[str, Person]):
         return Person(Address(*address), *told, columns, hints[0] if hints else None, hints[1:])  # type: ignore[call-arg]  # five of them
 
 
-def _row(source: str, line: int, file: str, key: str, password: str | None, password_file: str) -> RowHint:  # noqa: PLR0913, PLR0917  its fields
-    return RowHint(source, line, file, key, None if password is None else Secret(password), password_file)
+def _row(source: str, line: int, file: str, key: str, password: str | None, password_file: str) -> RosterRow:  # noqa: PLR0913, PLR0917  its fields
+    return RosterRow(source, line, file, key, None if password is None else Secret(password), password_file)

@@ -15,7 +15,7 @@ _SPOILED = "-=+@'\" "  # a separator; what a table takes for a formula; what pho
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class PasswordPolicy:
     """How passwords are made. The default has 113 bits (CA/B S/MIME BR 6.1.2 asks for 112)."""
 
     alphabet: str = LETTERS
@@ -34,7 +34,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class BadRecipe:
+class BadPolicy:
     """Why no password is made so. `key` is the setting to change."""
 
     key: str
@@ -42,18 +42,18 @@ class BadRecipe:
     hint: str
 
 
-def check(recipe: Recipe) -> BadRecipe | None:
+def check(recipe: PasswordPolicy) -> BadPolicy | None:
     """What is wrong with a recipe; None when it is good."""
     if fault := _alphabet_fault(recipe.alphabet):
-        return BadRecipe("alphabet", fault, "write each wanted character once: letters and digits are easiest to type")
+        return BadPolicy("alphabet", fault, "write each wanted character once: letters and digits are easiest to type")
     if min(recipe.groups, recipe.length) < 1:
-        return BadRecipe("groups", "groups and length are at least 1", "leave both out for five groups of five")
+        return BadPolicy("groups", "groups and length are at least 1", "leave both out for five groups of five")
     characters = recipe.groups * (recipe.length + 1) - 1
     if characters > LONGEST:
-        return BadRecipe("groups", f"{characters} characters are more than every phone takes ({LONGEST})", "fewer or shorter groups")
+        return BadPolicy("groups", f"{characters} characters are more than every phone takes ({LONGEST})", "fewer or shorter groups")
     if recipe.bits < FLOOR:
         needed = math.ceil(FLOOR / math.log2(len(recipe.alphabet)))
-        return BadRecipe(
+        return BadPolicy(
             "groups", f"{recipe.bits:.0f} bits are too few ({FLOOR:.0f} are the least)", f"take at least {needed} characters in all"
         )
     return None
@@ -68,7 +68,7 @@ def _alphabet_fault(alphabet: str) -> str | None:
     return "the alphabet has fewer than two characters" if len(alphabet) < 2 else None  # noqa: PLR2004  one character leaves no choice
 
 
-def make(recipe: Recipe, choose: Callable[[Sequence[str]], str]) -> Secret:
+def make(recipe: PasswordPolicy, choose: Callable[[Sequence[str]], str]) -> Secret:
     """A new password; `choose` picks one character: `secrets.choice`, but for tests. ValueError for a recipe that `check` refuses."""
     if fault := check(recipe):
         raise ValueError(fault.reason)

@@ -102,20 +102,20 @@ def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a faul
     return None
 
 
-def unsafe(character: str) -> bool:
+def is_unsafe(character: str) -> bool:
     """A control, format (bidi, zero-width), surrogate or private character, or a line separator: not for a header or a terminal."""
     return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def _has_unsafe(text: str) -> bool:
-    return not (text.isascii() and text.isprintable()) and any(map(unsafe, text))
+    return not (text.isascii() and text.isprintable()) and any(map(is_unsafe, text))
 
 
-def hides(text: str) -> bool:
+def has_unsafe_chars(text: str) -> bool:
     """Whether any of its characters is unsafe where a person reads it."""
     if text.isascii() and text.isprintable():
         return False
-    return any(unsafe(character) and not _joins(text, place) for place, character in enumerate(text))
+    return any(is_unsafe(character) and not _joins(text, place) for place, character in enumerate(text))
 
 
 def _joins(text: str, place: int) -> bool:
@@ -124,16 +124,16 @@ def _joins(text: str, place: int) -> bool:
     return text[place] in "\u200c\u200d" and all(c and not c.isascii() and unicodedata.category(c)[0] in "LM" for c in beside)
 
 
-def printable(text: str) -> str:
+def escape_unsafe(text: str) -> str:
     """The text with every unsafe character written as an escape, for messages and terminals."""
     if not _has_unsafe(text):
         return text
-    return "".join(c.encode("unicode_escape").decode() if unsafe(c) else c for c in text)
+    return "".join(c.encode("unicode_escape").decode() if is_unsafe(c) else c for c in text)
 
 
 def bounded(text: str) -> str:
     """One line without anything that moves a cursor, cut to what the ledger keeps."""
-    text = printable(" ".join(text.split()))
+    text = escape_unsafe(" ".join(text.split()))
     return text if len(text) <= LONGEST_SAID else text[: LONGEST_SAID - 1] + "…"
 
 
@@ -147,7 +147,7 @@ def _a_labels(domain: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class RowHint:
+class RosterRow:
     """What a roster's row says of its file: names as written (relative to the roster), a password, and where the row stands."""
 
     source: str  # the roster's name, for messages
@@ -169,5 +169,5 @@ class Person:
     manager: str = ""
     alternate_email: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
-    hint: RowHint | None = None
-    further: tuple[RowHint, ...] = ()  # rows of the same person that name other files
+    hint: RosterRow | None = None
+    more_rows: tuple[RosterRow, ...] = ()  # rows of the same person that name other files

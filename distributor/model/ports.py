@@ -6,36 +6,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from distributor.model.certificates import Locator, Material
-from distributor.model.cleanup import Leavings
+from distributor.model.certificates import Locator, SourceMaterial
+from distributor.model.cleanup import CleanupStore
 from distributor.model.csv_table import FurtherColumns
 from distributor.model.delivery import (
-    EVERYBODY,
-    Attempt,
+    ALL_SENDERS,
+    AttemptUpdate,
     Claim,
     Delivery,
-    Draft,
-    Envelope,
-    Known,
-    Owner,
-    Packed,
-    Scope,
-    Senders,
-    Sighting,
-    Sought,
-    Step,
+    DeliveryFilter,
+    DeliveryRequest,
+    ExistingDelivery,
+    LastAttempt,
+    LeaseHolder,
+    PackedMessage,
+    PackingTask,
+    SealedPassword,
+    SenderFilter,
     Taken,
-    ToPack,
+    TrackedMessage,
+    TrackingEvent,
 )
-from distributor.model.events import Event, Record
-from distributor.model.export_comparison import Beside
+from distributor.model.events import AuditRecord, Event
+from distributor.model.export_comparison import ExportComparison
 from distributor.model.high_water_mark import Adoptable
-from distributor.model.issues import Failed, Issue, Remark
-from distributor.model.ledger_times import Times
-from distributor.model.mailboxes import Roads
-from distributor.model.outcomes import Handle, Outcome, Parcel
+from distributor.model.issues import Diagnostic, Issue, WorkerFailure
+from distributor.model.ledger_times import LedgerTimes
+from distributor.model.mailboxes import MailboxQueries
+from distributor.model.outcomes import DraftRef, OutboundMessage, Outcome
 from distributor.model.people import Person
-from distributor.model.proof import Proof
+from distributor.model.proof import VerificationReport
 from distributor.model.publishing import Publications
 from distributor.model.revoking import Revocations
 from distributor.model.secret import Secret
@@ -78,19 +78,19 @@ class Roster(Protocol):
 class Source(Protocol):
     """Where certificates with keys are found."""
 
-    def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
+    def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         """Everything that may hold credentials: what the people's rows name (RowHint), then the rest. `people`: by `Address.key`."""
         ...
 
-    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
+    def fetch(self, locator: Locator, person: Person | None) -> SourceMaterial | Issue:
         """The same material again, or an Issue when it is gone or its bytes changed."""
         ...
 
 
-class Pool(Protocol[Job, Result]):
+class WorkerPool(Protocol[Job, Result]):
     """Reused child processes with time and memory bounds; one of them dying costs its job only."""
 
-    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | Failed]]:
+    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | WorkerFailure]]:
         """Each job with its result, in the order of the jobs; reads ahead a few jobs only, so that memory stays flat."""
         ...
 
@@ -98,18 +98,18 @@ class Pool(Protocol[Job, Result]):
 # --- the letter's road ---------------------------------------------------------------------------------------------
 
 
-class ArmCall(Protocol):
+class CommitIntent(Protocol):
     """The durable note before the point of no return. True: it holds."""
 
-    def __call__(self, handle: Handle | None = None, /) -> Awaitable[bool]:
+    def __call__(self, handle: DraftRef | None = None, /) -> Awaitable[bool]:
         """`handle`: where the letter lies at a service, if it lies there already."""
         ...
 
 
-class Lane(Protocol):
+class Connection(Protocol):
     """One kept connection, used by one letter at a time."""
 
-    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
+    async def deliver(self, message: OutboundMessage, arm: CommitIntent) -> Outcome:
         """Carry the letter; connects when needed.
 
         Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the letter
@@ -125,12 +125,12 @@ class Lane(Protocol):
 class Transport(Protocol):
     """A road for letters."""
 
-    lanes: int  # how many connections side by side, for each sender
+    max_connections: int  # how many connections side by side, for each sender
     per_minute: float | None  # pace of one sender, letters a minute; None: as fast as it goes
     daily: int | None  # most letters of one sender in 24 hours; None: no limit is known
-    longest_wait: timedelta  # after this long without a word, an attempt of another process is over
+    attempt_timeout: timedelta  # after this long without a word, an attempt of another process is over
 
-    def lane(self, sender: str | None = None) -> Lane:
+    def connection(self, sender: str | None = None) -> Connection:
         """A lane, not yet connected, for the letters of one sender, or of all."""
         ...
 
@@ -138,11 +138,11 @@ class Transport(Protocol):
         """What can tell afterwards whether a letter left; None: nobody here."""
         ...
 
-    async def finish(self, *, settled: bool = True) -> list[Remark]:
+    async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
         """Close what was kept open, and clear up after a run whose outcomes are all written down; what remains is told."""
         ...
 
-    async def check(self) -> list[Remark]:
+    async def check(self) -> list[Diagnostic]:
         """What `doctor` says of it: connects, signs in, sends nothing."""
         ...
 
@@ -150,9 +150,9 @@ class Transport(Protocol):
 class Tracker(Protocol):
     """Somebody who knows what became of letters."""
 
-    earliest: timedelta  # how long after its attempt a letter can be looked for with sense
+    min_age: timedelta  # how long after its attempt a letter can be looked for with sense
 
-    def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+    def track(self, sought: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
         """What is known of these letters; nothing of those it knows nothing of. Raises Unavailable."""
         ...
 
@@ -164,7 +164,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roads, Times, Protocol):
+class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, Protocol):
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of
@@ -180,11 +180,13 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         """What a plan was made from; None when there is no such plan."""
         ...
 
-    def plan(self, plan: str, drafts: Sequence[Draft]) -> list[Delivery | Known | Taken]:
+    def plan(self, plan: str, drafts: Sequence[DeliveryRequest]) -> list[Delivery | ExistingDelivery | Taken]:
         """Record drafts as planned; Known where the pair is there already (unless withdrawn), Taken where another person has it."""
         ...
 
-    def regenerate(self, delivery: str, reason: str, draft: Draft | None = None, place: tuple[str, Locator] | None = None) -> Delivery:
+    def regenerate(
+        self, delivery: str, reason: str, draft: DeliveryRequest | None = None, place: tuple[str, Locator] | None = None
+    ) -> Delivery:
         """A new generation of a delivery, planned: the old password is destroyed, an unsent old letter withdrawn.
 
         `draft` replaces locator and certificate; `place` only where the same certificate is found now: a plan and a locator.
@@ -192,55 +194,55 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         ...
 
     # pack
-    def take(self, owner: Owner, limit: int, lease: timedelta, scope: Scope) -> list[ToPack]:
+    def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
         """Planned deliveries to pack, lent to `owner` for `lease`; another owner gets others."""
         ...
 
-    def store(self, packed: Sequence[Packed], owner: Owner) -> list[bool]:
+    def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:
         """Freeze letters: planned -> queued, letter into the outbox, password held; False where it was frozen or withdrawn meanwhile."""
         ...
 
     # send
     def claim(  # noqa: PLR0913
         self,
-        owner: Owner,
+        owner: LeaseHolder,
         limit: int,
         lease: timedelta,
-        scope: Scope,
+        scope: DeliveryFilter,
         *,
         early: bool = False,
         since: int | None = None,
-        senders: Senders = EVERYBODY,
+        senders: SenderFilter = ALL_SENDERS,
     ) -> list[Claim]:
         """Letters that are due, oldest first. `early`: deferred ones before their time too, but none put off after event `since`."""
         ...
 
-    def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
+    def write(self, steps: Sequence[AttemptUpdate], owner: LeaseHolder) -> list[bool]:
         """Apply steps in one durable transaction; False where the fencing (owner, attempt, lease) did not hold."""
         ...
 
-    def release(self, claims: Sequence[Claim], owner: Owner) -> None:
+    def release(self, claims: Sequence[Claim], owner: LeaseHolder) -> None:
         """Give claims back unsent: claimed -> queued."""
         ...
 
-    def renew(self, owner: Owner, lease: timedelta) -> None:
+    def renew(self, owner: LeaseHolder, lease: timedelta) -> None:
         """A sign of life for every claim of `owner` that is not armed."""
         ...
 
-    def recover(self, alive: Callable[[Owner], bool | None]) -> list[tuple[str, State]]:
+    def recover(self, alive: Callable[[LeaseHolder], bool | None]) -> list[tuple[str, State]]:
         """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. `alive` says None when it cannot know."""
         ...
 
     # know
-    def counts(self, scope: Scope) -> dict[State, int]:
+    def counts(self, scope: DeliveryFilter) -> dict[State, int]:
         """Deliveries by state."""
         ...
 
-    def deliveries(self, scope: Scope) -> Iterator[Delivery]:
+    def deliveries(self, scope: DeliveryFilter) -> Iterator[Delivery]:
         """Deliveries, oldest first; streams."""
         ...
 
-    def rows(self, scope: Scope) -> Iterator[tuple[Any, ...]]:
+    def rows(self, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
         """The same as plain rows in the order of Delivery's fields, times as UTC text: half the cost, for listings of everything."""
         ...
 
@@ -248,7 +250,7 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         """One delivery by its id."""
         ...
 
-    def letters(self, scope: Scope) -> Iterator[Parcel]:
+    def letters(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
         """Frozen letters of queued and deferred deliveries; streams."""
         ...
 
@@ -260,11 +262,11 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         """Everything that happened to that person's deliveries."""
         ...
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[AuditRecord]:
         """Every event with its links, oldest first; streams."""
         ...
 
-    def prove(self, beside: Beside | None = None) -> Proof:
+    def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
         """What is wrong with the chain (also beside an earlier export), with rows or the database; and how far the chain goes."""
         ...
 
@@ -273,7 +275,7 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         ...
 
     # settle by hand
-    def ambiguous(self, scope: Scope) -> list[Attempt]:
+    def ambiguous(self, scope: DeliveryFilter) -> list[LastAttempt]:
         """Ambiguous deliveries with their last attempt."""
         ...
 
@@ -281,11 +283,11 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         """From ambiguous to accepted or queued (the same bytes) by a person's word or by evidence."""
         ...
 
-    def sought(self, states: frozenset[State], scope: Scope) -> list[Sought]:
+    def sought(self, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
         """Letters in these states, for those who may know more of them; oldest first."""
         ...
 
-    def observe(self, sightings: Sequence[Sighting]) -> list[State | None]:
+    def observe(self, sightings: Sequence[TrackingEvent]) -> list[State | None]:
         """Move what the evidence allows to be moved: from which state; None where it changed nothing."""
         ...
 
@@ -294,7 +296,7 @@ class Ledger(Adoptable, FurtherColumns, Leavings, Publications, Revocations, Roa
         ...
 
     # passwords
-    def envelopes(self, address: str) -> list[Envelope]:
+    def envelopes(self, address: str) -> list[SealedPassword]:
         """Passwords of a person, newest generation first."""
         ...
 

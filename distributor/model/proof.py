@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class VerificationReport:
     """Findings (none: all is well) and where the chain ends, as far as it was followed: number, time (a stamp) and hash of an event."""
 
     findings: tuple[str, ...]

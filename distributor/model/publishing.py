@@ -15,7 +15,7 @@ RELEASED = "released"  # the event that ends it: the certificate was on hold, an
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PublishableCertificate:
     """A certificate that a person received. `lost`: its letter came back after it was made public."""
 
     delivery: str
@@ -29,16 +29,16 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class CertificateHolder:
     """A person who received certificates, the newest first."""
 
     address: str
     name: str
-    certificates: tuple[Held, ...]
+    certificates: tuple[PublishableCertificate, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Public:
+class PublicationRequest:
     """What a directory is to hold of a person: `leaf` (nothing new where None), and nothing of what is in `gone`."""
 
     address: Address
@@ -48,7 +48,7 @@ class Public:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class PublicationResult:
     """The directory holds nothing that is gone, and what it should. `entry`: where in it; not `changed`: it did so before."""
 
     entry: str
@@ -63,7 +63,7 @@ class PublicDirectory(Protocol):
 
     where: str  # its name, for people and in the ledger; never with a secret
 
-    def publish(self, public: Public, now: datetime) -> Written | Issue:
+    def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
         """Make it so, once; what is gone goes, whatever becomes of the rest.
 
         An Issue concerns this person only, and nothing was changed; raises Unavailable or Unusable where nobody can be published.
@@ -78,7 +78,7 @@ class PublicDirectory(Protocol):
 class Publications(Protocol):
     """What the ledger knows of received certificates and where they are public."""
 
-    def holders(self) -> Iterator[Holder]:
+    def holders(self) -> Iterator[CertificateHolder]:
         """Everybody who received a certificate, with all of theirs; streams."""
         ...
 

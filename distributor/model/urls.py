@@ -26,7 +26,7 @@ _USER = re.compile(r"[\w.%+-]+")
 _REST = re.compile(r"(?:\[[\da-fA-F:.]+\]|[\w.,-]*)(?::\d+(?:,:?\d+)*)?(?:/[\w./%~+: -]*)?")  # hosts, ports, path
 
 
-def unambiguous(url: str) -> bool:
+def is_unambiguous(url: str) -> bool:
     """Whether there is one way to read it: what is special inside user, password and query is escaped."""
     _, there, rest = url.partition("://")
     before, _, query = rest.partition("?")
@@ -34,7 +34,7 @@ def unambiguous(url: str) -> bool:
     return bool(there) and "@" not in query and not set("@/#") & set(named) and named.count(":") <= 1 and bool(_REST.fullmatch(place))
 
 
-def shown(url: str) -> str:
+def without_password(url: str) -> str:
     """The URL with HIDDEN for every password that it may hold."""
     kind, there, rest = url.partition("://")
     if not there:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from distributor.model.certificates import Limits, Material, Opened, Problem
-from distributor.model.issues import Check
+from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem, SourceMaterial
+from distributor.model.issues import CheckId
 
 
-def open_material(material: Material, limits: Limits, *, proven: str | None = None) -> Opened:
+def parse_material(material: SourceMaterial, limits: Limits, *, proven: str | None = None) -> ParsedIdentities:
     """Every identity in it. `proven`: the SHA-256 of the leaf wanted, when these very bytes were opened before; it comes with its key."""
     from distributor.pki.pbe import Unsupported  # noqa: PLC0415  heavy, wanted in a worker only
 
@@ -19,12 +19,12 @@ def open_material(material: Material, limits: Limits, *, proven: str | None = No
     except RecursionError:
         return _unreadable("it is nested too deep", _AGAIN)
     except MemoryError:
-        return Opened(problems=(Problem(Check.TOO_COSTLY, "opening it takes more memory than allowed", _AGAIN),))
+        return ParsedIdentities(problems=(ParseProblem(CheckId.TOO_COSTLY, "opening it takes more memory than allowed", _AGAIN),))
     except Exception:  # noqa: BLE001  a parser's word about hostile bytes tells a person nothing, and may quote them
         return _unreadable(_what(material), _AGAIN)
 
 
-def _open(material: Material, limits: Limits, proven: str | None) -> Opened:
+def _open(material: SourceMaterial, limits: Limits, proven: str | None) -> ParsedIdentities:
     if material.form == "pkcs12":
         from distributor.pki.pkcs12 import open_pkcs12  # noqa: PLC0415
 
@@ -37,7 +37,7 @@ def _open(material: Material, limits: Limits, proven: str | None) -> Opened:
 _AGAIN = "export it again from where it was made"
 
 
-def _what(material: Material) -> str:
+def _what(material: SourceMaterial) -> str:
     """What a file seems to be that is not what it should be."""
     data = material.parts[0].data
     if not data:
@@ -47,5 +47,5 @@ def _what(material: Material) -> str:
     return "the file is damaged or not a PKCS#12 file" if material.form == "pkcs12" else "the file is damaged or not PEM"
 
 
-def _unreadable(message: str, hint: str) -> Opened:
-    return Opened(problems=(Problem(Check.UNREADABLE, message, hint),))
+def _unreadable(message: str, hint: str) -> ParsedIdentities:
+    return ParsedIdentities(problems=(ParseProblem(CheckId.UNREADABLE, message, hint),))

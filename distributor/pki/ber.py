@@ -11,7 +11,7 @@ _CONTEXT_0 = 0x80
 _ENCRYPTED_CONTENT = [0x06, 0x30, 0xA0]  # type, algorithm, content
 
 
-def definite(data: bytes) -> bytes:
+def to_definite_length(data: bytes) -> bytes:
     """The same value with definite lengths, if it begins with an indefinite one. Raises ValueError for a broken structure."""
     if data[1:2] != b"\x80":
         return data

@@ -18,11 +18,11 @@ EXTENSIONS = frozenset({".cer", ".crt", ".der", ".p7b", ".p7c", ".pem", ".spc"})
 _SIGNED = "1.2.840.113549.1.7.2"
 
 
-class NoBundle(ValueError):
+class NotCertificates(ValueError):
     """The bytes are no such file; its words say why."""
 
 
-class Empty(NoBundle):
+class Empty(NotCertificates):
     """PEM without a certificate in it, such as a private key."""
 
 
@@ -32,7 +32,7 @@ def read(data: bytes) -> tuple[sst.Stored, ...]:
         try:
             return sst.read(data).stored
         except sst.Malformed as fault:
-            raise NoBundle(f"a damaged collection, {fault}") from None
+            raise NotCertificates(f"a damaged collection, {fault}") from None
     found = tuple(map(sst.Stored, _ders(data)))
     if not found:
         raise Empty("there is no certificate in it")
@@ -48,7 +48,7 @@ def _ders(data: bytes) -> Iterator[bytes]:
         for block in pem.blocks(data):
             yield from _block(block)
     except Unsupported as fault:
-        raise NoBundle(str(fault)) from None
+        raise NotCertificates(str(fault)) from None
 
 
 def _block(block: pem.Block) -> Iterator[bytes]:
@@ -63,16 +63,16 @@ def _block(block: pem.Block) -> Iterator[bytes]:
 def _binary(data: bytes) -> Iterator[bytes]:
     """DER or BER: a certificate begins with a sequence, signed data with its type, a PFX with its version."""
     try:
-        parts = asn1.read(ber.definite(data)).sequence(2)
+        parts = asn1.read(ber.to_definite_length(data)).sequence(2)
         kind = asn1.dotted(parts[0]) if parts[0].tag == asn1.OID else ""
     except ValueError:
-        raise NoBundle("neither PEM nor DER, or damaged") from None
+        raise NotCertificates("neither PEM nor DER, or damaged") from None
     if parts[0].tag == asn1.INTEGER:
-        raise NoBundle("it holds private keys, and what is in it wants a password")
+        raise NotCertificates("it holds private keys, and what is in it wants a password")
     if kind == _SIGNED:
         yield from _signed(data)
     elif kind:
-        raise NoBundle("a PKCS#7 file of another kind than certificates")
+        raise NotCertificates("a PKCS#7 file of another kind than certificates")
     else:
         yield data
 
@@ -81,9 +81,9 @@ def _signed(data: bytes) -> Iterator[bytes]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # BER instead of DER is no reason to refuse
-            found = pkcs7.load_der_pkcs7_certificates(ber.definite(data))
+            found = pkcs7.load_der_pkcs7_certificates(ber.to_definite_length(data))
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise NoBundle("a damaged PKCS#7 file, or one without certificates") from None
+        raise NotCertificates("a damaged PKCS#7 file, or one without certificates") from None
     yield from (one.public_bytes(Encoding.DER) for one in found)
 
 
@@ -92,4 +92,4 @@ def _first(data: bytes) -> bytes:
     try:
         return asn1.Value(data, asn1.SEQUENCE, 0, 0, len(data)).parts()[0].whole
     except (ValueError, IndexError):
-        raise NoBundle("a damaged certificate in it") from None
+        raise NotCertificates("a damaged certificate in it") from None

@@ -12,9 +12,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from distributor.model.certificates import Facts, Problem
-from distributor.model.issues import Check
-from distributor.model.people import printable
+from distributor.model.certificates import CertificateInfo, ParseProblem
+from distributor.model.issues import CheckId
+from distributor.model.people import escape_unsafe
 from distributor.pki import asn1, spki
 
 _UTF8 = 0x0C
@@ -31,7 +31,7 @@ _USAGES = {  # cryptography's names -> RFC 5280's
 
 
 @lru_cache(64)
-def load(data: bytes) -> x509.Certificate | Problem:
+def load(data: bytes) -> x509.Certificate | ParseProblem:
     """The certificate, parsed. The authorities' come again in every file of theirs."""
     try:
         with warnings.catch_warnings():
@@ -39,33 +39,35 @@ def load(data: bytes) -> x509.Certificate | Problem:
             certificate = x509.load_der_x509_certificate(data)
             certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
     except (ValueError, TypeError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
-        return Problem(Check.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", "have the certificate issued again")
+        return ParseProblem(
+            CheckId.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", "have the certificate issued again"
+        )
     return certificate
 
 
-def facts(certificate: x509.Certificate, data: bytes) -> Facts | Problem:
+def facts(certificate: x509.Certificate, data: bytes) -> CertificateInfo | ParseProblem:
     """What the certificate says."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _facts(certificate, data)
     except x509.DuplicateExtension as error:
-        return Problem(
-            Check.UNREADABLE, f"the certificate has the extension {error.oid.dotted_string} twice", "have the certificate issued again"
+        return ParseProblem(
+            CheckId.UNREADABLE, f"the certificate has the extension {error.oid.dotted_string} twice", "have the certificate issued again"
         )
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
-        return Problem(Check.UNREADABLE, f"the certificate cannot be read ({_words(error)})", "have the certificate issued again")
+        return ParseProblem(CheckId.UNREADABLE, f"the certificate cannot be read ({_words(error)})", "have the certificate issued again")
 
 
-def _facts(certificate: x509.Certificate, data: bytes) -> Facts:
+def _facts(certificate: x509.Certificate, data: bytes) -> CertificateInfo:
     extensions = certificate.extensions
     usage, extended = _key_usage(extensions), _extended(extensions)
     key = kind_of_key(data)
-    return Facts(
+    return CertificateInfo(
         sha256=hashlib.sha256(data).hexdigest(),
         serial=format(certificate.serial_number, "x"),
-        subject=printable(certificate.subject.rfc4514_string()),
-        issuer=printable(certificate.issuer.rfc4514_string()),
+        subject=escape_unsafe(certificate.subject.rfc4514_string()),
+        issuer=escape_unsafe(certificate.issuer.rfc4514_string()),
         addresses=tuple(_addresses(extensions)),
         subject_addresses=tuple(_subject_addresses(certificate)),
         not_before=certificate.not_valid_before_utc,
@@ -138,7 +140,7 @@ def _extended(extensions: x509.Extensions) -> frozenset[str] | None:
 def kind_of_key(data: bytes) -> str:
     """The kind of a certificate's key, by its algorithm and parameters (Facts.key)."""
     try:
-        return spki.kind(spki.of(data))
+        return spki.key_type(spki.public_key_info(data))
     except ValueError:
         return "unreadable"
 
@@ -168,4 +170,4 @@ def _mail_usages(usage: frozenset[str] | None, key: str) -> tuple[str, ...]:
 
 
 def _words(error: Exception) -> str:
-    return printable(str(error).partition(": ParseError")[0])[:120] or type(error).__name__
+    return escape_unsafe(str(error).partition(": ParseError")[0])[:120] or type(error).__name__

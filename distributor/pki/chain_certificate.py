@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from distributor.model.people import printable
+from distributor.model.people import escape_unsafe
 from distributor.pki.checks import ANY_USE, EMAIL_PROTECTION
-from distributor.pki.signatures import UNREADABLE, Signature, signature
+from distributor.pki.signatures import UNREADABLE, SignatureStatus, signature
 
 E = TypeVar("E", bound=x509.ExtensionType)
 WEB = ("http://", "https://")
@@ -28,7 +28,7 @@ LONGEST_NAME = 120  # characters of a name that are shown
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class DistributionPoint:
     """Where a CRL lies. `foreign`: it is said to be made by another than the certificate's issuer.
 
     Reasons do not matter here: a whole list of the issuer's own covers them all, wherever it lies (RFC 5280 6.3.3, the end).
@@ -44,7 +44,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Cert:
+class ChainCertificate:
     """A certificate as a link of a chain."""
 
     der: bytes
@@ -53,11 +53,11 @@ class Cert:
     issuer: bytes
     key_id: bytes | None
     issuer_key_id: bytes | None
-    points: tuple[Point, ...]
+    points: tuple[DistributionPoint, ...]
     issuer_urls: tuple[str, ...]  # caIssuers of every kind
     is_authority: bool
     signs_crls: bool
-    changes: tuple[Point, ...] = ()  # where lists lie that add to those (its own freshestCRL)
+    delta_points: tuple[DistributionPoint, ...] = ()  # where lists lie that add to those (its own freshestCRL)
     uses: frozenset[str] | None = None  # extended key usages; None: every one
 
     @property
@@ -78,7 +78,7 @@ class Cert:
     @property
     def change_urls(self) -> tuple[str, ...]:
         """The http(s) URLs of the lists that add to those."""
-        return web(url for point in self.changes for url in point.urls)
+        return web(url for point in self.delta_points for url in point.urls)
 
     @property
     def key(self) -> bytes:
@@ -103,11 +103,11 @@ def web(urls: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
 
 def shown(name: x509.Name) -> str:
     """A name for people: bounded, one line."""
-    text = printable(name.rfc4514_string()) or "(no name)"
+    text = escape_unsafe(name.rfc4514_string()) or "(no name)"
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
-def read(der: bytes) -> Cert | None:
+def read(der: bytes) -> ChainCertificate | None:
     """The certificate; None when it cannot be read."""
     try:
         with warnings.catch_warnings():
@@ -118,12 +118,12 @@ def read(der: bytes) -> Cert | None:
 
 
 @lru_cache(256)
-def authority(der: bytes) -> Cert | None:
+def authority(der: bytes) -> ChainCertificate | None:
     """An authority's certificate, which comes again in every file of theirs."""
     return read(der)
 
 
-def _read(der: bytes) -> Cert:
+def _read(der: bytes) -> ChainCertificate:
     certificate = x509.load_der_x509_certificate(der)
     kinds = {extension.oid: extension for extension in certificate.extensions}
     basic = _value(kinds, x509.BasicConstraints)
@@ -131,7 +131,7 @@ def _read(der: bytes) -> Cert:
     key_id, issuer_key_id = _value(kinds, x509.SubjectKeyIdentifier), _value(kinds, x509.AuthorityKeyIdentifier)
     uses = _value(kinds, x509.ExtendedKeyUsage)
     certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
-    return Cert(
+    return ChainCertificate(
         der=der,
         parsed=certificate,
         subject=certificate.subject.public_bytes(),
@@ -142,7 +142,7 @@ def _read(der: bytes) -> Cert:
         issuer_urls=tuple(_issuer_urls(_value(kinds, x509.AuthorityInformationAccess))),
         is_authority=bool(basic and basic.ca and (usage is None or usage.key_cert_sign)),
         signs_crls=usage is None or usage.crl_sign,
-        changes=tuple(points(_value(kinds, x509.FreshestCRL) or ())),
+        delta_points=tuple(points(_value(kinds, x509.FreshestCRL) or ())),
         uses=frozenset(use.dotted_string for use in uses) if uses is not None else None,
     )
 
@@ -152,10 +152,10 @@ def _value(kinds: dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]
     return found.value if found is not None and isinstance(found.value, kind) else None
 
 
-def points(extension: x509.CRLDistributionPoints | x509.FreshestCRL | tuple[()]) -> Iterator[Point]:
+def points(extension: x509.CRLDistributionPoints | x509.FreshestCRL | tuple[()]) -> Iterator[DistributionPoint]:
     """What the extension names."""
     for point in extension:
-        yield Point(tuple(point.full_name or ()), point.crl_issuer is not None)
+        yield DistributionPoint(tuple(point.full_name or ()), point.crl_issuer is not None)
 
 
 def _issuer_urls(extension: x509.AuthorityInformationAccess | None) -> Iterator[str]:
@@ -165,12 +165,12 @@ def _issuer_urls(extension: x509.AuthorityInformationAccess | None) -> Iterator[
             yield place.value if isinstance(place, x509.UniformResourceIdentifier) else "a place that is no URL"
 
 
-def signed_by(cert: Cert, issuer: Cert) -> bool:
+def signed_by(cert: ChainCertificate, issuer: ChainCertificate) -> bool:
     """Whether the issuer's key made the signature, however old its kind, and its name is the one that the certificate names."""
-    return signature(cert.parsed, issuer.parsed) in {Signature.GOOD, Signature.OLD}
+    return signature(cert.parsed, issuer.parsed) in {SignatureStatus.GOOD, SignatureStatus.OLD}
 
 
-def is_self_signed(cert: Cert) -> bool:
+def is_self_signed(cert: ChainCertificate) -> bool:
     """Whether it is a root.
 
     What a root says of itself carries no trust, so a signature too old to be believed, or to be checked, is enough for an authority.
@@ -179,10 +179,10 @@ def is_self_signed(cert: Cert) -> bool:
         return False
     found = signature(cert.parsed, cert.parsed)
     old_root = cert.is_authority or cert.parsed.version is x509.Version.v1  # such a one cannot say what it is
-    return found is Signature.GOOD or (found is Signature.OLD and old_root)
+    return found is SignatureStatus.GOOD or (found is SignatureStatus.OLD and old_root)
 
 
-def valid(cert: Cert, now: datetime) -> bool:
+def valid(cert: ChainCertificate, now: datetime) -> bool:
     """Whether its time has come and is not over."""
     return cert.parsed.not_valid_before_utc <= now <= cert.parsed.not_valid_after_utc
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from distributor.model.certificates import Facts, Limits
+from distributor.model.certificates import CertificateInfo, Limits
 from distributor.model.secret import Secret
 from distributor.pki import certificate, keypairs, pem
 from distributor.pki.pbe import Unsupported
@@ -18,7 +18,7 @@ from distributor.pki.pem import Block
 
 
 @dataclass(frozen=True, slots=True)
-class Loose:
+class UnpairedFile:
     """A file of certificates, or of a key with the passwords to try."""
 
     data: bytes
@@ -26,23 +26,23 @@ class Loose:
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class KeyFingerprint:
     """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: only authorities are in it."""
 
     public: bytes | None = None
     authority: bool = False
 
 
-def traits(loose: Loose, limits: Limits) -> Traits:
+def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
     """What the file shows of itself; nothing where it cannot be read."""
     try:
         found = list(pem.blocks(loose.data))
         key = next((block for block in found if block.is_key), None)
         if key is not None:
-            return Traits(_public(key, loose.passwords, limits))
+            return KeyFingerprint(_public(key, loose.passwords, limits))
         return _of_certificates([block.der for block in found if block.is_certificate])
     except (Unsupported, ValueError, IndexError):
-        return Traits()
+        return KeyFingerprint()
 
 
 def _public(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | None:
@@ -58,9 +58,11 @@ def _public(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | 
     return None
 
 
-def _of_certificates(ders: Sequence[bytes]) -> Traits:
+def _of_certificates(ders: Sequence[bytes]) -> KeyFingerprint:
     found = [one for one in map(certificate.load, ders[: keypairs.MOST]) if isinstance(one, x509.Certificate)]
     if not found:
-        return Traits()
-    facts = [certificate.facts(one, b"") for one in found]
-    return Traits(keypairs.public(found[0]), len(facts) == len(ders) and all(isinstance(one, Facts) and one.is_ca for one in facts))
+        return KeyFingerprint()
+    info = [certificate.facts(one, b"") for one in found]
+    return KeyFingerprint(
+        keypairs.public(found[0]), len(info) == len(ders) and all(isinstance(one, CertificateInfo) and one.is_ca for one in info)
+    )

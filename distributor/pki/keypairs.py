@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from distributor.model.certificates import Credential, Facts, Opened, Problem
-from distributor.model.issues import Check
-from distributor.model.people import printable
+from distributor.model.certificates import CertificateInfo, Identity, ParsedIdentities, ParseProblem
+from distributor.model.issues import CheckId
+from distributor.model.people import escape_unsafe
 from distributor.model.secret import Secret
 from distributor.pki import certificate as certificates
 from distributor.pki.checks import ORDINARY_KEY, foreign_key
-from distributor.pki.signatures import Signature, signature
+from distributor.pki.signatures import SignatureStatus, signature
 from distributor.pki.spki import is_installed
 
 LONGEST_CHAIN = 8  # certificates above a leaf; real chains have one to three
@@ -27,31 +27,31 @@ MOST = 64  # certificates or keys in one file
 _PROBE = b"does this key belong to that certificate"
 
 
-def pair(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> Opened:
+def match_identities(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> ParsedIdentities:
     """Every identity in these certificates and keys. `proven`: the SHA-256 of the one leaf wanted, with its key, not proven again."""
     if len(ders) > MOST or len(keys) > MOST:
-        return Opened(
-            problems=(Problem(Check.TOO_COSTLY, f"it holds more than {MOST} certificates or keys", "split it into smaller files"),)
+        return ParsedIdentities(
+            problems=(ParseProblem(CheckId.TOO_COSTLY, f"it holds more than {MOST} certificates or keys", "split it into smaller files"),)
         )
-    return _Pile(ders, keys, proven).opened()
+    return _KeyCertificateSet(ders, keys, proven).opened()
 
 
-class _Pile:
+class _KeyCertificateSet:
     """What one file held."""
 
     def __init__(self, ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> None:
         self.proven = proven
-        self.problems: list[Problem] = []
+        self.problems: list[ParseProblem] = []
         self.certificates: dict[bytes, x509.Certificate] = {}
         self.keys = {spki(key.public_key()): key for key in keys}
         for der in ders:
             match certificates.load(der):
-                case Problem() as problem:
+                case ParseProblem() as problem:
                     self.problems.append(problem)
                 case certificate:
                     self.certificates[der] = certificate
 
-    def opened(self) -> Opened:
+    def opened(self) -> ParsedIdentities:
         used: set[bytes] = set()
         credentials = []
         for der, certificate in self.certificates.items():
@@ -60,30 +60,30 @@ class _Pile:
             if key is None or own is None:
                 continue
             used.add(own)
-            if (credential := self._credential(der, certificate, key)) is not None:
-                credentials.append(credential)
+            if (identity := self._credential(der, certificate, key)) is not None:
+                credentials.append(identity)
         if self.proven is None:
             self.problems.extend(self._left_over(used))
-        return Opened(tuple(credentials), tuple(self.problems))
+        return ParsedIdentities(tuple(credentials), tuple(self.problems))
 
-    def _credential(self, der: bytes, certificate: x509.Certificate, key: PrivateKeyTypes) -> Credential | None:
+    def _credential(self, der: bytes, certificate: x509.Certificate, key: PrivateKeyTypes) -> Identity | None:
         match certificates.facts(certificate, der):
-            case Problem() as problem:
+            case ParseProblem() as problem:
                 self.problems.append(problem)
                 return None
-            case Facts() as facts:
+            case CertificateInfo() as facts:
                 pass
         if self.proven is not None:
             secret = Secret(base64.b64encode(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode())
-            return Credential(facts, der, self._chain(der), secret) if facts.sha256 == self.proven else None
-        if not proves(key, certificate.public_key()):
+            return Identity(facts, der, self._chain(der), secret) if facts.sha256 == self.proven else None
+        if not key_matches(key, certificate.public_key()):
             self.problems.append(
                 _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": its numbers do not fit')
             )
             return None
-        return Credential(facts, der, self._chain(der), None)
+        return Identity(facts, der, self._chain(der), None)
 
-    def _left_over(self, used: set[bytes]) -> Iterator[Problem]:
+    def _left_over(self, used: set[bytes]) -> Iterator[ParseProblem]:
         strange = [own for own in self.keys if own not in used]
         alone = {der: c for der, c in self.certificates.items() if public(c) not in used and not self._is_authority(der, c)}
         lonely = [c for der, c in alone.items() if is_installed(certificates.kind_of_key(der))]
@@ -96,7 +96,7 @@ class _Pile:
             yield _mismatch("a private key in it belongs to no certificate in it")
         elif lonely:
             for certificate in lonely:
-                yield _no_key(f'the certificate of "{printable(certificate.subject.rfc4514_string())}" comes without its private key')
+                yield _no_key(f'the certificate of "{escape_unsafe(certificate.subject.rfc4514_string())}" comes without its private key')
         elif not used and not self.problems:
             yield _no_key("it holds no private key")
 
@@ -123,29 +123,29 @@ class _Pile:
         named = [other for other, c in self.certificates.items() if other not in below and c.subject == certificate.issuer]
         if self.proven is not None and len(named) == 1:
             return named[0]
-        return next((other for other in named if issued(other, der)), None)
+        return next((other for other in named if is_issued_by(other, der)), None)
 
 
-def key_type(der: bytes) -> Problem | None:
+def key_type(der: bytes) -> ParseProblem | None:
     """What is wrong with the kind of a certificate's key, if phones do not install it."""
     kind = certificates.kind_of_key(der)
-    return None if is_installed(kind) else Problem(Check.KEY_TYPE, foreign_key(kind), ORDINARY_KEY)
+    return None if is_installed(kind) else ParseProblem(CheckId.KEY_TYPE, foreign_key(kind), ORDINARY_KEY)
 
 
-def key_types(ders: Sequence[bytes]) -> Opened | None:
+def key_types(ders: Sequence[bytes]) -> ParsedIdentities | None:
     """The people's certificates of such kinds: why a private key beside them could not be read."""
     problems = (key_type(der) for der in dict.fromkeys(ders) if not certificates.is_authority(der))
     found = tuple(problem for problem in problems if problem is not None)
-    return Opened(problems=found) if found else None
+    return ParsedIdentities(problems=found) if found else None
 
 
 @lru_cache(64)
-def issued(issuer: bytes, subject: bytes) -> bool:
+def is_issued_by(issuer: bytes, subject: bytes) -> bool:
     """Whether one certificate signed another; where the signature is too old to be checked, its issuer's name has to do."""
     above, below = certificates.load(issuer), certificates.load(subject)
-    if isinstance(above, Problem) or isinstance(below, Problem):
+    if isinstance(above, ParseProblem) or isinstance(below, ParseProblem):
         return False
-    return signature(below, above) is not Signature.WRONG
+    return signature(below, above) is not SignatureStatus.WRONG
 
 
 def public(certificate: x509.Certificate) -> bytes | None:
@@ -161,7 +161,7 @@ def spki(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def proves(key: PrivateKeyTypes, public: PublicKeyTypes) -> bool:
+def key_matches(key: PrivateKeyTypes, public: PublicKeyTypes) -> bool:
     """Whether private and public key belong together.
 
     An RSA key that splits the certificate's modulus is its key: nobody else knows how, and no signature could prove more. Other keys sign.
@@ -186,9 +186,9 @@ def _rsa_fits(key: rsa.RSAPrivateKey, public: rsa.RSAPublicKey) -> bool:
     return n.q * n.iqmp % n.p == 1 and all(e * d % (prime - 1) == 1 == e * n.d % (prime - 1) for prime, d in halves)
 
 
-def _mismatch(message: str) -> Problem:
-    return Problem(Check.KEY_MISMATCH, message, "export certificate and key together from the same place again")
+def _mismatch(message: str) -> ParseProblem:
+    return ParseProblem(CheckId.KEY_MISMATCH, message, "export certificate and key together from the same place again")
 
 
-def _no_key(message: str) -> Problem:
-    return Problem(Check.NO_KEY, message, "export it again with its private key")
+def _no_key(message: str) -> ParseProblem:
+    return ParseProblem(CheckId.NO_KEY, message, "export it again with its private key")

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distributor.errors import Unusable
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
+from distributor.errors import InvalidInput
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
 
 if TYPE_CHECKING:
     from distributor.model.ports import Checker
@@ -92,7 +92,7 @@ class Linter:
             from pkilint.cabf import smime  # noqa: PLC0415
             from pkilint.pkix import certificate  # noqa: PLC0415
         except ModuleNotFoundError:
-            raise Unusable("lint needs pkilint, which is not installed", hint="pip install 'distributor[lint]'") from None
+            raise InvalidInput("lint needs pkilint, which is not installed", hint="pip install 'distributor[lint]'") from None
         logging.getLogger("pkilint").setLevel(logging.CRITICAL)  # it writes tracebacks about odd certificates
         self._load = loader.RFC5280CertificateDocumentLoader().load_der_document
         self._smime, self._certificate = smime, certificate
@@ -107,7 +107,7 @@ class Linter:
         return [
             Issue(
                 finding.severity,
-                Check.LINT,
+                CheckId.LINT,
                 f"{finding.rule} ({finding.section})" + (f": {finding.message}" if finding.message else ""),
                 finding.hint,
             )
@@ -121,13 +121,13 @@ class Linter:
             promised = self._smime.determine_validation_level_and_generation(certificate)
             results = self._rules(*(promised or self._smime.guess_validation_level_and_generation(certificate))).validate(certificate.root)
         except Exception as error:  # noqa: BLE001  a foreign parser on foreign bytes
-            return [Finding("itu.invalid_asn1_syntax", "X.690", Severity.WARNING, printable(str(error))[:LONGEST])]
+            return [Finding("itu.invalid_asn1_syntax", "X.690", Severity.WARNING, escape_unsafe(str(error))[:LONGEST])]
         weight = Severity.WARNING if promised else Severity.NOTE
         found = (Finding(rule, section(rule), weight, words, should) for rule, words, should in _told(results))
         return [one for one in dict.fromkeys(found) if not _without_object(one, der, promised=promised is not None)]
 
 
-class Linted:
+class LintingChecker:
     """A checker of chains, or none, that holds each certificate against the rules too.
 
     Advice is about how an authority makes its certificates, so each rule is told once a run and not for ten thousand people.
@@ -162,7 +162,7 @@ def _told(results: Any) -> Iterator[tuple[str, str, bool]]:  # noqa: ANN401  pki
         for description in result.finding_descriptions:
             code, weight = description.finding.code, description.finding.severity.name
             if weight in {"FATAL", "ERROR", "WARNING"}:
-                yield code, printable(description.message or "")[:LONGEST], weight == "WARNING" and code not in _SHALL
+                yield code, escape_unsafe(description.message or "")[:LONGEST], weight == "WARNING" and code not in _SHALL
 
 
 def _without_object(finding: Finding, der: bytes, *, promised: bool) -> bool:

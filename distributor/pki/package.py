@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat, load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 
-from distributor.model.certificates import Credential
+from distributor.model.certificates import Identity
 from distributor.model.people import Person
 from distributor.model.secret import Secret
 from distributor.pki import certificate
@@ -45,7 +45,7 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey  # what phones take
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class PackageContent:
     """What goes into a package: one key with its certificate, and the certificates above it in DER."""
 
     key: Key
@@ -53,17 +53,17 @@ class Content:
     chain: tuple[bytes, ...]  # issuer of the leaf first
 
 
-def build(credential: Credential, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
+def build(identity: Identity, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
     """The package of a credential. ValueError when it comes without its key, or with a key that no phone takes."""
-    return seal(content(credential), password, profile, friendly_name, include_root=include_root)
+    return build_pkcs12(content(identity), password, profile, friendly_name, include_root=include_root)
 
 
-def content(credential: Credential) -> Content:
+def content(identity: Identity) -> PackageContent:
     """What goes into a credential's package. ValueError when it comes without its key, or with a key that no phone takes."""
-    return Content(_key(credential), x509.load_der_x509_certificate(credential.leaf), credential.chain)
+    return PackageContent(_key(identity), x509.load_der_x509_certificate(identity.leaf), identity.chain)
 
 
-def seal(what: Content, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
+def build_pkcs12(what: PackageContent, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
     """The package: leaf, intermediates and key, the root by choice. ValueError when the key belongs to another certificate."""
     chosen = PROFILES[profile]
     how = (
@@ -77,10 +77,10 @@ def seal(what: Content, password: Secret, profile: str, friendly_name: str, *, i
     return serialize_key_and_certificates(friendly_name.encode("ascii"), what.key, what.leaf, above, how)
 
 
-def _key(credential: Credential) -> Key:
-    if credential.key is None:
+def _key(identity: Identity) -> Key:
+    if identity.key is None:
         raise ValueError("the credential comes without its key")
-    der = base64.b64decode(credential.key.reveal())
+    der = base64.b64decode(identity.key.reveal())
     # The pair was proved when the file was opened; the library's own check would take 37 ms (facts: pkcs12.md B3).
     key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):

@@ -10,40 +10,44 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from distributor.model.certificates import Facts, Problem
-from distributor.model.issues import Check, Severity
+from distributor.model.certificates import CertificateInfo, ParseProblem
+from distributor.model.issues import CheckId, Severity
 from distributor.model.people import Address
 from distributor.pki import certificate, checks, keypairs
-from distributor.pki.package import Content
+from distributor.pki.package import PackageContent
 
 _WITHDRAW = "see `distributor audit verify`, then take it back with `distributor withdraw` and run `distributor plan` again"
 _HINTS = {
-    Check.ADDRESS_MISMATCH: _WITHDRAW,
-    Check.NOT_YET_VALID: "correct this machine's clock, or run `distributor send` then",
+    CheckId.ADDRESS_MISMATCH: _WITHDRAW,
+    CheckId.NOT_YET_VALID: "correct this machine's clock, or run `distributor send` then",
 }
-_DECISIVE = frozenset({Check.ADDRESS_MISMATCH, Check.BAD_ADDRESS, Check.NO_ADDRESS, Check.EXPIRED, Check.NOT_YET_VALID, Check.KEY_TYPE})
+_DECISIVE = frozenset(
+    {CheckId.ADDRESS_MISMATCH, CheckId.BAD_ADDRESS, CheckId.NO_ADDRESS, CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.KEY_TYPE}
+)
 
 
-def against(content: Content, certificate_sha256: str, person: Address, now: datetime) -> Problem | None:
+def check_package(content: PackageContent, certificate_sha256: str, person: Address, now: datetime) -> ParseProblem | None:
     """What speaks against it; nothing where it may be sent."""
     der = content.leaf.public_bytes(Encoding.DER)
     if sha256(der).hexdigest() != certificate_sha256:
-        return Problem(Check.NO_CERTIFICATE, "it holds another certificate than the one that was planned", _WITHDRAW)
-    facts = certificate.facts(content.leaf, der)
-    if isinstance(facts, Problem):
-        return facts
-    return _by_facts(facts, person, now) or _by_key(content)
+        return ParseProblem(CheckId.NO_CERTIFICATE, "it holds another certificate than the one that was planned", _WITHDRAW)
+    info = certificate.facts(content.leaf, der)
+    if isinstance(info, ParseProblem):
+        return info
+    return _by_facts(info, person, now) or _by_key(content)
 
 
-def _by_facts(facts: Facts, person: Address, now: datetime) -> Problem | None:
+def _by_facts(info: CertificateInfo, person: Address, now: datetime) -> ParseProblem | None:
     """What preflight says of address, time and kind of key."""
-    for issue in checks.examine(facts, person, now):
+    for issue in checks.check_certificate(info, person, now):
         if issue.severity is Severity.ERROR and issue.check in _DECISIVE:
-            return Problem(issue.check, issue.message, _HINTS.get(issue.check, issue.hint))
+            return ParseProblem(issue.check, issue.message, _HINTS.get(issue.check, issue.hint))
     return None
 
 
-def _by_key(content: Content) -> Problem | None:
+def _by_key(content: PackageContent) -> ParseProblem | None:
     if keypairs.spki(content.key.public_key()) != keypairs.public(content.leaf):
-        return Problem(Check.KEY_MISMATCH, "the private key does not belong to the certificate", "run `distributor plan` on the file again")
+        return ParseProblem(
+            CheckId.KEY_MISMATCH, "the private key does not belong to the certificate", "run `distributor plan` on the file again"
+        )
     return None

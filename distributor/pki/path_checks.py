@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from distributor.model.issues import Check, Issue, Severity
-from distributor.pki.chain_certificate import Cert
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.pki.chain_certificate import ChainCertificate
 from distributor.pki.checks import SMALLEST_RSA
 from distributor.pki.signatures import UNREADABLE, weak_hash
 
@@ -18,7 +18,7 @@ _RENEW = "have its authority renew it, and a new certificate issued below it"
 _MAIL = "have a certificate issued below an authority for mail, and tell your authority"
 
 
-def flaws(path: Sequence[Cert]) -> Iterator[Issue]:
+def path_weaknesses(path: Sequence[ChainCertificate]) -> Iterator[Issue]:
     """What is wrong with a path from an issuer to an anchor. Of the anchor's signature nothing: nobody has to believe it."""
     for one in path[:-1]:
         yield from old_signature(one, f'the authority "{one.name}"')
@@ -27,25 +27,25 @@ def flaws(path: Sequence[Cert]) -> Iterator[Issue]:
         yield from _short(one)
 
 
-def old_signature(cert: Cert, who: str) -> Iterator[Issue]:
+def old_signature(cert: ChainCertificate, who: str) -> Iterator[Issue]:
     """A signature that anybody may have made by now; `who` it is, for people."""
     name = weak_hash(cert.parsed)
     if name is not None:
         text = f"{who} is signed with {name.upper()}, which is no longer trusted"
-        yield Issue(Severity.ERROR, Check.WEAK_SIGNATURE, text, _RENEW)
+        yield Issue(Severity.ERROR, CheckId.WEAK_SIGNATURE, text, _RENEW)
 
 
-def _purpose(cert: Cert) -> Iterator[Issue]:
+def _purpose(cert: ChainCertificate) -> Iterator[Issue]:
     if not cert.for_mail:
         text = f'the authority "{cert.name}" is for other uses than mail by its extended key usage, and so is all below it'
-        yield Issue(Severity.ERROR, Check.CHAIN_UNTRUSTED, text, _MAIL)
+        yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _MAIL)
 
 
-def _short(cert: Cert) -> Iterator[Issue]:
+def _short(cert: ChainCertificate) -> Iterator[Issue]:
     try:
         key = cert.parsed.public_key()
     except UNREADABLE:
         return
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < SMALLEST_RSA:
         text = f'the authority "{cert.name}" has an RSA key of {key.key_size} bits; at least {SMALLEST_RSA} are wanted'
-        yield Issue(Severity.ERROR, Check.WEAK_KEY, text, _RENEW)
+        yield Issue(Severity.ERROR, CheckId.WEAK_KEY, text, _RENEW)

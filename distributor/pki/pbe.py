@@ -46,14 +46,14 @@ class Unsupported(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class EncodedPassword:
     """A password as the two families of schemes take it. No password and an empty one differ in PKCS#12's own derivation."""
 
     bmp: bytes
     utf8: bytes
 
     @classmethod
-    def of(cls, text: str | None) -> Word:
+    def of(cls, text: str | None) -> EncodedPassword:
         """None: no password at all."""
         if text is None:
             return cls(b"", b"")
@@ -99,7 +99,7 @@ class Scheme(NamedTuple):
         return self.derivation is not None
 
 
-def decrypt(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
+def decrypt(scheme: Scheme, word: EncodedPassword, content: bytes) -> bytes | None:
     """The plain octets; None for a scheme that only the library knows. Raises ValueError when the password does not fit."""
     if scheme.name == _TRIPLE_DES:
         key, iv = (pkcs12_key("sha1", word, scheme.salt, scheme.rounds, purpose, size) for purpose, size in ((KEY, 24), (IV, 8)))
@@ -110,7 +110,7 @@ def decrypt(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
     return _cbc(AES(pbkdf2(scheme.derivation, word, size)), scheme.iv, content)
 
 
-def pbkdf2(derivation: Derivation, word: Word, size: int) -> bytes:
+def pbkdf2(derivation: Derivation, word: EncodedPassword, size: int) -> bytes:
     """A key of `size` bytes by RFC 8018 5.2."""
     return PBKDF2HMAC(_HASHES[derivation.prf], size, derivation.salt, derivation.rounds).derive(word.utf8)
 
@@ -121,7 +121,7 @@ def _cbc(algorithm: AES | TripleDES, iv: bytes, content: bytes) -> bytes:
     return unpadder.update(decryptor.update(content) + decryptor.finalize()) + unpadder.finalize()
 
 
-def pkcs12_key(digest: str, word: Word, salt: bytes, count: int, purpose: int, size: int) -> bytes:  # noqa: PLR0913, PLR0917  as in the standard
+def pkcs12_key(digest: str, word: EncodedPassword, salt: bytes, count: int, purpose: int, size: int) -> bytes:  # noqa: PLR0913, PLR0917  as in the standard
     """A key of `size` bytes by RFC 7292 B.2."""
     block = 128 if digest in _LARGE_BLOCKS else 64
     make = getattr(hashlib, digest)
@@ -174,7 +174,7 @@ class Mac(NamedTuple):
             raise Unsupported(f"its integrity check uses a hash that is not known here ({name})")
         return cls(_DIGESTS[name], wanted.octets(), salt.octets(), _positive(count[0].number() if count else 1), None)
 
-    def fits(self, word: Word, content: bytes) -> bool:
+    def fits(self, word: EncodedPassword, content: bytes) -> bool:
         """Whether this password made the MAC over `content`, compared in constant time."""
         if self.derivation is None:
             key = pkcs12_key(self.digest, word, self.salt, self.rounds, MAC, _HASHES[self.digest].digest_size)

@@ -12,8 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key, pkcs7
 
-from distributor.model.certificates import Limits, Opened, Problem
-from distributor.model.issues import Check
+from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem
+from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs
 from distributor.pki.pbe import Scheme, Unsupported
@@ -87,7 +87,7 @@ def _kind(der: bytes) -> bytes:
     return b"CERTIFICATE"
 
 
-def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits, proven: str | None) -> Opened:
+def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits, proven: str | None) -> ParsedIdentities:
     """Every identity in the files together."""
     found = [block for data in files for block in blocks(data)]
     if not found:
@@ -103,17 +103,17 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
         if refused := keypairs.key_types(ders):
             return refused
         raise
-    if isinstance(keys, Problem):
+    if isinstance(keys, ParseProblem):
         # An encrypted key of a kind that cannot be read looks like one whose password is wrong.
-        return keypairs.key_types(ders) or Opened(problems=(keys,))
-    return keypairs.pair(ders, keys, proven)
+        return keypairs.key_types(ders) or ParsedIdentities(problems=(keys,))
+    return keypairs.match_identities(ders, keys, proven)
 
 
-def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKeyTypes] | Problem:
+def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKeyTypes] | ParseProblem:
     keys = []
     for block in (block for block in found if block.is_key):
         match _key(block, passwords):
-            case Problem() as problem:
+            case ParseProblem() as problem:
                 return problem
             case key:
                 keys.append(key)
@@ -137,19 +137,23 @@ def rounds(block: Block) -> int:
     return Scheme.of(asn1.read(block.der).sequence(2)[0]).rounds
 
 
-def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | Problem:
+def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParseProblem:
     if block.label == b"OPENSSH PRIVATE KEY":
         raise Unsupported("its key is in OpenSSH's own form")
     if not block.encrypted:
         return load_key(block, None)
     if not passwords:
-        return Problem(Check.WRONG_PASSWORD, "its key needs a password and none was given", "name it in the roster or in --passwords")
+        return ParseProblem(
+            CheckId.WRONG_PASSWORD, "its key needs a password and none was given", "name it in the roster or in --passwords"
+        )
     for secret in passwords:
         try:
             return load_key(block, secret)
         except Unsupported:
             continue
-    return Problem(Check.WRONG_PASSWORD, "the password does not open its key", "correct the password in the roster or in --passwords")
+    return ParseProblem(
+        CheckId.WRONG_PASSWORD, "the password does not open its key", "correct the password in the roster or in --passwords"
+    )
 
 
 def load_key(block: Block, secret: Secret | None) -> PrivateKeyTypes:

@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-from distributor.model.certificates import Limits, Opened, Problem
-from distributor.model.issues import Check
+from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem
+from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, pbe
 from distributor.pki.asn1 import Value, wrap
-from distributor.pki.ber import definite
-from distributor.pki.pbe import Mac, Scheme, Unsupported, Word
+from distributor.pki.ber import to_definite_length
+from distributor.pki.pbe import EncodedPassword, Mac, Scheme, Unsupported
 
 DEEPEST = 4  # bags within bags
 _DATA = bytes.fromhex("2a864886f70d010701")
@@ -35,11 +35,11 @@ CONVERT = (
 )
 
 
-class Locked(Exception):
+class WrongPassword(Exception):
     """The password does not open a part of the file."""
 
 
-class _Safe(NamedTuple):
+class _SafeContents(NamedTuple):
     """One of the file's compartments: bags in clear, or octets under a scheme. `whole` is its ContentInfo."""
 
     whole: bytes
@@ -48,7 +48,7 @@ class _Safe(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Pile:
+class _Bags:
     """What was found so far; shrouded keys wait until they are wanted."""
 
     certificates: list[bytes] = field(default_factory=list)
@@ -56,12 +56,14 @@ class _Pile:
     shrouded: list[Value] = field(default_factory=list)
 
 
-def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven: str | None) -> Opened:
+def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven: str | None) -> ParsedIdentities:
     """Every identity in a PFX. `proven`: these very bytes were opened before, only this leaf is wanted, with its key."""
-    content, mac = _look(data)
+    content, mac = _parse_header(data)
     if mac is None:
-        return _refuse(Check.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", "export it again with a password")
-    safes = [_safe(value) for value in asn1.read(definite(content)).sequence(0)]
+        return _refuse(
+            CheckId.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", "export it again with a password"
+        )
+    safes = [_safe(value) for value in asn1.read(to_definite_length(content)).sequence(0)]
     words = _words(passwords)
     if proven is None:
         cost = mac.rounds + sum(_rounds(safes))
@@ -72,15 +74,17 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven
     for word in words:
         try:
             return _open(safes, word, limits, proven)
-        except Locked:
+        except WrongPassword:
             continue
-    return _refuse(Check.WRONG_PASSWORD, *_no_word(passwords))
+    return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
 
 
-def too_costly(cost: int, limits: Limits) -> Opened:
+def too_costly(cost: int, limits: Limits) -> ParsedIdentities:
     """The refusal of a file that asks for too much work."""
     message = f"opening it takes {cost} iterations of key derivation, {limits.iterations} are allowed"
-    return _refuse(Check.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust its origin")
+    return _refuse(
+        CheckId.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust its origin"
+    )
 
 
 def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
@@ -96,9 +100,9 @@ def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
 # --- looking -------------------------------------------------------------------------------------------------------
 
 
-def _look(data: bytes) -> tuple[bytes, Mac | None]:
+def _parse_header(data: bytes) -> tuple[bytes, Mac | None]:
     """The octets that the MAC covers, and the MAC."""
-    version, safes, *mac = asn1.read(definite(data)).sequence(2)
+    version, safes, *mac = asn1.read(to_definite_length(data)).sequence(2)
     if version.number() != 3:  # noqa: PLR2004  the only one there is (RFC 7292 4)
         raise Unsupported("it is not PKCS#12 version 3")
     kind, content = _content_info(safes)
@@ -119,17 +123,17 @@ def _only(value: Value) -> Value:
     return parts[0]
 
 
-def _safe(value: Value) -> _Safe:
+def _safe(value: Value) -> _SafeContents:
     kind, content = _content_info(value)
     if kind == _DATA:
-        return _Safe(value.whole, content.octets(), None)
+        return _SafeContents(value.whole, content.octets(), None)
     if kind != _ENCRYPTED:
         raise Unsupported("a part of it is protected by a public key, not by a password")
     algorithm, sealed = content.sequence(2)[1].sequence(3)[1:3]
-    return _Safe(value.whole, sealed.wanted(0x80).content, Scheme.of(algorithm))
+    return _SafeContents(value.whole, sealed.wanted(0x80).content, Scheme.of(algorithm))
 
 
-def _rounds(safes: Sequence[_Safe]) -> Iterator[int]:
+def _rounds(safes: Sequence[_SafeContents]) -> Iterator[int]:
     """What each encrypted part asks for, as far as it can be seen from outside."""
     for safe in safes:
         if safe.scheme is not None:
@@ -142,7 +146,7 @@ def _bags(content: bytes, depth: int = DEEPEST) -> Iterator[tuple[bytes, Value]]
     """Kind and content of every bag, of those within bags too."""
     if not depth:
         raise Unsupported("its bags are nested too deep")
-    for bag in asn1.read(definite(content)).sequence(0):
+    for bag in asn1.read(to_definite_length(content)).sequence(0):
         kind, wrapped = bag.sequence(2)[:2]
         value = _only(wrapped.wanted(asn1.EXPLICIT_0))
         if kind.content == _NESTED:
@@ -160,65 +164,65 @@ def _shroud(value: Value) -> tuple[Scheme, bytes]:
 # --- opening -------------------------------------------------------------------------------------------------------
 
 
-def _words(passwords: Sequence[Secret]) -> list[Word]:
+def _words(passwords: Sequence[Secret]) -> list[EncodedPassword]:
     """The passwords to try. Without one, and for an empty one, none and the empty one: programs do not agree which is which."""
     texts: list[str | None] = [secret.reveal() for secret in passwords] or [""]
     empty: list[str | None] = [None] if "" in texts else []
-    return [Word.of(text) for text in texts + empty]
+    return [EncodedPassword.of(text) for text in texts + empty]
 
 
-def _right(mac: Mac, content: bytes, words: Sequence[Word], limits: Limits) -> list[Word]:
+def _right(mac: Mac, content: bytes, words: Sequence[EncodedPassword], limits: Limits) -> list[EncodedPassword]:
     """The word that made the MAC; no more tries than the limit of iterations pays for."""
     affordable = max(2, limits.iterations // mac.rounds)
     right = next((word for word in words[:affordable] if mac.fits(word, content)), None)
     return [] if right is None else [right]
 
 
-def _open(safes: Sequence[_Safe], word: Word, limits: Limits, proven: str | None) -> Opened:
-    pile = _Pile()
+def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits, proven: str | None) -> ParsedIdentities:
+    bags = _Bags()
     try:
         for safe in safes:
-            _unlock(safe, word, pile, quick=proven is not None)
-        if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in pile.shrouded)) > limits.iterations:
+            _unlock(safe, word, bags, quick=proven is not None)
+        if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in bags.shrouded)) > limits.iterations:
             return too_costly(cost, limits)
-        pile.keys.extend(_key(bag, word) for bag in pile.shrouded)
+        bags.keys.extend(_key(bag, word) for bag in bags.shrouded)
     except Unsupported:
-        if refused := keypairs.key_types(pile.certificates):
+        if refused := keypairs.key_types(bags.certificates):
             return refused
         raise
-    return keypairs.pair(pile.certificates, pile.keys, proven)
+    return keypairs.match_identities(bags.certificates, bags.keys, proven)
 
 
-def _unlock(safe: _Safe, word: Word, pile: _Pile, *, quick: bool) -> None:
+def _unlock(safe: _SafeContents, word: EncodedPassword, bags: _Bags, *, quick: bool) -> None:
     """A safe's bags. Old schemes are left to the library; 3DES too, for speed, once the file was looked at."""
     if safe.scheme is None:
-        _sort(safe.content, pile)
+        _sort(safe.content, bags)
     elif (quick and not safe.scheme.is_modern) or (plain := _plain(safe.scheme, word, safe.content)) is None:
-        _by_library(safe.whole, word, pile)
+        _by_library(safe.whole, word, bags)
     else:
-        _sort(plain, pile)
+        _sort(plain, bags)
 
 
-def _plain(scheme: Scheme, word: Word, content: bytes) -> bytes | None:
+def _plain(scheme: Scheme, word: EncodedPassword, content: bytes) -> bytes | None:
     try:
         return pbe.decrypt(scheme, word, content)
     except ValueError:
-        raise Locked from None
+        raise WrongPassword from None
 
 
-def _sort(content: bytes, pile: _Pile) -> None:
+def _sort(content: bytes, bags: _Bags) -> None:
     for kind, value in _bags(content):
         if kind == _CERTIFICATE:
             name, wrapped = value.sequence(2)[:2]
             if name.content == _X509:
-                pile.certificates.append(_only(wrapped.wanted(asn1.EXPLICIT_0)).octets())
+                bags.certificates.append(_only(wrapped.wanted(asn1.EXPLICIT_0)).octets())
         elif kind == _KEY:
-            pile.keys.append(_load(value.whole))
+            bags.keys.append(_load(value.whole))
         elif kind == _SHROUDED:
-            pile.shrouded.append(value)
+            bags.shrouded.append(value)
 
 
-def _by_library(safe: bytes, word: Word, pile: _Pile) -> None:
+def _by_library(safe: bytes, word: EncodedPassword, bags: _Bags) -> None:
     """A safe on its own, in a new file with a quick MAC that tells the library which form of an empty password is meant."""
     content = wrap(asn1.SEQUENCE, safe)
     digest = hmac.digest(pbe.pkcs12_key("sha1", word, b"12345678", 1, pbe.MAC, 20), content, "sha1")
@@ -232,12 +236,12 @@ def _by_library(safe: bytes, word: Word, pile: _Pile) -> None:
         raise Unsupported("it uses an old encryption that cannot be read here") from None
     except ValueError as error:
         if "password" in str(error).lower():
-            raise Locked from None
+            raise WrongPassword from None
         raise Unsupported("it uses an old encryption that cannot be read here") from None
     chosen = [found.cert] if found.cert else []
-    pile.certificates.extend(entry.certificate.public_bytes(Encoding.DER) for entry in [*chosen, *found.additional_certs])
+    bags.certificates.extend(entry.certificate.public_bytes(Encoding.DER) for entry in [*chosen, *found.additional_certs])
     if found.key is not None:
-        pile.keys.append(found.key)
+        bags.keys.append(found.key)
 
 
 def _data(content: bytes) -> bytes:
@@ -245,7 +249,7 @@ def _data(content: bytes) -> bytes:
     return wrap(asn1.SEQUENCE, wrap(asn1.OID, _DATA), wrap(asn1.EXPLICIT_0, wrap(asn1.OCTETS, content)))
 
 
-def _key(bag: Value, word: Word) -> PrivateKeyTypes:
+def _key(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
     if word.utf8:
         try:
             return load_der_private_key(bag.whole, word.utf8, unsafe_skip_rsa_key_validation=True)
@@ -256,12 +260,12 @@ def _key(bag: Value, word: Word) -> PrivateKeyTypes:
     return _key_by_library(bag, word) if plain is None else _load(plain)
 
 
-def _key_by_library(bag: Value, word: Word) -> PrivateKeyTypes:
-    pile = _Pile()
+def _key_by_library(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
+    pile = _Bags()
     bags = wrap(asn1.SEQUENCE, wrap(asn1.SEQUENCE, wrap(asn1.OID, _SHROUDED), wrap(asn1.EXPLICIT_0, bag.whole)))
     _by_library(_data(bags), word, pile)
     if not pile.keys:
-        raise Locked
+        raise WrongPassword
     return pile.keys[0]
 
 
@@ -272,5 +276,5 @@ def _load(plain: bytes) -> PrivateKeyTypes:
         raise Unsupported("a private key in it cannot be read") from None
 
 
-def _refuse(check: Check, message: str, hint: str) -> Opened:
-    return Opened(problems=(Problem(check, message, hint),))
+def _refuse(check: CheckId, message: str, hint: str) -> ParsedIdentities:
+    return ParsedIdentities(problems=(ParseProblem(check, message, hint),))

@@ -12,26 +12,26 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from distributor.model.certificates import Material
+from distributor.model.certificates import SourceMaterial
 from distributor.pki import asn1
 from distributor.pki.asn1 import Value
-from distributor.pki.package import Content, Key
+from distributor.pki.package import Key, PackageContent
 
 _DATA = bytes.fromhex("2a864886f70d010701")
 _SHROUDED_KEY = bytes.fromhex("2a864886f70d010c0a0102")
 
 
-def reopen(material: Material, leaf: bytes, chain: tuple[bytes, ...]) -> Content | None:
+def load_known_key(material: SourceMaterial, leaf: bytes, chain: tuple[bytes, ...]) -> PackageContent | None:
     """Leaf and chain as the ledger keeps them, with the key that belongs to the leaf; None when it is not to be had this way."""
     try:
         certificate = x509.load_der_x509_certificate(leaf)
     except ValueError:
         return None
     key = _key(material, certificate)
-    return None if key is None else Content(key, certificate, chain)
+    return None if key is None else PackageContent(key, certificate, chain)
 
 
-def _key(material: Material, leaf: x509.Certificate) -> Key | None:
+def _key(material: SourceMaterial, leaf: x509.Certificate) -> Key | None:
     try:
         shrouded = list(_shrouded(material.parts[0].data)) if material.form == "pkcs12" else []
     except (ValueError, IndexError):

@@ -25,7 +25,7 @@ _OLD = {"1.2.840.113549.1.1.2": "md2", "1.2.840.113549.1.1.3": "md4", "1.2.840.1
 Signed = x509.Certificate | x509.CertificateRevocationList
 
 
-class Signature(Enum):
+class SignatureStatus(Enum):
     """What became of checking one."""
 
     GOOD = "good"
@@ -34,27 +34,27 @@ class Signature(Enum):
     WRONG = "wrong"
 
 
-def signature(cert: x509.Certificate, issuer: x509.Certificate) -> Signature:
+def signature(cert: x509.Certificate, issuer: x509.Certificate) -> SignatureStatus:
     """Whether the issuer's key made the signature, and its name is the one that the certificate names."""
     try:
         cert.verify_directly_issued_by(issuer)
     except InvalidSignature:
-        return Signature.WRONG
+        return SignatureStatus.WRONG
     except UNREADABLE:  # ValueError too where SHA-1 is asked for (cryptography 50)
-        return _aged(cert, issuer) if cert.issuer == issuer.subject else Signature.WRONG
-    return Signature.GOOD
+        return _aged(cert, issuer) if cert.issuer == issuer.subject else SignatureStatus.WRONG
+    return SignatureStatus.GOOD
 
 
-def _aged(cert: x509.Certificate, issuer: x509.Certificate) -> Signature:
+def _aged(cert: x509.Certificate, issuer: x509.Certificate) -> SignatureStatus:
     if weak_hash(cert) is not None:
-        return Signature.WRONG if fits(cert, issuer) is False else Signature.OLD
+        return SignatureStatus.WRONG if fits(cert, issuer) is False else SignatureStatus.OLD
     try:
         cert.signature_hash_algorithm  # noqa: B018  whether the library knows it
     except UnsupportedAlgorithm:
-        return Signature.UNKNOWN
+        return SignatureStatus.UNKNOWN
     except UNREADABLE:
         pass
-    return Signature.WRONG
+    return SignatureStatus.WRONG
 
 
 def fits(signed: Signed, issuer: x509.Certificate) -> bool | None:

@@ -43,7 +43,7 @@ _UNCOMPRESSED = b"\x04"
 _INSTALLED = re.compile(r"rsa-\d+|ec-p(?:256|384|521)")
 
 
-def of(certificate: bytes) -> bytes:
+def public_key_info(certificate: bytes) -> bytes:
     """The SubjectPublicKeyInfo of a certificate. Raises ValueError where the bytes are no certificate."""
     fields = asn1.read(certificate).sequence(3)[0].sequence(6)
     if fields[0].tag == asn1.EXPLICIT_0:  # the version, which the first one leaves out
@@ -53,7 +53,7 @@ def of(certificate: bytes) -> bytes:
     return fields[5].wanted(asn1.SEQUENCE).whole
 
 
-def kind(info: bytes) -> str:
+def key_type(info: bytes) -> str:
     """What kind of key a SubjectPublicKeyInfo holds: "rsa-2048", "ec-p256", else a name or identifier. Raises ValueError."""
     algorithm, key = asn1.read(info).sequence(2)[:2]
     name, *parameters = algorithm.sequence(1)
@@ -76,7 +76,7 @@ def sha256_of(certificate: bytes) -> str | None:
     An RSA key whose parameters are absent counts as one with NULL, as RFC 3279 2.3.1 has it: the key pair is the same.
     """
     try:
-        info = of(certificate)
+        info = public_key_info(certificate)
         algorithm, key = asn1.read(info).sequence(2)[:2]
         name, *parameters = algorithm.sequence(1)
         if not parameters and asn1.dotted(name) == _RSA:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from distributor.errors import Error
-from distributor.model.issues import Failed
+from distributor.model.issues import WorkerFailure
 from distributor.model.secret import Secret
 
 _HEAD = struct.Struct(">I")
@@ -100,9 +100,9 @@ def _answer(call: Callable[[Any], object], frame: bytes) -> bytes:
     except Error as error:
         return pack(error)
     except MemoryError:
-        return pack(Failed("memory"))
+        return pack(WorkerFailure("memory"))
     except Exception:  # noqa: BLE001  a job may fail in any way; only its own result is lost
-        return pack(Failed("crash"))
+        return pack(WorkerFailure("crash"))
 
 
 def _tell(answers: IO[bytes], frame: bytes) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Generic, Self, TypeVar
 
-from distributor.errors import Error, Unusable
-from distributor.model.issues import Failed
+from distributor.errors import Error, InvalidInput
+from distributor.model.issues import WorkerFailure
 from distributor.workers.child import pack, unframed
 
 Job = TypeVar("Job")
@@ -34,7 +34,7 @@ _PASSED_ON = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CallFactory:
     """A call that each child makes for itself, by `make(*arguments)`: what it loads for that is not loaded here."""
 
     make: Callable[..., Callable[[Any], object]]
@@ -50,7 +50,7 @@ class Workers(Generic[Job, Result]):
     They are started when there is something to do, `early` of them at once.
     """
 
-    def __init__(self, call: Callable[[Job], Result] | Made, count: int, seconds: float, memory: int, *, early: int = 0) -> None:
+    def __init__(self, call: Callable[[Job], Result] | CallFactory, count: int, seconds: float, memory: int, *, early: int = 0) -> None:
         self._first = pack((call, seconds, memory))
         self._count = count
         self._early = min(early, count)
@@ -69,7 +69,7 @@ class Workers(Generic[Job, Result]):
         self._children.clear()
         self._selector.close()
 
-    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | Failed]]:
+    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | WorkerFailure]]:
         """Each job with its result, in the order of the jobs. An `Error` that the call raised is raised here."""
         waiting: deque[_Task] = deque()
         coming = iter(jobs)
@@ -81,7 +81,7 @@ class Workers(Generic[Job, Result]):
                     more = task is not None
                     if task is not None:
                         waiting.append(task)
-                        child.give(task)
+                        child.submit(task)
                 while waiting and waiting[0].done:
                     task = waiting.popleft()
                     yield task.job, task.value()
@@ -102,7 +102,7 @@ class Workers(Generic[Job, Result]):
     def _start(self) -> _Child:
         child = _Child(self._first)
         self._children.append(child)
-        self._selector.register(child.output, selectors.EVENT_READ, child.hear)
+        self._selector.register(child.output, selectors.EVENT_READ, child.read)
         return child
 
     def _listen(self) -> None:
@@ -115,7 +115,7 @@ class Workers(Generic[Job, Result]):
         now = time.monotonic()
         for child in busy:
             if child.gone or (child.tasks and now >= self._deadline(child)):
-                self._lose(child, "crash" if child.gone else "time")
+                self._replace(child, "crash" if child.gone else "time")
 
     @contextmanager
     def _writing(self, busy: Iterable[_Child]) -> Iterator[None]:
@@ -130,17 +130,17 @@ class Workers(Generic[Job, Result]):
     def _deadline(self, child: _Child) -> float:
         return child.since + (self._seconds if child.warm else _STARTING)
 
-    def _lose(self, child: _Child, reason: str) -> None:
+    def _replace(self, child: _Child, reason: str) -> None:
         """A child is gone: its first job failed, the next goes to another child."""
         code = self._remove(child)
         if not child.warm:
-            raise Unusable(
+            raise InvalidInput(
                 f"a worker process did not start ({reason}, exit status {code})", hint="see whether memory or processes are limited"
             )
         if child.tasks:
-            child.tasks.popleft().finish(Failed(reason))
+            child.tasks.popleft().finish(WorkerFailure(reason))
         for task in child.tasks:
-            (self._free(0) or self._start()).give(task)
+            (self._free(0) or self._start()).submit(task)
 
     def _remove(self, child: _Child) -> int:
         self._selector.unregister(child.output)
@@ -202,7 +202,7 @@ class _Child:
         """Whether a part of a job is still to be sent."""
         return bool(self._unsent) and not self.gone
 
-    def give(self, task: _Task) -> None:
+    def submit(self, task: _Task) -> None:
         if self.warm and not self.tasks:
             self.since = time.monotonic()
         self.tasks.append(task)
@@ -219,7 +219,7 @@ class _Child:
         except BrokenPipeError:
             self._unsent.clear()  # it is gone; its closed output will say so
 
-    def hear(self) -> None:
+    def read(self) -> None:
         """Take in what it says. Its first word is that it is ready."""
         chunk = os.read(self.output.fileno(), 1 << 20)
         self.gone = not chunk
@@ -268,5 +268,5 @@ def _widen(pipe: IO[bytes]) -> None:
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     if process.stdin is None or process.stdout is None:
-        raise Unusable("a worker process has no pipes")
+        raise InvalidInput("a worker process has no pipes")
     return process.stdin, process.stdout

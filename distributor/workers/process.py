@@ -8,18 +8,18 @@ import platform
 import uuid
 from pathlib import Path
 
-from distributor.model.delivery import Owner
+from distributor.model.delivery import LeaseHolder
 from distributor.model.high_water_mark import Machine
 
 _GONE = {"Z", "X"}  # a zombie does nothing any more
 _START = 19  # field 22 of /proc/PID/stat, counted after the name (proc(5))
 
 
-def me() -> Owner:
+def current_process() -> LeaseHolder:
     """A fresh owner for this process."""
     pid = os.getpid()
     found = _stat(pid)
-    return Owner(uuid.uuid4().hex, _host(), pid, found[1] if found else None, _machine_id())
+    return LeaseHolder(uuid.uuid4().hex, _host(), pid, found[1] if found else None, _machine_id())
 
 
 def machine() -> Machine:
@@ -27,7 +27,7 @@ def machine() -> Machine:
     return Machine(_machine_id(), _host())
 
 
-def alive(owner: Owner) -> bool | None:
+def is_alive(owner: LeaseHolder) -> bool | None:
     """Whether the owner's process runs; None when that cannot be known from here: another machine, boot or container, or no /proc."""
     if owner.started is None or owner.host != _host():
         return None

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain as joined
 from typing import Any, NamedTuple, TextIO
 
-from distributor.model.audit_log import Link, Walk, canonical, stamp
-from distributor.model.events import Record
-from distributor.model.export_comparison import Beside
-from distributor.model.people import printable
-from distributor.model.proof import Proof
+from distributor.model.audit_log import ChainVerifier, Link, canonical, format_timestamp
+from distributor.model.events import AuditRecord
+from distributor.model.export_comparison import ExportComparison
+from distributor.model.people import escape_unsafe
+from distributor.model.proof import VerificationReport
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings
@@ -39,7 +39,7 @@ _FORMULA = (
 _DOCUMENTS = ("evidence", "personal")
 
 
-def export(records: Iterable[Record], form: str, write: Callable[[str], object]) -> int:
+def export(records: Iterable[AuditRecord], form: str, write: Callable[[str], object]) -> int:
     """Write every record as a line of `form` ("jsonl" or "csv"); how many events."""
     number = 0
     if form == "csv":
@@ -50,9 +50,9 @@ def export(records: Iterable[Record], form: str, write: Callable[[str], object])
     return number
 
 
-def _values(record: Record) -> dict[str, Any]:
+def _values(record: AuditRecord) -> dict[str, Any]:
     event = record.event
-    told = (event.seq, stamp(event.at), event.delivery, event.event, event.before, event.after, event.by, dict(event.evidence))
+    told = (event.seq, format_timestamp(event.at), event.delivery, event.event, event.before, event.after, event.by, dict(event.evidence))
     personal = None if record.personal is None else list(record.personal)
     return dict(zip(FIELDS, (*told, personal, record.salt, record.commitment, record.prev, record.hash), strict=True))
 
@@ -83,11 +83,11 @@ class _Unreadable(NamedTuple):
     reason: str
 
 
-def prove_export(lines: Iterable[str], beside: Beside | None = None) -> Proof:
+def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -> VerificationReport:
     """What is wrong with an exported file, JSON Lines or CSV, also beside an earlier one, and how far its chain goes."""
-    walk, erased = Walk(), 0
+    verifier, erased = ChainVerifier(), 0
     findings: list[str] = []
-    for found in _followed(walk, lines):
+    for found in _followed(verifier, lines):
         if isinstance(found, str):
             findings.append(found)
         else:
@@ -96,13 +96,13 @@ def prove_export(lines: Iterable[str], beside: Beside | None = None) -> Proof:
         if len(findings) >= MOST:
             break
     else:
-        findings += beside.end(walk.seq) if beside else ()
-    return Proof(tuple(findings[:MOST]), walk.seq, walk.at, walk.hash, erased, walk.back)
+        findings += beside.end(verifier.seq) if beside else ()
+    return VerificationReport(tuple(findings[:MOST]), verifier.seq, verifier.at, verifier.hash, erased, verifier.back)
 
 
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:
     """The events of an exported file, with what is wrong with it between them."""
-    return _followed(Walk(), lines)
+    return _followed(ChainVerifier(), lines)
 
 
 def bounded(file: TextIO) -> Iterator[str]:
@@ -111,24 +111,24 @@ def bounded(file: TextIO) -> Iterator[str]:
         yield line
 
 
-def _followed(walk: Walk, lines: Iterable[str]) -> Iterator[Link | str]:
+def _followed(verifier: ChainVerifier, lines: Iterable[str]) -> Iterator[Link | str]:
     line = None
     for line in _read(lines):
         link = line.reason if isinstance(line, _Unreadable) else _link(line.values)
         if isinstance(link, str):
             yield _cut(f"line {line.number}: {link}")
             continue
-        if isinstance(line, _Line) and line.values["prev"] != walk.hash:
+        if isinstance(line, _Line) and line.values["prev"] != verifier.hash:
             yield f"event {link.seq}: does not name the hash of the event before it"
-        yield from map(_cut, walk.step(link))
+        yield from map(_cut, verifier.verify_link(link))
         yield link
-    yield from walk.end()
+    yield from verifier.end()
     if line is None:
         yield "the file holds no event"
 
 
 def _cut(finding: str) -> str:
-    return printable(finding[:LONGEST])
+    return escape_unsafe(finding[:LONGEST])
 
 
 def _read(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:

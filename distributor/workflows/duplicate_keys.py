@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distributor.model.delivery import Draft, Taken
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.delivery import DeliveryRequest, Taken
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.states import State
 from distributor.pki.spki import sha256_of
 from distributor.workflows.matching import Candidate
@@ -14,13 +14,13 @@ OWN_KEY = "have a certificate with a key of its own issued for each"
 _MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJECTED, State.BOUNCED})
 
 
-class Keys:
+class KeyOwners:
     """The keys that two people of one plan have: neither is to have a letter, for nobody can say whose key it is."""
 
     def __init__(self) -> None:
         self._refused: dict[str, str] = {}  # an address by key
 
-    def sift(self, batch: Sequence[Candidate]) -> tuple[list[Candidate], list[Issue]]:
+    def without_duplicates(self, batch: Sequence[Candidate]) -> tuple[list[Candidate], list[Issue]]:
         """Those that may be recorded, and why others must not."""
         people: dict[str, dict[str, str]] = {}  # addresses by key and person
         for candidate in batch:
@@ -38,19 +38,19 @@ class Keys:
         others = [other for who, other in people.items() if who != address.key] or [self._refused[_key(candidate.draft)]]
         return one_key(str(address), others[0], candidate.source)
 
-    def refuse(self, draft: Draft, other: str) -> None:
+    def refuse(self, draft: DeliveryRequest, other: str) -> None:
         """Nobody else in this plan gets this key."""
         self._refused[_key(draft)] = other
 
 
-def _key(draft: Draft) -> str:
+def _key(draft: DeliveryRequest) -> str:
     return sha256_of(draft.leaf) or draft.facts.sha256
 
 
 def one_key(address: str, other: str, source: str | None) -> Issue:
     """Two people of one plan who have the same key."""
     message = f'the certificates of "{address}" and "{other}" are about the same key: whoever has it reads the mail of both'
-    return Issue(Severity.ERROR, Check.DUPLICATE, message, OWN_KEY, source, None, address)
+    return Issue(Severity.ERROR, CheckId.DUPLICATE, message, OWN_KEY, source, None, address)
 
 
 def already_taken(found: Taken, source: str) -> Issue:
@@ -66,4 +66,4 @@ def already_taken(found: Taken, source: str) -> Issue:
     hint = f'have a certificate with a new key issued for "{address}", also where both are one person with a new address'
     if found.state in _MAY_GO_BACK:
         hint = f"{hint}; or, if the other is the wrong one: distributor withdraw {found.delivery} --reason TEXT"
-    return Issue(Severity.ERROR, Check.DUPLICATE, message, hint, source, None, address)
+    return Issue(Severity.ERROR, CheckId.DUPLICATE, message, hint, source, None, address)

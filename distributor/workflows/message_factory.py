@@ -11,26 +11,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.mail import message
-from distributor.mail.message import Attachment, Head, Mailbox, Words
+from distributor.mail.message import Attachment, Mailbox, MessageHeaders, Renderer
 from distributor.model import passwords
-from distributor.model.certificates import Credential, Limits, Problem
-from distributor.model.delivery import Packed, PackJob, ToPack
-from distributor.model.issues import Check
-from distributor.model.passwords import Recipe
-from distributor.model.people import Address, hides
+from distributor.model.certificates import Identity, Limits, ParseProblem
+from distributor.model.delivery import PackedMessage, PackingJob, PackingTask
+from distributor.model.issues import CheckId
+from distributor.model.passwords import PasswordPolicy
+from distributor.model.people import Address, has_unsafe_chars
 from distributor.model.secret import Secret
-from distributor.pki import open_material, package, package_check
-from distributor.pki.package import Content
-from distributor.pki.reopening import reopen
+from distributor.pki import package, package_check, parse_material
+from distributor.pki.package import PackageContent
+from distributor.pki.reopening import load_known_key
 
 
 @dataclass(frozen=True, slots=True)
 class Packer:
     """What a child does with a job. Everything it needs crosses into the process once; nothing here is secret."""
 
-    words: Words
+    words: Renderer
     seal: Callable[[Secret, str], bytes]  # a password, for a delivery
     organisation: str
     senders: tuple[Mailbox, ...]
@@ -38,38 +38,38 @@ class Packer:
     expires: timedelta | None = None
     profile: str = "phone"
     include_root: bool = False
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: PasswordPolicy = field(default_factory=PasswordPolicy)
     limits: Limits = field(default_factory=Limits)
 
-    def __call__(self, job: PackJob) -> Packed | Problem:
+    def __call__(self, job: PackingJob) -> PackedMessage | ParseProblem:
         """Make the letter of one delivery."""
         found = _content(job, self.limits)
-        if isinstance(found, Problem):
+        if isinstance(found, ParseProblem):
             return found
-        if problem := package_check.against(found, job.todo.certificate_sha256, job.todo.person.address, job.now):
+        if problem := package_check.check_package(found, job.task.certificate_sha256, job.task.person.address, job.now):
             return problem
         try:
             return self._pack(job, found)
-        except Unusable as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
-            return Problem(Check.BAD_ROW, str(error), error.hint)
+        except InvalidInput as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
+            return ParseProblem(CheckId.BAD_ROW, str(error), error.hint)
 
-    def _pack(self, job: PackJob, content: Content) -> Packed:
-        todo = job.todo
+    def _pack(self, job: PackingJob, content: PackageContent) -> PackedMessage:
+        todo = job.task
         sender = sender_of(todo.person.address, self.senders, todo.sender)
         password = passwords.make(self.recipe, secrets.choice)
         use = package.only_use(content.leaf)
         name = package.friendly_name(todo.person, todo.not_before, use)
-        data = package.seal(content, password, self.profile, name, include_root=self.include_root)
+        data = package.build_pkcs12(content, password, self.profile, name, include_root=self.include_root)
         attachment = Attachment(package.file_name(todo.person, todo.not_before, use), data)
-        wording = self.words.letter(todo.language, self._values(todo, sender, attachment.file_name, use))
-        head = Head(
+        wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use))
+        head = MessageHeaders(
             sender,
             Mailbox(todo.person.address, todo.person.name),
             job.now,
             f"{secrets.token_hex(16)}@{sender.address.domain}",
             secrets.token_hex(12),
         )
-        return Packed(
+        return PackedMessage(
             id=todo.id,
             message_id=f"<{head.message_id}>",
             message=message.compose(head, wording, attachment),
@@ -81,13 +81,13 @@ class Packer:
             expires=self.expires,
         )
 
-    def _values(self, todo: ToPack, sender: Mailbox, file_name: str, use: str) -> dict[str, object]:
+    def _values(self, todo: PackingTask, sender: Mailbox, file_name: str, use: str) -> dict[str, object]:
         """What templates see. Never the password; a name that hides something is left out."""
         person = todo.person
         return {
             "organisation": {"name": self.organisation},
             "person": {
-                "name": "" if hides(person.name) else person.name,
+                "name": "" if has_unsafe_chars(person.name) else person.name,
                 "address": str(person.address),
                 "columns": dict(person.columns),
             },
@@ -124,18 +124,20 @@ def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = No
     return known or max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
 
 
-def _content(job: PackJob, limits: Limits) -> Content | Problem:
-    todo = job.todo
+def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:
+    todo = job.task
     planned = hashlib.sha256(todo.leaf).hexdigest() == todo.certificate_sha256
-    if planned and (quick := reopen(job.material, todo.leaf, todo.chain)):
+    if planned and (quick := load_known_key(job.material, todo.leaf, todo.chain)):
         return quick
     found = _credential(job, limits)
-    return found if isinstance(found, Problem) else package.content(found)
+    return found if isinstance(found, ParseProblem) else package.content(found)
 
 
-def _credential(job: PackJob, limits: Limits) -> Credential | Problem:
-    opened = open_material(job.material, limits, proven=job.todo.certificate_sha256)
-    for credential in opened.credentials:
-        if credential.facts.sha256 == job.todo.certificate_sha256:
-            return credential
-    return next(iter(opened.problems), Problem(Check.NO_CERTIFICATE, "the certificate is no longer in it", "run `distributor plan` again"))
+def _credential(job: PackingJob, limits: Limits) -> Identity | ParseProblem:
+    opened = parse_material(job.material, limits, proven=job.task.certificate_sha256)
+    for identity in opened.identities:
+        if identity.facts.sha256 == job.task.certificate_sha256:
+            return identity
+    return next(
+        iter(opened.problems), ParseProblem(CheckId.NO_CERTIFICATE, "the certificate is no longer in it", "run `distributor plan` again")
+    )

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from distributor.errors import Error
-from distributor.model.certificates import Material, Problem
-from distributor.model.delivery import Owner, Packed, PackJob, Scope, ToPack
-from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.model.certificates import ParseProblem, SourceMaterial
+from distributor.model.delivery import DeliveryFilter, LeaseHolder, PackedMessage, PackingJob, PackingTask
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Person
-from distributor.model.ports import Ledger, Now, Pool, Source
+from distributor.model.ports import Ledger, Now, Source, WorkerPool
 
 BATCH = 200  # deliveries lent, and letters stored, at a time: one commit for all of them, and sending still starts within a second
 
@@ -30,11 +30,11 @@ OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
 def pack(  # noqa: PLR0913  the doors of a verb
     ledger: Ledger,
     open_plan: OpenPlan,
-    pool: Pool[PackJob, Packed | Problem],
+    pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
     *,
-    owner: Owner,
+    owner: LeaseHolder,
     lease: timedelta,
-    scope: Scope,
+    scope: DeliveryFilter,
     limit: int | None,
     now: Now,
     stop: Callable[[], bool],
@@ -47,10 +47,10 @@ def pack(  # noqa: PLR0913  the doors of a verb
     plans = _Plans(ledger, open_plan)
     tried: set[str] = set()  # and not stored: a loan that ran out during a long run comes back
     jobs = _jobs(_taken(ledger, owner, lease, scope, limit, stop, tried), plans, now, issues)
-    done: list[Packed] = []
+    done: list[PackedMessage] = []
     for job, result in pool.map(jobs):
         match result:
-            case Packed():
+            case PackedMessage():
                 done.append(result)
             case _:
                 issues.append(_issue(job, result))
@@ -61,12 +61,18 @@ def pack(  # noqa: PLR0913  the doors of a verb
 
 
 def _taken(  # noqa: PLR0913, PLR0917  as `take` has them, and two ways to end
-    ledger: Ledger, owner: Owner, lease: timedelta, scope: Scope, limit: int | None, stop: Callable[[], bool], tried: set[str]
-) -> Iterator[ToPack]:
+    ledger: Ledger,
+    owner: LeaseHolder,
+    lease: timedelta,
+    scope: DeliveryFilter,
+    limit: int | None,
+    stop: Callable[[], bool],
+    tried: set[str],
+) -> Iterator[PackingTask]:
     number = 0
     while limit is None or number < limit:
         room = BATCH if limit is None else min(BATCH, limit - number)
-        lent = [] if stop() else ledger.take(owner, room, lease, scope)
+        lent = [] if stop() else ledger.lease(owner, room, lease, scope)
         for todo in lent:
             if stop():
                 return
@@ -85,7 +91,7 @@ class _Plans:
         self._ledger, self._open = ledger, open_plan
         self._known: dict[str, tuple[Source, Mapping[str, Person]] | Issue] = {}
 
-    def material(self, todo: ToPack) -> Material | Issue:
+    def material(self, todo: PackingTask) -> SourceMaterial | Issue:
         if todo.plan not in self._known:
             self._known[todo.plan] = self._opened(todo.plan)
         match self._known[todo.plan]:
@@ -99,42 +105,42 @@ class _Plans:
         try:
             return self._open(self._ledger.plan_inputs(plan) or {})
         except Error as error:
-            return Issue(Severity.ERROR, Check.UNREADABLE, str(error), error.hint, source=error.where)
+            return Issue(Severity.ERROR, CheckId.UNREADABLE, str(error), error.hint, source=error.where)
 
 
-def _jobs(todos: Iterator[ToPack], plans: _Plans, now: Now, issues: list[Issue]) -> Iterator[PackJob]:
+def _jobs(todos: Iterator[PackingTask], plans: _Plans, now: Now, issues: list[Issue]) -> Iterator[PackingJob]:
     for todo in todos:
         match plans.material(todo):
             case Issue() as issue:
                 issues.append(replace(issue, address=str(todo.person.address)))
             case material:
-                yield PackJob(todo, material, now())
+                yield PackingJob(todo, material, now())
 
 
 _LOST = {
     "time": (
-        Check.TOO_COSTLY,
+        CheckId.TOO_COSTLY,
         "opening it and making its letter took too long",
         "check the file, and your own templates; [limits] open_seconds is the time for one",
     ),
-    "memory": (Check.TOO_COSTLY, "it needs more memory than a certificate may", "check the file"),
+    "memory": (CheckId.TOO_COSTLY, "it needs more memory than a certificate may", "check the file"),
 }
-_CRASHED = (Check.UNREADABLE, "it broke the process that opened it", "export the certificate again and run `distributor plan`")
+_CRASHED = (CheckId.UNREADABLE, "it broke the process that opened it", "export the certificate again and run `distributor plan`")
 
 
-def _issue(job: PackJob, result: Problem | Failed) -> Issue:
+def _issue(job: PackingJob, result: ParseProblem | WorkerFailure) -> Issue:
     match result:
-        case Problem(check, message, hint):
+        case ParseProblem(check, message, hint):
             pass
-        case Failed(reason):
+        case WorkerFailure(reason):
             check, message, hint = _LOST.get(reason, _CRASHED)
-    if check is not Check.BAD_ROW:  # which tells of a template, and names it
+    if check is not CheckId.BAD_ROW:  # which tells of a template, and names it
         message = f"{job.material.source}: {message}"
-    return Issue(Severity.ERROR, check, message, hint, source=job.material.source, address=str(job.todo.person.address))
+    return Issue(Severity.ERROR, check, message, hint, source=job.material.source, address=str(job.task.person.address))
 
 
-def _stored(ledger: Ledger, owner: Owner, done: list[Packed], issues: list[Issue], tried: set[str]) -> Batch:
-    kept = ledger.store(done, owner) if done else []
+def _stored(ledger: Ledger, owner: LeaseHolder, done: list[PackedMessage], issues: list[Issue], tried: set[str]) -> Batch:
+    kept = ledger.enqueue(done, owner) if done else []
     tried.difference_update(packed.id for packed in done)
     batch = Batch(tuple(packed.id for packed, good in zip(done, kept, strict=True) if good), tuple(issues))
     done.clear()

@@ -13,14 +13,14 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from distributor.errors import Refused
-from distributor.model.certificates import Facts, Material, Opened
-from distributor.model.delivery import Delivery, Known, Taken
+from distributor.errors import RequestDenied
+from distributor.model.certificates import CertificateInfo, ParsedIdentities, SourceMaterial
+from distributor.model.delivery import Delivery, ExistingDelivery, Taken
 from distributor.model.directory_users import Directory
 from distributor.model.issues import Issue
-from distributor.model.ports import Ledger, NewSpool, Pool, Roster, Source, Spool
+from distributor.model.ports import Ledger, NewSpool, Roster, Source, Spool, WorkerPool
 from distributor.model.states import State
-from distributor.workflows.duplicate_keys import Keys, already_taken, one_key
+from distributor.workflows.duplicate_keys import KeyOwners, already_taken, one_key
 from distributor.workflows.matching import Candidate, Matching
 from distributor.workflows.plan_messages import already
 from distributor.workflows.roster import gather
@@ -32,7 +32,7 @@ BATCH = 200  # drafts a transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlanResult:
     """What was planned, and what was not and why."""
 
     plan: str
@@ -52,7 +52,7 @@ def plan(  # noqa: PLR0913  each is one of the doors
     ledger: Ledger,
     roster: Roster | None,
     source: Source,
-    pool: Pool[Material, Opened],
+    pool: WorkerPool[SourceMaterial, ParsedIdentities],
     *,
     plan_id: str,
     inputs: Mapping[str, object],
@@ -61,9 +61,9 @@ def plan(  # noqa: PLR0913  each is one of the doors
     directory: Directory | None = None,
     checker: Checker | None = None,
     tell: Callable[[int], None] = lambda _: None,
-    show: Callable[[Delivery, Facts], Any] = lambda delivery, _: delivery,
+    show: Callable[[Delivery, CertificateInfo], Any] = lambda delivery, _: delivery,
     spool: NewSpool = list,
-) -> Planned:
+) -> PlanResult:
     """Plan all that is good.
 
     People on the roster are held against the directory; without a roster, its people are meant. Without either, each certificate's own
@@ -77,10 +77,10 @@ def plan(  # noqa: PLR0913  each is one of the doors
     record = _Record(ledger, plan_id, inputs, show, spool)
     for batch in _batches(work.candidates(source, pool, tell)):
         record.keep(work.trusted(batch, ledger.revoked([candidate.draft.facts.sha256 for candidate in batch])))
-    for late in (work.lacking(), record.notes):
+    for late in (work.missing(), record.notes):
         for issue in late:
             work.issues.append(issue)
-    return Planned(plan_id, record.deliveries, work.issues, record.known, work.left, nobody)
+    return PlanResult(plan_id, record.deliveries, work.issues, record.known, work.left, nobody)
 
 
 def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
@@ -92,17 +92,17 @@ class _Record:
     """A plan in the ledger, begun with its first draft."""
 
     def __init__(
-        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, Facts], Any], spool: NewSpool
+        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, CertificateInfo], Any], spool: NewSpool
     ) -> None:
         self._ledger, self._plan, self._inputs, self._show = ledger, plan_id, inputs, show
-        self._keys, self._begun = Keys(), False
+        self._keys, self._begun = KeyOwners(), False
         self.deliveries = Kept(spool())
         self.known: Counter[State] = Counter()
         self.notes: Spool[Issue] = spool()
 
     def keep(self, batch: Sequence[Candidate]) -> None:
         """Record a batch in one transaction."""
-        good, refused = self._keys.sift(batch)
+        good, refused = self._keys.without_duplicates(batch)
         for issue in refused:
             self.notes.append(issue)
         if not good:
@@ -113,7 +113,7 @@ class _Record:
         results = self._ledger.plan(self._plan, [candidate.draft for candidate in good])
         for candidate, result in zip(good, results, strict=True):
             match result:
-                case Known():
+                case ExistingDelivery():
                     self.known[result.state] += 1
                     self.notes.append(already(result, candidate.source))
                 case Taken():
@@ -130,7 +130,7 @@ class _Record:
         first = one_key(other.address, str(found.draft.person.address), None)
         try:
             self._ledger.withdraw(other.id, first.message)
-        except Refused:  # a `send` beside this plan has it already
+        except RequestDenied:  # a `send` beside this plan has it already
             self.notes.append(already_taken(found, source))
             return
         self._keys.refuse(found.draft, other.address)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from distributor.model.certificates import Facts, Locator, Material
-from distributor.model.delivery import Known
-from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial
+from distributor.model.delivery import ExistingDelivery
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.revoking import is_hold
 from distributor.model.states import State
 from distributor.workflows.directory_comparison import PRIMARY_ONLY
@@ -29,45 +29,45 @@ _NEXT: Mapping[State, str] = {
 _BEFORE = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})  # nothing has left yet
 
 
-def already(known: Known, source: str) -> Issue:
+def already(known: ExistingDelivery, source: str) -> Issue:
     """A pair of person and certificate that has a delivery; what to do depends on how far it is."""
     yet = ", and not sent yet" if known.state in _BEFORE else ""
     message = f"this certificate is {known.state} for this person since {known.since:%Y-%m-%d}{yet}"
     hint = _NEXT.get(known.state, _RESEND)
-    return Issue(Severity.NOTE, Check.ALREADY_SENT, message, hint, source, None, str(known.draft.person.address))
+    return Issue(Severity.NOTE, CheckId.ALREADY_SENT, message, hint, source, None, str(known.request.person.address))
 
 
 def revocation(said: str) -> Issue:
     """A certificate of which the ledger knows that it was revoked, whatever is asked of the network now."""
     hint = "`distributor trust watch` asks whether it is good again" if is_hold(said) else "have a new certificate issued"
-    return Issue(Severity.ERROR, Check.REVOKED, said, hint)
+    return Issue(Severity.ERROR, CheckId.REVOKED, said, hint)
 
 
 def without_rows(issue: Issue) -> Issue:
     """A mismatch where there is no row to correct."""
-    return replace(issue, hint=f"{PRIMARY_ONLY}; have one issued for that") if issue.check is Check.ADDRESS_MISMATCH else issue
+    return replace(issue, hint=f"{PRIMARY_ONLY}; have one issued for that") if issue.check is CheckId.ADDRESS_MISMATCH else issue
 
 
-def lost(failed: Failed) -> Issue:
+def lost(failed: WorkerFailure) -> Issue:
     """A file whose opening did not come to an end."""
     hint = "see what it is; export it again from where it was made"
     match failed.reason:
         case "time":
-            return Issue(Severity.ERROR, Check.TOO_COSTLY, "opening it takes longer than `limits.open_seconds` allows", hint)
+            return Issue(Severity.ERROR, CheckId.TOO_COSTLY, "opening it takes longer than `limits.open_seconds` allows", hint)
         case "memory":
-            return Issue(Severity.ERROR, Check.TOO_COSTLY, "opening it takes more memory than allowed", hint)
+            return Issue(Severity.ERROR, CheckId.TOO_COSTLY, "opening it takes more memory than allowed", hint)
         case _:
-            return Issue(Severity.ERROR, Check.UNREADABLE, "the program that tried to open it crashed", hint)
+            return Issue(Severity.ERROR, CheckId.UNREADABLE, "the program that tried to open it crashed", hint)
 
 
-def locator(material: Material) -> Locator:
+def locator(material: SourceMaterial) -> Locator:
     """Where a material is found again."""
     return Locator(material.form, tuple((part.path, part.member, part.sha256) for part in material.parts))
 
 
-def common_name(facts: Facts) -> str:
+def common_name(info: CertificateInfo) -> str:
     """The name in the subject (RFC 4514), unless it is an address."""
-    for part in facts.subject.replace("\\,", "\0").split(","):
+    for part in info.subject.replace("\\,", "\0").split(","):
         kind, _, value = part.partition("=")
         if kind.strip().upper() == "CN" and "@" not in value:
             return value.replace("\0", ",").replace("\\", "").strip()

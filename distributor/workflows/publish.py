@@ -6,10 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from distributor.errors import Error, Unavailable, Unusable
-from distributor.model.issues import Check, Issue, Severity
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, parse_address
-from distributor.model.publishing import Held, Holder, Public, Publications, PublicDirectory, Written
+from distributor.model.publishing import (
+    CertificateHolder,
+    PublicationRequest,
+    PublicationResult,
+    Publications,
+    PublicDirectory,
+    PublishableCertificate,
+)
 from distributor.pki import encrypting
 
 
@@ -41,7 +48,7 @@ class _Run:
     def __init__(self, ledger: Publications, directories: list[PublicDirectory], now: datetime) -> None:
         self.ledger, self.directories, self.now, self.done = ledger, directories, now, Published()
 
-    def person(self, holder: Holder) -> None:
+    def person(self, holder: CertificateHolder) -> None:
         match parse_address(holder.address):
             case Address() as address:
                 pass
@@ -53,15 +60,15 @@ class _Run:
         for directory in tuple(self.directories):
             try:
                 self._into(directory, address, holder, chosen)
-            except (Unavailable, Unusable) as error:
+            except (ServiceUnavailable, InvalidInput) as error:
                 self.done.errors.append(error)
                 self.directories.remove(directory)
 
-    def _into(self, directory: PublicDirectory, address: Address, holder: Holder, chosen: Held | None) -> None:
+    def _into(self, directory: PublicDirectory, address: Address, holder: CertificateHolder, chosen: PublishableCertificate | None) -> None:
         gone = [held for held in holder.certificates if is_gone(held, self.now)]
         if chosen is None and not gone:
             return
-        public = Public(address, holder.name, chosen.leaf if chosen else None, frozenset(held.sha256 for held in gone))
+        public = PublicationRequest(address, holder.name, chosen.leaf if chosen else None, frozenset(held.sha256 for held in gone))
         written = directory.publish(public, self.now)
         if isinstance(written, Issue):
             self.done.issues.append(written)
@@ -72,7 +79,7 @@ class _Run:
         if chosen is not None and written.holds:
             self._holds(directory.where, chosen, written)
 
-    def _removed(self, where: str, gone: Sequence[Held], written: Written) -> None:
+    def _removed(self, where: str, gone: Sequence[PublishableCertificate], written: PublicationResult) -> None:
         """What was there, or was said to be by the ledger, is there no more."""
         for held in gone:
             found = held.sha256 in written.removed
@@ -80,19 +87,19 @@ class _Run:
                 self.ledger.note_unpublished(held.delivery, where, written.entry, found=found)
                 self.done.removed += 1
 
-    def _holds(self, where: str, chosen: Held, written: Written) -> None:
+    def _holds(self, where: str, chosen: PublishableCertificate, written: PublicationResult) -> None:
         self.done.written += written.changed
         self.done.unchanged += not written.changed
         if where not in chosen.places:
             self.ledger.note_published(chosen.delivery, where, written.entry)
 
 
-def is_gone(held: Held, now: datetime) -> bool:
+def is_gone(held: PublishableCertificate, now: datetime) -> bool:
     """Whether a certificate is taken out wherever it is found, whoever wrote it there, under whatever name of the place."""
     return held.revoked or held.lost or held.not_after <= now
 
 
-def choose(holder: Holder, now: datetime) -> tuple[Held | None, Issue | None]:
+def choose(holder: CertificateHolder, now: datetime) -> tuple[PublishableCertificate | None, Issue | None]:
     """The newest certificate that counts and that one can encrypt to; without one, what speaks against the newest."""
     told: Issue | None = None
     for held in holder.certificates:
@@ -103,16 +110,16 @@ def choose(holder: Holder, now: datetime) -> tuple[Held | None, Issue | None]:
     return None, told
 
 
-def objection(held: Held, address: str, now: datetime) -> Issue | None:
+def objection(held: PublishableCertificate, address: str, now: datetime) -> Issue | None:
     """Why a certificate is not published."""
     if held.lost:
         hint = f"send it again: distributor resend {address} --reason TEXT"
         return _issue(
-            Check.NOT_PUBLISHED, "the letter with the certificate came back, so nobody has it, and it is not published", hint, address
+            CheckId.NOT_PUBLISHED, "the letter with the certificate came back, so nobody has it, and it is not published", hint, address
         )
     if held.revoked:
-        return _issue(Check.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
-    match encrypting.against(held.leaf, now):
+        return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
+    match encrypting.unusable_reason(held.leaf, now):
         case None:
             return None
         case (check, reason):
@@ -121,10 +128,10 @@ def objection(held: Held, address: str, now: datetime) -> Issue | None:
 
 _REISSUE = "have a new one issued, and send it"
 _HINTS = {
-    Check.NOT_YET_VALID: "run `distributor publish` again then",
-    Check.KEY_USAGE: "nothing is to be done if the person has another one for encryption",
+    CheckId.NOT_YET_VALID: "run `distributor publish` again then",
+    CheckId.KEY_USAGE: "nothing is to be done if the person has another one for encryption",
 }
 
 
-def _issue(check: Check, message: str, hint: str, address: str) -> Issue:
+def _issue(check: CheckId, message: str, hint: str, address: str) -> Issue:
     return Issue(Severity.WARNING, check, message, hint, "ledger", None, address)

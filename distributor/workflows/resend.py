@@ -6,12 +6,12 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from distributor.errors import Error, Refused
-from distributor.model.certificates import Locator, Material, Opened
-from distributor.model.delivery import Delivery, Scope
-from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.errors import Error, RequestDenied
+from distributor.model.certificates import Locator, ParsedIdentities, SourceMaterial
+from distributor.model.delivery import Delivery, DeliveryFilter
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, parse_address
-from distributor.model.ports import Ledger, Pool, Source
+from distributor.model.ports import Ledger, Source, WorkerPool
 from distributor.workflows.plan_messages import locator as place
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
@@ -35,10 +35,10 @@ def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime)
     `address` is an Address.key. Raises Refused.
     """
     newest: dict[str, Delivery] = {}
-    for delivery in ledger.deliveries(Scope(address=address)):
+    for delivery in ledger.deliveries(DeliveryFilter(address=address)):
         newest[delivery.certificate_sha256] = max(newest.get(delivery.certificate_sha256, delivery), delivery, key=_generation)
     if not newest:
-        raise Refused(f'"{address}" is not in the ledger', hint="`distributor status` lists everybody who is")
+        raise RequestDenied(f'"{address}" is not in the ledger', hint="`distributor status` lists everybody who is")
     revoked = ledger.revoked(list(newest))
     if certificate is not None:
         return _good(_named(newest, certificate.lower().replace(":", "")), now, revoked)
@@ -46,7 +46,7 @@ def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime)
     good = [delivery for delivery in newest.values() if delivery.certificate_not_after > now]
     if len(good) > 1:
         names = ", ".join(sorted(delivery.certificate_sha256 for delivery in good))
-        raise Refused(f'"{address}" has {len(good)} certificates', hint=f"name one with --certificate: {names}")
+        raise RequestDenied(f'"{address}" has {len(good)} certificates', hint=f"name one with --certificate: {names}")
     return _good(max(newest.values(), key=lambda delivery: delivery.certificate_not_after), now, revoked)
 
 
@@ -57,21 +57,21 @@ def _generation(delivery: Delivery) -> int:
 def _named(newest: Mapping[str, Delivery], certificate: str) -> Delivery:
     found = [delivery for sha256, delivery in newest.items() if len(certificate) >= SHORTEST_NAME and sha256.startswith(certificate)]
     if len(found) != 1:
-        raise Refused(f'no such certificate: "{certificate}"', hint=f"there is: {', '.join(sorted(newest))}")
+        raise RequestDenied(f'no such certificate: "{certificate}"', hint=f"there is: {', '.join(sorted(newest))}")
     return found[0]
 
 
 def _good(delivery: Delivery, now: datetime, revoked: Container[object]) -> Delivery:
     if delivery.certificate_sha256 in revoked:
         hint = "get a new certificate and run `distributor plan`"
-        raise Refused("the certificate was revoked, and there is none newer", where=delivery.address, hint=hint)
+        raise RequestDenied("the certificate was revoked, and there is none newer", where=delivery.address, hint=hint)
     if delivery.certificate_not_after <= now:
         message = f"the certificate expired on {delivery.certificate_not_after:%Y-%m-%d}, and there is none newer"
-        raise Refused(message, where=delivery.address, hint="get a new certificate and run `distributor plan`")
+        raise RequestDenied(message, where=delivery.address, hint="get a new certificate and run `distributor plan`")
     return delivery
 
 
-def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: Pool[Material, Opened]) -> Delivery:
+def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: WorkerPool[SourceMaterial, ParsedIdentities]) -> Delivery:
     """Find the certificate again, then plan the new generation.
 
     Raises Refused when it is nowhere, before anything is changed.
@@ -95,41 +95,52 @@ def _plans(ledger: Ledger, old: Delivery, plan: str) -> list[str]:
 
 
 def _where_plans_found_it(  # noqa: PLR0913, PLR0917  what the search needs
-    ledger: Ledger, plans: Sequence[str], places: Places, pool: Pool[Material, Opened], old: Delivery, locator: Locator
+    ledger: Ledger,
+    plans: Sequence[str],
+    places: Places,
+    pool: WorkerPool[SourceMaterial, ParsedIdentities],
+    old: Delivery,
+    locator: Locator,
 ) -> tuple[str, Locator]:
     """The plan by which a certificate is found again, and its place. Raises Refused with what the last plan says."""
-    refused: list[Refused] = []
+    refused: list[RequestDenied] = []
     for plan in plans:
         try:
             source, people = places.open_plan(ledger.plan_inputs(plan) or {})
         except Error as error:
-            refused.append(Refused(str(error), where=old.address, hint=_HINT))
+            refused.append(RequestDenied(str(error), where=old.address, hint=_HINT))
             continue
         found = _found(source, people, pool, old, locator)
         if isinstance(found, Locator):
             return plan, found
-        refused.append(Refused(f"its certificate is not found again ({found.message})", where=found.source or old.address, hint=_HINT))
+        refused.append(
+            RequestDenied(f"its certificate is not found again ({found.message})", where=found.source or old.address, hint=_HINT)
+        )
     raise refused[0]
 
 
-def _found(source: Source, people: Mapping[str, Person], pool: Pool[Material, Opened], old: Delivery, locator: Locator) -> Locator | Issue:
+def _found(
+    source: Source, people: Mapping[str, Person], pool: WorkerPool[SourceMaterial, ParsedIdentities], old: Delivery, locator: Locator
+) -> Locator | Issue:
     """Where a source has the certificate now: at its place, else anywhere in it; or why it is not at its place."""
     person = next((person for person in people.values() if str(person.address) == old.address), None)
     at_once = source.fetch(locator, person)
-    if isinstance(at_once, Material) and _holding(iter((at_once,)), pool, old) is not None:
+    if isinstance(at_once, SourceMaterial) and _holding(iter((at_once,)), pool, old) is not None:
         return locator
     only = {person.address.key: person} if person is not None else {}
-    found = _holding((find for find in source.finds(only) if isinstance(find, Material)), pool, old)
+    found = _holding((find for find in source.finds(only) if isinstance(find, SourceMaterial)), pool, old)
     if found is not None:
         return place(found)
     if isinstance(at_once, Issue):
         return at_once
-    return Issue(Severity.ERROR, Check.UNREADABLE, "the file does not open", source=at_once.source)
+    return Issue(Severity.ERROR, CheckId.UNREADABLE, "the file does not open", source=at_once.source)
 
 
-def _holding(materials: Iterator[Material], pool: Pool[Material, Opened], old: Delivery) -> Material | None:
+def _holding(
+    materials: Iterator[SourceMaterial], pool: WorkerPool[SourceMaterial, ParsedIdentities], old: Delivery
+) -> SourceMaterial | None:
     """The first material that holds the certificate with its key."""
     for material, opened in pool.map(materials):
-        if not isinstance(opened, Failed) and any(each.facts.sha256 == old.certificate_sha256 for each in opened.credentials):
+        if not isinstance(opened, WorkerFailure) and any(each.facts.sha256 == old.certificate_sha256 for each in opened.identities):
             return material
     return None

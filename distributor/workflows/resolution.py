@@ -9,29 +9,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from distributor.errors import Refused
-from distributor.model.delivery import Attempt, Delivery, Owner, Scope
+from distributor.errors import RequestDenied
+from distributor.model.delivery import Delivery, DeliveryFilter, LastAttempt, LeaseHolder
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 
-Alive = Callable[[Owner], bool | None]
+Alive = Callable[[LeaseHolder], bool | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class AmbiguousDelivery:
     """One ambiguous delivery. `free_at`: from when on its letter may be sent again; None: while its sender runs, never."""
 
     delivery: Delivery
     armed_at: datetime | None
     evidence: str
-    free_at: datetime | None
+    retry_allowed_at: datetime | None
 
 
-def doubts(ledger: Ledger, scope: Scope, *, alive: Alive, now: datetime, longest_wait: timedelta) -> Iterator[Doubt]:
+def ambiguous_deliveries(
+    ledger: Ledger, scope: DeliveryFilter, *, alive: Alive, now: datetime, attempt_timeout: timedelta
+) -> Iterator[AmbiguousDelivery]:
     """Every ambiguous delivery, oldest first."""
     for attempt in ledger.ambiguous(scope):
-        free_at, why = free(attempt, alive, now, longest_wait)
-        yield Doubt(attempt.delivery, attempt.armed_at, f"{attempt.delivery.said or 'no answer was recorded'}; {why}", free_at)
+        free_at, why = retry_allowed_at(attempt, alive, now, attempt_timeout)
+        yield AmbiguousDelivery(attempt.delivery, attempt.armed_at, f"{attempt.delivery.said or 'no answer was recorded'}; {why}", free_at)
 
 
 def accept(ledger: Ledger, delivery: str, reason: str) -> None:
@@ -40,20 +42,20 @@ def accept(ledger: Ledger, delivery: str, reason: str) -> None:
 
 
 def send_again(  # noqa: PLR0913  the doors of a verb
-    ledger: Ledger, delivery: str, reason: str, *, alive: Alive, now: datetime, longest_wait: timedelta
+    ledger: Ledger, delivery: str, reason: str, *, alive: Alive, now: datetime, attempt_timeout: timedelta
 ) -> None:
     """A person knows that the server does not have the letter: the same bytes are queued again.
 
     Raises Refused while its last sender may still be alive, with the time to wait.
     """
-    for attempt in ledger.ambiguous(Scope()):
+    for attempt in ledger.ambiguous(DeliveryFilter()):
         if attempt.delivery.id == delivery:
-            free_at, why = free(attempt, alive, now, longest_wait)
+            free_at, why = retry_allowed_at(attempt, alive, now, attempt_timeout)
             if free_at is None:
-                raise Refused(why, where=delivery, hint="wait until that `distributor send` is done, then run the command again")
+                raise RequestDenied(why, where=delivery, hint="wait until that `distributor send` is done, then run the command again")
             if free_at > now:
                 hint = f"run the command again after {free_at:%Y-%m-%d %H:%M:%S} UTC, in {_span(free_at - now)}"
-                raise Refused(why, where=delivery, hint=hint)
+                raise RequestDenied(why, where=delivery, hint=hint)
     ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": reason})
 
 
@@ -63,53 +65,53 @@ class Settled:
 
     settled: int
     waiting: int
-    left: tuple[tuple[Delivery, Refused], ...]
+    left: tuple[tuple[Delivery, RequestDenied], ...]
 
 
 def settle_restored(  # noqa: PLR0913  the doors of a verb
-    ledger: Ledger, reason: str, *, accepted: bool, alive: Alive, now: datetime, longest_wait: timedelta
+    ledger: Ledger, reason: str, *, accepted: bool, alive: Alive, now: datetime, attempt_timeout: timedelta
 ) -> Settled:
     """A person knows of all that became ambiguous because the ledger was restored. What may not be settled so is left as it is."""
     settled = waiting = 0
-    left: list[tuple[Delivery, Refused]] = []
-    for attempt in ledger.ambiguous(Scope()):
+    left: list[tuple[Delivery, RequestDenied]] = []
+    for attempt in ledger.ambiguous(DeliveryFilter()):
         if not attempt.restored:
             continue
         delivery = attempt.delivery
-        free_at, _ = free(attempt, alive, now, longest_wait)
+        free_at, _ = retry_allowed_at(attempt, alive, now, attempt_timeout)
         if not accepted and not attempt.replaced and (free_at is None or free_at > now):
             waiting += 1
             continue
         try:
             _settle_one(ledger, attempt, reason, accepted=accepted)
-        except Refused as error:
+        except RequestDenied as error:
             left.append((delivery, error))
         else:
             settled += 1
     return Settled(settled, waiting, tuple(left))
 
 
-def _settle_one(ledger: Ledger, attempt: Attempt, reason: str, *, accepted: bool) -> None:
+def _settle_one(ledger: Ledger, attempt: LastAttempt, reason: str, *, accepted: bool) -> None:
     """Raises Refused where it may not be."""
     id_ = attempt.delivery.id
     if accepted and attempt.replaced:  # whoever says that all have their messages hardly means two of one person
         hint = f"distributor withdraw {id_} --reason TEXT, or where this one arrived too: distributor resolve {id_} --accepted"
-        raise Refused("a later generation replaced it", where=id_, hint=hint)
+        raise RequestDenied("a later generation replaced it", where=id_, hint=hint)
     ledger.resolve(id_, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
 
 
-def free(attempt: Attempt, alive: Alive, now: datetime, longest_wait: timedelta) -> tuple[datetime | None, str]:
+def retry_allowed_at(attempt: LastAttempt, alive: Alive, now: datetime, attempt_timeout: timedelta) -> tuple[datetime | None, str]:
     """From when on the letter may be sent again (None: while its sender runs, never), and why."""
     since = attempt.armed_at or attempt.delivery.updated_at
-    match alive(attempt.owner) if attempt.owner else None:
-        case True if attempt.owner is not None:
-            return None, f"its sender still runs (process {attempt.owner.pid})"
+    match alive(attempt.holder) if attempt.holder else None:
+        case True if attempt.holder is not None:
+            return None, f"its sender still runs (process {attempt.holder.pid})"
         case False:
             return min(since, now), "its sender has ended"
-        case _ if since + longest_wait > now:
-            return since + longest_wait, "its sender ran elsewhere and may still wait for an answer"
+        case _ if since + attempt_timeout > now:
+            return since + attempt_timeout, "its sender ran elsewhere and may still wait for an answer"
         case _:
-            return since + longest_wait, "its sender cannot be waiting any more"
+            return since + attempt_timeout, "its sender cannot be waiting any more"
 
 
 def _span(wait: timedelta) -> str:

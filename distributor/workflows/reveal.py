@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distributor.errors import Misuse, Refused
-from distributor.model.delivery import Envelope
+from distributor.errors import RequestDenied, UsageError
+from distributor.model.delivery import SealedPassword
 from distributor.model.ports import Ledger, Vault
 from distributor.model.secret import Secret
 from distributor.model.states import PasswordState
@@ -24,20 +24,20 @@ class Reveal:
     ledger: Ledger
     vault: Vault
 
-    def choose(self, address: str, certificate: str | None) -> Envelope:
+    def choose(self, address: str, certificate: str | None) -> SealedPassword:
         """The one password meant; `certificate` begins a SHA-256. Raises Refused when none is ready, Misuse when several are."""
         newest = _newest(self.ledger.envelopes(address), certificate)
         ready = [envelope for envelope in newest if envelope.state is PasswordState.READY]
         if len(ready) > 1:
             several = ", ".join(envelope.certificate_sha256[:16] for envelope in ready)
-            raise Misuse(
+            raise UsageError(
                 f"{len(ready)} passwords are ready, for the certificates {several}", hint="say which one with --certificate SHA256"
             )
         if not ready:
             raise _refusal(address, newest, certificate)
         return ready[0]
 
-    def hand_over(self, envelope: Envelope, reason: str) -> Secret:
+    def hand_over(self, envelope: SealedPassword, reason: str) -> Secret:
         """The password, after its hand-over is in the ledger for good.
 
         It is opened once before: what this vault cannot open, or what belongs to another delivery, stays ready and is not used up.
@@ -53,29 +53,29 @@ def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A
     return Reveal(ledger, vault)
 
 
-def _newest(envelopes: Sequence[Envelope], certificate: str | None) -> list[Envelope]:
+def _newest(envelopes: Sequence[SealedPassword], certificate: str | None) -> list[SealedPassword]:
     """The newest generation of each certificate that is meant."""
     wanted = certificate.lower().replace(":", "") if certificate else ""
-    newest: dict[str, Envelope] = {}
+    newest: dict[str, SealedPassword] = {}
     for envelope in envelopes:
         if envelope.certificate_sha256.startswith(wanted):
             newest.setdefault(envelope.certificate_sha256, envelope)
     return list(newest.values())
 
 
-def _refusal(address: str, newest: Sequence[Envelope], certificate: str | None) -> Refused:
+def _refusal(address: str, newest: Sequence[SealedPassword], certificate: str | None) -> RequestDenied:
     again = f"a new package with a new password: distributor resend {address} --reason TEXT"
     if not newest:
         what = f"with a certificate {certificate}" if certificate else "in the ledger"
-        return Refused(f'there is no password for "{address}" {what}', hint=f"distributor status {address}")
+        return RequestDenied(f'there is no password for "{address}" {what}', hint=f"distributor status {address}")
     match newest[0].state:
         case PasswordState.HELD:
-            return Refused(
+            return RequestDenied(
                 "the password is held until a server has accepted the letter", where=address, hint=f"distributor status {address}"
             )
         case PasswordState.HANDED_OVER:
-            return Refused("the password was handed over already; there is no second look", where=address, hint=again)
+            return RequestDenied("the password was handed over already; there is no second look", where=address, hint=again)
         case PasswordState.EXPIRED:
-            return Refused("the password's time is over", where=address, hint=again)
+            return RequestDenied("the password's time is over", where=address, hint=again)
         case _:
-            return Refused("the password was destroyed", where=address, hint=again)
+            return RequestDenied("the password was destroyed", where=address, hint=again)

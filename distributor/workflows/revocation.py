@@ -7,25 +7,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
 from distributor.model.ports import Checker
-from distributor.model.revoking import GOOD_AGAIN, Issued, Revocations, Struck
-from distributor.pki.validation import Chains, Library
-from distributor.pki.validation.path import Collected
+from distributor.model.revoking import GOOD_AGAIN, CertificateInUse, Revocations, RevokedDelivery
+from distributor.pki.validation import ChainValidator, CrlDownloader
+from distributor.pki.validation.path import TrustStore
 
 SHOWN = 3  # people named in an issue that concerns more
 TOGETHER = 200  # certificates whose lists are fetched side by side
 
 
-class Trust:
+class ChainChecker:
     """Chains held against one collection at one time.
 
     `library`: None where nothing may be fetched; `soft`: all but revocation are warnings.
     """
 
-    def __init__(self, collected: Collected, library: Library | None, now: datetime, *, soft: bool = False) -> None:
-        self._chains, self.soft = Chains(collected, library, now), soft
+    def __init__(self, collected: TrustStore, library: CrlDownloader | None, now: datetime, *, soft: bool = False) -> None:
+        self._chains, self.soft = ChainValidator(collected, library, now), soft
 
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the door's argument
         """Let its CRLs be fetched."""
@@ -33,10 +33,10 @@ class Trust:
 
     def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
         """Everything against it."""
-        return [self._weighed(issue) for issue in self._chains.objections(leaf, chain)]
+        return [self._weighed(issue) for issue in self._chains.validate(leaf, chain)]
 
     def _weighed(self, issue: Issue) -> Issue:
-        if self.soft and issue.check is not Check.REVOKED:
+        if self.soft and issue.check is not CheckId.REVOKED:
             return replace(issue, severity=Severity.WARNING)
         return issue
 
@@ -56,8 +56,8 @@ class Watched:
     """What a look at everything in use came to: how many certificates, whose deliveries were told, and what could not be found out."""
 
     checked: int = 0
-    revoked: list[Struck] = field(default_factory=list)
-    reinstated: list[Struck] = field(default_factory=list)  # told that a hold is over
+    revoked: list[RevokedDelivery] = field(default_factory=list)
+    reinstated: list[RevokedDelivery] = field(default_factory=list)  # told that a hold is over
     issues: list[Issue] = field(default_factory=list)  # each fault once, with the people whose certificates it concerns
 
 
@@ -70,7 +70,7 @@ def watch(ledger: Revocations, checker: Checker, *, now: datetime, tell: Callabl
     certificates = ledger.issued(now)
     while batch := list(islice(certificates, TOGETHER)):
         for one, issues in _checked(batch, checker):
-            revoked = next((issue for issue in issues if issue.check is Check.REVOKED), None)
+            revoked = next((issue for issue in issues if issue.check is CheckId.REVOKED), None)
             if revoked is not None:
                 done.revoked += ledger.revoke(one.sha256, revoked.message)
             elif not issues and one.revoked is not None:
@@ -98,10 +98,10 @@ class _Fault:
             case [one]:
                 return replace(self.issue, address=one)
             case several:
-                shown = ", ".join(printable(one) for one in several[:SHOWN])
+                shown = ", ".join(escape_unsafe(one) for one in several[:SHOWN])
                 more = f" and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
                 return replace(self.issue, message=f"{self.issue.message} ({shown}{more})")
 
 
-def _checked(batch: Sequence[Issued], checker: Checker) -> Iterator[tuple[Issued, list[Issue]]]:
+def _checked(batch: Sequence[CertificateInUse], checker: Checker) -> Iterator[tuple[CertificateInUse, list[Issue]]]:
     yield from zip(batch, judged([(one.leaf, one.chain) for one in batch], checker), strict=True)

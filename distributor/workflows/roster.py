@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from distributor.model.compact import Marks
+from distributor.model.compact import BitSet
 from distributor.model.directory_users import Directory
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.packed_people import PackedPeople
 from distributor.model.people import Address, Person, key_of
 from distributor.model.ports import NewSpool, Roster, Spool
-from distributor.workflows.directory_comparison import SOURCE, Users, compare, disabled, of_these, waiting
-from distributor.workflows.roster_rows import Rows, files, hints
+from distributor.workflows.directory_comparison import SOURCE, Users, compare, disabled, select_users, without_certificate
+from distributor.workflows.roster_rows import RosterRows, files, hints
 
 _HINT = "name the certificate's file in the row, or put it among the sources"
 
 
-class People:
+class MergedRoster:
     """Everybody who is to receive something; compact, since a roster may have many thousand rows."""
 
     def __init__(self, origin: str = "roster", spool: NewSpool = list) -> None:
         self.origin = origin  # "roster", "directory" or "certificates"
         self.by_key = PackedPeople()
-        self.rows = Rows(self.by_key)
+        self.rows = RosterRows(self.by_key)
         self.issues: Spool[Issue] = spool()
-        self._served = Marks()  # by the people's numbers
+        self._served = BitSet()  # by the people's numbers
         self._told: set[str] = set()  # who is spoken of in an error already
         self._contradicted: set[str] = set()
         self._users: Users | None = None  # whom a directory knows of them
@@ -42,7 +42,7 @@ class People:
             self._contradicted.add(key)
             self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
         elif files(person.hint) and files(person.hint) not in map(files, hints(first)):
-            self.by_key[key] = replace(first, further=(*first.further, *hints(person)))
+            self.by_key[key] = replace(first, more_rows=(*first.more_rows, *hints(person)))
         else:
             self.issues.append(_repeated(person, first, Severity.NOTE, "the row repeats", "nothing is to be done; it counts once"))
 
@@ -61,9 +61,9 @@ class People:
         for key in self._contradicted:
             del self.by_key[key]
 
-    def hold_against(self, directory: Directory) -> None:
+    def compare_with_directory(self, directory: Directory) -> None:
         """Compare everybody on the roster with the directory, which also says the language that a row leaves out."""
-        self._users = of_these(directory.entries(), self.by_key)
+        self._users = select_users(directory.entries(), self.by_key)
         for key, person in self.by_key.items():
             entry = self._users.find(key)
             if (issue := compare(person, entry)) is not None:
@@ -73,9 +73,9 @@ class People:
             if entry is not None and entry.person.language and not person.language:
                 self.by_key[key] = replace(person, language=entry.person.language)
 
-    def come_from(self, directory: Directory) -> None:
+    def load_directory(self, directory: Directory) -> None:
         """Everybody in the directory."""
-        self._users, self._whole = Users(), directory.whole
+        self._users, self._whole = Users(), directory.is_full_directory
         for entry in directory.entries():
             if isinstance(entry, Issue):
                 self.issues.append(entry)
@@ -94,7 +94,7 @@ class People:
         """The people with these addresses, each by one row; if there are none, those whom the directory knows by them."""
         keys = [address.key for address in addresses if address.key in self.by_key]
         if not keys and self._users is not None:
-            behind = (self._users.behind(address, self.by_key) for address in addresses)
+            behind = (self._users.canonical_key(address, self.by_key) for address in addresses)
             keys = list(dict.fromkeys(key for key in behind if key is not None))
         main = {key: self.primary(self.by_key[key]).key for key in keys}
         return [self.by_key[key] for key in keys if key == main[key] or main[key] not in main]
@@ -112,7 +112,7 @@ class People:
         """What is to be said once a certificate is found for somebody who may have none; of a row it is said already."""
         return disabled() if self.origin == SOURCE and not self.may_have(person) else None
 
-    def serve(self, person: Person) -> None:
+    def mark_served(self, person: Person) -> None:
         """Note that a person has a certificate."""
         self._served.add(self.by_key.number(person.address.key))
 
@@ -140,7 +140,7 @@ class People:
         if self.origin == "certificates":
             return
         if self._whole:
-            yield from waiting(sum(map(self._is_without, self.by_key)))
+            yield from without_certificate(sum(map(self._is_without, self.by_key)))
             return
         for key in self.by_key:
             if key not in self._barred and (self.rows.missed or self._is_without(key)):
@@ -150,20 +150,20 @@ class People:
         """What a row names and is nowhere; else that there is nothing for the person, unless something else told it."""
         unmet = list(self.rows.unmet(person))
         if not unmet and self._is_without(person.address.key):
-            unmet = [self.rows.unhelpful(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
+            unmet = [self.rows.row_without_file_issue(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
         yield from unmet
 
     def _is_without(self, key: str) -> bool:
         return self.by_key.number(key) not in self._served and key not in self._barred and key not in self._told
 
 
-def gather(roster: Roster | None, directory: Directory | None = None, spool: NewSpool = list) -> People:
+def gather(roster: Roster | None, directory: Directory | None = None, spool: NewSpool = list) -> MergedRoster:
     """Everybody on the roster, held against the directory, and what is wrong with its rows; without a roster, the directory's people."""
     if roster is None and directory is not None:
-        people = People("directory", spool)
-        people.come_from(directory)
+        people = MergedRoster("directory", spool)
+        people.load_directory(directory)
         return people
-    people = People("roster" if roster is not None else "certificates", spool)
+    people = MergedRoster("roster" if roster is not None else "certificates", spool)
     for row in roster.people() if roster is not None else ():
         if isinstance(row, Issue):
             people.refuse(row)
@@ -171,21 +171,23 @@ def gather(roster: Roster | None, directory: Directory | None = None, spool: New
             people.add(row)
     people.settle()
     if directory is not None:
-        people.hold_against(directory)
+        people.compare_with_directory(directory)
     return people
 
 
 def _no_certificate(person: Person, source: str | None) -> Issue:
     source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
     hint = _HINT if person.hint else "put the certificate's file among the sources"
-    return Issue(Severity.ERROR, Check.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address))
+    return Issue(
+        Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address)
+    )
 
 
 def _repeated(person: Person, first: Person, severity: Severity, what: str, hint: str) -> Issue:
     source, line = (person.hint.source, person.hint.line) if person.hint else (None, None)
     before = f"line {first.hint.line}" if first.hint else "another row"
-    return Issue(severity, Check.DUPLICATE, f"{what} {before}, which is about the same person", hint, source, line, str(person.address))
+    return Issue(severity, CheckId.DUPLICATE, f"{what} {before}, which is about the same person", hint, source, line, str(person.address))
 
 
 def _without_files(person: Person) -> Person:
-    return replace(person, hint=None, further=())
+    return replace(person, hint=None, more_rows=())

@@ -11,11 +11,11 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from distributor.errors import Error
-from distributor.model.cleanup import Clears
-from distributor.model.delivery import Owner, Scope, Sighting, Sought
+from distributor.model.cleanup import MailboxCleaner
+from distributor.model.delivery import DeliveryFilter, LeaseHolder, TrackedMessage, TrackingEvent
 from distributor.model.ports import Ledger, Now, Tracker
 from distributor.model.states import State
-from distributor.workflows.resolution import Alive, free
+from distributor.workflows.resolution import Alive, retry_allowed_at
 
 T = TypeVar("T")
 BATCH = 100  # moves a transaction
@@ -30,19 +30,19 @@ class Call(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class TrackingContext:
     """What looking needs of the world. `me`: an owner whose own attempts are known to be over."""
 
     ledger: Ledger
     alive: Alive
     now: Now
-    longest_wait: timedelta
+    attempt_timeout: timedelta
     call: Call
-    me: Owner | None = None
+    me: LeaseHolder | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class StateChange:
     """A delivery that evidence moved."""
 
     delivery: str
@@ -53,46 +53,46 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TrackingReport:
     """What looking came to: how many letters were sighted, what moved, and why somebody could not be asked."""
 
     read: int
-    moved: tuple[Moved, ...]
+    moved: tuple[StateChange, ...]
     errors: tuple[Error, ...] = ()
 
 
-async def look(looking: Looking, trackers: Sequence[Tracker], scope: Scope, states: frozenset[State]) -> Found:
+async def track(looking: TrackingContext, trackers: Sequence[Tracker], scope: DeliveryFilter, states: frozenset[State]) -> TrackingReport:
     """Ask every tracker about the letters in these states; one that cannot be asked does not silence the others.
 
     Those that can also be cleared of what letters left learn what the ledger knows of it.
     """
     for tracker in trackers:
-        if isinstance(tracker, Clears):
-            tracker.lend(looking.ledger)
-    sought = {letter.delivery: letter for letter in await looking.call(lambda: looking.ledger.sought(states, scope))}
-    moved: list[Moved] = []
+        if isinstance(tracker, MailboxCleaner):
+            tracker.attach_ledger(looking.ledger)
+    tracked = {letter.delivery: letter for letter in await looking.call(lambda: looking.ledger.sought(states, scope))}
+    moved: list[StateChange] = []
     errors: list[Error] = []
     read = 0
     for tracker in trackers:
         now = looking.now()
-        ripe = [letter for letter in sought.values() if letter.since + tracker.earliest <= now]
+        ripe = [letter for letter in tracked.values() if letter.since + tracker.min_age <= now]
         try:
             async for batch in _batches(tracker, ripe):
                 read += len(batch)
-                moved += await _observe(looking, batch, sought)
+                moved += await _observe(looking, batch, tracked)
         except Error as error:
             errors.append(error)
-    return Found(read, tuple(moved), tuple(errors))
+    return TrackingReport(read, tuple(moved), tuple(errors))
 
 
-async def _batches(tracker: Tracker, letters: Sequence[Sought]) -> AsyncIterator[list[Sighting]]:
+async def _batches(tracker: Tracker, letters: Sequence[TrackedMessage]) -> AsyncIterator[list[TrackingEvent]]:
     """Sightings as they come, not too many at once; what came before a failure comes too."""
-    batch: list[Sighting] = []
+    batch: list[TrackingEvent] = []
     if not letters:
         return
     try:
-        async for sighting in tracker.look(letters):
-            batch.append(sighting)
+        async for event in tracker.track(letters):
+            batch.append(event)
             if len(batch) >= BATCH:
                 yield batch
                 batch = []
@@ -102,32 +102,32 @@ async def _batches(tracker: Tracker, letters: Sequence[Sought]) -> AsyncIterator
     yield batch
 
 
-async def _observe(looking: Looking, batch: Sequence[Sighting], sought: dict[str, Sought]) -> list[Moved]:
+async def _observe(looking: TrackingContext, batch: Sequence[TrackingEvent], tracked: dict[str, TrackedMessage]) -> list[StateChange]:
     good = await _allowed(looking, batch)
     if not good:
         return []
     befores = await looking.call(lambda: looking.ledger.observe(good))
     return [
-        Moved(sighting.delivery, sought[sighting.delivery].address, before, sighting.state, sighting.said)
-        for sighting, before in zip(good, befores, strict=True)
+        StateChange(event.delivery, tracked[event.delivery].address, before, event.state, event.response)
+        for event, before in zip(good, befores, strict=True)
         if before is not None
     ]
 
 
-async def _allowed(looking: Looking, batch: Sequence[Sighting]) -> list[Sighting]:
+async def _allowed(looking: TrackingContext, batch: Sequence[TrackingEvent]) -> list[TrackingEvent]:
     """All but what would be sent again while its last sender may still send it."""
-    if all(sighting.state is not State.QUEUED for sighting in batch):
+    if all(event.state is not State.QUEUED for event in batch):
         return list(batch)
-    attempts = {attempt.delivery.id: attempt for attempt in await looking.call(lambda: looking.ledger.ambiguous(Scope()))}
+    attempts = {attempt.delivery.id: attempt for attempt in await looking.call(lambda: looking.ledger.ambiguous(DeliveryFilter()))}
     now = looking.now()
 
-    def is_free(sighting: Sighting) -> bool:
-        attempt = attempts.get(sighting.delivery)
-        if sighting.state is not State.QUEUED or attempt is None:
+    def is_free(event: TrackingEvent) -> bool:
+        attempt = attempts.get(event.delivery)
+        if event.state is not State.QUEUED or attempt is None:
             return True
-        if looking.me is not None and attempt.owner is not None and attempt.owner.id == looking.me.id:
+        if looking.me is not None and attempt.holder is not None and attempt.holder.id == looking.me.id:
             return True
-        free_at, _ = free(attempt, looking.alive, now, looking.longest_wait)
+        free_at, _ = retry_allowed_at(attempt, looking.alive, now, looking.attempt_timeout)
         return free_at is not None and free_at <= now
 
-    return [sighting for sighting in batch if is_free(sighting)]
+    return [event for event in batch if is_free(event)]

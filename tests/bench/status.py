@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from distributor.ledger import open_ledger
-from distributor.model.delivery import Arm, Claim, Packed, Settle, ToPack
+from distributor.model.delivery import AttemptResult, Claim, PackedMessage, PackingTask, RecordIntent
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.bench.ground import line, workspace
@@ -77,15 +77,15 @@ def _steps(ledger: Ledger) -> None:
     drafts = [draft(f"person{number:05}") for number in range(PEOPLE)]
     ledger.begin_plan("bench", {})
     _timed("plan", lambda: [ledger.plan("bench", drafts[i : i + BATCH]) for i in range(0, PEOPLE, BATCH)])
-    taken: list[ToPack] = _timed("take", lambda: _all(lambda: ledger.take(ME, BATCH, LEASE, EVERYTHING)))
+    taken: list[PackingTask] = _timed("take", lambda: _all(lambda: ledger.lease(ME, BATCH, LEASE, EVERYTHING)))
     packed = [_packed(lent) for lent in taken]
-    _timed("store", lambda: [ledger.store(packed[i : i + BATCH], ME) for i in range(0, PEOPLE, BATCH)])
+    _timed("store", lambda: [ledger.enqueue(packed[i : i + BATCH], ME) for i in range(0, PEOPLE, BATCH)])
     claims: list[Claim] = _timed("claim", lambda: _all(lambda: ledger.claim(ME, BATCH, LEASE, EVERYTHING)))
     half = PEOPLE // 2
     for size, part in ((8, claims[:half]), (BATCH, claims[half:])):
         arms, ends = (
-            [Arm(claim, LEASE) for claim in part],
-            [Settle(claim, State.ACCEPTED, "250 2.0.0 Ok: queued as 4F2A") for claim in part],
+            [RecordIntent(claim, LEASE) for claim in part],
+            [AttemptResult(claim, State.ACCEPTED, "250 2.0.0 Ok: queued as 4F2A") for claim in part],
         )
         _timed(f"arm, {size} a commit", lambda s=size, a=arms: [ledger.write(a[i : i + s], ME) for i in range(0, half, s)], half)
         _timed(f"settle, {size} a commit", lambda s=size, e=ends: [ledger.write(e[i : i + s], ME) for i in range(0, half, s)], half)
@@ -100,8 +100,8 @@ def _all(more: Callable[[], list[object]]) -> list[object]:
     return found
 
 
-def _packed(lent: ToPack) -> Packed:
-    return Packed(
+def _packed(lent: PackingTask) -> PackedMessage:
+    return PackedMessage(
         lent.id, f"<{lent.id}@example.org>", LETTER, "ab" * 32, "phone", "certs@example.org", LETTER[:300], "reveal", timedelta(days=14)
     )
 

@@ -6,9 +6,13 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from distributor.ledger.driver import sqlite3
 from distributor.model.audit_log import ORIGIN, Link, digest
 from tests.stage import Stage
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 
 def forge(ledger: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.doubles.sink import smtpd
 from tests.stage import Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 HOUR, DAY = 3600, 86400
 PATIENCE = 60.0  # seconds
 

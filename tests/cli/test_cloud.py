@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from distributor.adapters.transports import graph as road
-from distributor.clients.entra import SignIn
-from distributor.model.delivery import Arm, Claim, Scope, Settle
+from distributor.clients.entra import AppRegistration
+from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, RecordIntent
 from distributor.model.outcomes import Accepted
 from distributor.model.secret import Secret
 from distributor.model.states import State
@@ -81,9 +81,9 @@ def unclear(stage: Stage, count: int) -> list[Claim]:
     ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
     letters.queue(ledger, count)
     owner = letters.me()
-    claims = ledger.claim(owner, count, timedelta(minutes=1), Scope())
-    ledger.write([Arm(claim, timedelta(minutes=1)) for claim in claims], owner)
-    ledger.write([Settle(claim, State.AMBIGUOUS, "504 Gateway Timeout") for claim in claims], owner)
+    claims = ledger.claim(owner, count, timedelta(minutes=1), DeliveryFilter())
+    ledger.write([RecordIntent(claim, timedelta(minutes=1)) for claim in claims], owner)
+    ledger.write([AttemptResult(claim, State.AMBIGUOUS, "504 Gateway Timeout") for claim in claims], owner)
     ledger.close()
     return claims
 
@@ -92,11 +92,11 @@ def left(cloud: Cloud, client: str, claim: Claim, monkeypatch: pytest.MonkeyPatc
     """The letter did leave."""
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
-    named = SignIn(tenant=cloud.tenant, client_id=client, secret=Secret("s3cret"), login=cloud.login)
+    named = AppRegistration(tenant=cloud.tenant, client_id=client, secret=Secret("s3cret"), login=cloud.login)
     transport = road.open(road.Settings(**vars(named), mailbox=BOX, graph=cloud.graph))
 
     async def go() -> object:
-        outcome = await transport.lane().deliver(claim.parcel, arm)
+        outcome = await transport.connection().deliver(claim.message, arm)
         await transport.finish()
         return outcome
 
@@ -159,7 +159,7 @@ def test_track_moves_letters_by_the_message_trace(stage: Stage, run: Run, cloud:
     add(stage, '[[trackers]]\nkind = "trace"\n')
     for claim, status in zip(unclear(stage, 3), ("delivered", "failed", None), strict=True):
         if status:
-            cloud.trace(claim.parcel.message_id, BOX, claim.parcel.address, status=status, at=HOUR_AGO.timestamp())
+            cloud.trace(claim.message.message_id, BOX, claim.message.address, status=status, at=HOUR_AGO.timestamp())
     told = answer(run("distributor track --json"), 1)
     assert next(iter(told)) == "schema"
     assert [(row["address"], row["from"], row["to"]) for row in told["moved"]] == [
@@ -182,9 +182,9 @@ def test_track_says_what_is_missing_where_nobody_could_know(tmp_path: Path, auth
 
 def test_doctor_names_what_the_app_may_more_than_it_needs(run: Run) -> None:
     told = answer(run("distributor doctor --json"))
-    remarks = [check for check in told["checks"] if check["area"] == "transport"]
-    assert [remark["level"] for remark in remarks][:2] == ["ok", "warning"]
-    assert "New-ManagementRoleAssignment" in remarks[1]["hint"]
+    diagnostics = [check for check in told["checks"] if check["area"] == "transport"]
+    assert [diagnostic["level"] for diagnostic in diagnostics][:2] == ["ok", "warning"]
+    assert "New-ManagementRoleAssignment" in diagnostics[1]["hint"]
 
 
 def test_a_sign_in_that_is_refused_is_told_in_our_words_without_the_secret(stage: Stage, cloud: Cloud) -> None:
@@ -194,6 +194,7 @@ def test_a_sign_in_that_is_refused_is_told_in_our_words_without_the_secret(stage
     assert "not-the-secret" not in told.stdout
 
 
+@pytest.mark.slow(reason="a whole demo with a service")
 def test_the_demo_shows_the_road_through_graph(tmp_path: Path, authority: Authority) -> None:
     stage = Stage(tmp_path, authority)
     told = answer(stage.run("distributor demo --graph --keep play --json 2>/dev/null"))

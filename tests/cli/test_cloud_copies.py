@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import Arm, Claim, Scope, Settle
-from distributor.model.outcomes import Handle
+from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, RecordIntent
+from distributor.model.outcomes import DraftRef
 from distributor.model.states import State
 from distributor.workers import process
 from tests.cli import test_cloud as plain
@@ -18,6 +18,8 @@ from tests.doubles.graphd import Cloud
 from tests.doubles.graphd.caller import Caller, connected
 from tests.stage import Stage
 from tests.workflows import messages as letters
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 client, cloud, run, stage = plain.client, plain.cloud, plain.run, plain.stage
 IMMUTABLE = 'IdType="ImmutableId"'
@@ -43,13 +45,13 @@ def earlier(stage: Stage, cloud: Cloud, state: State, said: str, *, sends: bool)
     """A letter that a run of an hour ago armed as a draft, and what it wrote of it."""
     ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
     letters.queue(ledger, 1)
-    owner = replace(process.me(), started=1)  # a process of this machine that is gone
-    (claim,) = ledger.claim(owner, 1, timedelta(minutes=1), Scope())
-    draft = str(in_mailbox(cloud, lambda caller: caller.create(claim.parcel.message, Prefer=IMMUTABLE).json()["id"]))
-    assert ledger.write([Arm(claim, timedelta(minutes=1), Handle(draft, claim.parcel.message_id))], owner) == [True]
+    owner = replace(process.current_process(), started=1)  # a process of this machine that is gone
+    (claim,) = ledger.claim(owner, 1, timedelta(minutes=1), DeliveryFilter())
+    draft = str(in_mailbox(cloud, lambda caller: caller.create(claim.message.message, Prefer=IMMUTABLE).json()["id"]))
+    assert ledger.write([RecordIntent(claim, timedelta(minutes=1), DraftRef(draft, claim.message.message_id))], owner) == [True]
     if sends:
         in_mailbox(cloud, lambda caller: caller.send(draft))
-    assert ledger.write([Settle(claim, state, said)], owner) == [True]
+    assert ledger.write([AttemptResult(claim, state, said)], owner) == [True]
     ledger.close()
     return claim
 
@@ -88,7 +90,7 @@ def test_copies_that_are_wanted_stay(stage: Stage, run: Run, cloud: Cloud) -> No
 def test_track_leaves_a_mailbox_alone_that_a_send_drives(sparing: Stage, run: Run, cloud: Cloud) -> None:
     earlier(sparing, cloud, State.ACCEPTED, "202 Accepted", sends=True)
     ledger = letters.new_ledger(sparing.folder / "distributor.db")
-    assert ledger.hold("")
+    assert ledger.lock_mailbox("")
     assert "removed by the `distributor send` that runs now" in run("distributor track").stdout
     assert len(cloud.messages(BOX, "sentitems")) == 1
     ledger.close()

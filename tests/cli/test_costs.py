@@ -12,6 +12,8 @@ import pytest
 from tests.authority import Authority
 from tests.stage import Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 MEMORY = 2**19  # KiB of address space of a command itself; its children have their own bound
 LOOPS = "{% for i in a %}{% for j in a %}{% for k in a %}{% if i == 'z' %}x{% endif %}{% endfor %}{% endfor %}{% endfor %}"
 SLOW = "\n{% set a = 'y' * 1000 %}" + LOOPS

@@ -19,6 +19,8 @@ from tests.authority import Authority
 from tests.doubles.sink import smtpd
 from tests.stage import Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 WORD, NAME = "Tr0ub4dor-and-3", "certificates@example.org"
 DIGEST = hmac.new(WORD.encode(), b"<1896.697170952@double.example.org>", "md5").hexdigest()
 PROOFS = (

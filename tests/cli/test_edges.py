@@ -52,6 +52,7 @@ def test_closed_streams_are_no_reason_to_fail(sent: Stage) -> None:
     assert sent.run("distributor status >&- 2>&- <&-; echo $?").stdout == "0\n"
 
 
+@pytest.mark.slow(reason="every command with every encoding")
 def test_any_text_goes_to_any_terminal(sent: Stage) -> None:
     sent.play("+ pfx zoe zoe@example.org\n+ roster zoe@example.org,Zo\u00eb_\u4f8b,en\n")
     told = sent.run("distributor plan certificates/zoe.pfx --roster people.csv", PYTHONIOENCODING="ascii")
@@ -86,11 +87,11 @@ except SystemExit:
 
 
 def test_foreign_text_cannot_move_the_cursor() -> None:
-    assert render.foreign("250 fine\x1b[2J\r\n\u202egpj.exe") == "250 fine\\x1b[2J\\r\\n\\u202egpj.exe"
+    assert render.escape("250 fine\x1b[2J\r\n\u202egpj.exe") == "250 fine\\x1b[2J\\r\\n\\u202egpj.exe"
 
 
 def test_an_answer_is_one_object_in_ascii_whose_first_key_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    render.answer("status", {"counts": {}, "deliveries": iter([{"name": "Zoë \u202e"}, {"name": "b"}])})
+    render.print_json("status", {"counts": {}, "deliveries": iter([{"name": "Zoë \u202e"}, {"name": "b"}])})
     told = capsys.readouterr().out
     assert told.isascii()
     assert list(json.loads(told)) == ["schema", "counts", "deliveries"]

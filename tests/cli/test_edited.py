@@ -14,6 +14,8 @@ from distributor.ledger.driver import sqlite3
 from tests.authority import Authority
 from tests.stage import PASSWORD, Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 _OF = "(SELECT d.{0} FROM delivery d JOIN person p ON p.id = d.person WHERE p.key = '{1}@example.org')"
 PLANNED = {
     "the person's address": "UPDATE person SET address = 'eve@example.org' WHERE key = 'alice@example.org'",

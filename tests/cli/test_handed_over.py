@@ -9,10 +9,12 @@ import pytest
 
 from distributor.cli import app
 from distributor.cli.password import CLEAR
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.workflows import reveal
 from tests.cli.screen import Screen, screen
 from tests.stage import Stage
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 REVEAL = ("password", "reveal", "alice@example.org", "--reason", "she called")
 SPENT = "alice@example.org: handed over; forgotten? distributor resend alice@example.org --reason TEXT"
@@ -60,9 +62,9 @@ def test_an_envelope_that_does_not_open_is_spent_all_the_same(
     sent: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Torn(reveal.Reveal):
-        def hand_over(self, envelope: reveal.Envelope, reason: str) -> reveal.Secret:
+        def hand_over(self, envelope: reveal.SealedPassword, reason: str) -> reveal.Secret:
             super().hand_over(envelope, reason)
-            raise Unusable("it is torn", where="envelope", hint="look for another")
+            raise InvalidInput("it is torn", where="envelope", hint="look for another")
 
     monkeypatch.setattr(reveal, "Reveal", Torn)
     assert app.run(["--config", str(sent.folder / "distributor.toml"), *REVEAL, "--stdout"]) == 3

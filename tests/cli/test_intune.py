@@ -45,7 +45,7 @@ def test_the_answer_in_json_holds_the_same_as_the_files(stage: Stage) -> None:
     )
     for form in ("ios", "android", "apps"):
         assert told[form] == json.loads((stage.folder / "out" / f"outlook-{form}.json").read_text())
-    assert [remark["area"] for remark in told["remarks"] if remark["level"] == "warning"] == ["encryption"]
+    assert [diagnostic["area"] for diagnostic in told["remarks"] if diagnostic["level"] == "warning"] == ["encryption"]
     assert sorted(Path(name).name for name in told["files"]) == FILES
 
 

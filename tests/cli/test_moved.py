@@ -13,6 +13,8 @@ import pytest
 from distributor.ledger import sqlite
 from tests.stage import Recording, Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 
 def moved(ledger: Path) -> None:
     ledger.rename(ledger.with_name("elsewhere.db"))

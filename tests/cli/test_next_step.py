@@ -10,11 +10,13 @@ import pytest
 
 from distributor import bootstrap
 from distributor.cli import app
-from distributor.model.delivery import Scope, Sighting
+from distributor.model.delivery import DeliveryFilter, TrackingEvent
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workers import process
 from tests.stage import Stage
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 REVEAL = "next: distributor password reveal ADDRESS --reason TEXT"
 RESEND = "next: distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
@@ -22,7 +24,7 @@ RESEND = "next: distributor history ADDRESS, then distributor resend ADDRESS --r
 
 @contextmanager
 def ledger(stage: Stage) -> Iterator[Ledger]:
-    with bootstrap.writing(bootstrap.settings(stage.folder / "distributor.toml")) as found:
+    with bootstrap.open_for_writing(bootstrap.settings(stage.folder / "distributor.toml")) as found:
         yield found
 
 
@@ -39,8 +41,8 @@ def reveal(stage: Stage, *people: str) -> None:
 
 def bounce(stage: Stage, person: str) -> None:
     with ledger(stage) as found:
-        ids = [delivery.id for delivery in found.deliveries(Scope(address=f"{person}@example.org"))]
-        assert found.observe([Sighting(ids[-1], State.BOUNCED, "550 gone", {"kind": "notice"})]) == [State.ACCEPTED]
+        ids = [delivery.id for delivery in found.deliveries(DeliveryFilter(address=f"{person}@example.org"))]
+        assert found.observe([TrackingEvent(ids[-1], State.BOUNCED, "550 gone", {"kind": "notice"})]) == [State.ACCEPTED]
 
 
 def test_a_password_is_offered_as_long_as_one_is_ready(sent: Stage) -> None:
@@ -54,7 +56,7 @@ def test_a_password_is_offered_as_long_as_one_is_ready(sent: Stage) -> None:
 def test_what_a_crashed_sender_held_is_sent_on(planned: Stage) -> None:
     planned.play("$ distributor send --dry-run look >/dev/null 2>&1\n")
     with ledger(planned) as found:
-        assert len(found.claim(process.me(), 10, timedelta(0), Scope())) == 2
+        assert len(found.claim(process.current_process(), 10, timedelta(0), DeliveryFilter())) == 2
     assert planned.run("distributor status --json").stdout.count('"state": "claimed"') == 2
     assert last(planned) == "next: distributor send"
 

@@ -18,6 +18,8 @@ from tests.authority import Authority, Identity
 from tests.pki.spkis import info, reissued
 from tests.stage import PASSWORD, Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 LATER = (
     "import sys; from datetime import timedelta; from distributor import bootstrap; now = bootstrap.now; "
     "bootstrap.now = lambda: now() + timedelta(days=400); from distributor.__main__ import main; main()"

@@ -16,6 +16,8 @@ from typer.models import ParameterInfo
 from distributor.cli import app as cli
 from tests.stage import Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 PRIVILEGES = "-dac_override,-dac_read_search"
 
 

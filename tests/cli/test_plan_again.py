@@ -14,6 +14,8 @@ from tests.authority import Authority
 from tests.needs import require
 from tests.stage import PASSWORD, Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 OTHERS_FILES = "-dac_override,-dac_read_search"  # what lets root read what nobody may
 
 

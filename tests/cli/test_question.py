@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.cli.screen import screen
 from tests.stage import Stage
 from tests.workflows import messages as letters
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 TWO = '\n[[senders]]\naddress = "certificates2@example.org"\n'
 
@@ -34,7 +38,7 @@ def freeze(stage: Stage, count: int) -> None:
     name = "frozen"
     ledger.begin_plan(name, {})
     made = ledger.plan(name, [letters.draft(number) for number in range(count)])
-    ledger.store([letters.packed(one.id, one.address) for one in made], owner)
+    ledger.enqueue([letters.packed(one.id, one.address) for one in made], owner)
     ledger.close()
 
 

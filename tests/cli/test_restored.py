@@ -17,6 +17,8 @@ import pytest
 from distributor.ledger.driver import sqlite3
 from tests.stage import Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 ALICE, BOB = "alice@example.org", "bob@example.org"
 QUIET = " >/dev/null 2>&1"
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.screen import screen
 from tests.stage import Stage
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 
 def test_a_password_is_shown_large_and_gone_after_enter(sent: Stage) -> None:

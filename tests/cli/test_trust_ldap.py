@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from distributor.cli.trust_ldap import ldap
-from distributor.errors import Misuse, Unavailable, Unusable
+from distributor.errors import InvalidInput, ServiceUnavailable, UsageError
 from distributor.microsoft import ldap_lookup
-from distributor.microsoft.ldap_lookup import Answer, Looked, Way
+from distributor.microsoft.ldap_lookup import Endpoint, LdapProbe, LookupResult
 from tests.authority import Authority
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, entry, slapd
 from tests.stage import Stage
@@ -106,7 +106,7 @@ def test_who_is_not_there_or_has_nothing_valid_is_told(capsys: pytest.CaptureFix
 def test_a_certificate_that_phones_do_not_trust_is_no_way(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with slapd() as running:
         monkeypatch.delenv("SSL_CERT_FILE")
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailable):
             ldap(running.ldaps, [ALICE], as_json=True)
     assert "not trusted" in json.loads(capsys.readouterr().out)["ways"][0]["said"]
 
@@ -147,12 +147,12 @@ def test_a_person_reads_it_too(server: Slapd, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("host", ["https://x", "ldap://u@x", "ldap.example.org/dc=example", "ldap.example.org:0"])
 def test_what_outlook_does_not_take_is_refused(host: str) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(UsageError):
         ldap(host, [ALICE])
 
 
 def test_without_a_workspace_somebody_has_to_be_named(server: Slapd) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidInput):
         ldap(server.ldaps, None)
 
 
@@ -160,22 +160,22 @@ def test_without_a_workspace_somebody_has_to_be_named(server: Slapd) -> None:
 
 
 def test_active_directory_that_answers_nobody_is_told_its_own_way_out() -> None:
-    answer = Answer(ALICE, "", 0, (), code=1, said='operations error ("a successful bind must be completed") [1]')
-    looked = Looked((Way("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
+    answer = LookupResult(ALICE, "", 0, (), code=1, said='operations error ("a successful bind must be completed") [1]')
+    looked = LdapProbe((Endpoint("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
     found = list(ldap_lookup.remarks(looked, ldap_lookup.verdicts(looked, {}, NOW)))
-    assert [remark.level for remark in found] == ["ok", "error"]
+    assert [diagnostic.level for diagnostic in found] == ["ok", "error"]
     assert "dsHeuristics" in (found[1].hint or "")
 
 
 def test_active_directory_without_a_base_is_asked_at_its_catalog(authority: Authority) -> None:
-    answer = Answer(ALICE, "dc=example,dc=org", 1, (authority.issue(ALICE).der,))
-    looked = Looked((Way("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
+    answer = LookupResult(ALICE, "dc=example,dc=org", 1, (authority.issue(ALICE).der,))
+    looked = LdapProbe((Endpoint("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
     found = list(ldap_lookup.remarks(looked, ldap_lookup.verdicts(looked, {}, NOW)))
     assert "3269" in (found[1].hint or "")
 
 
 @pytest.mark.parametrize(("more", "level"), [({"entries": 2}, "warning"), ({"plainly": True}, "warning"), ({}, "ok")])
 def test_what_is_found_in_an_odd_way_is_a_warning(authority: Authority, more: dict[str, Any], level: str) -> None:
-    answer = Answer(**{"address": ALICE, "base": "", "entries": 1, "values": (authority.issue(ALICE).der,), **more})
-    (verdict,) = ldap_lookup.verdicts(Looked((), answers=(answer,)), {}, NOW)
+    answer = LookupResult(**{"address": ALICE, "base": "", "entries": 1, "values": (authority.issue(ALICE).der,), **more})
+    (verdict,) = ldap_lookup.verdicts(LdapProbe((), answers=(answer,)), {}, NOW)
     assert verdict.level == level

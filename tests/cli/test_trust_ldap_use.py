@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from distributor.microsoft import ldap_lookup
-from distributor.microsoft.ldap_lookup import Answer, Looked
+from distributor.microsoft.ldap_lookup import LdapProbe, LookupResult
 from tests.authority import Authority
 from tests.cli.test_trust_ldap import ALICE, NOW, USER, _nowhere, ask, person, server, trusting  # noqa: F401  fixtures too
 from tests.doubles.slapd import slapd
 
 
 def verdict(*values: bytes, delivered: bytes | None = None) -> tuple[str, str]:
-    found = Looked((), answers=(Answer(ALICE, "", 1, values),))
+    found = LdapProbe((), answers=(LookupResult(ALICE, "", 1, values),))
     (one,) = ldap_lookup.verdicts(found, {} if delivered is None else {ALICE: delivered}, NOW)
     return one.level, one.message
 

@@ -15,6 +15,8 @@ from tests.authority import Authority, Identity
 from tests.doubles.pki import CA, Server, root, server
 from tests.stage import PASSWORD, Stage
 
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
+
 
 @pytest.fixture
 def site() -> Iterator[Server]:

@@ -8,9 +8,11 @@ import pytest
 
 from distributor.cli import app, trust_ldap
 from distributor.cli.progress import Bar, pace
-from distributor.microsoft.ldap_lookup import Looked, Way
+from distributor.microsoft.ldap_lookup import Endpoint, LdapProbe
 from tests.cli.screen import screen
 from tests.stage import Stage
+
+pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 
 @pytest.mark.parametrize("group", ["password", "audit", "config", "trust", "intune"])
@@ -82,8 +84,8 @@ def test_a_bar_without_a_total_is_still_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_who_was_named_is_not_asked_for_again_where_no_way_works(capsys: pytest.CaptureFixture[str]) -> None:
-    lost = Looked((Way("ldap://127.0.0.1:1", secure=False, failed="connection refused"),))
+    lost = LdapProbe((Endpoint("ldap://127.0.0.1:1", secure=False, failed="connection refused"),))
     trust_ldap._show("127.0.0.1:1", lost, [], [], as_json=False)  # noqa: SLF001
     assert capsys.readouterr().err == ""
-    trust_ldap._show("127.0.0.1:1", Looked((Way("ldap://127.0.0.1:1", secure=False),)), [], [], as_json=False)  # noqa: SLF001
+    trust_ldap._show("127.0.0.1:1", LdapProbe((Endpoint("ldap://127.0.0.1:1", secure=False),)), [], [], as_json=False)  # noqa: SLF001
     assert capsys.readouterr().err == "nobody was looked for: name an ADDRESS\n"

@@ -14,13 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from distributor.clients import ip_addresses
-from distributor.clients.downloads import MOST_SILENT, SIDE_BY_SIDE, Web
+from distributor.clients.downloads import MOST_SILENT, SIDE_BY_SIDE, DownloadCache
 from distributor.clients.ip_addresses import allowed
-from distributor.pki.validation.revocation import Fetched, Missed
+from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from tests.authority import Identity
 from tests.doubles.pki import Server, certificate, ec_key, root, server
 
-Fetch = Callable[..., Fetched | Missed]
+Fetch = Callable[..., Fetched | DownloadFailed]
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def site() -> Iterator[Server]:
 
 
 @pytest.fixture
-def web() -> Iterator[Callable[..., Web]]:
+def web() -> Iterator[Callable[..., DownloadCache]]:
     """Webs as a test wants them; by default they may go to loopback."""
-    made: list[Web] = []
+    made: list[DownloadCache] = []
 
-    def make(*, private: bool = True, seconds: float = 20.0, **how: object) -> Web:
-        made.append(Web(private=private, seconds=seconds, **how))  # type: ignore[arg-type]
+    def make(*, private: bool = True, seconds: float = 20.0, **how: object) -> DownloadCache:
+        made.append(DownloadCache(private=private, seconds=seconds, **how))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
@@ -43,19 +43,19 @@ def web() -> Iterator[Callable[..., Web]]:
         one.close()
 
 
-def reason(came: Fetched | Missed) -> str:
-    assert isinstance(came, Missed), came
+def reason(came: Fetched | DownloadFailed) -> str:
+    assert isinstance(came, DownloadFailed), came
     return came.reason
 
 
-def test_what_lies_there_comes_with_its_time(site: Server, web: Callable[..., Web]) -> None:
+def test_what_lies_there_comes_with_its_time(site: Server, web: Callable[..., DownloadCache]) -> None:
     came = web().get(site.put("/a.crl", b"list"), crl=True)
     assert isinstance(came, Fetched)
     assert came.data == b"list"
     assert 0 < came.seconds < 20
 
 
-def test_a_url_is_fetched_once_a_run_and_so_is_a_failure(site: Server, web: Callable[..., Web]) -> None:
+def test_a_url_is_fetched_once_a_run_and_so_is_a_failure(site: Server, web: Callable[..., DownloadCache]) -> None:
     one = web()
     for path, what in (("/good", b"x"), ("/gone", 404)):
         url = site.put(path, what)
@@ -68,7 +68,7 @@ def test_a_url_is_fetched_once_a_run_and_so_is_a_failure(site: Server, web: Call
     assert reason(one.get(f"{site.url}/gone", crl=True)) == "the server answers 404"
 
 
-def test_different_urls_are_fetched_side_by_side_but_not_too_many(site: Server, web: Callable[..., Web]) -> None:
+def test_different_urls_are_fetched_side_by_side_but_not_too_many(site: Server, web: Callable[..., DownloadCache]) -> None:
     together = threading.Barrier(SIDE_BY_SIDE)
     inside, most, lock = 0, 0, threading.Lock()
 
@@ -92,7 +92,7 @@ def test_different_urls_are_fetched_side_by_side_but_not_too_many(site: Server, 
     assert most == SIDE_BY_SIDE
 
 
-def test_a_redirect_is_followed_and_a_circle_is_not(site: Server, web: Callable[..., Web]) -> None:
+def test_a_redirect_is_followed_and_a_circle_is_not(site: Server, web: Callable[..., DownloadCache]) -> None:
     site.put("/new", b"moved")
     assert web().get(site.put("/old", "new"), crl=True).data == b"moved"  # type: ignore[union-attr]
     site.put("/a", "/b")
@@ -104,25 +104,27 @@ def test_a_redirect_is_followed_and_a_circle_is_not(site: Server, web: Callable[
 
 
 @pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/a", "ldap://127.0.0.1/", "gopher://x", "javascript:0"])
-def test_only_http_is_fetched_at_first_and_after_a_redirect(site: Server, web: Callable[..., Web], place: str) -> None:
+def test_only_http_is_fetched_at_first_and_after_a_redirect(site: Server, web: Callable[..., DownloadCache], place: str) -> None:
     assert "only http and https are" in reason(web().get(place, crl=True))
     assert "only http and https are" in reason(web().get(site.put("/leads", place), crl=True))
 
 
-def test_a_url_with_a_password_is_refused(web: Callable[..., Web]) -> None:
+def test_a_url_with_a_password_is_refused(web: Callable[..., DownloadCache]) -> None:
     assert "password" in reason(web().get("http://a:b@127.0.0.1/", crl=True))
 
 
-def test_an_address_of_ones_own_network_is_refused_unless_allowed(site: Server, web: Callable[..., Web]) -> None:
+def test_an_address_of_ones_own_network_is_refused_unless_allowed(site: Server, web: Callable[..., DownloadCache]) -> None:
     url = site.put("/a.crl", b"x")
     came = web(private=False).get(url, crl=True)
     assert "127.0.0.1, which is no address of the internet" in reason(came)
-    assert isinstance(came, Missed)
+    assert isinstance(came, DownloadFailed)
     assert came.private
     assert site.asked == {}
 
 
-def test_a_redirect_to_a_private_address_is_refused(site: Server, web: Callable[..., Web], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_to_a_private_address_is_refused(
+    site: Server, web: Callable[..., DownloadCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first host passes as one of the internet; where it leads does not."""
     monkeypatch.setattr(ip_addresses, "allowed", lambda address, *, private: address == "127.0.0.1" or allowed(address, private=private))
     one = web(private=False)
@@ -131,11 +133,11 @@ def test_a_redirect_to_a_private_address_is_refused(site: Server, web: Callable[
 
 
 @pytest.mark.parametrize("target", ["http://169.254.169.254/latest/meta-data", "http://[::ffff:169.254.169.254]/", "http://0.0.0.0/"])
-def test_a_redirect_to_where_a_cloud_keeps_its_keys_is_refused_always(site: Server, web: Callable[..., Web], target: str) -> None:
+def test_a_redirect_to_where_a_cloud_keeps_its_keys_is_refused_always(site: Server, web: Callable[..., DownloadCache], target: str) -> None:
     assert "no address of the internet" in reason(web().get(site.put("/leads", target), crl=True))
 
 
-def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_looked_up(site: Server, web: Callable[..., Web]) -> None:
+def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_looked_up(site: Server, web: Callable[..., DownloadCache]) -> None:
     port = site.url.rpartition(":")[2]
     asked: list[str] = []
 
@@ -149,14 +151,14 @@ def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_looked_up(sit
     assert site.hosts == [f"crl.example.org:{port}"]
 
 
-def test_the_next_address_is_tried_where_one_does_not_answer(site: Server, web: Callable[..., Web]) -> None:
+def test_the_next_address_is_tried_where_one_does_not_answer(site: Server, web: Callable[..., DownloadCache]) -> None:
     with socket.socket() as free:  # bound and not listening: refused
         free.bind(("127.0.0.2", 0))
         url = site.put("/a", b"x").replace("127.0.0.1", "crl.example.org")
         assert isinstance(web(resolver=lambda *_: ["127.0.0.2", "127.0.0.1"]).get(url, crl=True), Fetched)
 
 
-def test_ipv6_is_spoken(web: Callable[..., Web]) -> None:
+def test_ipv6_is_spoken(web: Callable[..., DownloadCache]) -> None:
     try:
         made = server(six=True)
         with made as site:
@@ -166,7 +168,7 @@ def test_ipv6_is_spoken(web: Callable[..., Web]) -> None:
         pytest.skip("this machine lacks IPv6")
 
 
-def test_what_is_too_large_is_not_read_to_its_end(site: Server, web: Callable[..., Web]) -> None:
+def test_what_is_too_large_is_not_read_to_its_end(site: Server, web: Callable[..., DownloadCache]) -> None:
     sent = 0
 
     def endless(answer: BaseHTTPRequestHandler) -> None:
@@ -185,7 +187,7 @@ def test_what_is_too_large_is_not_read_to_its_end(site: Server, web: Callable[..
     assert sent < 2**27
 
 
-def test_who_trickles_or_is_silent_is_given_up_in_time_and_asked_no_more(site: Server, web: Callable[..., Web]) -> None:
+def test_who_trickles_or_is_silent_is_given_up_in_time_and_asked_no_more(site: Server, web: Callable[..., DownloadCache]) -> None:
     over = threading.Event()
 
     def trickle(answer: BaseHTTPRequestHandler) -> None:
@@ -204,13 +206,13 @@ def test_who_trickles_or_is_silent_is_given_up_in_time_and_asked_no_more(site: S
     assert came == ["no answer in 0.3 s"] * MOST_SILENT + ["its host did not answer before"] * 2
 
 
-def test_a_resolver_that_hangs_holds_up_nobody(web: Callable[..., Web]) -> None:
+def test_a_resolver_that_hangs_holds_up_nobody(web: Callable[..., DownloadCache]) -> None:
     over = threading.Event()
     assert reason(web(seconds=0.2, resolver=lambda *_: [str(over.wait(30))]).get("http://x.example/", crl=True)) == "no answer in 0.2 s"
     over.set()
 
 
-def test_https_is_verified_against_the_name_though_an_address_is_connected_to(web: Callable[..., Web], tmp_path: Path) -> None:
+def test_https_is_verified_against_the_name_though_an_address_is_connected_to(web: Callable[..., DownloadCache], tmp_path: Path) -> None:
     top = root()
     key = ec_key()
     name = x509.SubjectAlternativeName([x509.DNSName("crl.example.org")])
@@ -232,7 +234,7 @@ def test_https_is_verified_against_the_name_though_an_address_is_connected_to(we
         assert site.hosts == [f"crl.example.org:{port}"]
 
 
-def test_compressed_bytes_stay_what_they_are(site: Server, web: Callable[..., Web]) -> None:
+def test_compressed_bytes_stay_what_they_are(site: Server, web: Callable[..., DownloadCache]) -> None:
     def bomb(answer: BaseHTTPRequestHandler) -> None:
         answer.send_response(200)
         answer.send_header("Content-Encoding", "gzip")

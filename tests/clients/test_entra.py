@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from distributor.clients import msal_client
-from distributor.clients.entra import Entra, SignIn, Token, Unanswered, check, entra
-from distributor.errors import Unavailable, Unusable
+from distributor.clients.entra import AccessToken, AppRegistration, Entra, SignInUnavailable, check, entra
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
 from tests.authority import Authority, Identity, rsa_key
@@ -50,25 +50,25 @@ def leaf() -> Identity:
     return Authority().issue("app.example.org")
 
 
-def registered(cloud: Cloud, **more: object) -> SignIn:
+def registered(cloud: Cloud, **more: object) -> AppRegistration:
     """An app with a secret, and the sign-in of whoever knows it."""
     app = cloud.app(secrets={SECRET: None}, roles=["Mail.Send"], outlook_roles=["SMTP.SendAsApp"])
-    return SignIn(**{"tenant": cloud.tenant, "client_id": app, "secret": Secret(SECRET), "login": cloud.login, **more})
+    return AppRegistration(**{"tenant": cloud.tenant, "client_id": app, "secret": Secret(SECRET), "login": cloud.login, **more})
 
 
-def by_certificate(cloud: Cloud, leaf: Identity, text: bytes | str, password: str | None = None) -> SignIn:
+def by_certificate(cloud: Cloud, leaf: Identity, text: bytes | str, password: str | None = None) -> AppRegistration:
     app = cloud.app(certificates=[leaf.pem.decode()], roles=["Mail.Send"])
     secret = Secret(text.decode() if isinstance(text, bytes) else text)
     word = Secret(password) if password else None
-    return SignIn(tenant=cloud.tenant, client_id=app, certificate=secret, certificate_password=word, login=cloud.login)
+    return AppRegistration(tenant=cloud.tenant, client_id=app, certificate=secret, certificate_password=word, login=cloud.login)
 
 
-def signed_in(sign_in: SignIn, resource: str, **options: object) -> Token:
+def signed_in(sign_in: AppRegistration, resource: str, **options: object) -> AccessToken:
     return asyncio.run(entra(sign_in, **options).token(resource))
 
 
-def refused(sign_in: SignIn, resource: str, **options: object) -> Unavailable:
-    with pytest.raises(Unavailable) as caught:
+def refused(sign_in: AppRegistration, resource: str, **options: object) -> ServiceUnavailable:
+    with pytest.raises(ServiceUnavailable) as caught:
         signed_in(sign_in, resource, **options)
     return caught.value
 
@@ -133,7 +133,7 @@ def test_a_machine_signs_in_with_its_identity_and_through_no_proxy(
     for name, value in getattr(cloud, place).items():
         monkeypatch.setenv(name, value)
     app = cloud.app(managed=whose, roles=["Mail.Send"])
-    sign_in = SignIn(managed_identity=True, client_id=app if whose == "user" else "", login=f"https://{uuid.uuid4()}.example")
+    sign_in = AppRegistration(managed_identity=True, client_id=app if whose == "user" else "", login=f"https://{uuid.uuid4()}.example")
     assert check(sign_in, "transport") is None
     assert signed_in(sign_in, cloud.graph).roles == {"Mail.Send"}
     cloud.app(app, managed="")
@@ -142,12 +142,12 @@ def test_a_machine_signs_in_with_its_identity_and_through_no_proxy(
 def test_a_machines_token_is_renewed_when_it_was_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.machine_identity.items():
         monkeypatch.setenv(name, value)
-    door = entra(SignIn(managed_identity=True, client_id=cloud.app(managed="user", roles=["Mail.Send"])))
+    door = entra(AppRegistration(managed_identity=True, client_id=cloud.app(managed="user", roles=["Mail.Send"])))
     first, second = asyncio.run(twice(door, cloud.graph))
     assert first.secret != second.secret
 
 
-async def twice(door: Entra, resource: str) -> tuple[Token, Token]:
+async def twice(door: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
     return await door.token(resource), await door.token(resource, fresh=True)
 
 
@@ -157,11 +157,13 @@ def assertion(**claims: object) -> str:
     return jwt.encode({**usual, "jti": str(uuid.uuid4()), **claims}, rsa_key(8), "RS256")
 
 
-def workload(cloud: Cloud, file: Path, text: str, *, trusted: bool = True) -> SignIn:
+def workload(cloud: Cloud, file: Path, text: str, *, trusted: bool = True) -> AppRegistration:
     public = rsa_key(8).public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo).decode()
     trust = [{"issuer": "https://issuer.example", "subject": "system:job", "key": public}] if trusted else []
     file.write_text(text, encoding="ascii")
-    return SignIn(tenant=cloud.tenant, client_id=cloud.app(federated=trust, roles=["Mail.Send"]), assertion=file, login=cloud.login)
+    return AppRegistration(
+        tenant=cloud.tenant, client_id=cloud.app(federated=trust, roles=["Mail.Send"]), assertion=file, login=cloud.login
+    )
 
 
 def test_a_workloads_token_is_read_again_at_every_use(cloud: Cloud, tmp_path: Path) -> None:
@@ -189,10 +191,10 @@ def test_a_workloads_token_that_is_not_there_is_named_before_anything_is_sent(
 # --- a person ------------------------------------------------------------------------------------------------------
 
 
-def person(cloud: Cloud) -> tuple[SignIn, str]:
+def person(cloud: Cloud) -> tuple[AppRegistration, str]:
     app, name = cloud.app(delegated=["Mail.Send"]), f"{uuid.uuid4().hex[:8]}@example.org"
     cloud.mailbox(name)
-    return SignIn(tenant=cloud.tenant, client_id=app, device_code=True, login=cloud.login), name
+    return AppRegistration(tenant=cloud.tenant, client_id=app, device_code=True, login=cloud.login), name
 
 
 def code_in(text: str) -> str:
@@ -262,7 +264,7 @@ def test_eight_who_ask_at_once_are_one_question(cloud: Cloud) -> None:
 def test_eight_who_were_refused_with_one_token_get_one_other(cloud: Cloud) -> None:
     sign_in = registered(cloud)
 
-    async def go() -> tuple[Token, list[Token]]:
+    async def go() -> tuple[AccessToken, list[AccessToken]]:
         door = entra(sign_in)
         old = await door.token(cloud.graph)
         return old, await asyncio.gather(*(door.renewed(cloud.graph, old) for _ in range(8)))
@@ -289,7 +291,7 @@ def test_eight_who_want_a_fresh_token_at_once_get_the_same(cloud: Cloud) -> None
 def test_eight_who_cannot_sign_in_are_one_question_too(cloud: Cloud) -> None:
     sign_in, before = registered(cloud, secret=Secret("another")), questions(cloud)
 
-    async def go() -> list[Token | BaseException]:
+    async def go() -> list[AccessToken | BaseException]:
         return await asyncio.gather(*(entra(sign_in).token(cloud.graph) for _ in range(8)), return_exceptions=True)
 
     errors = asyncio.run(go())
@@ -304,7 +306,7 @@ def test_a_token_near_its_end_is_renewed(cloud: Cloud) -> None:
     assert first.secret != second.secret
 
 
-async def near(door: Entra, resource: str) -> tuple[Token, Token]:
+async def near(door: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
     return await door.token(resource), await door.token(resource)
 
 
@@ -319,7 +321,7 @@ def test_while_nobody_answers_a_token_near_its_end_is_still_good(cloud: Cloud) -
 def test_a_refusal_is_not_answered_from_memory_once_its_reason_is_gone(cloud: Cloud) -> None:
     door = entra(registered(cloud))
     cloud.fault("token", "aadsts", number=65001, status=400)
-    with pytest.raises(Unavailable, match="nobody has consented"):
+    with pytest.raises(ServiceUnavailable, match="nobody has consented"):
         asyncio.run(door.token(cloud.graph))
     assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
 
@@ -327,17 +329,17 @@ def test_a_refusal_is_not_answered_from_memory_once_its_reason_is_gone(cloud: Cl
 def test_a_service_that_asks_to_come_later_is_left_alone_until_then(cloud: Cloud) -> None:
     door = entra(registered(cloud))
     cloud.fault("token", "status", status=429, retry_after=60)
-    with pytest.raises(Unanswered, match="asks to come later"):
+    with pytest.raises(SignInUnavailable, match="asks to come later"):
         asyncio.run(door.token(cloud.graph))
     before = questions(cloud)
-    with pytest.raises(Unanswered, match="asks to come later"):
+    with pytest.raises(SignInUnavailable, match="asks to come later"):
         asyncio.run(door.token(cloud.graph))
     assert questions(cloud) == before
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
 
-REFUSALS: dict[str, tuple[Callable[[Cloud], SignIn], int, str, str]] = {
+REFUSALS: dict[str, tuple[Callable[[Cloud], AppRegistration], int, str, str]] = {
     "a wrong secret": (lambda c: registered(c, secret=Secret("guessed")), 7000215, "secret is wrong", "secret's ID was perhaps copied"),
     "an expired secret": (
         lambda c: registered(c, client_id=c.app(secrets={SECRET: 1.0})),
@@ -356,7 +358,7 @@ REFUSALS: dict[str, tuple[Callable[[Cloud], SignIn], int, str, str]] = {
 def test_what_entra_has_against_a_sign_in_is_told_with_what_to_do(cloud: Cloud, what: str) -> None:
     make, number, message, hint = REFUSALS[what]
     error = refused(make(cloud), cloud.graph)
-    assert not isinstance(error, Unanswered)
+    assert not isinstance(error, SignInUnavailable)
     assert (error.where, error.exit_code) == (f"localhost:{cloud.port}", 4)
     assert message in error.message
     assert error.message.endswith(f"(AADSTS{number})")
@@ -439,20 +441,20 @@ def test_a_secret_that_the_service_repeats_is_not_told(cloud: Cloud, said: str) 
 @pytest.mark.parametrize("number", [90033, 50196])
 def test_an_error_that_passes_is_no_fault_of_the_configuration(cloud: Cloud, number: int) -> None:
     cloud.fault("token", "aadsts", number=number, error="temporarily_unavailable")
-    assert isinstance(refused(registered(cloud), cloud.graph), Unanswered)
+    assert isinstance(refused(registered(cloud), cloud.graph), SignInUnavailable)
 
 
 def test_a_machine_without_that_identity_is_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.machine_identity.items():
         monkeypatch.setenv(name, value)
-    error = refused(SignIn(managed_identity=True, client_id="none"), cloud.graph)
+    error = refused(AppRegistration(managed_identity=True, client_id="none"), cloud.graph)
     assert error.message == 'the sign-in is refused (HTTP 400): "Identity not found"'
     assert "transport.client_id" in str(error.hint)
 
 
 def test_a_machine_without_any_identity_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
-    error = refused(SignIn(managed_identity=True, client_id=str(uuid.uuid4())), "https://graph.microsoft.com")
+    error = refused(AppRegistration(managed_identity=True, client_id=str(uuid.uuid4())), "https://graph.microsoft.com")
     assert str(error) == "the machine's identity service: connection refused"
     assert "Azure" in str(error.hint)
 
@@ -462,7 +464,7 @@ def test_a_machine_without_any_identity_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_login_where_nobody_listens_is_named(cloud: Cloud) -> None:
     error = refused(registered(cloud, login=NOWHERE), cloud.graph)
-    assert isinstance(error, Unanswered)
+    assert isinstance(error, SignInUnavailable)
     assert str(error) == "127.0.0.1:1: connection refused"
 
 
@@ -481,7 +483,7 @@ def test_a_broken_line_is_told_and_the_next_one_is_tried(cloud: Cloud, operation
     sign_in = registered(cloud)
     cloud.fault(operation, fault)
     error = refused(sign_in, cloud.graph)
-    assert isinstance(error, Unanswered)
+    assert isinstance(error, SignInUnavailable)
     assert re.search(words, error.message)
     assert error.where == f"localhost:{cloud.port}"
 
@@ -490,7 +492,7 @@ def test_a_broken_line_is_no_reason_to_give_up_for_ever(cloud: Cloud) -> None:
     door = entra(registered(cloud))
     for operation in ("discovery", "token"):
         cloud.fault(operation, "reset-before")
-        with pytest.raises(Unanswered):
+        with pytest.raises(SignInUnavailable):
             asyncio.run(door.token(cloud.graph))
     assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
 
@@ -562,7 +564,7 @@ def test_a_certificate_that_cannot_sign_in_is_told_before_anything_is_sent(cloud
     make, words, field = FAULTY[what]
     sign_in = by_certificate(cloud, leaf, *make(leaf))
     found = check(sign_in, "transport.oauth")
-    assert isinstance(found, Unusable)
+    assert isinstance(found, InvalidInput)
     assert (found.where, bool(found.hint)) == (f"transport.oauth.{field}", True)
     assert re.search(words, found.message)
     before = questions(cloud)
@@ -593,8 +595,8 @@ GOOD = {"tenant": "example.org", "client_id": "id", "secret": Secret("x")}
     ],
 )
 def test_a_sign_in_that_cannot_work_is_told_by_its_key(changes: dict[str, Any], where: str, words: str) -> None:
-    found = check(SignIn(**{**GOOD, **changes}), "transport")
-    assert isinstance(found, Unusable)
+    found = check(AppRegistration(**{**GOOD, **changes}), "transport")
+    assert isinstance(found, InvalidInput)
     assert found.where == where
     assert words in found.message
     assert found.hint
@@ -603,15 +605,15 @@ def test_a_sign_in_that_cannot_work_is_told_by_its_key(changes: dict[str, Any], 
 @pytest.mark.parametrize(
     "sign_in",
     [
-        SignIn(**GOOD),
-        SignIn(**{**GOOD, "login": "https://login.microsoftonline.us/"}),
-        SignIn(**{**GOOD, "secret": Secret("")}),
-        SignIn(tenant="t", client_id="c", certificate=Secret(""), certificate_password=Secret("")),
-        SignIn(tenant="common", client_id="c", device_code=True),
-        SignIn(managed_identity=True),
+        AppRegistration(**GOOD),
+        AppRegistration(**{**GOOD, "login": "https://login.microsoftonline.us/"}),
+        AppRegistration(**{**GOOD, "secret": Secret("")}),
+        AppRegistration(tenant="t", client_id="c", certificate=Secret(""), certificate_password=Secret("")),
+        AppRegistration(tenant="common", client_id="c", device_code=True),
+        AppRegistration(managed_identity=True),
     ],
 )
-def test_a_sign_in_that_may_work_passes_and_a_secret_that_was_not_opened_counts_as_there(sign_in: SignIn) -> None:
+def test_a_sign_in_that_may_work_passes_and_a_secret_that_was_not_opened_counts_as_there(sign_in: AppRegistration) -> None:
     assert check(sign_in, "transport") is None
 
 
@@ -628,7 +630,7 @@ def test_no_secret_is_in_a_repr_an_error_a_traceback_or_a_log(
     seen = [repr((good, certified, token, another)), caplog.text]
     cloud.fault("token", "garbage", skip=1)
     for sign_in in (wrong, registered(cloud)):
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(ServiceUnavailable) as caught:
             signed_in(sign_in, cloud.graph)
         seen += ["".join(traceback.format_exception(caught.value)), str(caught.value), str(caught.value.hint)]
     text = "\n".join([*seen, caplog.text, *capfd.readouterr()])

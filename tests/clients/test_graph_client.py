@@ -23,10 +23,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.clients import graph as client
-from distributor.clients.entra import SignIn
-from distributor.clients.graph import Answer, Graph, Lost, graph, literal, segment
+from distributor.clients.entra import AppRegistration
+from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, literal, segment
 from distributor.clients.http import answered, wish
-from distributor.errors import Unavailable, Unusable
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
 from tests.authority import Authority
@@ -55,17 +55,17 @@ class Desk:
     """A mailbox of its own, and a client that writes down how long it would have slept."""
 
     cloud: Cloud
-    sign_in: SignIn
+    sign_in: AppRegistration
     box: str
     slept: list[float] = field(default_factory=list)
 
-    def open(self, root: str = "") -> Graph:
+    def open(self, root: str = "") -> GraphClient:
         async def sleep(seconds: float) -> None:
             self.slept.append(seconds)
 
         return graph(self.sign_in, root or self.cloud.graph, sleep=sleep)
 
-    def run(self, act: Callable[[Graph], Awaitable[Any]], root: str = "") -> Any:  # noqa: ANN401  whatever it came to
+    def run(self, act: Callable[[GraphClient], Awaitable[Any]], root: str = "") -> Any:  # noqa: ANN401  whatever it came to
         async def go() -> object:
             opened = self.open(root)
             try:
@@ -83,10 +83,10 @@ class Desk:
         lines = f"From: {self.box}\r\nTo: alice@elsewhere.example\r\nSubject: s\r\nMessage-ID: <1.{self.box}>\r\n\r\nhello\r\n"
         return lines.encode()
 
-    async def draft(self, opened: Graph) -> str:
+    async def draft(self, opened: GraphClient) -> str:
         content = base64.b64encode(self.mime())
         made = await opened.call("POST", self.messages, mailbox=self.box, content=content, headers={"Content-Type": "text/plain"})
-        assert isinstance(made, Answer), made
+        assert isinstance(made, HttpResponse), made
         assert made.status == 201, made
         return str(made.body["id"])
 
@@ -99,14 +99,14 @@ def desk(cloud: Cloud) -> Desk:
     app = cloud.app(secrets={SECRET: None}, roles=ROLES)
     box = f"certs-{uuid.uuid4().hex[:8]}@example.org"
     cloud.mailbox(box)
-    return Desk(cloud, SignIn(tenant=cloud.tenant, client_id=app, secret=Secret(SECRET), login=cloud.login), box)
+    return Desk(cloud, AppRegistration(tenant=cloud.tenant, client_id=app, secret=Secret(SECRET), login=cloud.login), box)
 
 
 # --- answers -------------------------------------------------------------------------------------------------------
 
 
 def test_a_draft_is_made_read_and_sent(desk: Desk) -> None:
-    async def act(opened: Graph) -> tuple[Answer, Answer]:
+    async def act(opened: GraphClient) -> tuple[HttpResponse, HttpResponse]:
         place = f"{desk.messages}/{segment(await desk.draft(opened))}"
         return await opened.call("GET", f"{place}/$value", mailbox=desk.box), await opened.call("POST", f"{place}/send", mailbox=desk.box)
 
@@ -140,7 +140,7 @@ def test_a_gateways_page_is_an_answer_without_graphs_words(desk: Desk) -> None:
 
 
 def test_a_list_is_asked_for_with_its_words_as_they_are(desk: Desk) -> None:
-    async def act(opened: Graph) -> Answer:
+    async def act(opened: GraphClient) -> HttpResponse:
         await desk.draft(opened)
         params = {"$filter": f"internetMessageId eq {literal(f'<1.{desk.box}>')}", "$select": "id,subject"}
         return await opened.call("GET", desk.messages, mailbox=desk.box, params=params)
@@ -154,7 +154,7 @@ def test_json_goes_as_json(desk: Desk) -> None:
 
 
 def test_how_far_the_services_clock_is_from_ours(desk: Desk) -> None:
-    async def act(opened: Graph) -> timedelta | None:
+    async def act(opened: GraphClient) -> timedelta | None:
         assert opened.skew is None
         await opened.call("GET", desk.messages)
         return opened.skew
@@ -200,14 +200,14 @@ def test_a_wish_to_wait_is_read_in_both_its_forms(text: str, seconds: float | No
 )
 def test_a_good_status_with_something_else_than_json_is_no_answer(status: int, content: bytes) -> None:
     found = answered(status, {}, content, raw=False, now=NOW)
-    assert isinstance(found, Lost)
-    assert found.begun
+    assert isinstance(found, NoResponse)
+    assert found.request_sent
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"error": "x"}', b'{"error": {"code": 5, "message": [], "innerError": 1}}', b"\xff"])
 def test_a_refusal_without_form_is_still_a_refusal(body: bytes) -> None:
     found = answered(400, {}, body, raw=False, now=NOW)
-    assert isinstance(found, Answer)
+    assert isinstance(found, HttpResponse)
     assert (found.code, found.said, found.request_id) == ("", "400 Bad Request", "")
 
 
@@ -228,13 +228,13 @@ def test_a_refusal_without_form_is_still_a_refusal(body: bytes) -> None:
 def test_whatever_breaks_after_the_request_began_is_lost_and_begun_and_asked_once(desk: Desk, fault: str, why: str) -> None:
     desk.cloud.fault("*", fault)
 
-    async def act(opened: Graph) -> tuple[Any, Any]:
+    async def act(opened: GraphClient) -> tuple[Any, Any]:
         patience = 0.3 if "silence" in fault else 60.0
         return await opened.call("GET", desk.messages, timeout=patience), await opened.call("GET", desk.messages)
 
     lost, next_one = desk.run(act)
-    assert isinstance(lost, Lost)
-    assert lost.begun
+    assert isinstance(lost, NoResponse)
+    assert lost.request_sent
     assert re.search(why, lost.why)
     assert next_one.status == 200
     assert len(desk.asked()) == 2
@@ -282,12 +282,12 @@ def test_whatever_breaks_before_the_request_is_lost_and_not_begun(desk: Desk, se
     with listening(serve) as port:
         patience = 0.3 if serve is until_closed else 60.0
         lost = desk.run(lambda opened: ask_at(opened, desk, f"https://localhost:{port}", patience))
-    assert isinstance(lost, Lost)
-    assert not lost.begun
+    assert isinstance(lost, NoResponse)
+    assert not lost.request_sent
     assert re.search(why, lost.why)
 
 
-async def ask_at(opened: Graph, desk: Desk, root: str, patience: float) -> Answer | Lost:
+async def ask_at(opened: GraphClient, desk: Desk, root: str, patience: float) -> HttpResponse | NoResponse:
     """A token for the double, then a request to somewhere else."""
     opened._door._tokens._kept[root] = (0.0, await opened.token())  # noqa: SLF001  the double gives tokens for itself only
     opened.root = root
@@ -296,26 +296,26 @@ async def ask_at(opened: Graph, desk: Desk, root: str, patience: float) -> Answe
 
 @pytest.mark.parametrize(("root", "why"), [("https://127.0.0.1:1", "connection refused"), ("https://no-such.invalid", "no such host")])
 def test_nobody_there_is_lost_and_not_begun(desk: Desk, root: str, why: str) -> None:
-    async def act(opened: Graph) -> Answer | Lost:
+    async def act(opened: GraphClient) -> HttpResponse | NoResponse:
         opened._door._tokens._kept[root] = (0.0, await opened.token())  # noqa: SLF001
         opened.root = root
         return await opened.call("GET", desk.messages)
 
-    assert desk.run(act) == Lost(why, begun=False)
+    assert desk.run(act) == NoResponse(why, request_sent=False)
 
 
 def test_an_untrusted_graph_gets_nothing(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other.pem").write_bytes(Authority().root.public_bytes(ser.Encoding.PEM))
     opened = desk.open()
 
-    async def go() -> Answer | Lost:
+    async def go() -> HttpResponse | NoResponse:
         await opened.token()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
         return await opened.call("GET", desk.messages)
 
     lost = asyncio.run(go())
-    assert isinstance(lost, Lost)
-    assert not lost.begun
+    assert isinstance(lost, NoResponse)
+    assert not lost.request_sent
     assert lost.why.startswith("the certificate is not trusted")
     assert "SSL_CERT_FILE" in str(client.trouble(lost, "x").hint)
     assert desk.asked() == []
@@ -330,7 +330,7 @@ def test_a_proxy_that_refuses_leaves_the_request_unsent(desk: Desk, monkeypatch:
 
     with listening(proxy) as port:
 
-        async def act(opened: Graph) -> Answer | Lost:
+        async def act(opened: GraphClient) -> HttpResponse | NoResponse:
             await opened.token()
             monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
             monkeypatch.setenv("NO_PROXY", "")
@@ -338,7 +338,7 @@ def test_a_proxy_that_refuses_leaves_the_request_unsent(desk: Desk, monkeypatch:
             return await opened.call("GET", desk.messages)
 
         lost = desk.run(act)
-    assert lost == Lost("the proxy: 407 Proxy Authentication Required", begun=False)
+    assert lost == NoResponse("the proxy: 407 Proxy Authentication Required", request_sent=False)
     assert heads[0].startswith(b"CONNECT localhost:")
     assert b"Bearer" not in b"".join(heads)
 
@@ -361,7 +361,7 @@ def test_an_answer_that_trickles_is_not_waited_for_beyond_its_time(desk: Desk) -
     with listening(trickle) as port:
         lost = desk.run(lambda opened: ask_at(opened, desk, f"https://localhost:{port}", 2.5))  # enough for TLS on a busy machine
         stop.set()
-    assert lost == Lost("no answer in 2.5 s", begun=True)
+    assert lost == NoResponse("no answer in 2.5 s", request_sent=True)
 
 
 def test_a_redirect_is_an_answer_and_not_a_way(desk: Desk) -> None:
@@ -374,7 +374,7 @@ def test_a_redirect_is_an_answer_and_not_a_way(desk: Desk) -> None:
 def test_a_cancelled_request_closes_its_connection_and_the_next_one_gets_its_own_answer(desk: Desk) -> None:
     desk.cloud.fault("*", "slow", seconds=30)
 
-    async def act(opened: Graph) -> Answer | Lost:
+    async def act(opened: GraphClient) -> HttpResponse | NoResponse:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(opened.call("GET", f"{desk.messages}/first", mailbox=desk.box), 0.3)
         return await opened.call("GET", desk.messages, mailbox=desk.box)
@@ -388,7 +388,7 @@ def test_a_cancelled_request_closes_its_connection_and_the_next_one_gets_its_own
 def test_a_token_is_fetched_once_for_many_requests(desk: Desk) -> None:
     before = desk.cloud.counts()["token_requests"]
 
-    async def act(opened: Graph) -> set[int]:
+    async def act(opened: GraphClient) -> set[int]:
         answers = await asyncio.gather(*(opened.call("GET", desk.messages, mailbox=desk.box) for _ in range(20)))
         return {answer.status for answer in answers}
 
@@ -400,7 +400,7 @@ def test_a_token_is_fetched_once_for_many_requests(desk: Desk) -> None:
 def test_a_token_that_was_revoked_is_replaced_once_for_all(desk: Desk) -> None:
     before = desk.cloud.counts()["token_requests"]
 
-    async def act(opened: Graph) -> list[Answer]:
+    async def act(opened: GraphClient) -> list[HttpResponse]:
         await opened.call("GET", desk.messages)
         desk.cloud.revoke_tokens()
         return await asyncio.gather(*(opened.call("GET", desk.messages, mailbox=desk.box) for _ in range(8)))
@@ -417,8 +417,10 @@ def test_a_service_that_wants_no_token_of_ours_is_asked_twice_and_no_more(desk: 
 
 
 def test_a_sign_in_that_fails_is_raised_with_its_hint(desk: Desk) -> None:
-    desk.sign_in = SignIn(tenant=desk.cloud.tenant, client_id=desk.sign_in.client_id, secret=Secret("guessed"), login=desk.cloud.login)
-    with pytest.raises(Unavailable, match="the secret is wrong"):
+    desk.sign_in = AppRegistration(
+        tenant=desk.cloud.tenant, client_id=desk.sign_in.client_id, secret=Secret("guessed"), login=desk.cloud.login
+    )
+    with pytest.raises(ServiceUnavailable, match="the secret is wrong"):
         desk.run(lambda opened: opened.call("GET", desk.messages))
 
 
@@ -430,8 +432,8 @@ def test_the_token_says_what_the_app_may(desk: Desk) -> None:
 
 @pytest.mark.parametrize("root", ["http://graph.microsoft.com", "graph.microsoft.com", "https://", "https://a@graph.microsoft.com"])
 def test_a_root_without_https_is_refused(root: str) -> None:
-    with pytest.raises(Unusable) as caught:
-        graph(SignIn(), root)
+    with pytest.raises(InvalidInput) as caught:
+        graph(AppRegistration(), root)
     assert caught.value.where == "transport.graph"
 
 
@@ -439,10 +441,10 @@ def test_no_token_is_in_an_answer_a_repr_an_error_or_a_log(desk: Desk, caplog: p
     caplog.set_level(logging.DEBUG)
     desk.cloud.fault("*", "reset-before", skip=1)
 
-    async def act(opened: Graph) -> tuple[object, ...]:
+    async def act(opened: GraphClient) -> tuple[object, ...]:
         token = await opened.token()
         heard = [await opened.call("GET", desk.messages) for _ in range(2)]
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(ServiceUnavailable) as caught:
             async for _ in opened.pages("users/nobody@example.org/messages"):
                 pass
         return token.secret.reveal(), repr((opened, token, heard)), "".join(traceback.format_exception(caught.value))
@@ -454,7 +456,7 @@ def test_no_token_is_in_an_answer_a_repr_an_error_or_a_log(desk: Desk, caplog: p
 
 
 def test_a_token_that_graph_repeats_is_in_nothing_that_is_kept(desk: Desk) -> None:
-    async def act(opened: Graph) -> tuple[str, Answer | Lost]:
+    async def act(opened: GraphClient) -> tuple[str, HttpResponse | NoResponse]:
         token = (await opened.token()).secret.reveal()
         message = f"not {token}, nor {token[20:60]}"
         desk.cloud.fault("*", "status", status=403, code="Odd", message=message, headers={"request-id": token[:30], "x-more": token[-30:]})
@@ -470,7 +472,7 @@ def test_a_token_that_graph_repeats_is_in_nothing_that_is_kept(desk: Desk) -> No
 
 
 def test_four_requests_of_a_mailbox_go_side_by_side_and_no_more(desk: Desk) -> None:
-    async def act(opened: Graph) -> set[int]:
+    async def act(opened: GraphClient) -> set[int]:
         names = [desk.box, desk.box.upper()]
         answers = await asyncio.gather(*(opened.call("GET", desk.messages, mailbox=names[n % 2]) for n in range(12)))
         return {answer.status for answer in answers}
@@ -483,7 +485,7 @@ def test_four_requests_of_a_mailbox_go_side_by_side_and_no_more(desk: Desk) -> N
 def test_while_the_service_wants_to_be_left_alone_nobody_asks_for_the_mailbox_and_then_only_two_at_once(desk: Desk) -> None:
     asked: list[int] = []
 
-    async def act(opened: Graph) -> tuple[list[Answer], list[Answer]]:
+    async def act(opened: GraphClient) -> tuple[list[HttpResponse], list[HttpResponse]]:
         async def sleep(seconds: float) -> None:
             desk.slept.append(seconds)
             asked.append(len(desk.asked()))
@@ -505,7 +507,7 @@ def test_while_the_service_wants_to_be_left_alone_nobody_asks_for_the_mailbox_an
 
 
 def test_a_mailbox_that_is_held_back_does_not_hold_back_another(desk: Desk) -> None:
-    async def act(opened: Graph) -> list[int]:
+    async def act(opened: GraphClient) -> list[int]:
         one = await opened.call("GET", desk.messages, mailbox=desk.box)
         return [one.status, (await opened.call("GET", desk.messages, mailbox="other@example.org")).status]
 
@@ -541,7 +543,7 @@ def test_connections_of_a_loop_that_has_ended_are_not_used(desk: Desk) -> None:
 
 
 def test_a_kept_connection_that_died_of_idleness_is_made_again(desk: Desk) -> None:
-    async def act(opened: Graph) -> list[int]:
+    async def act(opened: GraphClient) -> list[int]:
         first = await opened.call("GET", desk.messages)
         desk.cloud.close_idle()
         await opened.call("GET", desk.messages)  # the double's own order came over another line; give the hang-up its turn
@@ -553,7 +555,7 @@ def test_a_kept_connection_that_died_of_idleness_is_made_again(desk: Desk) -> No
 # --- lists ---------------------------------------------------------------------------------------------------------
 
 
-async def listed(opened: Graph, path: str = "users", **options: Any) -> list[str]:  # noqa: ANN401
+async def listed(opened: GraphClient, path: str = "users", **options: Any) -> list[str]:  # noqa: ANN401
     return [item["mail"] async for item in opened.pages(path, **options)]
 
 
@@ -583,7 +585,7 @@ def test_a_busy_service_is_waited_for_as_it_wishes(desk: Desk, people: list[str]
 
 def test_a_service_that_names_no_time_is_waited_for_longer_and_longer_and_not_for_ever(desk: Desk) -> None:
     desk.cloud.fault("user.list", "status", status=503, times=5)
-    with pytest.raises(Unavailable, match="503 ErrorServerBusy") as caught:
+    with pytest.raises(ServiceUnavailable, match="503 ErrorServerBusy") as caught:
         desk.run(listed)
     assert desk.slept == [10.0, 20.0, 40.0, 80.0]
     assert "later" in str(caught.value.hint)
@@ -592,7 +594,7 @@ def test_a_service_that_names_no_time_is_waited_for_longer_and_longer_and_not_fo
 def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_asked_before(desk: Desk) -> None:
     desk.cloud.fault("user.list", "429", retry_after=300)
     before = datetime.now(UTC)
-    with pytest.raises(Unavailable, match="429 ApplicationThrottled") as caught:
+    with pytest.raises(ServiceUnavailable, match="429 ApplicationThrottled") as caught:
         desk.run(listed)
     assert (desk.slept, len(desk.asked())) == ([], 1)
     found = re.fullmatch(r"run the same command again after (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", str(caught.value.hint))
@@ -611,7 +613,7 @@ def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_as
 )
 def test_a_list_that_is_refused_says_what_to_do(desk: Desk, roles: list[str], path: str, words: str, hint: str) -> None:
     desk.cloud.app(desk.sign_in.client_id, roles=roles)
-    with pytest.raises(Unavailable, match=words) as caught:
+    with pytest.raises(ServiceUnavailable, match=words) as caught:
         desk.run(lambda opened: listed(opened, path.replace("BOX", segment(desk.box))))
     assert caught.value.where == f"localhost:{desk.cloud.port}"
     assert hint in str(caught.value.hint)
@@ -620,7 +622,7 @@ def test_a_list_that_is_refused_says_what_to_do(desk: Desk, roles: list[str], pa
 
 def test_a_list_that_breaks_off_is_raised(desk: Desk) -> None:
     desk.cloud.fault("user.list", "truncated")
-    with pytest.raises(Unavailable, match="the connection was cut"):
+    with pytest.raises(ServiceUnavailable, match="the connection was cut"):
         desk.run(listed)
 
 
@@ -646,14 +648,14 @@ def test_a_next_page_elsewhere_is_not_asked_for(desk: Desk, link: object) -> Non
     link = link.replace("PORT", str(desk.cloud.port)) if isinstance(link, str) else link
     asked: list[str] = []
 
-    async def call(_method: str, path: str, **_: object) -> Answer:
+    async def call(_method: str, path: str, **_: object) -> HttpResponse:
         asked.append(path)
-        return Answer(200, "", "200 OK", {"value": [{"mail": "a"}], "@odata.nextLink": link})
+        return HttpResponse(200, "", "200 OK", {"value": [{"mail": "a"}], "@odata.nextLink": link})
 
     opened.call = call
 
     async def go() -> None:
-        with pytest.raises(Unavailable, match="another address") as caught:
+        with pytest.raises(ServiceUnavailable, match="another address") as caught:
             await listed(opened)
         assert "evil" not in str(caught.value)
 
@@ -665,9 +667,9 @@ def test_a_next_page_elsewhere_is_not_asked_for(desk: Desk, link: object) -> Non
 def test_a_list_that_is_none_is_refused(desk: Desk, value: object) -> None:
     opened = desk.open()
 
-    async def call(_method: str, _path: str, **_: object) -> Answer:
-        return Answer(200, "", "200 OK", {"value": value})
+    async def call(_method: str, _path: str, **_: object) -> HttpResponse:
+        return HttpResponse(200, "", "200 OK", {"value": value})
 
     opened.call = call
-    with pytest.raises(Unavailable, match="the list that was asked for is none"):
+    with pytest.raises(ServiceUnavailable, match="the list that was asked for is none"):
         asyncio.run(listed(opened))

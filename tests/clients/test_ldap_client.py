@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.clients import ldap
-from distributor.clients.ldap_results import said
-from distributor.clients.ldap_url import NoPlace, Place, read
+from distributor.clients.ldap_results import ldap_result
+from distributor.clients.ldap_url import BadUrl, LdapEndpoint, read
 from distributor.model.redaction import REDACTED, Redactor
 from distributor.model.secret import Secret
 
@@ -20,20 +20,20 @@ with warnings.catch_warnings():
     from ldap3.operation.search import MATCH_EQUAL, parse_filter
     from ldap3.protocol.convert import prepare_filter_for_sending
 
-TABLE = ldap.SignIn("ldaps://ldap.example.org", "dc=example,dc=org")
+TABLE = ldap.LdapBind("ldaps://ldap.example.org", "dc=example,dc=org")
 
 
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("ldaps://ldap.example.org", Place("ldap.example.org", 636, "tls")),
-        ("ldap://ldap.example.org/", Place("ldap.example.org", 389, "starttls")),
-        ("LDAPS://LDAP.Example.org:1636", Place("ldap.example.org", 1636, "tls")),
-        ("ldap://[::1]:3890", Place("::1", 3890, "starttls")),
-        ("ldaps://192.0.2.1", Place("192.0.2.1", 636, "tls")),
+        ("ldaps://ldap.example.org", LdapEndpoint("ldap.example.org", 636, "tls")),
+        ("ldap://ldap.example.org/", LdapEndpoint("ldap.example.org", 389, "starttls")),
+        ("LDAPS://LDAP.Example.org:1636", LdapEndpoint("ldap.example.org", 1636, "tls")),
+        ("ldap://[::1]:3890", LdapEndpoint("::1", 3890, "starttls")),
+        ("ldaps://192.0.2.1", LdapEndpoint("192.0.2.1", 636, "tls")),
     ],
 )
-def test_a_url_names_a_server(url: str, place: Place) -> None:
+def test_a_url_names_a_server(url: str, place: LdapEndpoint) -> None:
     assert read(url) == place
     assert read(str(place)) == place
 
@@ -41,13 +41,13 @@ def test_a_url_names_a_server(url: str, place: Place) -> None:
 @pytest.mark.parametrize("url", ["https://me:hunter2@ldap.example.org", "ldap//me:hunter2@x", "ldaps://me:hun@ter2@[::1"])
 def test_a_password_in_a_url_is_not_repeated(url: str) -> None:
     found = read(url)
-    assert isinstance(found, NoPlace)
+    assert isinstance(found, BadUrl)
     assert "ter2" not in f"{found.reason} {found.hint}"
 
 
 def test_what_a_server_repeats_of_a_bind_is_cut_out() -> None:
     heard = {"result": 49, "description": "invalidCredentials", "message": "no HUNTER2- hunter2 for cn=me"}
-    assert str(said(heard, Redactor([Secret("hunter2-hunter2")]))) == f'invalid credentials ("no {REDACTED} for cn=me") [49]'
+    assert str(ldap_result(heard, Redactor([Secret("hunter2-hunter2")]))) == f'invalid credentials ("no {REDACTED} for cn=me") [49]'
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_a_server_repeats_of_a_bind_is_cut_out() -> None:
 )
 def test_what_names_no_server_is_told_with_a_way_out(url: str) -> None:
     found = read(url)
-    assert isinstance(found, NoPlace)
+    assert isinstance(found, BadUrl)
     assert found.reason
     assert found.hint
 

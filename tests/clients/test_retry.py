@@ -8,30 +8,30 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.clients.graph import trouble
-from distributor.clients.http import Answer, answered
-from distributor.clients.retry import Patience
+from distributor.clients.http import HttpResponse, answered
+from distributor.clients.retry import RetryPolicy
 
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
-PATIENCE = Patience(4, timedelta(seconds=50), timedelta(seconds=120))
+PATIENCE = RetryPolicy(4, timedelta(seconds=50), timedelta(seconds=120))
 
 
-def busy(status: int = 429, retry_after: str | None = None) -> Answer:
+def busy(status: int = 429, retry_after: str | None = None) -> HttpResponse:
     found = answered(status, {} if retry_after is None else {"retry-after": retry_after}, b"{}", raw=False, now=NOW)
-    assert isinstance(found, Answer)
+    assert isinstance(found, HttpResponse)
     return found
 
 
-def asked(*answers: Answer) -> tuple[Answer, list[float], int]:
+def asked(*answers: HttpResponse) -> tuple[HttpResponse, list[float], int]:
     """The answer that counts, the waits, and how often was asked."""
     left, slept = list(answers), list[float]()
 
-    async def question() -> Answer:
+    async def question() -> HttpResponse:
         return left.pop(0)
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    heard = asyncio.run(PATIENCE.ask(question, sleep))
+    heard = asyncio.run(PATIENCE.call(question, sleep))
     return heard, slept, len(answers) - len(left)
 
 
@@ -42,7 +42,7 @@ def test_a_service_that_asks_for_more_than_there_is_patience_is_not_asked_again(
 
 
 def test_all_the_time_that_is_asked_for_is_granted() -> None:
-    assert asked(busy(429, "120"), busy(429, "7"), busy(503, "0"), Answer(200, "", "200 OK"))[1] == [120.0, 7.0, 0.0]
+    assert asked(busy(429, "120"), busy(429, "7"), busy(503, "0"), HttpResponse(200, "", "200 OK"))[1] == [120.0, 7.0, 0.0]
 
 
 def test_where_no_time_is_named_waits_double_up_to_the_longest() -> None:

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.clients import throttle
-from distributor.clients.http import Answer, Lost, minute
-from distributor.clients.throttle import Room
+from distributor.clients.http import HttpResponse, NoResponse, minute
+from distributor.clients.throttle import RequestThrottle
 
 MOST = 4
 
 
-def busy(seconds: float | None, status: int = 429) -> Answer:
+def busy(seconds: float | None, status: int = 429) -> HttpResponse:
     wait = None if seconds is None else timedelta(seconds=seconds)
-    return Answer(status, "ApplicationThrottled", f"{status} ApplicationThrottled: Too much.", retry_after=wait)
+    return HttpResponse(status, "ApplicationThrottled", f"{status} ApplicationThrottled: Too much.", retry_after=wait)
 
 
 @dataclass
@@ -33,7 +33,7 @@ class World:
     most: int = 0
 
     def __post_init__(self) -> None:
-        self.room = Room(MOST, self.sleep, lambda: self.time)
+        self.room = RequestThrottle(MOST, self.sleep, lambda: self.time)
         self.go = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
@@ -41,9 +41,9 @@ class World:
         await asyncio.sleep(0)
         self.time += seconds
 
-    async def ask(self, name: int = 0) -> Answer | Lost | None:
+    async def ask(self, name: int = 0) -> HttpResponse | NoResponse | None:
         """What stood in the way; a request lasts until `go`."""
-        async with self.room.turn() as refused:
+        async with self.room.slot() as refused:
             if refused is None:
                 self.order.append(name)
                 self.inside += 1
@@ -52,7 +52,7 @@ class World:
                 self.inside -= 1
             return refused
 
-    async def all(self, number: int) -> list[Answer | Lost | None]:
+    async def all(self, number: int) -> list[HttpResponse | NoResponse | None]:
         asking = [asyncio.ensure_future(self.ask(name)) for name in range(number)]
         await settled()
         self.go.set()
@@ -74,7 +74,7 @@ def run(act: Callable[[World], Awaitable[object]]) -> World:
 
 
 @asynccontextmanager
-async def one_inside(world: World, count: int) -> AsyncIterator[list[asyncio.Task[Answer | Lost | None]]]:
+async def one_inside(world: World, count: int) -> AsyncIterator[list[asyncio.Task[HttpResponse | NoResponse | None]]]:
     tasks = [asyncio.ensure_future(world.ask(name)) for name in range(count)]
     await settled()
     yield tasks
@@ -98,7 +98,7 @@ def test_a_time_beyond_two_minutes_is_not_waited_for_and_the_request_is_certainl
         world.time += 60
         (refused,) = await world.all(1)
         again = datetime.now(UTC) + timedelta(seconds=3540)
-        assert isinstance(refused, Answer)
+        assert isinstance(refused, HttpResponse)
         assert (refused.status, refused.code, refused.retry_after) == (429, "ApplicationThrottled", timedelta(seconds=3540))
         assert refused.again is not None
         assert abs(refused.again - again) < timedelta(seconds=5)
@@ -123,7 +123,7 @@ def test_those_who_wait_for_a_turn_are_told_at_once_that_there_is_none_for_long(
             world.room.heard(busy(3600))
             await settled()
             assert [task.done() for task in tasks] == [False] * MOST + [True] * 2
-            assert all(isinstance(task.result(), Answer) for task in tasks[MOST:])
+            assert all(isinstance(task.result(), HttpResponse) for task in tasks[MOST:])
 
     run(act)
 
@@ -153,8 +153,8 @@ def test_too_many_without_a_time_makes_them_fewer_too() -> None:
     run(act)
 
 
-@pytest.mark.parametrize("heard", [busy(20, 202), busy(20, 500), busy(None, 503), Lost("the connection was cut", begun=True)])
-def test_nothing_else_holds_requests_back(heard: Answer | Lost) -> None:
+@pytest.mark.parametrize("heard", [busy(20, 202), busy(20, 500), busy(None, 503), NoResponse("the connection was cut", request_sent=True)])
+def test_nothing_else_holds_requests_back(heard: HttpResponse | NoResponse) -> None:
     async def act(world: World) -> None:
         world.room.heard(heard)
         await world.all(6)
@@ -179,7 +179,7 @@ def test_a_longer_time_that_is_heard_while_one_waits_is_waited_for_too_within_tw
                 world.room.heard(busy(100))
             await World.sleep(world, seconds)
 
-        world.room = Room(MOST, sleep, lambda: world.time)
+        world.room = RequestThrottle(MOST, sleep, lambda: world.time)
         world.room.heard(busy(20))
         assert await world.all(1) == [None]
         world.room.heard(busy(100))
@@ -191,7 +191,7 @@ def test_a_longer_time_that_is_heard_while_one_waits_is_waited_for_too_within_tw
 
         world.room._sleep = lengthened  # noqa: SLF001
         (refused,) = await world.all(1)
-        assert isinstance(refused, Answer)
+        assert isinstance(refused, HttpResponse)
 
     assert run(act).slept == [100.0]
 
@@ -212,13 +212,13 @@ def test_whoever_gives_up_waiting_takes_nobodys_turn() -> None:
 
 
 def test_requests_that_last_too_long_leave_the_next_one_certainly_unsent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "SOON", timedelta(seconds=0.05))
+    monkeypatch.setattr(throttle, "MAX_WAIT", timedelta(seconds=0.05))
 
     async def act(world: World) -> None:
         async with one_inside(world, MOST):
             refused = await world.ask()
-            assert isinstance(refused, Lost)
-            assert not refused.begun
+            assert isinstance(refused, NoResponse)
+            assert not refused.request_sent
         assert await world.all(1) == [None]
 
     run(act)

@@ -10,7 +10,7 @@ import pytest
 from distributor import bootstrap
 from distributor.bootstrap import delivery
 from distributor.config import Settings, read
-from distributor.errors import Error, Several, Unusable
+from distributor.errors import Error, ErrorGroup, InvalidInput
 
 RECIPIENT = "age1wle06ez9n86zvcxs5klx6k6dvk497zueep9jl0nmuerm42x8w3dqdx8v2t"
 GOOD = f"""
@@ -36,11 +36,11 @@ def toml(tmp_path: Path) -> Path:
 
 def settings(toml: Path, text: str = GOOD) -> Settings:
     toml.write_text(text, encoding="utf-8")
-    return read(toml, bootstrap.Rooms())
+    return read(toml, bootstrap.AdapterRegistry())
 
 
 def faults(toml: Path, text: str) -> list[str]:
-    with pytest.raises(Several) as caught:
+    with pytest.raises(ErrorGroup) as caught:
         settings(toml, text)
     return [str(fault) for fault in caught.value.faults]
 
@@ -109,7 +109,7 @@ def test_an_unknown_table_is_a_fault(toml: Path) -> None:
 
 
 def test_a_literal_secret_is_refused_and_not_shown(toml: Path) -> None:
-    with pytest.raises(Several) as caught:
+    with pytest.raises(ErrorGroup) as caught:
         settings(toml, GOOD.replace('tls = "none"', 'tls = "starttls"\npassword = "hunter2:literally"'))
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
     assert "transport.password: a secret is written as a reference, never as itself" in str(caught.value)
@@ -121,20 +121,20 @@ def test_letters_in_clear_are_refused_when_the_file_is_read(toml: Path) -> None:
 
 
 def test_broken_toml_names_its_line(toml: Path) -> None:
-    with pytest.raises(Unusable, match=r"distributor\.toml line 3: not TOML") as caught:
+    with pytest.raises(InvalidInput, match=r"distributor\.toml line 3: not TOML") as caught:
         settings(toml, "[organisation]\nname = 'x'\nlanguages = en\n[sender]\n")
     assert caught.value.exit_code == 3
 
 
 def test_a_file_that_is_not_utf8_names_its_line(toml: Path) -> None:
     toml.write_bytes(b'[organisation]\nname = "Z\xfcrich"\n')
-    with pytest.raises(Unusable, match="line 2: not UTF-8"):
-        read(toml, bootstrap.Rooms())
+    with pytest.raises(InvalidInput, match="line 2: not UTF-8"):
+        read(toml, bootstrap.AdapterRegistry())
 
 
 def test_a_byte_order_mark_does_not_matter(toml: Path) -> None:
     toml.write_text("\ufeff" + GOOD, encoding="utf-8")
-    assert read(toml, bootstrap.Rooms()).organisation.name == "Example AG"
+    assert read(toml, bootstrap.AdapterRegistry()).organisation.name == "Example AG"
 
 
 def test_exchange_online_gets_its_own_pace_unless_the_file_says_otherwise(toml: Path) -> None:
@@ -146,7 +146,7 @@ def test_exchange_online_gets_its_own_pace_unless_the_file_says_otherwise(toml: 
     chosen = settings(toml, text.replace('kind = "smtp"', 'kind = "smtp"\nrate = "2/s"'))
     assert chosen.origins["transport.rate"].origin == "distributor.toml line 9"
     assert delivery.transport(chosen).per_minute == 120
-    assert delivery.transport(chosen).lanes == 3
+    assert delivery.transport(chosen).max_connections == 3
 
 
 def test_a_secret_is_shown_as_its_reference_and_read_when_it_is_needed(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_secret_is_shown_as_its_reference_and_read_when_it_is_needed(toml: Pat
     assert found.origins["transport.password"].value == "env:SMTP_PASSWORD"
     assert found.origins["transport.username"].value == "certificates@example.org"
     monkeypatch.delenv("SMTP_PASSWORD", raising=False)
-    with pytest.raises(Unusable, match="the environment has no SMTP_PASSWORD"):
+    with pytest.raises(InvalidInput, match="the environment has no SMTP_PASSWORD"):
         delivery.transport(found)
     monkeypatch.setenv("SMTP_PASSWORD", "open sesame")
     assert delivery.transport(found).settings.password.reveal() == "open sesame"  # type: ignore[attr-defined]
@@ -177,7 +177,7 @@ def test_an_error_of_several_faults_says_them_all(toml: Path) -> None:
 
 
 def test_each_fault_has_a_way_out_of_its_own(toml: Path) -> None:
-    with pytest.raises(Several) as caught:
+    with pytest.raises(ErrorGroup) as caught:
         settings(toml, GOOD.replace('kind = "smtp"', 'kind = "smpt"').replace("[sender]", "[nonsense]\nx = 1\n[sender]"))
     kind, nonsense = (fault.hint or "" for fault in sorted(caught.value.faults, key=lambda fault: "transport.kind" not in fault.message))
     assert kind == "there is: folder, graph, smtp"
@@ -204,6 +204,6 @@ def test_a_port_that_is_none_is_refused(toml: Path) -> None:
 
 
 def test_a_table_written_twice_is_named_as_the_file_writes_it(toml: Path) -> None:
-    with pytest.raises(Unusable) as refused:
+    with pytest.raises(InvalidInput) as refused:
         settings(toml, GOOD + "[transport]\n")
     assert refused.value.message == "not TOML: cannot declare transport twice"

@@ -10,7 +10,7 @@ import pytest
 from distributor import bootstrap
 from distributor.bootstrap import delivery
 from distributor.config import Settings, read
-from distributor.errors import Several
+from distributor.errors import ErrorGroup
 from tests.config.test_loader import GOOD
 
 SMTP = 'kind = "smtp"\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\n'
@@ -19,7 +19,7 @@ SMTP = 'kind = "smtp"\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\n'
 def settings(folder: Path, transport: str) -> Settings:
     toml = folder / "distributor.toml"
     toml.write_text(GOOD.replace(SMTP, transport), encoding="utf-8")
-    return read(toml, bootstrap.Rooms())
+    return read(toml, bootstrap.AdapterRegistry())
 
 
 def graph(assertion: str) -> str:
@@ -31,7 +31,7 @@ def smtp(host: str, more: str = "") -> str:
 
 
 def shaped(found: Settings) -> Any:  # noqa: ANN401  an adapter's own
-    return bootstrap.shaped(found, "transports", found.transport)
+    return bootstrap.load_settings(found, "transports", found.transport)
 
 
 @pytest.mark.parametrize("written", ["file:token", "token"])
@@ -48,7 +48,7 @@ def test_a_workloads_token_may_lie_anywhere(tmp_path: Path, written: str) -> Non
 
 @pytest.mark.parametrize("written", ["env:TOKEN", "keyring:a/b", "cred:token", "file:"])
 def test_what_cannot_be_read_again_is_no_place_for_a_workloads_token(tmp_path: Path, written: str) -> None:
-    with pytest.raises(Several) as caught:
+    with pytest.raises(ErrorGroup) as caught:
         settings(tmp_path, graph(written))
     (fault,) = caught.value.faults
     assert "transport.assertion" in str(fault)
@@ -73,7 +73,7 @@ def test_a_token_is_for_the_cloud_of_the_mail_server(tmp_path: Path, host: str, 
     (tmp_path / "token").write_text("a.b.c")
     found = settings(tmp_path, smtp(host))
     road = delivery.transport(found)
-    assert (road.settings.resource, road.lanes, road.per_minute) == (resource, 3, 30.0)  # type: ignore[attr-defined]
+    assert (road.settings.resource, road.max_connections, road.per_minute) == (resource, 3, 30.0)  # type: ignore[attr-defined]
     assert (found.origins["transport.resource"].value, found.origins["transport.resource"].origin) == (resource, origin)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distributor.config.secrets import exposed, parse_reference
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from tests.authority import Authority
 
 
@@ -29,28 +29,28 @@ def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert parse_reference("cred:smtp", tmp_path).resolve("x").reveal() == "open sesame"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    with pytest.raises(Unusable, match="CREDENTIALS_DIRECTORY is not set"):
+    with pytest.raises(InvalidInput, match="CREDENTIALS_DIRECTORY is not set"):
         parse_reference("cred:smtp", tmp_path).resolve("x")
 
 
 def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="there is no such file") as caught:
+    with pytest.raises(InvalidInput, match="there is no such file") as caught:
         parse_reference("file:none", tmp_path).resolve("transport.password")
     assert caught.value.where == "transport.password"
 
 
 def test_an_empty_secret_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n", encoding="utf-8")
-    with pytest.raises(Unusable, match="is empty"):
+    with pytest.raises(InvalidInput, match="is empty"):
         parse_reference("file:empty", tmp_path).resolve("x")
 
 
 def test_a_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00secret")
-    with pytest.raises(Unusable, match="is not UTF-8 text"):
+    with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         parse_reference("file:binary", tmp_path).resolve("x")
     (tmp_path / "long").write_bytes(b"x" * 70_000)
-    with pytest.raises(Unusable, match="too long for a secret"):
+    with pytest.raises(InvalidInput, match="too long for a secret"):
         parse_reference("file:long", tmp_path).resolve("x")
 
 

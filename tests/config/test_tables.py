@@ -9,7 +9,7 @@ import pytest
 from distributor import bootstrap
 from distributor.bootstrap import delivery
 from distributor.config import Settings, read
-from distributor.errors import Several, Unusable
+from distributor.errors import ErrorGroup, InvalidInput
 from tests.config.test_loader import GOOD
 
 REGISTRATION = 'tenant = "example.org"\nclient_id = "0f1269f4"\nsecret = "env:APP_SECRET"\n'
@@ -23,11 +23,11 @@ def toml(tmp_path: Path) -> Path:
 
 def settings(toml: Path, text: str) -> Settings:
     toml.write_text(text, encoding="utf-8")
-    return read(toml, bootstrap.Rooms())
+    return read(toml, bootstrap.AdapterRegistry())
 
 
 def faults(toml: Path, text: str) -> list[str]:
-    with pytest.raises(Several) as caught:
+    with pytest.raises(ErrorGroup) as caught:
         settings(toml, text)
     return [str(fault).partition(": ")[2] for fault in caught.value.faults]
 
@@ -83,5 +83,5 @@ def test_the_secret_of_a_registration_is_opened_when_it_is_needed(toml: Path, mo
     found = settings(toml, GRAPH)
     monkeypatch.delenv("APP_SECRET", raising=False)
     assert delivery.transport(found, signed_in=False).per_minute == 30
-    with pytest.raises(Unusable, match="the environment has no APP_SECRET"):
+    with pytest.raises(InvalidInput, match="the environment has no APP_SECRET"):
         delivery.transport(found)

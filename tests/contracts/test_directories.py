@@ -21,10 +21,10 @@ import pytest
 
 from distributor.adapters import REGISTRY
 from distributor.adapters.directories import folder, ldap
-from distributor.errors import Unavailable, Unusable
-from distributor.model.issues import Check, Issue, Severity
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address
-from distributor.model.publishing import Public, PublicDirectory, Written
+from distributor.model.publishing import PublicationRequest, PublicationResult, PublicDirectory
 from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.doubles.slapd import ADMIN, BASE, PASSWORD, WRITER, WRITES, Slapd, slapd
@@ -76,7 +76,7 @@ def server() -> Iterator[Slapd]:
         yield running
 
 
-OPEN: list[ldap.Directory] = []  # what a test opened
+OPEN: list[ldap.LdapDirectory] = []  # what a test opened
 
 
 @pytest.fixture(autouse=True)
@@ -95,14 +95,14 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path, server: Slapd) -> Iter
         yield made
 
 
-def opened(server: Slapd, key: str = "directories[0]", **changes: Any) -> ldap.Directory:  # noqa: ANN401  settings
+def opened(server: Slapd, key: str = "directories[0]", **changes: Any) -> ldap.LdapDirectory:  # noqa: ANN401  settings
     settings = ldap.Settings(server.url, f"ou=people,{BASE}", WRITER, Secret(WRITES))
     OPEN.append(ldap.open(replace(settings, **changes), key))
     return OPEN[-1]
 
 
-def public(address: Address, leaf: bytes | None, *gone: bytes, name: str = "") -> Public:
-    return Public(address, name, leaf, frozenset(sha256(der).hexdigest() for der in gone))
+def public(address: Address, leaf: bytes | None, *gone: bytes, name: str = "") -> PublicationRequest:
+    return PublicationRequest(address, name, leaf, frozenset(sha256(der).hexdigest() for der in gone))
 
 
 # --- what every directory promises ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_exactly_what_was_delivered_is_there_and_twice_is_once(shelf: Shelf, aut
     leaf = authority.issue(str(ALICE)).der
     first = shelf.directory.publish(public(ALICE, leaf), NOW)
     again = shelf.directory.publish(public(ALICE, leaf), NOW)
-    assert isinstance(first, Written)
+    assert isinstance(first, PublicationResult)
     assert (first.changed, again) == (True, replace(first, changed=False))
     assert (shelf.read(ALICE), shelf.read(BOB)) == ([leaf], [])
 
@@ -137,8 +137,8 @@ def test_a_revoked_certificate_goes_and_anybody_elses_stays(shelf: Shelf, author
     shelf.directory.publish(public(BOB, kept), NOW)
     done = shelf.directory.publish(public(ALICE, None, revoked), NOW)
     untouched = shelf.directory.publish(public(BOB, None, revoked), NOW)
-    assert isinstance(done, Written)
-    assert isinstance(untouched, Written)
+    assert isinstance(done, PublicationResult)
+    assert isinstance(untouched, PublicationResult)
     assert (done.changed, untouched.changed) == (True, False)
     assert (shelf.read(ALICE), shelf.read(BOB)) == ([], [kept])
 
@@ -149,7 +149,7 @@ def test_its_name_says_where_and_holds_no_secret(shelf: Shelf) -> None:
 
 
 def test_what_works_for_nobody_is_an_error_with_a_place_and_a_way_out(shelf: Shelf, authority: Authority) -> None:
-    with pytest.raises((Unusable, Unavailable)) as caught:
+    with pytest.raises((InvalidInput, ServiceUnavailable)) as caught:
         shelf.broken.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert caught.value.where
     assert caught.value.hint
@@ -219,7 +219,7 @@ def test_a_link_to_the_very_same_is_no_file_of_ours(tmp_path: Path, authority: A
     shelf.publish(public(ALICE, leaf), NOW)
     (place / f"{ALICE}.cer").rename(tmp_path / "elsewhere")
     (place / f"{ALICE}.cer").symlink_to(tmp_path / "elsewhere")
-    assert shelf.publish(public(ALICE, leaf), NOW) == Written(str(ALICE))
+    assert shelf.publish(public(ALICE, leaf), NOW) == PublicationResult(str(ALICE))
     assert not (place / f"{ALICE}.cer").is_symlink()
 
 
@@ -228,8 +228,8 @@ def test_a_folder_where_a_file_should_be_is_one_persons_misfortune(tmp_path: Pat
     shelf = folder.open(folder.Settings(tmp_path))
     done = shelf.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert isinstance(done, Issue)
-    assert (done.check, done.address) == (Check.NOT_PUBLISHED, str(ALICE))
-    assert isinstance(shelf.publish(public(BOB, authority.issue(str(BOB)).der), NOW), Written)
+    assert (done.check, done.address) == (CheckId.NOT_PUBLISHED, str(ALICE))
+    assert isinstance(shelf.publish(public(BOB, authority.issue(str(BOB)).der), NOW), PublicationResult)
     assert not list(tmp_path.glob(".*"))
 
 
@@ -255,7 +255,7 @@ def test_a_person_that_cannot_hold_a_certificate_gets_the_object_class(server: S
     dn = server.add("alice", "organizationalPerson", "extensibleObject", mail=str(ALICE))
     leaf = authority.issue(str(ALICE)).der
     try:
-        assert isinstance(opened(server).publish(public(ALICE, leaf), NOW), Written)
+        assert isinstance(opened(server).publish(public(ALICE, leaf), NOW), PublicationResult)
         found = server.read(dn)
         assert b"pkiUser" in found["objectClass"]
         assert found[USER] == [leaf]
@@ -283,10 +283,10 @@ def test_more_than_fifteen_values_are_never_written(server: Slapd, person: Calla
     there = [authority.issue(f"p{number}@example.org").der for number in range(15)]
     dn = person(**{USER: there[:14]})
     directory, leaf = opened(server), authority.issue(str(ALICE)).der
-    assert isinstance(directory.publish(public(ALICE, there[14]), NOW), Written)
+    assert isinstance(directory.publish(public(ALICE, there[14]), NOW), PublicationResult)
     done = directory.publish(public(ALICE, leaf), NOW)
     assert isinstance(done, Issue)
-    assert (done.check, "15" in done.message) == (Check.NOT_PUBLISHED, True)
+    assert (done.check, "15" in done.message) == (CheckId.NOT_PUBLISHED, True)
     assert sorted(server.read(dn)[USER]) == sorted(there)
 
 
@@ -305,7 +305,7 @@ def test_what_another_writes_at_the_same_time_is_not_lost(server: Slapd, person:
         return change(name, changes)
 
     directory._client.change = late  # type: ignore[method-assign]  # noqa: SLF001
-    assert isinstance(directory.publish(public(ALICE, leaf), NOW), Written)
+    assert isinstance(directory.publish(public(ALICE, leaf), NOW), PublicationResult)
     assert between == [dn]
     assert sorted(server.read(dn)[USER]) == sorted([leaf, theirs])
 
@@ -320,7 +320,7 @@ def test_a_server_that_takes_two_for_the_same_is_told_of_once_tried(
     person(**{USER: [one]})
     done = opened(server).publish(public(ALICE, other), NOW)
     assert isinstance(done, Issue)
-    assert done.check is Check.NOT_PUBLISHED
+    assert done.check is CheckId.NOT_PUBLISHED
 
 
 def test_nobody_and_several_are_issues(server: Slapd, person: Callable[..., str], authority: Authority) -> None:
@@ -331,7 +331,7 @@ def test_nobody_and_several_are_issues(server: Slapd, person: Callable[..., str]
     several = opened(server).publish(public(ALICE, leaf), NOW)
     assert isinstance(nobody, Issue)
     assert isinstance(several, Issue)
-    assert (nobody.check, several.check) == (Check.NO_PERSON, Check.DUPLICATE)
+    assert (nobody.check, several.check) == (CheckId.NO_PERSON, CheckId.DUPLICATE)
     assert "uid=alice2" in several.message
 
 
@@ -340,14 +340,14 @@ def test_an_address_means_nothing_in_a_filter(server: Slapd, person: Callable[..
     dn = person("xavier", mail="x@example.org")
     done = opened(server).publish(public(Address(local, "example.org"), authority.issue(str(ALICE)).der), NOW)
     assert isinstance(done, Issue)
-    assert done.check is Check.NO_PERSON
+    assert done.check is CheckId.NO_PERSON
     assert USER not in server.read(dn)
 
 
 def test_a_filter_of_ones_own_is_asked_with(server: Slapd, person: Callable[..., str], authority: Authority) -> None:
     dn, leaf = person("alice", description="alice@example.org", mail="else@example.org"), authority.issue(str(ALICE)).der
     directory = opened(server, filter="(&(objectClass=inetOrgPerson)(|(mail={address})(description={address})))")
-    assert isinstance(directory.publish(public(ALICE, leaf), NOW), Written)
+    assert isinstance(directory.publish(public(ALICE, leaf), NOW), PublicationResult)
     assert server.read(dn)[USER] == [leaf]
 
 
@@ -355,7 +355,7 @@ def test_who_may_not_write_is_told_which_right_is_missing(server: Slapd, person:
     dn = person()
     done = opened(server, bind=None, password=None).publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert isinstance(done, Issue)
-    assert done.check is Check.NOT_PUBLISHED
+    assert done.check is CheckId.NOT_PUBLISHED
     assert "userCertificate" in (done.hint or "")
     assert USER not in server.read(dn)
 
@@ -368,7 +368,7 @@ def test_an_entry_by_an_odd_name_is_written_to(server: Slapd, authority: Authori
     server.run("ldapadd", text="\n".join([f"dn:: {named}", *lines, "", ""]))
     try:
         done = opened(server).publish(public(ALICE, leaf), NOW)
-        assert isinstance(done, Written)
+        assert isinstance(done, PublicationResult)
         assert done.changed
         assert opened(server).publish(public(ALICE, leaf), NOW) == replace(done, changed=False)
     finally:
@@ -380,13 +380,13 @@ def test_what_outlook_takes_before_it_is_a_warning(server: Slapd, person: Callab
     dn = person(userSMIMECertificate=b"0\x82" + authority.issue(str(ALICE)).der)
     for changed in (True, False):
         done = opened(server).publish(public(ALICE, leaf), NOW)
-        assert isinstance(done, Written)
+        assert isinstance(done, PublicationResult)
         assert done.changed is changed
         assert done.warning is not None
         assert (done.warning.severity, "userSMIMECertificate" in done.warning.message) == (Severity.WARNING, True)
     value = base64.b64encode(b"0\x82" + leaf).decode()
     server.change(dn, f"replace: userSMIMECertificate\nuserSMIMECertificate:: {value}")
-    assert opened(server).publish(public(ALICE, leaf), NOW) == Written(dn, changed=False)
+    assert opened(server).publish(public(ALICE, leaf), NOW) == PublicationResult(dn, changed=False)
 
 
 def test_active_directory_gets_the_attribute_by_its_plain_name(server: Slapd, person: Callable[..., str], authority: Authority) -> None:
@@ -423,7 +423,7 @@ def test_ldaps_works_as_starttls_does(server: Slapd, person: Callable[..., str],
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_name(server: Slapd, changes: dict[str, Any], where: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(InvalidInput) as caught:
         opened(server, **changes)
     assert caught.value.where == f"directories[0].{where}"
     assert caught.value.hint
@@ -433,7 +433,7 @@ def test_settings_that_cannot_work_are_refused_by_name(server: Slapd, changes: d
 def test_no_password_goes_to_a_server_that_is_not_trusted(server: Slapd, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     for url in (server.url, server.ldaps):
-        with pytest.raises(Unavailable, match="not trusted") as caught:
+        with pytest.raises(ServiceUnavailable, match="not trusted") as caught:
             opened(server, url=url).publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
         assert "SSL_CERT_FILE" in (caught.value.hint or "")
 
@@ -444,12 +444,12 @@ def test_a_server_by_another_name_than_its_certificates_is_not_trusted(
     resolve = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, *how, **more: resolve("127.0.0.1", port, *how, **more))
     for url in (server.url, server.ldaps):
-        with pytest.raises(Unavailable, match="not trusted"):
+        with pytest.raises(ServiceUnavailable, match="not trusted"):
             opened(server, url=url.replace("localhost", "ldap.example.org")).publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
 
 
 def test_a_wrong_base_is_told(server: Slapd, authority: Authority) -> None:
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(InvalidInput) as caught:
         opened(server, base="dc=elsewhere").publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert "`directories[0].base`" in (caught.value.hint or "")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.publishing import Written
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.publishing import PublicationResult
 from tests.authority import Authority
 from tests.contracts.test_directories import (  # noqa: F401  fixtures too
     ALICE,
@@ -37,8 +37,8 @@ def test_an_expired_certificate_goes_without_a_newer_one(shelf: Shelf, authority
     shelf.directory.publish(public(ALICE, old), NOW)
     done = shelf.directory.publish(public(ALICE, None, old), NOW + timedelta(days=20))
     again = shelf.directory.publish(public(ALICE, None, old), NOW + timedelta(days=20))
-    assert isinstance(done, Written)
-    assert isinstance(again, Written)
+    assert isinstance(done, PublicationResult)
+    assert isinstance(again, PublicationResult)
     assert (done.changed, len(done.removed), again.changed, again.removed) == (True, 1, False, frozenset())
     assert shelf.read(ALICE) == []
 
@@ -47,13 +47,13 @@ def test_a_newer_one_takes_its_place_and_the_removal_is_told(shelf: Shelf, autho
     old, new = authority.issue(str(ALICE)).der, authority.issue(str(ALICE)).der
     shelf.directory.publish(public(ALICE, old), NOW)
     done = shelf.directory.publish(public(ALICE, new, old), NOW)
-    assert isinstance(done, Written)
+    assert isinstance(done, PublicationResult)
     assert (done.removed, shelf.read(ALICE)) == (public(ALICE, None, old).gone, [new])
 
 
 def test_where_nobody_is_nothing_has_to_go(server: Slapd, authority: Authority) -> None:  # noqa: F811
     done = opened(server).publish(public(BOB, None, authority.issue(str(BOB)).der), NOW)
-    assert done == Written("", changed=False)
+    assert done == PublicationResult("", changed=False)
 
 
 def test_a_revoked_certificate_goes_where_the_entry_has_no_room_for_the_new_one(
@@ -65,10 +65,10 @@ def test_a_revoked_certificate_goes_where_the_entry_has_no_room_for_the_new_one(
     expired = authority.issue(str(ALICE), starts=timedelta(days=-300), days=200).der
     dn = person(**{USER: [*others, revoked, expired]})
     done = opened(server).publish(public(ALICE, new, revoked), NOW)
-    assert isinstance(done, Written)
+    assert isinstance(done, PublicationResult)
     assert (done.changed, done.holds, done.removed) == (True, False, public(ALICE, None, revoked).gone)
     assert done.warning is not None
-    assert (done.warning.severity, done.warning.check) == (Severity.ERROR, Check.NOT_PUBLISHED)
+    assert (done.warning.severity, done.warning.check) == (Severity.ERROR, CheckId.NOT_PUBLISHED)
     assert sorted(server.read(dn)[USER]) == sorted(others)
     again = opened(server).publish(public(ALICE, new, revoked), NOW)
     assert isinstance(again, Issue)
@@ -82,7 +82,7 @@ def test_an_entry_with_too_many_values_is_an_error_though_ours_is_among_them(
     ours, others = authority.issue(str(ALICE)).der, many(authority, 16)
     dn = person(**{USER: [*others, ours]})
     done = opened(server).publish(public(ALICE, ours), NOW)
-    assert isinstance(done, Written)
+    assert isinstance(done, PublicationResult)
     assert (done.changed, done.holds) == (False, True)
     assert done.warning is not None
     assert (done.warning.severity, "17 certificates" in done.warning.message) == (Severity.ERROR, True)
@@ -97,5 +97,5 @@ def test_without_a_certificate_to_publish_nothing_of_others_goes(
     theirs = authority.issue(str(ALICE), starts=timedelta(days=-300), days=200).der
     dn = person(**{USER: [theirs]})
     done = opened(server).publish(public(ALICE, None, authority.issue(str(ALICE)).der), NOW)
-    assert isinstance(done, Written)
+    assert isinstance(done, PublicationResult)
     assert (done.changed, server.read(dn)[USER]) == (False, [theirs])

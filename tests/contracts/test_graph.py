@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from distributor.adapters.transports import graph
-from distributor.adapters.transports.graph import Exchange, GraphLane, Settings
-from distributor.adapters.transports.graph.responses import Step, judge
-from distributor.clients.entra import Unanswered
-from distributor.clients.graph import Lost
-from distributor.errors import Error, Unusable
-from distributor.model.delivery import Account, Sighting, Sought
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Rejected, Unsent
-from distributor.model.ports import ArmCall
+from distributor.adapters.transports.graph import GraphConnection, GraphTransport, Settings
+from distributor.adapters.transports.graph.responses import RequestStep, classify_response
+from distributor.clients.entra import SignInUnavailable
+from distributor.clients.graph import NoResponse
+from distributor.errors import Error, InvalidInput
+from distributor.model.delivery import Account, TrackedMessage, TrackingEvent
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret
 from distributor.model.states import State
 from tests.doubles.graphd import Cloud, graphd
@@ -40,9 +40,9 @@ class Arm:
     """The ledger's note: it holds, or not; and what it was told."""
 
     verdict: bool = True
-    handles: list[Handle | None] = field(default_factory=list)
+    handles: list[DraftRef | None] = field(default_factory=list)
 
-    async def __call__(self, handle: Handle | None = None, /) -> bool:
+    async def __call__(self, handle: DraftRef | None = None, /) -> bool:
         self.handles.append(handle)
         return self.verdict
 
@@ -68,50 +68,50 @@ class Desk:
         if self.moves:
             self.cloud.advance(seconds)
 
-    def open(self, accounts: Sequence[Account] = (), **changes: object) -> Exchange:
+    def open(self, accounts: Sequence[Account] = (), **changes: object) -> GraphTransport:
         return graph.open(self.settings(**changes), accounts, sleep=self.sleep)
 
-    def parcel(self, number: int = 1, attempt: int = 1) -> Parcel:
+    def parcel(self, number: int = 1, attempt: int = 1) -> OutboundMessage:
         head = f"From: {self.box}\r\nTo: p{number}@elsewhere.example\r\nMessage-ID: {self.message_id(number)}\r\n"
         message = f"{head}Content-Type: text/plain\r\n\r\nletter {number}\r\n".encode()
-        return Parcel(f"d-{number}", self.box, f"p{number}@elsewhere.example", self.message_id(number), message, attempt)
+        return OutboundMessage(f"d-{number}", self.box, f"p{number}@elsewhere.example", self.message_id(number), message, attempt)
 
     def message_id(self, number: int = 1) -> str:
         return f"<{number}.{self.box}>"
 
-    def deliver(self, *parcels: Parcel, arm: ArmCall | None = None, road: Exchange | None = None) -> list[Outcome]:
+    def deliver(self, *parcels: OutboundMessage, arm: CommitIntent | None = None, road: GraphTransport | None = None) -> list[Outcome]:
         """One after the other, in one run."""
         opened = road or self.open()
 
         async def go() -> list[Outcome]:
-            lane = opened.lane()
+            lane = opened.connection()
             try:
-                return [await lane.deliver(parcel, arm or Arm()) for parcel in parcels]
+                return [await lane.deliver(message, arm or Arm()) for message in parcels]
             finally:
                 await opened.finish()
 
         return asyncio.run(go())
 
-    def once(self, number: int = 1, attempt: int = 1, arm: ArmCall | None = None, road: Exchange | None = None) -> Outcome:
+    def once(self, number: int = 1, attempt: int = 1, arm: CommitIntent | None = None, road: GraphTransport | None = None) -> Outcome:
         return self.deliver(self.parcel(number, attempt), arm=arm, road=road)[0]
 
-    def sought(self, number: int = 1) -> Sought:
-        return Sought(f"d-{number}", self.message_id(number), self.box, "p", State.AMBIGUOUS, datetime.now(UTC))
+    def sought(self, number: int = 1) -> TrackedMessage:
+        return TrackedMessage(f"d-{number}", self.message_id(number), self.box, "p", State.AMBIGUOUS, datetime.now(UTC))
 
-    def look(self, number: int = 1) -> Sighting | None:
+    def look(self, number: int = 1) -> TrackingEvent | None:
         """What the mailbox says of a letter that is ambiguous."""
         road = self.open(reply_timeout=10.0)
 
-        async def go() -> list[Sighting]:
+        async def go() -> list[TrackingEvent]:
             tracker = road.tracker()
             try:
-                return [sighting async for sighting in tracker.look([self.sought(number)])]
+                return [sighting async for sighting in tracker.track([self.sought(number)])]
             finally:
                 await tracker.close()
 
         return next(iter(asyncio.run(go())), None)
 
-    def check(self, **changes: object) -> list[Remark]:
+    def check(self, **changes: object) -> list[Diagnostic]:
         return asyncio.run(self.open(**changes).check())
 
     def left(self) -> list[dict[str, Any]]:
@@ -174,14 +174,14 @@ def spotless(cloud: Cloud) -> None:
 def test_a_letter_is_a_draft_then_armed_then_sent_with_its_very_bytes(desk: Desk) -> None:
     seen: list[object] = []
 
-    async def arm(handle: Handle | None = None, /) -> bool:
+    async def arm(handle: DraftRef | None = None, /) -> bool:
         drafts = desk.cloud.messages(desk.box, "drafts")
         seen.extend([handle.message_id if handle else None, [one["internetMessageId"] for one in drafts], desk.left()])
         return True
 
     outcome = desk.once(arm=arm)
     assert isinstance(outcome, Accepted)
-    assert re.fullmatch(r"202 Accepted(, request-id \S+)?", outcome.said)
+    assert re.fullmatch(r"202 Accepted(, request-id \S+)?", outcome.response)
     assert seen == [desk.message_id(), [desk.message_id()], []]
     (record,) = desk.left()
     assert desk.cloud.bytes_of(record) == desk.parcel().message
@@ -194,11 +194,11 @@ def test_many_letters_cost_two_requests_each_and_stay_within_the_limits(desk: De
     road = desk.open()
 
     async def go() -> list[Outcome]:
-        lanes = [road.lane() for _ in range(road.lanes)]
-        shares = [[desk.parcel(number) for number in range(first, 20, road.lanes)] for first in range(road.lanes)]
+        lanes = [road.connection() for _ in range(road.max_connections)]
+        shares = [[desk.parcel(number) for number in range(first, 20, road.max_connections)] for first in range(road.max_connections)]
 
-        async def work(lane: GraphLane, parcels: list[Parcel]) -> list[Outcome]:
-            return [await lane.deliver(parcel, Arm()) for parcel in parcels]
+        async def work(lane: GraphConnection, parcels: list[OutboundMessage]) -> list[Outcome]:
+            return [await lane.deliver(message, Arm()) for message in parcels]
 
         done = await asyncio.gather(*(work(lane, share) for lane, share in zip(lanes, shares, strict=True)))
         await road.finish()
@@ -222,7 +222,7 @@ def test_the_ledger_hears_the_message_id_that_the_service_chose(desk: Desk) -> N
 
 
 def test_a_letter_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends(desk: Desk) -> None:
-    assert desk.once(arm=Arm(verdict=False)) == Unsent("another sender holds this letter")
+    assert desk.once(arm=Arm(verdict=False)) == NotSent("another sender holds this letter")
     assert (desk.left(), desk.lying("drafts")) == ([], [desk.message_id()])
     assert isinstance(desk.once(attempt=2), Accepted)
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
@@ -239,7 +239,7 @@ def test_each_sender_has_its_own_mailbox_and_the_first_that_of_the_table(desk: D
     async def go() -> list[Outcome]:
         pairs = (("certificates@example.org", first), (other, second))
         try:
-            return [await road.lane(sender).deliver(parcel, Arm()) for sender, parcel in pairs]
+            return [await road.connection(sender).deliver(message, Arm()) for sender, message in pairs]
         finally:
             await road.finish()
 
@@ -249,20 +249,24 @@ def test_each_sender_has_its_own_mailbox_and_the_first_that_of_the_table(desk: D
 
 # --- what goes wrong before the point of no return -------------------------------------------------------------------
 
-BEFORE: dict[str, tuple[str, dict[str, Any], Unsent]] = {
-    "504 before the draft": ("504-before", {}, Unsent("504 UnknownError")),
-    "504 after it": ("504-after", {}, Unsent("504 UnknownError")),
-    "a reset before it": ("reset-before", {}, Unsent("the draft: ")),
-    "a reset after it": ("reset-after", {}, Unsent("the draft: ")),
-    "silence before it": ("silence-before", {}, Unsent("the draft: no answer in 0.5 s")),
-    "silence after it": ("silence-after", {}, Unsent("the draft: no answer in 0.5 s")),
-    "half an answer": ("truncated", {}, Unsent("the draft: ")),
-    "nonsense": ("garbage", {}, Unsent("the draft: ")),
-    "a proxy's page": ("html", {}, Unsent("502 Bad Gateway")),
-    "a time-out of the service's own": ("status", {"status": 408}, Unsent("408 ErrorServerBusy")),
-    "a service that is down": ("status", {"status": 500, "code": "ErrorInternalServerError"}, Unsent("500 ErrorInternalServerError")),
-    "a service that is busy": ("status", {"retry_after": 7}, Unsent("503 ErrorServerBusy", crowded=True, wait=timedelta(seconds=7))),
-    "too many requests": ("429", {"retry_after": 9}, Unsent("429 ApplicationThrottled", crowded=True, wait=timedelta(seconds=9))),
+BEFORE: dict[str, tuple[str, dict[str, Any], NotSent]] = {
+    "504 before the draft": ("504-before", {}, NotSent("504 UnknownError")),
+    "504 after it": ("504-after", {}, NotSent("504 UnknownError")),
+    "a reset before it": ("reset-before", {}, NotSent("the draft: ")),
+    "a reset after it": ("reset-after", {}, NotSent("the draft: ")),
+    "silence before it": ("silence-before", {}, NotSent("the draft: no answer in 0.5 s")),
+    "silence after it": ("silence-after", {}, NotSent("the draft: no answer in 0.5 s")),
+    "half an answer": ("truncated", {}, NotSent("the draft: ")),
+    "nonsense": ("garbage", {}, NotSent("the draft: ")),
+    "a proxy's page": ("html", {}, NotSent("502 Bad Gateway")),
+    "a time-out of the service's own": ("status", {"status": 408}, NotSent("408 ErrorServerBusy")),
+    "a service that is down": ("status", {"status": 500, "code": "ErrorInternalServerError"}, NotSent("500 ErrorInternalServerError")),
+    "a service that is busy": (
+        "status",
+        {"retry_after": 7},
+        NotSent("503 ErrorServerBusy", throttled=True, retry_after=timedelta(seconds=7)),
+    ),
+    "too many requests": ("429", {"retry_after": 9}, NotSent("429 ApplicationThrottled", throttled=True, retry_after=timedelta(seconds=9))),
 }
 
 
@@ -272,9 +276,9 @@ def test_before_the_arm_everything_may_be_repeated(desk: Desk, what: str) -> Non
     desk.cloud.fault(CREATE, do, **options)
     arm = Arm()
     outcome = desk.once(arm=arm)
-    assert isinstance(outcome, Unsent)
-    assert outcome.said.startswith(wanted.said)
-    assert replace(outcome, said="") == replace(wanted, said="")
+    assert isinstance(outcome, NotSent)
+    assert outcome.response.startswith(wanted.response)
+    assert replace(outcome, response="") == replace(wanted, response="")
     assert (arm.handles, desk.left()) == ([], [])
     assert isinstance(desk.once(attempt=2), Accepted)
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
@@ -290,13 +294,13 @@ def test_a_no_that_is_certain_needs_no_look_at_the_next_attempt_of_the_run(desk:
     desk.cloud.fault(CREATE, "429")
     desk.cloud.fault(SEND, "429")
     outcomes = desk.deliver(*(desk.parcel(attempt=attempt) for attempt in (1, 2, 3)))
-    assert [type(outcome) for outcome in outcomes] == [Unsent, Unsent, Accepted]
+    assert [type(outcome) for outcome in outcomes] == [NotSent, NotSent, Accepted]
     assert desk.asked() == [CREATE, CREATE, SEND, SEND]
 
 
 def test_a_draft_that_may_have_been_made_is_looked_for_at_the_next_attempt_of_the_run(desk: Desk) -> None:
     desk.cloud.fault(CREATE, "504-after")
-    assert [type(outcome) for outcome in desk.deliver(desk.parcel(), desk.parcel(attempt=2))] == [Unsent, Accepted]
+    assert [type(outcome) for outcome in desk.deliver(desk.parcel(), desk.parcel(attempt=2))] == [NotSent, Accepted]
     assert (desk.asked(), desk.lying("drafts")) == ([CREATE, LOOK, SEND], [])
 
 
@@ -313,7 +317,7 @@ def test_a_look_for_earlier_drafts_that_fails_sends_nothing(desk: Desk, what: st
     desk.draft()
     desk.cloud.fault(LOOK, what)
     arm = Arm()
-    assert isinstance(desk.once(attempt=2, arm=arm), Unsent)
+    assert isinstance(desk.once(attempt=2, arm=arm), NotSent)
     assert (arm.handles, desk.left()) == ([], [])
     assert isinstance(desk.once(attempt=3), Accepted)
 
@@ -323,7 +327,7 @@ def test_a_letter_that_was_sent_already_is_accepted_and_not_sent_again(desk: Des
     surplus, arm = desk.draft(), Arm()
     outcome = desk.once(attempt=2, arm=arm)
     assert isinstance(outcome, Accepted)
-    assert outcome.said.startswith("found in Sent Items, sent at 20")
+    assert outcome.response.startswith("found in Sent Items, sent at 20")
     assert [handle.message_id for handle in arm.handles if handle] == [desk.message_id()]
     assert (len(desk.left()), desk.lying("drafts"), SEND in desk.asked()) == (1, [], False)
     assert surplus
@@ -403,8 +407,8 @@ def test_a_token_that_is_refused_once_is_renewed(desk: Desk) -> None:
 def test_too_many_requests_is_a_no_that_leaves_the_draft(desk: Desk) -> None:
     desk.cloud.fault(SEND, "429", times=3, retry_after=4)
     outcomes = desk.deliver(*(desk.parcel(attempt=attempt) for attempt in range(1, 5)))
-    refused = {replace(outcome, said="") for outcome in outcomes[:3] if isinstance(outcome, Unsent)}
-    assert refused == {Unsent("", crowded=True, wait=timedelta(seconds=4))}
+    refused = {replace(outcome, response="") for outcome in outcomes[:3] if isinstance(outcome, NotSent)}
+    assert refused == {NotSent("", throttled=True, retry_after=timedelta(seconds=4))}
     assert isinstance(outcomes[3], Accepted)
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
 
@@ -425,7 +429,7 @@ def test_a_no_to_the_letter_itself_rejects_it_and_leaves_no_draft(desk: Desk, wh
     desk.cloud.fault(operation, "status", **options)
     outcome = desk.once()
     assert isinstance(outcome, Rejected)
-    assert outcome.said.startswith(wanted.said)
+    assert outcome.response.startswith(wanted.response)
     assert outcome.content == wanted.content
     assert (desk.left(), desk.lying("drafts")) == ([], [])
 
@@ -455,11 +459,11 @@ def test_a_no_to_the_whole_job_stops_it_and_says_what_to_do(desk: Desk, what: st
     operation, do, options, hint = STOPS[what]
     desk.cloud.fault(operation, do, **options)
     outcome = desk.once()
-    assert isinstance(outcome, Unsent)
-    assert outcome.stop is not None
-    assert outcome.stop.hint is not None
-    assert hint in outcome.stop.hint
-    assert "{" not in outcome.stop.hint
+    assert isinstance(outcome, NotSent)
+    assert outcome.fatal is not None
+    assert outcome.fatal.hint is not None
+    assert hint in outcome.fatal.hint
+    assert "{" not in outcome.fatal.hint
     assert desk.left() == []
     assert isinstance(desk.once(attempt=2), Accepted)  # when it is mended
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
@@ -468,29 +472,32 @@ def test_a_no_to_the_whole_job_stops_it_and_says_what_to_do(desk: Desk, what: st
 def test_a_sign_in_that_fails_stops_the_job(desk: Desk) -> None:
     road = desk.open(secret=Secret("another"))
     outcome = desk.once(road=road)
-    assert isinstance(outcome, Unsent)
-    assert isinstance(outcome.stop, Error)
-    assert "transport.secret" in (outcome.stop.hint or "")
+    assert isinstance(outcome, NotSent)
+    assert isinstance(outcome.fatal, Error)
+    assert "transport.secret" in (outcome.fatal.hint or "")
 
 
 def test_a_sign_in_service_that_was_never_reached_stops_the_job_at_once(desk: Desk) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         outcome = desk.once(road=desk.open(login=f"https://localhost:{closed.getsockname()[1]}"))
-    assert isinstance(outcome, Unsent)
-    assert outcome.stop is not None
-    assert "refused" in outcome.stop.message
+    assert isinstance(outcome, NotSent)
+    assert outcome.fatal is not None
+    assert "refused" in outcome.fatal.message
 
 
 def test_a_service_that_answered_before_may_be_out_of_reach_for_a_while() -> None:
-    silent, later_on = Lost("connection refused", begun=False), Unanswered("no answer in 30 s", where="login.example.org")
+    silent, later_on = (
+        NoResponse("connection refused", request_sent=False),
+        SignInUnavailable("no answer in 30 s", where="login.example.org"),
+    )
     for heard in (silent, later_on):
-        for step in (Step.LOOK, Step.DRAFT, Step.SEND, Step.SENDMAIL):
-            first, then = (judge(step, heard, "a@example.org", reached=reached) for reached in (False, True))
-            assert isinstance(first, Unsent)
-            assert first.stop is not None
-            assert isinstance(then, Unsent)
-            assert then.stop is None
+        for step in (RequestStep.LOOK, RequestStep.DRAFT, RequestStep.SEND, RequestStep.SENDMAIL):
+            first, then = (classify_response(step, heard, "a@example.org", reached=reached) for reached in (False, True))
+            assert isinstance(first, NotSent)
+            assert first.fatal is not None
+            assert isinstance(then, NotSent)
+            assert then.fatal is None
 
 
 def test_a_letter_that_is_cut_off_is_cancelled_and_the_lane_goes_on(desk: Desk) -> None:
@@ -498,9 +505,9 @@ def test_a_letter_that_is_cut_off_is_cancelled_and_the_lane_goes_on(desk: Desk) 
     road = desk.open(reply_timeout=30.0)
 
     async def go() -> Outcome:
-        lane, arm, armed = road.lane(), Arm(), asyncio.Event()
+        lane, arm, armed = road.connection(), Arm(), asyncio.Event()
 
-        async def arming(handle: Handle | None = None, /) -> bool:
+        async def arming(handle: DraftRef | None = None, /) -> bool:
             armed.set()
             return await arm(handle)
 
@@ -529,10 +536,10 @@ def sender_only(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Des
     spotless(running)
 
 
-def ended(road: Exchange, *parcels: Parcel, arm: ArmCall | None = None) -> tuple[list[Outcome], list[Remark]]:
-    async def go() -> tuple[list[Outcome], list[Remark]]:
-        lane = road.lane()
-        outcomes = [await lane.deliver(parcel, arm or Arm()) for parcel in parcels]
+def ended(road: GraphTransport, *parcels: OutboundMessage, arm: CommitIntent | None = None) -> tuple[list[Outcome], list[Diagnostic]]:
+    async def go() -> tuple[list[Outcome], list[Diagnostic]]:
+        lane = road.connection()
+        outcomes = [await lane.deliver(message, arm or Arm()) for message in parcels]
         return outcomes, await road.finish()
 
     return asyncio.run(go())
@@ -540,12 +547,12 @@ def ended(road: Exchange, *parcels: Parcel, arm: ArmCall | None = None) -> tuple
 
 def test_without_drafts_letters_go_at_once_and_the_run_says_what_that_costs(sender_only: Desk) -> None:
     desk, arm = sender_only, Arm()
-    outcomes, remarks = ended(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
+    outcomes, diagnostics = ended(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
     assert (arm.handles, desk.asked()) == ([None, None], [CREATE, "user.sendMail", "user.sendMail"])
     assert [desk.cloud.bytes_of(record) for record in desk.left()] == [desk.parcel(1).message, desk.parcel(2).message]
-    (remark,) = remarks
-    assert (remark.level, remark.message.partition(": ")[2]) == (
+    (diagnostic,) = diagnostics
+    assert (diagnostic.level, diagnostic.message.partition(": ")[2]) == (
         "warning",
         "without Mail.ReadWrite 2 letters went by sendMail; an answer that is lost cannot be looked up",
     )
@@ -561,9 +568,9 @@ def test_without_drafts_a_lost_answer_is_ambiguous(sender_only: Desk, do: str, l
 def test_without_any_permission_both_are_named(sender_only: Desk) -> None:
     sender_only.cloud.app(sender_only.app, roles=[])
     outcome = sender_only.once()
-    assert isinstance(outcome, Unsent)
-    assert outcome.stop is not None
-    assert all(role in (outcome.stop.hint or "") for role in ROLES)
+    assert isinstance(outcome, NotSent)
+    assert outcome.fatal is not None
+    assert all(role in (outcome.fatal.hint or "") for role in ROLES)
     assert sender_only.left() == []
 
 
@@ -588,9 +595,9 @@ def test_doctor_shows_how_to_narrow_an_app_that_may_use_every_mailbox(desk: Desk
 def doctor(desk: Desk, **changes: object) -> list[tuple[str, str]]:
     """What is not good, but for the breadth of what was granted."""
     return [
-        (remark.level, f"{remark.message} | {remark.hint}")
-        for remark in desk.check(**changes)
-        if remark.level != "ok" and "whole tenant" not in remark.message
+        (diagnostic.level, f"{diagnostic.message} | {diagnostic.hint}")
+        for diagnostic in desk.check(**changes)
+        if diagnostic.level != "ok" and "whole tenant" not in diagnostic.message
     ]
 
 
@@ -670,8 +677,8 @@ def test_doctor_says_that_the_clock_is_wrong(tmp_path: Path, monkeypatch: pytest
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_touched(changes: dict[str, Any], where: str) -> None:
     good = Settings(tenant="t", client_id="c", secret=Secret(""), mailbox="a@example.org")
-    assert graph.open(good).lanes == 4
-    with pytest.raises(Unusable) as raised:
+    assert graph.open(good).max_connections == 4
+    with pytest.raises(InvalidInput) as raised:
         graph.open(replace(good, **changes))
     assert raised.value.where == where
     assert raised.value.hint

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.adapters.transports.graph import Exchange, cleanup
-from distributor.model.cleanup import Clears, Mark, Remains
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Accepted, Handle, Outcome, Parcel
-from distributor.model.ports import ArmCall
+from distributor.adapters.transports.graph import GraphTransport, cleanup
+from distributor.model.cleanup import CleanupEvent, CleanupItem, MailboxCleaner
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import Accepted, DraftRef, OutboundMessage, Outcome
+from distributor.model.ports import CommitIntent
 from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, moving, spotless
 from tests.doubles.graphd import Cloud
 
@@ -25,18 +25,18 @@ PURGE = "message.permanentDelete"
 class Book:
     """What a ledger would know."""
 
-    letters: dict[str, Remains] = field(default_factory=dict)
-    withdrawn: dict[str, Remains] = field(default_factory=dict)
-    marks: list[tuple[str, Mark]] = field(default_factory=list)
+    letters: dict[str, CleanupItem] = field(default_factory=dict)
+    withdrawn: dict[str, CleanupItem] = field(default_factory=dict)
+    marks: list[tuple[str, CleanupEvent]] = field(default_factory=list)
     had_drafts: bool = False
 
-    def copies(self) -> list[Remains]:
+    def copies(self) -> list[CleanupItem]:
         return self._unmarked(self.letters, "copy")
 
-    def drafts(self) -> list[Remains]:
+    def drafts(self) -> list[CleanupItem]:
         return self._unmarked(self.withdrawn, "draft")
 
-    def _unmarked(self, letters: dict[str, Remains], what: str) -> list[Remains]:
+    def _unmarked(self, letters: dict[str, CleanupItem], what: str) -> list[CleanupItem]:
         done = {delivery for delivery, mark in self.marks if mark.startswith(what)}
         return [letter for letter in letters.values() if letter.delivery not in done]
 
@@ -44,45 +44,49 @@ class Book:
         assert sender
         return self.had_drafts
 
-    def note_cleared(self, deliveries: Sequence[str], mark: Mark) -> None:
+    def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
         self.marks += [(delivery, mark) for delivery in deliveries]
 
-    def of(self, mark: Mark) -> list[str]:
+    def of(self, mark: CleanupEvent) -> list[str]:
         return [delivery for delivery, one in self.marks if one is mark]
 
-    def accept(self, parcel: Parcel, outcome: Outcome, handle: Handle | None, ago: timedelta = timedelta()) -> None:
+    def accept(self, message: OutboundMessage, outcome: Outcome, handle: DraftRef | None, ago: timedelta = timedelta()) -> None:
         if isinstance(outcome, Accepted):
             at = datetime.now(UTC) - ago
             handles = (handle,) if handle else ()
-            self.letters[parcel.delivery] = Remains(parcel.delivery, parcel.message_id, parcel.sender, outcome.said, at, at, handles)
+            self.letters[message.delivery] = CleanupItem(
+                message.delivery, message.message_id, message.sender, outcome.response, at, at, handles
+            )
 
 
-async def carry(road: Exchange, book: Book, *parcels: Parcel, arm: ArmCall | None = None) -> list[Outcome]:
-    lane, outcomes = road.lane(), []
-    for parcel in parcels:
+async def carry(road: GraphTransport, book: Book, *parcels: OutboundMessage, arm: CommitIntent | None = None) -> list[Outcome]:
+    lane, outcomes = road.connection(), []
+    for message in parcels:
         noting = Arm()
-        outcomes.append(await lane.deliver(parcel, arm or noting))
-        book.accept(parcel, outcomes[-1], noting.handles[-1] if noting.handles else None)
+        outcomes.append(await lane.deliver(message, arm or noting))
+        book.accept(message, outcomes[-1], noting.handles[-1] if noting.handles else None)
     return outcomes
 
 
-def ended(road: Exchange, *parcels: Parcel, book: Book | None = None, settled: bool = True) -> tuple[list[Outcome], list[Remark]]:
+def ended(
+    road: GraphTransport, *parcels: OutboundMessage, book: Book | None = None, settled: bool = True
+) -> tuple[list[Outcome], list[Diagnostic]]:
     known = book or Book()
 
-    async def go() -> tuple[list[Outcome], list[Remark]]:
-        road.tracker().lend(known)
+    async def go() -> tuple[list[Outcome], list[Diagnostic]]:
+        road.tracker().attach_ledger(known)
         outcomes = await carry(road, known, *parcels)
         return outcomes, await road.finish(settled=settled)
 
     return asyncio.run(go())
 
 
-def cleared(road: Exchange, book: Book) -> list[Remark]:
+def cleared(road: GraphTransport, book: Book) -> list[Diagnostic]:
     """As `track` and `resolve` do it."""
 
-    async def go() -> list[Remark]:
+    async def go() -> list[Diagnostic]:
         tracker = road.tracker()
-        assert isinstance(tracker, Clears)
+        assert isinstance(tracker, MailboxCleaner)
         try:
             return await tracker.clear(book)
         finally:
@@ -93,12 +97,12 @@ def cleared(road: Exchange, book: Book) -> list[Remark]:
 
 async def some_removed(book: Book) -> None:
     async with asyncio.timeout(10):
-        while not book.of(Mark.COPY_REMOVED):  # noqa: ASYNC110  the double is another process
+        while not book.of(CleanupEvent.COPY_REMOVED):  # noqa: ASYNC110  the double is another process
             await asyncio.sleep(0.01)
 
 
-def told(remarks: Sequence[Remark]) -> list[str]:
-    return [f"{remark.level}: {remark.message.partition(': ')[2]}" for remark in remarks]
+def told(diagnostics: Sequence[Diagnostic]) -> list[str]:
+    return [f"{diagnostic.level}: {diagnostic.message.partition(': ')[2]}" for diagnostic in diagnostics]
 
 
 @pytest.fixture
@@ -119,11 +123,11 @@ def later(moving: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 def test_copies_go_after_the_run_for_three_requests_a_letter_and_others_stay(desk: Desk) -> None:
     desk.by_hand(lambda caller: caller.send(desk.draft(99)))
     book = Book()
-    outcomes, remarks = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(12)), book=book)
-    assert ({type(outcome) for outcome in outcomes}, remarks) == ({Accepted}, [])
+    outcomes, diagnostics = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(12)), book=book)
+    assert ({type(outcome) for outcome in outcomes}, diagnostics) == ({Accepted}, [])
     assert desk.lying("sentitems") == [desk.message_id(99)]
     assert len(desk.lying("recoverableitemspurges")) == 12
-    assert sorted(book.of(Mark.COPY_REMOVED)) == sorted(f"d-{number}" for number in range(12))
+    assert sorted(book.of(CleanupEvent.COPY_REMOVED)) == sorted(f"d-{number}" for number in range(12))
     assert len(desk.asked()) == 3 * 12 + 1
     assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] <= 4
     assert desk.slept == []
@@ -140,13 +144,13 @@ def test_copies_go_while_letters_go_one_at_a_time_and_leave_them_room(desk: Desk
     book, road = Book(), desk.open(save_copy=False)
     seen: list[int] = []
 
-    async def go() -> list[Remark]:
-        road.tracker().lend(book)
+    async def go() -> list[Diagnostic]:
+        road.tracker().attach_ledger(book)
         for number in range(9):
             await carry(road, book, desk.parcel(number))
             if number == 4:  # the fourth was the last straw; its own note comes a moment later
                 await some_removed(book)
-        seen.append(len(book.of(Mark.COPY_REMOVED)))
+        seen.append(len(book.of(CleanupEvent.COPY_REMOVED)))
         return await road.finish()
 
     assert (asyncio.run(go()), desk.lying("sentitems")) == ([], [])
@@ -160,7 +164,7 @@ def test_copies_go_after_a_while_though_the_letters_were_few(desk: Desk, monkeyp
     book, road = Book(), desk.open(save_copy=False)
 
     async def go() -> list[str]:
-        road.tracker().lend(book)
+        road.tracker().attach_ledger(book)
         await carry(road, book, desk.parcel(1), desk.parcel(2))
         await some_removed(book)
         found = desk.lying("sentitems")
@@ -172,35 +176,35 @@ def test_copies_go_after_a_while_though_the_letters_were_few(desk: Desk, monkeyp
 
 def test_many_removals_leave_room_for_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "AT_ONCE", 2)
-    _, remarks = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(6)))
-    assert (remarks, desk.slept) == ([], [cleanup.PAUSE] * 4)
+    _, diagnostics = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(6)))
+    assert (diagnostics, desk.slept) == ([], [cleanup.PAUSE] * 4)
 
 
 def test_a_copy_that_is_late_is_looked_for_again(later: Desk) -> None:
     with later.cloud.during(sent_after=4):
-        _, remarks = ended(later.open(save_copy=False), later.parcel())
-    assert (remarks, later.lying("sentitems"), later.slept) == ([], [], [5.0])
+        _, diagnostics = ended(later.open(save_copy=False), later.parcel())
+    assert (diagnostics, later.lying("sentitems"), later.slept) == ([], [], [5.0])
 
 
 def test_a_copy_that_does_not_come_is_told_and_found_by_a_later_run(later: Desk) -> None:
     book = Book()
     with later.cloud.during(sent_after=1000):
-        _, remarks = ended(later.open(save_copy=False), later.parcel(1), later.parcel(2), book=book)
+        _, diagnostics = ended(later.open(save_copy=False), later.parcel(1), later.parcel(2), book=book)
         later.cloud.advance(1000)
-    assert told(remarks) == ["warning: 2 letters' copies were not found in Sent Items yet"]
-    (remark,) = cleared(later.open(save_copy=False), book)
-    assert (remark.level, remark.message) == ("ok", f"{later.box}: 2 copies that earlier runs left in Sent Items removed")
+    assert told(diagnostics) == ["warning: 2 letters' copies were not found in Sent Items yet"]
+    (diagnostic,) = cleared(later.open(save_copy=False), book)
+    assert (diagnostic.level, diagnostic.message) == ("ok", f"{later.box}: 2 copies that earlier runs left in Sent Items removed")
     assert later.lying("sentitems") == []
     assert cleared(later.open(save_copy=False), book) == []
 
 
 def test_a_copy_that_was_not_found_for_a_day_is_told_once_and_looked_for_no_more(desk: Desk) -> None:
     book = Book()
-    book.accept(desk.parcel(), Accepted("202 Accepted"), Handle("gone", desk.message_id()), ago=timedelta(hours=25))
+    book.accept(desk.parcel(), Accepted("202 Accepted"), DraftRef("gone", desk.message_id()), ago=timedelta(hours=25))
     assert told(cleared(desk.open(save_copy=False), book)) == [
         "warning: 1 letter's copy was not found in Sent Items for a day, and no longer looked for"
     ]
-    assert (book.of(Mark.COPY_NOT_FOUND), desk.slept) == (["d-1"], [])
+    assert (book.of(CleanupEvent.COPY_NOT_FOUND), desk.slept) == (["d-1"], [])
     asked = len(desk.asked())
     assert (cleared(desk.open(save_copy=False), book), len(desk.asked())) == ([], asked)
 
@@ -217,37 +221,37 @@ def test_letters_that_went_another_way_are_not_looked_for(desk: Desk) -> None:
     book = Book()
     book.accept(desk.parcel(), Accepted("250 2.0.0 queued"), None)
     road = desk.open(save_copy=False)
-    assert not road.tracker().anything(book)
+    assert not road.tracker().has_work(book)
     assert (cleared(road, book), desk.asked()) == ([], [])
 
 
 def test_a_copy_that_may_not_be_removed_is_told(desk: Desk) -> None:
     desk.cloud.fault(PURGE, "status", status=403, code="ErrorAccessDenied")
-    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
-    (remark,) = remarks
-    assert "1 letter's copy stays in Sent Items" in remark.message
-    assert "ErrorAccessDenied" in remark.message
+    _, diagnostics = ended(desk.open(save_copy=False), desk.parcel())
+    (diagnostic,) = diagnostics
+    assert "1 letter's copy stays in Sent Items" in diagnostic.message
+    assert "ErrorAccessDenied" in diagnostic.message
 
 
 @pytest.mark.parametrize("what", ["429", "504-before", "504-after", "reset-after", "silence-before"])
 def test_a_removal_that_fails_is_tried_again(desk: Desk, what: str) -> None:
     desk.cloud.fault(PURGE, what)
     book = Book()
-    _, remarks = ended(desk.open(save_copy=False), desk.parcel(), book=book)
-    assert (remarks, desk.lying("sentitems"), book.of(Mark.COPY_REMOVED)) == ([], [], ["d-1"])
+    _, diagnostics = ended(desk.open(save_copy=False), desk.parcel(), book=book)
+    assert (diagnostics, desk.lying("sentitems"), book.of(CleanupEvent.COPY_REMOVED)) == ([], [], ["d-1"])
 
 
 def test_where_nothing_is_removed_for_good_it_goes_to_the_recoverable_items(desk: Desk) -> None:
     desk.cloud.fault(PURGE, "status", status=400, code="BadRequest")
-    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
-    assert (remarks, desk.lying("sentitems"), desk.lying("deleteditems")) == ([], [], [])
+    _, diagnostics = ended(desk.open(save_copy=False), desk.parcel())
+    assert (diagnostics, desk.lying("sentitems"), desk.lying("deleteditems")) == ([], [], [])
     assert desk.lying("recoverableitemsdeletions") == [desk.message_id()]
 
 
 def test_a_list_of_copies_that_fails_is_told_and_does_not_raise(desk: Desk) -> None:
     desk.cloud.fault("mailFolder.listMessages", "html")
-    _, remarks = ended(desk.open(save_copy=False), desk.parcel())
-    assert ["1 letter's copy stays" in remark.message for remark in remarks] == [True]
+    _, diagnostics = ended(desk.open(save_copy=False), desk.parcel())
+    assert ["1 letter's copy stays" in diagnostic.message for diagnostic in diagnostics] == [True]
 
 
 def test_a_run_that_sent_nothing_asks_nothing_at_its_end(desk: Desk) -> None:
@@ -265,7 +269,7 @@ def test_without_drafts_copies_stay_and_the_words_say_why(running: Cloud, monkey
 
 
 def test_a_ledger_that_fails_is_told_and_does_not_raise(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: Book) -> list[Remains]:
+    def fails(_: Book) -> list[CleanupItem]:
         raise RuntimeError
 
     book = Book()
@@ -277,9 +281,9 @@ def test_a_ledger_that_fails_is_told_and_does_not_raise(desk: Desk, monkeypatch:
 
 
 def withdrawn(desk: Desk, handle: str, number: int = 1, message_id: str = "") -> Book:
-    handles = (Handle(handle, message_id or desk.message_id(number)),)
+    handles = (DraftRef(handle, message_id or desk.message_id(number)),)
     at = datetime.now(UTC)
-    letter = Remains(f"d-{number}", desk.message_id(number), desk.box, "403", at, at, handles)
+    letter = CleanupItem(f"d-{number}", desk.message_id(number), desk.box, "403", at, at, handles)
     return Book(withdrawn={letter.delivery: letter})
 
 
@@ -297,7 +301,7 @@ def test_the_draft_of_a_letter_that_was_withdrawn_goes_and_is_told(desk: Desk) -
     book = withdrawn(desk, refused(desk))
     other = desk.draft(2)
     assert told(ended(desk.open(), book=book)[1]) == ["ok: 1 draft of letters that were withdrawn, refused or replaced removed"]
-    assert (desk.lying("drafts"), book.of(Mark.DRAFT_REMOVED)) == ([desk.message_id(2)], ["d-1"])
+    assert (desk.lying("drafts"), book.of(CleanupEvent.DRAFT_REMOVED)) == ([desk.message_id(2)], ["d-1"])
     assert ended(desk.open(), book=book)[1] == []
     assert other
 
@@ -305,7 +309,7 @@ def test_the_draft_of_a_letter_that_was_withdrawn_goes_and_is_told(desk: Desk) -
 def test_what_is_no_draft_of_that_letter_is_left_alone(desk: Desk) -> None:
     book = withdrawn(desk, refused(desk), message_id="<another@example.org>")
     assert cleared(desk.open(), book) == []
-    assert (desk.lying("drafts"), book.of(Mark.DRAFT_NOT_FOUND)) == ([desk.message_id()], ["d-1"])
+    assert (desk.lying("drafts"), book.of(CleanupEvent.DRAFT_NOT_FOUND)) == ([desk.message_id()], ["d-1"])
 
 
 def test_a_draft_that_was_sent_is_left_alone(desk: Desk) -> None:
@@ -316,7 +320,7 @@ def test_a_draft_that_was_sent_is_left_alone(desk: Desk) -> None:
         assert handle is not None
         book = withdrawn(desk, handle.id)
         assert cleared(desk.open(), book) == []
-    assert (desk.lying("sentitems"), book.of(Mark.DRAFT_NOT_FOUND)) == ([desk.message_id()], ["d-1"])
+    assert (desk.lying("sentitems"), book.of(CleanupEvent.DRAFT_NOT_FOUND)) == ([desk.message_id()], ["d-1"])
 
 
 def test_a_draft_that_is_gone_is_asked_for_once(desk: Desk) -> None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from distributor.adapters.transports.graph import Exchange
-from distributor.model.outcomes import Accepted, Ambiguous, Handle, Outcome, Parcel, Unsent
+from distributor.adapters.transports.graph import GraphTransport
+from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome
 from distributor.model.states import State
 from tests.contracts import test_graph as plain
 from tests.contracts import test_graph_copies as copies
@@ -72,10 +72,12 @@ def sender_only(running: Cloud, monkeypatch: pytest.MonkeyPatch, request: pytest
     spotless(running)
 
 
-def run(road: Exchange, *parcels: Parcel, book: Book | None = None, arm: Arm | None = None) -> tuple[list[Outcome], list[str]]:
+def run(
+    road: GraphTransport, *parcels: OutboundMessage, book: Book | None = None, arm: Arm | None = None
+) -> tuple[list[Outcome], list[str]]:
     async def go() -> tuple[list[Outcome], list[str]]:
         known = book or Book()
-        road.tracker().lend(known)
+        road.tracker().attach_ledger(known)
         return await carry(road, known, *parcels, arm=arm), told(await road.finish())
 
     return asyncio.run(go())
@@ -83,9 +85,9 @@ def run(road: Exchange, *parcels: Parcel, book: Book | None = None, arm: Arm | N
 
 def stopped(outcome: Outcome) -> str:
     """The hint of a no to the whole job."""
-    assert isinstance(outcome, Unsent)
-    assert outcome.stop is not None
-    return outcome.stop.hint or ""
+    assert isinstance(outcome, NotSent)
+    assert outcome.fatal is not None
+    return outcome.fatal.hint or ""
 
 
 # --- what Exchange grants --------------------------------------------------------------------------------------------
@@ -115,19 +117,19 @@ def test_an_access_policy_narrows_what_entra_grants_and_not_what_exchange_does(r
 
 def test_letters_go_without_drafts_only_where_drafts_are_seen_to_be_closed(sender_only: Desk) -> None:
     desk, arm = sender_only, Arm()
-    outcomes, remarks = run(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
+    outcomes, diagnostics = run(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
     assert (arm.handles, desk.asked()) == ([None, None], [CREATE, DRAFTS, MAIL, MAIL])
-    assert remarks == ["warning: without Mail.ReadWrite 2 letters went by sendMail; an answer that is lost cannot be looked up"]
+    assert diagnostics == ["warning: without Mail.ReadWrite 2 letters went by sendMail; an answer that is lost cannot be looked up"]
 
 
 def test_a_403_that_passes_stops_the_mailbox_and_changes_no_road(desk: Desk) -> None:
     desk.cloud.fault(CREATE, "status", **FORBIDDEN)
-    outcomes, remarks = run(desk.open(), desk.parcel(1), desk.parcel(2))
+    outcomes, diagnostics = run(desk.open(), desk.parcel(1), desk.parcel(2))
     hint = stopped(outcomes[0])
     assert "Application Mail.ReadWrite" in hint
     assert "two hours" in hint
-    assert (type(outcomes[1]), remarks, MAIL in desk.asked()) == (Accepted, [], False)
+    assert (type(outcomes[1]), diagnostics, MAIL in desk.asked()) == (Accepted, [], False)
 
 
 def test_a_403_in_a_mailbox_that_had_drafts_in_this_run_is_no_reason_to_do_without(desk: Desk) -> None:
@@ -161,8 +163,8 @@ def test_roles_of_both_kinds_do_without_drafts_only_as_long_as_none_was_made(run
 # --- a letter that lay ready as a draft ------------------------------------------------------------------------------
 
 
-def again(desk: Desk, handle: str, number: int = 1) -> Parcel:
-    return replace(desk.parcel(number, attempt=2), handle=handle)
+def again(desk: Desk, handle: str, number: int = 1) -> OutboundMessage:
+    return replace(desk.parcel(number, attempt=2), draft=handle)
 
 
 def test_a_letter_whose_draft_may_be_on_its_way_never_goes_by_send_mail(sender_only: Desk) -> None:
@@ -195,7 +197,7 @@ def test_of_several_drafts_the_armed_one_goes_though_another_is_newer(desk: Desk
     arm = Arm()
     (outcome,), _ = run(desk.open(), again(desk, first), arm=arm)
     assert isinstance(outcome, Accepted)
-    assert arm.handles == [Handle(first, desk.message_id())]
+    assert arm.handles == [DraftRef(first, desk.message_id())]
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
     assert newer != first
 
@@ -205,7 +207,7 @@ def test_an_echo_of_a_create_that_timed_out_is_not_sent_while_the_armed_draft_is
         desk.cloud.fault(SEND, "504-after")
         first = armed(desk)
         desk.draft()  # the echo
-        letter = replace(desk.sought(), handle=first)
+        letter = replace(desk.sought(), draft=first)
         assert look(desk, letter) == []  # a draft, but not the one that was to be sent
         (outcome,), _ = run(desk.open(), again(desk, first))
         assert isinstance(outcome, Ambiguous)
@@ -218,7 +220,7 @@ def look(desk: Desk, letter: object) -> list[State]:
     async def go() -> list[State]:
         tracker = road.tracker()
         try:
-            return [sighting.state async for sighting in tracker.look([letter])]  # type: ignore[list-item]
+            return [sighting.state async for sighting in tracker.track([letter])]  # type: ignore[list-item]
         finally:
             await tracker.close()
 
@@ -227,7 +229,7 @@ def look(desk: Desk, letter: object) -> list[State]:
 
 def test_the_armed_draft_that_is_still_one_proves_that_the_letter_did_not_leave(desk: Desk) -> None:
     desk.cloud.fault(SEND, "504-before")
-    letter = replace(desk.sought(), handle=armed(desk))
+    letter = replace(desk.sought(), draft=armed(desk))
     assert look(desk, letter) == [State.QUEUED]
 
 

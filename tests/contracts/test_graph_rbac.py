@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.adapters.transports.graph.check import examine
-from distributor.clients.entra import SignIn, Token
-from distributor.clients.graph import Answer
-from distributor.microsoft.permissions import Shut
-from distributor.microsoft.powershell import typed
-from distributor.model.issues import Remark
+from distributor.clients.entra import AccessToken, AppRegistration
+from distributor.clients.graph import HttpResponse
+from distributor.microsoft.permissions import MailboxDenied
+from distributor.microsoft.powershell import command
+from distributor.model.issues import Diagnostic
 from distributor.model.secret import Secret
 
 BOX = "certificates@example.org"
@@ -33,34 +33,34 @@ class Exchange:
     """A mailbox and the service before it, with the roles that Exchange grants: it judges a right before it reads a letter."""
 
     roles: frozenset[str]
-    answer: Answer | None = None  # to a letter that is none, in place of its own
+    answer: HttpResponse | None = None  # to a letter that is none, in place of its own
     name: str = BOX
     root: str = "https://graph.microsoft.com"
     where: str = "graph.microsoft.com"
     skew: timedelta | None = None
     asked: list[str] = field(default_factory=list)
 
-    async def token(self) -> Token:
-        return Token(jwt(oid="object-1"), frozenset(), frozenset(), END)
+    async def token(self) -> AccessToken:
+        return AccessToken(jwt(oid="object-1"), frozenset(), frozenset(), END)
 
-    async def ask(self, method: str, path: str, *, content: bytes | None = None, **_: object) -> Answer:
+    async def ask(self, method: str, path: str, *, content: bytes | None = None, **_: object) -> HttpResponse:
         self.asked.append(f"{method} {path}")
         wanted = {"sendMail": {SEND}, "messages": {WRITE}}.get(path, {READ, WRITE})
         if not wanted & self.roles:
-            return Answer(403, "ErrorAccessDenied", "403 ErrorAccessDenied")
+            return HttpResponse(403, "ErrorAccessDenied", "403 ErrorAccessDenied")
         if method == "GET":
-            return Answer(200, "", "200 OK", {"value": []})
+            return HttpResponse(200, "", "200 OK", {"value": []})
         assert content == b"!"  # nothing that could become a letter
-        return self.answer or Answer(400, "ErrorMimeContentInvalidBase64String", "400 ErrorMimeContentInvalidBase64String")
+        return self.answer or HttpResponse(400, "ErrorMimeContentInvalidBase64String", "400 ErrorMimeContentInvalidBase64String")
 
 
-def found(exchange: Exchange) -> list[Remark]:
-    who = SignIn(tenant="t", client_id="app-1", secret=Secret("s"))
+def found(exchange: Exchange) -> list[Diagnostic]:
+    who = AppRegistration(tenant="t", client_id="app-1", secret=Secret("s"))
     return asyncio.run(examine(exchange, who, [exchange], save_copy=True))  # type: ignore[arg-type,list-item]  as both
 
 
-def bad(exchange: Exchange) -> list[Remark]:
-    return [remark for remark in found(exchange) if remark.level != "ok"]
+def bad(exchange: Exchange) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in found(exchange) if diagnostic.level != "ok"]
 
 
 def test_an_app_that_may_send_and_keep_drafts_is_good() -> None:
@@ -70,44 +70,44 @@ def test_an_app_that_may_send_and_keep_drafts_is_good() -> None:
 
 
 def test_an_app_that_may_send_and_only_read_is_told_that_it_keeps_no_drafts() -> None:
-    (remark,) = bad(Exchange(frozenset({SEND, READ})))
-    assert (remark.level, "without Mail.ReadWrite" in remark.message) == ("warning", True)
-    assert isinstance(remark, Shut)
-    (line,) = [each for each in map(typed, (remark.hint or "").splitlines()) if each]
+    (diagnostic,) = bad(Exchange(frozenset({SEND, READ})))
+    assert (diagnostic.level, "without Mail.ReadWrite" in diagnostic.message) == ("warning", True)
+    assert isinstance(diagnostic, MailboxDenied)
+    (line,) = [each for each in map(command, (diagnostic.hint or "").splitlines()) if each]
     assert "$id = 'object-1'" in line
     assert f"$names = '{BOX}'" in line
 
 
 @pytest.mark.parametrize("roles", [{WRITE}, {READ}, set()])
 def test_an_app_that_may_not_send_is_told_so(roles: set[str]) -> None:
-    (remark,) = bad(Exchange(frozenset(roles)))
-    assert (remark.level, remark.message) == ("error", f"{BOX}: the app may not send from it")
+    (diagnostic,) = bad(Exchange(frozenset(roles)))
+    assert (diagnostic.level, diagnostic.message) == ("error", f"{BOX}: the app may not send from it")
 
 
 @pytest.mark.parametrize("roles", [{SEND, WRITE}, {SEND, READ}])
 def test_an_answer_that_tells_neither_proves_nothing_and_is_not_called_good(roles: set[str]) -> None:
-    remarks = bad(Exchange(frozenset(roles), answer=Answer(202, "", "202 Accepted")))
-    assert [remark.level for remark in remarks] == ["warning"]
-    assert "was not proved" in remarks[0].message
+    diagnostics = bad(Exchange(frozenset(roles), answer=HttpResponse(202, "", "202 Accepted")))
+    assert [diagnostic.level for diagnostic in diagnostics] == ["warning"]
+    assert "was not proved" in diagnostics[0].message
 
 
 def test_an_app_that_the_service_holds_back_is_told_to_come_again() -> None:
-    busy = Answer(429, "ApplicationThrottled", "429 ApplicationThrottled", retry_after=timedelta(seconds=30))
-    (remark,) = bad(Exchange(frozenset({SEND, WRITE}), answer=busy))
-    assert "holds the app back for 30 s" in remark.message
+    busy = HttpResponse(429, "ApplicationThrottled", "429 ApplicationThrottled", retry_after=timedelta(seconds=30))
+    (diagnostic,) = bad(Exchange(frozenset({SEND, WRITE}), answer=busy))
+    assert "holds the app back for 30 s" in diagnostic.message
 
 
 def test_whose_mailboxes_exchange_opens_is_said_to_be_out_of_sight() -> None:
-    (remark,) = [remark for remark in found(Exchange(frozenset({SEND, WRITE}))) if remark.hint]
-    assert (remark.level, "is not seen here" in remark.message) == ("ok", True)
-    assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in (remark.hint or "")
+    (diagnostic,) = [diagnostic for diagnostic in found(Exchange(frozenset({SEND, WRITE}))) if diagnostic.hint]
+    assert (diagnostic.level, "is not seen here" in diagnostic.message) == ("ok", True)
+    assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in (diagnostic.hint or "")
 
 
 # --- what a token tells ----------------------------------------------------------------------------------------------
 
 
-def token(secret: Secret) -> Token:
-    return Token(secret, frozenset(), frozenset(), END)
+def token(secret: Secret) -> AccessToken:
+    return AccessToken(secret, frozenset(), frozenset(), END)
 
 
 @pytest.mark.parametrize("text", ["opaque", "a.b.c", "a.W10.c", "a.e30.c"])

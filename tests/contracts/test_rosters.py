@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters import REGISTRY
-from distributor.errors import Unavailable, Unusable
-from distributor.model.issues import Check, Issue, Severity
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, Person
 from distributor.model.ports import Roster
 from distributor.model.secret import Secret
@@ -121,7 +121,7 @@ def test_a_bad_row_is_an_issue_in_its_place_and_the_others_go_on(roster: Roster)
     rows = list(roster.people())
     assert [type(row) for row in rows] == [Person, Issue, Person]
     assert isinstance(rows[1], Issue)
-    assert (rows[1].severity, rows[1].check) == (Severity.ERROR, Check.BAD_ADDRESS)
+    assert (rows[1].severity, rows[1].check) == (Severity.ERROR, CheckId.BAD_ADDRESS)
     assert rows[1].hint
 
 
@@ -130,7 +130,7 @@ def test_people_can_be_asked_for_twice(roster: Roster) -> None:
 
 
 def test_a_list_that_cannot_be_read_is_an_error_with_a_place_and_a_way_out(lists: Lists) -> None:
-    with pytest.raises((Unusable, Unavailable)) as caught:
+    with pytest.raises((InvalidInput, ServiceUnavailable)) as caught:
         list(lists.gone.people())
     assert caught.value.where
     assert caught.value.hint

@@ -19,20 +19,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.adapters.transports import smtp
-from distributor.errors import Unavailable, Unusable
-from distributor.model.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.outcomes import Accepted, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.contracts.test_transports import parcel, says
 from tests.doubles.sink import Sink, smtpd
 
 
-def deliver(sink: Sink, *parcels: Parcel, arm: Callable[[], Awaitable[bool]] | None = None, **settings: object) -> list[Outcome]:
+def deliver(sink: Sink, *parcels: OutboundMessage, arm: Callable[[], Awaitable[bool]] | None = None, **settings: object) -> list[Outcome]:
     """Every parcel on one lane."""
     made = smtp.Settings(**{"host": "127.0.0.1", "port": sink.port, "tls": "none", **settings})
 
     async def go() -> list[Outcome]:
-        lane = smtp.open(made).lane()
+        lane = smtp.open(made).connection()
         outcomes = [await lane.deliver(each, arm or says(True)) for each in parcels]
         await lane.close()
         return outcomes
@@ -53,7 +53,7 @@ QUICK = {"connect_timeout": 0.3, "reply_timeout": 0.3, "data_timeout": 0.3, "dot
 def test_whatever_breaks_before_the_letter_leaves_it_unsent(tmp_path: Path, verb: str, do: str) -> None:
     with smtpd(tmp_path, fault(verb, do)) as sink:
         first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
-        assert isinstance(first, Unsent)
+        assert isinstance(first, NotSent)
         assert isinstance(second, Accepted)
         assert [record["message_id"] for record in sink.stored()] == ["<m2@x>"]
 
@@ -71,7 +71,7 @@ def test_whatever_breaks_after_the_final_dot_leaves_the_letter_ambiguous(tmp_pat
 def test_nonsense_is_no_answer(tmp_path: Path, text: str) -> None:
     with smtpd(tmp_path, fault("RCPT", "reply", text=text), fault("DOT", "reply", text=text)) as sink:
         before, after, fine = deliver(sink, parcel(1), parcel(2), parcel(3), **QUICK)
-        assert isinstance(before, Unsent)
+        assert isinstance(before, NotSent)
         assert isinstance(after, Ambiguous)
         assert isinstance(fine, Accepted)
 
@@ -79,7 +79,7 @@ def test_nonsense_is_no_answer(tmp_path: Path, text: str) -> None:
 def test_words_that_nobody_asked_for_are_not_taken_for_the_next_answer(tmp_path: Path) -> None:
     with smtpd(tmp_path, fault("DATA", "reply", text="354 go on\n250 2.0.0 queued as LIE")) as sink:
         first, second = deliver(sink, parcel(1), parcel(2))
-        assert isinstance(first, Unsent)
+        assert isinstance(first, NotSent)
         assert isinstance(second, Accepted)
         assert [record["message_id"] for record in sink.stored()] == ["<m2@x>"]
 
@@ -97,8 +97,8 @@ def test_a_server_names_its_own_time(tmp_path: Path) -> None:
     with smtpd(tmp_path, fault("RCPT", "reply", text="450 4.7.1 greylisted, try again in 90 seconds")) as sink:
         (outcome,) = deliver(sink, parcel())
         assert isinstance(outcome, Deferred)
-        assert outcome.wait is not None
-        assert outcome.wait.total_seconds() == 90
+        assert outcome.retry_after is not None
+        assert outcome.retry_after.total_seconds() == 90
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_a_no_to_this_letter_rejects_it_and_the_next_one_goes(tmp_path: Path, ve
 def test_a_no_to_the_whole_job_stops_the_run_with_the_switch_to_turn(tmp_path: Path, verb: str, text: str, hint: str) -> None:
     with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
         (outcome,) = deliver(sink, parcel())
-        assert isinstance(outcome, Unsent)
-        assert isinstance(outcome.stop, Unavailable)
-        assert hint in str(outcome.stop.hint)
-        assert outcome.stop.where == f"127.0.0.1:{sink.port}"
+        assert isinstance(outcome, NotSent)
+        assert isinstance(outcome.fatal, ServiceUnavailable)
+        assert hint in str(outcome.fatal.hint)
+        assert outcome.fatal.where == f"127.0.0.1:{sink.port}"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_no_to_the_whole_job_stops_the_run_with_the_switch_to_turn(tmp_path: P
 )
 def test_too_many_connections_ask_for_one_less(tmp_path: Path, text: str) -> None:
     with smtpd(tmp_path, fault("MAIL", "reply", text=text)) as sink:
-        assert deliver(sink, parcel()) == [Unsent(text, crowded=True)]
+        assert deliver(sink, parcel()) == [NotSent(text, throttled=True)]
 
 
 def test_a_connection_that_died_of_idleness_is_made_again_without_a_word(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_connection_that_died_of_idleness_is_made_again_without_a_word(tmp_pat
 
 def test_the_envelope_asks_for_notices_and_names_the_delivery(tmp_path: Path) -> None:
     with smtpd(tmp_path) as sink:
-        letter = Parcel("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", parcel().message)
+        letter = OutboundMessage("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", parcel().message)
         deliver(sink, letter)
         (record,) = sink.stored()
         assert record["mail"] == f"FROM:<a@example.org> SIZE={len(letter.message)} RET=HDRS ENVID=d-1+2B2"
@@ -170,7 +170,7 @@ def test_the_envelope_asks_for_notices_and_names_the_delivery(tmp_path: Path) ->
 
 
 def test_an_address_beyond_ascii_goes_only_where_the_server_can_take_it(tmp_path: Path) -> None:
-    letter = Parcel("d-1", "a@example.org", "jörg@example.org", "<m@x>", "To: jörg@example.org\r\n\r\nhello\r\n".encode())
+    letter = OutboundMessage("d-1", "a@example.org", "jörg@example.org", "<m@x>", "To: jörg@example.org\r\n\r\nhello\r\n".encode())
     with smtpd(tmp_path / "can") as sink:
         assert isinstance(deliver(sink, letter)[0], Accepted)
         (record,) = sink.stored()
@@ -185,7 +185,7 @@ def test_an_address_beyond_ascii_goes_only_where_the_server_can_take_it(tmp_path
 @pytest.mark.parametrize("message", [b"a\nb\r\n", b"a\rb\r\n", b"no end", b"a\r\n.\nb\r\n"])
 def test_a_letter_with_other_line_ends_than_crlf_never_meets_a_server(tmp_path: Path, message: bytes) -> None:
     with smtpd(tmp_path) as sink:
-        (outcome,) = deliver(sink, Parcel("d", "a@example.org", "b@example.org", "<m@x>", message))
+        (outcome,) = deliver(sink, OutboundMessage("d", "a@example.org", "b@example.org", "<m@x>", message))
         assert isinstance(outcome, Rejected)
 
 
@@ -193,15 +193,15 @@ def test_what_a_server_says_is_harmless_and_bounded(tmp_path: Path) -> None:
     with smtpd(tmp_path, fault("DOT", "reply", text="550 5.7.1 \x1b[2Jgone \u202e" + "x" * 5000)) as sink:
         (outcome,) = deliver(sink, parcel())
         assert isinstance(outcome, Rejected)
-        assert outcome.said.startswith("550 5.7.1 \\x1b[2Jgone \\u202exxx")
-        assert len(outcome.said) == 500
+        assert outcome.response.startswith("550 5.7.1 \\x1b[2Jgone \\u202exxx")
+        assert len(outcome.response) == 500
 
 
 def test_a_server_that_was_never_there_stops_the_run_at_once() -> None:
     nobody = Sink(1, Path(), Path(), Path())
     (outcome,) = deliver(nobody, parcel())
-    assert isinstance(outcome, Unsent)
-    assert str(outcome.stop) == "127.0.0.1:1: connection refused"
+    assert isinstance(outcome, NotSent)
+    assert str(outcome.fatal) == "127.0.0.1:1: connection refused"
 
 
 def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_nothing_of_a_letter_goes_out_after_its_time_is_over(loop: Callable[[], 
     letter = replace(parcel(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
 
     async def go(port: int) -> Outcome:
-        lane = smtp.open(smtp.Settings("127.0.0.1", port, "none", dot_timeout=0.3)).lane()
+        lane = smtp.open(smtp.Settings("127.0.0.1", port, "none", dot_timeout=0.3)).connection()
         outcome = await lane.deliver(letter, says(True))
         stubborn.go_on.set()
         await asyncio.to_thread(stubborn.thread.join)
@@ -292,37 +292,37 @@ def test_a_certificate_nobody_vouches_for_stops_the_run(
     monkeypatch.delenv("SSL_CERT_FILE")
     with smtpd(tmp_path, options=(*trusted, *(["--implicit"] if tls == "implicit" else []))) as sink:
         (outcome,) = deliver(sink, parcel(), tls=tls)
-        assert isinstance(outcome, Unsent)
-        assert "the certificate is not trusted" in str(outcome.stop)
-        assert "SSL_CERT_FILE" in str(outcome.stop.hint if outcome.stop else "")
+        assert isinstance(outcome, NotSent)
+        assert "the certificate is not trusted" in str(outcome.fatal)
+        assert "SSL_CERT_FILE" in str(outcome.fatal.hint if outcome.fatal else "")
 
 
 def test_a_server_without_starttls_gets_nothing(tmp_path: Path) -> None:
     with smtpd(tmp_path) as sink:
         (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
-        assert isinstance(outcome, Unsent)
-        assert "does not offer STARTTLS" in str(outcome.stop)
-        assert "587" in str(outcome.stop.hint if outcome.stop else "")
+        assert isinstance(outcome, NotSent)
+        assert "does not offer STARTTLS" in str(outcome.fatal)
+        assert "587" in str(outcome.fatal.hint if outcome.fatal else "")
         assert sink.stored() == []
 
 
 def test_a_server_without_sign_in_stops_the_run_in_our_words(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=trusted) as sink:
         (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
-        assert isinstance(outcome, Unsent)
-        assert str(outcome.stop) == f"127.0.0.1:{sink.port}: the SMTP AUTH extension is not supported by this server"
+        assert isinstance(outcome, NotSent)
+        assert str(outcome.fatal) == f"127.0.0.1:{sink.port}: the SMTP AUTH extension is not supported by this server"
 
 
 def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=(*trusted, "--auth", "me:right")) as sink:
         (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("hunter2"))
-        assert isinstance(outcome, Unsent)
-        assert outcome.stop is not None
-        assert "transport.password" in str(outcome.stop.hint)
-        assert "hunter2" not in repr((outcome, str(outcome.stop)))
+        assert isinstance(outcome, NotSent)
+        assert outcome.fatal is not None
+        assert "transport.password" in str(outcome.fatal.hint)
+        assert "hunter2" not in repr((outcome, str(outcome.fatal)))
         made = smtp.Settings("127.0.0.1", sink.port, username="me", password=Secret("hunter2"))
-        (remark,) = asyncio.run(smtp.open(made).check())
-        assert (remark.level, remark.hint) == ("error", outcome.stop.hint)
+        (diagnostic,) = asyncio.run(smtp.open(made).check())
+        assert (diagnostic.level, diagnostic.hint) == ("error", outcome.fatal.hint)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted
     ],
 )
 def test_a_configuration_that_would_send_in_clear_is_refused(settings: dict[str, Any], word: str) -> None:
-    with pytest.raises(Unusable, match=word) as caught:
+    with pytest.raises(InvalidInput, match=word) as caught:
         smtp.open(smtp.Settings(**settings))
     assert caught.value.where == "transport.tls"
     assert caught.value.hint
@@ -343,5 +343,5 @@ def test_a_configuration_that_would_send_in_clear_is_refused(settings: dict[str,
 
 @pytest.mark.parametrize(("key", "value"), [("connections", 0), ("per_minute", 0.0), ("per_minute", -1.0)])
 def test_a_road_on_which_nothing_could_go_is_refused(key: str, value: float) -> None:
-    with pytest.raises(Unusable, match=f"{value:g}"):
+    with pytest.raises(InvalidInput, match=f"{value:g}"):
         smtp.open(smtp.Settings("127.0.0.1", tls="none", **{key: value}))

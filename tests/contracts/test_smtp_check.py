@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from distributor.clients.entra import SignIn
-from distributor.microsoft.powershell import typed
+from distributor.clients.entra import AppRegistration
+from distributor.microsoft.powershell import command
 from distributor.model.delivery import Account
-from distributor.model.issues import Remark
+from distributor.model.issues import Diagnostic
 from distributor.model.secret import Secret
 from tests.contracts.test_smtp_oauth import BOX, PROXIES, SECRET, Post, app, started
 from tests.doubles.graphd import Cloud, graphd
@@ -35,15 +35,15 @@ def cloud(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     return running
 
 
-def bad(post: Post, *accounts: Account) -> list[Remark]:
-    return [remark for remark in asyncio.run(post.open(*accounts).check()) if remark.level != "ok"]
+def bad(post: Post, *accounts: Account) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in asyncio.run(post.open(*accounts).check()) if diagnostic.level != "ok"]
 
 
-def commands(remark: Remark) -> list[str]:
-    return [line for each in (remark.hint or "").splitlines() if (line := typed(each)) is not None]
+def commands(diagnostic: Diagnostic) -> list[str]:
+    return [line for each in (diagnostic.hint or "").splitlines() if (line := command(each)) is not None]
 
 
-def with_app(post: Post, **given: Any) -> SignIn:  # noqa: ANN401  what an app has
+def with_app(post: Post, **given: Any) -> AppRegistration:  # noqa: ANN401  what an app has
     post.sign_in = app(post.cloud, **given)
     return post.sign_in
 
@@ -56,7 +56,7 @@ def test_an_app_with_the_one_permission_is_good(tmp_path: Path, cloud: Cloud) ->
 def test_an_app_without_the_permission_gets_the_line_that_grants_it(tmp_path: Path, cloud: Cloud) -> None:
     with started(tmp_path, cloud) as post:
         who = with_app(post, outlook_roles=[])
-        lacking = next(remark for remark in bad(post) if "lacks SMTP.SendAsApp" in remark.message)
+        lacking = next(diagnostic for diagnostic in bad(post) if "lacks SMTP.SendAsApp" in diagnostic.message)
     (line,) = commands(lacking)
     assert lacking.level == "error"
     assert f"appId eq '{who.client_id}'" in line
@@ -68,10 +68,10 @@ def test_an_app_without_the_permission_gets_the_line_that_grants_it(tmp_path: Pa
 def test_what_smtp_does_not_need_is_more_than_enough(tmp_path: Path, cloud: Cloud, more: str) -> None:
     with started(tmp_path, cloud) as post:
         with_app(post, outlook_roles=["SMTP.SendAsApp", more])
-        (remark,) = bad(post)
-    assert (remark.level, f"SMTP does not need: {more}" in remark.message) == ("warning", True)
-    assert ("every mailbox" in remark.message) == (more in {"full_access_as_app", "Mail.ReadWrite"})
-    (line,) = commands(remark)
+        (diagnostic,) = bad(post)
+    assert (diagnostic.level, f"SMTP does not need: {more}" in diagnostic.message) == ("warning", True)
+    assert ("every mailbox" in diagnostic.message) == (more in {"full_access_as_app", "Mail.ReadWrite"})
+    (line,) = commands(diagnostic)
     assert f"'{more}'" in line
     assert "Remove-MgServicePrincipalAppRoleAssignment" in line
 
@@ -79,24 +79,24 @@ def test_what_smtp_does_not_need_is_more_than_enough(tmp_path: Path, cloud: Clou
 def test_a_mailbox_that_is_shut_is_opened_by_a_line_with_the_real_ids(tmp_path: Path, cloud: Cloud) -> None:
     with started(tmp_path, cloud) as post:
         post.let_in("else@example.org")
-        (remark,) = bad(post)
-        (line,) = commands(remark)
+        (diagnostic,) = bad(post)
+        (line,) = commands(diagnostic)
         assert f"$id = 'sp-{post.sign_in.client_id}'" in line
     assert f"Add-MailboxPermission -Identity '{BOX}' -User $id -AccessRights FullAccess" in line
 
 
 def test_a_mailbox_whose_smtp_is_off_is_switched_on(tmp_path: Path, cloud: Cloud) -> None:
     with started(tmp_path, cloud, OFF) as post:
-        (remark,) = bad(post)
-    assert commands(remark)[0].endswith(f"Set-CASMailbox -Identity '{BOX}' -SmtpClientAuthenticationDisabled $false")
+        (diagnostic,) = bad(post)
+    assert commands(diagnostic)[0].endswith(f"Set-CASMailbox -Identity '{BOX}' -SmtpClientAuthenticationDisabled $false")
 
 
 def test_a_secret_that_is_wrong_gets_the_line_that_makes_one(tmp_path: Path, cloud: Cloud) -> None:
     with started(tmp_path, cloud) as post:
-        post.sign_in = SignIn(cloud.tenant, post.sign_in.client_id, secret=Secret(f"not {SECRET}"), login=cloud.login)
-        (remark,) = bad(post)
-    assert "AADSTS7000215" in remark.message
-    assert "Add-MgApplicationPassword" in commands(remark)[0]
+        post.sign_in = AppRegistration(cloud.tenant, post.sign_in.client_id, secret=Secret(f"not {SECRET}"), login=cloud.login)
+        (diagnostic,) = bad(post)
+    assert "AADSTS7000215" in diagnostic.message
+    assert "Add-MgApplicationPassword" in commands(diagnostic)[0]
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(40, "warning"), (400, "error")])
@@ -106,5 +106,5 @@ def test_a_clock_that_is_wrong_is_seen_by_the_tokens_end(tmp_path: Path, monkeyp
         cloud.set(sign_in_clock="real")
         cloud.advance(ahead)
         with started(tmp_path / "smtp", cloud) as post:
-            found = [remark for remark in bad(post) if "clock" in remark.message]
-    assert [(remark.level, "behind the service's" in remark.message) for remark in found] == [(level, True)]
+            found = [diagnostic for diagnostic in bad(post) if "clock" in diagnostic.message]
+    assert [(diagnostic.level, "behind the service's" in diagnostic.message) for diagnostic in found] == [(level, True)]

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.adapters.transports import smtp
-from distributor.clients.entra import SignIn, entra
-from distributor.config.converter import Faulty, structure
-from distributor.errors import Unavailable, Unusable
+from distributor.clients.entra import AppRegistration, entra
+from distributor.config.converter import ConfigErrors, structure
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import Account
-from distributor.model.outcomes import Accepted, Deferred, Outcome, Unsent
+from distributor.model.outcomes import Accepted, Deferred, NotSent, Outcome
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
 from tests.authority import Authority
@@ -52,18 +52,18 @@ class Post:
 
     sink: Sink
     cloud: Cloud
-    sign_in: SignIn
+    sign_in: AppRegistration
     rights: Path
 
-    def open(self, *accounts: Account, **more: object) -> smtp.Smtp:
+    def open(self, *accounts: Account, **more: object) -> smtp.SmtpTransport:
         usual = {"host": "localhost", "port": self.sink.port, "username": BOX, "oauth": self.sign_in, "connect_timeout": 10.0}
         return smtp.open(smtp.Settings(**{**usual, **more}), accounts)
 
-    def deliver(self, road: smtp.Smtp, *senders: str | None, letters: int = 1) -> list[Outcome]:
+    def deliver(self, road: smtp.SmtpTransport, *senders: str | None, letters: int = 1) -> list[Outcome]:
         """So many letters on a lane a sender, all lanes side by side."""
 
         async def one(sender: str | None, number: int) -> list[Outcome]:
-            lane = road.lane(sender)
+            lane = road.connection(sender)
             outcomes = [await lane.deliver(parcel(100 * number + n), says(True)) for n in range(letters)]
             await lane.close()
             return outcomes
@@ -94,9 +94,9 @@ class Post:
         return self.cloud.counts()["token_requests"]
 
 
-def app(cloud: Cloud, **more: object) -> SignIn:
+def app(cloud: Cloud, **more: object) -> AppRegistration:
     given = {"secrets": {SECRET: None}, "outlook_roles": ["SMTP.SendAsApp"], **more}
-    return SignIn(tenant=cloud.tenant, client_id=cloud.app(**given), secret=Secret(SECRET), login=cloud.login)
+    return AppRegistration(tenant=cloud.tenant, client_id=cloud.app(**given), secret=Secret(SECRET), login=cloud.login)
 
 
 @contextmanager
@@ -151,8 +151,8 @@ def test_a_sender_without_an_account_is_its_own_name(post: Post) -> None:
 def test_without_any_name_nobody_is_asked(post: Post) -> None:
     before = post.tokens
     (outcome,) = post.deliver(post.open(username=None))
-    assert isinstance(outcome, Unsent)
-    assert str(outcome.stop) == "transport.username: missing"
+    assert isinstance(outcome, NotSent)
+    assert str(outcome.fatal) == "transport.username: missing"
     assert post.tokens == before
 
 
@@ -161,10 +161,10 @@ def test_senders_sign_in_with_their_passwords_where_there_are_no_tokens(tmp_path
     with smtpd(tmp_path, options=("--tls", server, server, "--auth", "b:of b")) as sink:
         settings = smtp.Settings("localhost", sink.port, username="a", password=Secret("of a"))
         road = smtp.open(settings, [Account("a@example.org", "a", Secret("of a")), Account("b@example.org", "b", Secret("of b"))])
-        post = Post(sink, cloud, SignIn(), tmp_path)
+        post = Post(sink, cloud, AppRegistration(), tmp_path)
         good, bad = post.deliver(road, "b@example.org", "a@example.org")
         assert isinstance(good, Accepted)
-        assert isinstance(bad, Unsent)
+        assert isinstance(bad, NotSent)
         assert post.users() == ["b"]
 
 
@@ -179,7 +179,7 @@ def test_doctor_says_as_whom_one_is_signed_in(post: Post) -> None:
 
 def test_a_road_tells_its_pace_and_its_day_and_knows_nobody_who_looks_afterwards(post: Post) -> None:
     road = post.open(daily=10_000, per_minute=30.0, connections=3)
-    assert (road.lanes, road.per_minute, road.daily) == (3, 30.0, 10_000)
+    assert (road.max_connections, road.per_minute, road.daily) == (3, 30.0, 10_000)
     assert road.tracker() is None  # type: ignore[func-returns-value]
 
 
@@ -212,11 +212,11 @@ def test_a_refused_token_is_replaced_once_and_then_the_job_stops_with_what_to_do
     post.let_in("else@example.org")
     before, road = post.tokens, post.open()
     (outcome,) = post.deliver(road)
-    assert isinstance(outcome, Unsent)
-    assert isinstance(outcome.stop, Unavailable)
-    assert "535 5.7.3 Authentication unsuccessful" in outcome.stop.message
+    assert isinstance(outcome, NotSent)
+    assert isinstance(outcome.fatal, ServiceUnavailable)
+    assert "535 5.7.3 Authentication unsuccessful" in outcome.fatal.message
     for word in ("SMTP.SendAsApp", "object ID of its Enterprise application", "Add-MailboxPermission", "FullAccess"):
-        assert word in str(outcome.stop.hint)
+        assert word in str(outcome.fatal.hint)
     assert (post.tokens, len(post.attempts())) == (before + 2, 2)
     assert len({attempt["token"] for attempt in post.attempts()}) == 2
 
@@ -227,7 +227,7 @@ def test_a_token_that_was_refused_although_fresh_is_not_replaced_again(post: Pos
     post.deliver(road)
     before, attempts = post.tokens, len(post.attempts())
     (outcome,) = post.deliver(road)
-    assert isinstance(outcome, Unsent)
+    assert isinstance(outcome, NotSent)
     assert (post.tokens, len(post.attempts())) == (before, attempts + 1)
 
 
@@ -235,7 +235,7 @@ def test_eight_connections_whose_token_is_refused_fetch_one_other(post: Post) ->
     post.let_in("else@example.org")
     before = post.tokens
     outcomes = post.deliver(post.open(), *[None] * 8)
-    assert all(isinstance(outcome, Unsent) and outcome.stop for outcome in outcomes)
+    assert all(isinstance(outcome, NotSent) and outcome.fatal for outcome in outcomes)
     assert post.tokens == before + 2
 
 
@@ -266,11 +266,11 @@ def test_a_refusal_by_policy_stops_the_job_with_the_switch_to_turn_and_no_second
     with started(tmp_path, cloud, {"verb": "AUTH", "do": "reply", "text": text}) as post:
         before = post.tokens
         (outcome,) = post.deliver(post.open())
-        assert isinstance(outcome, Unsent)
-        assert outcome.stop is not None
-        assert text in outcome.stop.message
-        assert word in str(outcome.stop.hint)
-        assert "transport.password" not in str(outcome.stop.hint)
+        assert isinstance(outcome, NotSent)
+        assert outcome.fatal is not None
+        assert text in outcome.fatal.message
+        assert word in str(outcome.fatal.hint)
+        assert "transport.password" not in str(outcome.fatal.hint)
         assert post.tokens == before + 1
 
 
@@ -286,9 +286,9 @@ def test_a_refusal_by_policy_stops_the_job_with_the_switch_to_turn_and_no_second
 def test_a_refusal_of_the_job_on_the_way_is_told_as_for_an_app(tmp_path: Path, cloud: Cloud, verb: str, text: str, word: str) -> None:
     with started(tmp_path, cloud, {"verb": verb, "do": "reply", "text": text}) as post:
         (outcome,) = post.deliver(post.open())
-        assert isinstance(outcome, Unsent)
-        assert outcome.stop is not None
-        assert word in str(outcome.stop.hint)
+        assert isinstance(outcome, NotSent)
+        assert outcome.fatal is not None
+        assert word in str(outcome.fatal.hint)
 
 
 @pytest.mark.parametrize(
@@ -304,23 +304,23 @@ def test_a_refusal_of_the_job_on_the_way_is_told_as_for_an_app(tmp_path: Path, c
 def test_a_password_that_is_refused_is_told_what_to_do_instead(tmp_path: Path, cloud: Cloud, text: str, word: str) -> None:
     with started(tmp_path, cloud, {"verb": "AUTH", "do": "reply", "text": text}, options=("--auth", "me:word")) as post:
         (outcome,) = post.deliver(post.open(oauth=None, password=Secret("word")))
-        assert isinstance(outcome, Unsent)
-        assert outcome.stop is not None
-        assert word in str(outcome.stop.hint)
+        assert isinstance(outcome, NotSent)
+        assert outcome.fatal is not None
+        assert word in str(outcome.fatal.hint)
 
 
 def test_too_many_connections_at_sign_in_ask_for_one_less(tmp_path: Path, cloud: Cloud) -> None:
     text = "432 4.3.2 Concurrent connections limit exceeded"
     with started(tmp_path, cloud, {"verb": "AUTH", "do": "reply", "text": text, "nth": [1]}) as post:
-        assert post.deliver(post.open(), letters=2)[0] == Unsent(text, crowded=True)
+        assert post.deliver(post.open(), letters=2)[0] == NotSent(text, throttled=True)
 
 
 @pytest.mark.parametrize("text", ["454 4.7.0 Temporary authentication failure", "421 4.3.2 Service not available"])
 def test_later_at_sign_in_is_tried_again(tmp_path: Path, cloud: Cloud, text: str) -> None:
     with started(tmp_path, cloud, {"verb": "AUTH", "do": "reply", "text": text, "nth": [1]}) as post:
         first, second = post.deliver(post.open(), letters=2)
-        assert isinstance(first, Unsent | Deferred)
-        assert getattr(first, "stop", None) is None
+        assert isinstance(first, NotSent | Deferred)
+        assert getattr(first, "fatal", None) is None
         assert isinstance(second, Accepted)
 
 
@@ -328,7 +328,7 @@ def test_later_at_sign_in_is_tried_again(tmp_path: Path, cloud: Cloud, text: str
 def test_a_line_that_breaks_at_sign_in_leaves_the_letter_unsent(tmp_path: Path, cloud: Cloud, do: str) -> None:
     with started(tmp_path, cloud, {"verb": "AUTH", "do": do, "nth": [1]}) as post:
         (outcome,) = post.deliver(post.open(connect_timeout=1.0))
-        assert isinstance(outcome, Unsent)
+        assert isinstance(outcome, NotSent)
         assert post.sink.stored() == []
 
 
@@ -337,9 +337,9 @@ def test_a_server_without_xoauth2_gets_no_token(tmp_path: Path, cloud: Cloud) ->
     with smtpd(tmp_path, options=("--tls", server, server, "--auth", "me:word")) as sink:
         post = Post(sink, cloud, app(cloud), tmp_path / "rights.json")
         (outcome,) = post.deliver(post.open())
-    assert isinstance(outcome, Unsent)
-    assert str(outcome.stop) == f"localhost:{sink.port}: the server does not offer AUTH XOAUTH2"
-    assert "smtp.office365.com" in str(outcome.stop.hint if outcome.stop else "")
+    assert isinstance(outcome, NotSent)
+    assert str(outcome.fatal) == f"localhost:{sink.port}: the server does not offer AUTH XOAUTH2"
+    assert "smtp.office365.com" in str(outcome.fatal.hint if outcome.fatal else "")
 
 
 def test_a_server_without_starttls_gets_no_token(tmp_path: Path, cloud: Cloud) -> None:
@@ -348,8 +348,8 @@ def test_a_server_without_starttls_gets_no_token(tmp_path: Path, cloud: Cloud) -
         post = Post(sink, cloud, app(cloud), rights)
         post.let_in(BOX)
         (outcome,) = post.deliver(post.open())
-        assert isinstance(outcome, Unsent)
-        assert "does not offer STARTTLS" in str(outcome.stop)
+        assert isinstance(outcome, NotSent)
+        assert "does not offer STARTTLS" in str(outcome.fatal)
         assert post.attempts() == []
 
 
@@ -362,8 +362,8 @@ def test_a_server_whose_certificate_nobody_vouches_for_gets_no_token(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
     before = len(post.attempts())
     (outcome,) = post.deliver(post.open())
-    assert isinstance(outcome, Unsent)
-    assert "the certificate is not trusted" in str(outcome.stop)
+    assert isinstance(outcome, NotSent)
+    assert "the certificate is not trusted" in str(outcome.fatal)
     assert len(post.attempts()) == before
 
 
@@ -371,28 +371,30 @@ def test_a_server_whose_certificate_nobody_vouches_for_gets_no_token(
 
 
 def test_a_sign_in_that_entra_refuses_stops_the_job_before_the_server_is_asked(post: Post) -> None:
-    post.sign_in = SignIn(tenant=post.cloud.tenant, client_id=post.sign_in.client_id, secret=Secret("guessed"), login=post.cloud.login)
+    post.sign_in = AppRegistration(
+        tenant=post.cloud.tenant, client_id=post.sign_in.client_id, secret=Secret("guessed"), login=post.cloud.login
+    )
     (outcome,) = post.deliver(post.open())
-    assert isinstance(outcome, Unsent)
-    assert str(outcome.stop) == f"localhost:{post.cloud.port}: the secret is wrong (AADSTS7000215)"
-    assert "transport.oauth.secret" in str(outcome.stop.hint if outcome.stop else "")
+    assert isinstance(outcome, NotSent)
+    assert str(outcome.fatal) == f"localhost:{post.cloud.port}: the secret is wrong (AADSTS7000215)"
+    assert "transport.oauth.secret" in str(outcome.fatal.hint if outcome.fatal else "")
     assert post.attempts() == []
-    (remark,) = asyncio.run(post.open().check())
-    assert (remark.level, remark.message) == ("error", str(outcome.stop))
+    (diagnostic,) = asyncio.run(post.open().check())
+    assert (diagnostic.level, diagnostic.message) == ("error", str(outcome.fatal))
 
 
 def test_an_entra_that_does_not_answer_stops_a_run_that_has_not_begun_and_not_one_that_has(post: Post) -> None:
     post.cloud.fault("token", "reset-before")
     (outcome,) = post.deliver(post.open())
-    assert isinstance(outcome, Unsent)
-    assert isinstance(outcome.stop, Unavailable)
+    assert isinstance(outcome, NotSent)
+    assert isinstance(outcome.fatal, ServiceUnavailable)
     road = post.open()
     with post.cloud.during(token_seconds=20):  # too short to be kept
         assert isinstance(post.deliver(road)[0], Accepted)
     post.cloud.fault("token", "reset-before")
     (outcome,) = post.deliver(road)
-    assert isinstance(outcome, Unsent)
-    assert outcome.stop is None
+    assert isinstance(outcome, NotSent)
+    assert outcome.fatal is None
     assert isinstance(post.deliver(road)[0], Accepted)
 
 
@@ -405,8 +407,8 @@ def test_no_token_and_no_password_is_in_what_is_kept_or_told(tmp_path: Path, clo
             how = {"oauth": post.sign_in} if secret == "token" else {"oauth": None, "password": Secret(sent)}
             road = post.open(**how)
             (outcome,) = post.deliver(road)
-            assert isinstance(outcome, Unsent)
-            echoed = "".join([repr(outcome), str(outcome.stop), repr(road.__dict__), *map(repr, asyncio.run(road.check()))])
+            assert isinstance(outcome, NotSent)
+            echoed = "".join([repr(outcome), str(outcome.fatal), repr(road.__dict__), *map(repr, asyncio.run(road.check()))])
             assert f"535 5.7.8 not {REDACTED} nor AUTH " in echoed
             assert echoed.count("eyJ") == 0  # how a token begins
             proofs = (b"hunter2-hunter2", f"\0{BOX}\0hunter2-hunter2".encode(), f"user={BOX}\x01auth=Bearer ey".encode())
@@ -416,7 +418,7 @@ def test_no_token_and_no_password_is_in_what_is_kept_or_told(tmp_path: Path, clo
 
 # --- what is refused before anything is sent -----------------------------------------------------------------------
 
-GOOD = SignIn(tenant="example.org", client_id="id", secret=Secret("x"))
+GOOD = AppRegistration(tenant="example.org", client_id="id", secret=Secret("x"))
 
 
 @pytest.mark.parametrize(
@@ -424,21 +426,21 @@ GOOD = SignIn(tenant="example.org", client_id="id", secret=Secret("x"))
     [
         ({"oauth": GOOD, "password": Secret("y")}, "transport.oauth", "exclude each other"),
         ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would travel in clear"),
-        ({"oauth": SignIn(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
-        ({"oauth": SignIn()}, "transport.oauth", "nothing to sign in with"),
+        ({"oauth": AppRegistration(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
+        ({"oauth": AppRegistration()}, "transport.oauth", "nothing to sign in with"),
         ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "no service"),
         ({"daily": 0}, "transport.daily", "0 letters a day"),
     ],
 )
 def test_settings_that_cannot_work_are_told_by_their_key(settings: dict[str, Any], where: str, word: str) -> None:
-    with pytest.raises(Unusable, match=word) as caught:
+    with pytest.raises(InvalidInput, match=word) as caught:
         smtp.open(smtp.Settings(**{"host": "smtp.example.org", **settings}))
     assert caught.value.where == where
     assert caught.value.hint
 
 
 def test_no_accounts_password_travels_in_clear() -> None:
-    with pytest.raises(Unusable, match="the password would travel in clear"):
+    with pytest.raises(InvalidInput, match="the password would travel in clear"):
         smtp.open(smtp.Settings("127.0.0.1", tls="none"), [Account("a@example.org", "a", Secret("x"))])
 
 
@@ -446,8 +448,8 @@ def test_a_sign_in_is_read_from_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "word").write_text("of the app", encoding="utf-8")
     table = {"host": "smtp.office365.com", "daily": 10_000, "oauth": {"tenant": "t", "client_id": "c", "secret": "file:word"}}
     made = structure(smtp.Settings, table, "road", tmp_path, lambda reference: reference.resolve("x"))
-    assert made.oauth == SignIn(tenant="t", client_id="c", secret=Secret("of the app"))
+    assert made.oauth == AppRegistration(tenant="t", client_id="c", secret=Secret("of the app"))
     assert made.daily == 10_000
-    with pytest.raises(Faulty) as caught:
+    with pytest.raises(ConfigErrors) as caught:
         structure(smtp.Settings, {**table, "oauth": {"tenant": 5, "secret": "literal"}}, "road", tmp_path)
     assert {fault.key for fault in caught.value.faults} == {"road.oauth.tenant", "road.oauth.secret"}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters import REGISTRY
-from distributor.model.certificates import Limits, Locator, Material
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import Address, Person, RowHint
+from distributor.model.certificates import Limits, Locator, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import Address, Person, RosterRow
 from distributor.model.ports import Source
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from tests.authority import Authority
 from tests.heaps import look
 
@@ -46,7 +46,7 @@ def source(kind: str, tmp_path: Path, authority: Authority) -> Source:
     return HEAPS[kind](tmp_path, authority.issue(str(ALICE)).pfx())
 
 
-def locator(material: Material) -> Locator:
+def locator(material: SourceMaterial) -> Locator:
     return Locator.from_json(Locator(material.form, tuple((p.path, p.member, p.sha256) for p in material.parts)).as_json())
 
 
@@ -57,30 +57,30 @@ def test_a_kind_has_settings_and_open(kind: str) -> None:
 
 
 def test_what_is_found_opens_with_the_passwords_that_come_with_it(source: Source) -> None:
-    (material,) = (found for found in source.finds({}) if isinstance(found, Material))
-    (credential,) = open_material(material, Limits()).credentials
-    assert credential.facts.addresses == (str(ALICE),)
+    (material,) = (found for found in source.finds({}) if isinstance(found, SourceMaterial))
+    (identity,) = parse_material(material, Limits()).identities
+    assert identity.facts.addresses == (str(ALICE),)
 
 
 def test_what_is_refused_is_an_issue_that_says_what_to_do(source: Source) -> None:
     (issue,) = (found for found in source.finds({}) if isinstance(found, Issue))
-    assert (issue.severity, issue.check) == (Severity.ERROR, Check.UNSAFE_PATH)
+    assert (issue.severity, issue.check) == (Severity.ERROR, CheckId.UNSAFE_PATH)
     assert issue.source
     assert issue.hint
 
 
 def test_what_a_row_names_comes_first_and_says_for_whom(source: Source) -> None:
-    person = Person(ALICE, hint=RowHint("people.csv", 2, file="alice.pfx"))
-    (material,) = (found for found in source.finds({ALICE.key: person}) if isinstance(found, Material))
-    assert material.wanted == ALICE.key
+    person = Person(ALICE, hint=RosterRow("people.csv", 2, file="alice.pfx"))
+    (material,) = (found for found in source.finds({ALICE.key: person}) if isinstance(found, SourceMaterial))
+    assert material.requested_for == ALICE.key
 
 
 def test_the_same_is_fetched_again_by_its_locator(source: Source) -> None:
-    (material,) = (found for found in source.finds({}) if isinstance(found, Material))
+    (material,) = (found for found in source.finds({}) if isinstance(found, SourceMaterial))
     assert source.fetch(locator(material), None) == material
 
 
 def test_other_bytes_are_not_fetched(source: Source) -> None:
-    (material,) = (found for found in source.finds({}) if isinstance(found, Material))
+    (material,) = (found for found in source.finds({}) if isinstance(found, SourceMaterial))
     form, parts = material.form, tuple((p.path, p.member, "0" * 64) for p in material.parts)
     assert isinstance(source.fetch(Locator(form, parts), None), Issue)

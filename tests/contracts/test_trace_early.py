@@ -9,14 +9,14 @@ from itertools import pairwise
 import pytest
 
 from distributor.adapters.trackers.message_trace import UNSETTLED, moments, sighting, windows
-from distributor.model.delivery import Sought
+from distributor.model.delivery import TrackedMessage
 from distributor.model.states import State
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def letter(state: State) -> Sought:
-    return Sought("d-1", "<1@example.org>", "certificates@example.org", "anna@example.org", state, NOW - timedelta(days=1))
+def letter(state: State) -> TrackedMessage:
+    return TrackedMessage("d-1", "<1@example.org>", "certificates@example.org", "anna@example.org", state, NOW - timedelta(days=1))
 
 
 def row(age: timedelta, status: str = "failed", recipient: str = "anna@example.org") -> dict[str, str]:
@@ -31,7 +31,7 @@ def test_a_failure_of_a_minute_ago_leaves_an_accepted_letter_where_it_is() -> No
 def test_a_failure_of_a_minute_ago_proves_that_an_unclear_letter_left_and_no_more() -> None:
     found = sighting(letter(State.AMBIGUOUS), row(timedelta(seconds=61)), NOW)
     assert found is not None
-    assert (found.state, found.evidence["status"], "may still change" in found.said) == (State.ACCEPTED, "failed", True)
+    assert (found.state, found.evidence["status"], "may still change" in found.response) == (State.ACCEPTED, "failed", True)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.AMBIGUOUS])
@@ -57,7 +57,7 @@ def test_a_failure_without_a_time_is_as_old_as_the_attempt() -> None:
 def test_another_recipients_failure_is_not_called_early() -> None:
     found = sighting(letter(State.AMBIGUOUS), row(timedelta(seconds=61), recipient="list@example.org"), NOW)
     assert found is not None
-    assert found.said == "Exchange has it (failed), by the message trace"
+    assert found.response == "Exchange has it (failed), by the message trace"
 
 
 def test_an_unclear_letter_of_a_restored_ledger_is_looked_for_at_all_times_since_the_backup() -> None:

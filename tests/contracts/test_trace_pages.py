@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from distributor.adapters.trackers.trace_pages import Pages
-from distributor.clients.entra import SignIn
-from distributor.clients.graph import Answer, graph
-from distributor.errors import Unavailable
+from distributor.clients.entra import AppRegistration
+from distributor.clients.graph import HttpResponse, graph
+from distributor.errors import ServiceUnavailable
 from distributor.model.secret import Secret
 
 ROOT = "https://graph.example"
@@ -27,13 +27,21 @@ class Service:
         self.bodies = list(bodies)
         self.asked: list[tuple[str, str | None, float]] = []
 
-    async def ask(self, _method: str, url: str, _mailbox: object, _content: object, headers: Mapping[str, str], timeout: float) -> Answer:  # noqa: ASYNC109  as Graph has it
+    async def ask(
+        self,
+        _method: str,
+        url: str,
+        _mailbox: object,
+        _content: object,
+        headers: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109  that of the client
+    ) -> HttpResponse:
         self.asked.append((url, headers.get("prefer"), timeout))
-        return Answer(200, "", "200 OK", self.bodies.pop(0))
+        return HttpResponse(200, "", "200 OK", self.bodies.pop(0))
 
 
 def read(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    opened = graph(SignIn(tenant="t", client_id="c", secret=Secret("s")), ROOT)
+    opened = graph(AppRegistration(tenant="t", client_id="c", secret=Secret("s")), ROOT)
     monkeypatch.setattr(opened, "_ask", service.ask)
 
     async def sleep(_: float) -> None:
@@ -55,6 +63,6 @@ def test_a_further_page_is_asked_for_as_its_address_stands(monkeypatch: pytest.M
 @pytest.mark.parametrize("link", ["https://evil.example/v1.0/x?$skiptoken=a", "http://graph.example/v1.0/x", "/v1.0/x", 7, ""])
 def test_a_further_page_elsewhere_is_not_asked_for(link: object, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service({"value": [{"n": 1}], "@odata.nextLink": link}, {"value": []})
-    with pytest.raises(Unavailable, match="another address"):
+    with pytest.raises(ServiceUnavailable, match="another address"):
         read(service, monkeypatch)
     assert len(service.asked) == 1

@@ -17,10 +17,10 @@ from distributor.adapters import REGISTRY
 from distributor.adapters.trackers import message_trace
 from distributor.adapters.trackers import sent_items as graph
 from distributor.adapters.trackers.message_trace import Trace, windows
-from distributor.clients.entra import SignIn
+from distributor.clients.entra import AppRegistration
 from distributor.clients.graph import graph as client
-from distributor.errors import Unavailable, Unusable
-from distributor.model.delivery import Sighting, Sought
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.delivery import TrackedMessage, TrackingEvent
 from distributor.model.ports import Tracker
 from distributor.model.secret import Secret
 from distributor.model.states import State
@@ -55,14 +55,14 @@ class Desk:
         return datetime.fromtimestamp(self.cloud.now(), UTC)
 
     def tracing(self, *senders: str) -> Trace:
-        sign_in = SignIn(**{name: value for name, value in self.names.items() if name != "graph"})
+        sign_in = AppRegistration(**{name: value for name, value in self.names.items() if name != "graph"})
         return Trace(client(sign_in, self.cloud.graph), senders, now=self.now, sleep=self.sleep)
 
     def message_id(self, number: int = 1) -> str:
         return f"<{number}.{self.box}>"
 
-    def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> Sought:  # noqa: ANN401  a letter's
-        letter = Sought(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
+    def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> TrackedMessage:  # noqa: ANN401  a letter's
+        letter = TrackedMessage(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
         return replace(letter, **changes)
 
     def by_hand(self, act: Callable[[Caller], object]) -> object:
@@ -86,10 +86,10 @@ class Desk:
         return [parse_qs(urlsplit(one["target"]).query)["$filter"][0] for one in self.asked("messageTrace.list")]
 
 
-def look(tracker: Tracker, sought: Sequence[Sought]) -> list[Sighting]:
-    async def go() -> list[Sighting]:
+def look(tracker: Tracker, sought: Sequence[TrackedMessage]) -> list[TrackingEvent]:
+    async def go() -> list[TrackingEvent]:
         try:
-            return [sighting async for sighting in tracker.look(sought)]
+            return [sighting async for sighting in tracker.track(sought)]
         finally:
             await tracker.close()
 
@@ -139,7 +139,7 @@ def test_a_letter_that_left_is_known_with_evidence_and_without_addresses(desk: D
     assert found.state in {State.ACCEPTED, State.DELIVERED}
     assert isinstance(found.evidence["kind"], str)
     told = " ".join(str(value) for name, value in found.evidence.items() if name != "message_id")
-    assert "@" not in told + found.said
+    assert "@" not in told + found.response
 
 
 @pytest.mark.parametrize("kind", sorted(WITNESSES))
@@ -163,7 +163,7 @@ def test_a_service_that_cannot_be_asked_is_told_with_a_way_out(desk: Desk, kind:
         desk.cloud.app(desk.app, roles=["User.Read.All"])
     else:
         desk.cloud.fault(operation, fault)
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(ServiceUnavailable) as raised:
         look(opened(kind, desk), [desk.sought()])
     assert raised.value.hint
 
@@ -183,7 +183,7 @@ def test_closing_a_tracker_that_was_never_asked_does_nothing(desk: Desk, kind: s
 # --- Sent Items ------------------------------------------------------------------------------------------------------
 
 
-def sent_items(desk: Desk, *sought: Sought, **changes: Any) -> list[Sighting]:  # noqa: ANN401  settings
+def sent_items(desk: Desk, *sought: TrackedMessage, **changes: Any) -> list[TrackingEvent]:  # noqa: ANN401  settings
     return look(graph.open(graph.Settings(**{**desk.names, "mailbox": desk.box, **changes})), sought)
 
 
@@ -191,7 +191,7 @@ def test_a_copy_in_sent_items_says_when_it_was_sent(desk: Desk) -> None:
     desk.leave()
     (found,) = sent_items(desk, desk.sought())
     (copy,) = desk.cloud.messages(desk.box, "sentitems")
-    assert (found.state, found.said) == (State.ACCEPTED, f"found in Sent Items, sent at {copy['sentDateTime']}")
+    assert (found.state, found.response) == (State.ACCEPTED, f"found in Sent Items, sent at {copy['sentDateTime']}")
     wanted = {"kind": "sent-items", "message_id": desk.message_id(), "sent_at": copy["sentDateTime"]}
     assert {name: value for name, value in found.evidence.items() if name != "id"} == wanted
 
@@ -199,7 +199,7 @@ def test_a_copy_in_sent_items_says_when_it_was_sent(desk: Desk) -> None:
 def test_a_draft_has_not_left_and_may_go_again(desk: Desk) -> None:
     desk.by_hand(lambda caller: caller.draft(1))
     (found,) = sent_items(desk, desk.sought())
-    assert (found.state, found.said, found.evidence["kind"]) == (State.QUEUED, "still a draft", "draft")
+    assert (found.state, found.response, found.evidence["kind"]) == (State.QUEUED, "still a draft", "draft")
     assert re.fullmatch(r"AAkALg\S+", str(found.evidence["id"]))
 
 
@@ -239,7 +239,7 @@ def test_a_message_id_is_quoted(desk: Desk) -> None:
 
 
 def test_a_table_without_a_mailbox_is_refused(desk: Desk) -> None:
-    with pytest.raises(Unusable) as raised:
+    with pytest.raises(InvalidInput) as raised:
         graph.open(graph.Settings(**desk.names))
     assert raised.value.where == "transport.mailbox"
 
@@ -263,7 +263,7 @@ def test_the_trace_says_what_became_of_a_letter(desk: Desk, status: str) -> None
     state, words = STATUSES[status]
     desk.traced(1, status)
     (found,) = look(desk.tracing(), [desk.sought()])
-    assert (found.state, found.said.startswith(words)) == (state, True)
+    assert (found.state, found.response.startswith(words)) == (state, True)
     assert {**found.evidence, "trace_id": "", "received_at": ""} == {
         "kind": "message-trace",
         "status": status,
@@ -326,7 +326,7 @@ def test_a_page_that_has_expired_is_told(desk: Desk) -> None:
     for number in range(3):
         desk.traced(number)
     desk.cloud.fault("messageTrace.list", "status", skip=1, status=400, code="Directory_ExpiredPageToken")
-    with desk.cloud.during(page_cap=2), pytest.raises(Unavailable, match="Directory_ExpiredPageToken"):
+    with desk.cloud.during(page_cap=2), pytest.raises(ServiceUnavailable, match="Directory_ExpiredPageToken"):
         look(desk.tracing(), [desk.sought(number) for number in range(3)])
 
 
@@ -351,7 +351,7 @@ def test_a_limit_that_others_used_up_is_waited_for(desk: Desk) -> None:
 
 def test_a_missing_permission_names_it_and_the_service_that_has_to_be_let_in(desk: Desk) -> None:
     desk.cloud.app(desk.app, roles=["Mail.ReadWrite"])
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(ServiceUnavailable) as raised:
         look(desk.tracing(), [desk.sought()])
     hint = raised.value.hint or ""
     assert "ExchangeMessageTrace.Read.All" in hint
@@ -381,6 +381,6 @@ def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyon
 def test_a_trace_is_opened_from_its_table(desk: Desk) -> None:
     desk.traced(at=desk.cloud.now() - 300)
     names = {**desk.names, "senders": (desk.box,)}
-    assert message_trace.open(message_trace.Settings(**names)).earliest == timedelta(seconds=60)
-    with pytest.raises(Unusable):
+    assert message_trace.open(message_trace.Settings(**names)).min_age == timedelta(seconds=60)
+    with pytest.raises(InvalidInput):
         message_trace.open(message_trace.Settings(**{**names, "secret": None}))

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import pytest
 
 from distributor.adapters import REGISTRY
-from distributor.model.outcomes import Accepted, Handle, Parcel, Unsent
-from distributor.model.ports import ArmCall, Transport
+from distributor.model.outcomes import Accepted, DraftRef, NotSent, OutboundMessage
+from distributor.model.ports import CommitIntent, Transport
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.sink import smtpd
 
@@ -109,14 +109,14 @@ def road(request: pytest.FixtureRequest, tmp_path: Path, clouds: Clouds) -> Iter
         yield opened
 
 
-def parcel(number: int = 1) -> Parcel:
+def parcel(number: int = 1) -> OutboundMessage:
     head = f"From: {SENDER}\r\nTo: p{number}@example.org\r\nMessage-ID: <m{number}@x>\r\n\r\n"
     message = f"{head}.a dot\r\n..two\r\n.\r\nend {number}\r\n".encode()
-    return Parcel(f"d-{number}", SENDER, f"p{number}@example.org", f"<m{number}@x>", message)
+    return OutboundMessage(f"d-{number}", SENDER, f"p{number}@example.org", f"<m{number}@x>", message)
 
 
-def says(verdict: bool, log: list[str] | None = None) -> ArmCall:  # noqa: FBT001
-    async def arm(_: Handle | None = None, /) -> bool:
+def says(verdict: bool, log: list[str] | None = None) -> CommitIntent:  # noqa: FBT001
+    async def arm(_: DraftRef | None = None, /) -> bool:
         if log is not None:
             log.append("armed")
         return verdict
@@ -130,7 +130,7 @@ def test_every_transport_is_under_this_contract() -> None:
 
 def test_the_very_bytes_arrive_dots_and_all(road: Road) -> None:
     async def go() -> object:
-        lane = road.transport.lane()
+        lane = road.transport.connection()
         try:
             return await lane.deliver(parcel(), says(True))
         finally:
@@ -144,7 +144,7 @@ def test_one_lane_carries_letter_after_letter_and_arms_each_once(road: Road) -> 
     armed: list[str] = []
 
     async def go() -> None:
-        lane = road.transport.lane()
+        lane = road.transport.connection()
         for number in range(3):
             assert isinstance(await lane.deliver(parcel(number), says(True, armed)), Accepted)
         await lane.close()
@@ -156,13 +156,13 @@ def test_one_lane_carries_letter_after_letter_and_arms_each_once(road: Road) -> 
 
 def test_a_letter_whose_claim_was_lost_does_not_go(road: Road) -> None:
     async def go() -> object:
-        lane = road.transport.lane()
+        lane = road.transport.connection()
         outcome = await lane.deliver(parcel(1), says(False))
         assert isinstance(await lane.deliver(parcel(2), says(True)), Accepted)  # and the lane still works
         await lane.close()
         return outcome
 
-    assert isinstance(road.run(go), Unsent)
+    assert isinstance(road.run(go), NotSent)
     assert road.arrived() == [parcel(2).message]
 
 
@@ -170,12 +170,12 @@ def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
     async def go() -> None:
         asked, answer = asyncio.Event(), asyncio.Event()
 
-        async def arm(_: Handle | None = None, /) -> bool:
+        async def arm(_: DraftRef | None = None, /) -> bool:
             asked.set()
             await answer.wait()
             return True
 
-        lane = road.transport.lane()
+        lane = road.transport.connection()
         letter = asyncio.ensure_future(lane.deliver(parcel(), arm))
         await asked.wait()
         await asyncio.sleep(0.05)  # time enough for a transport that does not wait
@@ -188,11 +188,11 @@ def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
 
 
 def test_a_ledger_that_fails_stops_the_letter(road: Road) -> None:
-    async def arm(_: Handle | None = None, /) -> bool:
+    async def arm(_: DraftRef | None = None, /) -> bool:
         raise OSError("disk full")
 
     async def go() -> None:
-        lane = road.transport.lane()
+        lane = road.transport.connection()
         try:
             await lane.deliver(parcel(), arm)
         finally:
@@ -207,12 +207,12 @@ def test_a_cancelled_letter_closes_its_connection_and_the_next_one_gets_its_own_
     async def go() -> None:
         asked = asyncio.Event()
 
-        async def arm(_: Handle | None = None, /) -> bool:
+        async def arm(_: DraftRef | None = None, /) -> bool:
             asked.set()
             await asyncio.Event().wait()
             return True
 
-        lane = road.transport.lane()
+        lane = road.transport.connection()
         letter = asyncio.ensure_future(lane.deliver(parcel(1), arm))
         await asked.wait()
         letter.cancel()
@@ -226,9 +226,9 @@ def test_a_cancelled_letter_closes_its_connection_and_the_next_one_gets_its_own_
 
 
 def test_doctor_finds_a_working_road(road: Road) -> None:
-    remarks = asyncio.run(road.transport.check())
-    assert [remark.level for remark in remarks] == ["ok"]
+    diagnostics = asyncio.run(road.transport.check())
+    assert [diagnostic.level for diagnostic in diagnostics] == ["ok"]
 
 
 def test_closing_a_lane_that_was_never_used_does_nothing(road: Road) -> None:
-    road.run(road.transport.lane().close)
+    road.run(road.transport.connection().close)

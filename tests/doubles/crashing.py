@@ -29,22 +29,22 @@ from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
 from distributor.adapters.transports import graph, smtp
 from distributor.adapters.transports.smtp import session as _session
-from distributor.clients.graph import Graph
+from distributor.clients.graph import GraphClient
 from distributor.ledger import open_guarded, transaction
-from distributor.ledger.copy_guard import Guard
+from distributor.ledger.copy_guard import CopyGuard
 from distributor.ledger.repository import SqlLedger
 from distributor.mail.message import Mailbox
-from distributor.mail.templates import Stationery
+from distributor.mail.templates import TemplateRenderer
 from distributor.model.certificates import Limits
-from distributor.model.delivery import Arm, Scope, Step
+from distributor.model.delivery import AttemptUpdate, DeliveryFilter, RecordIntent
 from distributor.model.people import Address
 from distributor.model.secret import Secret
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from distributor.workers import process
 from distributor.workflows import packing
 from distributor.workflows.message_factory import Packer
 from distributor.workflows.plan import plan
-from distributor.workflows.sending.report import Doors, Wanted
+from distributor.workflows.sending.report import SendContext, SendOptions
 from distributor.workflows.sending.run import send
 from tests.doubles import mutants
 from tests.heaps import look
@@ -88,8 +88,8 @@ class Steps:
     def around_write(self) -> None:
         real = SqlLedger.write
 
-        def wrapped(ledger: SqlLedger, steps: list[Step], owner: Any) -> Any:
-            names = ["arm" if isinstance(step, Arm) else "settle" for step in steps]
+        def wrapped(ledger: SqlLedger, steps: list[AttemptUpdate], owner: Any) -> Any:
+            names = ["arm" if isinstance(step, RecordIntent) else "settle" for step in steps]
             for name in names:
                 self.reach(f"{name}:before")
             self.doing = tuple(names)
@@ -102,14 +102,14 @@ class Steps:
         SqlLedger.write = wrapped  # type: ignore[method-assign]
 
     def inside_transactions(self) -> None:
-        real = transaction.Writing.append
+        real = transaction.WriteTransaction.append
 
         def wrapped(book: Any, notes: Any) -> None:
             real(book, notes)
             for name in self.doing:
                 self.reach(f"{name}:inside")
 
-        transaction.Writing.append = wrapped  # type: ignore[method-assign]
+        transaction.WriteTransaction.append = wrapped  # type: ignore[method-assign]
 
     def around_verbs(self) -> None:
         say, finish, write = _session.Session.say, _session.Session.finish, aiosmtplib.protocol.SMTPProtocol.write
@@ -135,7 +135,7 @@ class Steps:
         aiosmtplib.protocol.SMTPProtocol.write = writing  # type: ignore[method-assign]
 
     def around_dialling(self) -> None:
-        real = smtp.dial
+        real = smtp.connect
 
         async def dialling(*args: Any) -> Any:
             self.reach("connect:before")
@@ -143,11 +143,11 @@ class Steps:
             self.reach("connect:after")
             return found
 
-        smtp.dial = dialling
+        smtp.connect = dialling
 
     def around_calls(self) -> None:
         """What is asked of Graph: `draft`, `post` (a draft goes), `look`."""
-        real = Graph.call
+        real = GraphClient.call
 
         async def calling(client: Any, method: str, path: str, **more: Any) -> Any:
             name = "look" if method == "GET" else "post" if path.endswith("/send") else "draft" if path.endswith("/messages") else "other"
@@ -156,12 +156,12 @@ class Steps:
             self.reach(f"{name}:after")
             return heard
 
-        Graph.call = calling  # type: ignore[method-assign]
+        GraphClient.call = calling  # type: ignore[method-assign]
 
     def install(self) -> None:
         for method in ("begin_plan", "plan", "take", "store", "recover", "claim", "counts", "release"):
             self.around(SqlLedger, method, method)
-        self.around(Guard, "after", "mark")
+        self.around(CopyGuard, "after", "mark")
         self.around(files.Files, "fetch", "fetch")
         self.around(Packer, "__call__", "build")
         self.around_write()
@@ -203,7 +203,7 @@ def do_plan(order: dict[str, Any]) -> int:
         ledger_of(order),
         csv.open(csv.Settings(Path(order["roster"]))) if order.get("roster") else None,
         source_of(order),
-        Here(partial(open_material, limits=Limits())),
+        Here(partial(parse_material, limits=Limits())),
         plan_id=secrets.token_hex(4),
         inputs={},
         languages=("en",),
@@ -218,7 +218,7 @@ def road_of(order: dict[str, Any]) -> Any:
     if settings := order.get("graph"):
         os.environ.update(order["environment"])
         transport = graph.open(graph.Settings(**{**settings, "secret": Secret(settings["secret"])}, connections=lanes, per_minute=None))
-        type(transport.tracker()).earliest = timedelta()  # a minute in the world
+        type(transport.tracker()).min_age = timedelta()  # a minute in the world
         return transport
     times = {"reply_timeout": 60, "data_timeout": 60, "dot_timeout": order.get("dot", 60)}
     return smtp.open(smtp.Settings("127.0.0.1", order["port"], "none", connections=lanes, **times))
@@ -226,27 +226,35 @@ def road_of(order: dict[str, Any]) -> Any:
 
 def do_send(order: dict[str, Any]) -> int:
     ledger = ledger_of(order, sends=True)
-    owner, lease = process.me(), timedelta(seconds=order.get("lease", 60))
+    owner, lease = process.current_process(), timedelta(seconds=order.get("lease", 60))
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    packer = Packer(Stationery(None), lambda secret, _: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
+    packer = Packer(TemplateRenderer(None), lambda secret, _: b"sealed " + bytes([len(secret.reveal())]), "Example AG", (sender,))
 
     def pack(stop: Callable[[], bool]) -> Iterator[object]:
         return packing.pack(
-            ledger, lambda _: (source_of(order), {}), Here(packer), owner=owner, lease=lease, scope=Scope(), limit=None, now=now, stop=stop
+            ledger,
+            lambda _: (source_of(order), {}),
+            Here(packer),
+            owner=owner,
+            lease=lease,
+            scope=DeliveryFilter(),
+            limit=None,
+            now=now,
+            stop=stop,
         )
 
-    alive = (lambda _: None) if order.get("blind") else process.alive
-    doors = Doors(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
-    wanted = Wanted(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
+    alive = (lambda _: None) if order.get("blind") else process.is_alive
+    doors = SendContext(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
+    wanted = SendOptions(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
     transport = road_of(order)
     if order.get("wire"):  # seconds: how long an armed letter may stay without a word
-        transport.longest_wait = timedelta(seconds=order["wire"])
-    report = asyncio.run(send(ledger, transport, owner=owner, doors=doors, wanted=wanted))
+        transport.attempt_timeout = timedelta(seconds=order["wire"])
+    report = asyncio.run(send(ledger, transport, owner=owner, context=doors, options=wanted))
     return 4 if report.error else 0
 
 
 def do_recover(order: dict[str, Any]) -> int:
-    return 1 if ledger_of(order).recover(process.alive) else 0
+    return 1 if ledger_of(order).recover(process.is_alive) else 0
 
 
 WORK = {"plan": do_plan, "send": do_send, "recover": do_recover}

@@ -13,9 +13,9 @@ from distributor.adapters.transports.graph import mailbox
 from distributor.adapters.transports.smtp import session as _session
 from distributor.adapters.transports.smtp.replies import Reply
 from distributor.ledger import certificate_owners, clock, copy_guard, leases, packing, sending, sqlite, transitions
-from distributor.ledger.transitions import Change
-from distributor.model.delivery import Arm, Owner, Step
-from distributor.model.outcomes import Accepted, Ambiguous, Outcome, Parcel, Unsent
+from distributor.ledger.transitions import Transition
+from distributor.model.delivery import AttemptUpdate, LeaseHolder, RecordIntent
+from distributor.model.outcomes import Accepted, Ambiguous, NotSent, OutboundMessage, Outcome
 from distributor.model.states import PasswordState, State
 from distributor.pki import package_check
 
@@ -24,7 +24,7 @@ def requeue_what_was_armed() -> None:
     """What job queues do: an expired lease makes the job due again, sent or not."""
     real = leases._change
 
-    def requeued(row: Any, why: str) -> Change:
+    def requeued(row: Any, why: str) -> Transition:
         change = real(row, why)
         return replace(change, after=State.QUEUED, columns={"owner": None, "lease_until": None, "armed_at": None})
 
@@ -34,14 +34,14 @@ def requeue_what_was_armed() -> None:
 def arm_after_the_dot() -> None:
     """The note that the letter may be on its way comes when it is."""
 
-    async def rest(self: Any, session: Any, parcel: Parcel, arm: Callable[[], Awaitable[bool]]) -> Outcome:
+    async def rest(self: Any, session: Any, message: OutboundMessage, arm: Callable[[], Awaitable[bool]]) -> Outcome:
         settings = self._road.settings
-        await session.say(*smtp.rcpt(parcel, session.offers), timeout=settings.reply_timeout)
+        await session.say(*smtp.rcpt(message, session.offers), timeout=settings.reply_timeout)
         await session.say(b"DATA", timeout=settings.data_timeout)
-        outcome = await self._dot(session, parcel)
-        return outcome if await arm() else Unsent("too late")
+        outcome = await self._dot(session, message)
+        return outcome if await arm() else NotSent("too late")
 
-    smtp.SmtpLane._rest = rest
+    smtp.SmtpConnection._rest = rest
 
 
 def settle_before_the_reply() -> None:
@@ -59,10 +59,10 @@ def settle_before_the_reply() -> None:
 def no_fencing() -> None:
     """Whoever comes writes, whatever became of its claim."""
 
-    def step(_: Any, row: Any, wanted: Step, who: Owner) -> Change:
-        if isinstance(wanted, Arm):
-            return Change(row, State.TRANSMITTING, {"owner": who.id, "lease_until": "9"})
-        return Change(row, wanted.state, {"said": wanted.said, "owner": None, "lease_until": None})
+    def step(_: Any, row: Any, wanted: AttemptUpdate, who: LeaseHolder) -> Transition:
+        if isinstance(wanted, RecordIntent):
+            return Transition(row, State.TRANSMITTING, {"owner": who.id, "lease_until": "9"})
+        return Transition(row, wanted.state, {"said": wanted.response, "owner": None, "lease_until": None})
 
     sending._step = step
     transitions.allowed = lambda *_, **__: True
@@ -76,13 +76,13 @@ def password_ready_before_acceptance() -> None:
 
 def lost_answer_means_unsent() -> None:
     """What mail servers do (RFC 5321 4.2.5): no answer, so it is tried again."""
-    real = smtp.SmtpLane._dot
+    real = smtp.SmtpConnection._dot
 
-    async def dot(self: Any, session: Any, parcel: Parcel) -> Outcome:
-        outcome = await real(self, session, parcel)
-        return Unsent(outcome.said) if isinstance(outcome, Ambiguous) else outcome
+    async def dot(self: Any, session: Any, message: OutboundMessage) -> Outcome:
+        outcome = await real(self, session, message)
+        return NotSent(outcome.response) if isinstance(outcome, Ambiguous) else outcome
 
-    smtp.SmtpLane._dot = dot
+    smtp.SmtpConnection._dot = dot
 
 
 def nobody_recovers() -> None:
@@ -103,29 +103,29 @@ def time_stands_still() -> None:
 
 def refused_means_accepted() -> None:
     """Any answer after the final dot counts as a yes."""
-    real = smtp.SmtpLane._dot
+    real = smtp.SmtpConnection._dot
 
-    async def dot(self: Any, session: Any, parcel: Parcel) -> Outcome:
-        outcome = await real(self, session, parcel)
-        return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.said)
+    async def dot(self: Any, session: Any, message: OutboundMessage) -> Outcome:
+        outcome = await real(self, session, message)
+        return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.response)
 
-    smtp.SmtpLane._dot = dot
+    smtp.SmtpConnection._dot = dot
 
 
 def anybody_gets_any_key() -> None:
     """What is packed is not held against the addresses in the certificate."""
-    package_check.against = lambda *_: None
+    package_check.check_package = lambda *_: None
 
 
 def one_certificate_for_two() -> None:
     """What somebody has already may go to somebody else."""
-    certificate_owners.taken = lambda _, drafts: [None] * len(drafts)
-    certificate_owners.others = lambda *_: {}
+    certificate_owners.find_other_owners = lambda _, drafts: [None] * len(drafts)
+    certificate_owners.other_owners = lambda *_: {}
 
 
 def mark_ignored() -> None:
     """What this host remembers of a ledger does not matter."""
-    copy_guard.judge = lambda *_: None
+    copy_guard.find_restored = lambda *_: None
 
 
 def move_ignored() -> None:
@@ -138,30 +138,30 @@ def move_ignored() -> None:
 
 def arm_after_the_post() -> None:
     """The note that the letter may be on its way comes when it is."""
-    real = mailbox.Mailbox._send
+    real = mailbox.DraftSender._send
 
-    async def send(self: Any, draft: Any, parcel: Parcel, arm: Any) -> Outcome:
+    async def send(self: Any, draft: Any, message: OutboundMessage, arm: Any) -> Outcome:
         async def at_once(_handle: object = None) -> bool:
             return True
 
-        outcome = await real(self, draft, parcel, at_once)
-        return outcome if await arm(draft) else Unsent("too late")
+        outcome = await real(self, draft, message, at_once)
+        return outcome if await arm(draft) else NotSent("too late")
 
-    mailbox.Mailbox._send = send
+    mailbox.DraftSender._send = send
 
 
 def no_answer_means_unsent() -> None:
     """A lost answer to `send` is tried again, as an HTTP library does it."""
-    real = mailbox.judge
+    real = mailbox.classify_response
 
     def judged(*args: Any, **named: Any) -> Outcome:
         outcome = real(*args, **named)
-        return Unsent(outcome.said) if isinstance(outcome, Ambiguous) else outcome
+        return NotSent(outcome.response) if isinstance(outcome, Ambiguous) else outcome
 
-    mailbox.judge = judged
-    mailbox.Mailbox._look = mailbox.Mailbox._create
+    mailbox.classify_response = judged
+    mailbox.DraftSender._look = mailbox.DraftSender._create
 
 
 def nobody_looks_for_drafts() -> None:
     """Every attempt makes a draft of its own, whatever lies there already."""
-    mailbox.Mailbox._look = mailbox.Mailbox._create
+    mailbox.DraftSender._look = mailbox.DraftSender._create

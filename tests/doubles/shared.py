@@ -33,15 +33,15 @@ def shared(server: str, name: str) -> Iterator[Any]:
     with run.locked(place / f"{name}.starting"):
         users = (place / f"{name}.users").open("ab")
         fcntl.flock(users, fcntl.LOCK_SH)
-        facts = place / f"{name}.running"
-        if not facts.exists():
-            _start(server, name, facts)
+        info = place / f"{name}.running"
+        if not info.exists():
+            _start(server, name, info)
     with users:
-        yield json.loads(facts.read_text(encoding="utf-8"))
+        yield json.loads(info.read_text(encoding="utf-8"))
 
 
-def _start(server: str, name: str, facts: Path) -> None:
-    log = facts.with_suffix(".log")
+def _start(server: str, name: str, info: Path) -> None:
+    log = info.with_suffix(".log")
     with log.open("wb") as file:  # a session of its own: Ctrl-C is for the users
         keeper = subprocess.Popen(
             [sys.executable, "-m", "tests.doubles.shared", server, name],
@@ -53,7 +53,7 @@ def _start(server: str, name: str, facts: Path) -> None:
         )
     KEEPERS.append(keeper)
     deadline = time.monotonic() + STARTS
-    while not facts.exists():
+    while not info.exists():
         assert keeper.poll() is None, log.read_text(encoding="utf-8", errors="replace")
         assert time.monotonic() < deadline, f"{name} does not start"
         time.sleep(0.02)  # asks again; ends with the keeper or the time
@@ -64,15 +64,15 @@ def keep(server: str, name: str) -> None:
     place = run.folder()
     assert place is not None, "only within a test run"
     module, _, function = server.partition(":")
-    facts = place / f"{name}.running"
+    info = place / f"{name}.running"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and stop the server first
     with getattr(import_module(module), function)() as made:
-        fresh = facts.with_suffix(".new")
+        fresh = info.with_suffix(".new")
         fresh.write_text(json.dumps(made), encoding="utf-8")
-        fresh.rename(facts)
+        fresh.rename(info)
         users = (place / f"{name}.users").open("ab")
         fcntl.flock(users, fcntl.LOCK_EX)  # nobody begins to use it while it stops
-    facts.unlink(missing_ok=True)
+    info.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ def test_a_file_appears_whole_with_its_own_permissions(tmp_path: Path) -> None:
     path.write_text("old")
     old = os.umask(0o077)
     try:
-        part = atomic.write(path, b"new", 0o644)
+        part = atomic.write_atomically(path, b"new", 0o644)
     finally:
         os.umask(old)
     assert (path.read_text(), part.parent, stat.S_IMODE(part.stat().st_mode)) == ("old", tmp_path, 0o644)
-    atomic.appear(part, path)
-    atomic.flush(tmp_path)
+    atomic.publish(part, path)
+    atomic.sync_folder(tmp_path)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o644)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -35,7 +35,7 @@ def test_what_somebody_laid_there_is_neither_opened_nor_followed(tmp_path: Path,
         part = tmp_path / ".letter.eml.guessed.part"
         trap(part)
         with pytest.raises(FileExistsError):
-            atomic.write(path, b"secret")
+            atomic.write_atomically(path, b"secret")
         part.unlink()
     assert victim.read_text() == "precious"
 
@@ -44,7 +44,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "letter.eml"
 
     def break_off() -> None:
-        with atomic.beginning(path) as (file, _):
+        with atomic.partial_file(path) as (file, _):
             file.write(b"half")
             raise RuntimeError
 
@@ -52,9 +52,9 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
         break_off()
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
-        atomic.appear(atomic.write(path, b"whole"), path)
+        atomic.publish(atomic.write_atomically(path, b"whole"), path)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_two_names_of_one_file_differ(tmp_path: Path) -> None:
-    assert atomic.write(tmp_path / "a", b"1") != atomic.write(tmp_path / "a", b"2")
+    assert atomic.write_atomically(tmp_path / "a", b"1") != atomic.write_atomically(tmp_path / "a", b"2")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files.spool import FileSpool
 from distributor.model.secret import Secret
 
@@ -73,6 +73,6 @@ def test_a_secret_never_gets_into_the_file() -> None:
 
 def test_no_room_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(Unusable, match="nowhere") as caught:
+    with pytest.raises(InvalidInput, match="nowhere") as caught:
         filled(1)
     assert caught.value.hint

@@ -25,14 +25,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 from distributor.ledger import open_ledger
-from distributor.model.delivery import Arm, Claim, Delivery, Known, Owner, Settle
+from distributor.model.delivery import AttemptResult, Claim, Delivery, ExistingDelivery, LeaseHolder, RecordIntent
 from distributor.model.states import EDGES, RECEIVED, PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, Clock, draft, packed
 
 WIRE = timedelta(minutes=10)
-OWNERS = [Owner(f"worker-{number}", "host", number, number) for number in range(3)]
+OWNERS = [LeaseHolder(f"worker-{number}", "host", number, number) for number in range(3)]
 S = State
 PICKS = st.integers(0, 100)
 UNSENT_ENDS = [S.DEFERRED, S.REJECTED, S.QUEUED]
@@ -62,7 +62,7 @@ class Held:
     """A claim in the hands of a sender, who may be dead or slow."""
 
     claim: Claim
-    owner: Owner
+    owner: LeaseHolder
     armed: bool = False
     reached: bool = False
 
@@ -104,7 +104,7 @@ class Machine(RuleBasedStateMachine):
         same = {id_: e for id_, e in self.model.items() if (e.name, e.certificate) == (name, certificate)}
         alive = [id_ for id_, e in same.items() if e.state is not S.WITHDRAWN]
         if alive:
-            assert isinstance(found, Known)
+            assert isinstance(found, ExistingDelivery)
             assert found.delivery in alive
             return
         assert isinstance(found, Delivery)
@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.any_is(S.PLANNED))
     @rule(owner=st.sampled_from(OWNERS), limit=st.integers(1, 3), store=st.booleans(), expires=st.sampled_from([None, timedelta(days=1)]))
-    def pack_more(self, owner: Owner, limit: int, expires: timedelta | None, *, store: bool) -> None:
+    def pack_more(self, owner: LeaseHolder, limit: int, expires: timedelta | None, *, store: bool) -> None:
         self.pack(owner, limit, expires, store=store)
 
     def any_is(self, *states: State) -> bool:
@@ -128,14 +128,14 @@ class Machine(RuleBasedStateMachine):
         """Whose it is."""
         return f"{self.model[delivery].name}@example.org"
 
-    def pack(self, owner: Owner, limit: int, expires: timedelta | None, *, store: bool) -> None:
+    def pack(self, owner: LeaseHolder, limit: int, expires: timedelta | None, *, store: bool) -> None:
         free = [i for i, e in self.model.items() if e.state is S.PLANNED and (e.until is None or e.until <= self.clock.now)]
-        taken = [lent.id for lent in self.ledger.take(owner, limit, LEASE, EVERYTHING)]
+        taken = [lent.id for lent in self.ledger.lease(owner, limit, LEASE, EVERYTHING)]
         assert taken == sorted(free)[:limit]
         for id_ in taken:
             self.model[id_].owner, self.model[id_].until = owner.id, self.clock.now + LEASE
         if store:
-            assert self.ledger.store([packed(id_, expires=expires, to=self.address(id_)) for id_ in taken], owner) == [True] * len(taken)
+            assert self.ledger.enqueue([packed(id_, expires=expires, to=self.address(id_)) for id_ in taken], owner) == [True] * len(taken)
             for id_ in taken:
                 expected = self.model[id_]
                 expected.state, expected.owner, expected.until, expected.password = S.QUEUED, None, None, PasswordState.HELD
@@ -143,10 +143,10 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.any_is(S.QUEUED, S.DEFERRED))
     @rule(target=claims, owner=st.sampled_from(OWNERS), limit=st.integers(1, 3), early=st.booleans())
-    def claim_more(self, owner: Owner, limit: int, *, early: bool) -> object:
+    def claim_more(self, owner: LeaseHolder, limit: int, *, early: bool) -> object:
         return multiple(*self.claim(owner, limit, early=early))
 
-    def claim(self, owner: Owner, limit: int, *, early: bool) -> list[Held]:
+    def claim(self, owner: LeaseHolder, limit: int, *, early: bool) -> list[Held]:
         due = [i for i, e in self.model.items() if e.state is S.QUEUED or (e.state is S.DEFERRED and (early or self._due(e)))]
         found = self.ledger.claim(owner, limit, LEASE, EVERYTHING, early=early)
         assert [claim.id for claim in found] == sorted(due)[:limit]
@@ -155,7 +155,7 @@ class Machine(RuleBasedStateMachine):
             expected.state, expected.attempt = S.CLAIMED, expected.attempt + 1
             expected.owner, expected.until, expected.due = owner.id, self.clock.now + LEASE, None
             assert claim.attempt == expected.attempt
-            assert claim.parcel.message == packed(claim.id, to=self.address(claim.id)).message
+            assert claim.message.message == packed(claim.id, to=self.address(claim.id)).message
         return [Held(claim, owner) for claim in found]
 
     def _due(self, expected: Expected) -> bool:
@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     def arm(self, held: Held, *, reached: bool) -> None:
         expected = self.model[held.claim.id]
         may = self._mine(held) and expected.state is S.CLAIMED and expected.until is not None and expected.until > self.clock.now
-        assert self.ledger.write([Arm(held.claim, WIRE)], held.owner) == [may]
+        assert self.ledger.write([RecordIntent(held.claim, WIRE)], held.owner) == [may]
         if may:
             expected.state, expected.until = S.TRANSMITTING, self.clock.now + WIRE
             held.armed, held.reached = True, reached
@@ -191,7 +191,7 @@ class Machine(RuleBasedStateMachine):
         late = expected.state is S.AMBIGUOUS and state is S.ACCEPTED
         may = self._mine(held) and (on_time or late)
         due = self.clock.now + timedelta(minutes=5) if state is S.DEFERRED else None
-        assert self.ledger.write([Settle(held.claim, state, "said", due and due - self.clock.now)], held.owner) == [may]
+        assert self.ledger.write([AttemptResult(held.claim, state, "said", due and due - self.clock.now)], held.owner) == [may]
         if may:
             expected.state, expected.due, expected.until = state, due, None
             if state is not S.AMBIGUOUS:
@@ -211,10 +211,10 @@ class Machine(RuleBasedStateMachine):
             expected.state, expected.owner, expected.until = S.QUEUED, None, None
 
     @rule(owner=st.sampled_from(OWNERS))
-    def renew(self, owner: Owner) -> None:
+    def renew(self, owner: LeaseHolder) -> None:
         self.renew_one(owner)
 
-    def renew_one(self, owner: Owner) -> None:
+    def renew_one(self, owner: LeaseHolder) -> None:
         self.ledger.renew(owner, LEASE)
         for expected in self.model.values():
             if expected.owner == owner.id and expected.state in {S.PLANNED, S.CLAIMED}:
@@ -258,7 +258,7 @@ class Machine(RuleBasedStateMachine):
         state = S.QUEUED if again else S.ACCEPTED
         replaced = again and expected.password is PasswordState.DESTROYED  # nobody could open it
         if expected.state is not S.AMBIGUOUS or replaced:
-            with pytest.raises(Refused):
+            with pytest.raises(RequestDenied):
                 self.ledger.resolve(id_, state, {"reason": "a word"})
             return
         self.ledger.resolve(id_, state, {"reason": "a word"})
@@ -275,7 +275,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.model[id_]
         unclear = expected.state is S.AMBIGUOUS and expected.password is not PasswordState.DESTROYED
         if unclear or S.WITHDRAWN not in EDGES[expected.state]:
-            with pytest.raises(Refused):
+            with pytest.raises(RequestDenied):
                 self.ledger.withdraw(id_, "regret")
             return
         self.ledger.withdraw(id_, "regret")
@@ -300,7 +300,7 @@ class Machine(RuleBasedStateMachine):
         last = max(e.generation for e in self.model.values() if (e.name, e.certificate) == (old.name, old.certificate))
         on_the_way = old.state in {S.CLAIMED, S.TRANSMITTING}
         if last > old.generation or (on_the_way and old.until is not None and old.until > self.clock.now):
-            with pytest.raises(Refused):
+            with pytest.raises(RequestDenied):
                 self.ledger.regenerate(id_, "lost")
             return
         new = self.ledger.regenerate(id_, "lost")
@@ -325,7 +325,7 @@ class Machine(RuleBasedStateMachine):
             assert self.ledger.hand_over(id_, "asked", "reveal") == f"sealed {id_}".encode()
             expected.password = PasswordState.HANDED_OVER
             return
-        with pytest.raises(Refused):
+        with pytest.raises(RequestDenied):
             self.ledger.hand_over(id_, "asked", "reveal")
 
     @rule()

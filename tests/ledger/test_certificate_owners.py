@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.errors import Refused, Unusable
+from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import certificate_owners
-from distributor.model.delivery import Delivery, Draft, Known, Sighting, Taken
-from distributor.model.revoking import Struck
+from distributor.model.delivery import Delivery, DeliveryRequest, ExistingDelivery, Taken, TrackingEvent
+from distributor.model.revoking import RevokedDelivery
 from distributor.model.states import State
 from distributor.pki.spki import sha256_of
 from tests.authority import Authority, Identity
@@ -25,30 +25,30 @@ def authority() -> Authority:
     return Authority(now=Clock().now)
 
 
-def issued(name: str, identity: Identity) -> Draft:
+def issued(name: str, identity: Identity) -> DeliveryRequest:
     """A draft of a real certificate."""
     found = credential(identity)
     return replace(draft(name), facts=found.facts, leaf=found.leaf)
 
 
-def other(name: str, of: Draft) -> Draft:
+def other(name: str, of: DeliveryRequest) -> DeliveryRequest:
     """The same certificate for somebody else."""
     return replace(of, person=draft(name).person)
 
 
-def plan(world: World, *drafts: Draft) -> list[Delivery | Known | Taken]:
+def plan(world: World, *drafts: DeliveryRequest) -> list[Delivery | ExistingDelivery | Taken]:
     return world.ledger.plan("plan-1", drafts)
 
 
-def put(world: World, one: Draft) -> str:
+def put(world: World, one: DeliveryRequest) -> str:
     (found,) = plan(world, one)
     assert isinstance(found, Delivery)
     return found.id
 
 
-def sent(world: World, one: Draft, state: State = State.ACCEPTED) -> str:
+def sent(world: World, one: DeliveryRequest, state: State = State.ACCEPTED) -> str:
     id_ = put(world, one)
-    assert world.ledger.store([packed(id_, to=str(one.person.address))], ME) == [True]
+    assert world.ledger.enqueue([packed(id_, to=str(one.person.address))], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
     assert world.settle(claim, state, said="the server's word")
@@ -106,14 +106,14 @@ def test_of_two_in_one_call_the_first_is_planned(world: World, authority: Author
     anna = draft("anna")
     one = authority.issue("cleo@example.org")
     drafts = [anna, other("bert", anna), issued("cleo", one), issued("dora", authority.issue("dora@example.org", key=one.key)), anna]
-    assert [type(found) for found in plan(world, *drafts)] == [Delivery, Taken, Delivery, Taken, Known]
+    assert [type(found) for found in plan(world, *drafts)] == [Delivery, Taken, Delivery, Taken, ExistingDelivery]
 
 
 def test_two_plans_at_once_give_it_to_one_of_them(world: World) -> None:
     anna = draft("anna")
     drafts = [anna, other("schmidt", anna)]
     ledgers = [world.another(), world.another()]
-    found: list[Delivery | Known | Taken] = []
+    found: list[Delivery | ExistingDelivery | Taken] = []
     start = threading.Barrier(2)
 
     def work(number: int) -> None:
@@ -132,9 +132,9 @@ def test_a_further_generation_is_refused_where_somebody_else_has_it(world: World
     anna = draft("anna")
     id_ = sent(world, anna)
     taken_over(world, anna)
-    with pytest.raises(Refused, match=r'this certificate is also planned for "schmidt@example.org"'):
+    with pytest.raises(RequestDenied, match=r'this certificate is also planned for "schmidt@example.org"'):
         world.ledger.regenerate(id_, "new phone")
-    with pytest.raises(Refused, match="this certificate is also"):
+    with pytest.raises(RequestDenied, match="this certificate is also"):
         world.ledger.regenerate(id_, "new phone", other("third", anna))
 
 
@@ -146,10 +146,10 @@ def pass_time(world: World) -> None:
     world.clock.forward(days=1)
 
 
-def taken_over(world: World, of: Draft) -> str:
+def taken_over(world: World, of: DeliveryRequest) -> str:
     """A second person with the same certificate, as older programs planned it: they did not ask who else has it."""
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(certificate_owners, "taken", lambda _, drafts: [None] * len(drafts))
+        older.setattr(certificate_owners, "find_other_owners", lambda _, drafts: [None] * len(drafts))
         return put(world, other("schmidt", of))
 
 
@@ -157,9 +157,9 @@ def test_what_an_older_program_planned_for_a_second_person_is_withdrawn_before_i
     anna = draft("anna")
     sent(world, anna)
     id_ = taken_over(world, anna)
-    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+    assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
     said = "the certificate is accepted for anna@example.org too"
-    assert world.ledger.taken_back() == [Struck(id_, "schmidt@example.org", State.PLANNED, State.WITHDRAWN, said)]
+    assert world.ledger.taken_back() == [RevokedDelivery(id_, "schmidt@example.org", State.PLANNED, State.WITHDRAWN, said)]
     assert world.ledger.taken_back() == []
 
 
@@ -167,16 +167,16 @@ def test_of_two_that_wait_the_one_that_was_planned_first_goes(world: World) -> N
     anna = draft("anna")
     first = put(world, anna)
     second = taken_over(world, anna)
-    assert [todo.id for todo in world.ledger.take(ME, 10, LEASE, EVERYTHING)] == [first]
+    assert [todo.id for todo in world.ledger.lease(ME, 10, LEASE, EVERYTHING)] == [first]
     assert [struck.delivery for struck in world.ledger.taken_back()] == [second]
 
 
 def test_a_certificate_that_expired_meanwhile_is_not_packed_but_withdrawn_and_told(world: World) -> None:
     (id_,) = (delivery.id for delivery in world.plan("anna"))
     pass_time(world)
-    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+    assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
     said = "the certificate expired on 2028-01-01"
-    assert world.ledger.taken_back() == [Struck(id_, "anna@example.org", State.PLANNED, State.WITHDRAWN, said)]
+    assert world.ledger.taken_back() == [RevokedDelivery(id_, "anna@example.org", State.PLANNED, State.WITHDRAWN, said)]
     *_, event = world.ledger.history("anna@example.org")
     assert (event.event, event.evidence["reason"]) == ("withdrawn", said)
 
@@ -190,7 +190,7 @@ def test_what_expired_by_a_clock_that_jumped_is_held_back_until_a_second_sign(wo
     if harmless:
         world.ledger.expire()  # writes events that are dated after the jump
     for _ in range(2):
-        assert world.ledger.take(ME, 1, LEASE, EVERYTHING) == []
+        assert world.ledger.lease(ME, 1, LEASE, EVERYTHING) == []
         assert world.ledger.claim(ME, 1, LEASE, EVERYTHING) == []
         told = {(struck.delivery, struck.before, struck.after, struck.said) for struck in world.ledger.taken_back()}
         said = "held back: the certificate expired on 2028-01-01, by a clock that jumped"
@@ -198,11 +198,11 @@ def test_what_expired_by_a_clock_that_jumped_is_held_back_until_a_second_sign(wo
     young = draft("dora")
     young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))
     other_id = put(world, young)
-    assert [todo.id for todo in world.ledger.take(ME, 1, LEASE, EVERYTHING)] == [other_id]
+    assert [todo.id for todo in world.ledger.lease(ME, 1, LEASE, EVERYTHING)] == [other_id]
     world.clock.forward(days=-800)
-    assert {todo.id for todo in world.ledger.take(ME, 9, LEASE, EVERYTHING)} == {planned, other_id}  # its lease was implausible
+    assert {todo.id for todo in world.ledger.lease(ME, 9, LEASE, EVERYTHING)} == {planned, other_id}  # its lease was implausible
     world.clock.forward(days=800, hours=7)
-    assert [todo.id for todo in world.ledger.take(ME, 9, LEASE, EVERYTHING)] == [other_id]
+    assert [todo.id for todo in world.ledger.lease(ME, 9, LEASE, EVERYTHING)] == [other_id]
     assert world.ledger.claim(ME, 9, LEASE, EVERYTHING) == []
     assert (world.state(planned), world.state(queued)) == (State.WITHDRAWN, State.WITHDRAWN)
 
@@ -219,7 +219,7 @@ def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_other
     young = draft("bert")
     young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))
     other_id = put(world, young)
-    assert world.ledger.store([packed(other_id, to=str(young.person.address))], ME) == [True]
+    assert world.ledger.enqueue([packed(other_id, to=str(young.person.address))], ME) == [True]
     assert [claim.id for claim in world.ledger.claim(ME, 10, LEASE, EVERYTHING)] == [other_id]
     assert [(struck.delivery, struck.before, struck.after) for struck in world.ledger.taken_back()] == [(id_, state, State.WITHDRAWN)]
     assert world.state(id_) is State.WITHDRAWN
@@ -229,7 +229,7 @@ def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_other
 def test_an_unclear_letter_of_an_expired_certificate_is_not_sent_again_but_may_be_taken_back(world: World) -> None:
     claim = world.ambiguous()
     pass_time(world)
-    with pytest.raises(Refused, match="the certificate expired on 2028-01-01"):
+    with pytest.raises(RequestDenied, match="the certificate expired on 2028-01-01"):
         world.ledger.resolve(claim.id, State.QUEUED, {"reason": "again"})
     world.ledger.withdraw(claim.id, "expired")
     assert world.state(claim.id) is State.WITHDRAWN
@@ -238,7 +238,7 @@ def test_an_unclear_letter_of_an_expired_certificate_is_not_sent_again_but_may_b
 def test_evidence_that_it_did_not_leave_sends_no_expired_certificate(world: World) -> None:
     claim = world.ambiguous()
     pass_time(world)
-    world.ledger.observe([Sighting(claim.id, State.QUEUED, "a draft is still there", {"kind": "sent-items"})])
+    world.ledger.observe([TrackingEvent(claim.id, State.QUEUED, "a draft is still there", {"kind": "sent-items"})])
     assert world.ledger.claim(ME, 10, LEASE, EVERYTHING) == []
     assert world.state(claim.id) is State.WITHDRAWN
 
@@ -248,10 +248,10 @@ def test_a_certificate_that_is_not_valid_yet_stops_the_run_for_a_clock_is_wrong(
     young = draft("anna")
     young = replace(young, facts=replace(young.facts, not_before=world.clock.now - timedelta(days=1)))
     id_ = put(world, young)
-    assert world.ledger.store([packed(id_)], ME) == [True]
+    assert world.ledger.enqueue([packed(id_)], ME) == [True]
     world.sql("UPDATE head SET at = '2026-11-24T09:00:00.000000Z'")
     world.clock.forward(days=-20)
-    with pytest.raises(Unusable, match="valid from 2026-12-23T09:00:00Z on, and it is 2026-12-04"):
+    with pytest.raises(InvalidInput, match="valid from 2026-12-23T09:00:00Z on, and it is 2026-12-04"):
         world.ledger.claim(ME, 10, LEASE, EVERYTHING)
     assert world.state(id_) is State.QUEUED
     world.spoiled = True

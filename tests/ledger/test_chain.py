@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from distributor.model.audit_log import ORIGIN, canonical, stamp
+from distributor.model.audit_log import ORIGIN, canonical, format_timestamp
 from distributor.model.states import State
 from tests.ledger.tampering import found, lifted
 from tests.ledger.world import World
@@ -94,7 +94,7 @@ def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
     prev = full.sql("SELECT hash FROM event WHERE seq = 12")[0][0]
     link = {
         "seq": 13,
-        "at": stamp(full.clock.now),
+        "at": format_timestamp(full.clock.now),
         "delivery": None,
         "event": "noted",
         "from": None,
@@ -154,7 +154,7 @@ def test_a_record_gives_an_auditor_all_it_takes_to_compute_its_hash(full: World)
         public = {name: value for name, value in event.evidence.items() if name not in personal}
         told = {
             "seq": event.seq,
-            "at": stamp(event.at),
+            "at": format_timestamp(event.at),
             "delivery": event.delivery,
             "event": event.event,
             "by": event.by,

@@ -6,21 +6,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 from distributor.ledger import projection
 from distributor.model.audit_log import Link
-from distributor.model.delivery import EVERYBODY, Arm, Owner, Settle
+from distributor.model.delivery import ALL_SENDERS, AttemptResult, LeaseHolder, RecordIntent
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 
 A_YEAR = {"days": 365}  # the certificates are valid for longer, so nothing is withdrawn
 
 
-def unknown(owner: Owner) -> bool | None:  # noqa: ARG001  what can be known of a process elsewhere
+def unknown(owner: LeaseHolder) -> bool | None:  # noqa: ARG001  what can be known of a process elsewhere
     return None
 
 
-def alive(owner: Owner) -> bool | None:  # noqa: ARG001
+def alive(owner: LeaseHolder) -> bool | None:  # noqa: ARG001
     return True
 
 
@@ -47,7 +47,7 @@ def test_time_goes_on_after_an_event_from_the_future(world: World) -> None:
 def test_what_a_server_puts_off_waits_as_long_as_it_said_whatever_the_last_event_says(world: World) -> None:
     one_command_with_a_clock_ahead(world, hours=2)
     claim = world.armed()
-    assert world.ledger.write([Settle(claim, State.DEFERRED, "451 greylisted", timedelta(minutes=5))], ME) == [True]
+    assert world.ledger.write([AttemptResult(claim, State.DEFERRED, "451 greylisted", timedelta(minutes=5))], ME) == [True]
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING) == []
     world.clock.forward(minutes=4, seconds=59)
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING) == []
@@ -91,15 +91,15 @@ def test_a_lease_from_a_clock_that_was_ahead_holds_nobody_up(world: World, *, ar
 def test_a_loan_from_a_clock_that_was_ahead_holds_no_packing_up(world: World) -> None:
     world.clock.forward(**A_YEAR)
     (anna,) = world.plan("anna")
-    assert world.ledger.take(ME, 5, LEASE, EVERYTHING)
+    assert world.ledger.lease(ME, 5, LEASE, EVERYTHING)
     world.clock.forward(days=-365)
-    assert [lent.id for lent in world.ledger.take(YOU, 5, LEASE, EVERYTHING)] == [anna.id]
+    assert [lent.id for lent in world.ledger.lease(YOU, 5, LEASE, EVERYTHING)] == [anna.id]
 
 
 def test_a_waiting_time_from_a_clock_that_was_ahead_is_over_and_the_event_says_so(world: World) -> None:
     world.clock.forward(**A_YEAR)
     claim = world.armed()
-    world.ledger.write([Settle(claim, State.DEFERRED, "451 later", timedelta(minutes=5))], ME)
+    world.ledger.write([AttemptResult(claim, State.DEFERRED, "451 later", timedelta(minutes=5))], ME)
     world.clock.forward(days=-365)
     assert world.ledger.due(EVERYTHING) == {"certs@example.org": 1}
     assert [again.id for again in world.ledger.claim(ME, 5, LEASE, EVERYTHING)] == [claim.id]
@@ -123,7 +123,7 @@ def test_no_lease_is_longer_than_one_that_counts(world: World) -> None:
     world.queue("anna")
     (claim,) = world.ledger.claim(ME, 1, timedelta(days=30), EVERYTHING)
     assert world.ledger.recover(unknown) == []
-    assert world.ledger.write([Arm(claim, timedelta(days=30))], ME) == [True]
+    assert world.ledger.write([RecordIntent(claim, timedelta(days=30))], ME) == [True]
     assert world.ledger.recover(unknown) == []
     world.clock.forward(hours=1)
     assert world.ledger.recover(unknown) == [(claim.id, State.AMBIGUOUS)]
@@ -131,7 +131,7 @@ def test_no_lease_is_longer_than_one_that_counts(world: World) -> None:
 
 def test_a_later_of_years_is_cut_to_a_day(world: World) -> None:
     claim = world.armed()
-    world.ledger.write([Settle(claim, State.DEFERRED, "451 later", timedelta(days=900))], ME)
+    world.ledger.write([AttemptResult(claim, State.DEFERRED, "451 later", timedelta(days=900))], ME)
     assert world.ledger.next_due(EVERYTHING) == world.clock.now + timedelta(hours=24)
 
 
@@ -165,7 +165,7 @@ def test_a_run_that_takes_deferred_letters_early_takes_none_twice_after_the_cloc
     claim = world.armed()
     began = world.ledger.position()
     world.clock.forward(hours=-1)
-    world.ledger.write([Settle(claim, State.DEFERRED, "451 later", timedelta(hours=1))], ME)
+    world.ledger.write([AttemptResult(claim, State.DEFERRED, "451 later", timedelta(hours=1))], ME)
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING, early=True, since=began) == []
 
 
@@ -178,20 +178,20 @@ def test_a_mailboxs_day_is_known_whatever_the_order_of_times(world: World) -> No
     one_command_with_a_clock_ahead(world, days=-700)  # behind, for once
     world.clock.forward(minutes=1)
     world.accepted("bert")
-    assert world.ledger.armed(began, EVERYBODY) == [began, began + timedelta(minutes=1)]
+    assert world.ledger.sent_times(began, ALL_SENDERS) == [began, began + timedelta(minutes=1)]
 
 
 def test_letters_from_the_future_count_until_a_day_after_the_clock_was_right_again(world: World) -> None:
     world.clock.forward(**A_YEAR)
     world.accepted("anna")
     world.clock.forward(days=-365)
-    assert world.ledger.armed(world.clock.now - timedelta(days=1), EVERYBODY) == [world.clock.now]
+    assert world.ledger.sent_times(world.clock.now - timedelta(days=1), ALL_SENDERS) == [world.clock.now]
     world.plan("bert")
     right = world.clock.now
     world.clock.forward(hours=23)
-    assert world.ledger.armed(world.clock.now - timedelta(days=1), EVERYBODY) == [right]
+    assert world.ledger.sent_times(world.clock.now - timedelta(days=1), ALL_SENDERS) == [right]
     world.clock.forward(hours=2)
-    assert world.ledger.armed(world.clock.now - timedelta(days=1), EVERYBODY) == []
+    assert world.ledger.sent_times(world.clock.now - timedelta(days=1), ALL_SENDERS) == []
 
 
 # --- who holds what --------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_an_expired_password_is_shown_to_nobody_while_its_bytes_are_there(world:
     world.clock.forward(days=15)
     world.ledger.expire()
     assert world.ledger.envelopes("anna@example.org")[0].sealed is None
-    with pytest.raises(Refused, match="the password expired on"):
+    with pytest.raises(RequestDenied, match="the password expired on"):
         world.ledger.hand_over(id_, "late", "reveal")
 
 
@@ -255,7 +255,7 @@ def test_an_expired_password_is_destroyed_a_week_later_where_the_ledger_is_in_us
         world.plan(f"day{day}")
     assert (password(world), sealed(world)) == (PasswordState.DESTROYED, 0)
     assert world.events()[-2:] == ["password-expired", "password-destroyed"]
-    with pytest.raises(Refused, match=r"expired on .* and is destroyed"):
+    with pytest.raises(RequestDenied, match=r"expired on .* and is destroyed"):
         world.ledger.hand_over(world.ledger.envelopes("anna@example.org")[0].delivery, "late", "reveal")
 
 
@@ -326,7 +326,7 @@ def test_bytes_that_should_be_destroyed_and_are_there_are_found(world: World) ->
 @pytest.mark.parametrize(("evidence", "there"), [("{}", False), ('{"sealed_until":"2026-12-15T09:00:00.000000Z"}', True)])
 def test_an_earlier_programs_expired_password_is_one_whose_bytes_are_gone(evidence: str, *, there: bool) -> None:
     at, frozen = "2026-12-08T09:00:00.000000Z", '{"channel":"reveal"}'
-    told = projection.fold(
+    told = projection.project(
         [
             Link(1, at, "d-1", "queued", "planned", "queued", "root@host", frozen, None, None, "", ""),
             Link(2, at, "d-1", "password-expired", None, None, "root@host", evidence, None, None, "", ""),

@@ -9,7 +9,7 @@ import pytest
 
 from distributor.ledger import durability, open_ledger
 from distributor.ledger.opening import open_database
-from distributor.model.issues import Remark
+from distributor.model.issues import Diagnostic
 from tests.ledger.postgresql import Server, server
 from tests.ledger.world import World
 
@@ -23,7 +23,7 @@ def keeping() -> Iterator[Server]:
         yield Server(Path(folder), user)
 
 
-def remarks(running: Server, *settings: str) -> list[Remark]:
+def remarks(running: Server, *settings: str) -> list[Diagnostic]:
     name = running.fresh()
     for setting in settings:
         running.run("postgres", f"ALTER DATABASE {name} SET {setting}")
@@ -34,22 +34,22 @@ def remarks(running: Server, *settings: str) -> list[Remark]:
         ledger.close()
 
 
-def levels(found: list[Remark]) -> list[tuple[str, str]]:
-    return [(remark.level, remark.message.partition(" is ")[0]) for remark in found]
+def levels(found: list[Diagnostic]) -> list[tuple[str, str]]:
+    return [(diagnostic.level, diagnostic.message.partition(" is ")[0]) for diagnostic in found]
 
 
 def test_a_server_as_it_comes_keeps_what_it_commits(keeping: Server) -> None:
-    assert [remark.level for remark in remarks(keeping)] == ["ok"]
+    assert [diagnostic.level for diagnostic in remarks(keeping)] == ["ok"]
 
 
 def test_a_server_without_fsync_and_full_pages_is_told(postgresql: Server) -> None:
     found = remarks(postgresql)
     assert levels(found) == [("error", "fsync"), ("warning", "full_page_writes"), ("warning", "synchronous_commit")]
-    assert all(remark.hint for remark in found)
+    assert all(diagnostic.hint for diagnostic in found)
 
 
 def test_a_database_set_to_asynchronous_commits_is_told_and_does_not_count(keeping: Server) -> None:
-    warning, ok = sorted(remarks(keeping, "synchronous_commit = off"), key=lambda remark: remark.level, reverse=True)
+    warning, ok = sorted(remarks(keeping, "synchronous_commit = off"), key=lambda diagnostic: diagnostic.level, reverse=True)
     assert (warning.level, "distributor writes with on" in warning.message) == ("warning", True)
     assert ok.level == "ok"
 
@@ -74,7 +74,7 @@ def test_a_session_that_something_resets_is_an_error(keeping: Server) -> None:
         with database.reading() as connection:
             connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             found = list(durability.remarks(connection))
-        assert [remark.level for remark in found] == ["error"]
+        assert [diagnostic.level for diagnostic in found] == ["error"]
     finally:
         database.close()
 

@@ -7,20 +7,20 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import Arm, Claim, Owner
+from distributor.model.delivery import Claim, LeaseHolder, RecordIntent
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, packed
 
 
-def dead(owner: Owner) -> bool | None:  # noqa: ARG001  what a look at the process table says
+def dead(owner: LeaseHolder) -> bool | None:  # noqa: ARG001  what a look at the process table says
     return False
 
 
-def unknown(owner: Owner) -> bool | None:  # noqa: ARG001
+def unknown(owner: LeaseHolder) -> bool | None:  # noqa: ARG001
     return None
 
 
-def alive(owner: Owner) -> bool | None:  # noqa: ARG001
+def alive(owner: LeaseHolder) -> bool | None:  # noqa: ARG001
     return True
 
 
@@ -50,7 +50,7 @@ def test_the_dead_lose_their_claims_at_once(world: World, *, armed: bool, become
 
 def test_recovery_asks_of_each_owner_what_was_recorded_of_it(world: World) -> None:
     world.claimed()
-    asked: list[Owner] = []
+    asked: list[LeaseHolder] = []
     world.ledger.recover(lambda owner: asked.append(owner) is not None)
     assert asked == [ME]
 
@@ -127,7 +127,7 @@ def test_nothing_else_moves_an_ambiguous_letter_late(world: World, state: State)
 def test_a_late_250_of_another_owner_or_attempt_moves_nothing(world: World) -> None:
     claim = world.ambiguous()
     assert not world.settle(claim, State.ACCEPTED, YOU)
-    assert not world.settle(Claim(claim.id, 2, 0, claim.parcel), State.ACCEPTED)
+    assert not world.settle(Claim(claim.id, 2, 0, claim.message), State.ACCEPTED)
     assert world.state(claim.id) is State.AMBIGUOUS
 
 
@@ -153,10 +153,10 @@ def test_threads_and_ledgers_share_the_work_without_doing_any_twice(world: World
     ledgers = [world.ledger, world.another("second@host"), world.another("third@host")]
 
     def work(number: int) -> list[str]:
-        owner, ledger, done = Owner(f"worker-{number}", "this-host", number, None), ledgers[number % 3], []
+        owner, ledger, done = LeaseHolder(f"worker-{number}", "this-host", number, None), ledgers[number % 3], []
         while claims := ledger.claim(owner, 3, LEASE, EVERYTHING):
             for claim in claims:
-                assert ledger.write([Arm(claim, LEASE)], owner) == [True]
+                assert ledger.write([RecordIntent(claim, LEASE)], owner) == [True]
                 done.append(claim.id)
         return done
 
@@ -170,5 +170,5 @@ def test_threads_that_freeze_the_same_letters_freeze_each_once(world: World) -> 
     planned = world.plan(*(f"p{i}" for i in range(20)))
     with ThreadPoolExecutor(4) as threads:
         letters = [[packed(one.id, again=str(number), to=one.address) for one in planned] for number in range(4)]
-        verdicts = list(threads.map(lambda each: world.ledger.store(each, ME), letters))
+        verdicts = list(threads.map(lambda each: world.ledger.enqueue(each, ME), letters))
     assert [sum(each) for each in zip(*verdicts, strict=True)] == [1] * 20

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Error, Unavailable, Unusable
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.ledger import open_ledger, schema, sqlite
 from distributor.ledger.driver import sqlite3
 from distributor.model.delivery import Delivery
@@ -126,7 +126,7 @@ def test_a_missing_ledger_is_said_and_not_made(tmp_path: Path) -> None:
 
 
 def test_a_ledger_in_a_missing_folder_cannot_be_made(tmp_path: Path) -> None:
-    assert isinstance(refusal(f"sqlite:///{tmp_path / 'no' / 'l.db'}", create=True), Unusable)
+    assert isinstance(refusal(f"sqlite:///{tmp_path / 'no' / 'l.db'}", create=True), InvalidInput)
 
 
 def test_links_folders_and_memory_are_refused(file_world: World, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_links_folders_and_memory_are_refused(file_world: World, tmp_path: Path)
 
 @pytest.mark.parametrize("url", ["mysql://host/x", "nonsense", "sqlite3:/x"])
 def test_a_url_that_names_no_ledger_is_refused(url: str) -> None:
-    assert isinstance(refusal(url), Unusable)
+    assert isinstance(refusal(url), InvalidInput)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_an_empty_file_is_a_ledger_that_was_lost_and_nothing_is_written_into_it(
     path.touch(0o600)
     error = refusal(f"sqlite:///{path}", create=create)
     assert str(error) == f"{path}: the ledger is empty (0 bytes): what it knew is lost"
-    assert isinstance(error, Unusable)
+    assert isinstance(error, InvalidInput)
     assert (path.stat().st_size, list(tmp_path.iterdir())) == (0, [path])
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_ledger_is_said_with_its_name(file_world: World) -> None:
         data[page * 4096 : page * 4096 + 8] = b"\xff" * 8
     path.write_bytes(data)
     error = refusal(file_world.url)
-    assert isinstance(error, Unusable)
+    assert isinstance(error, InvalidInput)
     assert str(path) in str(error)
     assert "damaged" in str(error)
     file_world.spoiled = True
@@ -217,7 +217,7 @@ def test_a_ledger_cut_off_is_refused(file_world: World) -> None:
     file_world.queue("anna")
     file_world.close()
     os.truncate(path_of(file_world), 4096 * 5 + 100)
-    assert isinstance(refusal(file_world.url), Unusable)
+    assert isinstance(refusal(file_world.url), InvalidInput)
     file_world.spoiled = True
 
 
@@ -226,7 +226,7 @@ def test_a_ledger_that_stays_locked_is_unavailable_and_changes_nothing(file_worl
     impatient = file_world.another()
     rival = sqlite3.connect(path_of(file_world), isolation_level=None)
     rival.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unavailable, match="stays locked") as refused:
+    with pytest.raises(ServiceUnavailable, match="stays locked") as refused:
         impatient.plan("plan-1", [draft("anna")])
     assert str(path_of(file_world)) in str(refused.value)
     assert list(impatient.deliveries(EVERYTHING)) == []
@@ -312,7 +312,7 @@ def fill(url: str) -> None:
         for number in range(400):
             (planned,) = ledger.plan("plan-1", [draft(f"p{number}")])
             assert isinstance(planned, Delivery)
-            ledger.store([packed(planned.id, to=planned.address)], ME)
+            ledger.enqueue([packed(planned.id, to=planned.address)], ME)
 
 
 def test_a_file_that_may_not_grow_stops_the_work_and_stays_whole(file_world: World) -> None:
@@ -335,7 +335,7 @@ def test_a_full_disk_is_said_and_nothing_of_the_step_remains(file_world: World, 
         pytest.skip("this machine lacks the right to mount")
     try:
         full = World.existing(f"sqlite:///{copied(file_world, small / 'ledger.db')}")
-        with pytest.raises(Unusable, match="the disk is full"):
+        with pytest.raises(InvalidInput, match="the disk is full"):
             fill(full.url)
         assert full.ledger.verify() == []
         assert set(full.ledger.counts(EVERYTHING)) <= {State.PLANNED, State.QUEUED}

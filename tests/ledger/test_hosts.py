@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from distributor.ledger import open_ledger
-from distributor.model.delivery import Owner, Settle
+from distributor.model.delivery import AttemptResult, LeaseHolder
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.authority import Authority
@@ -48,7 +48,7 @@ def ledger(served: str) -> Iterator[Ledger]:
 
 def queued(ledger: Ledger, name: str) -> str:
     (planned,) = ledger.plan("plan-1", [draft(name)])
-    assert ledger.store([packed(planned.id)], ME) == [True]
+    assert ledger.enqueue([packed(planned.id)], ME) == [True]
     return str(planned.id)
 
 
@@ -74,7 +74,7 @@ def test_every_time_that_is_written_is_the_servers_and_none_this_machines(ledger
     began = datetime.now(UTC)
     id_ = queued(ledger, "anna")
     (claim,) = ledger.claim(ME, 1, LEASE, EVERYTHING)
-    assert ledger.write([Settle(claim, State.DEFERRED, "451 later", timedelta(minutes=5))], ME) == [True]
+    assert ledger.write([AttemptResult(claim, State.DEFERRED, "451 later", timedelta(minutes=5))], ME) == [True]
     found = ledger.delivery(id_)
     assert found is not None
     assert found.not_before is not None
@@ -143,6 +143,7 @@ def hosts(tmp_path: Path, authority: Authority, served: str) -> Iterator[Hosts]:
         yield Hosts(tmp_path / "work", authority, served, sink)
 
 
+@pytest.mark.slow(reason="two hosts and real seconds; test_clock.py has the rule")
 def test_a_host_whose_clock_is_ahead_leaves_a_message_alone_that_waits_at_the_end_of_data(hosts: Hosts) -> None:
     hosts.sink.rules({"verb": "DOT", "do": "stored-silence", "nth": [1]})
     with hosts.start("one", 0, "send", "--limit", "1", "--yes") as first:
@@ -156,6 +157,7 @@ def test_a_host_whose_clock_is_ahead_leaves_a_message_alone_that_waits_at_the_en
     assert [number for _, number in Counter(record["to"] for record in hosts.sink.stored()).items()] == [1, 1]
 
 
+@pytest.mark.slow(reason="two hosts and real seconds; test_clock.py has the rule")
 def test_a_host_whose_clock_is_ahead_may_not_say_again_before_the_other_cannot_be_waiting(hosts: Hosts) -> None:
     hosts.sink.rules({"verb": "DOT", "do": "stored-drop", "nth": [1]})
     assert hosts.run("one", 0, "send", "--limit", "1", "--yes").returncode == 1
@@ -167,7 +169,7 @@ def test_a_host_whose_clock_is_ahead_may_not_say_again_before_the_other_cannot_b
 
 def test_a_lease_of_another_host_ends_by_the_servers_clock(ledger: Ledger, served: str) -> None:
     queued(ledger, "anna")
-    assert ledger.claim(Owner("o-2", "another host", 1, None), 1, timedelta(seconds=0.2), EVERYTHING)
+    assert ledger.claim(LeaseHolder("o-2", "another host", 1, None), 1, timedelta(seconds=0.2), EVERYTHING)
     with psycopg.connect(served.replace("+psycopg", "")) as other:
         other.execute("SELECT pg_sleep(0.3)")
     assert [state for _, state in ledger.recover(lambda _: None)] == [State.QUEUED]

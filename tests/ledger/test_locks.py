@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Unavailable, Unusable
-from distributor.model.delivery import Arm
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.delivery import RecordIntent
 from distributor.model.states import State
 from tests.ledger.postgresql import Server
 from tests.ledger.world import LEASE, ME, World
@@ -50,45 +50,45 @@ def small_file(world: World) -> Path:
 
 
 def test_a_mailbox_is_taken_once_and_the_others_are_free(world: World) -> None:
-    assert (world.ledger.hold(BOX), world.ledger.hold(BOX)) == (True, True)
+    assert (world.ledger.lock_mailbox(BOX), world.ledger.lock_mailbox(BOX)) == (True, True)
     assert told(world, BOX, "second@example.org", "") == "False True True"
 
 
 def test_a_mailbox_is_free_again_when_the_ledger_is_closed(world: World) -> None:
-    assert world.ledger.hold(BOX)
+    assert world.ledger.lock_mailbox(BOX)
     world.ledger.close()
     assert told(world, BOX) == "True"
-    assert world.ledger.hold(BOX)
+    assert world.ledger.lock_mailbox(BOX)
 
 
 def test_a_mailbox_is_free_again_when_its_process_was_killed(world: World) -> None:
     with another_process(world, BOX) as (process, answer):
-        assert (answer, world.ledger.hold(BOX)) == ("True", False)
+        assert (answer, world.ledger.lock_mailbox(BOX)) == ("True", False)
         process.kill()
         process.wait()
-        while not world.ledger.hold(BOX):
+        while not world.ledger.lock_mailbox(BOX):
             pass  # a server notices a little later
 
 
 def test_two_ledgers_of_one_process_do_not_share_a_mailbox(world: World) -> None:
     other = world.another()
-    assert (world.ledger.hold(BOX), other.hold(BOX), other.hold("second@example.org")) == (True, False, True)
+    assert (world.ledger.lock_mailbox(BOX), other.lock_mailbox(BOX), other.lock_mailbox("second@example.org")) == (True, False, True)
     other.close()
     assert told(world, BOX, "second@example.org") == "False True"
 
 
 def test_reading_and_closing_elsewhere_in_the_process_keeps_a_mailbox(world: World) -> None:
-    assert world.ledger.hold(BOX)
+    assert world.ledger.lock_mailbox(BOX)
     world.another().close()
     world.queue("anna")
     assert told(world, BOX) == "False"
 
 
 def test_a_child_that_was_forked_holds_nothing_and_takes_nothing_away(world: World) -> None:
-    assert world.ledger.hold(BOX)
+    assert world.ledger.lock_mailbox(BOX)
     child = os.fork()
     if child == 0:
-        held = world.ledger.hold(BOX)
+        held = world.ledger.lock_mailbox(BOX)
         world.ledger.close()
         os._exit(3 if held else 0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -97,15 +97,15 @@ def test_a_child_that_was_forked_holds_nothing_and_takes_nothing_away(world: Wor
 
 def test_the_small_file_is_its_owners_only_and_stays(file_world: World) -> None:
     assert not small_file(file_world).exists()
-    assert file_world.ledger.hold(BOX)
+    assert file_world.ledger.lock_mailbox(BOX)
     file_world.ledger.close()
     assert stat.S_IMODE(small_file(file_world).stat().st_mode) == 0o600
 
 
 def test_a_small_file_that_is_a_link_is_refused(file_world: World, tmp_path: Path) -> None:
     small_file(file_world).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Unusable, match="cannot be opened") as refused:
-        file_world.ledger.hold(BOX)
+    with pytest.raises(InvalidInput, match="cannot be opened") as refused:
+        file_world.ledger.lock_mailbox(BOX)
     assert refused.value.hint
     assert not (tmp_path / "elsewhere").exists()
 
@@ -122,24 +122,24 @@ def cut(postgresql: Server, database: str, world: World) -> None:
     """The server ends every session, and the ledger notices."""
     others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND pid <> pg_backend_pid()"  # noqa: S608  a name of ours
     postgresql.run("postgres", others)
-    with pytest.raises(Unavailable):
-        world.ledger.hold("noticed@example.org")
+    with pytest.raises(ServiceUnavailable):
+        world.ledger.lock_mailbox("noticed@example.org")
 
 
 def test_a_mailbox_that_was_lost_with_the_connection_is_taken_again(postgresql: Server, empty_database: str, served: World) -> None:
     claim = served.claimed()
-    assert served.ledger.hold(BOX)
+    assert served.ledger.lock_mailbox(BOX)
     cut(postgresql, empty_database, served)
-    assert served.ledger.write([Arm(claim, LEASE)], ME) == [True]
+    assert served.ledger.write([RecordIntent(claim, LEASE)], ME) == [True]
     assert told(served, BOX) == "False"
 
 
 def test_nothing_is_armed_once_another_has_the_mailbox(postgresql: Server, empty_database: str, served: World) -> None:
     on_the_wire = served.armed("anna")
     claim = served.claimed("bert")
-    assert served.ledger.hold(BOX)
+    assert served.ledger.lock_mailbox(BOX)
     cut(postgresql, empty_database, served)
-    assert served.another().hold(BOX)
-    with pytest.raises(Unavailable, match="took the mailbox over"):
-        served.ledger.write([Arm(claim, LEASE)], ME)
+    assert served.another().lock_mailbox(BOX)
+    with pytest.raises(ServiceUnavailable, match="took the mailbox over"):
+        served.ledger.write([RecordIntent(claim, LEASE)], ME)
     assert served.settle(on_the_wire, State.ACCEPTED)

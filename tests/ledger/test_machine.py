@@ -14,9 +14,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import true
 
 from distributor.ledger import leases, packing, sending, transitions
-from distributor.ledger.transaction import Writing
-from distributor.ledger.transitions import Change, Row
-from distributor.model.delivery import Arm, Owner, Step
+from distributor.ledger.transaction import WriteTransaction
+from distributor.ledger.transitions import Row, Transition
+from distributor.model.delivery import AttemptUpdate, LeaseHolder, RecordIntent
 from distributor.model.states import RECEIVED
 from tests.ledger.machine import OWNERS, UNSENT_ENDS, Held, Machine, S
 
@@ -91,7 +91,7 @@ def test_a_long_way_of_random_steps_keeps_the_ledger_true(empty_file: Path, seed
 def requeue_what_may_have_been_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     change = leases._change  # noqa: SLF001  a mistake is made inside
 
-    def careless(row: Row, why: str) -> Change:
+    def careless(row: Row, why: str) -> Transition:
         return replace(change(row, why), after=S.QUEUED)
 
     monkeypatch.setattr(leases, "_change", careless)
@@ -100,7 +100,7 @@ def requeue_what_may_have_been_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget_the_fencing(monkeypatch: pytest.MonkeyPatch) -> None:
     step = sending._step  # noqa: SLF001  a mistake is made inside
 
-    def careless(book: Writing, row: Row, of: Step, who: Owner) -> Change | None:
+    def careless(book: WriteTransaction, row: Row, of: AttemptUpdate, who: LeaseHolder) -> Transition | None:
         return step(book, row, replace(of, claim=replace(of.claim, attempt=row["attempt"])), replace(who, id=row["owner"]))
 
     monkeypatch.setattr(sending, "_step", careless)
@@ -109,7 +109,7 @@ def forget_the_fencing(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     arm = sending._arm  # noqa: SLF001  a mistake is made inside
 
-    def careless(book: Writing, row: Row, step: Arm) -> Change | None:
+    def careless(book: WriteTransaction, row: Row, step: RecordIntent) -> Transition | None:
         return arm(book, {**row, "lease_until": "9"}, step)
 
     monkeypatch.setattr(sending, "_arm", careless)

@@ -7,22 +7,22 @@ from datetime import timedelta
 import pytest
 
 from distributor.ledger import mailbox_cleanup
-from distributor.model.cleanup import Mark
-from distributor.model.delivery import Arm, Claim, Scope, Sighting
-from distributor.model.outcomes import Handle
+from distributor.model.cleanup import CleanupEvent
+from distributor.model.delivery import Claim, DeliveryFilter, RecordIntent, TrackingEvent
+from distributor.model.outcomes import DraftRef
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World
 
-FIRST, SECOND = Handle("AAkALg-1", "<theirs@outlook.example>"), Handle("AAkALg-2", "<theirs@outlook.example>")
+FIRST, SECOND = DraftRef("AAkALg-1", "<theirs@outlook.example>"), DraftRef("AAkALg-2", "<theirs@outlook.example>")
 
 
-def armed(world: World, name: str = "anna", handle: Handle | None = FIRST) -> Claim:
+def armed(world: World, name: str = "anna", handle: DraftRef | None = FIRST) -> Claim:
     claim = world.claimed(name)
-    assert world.ledger.write([Arm(claim, timedelta(minutes=10), handle)], ME) == [True]
+    assert world.ledger.write([RecordIntent(claim, timedelta(minutes=10), handle)], ME) == [True]
     return claim
 
 
-def sent(world: World, name: str = "anna", handle: Handle | None = FIRST) -> str:
+def sent(world: World, name: str = "anna", handle: DraftRef | None = FIRST) -> str:
     claim = armed(world, name, handle)
     assert world.settle(claim, State.ACCEPTED, said="202 Accepted")
     return claim.id
@@ -34,16 +34,16 @@ def test_a_letter_that_left_may_have_a_copy_until_it_is_known_to_be_gone(world: 
     (letter,) = world.ledger.copies()
     assert (letter.delivery, letter.message_id, letter.sender) == (delivery, FIRST.message_id, "certs@example.org")
     assert (letter.said, letter.first, letter.last, letter.handles) == ("202 Accepted", began, began, (FIRST,))
-    world.ledger.note_cleared([delivery], Mark.COPY_REMOVED)
+    world.ledger.note_cleared([delivery], CleanupEvent.COPY_REMOVED)
     assert world.ledger.copies() == []
     assert world.events()[-1] == "copy-removed"
 
 
 def test_it_is_written_down_once(world: World) -> None:
     delivery = sent(world)
-    world.ledger.note_cleared([delivery, delivery], Mark.COPY_NOT_FOUND)
-    world.another().note_cleared([delivery], Mark.COPY_REMOVED)
-    world.ledger.note_cleared([delivery], Mark.DRAFT_NOT_FOUND)
+    world.ledger.note_cleared([delivery, delivery], CleanupEvent.COPY_NOT_FOUND)
+    world.another().note_cleared([delivery], CleanupEvent.COPY_REMOVED)
+    world.ledger.note_cleared([delivery], CleanupEvent.DRAFT_NOT_FOUND)
     assert world.events()[-2:] == ["copy-not-found", "draft-not-found"]
 
 
@@ -52,7 +52,7 @@ def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
     assert world.settle(claim, State.QUEUED, said="429")
     world.clock.forward(hours=3)
     (again,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
-    assert world.ledger.write([Arm(again, timedelta(minutes=10), SECOND)], ME) == [True]
+    assert world.ledger.write([RecordIntent(again, timedelta(minutes=10), SECOND)], ME) == [True]
     assert world.settle(again, State.ACCEPTED, said="202 Accepted")
     (letter,) = world.ledger.copies()
     assert (letter.first, letter.last, letter.handles) == (began, began + timedelta(hours=3), (FIRST, SECOND))
@@ -61,7 +61,7 @@ def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
 @pytest.mark.parametrize("state", [State.DELIVERED, State.BOUNCED])
 def test_what_became_of_a_letter_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
     delivery = sent(world)
-    assert world.ledger.observe([Sighting(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
+    assert world.ledger.observe([TrackingEvent(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
     assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
     if state is State.BOUNCED:
         world.ledger.withdraw(delivery, "left the company")
@@ -96,7 +96,7 @@ def test_the_draft_of_a_withdrawn_letter_is_told_until_it_is_gone(world: World) 
     world.ledger.withdraw(claim.id, "left the company")
     (letter,) = world.ledger.drafts()
     assert (letter.delivery, letter.sender, letter.handles) == (claim.id, "certs@example.org", (FIRST,))
-    world.ledger.note_cleared([claim.id], Mark.DRAFT_REMOVED)
+    world.ledger.note_cleared([claim.id], CleanupEvent.DRAFT_REMOVED)
     assert world.ledger.drafts() == []
 
 
@@ -144,20 +144,20 @@ def test_a_sender_that_had_drafts_is_known(world: World) -> None:
 
 def test_a_letter_that_goes_again_bears_the_draft_that_it_was_armed_with(world: World) -> None:
     claim = armed(world)
-    assert claim.parcel.handle is None
+    assert claim.message.draft is None
     assert world.settle(claim, State.QUEUED, said="429")
     second = world.claim()
-    assert (second.parcel.attempt, second.parcel.handle) == (2, FIRST.id)
-    assert world.ledger.write([Arm(second, timedelta(minutes=10), SECOND)], ME) == [True]
+    assert (second.message.attempt, second.message.draft) == (2, FIRST.id)
+    assert world.ledger.write([RecordIntent(second, timedelta(minutes=10), SECOND)], ME) == [True]
     assert world.settle(second, State.AMBIGUOUS, said="504")
-    assert [letter.handle for letter in world.ledger.sought(frozenset({State.AMBIGUOUS}), Scope())] == [SECOND.id]
-    found = Sighting(second.id, State.QUEUED, "still a draft", {"kind": "draft", "id": SECOND.id})
+    assert [letter.draft for letter in world.ledger.sought(frozenset({State.AMBIGUOUS}), DeliveryFilter())] == [SECOND.id]
+    found = TrackingEvent(second.id, State.QUEUED, "still a draft", {"kind": "draft", "id": SECOND.id})
     assert world.ledger.observe([found]) == [State.AMBIGUOUS]
-    assert world.claim().parcel.handle == SECOND.id
+    assert world.claim().message.draft == SECOND.id
 
 
 def test_a_person_who_says_that_it_did_not_leave_says_that_of_its_draft(world: World) -> None:
     claim = armed(world)
     assert world.settle(claim, State.AMBIGUOUS, said="504")
     world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "it is nowhere"})
-    assert world.claim().parcel.handle is None
+    assert world.claim().message.draft is None

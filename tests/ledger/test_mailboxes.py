@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import EVERYBODY, Scope, Senders
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter
 from distributor.model.states import State
 from tests.ledger.test_tracking_results import queue
 from tests.ledger.world import EVERYTHING, LEASE, ME, World
@@ -18,16 +18,16 @@ ONE, TWO = "one@example.org", "two@example.org"
 def test_what_certainly_did_not_leave_does_not_count(world: World, state: State) -> None:
     began = world.clock.now
     claim = world.armed()
-    assert world.ledger.armed(began, EVERYBODY) == [began]
+    assert world.ledger.sent_times(began, ALL_SENDERS) == [began]
     world.settle(claim, state)
-    assert world.ledger.armed(began, EVERYBODY) == []
+    assert world.ledger.sent_times(began, ALL_SENDERS) == []
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.AMBIGUOUS])
 def test_what_left_or_may_have_left_counts(world: World, state: State) -> None:
     began = world.clock.now
     world.settle(world.armed(), state)
-    assert world.ledger.armed(began, EVERYBODY) == [began]
+    assert world.ledger.sent_times(began, ALL_SENDERS) == [began]
 
 
 def test_each_attempt_counts_by_its_own_outcome(world: World) -> None:
@@ -40,7 +40,7 @@ def test_each_attempt_counts_by_its_own_outcome(world: World) -> None:
         again = world.claim()
         world.arm(again)
         world.settle(again, state)
-    assert world.ledger.armed(began, EVERYBODY) == [began, began + timedelta(minutes=2)]
+    assert world.ledger.sent_times(began, ALL_SENDERS) == [began, began + timedelta(minutes=2)]
 
 
 def test_a_letter_whose_certificate_was_revoked_on_its_way_counts_by_its_outcome(world: World) -> None:
@@ -48,7 +48,7 @@ def test_a_letter_whose_certificate_was_revoked_on_its_way_counts_by_its_outcome
     delivery = world.ledger.delivery(claim.id)
     world.ledger.revoke(delivery.certificate_sha256, "key compromise")
     world.settle(claim, State.DEFERRED)
-    assert world.ledger.armed(world.clock.now, EVERYBODY) == []
+    assert world.ledger.sent_times(world.clock.now, ALL_SENDERS) == []
 
 
 def test_letters_that_wait_are_counted_by_mailbox(world: World) -> None:
@@ -56,7 +56,7 @@ def test_letters_that_wait_are_counted_by_mailbox(world: World) -> None:
         queue(world, name, sender)
     world.plan("emil")
     assert world.ledger.due(EVERYTHING) == {ONE: 1, TWO: 3}
-    assert world.ledger.due(Scope(plan="another")) == {}
+    assert world.ledger.due(DeliveryFilter(plan="another")) == {}
     claim = world.claim()  # anna's
     assert world.ledger.due(EVERYTHING) == {TWO: 3}
     world.settle(claim, State.DEFERRED, not_before=world.clock.now + timedelta(minutes=5))
@@ -68,21 +68,21 @@ def test_letters_that_wait_are_counted_by_mailbox(world: World) -> None:
 
 def test_whether_a_letter_is_left_for_a_mailbox_is_known(world: World) -> None:
     queue(world, "anna", ONE)
-    assert world.ledger.any_left(EVERYTHING, Senders(only=ONE))
-    assert not world.ledger.any_left(EVERYTHING, Senders(only=TWO))
-    assert not world.ledger.any_left(EVERYTHING, Senders(without=frozenset({ONE})))
+    assert world.ledger.has_pending(EVERYTHING, SenderFilter(only=ONE))
+    assert not world.ledger.has_pending(EVERYTHING, SenderFilter(only=TWO))
+    assert not world.ledger.has_pending(EVERYTHING, SenderFilter(without=frozenset({ONE})))
     claim = world.claim()
-    assert world.ledger.any_left(EVERYTHING, EVERYBODY)  # it may be given back
+    assert world.ledger.has_pending(EVERYTHING, ALL_SENDERS)  # it may be given back
     world.arm(claim)
-    assert not world.ledger.any_left(EVERYTHING, EVERYBODY)
+    assert not world.ledger.has_pending(EVERYTHING, ALL_SENDERS)
     world.settle(claim, State.DEFERRED, not_before=world.clock.now + timedelta(minutes=5))
-    assert not world.ledger.any_left(EVERYTHING, EVERYBODY)
-    assert world.ledger.any_left(EVERYTHING, EVERYBODY, early=True)
+    assert not world.ledger.has_pending(EVERYTHING, ALL_SENDERS)
+    assert world.ledger.has_pending(EVERYTHING, ALL_SENDERS, early=True)
 
 
 def test_a_letter_that_is_being_packed_may_be_for_any_mailbox(world: World) -> None:
     world.plan("anna")
-    assert not world.ledger.any_left(EVERYTHING, Senders(only=TWO))
-    assert world.ledger.take(ME, 1, LEASE, EVERYTHING)
-    assert world.ledger.any_left(EVERYTHING, Senders(only=TWO))
-    assert not world.ledger.any_left(Scope(plan="another"), Senders(only=TWO))
+    assert not world.ledger.has_pending(EVERYTHING, SenderFilter(only=TWO))
+    assert world.ledger.lease(ME, 1, LEASE, EVERYTHING)
+    assert world.ledger.has_pending(EVERYTHING, SenderFilter(only=TWO))
+    assert not world.ledger.has_pending(DeliveryFilter(plan="another"), SenderFilter(only=TWO))

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import packing, planning
-from distributor.ledger.transaction import Note
+from distributor.ledger.transaction import NewEvent
 from distributor.model.audit_log import canonical, commit
-from distributor.model.delivery import Arm, Known
-from distributor.model.outcomes import Handle
+from distributor.model.delivery import ExistingDelivery, RecordIntent
+from distributor.model.outcomes import DraftRef
 from distributor.model.states import State
 from tests.ledger.tampering import lifted
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed, spelled
@@ -32,19 +32,19 @@ TAMPERING = {
 }
 
 
-def refusal(world: World) -> Unusable:
+def refusal(world: World) -> InvalidInput:
     """Why nothing is claimed."""
     world.spoiled = True
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(InvalidInput) as caught:
         world.ledger.claim(ME, 10, LEASE, EVERYTHING)
     return caught.value
 
 
-def refused_to_pack(world: World) -> Unusable:
+def refused_to_pack(world: World) -> InvalidInput:
     """Why nothing is lent to a packer."""
     world.spoiled = True
-    with pytest.raises(Unusable) as caught:
-        world.ledger.take(ME, 10, LEASE, EVERYTHING)
+    with pytest.raises(InvalidInput) as caught:
+        world.ledger.lease(ME, 10, LEASE, EVERYTHING)
     return caught.value
 
 
@@ -72,7 +72,7 @@ def test_a_letter_that_was_accepted_is_not_sent_again_because_somebody_says_that
     assert error.hint is not None
     assert f"distributor withdraw {id_} --reason TEXT" in error.hint
     world.ledger.withdraw(id_, "somebody edited it")
-    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+    assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
     assert world.ledger.claim(ME, 10, LEASE, EVERYTHING) == []
 
 
@@ -107,15 +107,15 @@ def test_a_letter_is_not_frozen_for_somebody_who_was_edited_in_after_it_was_made
     (anna,) = world.plan("anna")
     world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
     world.spoiled = True
-    with pytest.raises(Unusable, match=r"changed from outside \(person's address\)"):
-        world.ledger.store([packed(anna.id)], ME)
+    with pytest.raises(InvalidInput, match=r"changed from outside \(person's address\)"):
+        world.ledger.enqueue([packed(anna.id)], ME)
     assert world.state(anna.id) is State.PLANNED
 
 
 def test_a_letter_frozen_for_somebody_edited_in_before_is_not_claimed(world: World) -> None:
     (anna,) = world.plan("anna")
     world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
-    assert world.ledger.store([packed(anna.id, to="evil@evil.example")], ME) == [True]
+    assert world.ledger.enqueue([packed(anna.id, to="evil@evil.example")], ME) == [True]
     assert "letter's address" in refusal(world).message
 
 
@@ -129,15 +129,15 @@ def test_bytes_that_name_another_recipient_than_the_envelope_are_not_frozen(worl
     letter = packed(anna.id)
     message = letter.message.replace(b"To: anna@example.org", header.encode())
     world.spoiled = True
-    with pytest.raises(Unusable):
-        world.ledger.store([replace(letter, message=message)], ME)
+    with pytest.raises(InvalidInput):
+        world.ledger.enqueue([replace(letter, message=message)], ME)
 
 
 def test_a_letter_whose_recipient_in_the_bytes_is_not_its_envelope_s_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     (anna,) = world.plan("anna")
     with monkeypatch.context() as older:
         older.setattr(packing, "recipient", lambda _: "anna@example.org")  # a program that did not look
-        world.ledger.store([packed(anna.id, to="evil@evil.example")], ME)
+        world.ledger.enqueue([packed(anna.id, to="evil@evil.example")], ME)
     assert "(letter's To)" in refusal(world).message
 
 
@@ -163,7 +163,7 @@ def test_nothing_is_packed_whose_events_no_longer_say_for_whom_it_is(world: Worl
     world.sql(ERASED, "UPDATE person SET address = 'eve@example.org', key = 'eve@example.org'")
     assert "personal fields of its events" in refused_to_pack(world).message
     world.ledger.withdraw(anna.id, "somebody erased who it is for")
-    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+    assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
 
 
 def test_an_event_that_was_rewritten_together_with_its_commitment_is_not_believed(world: World) -> None:
@@ -234,16 +234,16 @@ def test_authorities_that_are_other_ones_do_not_reach_a_package(world: World, st
 
 def test_what_older_programs_did_not_tell_stops_no_letter(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr(planning.Planned, "note", older_note)
+        older.setattr(planning.PlannedDelivery, "note", older_note)
         world.plan("anna")
     world.sql('UPDATE delivery SET locator = \'{"form": "pkcs12", "parts": [["/moved.pfx", null, "00"]]}\'')
-    (lent,) = world.ledger.take(ME, 10, LEASE, EVERYTHING)
-    assert world.ledger.store([packed(lent.id)], ME) == [True]
-    assert world.claim().parcel.delivery == lent.id
+    (lent,) = world.ledger.lease(ME, 10, LEASE, EVERYTHING)
+    assert world.ledger.enqueue([packed(lent.id)], ME) == [True]
+    assert world.claim().message.delivery == lent.id
     assert world.ledger.verify() == []
 
 
-def older_note(new: planning.Planned) -> Note:
+def older_note(new: planning.PlannedDelivery) -> NewEvent:
     """A first event as it was before."""
     told = ("plan", "generation", "language", "certificate_sha256", "certificate_serial", "certificate_issuer", "certificate_not_after")
     note = note_of(new)
@@ -251,7 +251,7 @@ def older_note(new: planning.Planned) -> Note:
     return replace(note, evidence={name: note.evidence[name] for name in told}, personal=personal)
 
 
-note_of = planning.Planned.note
+note_of = planning.PlannedDelivery.note
 
 
 def test_once_it_is_withdrawn_the_others_go(world: World) -> None:
@@ -259,19 +259,19 @@ def test_once_it_is_withdrawn_the_others_go(world: World) -> None:
     world.sql(f"UPDATE outbox SET address = 'evil@evil.example' WHERE delivery = '{anna}'")  # noqa: S608  tampering is the point
     refusal(world)
     world.ledger.withdraw(anna, "somebody edited it")
-    assert world.claim().parcel.delivery == bert
+    assert world.claim().message.delivery == bert
     assert world.ledger.verify() == []
 
 
 def test_an_address_that_a_later_roster_spells_otherwise_is_no_tampering(world: World) -> None:
     world.queue("anna")
     (known,) = world.ledger.plan("plan-1", [spelled("anna", "Anna")])
-    assert isinstance(known, Known)
-    assert world.claim().parcel.address == "anna@example.org"
+    assert isinstance(known, ExistingDelivery)
+    assert world.claim().message.address == "anna@example.org"
 
 
 def test_a_letter_that_a_service_gave_a_message_id_of_its_own_goes_again(world: World) -> None:
     claim = world.claimed()
-    world.ledger.write([Arm(claim, timedelta(minutes=10), Handle("draft-1", "<of-a-service@example.org>"))], ME)
+    world.ledger.write([RecordIntent(claim, timedelta(minutes=10), DraftRef("draft-1", "<of-a-service@example.org>"))], ME)
     assert world.settle(claim, State.QUEUED, said="429 slow down")
-    assert world.claim().parcel.message_id == "<of-a-service@example.org>"
+    assert world.claim().message.message_id == "<of-a-service@example.org>"

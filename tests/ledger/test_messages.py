@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from distributor.errors import Refused
-from distributor.model.audit_log import stamp
-from distributor.model.delivery import Arm, Delivery, Known, Scope, Settle
+from distributor.errors import RequestDenied
+from distributor.model.audit_log import format_timestamp
+from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, ExistingDelivery, RecordIntent
 from distributor.model.people import Address
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, draft, packed
@@ -17,11 +17,11 @@ from tests.ledger.world import EVERYTHING, LEASE, ME, YOU, World, draft, packed
 
 def test_a_draft_becomes_a_planned_delivery_that_knows_everything_status_shows(world: World) -> None:
     (anna,) = world.plan("anna")
-    facts = draft("anna").facts
+    info = draft("anna").facts
     assert anna.id.startswith("d-01")
     assert (anna.address, anna.name, anna.language, anna.generation) == ("anna@example.org", "anna Example", "de", 1)
     assert (anna.state, anna.attempts, anna.plan, anna.message_id) == (State.PLANNED, 0, "plan-1", None)
-    assert (anna.certificate_sha256, anna.certificate_serial, anna.certificate_not_after) == (facts.sha256, facts.serial, facts.not_after)
+    assert (anna.certificate_sha256, anna.certificate_serial, anna.certificate_not_after) == (info.sha256, info.serial, info.not_after)
     assert (anna.password_channel, anna.password_state, anna.updated_at) == (None, None, world.clock.now)
     assert list(world.ledger.deliveries(EVERYTHING)) == [anna]
 
@@ -30,14 +30,14 @@ def test_a_pair_of_person_and_certificate_is_planned_once(world: World) -> None:
     (anna,) = world.plan("anna")
     world.clock.forward(hours=1)
     (known,) = world.ledger.plan("plan-1", [draft("anna")])
-    assert isinstance(known, Known)
+    assert isinstance(known, ExistingDelivery)
     assert (known.delivery, known.state, known.since) == (anna.id, State.PLANNED, anna.updated_at)
 
 
 def test_the_same_draft_twice_in_one_plan_is_one_delivery(world: World) -> None:
     first, second = world.ledger.plan("plan-1", [draft("anna"), draft("anna")])
     assert isinstance(first, Delivery)
-    assert isinstance(second, Known)
+    assert isinstance(second, ExistingDelivery)
     assert second.delivery == first.id
 
 
@@ -74,10 +74,10 @@ def test_more_drafts_than_one_statement_holds_are_planned_in_order(file_world: W
 
 def test_planned_deliveries_are_lent_to_one_packer_at_a_time(world: World) -> None:
     first, second = world.plan("anna", "bert")
-    (mine,) = world.ledger.take(ME, 1, LEASE, EVERYTHING)
-    (yours,) = world.ledger.take(YOU, 5, LEASE, EVERYTHING)
+    (mine,) = world.ledger.lease(ME, 1, LEASE, EVERYTHING)
+    (yours,) = world.ledger.lease(YOU, 5, LEASE, EVERYTHING)
     assert (mine.id, yours.id) == (first.id, second.id)
-    assert world.ledger.take(ME, 5, LEASE, EVERYTHING) == []
+    assert world.ledger.lease(ME, 5, LEASE, EVERYTHING) == []
     assert mine.person.address == Address("anna", "example.org")
     assert (mine.person.columns, mine.person.language, mine.language) == ({"room": "12"}, "de-AT", "de")
     assert mine.locator == draft("anna").locator
@@ -85,29 +85,29 @@ def test_planned_deliveries_are_lent_to_one_packer_at_a_time(world: World) -> No
 
 def test_a_loan_ends_with_its_lease_or_with_its_packer(world: World) -> None:
     world.plan("anna", "bert")
-    world.ledger.take(ME, 1, LEASE, EVERYTHING)
-    world.ledger.take(YOU, 1, timedelta(hours=1), EVERYTHING)
+    world.ledger.lease(ME, 1, LEASE, EVERYTHING)
+    world.ledger.lease(YOU, 1, timedelta(hours=1), EVERYTHING)
     world.clock.forward(seconds=61)
-    assert [lent.person.address.local for lent in world.ledger.take(ME, 5, LEASE, EVERYTHING)] == ["anna"]
+    assert [lent.person.address.local for lent in world.ledger.lease(ME, 5, LEASE, EVERYTHING)] == ["anna"]
     assert world.ledger.recover(lambda owner: owner.id != "you") == []
-    assert [lent.person.address.local for lent in world.ledger.take(ME, 5, LEASE, EVERYTHING)] == ["bert"]
+    assert [lent.person.address.local for lent in world.ledger.lease(ME, 5, LEASE, EVERYTHING)] == ["bert"]
 
 
 def test_a_letter_is_frozen_once(world: World) -> None:
     (anna,) = world.plan("anna")
-    assert world.ledger.store([packed(anna.id), packed(anna.id, again="x"), packed("d-unknown")], ME) == [True, False, False]
-    assert world.ledger.store([packed(anna.id, again="y")], YOU) == [False]
-    (parcel,) = world.ledger.letters(EVERYTHING)
-    assert (parcel.message, parcel.address, parcel.sender) == (packed(anna.id).message, "anna@example.org", "certs@example.org")
+    assert world.ledger.enqueue([packed(anna.id), packed(anna.id, again="x"), packed("d-unknown")], ME) == [True, False, False]
+    assert world.ledger.enqueue([packed(anna.id, again="y")], YOU) == [False]
+    (message,) = world.ledger.letters(EVERYTHING)
+    assert (message.message, message.address, message.sender) == (packed(anna.id).message, "anna@example.org", "certs@example.org")
     found = world.ledger.delivery(anna.id)
     assert found is not None
-    assert (found.state, found.message_id, found.password_state) == (State.QUEUED, parcel.message_id, PasswordState.HELD)
+    assert (found.state, found.message_id, found.password_state) == (State.QUEUED, message.message_id, PasswordState.HELD)
 
 
 def test_a_letter_of_a_withdrawn_delivery_is_not_frozen(world: World) -> None:
     (anna,) = world.plan("anna")
     world.ledger.withdraw(anna.id, "left")
-    assert world.ledger.store([packed(anna.id)], ME) == [False]
+    assert world.ledger.enqueue([packed(anna.id)], ME) == [False]
 
 
 def test_an_accepted_letter_has_every_step_in_its_history_and_a_ready_password(world: World) -> None:
@@ -122,9 +122,9 @@ def test_an_accepted_letter_has_every_step_in_its_history_and_a_ready_password(w
 def test_events_carry_what_an_auditor_asks_for(world: World) -> None:
     id_ = world.accepted()
     planned, queued, claimed, _, accepted = world.ledger.history("anna@example.org")
-    facts = draft("anna").facts
-    assert planned.evidence["certificate_sha256"] == facts.sha256
-    assert planned.evidence["certificate_issuer"] == facts.issuer
+    info = draft("anna").facts
+    assert planned.evidence["certificate_sha256"] == info.sha256
+    assert planned.evidence["certificate_issuer"] == info.issuer
     assert (planned.evidence["address"], planned.evidence["name"], planned.by) == ("anna@example.org", "anna Example", "root@host")
     assert (queued.evidence["message_id"], queued.evidence["package_sha256"]) == (packed(id_).message_id, packed(id_).package_sha256)
     assert (claimed.evidence["attempt"], claimed.evidence["owner"], claimed.evidence["pid"]) == (1, "me", 4711)
@@ -141,8 +141,10 @@ def test_two_senders_claim_different_letters_oldest_first(world: World) -> None:
 
 def test_a_claim_means_only_what_its_scope_names(world: World) -> None:
     world.queue("anna", "bert")
-    assert [claim.parcel.address for claim in world.ledger.claim(ME, 5, LEASE, Scope(address="bert@example.org"))] == ["bert@example.org"]
-    assert world.ledger.claim(ME, 5, LEASE, Scope(plan="plan-2")) == []
+    assert [claim.message.address for claim in world.ledger.claim(ME, 5, LEASE, DeliveryFilter(address="bert@example.org"))] == [
+        "bert@example.org"
+    ]
+    assert world.ledger.claim(ME, 5, LEASE, DeliveryFilter(plan="plan-2")) == []
 
 
 def test_a_deferred_letter_waits_for_its_time(world: World) -> None:
@@ -153,7 +155,7 @@ def test_a_deferred_letter_waits_for_its_time(world: World) -> None:
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING) == []
     world.clock.forward(minutes=5)
     (again,) = world.ledger.claim(ME, 5, LEASE, EVERYTHING)
-    assert (again.attempt, again.attempts_deferred, again.parcel.message) == (2, 1, claim.parcel.message)
+    assert (again.attempt, again.attempts_deferred, again.message.message) == (2, 1, claim.message.message)
     assert world.ledger.next_due(EVERYTHING) is None
 
 
@@ -182,12 +184,12 @@ def test_what_was_never_armed_is_neither_accepted_nor_ambiguous(world: World, st
 def test_a_batch_is_written_as_one_and_each_step_is_judged_alone(world: World) -> None:
     world.queue("anna", "bert", "cleo")
     anna, bert, cleo = world.ledger.claim(ME, 3, LEASE, EVERYTHING)
-    assert world.ledger.write([Arm(anna, LEASE), Arm(bert, LEASE)], ME) == [True, True]
+    assert world.ledger.write([RecordIntent(anna, LEASE), RecordIntent(bert, LEASE)], ME) == [True, True]
     steps = [
-        Settle(anna, State.ACCEPTED, "250"),
-        Settle(bert, State.REJECTED, "550"),
-        Settle(bert, State.ACCEPTED, "250"),
-        Arm(cleo, LEASE),
+        AttemptResult(anna, State.ACCEPTED, "250"),
+        AttemptResult(bert, State.REJECTED, "550"),
+        AttemptResult(bert, State.ACCEPTED, "250"),
+        RecordIntent(cleo, LEASE),
     ]
     assert world.ledger.write(steps, ME) == [True, True, False, True]
     assert world.ledger.counts(EVERYTHING) == {State.TRANSMITTING: 1, State.ACCEPTED: 1, State.REJECTED: 1}
@@ -195,7 +197,7 @@ def test_a_batch_is_written_as_one_and_each_step_is_judged_alone(world: World) -
 
 def test_an_arm_and_its_answer_may_come_in_one_batch(world: World) -> None:
     claim = world.claimed()
-    assert world.ledger.write([Arm(claim, LEASE), Settle(claim, State.ACCEPTED, "250")], ME) == [True, True]
+    assert world.ledger.write([RecordIntent(claim, LEASE), AttemptResult(claim, State.ACCEPTED, "250")], ME) == [True, True]
     assert world.events()[-2:] == ["transmitting", "accepted"]
 
 
@@ -212,7 +214,7 @@ def test_the_next_generation_replaces_an_unsent_letter(world: World) -> None:
     new = world.ledger.regenerate(old, "lost phone")
     assert (new.generation, new.state, new.certificate_sha256) == (2, State.PLANNED, draft("anna").facts.sha256)
     assert world.state(old) is State.WITHDRAWN
-    assert [parcel.delivery for parcel in world.ledger.letters(EVERYTHING)] == []
+    assert [message.delivery for message in world.ledger.letters(EVERYTHING)] == []
     *_, withdrawn, planned = world.ledger.history("anna@example.org")
     assert (withdrawn.evidence["reason"], withdrawn.evidence["replaced_by"]) == ("lost phone", new.id)
     assert (planned.evidence["reason"], planned.evidence["replaces"]) == ("lost phone", old)
@@ -222,7 +224,7 @@ def test_who_packs_is_told_who_wrote_to_a_person_before(world: World) -> None:
     (old,) = world.queue("anna")
     world.plan("ben")
     new = world.ledger.regenerate(old, "lost phone")
-    lent = {todo.id: todo for todo in world.ledger.take(ME, 5, LEASE, EVERYTHING)}
+    lent = {todo.id: todo for todo in world.ledger.lease(ME, 5, LEASE, EVERYTHING)}
     assert lent[new.id].sender == "certs@example.org"
     assert [todo.sender for id_, todo in lent.items() if id_ != new.id] == [None]
 
@@ -240,13 +242,13 @@ def test_the_next_generation_of_a_sent_letter_kills_its_password_and_keeps_its_s
 def test_no_generation_follows_one_that_was_replaced_already(world: World) -> None:
     (old,) = world.queue("anna")
     world.ledger.regenerate(old, "once")
-    with pytest.raises(Refused, match="was replaced by generation 2"):
+    with pytest.raises(RequestDenied, match="was replaced by generation 2"):
         world.ledger.regenerate(old, "twice")
 
 
 def test_no_generation_follows_while_a_sender_holds_the_letter(world: World) -> None:
     claim = world.armed()
-    with pytest.raises(Refused, match="being sent"):
+    with pytest.raises(RequestDenied, match="being sent"):
         world.ledger.regenerate(claim.id, "impatient")
     world.clock.forward(minutes=11)
     assert world.ledger.regenerate(claim.id, "its sender is silent").generation == 2
@@ -263,15 +265,15 @@ def test_a_withdrawn_letter_leaves_the_outbox_and_takes_its_password_along(world
 
 def test_what_was_accepted_is_not_taken_back(world: World) -> None:
     id_ = world.accepted()
-    with pytest.raises(Refused, match="accepted and cannot be taken back"):
+    with pytest.raises(RequestDenied, match="accepted and cannot be taken back"):
         world.ledger.withdraw(id_, "regret")
-    with pytest.raises(Refused, match="no such delivery"):
+    with pytest.raises(RequestDenied, match="no such delivery"):
         world.ledger.withdraw("d-none", "typo")
 
 
 def test_what_may_have_left_is_not_taken_back_before_it_is_settled(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(Refused, match="ambiguous and cannot be taken back") as refused:
+    with pytest.raises(RequestDenied, match="ambiguous and cannot be taken back") as refused:
         world.ledger.withdraw(claim.id, "regret")
     assert "resolve" in refused.value.hint
     world.ledger.resolve(claim.id, State.QUEUED, {"reason": "it did not leave"})
@@ -282,12 +284,12 @@ def test_what_may_have_left_is_not_taken_back_before_it_is_settled(world: World)
 def test_an_ambiguous_delivery_is_settled_by_a_word_with_its_reason(world: World) -> None:
     claim = world.ambiguous()
     (attempt,) = world.ledger.ambiguous(EVERYTHING)
-    assert (attempt.delivery.id, attempt.owner, attempt.armed_at) == (claim.id, ME, world.clock.now)
+    assert (attempt.delivery.id, attempt.holder, attempt.armed_at) == (claim.id, ME, world.clock.now)
     world.ledger.resolve(claim.id, State.ACCEPTED, {"kind": "word", "reason": "anna says so"})
     *_, last = world.ledger.history("anna@example.org")
     assert (last.event, last.evidence["kind"], last.evidence["reason"]) == ("accepted", "word", "anna says so")
     assert world.ledger.envelopes("anna@example.org")[0].state is PasswordState.READY
-    with pytest.raises(Refused, match="not ambiguous"):
+    with pytest.raises(RequestDenied, match="not ambiguous"):
         world.ledger.resolve(claim.id, State.QUEUED, {"reason": "again"})
 
 
@@ -295,13 +297,13 @@ def test_a_letter_sent_again_by_a_word_has_the_same_bytes(world: World) -> None:
     claim = world.ambiguous()
     world.ledger.resolve(claim.id, State.QUEUED, {"reason": "not in the log"})
     again = world.claim(YOU)
-    assert (again.parcel, again.attempt) == (dataclasses.replace(claim.parcel, attempt=2), 2)
+    assert (again.message, again.attempt) == (dataclasses.replace(claim.message, attempt=2), 2)
 
 
 def test_plan_and_locator_of_a_delivery_are_found_again(world: World) -> None:
     (anna,) = world.plan("anna")
     assert world.ledger.locator(anna.id) == ("plan-1", draft("anna").locator)
-    with pytest.raises(Refused, match="no such delivery"):
+    with pytest.raises(RequestDenied, match="no such delivery"):
         world.ledger.locator("d-none")
 
 
@@ -321,36 +323,38 @@ def test_plain_rows_say_what_deliveries_say(world: World) -> None:
     world.plan("cleo")
     fields = [field.name for field in dataclasses.fields(Delivery)]
     for row, delivery in zip(world.ledger.rows(EVERYTHING), world.ledger.deliveries(EVERYTHING), strict=True):
-        values = [stamp(value) if isinstance(value, datetime) else value for value in (getattr(delivery, name) for name in fields)]
+        values = [
+            format_timestamp(value) if isinstance(value, datetime) else value for value in (getattr(delivery, name) for name in fields)
+        ]
         assert list(row) == values
 
 
 @pytest.mark.parametrize(
     ("scope", "names"),
     [
-        (Scope(plan="plan-1"), ["anna", "bert"]),
-        (Scope(plan="plan-2"), []),
-        (Scope(address="bert@example.org"), ["bert"]),
-        (Scope(states=frozenset({State.QUEUED, State.CLAIMED})), ["anna", "bert"]),
-        (Scope(plan="plan-1", address="anna@example.org", states=frozenset({State.QUEUED})), ["anna"]),
-        (Scope(states=frozenset({State.ACCEPTED})), []),
+        (DeliveryFilter(plan="plan-1"), ["anna", "bert"]),
+        (DeliveryFilter(plan="plan-2"), []),
+        (DeliveryFilter(address="bert@example.org"), ["bert"]),
+        (DeliveryFilter(states=frozenset({State.QUEUED, State.CLAIMED})), ["anna", "bert"]),
+        (DeliveryFilter(plan="plan-1", address="anna@example.org", states=frozenset({State.QUEUED})), ["anna"]),
+        (DeliveryFilter(states=frozenset({State.ACCEPTED})), []),
     ],
 )
-def test_every_reader_keeps_to_its_scope(world: World, scope: Scope, names: list[str]) -> None:
+def test_every_reader_keeps_to_its_scope(world: World, scope: DeliveryFilter, names: list[str]) -> None:
     world.queue("anna", "bert")
     addresses = [f"{name}@example.org" for name in names]
     assert [delivery.address for delivery in world.ledger.deliveries(scope)] == addresses
-    assert [parcel.address for parcel in world.ledger.letters(scope)] == addresses
+    assert [message.address for message in world.ledger.letters(scope)] == addresses
     assert sum(world.ledger.counts(scope).values()) == len(names)
     assert world.ledger.ambiguous(scope) == []
     assert world.ledger.next_due(scope) is None
-    assert [claim.parcel.address for claim in world.ledger.claim(ME, 5, LEASE, scope)] == addresses
+    assert [claim.message.address for claim in world.ledger.claim(ME, 5, LEASE, scope)] == addresses
 
 
 def test_states_are_counted_and_listed_by_scope(world: World) -> None:
     world.accepted("anna")
     world.plan("bert")
-    assert world.ledger.counts(Scope(address="anna@example.org")) == {State.ACCEPTED: 1}
-    assert world.ledger.counts(Scope(states=frozenset({State.PLANNED, State.QUEUED}))) == {State.PLANNED: 1}
-    assert [found.address for found in world.ledger.deliveries(Scope(states=frozenset({State.ACCEPTED})))] == ["anna@example.org"]
-    assert list(world.ledger.deliveries(Scope(plan="plan-2"))) == []
+    assert world.ledger.counts(DeliveryFilter(address="anna@example.org")) == {State.ACCEPTED: 1}
+    assert world.ledger.counts(DeliveryFilter(states=frozenset({State.PLANNED, State.QUEUED}))) == {State.PLANNED: 1}
+    assert [found.address for found in world.ledger.deliveries(DeliveryFilter(states=frozenset({State.ACCEPTED})))] == ["anna@example.org"]
+    assert list(world.ledger.deliveries(DeliveryFilter(plan="plan-2"))) == []

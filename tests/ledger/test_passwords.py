@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 from distributor.model.delivery import Claim
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import ME, World, packed
@@ -25,7 +25,7 @@ def test_a_ready_password_is_handed_over_once_and_leaves_the_ledger(world: World
 def test_a_second_look_is_refused_and_says_when_and_by_whom_the_first_was(world: World) -> None:
     id_ = world.accepted()
     world.ledger.hand_over(id_, "she phoned", "reveal")
-    with pytest.raises(Refused, match="handed over on 2026-11-24T09:00:00") as refused:
+    with pytest.raises(RequestDenied, match="handed over on 2026-11-24T09:00:00") as refused:
         world.ledger.hand_over(id_, "again", "reveal")
     assert "by root@host" in refused.value.message
     assert refused.value.hint is not None
@@ -37,23 +37,23 @@ def test_two_readers_at_once_get_one_password(world: World) -> None:
     id_ = world.accepted()
     other = world.another()
     assert other.hand_over(id_, "first", "reveal")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestDenied):
         world.ledger.hand_over(id_, "second", "reveal")
 
 
 def test_no_password_leaves_before_its_letter_is_accepted(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(Refused, match="was not accepted yet"):
+    with pytest.raises(RequestDenied, match="was not accepted yet"):
         world.ledger.hand_over(claim.id, "impatient", "reveal")
     (planned,) = world.plan("bert")
-    with pytest.raises(Refused, match="has no password"):
+    with pytest.raises(RequestDenied, match="has no password"):
         world.ledger.hand_over(planned.id, "impatient", "reveal")
 
 
 def test_a_replaced_letter_is_not_sent_again_since_its_password_is_gone(world: World) -> None:
     old = world.ambiguous().id
     new = world.ledger.regenerate(old, "she asked again")
-    with pytest.raises(Refused, match="password is destroyed") as refused:
+    with pytest.raises(RequestDenied, match="password is destroyed") as refused:
         world.ledger.resolve(old, State.QUEUED, {"reason": "mx1 does not have it"})
     assert refused.value.hint is not None
     assert "distributor withdraw" in refused.value.hint
@@ -64,7 +64,7 @@ def test_a_replaced_letter_is_not_sent_again_since_its_password_is_gone(world: W
 def test_an_expired_password_is_refused_even_before_anybody_noticed(world: World) -> None:
     id_ = world.accepted()
     world.clock.forward(days=14)
-    with pytest.raises(Refused, match="expired on 2026-12-08"):
+    with pytest.raises(RequestDenied, match="expired on 2026-12-08"):
         world.ledger.hand_over(id_, "late", "reveal")
 
 
@@ -80,7 +80,7 @@ def test_expiry_ends_what_is_overdue_and_nothing_else(world: World) -> None:
     assert (envelope.delivery, envelope.state, envelope.sealed) == (old, PasswordState.EXPIRED, None)
     assert world.events()[-1] == "password-expired"
     assert world.ledger.envelopes("bert@example.org")[0].sealed is not None
-    with pytest.raises(Refused, match="expired"):
+    with pytest.raises(RequestDenied, match="expired"):
         world.ledger.hand_over(old, "late", "reveal")
 
 
@@ -96,7 +96,7 @@ def test_the_time_of_a_password_counts_from_acceptance_not_from_packing(world: W
 
 def test_a_password_without_an_end_stays(world: World) -> None:
     (anna,) = world.plan("anna")
-    world.ledger.store([packed(anna.id, expires=None)], ME)
+    world.ledger.enqueue([packed(anna.id, expires=None)], ME)
     claim: Claim = world.claim()
     world.arm(claim)
     world.settle(claim, State.ACCEPTED)
@@ -119,7 +119,7 @@ def test_passwords_are_listed_newest_generation_first(world: World) -> None:
     old = world.accepted()
     world.clock.forward(seconds=1)
     new = world.ledger.regenerate(old, "lost")
-    world.ledger.store([packed(new.id)], ME)
+    world.ledger.enqueue([packed(new.id)], ME)
     assert [(envelope.generation, envelope.state) for envelope in world.ledger.envelopes("anna@example.org")] == [
         (2, PasswordState.HELD),
         (1, PasswordState.DESTROYED),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from distributor.model.publishing import Holder
+from distributor.model.publishing import CertificateHolder
 from tests.ledger.world import ME, World, packed
 
 PLACE = "ldaps://ldap.example.org:636/dc=example,dc=org"
 
 
-def everybody(world: World) -> dict[str, Holder]:
+def everybody(world: World) -> dict[str, CertificateHolder]:
     return {holder.address.partition("@")[0]: holder for holder in world.ledger.holders()}
 
 
@@ -44,7 +44,7 @@ def test_another_generation_of_the_same_certificate_is_public_already(world: Wor
     world.ledger.note_published(id_, PLACE, "uid=anna")
     second = world.ledger.regenerate(id_, "lost")
     assert everybody(world)["anna"].certificates[0].delivery == id_
-    assert world.ledger.store([packed(second.id)], ME) == [True]
+    assert world.ledger.enqueue([packed(second.id)], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
     world.settle(claim, world.state(id_))

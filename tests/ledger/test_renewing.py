@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import planning
 from distributor.model.states import PasswordState, State
 from tests.ledger.test_message_verification import ERASED, older_note
@@ -40,7 +40,7 @@ def test_no_generation_is_made_from_what_was_edited(file_world: World, field: st
     world.sql(statement.replace(":", "\\:"))
     world.spoiled = True
     for asked in (lambda: world.ledger.regenerate(id_, "new phone"), lambda: world.ledger.locator(id_)):
-        with pytest.raises(Unusable, match="the ledger was changed from outside") as caught:
+        with pytest.raises(InvalidInput, match="the ledger was changed from outside") as caught:
             asked()
         error = caught.value
         assert (error.exit_code, error.where) == (3, id_)
@@ -60,7 +60,7 @@ def test_what_a_later_roster_says_of_a_person_goes_into_the_next_generation(worl
 
 def test_what_older_programs_did_not_tell_stops_no_generation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr(planning.Planned, "note", older_note)
+        older.setattr(planning.PlannedDelivery, "note", older_note)
         id_ = world.accepted()
     world.sql("UPDATE person SET phone = '+49 30 1'")
     assert world.ledger.regenerate(id_, "new phone").generation == 2

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from distributor.errors import Refused, Unusable
+from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import high_water_marks, open_guarded
 from distributor.ledger.high_water_marks import RECORD, MarkFile
-from distributor.model.audit_log import ORIGIN, Link, Walk, digest
-from distributor.model.delivery import Arm, Owner
-from distributor.model.high_water_mark import End, Machine, Mark, Unreadable
+from distributor.model.audit_log import ORIGIN, ChainVerifier, Link, digest
+from distributor.model.delivery import LeaseHolder, RecordIntent
+from distributor.model.high_water_mark import ChainEnd, HighWaterMark, Machine, UnreadableMark
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
 from tests.ledger.postgresql import Server
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 
 HERE, THERE = Machine("11", "here/boot-1/ns"), Machine("22", "there/boot-2/ns")
-SENDER = Owner("sender", HERE.host, 1, None, HERE.id)
+SENDER = LeaseHolder("sender", HERE.host, 1, None, HERE.id)
 MINUTE = timedelta(minutes=1)
 
 
@@ -91,9 +91,9 @@ def test_what_was_never_packed_here_is_planned_again_and_sent(world: World, tmp_
     adopted(world, tmp_path)
     world.ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": "not in the log"})
     assert world.state(delivery) is State.PLANNED
-    (lent,) = world.ledger.take(ME, 1, LEASE, EVERYTHING)
+    (lent,) = world.ledger.lease(ME, 1, LEASE, EVERYTHING)
     assert world.ledger.verify() == []
-    assert world.ledger.store([packed(lent.id)], ME) == [True]
+    assert world.ledger.enqueue([packed(lent.id)], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
     assert world.settle(claim, State.ACCEPTED)
@@ -118,7 +118,7 @@ def test_a_new_generation_replaces_what_is_unclear_so_that_only_one_is_sent(
     adopted(world, tmp_path)
     new = world.ledger.regenerate(delivery, "she lost it")
     assert new.generation == 2
-    with pytest.raises(Refused, match="replaced"):
+    with pytest.raises(RequestDenied, match="replaced"):
         world.ledger.resolve(delivery, State.QUEUED, {"kind": "person", "reason": "not in the log"})
     world.ledger.withdraw(delivery, "replaced")
     assert (world.state(delivery), world.state(new.id)) == (State.WITHDRAWN, State.PLANNED)
@@ -134,7 +134,7 @@ def test_adopting_twice_is_adopting_again(world: World, tmp_path: Path) -> None:
 
 def chained(*told: dict[str, Any]) -> list[str]:
     """What is wrong with a chain of events about one delivery."""
-    walk, prev = Walk(), ORIGIN
+    walk, prev = ChainVerifier(), ORIGIN
     findings: list[str] = []
     for seq, one in enumerate(told, 1):
         link = Link(
@@ -142,7 +142,7 @@ def chained(*told: dict[str, Any]) -> list[str]:
         )
         link = link._replace(hash=digest(link, prev))
         prev = link.hash
-        findings += walk.step(link)
+        findings += walk.verify_link(link)
     return findings
 
 
@@ -168,11 +168,11 @@ def test_each_intent_is_remembered_before_the_write_returns(world: World, tmp_pa
     world.queue("anna")
     with guarded(world, tmp_path) as ledger:
         (claim,) = ledger.claim(SENDER, 1, LEASE, EVERYTHING)
-        assert ledger.write([Arm(claim, MINUTE)], SENDER) == [True]
+        assert ledger.write([RecordIntent(claim, MINUTE)], SENDER) == [True]
         (path,) = tmp_path.glob("*.mark")
         *_, last = ledger.records()
         mark = MarkFile(tmp_path, path.stem).read()
-        assert isinstance(mark, Mark)
+        assert isinstance(mark, HighWaterMark)
         assert (mark.end.seq, mark.end.hash) == (last.event.seq, last.hash)
 
 
@@ -181,9 +181,9 @@ def test_an_older_ledger_stops_a_run_that_goes_on(world: World, tmp_path: Path) 
     with guarded(world, tmp_path) as ledger:
         (claim,) = ledger.claim(SENDER, 1, LEASE, EVERYTHING)
         (path,) = tmp_path.glob("*.mark")
-        MarkFile(tmp_path, path.stem).advance(Mark(End(1000, "f" * 64, "2026-11-24T10:00:00.000000Z"), "another copy"))
-        with pytest.raises(Unusable, match="nothing more is sent: this ledger is older"):
-            ledger.write([Arm(claim, MINUTE)], SENDER)
+        MarkFile(tmp_path, path.stem).advance(HighWaterMark(ChainEnd(1000, "f" * 64, "2026-11-24T10:00:00.000000Z"), "another copy"))
+        with pytest.raises(InvalidInput, match="nothing more is sent: this ledger is older"):
+            ledger.write([RecordIntent(claim, MINUTE)], SENDER)
     assert world.state(claim.id) is State.CLAIMED
 
 
@@ -196,7 +196,7 @@ def test_a_promoted_replica_that_lost_transactions_is_recognised(postgresql: Ser
         postgresql.run("postgres", f"CREATE DATABASE {replica} TEMPLATE {empty_database}")
         with guarded(world, tmp_path) as ledger:
             ledger.claim(SENDER, 2, LEASE, EVERYTHING)
-        with pytest.raises(Unusable, match="this ledger is older"), guarded(world, tmp_path, url=postgresql.url(replica)):
+        with pytest.raises(InvalidInput, match="this ledger is older"), guarded(world, tmp_path, url=postgresql.url(replica)):
             pass
         with guarded(world, tmp_path / "another host", here=THERE) as ledger:  # which saw nothing that is missing
             assert ledger.restored() is None
@@ -224,7 +224,7 @@ def test_a_later_event_that_is_remembered_is_never_replaced_by_an_earlier_one(tm
     def many(start: int) -> None:
         file = MarkFile(tmp_path, "ledger")
         for number in range(start, 400, 4):
-            file.advance(Mark(End(number, f"{number:064}", ""), "place"))
+            file.advance(HighWaterMark(ChainEnd(number, f"{number:064}", ""), "place"))
         file.close()
 
     shared = MarkFile(tmp_path, "ledger")
@@ -233,22 +233,22 @@ def test_a_later_event_that_is_remembered_is_never_replaced_by_an_earlier_one(tm
         thread.start()
     for thread in threads:
         thread.join()
-    assert shared.read() == Mark(End(399, f"{399:064}", ""), "place")
+    assert shared.read() == HighWaterMark(ChainEnd(399, f"{399:064}", ""), "place")
 
 
 @pytest.mark.parametrize("torn", [0, 1])
 def test_one_torn_record_leaves_the_other(tmp_path: Path, torn: int) -> None:
     file = MarkFile(tmp_path, "ledger")
     for number in (1, 2, 3):
-        file.advance(Mark(End(number, "a" * 64, ""), "place"))
+        file.advance(HighWaterMark(ChainEnd(number, "a" * 64, ""), "place"))
     with file.path.open("r+b") as raw:
         raw.seek(torn * RECORD + 40)
         raw.write(b"torn")
     found = MarkFile(tmp_path, "ledger").read()
-    assert isinstance(found, Mark)
+    assert isinstance(found, HighWaterMark)
     assert found.end.seq in {2, 3}
     os.truncate(file.path, RECORD)
-    assert isinstance(MarkFile(tmp_path, "ledger").read(), Unreadable)
+    assert isinstance(MarkFile(tmp_path, "ledger").read(), UnreadableMark)
 
 
 def test_the_folder_is_that_of_the_service_or_of_the_user() -> None:
@@ -282,7 +282,7 @@ def test_a_ledger_under_another_name_is_found_out(world: World, tmp_path: Path) 
     world.spoiled = True
     world.sql("UPDATE head SET ledger = 'x'")
     assert any("ledger: the name" in str(finding) for finding in world.ledger.verify())
-    with pytest.raises(Unusable, match="nothing was sent: this ledger was changed from outside: the name"), guarded(world, tmp_path):
+    with pytest.raises(InvalidInput, match="nothing was sent: this ledger was changed from outside: the name"), guarded(world, tmp_path):
         pass
 
 
@@ -296,5 +296,5 @@ def test_a_copy_made_before_the_first_event_is_the_same_ledger(tmp_path: Path) -
         with guarded(world, tmp_path / "marks") as ledger:
             ledger.claim(SENDER, 1, LEASE, EVERYTHING)
         world.close()
-        with pytest.raises(Unusable, match="this ledger is older"), guarded(world, tmp_path / "marks", url=f"sqlite:///{early}"):
+        with pytest.raises(InvalidInput, match="this ledger is older"), guarded(world, tmp_path / "marks", url=f"sqlite:///{early}"):
             pass

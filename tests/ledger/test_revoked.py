@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributor.errors import Refused
+from distributor.errors import RequestDenied
 from distributor.model.publishing import RELEASED, REVOKED
 from distributor.model.revoking import GOOD_AGAIN
 from distributor.model.states import State
@@ -29,7 +29,7 @@ def shown(world: World) -> list[str | None]:
 def test_an_ambiguous_letter_of_a_revoked_certificate_is_taken_back_and_not_sent_again(world: World) -> None:
     claim = world.ambiguous()
     world.ledger.revoke(sha(), SAID)
-    with pytest.raises(Refused, match="superseded") as refused:
+    with pytest.raises(RequestDenied, match="superseded") as refused:
         world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "not in the log"})
     assert f"distributor withdraw {claim.id}" in str(refused.value.hint)
     assert world.state(claim.id) is State.AMBIGUOUS
@@ -39,7 +39,7 @@ def test_an_ambiguous_letter_of_a_revoked_certificate_is_taken_back_and_not_sent
 
 def test_an_ambiguous_letter_of_a_good_certificate_is_not_taken_back(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(Refused, match="cannot be taken back"):
+    with pytest.raises(RequestDenied, match="cannot be taken back"):
         world.ledger.withdraw(claim.id, "why not")
 
 
@@ -59,7 +59,7 @@ def test_what_was_planned_without_asking_is_withdrawn_and_not_packed(world: Worl
     world.ledger.revoke(sha(), SAID)
     world.ledger.withdraw(claim.id, "it stays")
     (second,) = world.plan("anna")  # the ledger's caller asks before it plans; who does not is stopped at the packing
-    assert world.ledger.take(ME, 10, LEASE, EVERYTHING) == []
+    assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
     assert world.state(second.id) is State.WITHDRAWN
     assert world.events()[-2:] == [REVOKED, "withdrawn"]
 
@@ -70,10 +70,10 @@ def test_of_many_that_wait_the_good_ones_are_packed(world: World) -> None:
         world.ledger.revoke(sha(name), SAID)
     bad = world.plan("anna", "bert")
     good = world.plan("cleo", "dora")
-    assert [one.id for one in world.ledger.take(ME, 1, LEASE, EVERYTHING)] == [good[0].id]
+    assert [one.id for one in world.ledger.lease(ME, 1, LEASE, EVERYTHING)] == [good[0].id]
     assert [world.state(one.id) for one in bad] == [State.WITHDRAWN, State.WITHDRAWN]
     (again,) = world.plan("anna")
-    assert [one.id for one in world.ledger.take(ME, 10, LEASE, EVERYTHING)] == [good[1].id]
+    assert [one.id for one in world.ledger.lease(ME, 10, LEASE, EVERYTHING)] == [good[1].id]
     assert world.state(again.id) is State.WITHDRAWN
 
 
@@ -129,7 +129,7 @@ def test_what_was_withdrawn_by_a_hold_is_asked_about_on_and_may_be_planned_again
     assert (one.sha256, one.revoked, one.addresses) == (sha(), HELD, ("anna@example.org",))
     world.ledger.reinstate(sha(), GOOD_AGAIN)
     (second,) = world.plan("anna")
-    assert [one.id for one in world.ledger.take(ME, 10, LEASE, EVERYTHING)] == [second.id]
+    assert [one.id for one in world.ledger.lease(ME, 10, LEASE, EVERYTHING)] == [second.id]
     assert world.state(waiting) is State.WITHDRAWN
 
 

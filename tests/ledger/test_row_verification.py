@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger.clock import Clock
 from distributor.ledger.opening import open_database
-from distributor.ledger.transaction import Note, writing
+from distributor.ledger.transaction import NewEvent, write_transaction
 from distributor.model.audit_log import ERASED
-from distributor.model.certificates import Facts, Locator
-from distributor.model.delivery import Arm, Known, Taken
-from distributor.model.outcomes import Handle
+from distributor.model.certificates import CertificateInfo, Locator
+from distributor.model.delivery import ExistingDelivery, RecordIntent, Taken
+from distributor.model.outcomes import DraftRef
 from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.pki import certificate
@@ -125,7 +125,7 @@ def test_people_of_whom_nothing_new_is_planned_leave_nothing(four: Four) -> None
     """Known, and planned for somebody else: a plan that plans nothing keeps no person without a delivery."""
     known = draft("anna")
     taken = replace(known, person=replace(known.person, address=Address("stranger", "example.org")))
-    assert [type(one) for one in four.world.ledger.plan("plan-1", [known, taken])] == [Known, Taken]
+    assert [type(one) for one in four.world.ledger.plan("plan-1", [known, taken])] == [ExistingDelivery, Taken]
     assert four.world.ledger.verify() == []
 
 
@@ -186,7 +186,7 @@ def test_a_waiting_letter_that_was_removed_is_found_and_one_that_left_long_ago_i
 
 def test_a_letter_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
     four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
-    four.world.ledger.store([packed(four.ids["dora"], to="eve@example.org")], ME)
+    four.world.ledger.enqueue([packed(four.ids["dora"], to="eve@example.org")], ME)
     told = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
     assert told == [four.says("dora", 'was planned for "dora@example.org", but its letter was frozen for "eve@example.org"')]
 
@@ -213,9 +213,9 @@ def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_h
 
 def test_a_certificate_s_subject_is_held_against_what_it_says_of_itself(world: World, authority: Authority) -> None:
     issued = authority.issue("anna@example.org", name="Anna").der
-    facts = certificate.facts(x509.load_der_x509_certificate(issued), issued)
-    assert isinstance(facts, Facts)
-    planned = replace(draft("anna"), facts=facts, leaf=issued)
+    info = certificate.facts(x509.load_der_x509_certificate(issued), issued)
+    assert isinstance(info, CertificateInfo)
+    planned = replace(draft("anna"), facts=info, leaf=issued)
     world.ledger.plan("plan-1", [planned])
     assert world.ledger.verify() == []
     told = found(world, "UPDATE certificate SET subject = 'CN=Eve'")
@@ -227,8 +227,8 @@ def erase(world: World, *which: int) -> None:
     numbers = ", ".join(map(str, which))
     world.sql(f"UPDATE event SET personal = NULL, salt = NULL WHERE commitment <> '' AND seq IN ({numbers})")  # noqa: S608
     database = open_database(world.url, create=False)
-    with writing(database, "root@host", Clock(database, world.clock)) as book:
-        book.append([Note(None, ERASED, evidence={"events": list(which)})])
+    with write_transaction(database, "root@host", Clock(database, world.clock)) as book:
+        book.append([NewEvent(None, ERASED, evidence={"events": list(which)})])
     database.close()
 
 
@@ -254,7 +254,7 @@ def test_passwords_that_changed_places_are_found_and_not_shown(four: Four) -> No
         "UPDATE handover SET sealed = (SELECT sealed FROM handover WHERE delivery = '{cleo}') WHERE delivery = '{bert}'",
     )
     assert told == [four.says("bert", "password's sealed is not the one that its events tell")]
-    with pytest.raises(Unusable, match=r"changed from outside \(password's sealed\), so this password is not shown"):
+    with pytest.raises(InvalidInput, match=r"changed from outside \(password's sealed\), so this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
 
 
@@ -270,14 +270,14 @@ TEN_YEARS = [
 def test_a_password_that_was_given_ten_years_is_found_and_not_shown(four: Four, change: str, words: str) -> None:
     told = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{bert}}'")  # noqa: S608  tampering is the point
     assert told[0].startswith(four.says("bert", words))
-    with pytest.raises(Unusable, match="so this password is not shown"):
+    with pytest.raises(InvalidInput, match="so this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
 
 
 def test_a_password_is_not_shown_to_a_person_whom_its_delivery_was_given_to(four: Four) -> None:
     four.world.sql(f"UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'dora@example.org') WHERE id = '{four.ids['bert']}'")  # noqa: S608
     four.world.spoiled = True
-    with pytest.raises(Unusable, match=r"\(person's address\), so this password is not shown"):
+    with pytest.raises(InvalidInput, match=r"\(person's address\), so this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "she phoned", "reveal")
 
 
@@ -395,14 +395,14 @@ def test_every_way_of_a_letter_is_told_by_its_events(world: World) -> None:
     claim = world.claim()
     world.ledger.release([claim], ME)
     claim = world.claim()
-    handle = Handle("draft-1", "<of-a-service@example.org>")
-    world.ledger.write([Arm(claim, timedelta(minutes=10), handle)], ME)
+    handle = DraftRef("draft-1", "<of-a-service@example.org>")
+    world.ledger.write([RecordIntent(claim, timedelta(minutes=10), handle)], ME)
     steps.append(world.ledger.verify())
     world.clock.forward(hours=1)
     world.ledger.recover(lambda _: False)
     steps.append(world.ledger.verify())
     world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "not there"})
-    assert world.claim().parcel.delivery == claim.id
+    assert world.claim().message.delivery == claim.id
     world.clock.forward(hours=1)
     world.ledger.recover(lambda _: False)
     world.ledger.regenerate(claim.id, "lost")

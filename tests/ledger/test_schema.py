@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger import migrations, open_ledger, schema, sqlite, tables
 from distributor.ledger.driver import sqlite3
 from distributor.model.states import PasswordState, State
@@ -86,7 +86,7 @@ def test_a_newer_ledger_file_is_refused_and_not_touched(file_world: World) -> No
         connection.execute(f"PRAGMA user_version={schema.NEWEST + 1}")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(Unusable, match="written by a newer distributor") as refused:
+    with pytest.raises(InvalidInput, match="written by a newer distributor") as refused:
         open_ledger(file_world.url, by="root@host", now=Clock())
     assert refused.value.hint == "upgrade distributor on this machine"
     assert path.read_bytes() == before
@@ -98,7 +98,7 @@ def test_a_newer_step_in_a_ledger_file_is_refused_too(file_world: World) -> None
     with sqlite3.connect(file_world.url.removeprefix("sqlite:///")) as connection:
         connection.execute(f"UPDATE alembic_version SET version_num = '{schema.NEWEST + 1:04}'")  # noqa: S608  a number of ours
     connection.close()
-    with pytest.raises(Unusable, match="written by a newer distributor"):
+    with pytest.raises(InvalidInput, match="written by a newer distributor"):
         open_ledger(file_world.url, by="root@host", now=Clock())
     file_world.spoiled = True
 
@@ -109,7 +109,7 @@ def test_a_newer_ledger_on_a_server_is_refused(world: World) -> None:
     world.close()
     try:
         world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST + 1:04}'")  # noqa: S608  a number of ours
-        with pytest.raises(Unusable, match="written by a newer distributor"):
+        with pytest.raises(InvalidInput, match="written by a newer distributor"):
             open_ledger(world.url, by="root@host", now=Clock())
     finally:
         world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST:04}'")  # noqa: S608  a number of ours
@@ -118,7 +118,7 @@ def test_a_newer_ledger_on_a_server_is_refused(world: World) -> None:
 def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new.db"
     monkeypatch.setattr(sqlite, "APPLICATION", "not a number")
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidInput):
         open_ledger(f"sqlite:///{path}", by="root@host", now=Clock(), create=True)
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +127,7 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 def test_a_schema_that_is_no_number_of_ours_is_left_alone(world: World, url: str) -> None:
     world.sql("UPDATE alembic_version SET version_num = 'f00d'")
-    with pytest.raises(Unusable, match='schema "f00d"'):
+    with pytest.raises(InvalidInput, match='schema "f00d"'):
         open_ledger(url, by="root@host", now=Clock())
     world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST:04}'")  # noqa: S608  a number of ours
 

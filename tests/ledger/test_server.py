@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Error, Unavailable, Unusable
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.ledger import open_ledger
 from distributor.model.states import State
 from tests.ledger.postgresql import Server
@@ -32,7 +32,7 @@ def refusal(url: str) -> Error:
 
 def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown() -> None:
     error = refusal("postgresql+psycopg://someone:hidden-word@127.0.0.1:1/ledger")
-    assert isinstance(error, Unavailable)
+    assert isinstance(error, ServiceUnavailable)
     assert str(error) == "postgresql://127.0.0.1:1/ledger: the database cannot be reached"
     assert "hidden-word" not in f"{error!r} {error.hint}"
 
@@ -40,7 +40,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown
 @pytest.mark.parametrize("word", ["hid@den", "hid/den", "hid?den", "hid#den", "hid:den", "hid@den@127.0.0.1:x"])
 def test_a_password_that_is_not_escaped_is_refused_and_not_shown(word: str) -> None:
     error = refusal(f"postgresql+psycopg://someone:{word}@127.0.0.1:1/ledger")
-    assert isinstance(error, Unusable)
+    assert isinstance(error, InvalidInput)
     assert "den" not in f"{error!r} {error} {error.hint}"
 
 
@@ -65,7 +65,7 @@ def test_a_lost_connection_is_said_once_and_then_made_again(postgresql: Server, 
     for read in (True, False):
         world.ledger.counts(EVERYTHING)
         postgresql.run("postgres", others)
-        with pytest.raises(Unavailable, match=r"cannot be reached|does not answer"):
+        with pytest.raises(ServiceUnavailable, match=r"cannot be reached|does not answer"):
             _ = world.ledger.counts(EVERYTHING) if read else world.ledger.plan("plan-1", [draft("bert")])
     assert world.ledger.counts(EVERYTHING) == {State.QUEUED: 1}
     assert world.ledger.plan("plan-1", [draft("bert")])
@@ -126,6 +126,7 @@ def distributor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "distributor", *words], cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow(reason="a dozen commands")
 def test_a_workspace_moves_to_a_server_by_its_url_alone(tmp_path: Path, postgresql: Server) -> None:
     assert distributor(tmp_path, "init").returncode == 0
     configuration = tmp_path / "distributor.toml"

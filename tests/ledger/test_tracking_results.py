@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from distributor.model.delivery import Arm, Scope, Senders, Settle, Sighting
-from distributor.model.outcomes import Handle
+from distributor.model.delivery import AttemptResult, DeliveryFilter, RecordIntent, SenderFilter, TrackingEvent
+from distributor.model.outcomes import DraftRef
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 
@@ -14,28 +14,28 @@ from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 def queue(world: World, name: str, sender: str) -> str:
     """A queued letter of a mailbox; its delivery."""
     (delivery,) = world.plan(name)
-    world.ledger.store([replace(packed(delivery.id, to=delivery.address), sender=sender)], ME)
+    world.ledger.enqueue([replace(packed(delivery.id, to=delivery.address), sender=sender)], ME)
     return delivery.id
 
 
-def claimed(world: World, senders: Senders) -> list[str]:
-    return [claim.parcel.sender for claim in world.ledger.claim(ME, 10, LEASE, EVERYTHING, senders=senders)]
+def claimed(world: World, senders: SenderFilter) -> list[str]:
+    return [claim.message.sender for claim in world.ledger.claim(ME, 10, LEASE, EVERYTHING, senders=senders)]
 
 
 def test_letters_are_claimed_by_mailbox(world: World) -> None:
     queue(world, "anna", "one@example.org")
     queue(world, "bert", "two@example.org")
     queue(world, "cleo", "gone@example.org")
-    assert claimed(world, Senders(only="two@example.org")) == ["two@example.org"]
-    assert claimed(world, Senders(without=frozenset({"two@example.org"}))) == ["one@example.org", "gone@example.org"]
+    assert claimed(world, SenderFilter(only="two@example.org")) == ["two@example.org"]
+    assert claimed(world, SenderFilter(without=frozenset({"two@example.org"}))) == ["one@example.org", "gone@example.org"]
 
 
 def test_the_next_letter_due_is_that_of_the_mailbox(world: World) -> None:
     for name, sender, wait in (("anna", "one@example.org", 5), ("bert", "two@example.org", 9)):
         queue(world, name, sender)
         (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
-        world.ledger.write([Settle(claim, State.DEFERRED, "451", timedelta(minutes=wait))], ME)
-    assert world.ledger.next_due(EVERYTHING, Senders(only="two@example.org")) == world.clock.now + timedelta(minutes=9)
+        world.ledger.write([AttemptResult(claim, State.DEFERRED, "451", timedelta(minutes=wait))], ME)
+    assert world.ledger.next_due(EVERYTHING, SenderFilter(only="two@example.org")) == world.clock.now + timedelta(minutes=9)
     assert world.ledger.next_due(EVERYTHING) == world.clock.now + timedelta(minutes=5)
 
 
@@ -44,18 +44,18 @@ def test_what_a_mailbox_sent_in_a_day_is_known(world: World) -> None:
     for name, sender in (("anna", "one@example.org"), ("bert", "two@example.org")):
         queue(world, name, sender)
         (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
-        world.ledger.write([Arm(claim, LEASE)], ME)
+        world.ledger.write([RecordIntent(claim, LEASE)], ME)
         world.clock.forward(hours=1)
-    assert world.ledger.armed(began, Senders(only="two@example.org")) == [began + timedelta(hours=1)]
-    assert world.ledger.armed(began, Senders()) == [began, began + timedelta(hours=1)]
-    assert world.ledger.armed(began + timedelta(hours=2), Senders()) == []
+    assert world.ledger.sent_times(began, SenderFilter(only="two@example.org")) == [began + timedelta(hours=1)]
+    assert world.ledger.sent_times(began, SenderFilter()) == [began, began + timedelta(hours=1)]
+    assert world.ledger.sent_times(began + timedelta(hours=2), SenderFilter()) == []
 
 
 def test_a_letter_bears_the_message_id_that_the_service_gave_it(world: World) -> None:
     world.queue("anna")
     (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
-    world.ledger.write([Arm(claim, LEASE, Handle("AAMk\n", "<theirs@outlook.example>"))], ME)
-    world.ledger.write([Settle(claim, State.AMBIGUOUS, "504")], ME)
+    world.ledger.write([RecordIntent(claim, LEASE, DraftRef("AAMk\n", "<theirs@outlook.example>"))], ME)
+    world.ledger.write([AttemptResult(claim, State.AMBIGUOUS, "504")], ME)
     (sought,) = world.ledger.sought(frozenset({State.AMBIGUOUS}), EVERYTHING)
     assert (sought.delivery, sought.message_id, sought.sender) == (claim.id, "<theirs@outlook.example>", "certs@example.org")
     assert (sought.address, sought.state, sought.since) == ("anna@example.org", State.AMBIGUOUS, world.clock.now)
@@ -68,13 +68,13 @@ def test_letters_are_sought_by_state_and_scope(world: World) -> None:
     world.ambiguous("bert")
     both = frozenset({State.ACCEPTED, State.AMBIGUOUS})
     assert [sought.address for sought in world.ledger.sought(both, EVERYTHING)] == ["anna@example.org", "bert@example.org"]
-    assert [sought.address for sought in world.ledger.sought(both, Scope(address="bert@example.org"))] == ["bert@example.org"]
+    assert [sought.address for sought in world.ledger.sought(both, DeliveryFilter(address="bert@example.org"))] == ["bert@example.org"]
     assert world.ledger.sought(frozenset({State.REJECTED}), EVERYTHING) == []
 
 
 def test_evidence_settles_what_was_unclear_and_opens_its_password(world: World) -> None:
     claim = world.ambiguous("anna")
-    sighting = Sighting(claim.id, State.ACCEPTED, "found in Sent Items", {"kind": "sent-items", "id": "AAMk"})
+    sighting = TrackingEvent(claim.id, State.ACCEPTED, "found in Sent Items", {"kind": "sent-items", "id": "AAMk"})
     assert world.ledger.observe([sighting, sighting]) == [State.AMBIGUOUS, None]
     delivery = world.ledger.delivery(claim.id)
     assert (delivery.state, delivery.said, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
@@ -83,9 +83,9 @@ def test_evidence_settles_what_was_unclear_and_opens_its_password(world: World) 
 def test_a_letter_that_was_replaced_is_not_sent_again_by_evidence(world: World) -> None:
     claim = world.ambiguous("anna")
     world.ledger.regenerate(claim.id, "lost phone")
-    assert world.ledger.observe([Sighting(claim.id, State.QUEUED, "still a draft", {"kind": "draft"})]) == [None]
+    assert world.ledger.observe([TrackingEvent(claim.id, State.QUEUED, "still a draft", {"kind": "draft"})]) == [None]
 
 
 def test_evidence_about_letters_that_nobody_knows_changes_nothing(world: World) -> None:
-    assert world.ledger.observe([Sighting("d-nobody", State.ACCEPTED, "found", {"kind": "sent-items"})]) == [None]
+    assert world.ledger.observe([TrackingEvent("d-nobody", State.ACCEPTED, "found", {"kind": "sent-items"})]) == [None]
     assert world.ledger.observe([]) == []

@@ -12,7 +12,7 @@ import pytest
 from distributor.ledger import open_ledger
 from distributor.ledger.driver import sqlite3
 from distributor.model.audit_log import canonical, commit
-from distributor.model.delivery import Delivery, Known
+from distributor.model.delivery import Delivery, ExistingDelivery
 from distributor.model.people import Address, Person, key_of
 from distributor.model.ports import Ledger
 from distributor.pki.spki import sha256_of
@@ -68,7 +68,7 @@ def test_others_keep_their_keys_and_find_their_deliveries(upgrade: Upgrade, tmp_
     ledger = upgrade()
     assert {key for (key,) in rows(tmp_path, "SELECT key FROM person")} == {f"{n}@example.org" for n in ("anna", "bert", "cleo")}
     assert ledger.verify() == []
-    assert isinstance(ledger.plan("plan-1", [draft("cleo")])[0], Known | Delivery)
+    assert isinstance(ledger.plan("plan-1", [draft("cleo")])[0], ExistingDelivery | Delivery)
 
 
 def test_a_key_that_no_address_made_stays_as_it_is(upgrade: Upgrade, tmp_path: Path) -> None:

@@ -12,16 +12,25 @@ from sqlalchemy import create_engine, text
 from distributor.ledger import open_ledger
 from distributor.ledger.driver import sqlite3
 from distributor.model.certificates import Locator
-from distributor.model.delivery import Arm, Claim, Delivery, Draft, Owner, Packed, Scope, Settle
+from distributor.model.delivery import (
+    AttemptResult,
+    Claim,
+    Delivery,
+    DeliveryFilter,
+    DeliveryRequest,
+    LeaseHolder,
+    PackedMessage,
+    RecordIntent,
+)
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from tests.facts import plain_facts
 
 LEASE = timedelta(seconds=60)
-EVERYTHING = Scope()
-ME = Owner("me", "this-host", 4711, 2**40)
-YOU = Owner("you", "that-host", 4712, None)
+EVERYTHING = DeliveryFilter()
+ME = LeaseHolder("me", "this-host", 4711, 2**40)
+YOU = LeaseHolder("you", "that-host", 4712, None)
 CHAIN = (b"issuer".ljust(900, b"."), b"root".ljust(900, b"."))
 
 
@@ -38,23 +47,25 @@ class Clock:
         self.now += timedelta(**by)
 
 
-def draft(name: str, *, certificate: str = "first", **about: str) -> Draft:
+def draft(name: str, *, certificate: str = "first", **about: str) -> DeliveryRequest:
     leaf = f"{name} {certificate}".encode().ljust(1000, b".")
-    facts = plain_facts(sha256(leaf).hexdigest(), f"{sum(leaf):x}", f"CN={name}", "CN=Issuing CA,O=Example", f"{name}@example.org")
+    info = plain_facts(sha256(leaf).hexdigest(), f"{sum(leaf):x}", f"CN={name}", "CN=Issuing CA,O=Example", f"{name}@example.org")
     person = Person(Address(name, "example.org"), name=about.get("title", f"{name} Example"), language="de-AT", columns={"room": "12"})
-    return Draft(person, "de", facts, leaf, CHAIN, Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),)))
+    return DeliveryRequest(person, "de", info, leaf, CHAIN, Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),)))
 
 
-def spelled(name: str, local: str) -> Draft:
+def spelled(name: str, local: str) -> DeliveryRequest:
     """The same as `draft`, from a roster that writes the address otherwise."""
     same = draft(name)
     return replace(same, person=replace(same.person, address=Address(local, "example.org")))
 
 
-def packed(delivery: str, *, again: str = "", expires: timedelta | None = timedelta(days=14), to: str = "anna@example.org") -> Packed:
+def packed(
+    delivery: str, *, again: str = "", expires: timedelta | None = timedelta(days=14), to: str = "anna@example.org"
+) -> PackedMessage:
     message = f"To: {to}\r\nMessage-ID: <{delivery}{again}@example.org>\r\n\r\nthe letter of {delivery}{again}\r\n".encode()
     digest = sha256(message).hexdigest()
-    return Packed(
+    return PackedMessage(
         delivery,
         f"<{delivery}{again}@example.org>",
         message,
@@ -99,10 +110,10 @@ class World:
 
     def queue(self, *names: str) -> list[str]:
         planned = self.plan(*names)
-        assert self.ledger.store([packed(one.id, to=one.address) for one in planned], ME) == [True] * len(planned)
+        assert self.ledger.enqueue([packed(one.id, to=one.address) for one in planned], ME) == [True] * len(planned)
         return [one.id for one in planned]
 
-    def claim(self, owner: Owner = ME) -> Claim:
+    def claim(self, owner: LeaseHolder = ME) -> Claim:
         (claim,) = self.ledger.claim(owner, 1, LEASE, EVERYTHING)
         return claim
 
@@ -115,12 +126,12 @@ class World:
         assert self.arm(claim)
         return claim
 
-    def arm(self, claim: Claim, owner: Owner = ME) -> bool:
-        return self.ledger.write([Arm(claim, timedelta(minutes=10))], owner)[0]
+    def arm(self, claim: Claim, owner: LeaseHolder = ME) -> bool:
+        return self.ledger.write([RecordIntent(claim, timedelta(minutes=10))], owner)[0]
 
-    def settle(self, claim: Claim, state: State, owner: Owner = ME, said: str = "250 ok", not_before: datetime | None = None) -> bool:
+    def settle(self, claim: Claim, state: State, owner: LeaseHolder = ME, said: str = "250 ok", not_before: datetime | None = None) -> bool:
         wait = None if not_before is None else not_before - self.clock.now
-        return self.ledger.write([Settle(claim, state, said, wait)], owner)[0]
+        return self.ledger.write([AttemptResult(claim, state, said, wait)], owner)[0]
 
     def accepted(self, name: str = "anna") -> str:
         claim = self.armed(name)

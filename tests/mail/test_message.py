@@ -15,18 +15,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distributor.mail import message as letter
-from distributor.mail.message import Attachment, Head, Mailbox, Wording
-from distributor.model.people import Address, unsafe
+from distributor.mail.message import Attachment, Mailbox, MessageHeaders, RenderedText
+from distributor.model.people import Address, is_unsafe
 
 PACKAGE = Attachment("Alice Example SMIME 2026.pfx", bytes(range(256)) * 13 + b"end")
-WORDS = Wording("en", "Example AG: your certificate", "Hello\n\nAlice.\n", "<p>Hello <b>Alice</b></p>\n")
+WORDS = RenderedText("en", "Example AG: your certificate", "Hello\n\nAlice.\n", "<p>Hello <b>Alice</b></p>\n")
 SENDER = Mailbox(Address("certificates", "example.org"), "Certificate Service")
 ALICE = Mailbox(Address("alice", "example.org"), "Alice Example")
 DATE = datetime(2026, 11, 24, 9, 30, 5, tzinfo=UTC)
 
 
-def head(recipient: Mailbox = ALICE, sender: Mailbox = SENDER, message_id: str = "0123abcd@example.org") -> Head:
-    return Head(sender, recipient, DATE, message_id, "f00dfeed")
+def head(recipient: Mailbox = ALICE, sender: Mailbox = SENDER, message_id: str = "0123abcd@example.org") -> MessageHeaders:
+    return MessageHeaders(sender, recipient, DATE, message_id, "f00dfeed")
 
 
 def parsed(data: bytes) -> EmailMessage:
@@ -36,7 +36,7 @@ def parsed(data: bytes) -> EmailMessage:
     return message
 
 
-def twin(recipient: Mailbox, wording: Wording) -> EmailMessage:
+def twin(recipient: Mailbox, wording: RenderedText) -> EmailMessage:
     """The same letter made by the standard library."""
     message = EmailMessage()
     message["From"] = HeaderAddress(SENDER.name, addr_spec=str(SENDER.address))
@@ -83,7 +83,7 @@ def test_a_letter_reads_as_the_one_that_the_standard_library_makes() -> None:
     assert flat(twin(ALICE, WORDS)) == flat(parsed(letter.compose(head(), WORDS, PACKAGE)))
 
 
-NAMES = st.text(min_size=1, max_size=120).map(lambda t: " ".join(t.split())).filter(lambda t: t and not any(unsafe(c) for c in t))
+NAMES = st.text(min_size=1, max_size=120).map(lambda t: " ".join(t.split())).filter(lambda t: t and not any(is_unsafe(c) for c in t))
 
 
 @given(name=NAMES, subject=NAMES)
@@ -97,7 +97,7 @@ NAMES = st.text(min_size=1, max_size=120).map(lambda t: " ".join(t.split())).fil
 @example(name="\U0001d49c" * 100, subject="ü")
 def test_any_name_and_subject_come_out_as_they_went_in(name: str, subject: str) -> None:
     box = Mailbox(ALICE.address, name)
-    wording = Wording("en", subject.strip() or "x", WORDS.text, WORDS.html)
+    wording = RenderedText("en", subject.strip() or "x", WORDS.text, WORDS.html)
     data = letter.compose(head(box), wording, PACKAGE)
     message = parsed(data)
     (only,) = message["To"].addresses
@@ -119,7 +119,7 @@ def shown(data: bytes) -> str:
 @example(text=".\n..\n.hidden\nFrom here\n=3D trailing \t\n" + "x" * 300 + "é" * 300)
 @example(text="")
 def test_any_text_survives(text: str) -> None:
-    data = letter.compose(head(), Wording("en", "s", text, text), PACKAGE)
+    data = letter.compose(head(), RenderedText("en", "s", text, text), PACKAGE)
     plain, html = (content(part) for part in parsed(data).walk() if part.get_content_maintype() == "text")
     assert plain == html == "".join(line + "\n" for line in text.splitlines() or [""])
     assert all(len(line) <= 78 for line in data.split(b"\r\n"))
@@ -183,7 +183,7 @@ def test_the_longest_address_still_fits(local: str, labels: int) -> None:
 @pytest.mark.parametrize("subject", ["two\nlines", "a\rb", "a\x00b", "a\u202eb", "\x1b]0;x\x07"])
 def test_a_subject_with_an_unprintable_character_is_refused(subject: str) -> None:
     with pytest.raises(ValueError, match="unprintable"):
-        letter.compose(head(), Wording("en", subject, "t", "h"), PACKAGE)
+        letter.compose(head(), RenderedText("en", subject, "t", "h"), PACKAGE)
 
 
 @pytest.mark.parametrize("name", ['a".pfx', "a\r\nb.pfx", "ü.pfx", "../a.pfx", ".pfx", "", "a;b.pfx"])
@@ -203,6 +203,6 @@ def test_the_same_values_make_the_same_bytes() -> None:
 
 
 def test_no_line_of_a_body_can_end_the_letter_early() -> None:
-    data = letter.compose(head(), Wording("en", "s", "--=_f00dfeed.1--\n.\n", "--=_f00dfeed.2\n"), PACKAGE)
+    data = letter.compose(head(), RenderedText("en", "s", "--=_f00dfeed.1--\n.\n", "--=_f00dfeed.2\n"), PACKAGE)
     assert len(list(parsed(data).walk())) == 5
     assert not re.search(rb"(?m)^\.\r$", data)

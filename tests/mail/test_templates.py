@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.mail import templates as module
-from distributor.mail.templates import LARGEST_TEXT, Stationery, sample
+from distributor.mail.templates import LARGEST_TEXT, TemplateRenderer, sample
 
 LANGUAGES = ("de", "en", "es", "fr", "it")
 CHANNELS = ("reveal", "letter", "mail")
@@ -58,21 +58,21 @@ def words(text: str) -> list[str]:
 
 @pytest.mark.parametrize(("language", "channel", "generation"), VARIANTS)
 def test_text_and_html_say_the_same(language: str, channel: str, generation: int) -> None:
-    wording = Stationery(None).letter(language, sample(channel, generation))
+    wording = TemplateRenderer(None).render(language, sample(channel, generation))
     assert words(wording.text) == Page(wording.html).words
     assert len(words(wording.text)) > 300
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_letter_promises_only_what_its_certificate_is_for(language: str) -> None:
-    letters = [Stationery(None).letter(language, sample(use=use)) for use in ("", "signing", "encryption")]
+    letters = [TemplateRenderer(None).render(language, sample(use=use)) for use in ("", "signing", "encryption")]
     assert all(words(wording.text) == Page(wording.html).words for wording in letters)
     assert len({wording.text for wording in letters}) == len({wording.html for wording in letters}) == len(letters)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_letter_has_what_a_reader_needs(language: str) -> None:
-    wording = Stationery(None).letter(language, sample())
+    wording = TemplateRenderer(None).render(language, sample())
     for needed in (
         *(
             "Outlook",
@@ -94,35 +94,35 @@ def test_every_letter_has_what_a_reader_needs(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_road_of_the_password_has_its_own_words_and_a_later_letter_says_so(language: str) -> None:
-    letters = {Stationery(None).letter(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
+    letters = {TemplateRenderer(None).render(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
     assert len(letters) == 6
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_letter_without_a_name_still_greets(language: str) -> None:
     values = sample() | {"person": {"name": "", "address": "alice@example.org", "columns": {}}}
-    wording = Stationery(None).letter(language, values)
+    wording = TemplateRenderer(None).render(language, values)
     greeting = wording.text.split("\n\n")[2].strip()
     assert re.fullmatch(r"[\w ]+[,:]", greeting)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_is_fetched_linked_or_run(language: str) -> None:
-    wording = Stationery(None).letter(language, sample())
+    wording = TemplateRenderer(None).render(language, sample())
     assert not re.search(r"https?:|//|url\(|@import|src=|href=|javascript:", wording.html + wording.text)
     assert not {tag for tag, _ in Page(wording.html).tags} & {"a", "img", "script", "form", "link", "iframe", "input", "button", "object"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_lines_of_text_fit_a_narrow_window(language: str) -> None:
-    wording = Stationery(None).letter(language, sample())
+    wording = TemplateRenderer(None).render(language, sample())
     assert max(len(line) for line in wording.text.splitlines()) <= 76
     assert len(wording.subject) < 80
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_screen_reader_finds_its_way(language: str) -> None:
-    page = Page(Stationery(None).letter(language, sample("reveal", 2)).html)
+    page = Page(TemplateRenderer(None).render(language, sample("reveal", 2)).html)
     tags = dict(page.tags)
     assert tags["html"]["lang"] == language
     headings = [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
@@ -133,7 +133,7 @@ def test_a_screen_reader_finds_its_way(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_text_is_smaller_than_16_pixels(language: str) -> None:
-    html = Stationery(None).letter(language, sample()).html
+    html = TemplateRenderer(None).render(language, sample()).html
     sizes = [int(size) for size in re.findall(r"font-size:(\d+)px", html)]
     assert min(sizes) >= 16
 
@@ -195,7 +195,7 @@ class Colours(HTMLParser):
 
 @pytest.mark.parametrize("night", [False, True], ids=["light", "dark"])
 def test_every_text_stands_out_from_what_is_behind_it(*, night: bool) -> None:
-    pairs = Colours(Stationery(None).letter("en", sample("reveal", 2)).html, night=night).pairs
+    pairs = Colours(TemplateRenderer(None).render("en", sample("reveal", 2)).html, night=night).pairs
     assert len(pairs) >= 8
     assert {pair: contrast(*pair) for pair in pairs if contrast(*pair) < 4.5} == {}
     assert all((luminance(behind) < 0.1) == night for _, behind in pairs if behind != "#0f4c8a")
@@ -217,7 +217,7 @@ def test_every_text_stands_out_from_what_is_behind_it(*, night: bool) -> None:
     ],
 )
 def test_the_nearest_language_is_used(wanted: str, organisation: tuple[str, ...], found: str) -> None:
-    assert found == Stationery(None, organisation).letter(wanted, sample()).language
+    assert found == TemplateRenderer(None, organisation).render(wanted, sample()).language
 
 
 def test_a_date_is_written_as_the_language_writes_it() -> None:
@@ -233,9 +233,9 @@ def test_a_date_is_written_as_the_language_writes_it() -> None:
 
 def test_the_workspace_overrides_file_by_file(own: Path) -> None:
     (own / "subject.txt").write_text("Ours, for {{ column.room }}\n")
-    wording = Stationery(own.parents[2]).letter("en", sample() | {"column": {"room": "B 12"}})
+    wording = TemplateRenderer(own.parents[2]).render("en", sample() | {"column": {"room": "B 12"}})
     assert wording.subject == "Ours, for B 12"
-    assert wording.text == Stationery(None).letter("en", sample()).text
+    assert wording.text == TemplateRenderer(None).render("en", sample()).text
 
 
 def test_the_workspace_brings_a_language_of_its_own(own: Path) -> None:
@@ -243,14 +243,14 @@ def test_the_workspace_brings_a_language_of_its_own(own: Path) -> None:
     pt.mkdir()
     for name in module.FILES:
         (pt / name).write_text("Olá, {{ person.name }}")
-    assert Stationery(own.parents[2]).letter("pt-BR", sample()).text == "Olá, Alice Example"
+    assert TemplateRenderer(own.parents[2]).render("pt-BR", sample()).text == "Olá, Alice Example"
 
 
 def test_a_narrower_language_takes_what_it_lacks_from_the_wider_one(own: Path) -> None:
     at = own.parent / "de-AT"
     at.mkdir()
     (at / "subject.txt").write_text("Servus")
-    wording = Stationery(own.parents[2]).letter("de-at", sample())
+    wording = TemplateRenderer(own.parents[2]).render("de-at", sample())
     assert (wording.language, wording.subject) == ("de-AT", "Servus")
     assert "Guten Tag" in wording.text
 
@@ -258,29 +258,29 @@ def test_a_narrower_language_takes_what_it_lacks_from_the_wider_one(own: Path) -
 def test_the_shared_paper_may_be_replaced(own: Path) -> None:
     paper = (module.packaged() / "letter" / "_layout.html").read_text().replace("#0f4c8a", "#123456")
     (own.parent / "_layout.html").write_text(paper)
-    assert "#123456" in Stationery(own.parents[2]).letter("fr", sample()).html
+    assert "#123456" in TemplateRenderer(own.parents[2]).render("fr", sample()).html
 
 
 def test_html_escapes_what_people_are_called_and_text_does_not() -> None:
     name = '<script>alert(1)</script> & "Söhne" {{ 7*7 }}'
-    wording = Stationery(None).letter("en", sample() | {"person": {"name": name, "address": "a@example.org", "columns": {}}})
+    wording = TemplateRenderer(None).render("en", sample() | {"person": {"name": name, "address": "a@example.org", "columns": {}}})
     assert name in wording.text
     assert "<script>" not in wording.html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;Söhne&#34; {{ 7*7 }}" in wording.html
 
 
 def test_stationery_crosses_into_another_process(own: Path) -> None:
-    there = pickle.loads(pickle.dumps(Stationery(own.parents[2], ("de",))))  # noqa: S301  our own bytes
-    assert there.letter("", sample()).language == "de"
+    there = pickle.loads(pickle.dumps(TemplateRenderer(own.parents[2], ("de",))))  # noqa: S301  our own bytes
+    assert there.render("", sample()).language == "de"
 
 
 # --- faults --------------------------------------------------------------------------------------------------------
 
 
-def refused(own: Path, body: str, name: str = "body.txt", **values: object) -> Unusable:
+def refused(own: Path, body: str, name: str = "body.txt", **values: object) -> InvalidInput:
     (own / name).write_text(body)
-    with pytest.raises(Unusable) as caught:
-        Stationery(own.parents[2]).letter("en", sample() | values)
+    with pytest.raises(InvalidInput) as caught:
+        TemplateRenderer(own.parents[2]).render("en", sample() | values)
     return caught.value
 
 
@@ -310,8 +310,8 @@ def test_a_layout_that_is_not_there_is_named(own: Path) -> None:
 
 def test_a_file_that_is_not_utf_8_is_named(own: Path) -> None:
     (own / "body.txt").write_bytes(b"Gr\xfc\xdfe")
-    with pytest.raises(Unusable) as caught:
-        Stationery(own.parents[2]).letter("en", sample())
+    with pytest.raises(InvalidInput) as caught:
+        TemplateRenderer(own.parents[2]).render("en", sample())
     assert "body.txt" in str(caught.value)
 
 
@@ -365,7 +365,7 @@ def test_a_bomb_is_refused_before_it_goes_off(own: Path, bomb: str) -> None:
 
 def test_a_letter_has_a_largest_size(own: Path) -> None:
     (own / "body.txt").write_text("{{ column.text }}")
-    most = Stationery(own.parents[2]).letter("en", sample() | {"column": {"text": "x" * LARGEST_TEXT}})
+    most = TemplateRenderer(own.parents[2]).render("en", sample() | {"column": {"text": "x" * LARGEST_TEXT}})
     assert len(most.text) == LARGEST_TEXT
     assert "KiB" in refused(own, "{{ column.text }}", column={"text": "x" * (LARGEST_TEXT + 1)}).message
 
@@ -374,27 +374,27 @@ def test_a_letter_has_a_largest_size(own: Path) -> None:
 
 
 def test_a_checkup_renders_every_letter(own: Path) -> None:
-    assert [(r.level, r.message) for r in Stationery(None, LANGUAGES).check()] == [("ok", "letters in de, en, es, fr, it")]
+    assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "letters in de, en, es, fr, it")]
     (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
-    (fault,) = Stationery(own.parents[2]).check()
+    (fault,) = TemplateRenderer(own.parents[2]).check()
     assert (fault.level, fault.message) == ("error", "templates/letter/en/body.txt line 1: 'persn' is undefined")
 
 
 def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
     (own / "body.txt").write_text("{{ column.room }} {{ person.columns.floor }}")
-    assert [r.level for r in Stationery(own.parents[2]).check()] == ["ok"]
+    assert [r.level for r in TemplateRenderer(own.parents[2]).check()] == ["ok"]
 
 
 def test_a_checkup_says_which_language_has_no_letter() -> None:
-    (remark,) = Stationery(None, ("en", "pl", "de-AT")).check()
-    assert (remark.level, remark.message) == ("warning", 'there is no letter in "pl"')
+    (diagnostic,) = TemplateRenderer(None, ("en", "pl", "de-AT")).check()
+    assert (diagnostic.level, diagnostic.message) == ("warning", 'there is no letter in "pl"')
 
 
 def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:
     for name in ("old drafts", "x", "backup~"):
         (own.parent / name).mkdir()
         (own.parent / name / "body.txt").write_text("{{ nothing }}")
-    assert [r.level for r in Stationery(own.parents[2]).check()] == ["ok"]
+    assert [r.level for r in TemplateRenderer(own.parents[2]).check()] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -413,10 +413,10 @@ def test_the_columns_that_letters_name_are_known(tmp_path: Path, text: str, name
     place = tmp_path / "templates/letter/pt"
     place.mkdir(parents=True)
     (place / "body.txt").write_text(text, encoding="utf-8")
-    found = Stationery(tmp_path).columns()
+    found = TemplateRenderer(tmp_path).columns()
     assert names <= found
     assert "password" not in found
 
 
 def test_the_packaged_letters_name_no_column() -> None:
-    assert Stationery(None).columns() == frozenset()
+    assert TemplateRenderer(None).columns() == frozenset()

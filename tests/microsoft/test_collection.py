@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.microsoft import chain_gaps, collection
-from distributor.microsoft.collection import SOON, Member
-from distributor.model.issues import Check, Issue, Severity
+from distributor.microsoft.collection import SOON, CollectionEntry
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.pki.keypairs import spki
 from distributor.pki.sst import Stored
 from tests.pki.pki import NOW, Made, key, known, make
@@ -38,7 +38,7 @@ def test_a_root_and_its_intermediate_are_a_good_collection() -> None:
 
 def test_an_expired_certificate_is_an_error_since_exchange_refuses_all_of_it() -> None:
     (issue,) = examined(ROOT, MIDDLE, make("Old", ROOT, days=0))
-    assert (issue.severity, issue.check, issue.source) == (Severity.ERROR, Check.EXPIRED, "collection.sst")
+    assert (issue.severity, issue.check, issue.source) == (Severity.ERROR, CheckId.EXPIRED, "collection.sst")
     assert issue.message == '"CN=Old" expired on 2026-11-25'
     assert "the whole collection" in (issue.hint or "")
 
@@ -110,10 +110,10 @@ def test_an_authority_for_other_uses_than_mail_is_worth_a_warning() -> None:
     assert examined(ROOT, make("Both", ROOT, extended=(servers, mail))) == []
 
 
-def with_facts(made: Made, **facts: object) -> Member:
+def with_facts(made: Made, **info: object) -> CollectionEntry:
     """As if the certificate said so."""
     (member,) = known(made)
-    return replace(member, facts=replace(member.facts, **facts))
+    return replace(member, facts=replace(member.facts, **info))
 
 
 @pytest.mark.parametrize(("key", "found"), [("rsa-2047", [("warning", "weak-key")]), ("rsa-2048", []), ("ec-p256", [])])
@@ -163,7 +163,7 @@ def test_a_lack_of_several_files_names_none_of_them() -> None:
 def test_bytes_that_are_no_certificate_are_an_issue_and_the_others_go_on() -> None:
     found, issues = collection.members([("a.pem", Stored(b"\x30\x03\x02\x01\x01")), ("b.pem", Stored(ROOT.der))])
     assert [member.source for member in found] == ["b.pem"]
-    assert [(issue.check, issue.source) for issue in issues] == [(Check.UNREADABLE, "a.pem")]
+    assert [(issue.check, issue.source) for issue in issues] == [(CheckId.UNREADABLE, "a.pem")]
 
 
 def test_the_same_certificates_in_any_order_make_the_same_collection() -> None:
@@ -175,7 +175,7 @@ def test_the_same_certificates_in_any_order_make_the_same_collection() -> None:
 
 
 def lacks(inside: list[Made], at_hand: list[Made]) -> list[Issue]:
-    return list(chain_gaps.issues(chain_gaps.seek(known(*inside), known(*at_hand, source="at-hand.pem"))))
+    return list(chain_gaps.issues(chain_gaps.find_gaps(known(*inside), known(*at_hand, source="at-hand.pem"))))
 
 
 def test_nothing_is_missing_for_a_person_below_the_collection() -> None:
@@ -195,7 +195,7 @@ def test_where_it_may_be_fetched_is_in_the_hint() -> None:
 
 def test_a_missing_intermediate_at_hand_is_named_with_its_file() -> None:
     (issue,) = lacks([ROOT], [ALICE, MIDDLE])
-    assert (issue.check, issue.source) == (Check.CHAIN_INCOMPLETE, "at-hand.pem")
+    assert (issue.check, issue.source) == (CheckId.CHAIN_INCOMPLETE, "at-hand.pem")
     assert issue.message == 'the intermediate "CN=Middle" is not in the collection'
 
 
@@ -223,7 +223,7 @@ def test_the_way_that_lacks_least_counts() -> None:
     crossed = make("Middle", make("Elsewhere"))
     assert lacks([ROOT, MIDDLE], [ALICE]) == []
     assert lacks([crossed, MIDDLE, ROOT], [ALICE]) == []
-    assert [sought.lacks for sought in chain_gaps.seek(known(crossed, ROOT, MIDDLE), known(ALICE))] == [()]
+    assert [sought.lacks for sought in chain_gaps.find_gaps(known(crossed, ROOT, MIDDLE), known(ALICE))] == [()]
 
 
 def test_a_person_who_signed_himself_is_vouched_for_by_nobody() -> None:

@@ -133,18 +133,18 @@ def test_whatever_is_written_it_is_a_plain_place_or_refused(text: str) -> None:
 )
 def test_a_directory_without_tls_is_worth_a_warning(place: str, *, warned: bool) -> None:
     found = outlook.settings(sign=False, encrypt=False, users_may_change=True, ldap=place)
-    assert [remark.area for remark in outlook.remarks(found) if remark.level == "warning"] == ["ldap"] * warned
+    assert [diagnostic.area for diagnostic in outlook.remarks(found) if diagnostic.level == "warning"] == ["ldap"] * warned
 
 
 def test_what_binds_people_is_worth_a_warning() -> None:
     found = outlook.settings(sign=True, encrypt=True, users_may_change=False, ldap=None)
-    assert [remark.area for remark in outlook.remarks(found) if remark.level == "warning"] == ["encryption", "freedom"]
+    assert [diagnostic.area for diagnostic in outlook.remarks(found) if diagnostic.level == "warning"] == ["encryption", "freedom"]
 
 
 @pytest.mark.parametrize(("sign", "free", "warned"), [(True, False, ["freedom"]), (True, True, []), (False, False, []), (False, True, [])])
 def test_only_what_people_cannot_turn_off_binds_them(*, sign: bool, free: bool, warned: list[str]) -> None:
     found = outlook.settings(sign=sign, encrypt=False, users_may_change=free, ldap=None)
-    assert [remark.area for remark in outlook.remarks(found) if remark.level == "warning"] == warned
+    assert [diagnostic.area for diagnostic in outlook.remarks(found) if diagnostic.level == "warning"] == warned
 
 
 def test_every_form_says_the_same() -> None:

@@ -11,32 +11,32 @@ from distributor.microsoft.permissions import (
     READ_PEOPLE,
     READ_TRACE,
     SEND,
-    Granted,
-    Need,
-    Shut,
-    Use,
-    breadth,
+    GrantedPermissions,
+    MailboxDenied,
+    PermissionUse,
+    RequiredPermission,
+    excess_permissions,
     let_in,
     missing,
 )
-from distributor.microsoft.powershell import App, typed
+from distributor.microsoft.powershell import App, command
 
 BOX, OTHER = "certificates@example.org", "reports@example.org"
-LETTERS = Use("transport", (SEND, KEEP_DRAFTS), (BOX,))
-COPIES = Use("trackers[0]", (READ_MAIL,), (OTHER,))
-PEOPLE = Use("rosters[0]", (READ_PEOPLE, READ_GROUPS))
+LETTERS = PermissionUse("transport", (SEND, KEEP_DRAFTS), (BOX,))
+COPIES = PermissionUse("trackers[0]", (READ_MAIL,), (OTHER,))
+PEOPLE = PermissionUse("rosters[0]", (READ_PEOPLE, READ_GROUPS))
 
 
-def granted(*roles: str, readable: bool = True) -> Granted:
-    return Granted(App("t", "app-1", "object-1", "https://graph.microsoft.com"), frozenset(roles), frozenset(), readable)
+def granted(*roles: str, readable: bool = True) -> GrantedPermissions:
+    return GrantedPermissions(App("t", "app-1", "object-1", "https://graph.microsoft.com"), frozenset(roles), frozenset(), readable)
 
 
-def found(seen: Granted, *uses: Use) -> list[tuple[str, str]]:
-    return [(remark.level, remark.message) for remark in breadth("transport", seen, uses)]
+def found(seen: GrantedPermissions, *uses: PermissionUse) -> list[tuple[str, str]]:
+    return [(diagnostic.level, diagnostic.message) for diagnostic in excess_permissions("transport", seen, uses)]
 
 
 def commands(hint: str | None) -> list[str]:
-    return [line for each in (hint or "").splitlines() if (line := typed(each)) is not None]
+    return [line for each in (hint or "").splitlines() if (line := command(each)) is not None]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def commands(hint: str | None) -> list[str]:
         (READ_TRACE, "ExchangeMessageTrace.Read.All"),
     ],
 )
-def test_a_need_is_met_by_its_permission_and_by_those_that_hold_it(need: Need, role: str) -> None:
+def test_a_need_is_met_by_its_permission_and_by_those_that_hold_it(need: RequiredPermission, role: str) -> None:
     assert missing(granted(role), [need]) == []
     assert missing(granted("Mail.Send"), [need]) == [need.permission]
 
@@ -71,8 +71,8 @@ def test_people_and_traces_are_too_much_where_nothing_asks_for_them() -> None:
 
 
 def test_what_is_taken_away_is_replaced_first_where_it_was_of_use() -> None:
-    (remark,) = breadth("roster", granted("Directory.Read.All"), [PEOPLE])
-    first, second = commands(remark.hint)
+    (diagnostic,) = excess_permissions("roster", granted("Directory.Read.All"), [PEOPLE])
+    first, second = commands(diagnostic.hint)
     assert "'GroupMember.Read.All','User.Read.All'" in first
     assert "New-MgServicePrincipalAppRoleAssignment" in first
     assert "'Directory.Read.All'" in second
@@ -80,26 +80,28 @@ def test_what_is_taken_away_is_replaced_first_where_it_was_of_use() -> None:
 
 
 def test_an_app_is_narrowed_in_two_steps_with_all_mailboxes_of_its_registration() -> None:
-    (remark,) = breadth("transport", granted("Mail.Send", "Mail.ReadWrite"), [LETTERS, COPIES])
-    first, second = commands(remark.hint)
+    (diagnostic,) = excess_permissions("transport", granted("Mail.Send", "Mail.ReadWrite"), [LETTERS, COPIES])
+    first, second = commands(diagnostic.hint)
     assert f"$names = '{BOX}','{OTHER}'" in first
     assert "'Application Mail.ReadWrite','Application Mail.Send'" in first
     assert "Remove-" not in first
     assert "'Mail.ReadWrite','Mail.Send'" in second
-    assert "two hours after InScope was True" in (remark.hint or "")
+    assert "two hours after InScope was True" in (diagnostic.hint or "")
 
 
 def test_a_reader_alone_gets_the_role_of_reading_only() -> None:
-    opened = let_in(Shut("tracker", "error", "no"), granted().app, [COPIES])
+    opened = let_in(MailboxDenied("tracker", "error", "no"), granted().app, [COPIES])
     assert "foreach ($role in 'Application Mail.ReadBasic')" in commands(opened.hint)[0]
 
 
 def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows_it() -> None:
-    (remark,) = breadth("transport", granted(), [LETTERS])
-    assert (remark.level, "is not seen here" in remark.message) == ("ok", True)
-    assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in commands(remark.hint)[0]
+    (diagnostic,) = excess_permissions("transport", granted(), [LETTERS])
+    assert (diagnostic.level, "is not seen here" in diagnostic.message) == ("ok", True)
+    assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in commands(diagnostic.hint)[0]
 
 
 def test_a_mailbox_is_named_once_whatever_its_letters() -> None:
-    (remark,) = breadth("transport", granted("Mail.Send"), [LETTERS, Use("trackers[0]", (READ_MAIL,), (BOX.upper(),))])
-    assert f"$names = '{BOX}';" in commands(remark.hint)[0]
+    (diagnostic,) = excess_permissions(
+        "transport", granted("Mail.Send"), [LETTERS, PermissionUse("trackers[0]", (READ_MAIL,), (BOX.upper(),))]
+    )
+    assert f"$names = '{BOX}';" in commands(diagnostic.hint)[0]

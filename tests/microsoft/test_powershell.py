@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from distributor.microsoft import powershell
-from distributor.microsoft.powershell import App, steps, typed
-from distributor.microsoft.sign_in_remedies import mend
+from distributor.microsoft.powershell import App, command, steps
+from distributor.microsoft.sign_in_remedies import remedy
 
 APP = App("tenant-1", "app-1", "object-1", "https://graph.microsoft.com")
 BOX = "certificates@example.org"
@@ -18,13 +18,13 @@ LINES: dict[str, Callable[[App], str]] = {
     "consent": lambda app: powershell.consent(app, ["Mail.Send"]),
     "taken_back": lambda app: powershell.taken_back(app, ["Mail.Send"]),
     "trace_service": powershell.trace_service,
-    "let_in": lambda app: powershell.let_in(app, [BOX], ["Mail.Send", "Mail.ReadWrite"]),
+    "let_in": lambda app: powershell.scope_mailboxes(app, [BOX], ["Mail.Send", "Mail.ReadWrite"]),
     "opened": powershell.opened,
     "full_access": lambda app: powershell.full_access(app, BOX),
     "smtp_sign_in": lambda app: powershell.smtp_sign_in(app, BOX),
     "shared_mailbox": lambda app: powershell.shared_mailbox(app, BOX),
     "licence": lambda app: powershell.licence(app, BOX),
-    "short_memory": lambda app: powershell.short_memory(app, [BOX]),
+    "short_memory": lambda app: powershell.sent_items_retention(app, [BOX]),
     "new_secret": powershell.new_secret,
     "certificate": powershell.certificate,
     "enterprise_application": powershell.enterprise_application,
@@ -66,7 +66,7 @@ def test_a_line_signs_in_at_the_apps_own_cloud(service: str, graph: str, exchang
 
 
 def test_letting_an_app_in_changes_what_is_there_and_makes_what_is_not() -> None:
-    line = powershell.let_in(APP, [BOX, "0f12-an-id"], ["Mail.Send", "Mail.ReadWrite"])
+    line = powershell.scope_mailboxes(APP, [BOX, "0f12-an-id"], ["Mail.Send", "Mail.ReadWrite"])
     assert f"$names = '{BOX}','0f12-an-id'" in line
     assert "Guid -eq '$((Get-Mailbox -Identity $_ -ErrorAction Stop).Guid)'" in line
     for old, new in (("Get-ServicePrincipal", "New-ServicePrincipal"), ("Set-ManagementScope", "New-ManagementScope")):
@@ -76,7 +76,7 @@ def test_letting_an_app_in_changes_what_is_there_and_makes_what_is_not() -> None
 
 
 def test_without_an_object_id_a_person_is_asked_for_it() -> None:
-    assert "$id = Read-Host" in powershell.let_in(App("t", "app-1"), [BOX], ["Mail.Send"])
+    assert "$id = Read-Host" in powershell.scope_mailboxes(App("t", "app-1"), [BOX], ["Mail.Send"])
 
 
 @pytest.mark.parametrize("name", ["o'brien@example.org", "o\u2019brien@example.org", "a'; Remove-Mailbox 'b"])
@@ -92,7 +92,7 @@ def test_an_id_is_an_id_whatever_was_written_in_its_place() -> None:
 
 def test_a_hint_keeps_prose_and_what_is_typed_apart() -> None:
     lines = steps("do this:", ("one", "two"), "then wait").splitlines()
-    assert [typed(line) for line in lines] == [None, "one", "two", None]
+    assert [command(line) for line in lines] == [None, "one", "two", None]
 
 
 # --- a sign-in that fails --------------------------------------------------------------------------------------------
@@ -112,13 +112,13 @@ def test_a_hint_keeps_prose_and_what_is_typed_apart() -> None:
     ],
 )
 def test_a_refused_sign_in_is_mended_by_a_line(message: str, word: str) -> None:
-    hint = mend(message, "what to do", APP, ("Mail.Send",)) or ""
+    hint = remedy(message, "what to do", APP, ("Mail.Send",)) or ""
     assert hint.startswith("what to do; ")
-    assert word in " ".join(filter(None, map(typed, hint.splitlines())))
+    assert word in " ".join(filter(None, map(command, hint.splitlines())))
 
 
 def test_what_nothing_typed_can_mend_keeps_its_words() -> None:
-    assert mend("there is no tenant (AADSTS90002)", "check it", APP) == "check it"
+    assert remedy("there is no tenant (AADSTS90002)", "check it", APP) == "check it"
 
 
 # --- the documentation -----------------------------------------------------------------------------------------------

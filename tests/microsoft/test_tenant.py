@@ -47,11 +47,11 @@ def listed(value: str) -> str:
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_every_way_of_saving_it_gives_the_same_bytes(text: str, encoding: str) -> None:
-    assert tenant.saved(text.encode(encoding)) == DATA
+    assert tenant.parse_smime_config(text.encode(encoding)) == DATA
 
 
 def test_the_bytes_themselves_are_taken_as_they_are() -> None:
-    assert tenant.saved(DATA) == DATA
+    assert tenant.parse_smime_config(DATA) == DATA
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_bytes_themselves_are_taken_as_they_are() -> None:
     ],
 )
 def test_a_tenant_without_a_collection_has_none(text: str) -> None:
-    assert tenant.saved(text.encode()) == b""
+    assert tenant.parse_smime_config(text.encode()) == b""
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_tenant_without_a_collection_has_none(text: str) -> None:
 )
 def test_anything_else_is_refused_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(tenant.Unknown, match=reason):
-        tenant.saved(text.encode())
+        tenant.parse_smime_config(text.encode())
 
 
 @given(st.one_of(st.binary(max_size=100), st.text(max_size=100).map(str.encode)))
 def test_whatever_the_bytes_nothing_else_is_raised(data: bytes) -> None:
     try:
-        tenant.saved(data)
+        tenant.parse_smime_config(data)
     except tenant.Unknown:
         return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributor.model.cells import addresses_in, described, named, quotable_address
+from distributor.model.cells import addresses_in, describe_cell, name_cell, quotable_address
 
 
 @pytest.mark.parametrize("cell", ["anna@exmaple", "anna.b@example.org", "anna@example", " anna@example..org"[:13]])
@@ -41,5 +41,5 @@ def test_addresses_are_taken_out_of_a_cell_only_where_nothing_else_can_be_in_it(
 
 
 def test_a_file_is_named_and_anything_else_is_described() -> None:
-    assert named("in/alice.PFX") == '"in/alice.PFX"'
-    assert named("Sommer2026") == described("Sommer2026") == "(10 characters)"
+    assert name_cell("in/alice.PFX") == '"in/alice.PFX"'
+    assert name_cell("Sommer2026") == describe_cell("Sommer2026") == "(10 characters)"

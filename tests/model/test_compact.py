@@ -5,10 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from hashlib import sha256
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.compact import Digests, Marks, PackedList, TextIndex
+from distributor.model.compact import BitSet, Digests, PackedList, TextIndex
 
 
 @given(st.lists(st.binary(max_size=40)), st.dictionaries(st.integers(0, 200), st.binary(max_size=40)))
@@ -40,12 +41,13 @@ def test_an_index_finds_the_first_number_of_each_text() -> None:
 
 @given(st.sets(st.integers(0, 500)))
 def test_marks_are_a_set(numbers: set[int]) -> None:
-    marks = Marks()
+    marks = BitSet()
     for number in numbers:
         marks.add(number)
     assert {number for number in range(600) if number in marks} == numbers
 
 
+@pytest.mark.slow(reason="a hundred thousand digests")
 def test_a_digest_takes_some_forty_bytes() -> None:
     tracemalloc.start()
     digests = Digests()

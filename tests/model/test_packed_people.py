@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.model.packed_people import PackedPeople
-from distributor.model.people import Address, Person, RowHint
+from distributor.model.people import Address, Person, RosterRow
 from distributor.model.secret import Secret
 
 TEXT = st.text(max_size=20)
-HINTS = st.builds(RowHint, TEXT, st.integers(0, 2**40), TEXT, TEXT, st.none() | st.builds(Secret, TEXT), TEXT)
+HINTS = st.builds(RosterRow, TEXT, st.integers(0, 2**40), TEXT, TEXT, st.none() | st.builds(Secret, TEXT), TEXT)
 PEOPLE = st.builds(
     Person, st.builds(Address, TEXT, TEXT), TEXT, TEXT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, TEXT), HINTS, st.lists(HINTS).map(tuple)
 ) | st.builds(Person, st.builds(Address, TEXT, TEXT), TEXT)
 
 
+@pytest.mark.slow(reason="thousands of random people")
 @given(st.dictionaries(TEXT, PEOPLE))
 def test_everybody_comes_back_as_put_in(people: dict[str, Person]) -> None:
     packed = PackedPeople()
@@ -46,7 +47,7 @@ def test_a_person_takes_a_few_hundred_bytes() -> None:
     packed = PackedPeople()
     for number in range(20_000):
         address = Address(f"person{number:06}", "example.org")
-        hint = RowHint("people.csv", number, f"certificates/{number:06}.pfx", password=Secret(f"secret-{number:06}"))
+        hint = RosterRow("people.csv", number, f"certificates/{number:06}.pfx", password=Secret(f"secret-{number:06}"))
         packed[address.key] = Person(address, f"Person {number}", "en", columns={"department": "Accounts"}, hint=hint)
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.people import Address, BadAddress, key_of, parse_address, printable, unsafe
+from distributor.model.people import Address, BadAddress, escape_unsafe, is_unsafe, key_of, parse_address
 
 FORMS = [partial(unicodedata.normalize, form) for form in ("NFC", "NFKC", "NFD", "NFKD")]
 FOLDS = [str.casefold, str.lower, str.upper, str.title, str.swapcase, *FORMS]
@@ -74,7 +74,7 @@ def test_what_is_no_address_is_refused_with_a_hint(text: str) -> None:
     assert isinstance(found, BadAddress)
     assert found.reason
     assert found.hint
-    assert printable(found.reason).isprintable()
+    assert escape_unsafe(found.reason).isprintable()
 
 
 def test_spellings_of_one_mailbox_share_a_key() -> None:
@@ -123,7 +123,7 @@ def test_nothing_unsafe_passes(text: str) -> None:
     match parse_address(text):
         case Address() as address:
             written = str(address)
-            assert not any(unsafe(c) or c.isspace() for c in written)
+            assert not any(is_unsafe(c) or c.isspace() for c in written)
             assert written.count("@") == 1
             assert parse_address(written) == address
         case BadAddress():
@@ -132,6 +132,6 @@ def test_nothing_unsafe_passes(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_what_is_shown_is_printable_and_plain_text_stays(text: str) -> None:
-    assert not any(map(unsafe, printable(text)))
-    if not any(map(unsafe, text)):
-        assert printable(text) == text
+    assert not any(map(is_unsafe, escape_unsafe(text)))
+    if not any(map(is_unsafe, text)):
+        assert escape_unsafe(text) == text

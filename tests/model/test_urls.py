@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.urls import shown, unambiguous
+from distributor.model.urls import is_unambiguous, without_password
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from distributor.model.urls import shown, unambiguous
     ],
 )
 def test_a_url_is_shown_without_its_passwords(url: str, seen: str) -> None:
-    assert shown(url) == seen
+    assert without_password(url) == seen
 
 
 WORDS = st.text("aB3@/:?#&;=% ", min_size=4, max_size=12).map(lambda word: f"Zq7{word}Wx9")
@@ -47,12 +47,12 @@ WORDS = st.text("aB3@/:?#&;=% ", min_size=4, max_size=12).map(lambda word: f"Zq7
 @given(WORDS)
 def test_no_part_of_an_unescaped_password_is_shown(word: str) -> None:
     for url in (f"postgresql+psycopg://me:{word}@db/x", f"postgresql+psycopg://me@db/x?password={word}&sslmode=require"):
-        assert "Zq7" not in shown(url)
-        assert "Wx9" not in shown(url)
+        assert "Zq7" not in without_password(url)
+        assert "Wx9" not in without_password(url)
 
 
 def test_a_url_that_can_be_read_in_two_ways_is_known() -> None:
-    assert unambiguous("postgresql+psycopg://me:hunter%402@db.example.org:5432/x?sslmode=require")
-    assert unambiguous("postgresql+psycopg:///x?host=/run/postgresql&password=hunter2")
+    assert is_unambiguous("postgresql+psycopg://me:hunter%402@db.example.org:5432/x?sslmode=require")
+    assert is_unambiguous("postgresql+psycopg:///x?host=/run/postgresql&password=hunter2")
     for url in ("me:hunt@er2@db/x", "me:hunt/er2@db/x", "me:hunt?er2@db/x", "me:h:u@db/x", "me:hunter2", "me:h#u@db/x"):
-        assert not unambiguous(f"postgresql+psycopg://{url}")
+        assert not is_unambiguous(f"postgresql+psycopg://{url}")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from distributor.microsoft.collection import Member, members
+from distributor.microsoft.collection import CollectionEntry, members
 from distributor.pki.sst import Stored
 from tests.authority import key_usage
 
@@ -77,7 +77,7 @@ def make(  # noqa: PLR0913  each argument is one way to be odd
     return Made(builder.sign(by.key if by else mine, hashes.SHA256()), mine)
 
 
-def known(*made: Made, source: str = "collection.sst") -> list[Member]:
+def known(*made: Made, source: str = "collection.sst") -> list[CollectionEntry]:
     """What the program knows of them."""
     found, issues = members((source, Stored(one.der)) for one in made)
     assert not issues

@@ -35,7 +35,7 @@ def info(key: Key, algorithm: str, *parameters: bytes) -> bytes:
 def reissued(identity: Identity, authority: Authority, key_info: bytes) -> bytes:
     """The certificate in DER with another SubjectPublicKeyInfo, signed again by its issuer."""
     signed, algorithm, _signature = asn1.read(identity.der).sequence(3)
-    old = spki.of(identity.der)
+    old = spki.public_key_info(identity.der)
     fields = b"".join(key_info if part.whole == old else part.whole for part in signed.parts())
     body = wrap(asn1.SEQUENCE, fields)
     assert isinstance(authority.root_key, rsa.RSAPrivateKey)

@@ -82,12 +82,12 @@ def test_a_key_beside_a_certificate_is_passed_over(authority: Authority) -> None
     ],
 )
 def test_what_is_no_such_file_is_refused_with_a_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(bundle.NoBundle, match=reason):
+    with pytest.raises(bundle.NotCertificates, match=reason):
         bundle.read(data)
 
 
 def test_a_pfx_is_not_opened(authority: Authority) -> None:
-    with pytest.raises(bundle.NoBundle, match="private keys"):
+    with pytest.raises(bundle.NotCertificates, match="private keys"):
         bundle.read(authority.issue("alice@example.org").pfx())
 
 
@@ -96,5 +96,5 @@ def test_whatever_the_bytes_nothing_else_is_raised(data: bytes) -> None:
     for whole in (data, b"\x30\x80" + data, b"-----BEGIN TRUSTED CERTIFICATE-----\n" + data + b"\n-----END TRUSTED CERTIFICATE-----"):
         try:
             bundle.read(whole)
-        except bundle.NoBundle:
+        except bundle.NotCertificates:
             continue

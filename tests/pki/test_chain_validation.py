@@ -13,14 +13,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import verification
 
-from distributor.model.issues import Check, Issue
+from distributor.model.issues import CheckId, Issue
 from distributor.pki import pem
 from distributor.pki.chain_certificate import read, unpack
 from distributor.pki.pbe import Unsupported
-from distributor.pki.validation import Chains, crls
-from distributor.pki.validation.path import MOST_ABOVE, Pool, climb, collect
-from distributor.pki.validation.revocation import Missed
-from distributor.pki.validation.validator import Rule, judge
+from distributor.pki.validation import ChainValidator, crls
+from distributor.pki.validation.path import MOST_ABOVE, IssuerStore, build_trust_store, find_issuers
+from distributor.pki.validation.revocation import DownloadFailed
+from distributor.pki.validation.validator import RevocationMode, validate_path
 from tests.authority import Identity, rsa_key
 from tests.doubles.pki import CA, DAY, certificate, der, ec_key, point, root, without_chain
 from tests.pki.worlds import LEAF, NOW, SUB, WEB, Shelf, World, world
@@ -34,7 +34,7 @@ def test_ten_thousand_certificates_of_an_authority_cost_one_list() -> None:
     w = world()
     people = [w.sub.person(f"{n}@example.org", crl=LEAF, key=rsa_key()) for n in range(20)]
     chains = w.chains()
-    assert [chains.objections(one.der, [w.sub.der]) for one in people] == [[]] * 20
+    assert [chains.validate(one.der, [w.sub.der]) for one in people] == [[]] * 20
     assert set(w.shelf.asked) == {LEAF, SUB}
 
 
@@ -56,17 +56,17 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (Missed("the server answers 404"), "the server answers 404"),
+        (DownloadFailed("the server answers 404"), "the server answers 404"),
         (b"<html>", "it holds no certificate"),
         (root("Other").der, "not in it"),
     ],
 )
-def test_an_issuer_that_is_nowhere_is_named_with_the_places(page: bytes | Missed, words: str) -> None:
+def test_an_issuer_that_is_nowhere_is_named_with_the_places(page: bytes | DownloadFailed, words: str) -> None:
     w = world()
     w.shelf.pages[f"{WEB}/sub.cer"] = page
     person = without_chain(w.sub.person("b@example.org", crl=LEAF, aia=[f"{WEB}/sub.cer", "ldap://x/"]))
     (issue,) = w.issues(person)
-    assert issue.check is Check.CHAIN_INCOMPLETE
+    assert issue.check is CheckId.CHAIN_INCOMPLETE
     assert '"CN=Mail CA"' in issue.message
     assert "in the file or in the collection" in issue.message
     assert f'"{WEB}/sub.cer" ({words}' in issue.message or words in issue.message
@@ -89,7 +89,7 @@ def test_a_root_that_is_not_in_the_collection_is_named() -> None:
     w.collection = [root("Other").der]
     (issue,) = w.issues()
     assert (issue.check, issue.hint) == (
-        Check.CHAIN_UNTRUSTED,
+        CheckId.CHAIN_UNTRUSTED,
         "put it into the collection, and the collection into the tenant: `distributor trust export`",
     )
     assert '"CN=Root"' in issue.message
@@ -113,11 +113,11 @@ def test_an_authority_of_the_same_name_with_another_key_is_no_issuer() -> None:
         w.sub.chain,
     )
     (issue,) = w.issues(forged)
-    assert issue.check is Check.CHAIN_UNTRUSTED
+    assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert "the signature of the certificate is not that of its issuer" in issue.message
     chains = w.chains()  # and not either where the issuer is known to be good
-    assert chains.objections(w.person.der, [w.sub.der]) == []
-    assert [issue.check for issue in chains.objections(forged.der, [w.sub.der])] == [Check.CHAIN_UNTRUSTED]
+    assert chains.validate(w.person.der, [w.sub.der]) == []
+    assert [issue.check for issue in chains.validate(forged.der, [w.sub.der])] == [CheckId.CHAIN_UNTRUSTED]
 
 
 Spoil = Callable[[CA], tuple[CA, Identity]]
@@ -198,8 +198,8 @@ def test_a_path_is_judged_as_the_library_and_as_cryptography_judge_it(name: str)
 
 def full(w: World, person: Identity) -> Issue | None:
     """What pyhanko-certvalidator says of it all at once, hard-fail, with every list at hand."""
-    lists = [page for page in w.shelf.pages.values() if isinstance(page, bytes) and not isinstance(crls.read(page), crls.Fault)]
-    return judge(person.der, w.collection, [der(one) for one in person.chain], lists, NOW, Rule.CRLS)
+    lists = [page for page in w.shelf.pages.values() if isinstance(page, bytes) and not isinstance(crls.read(page), crls.CrlError)]
+    return validate_path(person.der, w.collection, [der(one) for one in person.chain], lists, NOW, RevocationMode.CRLS)
 
 
 def by_cryptography(w: World, person: Identity) -> bool:
@@ -269,11 +269,11 @@ def test_a_maze_of_certificates_costs_little() -> None:
     person = cas[0].person("a@example.org", crl=LEAF)
     w = world()
     before = datetime.now(UTC)
-    found = w.chains().objections(person.der, [one.der for one in maze])
-    assert [issue.check for issue in found] in ([Check.CHAIN_INCOMPLETE], [Check.CHAIN_UNTRUSTED])
+    found = w.chains().validate(person.der, [one.der for one in maze])
+    assert [issue.check for issue in found] in ([CheckId.CHAIN_INCOMPLETE], [CheckId.CHAIN_UNTRUSTED])
     leaf = read(person.der)
     assert leaf is not None
-    assert len(climb(leaf, Pool(collect([], NOW), [one.der for one in maze])).seen) <= MOST_ABOVE + 1
+    assert len(find_issuers(leaf, IssuerStore(build_trust_store([], NOW), [one.der for one in maze])).seen) <= MOST_ABOVE + 1
     assert datetime.now(UTC) - before < timedelta(seconds=5)
 
 
@@ -288,7 +288,7 @@ def test_a_revoked_certificate_is_told_with_day_and_reason() -> None:
     w = world()
     w.shelf.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), now=NOW)
     (issue,) = w.issues()
-    assert issue.check is Check.REVOKED
+    assert issue.check is CheckId.REVOKED
     assert issue.message == f"the certificate was revoked ({NOW - 2 * DAY:%Y-%m-%d}, key compromise)"
 
 
@@ -296,7 +296,7 @@ def test_a_revoked_authority_is_told_by_its_name() -> None:
     w = world()
     w.shelf.pages[SUB] = w.root.crl(w.sub.certificate.serial_number)
     (issue,) = w.issues()
-    assert issue.check is Check.REVOKED
+    assert issue.check is CheckId.REVOKED
     assert 'the authority "CN=Mail CA"' in issue.message
 
 
@@ -323,7 +323,7 @@ def idp(**how: object) -> tuple[x509.ExtensionType, bool]:
 HOME = [x509.UniformResourceIdentifier(LEAF)]
 ELSEWHERE = [x509.UniformResourceIdentifier(f"{WEB}/other.crl")]
 SOME = frozenset({x509.ReasonFlags.key_compromise})
-Make = Callable[[World], bytes | Missed]
+Make = Callable[[World], bytes | DownloadFailed]
 LISTS: dict[str, tuple[Make, str | None, str]] = {
     "good": (lambda w: w.sub.crl(), None, ""),
     "of everybody else": (lambda w: w.sub.crl(1, 2, 3), None, ""),
@@ -334,7 +334,7 @@ LISTS: dict[str, tuple[Make, str | None, str]] = {
     "of another issuer": (lambda w: w.root.crl(), "crl-unreachable", 'it is of another issuer ("CN=Root")'),
     "forged": (lambda w: w.sub.crl(key=rsa_key()), "crl-unreachable", "it is forged"),
     "in another's name": (lambda w: w.root.crl(issuer=w.sub.certificate.subject), "crl-unreachable", ""),
-    "gone": (lambda _: Missed("the server answers 404"), "crl-unreachable", "the server answers 404"),
+    "gone": (lambda _: DownloadFailed("the server answers 404"), "crl-unreachable", "the server answers 404"),
     "garbage": (lambda _: b"<html>no", "crl-unreachable", "it is not a CRL"),
     "empty": (lambda _: b"", "crl-unreachable", "it is not a CRL"),
     "a certificate": (lambda w: w.sub.der, "crl-unreachable", "it is not a CRL"),
@@ -368,7 +368,7 @@ def test_a_list_is_judged_as_the_library_judges_it(name: str) -> None:
     if name != "of the future":  # the library is not asked when a list begins
         opinion = full(w, w.person)
         assert (opinion is None) is (check is None)
-        assert opinion is None or (opinion.check is Check.REVOKED) is (check == "revoked")
+        assert opinion is None or (opinion.check is CheckId.REVOKED) is (check == "revoked")
 
 
 @pytest.mark.parametrize(
@@ -410,10 +410,12 @@ def freshest(url: str) -> tuple[x509.ExtensionType, bool]:
         (lambda w, n: w.sub.crl(number=n, extensions=[(x509.DeltaCRLIndicator(9), True)]), "crl-unreachable"),
         (lambda w, n: w.sub.crl(number=n), "crl-unreachable"),
         (lambda w, n: w.sub.crl(number=n, extensions=[(x509.DeltaCRLIndicator(4), True), idp(full_name=HOME)]), "crl-unreachable"),
-        (lambda _, __: Missed("the server answers 404"), "crl-unreachable"),
+        (lambda _, __: DownloadFailed("the server answers 404"), "crl-unreachable"),
     ],
 )
-def test_a_list_of_changes_counts_with_the_list_it_belongs_to(make: Callable[[World, int], bytes | Missed], check: str | None) -> None:
+def test_a_list_of_changes_counts_with_the_list_it_belongs_to(
+    make: Callable[[World, int], bytes | DownloadFailed], check: str | None
+) -> None:
     w = world()
     w.shelf.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(f"{WEB}/delta.crl")]), f"{WEB}/delta.crl": make(w, 7)}
     assert w.checks() == ([check] if check else [])
@@ -459,7 +461,7 @@ def test_no_flipped_bit_passes(what: str) -> None:
         data = bytearray(good)
         data[place] ^= 1 << place % 8
         w.shelf.pages[LEAF] = bytes(data) if what == "list" else w.sub.crl()
-        assert w.chains().objections(bytes(data) if what == "leaf" else w.person.der, [w.sub.der]), place
+        assert w.chains().validate(bytes(data) if what == "leaf" else w.person.der, [w.sub.der]), place
 
 
 VECTORS = Path(cryptography_vectors.__file__).parent / "x509"
@@ -481,9 +483,9 @@ def test_certificates_of_every_kind_are_judged_without_a_crash() -> None:
     chains = w.chains()
     every = [octets for path in _files(".pem", ".crt", ".der", ".cer") for octets in _octets(path)]
     for octets in every:
-        chains.objections(octets, every[:3])
-        Chains(collect([octets], NOW), w.shelf, NOW).objections(w.person.der, [octets, w.sub.der])
-        judge(octets, [w.root.der], [octets], [], NOW, Rule.PATH_ONLY)
+        chains.validate(octets, every[:3])
+        ChainValidator(build_trust_store([octets], NOW), w.shelf, NOW).validate(w.person.der, [octets, w.sub.der])
+        validate_path(octets, [w.root.der], [octets], [], NOW, RevocationMode.PATH_ONLY)
         unpack(octets)
     assert len(every) > 300
 

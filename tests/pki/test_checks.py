@@ -15,22 +15,22 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from distributor.model.certificates import Facts, Problem
+from distributor.model.certificates import CertificateInfo, ParseProblem
 from distributor.model.people import Address, parse_address
 from distributor.pki import certificate
 from distributor.pki.asn1 import wrap
-from distributor.pki.checks import examine, owner
+from distributor.pki.checks import check_certificate, subject_address
 from tests.authority import Authority, Identity, rsa_key
 
 ANY = x509.ObjectIdentifier("2.5.29.37.0")
 MAIL = ExtendedKeyUsageOID.EMAIL_PROTECTION
 
 
-def facts(identity: Identity) -> Facts:
+def facts(identity: Identity) -> CertificateInfo:
     loaded = certificate.load(identity.der)
     assert isinstance(loaded, x509.Certificate)
     found = certificate.facts(loaded, identity.der)
-    assert isinstance(found, Facts)
+    assert isinstance(found, CertificateInfo)
     return found
 
 
@@ -41,7 +41,7 @@ def address(text: str) -> Address:
 
 
 def objections(identity: Identity, to: str = "alice@example.org", now: datetime | None = None) -> list[tuple[str, str]]:
-    issues = examine(facts(identity), address(to), now or datetime.now(UTC))
+    issues = check_certificate(facts(identity), address(to), now or datetime.now(UTC))
     assert all(issue.hint for issue in issues)
     return [(issue.severity.value, issue.check.value) for issue in issues]
 
@@ -183,9 +183,9 @@ def test_old_hashes(authority: Authority, last: int, name: str) -> None:
     loaded = certificate.load(der)
     assert isinstance(loaded, x509.Certificate)
     found = certificate.facts(loaded, der)
-    assert isinstance(found, Facts)
+    assert isinstance(found, CertificateInfo)
     assert found.signature == name
-    assert [issue.check for issue in examine(found, address("alice@example.org"), datetime.now(UTC))] == ["weak-signature"]
+    assert [issue.check for issue in check_certificate(found, address("alice@example.org"), datetime.now(UTC))] == ["weak-signature"]
 
 
 def test_an_authority_is_nobody(authority: Authority) -> None:
@@ -193,11 +193,11 @@ def test_an_authority_is_nobody(authority: Authority) -> None:
 
 
 def test_without_a_roster_exactly_one_address_is_wanted(authority: Authority) -> None:
-    assert owner(facts(authority.issue("alice@example.org"))) == address("alice@example.org")
-    assert owner(facts(authority.issue("alice@example.org", "ALICE@example.org"))) == address("alice@example.org")
-    several = owner(facts(authority.issue("alice@example.org", "bob@example.org")))
+    assert subject_address(facts(authority.issue("alice@example.org"))) == address("alice@example.org")
+    assert subject_address(facts(authority.issue("alice@example.org", "ALICE@example.org"))) == address("alice@example.org")
+    several = subject_address(facts(authority.issue("alice@example.org", "bob@example.org")))
     assert getattr(several, "check", None) == "several-addresses"
-    assert getattr(owner(facts(authority.issue())), "check", None) == "no-address"
+    assert getattr(subject_address(facts(authority.issue())), "check", None) == "no-address"
 
 
 # --- odd certificates ----------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_a_duplicate_extension_is_told_and_does_no_harm(authority: Authority) ->
     loaded = certificate.load(data)
     assert isinstance(loaded, x509.Certificate)
     problem = certificate.facts(loaded, data)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, ParseProblem)
     assert "2.5.29.19 twice" in problem.message
 
 
@@ -228,7 +228,7 @@ def test_a_negative_serial_is_read(authority: Authority) -> None:
         warnings.simplefilter("error")
         loaded = certificate.load(data)
         found = certificate.facts(loaded, data) if isinstance(loaded, x509.Certificate) else loaded
-    assert isinstance(found, Facts | Problem)
+    assert isinstance(found, CertificateInfo | ParseProblem)
 
 
 @pytest.mark.parametrize("year", [1950, 2049, 2050, 9999])
@@ -262,9 +262,9 @@ def test_the_public_vectors_raise_nothing() -> None:
         for der in _ders(data):
             seen += 1
             loaded = certificate.load(der)
-            if isinstance(loaded, x509.Certificate) and isinstance(found := certificate.facts(loaded, der), Facts):
-                examine(found, address("alice@example.org"), datetime.now(UTC))
-                owner(found)
+            if isinstance(loaded, x509.Certificate) and isinstance(found := certificate.facts(loaded, der), CertificateInfo):
+                check_certificate(found, address("alice@example.org"), datetime.now(UTC))
+                subject_address(found)
                 assert found.sha256 == hashlib.sha256(der).hexdigest()
     assert seen > 100
 

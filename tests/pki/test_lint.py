@@ -16,9 +16,9 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distributor.errors import Unusable
-from distributor.model.issues import Check, Issue, Severity
-from distributor.pki.lint import Finding, Linted, Linter, section
+from distributor.errors import InvalidInput
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.pki.lint import Finding, Linter, LintingChecker, section
 from tests.authority import DUAL, key_usage, rsa_key
 
 STRICT_MAILBOX = "2.23.140.1.5.1.3"
@@ -120,7 +120,7 @@ def test_p521_is_allowed_whatever_the_linter_believes(linter: Linter) -> None:
 
 def test_an_issue_names_rule_section_and_way_out(linter: Linter) -> None:
     (issue,) = linter.issues(made(common="Ev\u202eil"))
-    assert (issue.severity, issue.check) == (Severity.WARNING, Check.LINT)
+    assert (issue.severity, issue.check) == (Severity.WARNING, CheckId.LINT)
     assert issue.message.startswith("cabf.smime.common_name_value_unknown_source (S/MIME BR 7.1.4.2.2): ")
     assert "\u202e" not in issue.message
     assert "revoke" in (issue.hint or "")
@@ -169,18 +169,18 @@ def test_a_plan_hears_of_the_chain_first_and_of_the_rules_then(linter: Linter) -
 
         def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
             assert self.begun == [leaf, *chain]
-            return [Issue(Severity.ERROR, Check.REVOKED, "revoked")]
+            return [Issue(Severity.ERROR, CheckId.REVOKED, "revoked")]
 
     der = made(crl=None)
-    both, alone = Linted(linter, Chains()), Linted(linter, None)
+    both, alone = LintingChecker(linter, Chains()), LintingChecker(linter, None)
     for checker in (both, alone):
         checker.begin(der, [b"above"])
-    assert [issue.check for issue in both.check(der, [b"above"])] == [Check.REVOKED, Check.LINT]
-    assert [issue.check for issue in alone.check(der, [b"above"])] == [Check.LINT]
+    assert [issue.check for issue in both.check(der, [b"above"])] == [CheckId.REVOKED, CheckId.LINT]
+    assert [issue.check for issue in alone.check(der, [b"above"])] == [CheckId.LINT]
 
 
 def test_advice_is_told_once_a_run_and_a_broken_promise_each_time(linter: Linter) -> None:
-    checker = Linted(linter, None)
+    checker = LintingChecker(linter, None)
     private, public = made(OWN_POLICY, crl=None), made(crl=None)
     told = [[issue.severity for issue in checker.check(der, [])] for der in (private, private, public, public, private)]
     assert told == [[Severity.NOTE], [], [Severity.WARNING], [Severity.WARNING], []]
@@ -190,7 +190,7 @@ def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch)
     for name in [name for name in sys.modules if name.partition(".")[0] == "pkilint"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pkilint", None)
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(InvalidInput) as caught:
         Linter()
     assert caught.value.hint == "pip install 'distributor[lint]'"
 

@@ -9,11 +9,11 @@ from hashlib import sha256
 import pytest
 from cryptography import x509
 
-from distributor.model.certificates import Problem
-from distributor.model.issues import Check
+from distributor.model.certificates import ParseProblem
+from distributor.model.issues import CheckId
 from distributor.model.people import Address
-from distributor.pki.package import Content
-from distributor.pki.package_check import against
+from distributor.pki.package import PackageContent
+from distributor.pki.package_check import check_package
 from tests.authority import Authority, Identity, rsa_key
 from tests.pki.spkis import NULL, info, reissued
 
@@ -25,10 +25,10 @@ def alice(authority: Authority) -> Identity:
     return authority.issue("a.example@example.org", "Alice@example.org")
 
 
-def look(one: Identity, to: Address = ALICE, days: float = 0, sha: str = "", content: Content | None = None) -> Check | None:
-    content = content or Content(one.key, one.certificate, ())
-    found = against(content, sha or sha256(one.der).hexdigest(), to, datetime.now(UTC) + timedelta(days=days))
-    assert found is None or (isinstance(found, Problem) and found.hint and found.message)
+def look(one: Identity, to: Address = ALICE, days: float = 0, sha: str = "", content: PackageContent | None = None) -> CheckId | None:
+    content = content or PackageContent(one.key, one.certificate, ())
+    found = check_package(content, sha or sha256(one.der).hexdigest(), to, datetime.now(UTC) + timedelta(days=days))
+    assert found is None or (isinstance(found, ParseProblem) and found.hint and found.message)
     return None if found is None else found.check
 
 
@@ -38,21 +38,21 @@ def test_what_was_planned_passes(alice: Identity) -> None:
 
 @pytest.mark.parametrize("local", ["bob", "alicе", "alıce"], ids=["another", "cyrillic", "dotless"])  # noqa: RUF001  that is the point
 def test_another_address_is_refused(alice: Identity, local: str) -> None:
-    assert look(alice, Address(local, "example.org")) is Check.ADDRESS_MISMATCH
-    assert look(alice, Address("alice", "example.com")) is Check.ADDRESS_MISMATCH
+    assert look(alice, Address(local, "example.org")) is CheckId.ADDRESS_MISMATCH
+    assert look(alice, Address("alice", "example.com")) is CheckId.ADDRESS_MISMATCH
 
 
 def test_an_address_in_the_subject_alone_is_refused(authority: Authority) -> None:
-    assert look(authority.issue(name="alice@example.org")) is Check.NO_ADDRESS
+    assert look(authority.issue(name="alice@example.org")) is CheckId.NO_ADDRESS
 
 
 def test_another_certificate_of_the_same_person_is_refused(alice: Identity, authority: Authority) -> None:
-    assert look(alice, sha=sha256(authority.issue("alice@example.org").der).hexdigest()) is Check.NO_CERTIFICATE
+    assert look(alice, sha=sha256(authority.issue("alice@example.org").der).hexdigest()) is CheckId.NO_CERTIFICATE
 
 
 def test_what_expired_or_is_not_valid_yet_is_refused(alice: Identity) -> None:
-    assert look(alice, days=400) is Check.EXPIRED
-    assert look(alice, days=-30) is Check.NOT_YET_VALID
+    assert look(alice, days=400) is CheckId.EXPIRED
+    assert look(alice, days=-30) is CheckId.NOT_YET_VALID
 
 
 def test_what_is_merely_worth_a_warning_passes(alice: Identity) -> None:
@@ -60,14 +60,14 @@ def test_what_is_merely_worth_a_warning_passes(alice: Identity) -> None:
 
 
 def test_another_key_is_refused(alice: Identity) -> None:
-    assert look(alice, content=Content(rsa_key(5), alice.certificate, ())) is Check.KEY_MISMATCH
+    assert look(alice, content=PackageContent(rsa_key(5), alice.certificate, ())) is CheckId.KEY_MISMATCH
 
 
 @pytest.mark.parametrize("algorithm", ["1.2.840.113549.1.1.10", "1.2.840.113549.1.1.7"])
 def test_the_same_numbers_under_another_algorithm_are_refused(alice: Identity, authority: Authority, algorithm: str) -> None:
     der = reissued(alice, authority, info(alice.key, algorithm))
     odd = replace(alice, certificate=x509.load_der_x509_certificate(der))
-    assert look(odd) is Check.KEY_TYPE
+    assert look(odd) is CheckId.KEY_TYPE
 
 
 def test_a_key_without_parameters_is_an_ordinary_one(alice: Identity, authority: Authority) -> None:

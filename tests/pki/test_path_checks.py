@@ -7,10 +7,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.microsoft import collection
-from distributor.model.issues import Check
+from distributor.model.issues import CheckId
 from distributor.pki.chain_certificate import is_self_signed, read
 from distributor.pki.sst import Stored
-from distributor.pki.validation.path import collect
+from distributor.pki.validation.path import build_trust_store
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, DAY, certificate, der, root
 from tests.pki.worlds import LEAF, NOW, SUB, WEB, World, aged, old_ca, world
@@ -26,7 +26,7 @@ def below(sub: CA) -> World:
 def test_a_root_that_signed_itself_with_sha1_is_a_root() -> None:
     w = world(OLD_ROOT)
     assert w.issues() == []
-    assert [one.der for one in collect([OLD_ROOT.der], NOW).anchors] == [OLD_ROOT.der]
+    assert [one.der for one in build_trust_store([OLD_ROOT.der], NOW).anchors] == [OLD_ROOT.der]
     found, issues = collection.members([("old.cer", Stored(OLD_ROOT.der))])
     assert ([member.kind for member in found], issues) == (["root"], [])
 
@@ -54,14 +54,14 @@ def test_a_signature_that_can_be_checked_and_is_wrong_makes_no_root() -> None:
 def test_an_authority_signed_with_sha1_is_weak_and_not_forged() -> None:
     top = root("Root", rsa_key(60))
     (issue,) = below(old_ca(top.sub("Mail CA", rsa_key(61), crl=SUB))).issues()
-    assert issue.check is Check.WEAK_SIGNATURE
+    assert issue.check is CheckId.WEAK_SIGNATURE
     assert issue.message == 'the authority "CN=Mail CA" is signed with SHA1, which is no longer trusted'
 
 
 def test_an_authority_whose_sha1_signature_is_wrong_is_forged() -> None:
     top = root("Root", rsa_key(60))
     (issue,) = below(old_ca(top.sub("Mail CA", rsa_key(61), crl=SUB), wrong=True)).issues()
-    assert issue.check is Check.CHAIN_UNTRUSTED
+    assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert "is not that of its issuer" in issue.message
 
 
@@ -70,7 +70,7 @@ def test_a_list_signed_with_sha1_is_told_as_old_and_still_revokes() -> None:
     w = below(top.sub("Mail CA", rsa_key(61), crl=SUB))
     w.shelf.pages[LEAF] = aged(x509.load_der_x509_crl(w.sub.crl()), w.sub.key)
     (issue,) = w.issues()
-    assert issue.check is Check.CRL_UNREACHABLE
+    assert issue.check is CheckId.CRL_UNREACHABLE
     assert "it is signed with SHA1" in issue.message
     listed = x509.load_der_x509_crl(w.sub.crl(w.person.certificate.serial_number))
     w.shelf.pages[LEAF] = aged(listed, w.sub.key)
@@ -99,7 +99,7 @@ def test_an_authority_further_up_counts_too() -> None:
 
 def test_an_authority_with_a_short_key_is_told_in_plain_words() -> None:
     (issue,) = below(root().sub("Mail CA", rsa_key(62, 1024), crl=SUB)).issues()
-    assert issue.check is Check.WEAK_KEY
+    assert issue.check is CheckId.WEAK_KEY
     assert issue.message == 'the authority "CN=Mail CA" has an RSA key of 1024 bits; at least 2048 are wanted'
 
 

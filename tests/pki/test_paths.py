@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from distributor.model.issues import Check
+from distributor.model.issues import CheckId
 from tests.authority import DUAL, Identity, key_usage, rsa_key
 from tests.doubles.pki import CA, DAY, point, root, without_chain
 from tests.pki.worlds import LEAF, NOW, SUB, WEB, Shelf, World, world
@@ -41,7 +41,7 @@ def test_people_of_an_authority_with_two_keys_are_each_held_against_their_own(or
     people = [without_key_id(cas[0], 1, LEAF), without_key_id(cas[1], 2, OTHER)]
     w = World(top, cas[0], people[0], shelf, [top.der, *(ca.der for ca in cas)])
     chains = w.chains()
-    assert [chains.objections(people[n].der, []) for n in (*order, *order)] == [[]] * 4
+    assert [chains.validate(people[n].der, []) for n in (*order, *order)] == [[]] * 4
 
 
 def test_whoever_neither_key_signed_is_still_told_as_forged() -> None:
@@ -49,9 +49,9 @@ def test_whoever_neither_key_signed_is_still_told_as_forged() -> None:
     w.collection = [w.root.der, w.sub.der]
     forged = without_key_id(CA(rsa_key(3), w.sub.certificate), 4, LEAF)
     chains = w.chains()
-    assert chains.objections(without_key_id(w.sub, 1, LEAF).der, []) == []
-    (issue,) = chains.objections(forged.der, [])
-    assert issue.check is Check.CHAIN_UNTRUSTED
+    assert chains.validate(without_key_id(w.sub, 1, LEAF).der, []) == []
+    (issue,) = chains.validate(forged.der, [])
+    assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert "the signature of the certificate is not that of its issuer" in issue.message
 
 
@@ -86,7 +86,7 @@ def test_nothing_is_fetched_where_the_file_holds_a_good_authority() -> None:
 def test_a_place_that_exchange_does_not_fetch_is_told_as_such() -> None:
     w = world()
     (issue,) = w.issues(without_chain(w.sub.person("b@example.org", crl=LEAF, aia="ldap:///CN=Mail%20CA")))
-    assert issue.check is Check.CHAIN_INCOMPLETE
+    assert issue.check is CheckId.CHAIN_INCOMPLETE
     assert issue.message.endswith("; it names a place for it by LDAP only; Exchange Online fetches http")
     (issue,) = w.issues(without_chain(w.sub.person("b@example.org", crl=LEAF)))
     assert issue.message.endswith("; it names no place for it")

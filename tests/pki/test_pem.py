@@ -11,28 +11,28 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from distributor.model.certificates import Limits, Material, Opened, Part
-from distributor.model.issues import Check
+from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from tests.authority import Authority, Identity, rsa_key
 from tests.needs import require
 
 PASSWORD = "in-comes-a-file"
 
 
-def opened(*files: bytes, passwords: tuple[str, ...] = (), proven: str | None = None, limits: Limits | None = None) -> Opened:
-    parts = tuple(Part(f"{n}.pem", f"/{n}.pem", None, hashlib.sha256(data).hexdigest(), data) for n, data in enumerate(files))
-    return open_material(Material("pem", parts, tuple(map(Secret, passwords))), limits or Limits(), proven=proven)
+def opened(*files: bytes, passwords: tuple[str, ...] = (), proven: str | None = None, limits: Limits | None = None) -> ParsedIdentities:
+    parts = tuple(FilePart(f"{n}.pem", f"/{n}.pem", None, hashlib.sha256(data).hexdigest(), data) for n, data in enumerate(files))
+    return parse_material(SourceMaterial("pem", parts, tuple(map(Secret, passwords))), limits or Limits(), proven=proven)
 
 
-def leaves(result: Opened) -> list[bytes]:
-    return [credential.leaf for credential in result.credentials]
+def leaves(result: ParsedIdentities) -> list[bytes]:
+    return [identity.leaf for identity in result.identities]
 
 
-def refused(*files: bytes, passwords: tuple[str, ...] = ()) -> Check:
+def refused(*files: bytes, passwords: tuple[str, ...] = ()) -> CheckId:
     result = opened(*files, passwords=passwords)
-    assert result.credentials == ()
+    assert result.identities == ()
     (problem,) = result.problems
     assert problem.hint
     return problem.check
@@ -59,9 +59,9 @@ def test_certificate_and_key_in_two_files(alice: Identity) -> None:
 @pytest.mark.parametrize("order", ["key first", "key last"])
 def test_one_file_with_the_chain_in_any_order(alice: Identity, chain: bytes, order: str) -> None:
     data = alice.key_pem() + chain + alice.pem if order == "key first" else chain + alice.pem + alice.key_pem()
-    (credential,) = opened(data).credentials
-    assert credential.leaf == alice.der
-    assert credential.chain == tuple(c.public_bytes(ser.Encoding.DER) for c in alice.chain)
+    (identity,) = opened(data).identities
+    assert identity.leaf == alice.der
+    assert identity.chain == tuple(c.public_bytes(ser.Encoding.DER) for c in alice.chain)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_traditional_keys_and_the_block_of_parameters(authority: Authority, alic
 
 def test_an_encrypted_key_wants_its_password(alice: Identity) -> None:
     sealed = alice.key_pem(PASSWORD)
-    assert refused(alice.pem, sealed) == Check.WRONG_PASSWORD
-    assert refused(alice.pem, sealed, passwords=("wrong",)) == Check.WRONG_PASSWORD
+    assert refused(alice.pem, sealed) == CheckId.WRONG_PASSWORD
+    assert refused(alice.pem, sealed, passwords=("wrong",)) == CheckId.WRONG_PASSWORD
     assert leaves(opened(alice.pem, sealed, passwords=("wrong", PASSWORD))) == [alice.der]
 
 
@@ -111,18 +111,18 @@ def test_a_traditional_encrypted_key(alice: Identity, tmp_path: Path) -> None:
     sealed = subprocess.run(command, check=True, capture_output=True).stdout
     assert b"DEK-Info" in sealed
     assert leaves(opened(alice.pem, sealed, passwords=(PASSWORD,))) == [alice.der]
-    assert refused(alice.pem, sealed, passwords=("wrong",)) == Check.WRONG_PASSWORD
-    assert refused(alice.pem, sealed) == Check.WRONG_PASSWORD
+    assert refused(alice.pem, sealed, passwords=("wrong",)) == CheckId.WRONG_PASSWORD
+    assert refused(alice.pem, sealed) == CheckId.WRONG_PASSWORD
 
 
 def test_once_proven_it_comes_with_its_key(alice: Identity) -> None:
-    (credential,) = opened(alice.pem, alice.key_pem(), proven=hashlib.sha256(alice.der).hexdigest()).credentials
-    assert credential.key is not None
+    (identity,) = opened(alice.pem, alice.key_pem(), proven=hashlib.sha256(alice.der).hexdigest()).identities
+    assert identity.key is not None
 
 
 def test_a_chain_in_pkcs7(alice: Identity) -> None:
     bundle = pkcs7.serialize_certificates(list(alice.chain), ser.Encoding.PEM)
-    assert len(opened(alice.pem + bundle + alice.key_pem()).credentials[0].chain) == 2
+    assert len(opened(alice.pem + bundle + alice.key_pem()).identities[0].chain) == 2
 
 
 def test_the_iterations_of_a_key_are_limited(alice: Identity) -> None:
@@ -130,14 +130,14 @@ def test_the_iterations_of_a_key_are_limited(alice: Identity) -> None:
     builder = how.encryption_builder if hasattr(how, "encryption_builder") else None
     assert builder is not None
     result = opened(alice.pem, alice.key_pem(PASSWORD), passwords=(PASSWORD,), limits=Limits(iterations=1))
-    assert [p.check for p in result.problems] == [Check.TOO_COSTLY]
+    assert [p.check for p in result.problems] == [CheckId.TOO_COSTLY]
 
 
 def test_what_does_not_belong_together(authority: Authority, alice: Identity) -> None:
     other = authority.issue("bob@example.org", key=rsa_key(1))
-    assert refused(alice.pem, other.key_pem()) == Check.KEY_MISMATCH
-    assert refused(alice.pem) == Check.NO_KEY
-    assert refused(alice.key_pem()) == Check.KEY_MISMATCH
+    assert refused(alice.pem, other.key_pem()) == CheckId.KEY_MISMATCH
+    assert refused(alice.pem) == CheckId.NO_KEY
+    assert refused(alice.key_pem()) == CheckId.KEY_MISMATCH
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_what_does_not_belong_together(authority: Authority, alice: Identity) ->
     ids=repr,
 )
 def test_garbage_is_refused(data: bytes) -> None:
-    assert refused(data, passwords=(PASSWORD,)) in {Check.UNREADABLE, Check.NO_KEY}
+    assert refused(data, passwords=(PASSWORD,)) in {CheckId.UNREADABLE, CheckId.NO_KEY}

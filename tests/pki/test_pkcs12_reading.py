@@ -11,33 +11,33 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from distributor.model.issues import Check
+from distributor.model.issues import CheckId
 from tests.authority import Authority, Identity, rsa_key
 from tests.needs import require
 from tests.pfx import PASSWORD, checks, only, opened, together
 
 
 def test_a_modern_file_opens_with_its_chain_in_order(alice: Identity) -> None:
-    (credential,) = opened(alice.pfx(), PASSWORD).credentials
-    assert credential.leaf == alice.der
-    assert credential.chain == tuple(c.public_bytes(ser.Encoding.DER) for c in alice.chain)
-    assert credential.facts.addresses == ("alice@example.org",)
-    assert credential.key is None
+    (identity,) = opened(alice.pfx(), PASSWORD).identities
+    assert identity.leaf == alice.der
+    assert identity.chain == tuple(c.public_bytes(ser.Encoding.DER) for c in alice.chain)
+    assert identity.facts.addresses == ("alice@example.org",)
+    assert identity.key is None
 
 
 def test_once_proven_one_of_many_wrong_passwords_that_decrypts_to_something_does_no_harm(alice: Identity) -> None:
     many = [f"wrong-{number}" for number in range(900)]  # one in 256 leaves a padding that looks right
     found = opened(alice.pfx(), *many, PASSWORD, proven=hashlib.sha256(alice.der).hexdigest())
 
-    assert [c.leaf for c in found.credentials] == [alice.der]
+    assert [c.leaf for c in found.identities] == [alice.der]
 
 
 def test_once_proven_the_wanted_one_comes_with_its_key(alice: Identity) -> None:
-    (credential,) = opened(alice.pfx(), "not this", PASSWORD, proven=hashlib.sha256(alice.der).hexdigest()).credentials
-    assert credential.key is not None
+    (identity,) = opened(alice.pfx(), "not this", PASSWORD, proven=hashlib.sha256(alice.der).hexdigest()).identities
+    assert identity.key is not None
     import base64  # noqa: PLC0415
 
-    key = ser.load_der_private_key(base64.b64decode(credential.key.reveal()), None)
+    key = ser.load_der_private_key(base64.b64decode(identity.key.reveal()), None)
     assert key.public_key() == alice.key.public_key()
 
 
@@ -59,22 +59,22 @@ def test_once_proven_the_wanted_one_comes_with_its_key(alice: Identity) -> None:
 def test_every_common_algorithm_opens(made: Callable[..., bytes], alice: Identity, options: tuple[str, ...]) -> None:
     data = made(*options)
     result = opened(data, PASSWORD)
-    assert [c.leaf for c in result.credentials] == [alice.der]
+    assert [c.leaf for c in result.identities] == [alice.der]
     again = opened(data, PASSWORD, proven=hashlib.sha256(alice.der).hexdigest())
-    assert again.credentials[0].key is not None
+    assert again.identities[0].key is not None
 
 
 @pytest.mark.parametrize("options", [(), ("-legacy",), ("-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES")], ids=str)
 def test_an_empty_password_needs_no_word(made: Callable[..., bytes], alice: Identity, options: tuple[str, ...]) -> None:
     data = made(*options, password="")
     for passwords in ((), ("",)):
-        assert [c.leaf for c in opened(data, *passwords).credentials] == [alice.der]
-        assert opened(data, *passwords, proven=hashlib.sha256(alice.der).hexdigest()).credentials[0].key is not None
+        assert [c.leaf for c in opened(data, *passwords).identities] == [alice.der]
+        assert opened(data, *passwords, proven=hashlib.sha256(alice.der).hexdigest()).identities[0].key is not None
 
 
 def test_a_password_beyond_ascii_opens(alice: Identity) -> None:
     for password in ("Grüße-an-Zoë", "пароль-日本", "emoji-🔑"):
-        assert len(opened(alice.pfx(password), password).credentials) == 1
+        assert len(opened(alice.pfx(password), password).identities) == 1
 
 
 def test_what_thunderbird_and_firefox_write_opens(made: Callable[..., bytes], alice: Identity, tmp_path: Path) -> None:
@@ -90,27 +90,27 @@ def test_what_thunderbird_and_firefox_write_opens(made: Callable[..., bytes], al
         subprocess.run(command, check=True, capture_output=True)
     data = target.read_bytes()
     assert data[1] == 0x80  # indefinite lengths: BER, not DER
-    assert [c.leaf for c in opened(data, PASSWORD).credentials] == [alice.der]
-    assert checks(opened(data + b"\0\0", PASSWORD)) == [Check.UNREADABLE]
+    assert [c.leaf for c in opened(data, PASSWORD).identities] == [alice.der]
+    assert checks(opened(data + b"\0\0", PASSWORD)) == [CheckId.UNREADABLE]
 
 
 def test_several_identities_are_split(authority: Authority, alice: Identity) -> None:
     second = authority.issue("alice@example.org", key=rsa_key(1), usage=("key_encipherment",))
     result = opened(together([alice.pfx(), second.pfx()]), PASSWORD)
-    assert [c.leaf for c in result.credentials] == [alice.der, second.der]
+    assert [c.leaf for c in result.identities] == [alice.der, second.der]
     assert result.problems == ()
     wanted = hashlib.sha256(second.der).hexdigest()
-    assert [c.leaf for c in opened(together([alice.pfx(), second.pfx()]), PASSWORD, proven=wanted).credentials] == [second.der]
+    assert [c.leaf for c in opened(together([alice.pfx(), second.pfx()]), PASSWORD, proven=wanted).identities] == [second.der]
 
 
 def test_elliptic_and_edwards_keys_are_read(authority: Authority) -> None:
     curve = authority.issue("eve@example.org", key=ec.generate_private_key(ec.SECP256R1()))
-    assert [c.facts.key for c in opened(curve.pfx(), PASSWORD).credentials] == ["ec-p256"]
+    assert [c.facts.key for c in opened(curve.pfx(), PASSWORD).identities] == ["ec-p256"]
     edwards = authority.issue("eve@example.org", key=ed25519.Ed25519PrivateKey.generate())  # type: ignore[arg-type]  # no phone installs it
-    assert [c.facts.key for c in opened(edwards.pfx(), PASSWORD).credentials] == ["ed25519"]
+    assert [c.facts.key for c in opened(edwards.pfx(), PASSWORD).identities] == ["ed25519"]
 
 
 def test_a_second_certificate_for_the_same_key_is_an_identity_of_its_own(authority: Authority, alice: Identity) -> None:
     renewed = authority.issue("alice@example.org", name="Alice Renewed")
     result = opened(together([alice.pfx(), only(renewed.pfx(), "encrypted_data")]), PASSWORD)
-    assert {c.leaf for c in result.credentials} == {alice.der, renewed.der}
+    assert {c.leaf for c in result.identities} == {alice.der, renewed.der}

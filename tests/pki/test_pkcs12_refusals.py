@@ -17,28 +17,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distributor.model.certificates import Limits
-from distributor.model.issues import Check
+from distributor.model.issues import CheckId
 from tests.authority import Authority, Identity, rsa_key
 from tests.pfx import PASSWORD, checks, mac_again, only, opened, refused, together
 
 
 def test_a_wrong_password_is_told_as_such(alice: Identity, made: Callable[..., bytes]) -> None:
-    assert refused(alice.pfx(), "wrong") == Check.WRONG_PASSWORD
-    assert refused(alice.pfx(), "wrong", "Wrong") == Check.WRONG_PASSWORD
-    assert refused(alice.pfx()) == Check.WRONG_PASSWORD
-    assert refused(made("-legacy"), "wrong") == Check.WRONG_PASSWORD
+    assert refused(alice.pfx(), "wrong") == CheckId.WRONG_PASSWORD
+    assert refused(alice.pfx(), "wrong", "Wrong") == CheckId.WRONG_PASSWORD
+    assert refused(alice.pfx()) == CheckId.WRONG_PASSWORD
+    assert refused(made("-legacy"), "wrong") == CheckId.WRONG_PASSWORD
 
 
 def test_a_file_without_mac_is_refused(made: Callable[..., bytes]) -> None:
-    assert refused(made("-nomac"), PASSWORD) == Check.NO_MAC
+    assert refused(made("-nomac"), PASSWORD) == CheckId.NO_MAC
 
 
 def test_the_iterations_of_all_parts_are_counted_together(alice: Identity) -> None:
     data = alice.pfx(rounds=50_000)
     (problem,) = opened(data, PASSWORD, limits=Limits(iterations=102_047)).problems
-    assert problem.check == Check.TOO_COSTLY
+    assert problem.check == CheckId.TOO_COSTLY
     assert "102048" in problem.message  # twice 50 000, and 2 048 of the MAC
-    assert opened(data, PASSWORD, limits=Limits(iterations=102_048)).credentials
+    assert opened(data, PASSWORD, limits=Limits(iterations=102_048)).identities
 
 
 def test_what_asks_for_too_much_is_refused_before_any_of_it_is_done(alice: Identity) -> None:
@@ -46,14 +46,15 @@ def test_what_asks_for_too_much_is_refused_before_any_of_it_is_done(alice: Ident
     pfx["mac_data"]["iterations"] = 2**31 - 1
     data = pfx.dump(force=True)
     began = time.process_time()
-    assert refused(data, PASSWORD) == Check.TOO_COSTLY
+    assert refused(data, PASSWORD) == CheckId.TOO_COSTLY
     assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(
-    ("iterations", "check"), [(2**31 - 1, Check.TOO_COSTLY), (5_000_000, Check.TOO_COSTLY), (0, Check.UNREADABLE), (-5, Check.UNREADABLE)]
+    ("iterations", "check"),
+    [(2**31 - 1, CheckId.TOO_COSTLY), (5_000_000, CheckId.TOO_COSTLY), (0, CheckId.UNREADABLE), (-5, CheckId.UNREADABLE)],
 )
-def test_a_mac_cannot_ask_for_more_than_the_limit_or_less_than_one(alice: Identity, iterations: int, check: Check) -> None:
+def test_a_mac_cannot_ask_for_more_than_the_limit_or_less_than_one(alice: Identity, iterations: int, check: CheckId) -> None:
     pfx = asn1.Pfx.load(alice.pfx())
     pfx["mac_data"]["iterations"] = iterations
     assert refused(pfx.dump(force=True), PASSWORD) == check
@@ -63,7 +64,7 @@ def test_an_unknown_scheme_is_refused_with_the_way_to_convert(alice: Identity) -
     pbkdf2, scrypt = bytes.fromhex("2a864886f70d01050c"), bytes.fromhex("2b06010401da47040b")
     content = bytes(asn1.Pfx.load(alice.pfx())["auth_safe"]["content"].native)
     (problem,) = opened(mac_again(content.replace(pbkdf2, scrypt)), PASSWORD).problems
-    assert problem.check == Check.UNREADABLE
+    assert problem.check == CheckId.UNREADABLE
     assert "1.3.6.1.4.1.11591.4.11" in problem.message
     assert "openssl pkcs12" in str(problem.hint)
 
@@ -72,7 +73,7 @@ def test_an_unknown_scheme_is_refused_with_the_way_to_convert(alice: Identity) -
 def test_a_changed_file_does_not_pass_its_mac(alice: Identity, change: str) -> None:
     data = bytearray(alice.pfx())
     data[-60 if change == "digest" else 900] ^= 1
-    assert refused(bytes(data), PASSWORD) in {Check.WRONG_PASSWORD, Check.UNREADABLE}
+    assert refused(bytes(data), PASSWORD) in {CheckId.WRONG_PASSWORD, CheckId.UNREADABLE}
 
 
 @pytest.mark.parametrize(
@@ -89,30 +90,30 @@ def test_a_changed_file_does_not_pass_its_mac(alice: Identity, change: str) -> N
     ids=repr,
 )
 def test_garbage_is_unreadable(data: bytes) -> None:
-    assert refused(data, PASSWORD) == Check.UNREADABLE
+    assert refused(data, PASSWORD) == CheckId.UNREADABLE
 
 
 def test_truncated_and_trailing_octets_are_unreadable(alice: Identity) -> None:
     data = alice.pfx()
     for wrong in (data[:-1], data[:100], data[: len(data) // 2], data + b"\0", data + data):
-        assert refused(wrong, PASSWORD) == Check.UNREADABLE
+        assert refused(wrong, PASSWORD) == CheckId.UNREADABLE
 
 
 def test_a_key_of_another_certificate_is_a_mismatch(authority: Authority, alice: Identity) -> None:
     other = authority.issue("bob@example.org", key=rsa_key(1))
-    assert refused(together([only(alice.pfx(), "encrypted_data"), only(other.pfx(), "data")]), PASSWORD) == Check.KEY_MISMATCH
+    assert refused(together([only(alice.pfx(), "encrypted_data"), only(other.pfx(), "data")]), PASSWORD) == CheckId.KEY_MISMATCH
 
 
 def test_a_key_too_many_is_a_mismatch_and_the_good_identity_stays(authority: Authority, alice: Identity) -> None:
     other = authority.issue("bob@example.org", key=rsa_key(1))
     result = opened(together([alice.pfx(), only(other.pfx(), "data")]), PASSWORD)
-    assert [c.leaf for c in result.credentials] == [alice.der]
-    assert checks(result) == [Check.KEY_MISMATCH]
+    assert [c.leaf for c in result.identities] == [alice.der]
+    assert checks(result) == [CheckId.KEY_MISMATCH]
 
 
 def test_certificates_without_a_key_are_told(alice: Identity) -> None:
-    assert refused(only(alice.pfx(), "encrypted_data"), PASSWORD) == Check.NO_KEY
-    assert refused(only(alice.pfx(), "data"), PASSWORD) == Check.KEY_MISMATCH
+    assert refused(only(alice.pfx(), "encrypted_data"), PASSWORD) == CheckId.NO_KEY
+    assert refused(only(alice.pfx(), "data"), PASSWORD) == CheckId.KEY_MISMATCH
 
 
 def test_numbers_that_do_not_fit_are_a_mismatch(alice: Identity) -> None:
@@ -128,7 +129,7 @@ def test_numbers_that_do_not_fit_are_a_mismatch(alice: Identity) -> None:
     certificate = {"cert_id": "x509", "cert_value": asn1.Certificate.load(alice.der)}
     bags = asn1.SafeContents([key_bag, {"bag_id": "cert_bag", "bag_value": certificate}]).dump()
     data = mac_again(asn1.AuthenticatedSafe([{"content_type": "data", "content": bags}]).dump())
-    assert refused(data, PASSWORD) == Check.KEY_MISMATCH
+    assert refused(data, PASSWORD) == CheckId.KEY_MISMATCH
 
 
 def test_a_chain_that_goes_in_a_circle_ends(authority: Authority, alice: Identity) -> None:
@@ -137,14 +138,14 @@ def test_a_chain_that_goes_in_a_circle_ends(authority: Authority, alice: Identit
     again = ser.PrivateFormat.PKCS12.encryption_builder().build(PASSWORD.encode())
     chain = [authority.issuer, first.certificate, authority.root, authority.issuer, alice.certificate]
     circular = pkcs12.serialize_key_and_certificates(b"x", alice.key, alice.certificate, chain, again)
-    assert len(opened(circular, PASSWORD).credentials[0].chain) == 2
-    assert len(opened(data, PASSWORD).credentials[0].chain) == 2
+    assert len(opened(circular, PASSWORD).identities[0].chain) == 2
+    assert len(opened(data, PASSWORD).identities[0].chain) == 2
 
 
 def test_too_many_certificates_are_too_costly(alice: Identity) -> None:
     again = ser.PrivateFormat.PKCS12.encryption_builder().build(PASSWORD.encode())
     crowded = pkcs12.serialize_key_and_certificates(b"x", alice.key, alice.certificate, [alice.chain[0]] * 100, again)
-    assert refused(crowded, PASSWORD) == Check.TOO_COSTLY
+    assert refused(crowded, PASSWORD) == CheckId.TOO_COSTLY
 
 
 def test_a_friendly_name_of_the_wrong_type_does_no_harm(alice: Identity) -> None:
@@ -155,7 +156,7 @@ def test_a_friendly_name_of_the_wrong_type_does_no_harm(alice: Identity) -> None
     at = safe.rfind(name) + len(name)
     assert safe[at : at + 2] == b"\x31\x06"  # a set of one BMPString of four octets
     wrong = safe[: at + 2] + b"\x01" + safe[at + 3 :]  # now a BOOLEAN of four octets
-    assert len(opened(mac_again(wrong), PASSWORD).credentials) == 1
+    assert len(opened(mac_again(wrong), PASSWORD).identities) == 1
 
 
 def test_pbmac1_is_read_or_refused_but_never_passed_unread(alice: Identity) -> None:
@@ -171,12 +172,12 @@ def test_pbmac1_is_read_or_refused_but_never_passed_unread(alice: Identity) -> N
     for digest, works in ((hmac.digest(key, content, "sha256"), True), (b"\0" * 32, False)):
         mac = wrap(0x30, wrap(0x30, algorithm, wrap(4, digest)), wrap(4, b"unused"), b"\x02\x01\x01")
         result = opened(wrap(0x30, b"\x02\x01\x03", pfx["auth_safe"].dump(), mac), PASSWORD)
-        assert bool(result.credentials) is works
-        assert checks(result) == ([] if works else [Check.WRONG_PASSWORD])
+        assert bool(result.identities) is works
+        assert checks(result) == ([] if works else [CheckId.WRONG_PASSWORD])
 
 
 def test_few_passwords_are_tried_on_a_costly_file(alice: Identity) -> None:
-    assert refused(alice.pfx(), *(f"wrong {n}" for n in range(50)), limits=Limits(iterations=10_000)) == Check.WRONG_PASSWORD
+    assert refused(alice.pfx(), *(f"wrong {n}" for n in range(50)), limits=Limits(iterations=10_000)) == CheckId.WRONG_PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +199,7 @@ def test_no_mutation_of_a_file_raises(good: bytes, changes: list[tuple[int, int]
     for at, octet in changes:
         data[at % len(data)] = octet
     result = opened(bytes(data), PASSWORD, limits=Limits(iterations=100_000))
-    assert bool(result.problems) or bytes(data) == good or result.credentials
+    assert bool(result.problems) or bytes(data) == good or result.identities
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -208,7 +209,7 @@ def test_no_mutation_below_a_good_mac_raises(good: bytes, changes: list[tuple[in
     for at, octet in changes:
         content[at % len(content)] = octet
     result = opened(mac_again(bytes(content)), PASSWORD, limits=Limits(iterations=100_000))
-    assert result.problems or result.credentials
+    assert result.problems or result.identities
 
 
 def test_the_public_vectors_raise_nothing() -> None:
@@ -216,6 +217,6 @@ def test_the_public_vectors_raise_nothing() -> None:
     seen = set()
     for path in sorted((Path(vectors.__file__).parent / "pkcs12").rglob("*.p12")):
         result = opened(path.read_bytes(), "cryptography", "ascii", "password", "1234", "")
-        seen.add(bool(result.credentials))
-        assert result.credentials or result.problems
+        seen.add(bool(result.identities))
+        assert result.identities or result.problems
     assert seen == {True, False}

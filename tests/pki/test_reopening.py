@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.certificates import Limits, Material, Part
+from distributor.model.certificates import FilePart, Limits, SourceMaterial
 from distributor.model.secret import Secret
-from distributor.pki import open_material
-from distributor.pki.reopening import reopen
+from distributor.pki import parse_material
+from distributor.pki.reopening import load_known_key
 from tests.authority import Authority, Identity, rsa_key
 from tests.identities import CAME_WITH, credential, material
 
@@ -33,8 +33,8 @@ def forms(identity: Identity) -> Iterator[tuple[str, bytes]]:
         yield name, pkcs12.serialize_key_and_certificates(b"x", identity.key, identity.certificate, identity.chain, built)
 
 
-def holding(data: bytes, *passwords: str) -> Material:
-    return Material("pkcs12", (Part("a.pfx", "/a.pfx", None, "00", data),), tuple(Secret(p) for p in passwords))
+def holding(data: bytes, *passwords: str) -> SourceMaterial:
+    return SourceMaterial("pkcs12", (FilePart("a.pfx", "/a.pfx", None, "00", data),), tuple(Secret(p) for p in passwords))
 
 
 @pytest.mark.parametrize("form", ["aes", "3des"])
@@ -43,8 +43,8 @@ def test_the_short_cut_finds_what_the_long_way_finds(authority: Authority, form:
     key = rsa_key() if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     identity = authority.issue("alice@example.org", key=key)
     data = dict(forms(identity))[form]
-    (found,) = open_material(holding(data, CAME_WITH), Limits(), proven=credential(identity).facts.sha256).credentials
-    quick = reopen(holding(data, "another", CAME_WITH), identity.der, found.chain)
+    (found,) = parse_material(holding(data, CAME_WITH), Limits(), proven=credential(identity).facts.sha256).identities
+    quick = load_known_key(holding(data, "another", CAME_WITH), identity.der, found.chain)
     assert quick is not None
     assert found.chain == quick.chain
     assert found.leaf == quick.leaf.public_bytes(ser.Encoding.DER)
@@ -52,22 +52,22 @@ def test_the_short_cut_finds_what_the_long_way_finds(authority: Authority, form:
 
 
 def test_a_wrong_password_is_left_to_the_long_way(alice: Identity) -> None:
-    assert reopen(material(alice, "another"), alice.der, ()) is None
-    assert reopen(replace(material(alice), passwords=()), alice.der, ()) is None
+    assert load_known_key(material(alice, "another"), alice.der, ()) is None
+    assert load_known_key(replace(material(alice), passwords=()), alice.der, ()) is None
 
 
 def test_a_key_of_another_certificate_is_never_taken(authority: Authority, alice: Identity) -> None:
     bob = authority.issue("bob@example.org", key=rsa_key(2))
-    assert reopen(material(bob), alice.der, ()) is None
+    assert load_known_key(material(bob), alice.der, ()) is None
 
 
 def test_a_leaf_that_is_none_is_left_to_the_long_way(alice: Identity) -> None:
-    assert reopen(material(alice), b"leaf", ()) is None
+    assert load_known_key(material(alice), b"leaf", ()) is None
 
 
 def test_pem_is_left_to_the_long_way(alice: Identity) -> None:
-    part = Part("a.pem", "/a.pem", None, "00", alice.pem + alice.key_pem())
-    assert reopen(Material("pem", (part,), (Secret(""),)), alice.der, ()) is None
+    part = FilePart("a.pem", "/a.pem", None, "00", alice.pem + alice.key_pem())
+    assert load_known_key(SourceMaterial("pem", (part,), (Secret(""),)), alice.der, ()) is None
 
 
 @given(cut=st.integers(0, 3000), flip=st.integers(0, 255))
@@ -76,7 +76,7 @@ def test_damaged_bytes_are_left_to_the_long_way(authority: Authority, cut: int, 
     changed = bytearray(data)
     changed[cut % len(data)] ^= flip
     for damaged in (data[:cut], bytes(changed)):
-        found = reopen(holding(damaged, CAME_WITH), _alice(authority).der, ())
+        found = load_known_key(holding(damaged, CAME_WITH), _alice(authority).der, ())
         assert found is None or found.key.public_key() == _alice(authority).key.public_key()
 
 

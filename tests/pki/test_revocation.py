@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 
-from distributor.model.issues import Check
-from distributor.pki.validation.revocation import Fetched, Missed
+from distributor.model.issues import CheckId
+from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from tests.authority import Identity, rsa_key
 from tests.doubles.pki import DAY, Extension, point
 from tests.pki.worlds import LEAF, SUB, WEB, World, world
@@ -36,7 +36,7 @@ def test_who_is_on_a_stale_list_was_revoked() -> None:
     w = world()
     w.shelf.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), begins=-30 * DAY)
     (issue,) = w.issues()
-    assert issue.check is Check.REVOKED
+    assert issue.check is CheckId.REVOKED
     assert "key compromise" in issue.message
     w.shelf.pages[LEAF] = w.sub.crl(serial(w.person) + 1, begins=-30 * DAY)
     assert w.checks() == ["crl-stale"]
@@ -121,21 +121,21 @@ def two_places(w: World) -> Identity:
 
 def test_a_first_place_that_never_answers_costs_exchange_all_its_time() -> None:
     w = world()
-    w.shelf.pages[FIRST] = Missed("no answer in 10 s", silent=True)
+    w.shelf.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     (issue,) = w.issues(two_places(w))
-    assert issue.check is Check.CRL_UNREACHABLE
+    assert issue.check is CheckId.CRL_UNREACHABLE
     assert f'"{FIRST}" does not answer; Exchange Online waits 10 s' in issue.message
 
 
 def test_a_first_place_that_refuses_at_once_costs_nothing() -> None:
     w = world()
-    w.shelf.pages[FIRST] = Missed("connection refused")
+    w.shelf.pages[FIRST] = DownloadFailed("connection refused")
     assert w.checks(two_places(w)) == []
 
 
 def test_what_comes_after_a_good_list_costs_nothing() -> None:
     w = world()
-    w.shelf.pages[FIRST] = Missed("no answer in 10 s", silent=True)
+    w.shelf.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     assert w.checks(w.sub.person("b@example.org", crl=[LEAF, FIRST])) == []
 
 
@@ -149,7 +149,7 @@ def test_a_slow_first_place_counts_with_the_second(seconds: float, check: str | 
 def test_a_revoked_certificate_is_told_whatever_its_places_cost() -> None:
     w = world()
     person = two_places(w)
-    w.shelf.pages |= {FIRST: Missed("no answer in 10 s", silent=True), LEAF: w.sub.crl(serial(person))}
+    w.shelf.pages |= {FIRST: DownloadFailed("no answer in 10 s", silent=True), LEAF: w.sub.crl(serial(person))}
     assert w.checks(person) == ["revoked"]
 
 

@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from distributor.model.certificates import Limits, Material, Opened, Part
+from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
 from distributor.model.secret import Secret
-from distributor.pki import open_material, spki
+from distributor.pki import parse_material, spki
 from distributor.pki.asn1 import OID, wrap
 from tests.authority import Authority, rsa_key
 from tests.needs import require
@@ -47,7 +47,7 @@ GOOD = {"rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ec-p521"}
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_keys(name: str) -> None:
     public = PLAIN[name]().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert spki.kind(public) == name
+    assert spki.key_type(public) == name
     assert spki.is_installed(name) == (name in GOOD)
 
 
@@ -65,7 +65,7 @@ def test_plain_keys(name: str) -> None:
     ],
 )
 def test_the_numbers_of_an_rsa_key_do_not_decide(algorithm: str, parameters: tuple[bytes, ...], expected: str) -> None:
-    assert spki.kind(info(rsa_key(), algorithm, *parameters)) == expected
+    assert spki.key_type(info(rsa_key(), algorithm, *parameters)) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_the_numbers_of_an_rsa_key_do_not_decide(algorithm: str, parameters: tup
     ],
 )
 def test_the_numbers_of_an_elliptic_key_do_not_decide(algorithm: str, parameters: tuple[bytes, ...], expected: str) -> None:
-    assert spki.kind(info(curve(ec.SECP256R1), algorithm, *parameters)) == expected
+    assert spki.key_type(info(curve(ec.SECP256R1), algorithm, *parameters)) == expected
 
 
 def test_a_compressed_point_is_told() -> None:
     point = curve(ec.SECP256R1).public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     made = wrap(0x30, wrap(0x30, oid(EC), P256), wrap(0x03, b"\0", point))
-    assert spki.kind(made) == "ec-compressed"
+    assert spki.key_type(made) == "ec-compressed"
 
 
 def test_the_hash_is_of_the_key_and_not_of_the_certificate(authority: Authority) -> None:
@@ -124,20 +124,20 @@ def test_what_openssl_makes_is_refused_for_its_kind_and_nothing_else(tmp_path: P
     run([openssl, "req", "-x509", "-new", "-key", key, "-subj", "/CN=A", *names, "-days", "300", "-out", certificate])
     run([openssl, "pkcs12", "-export", "-inkey", key, "-in", certificate, "-passout", "pass:in", "-out", pfx])
     data = pfx.read_bytes() if form == "pkcs12" else certificate.read_bytes() + key.read_bytes()
-    opened = open_material(Material(form, (Part("a", "/a", None, "0", data),), (Secret("in"),)), Limits())
+    opened = parse_material(SourceMaterial(form, (FilePart("a", "/a", None, "0", data),), (Secret("in"),)), Limits())
     assert _told(opened) == ["key-type"], opened
     assert words in (opened.problems[0].message if opened.problems else words)
 
 
-def _told(opened: Opened) -> list[str]:
+def _told(opened: ParsedIdentities) -> list[str]:
     """The problem, or what preflight makes of the key."""
     if opened.problems:
         return [str(problem.check) for problem in opened.problems]
-    return ["ready" if spki.is_installed(credential.facts.key) else "key-type" for credential in opened.credentials]
+    return ["ready" if spki.is_installed(identity.facts.key) else "key-type" for identity in opened.identities]
 
 
 def test_the_library_agrees_about_sizes() -> None:
     for bits in (1024, 2048):
         key = rsa_key(77, bits)
         assert isinstance(key, rsa.RSAPrivateKey)
-        assert spki.kind(info(key, RSA, NULL)) == f"rsa-{key.key_size}"
+        assert spki.key_type(info(key, RSA, NULL)) == f"rsa-{key.key_size}"

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from distributor.pki.validation.asn1 import Certificate, CertificateList
-from distributor.pki.validation.validator import Rule, judge
+from distributor.pki.validation.validator import RevocationMode, validate_path
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, Extension, der, root
 from tests.pki.worlds import LEAF, NOW, SUB, World, world
@@ -43,7 +43,7 @@ def test_a_certificate_of_any_length_is_judged_as_it_was_signed(crl: Sequence[st
     people = [CA_.person("a@example.org", rsa_key(1), crl=crl, aia=aia, serial=2**100, extensions=padding(size)) for size in SIZES]
     assert any(ends_in_0x80(one.der) for one in people)
     assert any(ends_in_0x80(one.certificate.tbs_certificate_bytes) for one in people)
-    assert [judge(one.der, [TOP.der], [CA_.der], (), NOW, Rule.PATH_ONLY) for one in people] == [None] * len(people)
+    assert [validate_path(one.der, [TOP.der], [CA_.der], (), NOW, RevocationMode.PATH_ONLY) for one in people] == [None] * len(people)
 
 
 def test_an_authority_of_such_a_length_spoils_nobody_below_it() -> None:
@@ -53,7 +53,7 @@ def test_an_authority_of_such_a_length_spoils_nobody_below_it() -> None:
     for sub in odd:
         chains = below(sub).chains()
         people = [sub.person(f"{n}@example.org", rsa_key(n), crl=LEAF) for n in range(3)]
-        assert [chains.objections(one.der, [sub.der]) for one in people] == [[]] * 3
+        assert [chains.validate(one.der, [sub.der]) for one in people] == [[]] * 3
 
 
 def below(sub: CA) -> World:

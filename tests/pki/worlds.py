@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from distributor.model.issues import Issue
-from distributor.pki.validation import Chains
-from distributor.pki.validation.path import collect
-from distributor.pki.validation.revocation import Fetched, Missed
+from distributor.pki.validation import ChainValidator
+from distributor.pki.validation.path import build_trust_store
+from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from tests.authority import Identity
 from tests.doubles.pki import CA, der, root
 
@@ -27,16 +27,16 @@ LEAF, SUB = f"{WEB}/leaf.crl", f"{WEB}/sub.crl"
 class Shelf:
     """A library without a network."""
 
-    pages: dict[str, bytes | Fetched | Missed] = field(default_factory=dict)
+    pages: dict[str, bytes | Fetched | DownloadFailed] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.1
 
     def start(self, url: str, *, crl: bool) -> None:
         """Nothing is to be begun."""
 
-    def get(self, url: str, *, crl: bool) -> Fetched | Missed:  # noqa: ARG002  the door's argument
+    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the door's argument
         self.asked[url] += 1
-        page = self.pages.get(url, Missed("the server answers 404"))
+        page = self.pages.get(url, DownloadFailed("the server answers 404"))
         return Fetched(page, self.seconds) if isinstance(page, bytes) else page
 
 
@@ -50,12 +50,12 @@ class World:
     shelf: Shelf
     collection: Sequence[bytes]
 
-    def chains(self, *, offline: bool = False) -> Chains:
-        return Chains(collect(self.collection, NOW), None if offline else self.shelf, NOW)
+    def chains(self, *, offline: bool = False) -> ChainValidator:
+        return ChainValidator(build_trust_store(self.collection, NOW), None if offline else self.shelf, NOW)
 
     def issues(self, person: Identity | None = None, *, offline: bool = False) -> list[Issue]:
         one = person or self.person
-        return self.chains(offline=offline).objections(one.der, [der(above) for above in one.chain])
+        return self.chains(offline=offline).validate(one.der, [der(above) for above in one.chain])
 
     def checks(self, person: Identity | None = None, *, offline: bool = False) -> list[str]:
         return [str(issue.check) for issue in self.issues(person, offline=offline)]

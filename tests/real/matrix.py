@@ -15,7 +15,7 @@ from pathlib import Path
 
 from distributor.ledger.driver import sqlite3
 from distributor.ledger.repository import SqlLedger
-from distributor.model.delivery import Delivery, Scope
+from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.states import RECEIVED, PasswordState, State
 from tests.authority import Authority
 from tests.doubles import people
@@ -126,7 +126,7 @@ class Cell:
 
     def deliveries(self) -> list[Delivery]:
         with self.opened() as ledger:
-            return list(ledger.deliveries(Scope()))
+            return list(ledger.deliveries(DeliveryFilter()))
 
     def unfinished(self) -> list[Delivery]:
         return [delivery for delivery in self.deliveries() if delivery.state not in ENDED]

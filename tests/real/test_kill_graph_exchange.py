@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from distributor.model.cleanup import Mark
+from distributor.model.cleanup import CleanupEvent
 from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
@@ -63,8 +63,8 @@ def test_a_sender_that_was_killed_after_most_letters_has_its_copies_removed_by_t
     assert lying(cloud, cell) == []
     with cell.opened() as ledger:
         assert ledger.copies() == []
-        marks = Counter(record.event.event for record in ledger.records() if record.event.event in set(Mark))
-    assert marks == {Mark.COPY_REMOVED: 12}
+        marks = Counter(record.event.event for record in ledger.records() if record.event.event in set(CleanupEvent))
+    assert marks == {CleanupEvent.COPY_REMOVED: 12}
     assert Counter(delivery.state for delivery in cell.deliveries()) == {State.ACCEPTED: 12}
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from distributor.model.certificates import Limits, Locator, Material, Part
-from distributor.model.delivery import Draft
+from distributor.model.certificates import FilePart, Limits, Locator, SourceMaterial
+from distributor.model.delivery import DeliveryRequest
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
 from distributor.model.states import State
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell, Crashing, crashing
@@ -135,13 +135,13 @@ def misplanned(world: Cell, _: Path) -> list[str]:
     cell = world.fresh(world.mutant)
     path = cell.people / "p1.pfx"
     data = path.read_bytes()
-    part = Part("p1.pfx", str(path), None, sha256(data).hexdigest(), data)
-    (found,) = open_material(Material("pkcs12", (part,), (Secret(CAME_WITH),)), Limits()).credentials
+    part = FilePart("p1.pfx", str(path), None, sha256(data).hexdigest(), data)
+    (found,) = parse_material(SourceMaterial("pkcs12", (part,), (Secret(CAME_WITH),)), Limits()).identities
     eve = Person(Address(f"eve.{cell.tag}", "example.org"), "Eve")
     locator = Locator("pkcs12", ((part.path, None, part.sha256),))
     with cell.opened() as ledger:
         ledger.begin_plan("faulty", {})
-        ledger.plan("faulty", [Draft(eve, "en", found.facts, found.leaf, found.chain, locator)])
+        ledger.plan("faulty", [DeliveryRequest(eve, "en", found.facts, found.leaf, found.chain, locator)])
     cell.run("send")
     return cell.broken_at_any_time()
 

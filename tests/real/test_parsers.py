@@ -110,6 +110,7 @@ def java_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow(reason="starts a Java machine for each; three other parsers stay")
 @pytest.mark.parametrize("provider", ["SunJSSE", "BC"])
 def test_java_signs_with_the_key_and_verifies_with_the_certificate(made: Made, java_program: Path, provider: str) -> None:
     path = f"{java_program}:{require_file(BOUNCY_CASTLE)}" if provider == "BC" else str(java_program)

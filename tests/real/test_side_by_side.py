@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from distributor.model.delivery import Scope
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles import people
@@ -53,7 +53,7 @@ class Desk:
 
     def counts(self) -> dict[State, int]:
         with closing(new_ledger(self.folder / "distributor.db")) as ledger:
-            return ledger.counts(Scope())
+            return ledger.counts(DeliveryFilter())
 
     def senders(self) -> Counter[int]:
         """How many letters each process claimed, by its id."""

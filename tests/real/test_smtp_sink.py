@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters.transports import smtp
-from distributor.model.delivery import Scope
+from distributor.model.delivery import DeliveryFilter
 from distributor.model.ports import Ledger
 from distributor.workers import process as processes
-from distributor.workflows.sending.report import Doors, Report, Wanted
+from distributor.workflows.sending.report import SendContext, SendOptions, SendReport
 from distributor.workflows.sending.run import send
 from tests.needs import require
 from tests.workflows import messages as letters
@@ -64,10 +64,10 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     found.close()
 
 
-def run(ledger: Ledger, port: int, **settings: object) -> Report:
+def run(ledger: Ledger, port: int, **settings: object) -> SendReport:
     transport = smtp.open(smtp.Settings("127.0.0.1", port, "none", **settings))
-    doors = Doors(alive=processes.alive, sleep=lambda _: asyncio.sleep(0))
-    return asyncio.run(send(ledger, transport, owner=processes.me(), doors=doors, wanted=Wanted()))
+    doors = SendContext(alive=processes.is_alive, sleep=lambda _: asyncio.sleep(0))
+    return asyncio.run(send(ledger, transport, owner=processes.current_process(), context=doors, options=SendOptions()))
 
 
 def dumped(folder: Path) -> list[str]:
@@ -79,20 +79,20 @@ def dumped(folder: Path) -> list[str]:
 @pytest.mark.parametrize("options", [(), ("-e",), ("-8", "-N", "-E"), ("-p",)])
 def test_every_letter_arrives_once_whatever_the_server_offers(ledger: Ledger, tmp_path: Path, options: tuple[str, ...]) -> None:
     with smtp_sink(tmp_path / "mails", *options) as port:
-        assert run(ledger, port) == Report(LETTERS, 0, 0, 0, 0)
+        assert run(ledger, port) == SendReport(LETTERS, 0, 0, 0, 0)
         arrived = Counter(dumped(tmp_path / "mails"))
-    assert arrived == Counter(str(delivery.message_id) for delivery in ledger.deliveries(Scope()))
+    assert arrived == Counter(str(delivery.message_id) for delivery in ledger.deliveries(DeliveryFilter()))
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "."])
 def test_later_at_every_verb_defers_all(ledger: Ledger, tmp_path: Path, verb: str) -> None:
     with smtp_sink(tmp_path / "mails", "-r", verb) as port:
-        assert run(ledger, port) == Report(0, LETTERS, 0, 0, LETTERS)
+        assert run(ledger, port) == SendReport(0, LETTERS, 0, 0, LETTERS)
 
 
 def test_people_who_are_unknown_are_rejected_one_by_one(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-B", "550 5.1.1 unknown", "-f", "RCPT") as port:
-        assert run(ledger, port) == Report(0, 0, LETTERS, 0, 0)
+        assert run(ledger, port) == SendReport(0, 0, LETTERS, 0, 0)
 
 
 def test_a_sender_who_is_refused_stops_the_run(ledger: Ledger, tmp_path: Path) -> None:

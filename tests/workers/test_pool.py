@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Refused
-from distributor.model.issues import Failed
+from distributor.errors import RequestDenied
+from distributor.model.issues import WorkerFailure
 from distributor.model.secret import Secret
 from distributor.workers.pool import IN_FLIGHT, READ_AHEAD, Workers
 
@@ -43,7 +43,7 @@ class Call:
             case "raise":
                 raise ZeroDivisionError
             case "refuse":
-                raise Refused("no", where="there", hint="ask again")
+                raise RequestDenied("no", where="there", hint="ask again")
             case "pid":
                 return os.getpid()
             case Secret():
@@ -79,12 +79,12 @@ def test_a_pool_can_be_used_again_and_keeps_its_children() -> None:
 
 @pytest.mark.parametrize(("job", "reason"), [("die", "crash"), ("eat", "memory"), ("raise", "crash")])
 def test_a_job_that_fails_costs_no_other(job: str, reason: str) -> None:
-    assert results([1, job, 2, 3]) == [("did", 1), Failed(reason), ("did", 2), ("did", 3)]
+    assert results([1, job, 2, 3]) == [("did", 1), WorkerFailure(reason), ("did", 2), ("did", 3)]
 
 
 def test_a_job_that_hangs_is_ended_in_time_and_the_one_behind_it_is_done() -> None:
     began = time.monotonic()
-    assert results(["hang", 1, "hang", 2], seconds=0.5) == [Failed("time"), ("did", 1), Failed("time"), ("did", 2)]
+    assert results(["hang", 1, "hang", 2], seconds=0.5) == [WorkerFailure("time"), ("did", 1), WorkerFailure("time"), ("did", 2)]
     assert time.monotonic() - began < 60
 
 
@@ -95,7 +95,7 @@ def test_large_jobs_and_answers_do_not_block_each_other() -> None:
 
 def test_a_large_job_behind_one_that_hangs_does_not_stop_the_clock() -> None:
     large = b"x" * 2**20
-    assert results(["hang", large], count=1, seconds=0.5) == [Failed("time"), large]
+    assert results(["hang", large], count=1, seconds=0.5) == [WorkerFailure("time"), large]
 
 
 def test_secrets_pass_and_stay_secrets() -> None:
@@ -110,7 +110,7 @@ def test_an_error_of_ours_is_raised_where_its_turn_is() -> None:
     with workers() as pool:
         answers = pool.map([1, "refuse", 2])
         assert next(answers) == (1, ("did", 1))
-        with pytest.raises(Refused, match="there: no"):
+        with pytest.raises(RequestDenied, match="there: no"):
             next(answers)
 
 
@@ -140,7 +140,7 @@ def test_children_of_a_killed_parent_end_by_themselves(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, signal, operator\n"
-        "from distributor.workers import Workers\n"
+        "from distributor.workers.pool import Workers\n"
         "with Workers(operator.methodcaller('bit_length'), 1, 20, 2**29) as pool:\n"
         "    next(pool.map([5]))\n"
         "    print(pool._children[0]._process.pid, flush=True)\n"
@@ -156,7 +156,7 @@ def test_a_child_that_hangs_does_not_outlive_a_killed_parent(tmp_path: Path) -> 
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, signal, time\n"
-        "from distributor.workers import Workers\n"
+        "from distributor.workers.pool import Workers\n"
         "with Workers(time.sleep, 1, 1, 2**29) as pool:\n"
         "    next(pool.map([0]))\n"
         "    child = pool._children[0]\n"

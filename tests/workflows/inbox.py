@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
-from distributor.model.certificates import Limits, Material, Opened
+from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
 from distributor.model.ports import Ledger
-from distributor.pki import open_material
-from distributor.workflows.plan import Planned, plan
+from distributor.pki import parse_material
+from distributor.workflows.plan import PlanResult, plan
 from tests.authority import Identity
 from tests.heaps import look
 
@@ -25,8 +25,8 @@ PASSWORD = "in-comes-a-file"
 class Opening:
     """A pool whose child is this process."""
 
-    def map(self, jobs: Iterable[Material]) -> Iterator[tuple[Material, Opened]]:
-        return ((job, open_material(job, Limits())) for job in jobs)
+    def map(self, jobs: Iterable[SourceMaterial]) -> Iterator[tuple[SourceMaterial, ParsedIdentities]]:
+        return ((job, parse_material(job, Limits())) for job in jobs)
 
 
 class Inbox:
@@ -44,7 +44,7 @@ class Inbox:
 
     def plan(
         self, roster: str | None = None, *paths: Path, passwords: Path | None = None, checker: Checker | None = None, **inputs: object
-    ) -> Planned:
+    ) -> PlanResult:
         """Plan the folder, or other paths, for a list."""
         people = self.base / "people.csv"
         if roster is not None:
@@ -65,11 +65,11 @@ class Inbox:
         )
 
 
-def told(result: Planned) -> list[tuple[str, str, str | None, int | None, str | None]]:
+def told(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
     """What its issues say, without their words."""
     return [(i.severity.value, i.check.value, i.source, i.line, i.address) for i in result.issues]
 
 
-def addresses(result: Planned) -> list[str]:
+def addresses(result: PlanResult) -> list[str]:
     """Who is to get something."""
     return [delivery.address for delivery in result.deliveries]

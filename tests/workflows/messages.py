@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distributor.ledger import open_ledger
 from distributor.model.certificates import Locator
-from distributor.model.delivery import Draft, Owner, Packed, Scope
+from distributor.model.delivery import DeliveryFilter, DeliveryRequest, LeaseHolder, PackedMessage
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from tests.facts import plain_facts
@@ -34,20 +34,20 @@ def sha(number: int) -> str:
     return sha256(leaf(number)).hexdigest()
 
 
-def draft(number: int, domain: str = "example.org") -> Draft:
-    facts = plain_facts(
+def draft(number: int, domain: str = "example.org") -> DeliveryRequest:
+    info = plain_facts(
         sha(number), f"{number:x}", f"CN=p{number}", "CN=Test", f"p{number}@{domain}", not_after=datetime(2030, 1, 1, tzinfo=UTC)
     )
     locator = Locator("pkcs12", (("/nowhere.pfx", None, "0" * 64),))
-    return Draft(Person(Address(f"p{number}", domain), f"Person {number}"), "en", facts, leaf(number), (), locator)
+    return DeliveryRequest(Person(Address(f"p{number}", domain), f"Person {number}"), "en", info, leaf(number), (), locator)
 
 
-def packed(delivery: str, address: str, size: int = 300, sender: str = SENDER) -> Packed:
+def packed(delivery: str, address: str, size: int = 300, sender: str = SENDER) -> PackedMessage:
     message_id = f"<{uuid.uuid4().hex}@example.org>"
     head = f"From: {sender}\r\nTo: {address}\r\nMessage-ID: {message_id}\r\n\r\n".encode()
     line = b"x" * 74 + b"\r\n"
     body = b"." + line + line * (size // len(line))
-    return Packed(
+    return PackedMessage(
         id=delivery,
         message_id=message_id,
         message=head + body,
@@ -60,8 +60,8 @@ def packed(delivery: str, address: str, size: int = 300, sender: str = SENDER) -
     )
 
 
-def me() -> Owner:
-    return Owner(uuid.uuid4().hex, "test", 1, 1)
+def me() -> LeaseHolder:
+    return LeaseHolder(uuid.uuid4().hex, "test", 1, 1)
 
 
 def plan(ledger: Ledger, count: int, *, first: int = 1) -> str:
@@ -76,9 +76,9 @@ def plan(ledger: Ledger, count: int, *, first: int = 1) -> str:
 def pack(ledger: Ledger, size: int = 300, limit: int = 10_000, senders: Sequence[str] = (SENDER,)) -> int:
     """Freeze a letter for everything that is planned, in turn from each sender."""
     owner, done = me(), 0
-    while taken := ledger.take(owner, min(100, limit - done), timedelta(seconds=60), Scope()):
+    while taken := ledger.lease(owner, min(100, limit - done), timedelta(seconds=60), DeliveryFilter()):
         made = [packed(todo.id, str(todo.person.address), size, senders[(done + n) % len(senders)]) for n, todo in enumerate(taken)]
-        ledger.store(made, owner)
+        ledger.enqueue(made, owner)
         done += len(taken)
     return done
 

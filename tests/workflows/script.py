@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from distributor.model.delivery import Owner, Scope, Sighting, Sought
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Accepted, Handle, Outcome, Parcel, Unsent
-from distributor.model.ports import ArmCall, Ledger, Tracker
-from distributor.workflows.sending.report import Doors, Report, Result, Wanted
+from distributor.model.delivery import DeliveryFilter, LeaseHolder, TrackedMessage, TrackingEvent
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import Accepted, DraftRef, NotSent, OutboundMessage, Outcome
+from distributor.model.ports import CommitIntent, Ledger, Tracker
+from distributor.workflows.sending.report import DeliveryResult, SendContext, SendOptions, SendReport
 from distributor.workflows.sending.run import send
-from distributor.workflows.sending.shutdown import Stopper
+from distributor.workflows.sending.shutdown import ShutdownRequest
 from tests.workflows import messages as letters
 
-Answer = Outcome | Callable[[Parcel], Awaitable[Outcome]]
+Answer = Outcome | Callable[[OutboundMessage], Awaitable[Outcome]]
 
 
 class Clock:
@@ -50,28 +50,28 @@ class Script:
     """A transport that answers from a list, or accepts; each lane carries one letter at a time."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by local part of the address; "" for any
-    lanes: int = 1
+    max_connections: int = 1
     per_minute: float | None = None
     daily: int | None = None
-    longest_wait: timedelta = timedelta(minutes=10)
+    attempt_timeout: timedelta = timedelta(minutes=10)
     knows: Tracker | None = None
-    left_over: list[Remark] = field(default_factory=list)
+    left_over: list[Diagnostic] = field(default_factory=list)
     lanes_of: list[str | None] = field(default_factory=list)
-    sent: list[Parcel] = field(default_factory=list)
-    handle: Handle | None = None  # where letters lie before they go
-    before: Callable[[Parcel], Awaitable[None]] | None = None  # awaited before ARM
+    sent: list[OutboundMessage] = field(default_factory=list)
+    handle: DraftRef | None = None  # where letters lie before they go
+    before: Callable[[OutboundMessage], Awaitable[None]] | None = None  # awaited before ARM
 
-    def lane(self, sender: str | None = None) -> ScriptLane:
+    def connection(self, sender: str | None = None) -> ScriptLane:
         self.lanes_of.append(sender)
         return ScriptLane(self)
 
     def tracker(self) -> Tracker | None:
         return self.knows
 
-    async def finish(self, *, settled: bool = True) -> list[Remark]:
+    async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
         return self.left_over if settled else []
 
-    async def check(self) -> list[Remark]:
+    async def check(self) -> list[Diagnostic]:
         return []
 
 
@@ -79,18 +79,18 @@ class Script:
 class ScriptLane:
     road: Script
 
-    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
+    async def deliver(self, message: OutboundMessage, arm: CommitIntent) -> Outcome:
         await asyncio.sleep(0)
         if self.road.before:
-            await self.road.before(parcel)
-        mine = self.road.answers.get(parcel.address.partition("@")[0]) or self.road.answers.get("") or []
+            await self.road.before(message)
+        mine = self.road.answers.get(message.address.partition("@")[0]) or self.road.answers.get("") or []
         answer = mine.pop(0) if mine else Accepted("250 2.0.0 ok")
-        if isinstance(answer, Unsent):
+        if isinstance(answer, NotSent):
             return answer
         if not await arm(self.road.handle):
-            return Unsent("another sender holds this letter")
-        self.road.sent.append(parcel)
-        return answer if isinstance(answer, Outcome) else await answer(parcel)
+            return NotSent("another sender holds this letter")
+        self.road.sent.append(message)
+        return answer if isinstance(answer, Outcome) else await answer(message)
 
     async def close(self) -> None:
         pass
@@ -103,32 +103,32 @@ class House:
     ledger: Ledger
     clock: Clock
     told: list[object] = field(default_factory=list)
-    alive: Callable[[Owner], bool | None] = lambda _: None
+    alive: Callable[[LeaseHolder], bool | None] = lambda _: None
 
-    async def send(self, road: Script, *, stopper: Stopper | None = None, **wanted: object) -> Report:
-        doors = Doors(alive=self.alive, sleep=self.clock.sleep, elapsed=self.clock.elapsed, tell=self.told.append)
-        return await send(self.ledger, road, owner=letters.me(), doors=doors, wanted=Wanted(**wanted), stopper=stopper)
+    async def send(self, road: Script, *, shutdown: ShutdownRequest | None = None, **wanted: object) -> SendReport:
+        doors = SendContext(alive=self.alive, sleep=self.clock.sleep, elapsed=self.clock.elapsed, tell=self.told.append)
+        return await send(self.ledger, road, owner=letters.me(), context=doors, options=SendOptions(**wanted), shutdown=shutdown)
 
-    def run(self, road: Script, **wanted: object) -> Report:
+    def run(self, road: Script, **wanted: object) -> SendReport:
         return asyncio.run(self.send(road, **wanted))
 
     def states(self) -> dict[str, str]:
-        return {each.address.partition("@")[0]: each.state.value for each in self.ledger.deliveries(Scope())}
+        return {each.address.partition("@")[0]: each.state.value for each in self.ledger.deliveries(DeliveryFilter())}
 
-    def results(self) -> list[Result]:
-        return [news for news in self.told if isinstance(news, Result) and news.final]
+    def results(self) -> list[DeliveryResult]:
+        return [news for news in self.told if isinstance(news, DeliveryResult) and news.final]
 
 
 @dataclass
 class Knowing:
     """A tracker that knows some letters, by local part of the address."""
 
-    knows: dict[str, Sighting | Exception] = field(default_factory=dict)
-    earliest: timedelta = timedelta(seconds=60)
+    knows: dict[str, TrackingEvent | Exception] = field(default_factory=dict)
+    min_age: timedelta = timedelta(seconds=60)
     asked: list[str] = field(default_factory=list)
     closed: bool = False
 
-    async def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+    async def track(self, sought: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
         for letter in sought:
             name = letter.address.partition("@")[0]
             self.asked.append(name)
@@ -136,7 +136,7 @@ class Knowing:
             if isinstance(known, Exception):
                 raise known
             if known is not None:
-                yield Sighting(letter.delivery, known.state, known.said, known.evidence)
+                yield TrackingEvent(letter.delivery, known.state, known.response, known.evidence)
 
     async def close(self) -> None:
         self.closed = True

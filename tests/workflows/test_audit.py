@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.audit_log import ORIGIN, Link, canonical, commit, digest, stamp, unstamp
-from distributor.model.events import Event, Record
+from distributor.model.audit_log import ORIGIN, Link, canonical, commit, digest, format_timestamp, parse_timestamp
+from distributor.model.events import AuditRecord, Event
 from distributor.model.states import State
 from distributor.workflows.audit import FIELDS, export, prove_export
 
@@ -31,8 +31,8 @@ class Chain:
     """A chain made by hand, as a ledger would."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.at = unstamp("2026-11-24T09:00:00.000000Z")
+        self.records: list[AuditRecord] = []
+        self.at = parse_timestamp("2026-11-24T09:00:00.000000Z")
 
     def add(self, event: str, steps: Steps, public: Fields, personal: Fields, by: str) -> None:
         before, after = steps
@@ -42,11 +42,11 @@ class Chain:
         seq = len(self.records) + 1
         self.at += timedelta(seconds=1)
         salt = SALT if personal else None
-        link = Link(seq, stamp(self.at), "d-1", event, before, after, by, canonical(public), opened, salt, commitment, "")
+        link = Link(seq, format_timestamp(self.at), "d-1", event, before, after, by, canonical(public), opened, salt, commitment, "")
         told = Event(seq, self.at, "d-1", event, before, after, by, {**public, **personal})
-        self.records.append(Record(told, tuple(personal), salt, commitment, prev, digest(link, prev)))
+        self.records.append(AuditRecord(told, tuple(personal), salt, commitment, prev, digest(link, prev)))
 
-    def letter(self, said: str = "250 ok", by: str = "root@host") -> list[Record]:
+    def letter(self, said: str = "250 ok", by: str = "root@host") -> list[AuditRecord]:
         self.add("planned", (None, State.PLANNED), {"plan": "p", "generation": 1}, {"address": "anna@example.org", "name": "=cmd()"}, by)
         self.add("queued", (State.PLANNED, State.QUEUED), {"package_sha256": "ab"}, {}, by)
         self.add("claimed", (State.QUEUED, State.CLAIMED), {"attempt": 1}, {}, by)
@@ -56,7 +56,7 @@ class Chain:
         return self.records
 
 
-def exported(records: list[Record], form: str) -> list[str]:
+def exported(records: list[AuditRecord], form: str) -> list[str]:
     written: list[str] = []
     assert export(iter(records), form, written.append) == len(records)
     return "".join(written).splitlines(keepends=True)
@@ -144,7 +144,7 @@ def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> N
     event = records[0].event
     public = {name: value for name, value in event.evidence.items() if name not in (records[0].personal or ())}
     bare = Event(event.seq, event.at, event.delivery, event.event, event.before, event.after, event.by, public)
-    records[0] = Record(bare, None, None, records[0].commitment, records[0].prev, records[0].hash)
+    records[0] = AuditRecord(bare, None, None, records[0].commitment, records[0].prev, records[0].hash)
     written: list[str] = []
     export(records, form, written.append)
     assert "anna@" not in "".join(written)

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.workflows.sending.limits import Trouble
+from distributor.workflows.sending.limits import Backoff
 
 
 def rest(seconds: float, chance: float = 1.0) -> float | None:
-    return Trouble(lambda: chance).rest(crowded=True, wish=timedelta(seconds=seconds))
+    return Backoff(lambda: chance).next_delay(crowded=True, wish=timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("seconds", [121, 300, 86_400])

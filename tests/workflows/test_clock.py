@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import Scope
-from distributor.model.outcomes import Deferred, Parcel
-from distributor.workflows.sending.report import Report
+from distributor.model.delivery import DeliveryFilter
+from distributor.model.outcomes import Deferred, OutboundMessage
+from distributor.workflows.sending.report import SendReport
 from tests.workflows import messages as letters
 from tests.workflows.script import Answer, House, Script
 
@@ -20,7 +20,7 @@ def test_a_step_of_the_clock_changes_nothing_of_a_mailboxs_pace(house: House, ho
     letters.queue(house.ledger, 40)
     stepped = False
 
-    async def step(_: Parcel) -> None:
+    async def step(_: OutboundMessage) -> None:
         nonlocal stepped
         if not stepped and house.clock.passed > 30:
             stepped = True
@@ -29,15 +29,15 @@ def test_a_step_of_the_clock_changes_nothing_of_a_mailboxs_pace(house: House, ho
     road = Script(per_minute=30, before=step)
     house.run(road, lease=LONG)
     house.run(road, lease=LONG)  # takes up what the step ended the claims of
-    assert (stepped, house.ledger.counts(Scope())) == (True, {"accepted": 40})
-    assert len({parcel.delivery for parcel in road.sent}) == len(road.sent) == 40
+    assert (stepped, house.ledger.counts(DeliveryFilter())) == (True, {"accepted": 40})
+    assert len({message.delivery for message in road.sent}) == len(road.sent) == 40
     assert house.clock.passed >= 38 * 2  # seconds, for 40 letters at 30 a minute
 
 
 def test_a_day_that_a_mailbox_may_not_have_is_not_won_by_setting_the_clock(house: House) -> None:
     letters.queue(house.ledger, 6)
 
-    async def step(_: Parcel) -> None:
+    async def step(_: OutboundMessage) -> None:
         house.clock.time += timedelta(hours=25)
 
     report = house.run(Script(daily=3, before=step), lease=LONG)
@@ -60,10 +60,10 @@ def test_a_run_with_the_clock_set_back_leaves_what_waits_and_says_so(house: Hous
     letters.queue(house.ledger, 2)
     began = house.clock.time
 
-    async def back(_: Parcel) -> None:
+    async def back(_: OutboundMessage) -> None:
         if house.clock.time >= began:
             house.clock.time -= timedelta(days=100)  # the certificates are valid then too
 
     report = house.run(Script({"p1": [Deferred("451 in 90 s", timedelta(seconds=90))]}, before=back))
-    assert report == Report(2, 0, 0, 0, 0)
-    assert house.ledger.counts(Scope()) == {"accepted": 2}
+    assert report == SendReport(2, 0, 0, 0, 0)
+    assert house.ledger.counts(DeliveryFilter()) == {"accepted": 2}

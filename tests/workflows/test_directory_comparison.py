@@ -13,38 +13,38 @@ import pytest
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
 from distributor.ledger import open_ledger
-from distributor.model.certificates import Limits, Material, Opened
-from distributor.model.directory_users import Entry
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.directory_users import DirectoryUser
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, Person, parse_address
 from distributor.model.ports import Ledger
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from distributor.workers.pool import Workers
-from distributor.workflows.plan import Planned, plan
+from distributor.workflows.plan import PlanResult, plan
 from distributor.workflows.roster import gather
 from tests.authority import Authority
 from tests.heaps import look
 
 PASSWORD = "in-comes-a-file"
 ALIAS = "a.example@example.org"
-Planner = Callable[..., Planned]
+Planner = Callable[..., PlanResult]
 
 
 class Listed:
     """A directory that is a list of what it says; it is asked once."""
 
-    def __init__(self, entries: Sequence[Entry | Issue], *, whole: bool = False) -> None:
+    def __init__(self, entries: Sequence[DirectoryUser | Issue], *, whole: bool = False) -> None:
         self._entries, self.whole, self.asked = entries, whole, 0
 
-    def entries(self) -> Iterator[Entry | Issue]:
+    def entries(self) -> Iterator[DirectoryUser | Issue]:
         self.asked += 1
         yield from self._entries
 
 
-def user(address: str, *others: str, enabled: bool = True, proved: bool = True, **more: str) -> Entry:
+def user(address: str, *others: str, enabled: bool = True, proved: bool = True, **more: str) -> DirectoryUser:
     primary = parse_address(address)
     assert isinstance(primary, Address)
-    return Entry(Person(primary, **more), enabled, others, proved)
+    return DirectoryUser(Person(primary, **more), enabled, others, proved)
 
 
 @pytest.fixture
@@ -55,16 +55,16 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Workers[Material, Opened]]:
-    with Workers(functools.partial(open_material, limits=Limits()), 1, 20, 2**30) as workers:
+def pool() -> Iterator[Workers[SourceMaterial, ParsedIdentities]]:
+    with Workers(functools.partial(parse_material, limits=Limits()), 1, 20, 2**30) as workers:
         yield workers
 
 
 @pytest.fixture
-def planned(ledger: Ledger, pool: Workers[Material, Opened], authority: Authority, tmp_path: Path) -> Planner:
+def planned(ledger: Ledger, pool: Workers[SourceMaterial, ParsedIdentities], authority: Authority, tmp_path: Path) -> Planner:
     """Plan certificates for addresses (a text may hold several), named 1.pfx and so on, for a directory and perhaps a roster."""
 
-    def run(directory: Listed, *certificates: str, roster: str | None = None) -> Planned:
+    def run(directory: Listed, *certificates: str, roster: str | None = None) -> PlanResult:
         inbox = tmp_path / "inbox"
         inbox.mkdir()
         for number, names in enumerate(certificates, 1):
@@ -82,11 +82,11 @@ def planned(ledger: Ledger, pool: Workers[Material, Opened], authority: Authorit
     return run
 
 
-def told(result: Planned) -> list[tuple[str, str, str | None, int | None, str | None]]:
+def told(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
     return [(i.severity.value, i.check.value, i.source, i.line, i.address) for i in result.issues]
 
 
-def addresses(result: Planned) -> list[str]:
+def addresses(result: PlanResult) -> list[str]:
     return [delivery.address for delivery in result.deliveries]
 
 
@@ -198,7 +198,7 @@ def test_the_language_of_a_row_wins_over_the_directorys(planned: Planner) -> Non
 
 
 def test_what_is_wrong_with_others_in_the_directory_does_not_matter_to_a_roster(planned: Planner) -> None:
-    bad = Issue(Severity.ERROR, Check.BAD_ADDRESS, "bad", source="directory")
+    bad = Issue(Severity.ERROR, CheckId.BAD_ADDRESS, "bad", source="directory")
     directory = Listed([bad, user("carol@example.org", enabled=False), user("alice@example.org")])
     result = planned(directory, "alice@example.org", roster="email\nalice@example.org\n")
     assert (addresses(result), told(result)) == (["alice@example.org"], [])
@@ -210,11 +210,11 @@ def test_a_row_of_a_disabled_account_is_not_also_without_a_certificate(planned: 
 
 
 def test_only_people_on_the_roster_are_held_in_memory() -> None:
-    def everybody() -> Iterator[Entry]:
+    def everybody() -> Iterator[DirectoryUser]:
         yield from (user(f"p{n}@example.org", f"alias{n}@example.org") for n in range(20_000))
 
     class Large(Listed):
-        def entries(self) -> Iterator[Entry]:
+        def entries(self) -> Iterator[DirectoryUser]:
             return everybody()
 
     class One:
@@ -282,7 +282,7 @@ def test_a_file_is_not_taken_for_somebodys_by_its_name_where_nobody_named_it(pla
 
 
 def test_what_the_directory_says_of_a_user_reaches_the_plan(planned: Planner) -> None:
-    bad = Issue(Severity.ERROR, Check.BAD_ADDRESS, "bad", source="directory")
+    bad = Issue(Severity.ERROR, CheckId.BAD_ADDRESS, "bad", source="directory")
     result = planned(Listed([bad, user("alice@example.org")]), "alice@example.org")
     assert told(result) == [("error", "bad-address", "directory", None, None)]
     assert addresses(result) == ["alice@example.org"]

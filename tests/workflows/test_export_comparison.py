@@ -7,36 +7,36 @@ from dataclasses import replace
 
 import pytest
 
-from distributor.model.audit_log import ORIGIN, Link, canonical, digest, stamp
-from distributor.model.events import Record
-from distributor.model.export_comparison import Beside
+from distributor.model.audit_log import ORIGIN, Link, canonical, digest, format_timestamp
+from distributor.model.events import AuditRecord
+from distributor.model.export_comparison import ExportComparison
 from distributor.workflows import audit
 from distributor.workflows.audit import LONGEST_LINE, bounded, earlier, export, prove_export
 from tests.workflows.test_audit import Chain
 
 
-def written(records: list[Record], form: str = "jsonl") -> list[str]:
+def written(records: list[AuditRecord], form: str = "jsonl") -> list[str]:
     lines: list[str] = []
     export(records, form, lines.append)
     return lines
 
 
-def compared(now: list[Record], before: list[str]) -> list[str]:
+def compared(now: list[AuditRecord], before: list[str]) -> list[str]:
     """What is wrong with a chain, all of whose hashes were computed anew, beside an export."""
-    beside = Beside("earlier.jsonl", earlier(before))
+    beside = ExportComparison("earlier.jsonl", earlier(before))
     findings = list(prove_export(written(rehashed(now)), beside).findings)
     return findings or [f"{beside.events} unchanged"]
 
 
-def rehashed(records: list[Record]) -> list[Record]:
+def rehashed(records: list[AuditRecord]) -> list[AuditRecord]:
     """The same events as whoever forges them writes them: numbered through, every hash fitting the one before it."""
     prev, forged = ORIGIN, []
     for seq, record in enumerate(records, 1):
         event = record.event
         public = {name: value for name, value in event.evidence.items() if name not in (record.personal or ())}
         told = (event.delivery, event.event, event.before, event.after, event.by, canonical(public))
-        hash_ = digest(Link(seq, stamp(event.at), *told, None, None, record.commitment, ""), prev)
-        forged.append(Record(replace(event, seq=seq), record.personal, record.salt, record.commitment, prev, hash_))
+        hash_ = digest(Link(seq, format_timestamp(event.at), *told, None, None, record.commitment, ""), prev)
+        forged.append(AuditRecord(replace(event, seq=seq), record.personal, record.salt, record.commitment, prev, hash_))
         prev = hash_
     return forged
 
@@ -46,7 +46,7 @@ def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def longer() -> list[Record]:
+def longer() -> list[AuditRecord]:
     chain = Chain()
     chain.letter()
     chain.add("noted", (None, None), {"more": 1}, {}, "root@host")
@@ -67,7 +67,7 @@ def test_a_chain_that_was_written_anew_is_whole_and_found_at_its_first_other_eve
 
 def test_an_event_rewritten_in_the_middle_is_where_the_chains_part() -> None:
     forged = longer()
-    forged[3] = Record(Chain().letter(by="eve")[3].event, (), None, "", "", "")
+    forged[3] = AuditRecord(Chain().letter(by="eve")[3].event, (), None, "", "", "")
     (told,) = compared(forged, written(longer()))
     assert told.startswith("event 4: ")
 
@@ -80,7 +80,7 @@ def test_events_cut_off_at_the_end_are_told() -> None:
 
 def test_events_removed_in_between_without_new_hashes_are_told() -> None:
     lines = written(longer())
-    beside = Beside("earlier.jsonl", earlier(lines))
+    beside = ExportComparison("earlier.jsonl", earlier(lines))
     found = prove_export([*lines[:2], *lines[4:]], beside).findings
     assert "event 5: stands where earlier.jsonl has events 3 to 4 before it, which were removed" in found
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.workflows.sending.forecast import Forecast, forecast, shares
+from distributor.workflows.sending.forecast import Forecast, allocate, forecast
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -19,10 +19,10 @@ def minutes(found: Forecast) -> float:
 
 
 def test_letters_that_are_made_are_known_and_the_others_are_spread() -> None:
-    assert shares({ONE: 600}, 100, (ONE, TWO)) == [650, 50]
-    assert shares({"gone@example.org": 3, TWO: 1}, 3, (ONE, TWO)) == [5, 2]
-    assert shares({ONE: 2, TWO: 2}, 1, ()) == [5]
-    assert shares({}, 7, (ONE,)) == [7]
+    assert allocate({ONE: 600}, 100, (ONE, TWO)) == [650, 50]
+    assert allocate({"gone@example.org": 3, TWO: 1}, 3, (ONE, TWO)) == [5, 2]
+    assert allocate({ONE: 2, TWO: 2}, 1, ()) == [5]
+    assert allocate({}, 7, (ONE,)) == [7]
 
 
 def test_the_slowest_mailbox_decides() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
-from distributor.errors import Unavailable
+from distributor.errors import ServiceUnavailable
 from distributor.mail.message import Mailbox
-from distributor.model.outcomes import Accepted, Outcome, Parcel, Unsent
+from distributor.model.outcomes import Accepted, NotSent, OutboundMessage, Outcome
 from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.workflows.message_factory import sender_of
-from distributor.workflows.sending.report import Report, WhileMoreRemains
+from distributor.workflows.sending.report import EarlyStop, SendReport
 from tests.workflows import messages as letters
 from tests.workflows.script import House, Script
 
@@ -19,13 +19,13 @@ BOXES = ("certificates@example.org", "certificates2@example.org", "certificates3
 
 
 def by_sender(road: Script) -> Counter[str]:
-    return Counter(parcel.sender for parcel in road.sent)
+    return Counter(message.sender for message in road.sent)
 
 
 def test_each_mailbox_carries_its_own_letters_in_lanes_of_its_own(house: House) -> None:
     letters.queue(house.ledger, 12, senders=BOXES)
-    road = Script(lanes=2)
-    assert house.run(road, senders=BOXES) == Report(12, 0, 0, 0, 0)
+    road = Script(max_connections=2)
+    assert house.run(road, senders=BOXES) == SendReport(12, 0, 0, 0, 0)
     assert by_sender(road) == dict.fromkeys(BOXES, 4)
     assert Counter(road.lanes_of) == dict.fromkeys(BOXES, 2)
 
@@ -51,10 +51,10 @@ def test_letters_of_a_mailbox_that_is_named_no_more_go_by_the_first(house: House
 
 def test_one_mailbox_refused_does_not_stop_the_others(house: House) -> None:
     letters.queue(house.ledger, 9, senders=BOXES)
-    refused = Unavailable("the mailbox is refused", where=BOXES[1])
+    refused = ServiceUnavailable("the mailbox is refused", where=BOXES[1])
 
-    async def answer(parcel: Parcel) -> Outcome:
-        return Unsent("403", stop=refused) if parcel.sender == BOXES[1] else Accepted("202")
+    async def answer(message: OutboundMessage) -> Outcome:
+        return NotSent("403", fatal=refused) if message.sender == BOXES[1] else Accepted("202")
 
     report = house.run(Script({"": [answer] * 99}), senders=BOXES)
     assert (report.accepted, report.remaining, report.error) == (6, 3, refused)
@@ -63,34 +63,34 @@ def test_one_mailbox_refused_does_not_stop_the_others(house: House) -> None:
 
 def test_the_limit_of_a_run_counts_for_all_its_mailboxes_together(house: House) -> None:
     letters.queue(house.ledger, 12, senders=BOXES)
-    assert house.run(Script(), senders=BOXES, limit=5) == Report(5, 0, 0, 0, 7)
+    assert house.run(Script(), senders=BOXES, limit=5) == SendReport(5, 0, 0, 0, 7)
 
 
 def test_a_mailbox_stops_before_its_daily_limit_and_goes_on_a_day_later(house: House) -> None:
     letters.queue(house.ledger, 5)
     report = house.run(Script(daily=3))
     assert (report.accepted, report.remaining) == (3, 2)
-    assert isinstance(report.error, WhileMoreRemains)
+    assert isinstance(report.error, EarlyStop)
     assert str(report.error) == f"{letters.SENDER}: 3 letters in 24 hours are all that this mailbox may send"
     assert report.error.hint == "run `distributor send` again after 2026-05-02 12:00 UTC"
     assert house.run(Script(daily=3)).accepted == 0
     house.clock.time += timedelta(hours=24)
-    assert house.run(Script(daily=3)) == Report(2, 0, 0, 0, 0)
+    assert house.run(Script(daily=3)) == SendReport(2, 0, 0, 0, 0)
 
 
 def test_a_daily_limit_that_is_just_enough_is_no_error(house: House) -> None:
     letters.queue(house.ledger, 3)
-    assert house.run(Script(daily=3)) == Report(3, 0, 0, 0, 0)
+    assert house.run(Script(daily=3)) == SendReport(3, 0, 0, 0, 0)
 
 
 def test_the_day_of_one_mailbox_is_not_that_of_another(house: House) -> None:
     letters.queue(house.ledger, 6, senders=BOXES[:2])
-    assert house.run(Script(daily=3), senders=BOXES[:2]) == Report(6, 0, 0, 0, 0)
+    assert house.run(Script(daily=3), senders=BOXES[:2]) == SendReport(6, 0, 0, 0, 0)
 
 
 def test_a_service_that_asks_for_time_gets_it(house: House) -> None:
     letters.queue(house.ledger, 1)
-    house.run(Script({"": [Unsent("429", crowded=True, wait=timedelta(seconds=90))]}))
+    house.run(Script({"": [NotSent("429", throttled=True, retry_after=timedelta(seconds=90))]}))
     assert house.clock.slept == [90.0]
     assert house.states() == {"p1": State.ACCEPTED}
 

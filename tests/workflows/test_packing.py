@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.mail.message import Mailbox
-from distributor.mail.templates import Stationery
-from distributor.model.certificates import Locator, Material, Problem
-from distributor.model.delivery import Delivery, Draft, Owner, Packed, PackJob, Scope, ToPack
-from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.mail.templates import TemplateRenderer
+from distributor.model.certificates import Locator, ParseProblem, SourceMaterial
+from distributor.model.delivery import Delivery, DeliveryFilter, DeliveryRequest, LeaseHolder, PackedMessage, PackingJob, PackingTask
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
 from distributor.workflows.message_factory import Packer
@@ -28,7 +28,7 @@ from tests.authority import Authority, Identity
 from tests.identities import CAME_WITH, attachment, credential, material, todo
 from tests.workflows.messages import new_ledger
 
-OWNER = Owner("o-1", "here", 1, None)
+OWNER = LeaseHolder("o-1", "here", 1, None)
 NOW = datetime.now(UTC).replace(microsecond=0)
 SEALED: list[str] = []
 
@@ -41,7 +41,7 @@ def note(password: Secret, delivery: str) -> bytes:
 
 
 def packer() -> Packer:
-    return Packer(Stationery(None), note, "Example AG", (Mailbox(Address("certificates", "example.org"), "Certificate Service"),))
+    return Packer(TemplateRenderer(None), note, "Example AG", (Mailbox(Address("certificates", "example.org"), "Certificate Service"),))
 
 
 @functools.cache
@@ -54,8 +54,8 @@ def alice(authority: Authority) -> Identity:
     return _identity(authority)
 
 
-def packed(result: Packed | Problem) -> Packed:
-    assert isinstance(result, Packed), result
+def packed(result: PackedMessage | ParseProblem) -> PackedMessage:
+    assert isinstance(result, PackedMessage), result
     return result
 
 
@@ -63,7 +63,7 @@ def packed(result: Packed | Problem) -> Packed:
 
 
 def test_a_letter_carries_the_person_s_key_under_a_new_password(alice: Identity) -> None:
-    letter = packed(packer()(PackJob(todo(alice), material(alice), NOW)))
+    letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     password = SEALED[-1]
     bags = oldphone.install(attachment(letter), password)
     assert [bag.kind for bag in bags] == ["certificate", "certificate", "key"]
@@ -75,7 +75,7 @@ def test_a_letter_carries_the_person_s_key_under_a_new_password(alice: Identity)
 
 
 def test_the_password_is_nowhere_in_the_letter(alice: Identity) -> None:
-    letter = packed(packer()(PackJob(todo(alice), material(alice), NOW)))
+    letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     for secret in (SEALED[-1], SEALED[-1].replace("-", ""), CAME_WITH):
         message = email.message_from_bytes(letter.message, policy=email.policy.default)
         for part in message.walk():
@@ -86,7 +86,7 @@ def test_the_password_is_nowhere_in_the_letter(alice: Identity) -> None:
 
 
 def test_two_letters_share_neither_password_nor_message_id_nor_boundary(alice: Identity) -> None:
-    job = PackJob(todo(alice), material(alice), NOW)
+    job = PackingJob(todo(alice), material(alice), NOW)
     one, two = packed(packer()(job)), packed(packer()(job))
     assert SEALED[-1] != SEALED[-2]
     assert one.message_id != two.message_id
@@ -96,7 +96,7 @@ def test_two_letters_share_neither_password_nor_message_id_nor_boundary(alice: I
 
 
 def test_message_id_date_and_addresses_of_the_ledger_are_those_of_the_letter(alice: Identity) -> None:
-    letter = packed(packer()(PackJob(todo(alice), material(alice), NOW)))
+    letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     message = email.message_from_bytes(letter.message, policy=email.policy.default)
     assert letter.message_id == message["Message-ID"]
     assert letter.message_id.endswith("@example.org>")
@@ -106,32 +106,32 @@ def test_message_id_date_and_addresses_of_the_ledger_are_those_of_the_letter(ali
 
 
 def test_a_changed_password_of_the_incoming_file_is_a_problem_not_a_crash(alice: Identity) -> None:
-    result = packer()(PackJob(todo(alice), material(alice, "another"), NOW))
-    assert isinstance(result, Problem)
-    assert result.check == Check.WRONG_PASSWORD
+    result = packer()(PackingJob(todo(alice), material(alice, "another"), NOW))
+    assert isinstance(result, ParseProblem)
+    assert result.check == CheckId.WRONG_PASSWORD
 
 
 def test_a_file_that_holds_another_certificate_now_is_a_problem(authority: Authority, alice: Identity) -> None:
     other = authority.issue("alice@example.org", name="Alice Example")
-    result = packer()(PackJob(todo(alice), material(other), NOW))
-    assert isinstance(result, Problem)
+    result = packer()(PackingJob(todo(alice), material(other), NOW))
+    assert isinstance(result, ParseProblem)
 
 
 def test_a_column_that_a_person_lacks_keeps_only_that_letter_back(alice: Identity) -> None:
-    words = Stationery(None)
+    words = TemplateRenderer(None)
 
     class Wants:
         def letter(self, language: str, values: Mapping[str, object]) -> object:
             columns = values["column"]
             assert isinstance(columns, dict)
             if "room" not in columns:
-                raise Unusable("'column.room' is undefined", where="templates/letter/en/body.txt line 4", hint="add it")
-            return words.letter(language, values)
+                raise InvalidInput("'column.room' is undefined", where="templates/letter/en/body.txt line 4", hint="add it")
+            return words.render(language, values)
 
     wanting = replace(packer(), words=Wants())  # type: ignore[arg-type]  the test's own words
-    assert isinstance(wanting(PackJob(todo(alice, room="B 12"), material(alice), NOW)), Packed)
-    result = wanting(PackJob(todo(alice), material(alice), NOW))
-    assert isinstance(result, Problem)
+    assert isinstance(wanting(PackingJob(todo(alice, room="B 12"), material(alice), NOW)), PackedMessage)
+    result = wanting(PackingJob(todo(alice), material(alice), NOW))
+    assert isinstance(result, ParseProblem)
     assert result.message == "templates/letter/en/body.txt line 4: 'column.room' is undefined"
 
 
@@ -146,18 +146,18 @@ def test_a_packer_crosses_into_another_process() -> None:
 class Book:
     """What `pack` asks of a ledger: loans and stored letters, held in memory."""
 
-    planned: dict[str, ToPack]
+    planned: dict[str, PackingTask]
     stored: list[str] = field(default_factory=list)
     lent: set[str] = field(default_factory=set)
     stores: int = 0
     taken: set[str] = field(default_factory=set)
 
-    def take(self, _owner: Owner, limit: int, _lease: timedelta, _scope: Scope) -> list[ToPack]:
+    def lease(self, _owner: LeaseHolder, limit: int, _lease: timedelta, _scope: DeliveryFilter) -> list[PackingTask]:
         free = [t for t in self.planned.values() if t.id not in self.lent][:limit]
         self.lent |= {t.id for t in free}
         return free
 
-    def store(self, letters: list[Packed], _owner: Owner) -> list[bool]:
+    def enqueue(self, letters: list[PackedMessage], _owner: LeaseHolder) -> list[bool]:
         self.stores += 1
         verdicts = [letter.id not in self.taken for letter in letters]
         self.stored += [letter.id for letter, good in zip(letters, verdicts, strict=True) if good]
@@ -173,9 +173,9 @@ class Book:
 class Inline:
     """A pool whose child is this process."""
 
-    work: Callable[[PackJob], Packed | Problem | Failed]
+    work: Callable[[PackingJob], PackedMessage | ParseProblem | WorkerFailure]
 
-    def map(self, jobs: Iterable[PackJob]) -> Iterator[tuple[PackJob, Packed | Problem | Failed]]:
+    def map(self, jobs: Iterable[PackingJob]) -> Iterator[tuple[PackingJob, PackedMessage | ParseProblem | WorkerFailure]]:
         for job in jobs:
             yield job, self.work(job)
 
@@ -184,23 +184,32 @@ class Inline:
 class Shelf:
     """A source whose files are all the same, but for those that are gone."""
 
-    what: Material
+    what: SourceMaterial
     gone: frozenset[str] = frozenset()
     asked: list[Person | None] = field(default_factory=list)
 
-    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
+    def fetch(self, locator: Locator, person: Person | None) -> SourceMaterial | Issue:
         self.asked.append(person)
         if locator.parts[0][0] in self.gone:
-            return Issue(Severity.ERROR, Check.UNREADABLE, "the file is gone", source="alice.pfx")
+            return Issue(Severity.ERROR, CheckId.UNREADABLE, "the file is gone", source="alice.pfx")
         return self.what
 
 
-def quick(job: PackJob) -> Packed:
-    return Packed(job.todo.id, f"<{job.todo.id}@x>", b"m", "00", "phone", "c@example.org", b"s", "reveal", None)
+def quick(job: PackingJob) -> PackedMessage:
+    return PackedMessage(job.task.id, f"<{job.task.id}@x>", b"m", "00", "phone", "c@example.org", b"s", "reveal", None)
 
 
-def run(book: Book, shelf: Shelf, work: Callable[[PackJob], Packed | Problem | Failed] = quick, **more: object) -> list[Batch]:
-    options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
+def run(
+    book: Book, shelf: Shelf, work: Callable[[PackingJob], PackedMessage | ParseProblem | WorkerFailure] = quick, **more: object
+) -> list[Batch]:
+    options = {
+        "owner": OWNER,
+        "lease": timedelta(seconds=60),
+        "scope": DeliveryFilter(),
+        "limit": None,
+        "now": lambda: NOW,
+        "stop": lambda: False,
+    }
     people: Mapping[str, Person] = {}
     return list(pack(book, lambda _: (shelf, people), Inline(work), **{**options, **more}))  # type: ignore[arg-type]  doubles
 
@@ -228,13 +237,13 @@ def test_a_real_ledger_hands_out_all_that_a_letter_needs(alice: Identity, tmp_pa
     ledger = new_ledger(tmp_path / "distributor.db")
     ledger.begin_plan("p-1", {})
     planned = todo(alice)
-    (delivery,) = ledger.plan("p-1", [Draft(planned.person, "en", found.facts, found.leaf, found.chain, planned.locator)])
-    (lent,) = ledger.take(OWNER, 1, timedelta(seconds=60), Scope())
+    (delivery,) = ledger.plan("p-1", [DeliveryRequest(planned.person, "en", found.facts, found.leaf, found.chain, planned.locator)])
+    (lent,) = ledger.lease(OWNER, 1, timedelta(seconds=60), DeliveryFilter())
     assert (found.leaf, found.chain) == (lent.leaf, lent.chain)
-    letter = packed(packer()(PackJob(lent, material(alice), NOW)))
+    letter = packed(packer()(PackingJob(lent, material(alice), NOW)))
     assert isinstance(delivery, Delivery)
     assert letter.id == delivery.id
-    assert ledger.store([letter], OWNER) == [True]
+    assert ledger.enqueue([letter], OWNER) == [True]
     ledger.close()
 
 
@@ -244,7 +253,7 @@ def test_a_file_that_is_gone_is_an_issue_and_the_others_go_on(alice: Identity) -
     (batch,) = run(ledger, Shelf(material(alice), frozenset({"/in/gone.pfx"})))
     assert batch.stored == ("d-0000", "d-0002")
     (issue,) = batch.issues
-    assert (issue.address, issue.check) == ("alice@example.org", Check.UNREADABLE)
+    assert (issue.address, issue.check) == ("alice@example.org", CheckId.UNREADABLE)
     assert list(ledger.planned) == ["d-0001"]
 
 
@@ -258,19 +267,26 @@ def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_letters(alice: Ide
 
     def broken(inputs: Mapping[str, object]) -> tuple[Shelf, Mapping[str, Person]]:
         opened.append(inputs["plan"])
-        raise Unusable("there is no such file", where="people.csv", hint="put it back")
+        raise InvalidInput("there is no such file", where="people.csv", hint="put it back")
 
     ledger = book(alice, 2)
-    options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
+    options = {
+        "owner": OWNER,
+        "lease": timedelta(seconds=60),
+        "scope": DeliveryFilter(),
+        "limit": None,
+        "now": lambda: NOW,
+        "stop": lambda: False,
+    }
     (batch,) = pack(ledger, broken, Inline(quick), **options)  # type: ignore[arg-type]  doubles
     assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: there is no such file")] * 2
     assert opened == ["p-1"]
 
 
-@pytest.mark.parametrize(("reason", "check"), [("time", Check.TOO_COSTLY), ("memory", Check.TOO_COSTLY), ("crash", Check.UNREADABLE)])
-def test_a_child_that_does_not_come_back_costs_its_letter_only(alice: Identity, reason: str, check: Check) -> None:
-    def work(job: PackJob) -> Packed | Failed:
-        return Failed(reason) if job.todo.id == "d-0001" else quick(job)
+@pytest.mark.parametrize(("reason", "check"), [("time", CheckId.TOO_COSTLY), ("memory", CheckId.TOO_COSTLY), ("crash", CheckId.UNREADABLE)])
+def test_a_child_that_does_not_come_back_costs_its_letter_only(alice: Identity, reason: str, check: CheckId) -> None:
+    def work(job: PackingJob) -> PackedMessage | WorkerFailure:
+        return WorkerFailure(reason) if job.task.id == "d-0001" else quick(job)
 
     (batch,) = run(book(alice, 3), Shelf(material(alice)), work)
     assert batch.stored == ("d-0000", "d-0002")
@@ -293,7 +309,7 @@ def test_a_limit_is_kept(alice: Identity) -> None:
 def test_when_told_to_stop_no_more_is_begun_and_what_is_made_is_kept(alice: Identity) -> None:
     made = []
 
-    def work(job: PackJob) -> Packed:
+    def work(job: PackingJob) -> PackedMessage:
         made.append(job)
         return quick(job)
 
@@ -304,6 +320,13 @@ def test_when_told_to_stop_no_more_is_begun_and_what_is_made_is_kept(alice: Iden
 def test_a_person_of_the_plan_s_roster_is_handed_to_the_source_with_the_row(alice: Identity) -> None:
     row = Person(Address("alice", "example.org"), "Alice of the Row")
     shelf = Shelf(material(alice))
-    options = {"owner": OWNER, "lease": timedelta(seconds=60), "scope": Scope(), "limit": None, "now": lambda: NOW, "stop": lambda: False}
+    options = {
+        "owner": OWNER,
+        "lease": timedelta(seconds=60),
+        "scope": DeliveryFilter(),
+        "limit": None,
+        "now": lambda: NOW,
+        "stop": lambda: False,
+    }
     list(pack(book(alice, 1), lambda _: (shelf, {"alice@example.org": row}), Inline(quick), **options))  # type: ignore[arg-type]  doubles
     assert [row] == shelf.asked

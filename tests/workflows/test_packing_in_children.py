@@ -9,12 +9,12 @@ import pyrage
 import pytest
 
 from distributor.mail.message import Mailbox
-from distributor.mail.templates import Stationery
-from distributor.model.certificates import Problem
-from distributor.model.delivery import Packed, PackJob
+from distributor.mail.templates import TemplateRenderer
+from distributor.model.certificates import ParseProblem
+from distributor.model.delivery import PackedMessage, PackingJob
 from distributor.model.people import Address
 from distributor.model.secret import Secret
-from distributor.vault import Vault, seal
+from distributor.vault import AgeVault, seal
 from distributor.workers.pool import Workers
 from distributor.workflows.message_factory import Packer
 from tests import oldphone
@@ -27,7 +27,7 @@ MEMORY = 2**29  # bytes of address space
 
 def packer(workspace: Path | None, recipient: str) -> Packer:
     sender = Mailbox(Address("certificates", "example.org"), "Certificate Service")
-    return Packer(Stationery(workspace), seal([recipient]), "Example AG", (sender,))
+    return Packer(TemplateRenderer(workspace), seal([recipient]), "Example AG", (sender,))
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ def vault() -> pyrage.x25519.Identity:
 
 def test_only_the_vault_s_key_finds_the_password_that_opens_the_package(authority: Authority, vault: pyrage.x25519.Identity) -> None:
     alice = authority.issue("alice@example.org", name="Alice Example")
-    jobs = [PackJob(todo(alice, n), material(alice), NOW) for n in range(4)]
+    jobs = [PackingJob(todo(alice, n), material(alice), NOW) for n in range(4)]
     with Workers(packer(None, str(vault.to_public())), 2, 30.0, MEMORY) as pool:
         letters = [result for _, result in pool.map(jobs)]
-    assert all(isinstance(letter, Packed) for letter in letters)
+    assert all(isinstance(letter, PackedMessage) for letter in letters)
     for letter in letters:
-        assert isinstance(letter, Packed)
-        password = Vault(Secret(str(vault))).open(letter.sealed, letter.id).reveal()
+        assert isinstance(letter, PackedMessage)
+        password = AgeVault(Secret(str(vault))).open(letter.sealed, letter.id).reveal()
         assert oldphone.install(attachment(letter), password)[0].content == alice.der
 
 
@@ -51,8 +51,8 @@ def test_a_template_that_eats_the_memory_costs_its_letter_only(authority: Author
     doubling = "{% set x = person.name %}" + "{% set x = x ~ x %}" * 40 + "{{ x | length }}"
     _greedy(tmp_path, '{% if column.greedy == "yes" %}' + doubling + "{% endif %}")
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 30.0)
-    assert isinstance(fine, Packed)
-    assert isinstance(greedy, Problem)
+    assert isinstance(fine, PackedMessage)
+    assert isinstance(greedy, ParseProblem)
     assert "templates/letter/en/body.txt line 1" in greedy.message
     assert "memory" in greedy.message
 
@@ -61,8 +61,8 @@ def test_a_template_that_never_ends_costs_its_letter_only(authority: Authority, 
     loop = "{% for a in x %}{% for b in x %}{% for c in x %}{% for d in x %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}"
     _greedy(tmp_path, "{% set x = 'x' * 2000 %}{% if column.greedy == 'yes' %}" + loop + "{% endif %}")
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 2.0)
-    assert isinstance(fine, Packed)
-    assert isinstance(greedy, Problem)
+    assert isinstance(fine, PackedMessage)
+    assert isinstance(greedy, ParseProblem)
     assert greedy.message == "templates/letter/en/body.txt line 1: it takes longer than 1 s"
 
 
@@ -75,6 +75,6 @@ def _greedy(workspace: Path, body: str) -> None:
 def _results(authority: Authority, call: Packer, seconds: float) -> list[object]:
     alice = authority.issue("alice@example.org", name="Alice Example")
     plain = todo(alice, 0, greedy="no")
-    jobs = [PackJob(plain, material(alice), NOW), PackJob(todo(alice, 1, greedy="yes"), material(alice), NOW)]
+    jobs = [PackingJob(plain, material(alice), NOW), PackingJob(todo(alice, 1, greedy="yes"), material(alice), NOW)]
     with Workers(call, 1, seconds, MEMORY) as pool:
         return [result for _, result in pool.map(jobs)]

@@ -12,18 +12,18 @@ import pytest
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
 from distributor.ledger import open_ledger
-from distributor.model.certificates import Limits, Material, Opened
-from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.ports import Ledger
 from distributor.model.states import State
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from distributor.workers.pool import Workers
-from distributor.workflows.plan import Planned, plan
+from distributor.workflows.plan import PlanResult, plan
 from tests.authority import Authority, Identity, rsa_key
 from tests.heaps import look
 
 PASSWORD = "in-comes-a-file"
-Planner = Callable[..., Planned]
+Planner = Callable[..., PlanResult]
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Workers[Material, Opened]]:
-    with Workers(functools.partial(open_material, limits=Limits()), 1, 20, 2**30) as workers:
+def pool() -> Iterator[Workers[SourceMaterial, ParsedIdentities]]:
+    with Workers(functools.partial(parse_material, limits=Limits()), 1, 20, 2**30) as workers:
         yield workers
 
 
@@ -47,10 +47,10 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def planned(ledger: Ledger, pool: Workers[Material, Opened], tmp_path: Path, inbox: Path) -> Planner:
+def planned(ledger: Ledger, pool: Workers[SourceMaterial, ParsedIdentities], tmp_path: Path, inbox: Path) -> Planner:
     """Plan a folder (or other paths) for a roster written here; the password of every file is the usual one."""
 
-    def run(roster: str | None, *paths: Path, plan_id: str = "p1", passwords: str = "") -> Planned:
+    def run(roster: str | None, *paths: Path, plan_id: str = "p1", passwords: str = "") -> PlanResult:
         people = tmp_path / "people.csv"
         if roster is not None:
             people.write_text(roster, encoding="utf-8")
@@ -67,11 +67,11 @@ def put(folder: Path, name: str, identity: Identity) -> None:
     (folder / name).write_bytes(identity.pfx(PASSWORD))
 
 
-def told(result: Planned) -> list[tuple[str, str, str | None, int | None, str | None]]:
+def told(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
     return [(i.severity.value, i.check.value, i.source, i.line, i.address) for i in result.issues]
 
 
-def addresses(result: Planned) -> list[str]:
+def addresses(result: PlanResult) -> list[str]:
     return [delivery.address for delivery in result.deliveries]
 
 
@@ -206,12 +206,12 @@ def test_a_failed_child_is_told_as_what_it_means(ledger: Ledger, authority: Auth
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
 
     class Slow:
-        def map(self, jobs: Iterator[Material]) -> Iterator[tuple[Material, Failed]]:
-            return ((job, Failed("time")) for job in jobs)
+        def map(self, jobs: Iterator[SourceMaterial]) -> Iterator[tuple[SourceMaterial, WorkerFailure]]:
+            return ((job, WorkerFailure("time")) for job in jobs)
 
     source = files.open(files.Settings((inbox,)), look)
     result = plan(ledger, None, source, Slow(), plan_id="p", inputs={}, languages=("en",), now=datetime.now(UTC))  # type: ignore[arg-type]  # a double
-    assert [(issue.severity, issue.check) for issue in result.issues] == [(Severity.ERROR, Check.TOO_COSTLY)]
+    assert [(issue.severity, issue.check) for issue in result.issues] == [(Severity.ERROR, CheckId.TOO_COSTLY)]
 
 
 def test_only_errors_keep_a_delivery_out(planned: Planner, authority: Authority, inbox: Path) -> None:

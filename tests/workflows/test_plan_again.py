@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters.sources import files
-from distributor.errors import Refused
-from distributor.model.certificates import Material
-from distributor.model.delivery import Arm, Delivery, Scope, Settle
-from distributor.model.issues import Check, Issue
+from distributor.errors import RequestDenied
+from distributor.model.certificates import SourceMaterial
+from distributor.model.delivery import AttemptResult, Delivery, DeliveryFilter, RecordIntent
+from distributor.model.issues import CheckId, Issue
 from distributor.model.people import Person
 from distributor.model.states import State
 from distributor.workflows import resend
@@ -39,7 +39,7 @@ def inbox(tmp_path: Path, alice: Identity) -> Iterator[Inbox]:
 
 
 def only(inbox: Inbox) -> Delivery:
-    (delivery,) = inbox.ledger.deliveries(Scope())
+    (delivery,) = inbox.ledger.deliveries(DeliveryFilter())
     return delivery
 
 
@@ -49,16 +49,16 @@ def bring(inbox: Inbox, state: State) -> None:
         letters.pack(inbox.ledger)
     if state is State.ACCEPTED:
         me, lease = letters.me(), timedelta(seconds=60)
-        (claim,) = inbox.ledger.claim(me, 1, lease, Scope())
-        assert inbox.ledger.write([Arm(claim, lease)], me) == [True]
-        assert inbox.ledger.write([Settle(claim, State.ACCEPTED, "250 ok")], me) == [True]
+        (claim,) = inbox.ledger.claim(me, 1, lease, DeliveryFilter())
+        assert inbox.ledger.write([RecordIntent(claim, lease)], me) == [True]
+        assert inbox.ledger.write([AttemptResult(claim, State.ACCEPTED, "250 ok")], me) == [True]
 
 
 def events(inbox: Inbox) -> list[str]:
     return [event.event for event in inbox.ledger.history("alice@example.org")]
 
 
-def fetched(inbox: Inbox) -> Material | Issue:
+def fetched(inbox: Inbox) -> SourceMaterial | Issue:
     _, locator = inbox.ledger.locator(only(inbox).id)
     return files.open(files.Settings((inbox.folder,)), look).fetch(locator, None)
 
@@ -76,7 +76,7 @@ def test_a_file_that_moved_is_found_at_its_new_place_once_it_is_planned_again(in
     assert f'back into "{inbox.folder}", or run `distributor plan`' in str(gone.hint)
     again = inbox.plan()
     assert told(again) == [("note", "already-sent", "a.pfx", None, "alice@example.org")]
-    assert isinstance(fetched(inbox), Material)
+    assert isinstance(fetched(inbox), SourceMaterial)
     assert (only(inbox).id, only(inbox).plan) == (planned.id, again.plan)
     assert events(inbox) == ["planned", "relocated"]
 
@@ -86,7 +86,7 @@ def test_a_file_that_changed_is_taken_as_it_is_now_once_it_is_planned_again(inbo
     inbox.put("alice.pfx", alice, "another")
     assert isinstance(fetched(inbox), Issue)
     inbox.plan()
-    assert isinstance(fetched(inbox), Material)
+    assert isinstance(fetched(inbox), SourceMaterial)
 
 
 def test_what_lies_where_it_lay_is_not_told_to_have_moved(inbox: Inbox) -> None:
@@ -113,7 +113,7 @@ def test_the_hint_for_what_is_there_already_depends_on_how_far_it_is(inbox: Inbo
     inbox.plan()
     bring(inbox, state)
     (note,) = inbox.plan().issues
-    assert (note.check, note.hint) == (Check.ALREADY_SENT, hint)
+    assert (note.check, note.hint) == (CheckId.ALREADY_SENT, hint)
     assert f"is {state} for this person" in note.message
     assert ("not sent yet" in note.message) == (state is not State.ACCEPTED)
 
@@ -153,7 +153,7 @@ def test_a_new_generation_finds_its_certificate_where_a_later_plan_saw_it(inbox:
     other = inbox.base / "other"
     inbox.folder.rename(other)
     inbox.folder.mkdir()
-    with pytest.raises(Refused, match="not found again") as refused:
+    with pytest.raises(RequestDenied, match="not found again") as refused:
         renewed(inbox, first=inbox.folder)
     assert "plan it where it is now" in str(refused.value.hint)
     later = inbox.plan(None, other, name="later")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Unavailable
+from distributor.errors import ServiceUnavailable
 from distributor.ledger import publications
-from distributor.model.certificates import Facts, Locator
-from distributor.model.delivery import Delivery, Draft, Settle
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.certificates import CertificateInfo, Locator
+from distributor.model.delivery import AttemptResult, Delivery, DeliveryRequest
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, Person
-from distributor.model.publishing import Public, Written
+from distributor.model.publishing import PublicationRequest, PublicationResult
 from distributor.model.states import State
 from distributor.pki import certificate
 from distributor.workflows.publish import Published, publish
@@ -28,19 +28,19 @@ START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 class Shelf:
     """A directory that is a dictionary; `fails` by address."""
 
-    def __init__(self, where: str = "shelf", fails: dict[str, Issue | Unavailable] | None = None) -> None:
+    def __init__(self, where: str = "shelf", fails: dict[str, Issue | ServiceUnavailable] | None = None) -> None:
         self.where, self.fails = where, fails or {}
         self.holds: dict[str, bytes] = {}
-        self.asked: list[Public] = []
+        self.asked: list[PublicationRequest] = []
         self.warns: Issue | None = None
         self.takes = True
 
-    def publish(self, public: Public, now: datetime) -> Written | Issue:
+    def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
         assert now.tzinfo is UTC
         self.asked.append(public)
         key = str(public.address)
         match self.fails.get(key):
-            case Unavailable() as error:
+            case ServiceUnavailable() as error:
                 raise error
             case Issue() as issue:
                 return issue
@@ -51,7 +51,9 @@ class Shelf:
         elif digest in public.gone:
             del self.holds[key]
         changed = self.holds.get(key) != before
-        return Written(f"entry of {key}", changed, self.warns, public.gone & {digest} if changed else frozenset(), holds=self.takes)
+        return PublicationResult(
+            f"entry of {key}", changed, self.warns, public.gone & {digest} if changed else frozenset(), holds=self.takes
+        )
 
     def close(self) -> None:
         pass
@@ -68,10 +70,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def planned(world: World, name: str, identity: Identity) -> str:
-    facts = certificate.facts(identity.certificate, identity.der)
-    assert isinstance(facts, Facts)
+    info = certificate.facts(identity.certificate, identity.der)
+    assert isinstance(info, CertificateInfo)
     locator = Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),))
-    draft = Draft(Person(Address(name, "example.org"), f"{name.title()} Example"), "en", facts, identity.der, (), locator)
+    draft = DeliveryRequest(Person(Address(name, "example.org"), f"{name.title()} Example"), "en", info, identity.der, (), locator)
     (delivery,) = world.ledger.plan("plan-1", [draft])
     assert isinstance(delivery, Delivery)
     return delivery.id
@@ -80,10 +82,10 @@ def planned(world: World, name: str, identity: Identity) -> str:
 def received(world: World, name: str, identity: Identity, state: State = State.ACCEPTED) -> str:
     """A delivery that came to this state."""
     id_ = planned(world, name, identity)
-    assert world.ledger.store([packed(id_, to=f"{name}@example.org")], ME) == [True]
+    assert world.ledger.enqueue([packed(id_, to=f"{name}@example.org")], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
-    assert world.ledger.write([Settle(claim, state, "the server's word")], ME) == [True]
+    assert world.ledger.write([AttemptResult(claim, state, "the server's word")], ME) == [True]
     return id_
 
 
@@ -91,7 +93,7 @@ def run(world: World, *shelves: Shelf, days: float = 0) -> Published:
     return publish(world.ledger, shelves, now=START + timedelta(days=days))
 
 
-def told(done: Published) -> tuple[int, int, int, list[tuple[Severity, Check, str | None]]]:
+def told(done: Published) -> tuple[int, int, int, list[tuple[Severity, CheckId, str | None]]]:
     return done.written, done.unchanged, done.removed, [(i.severity, i.check, i.address) for i in done.issues]
 
 
@@ -149,7 +151,7 @@ def test_a_certificate_for_signing_only_gives_way_to_one_for_encryption(world: W
     received(world, "anna", authority.issue("anna@example.org", usage=("digital_signature",)))
     received(world, "bert", authority.issue("bert@example.org", usage=("digital_signature",)))
     shelf = Shelf()
-    assert told(run(world, shelf)) == (1, 0, 0, [(Severity.WARNING, Check.KEY_USAGE, "bert@example.org")])
+    assert told(run(world, shelf)) == (1, 0, 0, [(Severity.WARNING, CheckId.KEY_USAGE, "bert@example.org")])
     assert shelf.holds == {"anna@example.org": encrypts.der}
 
 
@@ -158,7 +160,7 @@ def test_what_expired_or_is_not_valid_yet_is_never_published(world: World, autho
     world.clock.forward(days=40)  # a clock that ran ahead
     received(world, "bert", authority.issue("bert@example.org", starts=timedelta(days=30)))
     shelf = Shelf()
-    issues = [(Severity.WARNING, Check.EXPIRED, "anna@example.org"), (Severity.WARNING, Check.NOT_YET_VALID, "bert@example.org")]
+    issues = [(Severity.WARNING, CheckId.EXPIRED, "anna@example.org"), (Severity.WARNING, CheckId.NOT_YET_VALID, "bert@example.org")]
     assert told(run(world, shelf, days=20)) == (0, 0, 0, issues)
     assert shelf.holds == {}
     assert [public.leaf for public in shelf.asked] == [None]  # what expired may lie there all the same
@@ -173,7 +175,7 @@ def revoke(world: World, id_: str) -> None:
 def test_a_revoked_certificate_is_not_published(world: World, authority: Authority) -> None:
     revoke(world, received(world, "anna", authority.issue("anna@example.org")))
     shelf = Shelf()
-    assert told(run(world, shelf)) == (0, 0, 0, [(Severity.WARNING, Check.REVOKED, "anna@example.org")])
+    assert told(run(world, shelf)) == (0, 0, 0, [(Severity.WARNING, CheckId.REVOKED, "anna@example.org")])
     assert shelf.holds == {}
 
 
@@ -202,9 +204,9 @@ def test_after_a_revocation_the_next_certificate_takes_its_place(world: World, a
 def test_one_persons_failure_stops_nobody_else_and_is_tried_again(world: World, authority: Authority) -> None:
     for name in ("anna", "bert", "cleo"):
         received(world, name, authority.issue(f"{name}@example.org"))
-    no = Issue(Severity.ERROR, Check.NO_PERSON, "nobody", "look", "directory", None, "bert@example.org")
+    no = Issue(Severity.ERROR, CheckId.NO_PERSON, "nobody", "look", "directory", None, "bert@example.org")
     shelf = Shelf(fails={"bert@example.org": no})
-    assert told(run(world, shelf)) == (2, 0, 0, [(Severity.ERROR, Check.NO_PERSON, "bert@example.org")])
+    assert told(run(world, shelf)) == (2, 0, 0, [(Severity.ERROR, CheckId.NO_PERSON, "bert@example.org")])
     assert "published" not in world.events("bert")
     shelf.fails.clear()
     assert told(run(world, shelf)) == (1, 2, 0, [])
@@ -213,7 +215,7 @@ def test_one_persons_failure_stops_nobody_else_and_is_tried_again(world: World, 
 def test_a_directory_that_fails_for_all_is_left_and_the_others_go_on(world: World, authority: Authority) -> None:
     for name in ("anna", "bert", "cleo"):
         received(world, name, authority.issue(f"{name}@example.org"))
-    down = Unavailable("the connection was cut", where="ldaps://down", hint="again")
+    down = ServiceUnavailable("the connection was cut", where="ldaps://down", hint="again")
     failing, good = Shelf("ldaps://down", {"bert@example.org": down}), Shelf("good")
     done = run(world, failing, good)
     assert (done.written, done.errors) == (4, [down])
@@ -225,9 +227,9 @@ def test_what_a_directory_warns_of_is_told_beside_the_count(world: World, author
     received(world, "anna", authority.issue("anna@example.org"))
     shelf = Shelf()
     shelf.warns = Issue(
-        Severity.WARNING, Check.NOT_PUBLISHED, "another one comes first", "remove it", "directory", None, "anna@example.org"
+        Severity.WARNING, CheckId.NOT_PUBLISHED, "another one comes first", "remove it", "directory", None, "anna@example.org"
     )
-    assert told(run(world, shelf)) == (1, 0, 0, [(Severity.WARNING, Check.NOT_PUBLISHED, "anna@example.org")])
+    assert told(run(world, shelf)) == (1, 0, 0, [(Severity.WARNING, CheckId.NOT_PUBLISHED, "anna@example.org")])
     assert told(run(world, shelf))[:2] == (0, 1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.issues import Check, Severity
+from distributor.model.issues import CheckId, Severity
 from distributor.model.states import State
 from distributor.workflows.revocation import SHOWN, watch
 from tests.authority import Authority
@@ -30,7 +30,7 @@ def test_a_plan_that_asks_nobody_still_knows_what_was_revoked(world: World, auth
     again = planned(world, Saying(), alice)
     assert (list(again.deliveries), world.state(delivery.id)) == ([], State.WITHDRAWN)
     assert [(i.severity, i.check, i.message, i.source, i.address) for i in again.issues] == [
-        (Severity.ERROR, Check.REVOKED, REVOKED.message, "0.pem", "alice@example.org")
+        (Severity.ERROR, CheckId.REVOKED, REVOKED.message, "0.pem", "alice@example.org")
     ]
 
 
@@ -38,7 +38,7 @@ def test_what_the_network_says_too_is_said_once(world: World, authority: Authori
     alice = authority.issue("alice@example.org")
     (delivery,) = planned(world, Saying(), alice).deliveries
     world.ledger.revoke(delivery.certificate_sha256, REVOKED.message)
-    assert [issue.check for issue in planned(world, Saying(REVOKED), alice).issues] == [Check.REVOKED]
+    assert [issue.check for issue in planned(world, Saying(REVOKED), alice).issues] == [CheckId.REVOKED]
 
 
 def test_a_hold_ends_with_lists_that_are_in_order_and_not_with_one_that_cannot_be_read(world: World) -> None:

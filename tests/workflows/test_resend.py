@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Refused, Unusable
-from distributor.model.certificates import Credential, Locator, Material, Opened, Part, Problem
-from distributor.model.delivery import Delivery, Scope
-from distributor.model.issues import Check, Failed, Issue, Severity
+from distributor.errors import InvalidInput, RequestDenied
+from distributor.model.certificates import FilePart, Identity, Locator, ParsedIdentities, ParseProblem, SourceMaterial
+from distributor.model.delivery import Delivery, DeliveryFilter
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Person
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
@@ -29,29 +29,29 @@ class Files:
     def __init__(self, files: Mapping[str, str]) -> None:
         self._files = files
 
-    def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
+    def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         assert len(people) <= 1, "only the one who asked is looked for"
         yield from (self._material(path) for path in self._files)
 
-    def fetch(self, locator: Locator, _: Person | None) -> Material | Issue:
+    def fetch(self, locator: Locator, _: Person | None) -> SourceMaterial | Issue:
         path = locator.parts[0][0]
-        return self._material(path) if path in self._files else Issue(Severity.ERROR, Check.UNREADABLE, "it is gone", source=path)
+        return self._material(path) if path in self._files else Issue(Severity.ERROR, CheckId.UNREADABLE, "it is gone", source=path)
 
-    def _material(self, path: str) -> Material:
+    def _material(self, path: str) -> SourceMaterial:
         data = self._files[path].encode()
-        return Material("pkcs12", (Part(path, path, None, hashlib.sha256(data).hexdigest(), data),))
+        return SourceMaterial("pkcs12", (FilePart(path, path, None, hashlib.sha256(data).hexdigest(), data),))
 
 
 class Pool:
     """Opens a file in this process."""
 
-    def map(self, jobs: Iterable[Material]) -> Iterator[tuple[Material, Opened | Failed]]:
+    def map(self, jobs: Iterable[SourceMaterial]) -> Iterator[tuple[SourceMaterial, ParsedIdentities | WorkerFailure]]:
         for job in jobs:
             text = job.parts[0].data.decode()
             if not text.isdigit():
-                yield job, Opened(problems=(Problem(Check.UNREADABLE, "damaged"),))
+                yield job, ParsedIdentities(problems=(ParseProblem(CheckId.UNREADABLE, "damaged"),))
             else:
-                yield job, Opened((Credential(letters.draft(int(text)).facts, b"leaf", (), None),))
+                yield job, ParsedIdentities((Identity(letters.draft(int(text)).facts, b"leaf", (), None),))
 
 
 def places(where_it_was: Mapping[str, str], configured: Mapping[str, str] | None = None) -> resend.Places:
@@ -100,31 +100,31 @@ def test_what_configured_sources_lack_is_looked_for_where_it_was(ledger: Ledger)
 @pytest.mark.parametrize("was", [{}, {"/nowhere.pfx": "2"}, {"/nowhere.pfx": "damaged"}])
 def test_a_certificate_that_is_nowhere_costs_nobody_a_password(ledger: Ledger, was: Mapping[str, str]) -> None:
     before = old(ledger)
-    with pytest.raises(Refused, match="not found again"):
+    with pytest.raises(RequestDenied, match="not found again"):
         resend.renew(ledger, before, "new phone", places(was, {}), Pool())
     assert ledger.delivery(before.id) == before
 
 
 def test_a_plan_whose_roster_is_gone_is_refused_in_words(ledger: Ledger) -> None:
     def gone(_: Mapping[str, object]) -> tuple[Files, Mapping[str, Person]]:
-        raise Unusable("there is no such file", where="people.csv")
+        raise InvalidInput("there is no such file", where="people.csv")
 
-    with pytest.raises(Refused, match=r"people\.csv: there is no such file"):
+    with pytest.raises(RequestDenied, match=r"people\.csv: there is no such file"):
         resend.renew(ledger, old(ledger), "new phone", resend.Places(gone, None, "p-new"), Pool())
 
 
 # --- which delivery ------------------------------------------------------------------------------------------------
 
 
-def also(ledger: Ledger, number: int, **facts: object) -> None:
+def also(ledger: Ledger, number: int, **info: object) -> None:
     """One more certificate for p1."""
     ledger.begin_plan(f"p-{number}", {})
     more = letters.draft(1)
-    ledger.plan(f"p-{number}", [replace(more, facts=replace(more.facts, sha256=letters.sha(number), **facts), leaf=letters.leaf(number))])
+    ledger.plan(f"p-{number}", [replace(more, facts=replace(more.facts, sha256=letters.sha(number), **info), leaf=letters.leaf(number))])
 
 
-def refused(call: Callable[[], object]) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(call: Callable[[], object]) -> RequestDenied:
+    with pytest.raises(RequestDenied) as caught:
         call()
     assert caught.value.hint
     return caught.value
@@ -158,14 +158,14 @@ def test_nothing_is_renewed_for_somebody_whose_certificates_all_expired(ledger: 
 )
 def test_an_unknown_person_or_certificate_is_refused(ledger: Ledger, address: str, certificate: str | None) -> None:
     refused(lambda: resend.choose(ledger, address, certificate, letters.now()))
-    assert len(list(ledger.deliveries(Scope()))) == 2
+    assert len(list(ledger.deliveries(DeliveryFilter()))) == 2
 
 
 def test_a_revoked_certificate_is_not_sent_again(ledger: Ledger) -> None:
-    (delivery,) = ledger.deliveries(Scope(address="p1@example.org"))
+    (delivery,) = ledger.deliveries(DeliveryFilter(address="p1@example.org"))
     ledger.revoke(delivery.certificate_sha256, "revoked on 2026-11-20 (keyCompromise)")
-    with pytest.raises(Refused, match="the certificate was revoked, and there is none newer"):
+    with pytest.raises(RequestDenied, match="the certificate was revoked, and there is none newer"):
         resend.choose(ledger, "p1@example.org", None, datetime.now(UTC))
-    with pytest.raises(Refused, match="revoked"):
+    with pytest.raises(RequestDenied, match="revoked"):
         resend.choose(ledger, "p1@example.org", delivery.certificate_sha256, datetime.now(UTC))
     assert resend.choose(ledger, "p2@example.org", None, datetime.now(UTC)).address == "p2@example.org"

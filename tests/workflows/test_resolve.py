@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Refused
-from distributor.model.delivery import Arm, Claim, Owner, Scope, Settle
+from distributor.errors import RequestDenied
+from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, LeaseHolder, RecordIntent
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
 from distributor.workflows import resolution
@@ -17,7 +17,7 @@ from tests.workflows import messages as letters
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WAIT = timedelta(minutes=10)
-HERE = Owner("o-1", "this machine", 4711, 1)
+HERE = LeaseHolder("o-1", "this machine", 4711, 1)
 
 
 class Doubtful:
@@ -27,12 +27,12 @@ class Doubtful:
         self.time = NOON
         self.ledger: Ledger = letters.new_ledger(path, lambda: self.time)
         letters.queue(self.ledger, 2)
-        claim: Claim = self.ledger.claim(HERE, 1, timedelta(minutes=1), Scope())[0]
+        claim: Claim = self.ledger.claim(HERE, 1, timedelta(minutes=1), DeliveryFilter())[0]
         self.id = claim.id
-        self.ledger.write([Arm(claim, WAIT), Settle(claim, State.AMBIGUOUS, "the letter: the connection was cut")], HERE)
+        self.ledger.write([RecordIntent(claim, WAIT), AttemptResult(claim, State.AMBIGUOUS, "the letter: the connection was cut")], HERE)
 
     def again(self, *, alive: bool | None) -> None:
-        resolution.send_again(self.ledger, self.id, "not in its log", alive=lambda _: alive, now=self.time, longest_wait=WAIT)
+        resolution.send_again(self.ledger, self.id, "not in its log", alive=lambda _: alive, now=self.time, attempt_timeout=WAIT)
 
     def state(self) -> State:
         found = self.ledger.delivery(self.id)
@@ -49,9 +49,9 @@ def doubtful(tmp_path: Path) -> Iterator[Doubtful]:
 
 
 def test_a_doubt_shows_its_evidence_and_when_to_look_again(doubtful: Doubtful) -> None:
-    (doubt,) = resolution.doubts(doubtful.ledger, Scope(), alive=lambda _: None, now=NOON, longest_wait=WAIT)
+    (doubt,) = resolution.ambiguous_deliveries(doubtful.ledger, DeliveryFilter(), alive=lambda _: None, now=NOON, attempt_timeout=WAIT)
     assert doubt.delivery.id == doubtful.id
-    assert doubt.free_at == NOON + WAIT
+    assert doubt.retry_allowed_at == NOON + WAIT
     assert "the connection was cut" in doubt.evidence
 
 
@@ -64,14 +64,14 @@ def test_a_person_who_saw_it_accepted_makes_its_password_ready(doubtful: Doubtfu
 
 def test_it_is_not_sent_again_while_its_sender_runs(doubtful: Doubtful) -> None:
     doubtful.time += timedelta(days=3)
-    with pytest.raises(Refused, match="still runs"):
+    with pytest.raises(RequestDenied, match="still runs"):
         doubtful.again(alive=True)
     assert doubtful.state() is State.AMBIGUOUS
 
 
 def test_it_is_not_sent_again_while_a_sender_elsewhere_may_still_wait(doubtful: Doubtful) -> None:
     doubtful.time += timedelta(minutes=4)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestDenied) as caught:
         doubtful.again(alive=None)
     assert "12:10:00 UTC, in 6 min" in str(caught.value.hint)
     assert doubtful.state() is State.AMBIGUOUS
@@ -91,14 +91,14 @@ def test_it_is_sent_again_at_once_when_its_sender_has_ended(doubtful: Doubtful) 
 def test_the_very_same_letter_is_sent_again(doubtful: Doubtful) -> None:
     before = doubtful.ledger.delivery(doubtful.id)
     doubtful.again(alive=False)
-    parcels = {parcel.delivery: parcel for parcel in doubtful.ledger.letters(Scope())}
+    parcels = {message.delivery: message for message in doubtful.ledger.letters(DeliveryFilter())}
     assert before
     assert parcels[doubtful.id].message_id == before.message_id
 
 
 def test_a_delivery_that_is_not_ambiguous_is_not_resolved(doubtful: Doubtful) -> None:
     resolution.accept(doubtful.ledger, doubtful.id, "mx1 has it")
-    with pytest.raises(Refused, match="not ambiguous"):
+    with pytest.raises(RequestDenied, match="not ambiguous"):
         doubtful.again(alive=False)
-    with pytest.raises(Refused, match="no such delivery"):
+    with pytest.raises(RequestDenied, match="no such delivery"):
         resolution.accept(doubtful.ledger, "d-nothing", "mx1 has it")

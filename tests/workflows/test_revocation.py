@@ -11,25 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.certificates import Limits, Material, Opened, Part
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.ports import Checker
 from distributor.model.secret import Secret
 from distributor.model.states import State
-from distributor.pki import open_material
-from distributor.pki.validation.path import collect
-from distributor.pki.validation.revocation import Fetched, Missed
+from distributor.pki import parse_material
+from distributor.pki.validation.path import build_trust_store
+from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from distributor.workflows import plan as planning
-from distributor.workflows.plan import Planned, plan
-from distributor.workflows.revocation import Trust, watch
+from distributor.workflows.plan import PlanResult, plan
+from distributor.workflows.revocation import ChainChecker, watch
 from tests.authority import Authority, Identity, rsa_key
 from tests.doubles.pki import der, root
 from tests.ledger.world import World, draft, worlds
 
 NOW = datetime.now(UTC)
 PASSWORD = "in-comes-a-file"
-REVOKED = Issue(Severity.ERROR, Check.REVOKED, "the certificate was revoked (2026-11-20, superseded)", "have a new one issued")
-STALE = Issue(Severity.WARNING, Check.CRL_STALE, "the CRL is out of date", "tell your authority")
+REVOKED = Issue(Severity.ERROR, CheckId.REVOKED, "the certificate was revoked (2026-11-20, superseded)", "have a new one issued")
+STALE = Issue(Severity.WARNING, CheckId.CRL_STALE, "the CRL is out of date", "tell your authority")
 
 
 class Saying:
@@ -64,18 +64,18 @@ class Heap:
     def __init__(self, *people: Identity) -> None:
         self.people = people
 
-    def finds(self, _: object) -> Iterator[Material]:
+    def finds(self, _: object) -> Iterator[SourceMaterial]:
         for number, one in enumerate(self.people):
             data = one.pem + one.key_pem()
-            part = Part(f"{number}.pem", f"/in/{number}.pem", None, hashlib.sha256(data).hexdigest(), data)
-            yield Material("pem", (part,), (Secret(PASSWORD),))
+            part = FilePart(f"{number}.pem", f"/in/{number}.pem", None, hashlib.sha256(data).hexdigest(), data)
+            yield SourceMaterial("pem", (part,), (Secret(PASSWORD),))
 
-    def map(self, jobs: Iterator[Material]) -> Iterator[tuple[Material, Opened]]:
-        call = functools.partial(open_material, limits=Limits())
+    def map(self, jobs: Iterator[SourceMaterial]) -> Iterator[tuple[SourceMaterial, ParsedIdentities]]:
+        call = functools.partial(parse_material, limits=Limits())
         return ((job, call(job)) for job in jobs)
 
 
-def planned(world: World, checker: Checker, *people: Identity) -> Planned:
+def planned(world: World, checker: Checker, *people: Identity) -> PlanResult:
     heap = Heap(*people)
     return plan(world.ledger, None, heap, heap, plan_id=str(next(NUMBERS)), inputs={}, languages=("en",), now=NOW, checker=checker)  # type: ignore[arg-type]  # doubles
 
@@ -84,10 +84,10 @@ def test_an_error_keeps_a_delivery_out_and_a_warning_does_not(world: World, auth
     alice, bob = authority.issue("alice@example.org"), authority.issue("bob@example.org", key=rsa_key(1))
     result = planned(world, Saying(REVOKED, of=[alice.der]), alice, bob)
     assert [delivery.address for delivery in result.deliveries] == ["bob@example.org"]
-    assert [(i.check, i.source, i.address) for i in result.issues] == [(Check.REVOKED, "0.pem", "alice@example.org")]
+    assert [(i.check, i.source, i.address) for i in result.issues] == [(CheckId.REVOKED, "0.pem", "alice@example.org")]
     result = planned(world, Saying(STALE), alice)
     assert [delivery.address for delivery in result.deliveries] == ["alice@example.org"]
-    assert [(i.severity, i.check) for i in result.issues] == [(Severity.WARNING, Check.CRL_STALE)]
+    assert [(i.severity, i.check) for i in result.issues] == [(Severity.WARNING, CheckId.CRL_STALE)]
 
 
 def test_what_is_needed_is_begun_for_a_batch_before_it_is_waited_for(
@@ -103,9 +103,9 @@ def test_a_chain_is_looked_at_unless_it_would_only_be_found_wrong_for_the_same_a
     weak, over = authority.issue("weak@example.org", usage=("crl_sign",)), authority.issue("over@example.org", days=0)
     result = planned(world, Saying(STALE), weak, over)
     assert {(i.check, i.address) for i in result.issues} == {
-        (Check.KEY_USAGE, "weak@example.org"),
-        (Check.CRL_STALE, "weak@example.org"),
-        (Check.EXPIRED, "over@example.org"),
+        (CheckId.KEY_USAGE, "weak@example.org"),
+        (CheckId.CRL_STALE, "weak@example.org"),
+        (CheckId.EXPIRED, "over@example.org"),
     }
     assert list(result.deliveries) == []
 
@@ -119,8 +119,8 @@ class Shelf:
     def start(self, url: str, *, crl: bool) -> None:
         """Nothing is to be begun."""
 
-    def get(self, url: str, *, crl: bool) -> Fetched | Missed:  # noqa: ARG002  the door's arguments
-        return Missed("the server answers 404") if self.page is None else Fetched(self.page)
+    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the door's arguments
+        return DownloadFailed("the server answers 404") if self.page is None else Fetched(self.page)
 
 
 @pytest.mark.parametrize(("soft", "weight"), [(False, Severity.ERROR), (True, Severity.WARNING)])
@@ -128,7 +128,7 @@ def test_the_configured_weight_counts_but_revocation_is_always_an_error(*, soft:
     top = root()
     person = top.person("a@example.org", crl="http://pki.example/a.crl")
     for page, expected in ((None, weight), (top.crl(person.certificate.serial_number), Severity.ERROR)):
-        trust = Trust(collect([top.der], NOW), Shelf(page), NOW, soft=soft)
+        trust = ChainChecker(build_trust_store([top.der], NOW), Shelf(page), NOW, soft=soft)
         (issue,) = trust.check(person.der, [der(one) for one in person.chain])
         assert issue.severity is expected
 
@@ -155,6 +155,6 @@ def test_what_was_revoked_is_withdrawn_where_it_has_not_left_and_told_elsewhere(
 def test_a_fault_that_concerns_many_is_told_once_and_changes_nothing(world: World) -> None:
     ids = world.queue("anna", "bert")
     done = watch(world.ledger, Saying(STALE), now=world.clock.now)
-    assert (done.checked, done.revoked, [issue.check for issue in done.issues]) == (2, [], [Check.CRL_STALE])
+    assert (done.checked, done.revoked, [issue.check for issue in done.issues]) == (2, [], [CheckId.CRL_STALE])
     assert all(f"{name}@example.org" in done.issues[0].message for name in ("anna", "bert"))
     assert [world.state(id_) for id_ in ids] == [State.QUEUED] * 2

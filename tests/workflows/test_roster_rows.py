@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.issues import CheckId, Issue, Severity
 from tests.authority import Authority, Identity, rsa_key
 from tests.workflows import messages as letters
 from tests.workflows.inbox import Inbox, addresses, told
@@ -93,7 +93,7 @@ class Revoking:
         pass
 
     def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:  # noqa: ARG002  the door's arguments
-        return [Issue(Severity.ERROR, Check.REVOKED, "revoked")] if leaf == self._leaf else []
+        return [Issue(Severity.ERROR, CheckId.REVOKED, "revoked")] if leaf == self._leaf else []
 
 
 def test_a_revoked_certificate_that_a_row_names_is_not_replaced_by_another(inbox: Inbox, authority: Authority) -> None:

@@ -9,30 +9,30 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.errors import Unavailable, Unusable
-from distributor.model.delivery import Owner, Scope, Settle, Step
-from distributor.model.outcomes import Accepted, Ambiguous, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.delivery import AttemptResult, AttemptUpdate, DeliveryFilter, LeaseHolder
+from distributor.model.outcomes import Accepted, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import Ledger
 from distributor.model.states import State
-from distributor.workflows.sending.report import Pause, Report
-from distributor.workflows.sending.shutdown import Stopper
+from distributor.workflows.sending.report import SendReport, WaitNotice
+from distributor.workflows.sending.shutdown import ShutdownRequest
 from tests.workflows import messages as letters
 from tests.workflows.script import Answer, House, Script
 
 
 def test_everything_that_is_queued_goes_and_is_reported(house: House) -> None:
     letters.queue(house.ledger, 25)
-    road = Script(lanes=4)
-    assert house.run(road) == Report(25, 0, 0, 0, 0)
+    road = Script(max_connections=4)
+    assert house.run(road) == SendReport(25, 0, 0, 0, 0)
     assert Counter(house.states().values()) == {"accepted": 25}
-    assert {result.address for result in house.results()} == {parcel.address for parcel in road.sent}
+    assert {result.address for result in house.results()} == {message.address for message in road.sent}
     assert len(road.sent) == 25
 
 
 def test_each_letter_of_a_mixed_run_gets_its_own_state(house: House) -> None:
     letters.queue(house.ledger, 4)
     road = Script({"p1": [Deferred("451 later")], "p2": [Rejected("550 5.1.1 nobody")], "p3": [Ambiguous("cut")]})
-    assert house.run(road) == Report(1, 1, 1, 1, 1)
+    assert house.run(road) == SendReport(1, 1, 1, 1, 1)
     assert house.states() == {"p1": "deferred", "p2": "rejected", "p3": "ambiguous", "p4": "accepted"}
     assert {result.address[:2]: result.said for result in house.results()}["p2"] == "550 5.1.1 nobody"
 
@@ -42,7 +42,7 @@ def test_deferred_letters_wait_longer_each_time(house: House) -> None:
     waits = []
     for _ in range(8):
         house.run(Script({"": [Deferred("451 later")]}))
-        due = house.ledger.next_due(Scope())
+        due = house.ledger.next_due(DeliveryFilter())
         assert due is not None
         waits.append((due - house.clock.now()) // timedelta(minutes=1))
         house.clock.time = due
@@ -52,25 +52,25 @@ def test_deferred_letters_wait_longer_each_time(house: House) -> None:
 def test_a_later_of_two_minutes_is_waited_for(house: House) -> None:
     letters.queue(house.ledger, 2)
     report = house.run(Script({"p1": [Deferred("451 in 90 s", timedelta(seconds=90))]}))
-    assert report == Report(2, 0, 0, 0, 0)
+    assert report == SendReport(2, 0, 0, 0, 0)
     assert house.clock.slept == [90.0]
-    assert Pause(90.0, 'a server said "later"') in house.told
+    assert WaitNotice(90.0, 'a server said "later"') in house.told
     assert [result.state for result in house.results()] == [State.ACCEPTED] * 2
 
 
 def test_a_longer_later_is_left_to_the_next_run(house: House) -> None:
     letters.queue(house.ledger, 1)
-    assert house.run(Script({"": [Deferred("451 in 3 min", timedelta(seconds=180))]})) == Report(0, 1, 0, 0, 1)
+    assert house.run(Script({"": [Deferred("451 in 3 min", timedelta(seconds=180))]})) == SendReport(0, 1, 0, 0, 1)
     assert house.clock.slept == []
-    assert house.run(Script()) == Report(0, 0, 0, 0, 1)
+    assert house.run(Script()) == SendReport(0, 0, 0, 0, 1)
     house.clock.time += timedelta(seconds=200)
-    assert house.run(Script()) == Report(1, 0, 0, 0, 0)
+    assert house.run(Script()) == SendReport(1, 0, 0, 0, 0)
 
 
 def test_a_server_that_says_later_for_ever_does_not_hold_the_run(house: House) -> None:
     letters.queue(house.ledger, 1)
     report = house.run(Script({"": [Deferred("451 in 50 s", timedelta(seconds=50)) for _ in range(9)]}))
-    assert report == Report(0, 1, 0, 0, 1)
+    assert report == SendReport(0, 1, 0, 0, 1)
     assert house.clock.slept == [50.0, 50.0]
 
 
@@ -80,22 +80,22 @@ def test_early_takes_what_was_deferred_before_but_not_what_is_deferred_now(house
     house.run(Script({"p1": list(later), "p2": list(later)}))
     house.clock.time += timedelta(seconds=1)
     road = Script({"p1": list(later)})
-    assert house.run(road, early=True) == Report(1, 1, 0, 0, 1)
-    assert sorted(parcel.address for parcel in road.sent) == ["p1@example.org", "p2@example.org"]
+    assert house.run(road, early=True) == SendReport(1, 1, 0, 0, 1)
+    assert sorted(message.address for message in road.sent) == ["p1@example.org", "p2@example.org"]
 
 
 def test_a_limit_counts_letters_and_not_tries(house: House) -> None:
     letters.queue(house.ledger, 10)
-    road = Script({"p2": [Unsent("the connection was cut")]}, lanes=4)
-    assert house.run(road, limit=3) == Report(3, 0, 0, 0, 7)
+    road = Script({"p2": [NotSent("the connection was cut")]}, max_connections=4)
+    assert house.run(road, limit=3) == SendReport(3, 0, 0, 0, 7)
     assert len(road.sent) == 3
 
 
 def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_letter(house: House) -> None:
     letters.queue(house.ledger, 5)
-    stop = Unavailable("the server refuses the whole job", where="mail:587", hint="do this")
-    report = house.run(Script({"p2": [Unsent("535 no", stop=stop)]}))
-    assert report == Report(1, 0, 0, 0, 4, error=stop)
+    stop = ServiceUnavailable("the server refuses the whole job", where="mail:587", hint="do this")
+    report = house.run(Script({"p2": [NotSent("535 no", fatal=stop)]}))
+    assert report == SendReport(1, 0, 0, 0, 4, error=stop)
     assert Counter(house.states().values()) == {"accepted": 1, "queued": 4}
     assert [(result.state, result.said) for result in house.results()][-1] == (State.QUEUED, "535 no")
 
@@ -103,7 +103,7 @@ def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_letter(house: Hous
 def test_five_letters_in_a_row_without_service_end_the_run(house: House) -> None:
     letters.queue(house.ledger, 9)
     report = house.run(Script({"": [Deferred("421 closing", service=True) for _ in range(9)]}))
-    assert isinstance(report.error, Unavailable)
+    assert isinstance(report.error, ServiceUnavailable)
     assert Counter(house.states().values()) == {"deferred": 5, "queued": 4}
 
 
@@ -111,32 +111,32 @@ def test_three_letters_refused_alike_for_what_they_hold_end_the_run(house: House
     letters.queue(house.ledger, 9)
     no = [Rejected(f"550 5.7.1 blocked, id {n}", content=True) for n in range(9)]
     report = house.run(Script({"p1": [no[0]], "p3": [no[1]], "p4": [no[2]], "p5": [no[3]]}))
-    assert isinstance(report.error, Unavailable)
+    assert isinstance(report.error, ServiceUnavailable)
     assert Counter(house.states().values()) == {"rejected": 4, "accepted": 1, "queued": 4}
 
 
 def test_three_alike_are_no_reason_to_fail_when_nothing_else_is_left(house: House) -> None:
     letters.queue(house.ledger, 3)
     no: list[Answer] = [Rejected("550 5.7.1 blocked", content=True) for _ in range(3)]
-    assert house.run(Script({"": no})) == Report(0, 0, 3, 0, 0)
+    assert house.run(Script({"": no})) == SendReport(0, 0, 3, 0, 0)
 
 
 def test_five_letters_in_a_row_without_an_answer_end_the_run(house: House) -> None:
     letters.queue(house.ledger, 9)
     report = house.run(Script({"": [Ambiguous("the letter: the connection was cut") for _ in range(9)]}))
-    assert isinstance(report.error, Unavailable)
+    assert isinstance(report.error, ServiceUnavailable)
     assert Counter(house.states().values()) == {"ambiguous": 5, "queued": 4}
 
 
 def test_unknown_people_are_no_wall(house: House) -> None:
     letters.queue(house.ledger, 9)
-    assert house.run(Script({"": [Rejected("550 5.1.1 nobody") for _ in range(8)]})) == Report(1, 0, 8, 0, 0)
+    assert house.run(Script({"": [Rejected("550 5.1.1 nobody") for _ in range(8)]})) == SendReport(1, 0, 8, 0, 0)
 
 
 def test_a_lost_connection_is_tried_again_soon_and_given_up_after_two_minutes(house: House) -> None:
     letters.queue(house.ledger, 2)
-    report = house.run(Script({"": [Unsent("RCPT: the connection was cut") for _ in range(20)]}))
-    assert isinstance(report.error, Unavailable)
+    report = house.run(Script({"": [NotSent("RCPT: the connection was cut") for _ in range(20)]}))
+    assert isinstance(report.error, ServiceUnavailable)
     assert "RCPT: the connection was cut" in str(report.error)
     assert 60 < sum(house.clock.slept) < 180
     assert house.clock.slept[:-1] == sorted(house.clock.slept[:-1])  # the last one only fills the two minutes
@@ -145,59 +145,59 @@ def test_a_lost_connection_is_tried_again_soon_and_given_up_after_two_minutes(ho
 
 def test_one_lost_connection_is_no_trouble(house: House) -> None:
     letters.queue(house.ledger, 3)
-    assert house.run(Script({"p1": [Unsent("cut")]})) == Report(3, 0, 0, 0, 0)
+    assert house.run(Script({"p1": [NotSent("cut")]})) == SendReport(3, 0, 0, 0, 0)
     assert len(house.clock.slept) == 1
     assert house.clock.slept[0] < 2
 
 
 def test_a_crowded_server_gets_one_lane_less_for_a_while(house: House) -> None:
     letters.queue(house.ledger, 12)
-    road = Script({"p1": [Unsent("432 4.3.2 thread limit", crowded=True)]}, lanes=3)
-    assert house.run(road) == Report(12, 0, 0, 0, 0)
-    (pause,) = [news for news in house.told if isinstance(news, Pause)]
+    road = Script({"p1": [NotSent("432 4.3.2 thread limit", throttled=True)]}, max_connections=3)
+    assert house.run(road) == SendReport(12, 0, 0, 0, 0)
+    (pause,) = [news for news in house.told if isinstance(news, WaitNotice)]
     assert 30 < pause.seconds < 60
 
 
 def test_the_pace_is_kept(house: House) -> None:
     letters.queue(house.ledger, 4)
-    house.run(Script(per_minute=30, lanes=3))
+    house.run(Script(per_minute=30, max_connections=3))
     assert house.clock.now() - datetime(2026, 5, 1, 12, tzinfo=UTC) >= timedelta(seconds=6)
 
 
 def test_the_first_request_to_stop_lets_the_letter_on_the_wire_finish(house: House) -> None:
     letters.queue(house.ledger, 9)
-    stopper = Stopper()
+    shutdown = ShutdownRequest()
 
-    async def pressed(_: Parcel) -> Outcome:
-        stopper.press()
+    async def pressed(_: OutboundMessage) -> Outcome:
+        shutdown.request()
         await asyncio.sleep(0.01)
         return Accepted("250 ok")
 
-    report = asyncio.run(house.send(Script({"p2": [pressed]}), stopper=stopper))
-    assert report == Report(2, 0, 0, 0, 7, interrupted=True)
+    report = asyncio.run(house.send(Script({"p2": [pressed]}), shutdown=shutdown))
+    assert report == SendReport(2, 0, 0, 0, 7, interrupted=True)
     assert Counter(house.states().values()) == {"accepted": 2, "queued": 7}
 
 
 def test_the_second_request_cuts_armed_letters_are_ambiguous_and_others_queued(house: House) -> None:
     letters.queue(house.ledger, 9)
-    stopper = Stopper()
+    shutdown = ShutdownRequest()
     waiting = asyncio.Event()
 
-    async def hangs(_: Parcel) -> Outcome:
+    async def hangs(_: OutboundMessage) -> Outcome:
         waiting.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def stuck_before(parcel: Parcel) -> None:
-        if parcel.address.startswith("p2"):
+    async def stuck_before(message: OutboundMessage) -> None:
+        if message.address.startswith("p2"):
             await waiting.wait()
-            stopper.press()
-            stopper.press()
+            shutdown.request()
+            shutdown.request()
             await asyncio.Event().wait()
 
-    road = Script({"p1": [hangs]}, lanes=2, before=stuck_before)
-    report = asyncio.run(house.send(road, stopper=stopper))
-    assert report == Report(0, 0, 0, 1, 8, interrupted=True)
+    road = Script({"p1": [hangs]}, max_connections=2, before=stuck_before)
+    report = asyncio.run(house.send(road, shutdown=shutdown))
+    assert report == SendReport(0, 0, 0, 1, 8, interrupted=True)
     assert house.states()["p1"] == "ambiguous"
     assert Counter(house.states().values()) == {"ambiguous": 1, "queued": 8}
 
@@ -208,7 +208,7 @@ def test_being_cancelled_is_like_the_second_request(house: House) -> None:
     async def go() -> None:
         waiting = asyncio.Event()
 
-        async def hangs(_: Parcel) -> Outcome:
+        async def hangs(_: OutboundMessage) -> Outcome:
             waiting.set()
             await asyncio.Event().wait()
             raise AssertionError
@@ -230,13 +230,13 @@ def test_what_is_packed_while_sending_goes_in_the_same_run(house: House) -> None
         while not stop() and letters.pack(house.ledger, limit=10) == 10:
             yield "a batch"
 
-    assert house.run(Script(lanes=2), packing=packing) == Report(30, 0, 0, 0, 0)
+    assert house.run(Script(max_connections=2), packing=packing) == SendReport(30, 0, 0, 0, 0)
     assert house.told.count("a batch") == 3
 
 
 def test_packing_that_fails_ends_the_run_with_its_reason(house: House) -> None:
     letters.plan(house.ledger, 30)
-    reason = Unusable("the template is broken")
+    reason = InvalidInput("the template is broken")
 
     def packing(_: Callable[[], bool]) -> Iterator[str]:
         letters.pack(house.ledger, limit=10)
@@ -248,14 +248,14 @@ def test_packing_that_fails_ends_the_run_with_its_reason(house: House) -> None:
 
 def test_two_runs_share_the_work_and_no_letter_goes_twice(house: House) -> None:
     letters.queue(house.ledger, 60)
-    one, two = Script(lanes=2), Script(lanes=2)
+    one, two = Script(max_connections=2), Script(max_connections=2)
 
-    async def both() -> Sequence[Report]:
+    async def both() -> Sequence[SendReport]:
         return await asyncio.gather(house.send(one), house.send(two))
 
     reports = asyncio.run(both())
     assert sum(report.accepted for report in reports) == 60
-    assert len({parcel.delivery for parcel in one.sent + two.sent}) == len(one.sent + two.sent) == 60
+    assert len({message.delivery for message in one.sent + two.sent}) == len(one.sent + two.sent) == 60
     assert one.sent
     assert two.sent
 
@@ -263,12 +263,12 @@ def test_two_runs_share_the_work_and_no_letter_goes_twice(house: House) -> None:
 def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_letter(house: House) -> None:
     letters.queue(house.ledger, 3)
     dead = letters.me()
-    first, _ = house.ledger.claim(dead, 2, timedelta(minutes=1), Scope())
-    from distributor.model.delivery import Arm  # noqa: PLC0415
+    first, _ = house.ledger.claim(dead, 2, timedelta(minutes=1), DeliveryFilter())
+    from distributor.model.delivery import RecordIntent  # noqa: PLC0415
 
-    assert house.ledger.write([Arm(first, timedelta(minutes=10))], dead) == [True]
+    assert house.ledger.write([RecordIntent(first, timedelta(minutes=10))], dead) == [True]
     house.alive = lambda owner: owner.id != dead.id
-    assert house.run(Script()) == Report(2, 0, 0, 1, 0)  # its fate needs a person: the run says so
+    assert house.run(Script()) == SendReport(2, 0, 0, 1, 0)  # its fate needs a person: the run says so
     assert house.states() == {"p1": "ambiguous", "p2": "accepted", "p3": "accepted"}
 
 
@@ -278,13 +278,13 @@ def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_letter(house: 
 class Failing:
     """The real ledger, but some writes fail."""
 
-    def __init__(self, ledger: Ledger, fails: Callable[[Step], Exception | None]) -> None:
+    def __init__(self, ledger: Ledger, fails: Callable[[AttemptUpdate], Exception | None]) -> None:
         self._ledger, self._fails = ledger, fails
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._ledger, name)
 
-    def write(self, steps: Sequence[Step], owner: Owner) -> list[bool]:
+    def write(self, steps: Sequence[AttemptUpdate], owner: LeaseHolder) -> list[bool]:
         for step in steps:
             if error := self._fails(step):
                 raise error
@@ -294,8 +294,8 @@ class Failing:
 def test_when_the_ledger_cannot_arm_nothing_is_sent(house: House) -> None:
     letters.queue(house.ledger, 5)
     road, real = Script(), house.ledger
-    house.ledger = Failing(real, lambda _: Unusable("the disk is full"))
-    with pytest.raises(Unusable, match="disk is full"):
+    house.ledger = Failing(real, lambda _: InvalidInput("the disk is full"))
+    with pytest.raises(InvalidInput, match="disk is full"):
         house.run(road)
     house.ledger = real
     assert road.sent == []
@@ -303,18 +303,18 @@ def test_when_the_ledger_cannot_arm_nothing_is_sent(house: House) -> None:
 
 def test_an_acceptance_is_written_at_the_second_try_when_the_ledger_was_locked(house: House) -> None:
     letters.queue(house.ledger, 1)
-    real, failures = house.ledger, [Unavailable("locked")]
-    house.ledger = Failing(real, lambda step: failures.pop() if failures and isinstance(step, Settle) else None)
-    assert house.run(Script()) == Report(1, 0, 0, 0, 0)
+    real, failures = house.ledger, [ServiceUnavailable("locked")]
+    house.ledger = Failing(real, lambda step: failures.pop() if failures and isinstance(step, AttemptResult) else None)
+    assert house.run(Script()) == SendReport(1, 0, 0, 0, 0)
     house.ledger = real
 
 
 def test_an_acceptance_that_cannot_be_written_is_an_error_and_ambiguous_later(house: House) -> None:
     letters.queue(house.ledger, 3)
     real = house.ledger
-    house.ledger = Failing(real, lambda step: Unusable("the disk is full") if isinstance(step, Settle) else None)
+    house.ledger = Failing(real, lambda step: InvalidInput("the disk is full") if isinstance(step, AttemptResult) else None)
     road = Script()
-    with pytest.raises(Unusable, match="disk is full"):
+    with pytest.raises(InvalidInput, match="disk is full"):
         house.run(road)
     house.ledger = real
     assert len(road.sent) == 1
@@ -326,7 +326,7 @@ def test_an_acceptance_that_cannot_be_written_is_an_error_and_ambiguous_later(ho
 def test_a_claim_that_ran_out_before_arming_does_not_go(house: House) -> None:
     letters.queue(house.ledger, 1)
 
-    async def slow(_: Parcel) -> None:
+    async def slow(_: OutboundMessage) -> None:
         house.clock.time += timedelta(minutes=5)
 
     road = Script(before=slow)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.delivery import EVERYBODY, Arm, Scope, Senders
-from distributor.model.outcomes import Accepted, Deferred, Outcome, Parcel, Rejected, Unsent
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, RecordIntent, SenderFilter
+from distributor.model.outcomes import Accepted, Deferred, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import Ledger
 from distributor.model.states import State
-from distributor.workflows.sending.report import Pause, Report
-from distributor.workflows.sending.shutdown import Stopper
+from distributor.workflows.sending.report import SendReport, WaitNotice
+from distributor.workflows.sending.shutdown import ShutdownRequest
 from tests.workflows import messages as letters
 from tests.workflows.script import Answer, House, Script
 from tests.workflows.test_rate_limits import most_in_a_minute
@@ -32,12 +32,12 @@ def beside(tmp_path: Path, house: House) -> Iterator[Ledger]:
     ledger.close()
 
 
-def waits(house: House) -> list[Pause]:
-    return [news for news in house.told if isinstance(news, Pause) and news.seconds is None]
+def waits(house: House) -> list[WaitNotice]:
+    return [news for news in house.told if isinstance(news, WaitNotice) and news.seconds is None]
 
 
 def armed(house: House) -> list[datetime]:
-    return house.ledger.armed(house.clock.now() - timedelta(days=1), EVERYBODY)
+    return house.ledger.sent_times(house.clock.now() - timedelta(days=1), ALL_SENDERS)
 
 
 # --- one process at a time -----------------------------------------------------------------------------------------
@@ -45,8 +45,8 @@ def armed(house: House) -> list[datetime]:
 
 def test_what_a_sender_that_was_killed_had_claimed_is_taken_over_too(house: House, beside: Ledger) -> None:
     letters.queue(house.ledger, 2)
-    assert beside.hold("")
-    assert len(beside.claim(letters.me(), 10, MINUTE, Scope())) == 2
+    assert beside.lock_mailbox("")
+    assert len(beside.claim(letters.me(), 10, MINUTE, DeliveryFilter())) == 2
     real, alive = house.clock.sleep, True
 
     async def sleep(seconds: float) -> None:
@@ -56,13 +56,13 @@ def test_what_a_sender_that_was_killed_had_claimed_is_taken_over_too(house: Hous
         await real(seconds)
 
     house.clock.sleep, house.alive = sleep, lambda _: alive
-    assert house.run(Script(daily=10)) == Report(2, 0, 0, 0, 0)
+    assert house.run(Script(daily=10)) == SendReport(2, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("limits", [{"per_minute": 30}, {"daily": 10}])
 def test_a_mailbox_with_limits_is_waited_for_and_taken_over(house: House, beside: Ledger, limits: dict[str, int]) -> None:
     letters.queue(house.ledger, 2)
-    assert beside.hold("")
+    assert beside.lock_mailbox("")
     real, knocks = house.clock.sleep, []
 
     async def sleep(seconds: float) -> None:
@@ -73,50 +73,50 @@ def test_a_mailbox_with_limits_is_waited_for_and_taken_over(house: House, beside
 
     road = Script(**limits)
     house.clock.sleep = sleep
-    assert house.run(road) == Report(2, 0, 0, 0, 0)
+    assert house.run(road) == SendReport(2, 0, 0, 0, 0)
     assert knocks[:3] == [0, 0, 0]
     assert house.clock.slept[:3] == [1.0, 1.0, 1.0]
-    assert waits(house) == [Pause(None, "another `distributor send` drives this mailbox; this one goes on after it")]
+    assert waits(house) == [WaitNotice(None, "another `distributor send` drives this mailbox; this one goes on after it")]
 
 
 def test_a_mailbox_without_limits_is_shared(house: House, beside: Ledger) -> None:
     letters.queue(house.ledger, 2)
-    assert beside.hold("")
-    assert house.run(Script()) == Report(2, 0, 0, 0, 0)
+    assert beside.lock_mailbox("")
+    assert house.run(Script()) == SendReport(2, 0, 0, 0, 0)
 
 
 def test_a_run_does_not_wait_for_a_mailbox_when_nothing_is_left_to_send(house: House, beside: Ledger) -> None:
     letters.queue(house.ledger, 2)
-    assert beside.hold("")
+    assert beside.lock_mailbox("")
     owner = letters.me()
-    claims = beside.claim(owner, 10, MINUTE, Scope())
-    assert beside.write([Arm(claim, MINUTE) for claim in claims], owner) == [True, True]
-    assert house.run(Script(daily=10)) == Report(0, 0, 0, 0, 0)
+    claims = beside.claim(owner, 10, MINUTE, DeliveryFilter())
+    assert beside.write([RecordIntent(claim, MINUTE) for claim in claims], owner) == [True, True]
+    assert house.run(Script(daily=10)) == SendReport(0, 0, 0, 0, 0)
     assert waits(house) == []
 
 
 def test_ctrl_c_ends_the_wait_for_a_mailbox_and_nothing_was_claimed(house: House, beside: Ledger) -> None:
     letters.queue(house.ledger, 2)
-    assert beside.hold("")
-    stopper = Stopper()
+    assert beside.lock_mailbox("")
+    shutdown = ShutdownRequest()
 
     async def sleep(_: float) -> None:
-        stopper.press()
+        shutdown.request()
         await asyncio.Event().wait()  # as long as nobody cares
 
     house.clock.sleep = sleep
-    assert asyncio.run(house.send(Script(daily=10), stopper=stopper)) == Report(0, 0, 0, 0, 2, interrupted=True)
+    assert asyncio.run(house.send(Script(daily=10), shutdown=shutdown)) == SendReport(0, 0, 0, 0, 2, interrupted=True)
     assert [event.event for event in house.ledger.history("p1@example.org")] == ["planned", "queued"]
 
 
 def test_packing_goes_on_while_a_mailbox_is_waited_for(house: House, beside: Ledger) -> None:
     letters.plan(house.ledger, 3)
-    assert beside.hold("")
+    assert beside.lock_mailbox("")
     real = house.clock.sleep
 
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(0.001)
-        if house.ledger.counts(Scope()) == {State.QUEUED: 3}:
+        if house.ledger.counts(DeliveryFilter()) == {State.QUEUED: 3}:
             beside.close()
         await real(seconds)
 
@@ -125,12 +125,12 @@ def test_packing_goes_on_while_a_mailbox_is_waited_for(house: House, beside: Led
         yield "a batch"
 
     house.clock.sleep = sleep
-    assert house.run(Script(daily=10), packing=packing) == Report(3, 0, 0, 0, 0)
+    assert house.run(Script(daily=10), packing=packing) == SendReport(3, 0, 0, 0, 0)
 
 
 def test_two_runs_share_several_mailboxes(house: House, beside: Ledger) -> None:
     letters.queue(house.ledger, 6, senders=BOXES)
-    assert beside.hold(BOXES[1])
+    assert beside.lock_mailbox(BOXES[1])
     real = house.clock.sleep
 
     async def sleep(seconds: float) -> None:
@@ -140,8 +140,8 @@ def test_two_runs_share_several_mailboxes(house: House, beside: Ledger) -> None:
 
     road = Script(daily=10)
     house.clock.sleep = sleep
-    assert house.run(road, senders=BOXES) == Report(6, 0, 0, 0, 0)
-    assert [parcel.sender for parcel in road.sent] == [BOXES[0]] * 3 + [BOXES[1]] * 3
+    assert house.run(road, senders=BOXES) == SendReport(6, 0, 0, 0, 0)
+    assert [message.sender for message in road.sent] == [BOXES[0]] * 3 + [BOXES[1]] * 3
 
 
 # --- the minute ----------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_a_first_letter_that_was_held_up_makes_no_minute_too_full(house: House) 
     letters.queue(house.ledger, 70)
     first = True
 
-    async def signing_in(_: Parcel) -> None:
+    async def signing_in(_: OutboundMessage) -> None:
         nonlocal first
         if first:
             first = False
@@ -173,14 +173,14 @@ def test_a_first_letter_that_was_held_up_makes_no_minute_too_full(house: House) 
 
 # --- the day -------------------------------------------------------------------------------------------------------
 
-NOT_LEFT: list[Answer] = [Deferred("451 later", wait=timedelta(hours=1)), Rejected("550 5.1.1 no"), Unsent("429")]
+NOT_LEFT: list[Answer] = [Deferred("451 later", retry_after=timedelta(hours=1)), Rejected("550 5.1.1 no"), NotSent("429")]
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("refusal", NOT_LEFT)
 def test_what_was_refused_is_not_of_the_day_s_letters(house: House, refusal: Outcome, lanes: int) -> None:
     letters.queue(house.ledger, 9)
-    road = Script({"": [refusal] * 3}, daily=5, lanes=lanes)
+    road = Script({"": [refusal] * 3}, daily=5, max_connections=lanes)
     assert house.run(road).accepted == 5
     assert house.run(Script(daily=5)).accepted == 0
     assert len(armed(house)) == 5
@@ -190,28 +190,28 @@ def test_the_day_s_last_letter_waits_for_those_on_the_wire_and_goes_if_one_is_re
     letters.queue(house.ledger, 3)
     held = asyncio.Event()
 
-    async def slow(_: Parcel) -> Outcome:
+    async def slow(_: OutboundMessage) -> Outcome:
         await held.wait()
         return Rejected("550 5.1.1 no")
 
-    async def quick(_: Parcel) -> Outcome:
+    async def quick(_: OutboundMessage) -> Outcome:
         asyncio.get_running_loop().call_later(0.01, held.set)
         return Accepted("250")
 
-    report = house.run(Script({"p1": [slow], "p2": [quick]}, daily=2, lanes=3))
+    report = house.run(Script({"p1": [slow], "p2": [quick]}, daily=2, max_connections=3))
     assert (report.accepted, report.rejected, report.error) == (2, 1, None)
 
 
 def test_letters_on_the_wire_finish_where_the_day_s_last_one_waits(house: House) -> None:
     letters.queue(house.ledger, 3)
-    stopper = Stopper()
+    shutdown = ShutdownRequest()
 
-    async def slow(_: Parcel) -> Outcome:
-        stopper.press()
+    async def slow(_: OutboundMessage) -> Outcome:
+        shutdown.request()
         await asyncio.sleep(0.01)
         return Accepted("250")
 
-    report = asyncio.run(house.send(Script({"p1": [slow]}, daily=1, lanes=3), stopper=stopper))
+    report = asyncio.run(house.send(Script({"p1": [slow]}, daily=1, max_connections=3), shutdown=shutdown))
     assert (report.accepted, report.remaining, report.interrupted) == (1, 2, True)
 
 
@@ -221,4 +221,4 @@ def test_the_day_is_known_by_mailbox_whoever_sent(house: House, beside: Ledger) 
     assert other.run(Script(daily=2), senders=BOXES).accepted == 4
     beside.close()
     assert house.run(Script(daily=2), senders=BOXES).accepted == 0
-    assert len(house.ledger.armed(house.clock.now(), Senders(only=BOXES[1]))) == 2
+    assert len(house.ledger.sent_times(house.clock.now(), SenderFilter(only=BOXES[1]))) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.ledger.driver import sqlite3
 from tests.workflows import messages as letters
 from tests.workflows.script import Clock, House, Script
@@ -28,10 +28,10 @@ def edited(tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_run_ends_before_a_letter_that_was_edited_and_sends_it_to_nobody(edited: House) -> None:
-    road = Script(lanes=2)
-    with pytest.raises(Unusable, match="the ledger was changed from outside") as caught:
+    road = Script(max_connections=2)
+    with pytest.raises(InvalidInput, match="the ledger was changed from outside") as caught:
         edited.run(road)
     assert caught.value.hint is not None
     assert "distributor withdraw" in caught.value.hint
-    assert not {parcel.address for parcel in road.sent} & {"evil@evil.example", "p2@example.org"}
+    assert not {message.address for message in road.sent} & {"evil@evil.example", "p2@example.org"}
     assert edited.states()["p2"] == "queued"

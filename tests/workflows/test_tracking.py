@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from distributor.errors import Unavailable
-from distributor.model.delivery import Scope, Sighting
-from distributor.model.outcomes import Ambiguous, Handle
+from distributor.errors import ServiceUnavailable
+from distributor.model.delivery import DeliveryFilter, TrackingEvent
+from distributor.model.outcomes import Ambiguous, DraftRef
 from distributor.model.states import PasswordState, State
-from distributor.workflows.sending.report import Pause, Report
-from distributor.workflows.tracking import Looking, look
+from distributor.workflows.sending.report import SendReport, WaitNotice
+from distributor.workflows.tracking import TrackingContext, track
 from tests.workflows import messages as letters
 from tests.workflows.script import House, Knowing, Script
 
-SENT = Sighting("", State.ACCEPTED, "found in Sent Items", {"kind": "sent-items", "id": "AAMk"})
-DRAFT = Sighting("", State.QUEUED, "still a draft", {"kind": "draft", "id": "AAMk"})
+SENT = TrackingEvent("", State.ACCEPTED, "found in Sent Items", {"kind": "sent-items", "id": "AAMk"})
+DRAFT = TrackingEvent("", State.QUEUED, "still a draft", {"kind": "draft", "id": "AAMk"})
 
 
 def cut() -> dict[str, list[Ambiguous]]:
@@ -25,11 +25,11 @@ def cut() -> dict[str, list[Ambiguous]]:
 def test_a_run_looks_for_its_own_unclear_letters_after_a_minute(house: House) -> None:
     letters.queue(house.ledger, 2)
     tracker = Knowing({"p1": SENT})
-    assert house.run(Script(cut(), knows=tracker)) == Report(2, 0, 0, 0, 0)
+    assert house.run(Script(cut(), knows=tracker)) == SendReport(2, 0, 0, 0, 0)
     assert house.clock.slept == [60.0]
-    assert Pause(60.0, "letters whose fate is unclear are looked for") in house.told
+    assert WaitNotice(60.0, "letters whose fate is unclear are looked for") in house.told
     assert tracker.asked == ["p1"]
-    (delivery,) = house.ledger.deliveries(Scope(address="p1@example.org"))
+    (delivery,) = house.ledger.deliveries(DeliveryFilter(address="p1@example.org"))
     assert (delivery.state, delivery.said, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
     event = list(house.ledger.history("p1@example.org"))[-1]
     assert (event.event, event.evidence["kind"], event.evidence["id"]) == ("accepted", "sent-items", "AAMk")
@@ -37,17 +37,17 @@ def test_a_run_looks_for_its_own_unclear_letters_after_a_minute(house: House) ->
 
 def test_what_nobody_knows_of_stays_unclear(house: House) -> None:
     letters.queue(house.ledger, 1)
-    assert house.run(Script(cut(), knows=Knowing())) == Report(0, 0, 0, 1, 0)
+    assert house.run(Script(cut(), knows=Knowing())) == SendReport(0, 0, 0, 1, 0)
     assert house.states() == {"p1": "ambiguous"}
 
 
 def test_a_letter_that_is_still_a_draft_is_due_again_and_the_next_run_sends_it(house: House) -> None:
     letters.queue(house.ledger, 1)
-    assert house.run(Script(cut(), knows=Knowing({"p1": DRAFT}))) == Report(0, 0, 0, 0, 1)
+    assert house.run(Script(cut(), knows=Knowing({"p1": DRAFT}))) == SendReport(0, 0, 0, 0, 1)
     assert house.states() == {"p1": "queued"}
     road = Script(knows=Knowing())
-    assert house.run(road) == Report(1, 0, 0, 0, 0)
-    assert [parcel.attempt for parcel in road.sent] == [2]
+    assert house.run(road) == SendReport(1, 0, 0, 0, 0)
+    assert [message.attempt for message in road.sent] == [2]
 
 
 def test_a_run_begins_with_what_earlier_ones_left_unclear(house: House) -> None:
@@ -56,8 +56,8 @@ def test_a_run_begins_with_what_earlier_ones_left_unclear(house: House) -> None:
     house.run(Script({"": [Ambiguous("cut"), Ambiguous("cut")]}))
     house.clock.time += timedelta(minutes=5)
     road = Script(knows=Knowing({"p1": SENT, "p2": DRAFT}))
-    assert house.run(road) == Report(2, 0, 0, 0, 0)
-    assert [parcel.address for parcel in road.sent] == ["p2@example.org"]
+    assert house.run(road) == SendReport(2, 0, 0, 0, 0)
+    assert [message.address for message in road.sent] == ["p2@example.org"]
 
 
 def test_a_draft_is_left_alone_while_its_sender_may_still_send_it(house: House) -> None:
@@ -80,8 +80,8 @@ def test_nobody_is_asked_too_early(house: House) -> None:
 
 def test_the_name_that_a_service_gave_a_letter_is_in_the_ledger_before_it_goes(house: House) -> None:
     letters.queue(house.ledger, 1)
-    house.run(Script(handle=Handle("AAMkAD", "<theirs@outlook.example>")))
-    (delivery,) = house.ledger.deliveries(Scope())
+    house.run(Script(handle=DraftRef("AAMkAD", "<theirs@outlook.example>")))
+    (delivery,) = house.ledger.deliveries(DeliveryFilter())
     assert delivery.message_id == "<theirs@outlook.example>"
     (armed,) = [event for event in house.ledger.history("p1@example.org") if event.event == "transmitting"]
     assert (armed.evidence["handle"], armed.evidence["message_id"]) == ("AAMkAD", "<theirs@outlook.example>")
@@ -91,10 +91,13 @@ def test_one_who_cannot_be_asked_does_not_silence_the_others(house: House) -> No
     letters.queue(house.ledger, 2)
     house.run(Script({"": [Ambiguous("cut"), Ambiguous("cut")]}))
     house.clock.time += timedelta(minutes=5)
-    down = Unavailable("403")
-    looking = Looking(house.ledger, lambda _: False, house.clock.now, timedelta(minutes=10), asyncio.to_thread)
-    trackers = [Knowing({"p1": SENT, "p2": down}), Knowing({"p2": Sighting("", State.DELIVERED, "delivered", {"kind": "message-trace"})})]
-    found = asyncio.run(look(looking, trackers, Scope(), frozenset({State.AMBIGUOUS})))
+    down = ServiceUnavailable("403")
+    looking = TrackingContext(house.ledger, lambda _: False, house.clock.now, timedelta(minutes=10), asyncio.to_thread)
+    trackers = [
+        Knowing({"p1": SENT, "p2": down}),
+        Knowing({"p2": TrackingEvent("", State.DELIVERED, "delivered", {"kind": "message-trace"})}),
+    ]
+    found = asyncio.run(track(looking, trackers, DeliveryFilter(), frozenset({State.AMBIGUOUS})))
     assert found.errors == (down,)
     assert [(moved.address[:2], moved.before, moved.after) for moved in found.moved] == [
         ("p1", State.AMBIGUOUS, State.ACCEPTED),
@@ -106,10 +109,10 @@ def test_one_who_cannot_be_asked_does_not_silence_the_others(house: House) -> No
 def test_evidence_moves_a_letter_forward_only(house: House) -> None:
     letters.queue(house.ledger, 1)
     house.run(Script())
-    (delivery,) = house.ledger.deliveries(Scope())
+    (delivery,) = house.ledger.deliveries(DeliveryFilter())
 
-    def seen(state: State) -> Sighting:
-        return Sighting(delivery.id, state, "the trace says so", {"kind": "message-trace"})
+    def seen(state: State) -> TrackingEvent:
+        return TrackingEvent(delivery.id, state, "the trace says so", {"kind": "message-trace"})
 
     assert house.ledger.observe([seen(State.QUEUED), seen(State.DELIVERED), seen(State.ACCEPTED), seen(State.BOUNCED)]) == [
         None,

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.delivery import Sighting
-from distributor.model.issues import Check, Issue, Severity
+from distributor.model.delivery import TrackingEvent
+from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.states import State
 from tests.authority import Authority
 from tests.ledger.world import World, worlds
 from tests.workflows.test_publish import START, Shelf, received, revoke, run, told
 
 ANNA = "anna@example.org"
-FULL = Issue(Severity.ERROR, Check.NOT_PUBLISHED, "the entry has 15 certificates", "remove old ones", "directory", None, ANNA)
+FULL = Issue(Severity.ERROR, CheckId.NOT_PUBLISHED, "the entry has 15 certificates", "remove old ones", "directory", None, ANNA)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_what_expired_goes_without_a_newer_one_too(world: World, authority: Auth
     received(world, "anna", authority.issue(ANNA, days=10))
     shelf = Shelf()
     run(world, shelf)
-    assert told(run(world, shelf, days=20)) == (0, 0, 1, [(Severity.WARNING, Check.EXPIRED, ANNA)])
+    assert told(run(world, shelf, days=20)) == (0, 0, 1, [(Severity.WARNING, CheckId.EXPIRED, ANNA)])
     assert shelf.holds == {}
     assert world.events()[-1] == "unpublished"
     assert told(run(world, shelf, days=20))[:3] == (0, 0, 0)
@@ -68,7 +68,7 @@ def test_what_is_gone_is_noted_where_the_new_one_has_no_room(world: World, autho
     revoke(world, id_)
     received(world, "anna", authority.issue(ANNA))
     shelf.warns, shelf.takes = FULL, False
-    assert told(run(world, shelf)) == (0, 0, 1, [(Severity.ERROR, Check.NOT_PUBLISHED, ANNA)])
+    assert told(run(world, shelf)) == (0, 0, 1, [(Severity.ERROR, CheckId.NOT_PUBLISHED, ANNA)])
     assert world.events()[-1] == "unpublished"
 
 
@@ -77,9 +77,9 @@ def test_what_came_back_after_it_was_published_is_taken_out_and_told_once(world:
     id_ = received(world, "anna", identity)
     shelf = Shelf()
     run(world, shelf)
-    assert world.ledger.observe([Sighting(id_, State.BOUNCED, "550 no such user", {"kind": "trace"})]) == [State.ACCEPTED]
+    assert world.ledger.observe([TrackingEvent(id_, State.BOUNCED, "550 no such user", {"kind": "trace"})]) == [State.ACCEPTED]
     done = run(world, shelf)
-    assert told(done) == (0, 0, 1, [(Severity.WARNING, Check.NOT_PUBLISHED, ANNA)])
+    assert told(done) == (0, 0, 1, [(Severity.WARNING, CheckId.NOT_PUBLISHED, ANNA)])
     assert f"distributor resend {ANNA}" in str(done.issues[0].hint)
     assert shelf.holds == {}
     assert told(run(world, shelf)) == (0, 0, 0, [])

@@ -14,11 +14,11 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files import atomic
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
-from distributor.model.publishing import Public, Written
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
+from distributor.model.publishing import PublicationRequest, PublicationResult
 
 KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
 LONGEST_NAME = 200  # characters of a file's name, before its ending
@@ -37,20 +37,20 @@ class Settings:
     path: Path
 
 
-def open(settings: Settings, key: str = KEY) -> Folder:  # noqa: A001  every adapter is opened so
+def open(settings: Settings, key: str = KEY) -> FolderDirectory:  # noqa: A001  every adapter is opened so
     """The folder; made when something is published. `key` names its table."""
     del key
-    return Folder(settings.path)
+    return FolderDirectory(settings.path)
 
 
-class Folder:
+class FolderDirectory:
     """Files, each whole or not there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.where = str(path)
 
-    def publish(self, public: Public, now: datetime) -> Written | Issue:
+    def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
         """One person's three files, once; see core.publishing."""
         del now
         name = file_name(public.address.key)
@@ -60,12 +60,12 @@ class Folder:
             changed = self._remove(name, before, public.gone) if public.leaf is None else self._write(name, files(public))
         except OSError as error:
             if error.errno in _ONE and self._path.is_dir():
-                message = f'"{printable(name)}" cannot be written ({error.strerror})'
+                message = f'"{escape_unsafe(name)}" cannot be written ({error.strerror})'
                 return Issue(
-                    Severity.ERROR, Check.NOT_PUBLISHED, message, "remove what bears that name", "folder", None, str(public.address)
+                    Severity.ERROR, CheckId.NOT_PUBLISHED, message, "remove what bears that name", "folder", None, str(public.address)
                 )
-            raise Unusable(f"a certificate cannot be written ({error.strerror})", where=self.where, hint=_HINT) from error
-        return Written(name, changed, removed=public.gone & {before} if changed else frozenset())
+            raise InvalidInput(f"a certificate cannot be written ({error.strerror})", where=self.where, hint=_HINT) from error
+        return PublicationResult(name, changed, removed=public.gone & {before} if changed else frozenset())
 
     def _make(self) -> None:
         """The folder, which everybody may look into whatever the umask says; one that is there stays as it is."""
@@ -78,7 +78,7 @@ class Folder:
         for end, data in fresh.items():
             _replace(self._path / f"{name}{end}", data)
         if fresh:
-            atomic.flush(self._path)
+            atomic.sync_folder(self._path)
         return bool(fresh)
 
     def _remove(self, name: str, there: str, gone: frozenset[str]) -> bool:
@@ -88,7 +88,7 @@ class Folder:
         for end in (".vcf", ".pem", ".cer"):  # what tells that there is something to remove goes last
             with suppress(FileNotFoundError):
                 (self._path / f"{name}{end}").unlink()
-        atomic.flush(self._path)
+        atomic.sync_folder(self._path)
         return True
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ def file_name(key: str) -> str:
     return f"{plain.lstrip('.-')}-{sha256(key.encode()).hexdigest()[:12]}"
 
 
-def files(public: Public) -> dict[str, bytes]:
+def files(public: PublicationRequest) -> dict[str, bytes]:
     """What a person's files hold, by their endings."""
     assert public.leaf is not None  # noqa: S101  asked for with a certificate only
     return {".cer": public.leaf, ".pem": _pem(public.leaf), ".vcf": vcard(public.name, str(public.address), public.leaf)}
@@ -129,7 +129,7 @@ def vcard(name: str, address: str, leaf: bytes) -> bytes:
 
 def _text(value: str) -> str:
     """A value of RFC 6350 3.4; a name is one line."""
-    return re.sub(r"([\\,;])", r"\\\1", printable(" ".join(value.split())))
+    return re.sub(r"([\\,;])", r"\\\1", escape_unsafe(" ".join(value.split())))
 
 
 def _folded(line: str) -> str:
@@ -162,4 +162,4 @@ def _read(path: Path) -> bytes | None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Beside it, then in its place."""
-    atomic.appear(atomic.write(path, data, MODE), path)
+    atomic.publish(atomic.write_atomically(path, data, MODE), path)

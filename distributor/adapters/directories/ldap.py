@@ -13,14 +13,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from distributor.clients import ldap as client
-from distributor.clients.ldap import NO_SUCH_ATTRIBUTE, VALUE_EXISTS, Change, Entry, Said, SignIn, check, escape, is_filter
-from distributor.errors import Unusable
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
-from distributor.model.publishing import Public, Written
+from distributor.clients.ldap import NO_SUCH_ATTRIBUTE, VALUE_EXISTS, LdapBind, LdapChange, LdapEntry, LdapResult, check, escape, is_filter
+from distributor.errors import InvalidInput
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
+from distributor.model.publishing import PublicationRequest, PublicationResult
 
 if TYPE_CHECKING:
-    from distributor.microsoft.ldap_lookup import Looked
+    from distributor.microsoft.ldap_lookup import LdapProbe
 
 KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
 MOST_VALUES = 15  # that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
@@ -32,7 +32,7 @@ _SMIME = "userSMIMECertificate"
 
 
 @dataclass(frozen=True)
-class Settings(SignIn):
+class Settings(LdapBind):
     """`[[directories]]` of kind ldap."""
 
     filter: str = "(mail={address})"  # who is meant; the address is put in safely
@@ -40,36 +40,40 @@ class Settings(SignIn):
     active_directory: bool | None = None  # asked of the server where it is not said
 
 
-def open(settings: Settings, key: str = KEY) -> Directory:  # noqa: A001  every adapter is opened so
+def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  every adapter is opened so
     """The directory; asked when something is published. `key` names its table. Raises Unusable for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
     plain = settings.filter.replace(ADDRESS, "")
     if plain == settings.filter or "{" in plain or not is_filter(plain):
-        raise Unusable("this filter finds nobody", where=f"{key}.filter", hint='it is in brackets and holds {address}: "(mail={address})"')
+        raise InvalidInput(
+            "this filter finds nobody", where=f"{key}.filter", hint='it is in brackets and holds {address}: "(mail={address})"'
+        )
     if not _NAME.fullmatch(settings.attribute):
-        raise Unusable("this is no attribute", where=f"{key}.attribute", hint="write userCertificate, without ;binary, or remove the key")
+        raise InvalidInput(
+            "this is no attribute", where=f"{key}.attribute", hint="write userCertificate, without ;binary, or remove the key"
+        )
     if settings.attribute.casefold() == _SMIME.casefold():
         hint = "remove the key: userCertificate is what every client reads"
-        raise Unusable(f"{_SMIME} holds a signed message, not a certificate", where=f"{key}.attribute", hint=hint)
-    return Directory(client.ldap(settings, key), settings)
+        raise InvalidInput(f"{_SMIME} holds a signed message, not a certificate", where=f"{key}.attribute", hint=hint)
+    return LdapDirectory(client.ldap(settings, key), settings)
 
 
-def probe(host: str, addresses: Sequence[str]) -> Looked:
+def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
     """What the server answers to a phone, for `distributor trust ldap`."""
     from distributor.adapters.directories import ldap_probe  # noqa: PLC0415  it judges certificates: slow to load
 
     return ldap_probe.probe(host, addresses)
 
 
-class Directory:
+class LdapDirectory:
     """Entries of people."""
 
-    def __init__(self, asked: client.Ldap, settings: Settings) -> None:
+    def __init__(self, asked: client.LdapClient, settings: Settings) -> None:
         self._client, self._settings = asked, settings
         self.where = f"{asked.where}/{settings.base}"
 
-    def publish(self, public: Public, now: datetime) -> Written | Issue:
+    def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
         """One person's certificate, once; see core.publishing."""
         for _ in range(TRIES - 1):
             done = self._once(public, now)
@@ -78,10 +82,12 @@ class Directory:
         done = self._once(public, now)
         return _refused(public, done.entry, done.no, self._settings.attribute) if isinstance(done, _Overtaken) else done
 
-    def _once(self, public: Public, now: datetime) -> Written | Issue | _Overtaken:
+    def _once(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue | _Overtaken:
         entry = self._find(public)
         if isinstance(entry, Issue):
-            return Written("", changed=False) if public.leaf is None and entry.check is Check.NO_PERSON else entry  # nothing can be there
+            return (
+                PublicationResult("", changed=False) if public.leaf is None and entry.check is CheckId.NO_PERSON else entry
+            )  # nothing can be there
         work = self._work(entry, public, now)
         changes = self._changes(entry, work)
         no = self._client.change(entry.dn, changes) if changes else None
@@ -105,7 +111,7 @@ class Directory:
         said = self._settings.active_directory
         return self._client.active_directory() if said is None else said
 
-    def _find(self, public: Public) -> Entry | Issue:
+    def _find(self, public: PublicationRequest) -> LdapEntry | Issue:
         """The one entry."""
         wanted = self._settings.filter.replace(ADDRESS, escape(str(public.address)))
         found = self._client.find(self._settings.base, wanted, ("objectClass", self._attribute, _SMIME), 2)
@@ -113,11 +119,11 @@ class Directory:
             return found[0]
         if not found:
             hint = "create the entry or correct its mail attribute; `base` and `filter` in [[directories]] say where it is looked for"
-            return _issue(public, Check.NO_PERSON, f'nobody with this address is below "{self._settings.base}"', hint)
-        names = " and ".join(f'"{printable(entry.dn)}"' for entry in found)
-        return _issue(public, Check.DUPLICATE, f"several entries have this address: {names}", "let only one have it, or narrow `filter`")
+            return _issue(public, CheckId.NO_PERSON, f'nobody with this address is below "{self._settings.base}"', hint)
+        names = " and ".join(f'"{escape_unsafe(entry.dn)}"' for entry in found)
+        return _issue(public, CheckId.DUPLICATE, f"several entries have this address: {names}", "let only one have it, or narrow `filter`")
 
-    def _work(self, entry: Entry, public: Public, now: datetime) -> _Work:
+    def _work(self, entry: LdapEntry, public: PublicationRequest, now: datetime) -> _Work:
         """What is to go and to come; where nothing is published, only the person's own certificates go."""
         there = entry.all(self._settings.attribute)
         ours = tuple(value for value in there if value != public.leaf and _digest(value) in public.gone)
@@ -127,16 +133,16 @@ class Directory:
         left = len(there) - len(gone)
         return _Work(gone, (public.leaf,) if public.leaf not in there else (), public.leaf, left)
 
-    def _changes(self, entry: Entry, work: _Work) -> list[Change]:
+    def _changes(self, entry: LdapEntry, work: _Work) -> list[LdapChange]:
         """Deletions always; nothing where all is as it should be."""
         new = () if work.is_full else work.new
-        changes = [Change(self._attribute, work.gone, new)] if work.gone or new else []
+        changes = [LdapChange(self._attribute, work.gone, new)] if work.gone or new else []
         return [*self._object_class(entry), *changes] if new else changes
 
-    def _object_class(self, entry: Entry) -> Sequence[Change]:
+    def _object_class(self, entry: LdapEntry) -> Sequence[LdapChange]:
         """What lets the entry hold a certificate, where it does not yet; where we may not see them, the server knows."""
         classes = {name.casefold() for name in entry.texts("objectClass")}
-        return () if self._is_active or not classes or classes & _HOLDS else (Change("objectClass", (), (b"pkiUser",)),)
+        return () if self._is_active or not classes or classes & _HOLDS else (LdapChange("objectClass", (), (b"pkiUser",)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,28 +160,28 @@ class _Work:
         return self.left + len(self.new) > MOST_VALUES
 
 
-def _done(entry: Entry, public: Public, work: _Work) -> Written | Issue:
+def _done(entry: LdapEntry, public: PublicationRequest, work: _Work) -> PublicationResult | Issue:
     """What the server took."""
     full = _full(public, work) if work.is_full else None
     written = bool(work.gone or (work.new and not full))
     if full is not None and work.new and not written:
         return full
     removed = public.gone & frozenset(map(_digest, work.gone))
-    return Written(entry.dn, written, full or _before_ours(public, entry), removed, holds=not (full and work.new))
+    return PublicationResult(entry.dn, written, full or _before_ours(public, entry), removed, holds=not (full and work.new))
 
 
-def _full(public: Public, work: _Work) -> Issue:
+def _full(public: PublicationRequest, work: _Work) -> Issue:
     verb = "has no room for this one" if work.new else "is exported with none of them"
     message = f"the entry has {work.left} certificates that have not expired, more than {MOST_VALUES} are too many, and it {verb}"
-    return _issue(public, Check.NOT_PUBLISHED, message, "remove old ones by hand: Entra Connect exports none of an entry with more")
+    return _issue(public, CheckId.NOT_PUBLISHED, message, "remove old ones by hand: Entra Connect exports none of an entry with more")
 
 
 @dataclass(frozen=True, slots=True)
 class _Overtaken:
     """Somebody else has changed the entry since it was read, or has a value that the server takes for the same."""
 
-    entry: Entry
-    no: Said
+    entry: LdapEntry
+    no: LdapResult
 
 
 def is_over(value: bytes, now: datetime) -> bool:
@@ -192,19 +198,19 @@ def _digest(value: bytes) -> str:
     return sha256(value).hexdigest()
 
 
-def _refused(public: Public, entry: Entry, no: Said, attribute: str) -> Issue:
+def _refused(public: PublicationRequest, entry: LdapEntry, no: LdapResult, attribute: str) -> Issue:
     """The server's word about one entry; the next one may be another's to write."""
-    hint = f'give the entry in `bind` the right to write {attribute} and objectClass of "{printable(entry.dn)}"'
-    return _issue(public, Check.NOT_PUBLISHED, f"the directory does not take the certificate: {no}", hint)
+    hint = f'give the entry in `bind` the right to write {attribute} and objectClass of "{escape_unsafe(entry.dn)}"'
+    return _issue(public, CheckId.NOT_PUBLISHED, f"the directory does not take the certificate: {no}", hint)
 
 
-def _before_ours(public: Public, entry: Entry) -> Issue | None:
+def _before_ours(public: PublicationRequest, entry: LdapEntry) -> Issue | None:
     """Outlook takes a userSMIMECertificate first, a signed message with the certificate in it (facts: exchange.md 3.1)."""
     if public.leaf is None or all(public.leaf in value for value in entry.all(_SMIME)):
         return None
     message = f"the entry has a {_SMIME} too, with another certificate in it, and Outlook takes that first"
-    return _issue(public, Check.NOT_PUBLISHED, message, f"remove {_SMIME}, or renew it", Severity.WARNING)
+    return _issue(public, CheckId.NOT_PUBLISHED, message, f"remove {_SMIME}, or renew it", Severity.WARNING)
 
 
-def _issue(public: Public, check_: Check, message: str, hint: str, severity: Severity = Severity.ERROR) -> Issue:
+def _issue(public: PublicationRequest, check_: CheckId, message: str, hint: str, severity: Severity = Severity.ERROR) -> Issue:
     return Issue(severity, check_, message, hint, "directory", None, str(public.address))

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from distributor.clients.ldap import NO_SUCH_OBJECT, SUCCESS, Entry, Ldap, Place, Said, escape
-from distributor.errors import Unavailable
-from distributor.microsoft.ldap_lookup import Answer, Looked, Way
+from distributor.clients.ldap import NO_SUCH_OBJECT, SUCCESS, LdapClient, LdapEndpoint, LdapEntry, LdapResult, escape
+from distributor.errors import ServiceUnavailable
+from distributor.microsoft.ldap_lookup import Endpoint, LdapProbe, LookupResult
 
 PATIENCE = 10  # seconds; nobody waits longer for a message to be sent
 PORTS = {"ldaps": 636, "ldap": 389}
@@ -18,57 +18,57 @@ ASKED = ("userCertificate;binary", "userSMIMECertificate;binary")
 CERTIFICATE = "userCertificate"
 
 
-def probe(host: str, addresses: Sequence[str]) -> Looked:
+def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
     """Ask by the first way that works; `host` is checked already (core.outlook)."""
-    tried: list[Way] = []
-    answered: Looked | None = None
+    tried: list[Endpoint] = []
+    answered: LdapProbe | None = None
     for place in places(host):
-        with closing(Ldap(place, patience=PATIENCE)) as line:
+        with closing(LdapClient(place, patience=PATIENCE)) as line:
             try:
                 root = line.root("namingContexts", "defaultNamingContext")
                 active = line.active_directory()
                 if answered is None:
                     contexts = _contexts(root)
                     answers = tuple(_answers(line, contexts, addresses))
-                    no = line.greet()
-                    answered = Looked((), contexts, active, answers, "" if no.code == SUCCESS else str(no))
-                tried.append(Way(line.where, place.security == "tls"))
-            except Unavailable as error:
-                tried.append(Way(line.where, place.security == "tls", error.message, error.hint))
-    return Looked(tuple(tried)) if answered is None else replace(answered, ways=tuple(tried))
+                    no = line.anonymous_bind()
+                    answered = LdapProbe((), contexts, active, answers, "" if no.code == SUCCESS else str(no))
+                tried.append(Endpoint(line.where, place.security == "tls"))
+            except ServiceUnavailable as error:
+                tried.append(Endpoint(line.where, place.security == "tls", error.message, error.hint))
+    return LdapProbe(tuple(tried)) if answered is None else replace(answered, ways=tuple(tried))
 
 
-def places(host: str) -> list[Place]:
+def places(host: str) -> list[LdapEndpoint]:
     """Where a phone may go; without a scheme, with TLS and without."""
     scheme, separator, rest = host.rpartition("://")
     name, _, port = rest.partition(":")
     kinds = [scheme.lower()] if separator else ["ldaps", "ldap"]
-    return [Place(name, int(port) if port else PORTS[kind], "tls" if kind == "ldaps" else "none") for kind in kinds]
+    return [LdapEndpoint(name, int(port) if port else PORTS[kind], "tls" if kind == "ldaps" else "none") for kind in kinds]
 
 
-def _contexts(root: Entry) -> tuple[str, ...]:
+def _contexts(root: LdapEntry) -> tuple[str, ...]:
     """Where entries may be: Active Directory has more contexts than those of people."""
     return tuple(root.texts("defaultNamingContext") or root.texts("namingContexts"))[:MOST_CONTEXTS]
 
 
-def _answers(line: Ldap, contexts: Sequence[str], addresses: Sequence[str]) -> Iterator[Answer]:
+def _answers(line: LdapClient, contexts: Sequence[str], addresses: Sequence[str]) -> Iterator[LookupResult]:
     for address in addresses:
         yield _answer(line, ("", *contexts), address)
 
 
-def _answer(line: Ldap, bases: Sequence[str], address: str) -> Answer:
+def _answer(line: LdapClient, bases: Sequence[str], address: str) -> LookupResult:
     """From the first base that brings anything; else with what the server has against the question."""
-    against: Said | None = None
+    against: LdapResult | None = None
     for base in bases:
         found, no = _ask(line, base, address)
         if found is not None:
             return found
         if against is None or no.code not in {SUCCESS, NO_SUCH_OBJECT}:
             against = no
-    return Answer(address, "", 0, (), code=against.code if against else SUCCESS, said=str(against or ""))
+    return LookupResult(address, "", 0, (), code=against.code if against else SUCCESS, said=str(against or ""))
 
 
-def _ask(line: Ldap, base: str, address: str) -> tuple[Answer | None, Said]:
+def _ask(line: LdapClient, base: str, address: str) -> tuple[LookupResult | None, LdapResult]:
     """With `;binary` first, and where that brings no certificate, by the plain names."""
     wanted = f"(mail={escape(address)})"
     found, no = line.ask(base, wanted, ASKED, most=MOST_ENTRIES)
@@ -76,10 +76,10 @@ def _ask(line: Ldap, base: str, address: str) -> tuple[Answer | None, Said]:
         return None, no
     values = _values(found)
     if values:
-        return Answer(address, base, len(found), values), no
+        return LookupResult(address, base, len(found), values), no
     plain, _ = line.ask(base, wanted, (CERTIFICATE,), most=MOST_ENTRIES)
-    return Answer(address, base, len(found), _values(plain), plainly=True), no
+    return LookupResult(address, base, len(found), _values(plain), plainly=True), no
 
 
-def _values(found: Sequence[Entry]) -> tuple[bytes, ...]:
+def _values(found: Sequence[LdapEntry]) -> tuple[bytes, ...]:
     return tuple(value for entry in found for value in entry.all(CERTIFICATE))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, text_lines
-from distributor.model.cells import addresses_in, described, quotable_address
+from distributor.model.cells import addresses_in, describe_cell, quotable_address
 from distributor.model.csv_rows import Rows
-from distributor.model.csv_table import Columns, NoHeader, without_address
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import BadAddress, Person, RowHint, parse_address, printable
+from distributor.model.csv_table import Columns, HeaderError, without_address
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import BadAddress, Person, RosterRow, escape_unsafe, parse_address
 from distributor.model.plaintext import is_broken
 from distributor.model.secret import Secret
 
@@ -28,12 +28,12 @@ class Settings:
     keep: Callable[[], Collection[str]] | None = None
 
 
-def open(settings: Settings) -> Csv:  # noqa: A001  every adapter is opened so
+def open(settings: Settings) -> CsvRoster:  # noqa: A001  every adapter is opened so
     """The list; looked at when its people are asked for."""
-    return Csv(settings.path, settings.keep)
+    return CsvRoster(settings.path, settings.keep)
 
 
-class Csv:
+class CsvRoster:
     """People in a CSV file."""
 
     def __init__(self, path: Path, keep: Callable[[], Collection[str]] | None) -> None:
@@ -46,19 +46,21 @@ class Csv:
                 yield from self._people(Rows(lines))
         except FileRefused as refused:
             hint = "split the list" if refused.reason is Reason.LARGE else "name a readable CSV file with --roster"
-            raise Unusable(refused.message, where=str(self._path), hint=hint) from None
+            raise InvalidInput(refused.message, where=str(self._path), hint=hint) from None
 
     def _people(self, rows: Rows) -> Iterator[Person | Issue]:
         columns = rows.columns()
         if isinstance(columns, Columns) and "email" not in columns.fields:
             columns = without_address(columns)
-        if isinstance(columns, NoHeader):
-            raise Unusable(columns.message, where=f"{self._path.name} line {max(1, rows.line)}", hint=columns.hint)
+        if isinstance(columns, HeaderError):
+            raise InvalidInput(columns.message, where=f"{self._path.name} line {max(1, rows.line)}", hint=columns.hint)
         if self._keep is not None and columns.others:
             columns = columns.only(self._keep())
         for line, cells in rows:
             if isinstance(cells, str):
-                yield self._issue(Check.BAD_ROW, line, f"the row is no CSV: {cells}", "correct it; a quote inside quotes is written twice")
+                yield self._issue(
+                    CheckId.BAD_ROW, line, f"the row is no CSV: {cells}", "correct it; a quote inside quotes is written twice"
+                )
             elif any(cell.strip() for cell in cells):
                 yield self._person(columns, line, cells)
 
@@ -69,7 +71,7 @@ class Csv:
         text = row.get("email", "")
         match parse_address(text):
             case BadAddress() as bad:
-                return self._issue(Check.BAD_ADDRESS, line, *_bad_address(columns, cells, bad))
+                return self._issue(CheckId.BAD_ADDRESS, line, *_bad_address(columns, cells, bad))
             case address:
                 pass
         return Person(
@@ -79,14 +81,14 @@ class Csv:
             phone=row.get("phone", ""),
             manager=row.get("manager", ""),
             alternate_email=row.get("alternate_email", ""),
-            columns=columns.further(cells),
+            columns=columns.extra_columns(cells),
             hint=self._hint(row, line),
         )
 
-    def _hint(self, row: Mapping[str, str], line: int) -> RowHint:
+    def _hint(self, row: Mapping[str, str], line: int) -> RosterRow:
         file, certificate, key = row.get("file", ""), row.get("certificate", ""), row.get("key", "")
         password = row.get("password", "")
-        return RowHint(
+        return RosterRow(
             source=self._path.name,
             line=line,
             file=(certificate or file) if key else (file or certificate),
@@ -95,17 +97,17 @@ class Csv:
             password_file=row.get("password_file", ""),
         )
 
-    def _issue(self, check: Check, line: int, message: str, hint: str, address: str | None = None) -> Issue:
+    def _issue(self, check: CheckId, line: int, message: str, hint: str, address: str | None = None) -> Issue:
         return Issue(Severity.ERROR, check, message, hint, self._path.name, line, address)
 
 
-def _row_fault(columns: Columns, cells: list[str]) -> tuple[Check, str, str] | None:
+def _row_fault(columns: Columns, cells: list[str]) -> tuple[CheckId, str, str] | None:
     if any("\0" in cell for cell in cells):
-        return Check.BAD_ROW, "the row holds a NUL byte", "type the row again, or save the list anew as CSV"
+        return CheckId.BAD_ROW, "the row holds a NUL byte", "type the row again, or save the list anew as CSV"
     if any(is_broken(cell) for cell in cells):
-        return Check.BAD_ENCODING, "the row holds characters that are not in the encoding of the file", "save the list as UTF-8"
+        return CheckId.BAD_ENCODING, "the row holds characters that are not in the encoding of the file", "save the list as UTF-8"
     if any(cells[len(columns.names) :]):
-        return Check.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
+        return CheckId.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
     return None
 
 
@@ -117,8 +119,8 @@ def _bad_address(columns: Columns, cells: list[str], fault: BadAddress) -> tuple
     if not cell:
         return fault.reason, fault.hint, None
     if quotable_address(cell, others):
-        return printable(fault.reason), fault.hint, printable(cell)
-    told = f'column "{printable(columns.names[place].strip())}" {described(cell)} is not one mail address'
+        return escape_unsafe(fault.reason), fault.hint, escape_unsafe(cell)
+    told = f'column "{escape_unsafe(columns.names[place].strip())}" {describe_cell(cell)} is not one mail address'
     return told, fault.hint, ", ".join(addresses_in(cell, others)) or None
 
 

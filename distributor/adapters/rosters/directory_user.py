@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any
 
-from distributor.model.directory_users import Entry
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import Address, BadAddress, Person, parse_address, printable
+from distributor.model.directory_users import DirectoryUser
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import Address, BadAddress, Person, escape_unsafe, parse_address
 
 FIELDS = (
     "id",
@@ -42,7 +42,7 @@ def has_address(user: Mapping[str, Any]) -> bool:
     return bool(_primary(user)[0])
 
 
-def entry(user: Mapping[str, Any]) -> Entry | Issue | None:
+def entry(user: Mapping[str, Any]) -> DirectoryUser | Issue | None:
     """The entry of a user; None without a mail address, and where a bad one matters to nobody since the account is disabled."""
     written, proved = _primary(user)
     if not written:
@@ -54,7 +54,7 @@ def entry(user: Mapping[str, Any]) -> Entry | Issue | None:
         case address:
             pass
     others = dict.fromkeys(key for text in _texts(user) if (key := _key(text)) not in {"", address.key})
-    return Entry(_person(user, address, others), enabled, tuple(others), proved)
+    return DirectoryUser(_person(user, address, others), enabled, tuple(others), proved)
 
 
 def _primary(user: Mapping[str, Any]) -> tuple[str, bool]:
@@ -107,5 +107,7 @@ def _alternate(user: Mapping[str, Any], own: set[str]) -> str:
 
 
 def _bad(user: Mapping[str, Any], fault: BadAddress) -> Issue:
-    message = f'the primary address of the user "{printable(name(user))}" cannot be used: {printable(fault.reason)}'
-    return Issue(Severity.ERROR, Check.BAD_ADDRESS, message, "correct it in Exchange or Entra", SOURCE, None, printable(fault.text) or None)
+    message = f'the primary address of the user "{escape_unsafe(name(user))}" cannot be used: {escape_unsafe(fault.reason)}'
+    return Issue(
+        Severity.ERROR, CheckId.BAD_ADDRESS, message, "correct it in Exchange or Entra", SOURCE, None, escape_unsafe(fault.text) or None
+    )

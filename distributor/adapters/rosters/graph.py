@@ -13,14 +13,14 @@ from typing import Any
 
 from distributor.adapters.rosters import directory_user
 from distributor.clients import graph as client
-from distributor.clients.entra import SignIn, check, granted, registration
-from distributor.errors import Error, Unavailable, Unusable
-from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, Need, lacking, missing
+from distributor.clients.entra import AppRegistration, check, granted, registration
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
+from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, RequiredPermission, lacking, missing
 from distributor.microsoft.powershell import App
-from distributor.microsoft.sign_in_remedies import mend
-from distributor.model.directory_users import Entry, in_use
-from distributor.model.issues import Check, Issue, Remark, Severity
-from distributor.model.people import Person, printable
+from distributor.microsoft.sign_in_remedies import remedy
+from distributor.model.directory_users import DirectoryUser, in_use
+from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
+from distributor.model.people import Person, escape_unsafe
 
 KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
 PAGE = 999  # users; the most that Graph gives at once
@@ -34,7 +34,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Settings(SignIn):
+class Settings(AppRegistration):
     """`[[rosters]]` of kind graph. Without group and filter, everybody in the directory."""
 
     graph: str = client.ROOT
@@ -43,36 +43,36 @@ class Settings(SignIn):
     guests: bool = False  # people of other organisations as well
 
 
-def open(settings: Settings, key: str = KEY) -> Graph:  # noqa: A001  every adapter is opened so
+def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter is opened so
     """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
     sign_in = registration(settings)
     if (fault := check(sign_in, key)) is not None:
         raise fault
     if settings.group is not None and settings.group.strip() in {"", ".", ".."}:
-        raise Unusable("this is no group", where=f"{key}.group", hint="write the group's object ID, or remove the key")
+        raise InvalidInput("this is no group", where=f"{key}.group", hint="write the group's object ID, or remove the key")
     if settings.filter is not None and not settings.filter.strip():
-        raise Unusable("empty", where=f"{key}.filter", hint="write a filter, or remove the key: everybody is meant without")
-    return Graph(client.graph(sign_in, settings.graph, key=key), settings)
+        raise InvalidInput("empty", where=f"{key}.filter", hint="write a filter, or remove the key: everybody is meant without")
+    return GraphRoster(client.graph(sign_in, settings.graph, key=key), settings)
 
 
-def needs(settings: Settings) -> tuple[Need, ...]:
+def needs(settings: Settings) -> tuple[RequiredPermission, ...]:
     """The permissions without which it cannot work; a group's people are people too."""
     return (READ_PEOPLE,) if settings.group is None else (READ_PEOPLE, READ_GROUPS)
 
 
-class Graph:
+class GraphRoster:
     """People in a directory."""
 
-    def __init__(self, asked: client.Graph, settings: Settings) -> None:
+    def __init__(self, asked: client.GraphClient, settings: Settings) -> None:
         self._client = asked
         self._settings = settings
-        self.whole = settings.group is None and settings.filter is None
+        self.is_full_directory = settings.group is None and settings.filter is None
 
     def people(self) -> Iterator[Person | Issue]:
         """Everybody in use who has an address, or what is wrong with it. Raises Unavailable."""
         return in_use(self.entries())
 
-    def entries(self) -> Iterator[Entry | Issue]:
+    def entries(self) -> Iterator[DirectoryUser | Issue]:
         """Every user with an address, disabled ones too; of those without one a single note comes last. Raises Unavailable."""
         without: list[str] = []
         for user in self._users():
@@ -83,7 +83,7 @@ class Graph:
         if without:
             yield _left_out(without)
 
-    async def check(self) -> list[Remark]:
+    async def check(self) -> list[Diagnostic]:
         """What `doctor` says: whether its people are to be had, as the token and then the service itself has it."""
         who, needed = registration(self._settings), needs(self._settings)
         path, params, headers = _question(self._settings)
@@ -91,25 +91,25 @@ class Graph:
             seen = granted(await self._client.token(), who, self._client.root)
             if names := missing(seen, needed):
                 return [lacking("roster", seen, names)]
-            heard = await self._client.call("GET", path, params={**params, "$top": "1"}, headers=headers)
+            response = await self._client.call("GET", path, params={**params, "$top": "1"}, headers=headers)
         except Error as error:
             app, permissions = App(who.tenant, who.client_id, service=self._client.root), tuple(need.permission for need in needed)
-            return [Remark("roster", "error", str(error), mend(str(error), error.hint, app, permissions))]
+            return [Diagnostic("roster", "error", str(error), remedy(str(error), error.hint, app, permissions))]
         finally:
             await self._client.close()
-        return [_answer(heard, self._client.where)]
+        return [_answer(response, self._client.where)]
 
     def _users(self) -> Iterator[Mapping[str, Any]]:
         """Raises Unavailable where Graph holds back, without a word, what the app may not read."""
         told: bool | None = None  # whether of any user it is known that the account is in use, or not
         for user in self._listed():
             if user.get("userPrincipalName") is None:
-                raise Unavailable("the directory does not show us who its users are", where=self._client.where, hint=_PERMIT)
+                raise ServiceUnavailable("the directory does not show us who its users are", where=self._client.where, hint=_PERMIT)
             told = bool(told) or user.get("accountEnabled") is not None
             if self._settings.guests or not directory_user.is_guest(user):
                 yield user
         if told is False:
-            raise Unavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=_PERMIT)
+            raise ServiceUnavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=_PERMIT)
 
     def _listed(self) -> Iterator[Mapping[str, Any]]:
         """As they come, in a loop of our own: whoever plans knows of none."""
@@ -119,20 +119,22 @@ class Graph:
                 users = self._client.pages(path, params=params, headers=headers)
                 while page := runner.run(_some(users)):
                     yield from page
-            except Unavailable as error:
+            except ServiceUnavailable as error:
                 raise _explained(error) from error
             finally:
                 runner.run(self._client.close())
 
 
-def _answer(heard: client.Answer | client.Lost, where: str) -> Remark:
+def _answer(response: client.HttpResponse | client.NoResponse, where: str) -> Diagnostic:
     """One user is enough to see that all are to be had; none is a finding, since nothing would be planned."""
-    if not isinstance(heard, client.Answer) or not heard.good:
-        stop = _explained(client.trouble(heard, where))
-        return Remark("roster", "error", str(stop), stop.hint)
-    if not (heard.body or {}).get("value"):
-        return Remark("roster", "warning", f"{where} knows nobody there", "correct `group` or `filter` in [[rosters]], or add people to it")
-    return Remark("roster", "ok", f"{where} tells who there is")
+    if not isinstance(response, client.HttpResponse) or not response.good:
+        stop = _explained(client.trouble(response, where))
+        return Diagnostic("roster", "error", str(stop), stop.hint)
+    if not (response.body or {}).get("value"):
+        return Diagnostic(
+            "roster", "warning", f"{where} knows nobody there", "correct `group` or `filter` in [[rosters]], or add people to it"
+        )
+    return Diagnostic("roster", "ok", f"{where} tells who there is")
 
 
 def _question(settings: Settings) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
@@ -155,14 +157,14 @@ async def _some(users: AsyncIterator[Mapping[str, Any]]) -> list[Mapping[str, An
     return found
 
 
-def _explained(error: Unavailable) -> Unavailable:
+def _explained(error: ServiceUnavailable) -> ServiceUnavailable:
     """With what [[rosters]] has to do with it: our question is always the same but for a group and a filter."""
     status = error.message.partition('refuses: "')[2][:3]
-    return Unavailable(error.message, where=error.where, hint=_HINTS.get(status, error.hint))
+    return ServiceUnavailable(error.message, where=error.where, hint=_HINTS.get(status, error.hint))
 
 
 def _left_out(names: list[str]) -> Issue:
-    shown = ", ".join(f'"{printable(name)}"' for name in names[:NAMED])
+    shown = ", ".join(f'"{escape_unsafe(name)}"' for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     message = f"users without a mail address are left out: {shown}{more}"
-    return Issue(Severity.NOTE, Check.NO_ADDRESS, message, "nothing is to be done unless they have a mailbox", directory_user.SOURCE)
+    return Issue(Severity.NOTE, CheckId.NO_ADDRESS, message, "nothing is to be done unless they have a mailbox", directory_user.SOURCE)

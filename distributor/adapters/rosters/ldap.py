@@ -12,10 +12,10 @@ from typing import Any
 
 from distributor.adapters.rosters import directory_user
 from distributor.clients import ldap as client
-from distributor.clients.ldap import Entry as Found
-from distributor.clients.ldap import SignIn, check, is_filter
-from distributor.errors import Unavailable, Unusable
-from distributor.model.directory_users import Entry, in_use
+from distributor.clients.ldap import LdapBind, check, is_filter
+from distributor.clients.ldap import LdapEntry as Found
+from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import Issue
 from distributor.model.people import Person
 
@@ -29,34 +29,34 @@ _FOR_EVER = "000001010000Z"  # pwdAccountLockedTime of an account that an admini
 
 
 @dataclass(frozen=True)
-class Settings(SignIn):
+class Settings(LdapBind):
     """`[[rosters]]` of kind ldap. Without a filter, everybody below `base`."""
 
     filter: str | None = None  # RFC 4515; who has no address is left out in any case
 
 
-def open(settings: Settings, key: str = KEY) -> Ldap:  # noqa: A001  every adapter is opened so
+def open(settings: Settings, key: str = KEY) -> LdapRoster:  # noqa: A001  every adapter is opened so
     """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
     if settings.filter is not None and not is_filter(settings.filter):
         hint = 'it is in brackets: "(departmentNumber=42)"; remove the key and everybody is meant'
-        raise Unusable("this is no filter", where=f"{key}.filter", hint=hint)
-    return Ldap(client.ldap(settings, key), settings)
+        raise InvalidInput("this is no filter", where=f"{key}.filter", hint=hint)
+    return LdapRoster(client.ldap(settings, key), settings)
 
 
-class Ldap:
+class LdapRoster:
     """People in a directory."""
 
-    def __init__(self, asked: client.Ldap, settings: Settings) -> None:
+    def __init__(self, asked: client.LdapClient, settings: Settings) -> None:
         self._client, self._settings = asked, settings
-        self.whole = settings.filter is None
+        self.is_full_directory = settings.filter is None
 
     def people(self) -> Iterator[Person | Issue]:
         """Everybody in use, or what is wrong with their address. Raises Unavailable, or Unusable for a base that is not there."""
         return in_use(self.entries())
 
-    def entries(self) -> Iterator[Entry | Issue]:
+    def entries(self) -> Iterator[DirectoryUser | Issue]:
         """Every person with an address, disabled ones too."""
         wanted = f"(&{REACHABLE}{self._settings.filter or EVERYBODY})"
         told: bool | None = None  # whether of anybody it is known that the account is in use, or not
@@ -66,11 +66,11 @@ class Ldap:
                 match directory_user.entry(_user(found)):
                     case Issue() as issue:
                         yield replace(issue, hint="correct it in the directory")
-                    case Entry() as entry:
+                    case DirectoryUser() as entry:
                         yield entry
             if told is False and self._client.active_directory():
                 hint = f"let the entry in `bind` read {DISABLED[0]}"
-                raise Unavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=hint)
+                raise ServiceUnavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=hint)
         finally:
             self._client.close()
 

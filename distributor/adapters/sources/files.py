@@ -15,14 +15,14 @@ from distributor.adapters.sources import file_types
 from distributor.adapters.sources.inventory import Inventory, issue
 from distributor.adapters.sources.lookup import Names, hints
 from distributor.adapters.sources.passwords import EXTENSIONS, Passwords
-from distributor.adapters.sources.reader import Entry, Fault, Reader
-from distributor.model.certificates import Limits, Locator, Material, Part
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import Person, RowHint, printable
+from distributor.adapters.sources.reader import Entry, Reader, ReadFault
+from distributor.model.certificates import FilePart, Limits, Locator, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import Person, RosterRow, escape_unsafe
 from distributor.model.secret import Secret
 
 if TYPE_CHECKING:
-    from distributor.adapters.sources.pem_pairs import Look, Pairs
+    from distributor.adapters.sources.pem_pairs import Look, PemPairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Files:
         self._our_names = {path.name for path in self._ours}
         self._unread: list[Issue] = []
 
-    def finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
+    def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         """What the people's rows name, then the rest.
 
         A note of `wrong-password` comes before a Material whose password could not be read: that matters only if it does not open.
@@ -65,7 +65,7 @@ class Files:
             self._unread.clear()
             yield find
 
-    def _finds(self, people: Mapping[str, Person]) -> Iterator[Material | Issue]:
+    def _finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         inventory = Inventory(self._reader)
         for path in self._settings.paths:
             yield from inventory.add(path)
@@ -80,7 +80,7 @@ class Files:
             inventory.use(entry)
         yield from self._rest(inventory, names.passwords)
 
-    def _named(self, key: str, person: Person, hint: RowHint, names: Names, inventory: Inventory) -> Iterator[Material | Issue]:
+    def _named(self, key: str, person: Person, hint: RosterRow, names: Names, inventory: Inventory) -> Iterator[SourceMaterial | Issue]:
         """What one row names."""
         found = names.look_up(hint, person)
         if isinstance(found, Issue):
@@ -91,17 +91,17 @@ class Files:
         if found:
             yield from self._material(found, person, key)
 
-    def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[Material | Issue]:
+    def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[SourceMaterial | Issue]:
         try:
             parts = tuple(map(self._reader.part, entries))
             if len(parts) == 1 and not file_types.is_candidate(entries[0].extension) and not file_types.looks_like(parts[0].data):
                 raise _odd()
-        except Fault as fault:
+        except ReadFault as fault:
             address = str(person.address) if person else None
             yield replace(issue(fault, entries[0].source), address=address)
             return
         form = file_types.form(entries[0].extension, parts[0].data)
-        yield Material(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), wanted)
+        yield SourceMaterial(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), wanted)
 
     def _secrets(self, entries: list[Entry], person: Person | None) -> tuple[Secret, ...]:
         rows = hints(person) if person else ()
@@ -115,12 +115,12 @@ class Files:
             message = f'its password file "{name}" cannot be read: {fault.message}'
             hint = "make it readable, or give the password in the roster or with --passwords"
             address = str(person.address) if person else None
-            self._unread.append(Issue(Severity.NOTE, Check.WRONG_PASSWORD, message, hint, entry.source, None, address))
+            self._unread.append(Issue(Severity.NOTE, CheckId.WRONG_PASSWORD, message, hint, entry.source, None, address))
         self._passwords.unread.clear()
 
-    def _rest(self, inventory: Inventory, passwords: set[str]) -> Iterator[Material | Issue]:
+    def _rest(self, inventory: Inventory, passwords: set[str]) -> Iterator[SourceMaterial | Issue]:
         """What no row names. `passwords`: names of files that hold them, and their stems; what bears a certificate's stem does so too."""
-        loose: Pairs | None = None
+        loose: PemPairs | None = None
         for entry in inventory.left():
             if self._is_ours(entry):
                 continue
@@ -137,28 +137,28 @@ class Files:
         if loose is not None:
             yield from loose.settle()
 
-    def _pairs(self) -> Pairs:
-        from distributor.adapters.sources.pem_pairs import Pairs  # noqa: PLC0415  heavy, and not wanted where rows name every file
+    def _pairs(self) -> PemPairs:
+        from distributor.adapters.sources.pem_pairs import PemPairs  # noqa: PLC0415  heavy, and not wanted where rows name every file
 
-        return Pairs(self._secrets, self._look)
+        return PemPairs(self._secrets, self._look)
 
-    def _pems(self, entries: list[Entry], loose: Pairs) -> Iterator[Material | Issue]:
+    def _pems(self, entries: list[Entry], loose: PemPairs) -> Iterator[SourceMaterial | Issue]:
         """PEM or DER files of one stem."""
-        parts: dict[Entry, Part] = {}
+        parts: dict[Entry, FilePart] = {}
         for entry in entries:
             try:
                 parts[entry] = self._reader.part(entry)
-            except Fault as fault:
+            except ReadFault as fault:
                 yield issue(fault, entry.source)
         pair = loose.sort(parts)
         if pair:
-            yield Material("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
+            yield SourceMaterial("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
 
-    def _other(self, entry: Entry, weight: Severity) -> Iterator[Material | Issue]:
+    def _other(self, entry: Entry, weight: Severity) -> Iterator[SourceMaterial | Issue]:
         """A file whose name does not say that it is a certificate."""
         try:
             data = self._reader.read(entry)
-        except Fault as fault:
+        except ReadFault as fault:
             yield issue(fault, entry.source, weight)
             return
         if file_types.looks_like(data):
@@ -170,28 +170,30 @@ class Files:
         """Whether it is a file known to be something else, such as the vault's key."""
         return entry.member is None and entry.base in self._our_names and Path(entry.path).resolve() in self._ours
 
-    def fetch(self, locator: Locator, person: Person | None) -> Material | Issue:
+    def fetch(self, locator: Locator, person: Person | None) -> SourceMaterial | Issue:
         """The same bytes again, or why not."""
         entries = [Entry(path, member) for path, member, _ in locator.parts]
         parts = []
         for entry, (_, _, wanted) in zip(entries, locator.parts, strict=True):
             try:
                 parts.append(self._again(entry, wanted))
-            except Fault as fault:
+            except ReadFault as fault:
                 return issue(fault, entry.source)
-        found = Material(locator.form, tuple(parts), self._secrets(entries, person))
+        found = SourceMaterial(locator.form, tuple(parts), self._secrets(entries, person))
         unread, self._unread = self._unread, []
         return replace(unread[0], severity=Severity.ERROR) if unread and not found.passwords and found.form == "pkcs12" else found
 
-    def _again(self, entry: Entry, wanted: str) -> Part:
+    def _again(self, entry: Entry, wanted: str) -> FilePart:
         """The file as it was planned. Raises Fault."""
         if not self._reader.is_there(entry):
-            place = printable(str(Path(entry.path).parent) if entry.member is None else entry.path)
-            raise Fault(Check.UNREADABLE, "it is no longer there", f'put it back into "{place}", or run `distributor plan` where it is now')
+            place = escape_unsafe(str(Path(entry.path).parent) if entry.member is None else entry.path)
+            raise ReadFault(
+                CheckId.UNREADABLE, "it is no longer there", f'put it back into "{place}", or run `distributor plan` where it is now'
+            )
         data = self._reader.read(entry)
         if hashlib.sha256(data).hexdigest() != wanted:
-            raise Fault(Check.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
-        return Part(entry.source, entry.path, entry.member, wanted, data)
+            raise ReadFault(CheckId.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
+        return FilePart(entry.source, entry.path, entry.member, wanted, data)
 
 
 def _holds_password(entry: Entry, inventory: Inventory, passwords: set[str]) -> bool:
@@ -201,5 +203,5 @@ def _holds_password(entry: Entry, inventory: Inventory, passwords: set[str]) -> 
     return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.promises(stem)))
 
 
-def _odd() -> Fault:
-    return Fault(Check.UNREADABLE, "it is neither PKCS#12 nor PEM", "name the certificate's own file, or move this one elsewhere")
+def _odd() -> ReadFault:
+    return ReadFault(CheckId.UNREADABLE, "it is neither PKCS#12 nor PEM", "name the certificate's own file, or move this one elsewhere")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from distributor.adapters.sources import file_types
-from distributor.adapters.sources.reader import Entry, Fault, Reader
+from distributor.adapters.sources.reader import Entry, Reader, ReadFault
 from distributor.model.compact import TextIndex
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
 
 _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx"})
 
@@ -109,7 +109,8 @@ class Inventory:
                 names = sorted(entry.name for entry in listing)
         except OSError as error:
             yield issue(
-                Fault(Check.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it may be read"), printable(folder)
+                ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it may be read"),
+                escape_unsafe(folder),
             )
             return
         for name in names:
@@ -117,24 +118,24 @@ class Inventory:
                 yield from self._file(os.path.join(folder, name))
 
     def _file(self, path: str) -> Iterator[Issue]:
-        name = printable(os.path.basename(path))
+        name = escape_unsafe(os.path.basename(path))
         if not _is_text(path):
-            yield issue(Fault(Check.UNSAFE_PATH, "its name is not UTF-8", "rename it"), name)
+            yield issue(ReadFault(CheckId.UNSAFE_PATH, "its name is not UTF-8", "rename it"), name)
             return
         try:
             mode = os.lstat(path).st_mode
         except OSError as error:
-            yield issue(Fault(Check.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it is there"), name)
+            yield issue(ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it is there"), name)
             return
         if stat.S_ISDIR(mode):
             yield issue(
-                Fault(Check.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too"),
+                ReadFault(CheckId.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too"),
                 name,
                 Severity.NOTE,
             )
         elif not stat.S_ISREG(mode):
             what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
-            yield issue(Fault(Check.UNSAFE_PATH, f"it is {what}", "put the file itself there"), name)
+            yield issue(ReadFault(CheckId.UNSAFE_PATH, f"it is {what}", "put the file itself there"), name)
         elif path.lower().endswith(".zip"):
             yield from self.archive(path)
         else:
@@ -145,8 +146,8 @@ class Inventory:
         try:
             for info in self._reader.members(path):
                 yield from self._member(path, info)
-        except Fault as fault:
-            yield issue(fault, printable(os.path.basename(path)))
+        except ReadFault as fault:
+            yield issue(fault, escape_unsafe(os.path.basename(path)))
 
     def _member(self, path: str, info: zipfile.ZipInfo) -> Iterator[Issue]:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
@@ -155,10 +156,11 @@ class Inventory:
         entry = Entry(path, info.filename)
         if ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
             yield issue(
-                Fault(Check.UNSAFE_PATH, "the archive's member is a link or its name leaves the archive", "pack it again"), entry.source
+                ReadFault(CheckId.UNSAFE_PATH, "the archive's member is a link or its name leaves the archive", "pack it again"),
+                entry.source,
             )
         elif entry.extension == ".zip":
-            yield issue(Fault(Check.UNREADABLE, "it is an archive in an archive", "unpack it"), entry.source)
+            yield issue(ReadFault(CheckId.UNREADABLE, "it is an archive in an archive", "unpack it"), entry.source)
         else:
             self._take(entry)
 
@@ -179,7 +181,7 @@ class Inventory:
             self._further.setdefault(base, {self._entry(first): first})[entry] = number
 
 
-def issue(fault: Fault, source: str, severity: Severity = Severity.ERROR) -> Issue:
+def issue(fault: ReadFault, source: str, severity: Severity = Severity.ERROR) -> Issue:
     """A fault as an issue."""
     return Issue(severity, fault.check, fault.message, fault.hint, source)
 

@@ -12,16 +12,16 @@ from distributor.adapters.sources.inventory import Inventory
 from distributor.adapters.sources.passwords import Passwords
 from distributor.adapters.sources.paths import Unsafe, inside, steps
 from distributor.adapters.sources.reader import Entry, Reader
-from distributor.model.cells import named
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import Person, RowHint, printable
+from distributor.model.cells import name_cell
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import Person, RosterRow, escape_unsafe
 
 _DRIVE = re.compile(r"[A-Za-z]:/|//")
 
 
-def hints(person: Person) -> tuple[RowHint, ...]:
+def hints(person: Person) -> tuple[RosterRow, ...]:
     """Every row of a person."""
-    return (person.hint, *person.further) if person.hint is not None else person.further
+    return (person.hint, *person.more_rows) if person.hint is not None else person.more_rows
 
 
 class Names:
@@ -37,7 +37,7 @@ class Names:
         self.refused: set[Entry] = set()  # files of rows with which something else is wrong
         self.passwords: set[str] = set()  # password files that rows name, with and without extension
 
-    def look_up(self, hint: RowHint, person: Person) -> list[Entry] | Issue:
+    def look_up(self, hint: RosterRow, person: Person) -> list[Entry] | Issue:
         """The files of a row: none when it names none, one, or a certificate and its key."""
         names = [name for name in (hint.file, hint.key) if name]
         found: list[Entry | None] = []
@@ -47,16 +47,16 @@ class Names:
         except Unsafe as unsafe:
             self.refused.update(filter(None, found))
             hint_text = "name files in the roster's folder or below, or by their name among the sources"
-            return _issue(Check.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
+            return _issue(CheckId.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
         entries = [entry for entry in found if entry is not None]
         if lost := [name for name, entry in zip(names, found, strict=True) if entry is None]:
-            return _absent(Check.NO_CERTIFICATE, "file", lost[0], hint, person)
+            return _absent(CheckId.NO_CERTIFICATE, "file", lost[0], hint, person)
         if lacks_password:
             self.refused.update(entries)
-            return _absent(Check.WRONG_PASSWORD, "password file", hint.password_file, hint, person)
+            return _absent(CheckId.WRONG_PASSWORD, "password file", hint.password_file, hint, person)
         return self._with_partner(entries) if len(entries) == 1 and hint.file else entries
 
-    def _lacks_password(self, hint: RowHint, entry: Entry | None) -> bool:
+    def _lacks_password(self, hint: RosterRow, entry: Entry | None) -> bool:
         """Whether a row names a password file that is nowhere."""
         if not hint.password_file:
             return False
@@ -113,11 +113,15 @@ def _beside(entry: Entry) -> Iterator[Entry]:
             yield Entry(path)
 
 
-def _absent(check: Check, what: str, name: str, row: RowHint, person: Person) -> Issue:
+def _absent(check: CheckId, what: str, name: str, row: RosterRow, person: Person) -> Issue:
     return _issue(
-        check, f"the {what} {printable(named(name))} is not there", "correct the name in the row, or put the file there", row, person
+        check,
+        f"the {what} {escape_unsafe(name_cell(name))} is not there",
+        "correct the name in the row, or put the file there",
+        row,
+        person,
     )
 
 
-def _issue(check: Check, message: str, hint: str, row: RowHint, person: Person) -> Issue:
+def _issue(check: CheckId, message: str, hint: str, row: RosterRow, person: Person) -> Issue:
     return Issue(Severity.ERROR, check, message, hint, row.source, row.line, str(person.address))

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from distributor.adapters.sources.paths import Unsafe, inside, steps
-from distributor.adapters.sources.reader import Entry, Fault, Reader
-from distributor.errors import Unusable
+from distributor.adapters.sources.reader import Entry, Reader, ReadFault
+from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, text_lines
 from distributor.model.csv_rows import Rows
-from distributor.model.csv_table import Columns, NoHeader
-from distributor.model.people import Address, Person, RowHint, parse_address
+from distributor.model.csv_table import Columns, HeaderError
+from distributor.model.people import Address, Person, RosterRow, parse_address
 from distributor.model.plaintext import decode
 from distributor.model.secret import Secret
 
@@ -35,7 +35,7 @@ class Passwords:
         self._by_name: dict[str, Secret] = {}
         self._by_address: dict[str, Secret] = {}
         self._folder: str | None = None
-        self.unread: dict[str, Fault] = {}  # what was there and could not be read since somebody cleared this, by its name
+        self.unread: dict[str, ReadFault] = {}  # what was there and could not be read since somebody cleared this, by its name
         if place is None:
             return
         if place.is_dir():
@@ -43,13 +43,13 @@ class Passwords:
         else:
             self._list(place)
 
-    def likely(self, entry: Entry, person: Person | None, hints: Iterable[RowHint], base: str | None) -> tuple[Secret, ...]:
+    def likely(self, entry: Entry, person: Person | None, hints: Iterable[RosterRow], base: str | None) -> tuple[Secret, ...]:
         """What to try on a file: its row's password, the list's, the one beside it, its person's; at last everybody's if they are few."""
         found = list(self._candidates(entry, person, hints, base))
         stripped = [Secret(secret.reveal().strip()) for secret in found if secret.reveal() != secret.reveal().strip()]
         return tuple(dict.fromkeys(found + stripped))  # a blank in a cell is rarely meant
 
-    def _candidates(self, entry: Entry, person: Person | None, hints: Iterable[RowHint], base: str | None) -> Iterator[Secret]:
+    def _candidates(self, entry: Entry, person: Person | None, hints: Iterable[RosterRow], base: str | None) -> Iterator[Secret]:
         for hint in hints:
             if hint.password is not None:
                 yield hint.password
@@ -65,7 +65,7 @@ class Passwords:
         if len(self._by_address) <= _FEW:
             yield from self._by_address.values()
 
-    def learn(self, person: Person, hint: RowHint, base: str | None) -> None:
+    def learn(self, person: Person, hint: RosterRow, base: str | None) -> None:
         """Take in the password of a row that names no file."""
         if hint.file:
             return
@@ -117,7 +117,7 @@ class Passwords:
             return
         try:
             text = decode(self._reader.read(entry))
-        except Fault as fault:
+        except ReadFault as fault:
             self.unread[entry.source] = fault
             return
         first = next(iter(text.splitlines()), "")
@@ -129,15 +129,19 @@ class Passwords:
             with text_lines(place, LARGEST_LIST) as lines:
                 self._rows(Rows(lines), place.name)
         except FileRefused as refused:
-            raise Unusable(refused.message, where=str(place), hint=_HINTS.get(refused.reason, _READABLE)) from None
+            raise InvalidInput(refused.message, where=str(place), hint=_HINTS.get(refused.reason, _READABLE)) from None
 
     def _rows(self, rows: Rows, name: str) -> None:
         columns = rows.columns()
-        if isinstance(columns, NoHeader) or "password" not in columns.fields or not {"file", "certificate", "email"} & set(columns.fields):
-            raise Unusable("the list of passwords has no columns that say so", where=f"{name} line {max(1, rows.line)}", hint=_HINT)
+        if (
+            isinstance(columns, HeaderError)
+            or "password" not in columns.fields
+            or not {"file", "certificate", "email"} & set(columns.fields)
+        ):
+            raise InvalidInput("the list of passwords has no columns that say so", where=f"{name} line {max(1, rows.line)}", hint=_HINT)
         for line, cells in rows:
             if isinstance(cells, str):
-                raise Unusable("the row is no CSV", where=f"{name} line {line}", hint="a quote inside quotes is written twice")
+                raise InvalidInput("the row is no CSV", where=f"{name} line {line}", hint="a quote inside quotes is written twice")
             self._keep(columns, cells)
 
     def _keep(self, columns: Columns, cells: list[str]) -> None:

@@ -6,8 +6,8 @@ import os
 import posixpath
 from collections.abc import Iterator
 
-from distributor.model.cells import named
-from distributor.model.people import printable
+from distributor.model.cells import name_cell
+from distributor.model.people import escape_unsafe
 
 
 class Unsafe(Exception):
@@ -21,14 +21,14 @@ def inside(base: str | None, name: str, known: bool = False) -> str | None:  # n
     if "\0" in name:
         raise Unsafe("the name holds a NUL byte")
     if plain == ".." or plain.startswith("../"):
-        raise Unsafe(f"{printable(named(name))} leaves the folder of the roster")
+        raise Unsafe(f"{escape_unsafe(name_cell(name))} leaves the folder of the roster")
     if base is None:
         return None if not plain.startswith("/") else plain
     path = os.path.normpath(os.path.join(base, plain))
     if path != base and not path.startswith(base.rstrip("/") + "/"):
         if known:
             return None
-        raise Unsafe(f"{printable(named(name))} is outside the folder of the roster")
+        raise Unsafe(f"{escape_unsafe(name_cell(name))} is outside the folder of the roster")
     return path
 
 
@@ -38,5 +38,5 @@ def steps(base: str | None, path: str) -> Iterator[str]:
     for step in os.path.relpath(path, base).split("/"):
         walked = os.path.join(walked, step)
         if os.path.islink(walked):
-            raise Unsafe(f"{printable(named(os.path.relpath(walked, base)))} is a link")
+            raise Unsafe(f"{escape_unsafe(name_cell(os.path.relpath(walked, base)))} is a link")
         yield walked

@@ -6,29 +6,29 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from distributor.adapters.sources.reader import Entry
-from distributor.model.certificates import Material, Part
-from distributor.model.issues import Check, Failed, Issue, Severity
-from distributor.model.ports import Pool
+from distributor.model.certificates import FilePart, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
+from distributor.model.ports import WorkerPool
 from distributor.model.secret import Secret
-from distributor.pki.key_fingerprints import Loose, Traits
+from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
 from distributor.pki.pbe import Unsupported
 from distributor.pki.pem import blocks
 
 Secrets = Callable[[list[Entry], None], tuple[Secret, ...]]
-Look = Callable[[], AbstractContextManager[Pool[Loose, Traits]]]
+Look = Callable[[], AbstractContextManager[WorkerPool[UnpairedFile, KeyFingerprint]]]
 
 
-class Pairs:
+class PemPairs:
     """Certificates and keys that found no partner of the same stem."""
 
     def __init__(self, secrets: Secrets, look: Look) -> None:
         """`look` starts child processes that look into files."""
         self._secrets = secrets
         self._look = look
-        self._certificates: list[tuple[Entry, Part]] = []
-        self._keys: list[tuple[Entry, Part]] = []
+        self._certificates: list[tuple[Entry, FilePart]] = []
+        self._keys: list[tuple[Entry, FilePart]] = []
 
-    def sort(self, parts: Mapping[Entry, Part]) -> list[Entry]:
+    def sort(self, parts: Mapping[Entry, FilePart]) -> list[Entry]:
         """The files of one stem that are an identity together; the others are kept for later."""
         kinds = {entry: _kinds_of(part.data) for entry, part in parts.items()}
         certificates = [entry for entry, (certificate, _) in kinds.items() if certificate]
@@ -39,7 +39,7 @@ class Pairs:
             (self._keys if kinds[entry][1] else self._certificates).append((entry, part))
         return []
 
-    def settle(self) -> Iterator[Material | Issue]:
+    def settle(self) -> Iterator[SourceMaterial | Issue]:
         """Pairs by public key; what is left goes alone, so that opening it says what it lacks."""
         seen = self._seen() if self._certificates else {}
         keys = dict(self._keys)
@@ -49,32 +49,32 @@ class Pairs:
         for entry, part in self._certificates:
             if partners := self._partners(seen[entry].public, waiting):
                 partner = partners.pop(0)
-                yield Material("pem", (part, keys.pop(partner)), self._secrets([entry, partner], None))
+                yield SourceMaterial("pem", (part, keys.pop(partner)), self._secrets([entry, partner], None))
             elif seen[entry].authority:
                 yield _authority(entry)
             else:
-                yield Material("pem", (part,))
+                yield SourceMaterial("pem", (part,))
         for entry, part in keys.items():
-            yield Material("pem", (part,), self._secrets([entry], None))
+            yield SourceMaterial("pem", (part,), self._secrets([entry], None))
 
     def _partners(self, public: bytes | None, waiting: Mapping[bytes | None, list[Entry]]) -> list[Entry] | None:
         """Keys of this public key; one certificate and one key that lacks its password, all alone, are meant for each other."""
         only = len(self._keys) == len(self._certificates) == 1
         return (waiting.get(public) if public is not None else None) or (waiting.get(None) if only else None)
 
-    def _seen(self) -> dict[Entry, Traits]:
+    def _seen(self) -> dict[Entry, KeyFingerprint]:
         """What each file shows of itself; nothing where looking took too long."""
         entries = [entry for entry, _ in (*self._certificates, *self._keys)]
-        files = [Loose(part.data) for _, part in self._certificates]
-        files += [Loose(part.data, self._secrets([entry], None)) for entry, part in self._keys]
+        files = [UnpairedFile(part.data) for _, part in self._certificates]
+        files += [UnpairedFile(part.data, self._secrets([entry], None)) for entry, part in self._keys]
         with self._look() as pool:
             found = [seen for _, seen in pool.map(files)]
-        return {entry: Traits() if isinstance(seen, Failed) else seen for entry, seen in zip(entries, found, strict=True)}
+        return {entry: KeyFingerprint() if isinstance(seen, WorkerFailure) else seen for entry, seen in zip(entries, found, strict=True)}
 
 
 def _authority(entry: Entry) -> Issue:
     message = "it holds certificates of authorities only and was left alone"
-    return Issue(Severity.NOTE, Check.NO_KEY, message, "put the chain into the person's own file if it is to be sent", entry.source)
+    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "put the chain into the person's own file if it is to be sent", entry.source)
 
 
 def _kinds_of(data: bytes) -> tuple[bool, bool]:

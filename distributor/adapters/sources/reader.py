@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from distributor.adapters.sources.zip_directory import zip_directory
-from distributor.files.reader import FileRefused, Reason, open_file, read_bounded, read_file, size, too_large
-from distributor.model.certificates import Limits, Part
-from distributor.model.issues import Check
-from distributor.model.people import printable
+from distributor.files.reader import FileRefused, Reason, format_size, open_file, read_bounded, read_file, too_large
+from distributor.model.certificates import FilePart, Limits
+from distributor.model.issues import CheckId
+from distributor.model.people import escape_unsafe
 
 MOST_MEMBERS = 200_000  # of one archive
 _KEPT_OPEN = 4  # archives
@@ -55,13 +55,13 @@ class Entry:
     @property
     def source(self) -> str:
         """The name that issues show."""
-        return printable(self.base if self.member is None else f"{os.path.basename(self.path)}/{self.base}")
+        return escape_unsafe(self.base if self.member is None else f"{os.path.basename(self.path)}/{self.base}")
 
 
-class Fault(Exception):
+class ReadFault(Exception):
     """Why a file is not read: what an issue says of it."""
 
-    def __init__(self, check: Check, message: str, hint: str) -> None:
+    def __init__(self, check: CheckId, message: str, hint: str) -> None:
         self.check, self.message, self.hint = check, message, hint
         super().__init__(message)
 
@@ -74,10 +74,10 @@ class Reader:
         self._archives: OrderedDict[str, zipfile.ZipFile] = OrderedDict()
         self._spent: dict[str, int] = {}  # octets unpacked of each archive
 
-    def part(self, entry: Entry) -> Part:
+    def part(self, entry: Entry) -> FilePart:
         """An entry's bytes. Raises Fault."""
         data = self.read(entry)
-        return Part(entry.source, entry.path, entry.member, hashlib.sha256(data).hexdigest(), data)
+        return FilePart(entry.source, entry.path, entry.member, hashlib.sha256(data).hexdigest(), data)
 
     def read(self, entry: Entry) -> bytes:
         """An entry's bytes. Raises Fault."""
@@ -94,7 +94,7 @@ class Reader:
             return os.path.lexists(entry.path)
         try:
             return entry.member in self._archive(entry.path).NameToInfo
-        except Fault:
+        except ReadFault:
             return False
 
     def members(self, path: str) -> Iterator[zipfile.ZipInfo]:
@@ -116,11 +116,13 @@ class Reader:
         try:
             info = archive.getinfo(member)
         except KeyError:
-            raise Fault(Check.UNREADABLE, "the archive no longer holds it", "look whether the archive was changed") from None
+            raise ReadFault(CheckId.UNREADABLE, "the archive no longer holds it", "look whether the archive was changed") from None
         if info.flag_bits & 1:
-            raise Fault(Check.UNREADABLE, "the archive is encrypted", "unpack it and name the folder instead")
+            raise ReadFault(CheckId.UNREADABLE, "the archive is encrypted", "unpack it and name the folder instead")
         if info.compress_type not in _METHODS:  # `zipfile` unpacks others without a bound of memory
-            raise Fault(Check.UNREADABLE, "it is compressed by another method than deflate", "pack the archive again, or name the folder")
+            raise ReadFault(
+                CheckId.UNREADABLE, "it is compressed by another method than deflate", "pack the archive again, or name the folder"
+            )
         if info.file_size > self._limits.file:
             raise _fault(too_large(info.file_size, self._limits.file), "limits.file")
         try:
@@ -129,11 +131,13 @@ class Reader:
         except FileRefused as refused:
             raise _fault(refused, "limits.file") from None
         except _BROKEN:
-            raise Fault(Check.UNREADABLE, "the archive is damaged at this member", "pack it again") from None
+            raise ReadFault(CheckId.UNREADABLE, "the archive is damaged at this member", "pack it again") from None
         self._spent[path] = self._spent.get(path, 0) + len(data)
         if self._spent[path] > 4 * self._limits.archive:  # a member may be read again at another time
-            raise Fault(
-                Check.TOO_COSTLY, f"the archive unpacks to more than {size(self._limits.archive)}", "split it, or raise `limits.archive`"
+            raise ReadFault(
+                CheckId.TOO_COSTLY,
+                f"the archive unpacks to more than {format_size(self._limits.archive)}",
+                "split it, or raise `limits.archive`",
             )
         return data
 
@@ -166,17 +170,17 @@ def _archive(path: str, limit: int) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(file)
         if len(archive.infolist()) > MOST_MEMBERS:  # the number that the archive tells of itself may be a lie
             raise _too_many()
-    except Fault:
+    except ReadFault:
         file.close()
         raise
     except _BROKEN:
         file.close()
-        raise Fault(Check.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
+        raise ReadFault(CheckId.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
     return archive
 
 
-def _too_many() -> Fault:
-    return Fault(Check.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
+def _too_many() -> ReadFault:
+    return ReadFault(CheckId.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
 
 
 _HINTS = {
@@ -187,11 +191,11 @@ _HINTS = {
 }
 
 
-def _fault(refused: FileRefused, key: str) -> Fault:
+def _fault(refused: FileRefused, key: str) -> ReadFault:
     """As an issue says it; `key` is what bounds such a file in the configuration."""
     match refused.reason:
         case Reason.LARGE:
-            return Fault(Check.TOO_COSTLY, refused.message, f"see what it is; a real file has some kilobytes (`{key}`)")
+            return ReadFault(CheckId.TOO_COSTLY, refused.message, f"see what it is; a real file has some kilobytes (`{key}`)")
         case Reason.LINK | Reason.SPECIAL:
-            return Fault(Check.UNSAFE_PATH, refused.message, _HINTS[refused.reason])
-    return Fault(Check.UNREADABLE, refused.message, _HINTS[refused.reason])
+            return ReadFault(CheckId.UNSAFE_PATH, refused.message, _HINTS[refused.reason])
+    return ReadFault(CheckId.UNREADABLE, refused.message, _HINTS[refused.reason])

@@ -19,26 +19,26 @@ _LONGEST_COMMENT = 2**16
 _CHUNK = 2**16
 
 
-class NoZip(ValueError):
+class BadZip(ValueError):
     """The file does not end as a zip does, or its directory is not where it should be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class ZipDirectory:
     """A zip's central directory. `size` in bytes; `entries` as counted, no further than asked for."""
 
     size: int
     entries: int
 
 
-def zip_directory(file: IO[bytes], largest: int, most: int) -> Directory:
+def zip_directory(file: IO[bytes], largest: int, most: int) -> ZipDirectory:
     """The directory of an open zip: a larger one is not looked at, and after one member more than `most` nothing is counted."""
     size, place = _directory(file)
     if place < 0:
-        raise NoZip("the directory is not in the file")
+        raise BadZip("the directory is not in the file")
     entries = _count(file, place, size, most) if size <= largest else 0
     file.seek(0)
-    return Directory(size, entries)
+    return ZipDirectory(size, entries)
 
 
 def _directory(file: IO[bytes]) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def _directory(file: IO[bytes]) -> tuple[int, int]:
     if at < 0 or tail[at : at + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":
         at = tail.rfind(b"PK\5\6")
     if at < 0 or at + _END.size > len(tail):
-        raise NoZip("there is no end of a directory")
+        raise BadZip("there is no end of a directory")
     size = _END.unpack_from(tail, at)[5]
     place = base + at - size
     return _directory64(file, base + at) or (size, place)
@@ -77,15 +77,15 @@ def _count(file: IO[bytes], place: int, size: int, most: int) -> int:
         if len(window) - at < _HEADER.size:
             window, at = window[at:] + file.read(_CHUNK), 0
         if len(window) < _HEADER.size:
-            raise NoZip("the directory is cut off")
+            raise BadZip("the directory is cut off")
         signature, *lengths = _HEADER.unpack_from(window, at)
         if signature != b"PK\1\2":
-            raise NoZip("the directory is damaged")
+            raise BadZip("the directory is damaged")
         length = _HEADER.size + sum(lengths)
         entries, size, at = entries + 1, size - length, at + length
         if at > len(window):
             file.seek(at - len(window), os.SEEK_CUR)
             window, at = b"", 0
     if size < 0:
-        raise NoZip("the directory's last entry reaches beyond it")
+        raise BadZip("the directory's last entry reaches beyond it")
     return entries

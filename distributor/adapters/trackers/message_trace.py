@@ -14,15 +14,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distributor.adapters.trackers.trace_pages import PATH, Pages
-from distributor.clients.entra import SignIn, check, granted, registration
-from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, literal, trouble
+from distributor.clients.entra import AppRegistration, check, granted, registration
+from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, literal, trouble
 from distributor.clients.retry import Sleep
 from distributor.errors import Error
-from distributor.microsoft.permissions import READ_TRACE, Need, lacking, missing
+from distributor.microsoft.permissions import READ_TRACE, RequiredPermission, lacking, missing
 from distributor.microsoft.powershell import WINDOW, App, steps, trace_service
-from distributor.microsoft.sign_in_remedies import mend
-from distributor.model.delivery import Sighting, Sought
-from distributor.model.issues import Remark
+from distributor.microsoft.sign_in_remedies import remedy
+from distributor.model.delivery import TrackedMessage, TrackingEvent
+from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 from distributor.model.ports import Now
 from distributor.model.states import State
@@ -44,7 +44,7 @@ _RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined
 
 
 @dataclass(frozen=True)
-class Settings(SignIn):
+class Settings(AppRegistration):
     """`[[trackers]]` of kind trace: the keys of the registration, and these. It needs ExchangeMessageTrace.Read.All."""
 
     senders: tuple[str, ...] = ()  # asked for where the ledger does not know a letter's sender any more
@@ -60,7 +60,7 @@ def open(settings: Settings) -> Trace:  # noqa: A001  every adapter is opened by
     return Trace(graph(who, settings.graph), settings.senders, timeout=settings.reply_timeout, who=who)
 
 
-def needs(_: Settings) -> tuple[Need, ...]:
+def needs(_: Settings) -> tuple[RequiredPermission, ...]:
     """The permissions without which it cannot work."""
     return (READ_TRACE,)
 
@@ -68,27 +68,27 @@ def needs(_: Settings) -> tuple[Need, ...]:
 class Trace:
     """Asks once for all letters of a sender."""
 
-    earliest = timedelta(seconds=60)  # it shows a letter no sooner; asking too early costs a request
+    min_age = timedelta(seconds=60)  # it shows a letter no sooner; asking too early costs a request
 
     def __init__(  # noqa: PLR0913  what it needs, and what tests put in its place
         self,
-        client: Graph,
+        client: GraphClient,
         senders: Sequence[str] = (),
         *,
         timeout: float = 100.0,
         now: Now = lambda: datetime.now(UTC),
         sleep: Sleep = asyncio.sleep,
-        who: SignIn | None = None,
+        who: AppRegistration | None = None,
     ) -> None:
-        self._graph, self._timeout, self._who = client, timeout, who or SignIn()
+        self._graph, self._timeout, self._who = client, timeout, who or AppRegistration()
         self._senders = senders
         self._now = now
         self._pages = Pages(client, timeout, now, sleep)
 
-    async def look(self, sought: Sequence[Sought]) -> AsyncIterator[Sighting]:
+    async def track(self, tracked: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
         """What is known of those that are ambiguous or accepted."""
-        by_sender: defaultdict[str, list[Sought]] = defaultdict(list)
-        for letter in sought:
+        by_sender: defaultdict[str, list[TrackedMessage]] = defaultdict(list)
+        for letter in tracked:
             if letter.state in ASKED_FOR:
                 for sender in self._senders if letter.sender is None else (letter.sender,):
                     by_sender[key_of(sender)].append(letter)
@@ -102,21 +102,23 @@ class Trace:
         """Close the connections."""
         await self._graph.close()
 
-    async def check(self) -> list[Remark]:
+    async def check(self) -> list[Diagnostic]:
         """What `doctor` says: whether it may be asked, as the token and then the service itself has it."""
         try:
             seen = granted(await self._graph.token(), self._who, self._graph.root)
             if names := missing(seen, (READ_TRACE,)):
                 return [lacking("tracker", seen, names)]
-            heard = await self._graph.call("GET", PATH, params={"$top": "1"}, timeout=self._timeout)
+            response = await self._graph.call("GET", PATH, params={"$top": "1"}, timeout=self._timeout)
         except Error as error:
             app = App(self._who.tenant, self._who.client_id, service=self._graph.root)
-            return [Remark("tracker", "error", str(error), mend(str(error), error.hint, app, (READ_TRACE.permission,)))]
+            return [Diagnostic("tracker", "error", str(error), remedy(str(error), error.hint, app, (READ_TRACE.permission,)))]
         finally:
             await self._graph.close()
-        return [_answer(heard, self._graph.where, seen.app)]
+        return [_answer(response, self._graph.where, seen.app)]
 
-    async def _window(self, sender: str, since: datetime, until: datetime, known: Mapping[str, Sought]) -> AsyncIterator[Sighting]:
+    async def _window(
+        self, sender: str, since: datetime, until: datetime, known: Mapping[str, TrackedMessage]
+    ) -> AsyncIterator[TrackingEvent]:
         filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
         best: dict[str, Mapping[str, Any]] = {}
         async for row in self._pages.rows(filtered):
@@ -129,19 +131,19 @@ class Trace:
                 yield found
 
 
-def _answer(heard: Answer | Lost, where: str, app: App) -> Remark:
+def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagnostic:
     """The app may ask; what still refuses is that the service itself is not let in."""
-    match heard:
-        case Answer(good=True):
-            return Remark("tracker", "ok", f"{where} answers questions about letters")
-        case Answer(status=401 | 403):
+    match response:
+        case HttpResponse(good=True):
+            return Diagnostic("tracker", "ok", f"{where} answers questions about letters")
+        case HttpResponse(status=401 | 403):
             hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
-            return Remark("tracker", "error", f'{where}: the message trace is refused: "{heard.said}"', hint)
-    stop = trouble(heard, where)
-    return Remark("tracker", "error", str(stop), stop.hint)
+            return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.said}"', hint)
+    stop = trouble(response, where)
+    return Diagnostic("tracker", "error", str(stop), stop.hint)
 
 
-def moments(letter: Sought) -> Iterator[datetime]:
+def moments(letter: TrackedMessage) -> Iterator[datetime]:
     """When it may have left: a day apart in a ledger that was restored, where nobody knows the moment."""
     moment, until = letter.since, letter.until or letter.since
     while moment < until:
@@ -168,7 +170,7 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
             first = end  # noqa: PLW2901  the rest of the span
 
 
-def sighting(letter: Sought, row: Mapping[str, Any], now: datetime) -> Sighting | None:
+def sighting(letter: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
     """What a row says of a letter; nothing where it only says that Exchange still has it, and that is known."""
     status = str(row.get("status") or "")
     early = status == "failed" and _is_for(letter, row) and now - _received(row, letter.since) < UNSETTLED
@@ -183,7 +185,7 @@ def sighting(letter: Sought, row: Mapping[str, Any], now: datetime) -> Sighting 
         "trace_id": str(row.get("id") or ""),
         "received_at": str(row.get("receivedDateTime") or ""),
     }
-    return Sighting(letter.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
+    return TrackingEvent(letter.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
 
 
 def _received(row: Mapping[str, Any], since: datetime) -> datetime:
@@ -195,13 +197,13 @@ def _received(row: Mapping[str, Any], since: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _weight(letter: Sought, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
+def _weight(letter: TrackedMessage, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
     """Which of several rows counts: that of our recipient, and the most final."""
     status = row.get("status")
     return bool(row), _is_for(letter, row), _RANKS.index(status) if status in _RANKS else -1
 
 
-def _is_for(letter: Sought, row: Mapping[str, Any]) -> bool:
+def _is_for(letter: TrackedMessage, row: Mapping[str, Any]) -> bool:
     return key_of(str(row.get("recipientAddress") or "")) == key_of(letter.address)
 
 

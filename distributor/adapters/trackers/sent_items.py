@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distributor.clients.entra import SignIn, check, granted, registration
-from distributor.clients.graph import ROOT, Answer, Graph, Lost, graph, segment, trouble
+from distributor.clients.entra import AppRegistration, check, granted, registration
+from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, segment, trouble
 from distributor.clients.sent_items import SentItems
-from distributor.errors import Error, Unusable
-from distributor.microsoft.permissions import READ_MAIL, Need, Shut, Use, let_in
+from distributor.errors import Error, InvalidInput
+from distributor.microsoft.permissions import READ_MAIL, MailboxDenied, PermissionUse, RequiredPermission, let_in
 from distributor.microsoft.powershell import App
-from distributor.microsoft.sign_in_remedies import mend
-from distributor.model.issues import Remark
+from distributor.microsoft.sign_in_remedies import remedy
+from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 
 _FORBIDDEN = 403
@@ -19,7 +19,7 @@ _WHY = "the app needs Mail.ReadBasic or more for this mailbox"
 
 
 @dataclass(frozen=True)
-class Settings(SignIn):
+class Settings(AppRegistration):
     """`[[trackers]]` of kind graph: the keys of the registration, and these. It needs Mail.ReadBasic.All, Mail.Read or Mail.ReadWrite."""
 
     mailbox: str = ""
@@ -33,11 +33,11 @@ def open(settings: Settings) -> Copies:  # noqa: A001  every adapter is opened b
     if wrong := check(settings, "transport"):
         raise wrong
     if not settings.mailbox:
-        raise Unusable("missing", where="transport.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
+        raise InvalidInput("missing", where="transport.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
     return Copies(settings, graph(registration(settings), settings.graph))
 
 
-def needs(_: Settings) -> tuple[Need, ...]:
+def needs(_: Settings) -> tuple[RequiredPermission, ...]:
     """The permissions without which it cannot work."""
     return (READ_MAIL,)
 
@@ -45,7 +45,7 @@ def needs(_: Settings) -> tuple[Need, ...]:
 class Copies(SentItems):
     """Those of one mailbox."""
 
-    def __init__(self, settings: Settings, client: Graph) -> None:
+    def __init__(self, settings: Settings, client: GraphClient) -> None:
         known = {key_of(one) for one in (settings.mailbox, *settings.senders)}
 
         def mailbox(sender: str | None) -> str | None:
@@ -54,29 +54,31 @@ class Copies(SentItems):
         super().__init__(client, mailbox, timeout=settings.reply_timeout)
         self._settings, self._client = settings, client
 
-    async def check(self) -> list[Remark]:
+    async def check(self) -> list[Diagnostic]:
         """What `doctor` says: whether the mailbox lets itself be read. What Exchange grants is in no token, so that it is tried."""
         who, root = registration(self._settings), self._client.root
         try:
             seen = granted(await self._client.token(), who, root)
-            heard = await self._client.call("GET", self._path, params={"$top": "1", "$select": "id"}, timeout=self._settings.reply_timeout)
+            response = await self._client.call(
+                "GET", self._path, params={"$top": "1", "$select": "id"}, timeout=self._settings.reply_timeout
+            )
         except Error as error:
             app = App(who.tenant, who.client_id, service=root)
-            return [Remark("tracker", "error", str(error), mend(str(error), error.hint, app, (READ_MAIL.permission,)))]
+            return [Diagnostic("tracker", "error", str(error), remedy(str(error), error.hint, app, (READ_MAIL.permission,)))]
         finally:
             await self._client.close()
-        return [_answer(heard, self._settings.mailbox, seen.app)]
+        return [_answer(response, self._settings.mailbox, seen.app)]
 
     @property
     def _path(self) -> str:
         return f"users/{segment(self._settings.mailbox)}/messages"
 
 
-def _answer(heard: Answer | Lost, mailbox: str, app: App) -> Remark:
-    if isinstance(heard, Answer) and heard.good:
-        return Remark("tracker", "ok", f"{mailbox} lets itself be read")
-    if isinstance(heard, Answer) and heard.status == _FORBIDDEN:
-        shut = Shut("tracker", "error", f'{mailbox} does not let itself be read: "{heard.said}"', why=_WHY)
-        return let_in(shut, app, [Use("tracker", (READ_MAIL,), (mailbox,))])
-    stop = trouble(heard, mailbox)
-    return Remark("tracker", "error", str(stop), stop.hint)
+def _answer(response: HttpResponse | NoResponse, mailbox: str, app: App) -> Diagnostic:
+    if isinstance(response, HttpResponse) and response.good:
+        return Diagnostic("tracker", "ok", f"{mailbox} lets itself be read")
+    if isinstance(response, HttpResponse) and response.status == _FORBIDDEN:
+        shut = MailboxDenied("tracker", "error", f'{mailbox} does not let itself be read: "{response.said}"', why=_WHY)
+        return let_in(shut, app, [PermissionUse("tracker", (READ_MAIL,), (mailbox,))])
+    stop = trouble(response, mailbox)
+    return Diagnostic("tracker", "error", str(stop), stop.hint)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.errors import Error, Misuse, Unusable
+from distributor.errors import Error, InvalidInput, UsageError
 
 if TYPE_CHECKING:
-    from distributor.cli.demo.fixtures import Postbox
+    from distributor.cli.demo.fixtures import DemoMailServer
     from distributor.cli.demo.graph_double import Cloud
 
 EXAMPLE = "\b\nexample:\n  distributor demo --keep playground && cd playground && distributor status"
@@ -67,14 +67,14 @@ def demo(
         _transport(config, FOLDER)  # what carried the letters ends with the demo, and the workspace goes on
         story.end(folder, kept=keep is not None)
     if as_json:
-        from distributor.cli.render import answer as write
+        from distributor.cli.render import print_json as write
 
         write("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
     return 0
 
 
 @contextlib.contextmanager
-def _road(*, graph: bool) -> Iterator[tuple[Postbox | Cloud, str]]:
+def _road(*, graph: bool) -> Iterator[tuple[DemoMailServer | Cloud, str]]:
     """What receives the letters, and the tables of the configuration that lead there."""
     from distributor.cli.demo import fixtures, graph_double
 
@@ -86,7 +86,7 @@ def _road(*, graph: bool) -> Iterator[tuple[Postbox | Cloud, str]]:
             yield postbox, SERVER.format(port=port)
 
 
-def _play(story: Story, postbox: Postbox | Cloud) -> dict[str, object]:
+def _play(story: Story, postbox: DemoMailServer | Cloud) -> dict[str, object]:
     """The acts."""
     from distributor.cli.demo import fixtures, graph_double
 
@@ -112,7 +112,7 @@ def _play(story: Story, postbox: Postbox | Cloud) -> dict[str, object]:
     return {
         "people": [
             {"address": p.address, "name": p.name, "language": p.language, "state": states.get(p.address, "refused")}
-            for p in fixtures.PLAYERS
+            for p in fixtures.DEMO_PEOPLE
         ],
         "issues": issues,
         "letters": letters,
@@ -151,10 +151,10 @@ class Story:
 
     def line(self, text: str = "") -> None:
         """A line, where anyone reads."""
-        from distributor.cli.render import tell
+        from distributor.cli.render import stdout_line
 
         if not self.quiet:
-            tell(text)
+            stdout_line(text)
 
     def command(self, *arguments: str, codes: tuple[int, ...] = ()) -> dict[str, Any]:
         """Run one of our commands as typed; its answer where the story is quiet."""
@@ -180,9 +180,9 @@ class Story:
 
     def phone(self, letter: bytes, password: str) -> bool:
         """Open the attachment with the password, as her phone does."""
-        from distributor.cli.demo.open_package import install
+        from distributor.cli.demo.open_package import open_package
 
-        found = install(letter, password)
+        found = open_package(letter, password)
         for name, value in found.items():
             self.line(f"      {name:<12}{value}")
         return bool(found)
@@ -218,7 +218,7 @@ class Story:
         """The story is true: a command that ends another way ends it."""
         if code not in {0, *codes}:
             hint = "please report this, with the lines above"
-            raise Unusable(f"`distributor {' '.join(arguments)}` ended with {code}", where="demo", hint=hint)
+            raise InvalidInput(f"`distributor {' '.join(arguments)}` ended with {code}", where="demo", hint=hint)
 
 
 def _run(arguments: tuple[str, ...]) -> int:
@@ -233,7 +233,7 @@ def _today() -> Any:  # noqa: ANN401  a datetime, whose module waits
     return bootstrap.now().replace(microsecond=0)
 
 
-def _letters(postbox: Postbox | Cloud) -> list[str]:
+def _letters(postbox: DemoMailServer | Cloud) -> list[str]:
     """What the server received, as files."""
     folder = Path("letters")
     folder.mkdir(mode=0o700)
@@ -264,9 +264,9 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(keep.iterdir()):
-            raise Misuse("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
+            raise UsageError("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
     except OSError as error:
-        raise Unusable((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
+        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
     yield keep.absolute()
 
 
@@ -282,4 +282,4 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
         if isinstance(error, Error):
             raise
         reason = (error.strerror or "cannot be written").lower()
-        raise Unusable(reason, where=str(folder), hint="make room, or name another folder with --keep") from None
+        raise InvalidInput(reason, where=str(folder), hint="make room, or name another folder with --keep") from None

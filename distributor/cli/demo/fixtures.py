@@ -40,7 +40,7 @@ def state(keep: Path | None, folder: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Player:
+class DemoPerson:
     """One of the five. `certified` is the address in the certificate."""
 
     address: str
@@ -54,12 +54,12 @@ class Player:
         return self.address.partition("@")[0]
 
 
-PLAYERS = (
-    Player("alice@example.org", "Alice Example", "en", "alice@example.org"),
-    Player("bernd@example.org", "Bernd Beispiel", "de", "bernd@example.org"),
-    Player("chloe@example.org", "Chloé Exemple", "fr", "chloe@example.org"),
-    Player("dana@example.org", "Dana Example", "en", "dana.miller@example.org"),  # married; her certificate has the old name
-    Player("emil@example.org", "Emil Österreicher", "de-AT", "emil@example.org"),
+DEMO_PEOPLE = (
+    DemoPerson("alice@example.org", "Alice Example", "en", "alice@example.org"),
+    DemoPerson("bernd@example.org", "Bernd Beispiel", "de", "bernd@example.org"),
+    DemoPerson("chloe@example.org", "Chloé Exemple", "fr", "chloe@example.org"),
+    DemoPerson("dana@example.org", "Dana Example", "en", "dana.miller@example.org"),  # married; her certificate has the old name
+    DemoPerson("emil@example.org", "Emil Österreicher", "de-AT", "emil@example.org"),
 )
 
 
@@ -74,12 +74,12 @@ def certificates(folder: Path, now: datetime) -> None:
     root = _authority("Example Root CA", None, now)
     issuer = _authority("Example Mail CA", root, now)
     (folder / "certificates").mkdir(mode=0o700)
-    passwords = {player.stem: secrets.token_urlsafe(12) for player in PLAYERS}
-    for player in PLAYERS:
+    passwords = {player.stem: secrets.token_urlsafe(12) for player in DEMO_PEOPLE}
+    for player in DEMO_PEOPLE:
         data = _pfx(player, passwords[player.stem], (issuer, root), now)
         (folder / "certificates" / f"{player.stem}.pfx").write_bytes(data)
     _table(folder / "passwords.csv", ("file", "password"), [(f"{stem}.pfx", password) for stem, password in passwords.items()])
-    rows = [(p.address, p.name, p.language, f"certificates/{p.stem}.pfx") for p in PLAYERS]
+    rows = [(p.address, p.name, p.language, f"certificates/{p.stem}.pfx") for p in DEMO_PEOPLE]
     _table(folder / "people.csv", ("email", "name", "language", "file"), rows)
 
 
@@ -126,7 +126,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pfx(player: Player, password: str, above: tuple[_Signer, _Signer], now: datetime) -> bytes:
+def _pfx(player: DemoPerson, password: str, above: tuple[_Signer, _Signer], now: datetime) -> bytes:
     issuer, root = above
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     leaf = (
@@ -144,7 +144,7 @@ def _pfx(player: Player, password: str, above: tuple[_Signer, _Signer], now: dat
 
 
 @dataclass(slots=True)
-class Postbox:
+class DemoMailServer:
     """What the server received, by recipient."""
 
     letters: dict[str, bytes]
@@ -157,9 +157,9 @@ class Postbox:
 
 
 @contextmanager
-def server() -> Iterator[tuple[Postbox, int]]:
+def server() -> Iterator[tuple[DemoMailServer, int]]:
     """A mail server on a free port of this machine."""
-    postbox = Postbox({})
+    postbox = DemoMailServer({})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 
 MAILBOX = "certificates@example.org"
 SECRET = "DEMO_SECRET"  # noqa: S105  the name of a variable
@@ -45,12 +45,12 @@ def tenant() -> Iterator[tuple[Cloud, str]]:
 def _double() -> Any:  # noqa: ANN401  a function of the tests
     root = Path(__file__).parents[3]
     if not (root / "tests" / "doubles" / "graphd").is_dir():
-        raise Unusable("Microsoft's side is played by the project's tests, which are not here", where="demo --graph", hint=_CLONE)
+        raise InvalidInput("Microsoft's side is played by the project's tests, which are not here", where="demo --graph", hint=_CLONE)
     sys.path.insert(0, str(root))
     try:
         return importlib.import_module("tests.doubles.graphd").graphd
     except ImportError as error:
-        raise Unusable(f"Microsoft's side needs {error.name}, which is not installed", where="demo --graph", hint=_CLONE) from None
+        raise InvalidInput(f"Microsoft's side needs {error.name}, which is not installed", where="demo --graph", hint=_CLONE) from None
 
 
 _CLONE = "in a clone of the project: make demo-graph"

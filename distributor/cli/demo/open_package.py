@@ -8,21 +8,21 @@ from email.policy import default
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
-from distributor.errors import Unusable
+from distributor.errors import InvalidInput
 
 
-def install(letter: bytes, password: str) -> dict[str, str]:
+def open_package(letter: bytes, password: str) -> dict[str, str]:
     """What is in the package, by name. Raises Unusable when there is none, or it does not open."""
     attachment = next(message_from_bytes(letter, policy=default).iter_attachments(), None)
     if attachment is None:
-        raise Unusable("the letter has no attachment", where="demo", hint="please report this")
+        raise InvalidInput("the letter has no attachment", where="demo", hint="please report this")
     data = attachment.get_content()
     try:
         package = load_pkcs12(data, password.encode())
     except ValueError:
-        raise Unusable("the attachment does not open with the password", where="demo", hint="please report this") from None
+        raise InvalidInput("the attachment does not open with the password", where="demo", hint="please report this") from None
     if package.cert is None or not isinstance(package.key, RSAPrivateKey):
-        raise Unusable("the package holds no certificate with its key", where="demo", hint="please report this")
+        raise InvalidInput("the package holds no certificate with its key", where="demo", hint="please report this")
     certificate = package.cert.certificate
     return {
         "file": f"{attachment.get_filename()}, {len(data)} bytes",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from distributor.pki.chain_certificate import Cert, Point, points, shown
+from distributor.pki.chain_certificate import ChainCertificate, DistributionPoint, points, shown
 from distributor.pki.signatures import UNREADABLE, fits, weak_hash
 
 TOLERANCE = timedelta(seconds=1)  # of a list that is over; as pyhanko-certvalidator has it
@@ -50,16 +50,16 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class CrlError:
     """Why a list says nothing. `stale`: it did once. `genuine`: its issuer made it all the same, so that who is on it was revoked."""
 
     reason: str
     stale: bool = False
-    genuine: bool = False
+    signature_valid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class UnsupportedCrl:
     """A list that only a full validation can judge."""
 
     reason: str
@@ -76,7 +76,7 @@ class Crl:
     number: int | None
     base: int | None  # the list that this one only adds to; None: it is complete
     scope: x509.IssuingDistributionPoint | None
-    freshest: tuple[Point, ...]  # where a list lies that adds to this one
+    freshest: tuple[DistributionPoint, ...]  # where a list lies that adds to this one
     serials: frozenset[int]
     unknown: str | None  # a critical extension that nobody knows
 
@@ -99,16 +99,16 @@ def _reason(entry: x509.RevokedCertificate) -> str | None:
 REMOVED = "removeFromCRL"
 
 
-def read(data: bytes) -> Crl | Fault:
+def read(data: bytes) -> Crl | CrlError:
     """The list in DER."""
     if data.lstrip()[:11] == b"-----BEGIN ":
-        return Fault("it is PEM; a CRL is published in DER (RFC 5280 4.2.1.13)")
+        return CrlError("it is PEM; a CRL is published in DER (RFC 5280 4.2.1.13)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
             return _read(data)
     except UNREADABLE:
-        return Fault("it is not a CRL")
+        return CrlError("it is not a CRL")
 
 
 def _read(data: bytes) -> Crl:
@@ -133,21 +133,21 @@ def _read(data: bytes) -> Crl:
     )
 
 
-def objection(crl: Crl, issuer: Cert, now: datetime) -> Fault | Odd | None:
+def objection(crl: Crl, issuer: ChainCertificate, now: datetime) -> CrlError | UnsupportedCrl | None:
     """Why the list says nothing about certificates of this issuer; costs a check of its signature."""
     if crl.issuer != issuer.subject:
-        return Fault(f'it is of another issuer ("{shown(crl.parsed.issuer)}")')
+        return CrlError(f'it is of another issuer ("{shown(crl.parsed.issuer)}")')
     if not issuer.signs_crls:
-        return Fault(f'"{issuer.name}" may not sign CRLs by its key usage')
+        return CrlError(f'"{issuer.name}" may not sign CRLs by its key usage')
     if not _signed(crl, issuer):
         if crl.issuer_key_id is not None and issuer.key_id is not None and crl.issuer_key_id != issuer.key_id:
-            return _time(crl, now) or Odd("it is signed with another key than the certificate")
-        return Fault("it is forged: its signature is not its issuer's")
+            return _time(crl, now) or UnsupportedCrl("it is signed with another key than the certificate")
+        return CrlError("it is forged: its signature is not its issuer's")
     fault = _time(crl, now) or _unknown(crl) or _old(crl)
-    return replace(fault, genuine=_genuine(crl, issuer)) if fault else None
+    return replace(fault, signature_valid=_genuine(crl, issuer)) if fault else None
 
 
-def _signed(crl: Crl, issuer: Cert) -> bool:
+def _signed(crl: Crl, issuer: ChainCertificate) -> bool:
     if weak_hash(crl.parsed) is not None:
         return fits(crl.parsed, issuer.parsed) is not False
     try:
@@ -156,52 +156,52 @@ def _signed(crl: Crl, issuer: Cert) -> bool:
         return False
 
 
-def _genuine(crl: Crl, issuer: Cert) -> bool:
+def _genuine(crl: Crl, issuer: ChainCertificate) -> bool:
     """Whether a list at fault still tells who was revoked; an unknown extension may turn its meaning round (RFC 5280 5.2)."""
     return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer.parsed) is True)
 
 
-def _unknown(crl: Crl) -> Fault | None:
-    return Fault(f"it has a critical extension that nobody knows ({crl.unknown})") if crl.unknown else None
+def _unknown(crl: Crl) -> CrlError | None:
+    return CrlError(f"it has a critical extension that nobody knows ({crl.unknown})") if crl.unknown else None
 
 
-def _old(crl: Crl) -> Fault | None:
+def _old(crl: Crl) -> CrlError | None:
     name = weak_hash(crl.parsed)
-    return Fault(f"it is signed with {name.upper()}, which is no longer trusted") if name else None
+    return CrlError(f"it is signed with {name.upper()}, which is no longer trusted") if name else None
 
 
-def _time(crl: Crl, now: datetime) -> Fault | None:
+def _time(crl: Crl, now: datetime) -> CrlError | None:
     begins, ends = crl.parsed.last_update_utc, crl.parsed.next_update_utc
     if begins > now + AHEAD:
-        return Fault(f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+        return CrlError(f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC")
     if ends is None:
-        return Fault("it does not say when the next one comes (RFC 5280 5.1.2.5)")
+        return CrlError("it does not say when the next one comes (RFC 5280 5.1.2.5)")
     if ends < now - TOLERANCE:
-        return Fault(f"the next one was due on {ends:%Y-%m-%d %H:%M} UTC", stale=True)
+        return CrlError(f"the next one was due on {ends:%Y-%m-%d %H:%M} UTC", stale=True)
     return None
 
 
-def uncovered(crl: Crl, cert: Cert) -> Fault | Odd | None:
+def scope_error(crl: Crl, cert: ChainCertificate) -> CrlError | UnsupportedCrl | None:
     """Why the list, being sound, does not speak of this certificate."""
     scope = crl.scope
     if scope is None:
         return None
     if scope.indirect_crl or scope.only_some_reasons or scope.relative_name is not None:
-        return Odd("it is an indirect list" if scope.indirect_crl else "it covers a part only")
+        return UnsupportedCrl("it is an indirect list" if scope.indirect_crl else "it covers a part only")
     if scope.only_contains_attribute_certs or (scope.only_contains_ca_certs if not cert.is_authority else scope.only_contains_user_certs):
-        return Fault("it covers other kinds of certificates only")
+        return CrlError("it covers other kinds of certificates only")
     named = {name for point in cert.points for name in point.names}
     if scope.full_name and not named.intersection(scope.full_name):
-        return Fault("it is for another distribution point than the certificate names")
+        return CrlError("it is for another distribution point than the certificate names")
     return None
 
 
-def adds_to(delta: Crl, crl: Crl) -> Fault | None:
+def delta_error(delta: Crl, crl: Crl) -> CrlError | None:
     """Why a list of changes does not belong to this one (RFC 5280 5.2.4)."""
     if delta.base is None:
-        return Fault("it is no list of changes (delta CRL)")
+        return CrlError("it is no list of changes (delta CRL)")
     if delta.scope != crl.scope or delta.issuer_key_id != crl.issuer_key_id:
-        return Fault("its changes are of another list")
+        return CrlError("its changes are of another list")
     if crl.number is None or delta.number is None or not delta.base <= crl.number <= delta.number:
-        return Fault("its changes do not follow the list that it belongs to")
+        return CrlError("its changes do not follow the list that it belongs to")
     return None

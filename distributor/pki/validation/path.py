@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from distributor.pki.chain_certificate import Cert, authority, is_self_signed, signed_by, valid
+from distributor.pki.chain_certificate import ChainCertificate, authority, is_self_signed, signed_by, valid
 
 MOST_AT_HAND = 32  # authorities of one file that are looked at; a real chain has three
 MOST_ABOVE = 24  # authorities above one certificate, on all its paths
@@ -19,32 +19,32 @@ MOST_PATHS = 16  # from one certificate to anchors; as a rule there is one
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class TrustStore:
     """What is trusted: the roots of a collection, and what else is in it."""
 
-    anchors: tuple[Cert, ...]
-    others: tuple[Cert, ...] = ()
+    anchors: tuple[ChainCertificate, ...]
+    others: tuple[ChainCertificate, ...] = ()
 
 
-def collect(ders: Iterable[bytes], now: datetime) -> Collected:
+def build_trust_store(ders: Iterable[bytes], now: datetime) -> TrustStore:
     """The collection's certificates sorted; of roots with one name and key the one that is valid, and lasts longest."""
-    roots: dict[tuple[bytes, bytes], Cert] = {}
-    others: list[Cert] = []
+    roots: dict[tuple[bytes, bytes], ChainCertificate] = {}
+    others: list[ChainCertificate] = []
     for cert in filter(None, map(authority, dict.fromkeys(ders))):
         if not is_self_signed(cert):
             others.append(cert)
             continue
         key = (cert.subject, cert.key)
         roots[key] = max(roots.get(key, cert), cert, key=lambda one: (valid(one, now), one.parsed.not_valid_after_utc))
-    return Collected(tuple(roots.values()), tuple(others))
+    return TrustStore(tuple(roots.values()), tuple(others))
 
 
-class Pool:
+class IssuerStore:
     """Authorities at hand for one certificate: the collection's, those of its file, and what was fetched."""
 
-    def __init__(self, collected: Collected, chain: Sequence[bytes] = ()) -> None:
+    def __init__(self, collected: TrustStore, chain: Sequence[bytes] = ()) -> None:
         self._anchors = {cert.der for cert in collected.anchors}
-        self._by_name: dict[bytes, list[Cert]] = {}
+        self._by_name: dict[bytes, list[ChainCertificate]] = {}
         self._known: set[bytes] = set()
         for cert in (*collected.anchors, *collected.others):
             self._take(cert)
@@ -58,42 +58,42 @@ class Pool:
                 self._take(cert)
         return len(self._known) > before
 
-    def _take(self, cert: Cert) -> None:
+    def _take(self, cert: ChainCertificate) -> None:
         if cert.der not in self._known:
             self._known.add(cert.der)
             self._by_name.setdefault(cert.subject, []).append(cert)
 
-    def is_anchor(self, cert: Cert) -> bool:
+    def is_anchor(self, cert: ChainCertificate) -> bool:
         """Whether it is trusted by itself."""
         return cert.der in self._anchors
 
-    def namesakes(self, cert: Cert) -> list[Cert]:
+    def candidates(self, cert: ChainCertificate) -> list[ChainCertificate]:
         """Whoever bears the name of the certificate's issuer and, as far as both say, has its key."""
         return [one for one in self._by_name.get(cert.issuer, ()) if _fits(cert, one)]
 
-    def issuers(self, cert: Cert) -> list[Cert]:
+    def issuers(self, cert: ChainCertificate) -> list[ChainCertificate]:
         """Who issued the certificate: name, key and signature fit, and it is an authority (an anchor is one by being trusted)."""
-        return [one for one in self.namesakes(cert) if (one.is_authority or self.is_anchor(one)) and signed_by(cert, one)]
+        return [one for one in self.candidates(cert) if (one.is_authority or self.is_anchor(one)) and signed_by(cert, one)]
 
 
-def _fits(cert: Cert, issuer: Cert) -> bool:
+def _fits(cert: ChainCertificate, issuer: ChainCertificate) -> bool:
     return cert.issuer_key_id is None or issuer.key_id is None or cert.issuer_key_id == issuer.key_id
 
 
 @dataclass(frozen=True, slots=True)
-class Above:
+class PathGraph:
     """What stands above a certificate."""
 
-    seen: tuple[Cert, ...]  # the certificate itself first
-    issuers: dict[bytes, tuple[Cert, ...]]  # of each certificate on the way, by its DER; an anchor has none
-    useful: tuple[Cert, ...]  # those that lead to an anchor, anchors too, nearest first
-    tops: tuple[Cert, ...]  # certificates whose issuer is not at hand, maybe the certificate itself
-    roots: tuple[Cert, ...]  # self-signed ones that are no anchors
+    seen: tuple[ChainCertificate, ...]  # the certificate itself first
+    issuers: dict[bytes, tuple[ChainCertificate, ...]]  # of each certificate on the way, by its DER; an anchor has none
+    useful: tuple[ChainCertificate, ...]  # those that lead to an anchor, anchors too, nearest first
+    tops: tuple[ChainCertificate, ...]  # certificates whose issuer is not at hand, maybe the certificate itself
+    roots: tuple[ChainCertificate, ...]  # self-signed ones that are no anchors
 
-    def paths(self, cert: Cert) -> list[tuple[Cert, ...]]:
+    def paths(self, cert: ChainCertificate) -> list[tuple[ChainCertificate, ...]]:
         """The ways from the certificate's issuer to an anchor, the shortest first."""
-        found: list[tuple[Cert, ...]] = []
-        open_ends: list[tuple[Cert, ...]] = [()]
+        found: list[tuple[ChainCertificate, ...]] = []
+        open_ends: list[tuple[ChainCertificate, ...]] = [()]
         for way in open_ends:  # it grows while it is walked
             for issuer in self.issuers[(way or (cert,))[-1].der]:
                 if issuer.der not in self.issuers:
@@ -103,9 +103,9 @@ class Above:
         return sorted(found, key=len)[:MOST_PATHS]
 
 
-def climb(cert: Cert, pool: Pool) -> Above:
+def find_issuers(cert: ChainCertificate, pool: IssuerStore) -> PathGraph:
     """Everything above the certificate."""
-    issuers: dict[bytes, tuple[Cert, ...]] = {}
+    issuers: dict[bytes, tuple[ChainCertificate, ...]] = {}
     seen = [cert]
     for one in seen:  # it grows while it is walked
         if pool.is_anchor(one):
@@ -115,10 +115,12 @@ def climb(cert: Cert, pool: Pool) -> Above:
     found = [one for one in seen if one.der in issuers and not issuers[one.der]]
     roots = tuple(one for one in found if one.subject == one.issuer and is_self_signed(one))
     tops = tuple(one for one in found if one not in roots)
-    return Above(tuple(seen), issuers, _leading(seen[1:], issuers, pool), tops, roots)
+    return PathGraph(tuple(seen), issuers, _leading(seen[1:], issuers, pool), tops, roots)
 
 
-def _leading(seen: Sequence[Cert], issuers: dict[bytes, tuple[Cert, ...]], pool: Pool) -> tuple[Cert, ...]:
+def _leading(
+    seen: Sequence[ChainCertificate], issuers: dict[bytes, tuple[ChainCertificate, ...]], pool: IssuerStore
+) -> tuple[ChainCertificate, ...]:
     """Of these, what leads to an anchor."""
     good = {one.der for one in seen if pool.is_anchor(one)}
     size = -1

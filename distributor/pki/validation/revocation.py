@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
-from distributor.pki.chain_certificate import Cert, web
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
+from distributor.pki.chain_certificate import ChainCertificate, web
 from distributor.pki.validation import crls
-from distributor.pki.validation.crls import Crl, Fault, Odd, Revoked
+from distributor.pki.validation.crls import Crl, CrlError, Revoked, UnsupportedCrl
 
 EXCHANGE_SECONDS = 10.0  # for all CRLs of a chain (OWACRLRetrievalTimeout; facts: exchange.md 1.2)
 LARGEST_ODD = 2**20  # bytes of a list that the library is to look through; it takes a second for 50 000 entries
@@ -30,7 +30,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class DownloadFailed:
     """Why nothing came."""
 
     reason: str
@@ -39,7 +39,7 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Clear:
+class NotRevoked:
     """A sound list speaks for the certificate; it took so long to come."""
 
     seconds: float
@@ -51,67 +51,67 @@ class Change:
 
     url: str = ""
     crl: Crl | None = None
-    fault: Fault | None = None
+    fault: CrlError | None = None
 
 
-Get = Callable[[str], Fetched | Missed]
+Get = Callable[[str], Fetched | DownloadFailed]
 
 
-Said = Revoked | Clear | Fault | Odd | Missed  # of one list
+Said = Revoked | NotRevoked | CrlError | UnsupportedCrl | DownloadFailed  # of one list
 
 
-class Lists:
+class RevocationChecker:
     """The CRLs of one run."""
 
     def __init__(self, get: Get, now: datetime) -> None:
         self._get, self._now = get, now
-        self._read: dict[str, Crl | Fault | Missed] = {}
-        self._objections: dict[tuple[str, bytes], Fault | Odd | None] = {}
+        self._read: dict[str, Crl | CrlError | DownloadFailed] = {}
+        self._objections: dict[tuple[str, bytes], CrlError | UnsupportedCrl | None] = {}
 
-    def check(self, cert: Cert, issuer: Cert, who: str) -> Clear | Issue | Odd:
+    def check(self, cert: ChainCertificate, issuer: ChainCertificate, who: str) -> NotRevoked | Issue | UnsupportedCrl:
         """What the certificate's lists say; `who` it is, for people."""
         if not cert.crl_urls:
             return _nameless(cert, who)
         found = [(url, self._by(url, cert, issuer)) for url in cert.crl_urls]
         said = _best(found, who)
-        if isinstance(said, Clear):
+        if isinstance(said, NotRevoked):
             return self._in_time(found, who)
-        if isinstance(said, Issue) and said.check is not Check.REVOKED and any(point.foreign for point in cert.points):
-            return Odd("it is made by another issuer")
+        if isinstance(said, Issue) and said.check is not CheckId.REVOKED and any(point.foreign for point in cert.points):
+            return UnsupportedCrl("it is made by another issuer")
         return said
 
-    def _in_time(self, found: list[tuple[str, Said]], who: str) -> Clear | Issue:
+    def _in_time(self, found: list[tuple[str, Said]], who: str) -> NotRevoked | Issue:
         """The sound list that Exchange comes to first, as it asks one place after the other: its seconds, and those lost before."""
         seconds = 0.0
         for url, said in found:
-            if isinstance(said, Clear):
+            if isinstance(said, NotRevoked):
                 seconds += said.seconds
                 break
-            if isinstance(said, Missed) and said.silent:
+            if isinstance(said, DownloadFailed) and said.silent:
                 return _silent(url, who)
             seconds += self._seconds(url)
-        return Clear(seconds)
+        return NotRevoked(seconds)
 
-    def _by(self, url: str, cert: Cert, issuer: Cert) -> Said:
+    def _by(self, url: str, cert: ChainCertificate, issuer: ChainCertificate) -> Said:
         """What one list says of a certificate. Whom its issuer put on it was revoked, even if it is good for nothing else any more."""
         crl = self.at(url)
         if not isinstance(crl, Crl):
             return crl
         if crl.base is not None:
-            return Fault("it is a list of changes (delta CRL) and not a whole one")
+            return CrlError("it is a list of changes (delta CRL) and not a whole one")
         fault = self._objection(url, crl, issuer)
-        unfit = fault if fault is not None and not _tells(fault) else crls.uncovered(crl, cert)
+        unfit = fault if fault is not None and not _tells(fault) else crls.scope_error(crl, cert)
         if unfit is not None:
             return unfit
         changes = [self._change(urls, crl, issuer) for urls in _sources(crl, cert)]
         entry = _entry(cert.parsed.serial_number, crl, changes)
         faults = [one for one in (fault, *(change.fault for change in changes)) if one is not None]
         seconds = self._seconds(url) + sum(self._seconds(change.url) for change in changes)
-        return entry or (faults[0] if faults else Clear(seconds))
+        return entry or (faults[0] if faults else NotRevoked(seconds))
 
-    def _change(self, urls: tuple[str, ...], crl: Crl, issuer: Cert) -> Change:
+    def _change(self, urls: tuple[str, ...], crl: Crl, issuer: ChainCertificate) -> Change:
         """The changes since the list was made. Windows and the library want them wherever somebody says that there are some."""
-        best = Change(fault=Fault("it names its changes (delta CRL) by LDAP only"))
+        best = Change(fault=CrlError("it names its changes (delta CRL) by LDAP only"))
         for url in urls:
             one = self._change_at(url, crl, issuer)
             if one.fault is None:
@@ -119,24 +119,24 @@ class Lists:
             best = one if best.crl is None else best
         return best
 
-    def _change_at(self, url: str, crl: Crl, issuer: Cert) -> Change:
+    def _change_at(self, url: str, crl: Crl, issuer: ChainCertificate) -> Change:
         delta = self.at(url)
         if not isinstance(delta, Crl):
             return Change(fault=_useless(url, delta))
         fault = self._objection(url, delta, issuer)
-        unfit = fault if fault is not None and not _tells(fault) else crls.adds_to(delta, crl)
+        unfit = fault if fault is not None and not _tells(fault) else crls.delta_error(delta, crl)
         if unfit is not None:
             return Change(fault=_useless(url, unfit))
         return Change(url, delta, _useless(url, fault) if fault else None)
 
-    def at(self, url: str) -> Crl | Fault | Missed:
+    def at(self, url: str) -> Crl | CrlError | DownloadFailed:
         """The list at a URL."""
         if url not in self._read:
             came = self._get(url)
             self._read[url] = crls.read(came.data) if isinstance(came, Fetched) else came
         return self._read[url]
 
-    def _objection(self, url: str, crl: Crl, issuer: Cert) -> Fault | Odd | None:
+    def _objection(self, url: str, crl: Crl, issuer: ChainCertificate) -> CrlError | UnsupportedCrl | None:
         key = (url, issuer.der)
         if key not in self._objections:
             self._objections[key] = crls.objection(crl, issuer, self._now)
@@ -146,12 +146,12 @@ class Lists:
         came = self._get(url) if url else None
         return came.seconds if isinstance(came, Fetched) else 0.0
 
-    def of(self, certs: Iterable[Cert]) -> list[bytes] | None:
+    def of(self, certs: Iterable[ChainCertificate]) -> list[bytes] | None:
         """Every list that these certificates name, for the library; None when one is too large for it."""
         found = list(dict.fromkeys(crl.der for cert in certs for crl in self._all(cert)))
         return None if any(len(der) > LARGEST_ODD for der in found) else found
 
-    def _all(self, cert: Cert) -> Iterator[Crl]:
+    def _all(self, cert: ChainCertificate) -> Iterator[Crl]:
         for url in cert.crl_urls:
             crl = self.at(url)
             if isinstance(crl, Crl):
@@ -160,32 +160,32 @@ class Lists:
                 yield from (delta for delta in deltas if isinstance(delta, Crl))
 
 
-def _best(found: list[tuple[str, Said]], who: str) -> Clear | Issue | Odd:
+def _best(found: list[tuple[str, Said]], who: str) -> NotRevoked | Issue | UnsupportedCrl:
     for _, said in found:
         if isinstance(said, Revoked):
             return revoked(said, who)
-    for kind in (Clear, Odd):
+    for kind in (NotRevoked, UnsupportedCrl):
         for _, said in found:
             if isinstance(said, kind):
                 return said
-    faults = [(url, said) for url, said in found if isinstance(said, Fault | Missed)]
-    stale = [(url, said) for url, said in faults if isinstance(said, Fault) and said.stale]
+    faults = [(url, said) for url, said in found if isinstance(said, CrlError | DownloadFailed)]
+    stale = [(url, said) for url, said in faults if isinstance(said, CrlError) and said.stale]
     return _unusable(*(stale or faults)[0], who)
 
 
-def _is_stale(fault: Fault | Odd | Missed | None) -> bool:
-    return isinstance(fault, Fault) and fault.stale
+def _is_stale(fault: CrlError | UnsupportedCrl | DownloadFailed | None) -> bool:
+    return isinstance(fault, CrlError) and fault.stale
 
 
-def _tells(fault: Fault | Odd) -> bool:
-    return isinstance(fault, Fault) and fault.genuine
+def _tells(fault: CrlError | UnsupportedCrl) -> bool:
+    return isinstance(fault, CrlError) and fault.signature_valid
 
 
-def _useless(url: str, fault: Fault | Odd | Missed) -> Fault:
-    return Fault(f'its changes (delta CRL) at "{_shown(url)}" cannot be used: {fault.reason}', _is_stale(fault))
+def _useless(url: str, fault: CrlError | UnsupportedCrl | DownloadFailed) -> CrlError:
+    return CrlError(f'its changes (delta CRL) at "{_shown(url)}" cannot be used: {fault.reason}', _is_stale(fault))
 
 
-def _sources(crl: Crl, cert: Cert) -> list[tuple[str, ...]]:
+def _sources(crl: Crl, cert: ChainCertificate) -> list[tuple[str, ...]]:
     """Where changes lie: by the list, and by the certificate itself (RFC 5280 4.2.1.15) if not by LDAP only; each place once."""
     listed = [web(url for point in crl.freshest for url in point.urls)] if crl.freshest else []
     return list(dict.fromkeys([*listed, *([cert.change_urls] if cert.change_urls else [])]))
@@ -203,28 +203,28 @@ def _entry(serial: int, crl: Crl, changes: list[Change]) -> Revoked | None:
 
 def revoked(said: Revoked, who: str) -> Issue:
     """The certificate is on a list."""
-    return Issue(Severity.ERROR, Check.REVOKED, f"{who} was revoked ({said})", "have a new certificate issued; this one must not be used")
+    return Issue(Severity.ERROR, CheckId.REVOKED, f"{who} was revoked ({said})", "have a new certificate issued; this one must not be used")
 
 
-def _nameless(cert: Cert, who: str) -> Issue:
+def _nameless(cert: ChainCertificate, who: str) -> Issue:
     named = [url for point in cert.points for url in point.urls]
     kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in named))
-    text = f"names its CRL by {printable(kinds)} only; Exchange Online fetches http" if named else "names no CRL"
-    return Issue(Severity.ERROR, Check.CRL_UNREACHABLE, f"{who} {text}", "have one issued that names a CRL by http")
+    text = f"names its CRL by {escape_unsafe(kinds)} only; Exchange Online fetches http" if named else "names no CRL"
+    return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{who} {text}", "have one issued that names a CRL by http")
 
 
-def _unusable(url: str, fault: Fault | Missed, who: str) -> Issue:
-    check = Check.CRL_STALE if _is_stale(fault) else Check.CRL_UNREACHABLE
-    text = "is out of date" if check is Check.CRL_STALE else "cannot be used"
-    hint = "set `trust.private_addresses = true` if it may lie there" if isinstance(fault, Missed) and fault.private else _TELL
+def _unusable(url: str, fault: CrlError | DownloadFailed, who: str) -> Issue:
+    check = CheckId.CRL_STALE if _is_stale(fault) else CheckId.CRL_UNREACHABLE
+    text = "is out of date" if check is CheckId.CRL_STALE else "cannot be used"
+    hint = "set `trust.private_addresses = true` if it may lie there" if isinstance(fault, DownloadFailed) and fault.private else _TELL
     return Issue(Severity.ERROR, check, f'the CRL of {who} at "{_shown(url)}" {text}: {fault.reason}', hint)
 
 
 def _silent(url: str, who: str) -> Issue:
     text = f'the CRL of {who} at "{_shown(url)}" does not answer; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of a chain'
-    return Issue(Severity.ERROR, Check.CRL_UNREACHABLE, f"{text}, and never comes to the next place", _TELL)
+    return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{text}, and never comes to the next place", _TELL)
 
 
 def _shown(url: str) -> str:
-    text = printable(url)
+    text = escape_unsafe(url)
     return text if len(text) <= LONGEST_URL else text[: LONGEST_URL - 1] + "…"

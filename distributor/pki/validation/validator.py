@@ -22,25 +22,27 @@ from pyhanko_certvalidator.policy_decl import (
     RevocationCheckingRule,
 )
 
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import printable
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import escape_unsafe
 from distributor.pki.chain_certificate import authority
 from distributor.pki.validation.asn1 import Certificate, CertificateList
 
 LONGEST = 300  # characters of the library's words
-ODDITIES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError, AssertionError)
+PARSER_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError, AssertionError)
 REPLACE = "have a certificate issued below an authority that is in order, and tell your authority"
 _ASK = "ask your authority"
 
 
-class Rule(Enum):
+class RevocationMode(Enum):
     """Which certificates a CRL must speak for: every one of the path, or none."""
 
     CRLS = RevocationCheckingRule.CRL_REQUIRED
     PATH_ONLY = RevocationCheckingRule.NO_CHECK
 
 
-def judge(cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: Sequence[bytes], now: datetime, rule: Rule) -> Issue | None:  # noqa: PLR0913, PLR0917  what a judgement rests on
+def validate_path(  # noqa: PLR0913, PLR0917  what a path is judged by
+    cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: Sequence[bytes], now: datetime, rule: RevocationMode
+) -> Issue | None:
     """What is wrong with the certificate's path, the certificate included; None: nothing."""
     try:
         policy = RevocationCheckingPolicy(ee_certificate_rule=rule.value, intermediate_ca_cert_rule=rule.value)
@@ -56,14 +58,14 @@ def judge(cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: 
         _finish(CertificateValidator(_load(cert), validation_context=context).async_validate_path())
     except (errors.ValidationError, errors.PathError) as error:
         return _issue(error, now)
-    except ODDITIES as error:  # a hostile certificate or list
+    except PARSER_ERRORS as error:  # a hostile certificate or list
         return _untrusted(f"the chain cannot be judged ({type(error).__name__})", REPLACE)
     return None
 
 
-def _policy(rule: Rule) -> DisallowWeakAlgorithmsPolicy:
+def _policy(rule: RevocationMode) -> DisallowWeakAlgorithmsPolicy:
     """Which algorithms it refuses. Old hashes and short keys of a path are told in our own words (trust_flaws.py)."""
-    how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is Rule.PATH_ONLY else {}
+    how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is RevocationMode.PATH_ONLY else {}
     return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library's own lapse
 
 
@@ -105,11 +107,11 @@ def _issue(error: Exception, now: datetime) -> Issue:
     words = _words(error)
     match error:
         case errors.RevokedError():
-            return Issue(Severity.ERROR, Check.REVOKED, words, REPLACE)
+            return Issue(Severity.ERROR, CheckId.REVOKED, words, REPLACE)
         case errors.StaleRevinfoError():
-            return Issue(Severity.ERROR, Check.CRL_STALE, words, _ASK)
+            return Issue(Severity.ERROR, CheckId.CRL_STALE, words, _ASK)
         case errors.InsufficientRevinfoError():
-            return Issue(Severity.ERROR, Check.CRL_UNREACHABLE, words, _ASK)
+            return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, words, _ASK)
         case errors.ExpiredError():
             return _untrusted(_over(error, now) or words, REPLACE)
     return _untrusted(words, REPLACE)
@@ -125,8 +127,8 @@ def _over(error: errors.ExpiredError, now: datetime) -> str | None:
 
 def _words(error: Exception) -> str:
     text = getattr(error, "failure_msg", None) or str(error)
-    return printable(" ".join(text.replace("The path could not be validated because ", "").split()))[:LONGEST].rstrip(".")
+    return escape_unsafe(" ".join(text.replace("The path could not be validated because ", "").split()))[:LONGEST].rstrip(".")
 
 
 def _untrusted(message: str, hint: str) -> Issue:
-    return Issue(Severity.ERROR, Check.CHAIN_UNTRUSTED, message, hint)
+    return Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, message, hint)

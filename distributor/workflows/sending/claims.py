@@ -21,7 +21,7 @@ Wait = Callable[[], Awaitable[bool]]  # waits for a letter that is due soon; Fal
 
 
 @dataclass
-class Budget:
+class SendLimit:
     """How many letters a run may still claim, by all its feeds; None: no bound."""
 
     left: int | None
@@ -39,54 +39,54 @@ class Budget:
 
 
 @dataclass
-class Feed:
+class ClaimQueue:
     """Claims for the lanes of one road."""
 
     fetch: Fetch
     wait: Wait
-    lanes: int
-    budget: Budget
+    connections: int
+    budget: SendLimit
     packing: bool = False
 
     def __post_init__(self) -> None:
         self.ready: deque[Claim] = deque()
         self.ended = asyncio.Event()
-        self.on_the_wire = 0
-        self._filled, self._hungry, self._stirred = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.in_flight = 0
+        self._available, self._low_water, self._notified = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._news = 0
-        self._size, self._fetched = 2 * self.lanes, 0.0
+        self._size, self._fetched = 2 * self.connections, 0.0
 
     async def next(self) -> Claim | None:
         """A claim to carry, or None at the end."""
         while not self.ended.is_set():
             if self.ready:
-                self.on_the_wire += 1
+                self.in_flight += 1
                 claim = self.ready.popleft()
-                if len(self.ready) < self.lanes:
-                    self._hungry.set()
+                if len(self.ready) < self.connections:
+                    self._low_water.set()
                 return claim
-            self._filled.clear()
-            self._hungry.set()
-            await self._filled.wait()
+            self._available.clear()
+            self._low_water.set()
+            await self._available.wait()
         return None
 
-    def landed(self, *, again: bool) -> None:
+    def complete(self, *, again: bool) -> None:
         """A letter that was handed out is settled; `again` when it counts as not tried."""
-        self.on_the_wire -= 1
+        self.in_flight -= 1
         if again:
             self.budget.add(1)
-        if again or not self.on_the_wire:
-            self.stir()
+        if again or not self.in_flight:
+            self.notify()
 
-    def stir(self) -> None:
+    def notify(self) -> None:
         """Look again: something was packed, or came back."""
         self._news += 1
-        self._stirred.set()
+        self._notified.set()
 
     def end(self) -> None:
         """No more claims."""
         self.ended.set()
-        for event in (self._filled, self._hungry, self._stirred):
+        for event in (self._available, self._low_water, self._notified):
             event.set()
 
     def unused(self) -> list[Claim]:
@@ -99,38 +99,38 @@ class Feed:
         """Fetch whenever lanes are about to starve, until the end."""
         try:
             while not self.ended.is_set():
-                await self._hungry.wait()
+                await self._low_water.wait()
                 if not self.ended.is_set():
                     await self._fill()
         finally:
             self.end()
 
     async def _fill(self) -> None:
-        news, pending = self._news, self.packing or self.on_the_wire > 0 or bool(self.ready)
-        room = self.budget.grant(self._room())
+        news, pending = self._news, self.packing or self.in_flight > 0 or bool(self.ready)
+        room = self.budget.grant(self._free_slots())
         claims = await self.fetch(room) if room else []
         self.budget.add(room - len(claims))
         if claims:
             self._take(claims)
         elif pending or news != self._news:
-            await self._stir_after(news)
+            await self._notify_after(news)
         elif not room or not await self.wait():
             self.end()
 
     def _take(self, claims: list[Claim]) -> None:
         self.ready.extend(claims)
-        if len(self.ready) >= self.lanes:
-            self._hungry.clear()
-        self._filled.set()
+        if len(self.ready) >= self.connections:
+            self._low_water.clear()
+        self._available.set()
 
-    async def _stir_after(self, news: int) -> None:
+    async def _notify_after(self, news: int) -> None:
         while news == self._news and not self.ended.is_set():
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._notified.clear()
+            await self._notified.wait()
 
-    def _room(self) -> int:
+    def _free_slots(self) -> int:
         now = time.monotonic()
         quick = now - self._fetched < _QUICK
-        self._size = min(2 * self._size, max(_LARGEST, 8 * self.lanes)) if quick else max(self._size // 2, 2 * self.lanes)
+        self._size = min(2 * self._size, max(_LARGEST, 8 * self.connections)) if quick else max(self._size // 2, 2 * self.connections)
         self._fetched = now
         return self._size

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from distributor.workflows.sending.limits import SPREAD, Quota
+from distributor.workflows.sending.limits import SPREAD, DailyQuota
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,11 @@ class Forecast:
 
 
 @dataclass(slots=True)
-class _Box:
+class MailboxForecast:
+    """One sender's share of the messages, and when its day allows more."""
+
     waiting: int
-    quota: Quota | None
+    quota: DailyQuota | None
     opens: datetime | None = None
 
     def goes(self, now: datetime) -> bool:
@@ -31,15 +33,15 @@ class _Box:
         if not self.waiting or self.opens:
             return False
         if self.quota is not None:
-            if not self.quota.take(now):
-                self.opens = self.quota.opens()
+            if not self.quota.acquire(now):
+                self.opens = self.quota.next_free_at()
                 return False
-            self.quota.landed(now, left=True)
+            self.quota.release(now, left=True)
         self.waiting -= 1
         return True
 
 
-def shares(frozen: Mapping[str, int], planned: int, senders: Sequence[str]) -> list[int]:
+def allocate(frozen: Mapping[str, int], planned: int, senders: Sequence[str]) -> list[int]:
     """How many letters each mailbox sends: those that are made already are known, the others are about even.
 
     The first sends also those of mailboxes that are named no more.
@@ -61,7 +63,10 @@ def forecast(  # noqa: PLR0913  the limits of a mailbox
     limit: int | None = None,
 ) -> Forecast:
     """Let the mailboxes send side by side; `sent`: when letters of the last 24 hours left each. The slowest decides how long it takes."""
-    boxes = [_Box(number, None if daily is None else Quota(daily, deque(left))) for number, left in zip(waiting, sent, strict=True)]
+    boxes = [
+        MailboxForecast(number, None if daily is None else DailyQuota(daily, deque(left)))
+        for number, left in zip(waiting, sent, strict=True)
+    ]
     each = timedelta(minutes=SPREAD / per_minute) if per_minute else timedelta()
     total = min(sum(waiting), sum(waiting) if limit is None else limit)
     rounds = done = 0

@@ -20,7 +20,7 @@ WINDOW = 1.008  # of a minute, in which no more may be armed; less than SPREAD, 
 _BURST = timedelta(seconds=1)  # what may be made up for at once
 
 
-def later(deferrals: int) -> timedelta:
+def retry_delay(deferrals: int) -> timedelta:
     """How long to leave a letter alone that a server put off; `deferrals` counts the earlier times.
 
     5, 15, 30, 60 and 120 minutes, then 4 hours. RFC 5321 4.5.4.1 asks servers for 30 minutes; a submission client may ask sooner.
@@ -29,14 +29,14 @@ def later(deferrals: int) -> timedelta:
 
 
 @dataclass
-class Trouble:
+class Backoff:
     """A lane's failures in a row, and the rest after each: 1, 5, 10, 20 ... seconds with jitter."""
 
     chance: Callable[[], float] = random.random
     failures: int = 0
     rested: float = 0.0
 
-    def rest(self, *, crowded: bool = False, wish: timedelta | None = None) -> float | None:
+    def next_delay(self, *, crowded: bool = False, wish: timedelta | None = None) -> float | None:
         """Seconds to rest after one more failure; None when two minutes of rests did not help, or the service's own `wish` is for more."""
         if self.rested >= LONGEST_TROUBLE or (wish is not None and wish.total_seconds() > LONGEST_TROUBLE):
             return None
@@ -53,34 +53,34 @@ class Trouble:
 
 
 @dataclass
-class Quota:
+class DailyQuota:
     """Letters of a mailbox in any 24 hours: what the ledger knows of, and those of this run, without those that certainly did not leave."""
 
     most: int
     sent: deque[datetime]  # oldest first
-    going: int = 0  # taken, and nothing is known of them yet
+    in_flight: int = 0  # taken, and nothing is known of them yet
 
-    def take(self, now: datetime) -> bool:
+    def acquire(self, now: datetime) -> bool:
         """Let one letter more go, if there is room for it."""
         while self.sent and self.sent[0] <= now - DAY:
             self.sent.popleft()
-        free = len(self.sent) + self.going < self.most
-        self.going += free
+        free = len(self.sent) + self.in_flight < self.most
+        self.in_flight += free
         return free
 
-    def landed(self, now: datetime, *, left: bool) -> None:
+    def release(self, now: datetime, *, left: bool) -> None:
         """One that went is done; one that did not leave makes room."""
-        self.going -= 1
+        self.in_flight -= 1
         if left:
             self.sent.append(now)
 
-    def opens(self) -> datetime | None:
+    def next_free_at(self) -> datetime | None:
         """When there is room again, after too many; None: those that are going decide it."""
         over = len(self.sent) - self.most
         return self.sent[over] + DAY if over >= 0 else None
 
 
-class Pace:
+class RateLimiter:
     """A mailbox's letters: evenly begun, at most one second's worth at once, and never more than `per_minute` armed within a minute.
 
     A letter takes its turn before it begins; armed it is only when a minute has room for it, however long it took until then.
@@ -91,11 +91,11 @@ class Pace:
         self.most = max(1, int(per_minute))  # letters within `window`
         self.each = timedelta(minutes=SPREAD / per_minute)
         self.window = timedelta(minutes=self.most * WINDOW / per_minute)
-        self._armed = list(armed)[-self.most :]  # sorted
-        self._next = self._armed[-1] + self.each if self._armed else None
+        self._sent = list(armed)[-self.most :]  # sorted
+        self._next = self._sent[-1] + self.each if self._sent else None
         self._now: datetime | None = None
 
-    def turn(self, now: datetime) -> float:
+    def reserve(self, now: datetime) -> float:
         """Take a turn; seconds to wait until it comes."""
         self._look(now)
         earliest = now - max(timedelta(0), _BURST - self.each)
@@ -103,21 +103,21 @@ class Pace:
         self._next = turn + self.each
         return max(0.0, (turn - now).total_seconds())
 
-    def arm(self, now: datetime) -> datetime:
+    def confirm(self, now: datetime) -> datetime:
         """When one letter more may be armed; it counts from then."""
         self._look(now)
-        return self._count(max(now, self._armed[-self.most] + self.window) if len(self._armed) >= self.most else now)
+        return self._count(max(now, self._sent[-self.most] + self.window) if len(self._sent) >= self.most else now)
 
     def late(self, planned: datetime, now: datetime) -> None:
         """It was armed only now."""
-        at = bisect_left(self._armed, planned)
-        if at < len(self._armed) and self._armed[at] == planned:
-            del self._armed[at]
+        at = bisect_left(self._sent, planned)
+        if at < len(self._sent) and self._sent[at] == planned:
+            del self._sent[at]
             self._count(now)
 
     def _count(self, at: datetime) -> datetime:
-        insort(self._armed, at)
-        del self._armed[: -self.most]
+        insort(self._sent, at)
+        del self._sent[: -self.most]
         return at
 
     def _look(self, now: datetime) -> None:
@@ -125,5 +125,5 @@ class Pace:
         back = (self._now or now) - now
         if back > timedelta(0):
             self._next = self._next and self._next - back
-            self._armed = [at - back for at in self._armed]
+            self._sent = [at - back for at in self._sent]
         self._now = now

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from distributor.model.delivery import Owner
+from distributor.model.delivery import LeaseHolder
 from distributor.model.ports import Ledger
 from distributor.model.states import State
-from distributor.workflows.sending.report import Result
+from distributor.workflows.sending.report import DeliveryResult
 
 UNCLEAR = "its sender ended while the letter was on the wire"
 
 
-def recover(ledger: Ledger, alive: Callable[[Owner], bool | None]) -> tuple[int, list[Result]]:
+def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None]) -> tuple[int, list[DeliveryResult]]:
     """How many letters are due again, and those whose fate is unclear from now on."""
     freed = ledger.recover(alive)
     unclear = [delivery for delivery, state in freed if state is State.AMBIGUOUS]
     rows = [row for row in map(ledger.delivery, unclear) if row is not None]
-    return len(freed) - len(unclear), [Result(row.id, row.address, State.AMBIGUOUS, UNCLEAR) for row in rows]
+    return len(freed) - len(unclear), [DeliveryResult(row.id, row.address, State.AMBIGUOUS, UNCLEAR) for row in rows]

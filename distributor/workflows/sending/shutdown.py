@@ -8,27 +8,27 @@ from collections.abc import Awaitable, Callable
 Sleep = Callable[[float], Awaitable[object]]  # asyncio.sleep, or a test's own
 
 
-class Stopper:
+class ShutdownRequest:
     """What Ctrl-C presses. `press` belongs into the event loop's signal handler."""
 
     def __init__(self) -> None:
-        self.presses = 0
+        self.requests = 0
         self._listeners: list[Callable[[int], None]] = []
 
-    def press(self) -> None:
+    def request(self) -> None:
         """Ask to stop; a second time: at once."""
-        self.presses += 1
+        self.requests += 1
         for listener in tuple(self._listeners):
-            listener(self.presses)
+            listener(self.requests)
 
     def listen(self, listener: Callable[[int], None]) -> None:
         """Call `listener` with the number of presses at each one, and now if there was one."""
         self._listeners.append(listener)
-        if self.presses:
-            listener(self.presses)
+        if self.requests:
+            listener(self.requests)
 
 
-async def rest(seconds: float, sleep: Sleep, until: asyncio.Event) -> bool:
+async def sleep_unless(seconds: float, sleep: Sleep, until: asyncio.Event) -> bool:
     """Sleep, but not beyond an event; whether it happened."""
     if until.is_set():
         return True

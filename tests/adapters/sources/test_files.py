@@ -10,12 +10,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.adapters.sources import files
-from distributor.errors import Unusable
-from distributor.model.certificates import Limits, Locator, Material
-from distributor.model.issues import Check, Issue, Severity
-from distributor.model.people import RowHint
+from distributor.errors import InvalidInput
+from distributor.model.certificates import Limits, Locator, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import RosterRow
 from distributor.model.secret import Secret
-from distributor.pki import open_material
+from distributor.pki import parse_material
 from tests.authority import Authority, Identity, rsa_key
 from tests.heaps import find, issues, look, materials, person, words, zipped
 
@@ -68,7 +68,7 @@ def test_pairs_by_stem_in_one_file_and_by_public_key(inbox: Path, alice: Identit
     (inbox / "2.key").write_bytes(carol.key.private_bytes(ser.Encoding.DER, ser.PrivateFormat.PKCS8, ser.NoEncryption()))
     found = materials(find(inbox))
     assert [[part.source for part in m.parts] for m in found] == [["alice.crt", "alice.key"], ["both.pem"], ["1.cer", "2.key"]]
-    assert [c.leaf for m in found for c in open_material(m, Limits()).credentials] == [alice.der, bob.der, carol.der]
+    assert [c.leaf for m in found for c in parse_material(m, Limits()).identities] == [alice.der, bob.der, carol.der]
 
 
 def test_pairs_with_encrypted_keys_find_each_other_by_their_passwords(inbox: Path, alice: Identity, bob: Identity) -> None:
@@ -77,13 +77,13 @@ def test_pairs_with_encrypted_keys_find_each_other_by_their_passwords(inbox: Pat
         (inbox / f"key-of-{name}.pem").write_bytes(identity.key_pem("secret"))
         (inbox / f"key-of-{name}.txt").write_text("secret")
     found = materials(find(inbox))
-    assert [c.leaf for m in found for c in open_material(m, Limits()).credentials] == [alice.der, bob.der]
+    assert [c.leaf for m in found for c in parse_material(m, Limits()).identities] == [alice.der, bob.der]
 
 
 def test_pairs_in_a_zip(tmp_path: Path, alice: Identity) -> None:
     path = zipped(tmp_path / "a.zip", alice__crt=alice.pem, alice__key=alice.key_pem("secret"), alice__txt=b"secret\r\n")
     (found,) = materials(find(path))
-    assert [c.leaf for c in open_material(found, Limits()).credentials] == [alice.der]
+    assert [c.leaf for c in parse_material(found, Limits()).identities] == [alice.der]
 
 
 def test_a_pfx_under_another_name_is_recognised(inbox: Path, alice: Identity) -> None:
@@ -115,7 +115,7 @@ def test_every_file_is_accounted_for(inbox: Path, authority: Authority) -> None:
         ("note", "unreadable", "deeper"),
         ("note", "unreadable", "lonely.txt"),
     ]
-    assert [m.source for m in found if isinstance(m, Material)] == ["a.pfx"]
+    assert [m.source for m in found if isinstance(m, SourceMaterial)] == ["a.pfx"]
 
 
 # --- passwords -----------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_the_row_then_the_list_then_the_file_beside_then_the_person(inbox: Path,
     alice = person("alice@example.org", file="a.pfx", password=Secret("row"), password_file="row.txt")
     (found,) = materials(find(inbox, people=(alice,), passwords=table, base=tmp_path))
     assert words(found) == ["row", "from a file", "listed", "beside", "hers", "his"]
-    assert found.wanted == "alice@example.org"
+    assert found.requested_for == "alice@example.org"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -166,14 +166,14 @@ def test_a_blank_around_a_password_is_tried_without_it_last(inbox: Path, tmp_pat
 @pytest.mark.parametrize("text", ["", "secret\n", "file,colour\na.pfx,red\n", "password\nx\n"])
 def test_a_list_of_passwords_that_says_nothing_is_unusable(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.csv").write_text(text)
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(InvalidInput) as caught:
         files.open(files.Settings((), tmp_path / "p.csv"), look)
     assert str(caught.value.where).startswith("p.csv line ")
     assert "secret" not in str(caught.value)
 
 
 def test_passwords_that_are_not_there_are_unusable(tmp_path: Path) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidInput):
         files.open(files.Settings((), tmp_path / "gone"), look)
 
 
@@ -184,7 +184,7 @@ def test_passwords_that_are_not_there_are_unusable(tmp_path: Path) -> None:
 def test_a_row_names_a_file_by_path_or_by_name(inbox: Path, tmp_path: Path, name: str) -> None:
     (inbox / "a.pfx").write_bytes(b"a")
     (found,) = materials(find(inbox, people=(person("alice@example.org", file=name),), base=tmp_path))
-    assert found.wanted == "alice@example.org"
+    assert found.requested_for == "alice@example.org"
 
 
 def test_without_a_source_rows_name_files_beside_the_roster(inbox: Path, tmp_path: Path, alice: Identity) -> None:
@@ -205,13 +205,13 @@ def test_without_a_source_rows_name_files_beside_the_roster(inbox: Path, tmp_pat
 def test_a_member_by_name(tmp_path: Path) -> None:
     path = zipped(tmp_path / "archive.zip", member__pfx=b"m", other__pfx=b"o")
     found = materials(find(path, people=(person("a@example.org", file="archive.zip/member.pfx"),), base=tmp_path))
-    assert [(m.source, m.wanted) for m in found] == [("archive.zip/member.pfx", "a@example.org"), ("archive.zip/other.pfx", "")]
+    assert [(m.source, m.requested_for) for m in found] == [("archive.zip/member.pfx", "a@example.org"), ("archive.zip/other.pfx", "")]
 
 
 def test_a_file_that_is_not_there_is_told_with_the_row(tmp_path: Path) -> None:
     (found,) = find(people=(person("a@example.org", file="gone.pfx"),), base=tmp_path)
     assert isinstance(found, Issue)
-    assert (found.check, found.source, found.line, found.address) == (Check.NO_CERTIFICATE, "people.csv", 2, "a@example.org")
+    assert (found.check, found.source, found.line, found.address) == (CheckId.NO_CERTIFICATE, "people.csv", 2, "a@example.org")
     assert '"gone.pfx"' in found.message
 
 
@@ -221,7 +221,7 @@ def test_a_row_cannot_leave_its_folder(inbox: Path, field: str, name: str) -> No
     row = person("a@example.org", **{"file": "x.pfx", field: name})
     (inbox / "x.pfx").write_bytes(b"x")
     (found,) = (one for one in find(people=(row,), base=inbox) if isinstance(one, Issue))
-    assert (found.severity, found.check, found.line, found.address) == (Severity.ERROR, Check.UNSAFE_PATH, 2, "a@example.org")
+    assert (found.severity, found.check, found.line, found.address) == (Severity.ERROR, CheckId.UNSAFE_PATH, 2, "a@example.org")
 
 
 @pytest.mark.parametrize("field", ["file", "key", "certificate", "password_file"])
@@ -234,17 +234,17 @@ def test_a_row_cannot_go_through_a_link(inbox: Path, tmp_path: Path, field: str)
         names = {"file": name} if field == "certificate" else {"file": "x.pfx", field: name}  # the roster's reader makes one of the two
         (found,) = find(people=(person("a@example.org", **names),), base=inbox)
         assert isinstance(found, Issue)
-        assert found.check == Check.UNSAFE_PATH
+        assert found.check == CheckId.UNSAFE_PATH
 
 
 def test_an_unsafe_password_file_in_one_row_costs_only_that_row(inbox: Path, tmp_path: Path) -> None:
     (inbox / "a.pfx").write_bytes(b"a")
     (inbox / "b.pfx").write_bytes(b"b")
     first = person("a@example.org", file="a.pfx")
-    both = replace(first, further=(RowHint("people.csv", 3, file="b.pfx", password_file="../b.txt"),))
+    both = replace(first, more_rows=(RosterRow("people.csv", 3, file="b.pfx", password_file="../b.txt"),))
     found = find(inbox, people=(both,), base=tmp_path)
-    assert [(one.check, one.line) for one in found if isinstance(one, Issue)] == [(Check.UNSAFE_PATH, 3)]
-    assert [one.source for one in found if isinstance(one, Material)] == ["a.pfx"]
+    assert [(one.check, one.line) for one in found if isinstance(one, Issue)] == [(CheckId.UNSAFE_PATH, 3)]
+    assert [one.source for one in found if isinstance(one, SourceMaterial)] == ["a.pfx"]
 
 
 def test_a_password_that_cannot_be_read_is_noted_before_its_file(inbox: Path, tmp_path: Path) -> None:
@@ -252,18 +252,18 @@ def test_a_password_that_cannot_be_read_is_noted_before_its_file(inbox: Path, tm
     (inbox / "b.pfx").write_bytes(b"b")
     (tmp_path / "passwords" / "b.txt").mkdir(parents=True)
     note, member, file = sorted(
-        find(tmp_path / "a.zip", inbox, passwords=tmp_path / "passwords"), key=lambda one: isinstance(one, Material)
+        find(tmp_path / "a.zip", inbox, passwords=tmp_path / "passwords"), key=lambda one: isinstance(one, SourceMaterial)
     )
     assert isinstance(note, Issue)
-    assert (note.severity, note.check, note.source) == ("note", Check.WRONG_PASSWORD, "b.pfx")
-    assert [one.source for one in (member, file) if isinstance(one, Material)] == ["a.zip/a.pfx", "b.pfx"]
+    assert (note.severity, note.check, note.source) == ("note", CheckId.WRONG_PASSWORD, "b.pfx")
+    assert [one.source for one in (member, file) if isinstance(one, SourceMaterial)] == ["a.zip/a.pfx", "b.pfx"]
 
 
 def test_a_password_that_became_unreadable_is_told_when_the_file_is_fetched_again(inbox: Path, alice: Identity) -> None:
     (inbox / "a.pfx").write_bytes(alice.pfx())
     (inbox / "a.txt").write_text("in-comes-a-file")
     source = files.open(files.Settings((inbox,)), look)
-    (found,) = (one for one in source.finds({}) if isinstance(one, Material))
+    (found,) = (one for one in source.finds({}) if isinstance(one, SourceMaterial))
     (inbox / "a.txt").unlink()
     (inbox / "a.txt").mkdir()
     part = found.parts[0]

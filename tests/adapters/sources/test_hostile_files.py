@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters.sources import files
-from distributor.errors import Unusable
-from distributor.model.certificates import Locator, Material
-from distributor.model.issues import Check, Failed, Issue, Severity
-from distributor.pki.key_fingerprints import Loose, Traits
+from distributor.errors import InvalidInput
+from distributor.model.certificates import Locator, SourceMaterial
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
+from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
 from tests.authority import Authority
 from tests.heaps import find, issues, look, materials, words, zipped
 
@@ -26,20 +26,20 @@ def test_links_pipes_and_devices_are_not_opened(inbox: Path, tmp_path: Path) -> 
     (inbox / "link.pfx").symlink_to(tmp_path / "secret.pfx")
     os.mkfifo(inbox / "pipe.pfx")
     os.mkfifo(inbox / "pipe.txt")
-    assert issues(find(inbox)) == [(Severity.ERROR, Check.UNSAFE_PATH, name) for name in ("link.pfx", "pipe.pfx", "pipe.txt")]
+    assert issues(find(inbox)) == [(Severity.ERROR, CheckId.UNSAFE_PATH, name) for name in ("link.pfx", "pipe.pfx", "pipe.txt")]
 
 
 def test_a_name_that_is_no_text_costs_only_its_own_file(inbox: Path) -> None:
     (inbox / "good.pfx").write_bytes(b"g")
     (inbox / os.fsdecode(b"\xff.pfx")).write_bytes(b"x")
     found = find(inbox)
-    assert [one.source for one in found if isinstance(one, Material)] == ["good.pfx"]
-    assert issues(found) == [(Severity.ERROR, Check.UNSAFE_PATH, "\\udcff.pfx")]
+    assert [one.source for one in found if isinstance(one, SourceMaterial)] == ["good.pfx"]
+    assert issues(found) == [(Severity.ERROR, CheckId.UNSAFE_PATH, "\\udcff.pfx")]
 
 
 def test_a_pipe_as_the_list_of_passwords_is_refused_instead_of_waited_for(inbox: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(Unusable, match="not a regular file"):
+    with pytest.raises(InvalidInput, match="not a regular file"):
         find(inbox, passwords=tmp_path / "pipe")
 
 
@@ -47,7 +47,7 @@ def test_a_pipe_beside_a_file_is_no_password(inbox: Path) -> None:
     (inbox / "a.pfx").write_bytes(b"a")
     os.mkfifo(inbox / "a.txt")
     found = find(inbox)
-    assert [words(m) for m in found if isinstance(m, Material)] == [[]]
+    assert [words(m) for m in found if isinstance(m, SourceMaterial)] == [[]]
 
 
 def test_large_files_are_not_read(inbox: Path) -> None:
@@ -126,7 +126,7 @@ def source(inbox: Path) -> Iterator[files.Files]:
     return files.open(files.Settings((inbox,)), look)  # type: ignore[return-value]
 
 
-def locator(material: Material) -> Locator:
+def locator(material: SourceMaterial) -> Locator:
     return Locator(material.form, tuple((part.path, part.member, part.sha256) for part in material.parts))
 
 
@@ -160,9 +160,9 @@ def test_files_without_a_partner_are_looked_into_by_child_processes_only(tmp_pat
         (tmp_path / f"{name}.key").write_bytes(one.key_pem())
 
     class Slow:
-        def map(self, jobs: Iterable[Loose]) -> Iterator[tuple[Loose, Traits | Failed]]:
+        def map(self, jobs: Iterable[UnpairedFile]) -> Iterator[tuple[UnpairedFile, KeyFingerprint | WorkerFailure]]:
             for job in jobs:
-                yield job, Failed("time")
+                yield job, WorkerFailure("time")
 
     source = files.open(files.Settings((tmp_path,)), lambda: nullcontext(Slow()))
     assert [len(material.parts) for material in materials(list(source.finds({})))] == [1, 1, 1, 1]

@@ -81,17 +81,17 @@ def connected(cloud: Cloud, token: str, **more: Any) -> Iterator[httpx2.Client]:
 
 
 @contextmanager
-def signing_in(cloud: Cloud, app: str, credential: object = SECRET, **more: object) -> Iterator[msal.ConfidentialClientApplication]:
+def signing_in(cloud: Cloud, app: str, identity: object = SECRET, **more: object) -> Iterator[msal.ConfidentialClientApplication]:
     """A real msal app that trusts the double; `more` is for its constructor."""
     with requests.Session() as session:
         session.verify, session.trust_env = str(cloud.ca), False
         options = {"authority": cloud.authority, "instance_discovery": False, "http_client": session, **more}
-        yield msal.ConfidentialClientApplication(app, client_credential=credential, **options)
+        yield msal.ConfidentialClientApplication(app, client_credential=identity, **options)
 
 
-def signed_in(cloud: Cloud, app: str, credential: object = SECRET, scope: str = "", **more: object) -> dict[str, Any]:
+def signed_in(cloud: Cloud, app: str, identity: object = SECRET, scope: str = "", **more: object) -> dict[str, Any]:
     """What msal says: a token, or Entra's error."""
-    with signing_in(cloud, app, credential, **more) as client:
+    with signing_in(cloud, app, identity, **more) as client:
         return dict(client.acquire_token_for_client([scope or cloud.scope]))
 
 

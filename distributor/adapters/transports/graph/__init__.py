@@ -11,28 +11,28 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from distributor.adapters.transports.graph.api import Box
+from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.check import examine
-from distributor.adapters.transports.graph.cleanup import Clearing
-from distributor.adapters.transports.graph.mailbox import Mailbox
-from distributor.clients.entra import SignIn, Tell, check, registration
-from distributor.clients.graph import IN_FLIGHT, ROOT, Graph, graph
-from distributor.clients.http import SOON
+from distributor.adapters.transports.graph.cleanup import SentItemsCleaner
+from distributor.adapters.transports.graph.mailbox import DraftSender
+from distributor.clients.entra import AppRegistration, Tell, check, registration
+from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, graph
+from distributor.clients.http import MAX_WAIT
 from distributor.clients.retry import Sleep
 from distributor.clients.sent_items import SentItems
-from distributor.errors import Unusable
-from distributor.model.cleanup import Leavings
+from distributor.errors import InvalidInput
+from distributor.model.cleanup import CleanupStore
 from distributor.model.delivery import Account
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Outcome, Parcel
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import OutboundMessage, Outcome
 from distributor.model.people import key_of
-from distributor.model.ports import ArmCall
+from distributor.model.ports import CommitIntent
 
 SIGN_IN = timedelta(minutes=5)  # that signing in twice may take at most, beside the time-outs of a request
 
 
 @dataclass(frozen=True)
-class Settings(SignIn):
+class Settings(AppRegistration):
     """`[transport]` of kind graph: the keys of the registration, and these."""
 
     mailbox: str | None = None  # its user principal name or id; without one, the sender's address
@@ -46,88 +46,94 @@ class Settings(SignIn):
 
 def open(  # noqa: A001  every adapter is opened by this name
     settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None, sleep: Sleep = asyncio.sleep
-) -> Exchange:
+) -> GraphTransport:
     """The transport; connects when its first letter goes. `tell` shows a device code to a person. Raises Unusable."""
     if wrong := check(settings, "transport"):
         raise wrong
     _check(settings)
-    return Exchange(settings, accounts, graph(registration(settings), settings.graph, tell=tell, sleep=sleep), sleep)
+    return GraphTransport(settings, accounts, graph(registration(settings), settings.graph, tell=tell, sleep=sleep), sleep)
 
 
 def _check(settings: Settings) -> None:
     if settings.mailbox == "":
-        raise Unusable("empty", where="transport.mailbox", hint="write the user principal name of the mailbox, or remove the key")
+        raise InvalidInput("empty", where="transport.mailbox", hint="write the user principal name of the mailbox, or remove the key")
     if not 1 <= settings.connections <= IN_FLIGHT:
         hint = f"write 1 to {IN_FLIGHT}: Graph refuses a fifth request side by side"
-        raise Unusable(f"{settings.connections} connections to one mailbox", where="transport.connections", hint=hint)
+        raise InvalidInput(f"{settings.connections} connections to one mailbox", where="transport.connections", hint=hint)
     if settings.per_minute is not None and settings.per_minute <= 0:
-        raise Unusable(f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"')
+        raise InvalidInput(
+            f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
+        )
     if settings.daily is not None and settings.daily < 1:
-        raise Unusable(f"{settings.daily} letters a day are none", where="transport.daily", hint="write how many may go in 24 hours")
+        raise InvalidInput(f"{settings.daily} letters a day are none", where="transport.daily", hint="write how many may go in 24 hours")
 
 
-class Exchange:
+class GraphTransport:
     """The road through one mailbox, or through several."""
 
-    def __init__(self, settings: Settings, accounts: Sequence[Account], client: Graph, sleep: Sleep) -> None:
-        self.lanes = settings.connections
+    def __init__(self, settings: Settings, accounts: Sequence[Account], client: GraphClient, sleep: Sleep) -> None:
+        self.max_connections = settings.connections
         self.per_minute = settings.per_minute
         self.daily = settings.daily
-        self.longest_wait = 2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN + SOON  # a 401 is asked again; a mailbox may want rest
+        self.attempt_timeout = (
+            2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN + MAX_WAIT
+        )  # a 401 is asked again; a mailbox may want rest
         self._settings, self.client, self.sleep = settings, client, sleep
         self.reply_timeout = settings.reply_timeout
         self._names = {key_of(one.address): one.username or one.address for one in accounts}
         if accounts and settings.mailbox:
             self._names[key_of(accounts[0].address)] = settings.mailbox  # the first is [sender]
         self._usual = settings.mailbox or next(iter(self._names.values()), None)
-        self._used: dict[str, Mailbox] = {}
-        self._book: Leavings | None = None
-        self._clearing: Clearing | None = None
+        self._used: dict[str, DraftSender] = {}
+        self._book: CleanupStore | None = None
+        self._clearing: SentItemsCleaner | None = None
 
-    def lane(self, sender: str | None = None) -> GraphLane:
+    def connection(self, sender: str | None = None) -> GraphConnection:
         """A lane; all lanes of a mailbox share its connections."""
-        return GraphLane(self, sender)
+        return GraphConnection(self, sender)
 
-    def tracker(self) -> Mailboxes:
+    def tracker(self) -> SentItemsTracker:
         """The mailboxes themselves: they know a letter by its Message-ID."""
-        return Mailboxes(self)
+        return SentItemsTracker(self)
 
     def name(self, sender: str | None) -> str | None:
         """The mailbox that a sender's letters leave through."""
         found = None if sender is None else self._names.get(key_of(sender))
         return found or self._usual or sender
 
-    def mailbox(self, sender: str) -> Mailbox:
+    def mailbox(self, sender: str) -> DraftSender:
         """The same, with what is known of it in this run."""
         return self._known(self.name(sender) or sender)
 
-    def _known(self, name: str) -> Mailbox:
+    def _known(self, name: str) -> DraftSender:
         if name not in self._used:
-            self._used[name] = Mailbox(self._box(name), drafted=self._drafted, news=self._news)
+            self._used[name] = DraftSender(self._box(name), drafted=self._drafted, news=self._news)
         return self._used[name]
 
-    def _box(self, name: str) -> Box:
-        return Box(name, self.client, self.reply_timeout)
+    def _box(self, name: str) -> GraphMailboxApi:
+        return GraphMailboxApi(name, self.client, self.reply_timeout)
 
     # --- what letters leave in the mailboxes ---------------------------------------------------------------------------
 
-    def lend(self, book: Leavings) -> None:
+    def attach_ledger(self, store: CleanupStore) -> None:
         """What the ledger knows, for this run."""
-        self._book = book
-        self._clearing = self._clearing or self.clearing(book)
+        self._book = store
+        self._clearing = self._clearing or self.clearing(store)
 
-    def clearing(self, book: Leavings) -> Clearing:
+    def clearing(self, store: CleanupStore) -> SentItemsCleaner:
         """Whoever clears the mailboxes of this road."""
-        return Clearing(book, lambda sender: self._known(self.name(sender) or "").box, self.sleep, copies=not self._settings.save_copy)
+        return SentItemsCleaner(
+            store, lambda sender: self._known(self.name(sender) or "").box, self.sleep, copies=not self._settings.save_copy
+        )
 
     def _news(self) -> None:
         if self._clearing is not None:
-            self._clearing.news()
+            self._clearing.message_accepted()
 
     async def _drafted(self, sender: str) -> bool:
         return self._book is None or await asyncio.to_thread(self._book.drafted, sender)
 
-    async def finish(self, *, settled: bool = True) -> list[Remark]:
+    async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
         """Remove what is not wanted of what letters left, and say what sending without drafts costs; never raises.
 
         Where outcomes were not written down, the copies are the only proof of them, and stay; a later run finds them.
@@ -140,14 +146,14 @@ class Exchange:
         self._used = {}
         return [*mailed, *cleared, *await self.tidied(self.client.close())]
 
-    async def tidied(self, work: Awaitable[list[Remark] | None]) -> list[Remark]:
+    async def tidied(self, work: Awaitable[list[Diagnostic] | None]) -> list[Diagnostic]:
         """What some clearing up had to say; the letters are settled, and what is left over must not look like a failed run."""
         try:
             return await work or []
         except Exception as error:  # noqa: BLE001  whatever it was, a later run does it
-            return [Remark("transport", "warning", f"the mailbox was not tidied up: {type(error).__name__}", _UNTIDY)]
+            return [Diagnostic("transport", "warning", f"the mailbox was not tidied up: {type(error).__name__}", _UNTIDY)]
 
-    async def check(self) -> list[Remark]:
+    async def check(self) -> list[Diagnostic]:
         """What `doctor` says of the registration and of each mailbox."""
         names = dict.fromkeys([*self._names.values(), *([self._usual] if self._usual else [])])
         who, boxes = registration(self._settings), [self._box(name) for name in names]
@@ -157,35 +163,35 @@ class Exchange:
             await self.client.close()
 
 
-class Mailboxes(SentItems):
+class SentItemsTracker(SentItems):
     """They tell what became of letters, and can be cleared of what these left there (core.leavings.Clears)."""
 
-    def __init__(self, road: Exchange) -> None:
-        super().__init__(road.client, road.name, timeout=road.reply_timeout, sleep=road.sleep)
-        self._road = road
+    def __init__(self, transport: GraphTransport) -> None:
+        super().__init__(transport.client, transport.name, timeout=transport.reply_timeout, sleep=transport.sleep)
+        self._road = transport
 
-    def lend(self, book: Leavings) -> None:
+    def attach_ledger(self, store: CleanupStore) -> None:
         """For the run whose transport this is."""
-        self._road.lend(book)
+        self._road.attach_ledger(store)
 
-    def anything(self, book: Leavings) -> bool:
+    def has_work(self, store: CleanupStore) -> bool:
         """Whether there is anything to clear."""
-        return self._road.clearing(book).anything()
+        return self._road.clearing(store).has_work()
 
-    async def clear(self, book: Leavings) -> list[Remark]:
+    async def clear(self, store: CleanupStore) -> list[Diagnostic]:
         """Clear them now."""
-        return await self._road.tidied(self._road.clearing(book).end())
+        return await self._road.tidied(self._road.clearing(store).end())
 
 
 _UNTIDY = "`distributor track` tries again; the letters themselves are settled"
 
 
-def _without_drafts(name: str, letters: int, *, save_copy: bool) -> Remark:
+def _without_drafts(name: str, letters: int, *, save_copy: bool) -> Diagnostic:
     went = "1 letter" if letters == 1 else f"{letters} letters"
     told = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
         "" if save_copy else _KEPT
     )
-    return Remark("transport", "warning", told, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
+    return Diagnostic("transport", "warning", told, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
 
 
 # Only what goes as JSON is not kept there, and Exchange writes such a letter anew: not our Message-ID, not our headers, and of text and
@@ -193,16 +199,16 @@ def _without_drafts(name: str, letters: int, *, save_copy: bool) -> Remark:
 _KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of every letter that is to arrive as it was made"
 
 
-class GraphLane:
+class GraphConnection:
     """One letter at a time through a mailbox."""
 
-    def __init__(self, road: Exchange, sender: str | None) -> None:
-        self._road = road
+    def __init__(self, transport: GraphTransport, sender: str | None) -> None:
+        self._road = transport
         self._sender = sender
 
-    async def deliver(self, parcel: Parcel, arm: ArmCall) -> Outcome:
+    async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
         """Carry one letter; see core.ports.Lane. What is cut off by cancelling is cut off with its connection."""
-        return await self._road.mailbox(self._sender or parcel.sender).deliver(parcel, arm)
+        return await self._road.mailbox(self._sender or message.sender).deliver(message, record_intent)
 
     async def close(self) -> None:
         """The connections are the mailbox's, and end with the run."""

@@ -6,21 +6,21 @@ import base64
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from distributor.adapters.transports.graph.responses import Heard
-from distributor.clients.graph import Answer, Graph, Lost, segment
-from distributor.clients.sent_items import IMMUTABLE, Found, find, look_at
+from distributor.adapters.transports.graph.responses import Response
+from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, segment
+from distributor.clients.sent_items import IMMUTABLE, MailboxMessage, find, look_at
 from distributor.errors import Error
-from distributor.model.outcomes import Handle, Parcel
+from distributor.model.outcomes import DraftRef, OutboundMessage
 
 PAGE = 1000  # messages of a list; the most there are in one
 _NO_SUCH_CALL = frozenset({400, 404, 405, 501})  # of permanentDelete, which only the global cloud has
 _MIME = {"content-type": "text/plain"}
 
 
-class Box:
+class GraphMailboxApi:
     """The requests. `reached`: whether the service ever answered in this run."""
 
-    def __init__(self, name: str, graph: Graph, timeout: float) -> None:
+    def __init__(self, name: str, graph: GraphClient, timeout: float) -> None:
         self.name = name
         self.reached = False
         self.graph = graph
@@ -28,46 +28,46 @@ class Box:
 
     # --- letters -------------------------------------------------------------------------------------------------------
 
-    async def find(self, message_id: str) -> list[Found] | Heard:
+    async def find(self, message_id: str) -> list[MailboxMessage] | Response:
         """The messages with this Message-ID, the newest first."""
         try:
             found = await find(self.graph, self.name, message_id, self._timeout)
         except Error as error:
             return error
-        self.reached = self.reached or not isinstance(found, Lost)
+        self.reached = self.reached or not isinstance(found, NoResponse)
         return found
 
-    async def look_at(self, message: str) -> Found | Heard:
+    async def look_at(self, message: str) -> MailboxMessage | Response:
         """The message with this id."""
         try:
             found = await look_at(self.graph, self.name, message, self._timeout)
         except Error as error:
             return error
-        self.reached = self.reached or not isinstance(found, Lost)
+        self.reached = self.reached or not isinstance(found, NoResponse)
         return found
 
-    async def drafts(self) -> Heard:
+    async def drafts(self) -> Response:
         """Whether Drafts can be seen at all; nothing is read of what lies there."""
         return await self.ask("GET", "mailFolders/drafts", params={"$select": "id"})
 
-    async def draft(self, parcel: Parcel) -> Handle | Heard:
+    async def draft(self, message: OutboundMessage) -> DraftRef | Response:
         """Lay the letter into Drafts; it keeps the Message-ID it has, unless the service has its way."""
-        body = base64.b64encode(parcel.message)
-        heard = await self.ask("POST", "messages", content=body, headers=_MIME)
-        match heard:
-            case Answer(status=201, body={"id": str(id_), "internetMessageId": str(message_id)}) if id_ and message_id:
-                return Handle(id_, message_id if message_id.startswith("<") else f"<{message_id}>")
-            case Answer(status=201):
-                return Lost("an answer that makes no sense: a draft without its ids", begun=True)
-        return heard
+        body = base64.b64encode(message.message)
+        response = await self.ask("POST", "messages", content=body, headers=_MIME)
+        match response:
+            case HttpResponse(status=201, body={"id": str(id_), "internetMessageId": str(message_id)}) if id_ and message_id:
+                return DraftRef(id_, message_id if message_id.startswith("<") else f"<{message_id}>")
+            case HttpResponse(status=201):
+                return NoResponse("an answer that makes no sense: a draft without its ids", request_sent=True)
+        return response
 
-    async def send(self, draft: str) -> Heard:
+    async def send(self, draft: str) -> Response:
         """Send a draft; one that was sent already is not found."""
         return await self.ask("POST", f"messages/{segment(draft)}/send")
 
-    async def send_mail(self, parcel: Parcel) -> Heard:
+    async def send_mail(self, message: OutboundMessage) -> Response:
         """Send without a draft of ours: an answer that is lost is lost."""
-        return await self.ask("POST", "sendMail", content=base64.b64encode(parcel.message), headers=_MIME)
+        return await self.ask("POST", "sendMail", content=base64.b64encode(message.message), headers=_MIME)
 
     # --- copies --------------------------------------------------------------------------------------------------------
 
@@ -77,26 +77,26 @@ class Box:
         where = f"users/{segment(self.name)}/mailFolders/sentitems/messages"
         return self.graph.pages(where, mailbox=self.name, params=params, headers=IMMUTABLE)
 
-    async def remove(self, message: str) -> Heard | None:
+    async def remove(self, message: str) -> Response | None:
         """Remove a message for good; None when it is gone, else what was said against it."""
-        heard = await self._removed(segment(message))
-        return None if isinstance(heard, Answer) and (heard.good or heard.code == "ErrorItemNotFound") else heard
+        response = await self._removed(segment(message))
+        return None if isinstance(response, HttpResponse) and (response.good or response.code == "ErrorItemNotFound") else response
 
-    async def _removed(self, message: str) -> Heard:
-        heard = await self.ask("POST", f"messages/{message}/permanentDelete")
-        if not isinstance(heard, Answer) or heard.status not in _NO_SUCH_CALL or heard.code == "ErrorItemNotFound":
-            return heard
-        heard = await self.ask("DELETE", f"messages/{message}")  # into Deleted Items, under the same immutable id
-        return await self.ask("DELETE", f"messages/{message}") if isinstance(heard, Answer) and heard.good else heard
+    async def _removed(self, message: str) -> Response:
+        response = await self.ask("POST", f"messages/{message}/permanentDelete")
+        if not isinstance(response, HttpResponse) or response.status not in _NO_SUCH_CALL or response.code == "ErrorItemNotFound":
+            return response
+        response = await self.ask("DELETE", f"messages/{message}")  # into Deleted Items, under the same immutable id
+        return await self.ask("DELETE", f"messages/{message}") if isinstance(response, HttpResponse) and response.good else response
 
     # --- any -----------------------------------------------------------------------------------------------------------
 
-    async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Heard:  # noqa: ANN401  as Graph.call
+    async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:  # noqa: ANN401  as Graph.call
         """One request below the mailbox; ids are the immutable ones, in what is asked and in what is answered."""
         where, headers = f"users/{segment(self.name)}/{path}", {**IMMUTABLE, **(headers or {})}
         try:
-            heard = await self.graph.call(method, where, mailbox=self.name, timeout=self._timeout, headers=headers, **more)
+            response = await self.graph.call(method, where, mailbox=self.name, timeout=self._timeout, headers=headers, **more)
         except Error as error:
             return error
-        self.reached = self.reached or isinstance(heard, Answer)
-        return heard
+        self.reached = self.reached or isinstance(response, HttpResponse)
+        return response

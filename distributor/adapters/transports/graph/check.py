@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distributor.adapters.transports.graph.api import Box
-from distributor.adapters.transports.graph.responses import Heard, Step, judge
+from distributor.adapters.transports.graph.api import GraphMailboxApi
+from distributor.adapters.transports.graph.responses import RequestStep, Response, classify_response
 from distributor.clients import entra
-from distributor.clients.entra import SignIn, Token
+from distributor.clients.entra import AccessToken, AppRegistration
 from distributor.clients.granted_permissions import NEEDS
-from distributor.clients.graph import Answer, Graph, trouble
+from distributor.clients.graph import GraphClient, HttpResponse, trouble
 from distributor.errors import Error
 from distributor.microsoft import clock_skew, powershell
-from distributor.microsoft.permissions import Shut, Use, breadth, let_in
+from distributor.microsoft.permissions import MailboxDenied, PermissionUse, excess_permissions, let_in
 from distributor.microsoft.powershell import WINDOW, App, steps
-from distributor.microsoft.sign_in_remedies import mend
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Unsent
+from distributor.microsoft.sign_in_remedies import remedy
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import NotSent
 
 NEEDED = tuple(need.permission for need in NEEDS)
 _BAD_FORM, _FORBIDDEN = 400, 403
@@ -29,26 +29,26 @@ _NOBODY = frozenset({"ErrorInvalidUser", "Request_ResourceNotFound"})
 _NO_MAILBOX = frozenset({"MailboxNotEnabledForRESTAPI", "MailboxNotSupportedForRESTAPI", "ErrorNonExistentMailbox"})
 
 
-async def examine(graph: Graph, who: SignIn, boxes: Sequence[Box], *, save_copy: bool) -> list[Remark]:
+async def examine(graph: GraphClient, who: AppRegistration, boxes: Sequence[GraphMailboxApi], *, save_copy: bool) -> list[Diagnostic]:
     """The good news in one line, then whatever is not good."""
     try:
         token = await graph.token()
     except Error as error:
         app = App(who.tenant, who.client_id, service=graph.root)
-        return [Remark("transport", "error", str(error), mend(str(error), error.hint, app, NEEDED))]
+        return [Diagnostic("transport", "error", str(error), remedy(str(error), error.hint, app, NEEDED))]
     granted = entra.granted(token, who, graph.root)
-    uses = [Use("transport", NEEDS, tuple(box.name for box in boxes))]
-    found: list[Remark] = []
+    uses = [PermissionUse("transport", NEEDS, tuple(box.name for box in boxes))]
+    found: list[Diagnostic] = []
     good: list[str] = []
     for box in boxes:
         news = await _mailbox(box, token, granted.app, save_copy=save_copy)
-        found += [let_in(remark, granted.app, uses) if isinstance(remark, Shut) else remark for remark in news]
-        good += [] if any(remark.level == "error" for remark in news) else [box.name]
-    found = [*breadth("transport", granted, uses), *found, *clock_skew.off(graph.skew)]
-    return [Remark("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
+        found += [let_in(diagnostic, granted.app, uses) if isinstance(diagnostic, MailboxDenied) else diagnostic for diagnostic in news]
+        good += [] if any(diagnostic.level == "error" for diagnostic in news) else [box.name]
+    found = [*excess_permissions("transport", granted, uses), *found, *clock_skew.clock_skew_check(graph.skew)]
+    return [Diagnostic("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
 
 
-def _signed_in(who: SignIn) -> str:
+def _signed_in(who: AppRegistration) -> str:
     name = f"app {who.client_id}" if who.client_id else "this machine's identity"
     where = f" of tenant {who.tenant}" if who.tenant else ""
     return f"signed in with a person's account, by {name}{where}" if who.device_code else f"signed in as {name}{where}"
@@ -61,11 +61,11 @@ def _opens(mailboxes: Sequence[str]) -> str:
 # --- a mailbox -----------------------------------------------------------------------------------------------------------
 
 
-async def _mailbox(box: Box, token: Token, app: App, *, save_copy: bool) -> list[Remark]:
+async def _mailbox(box: GraphMailboxApi, token: AccessToken, app: App, *, save_copy: bool) -> list[Diagnostic]:
     shown = {one for one in token.roles | token.scopes if one.startswith("Mail.")}
-    heard = await box.ask("GET", "mailFolders/drafts/messages", params={"$top": "1", "$select": "id"})
-    closed = isinstance(heard, Answer) and heard.status == _FORBIDDEN and "Mail.ReadWrite" not in shown
-    if not closed and (wrong := _unreachable(heard, box.name, app)):
+    response = await box.ask("GET", "mailFolders/drafts/messages", params={"$top": "1", "$select": "id"})
+    closed = isinstance(response, HttpResponse) and response.status == _FORBIDDEN and "Mail.ReadWrite" not in shown
+    if not closed and (wrong := _unreachable(response, box.name, app)):
         return [wrong]
     if "Mail.Send" not in shown and (wrong := _may_not_send(await _probe(box, "sendMail"), box.name, app)):
         return [wrong]
@@ -74,67 +74,67 @@ async def _mailbox(box: Box, token: Token, app: App, *, save_copy: bool) -> list
     return await _drafts(box, closed=closed, save_copy=save_copy)
 
 
-async def _drafts(box: Box, *, closed: bool, save_copy: bool) -> list[Remark]:
+async def _drafts(box: GraphMailboxApi, *, closed: bool, save_copy: bool) -> list[Diagnostic]:
     """That drafts can be read does not say that they can be made: the app may have the role of reading only."""
-    heard = None if closed else await _probe(box, "messages")
-    if isinstance(heard, Answer) and heard.status == _BAD_FORM:
+    response = None if closed else await _probe(box, "messages")
+    if isinstance(response, HttpResponse) and response.status == _BAD_FORM:
         return []
-    if heard is None or (isinstance(heard, Answer) and heard.status == _FORBIDDEN):
+    if response is None or (isinstance(response, HttpResponse) and response.status == _FORBIDDEN):
         return [_without_drafts(box.name, save_copy=save_copy)]
     return [_unproved(box.name)]
 
 
-async def _probe(box: Box, path: str) -> Heard:
+async def _probe(box: GraphMailboxApi, path: str) -> Response:
     """A letter that is no base64: it can be nothing but refused, for its form or for want of a permission."""
     return await box.ask("POST", path, content=b"!", headers={"content-type": "text/plain"})
 
 
-def _may_not_send(heard: Heard, mailbox: str, app: App) -> Remark | None:
+def _may_not_send(response: Response, mailbox: str, app: App) -> Diagnostic | None:
     """Nothing where the form was what was refused; what else went wrong proves nothing."""
-    match heard:
-        case Answer(status=403):
-            return Shut("transport", "error", f"{mailbox}: the app may not send from it", why=_BOTH)
-        case Answer(status=400):
+    match response:
+        case HttpResponse(status=403):
+            return MailboxDenied("transport", "error", f"{mailbox}: the app may not send from it", why=_BOTH)
+        case HttpResponse(status=400):
             return None
-    return _unreachable(heard, mailbox, app) if not isinstance(heard, Answer) or not heard.good else _unproved(mailbox)
+    return _unreachable(response, mailbox, app) if not isinstance(response, HttpResponse) or not response.good else _unproved(mailbox)
 
 
-def _unproved(mailbox: str) -> Remark:
+def _unproved(mailbox: str) -> Diagnostic:
     told = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
-    return Remark("transport", "warning", told, "send one letter to yourself: distributor send --limit 1")
+    return Diagnostic("transport", "warning", told, "send one letter to yourself: distributor send --limit 1")
 
 
-def _unreachable(heard: Heard, mailbox: str, app: App) -> Remark | None:
-    match heard:
-        case Answer(status=200):
+def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | None:
+    match response:
+        case HttpResponse(status=200):
             return None
-        case Answer(status=429, retry_after=wait):
+        case HttpResponse(status=429, retry_after=wait):
             seconds = "" if wait is None else f" for {round(wait.total_seconds())} s"
             told = f"{mailbox}: the service holds the app back{seconds}"
-            return Remark("transport", "warning", told, "run `distributor doctor` again after that; letters wait by themselves")
+            return Diagnostic("transport", "warning", told, "run `distributor doctor` again after that; letters wait by themselves")
         case Error():
-            return Remark("transport", "error", str(heard), mend(str(heard), heard.hint, app, NEEDED))
-    match judge(Step.LOOK, heard, mailbox, reached=True):
-        case Unsent(stop=Error() as stop):
+            return Diagnostic("transport", "error", str(response), remedy(str(response), response.hint, app, NEEDED))
+    match classify_response(RequestStep.LOOK, response, mailbox, reached=True):
+        case NotSent(fatal=Error() as stop):
             pass
         case _:
-            stop = trouble(heard, mailbox)
-    return _refused(heard, stop, mailbox, app)
+            stop = trouble(response, mailbox)
+    return _refused(response, stop, mailbox, app)
 
 
-def _refused(heard: Heard, stop: Error, mailbox: str, app: App) -> Remark:
-    code, status = (heard.code, heard.status) if isinstance(heard, Answer) else ("", 0)
+def _refused(response: Response, stop: Error, mailbox: str, app: App) -> Diagnostic:
+    code, status = (response.code, response.status) if isinstance(response, HttpResponse) else ("", 0)
     if status == _FORBIDDEN:
-        return Shut("transport", "error", str(stop), why=_BOTH)
+        return MailboxDenied("transport", "error", str(stop), why=_BOTH)
     if code in _NOBODY:
         line = powershell.shared_mailbox(app, mailbox)
-        return Remark("transport", "error", str(stop), steps(f"{stop.hint}; or make a shared mailbox, {WINDOW}:", (line,)))
+        return Diagnostic("transport", "error", str(stop), steps(f"{stop.hint}; or make a shared mailbox, {WINDOW}:", (line,)))
     if code in _NO_MAILBOX:
         line = powershell.licence(app, mailbox)
-        return Remark("transport", "error", str(stop), steps(f"{stop.hint}. It gets a free licence, {WINDOW}, by:", (line,)))
-    return Remark("transport", "error", str(stop), stop.hint)
+        return Diagnostic("transport", "error", str(stop), steps(f"{stop.hint}. It gets a free licence, {WINDOW}, by:", (line,)))
+    return Diagnostic("transport", "error", str(stop), stop.hint)
 
 
-def _without_drafts(mailbox: str, *, save_copy: bool) -> Remark:
+def _without_drafts(mailbox: str, *, save_copy: bool) -> Diagnostic:
     costs = "an answer that is lost cannot be looked up" + ("" if save_copy else ", and `save_copy = false` cannot be honoured")
-    return Shut("transport", "warning", f"{mailbox}: without Mail.ReadWrite letters go by sendMail; {costs}", why=_BOTH)
+    return MailboxDenied("transport", "warning", f"{mailbox}: without Mail.ReadWrite letters go by sendMail; {costs}", why=_BOTH)

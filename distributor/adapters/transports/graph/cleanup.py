@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from distributor.adapters.transports.graph.api import Box
-from distributor.adapters.transports.graph.responses import Heard, Step, said
-from distributor.clients.graph import IN_FLIGHT, Answer
-from distributor.clients.http import BUSY, SOON
-from distributor.clients.retry import Patience, Sleep
-from distributor.clients.sent_items import Found
+from distributor.adapters.transports.graph.api import GraphMailboxApi
+from distributor.adapters.transports.graph.responses import RequestStep, Response, said
+from distributor.clients.graph import IN_FLIGHT, HttpResponse
+from distributor.clients.http import BUSY, MAX_WAIT
+from distributor.clients.retry import RetryPolicy, Sleep
+from distributor.clients.sent_items import MailboxMessage
 from distributor.errors import Error
-from distributor.model.cleanup import Leavings, Mark, Remains
-from distributor.model.issues import Remark
-from distributor.model.outcomes import Handle
+from distributor.model.cleanup import CleanupEvent, CleanupItem, CleanupStore
+from distributor.model.issues import Diagnostic
+from distributor.model.outcomes import DraftRef
 
 AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each look at the end, as long as letters of this run are missed that have just left
 JUST = timedelta(minutes=5)
@@ -32,30 +32,30 @@ BATCH = 50  # removals that are written down together
 MARGIN = timedelta(minutes=10)  # by which the clocks may differ besides what is known
 AT_ONCE = 3000  # removals without a pause; 10 000 requests in ten minutes are a mailbox's limit
 PAUSE = IN_FLIGHT / 10  # seconds after each further one, so that the lanes together make ten a second
-_PATIENCE = Patience(5, timedelta(seconds=5), SOON)  # with one removal
+_PATIENCE = RetryPolicy(5, timedelta(seconds=5), MAX_WAIT)  # with one removal
 _OURS = ("202 ", "found in Sent Items")  # how it is told that a letter left through Graph
 _BY_HAND = "remove them from {folder} of {mailbox}, or let a retention policy do it"
 _LATER = "the next `distributor send` or `distributor track` looks again"
 
 
-class Clearing:
+class SentItemsCleaner:
     """All mailboxes of a run: while letters go, from time to time and one request at a time; and after them."""
 
-    def __init__(self, book: Leavings, box: Callable[[str | None], Box], sleep: Sleep, *, copies: bool) -> None:
+    def __init__(self, store: CleanupStore, box: Callable[[str | None], GraphMailboxApi], sleep: Sleep, *, copies: bool) -> None:
         """`box`: the mailbox of a sender; `copies`: whether those of letters that left are to go, or only drafts."""
-        self._book, self._box, self._sleep, self._copies = book, box, sleep, copies
+        self._book, self._box, self._sleep, self._copies = store, box, sleep, copies
         self._began = datetime.now(UTC)
-        self._boxes: dict[str, Remaining] = {}
+        self._boxes: dict[str, MailboxCleanup] = {}
         self._beside: asyncio.Task[None] | None = None
         self._letters = 0  # accepted since copies went last
         self._due: float | None = None  # by the loop's clock
         self._ending = False
 
-    def anything(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is anything to clear."""
         return bool(self._book.drafts() or self._wanted())
 
-    def news(self) -> None:
+    def message_accepted(self) -> None:
         """A letter was accepted."""
         if not self._copies:
             return
@@ -65,7 +65,7 @@ class Clearing:
             self._letters, self._due = 0, now + OFTEN
             self._beside = asyncio.ensure_future(self._while_letters_go())
 
-    async def end(self) -> list[Remark]:
+    async def end(self) -> list[Diagnostic]:
         """Let go of all that can go; raises what the ledger raises."""
         await self.leave()
         await self._drafts()
@@ -76,7 +76,7 @@ class Clearing:
             await self._sleep(seconds)
             left = await self._round(IN_FLIGHT)
         now = datetime.now(UTC)
-        return [remark for name, box in self._boxes.items() for remark in await box.told(left.get(name, ()), self._began, now)]
+        return [diagnostic for name, box in self._boxes.items() for diagnostic in await box.told(left.get(name, ()), self._began, now)]
 
     async def leave(self) -> None:
         """Let what was begun while letters went come to an end."""
@@ -90,12 +90,12 @@ class Clearing:
         except Exception:  # noqa: BLE001  what was not done is done at the end, and what hinders it is told there
             return
 
-    def _wanted(self) -> list[Remains]:
+    def _wanted(self) -> list[CleanupItem]:
         """Letters without a draft may have gone another way than Graph, where nothing was kept."""
         found = self._book.copies() if self._copies else []
         return [letter for letter in found if letter.handles or letter.said.startswith(_OURS)]
 
-    async def _round(self, lanes: int) -> dict[str, list[Remains]]:
+    async def _round(self, lanes: int) -> dict[str, list[CleanupItem]]:
         """Each mailbox once; what remains of it."""
         letters = self._sorted(await asyncio.to_thread(self._wanted))
         ending = self._ending
@@ -105,15 +105,15 @@ class Clearing:
         gone = {delivery for box in self._boxes.values() for delivery in box.removed}
         return {name: [letter for letter in theirs if letter.delivery not in gone] for name, theirs in letters.items()}
 
-    def _sorted(self, letters: Sequence[Remains]) -> dict[str, list[Remains]]:
-        found: dict[str, list[Remains]] = {}
+    def _sorted(self, letters: Sequence[CleanupItem]) -> dict[str, list[CleanupItem]]:
+        found: dict[str, list[CleanupItem]] = {}
         for letter in letters:
             box = self._box(letter.sender)
-            self._boxes.setdefault(box.name, Remaining(box, self._book, self._sleep))
+            self._boxes.setdefault(box.name, MailboxCleanup(box, self._book, self._sleep))
             found.setdefault(box.name, []).append(letter)
         return found
 
-    def _just_missed(self, left: Mapping[str, Sequence[Remains]]) -> bool:
+    def _just_missed(self, left: Mapping[str, Sequence[CleanupItem]]) -> bool:
         since = max(self._began, datetime.now(UTC) - JUST)
         return any(not self._boxes[name].refused and any(one.last > since for one in theirs) for name, theirs in left.items())
 
@@ -122,12 +122,12 @@ class Clearing:
         await asyncio.gather(*(self._boxes[name].clear_drafts(theirs) for name, theirs in letters.items()))
 
 
-class Remaining:
+class MailboxCleanup:
     """What is left in one mailbox."""
 
-    def __init__(self, box: Box, book: Leavings, sleep: Sleep) -> None:
-        self.removed: dict[str, Remains] = {}  # by delivery
-        self._box, self._book, self._sleep = box, book, sleep
+    def __init__(self, box: GraphMailboxApi, store: CleanupStore, sleep: Sleep) -> None:
+        self.removed: dict[str, CleanupItem] = {}  # by delivery
+        self._box, self._book, self._sleep = box, store, sleep
         self._removals = 0
         self._tried: set[str] = set()  # Message-IDs whose removal was asked for
         self._stuck: set[str] = set()  # and was not granted
@@ -143,7 +143,7 @@ class Remaining:
 
     # --- copies --------------------------------------------------------------------------------------------------------
 
-    async def clear(self, letters: Sequence[Remains], lanes: int, go_on: Callable[[], bool]) -> None:
+    async def clear(self, letters: Sequence[CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
         """Remove the copies that are there."""
         self._refused = None
         try:
@@ -152,7 +152,7 @@ class Remaining:
         except Error as error:
             self._refused = str(error)
 
-    async def _clear(self, letters: Mapping[str, Remains], lanes: int, go_on: Callable[[], bool]) -> None:
+    async def _clear(self, letters: Mapping[str, CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
         found = await self._found(letters)
         for name in self._tried & letters.keys() - set(found.values()):  # the removal's answer was lost, and the copy is gone
             await self._gone(letters[name])
@@ -172,7 +172,7 @@ class Remaining:
     async def _stay(self, name: str) -> None:
         self._stuck.add(name)
 
-    async def _gone(self, letter: Remains) -> None:
+    async def _gone(self, letter: CleanupItem) -> None:
         self.removed[letter.delivery] = letter
         self._unwritten.append(letter.delivery)
         if len(self._unwritten) >= BATCH:
@@ -181,9 +181,9 @@ class Remaining:
     async def _write(self) -> None:
         done, self._unwritten = self._unwritten, []
         if done:
-            await asyncio.to_thread(self._book.note_cleared, done, Mark.COPY_REMOVED)
+            await asyncio.to_thread(self._book.note_cleared, done, CleanupEvent.COPY_REMOVED)
 
-    async def _found(self, letters: Mapping[str, Remains]) -> dict[str, str]:
+    async def _found(self, letters: Mapping[str, CleanupItem]) -> dict[str, str]:
         """Copies by their ids; all of them before the first goes, since a removal would shift the pages."""
         found: dict[str, str] = {}
         async for row in self._box.sent_since(self._from(min(letter.first for letter in letters.values()))):
@@ -201,60 +201,60 @@ class Remaining:
         self._removals += 1
         if self._removals > AT_ONCE:
             await self._sleep(PAUSE)
-        heard = await _PATIENCE.ask(lambda: self._box.remove(message), self._sleep)
-        if heard is not None and _ends(heard):
-            self._refused = said(Step.REMOVE, heard)
-        return heard is None
+        response = await _PATIENCE.call(lambda: self._box.remove(message), self._sleep)
+        if response is not None and _ends(response):
+            self._refused = said(RequestStep.REMOVE, response)
+        return response is None
 
     # --- drafts --------------------------------------------------------------------------------------------------------
 
-    async def clear_drafts(self, letters: Sequence[Remains]) -> None:
+    async def clear_drafts(self, letters: Sequence[CleanupItem]) -> None:
         """Remove drafts that are certainly those of letters that will not go."""
         for letter in letters:
             marks = [await self._clear_draft(draft) for draft in letter.handles]
             if None in marks:
                 self._drafts["left"] += 1
                 continue
-            mark = Mark.DRAFT_REMOVED if Mark.DRAFT_REMOVED in marks else Mark.DRAFT_NOT_FOUND
+            mark = CleanupEvent.DRAFT_REMOVED if CleanupEvent.DRAFT_REMOVED in marks else CleanupEvent.DRAFT_NOT_FOUND
             self._drafts[mark] += 1
             await asyncio.to_thread(self._book.note_cleared, [letter.delivery], mark)
 
-    async def _clear_draft(self, draft: Handle) -> Mark | None:
+    async def _clear_draft(self, draft: DraftRef) -> CleanupEvent | None:
         """What became of it; None: nobody knows. After one that cannot be looked at no other is tried."""
         if self._why:
             return None
         match await self._box.look_at(draft.id):
-            case Found(draft=True, message_id=name) if name.casefold() == draft.message_id.casefold():
+            case MailboxMessage(draft=True, message_id=name) if name.casefold() == draft.message_id.casefold():
                 if await self._remove(draft.id):
-                    return Mark.DRAFT_REMOVED
+                    return CleanupEvent.DRAFT_REMOVED
                 self._why = self._refused or "the service did not remove it"
-            case Found() | Answer(code="ErrorItemNotFound"):
-                return Mark.DRAFT_NOT_FOUND
+            case MailboxMessage() | HttpResponse(code="ErrorItemNotFound"):
+                return CleanupEvent.DRAFT_NOT_FOUND
             case heard:
-                self._why = said(Step.LOOK, heard)
+                self._why = said(RequestStep.LOOK, heard)
         return None
 
     # --- words ---------------------------------------------------------------------------------------------------------
 
-    async def told(self, left: Sequence[Remains], began: datetime, now: datetime) -> list[Remark]:
+    async def told(self, left: Sequence[CleanupItem], began: datetime, now: datetime) -> list[Diagnostic]:
         """What was done for earlier runs, and what remains; what was looked for long enough is told once."""
         stay = [letter for letter in left if self.refused or letter.message_id.casefold() in self._stuck]
         missed = [letter for letter in left if letter not in stay]
         lost = [letter for letter in missed if letter.last < now - LONG_ENOUGH]
         if lost:
-            await asyncio.to_thread(self._book.note_cleared, [letter.delivery for letter in lost], Mark.COPY_NOT_FOUND)
+            await asyncio.to_thread(self._book.note_cleared, [letter.delivery for letter in lost], CleanupEvent.COPY_NOT_FOUND)
         earlier = sum(letter.last < began for letter in self.removed.values())
         return [*self._good(earlier), *self._bad(len(stay), len(missed) - len(lost), len(lost))]
 
-    def _good(self, copies: int) -> Iterator[Remark]:
+    def _good(self, copies: int) -> Iterator[Diagnostic]:
         if copies:
             told = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
-            yield Remark("transport", "ok", told)
-        if drafts := self._drafts[Mark.DRAFT_REMOVED]:
+            yield Diagnostic("transport", "ok", told)
+        if drafts := self._drafts[CleanupEvent.DRAFT_REMOVED]:
             told = f"{self._box.name}: {_counted(drafts, 'draft', 'drafts')} of letters that were withdrawn, refused or replaced removed"
-            yield Remark("transport", "ok", told)
+            yield Diagnostic("transport", "ok", told)
 
-    def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Remark]:
+    def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Diagnostic]:
         name = self._box.name
         if stay:
             why = f': "{self._refused}"' if self._refused is not None else "; the service did not remove what was found"
@@ -269,16 +269,16 @@ class Remaining:
             told = f'{_counted(drafts, "draft", "drafts")} of letters that will not go may lie in Drafts: "{self._why}"'
             yield self._warning(told, _BY_HAND.format(folder="Drafts", mailbox=name))
 
-    def _warning(self, told: str, hint: str) -> Remark:
-        return Remark("transport", "warning", f"{self._box.name}: {told}", hint)
+    def _warning(self, told: str, hint: str) -> Diagnostic:
+        return Diagnostic("transport", "warning", f"{self._box.name}: {told}", hint)
 
 
-def _ends(heard: Heard) -> bool:
+def _ends(response: Response) -> bool:
     """Whether nothing more can be removed in this run."""
-    match heard:
-        case Answer(status=status):
-            return status in {401, 403} or (status in BUSY and heard.asks_for_more_than(SOON))
-    return isinstance(heard, Error)
+    match response:
+        case HttpResponse(status=status):
+            return status in {401, 403} or (status in BUSY and response.retry_after_exceeds(MAX_WAIT))
+    return isinstance(response, Error)
 
 
 def _counted(number: int, one: str, many: str) -> str:

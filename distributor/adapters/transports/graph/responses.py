@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from distributor.clients.entra import Unanswered
-from distributor.clients.graph import Answer, Lost, trouble
-from distributor.clients.http import SOON
-from distributor.errors import Error, Unavailable
-from distributor.model.outcomes import Accepted, Ambiguous, Outcome, Rejected, Unsent
+from distributor.clients.entra import SignInUnavailable
+from distributor.clients.graph import HttpResponse, NoResponse, trouble
+from distributor.clients.http import MAX_WAIT
+from distributor.errors import Error, ServiceUnavailable
+from distributor.model.outcomes import Accepted, Ambiguous, NotSent, Outcome, Rejected
 from distributor.model.people import bounded
 
-Heard = Answer | Lost | Error  # an Error is a sign-in that failed: the request was not made, or was answered 401
+Response = HttpResponse | NoResponse | Error  # an Error is a sign-in that failed: the request was not made, or was answered 401
 _OK, _MANY, _BUSY, _FULL = 200, 429, 503, 507
 
 
-class Step(StrEnum):
+class RequestStep(StrEnum):
     """The request that was made; after SEND and SENDMAIL only an answer tells what became of the letter."""
 
     LOOK = "the look for an earlier draft"
@@ -29,37 +29,37 @@ class Step(StrEnum):
     REMOVE = "the removal of a copy"
 
 
-_ARMED = frozenset({Step.SEND, Step.SENDMAIL})
+_ARMED = frozenset({RequestStep.SEND, RequestStep.SENDMAIL})
 
 
-def said(step: Step, heard: Heard) -> str:
+def said(step: RequestStep, response: Response) -> str:
     """One line for the ledger: status, code, words and the number that Microsoft's support asks for."""
-    match heard:
-        case Answer(request_id=number):
-            return bounded(f"{heard.said}, request-id {number}" if number else heard.said)
-        case Lost(why):
+    match response:
+        case HttpResponse(request_id=number):
+            return bounded(f"{response.said}, request-id {number}" if number else response.said)
+        case NoResponse(why):
             return bounded(f"{step}: {why}")
         case error:
             return bounded(f"{step}: {error}")
 
 
-def judge(step: Step, heard: Heard, mailbox: str, *, reached: bool) -> Outcome:
+def classify_response(step: RequestStep, response: Response, mailbox: str, *, reached: bool) -> Outcome:
     """What an answer means for the letter; `reached`: whether the service ever answered in this run.
 
     An answer that lets the next step begin is not judged here.
     """
-    told = said(step, heard)
-    match heard:
+    told = said(step, response)
+    match response:
         case Error():
-            return Unsent(told, stop=None if isinstance(heard, Unanswered) and reached else heard)
-        case Lost(begun=begun):
-            stop = None if begun or reached else trouble(heard, mailbox)
-            return Ambiguous(told) if step in _ARMED and begun else Unsent(told, stop=stop)
+            return NotSent(told, fatal=None if isinstance(response, SignInUnavailable) and reached else response)
+        case NoResponse(request_sent=begun):
+            stop = None if begun or reached else trouble(response, mailbox)
+            return Ambiguous(told) if step in _ARMED and begun else NotSent(told, fatal=stop)
         case _:
-            return _answered(step, heard, told, mailbox)
+            return _answered(step, response, told, mailbox)
 
 
-def _answered(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+def _answered(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
     match answer.status:
         case 202 if step in _ARMED:
             return Accepted(told)  # with a Retry-After too: whoever obeyed that would send it twice
@@ -73,26 +73,26 @@ def _answered(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
             return _later(answer, told, mailbox, crowded=status == _BUSY and answer.retry_after is not None)
 
 
-def _later(answer: Answer, told: str, mailbox: str, *, crowded: bool) -> Unsent:
+def _later(answer: HttpResponse, told: str, mailbox: str, *, crowded: bool) -> NotSent:
     """A time that the service names is waited for, or left to the next run."""
-    if not answer.asks_for_more_than(SOON):
-        return Unsent(told, crowded=crowded, wait=answer.retry_after)
+    if not answer.retry_after_exceeds(MAX_WAIT):
+        return NotSent(told, throttled=crowded, retry_after=answer.retry_after)
     hint = f"run `distributor send` again {answer.when}"
-    return Unsent(told, stop=Unavailable(f'the service asks for more time than is waited for: "{told}"', where=mailbox, hint=hint))
+    return NotSent(told, fatal=ServiceUnavailable(f'the service asks for more time than is waited for: "{told}"', where=mailbox, hint=hint))
 
 
-def _bad(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+def _bad(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
     """A no to what was sent: by our fault, by the letter's own, or from somebody else than Graph."""
     if fault := _FAULTS.get(answer.code) or _FAULTS.get(str(answer.status)):
-        return Unsent(told, stop=Unavailable(f'Graph does not take what we send: "{told}"', where=mailbox, hint=fault))
-    if step is not Step.LOOK and answer.code:
+        return NotSent(told, fatal=ServiceUnavailable(f'Graph does not take what we send: "{told}"', where=mailbox, hint=fault))
+    if step is not RequestStep.LOOK and answer.code:
         return Rejected(told, content=answer.code != "ErrorInvalidRecipients")
     if step in _ARMED:
         return Ambiguous(told)
-    return Unsent(told, stop=Unavailable(f'Graph does not understand us: "{told}"', where=mailbox, hint=_ROOT))
+    return NotSent(told, fatal=ServiceUnavailable(f'Graph does not understand us: "{told}"', where=mailbox, hint=_ROOT))
 
 
-def _refused(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
+def _refused(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
     """A no that speaks of the mailbox or the app; one that could speak of a draft that was sent already says nothing for sure."""
     hint = _HINTS.get(answer.code)
     if hint is None and answer.status == _MANY:
@@ -100,7 +100,9 @@ def _refused(step: Step, answer: Answer, told: str, mailbox: str) -> Outcome:
     if hint is None and answer.status in {404, _FULL} and step in _ARMED:
         return Ambiguous(told)
     hint = hint or _HINTS.get(str(answer.status), _ROOT)
-    return Unsent(told, stop=Unavailable(f'Graph refuses the whole job: "{told}"', where=mailbox, hint=hint.format(mailbox=mailbox)))
+    return NotSent(
+        told, fatal=ServiceUnavailable(f'Graph refuses the whole job: "{told}"', where=mailbox, hint=hint.format(mailbox=mailbox))
+    )
 
 
 # --- refusals of the whole job: by Graph's code, then by the status --------------------------------------------------

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from distributor.adapters.transports.smtp.connect import Down, Login
-from distributor.adapters.transports.smtp.replies import Lost, Reply, Verb
+from distributor.adapters.transports.smtp.connect import ConnectFailure, Login
+from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply
 from distributor.adapters.transports.smtp.session import Session
-from distributor.clients.entra import Entra, Token, Unanswered
-from distributor.errors import Unavailable, Unusable
+from distributor.clients.entra import AccessToken, Entra, SignInUnavailable
+from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import Account
 from distributor.model.secret import Secret
 
-Connect = Callable[[Login | None], Awaitable[Session | Down]]
+Connect = Callable[[Login | None], Awaitable[Session | ConnectFailure]]
 _NOBODY = "write the address of the mailbox that letters are sent from"
-_UNBELIEVED = frozenset({"", "5.7.3", "5.7.8"})  # statuses of a 535 that names no policy, which would refuse any token
+TOKEN_REJECTED_CODES = frozenset({"", "5.7.3", "5.7.8"})  # statuses of a 535 that names no policy, which would refuse any token
 
 
-class Signing:
+class Authenticator:
     """How accounts sign in. Without a `door` by password; an account without its own uses `password`."""
 
     def __init__(self, password: Secret | None, door: Entra | None, resource: str) -> None:
@@ -31,7 +31,7 @@ class Signing:
         """Whether it is OAuth."""
         return self._door is not None
 
-    async def token(self) -> Token | None:
+    async def token(self) -> AccessToken | None:
         """The one that every connection uses; None where they use passwords. Raises Unavailable."""
         return None if self._door is None else await self._door.token(self._resource)
 
@@ -41,27 +41,27 @@ class Signing:
             return f", signed in as {_name(account)} by OAuth"
         return f", signed in as {_name(account)}" if account.password or self._password else ""
 
-    async def dial(self, account: Account, connect: Connect) -> Session | Down:
+    async def dial(self, account: Account, connect: Connect) -> Session | ConnectFailure:
         """A connection, signed in."""
         if self._door is not None:
             return await self._with_token(self._door, _name(account), connect)
         password = account.password or self._password
         return await connect(None if password is None else Login(_name(account), password))
 
-    async def _with_token(self, door: Entra, name: str, connect: Connect) -> Session | Down:
+    async def _with_token(self, door: Entra, name: str, connect: Connect) -> Session | ConnectFailure:
         """A token that is refused is replaced once: it may have been made before the app was let into the mailbox."""
         if not name:
-            missing = Unusable("missing", where="transport.username", hint=_NOBODY)
-            return Down(Lost("nobody to sign in as"), Verb.AUTH, missing, final=True)
+            missing = InvalidInput("missing", where="transport.username", hint=_NOBODY)
+            return ConnectFailure(Lost("nobody to sign in as"), Phase.AUTH, missing, final=True)
         try:
             token = await door.token(self._resource)
             found = await connect(Login(name, token.secret, token=True))
             if not _unbelieved(found) or self._hopeless.get(name) == token.secret:
                 return found
             token = await door.renewed(self._resource, token)
-        except Unavailable as error:
-            unanswered = isinstance(error, Unanswered)
-            return Down(Lost(str(error)), Verb.AUTH, error, unreachable=unanswered, final=not unanswered)
+        except ServiceUnavailable as error:
+            unanswered = isinstance(error, SignInUnavailable)
+            return ConnectFailure(Lost(str(error)), Phase.AUTH, error, unreachable=unanswered, final=not unanswered)
         found = await connect(Login(name, token.secret, token=True))
         if _unbelieved(found):
             self._hopeless[name] = token.secret
@@ -72,8 +72,8 @@ def _name(account: Account) -> str:
     return account.username or account.address
 
 
-def _unbelieved(found: Session | Down) -> bool:
+def _unbelieved(found: Session | ConnectFailure) -> bool:
     match found:
-        case Down(heard=Reply(code=535) as reply, verb=Verb.AUTH):
-            return reply.status in _UNBELIEVED
+        case ConnectFailure(heard=Reply(code=535) as reply, verb=Phase.AUTH):
+            return reply.status in TOKEN_REJECTED_CODES
     return False

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import aiosmtplib
 
-from distributor.adapters.transports.smtp.replies import Lost, Reply, Verb
+from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply
 from distributor.adapters.transports.smtp.session import LONGEST_HEARD, Client, Session
-from distributor.errors import Error, Unavailable
+from distributor.errors import Error, ServiceUnavailable
 from distributor.model.people import bounded
 from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret
@@ -51,17 +51,17 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Down:
+class ConnectFailure:
     """No connection: `unreachable` when nothing was said against us; `error` says it to a person; `final`: it would be so again."""
 
     heard: Reply | Lost
-    verb: Verb
+    verb: Phase
     error: Error
     unreachable: bool = False
     final: bool = False
 
 
-async def dial(server: Server, trust: ssl.SSLContext | None, login: Login | None) -> Session | Down:
+async def connect(server: Server, trust: ssl.SSLContext | None, login: Login | None) -> Session | ConnectFailure:
     """Connect, greet, encrypt and sign in."""
     implicit = server.tls == "implicit"
     client = Client(
@@ -85,21 +85,21 @@ async def dial(server: Server, trust: ssl.SSLContext | None, login: Login | None
     return down
 
 
-async def _open(client: Client, session: Session, server: Server, login: Login | None) -> Down | None:
-    verb = Verb.CONNECT
+async def _open(client: Client, session: Session, server: Server, login: Login | None) -> ConnectFailure | None:
+    verb = Phase.CONNECT
     try:
         await client.connect()
-        verb = Verb.EHLO
+        verb = Phase.EHLO
         name = server.hostname or _own_name(client)
         await _greet(client, name, plain=server.tls != "starttls" and login is None)
         if server.tls == "starttls":
-            verb = Verb.STARTTLS
+            verb = Phase.STARTTLS
             if not session.offers("starttls"):
                 return _no_tls(server)
             await client.starttls()
             await client.ehlo(hostname=name)
         if login is not None:
-            verb = Verb.AUTH
+            verb = Phase.AUTH
             with client.signing_in(login.secret):
                 return await _sign_in(client, session, server, login)
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
@@ -129,7 +129,7 @@ def _own_name(client: aiosmtplib.SMTP) -> str:
 # --- signing in ----------------------------------------------------------------------------------------------------
 
 
-async def _sign_in(client: Client, session: Session, server: Server, login: Login) -> Down | None:
+async def _sign_in(client: Client, session: Session, server: Server, login: Login) -> ConnectFailure | None:
     if client.get_transport_info("sslcontext") is None:  # whatever the configuration's checks let through
         return _no_tls(server)
     if not login.token:
@@ -138,40 +138,42 @@ async def _sign_in(client: Client, session: Session, server: Server, login: Logi
     if "xoauth2" not in client.server_auth_methods:
         return _no_xoauth2(server)
     proof = f"user={login.username}\x01auth=Bearer {login.secret.reveal()}\x01\x01"
-    heard = await session.say(b"AUTH", b"XOAUTH2", base64.b64encode(proof.encode()), timeout=server.connect_timeout)
-    if isinstance(heard, Reply) and heard.code == _CHALLENGE:
-        heard = await session.say(b"", timeout=server.connect_timeout)
-    match heard:
+    response = await session.say(b"AUTH", b"XOAUTH2", base64.b64encode(proof.encode()), timeout=server.connect_timeout)
+    if isinstance(response, Reply) and response.code == _CHALLENGE:
+        response = await session.say(b"", timeout=server.connect_timeout)
+    match response:
         case Lost(why):
-            return _unreached(Verb.AUTH, f"{Verb.AUTH}: {why}", server)
+            return _unreached(Phase.AUTH, f"{Phase.AUTH}: {why}", server)
         case Reply(code) if code // 100 == 2:  # noqa: PLR2004  the first digit is the class
             return None
         case Reply(code, text):
-            return _refused(Verb.AUTH, code, text, server)
+            return _refused(Phase.AUTH, code, text, server)
 
 
-def _no_tls(server: Server) -> Down:
+def _no_tls(server: Server) -> ConnectFailure:
     why = "the server does not offer STARTTLS, and nothing is sent in clear"
     hint = 'use the port for mail submission (587), or `transport.tls = "implicit"` on port 465'
-    return Down(Reply(502, why), Verb.STARTTLS, Unavailable(why, where=server.where, hint=hint))
+    return ConnectFailure(Reply(502, why), Phase.STARTTLS, ServiceUnavailable(why, where=server.where, hint=hint))
 
 
-def _no_xoauth2(server: Server) -> Down:
+def _no_xoauth2(server: Server) -> ConnectFailure:
     why = "the server does not offer AUTH XOAUTH2"
     hint = "use a server that takes tokens, such as smtp.office365.com on port 587, or `transport.password` in place of `transport.oauth`"
-    return Down(Reply(504, why), Verb.AUTH, Unavailable(why, where=server.where, hint=hint))
+    return ConnectFailure(Reply(504, why), Phase.AUTH, ServiceUnavailable(why, where=server.where, hint=hint))
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 
-def _down(verb: Verb, error: Exception, server: Server, redact: Redactor) -> Down:
+def _down(verb: Phase, error: Exception, server: Server, redact: Redactor) -> ConnectFailure:
     cause = _root(error)
     match cause, error:
         case ssl.SSLCertVerificationError(verify_message=reason), _:
             text = f'the certificate is not trusted: "{reason}"'
             hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
-            return Down(Reply(554, text), Verb.STARTTLS, Unavailable(text, where=server.where, hint=hint), unreachable=True)
+            return ConnectFailure(
+                Reply(554, text), Phase.STARTTLS, ServiceUnavailable(text, where=server.where, hint=hint), unreachable=True
+            )
         case _, aiosmtplib.SMTPResponseException(code=int(code), message=str(text)) if code > 0:
             return _refused(verb, code, redact(text[:LONGEST_HEARD]), server)
         case _, aiosmtplib.SMTPTimeoutError():
@@ -182,14 +184,14 @@ def _down(verb: Verb, error: Exception, server: Server, redact: Redactor) -> Dow
             return _unreached(verb, redact(_plain(cause)), server)
 
 
-def _refused(verb: Verb, code: int, text: str, server: Server) -> Down:
+def _refused(verb: Phase, code: int, text: str, server: Server) -> ConnectFailure:
     reply = Reply(code, text)
-    return Down(reply, verb, Unavailable(f'{verb} is refused: "{reply.said}"', where=server.where))
+    return ConnectFailure(reply, verb, ServiceUnavailable(f'{verb} is refused: "{reply.said}"', where=server.where))
 
 
-def _unreached(verb: Verb, why: str, server: Server) -> Down:
+def _unreached(verb: Phase, why: str, server: Server) -> ConnectFailure:
     hint = "check `transport.host`, `transport.port` and `transport.tls`, and that the server runs"
-    return Down(Lost(why), verb, Unavailable(why, where=server.where, hint=hint), unreachable=True)
+    return ConnectFailure(Lost(why), verb, ServiceUnavailable(why, where=server.where, hint=hint), unreachable=True)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from distributor.model.outcomes import Parcel, Rejected
-from distributor.model.people import unsafe
+from distributor.model.outcomes import OutboundMessage, Rejected
+from distributor.model.people import is_unsafe
 
 Offers = Callable[[str], bool]
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
 
-def unsendable(parcel: Parcel) -> str | None:
+def validate_message(parcel: OutboundMessage) -> str | None:
     """Why this letter must not be put on a wire at all: another line end than CRLF lets a server see two letters where we see one."""
     message = parcel.message
     lines = message.count(b"\r\n")  # counting is a hundred times faster than one expression over the whole letter
@@ -28,36 +28,36 @@ def unsendable(parcel: Parcel) -> str | None:
 
 def _harmless(address: str) -> bool:
     plain = address.isascii() and address.isprintable()
-    return (plain or not any(unsafe(c) for c in address)) and not any(c in address for c in "<> ")
+    return (plain or not any(is_unsafe(c) for c in address)) and not any(c in address for c in "<> ")
 
 
-def mail(parcel: Parcel, offers: Offers) -> tuple[bytes, ...] | Rejected:
+def mail(message: OutboundMessage, offers: Offers) -> tuple[bytes, ...] | Rejected:
     """MAIL with what the server offers: SIZE, 8BITMIME, SMTPUTF8, and a request for notices (RFC 3461)."""
-    words = [b"MAIL", b"FROM:<" + parcel.sender.encode() + b">"]
+    words = [b"MAIL", b"FROM:<" + message.sender.encode() + b">"]
     if offers("size"):
-        words.append(b"SIZE=%d" % len(parcel.message))
-    if not (parcel.address.isascii() and parcel.sender.isascii()):
+        words.append(b"SIZE=%d" % len(message.message))
+    if not (message.address.isascii() and message.sender.isascii()):
         if not offers("smtputf8"):
             return Rejected("the server does not offer SMTPUTF8, which this address needs")
         words.append(b"SMTPUTF8")
-    if offers("8bitmime") and not parcel.message.isascii():
+    if offers("8bitmime") and not message.message.isascii():
         words.append(b"BODY=8BITMIME")
     if offers("dsn"):
-        words += [b"RET=HDRS", b"ENVID=" + xtext(parcel.delivery).encode()]
+        words += [b"RET=HDRS", b"ENVID=" + xtext(message.delivery).encode()]
     return tuple(words)
 
 
-def rcpt(parcel: Parcel, offers: Offers) -> tuple[bytes, ...]:
+def rcpt(message: OutboundMessage, offers: Offers) -> tuple[bytes, ...]:
     """RCPT, asking for every kind of notice where the server sends them."""
-    words = [b"RCPT", b"TO:<" + parcel.address.encode() + b">"]
+    words = [b"RCPT", b"TO:<" + message.address.encode() + b">"]
     if offers("dsn"):
         words.append(b"NOTIFY=SUCCESS,FAILURE,DELAY")
-        if parcel.address.isascii():
-            words.append(b"ORCPT=rfc822;" + xtext(parcel.address).encode())
+        if message.address.isascii():
+            words.append(b"ORCPT=rfc822;" + xtext(message.address).encode())
     return tuple(words)
 
 
-def stuffed(message: bytes) -> bytes:
+def dot_stuff(message: bytes) -> bytes:
     """The letter as it goes over the wire, final dot included."""
     doubled = message.replace(b"\r\n.", b"\r\n..")
     return (b"." if message.startswith(b".") else b"") + doubled + b".\r\n"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from distributor.errors import Error, Unavailable
-from distributor.model.outcomes import Accepted, Ambiguous, Deferred, Outcome, Rejected, Unsent
+from distributor.errors import Error, ServiceUnavailable
+from distributor.model.outcomes import Accepted, Ambiguous, Deferred, NotSent, Outcome, Rejected
 from distributor.model.people import bounded
 
 LONGEST_WISH = timedelta(hours=24)  # a server that wishes for more is not believed
@@ -20,7 +20,7 @@ _CODE = range(200, 600)
 _GO_AHEAD = 354
 
 
-class Verb(StrEnum):
+class Phase(StrEnum):
     """What was said last; DOT is the end of the letter, after which only a reply tells what became of it."""
 
     CONNECT = "connection"
@@ -31,7 +31,7 @@ class Verb(StrEnum):
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
-    DOT = "the letter"
+    END_OF_DATA = "the letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,55 +60,55 @@ class Lost:
     why: str
 
 
-def judge(verb: Verb, heard: Reply | Lost, where: str, *, oauth: bool = False) -> Outcome | None:
+def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bool = False) -> Outcome | None:
     """What an answer means for the letter; None: go on. `where` names the server in errors, `oauth`: signed in with a token."""
-    match heard:
+    match response:
         case Lost(why):
             said = bounded(f"{verb}: {why}")
-            return Ambiguous(said) if verb is Verb.DOT else Unsent(said)
+            return Ambiguous(said) if verb is Phase.END_OF_DATA else NotSent(said)
         case Reply(code) if code not in _CODE:
-            return judge(verb, Lost(f"an answer that makes no sense: {heard.said}"), where)
+            return classify_reply(verb, Lost(f"an answer that makes no sense: {response.said}"), where)
         case Reply(code) if code < 400:  # noqa: PLR2004  the first digit is the class
-            return _positive(verb, heard, where)
+            return _positive(verb, response, where)
         case _:
-            return _negative(verb, heard, where, oauth=oauth)
+            return _negative(verb, response, where, oauth=oauth)
 
 
-def _positive(verb: Verb, reply: Reply, where: str) -> Outcome | None:
-    if (reply.code == _GO_AHEAD) if verb is Verb.DATA else (reply.code < 300):  # noqa: PLR2004
-        return Accepted(reply.said) if verb is Verb.DOT else None
-    return judge(verb, Lost(f"an answer that makes no sense: {reply.said}"), where)
+def _positive(verb: Phase, reply: Reply, where: str) -> Outcome | None:
+    if (reply.code == _GO_AHEAD) if verb is Phase.DATA else (reply.code < 300):  # noqa: PLR2004
+        return Accepted(reply.said) if verb is Phase.END_OF_DATA else None
+    return classify_reply(verb, Lost(f"an answer that makes no sense: {reply.said}"), where)
 
 
-def _negative(verb: Verb, reply: Reply, where: str, *, oauth: bool) -> Outcome:
+def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
     if _CROWDED.search(reply.text) and (reply.code < 500):  # noqa: PLR2004
-        return Unsent(reply.said, crowded=True)
+        return NotSent(reply.said, throttled=True)
     if stop := _job(verb, reply, where, oauth=oauth):
-        return Unsent(reply.said, stop=stop)
+        return NotSent(reply.said, fatal=stop)
     if reply.code < 500:  # noqa: PLR2004
         return _later(verb, reply)
     return _no(verb, reply, where)
 
 
-def _later(verb: Verb, reply: Reply) -> Outcome:
-    if verb in {Verb.CONNECT, Verb.EHLO, Verb.STARTTLS, Verb.AUTH, Verb.RSET}:
-        return Unsent(reply.said)  # not a word about this letter
+def _later(verb: Phase, reply: Reply) -> Outcome:
+    if verb in {Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET}:
+        return NotSent(reply.said)  # not a word about this letter
     return Deferred(reply.said, wish(reply.text), service=reply.code == 421)  # noqa: PLR2004
 
 
-def _no(verb: Verb, reply: Reply, where: str) -> Outcome:
+def _no(verb: Phase, reply: Reply, where: str) -> Outcome:
     oversized = (reply.code == 552 and not reply.status.startswith("5.2.")) or reply.status.startswith(("5.3.4", "5.6."))  # noqa: PLR2004
     match verb:
-        case Verb.DATA | Verb.DOT:
+        case Phase.DATA | Phase.END_OF_DATA:
             return Rejected(reply.said, content=True)
-        case Verb.RCPT:
+        case Phase.RCPT:
             return Rejected(reply.said, content=oversized or reply.status.startswith("5.7."))
-        case Verb.MAIL if oversized:
+        case Phase.MAIL if oversized:
             return Rejected(reply.said, content=True)
-        case Verb.MAIL:
-            return Unsent(reply.said, stop=Unavailable(f'the sender is refused: "{reply.said}"', where=where, hint=_SENDER))
+        case Phase.MAIL:
+            return NotSent(reply.said, fatal=ServiceUnavailable(f'the sender is refused: "{reply.said}"', where=where, hint=_SENDER))
         case _:
-            return Unsent(reply.said, stop=Unavailable(f'{verb} is refused: "{reply.said}"', where=where, hint=_SERVER))
+            return NotSent(reply.said, fatal=ServiceUnavailable(f'{verb} is refused: "{reply.said}"', where=where, hint=_SERVER))
 
 
 def wish(text: str) -> timedelta | None:
@@ -156,7 +156,7 @@ _QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Item
 _THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"
 
 # (verbs; empty: any) (pattern over "code text") (hint; with a token). The first that matches counts; texts of Exchange Online (facts: 4).
-_JOB: tuple[tuple[frozenset[Verb], re.Pattern[str], str, str], ...] = tuple(
+_JOB: tuple[tuple[frozenset[Phase], re.Pattern[str], str, str], ...] = tuple(
     (frozenset(verbs), re.compile(pattern, re.IGNORECASE | re.DOTALL), hint, token)
     for verbs, pattern, hint, token in (
         ((), r"^5\d\d 5\.7\.30\b", _BASIC, _APP),
@@ -171,17 +171,17 @@ _JOB: tuple[tuple[frozenset[Verb], re.Pattern[str], str, str], ...] = tuple(
         ((), r"^5\d\d 5\.7\.68\b", _DIRECT, _DIRECT),
         ((), r"^5\d\d (?:5\.1\.8|5\.7\.70[58])\b", _THREAT, _THREAT),
         ((), r"^5\d\d 5\.1\.90\b", _QUOTA, _QUOTA),
-        ((Verb.DATA, Verb.DOT), r"^554 5\.2\.[02]\b|QuotaExceeded", _QUOTA, _QUOTA),
-        ((Verb.MAIL,), r"^5\d\d 5\.2\.[02]\b", _QUOTA, _QUOTA),
+        ((Phase.DATA, Phase.END_OF_DATA), r"^554 5\.2\.[02]\b|QuotaExceeded", _QUOTA, _QUOTA),
+        ((Phase.MAIL,), r"^5\d\d 5\.2\.[02]\b", _QUOTA, _QUOTA),
     )
 )
 
 
-def _job(verb: Verb, reply: Reply, where: str, *, oauth: bool) -> Error | None:
+def _job(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Error | None:
     if reply.code < 500:  # noqa: PLR2004
         return None
     line = f"{reply.code} {reply.text}"
     for verbs, pattern, hint, token in _JOB:
         if (not verbs or verb in verbs) and pattern.search(line):
-            return Unavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=token if oauth else hint)
+            return ServiceUnavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=token if oauth else hint)
     return None

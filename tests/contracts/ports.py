@@ -1,0 +1,45 @@
+"""Every adapter has what its port promises: read by the type checker, never run."""
+
+from __future__ import annotations
+
+from distributor.adapters.directories import folder as folder_directory
+from distributor.adapters.directories import ldap as ldap_directory
+from distributor.adapters.rosters import csv as csv_roster
+from distributor.adapters.rosters import graph as graph_roster
+from distributor.adapters.rosters import ldap as ldap_roster
+from distributor.adapters.sources.files import Files
+from distributor.adapters.trackers import message_trace, sent_items
+from distributor.adapters.transports import folder, graph, smtp
+from distributor.ledger.repository import SqlLedger
+from distributor.model.directory_users import Directory
+from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker, Transport, Vault
+from distributor.model.publishing import PublicDirectory
+from distributor.vault import AgeVault
+
+
+def transports(one: folder.FolderTransport, two: graph.GraphTransport, three: smtp.SmtpTransport) -> list[Transport]:
+    return [one, two, three]
+
+
+def connections(one: folder.FolderTransport, two: graph.GraphTransport, three: smtp.SmtpTransport) -> list[Connection]:
+    return [one.connection(), two.connection(), three.connection()]
+
+
+def trackers(one: sent_items.Copies, two: message_trace.Trace, three: graph.SentItemsTracker) -> list[Tracker]:
+    return [one, two, three]
+
+
+def rosters(one: csv_roster.CsvRoster, two: graph_roster.GraphRoster, three: ldap_roster.LdapRoster) -> list[Roster]:
+    return [one, two, three]
+
+
+def directories(one: graph_roster.GraphRoster, two: ldap_roster.LdapRoster) -> list[Directory]:
+    return [one, two]
+
+
+def public_directories(one: folder_directory.FolderDirectory, two: ldap_directory.LdapDirectory) -> list[PublicDirectory]:
+    return [one, two]
+
+
+def others(files: Files, vault: AgeVault, ledger: SqlLedger) -> tuple[Source, Vault, Ledger]:
+    return files, vault, ledger
