@@ -66,7 +66,7 @@ def todo(identity: Issued, number: int = 0, **columns: str) -> PackingTask:
 
 
 def attachment(letter: PackedMessage) -> bytes:
-    """The package in a letter."""
+    """The package in a message."""
     message = email.message_from_bytes(letter.message, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     (part,) = message.iter_attachments()

@@ -76,7 +76,7 @@ class Recording(Sink):
         return "250 2.1.5 fine"
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
-        """Keep a letter."""
+        """Keep a message."""
         self.letters.append(bytes(envelope.original_content or b""))
         self.arrived.set()
         return f"250 2.0.0 queued as {len(self.letters)}"
@@ -167,7 +167,7 @@ class Stage:
         self._point_to(self._ends.enter_context(smtpd(self.folder / "server", *faults)).port)
 
     def _point_to(self, port: int) -> None:
-        """Let the workspace's letters go to this port."""
+        """Let the workspace's messages go to this port."""
         config = self.folder / "distributor.toml"
         config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", config.read_text(encoding="utf-8")), encoding="utf-8")
 

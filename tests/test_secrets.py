@@ -133,7 +133,7 @@ def the_password_of_the_incoming_file_is_nowhere(told: dict[str, bytes]) -> None
 
 
 def the_private_key_is_nowhere(told: dict[str, bytes]) -> None:
-    """Inside its package it is encrypted, so not even the letters hold it in clear."""
+    """Inside its package it is encrypted, so not even the messages hold it in clear."""
     wanted = key_spellings(key_of("alice@example.org")) | key_spellings(key_of("bob@example.org"))
     assert [place for place, data in told.items() if any(spelling in data for spelling in wanted)] == []
     opened = [part.get_payload(decode=True) for part in message_from_bytes(told[_letters(told)[0]]).walk() if not part.is_multipart()]

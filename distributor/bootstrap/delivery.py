@@ -1,4 +1,4 @@
-"""Settings -> what letters leave by: the processes that make them, the transport that carries them, who knows what became of them.
+"""Settings -> what messages leave by: the processes that make them, the transport that carries them, who knows what became of them.
 
 A part of wiring, as `intake` is for what comes in.
 """
@@ -34,7 +34,7 @@ PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
 
 
 def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callable[[str], None] | None = None) -> Transport:
-    """The letter's road; not connected yet. Not `signed_in`: for questions that need no secret. `tell` shows a code to a person."""
+    """The message's road; not connected yet. Not `signed_in`: for questions that need no secret. `tell` shows a code to a person."""
     table = settings.transport
     values = {**host_defaults(table.kind, table.values), **table.values}
     if "password" in values or "oauth" in values:
@@ -71,7 +71,7 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
 
 
 def trackers(settings: config.Settings) -> list[Tracker]:
-    """Everybody who may know what became of letters: the road itself, then `[[trackers]]`; not connected yet."""
+    """Everybody who may know what became of messages: the road itself, then `[[trackers]]`; not connected yet."""
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # a road that knows nothing needs no secret
     named = [
         bootstrap.load_adapter("trackers", table.kind).open(bootstrap.load_settings(settings, "trackers", table))
@@ -89,7 +89,7 @@ def directories(settings: config.Settings) -> list[PublicDirectory]:
 
 
 def track(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> TrackingReport:
-    """What trackers know of letters in these states, moved in the ledger."""
+    """What trackers know of messages in these states, moved in the ledger."""
     import asyncio
 
     from distributor.model.delivery import DeliveryFilter
@@ -110,7 +110,7 @@ def track(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker
 
 
 def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnostic]:
-    """What letters left in the mailboxes, removed where it is not wanted; not while a `send` drives them, which does it itself.
+    """What messages left in the mailboxes, removed where it is not wanted; not while a `send` drives them, which does it itself.
 
     Raises what signing in or the ledger raises. The mailboxes are held with a ledger of its own, and only that long.
     """
@@ -124,7 +124,7 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
         return []
     with bootstrap.open_for_writing(settings) as own:
         if not all(own.lock_mailbox(key_of(road)) for road in ("", *senders(settings)[1:])):
-            return [Diagnostic("transport", "ok", "what letters left in the mailbox is removed by the `distributor send` that runs now")]
+            return [Diagnostic("transport", "ok", "what messages left in the mailbox is removed by the `distributor send` that runs now")]
         ours = transport(settings).tracker()
         assert isinstance(ours, MailboxCleaner)  # noqa: S101  the same road, signed in
 
@@ -139,7 +139,7 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
 
 @contextmanager
 def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
-    """Child processes that make letters. They load what they need while the ledger is opened."""
+    """Child processes that make messages. They load what they need while the ledger is opened."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
     from distributor.workers.pool import CallFactory, Workers
 
@@ -160,7 +160,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it work
     password: config.Password,
     limits: Limits,
 ) -> Packer:
-    """What makes a letter; made in each child, since it is heavy to load."""
+    """What makes a message; made in each child, since it is heavy to load."""
     from distributor.mail.message import Mailbox
     from distributor.mail.templates import TemplateRenderer
     from distributor.vault import seal
@@ -188,7 +188,7 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  the doors of a verb
     scope: DeliveryFilter,
     limit: int | None,
 ) -> Packing:
-    """The verb that freezes letters, with everything it needs."""
+    """The verb that freezes messages, with everything it needs."""
     from distributor.bootstrap import inputs
     from distributor.workflows.packing import pack
 
@@ -200,14 +200,14 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  the doors of a verb
 
 
 def template_renderer(settings: config.Settings) -> TemplateRenderer:
-    """The words of letters: the workspace's templates, then the packaged ones."""
+    """The words of messages: the workspace's templates, then the packaged ones."""
     from distributor.mail.templates import TemplateRenderer
 
     return TemplateRenderer(settings.folder, settings.organisation.languages)
 
 
 def check_templates(settings: config.Settings) -> list[Diagnostic]:
-    """What `doctor` says of the words of letters; they are rendered in child processes, as a `send` does it."""
+    """What `doctor` says of the words of messages; they are rendered in child processes, as a `send` does it."""
     return template_renderer(settings).check(_in_children)
 
 
@@ -222,8 +222,8 @@ def _in_children(call: Callable[[str], list[Diagnostic]], languages: Iterable[st
 
 
 def _lost(language: str, failed: WorkerFailure) -> Diagnostic:
-    """What is said of a letter whose process did not come back."""
+    """What is said of a message whose process did not come back."""
     from distributor.model.issues import Diagnostic
 
     why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
-    return Diagnostic("templates", "error", f'the letter in "{language}" {why}', f"look into templates/letter/{language}/")
+    return Diagnostic("templates", "error", f'the message in "{language}" {why}', f"look into templates/letter/{language}/")

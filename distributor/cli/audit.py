@@ -119,7 +119,7 @@ def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison 
         stdout_line(escape(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
     if of_ledger:
         told = counted(report.deliveries, "delivery", "deliveries")
-        stdout_line(f"{told}: whatever their events tell of rows, passwords and letters is what the ledger holds")
+        stdout_line(f"{told}: whatever their events tell of rows, passwords and messages is what the ledger holds")
     if report.back:
         stdout_line(
             f"{counted(report.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers"

@@ -37,7 +37,7 @@ def _words(held: UnderWay) -> str:
     doing = "claimed by" if held.state == "claimed" else "being sent by"
     until = "" if held.until is None else f"; unless it ends before, `distributor send` frees them after {time(held.until)}"
     who = f"process {held.owner.pid} of {escape(held.by or held.owner.host)}"
-    return f"{counted(held.number, 'letter')} {doing} {who} since {time(held.since)}{until}"
+    return f"{counted(held.number, 'message')} {doing} {who} since {time(held.since)}{until}"
 
 
 def _span(ahead: timedelta) -> str:

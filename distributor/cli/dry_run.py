@@ -1,4 +1,4 @@
-"""`distributor send --dry-run`: the very letters of the later send, as files."""
+"""`distributor send --dry-run`: the very messages of the later send, as files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(
         others = {"ambiguous": len(unclear), "remaining": _remaining(counts), "withdrawn": withdrawn}
         print_json("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
     else:
-        stderr_line(f"{counted(_list(written), 'letter')} in {folder}; nothing was sent")
+        stderr_line(f"{counted(_list(written), 'message')} in {folder}; nothing was sent")
         stderr_line("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
     if held:
         raise held_back_by_clock(held)

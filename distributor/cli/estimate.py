@@ -24,7 +24,7 @@ def duration(settings: Settings, ledger: Ledger, scope: DeliveryFilter, *, early
     if transport.per_minute is None:
         return ""
     each = " a mailbox" if settings.senders else ""
-    return f" (about {span(found.lasts.total_seconds() / 60)} at {transport.per_minute:g} letters a minute{each})"
+    return f" (about {span(found.lasts.total_seconds() / 60)} at {transport.per_minute:g} messages a minute{each})"
 
 
 def _forecast(
@@ -54,9 +54,9 @@ def _in_days(found: Forecast, daily: int | None) -> str:
 
     again = f"after {found.again:%Y-%m-%d %H:%M} UTC: run `distributor send` again" if found.again else "another day"
     if not found.letters:
-        return f" (none now: {counted(daily or 0, 'letter')} in 24 hours are all that a mailbox may send; {found.later} {again})"
+        return f" (none now: {counted(daily or 0, 'message')} in 24 hours are all that a mailbox may send; {found.later} {again})"
     lasts = f"about {span(found.lasts.total_seconds() / 60)} for " if found.lasts else ""
-    return f" ({lasts}{counted(found.letters, 'letter')} today; {found.later} more {again})"
+    return f" ({lasts}{counted(found.letters, 'message')} today; {found.later} more {again})"
 
 
 def span(minutes: float) -> str:

@@ -54,7 +54,7 @@ def _completed(config: Path, settings: Settings) -> None:
         )
         stderr_line("hint: restore it from its copy")
     stderr_line(
-        "where there is a backup of the ledger, put it in the place of the empty one before anything is sent: it knows who has a letter"
+        "where there is a backup of the ledger, put it in the place of the empty one before anything is sent: it knows who has a message"
     )
     stderr_line("hint: docs/restore.md says how")
     _next(config.parent, "distributor doctor")

@@ -51,7 +51,7 @@ def _ask(settings: Settings, old: Delivery) -> None:
     from distributor.cli.render import escape
 
     domain = old.address.rpartition("@")[2]
-    what = f"1 letter from {settings.sender.address} to {escape(old.address)} (1 domain: {domain})"
+    what = f"1 message from {settings.sender.address} to {escape(old.address)} (1 domain: {domain})"
     confirm(f"Send {what}? Its old password dies.", "--yes")
 
 

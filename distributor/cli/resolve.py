@@ -23,8 +23,8 @@ EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "th
 
 def resolve(
     delivery: Annotated[str | None, typer.Argument(metavar="DELIVERY", help="Which; default: list all that are ambiguous.")] = None,
-    accepted: Annotated[bool, typer.Option("--accepted", help="The server has the letter.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same letter again.")] = False,
+    accepted: Annotated[bool, typer.Option("--accepted", help="The server has the message.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same message again.")] = False,
     restored: Annotated[
         bool, typer.Option("--restored", help="All that became ambiguous because the ledger was restored, instead of one.")
     ] = False,
@@ -34,7 +34,7 @@ def resolve(
 ) -> int:
     """List ambiguous deliveries, or settle one.
 
-    A letter is ambiguous when the connection was cut after its end and before the answer. Sent Items and the message trace are asked
+    A message is ambiguous when the connection was cut after its end and before the answer. Sent Items and the message trace are asked
     first, where there are any; else look into the server's log.
     """
     from distributor import bootstrap

@@ -21,18 +21,18 @@ MOST_DOMAINS = 5  # named in the question
 
 def send(
     plan: Annotated[str | None, typer.Argument(metavar="PLAN", help="Only this plan; default: everything due.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many letters.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many messages.")] = None,
     dry_run: Annotated[
-        Path | None, typer.Option("--dry-run", metavar="DIR", readable=False, help="Write the very letters there as .eml; send nothing.")
+        Path | None, typer.Option("--dry-run", metavar="DIR", readable=False, help="Write the very messages there as .eml; send nothing.")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Deferred letters too, before their time.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Deferred messages too, before their time.")] = False,
     yes: Yes = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """Package and send what is planned or due; asks first.
 
-    A letter whose fate is unclear is never sent again by itself: see `distributor resolve`.
+    A message whose fate is unclear is never sent again by itself: see `distributor resolve`.
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
@@ -62,14 +62,14 @@ def send(
 
 
 def _remind(ledger: Ledger, told: int) -> None:
-    """Letters that earlier runs left unclear, and nobody settled."""
+    """Messages that earlier runs left unclear, and nobody settled."""
     from distributor.cli.render import counted, stderr_line
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
 
     older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - told
     if older > 0:
-        stderr_line(f"{counted(older, 'letter')} of earlier runs still unclear; next: distributor resolve")
+        stderr_line(f"{counted(older, 'message')} of earlier runs still unclear; next: distributor resolve")
 
 
 def _known(ledger: Ledger, plan: str) -> None:
@@ -80,7 +80,7 @@ def _known(ledger: Ledger, plan: str) -> None:
 
 
 def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
-    """About how many letters are due, for a bar: without looking at each."""
+    """About how many messages are due, for a bar: without looking at each."""
     from distributor.model.states import REMAINING, State
 
     return Counter(
@@ -89,7 +89,7 @@ def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[
 
 
 def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
-    """How many letters are due, by domain."""
+    """How many messages are due, by domain."""
     from dataclasses import replace
 
     from distributor.model.clocks import is_due
@@ -108,4 +108,4 @@ def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:
     more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""
     domains = f"{counted(len(due), 'domain')} ({named}{more})"
     others = f" and {counted(len(settings.senders), 'more mailbox', 'more mailboxes')}" if settings.senders else ""
-    confirm(f"Send {counted(total, 'letter')} from {settings.sender.address}{others} to {domains}{lasts}?", "--yes")
+    confirm(f"Send {counted(total, 'message')} from {settings.sender.address}{others} to {domains}{lasts}?", "--yes")

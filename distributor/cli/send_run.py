@@ -31,7 +31,7 @@ class ProgressReporter:
     bar: Bar
     keep: bool
     results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
-    unpacked: int = 0  # deliveries whose letter could not be made
+    unpacked: int = 0  # deliveries whose message could not be made
 
     def __call__(self, news: object) -> None:
         """One piece of news."""
@@ -71,7 +71,7 @@ def run(
     keep: bool = False,
     unclear: Sequence[DeliveryResult] = (),
 ) -> tuple[SendReport, ProgressReporter]:
-    """Pack and send what is due; the first Ctrl-C lets letters on the wire finish."""
+    """Pack and send what is due; the first Ctrl-C lets messages on the wire finish."""
     from distributor.bootstrap import delivery as outgoing
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
@@ -101,7 +101,7 @@ def run(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The event loop that comes along: twice as many letters a second as Python's own, which serves where there is none."""
+    """The event loop that comes along: twice as many messages a second as Python's own, which serves where there is none."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -118,7 +118,7 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
 
     def press() -> None:
         if not shutdown.requests:
-            bar.line("finishing the letters on the wire; Ctrl-C again cuts them off")
+            bar.line("finishing the messages on the wire; Ctrl-C again cuts them off")
         shutdown.request()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -154,7 +154,7 @@ def _words(found: SendReport, unpacked: int, *, under_way: bool) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
         stderr_line("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
         return
-    parts = [counted(found.accepted, "letter") + " accepted"]
+    parts = [counted(found.accepted, "message") + " accepted"]
     parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]
     stdout_line(", ".join(parts) + (f"; {found.remaining} remaining" if found.remaining else ""))
     if found.ambiguous:

@@ -75,13 +75,13 @@ def _rows(rows: Iterator[tuple[Any, ...]], open_ends: OpenEnds) -> Iterator[tupl
 
 
 def _said(said: str | None, not_before: str | None) -> str:
-    """The server's last word, and until when a deferred letter waits."""
+    """The server's last word, and until when a deferred message waits."""
     return (said or "") + (f" (waits until {_seconds(not_before)})" if not_before else "")
 
 
 @dataclass(slots=True)
 class OpenEnds:
-    """What is unfinished in the rows that went by. A letter is known by address, certificate and generation."""
+    """What is unfinished in the rows that went by. A message is known by address, certificate and generation."""
 
     refused: set[tuple[str, str, int]] = field(default_factory=set)  # rejected or bounced
     expired: set[tuple[str, str, int]] = field(default_factory=set)  # never collected

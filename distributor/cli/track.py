@@ -1,4 +1,4 @@
-"""`distributor track`: what became of letters, by those who know: Sent Items, the message trace."""
+"""`distributor track`: what became of messages, by those who know: Sent Items, the message trace."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def track(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Ask the services what became of the letters, and move the ledger.
+    """Ask the services what became of the messages, and move the ledger.
 
-    Sent Items settle letters whose fate is unclear; a message trace ([[trackers]]) tells of delivery and failure too.
+    Sent Items settle messages whose fate is unclear; a message trace ([[trackers]]) tells of delivery and failure too.
     """
     from distributor import bootstrap
 
@@ -54,7 +54,7 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     trackers = delivery.trackers(settings)
     if not trackers and settings.trust is None:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
-        raise RequestDenied("nobody is configured who knows what became of letters", hint=hint)
+        raise RequestDenied("nobody is configured who knows what became of messages", hint=hint)
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     clean_mailboxes(settings, ledger)
     looked = _watched(settings, ledger)
@@ -67,7 +67,7 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
 
 
 def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
-    """What letters left in their mailboxes goes, those too that were settled just now. A service that cannot be asked is told, no more."""
+    """What messages left in their mailboxes goes, those too that were settled just now. A service that cannot be asked is told, no more."""
     from distributor.bootstrap import delivery
     from distributor.cli.render import escape, stderr_line
 
@@ -90,7 +90,7 @@ class _Looked:
 
 
 def _watched(settings: Settings, ledger: Ledger) -> _Looked:
-    """Whether certificates of letters were revoked since, where `[trust]` says how to tell."""
+    """Whether certificates of messages were revoked since, where `[trust]` says how to tell."""
     if settings.trust is None:
         return _Looked()
     from distributor.cli.trust_watch import rows, watched
@@ -109,7 +109,7 @@ def _show(found: TrackingReport, looked: _Looked, *, as_json: bool) -> None:
         print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **told})
         return
     table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
-    stderr_line(f"{counted(found.read, 'letter')} sighted, {len(found.moved)} moved")
+    stderr_line(f"{counted(found.read, 'message')} sighted, {len(found.moved)} moved")
     for row in looked.revoked:
         stderr_line(f"{escape(row['address'])}: the certificate was revoked; distributor history {escape(row['address'])}")
     for row in looked.reinstated:

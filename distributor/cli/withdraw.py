@@ -18,7 +18,7 @@ def withdraw(
 ) -> int:
     """Take planned or queued deliveries back.
 
-    The letter leaves the outbox and its password is destroyed.
+    The message leaves the outbox and its password is destroyed.
     """
     from distributor import bootstrap
     from distributor.cli.render import escape, stderr_line, stdout_line

@@ -20,7 +20,7 @@ TEMPLATE = """\
 
 [organisation]
 name = "{organisation}"
-languages = ["en", "de", "fr"]     # of the letters; the first is the fall-back
+languages = ["en", "de", "fr"]     # of the messages; the first is the fall-back
 
 [sender]
 address = "{sender}"
@@ -82,7 +82,7 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # bind = "cn=writer,dc=example,dc=org"
 # password = "env:LDAP_PASSWORD"
 
-# [[trackers]]                     # who knows what became of letters: `distributor track`, `distributor resolve`
+# [[trackers]]                     # who knows what became of messages: `distributor track`, `distributor resolve`
 # kind = "trace"                   # the message trace of Exchange Online
 """
 

@@ -1,7 +1,7 @@
 """Requests over kept HTTP/1.1 connections (httpx2) of one event loop -> status, headers and bytes, or Lost. Heavy to load.
 
 Whether anything of a request was written is seen by the connection's own trace: before the first byte of its head it is proved
-unsent. A time-out covers the whole exchange, so that a service that trickles cannot hold a letter for ever.
+unsent. A time-out covers the whole exchange, so that a service that trickles cannot hold a message for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Message-ID -> the messages of a mailbox that bear it, sent ones and drafts; and what they say of a letter whose fate is unclear.
+"""A Message-ID -> the messages of a mailbox that bear it, sent ones and drafts; and what they say of a message whose fate is unclear.
 
 A message that is no draft any more has left. One that still is a draft has not, or is on its way and only looks like one: whoever sends
 it again sends this very draft, which the service does only once (facts: sending.md 1.4).
@@ -70,7 +70,7 @@ def _found(row: Mapping[str, Any]) -> MailboxMessage:
 
 
 class SentItems:
-    """Asks mailboxes about the letters that were sent from them."""
+    """Asks mailboxes about the messages that were sent from them."""
 
     min_age = timedelta(seconds=60)  # a copy may take so long to appear
 
@@ -108,7 +108,7 @@ class SentItems:
 
 
 def sighting(letter: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:
-    """What the messages under a letter's Message-ID say of it: one that is no draft says that it left.
+    """What the messages under a message's Message-ID say of it: one that is no draft says that it left.
 
     A draft says that it did not, but only the one that was to be sent: another may be a late echo of a create that timed out.
     """

@@ -31,7 +31,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The mailbox that letters come from."""
+    """The mailbox that messages come from."""
 
     address: Address
     name: str = ""
@@ -39,7 +39,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class SenderMailbox:
-    """`[[senders]]`: one more mailbox that letters come from; without a name it bears the first one's."""
+    """`[[senders]]`: one more mailbox that messages come from; without a name it bears the first one's."""
 
     address: Address
     name: str = ""
@@ -152,7 +152,7 @@ class Settings:
 
     @property
     def mailboxes(self) -> tuple[Sender, ...]:
-        """Every mailbox that letters come from, the first one first."""
+        """Every mailbox that messages come from, the first one first."""
         others = (Sender(other.address, other.name or self.sender.name) for other in self.senders)
         return (self.sender, *others)
 

@@ -13,7 +13,7 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 
 
 def rate(text: str) -> float:
-    """Letters a minute, from "N/s", "N/min" or "N/h"; ValueError says what is wrong."""
+    """Messages a minute, from "N/s", "N/min" or "N/h"; ValueError says what is wrong."""
     match = re.fullmatch(_NUMBER + r"\s*/\s*(s|min|h)", text.strip())
     if match is None or float(match[1]) == 0:
         raise ValueError(f'"{text}" is not a rate such as "30/min" (or "2/s", "500/h")')
@@ -40,7 +40,7 @@ def size(text: str) -> int:
 
 
 def rate_text(per_minute: float) -> str:
-    """The notation of `rate`, in letters a minute."""
+    """The notation of `rate`, in messages a minute."""
     return f"{per_minute:g}/min"
 
 

@@ -16,7 +16,7 @@ from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, State
 
 LONGEST = 80  # characters shown of a value; a server's words may have two thousand
-_GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # letters of these leave the outbox some day
+_GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # messages of these leave the outbox some day
 _ROOMS = (delivery, plan, person, certificate, handover, outbox)
 COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name != "der"]
 NAMES = [column.name for column in COLUMNS]
@@ -139,30 +139,30 @@ def _letter(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Differe
     there = row["outbox_delivery"] is not None
     if expected.letter is None:
         if there:
-            yield Difference("letter", "has a letter in the outbox, but its events tell of none there")
+            yield Difference("letter", "has a message in the outbox, but its events tell of none there")
     elif there:
         names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
         yield from letter_faults(expected, *(row[name] for name in names))
     elif row["delivery_state"] not in _GONE:
-        yield Difference("letter", "has no letter in the outbox, but its events say that one waits there")
+        yield Difference("letter", "has no message in the outbox, but its events say that one waits there")
 
 
-def letter_faults(  # noqa: PLR0913, PLR0917  a letter as it lies in the outbox
+def letter_faults(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
     expected: ExpectedState, person_key: str, sender: str, address: str, message_id: str, message: object
 ) -> Iterator[Difference]:
-    """Whether a letter is the one that was frozen, and for the person that the delivery was planned for."""
+    """Whether a message is the one that was frozen, and for the person that the delivery was planned for."""
     wanted = dict(expected.letter or {"sender": None, "message_id": None, "sha256": None})
     digest = wanted.pop("sha256")
     found = {"letter_sender": sender, "letter_address": address, "letter_message_id": message_id}
-    yield from _different(found, "letter_", wanted, "letter's ")
+    yield from _different(found, "letter_", wanted, "outbox ")
     if not isinstance(message, bytes):
-        yield Difference("letter's message", "letter's message is not bytes, as every frozen letter is")
+        yield Difference("outbox message", "outbox message is not bytes, as every frozen message is")
     elif sha256(message).hexdigest() != digest:
-        yield Difference("letter's message", "letter's message is not the one that was frozen")
+        yield Difference("outbox message", "outbox message is not the one that was frozen")
     if "address" not in wanted and address_key(address) != person_key:
-        yield Difference("letter's address", f"letter's address is {shown(address)}, but its person is {shown(person_key)}")
+        yield Difference("outbox address", f"outbox address is {shown(address)}, but its person is {shown(person_key)}")
     frozen_for = wanted.get("address", address)
     if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
         yield Difference(
-            "letter's address", f"was planned for {shown(expected.address)}, but its letter was frozen for {shown(frozen_for)}"
+            "outbox address", f"was planned for {shown(expected.address)}, but its message was frozen for {shown(frozen_for)}"
         )

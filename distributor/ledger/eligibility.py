@@ -117,5 +117,5 @@ def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:
             raise InvalidInput(
                 f"the certificate is valid from {one.not_before[:19]}Z on, and it is {tx.now[:19]}Z by this machine's clock",
                 where=one.id,
-                hint=f"correct the clock, or take the letter back: distributor withdraw {one.id} --reason TEXT",
+                hint=f"correct the clock, or take the message back: distributor withdraw {one.id} --reason TEXT",
             )

@@ -1,4 +1,4 @@
-"""Further columns of rosters that are kept beside people, since letters name them; those that no letter names any more go."""
+"""Further columns of rosters that are kept beside people, since messages name them; those that no message names any more go."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
 
 
 def of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
-    """The query, restricted to letters of some mailboxes; it must join `outbox`."""
+    """The query, restricted to messages of some mailboxes; it must join `outbox`."""
     if senders.only is not None:
         asked = asked.where(outbox.c.sender == senders.only)
     if senders.without:

@@ -1,4 +1,4 @@
-"""A delivery -> its next generation: the old password dies, an unsent old letter is withdrawn, the new one is planned."""
+"""A delivery -> its next generation: the old password dies, an unsent old message is withdrawn, the new one is planned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everybody who ever claimed a letter -> where their rows are not what the events of their claims tell.
+"""Everybody who ever claimed a message -> where their rows are not what the events of their claims tell.
 
 A process that only packed has a row too, and no event: whoever lends nothing but loans is told by none.
 """

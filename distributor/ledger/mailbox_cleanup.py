@@ -1,4 +1,4 @@
-"""Events of letters -> what these may have left in their mailboxes; and the events that say that it is gone.
+"""Events of messages -> what these may have left in their mailboxes; and the events that say that it is gone.
 
 The truth is in the events alone: an attempt (`transmitting`) names the draft, the freezing (`queued`) the sender.
 """
@@ -25,10 +25,10 @@ from distributor.model.outcomes import DraftRef
 from distributor.model.states import PasswordState, State
 
 PAGE = transitions.CHUNK  # deliveries
-SETTLED = timedelta(hours=1)  # after which a draft of a replaced letter that is unclear cannot be on its way any more
+SETTLED = timedelta(hours=1)  # after which a draft of a replaced message that is unclear cannot be on its way any more
 _COPY = frozenset({CleanupEvent.COPY_REMOVED, CleanupEvent.COPY_NOT_FOUND})
 _DRAFT = frozenset({CleanupEvent.DRAFT_REMOVED, CleanupEvent.DRAFT_NOT_FOUND})
-_LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED)  # a letter in one of these was in its mailbox's Sent Items
+_LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED)  # a message in one of these was in its mailbox's Sent Items
 _HAS_DRAFT = and_(event.c.event == State.TRANSMITTING.value, event.c.evidence.contains('"handle":', autoescape=True))
 
 _AGAIN = and_(event.c.event == State.QUEUED.value, event.c.before == State.AMBIGUOUS.value)
@@ -78,7 +78,7 @@ class CleanupQueries:
         return drafts(self._database, self._clock)
 
     def drafted(self, sender: str) -> bool:
-        """Whether a letter of this sender ever lay ready as a draft."""
+        """Whether a message of this sender ever lay ready as a draft."""
         with self._database.reading() as connection:
             return drafted(connection, sender)
 
@@ -89,23 +89,23 @@ class CleanupQueries:
 
 
 def copies(database: Database) -> list[CleanupItem]:
-    """Letters that left and whose copy is not known to be gone."""
+    """Messages that left and whose copy is not known to be gone."""
     return list(_read(database, COPIES, {}))
 
 
 def drafts(database: Database, clock: Clock) -> list[CleanupItem]:
-    """Letters that will not go any more, and had drafts that are not known to be gone."""
+    """Messages that will not go any more, and had drafts that are not known to be gone."""
     return list(_read(database, _DRAFTS, {"before": format_timestamp(clock.now() - SETTLED)}))
 
 
 def drafted(connection: Connection, sender: str) -> bool:
-    """Whether a letter of this sender ever lay ready as a draft."""
+    """Whether a message of this sender ever lay ready as a draft."""
     asked = select(literal(1)).select_from(event).join(outbox, outbox.c.delivery == event.c.delivery)
     return connection.execute(asked.where(_HAS_DRAFT, outbox.c.sender == sender).limit(1)).first() is not None
 
 
 def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """The draft that each letter was last armed with, where it had one; a person who says that it did not leave says that of the draft."""
+    """The draft that each message was last armed with, where it had one; a person who says that it did not leave says that of the draft."""
     asked = select(event.c.delivery, event.c.evidence).order_by(event.c.seq)
     found: dict[str, str] = {}
     for start in range(0, len(ids), transitions.CHUNK):
@@ -136,7 +136,7 @@ def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) ->
 
 @dataclass(slots=True)
 class _Tried:
-    """What the events of a letter tell."""
+    """What the events of a message tell."""
 
     sender: str | None = None
     times: list[str] = field(default_factory=list)

@@ -24,7 +24,7 @@ _OUTCOME = (  # of an attempt: the next step of its delivery; notes between have
 
 
 def sent_times(connection: Connection, since: str, now: str, senders: SenderFilter) -> list[str]:
-    """When letters were on their way and may have left, earliest first; an outbox keeps letters longer than anybody asks for."""
+    """When messages were on their way and may have left, earliest first; an outbox keeps messages longer than anybody asks for."""
     asked: Select[Any] = (
         select(event.c.at, event.c.seq)
         .join(outbox, outbox.c.delivery == event.c.delivery)
@@ -45,7 +45,7 @@ def _known_again(connection: Connection, seq: int, now: str) -> str:
 
 
 def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFilter, now: str | None) -> bool:
-    """Whether a letter is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
+    """Whether a message is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
     waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
     frozen = of_senders(within(_frozen(select(literal(1))), scope), senders).where(waits)
     lent = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
@@ -55,7 +55,7 @@ def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFi
 
 
 def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
-    """How many letters are due, by sender."""
+    """How many messages are due, by sender."""
     asked = within(_frozen(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
     return {str(sender): int(number) for sender, number in connection.execute(asked)}
 

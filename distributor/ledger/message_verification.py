@@ -31,7 +31,7 @@ from distributor.model.states import REMAINING, State
 
 # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address`, and its handover
 Letter = RowMapping
-_WITHDRAW = "`distributor audit verify` says what was changed; take the letter back: distributor withdraw {} --reason TEXT"
+_WITHDRAW = "`distributor audit verify` says what was changed; take the message back: distributor withdraw {} --reason TEXT"
 _RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
 _AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
 _before = event.alias("before_it")
@@ -50,7 +50,7 @@ class _Known:
 
 
 def verify_messages(tx: WriteTransaction, letters: Sequence[Letter]) -> None:
-    """Raise Unusable for the first frozen letter that was changed from outside."""
+    """Raise Unusable for the first frozen message that was changed from outside."""
     known = _read(tx.connection, [letter["id"] for letter in letters], _everything)
     for letter in letters:
         _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
@@ -150,8 +150,8 @@ _PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
 
 
 def refusal(delivery_id: str, changed: str) -> InvalidInput:
-    """The error for a letter whose rows were changed. `changed`: which fields."""
-    message = f"the ledger was changed from outside ({changed}), so this letter is not sent"
+    """The error for a message whose rows were changed. `changed`: which fields."""
+    message = f"the ledger was changed from outside ({changed}), so this message is not sent"
     return InvalidInput(message, where=delivery_id, hint=_WITHDRAW.format(delivery_id))
 
 
@@ -216,7 +216,7 @@ def _letter_faults(letter: Letter, known: _Known) -> Iterator[Difference]:
     found = list(_frozen_faults(letter, known))
     yield from found
     if not found and recipient(letter["message"]) != letter["address"]:
-        yield Difference("letter's To", "letter's To is not the address of its envelope")
+        yield Difference("outbox To", "outbox To is not the address of its envelope")
 
 
 def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Difference]:

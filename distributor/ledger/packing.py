@@ -1,4 +1,4 @@
-"""Planned deliveries -> lent to a packer -> frozen letters in the outbox, with their sealed passwords beside them."""
+"""Planned deliveries -> lent to a packer -> frozen messages in the outbox, with their sealed passwords beside them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _authorities(tx: WriteTransaction, hashes: set[str]) -> dict[str, bytes]:
 
 
 def _senders(tx: WriteTransaction, people: set[str]) -> dict[str, str]:
-    """Who sent each person's last letter, where there was one."""
+    """Who sent each person's last message, where there was one."""
     rows = tx.connection.execute(_EARLIER, {"people": sorted(people)}) if people else ()
     return {one: json.loads(evidence)["sender"] for one, evidence in rows}
 
@@ -121,7 +121,7 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> P
 
 
 def enqueue(tx: WriteTransaction, packed: Sequence[PackedMessage]) -> list[bool]:
-    """Freeze letters of deliveries that are still planned."""
+    """Freeze messages of deliveries that are still planned."""
     rows = transitions.rows(tx, [letter.id for letter in packed])
     frozen: dict[str, PackedMessage] = {}
     verdicts = []
@@ -145,7 +145,7 @@ def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict
 
 
 def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dict[str, str]:
-    """The address that each letter names in its To, which must be its person's; a roster may spell it otherwise since it was lent."""
+    """The address that each message names in its To, which must be its person's; a roster may spell it otherwise since it was lent."""
     ids = list(frozen)
     people: dict[str, str] = {}
     for start in range(0, len(ids), transitions.CHUNK):

@@ -16,7 +16,7 @@ from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.delivery import SealedPassword
 from distributor.model.states import RECEIVED, PasswordState, State
 
-LETTERS_KEPT = timedelta(days=30)  # how long a frozen letter stays after its acceptance
+LETTERS_KEPT = timedelta(days=30)  # how long a frozen message stays after its acceptance
 SEALED_KEPT = timedelta(days=7)  # how long the sealed bytes of a password stay after it was found expired, in case the clock was wrong
 _SENT = [state.value for state in (*RECEIVED, State.BOUNCED)]
 _RESEND = "`distributor resend` makes a new package with a new password"
@@ -78,7 +78,7 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
     match PasswordState(row["state"]):
         case PasswordState.HELD:
             raise RequestDenied(
-                f"the letter was not accepted yet (it is {row['where']}), so its password stays closed",
+                f"the message was not accepted yet (it is {row['where']}), so its password stays closed",
                 where=where,
                 hint="run `distributor send` first",
             )
@@ -93,7 +93,7 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
         case PasswordState.READY if row["expires_at"] is not None and row["expires_at"] <= now:
             raise RequestDenied(f"the password expired on {row['expires_at']}", where=where, hint=_RESEND)
         case PasswordState.READY if row["where"] not in RECEIVED:
-            raise RequestDenied(f"the letter is {row['where']}, so its password stays closed", where=where, hint=_RESEND)
+            raise RequestDenied(f"the message is {row['where']}, so its password stays closed", where=where, hint=_RESEND)
         case PasswordState.READY:
             return
 
@@ -108,7 +108,7 @@ def expire(tx: WriteTransaction) -> int:
     """End passwords whose time is over; how many.
 
     Their sealed bytes stay for some days: if a clock was ahead, the password is ready again once it is not. What ended long enough ago
-    is destroyed, and so are letters that were accepted long ago, but only when time has really passed.
+    is destroyed, and so are messages that were accepted long ago, but only when time has really passed.
     """
     over = _in_parts(tx, _over(tx.now))
     kept = format_timestamp(tx.moment + SEALED_KEPT)

@@ -1,4 +1,4 @@
-"""The events of one delivery, oldest first -> what its row, its password and its frozen letter must be.
+"""The events of one delivery, oldest first -> what its row, its password and its frozen message must be.
 
 What a mapping lacks, no event tells: it was never written down, or it was erased with a person. Evidence that cannot be read tells nothing;
 the chain's own check has found it before.
@@ -32,7 +32,7 @@ COLUMNS = tuple(event.c[name] for name in Link._fields)
 
 @dataclass(slots=True)
 class ExpectedState:
-    """What must be, by column. `letter` has `sha256` for its bytes; `ready_at`: since when the password's time runs."""
+    """What must be, by column. `message` has `sha256` for its bytes; `ready_at`: since when the password's time runs."""
 
     row: Values = field(default_factory=dict)
     certificate: Values = field(default_factory=dict)
@@ -186,7 +186,7 @@ def _claimed(expected: ExpectedState, step: Link, evidence: Values, personal: Va
 def _transmitting(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     del personal
     expected.row["armed_at"] = step.at
-    if "message_id" in evidence:  # where the letter lies at a service that gave it one of its own
+    if "message_id" in evidence:  # where the message lies at a service that gave it one of its own
         expected.row["message_id"] = evidence["message_id"]
 
 

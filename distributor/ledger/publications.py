@@ -42,7 +42,7 @@ _THEIRS = (
 
 
 def holders(database: Database) -> Iterator[CertificateHolder]:
-    """Everybody who received a certificate, in the order they became known; or was to, where it is public and the letter came back."""
+    """Everybody who received a certificate, in the order they became known; or was to, where it is public and the message came back."""
     last = ""
     while True:
         with database.reading() as connection:

@@ -22,7 +22,7 @@ from distributor.model.outcomes import OutboundMessage
 from distributor.model.states import PasswordState, State
 
 PAGE = 2000  # deliveries or events
-LETTERS = 50  # a letter has about 14 KB
+LETTERS = 50  # a message has about 14 KB
 DELIVERIES = (
     select(
         delivery.c.id,
@@ -158,7 +158,7 @@ _LETTERS = (
 
 
 def letters(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
-    """Frozen letters that wait to be sent, and whose certificate has not expired."""
+    """Frozen messages that wait to be sent, and whose certificate has not expired."""
     asked, last = within(_LETTERS, scope), ""
     while True:
         with database.reading() as connection:

@@ -114,7 +114,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return [new[entry] if isinstance(entry, str) else entry for entry in found]
 
     def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
-        """Forget columns that no letter names."""
+        """Forget columns that no message names."""
         with self._database.reading() as connection:
             if not extra_columns.unused_columns(connection, used):
                 return 0
@@ -145,7 +145,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return list(told.values())
 
     def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
-        """Freeze letters."""
+        """Freeze messages."""
         with self._writing() as tx:
             return packing.enqueue(tx, packed)
 
@@ -161,7 +161,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         since: int | None = None,
         senders: SenderFilter = ALL_SENDERS,
     ) -> list[Claim]:
-        """Claim due letters."""
+        """Claim due messages."""
         with self._writing() as tx:
             self._database.refuse_moved(tx.connection)
             claims = sending.claim(tx, owner, limit, lease, scope, early=early, since=since, senders=senders)
@@ -208,7 +208,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return self._holds.take(mailbox)
 
     def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """When letters were on their way."""
+        """When messages were on their way."""
         with self._database.reading() as connection:
             return [
                 parse_timestamp(at)
@@ -222,12 +222,12 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return None if found is None else parse_timestamp(found)
 
     def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
-        """Whether a letter is due, or may be given back."""
+        """Whether a message is due, or may be given back."""
         with self._database.reading() as connection:
             return mailboxes.has_pending(connection, scope, senders, None if early else self._clock.read(connection))
 
     def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
-        """How many letters wait, by sender."""
+        """How many messages wait, by sender."""
         with self._database.reading() as connection:
             return mailboxes.due(connection, scope, None if early else self._clock.read(connection))
 
@@ -251,7 +251,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
             return queries.by_ids(connection, [delivery]).get(delivery)
 
     def letters(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
-        """Frozen letters that wait."""
+        """Frozen messages that wait."""
         return queries.letters(self._database, scope, format_timestamp(self.now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
@@ -295,7 +295,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
             resolution.resolve(tx, delivery, state, evidence)
 
     def sought(self, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
-        """Letters that somebody may know more of."""
+        """Messages that somebody may know more of."""
         with self._database.reading() as connection:
             return resolution.sought(connection, states, scope)
 

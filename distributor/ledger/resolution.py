@@ -91,12 +91,12 @@ def _never_packed(tx: WriteTransaction, delivery_id: str) -> int | None:
 
 
 def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
-    """A letter whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
+    """A message whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
     hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
     if _is_replaced(tx, row["id"]):
-        raise RequestDenied("the letter was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
+        raise RequestDenied("the message was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
     if (said := _over(tx, row)) is not None:
-        raise RequestDenied(f"its letter is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
+        raise RequestDenied(f"its message is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
 
 
 def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
@@ -129,7 +129,7 @@ _SOUGHT = (
 
 
 def sought(connection: Connection, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
-    """Letters that somebody may know more of."""
+    """Messages that somebody may know more of."""
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
     requests = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
@@ -176,7 +176,7 @@ def _observed(row: transitions.Row, sighting: TrackingEvent) -> transitions.Tran
 
 
 def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:
-    """Take a delivery back, unless its letter may have left with a certificate that is good and that nothing replaced."""
+    """Take a delivery back, unless its message may have left with a certificate that is good and that nothing replaced."""
     row = transitions.row(tx, delivery_id)
     state = State(row["state"])
     unclear = state is State.AMBIGUOUS and not _is_replaced(tx, delivery_id) and _over(tx, row) is None
@@ -190,5 +190,5 @@ def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:
 _NOT_BACK = {
     State.CLAIMED: "wait until `distributor send` is done",
     State.TRANSMITTING: "wait until `distributor send` is done",
-    State.AMBIGUOUS: "its letter may have left: settle it with `distributor resolve` first",
+    State.AMBIGUOUS: "its message may have left: settle it with `distributor resolve` first",
 }

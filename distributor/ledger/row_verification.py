@@ -1,4 +1,4 @@
-"""Every delivery beside its events -> where a row, a password or a letter is not what the events tell; a page of them in memory."""
+"""Every delivery beside its events -> where a row, a password or a message is not what the events tell; a page of them in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import Link
 
-PAGE = 200  # deliveries; a letter has about 14 KB
+PAGE = 200  # deliveries; a message has about 14 KB
 LAST = "\U0010ffff"  # sorts behind every identifier
 _ROWS = (
     select(*comparison.COLUMNS)

@@ -1,4 +1,4 @@
-"""Frozen letters -> claimed, armed, settled; each step names owner and attempt, so that nobody writes over another's work."""
+"""Frozen messages -> claimed, armed, settled; each step names owner and attempt, so that nobody writes over another's work."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def claim(  # noqa: PLR0913  the port's own arguments
     since: int | None = None,
     senders: SenderFilter = ALL_SENDERS,
 ) -> list[Claim]:
-    """Claim letters that are due, oldest first. Raises Unusable where one is not as its events tell.
+    """Claim messages that are due, oldest first. Raises Unusable where one is not as its events tell.
 
     What must not leave any more is withdrawn instead: a certificate that was revoked, has expired or is another person's too.
     """

@@ -1,4 +1,4 @@
-"""Statements composed by SQLAlchemy -> run by the driver itself: a letter takes a dozen, and SQLAlchemy costs ten times the running."""
+"""Statements composed by SQLAlchemy -> run by the driver itself: a message takes a dozen, and SQLAlchemy costs ten times the running."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Checked values -> the frozen bytes of a letter (RFC 5322, CRLF): text, HTML and the package. No I/O, no clock, no chance.
+"""Checked values -> the frozen bytes of a message (RFC 5322, CRLF): text, HTML and the package. No I/O, no clock, no chance.
 
-Put together by hand: the standard library's EmailMessage makes the same letter seventy times slower, and its parser rewrites
+Put together by hand: the standard library's EmailMessage makes the same message seventy times slower, and its parser rewrites
 addresses (facts: sending.md B5, reliability.md 0.7). Nothing enters a header here but an `Address`, a name without unsafe
 characters, or an encoded-word.
 """
@@ -36,7 +36,7 @@ _MAILBOX = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RenderedText:
-    """A letter's words in one language, ready to be sent."""
+    """A message's words in one language, ready to be sent."""
 
     language: str  # the tag of the templates that were used
     subject: str
@@ -48,7 +48,7 @@ class Renderer(Protocol):
     """Where wordings come from."""
 
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
-        """The words of a letter in the nearest language there is. Raises Unusable naming the template's file and line."""
+        """The words of a message in the nearest language there is. Raises Unusable naming the template's file and line."""
         ...
 
 
@@ -119,7 +119,7 @@ def _text_part(boundary: str, kind: str, text: str) -> str:
     return f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{body}\r\n\r\n"
 
 
-@functools.lru_cache(maxsize=4096)  # people's letters share all but a few lines
+@functools.lru_cache(maxsize=4096)  # people's messages share all but a few lines
 def _quoted(line: str) -> str:
     """A line in quoted-printable, with soft line ends where it is long."""
     return binascii.b2a_qp(line.encode(), istext=True).decode("ascii").replace("\n", "\r\n")

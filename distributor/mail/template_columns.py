@@ -1,4 +1,4 @@
-"""Templates of letters -> which further columns of a roster they name. They are only parsed, never run."""
+"""Templates of messages -> which further columns of a roster they name. They are only parsed, never run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LARGEST = 256 * 2**10  # bytes of a file that are looked at
 
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:
-    """The columns that any letter in these folders of templates names."""
+    """The columns that any message in these folders of templates names."""
     files = {path for folder in folders for path in folder.glob("letter/**/*") if path.suffix in {".txt", ".html"}}
     return frozenset(name for file in files for name in _columns_in(file))
 

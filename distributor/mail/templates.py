@@ -1,4 +1,4 @@
-"""Template files -> the words of a letter, in the reader's language.
+"""Template files -> the words of a message, in the reader's language.
 
 Looked for file by file: the workspace's own `templates/`, then the packaged ones. Languages fall back de-AT -> de -> the
 organisation's first -> en. Templates are code of strangers: they run in a sandbox, a name that is missing is a fault with its
@@ -30,8 +30,8 @@ from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
 from distributor.model.issues import Diagnostic
 from distributor.model.people import has_unsafe_chars
 
-LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged letters have some 15 000
-LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged letters take a few milliseconds
+LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged messages have some 15 000
+LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged messages take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
 LAST_RESORT = "en"
 Checking = Callable[[Callable[[str], list[Diagnostic]], Iterable[str]], Iterable[list[Diagnostic]]]
@@ -46,7 +46,7 @@ class TemplateRenderer:
     languages: tuple[str, ...] = (LAST_RESORT,)
 
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
-        """The words of a letter in the nearest language there is. Raises Unusable naming the template's file and line."""
+        """The words of a message in the nearest language there is. Raises Unusable naming the template's file and line."""
         shelf, tag, places = _chosen(self, language)
         given = {**values, "language": tag}
         subject, text, html = (_render(shelf, place, given) for place in places)
@@ -59,11 +59,11 @@ class TemplateRenderer:
         return (*own, packaged())
 
     def columns(self) -> frozenset[str]:
-        """The roster's further columns that any letter names; no other one is of use, and any other may hold a secret."""
+        """The roster's further columns that any message names; no other one is of use, and any other may hold a secret."""
         return template_columns.columns_used(self.folders)
 
     def check(self, run: Checking = map) -> list[Diagnostic]:
-        """Every letter in every language with sample values, for `doctor`: one remark a fault, or one that all is well.
+        """Every message in every language with sample values, for `doctor`: one remark a fault, or one that all is well.
 
         `run` applies a function to each language, perhaps in child processes.
         """
@@ -73,15 +73,15 @@ class TemplateRenderer:
             Diagnostic(
                 "templates",
                 "warning",
-                f'there is no letter in "{tag}"',
+                f'there is no message in "{tag}"',
                 f"write templates/letter/{tag}/, or take it from [organisation] languages",
             )
             for tag in missing
         ]
-        return diagnostics or [Diagnostic("templates", "ok", f"letters in {', '.join(available(self.folders))}")]
+        return diagnostics or [Diagnostic("templates", "ok", f"messages in {', '.join(available(self.folders))}")]
 
     def check_language(self, language: str) -> list[Diagnostic]:
-        """What is wrong with the letter in one language."""
+        """What is wrong with the message in one language."""
         for values in samples():
             try:
                 self.render(language, values)
@@ -98,7 +98,7 @@ def packaged() -> Path:
 
 @functools.lru_cache(maxsize=16)
 def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
-    """The languages that have a letter."""
+    """The languages that have a message."""
     found = {path.parent.name for folder in folders for path in folder.glob("letter/*/*") if path.name in FILES}
     return tuple(sorted(tag for tag in found if _TAG.fullmatch(tag)))
 
@@ -160,7 +160,7 @@ def _environment(folders: tuple[Path, ...]) -> _Sandbox:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("format", "center", "indent", "pprint", "xmlattr"):  # each can be asked for a gigabyte, and no letter needs one
+    for name in ("format", "center", "indent", "pprint", "xmlattr"):  # each can be asked for a gigabyte, and no message needs one
         environment.filters.pop(name, None)
     environment.globals.clear()
     environment.filters["date"] = _date
@@ -218,7 +218,7 @@ def _bounded(pieces: Iterator[str]) -> Iterator[str]:
     for piece in pieces:
         length += len(piece)
         if length > LARGEST_TEXT:
-            raise TemplateRuntimeError(f"the letter grows beyond {LARGEST_TEXT // 1024} KiB")
+            raise TemplateRuntimeError(f"the message grows beyond {LARGEST_TEXT // 1024} KiB")
         yield piece
 
 
@@ -230,7 +230,7 @@ def _explain(error: Exception, name: str) -> NoReturn:
             raise InvalidInput(
                 f'there is no template "{error.name}"',
                 where=f"templates/{name}",
-                hint="restore the file, or remove your own copy of the letter",
+                hint="restore the file, or remove your own copy of the message",
             ) from None
         case _:
             where, line = _line(error.__traceback__, name)
@@ -244,11 +244,11 @@ def _explain(error: Exception, name: str) -> NoReturn:
     raise InvalidInput(
         _told(reason),
         where=f"templates/{where} line {line}",
-        hint=_NEW if isinstance(error, UndefinedError) else "correct the template; `distributor doctor` renders every letter",
+        hint=_NEW if isinstance(error, UndefinedError) else "correct the template; `distributor doctor` renders every message",
     ) from None
 
 
-_NEW = "correct the template, or plan again if it names a column that it did not name before; `distributor doctor` renders every letter"
+_NEW = "correct the template, or plan again if it names a column that it did not name before; `distributor doctor` renders every message"
 
 
 def _told(reason: str) -> str:
@@ -267,7 +267,7 @@ def _line(trace: TracebackType | None, name: str) -> tuple[str, int]:
 
 
 def samples() -> Iterator[dict[str, object]]:
-    """Values as a letter gets them, one set a road of the password, first letters and later ones."""
+    """Values as a message gets them, one set a road of the password, first messages and later ones."""
     for generation, (channel, use) in enumerate((("reveal", ""), ("letter", "signing"), ("mail", "encryption")), 1):
         yield sample(channel, generation, use)
 
@@ -280,7 +280,7 @@ class _Columns(dict[str, str]):
 
 
 def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[str, object]:
-    """Values as a letter gets them, made up."""
+    """Values as a message gets them, made up."""
     columns = _Columns()
     return {
         "organisation": {"name": "Example AG"},

@@ -9,5 +9,5 @@ _SUBMISSION = frozenset(
 
 
 def is_exchange_online(host: str) -> bool:
-    """Whether letters that are given to this host leave a mailbox, with its pace and its Sent Items."""
+    """Whether messages that are given to this host leave a mailbox, with its pace and its Sent Items."""
     return host.lower().rstrip(".") in _SUBMISSION

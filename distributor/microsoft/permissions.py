@@ -132,7 +132,7 @@ def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
 
 
 def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], scope: str) -> str:
-    """In two steps: the new roles are at work two hours later at most, and until then the old ones carry the letters."""
+    """In two steps: the new roles are at work two hours later at most, and until then the old ones carry the messages."""
     boxes = mailboxes(uses)
     return steps(
         f"let the app into {' and '.join(boxes)} only, in two steps, each {WINDOW}. First:",
@@ -160,7 +160,7 @@ def _removal(granted: GrantedPermissions, uses: Sequence[PermissionUse], more: S
 
 
 def mailboxes(uses: Sequence[PermissionUse]) -> list[str]:
-    """Those of all tables, each once whatever the case of its letters."""
+    """Those of all tables, each once whatever the case of its messages."""
     return list({key_of(mailbox): mailbox for use in reversed(uses) for mailbox in reversed(use.mailboxes)}.values())[::-1]
 
 

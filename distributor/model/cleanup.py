@@ -1,6 +1,6 @@
-"""What letters leave in the mailboxes that they go through: copies in Sent Items, and drafts that nobody will send.
+"""What messages leave in the mailboxes that they go through: copies in Sent Items, and drafts that nobody will send.
 
-Both hold keys. The ledger knows every letter that may have left some, and keeps which of them are known to be gone.
+Both hold keys. The ledger knows every message that may have left some, and keeps which of them are known to be gone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CleanupEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CleanupItem:
-    """What a letter may have left. `first` and `last` are its attempts; `handles`: its drafts, by attempt."""
+    """What a message may have left. `first` and `last` are its attempts; `handles`: its drafts, by attempt."""
 
     delivery: str
     message_id: str  # the one its reader sees, with angle brackets
@@ -41,15 +41,15 @@ class CleanupStore(Protocol):
     """What the ledger knows of them."""
 
     def copies(self) -> list[CleanupItem]:
-        """Letters that left and whose copy is not known to be gone, oldest first."""
+        """Messages that left and whose copy is not known to be gone, oldest first."""
         ...
 
     def drafts(self) -> list[CleanupItem]:
-        """Letters that will not go any more (withdrawn, refused for good, replaced), with drafts that are not known to be gone."""
+        """Messages that will not go any more (withdrawn, refused for good, replaced), with drafts that are not known to be gone."""
         ...
 
     def drafted(self, sender: str) -> bool:
-        """Whether a letter of this sender ever lay ready as a draft."""
+        """Whether a message of this sender ever lay ready as a draft."""
         ...
 
     def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
@@ -59,7 +59,7 @@ class CleanupStore(Protocol):
 
 @runtime_checkable
 class MailboxCleaner(Protocol):
-    """A tracker of mailboxes that can also be cleared of what letters leave there."""
+    """A tracker of mailboxes that can also be cleared of what messages leave there."""
 
     def attach_ledger(self, book: CleanupStore) -> None:
         """What the ledger knows, for the run whose transport this tracker came from: it clears while it sends, and when it finishes."""

@@ -36,17 +36,17 @@ _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; co
 }
 _FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
 _RANKS = {names.split()[0]: 2 for names in _NAMES.values()} | {"primarysmtpaddress": 1}  # of two names of a field, which is meant
-_SECRET = re.compile(  # nothing for a letter, whatever else it is
+_SECRET = re.compile(  # nothing for a message, whatever else it is
     r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
 )
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 
 
 class FurtherColumns(Protocol):
-    """Columns of rosters that a ledger keeps beside people, for their letters."""
+    """Columns of rosters that a ledger keeps beside people, for their messages."""
 
     def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
-        """Forget those that no letter names; of how many people. `used` is asked only where there are any."""
+        """Forget those that no message names; of how many people. `used` is asked only where there are any."""
         ...
 
 

@@ -68,7 +68,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class PackingTask:
-    """A planned delivery with all that its letter needs, but for key and password of the file."""
+    """A planned delivery with all that its message needs, but for key and password of the file."""
 
     id: str
     plan: str
@@ -84,7 +84,7 @@ class PackingTask:
     locator: Locator
     leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
     chain: tuple[bytes, ...] = ()
-    sender: str | None = None  # of the person's last letter
+    sender: str | None = None  # of the person's last message
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,12 @@ class PackingJob:
 
     task: PackingTask
     material: SourceMaterial
-    now: datetime  # the letter's Date
+    now: datetime  # the message's Date
 
 
 @dataclass(frozen=True, slots=True)
 class PackedMessage:
-    """A letter made once and for all."""
+    """A message made once and for all."""
 
     id: str
     message_id: str
@@ -113,7 +113,7 @@ class PackedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A letter that one owner may send. `attempt` is the fencing number, from 1."""
+    """A message that one owner may send. `attempt` is the fencing number, from 1."""
 
     id: str
     attempt: int
@@ -127,7 +127,7 @@ class RecordIntent:
 
     claim: Claim
     lease: timedelta
-    handle: DraftRef | None = None  # where the letter lies at a service already
+    handle: DraftRef | None = None  # where the message lies at a service already
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A mailbox that letters are sent from, and how it signs in; without a name it is the address."""
+    """A mailbox that messages are sent from, and how it signs in; without a name it is the address."""
 
     address: str
     username: str | None = None
@@ -199,7 +199,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class SenderFilter:
-    """Whose letters are meant: those of one mailbox, or all but those of some. Empty: everybody's."""
+    """Whose messages are meant: those of one mailbox, or all but those of some. Empty: everybody's."""
 
     only: str | None = None
     without: frozenset[str] = frozenset()
@@ -210,7 +210,7 @@ ALL_SENDERS = SenderFilter()
 
 @dataclass(frozen=True, slots=True)
 class TrackedMessage:
-    """A letter that somebody may know more of: a mailbox's Sent Items, a message trace, a report."""
+    """A message that somebody may know more of: a mailbox's Sent Items, a message trace, a report."""
 
     delivery: str
     message_id: str  # the one its reader sees, with angle brackets
@@ -218,13 +218,13 @@ class TrackedMessage:
     address: str
     state: State
     since: datetime  # the last attempt
-    draft: str | None = None  # of the draft that an unclear letter was last armed with, as far as one was
-    until: datetime | None = None  # an unclear letter may have left since `since` and until then
+    draft: str | None = None  # of the draft that an unclear message was last armed with, as far as one was
+    until: datetime | None = None  # an unclear message may have left since `since` and until then
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingEvent:
-    """What was found out about a letter. `state`: where it is by that; queued means it certainly did not leave."""
+    """What was found out about a message. `state`: where it is by that; queued means it certainly did not leave."""
 
     delivery: str
     state: State

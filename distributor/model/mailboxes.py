@@ -1,4 +1,4 @@
-"""What the ledger knows of mailboxes: who drives one's letters now, what waits for it, what left through it."""
+"""What the ledger knows of mailboxes: who drives one's messages now, what waits for it, what left through it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MailboxQueries(Protocol):
         ...
 
     def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """When letters of these senders were on their way since then, oldest first; without those that certainly did not leave."""
+        """When messages of these senders were on their way since then, oldest first; without those that certainly did not leave."""
         ...
 
     def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
@@ -24,9 +24,9 @@ class MailboxQueries(Protocol):
         ...
 
     def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
-        """Whether a letter of these senders is due, or claimed by somebody who may still give it back; or is being packed."""
+        """Whether a message of these senders is due, or claimed by somebody who may still give it back; or is being packed."""
         ...
 
     def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
-        """How many frozen letters are due, by sender. `early`: deferred ones before their time too."""
+        """How many frozen messages are due, by sender. `early`: deferred ones before their time too."""
         ...

@@ -1,4 +1,4 @@
-"""A letter on its way, and everything that may become of it on the wire."""
+"""A message on its way, and everything that may become of it on the wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distributor.errors import Error
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """A frozen letter on its way: envelope sender and recipient, Message-ID and the very bytes (CRLF line ends)."""
+    """A frozen message on its way: envelope sender and recipient, Message-ID and the very bytes (CRLF line ends)."""
 
     delivery: str
     sender: str
@@ -23,7 +23,7 @@ class OutboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class DraftRef:
-    """What a service calls a letter that lies there ready to go, and the Message-ID that its reader will see."""
+    """What a service calls a message that lies there ready to go, and the Message-ID that its reader will see."""
 
     id: str
     message_id: str  # with angle brackets
@@ -38,7 +38,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the letter."""
+    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the message."""
 
     response: str
     retry_after: timedelta | None = None
@@ -47,7 +47,7 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The server said no to this letter, for good. `content` when it refused what the letter holds (size, type, policy)."""
+    """The server said no to this message, for good. `content` when it refused what the message holds (size, type, policy)."""
 
     response: str
     content: bool = False
@@ -62,7 +62,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Proved unsent, and not by a word about this letter: a lost connection before the point of no return, or a job-level refusal.
+    """Proved unsent, and not by a word about this message: a lost connection before the point of no return, or a job-level refusal.
 
     `stop` ends the run (sign-in, sender not allowed, quota); without it the lane tries again after a while.
     `crowded` asks the flow to run with one lane less; `wait` is the service's own wish.

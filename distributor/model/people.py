@@ -43,7 +43,7 @@ class Address:
 def key_of(address: str) -> str:
     """The `Address.key` of an address that was parsed before: A to Z in lower case, and nothing else touched.
 
-    Exchange compares so. Whatever else letters have in common, a server may know "strauß" and "strauss", or "Ä" and "ä", as two people.
+    Exchange compares so. Whatever else messages have in common, a server may know "strauß" and "strauss", or "Ä" and "ä", as two people.
     """
     return address.lower() if address.isascii() else address.translate(_LOWER)
 

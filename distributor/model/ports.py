@@ -95,14 +95,14 @@ class WorkerPool(Protocol[Job, Result]):
         ...
 
 
-# --- the letter's road ---------------------------------------------------------------------------------------------
+# --- the message's road ---------------------------------------------------------------------------------------------
 
 
 class CommitIntent(Protocol):
     """The durable note before the point of no return. True: it holds."""
 
     def __call__(self, handle: DraftRef | None = None, /) -> Awaitable[bool]:
-        """`handle`: where the letter lies at a service, if it lies there already."""
+        """`handle`: where the message lies at a service, if it lies there already."""
         ...
 
 
@@ -110,9 +110,9 @@ class Connection(Protocol):
     """One kept connection, used by one letter at a time."""
 
     async def deliver(self, message: OutboundMessage, arm: CommitIntent) -> Outcome:
-        """Carry the letter; connects when needed.
+        """Carry the message; connects when needed.
 
-        Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the letter
+        Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the message
         is abandoned as Unsent). Never raises for what a server does. On cancellation the connection is closed, CancelledError goes on.
         """
         ...
@@ -123,19 +123,19 @@ class Connection(Protocol):
 
 
 class Transport(Protocol):
-    """A road for letters."""
+    """A road for messages."""
 
     max_connections: int  # how many connections side by side, for each sender
-    per_minute: float | None  # pace of one sender, letters a minute; None: as fast as it goes
-    daily: int | None  # most letters of one sender in 24 hours; None: no limit is known
+    per_minute: float | None  # pace of one sender, messages a minute; None: as fast as it goes
+    daily: int | None  # most messages of one sender in 24 hours; None: no limit is known
     attempt_timeout: timedelta  # after this long without a word, an attempt of another process is over
 
     def connection(self, sender: str | None = None) -> Connection:
-        """A lane, not yet connected, for the letters of one sender, or of all."""
+        """A lane, not yet connected, for the messages of one sender, or of all."""
         ...
 
     def tracker(self) -> Tracker | None:
-        """What can tell afterwards whether a letter left; None: nobody here."""
+        """What can tell afterwards whether a message left; None: nobody here."""
         ...
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
@@ -148,12 +148,12 @@ class Transport(Protocol):
 
 
 class Tracker(Protocol):
-    """Somebody who knows what became of letters."""
+    """Somebody who knows what became of messages."""
 
-    min_age: timedelta  # how long after its attempt a letter can be looked for with sense
+    min_age: timedelta  # how long after its attempt a message can be looked for with sense
 
     def track(self, sought: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
-        """What is known of these letters; nothing of those it knows nothing of. Raises Unavailable."""
+        """What is known of these messages; nothing of those it knows nothing of. Raises Unavailable."""
         ...
 
     async def close(self) -> None:
@@ -187,7 +187,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
     def regenerate(
         self, delivery: str, reason: str, draft: DeliveryRequest | None = None, place: tuple[str, Locator] | None = None
     ) -> Delivery:
-        """A new generation of a delivery, planned: the old password is destroyed, an unsent old letter withdrawn.
+        """A new generation of a delivery, planned: the old password is destroyed, an unsent old message withdrawn.
 
         `draft` replaces locator and certificate; `place` only where the same certificate is found now: a plan and a locator.
         """
@@ -199,7 +199,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:
-        """Freeze letters: planned -> queued, letter into the outbox, password held; False where it was frozen or withdrawn meanwhile."""
+        """Freeze messages: planned -> queued, message into the outbox, password held; False where it was frozen or withdrawn meanwhile."""
         ...
 
     # send
@@ -214,7 +214,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         since: int | None = None,
         senders: SenderFilter = ALL_SENDERS,
     ) -> list[Claim]:
-        """Letters that are due, oldest first. `early`: deferred ones before their time too, but none put off after event `since`."""
+        """Messages that are due, oldest first. `early`: deferred ones before their time too, but none put off after event `since`."""
         ...
 
     def write(self, steps: Sequence[AttemptUpdate], owner: LeaseHolder) -> list[bool]:
@@ -251,7 +251,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def letters(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
-        """Frozen letters of queued and deferred deliveries; streams."""
+        """Frozen messages of queued and deferred deliveries; streams."""
         ...
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
@@ -284,7 +284,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def sought(self, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
-        """Letters in these states, for those who may know more of them; oldest first."""
+        """Messages in these states, for those who may know more of them; oldest first."""
         ...
 
     def observe(self, sightings: Sequence[TrackingEvent]) -> list[State | None]:
@@ -292,7 +292,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def withdraw(self, delivery: str, reason: str) -> None:
-        """Take a delivery back; its letter leaves the outbox, its password is destroyed. Raises Refused where its state forbids it."""
+        """Take a delivery back; its message leaves the outbox, its password is destroyed. Raises Refused where its state forbids it."""
         ...
 
     # passwords

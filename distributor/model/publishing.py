@@ -16,7 +16,7 @@ RELEASED = "released"  # the event that ends it: the certificate was on hold, an
 
 @dataclass(frozen=True, slots=True)
 class PublishableCertificate:
-    """A certificate that a person received. `lost`: its letter came back after it was made public."""
+    """A certificate that a person received. `lost`: its message came back after it was made public."""
 
     delivery: str
     sha256: str

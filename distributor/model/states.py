@@ -10,9 +10,9 @@ class State(StrEnum):
     """Where a delivery is."""
 
     PLANNED = "planned"  # recorded, nothing made yet
-    QUEUED = "queued"  # the letter is frozen in the outbox
+    QUEUED = "queued"  # the message is frozen in the outbox
     CLAIMED = "claimed"  # one sender holds it; nothing irrevocable has happened
-    TRANSMITTING = "transmitting"  # armed: the letter may be on its way
+    TRANSMITTING = "transmitting"  # armed: the message may be on its way
     DEFERRED = "deferred"  # the server said "later" in so many words
     ACCEPTED = "accepted"  # the server took responsibility
     REJECTED = "rejected"  # the server said no, for good
@@ -54,7 +54,7 @@ UNCERTAIN = (_S.PLANNED, _S.QUEUED, _S.DEFERRED, _S.CLAIMED, _S.TRANSMITTING)  #
 REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # go on by themselves
 NEED_A_PERSON = frozenset({_S.REJECTED, _S.BOUNCED, _S.AMBIGUOUS})
 OBSERVED = frozenset({_S.AMBIGUOUS, _S.ACCEPTED, _S.DELIVERED})  # evidence that comes later may move these
-RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the letter: its password may be handed over
+RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the message: its password may be handed over
 
 
 def allowed(before: State | None, after: State, *, adopted: bool = False) -> bool:

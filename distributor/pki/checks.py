@@ -26,7 +26,7 @@ _KINDS = {  # of keys that look like those that phones install
 ORDINARY_KEY = "have one issued for an ordinary RSA key (rsaEncryption)"
 _REISSUE = "have a new certificate issued"
 _HIDDEN = "Outlook hides a certificate without the primary address in it; correct the row or have a new certificate issued"
-_ALIKE = "a mail server may tell these letters apart; if the certificate is right, write its address in the row"
+_ALIKE = "a mail server may tell these messages apart; if the certificate is right, write its address in the row"
 
 
 def check_certificate(info: CertificateInfo, person: Address | None, now: datetime) -> list[Issue]:
@@ -132,7 +132,7 @@ def _addressed(info: CertificateInfo, person: Address) -> Iterator[Issue]:
             yield _warning(
                 CheckId.ADDRESS_CASE,
                 f'the certificate writes "{match}"',
-                "Outlook may compare letter by letter; write it alike if it does not appear",
+                "Outlook may compare message by message; write it alike if it does not appear",
             )
     elif good:
         names = ", ".join(str(address) for address in good)

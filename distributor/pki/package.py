@@ -108,7 +108,7 @@ def friendly_name(person: Person, issued: datetime, use: str = "") -> str:
 
 
 def file_name(person: Person, issued: datetime, use: str = "") -> str:
-    """What the letter shows as its attachment: "Alice Example SMIME 2026.pfx", or "Alice Example SMIME signing 2026.pfx", in ASCII."""
+    """What the message shows as its attachment: "Alice Example SMIME 2026.pfx", or "Alice Example SMIME signing 2026.pfx", in ASCII."""
     return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}.pfx"])
 
 
@@ -120,7 +120,7 @@ _LATIN = str.maketrans(
 
 
 def plain_name(person: Person) -> str:
-    """The person's name in ASCII letters, digits, hyphens and spaces; from the address where the name cannot be written so."""
+    """The person's name in ASCII messages, digits, hyphens and spaces; from the address where the name cannot be written so."""
     for text in (person.name, person.address.local.replace(".", " ")):
         if found := _ascii(text, german=person.language.lower().split("-")[0] == "de"):
             return found[:LONGEST_NAME].rstrip(" -")

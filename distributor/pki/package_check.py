@@ -1,6 +1,6 @@
 """What is about to be packaged, and whom it was planned for -> why it must not leave. The last look at key, certificate and address.
 
-Asked where the letter is made: between the plan and this moment the ledger, the files or the clock may have changed.
+Asked where the message is made: between the plan and this moment the ledger, the files or the clock may have changed.
 """
 
 from __future__ import annotations

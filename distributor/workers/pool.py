@@ -259,7 +259,7 @@ def _environment() -> dict[str, str]:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Room for many letters, so that a child goes on while its parent is busy (Linux)."""
+    """Room for many messages, so that a child goes on while its parent is busy (Linux)."""
     with suppress(ImportError, AttributeError, OSError):
         import fcntl  # noqa: PLC0415  not on Windows
 

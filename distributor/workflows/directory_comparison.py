@@ -67,7 +67,7 @@ def compare(person: Person, entry: DirectoryUser | None) -> Issue | None:
         hint = f"{PRIMARY_ONLY}; write that in the row, with a certificate for it"
         return _about(person, Severity.ERROR, CheckId.ADDRESS_MISMATCH, message, hint)
     if primary.local != person.address.local:
-        hint = "Outlook may compare letter by letter; write it alike if the certificate does not appear"
+        hint = "Outlook may compare message by message; write it alike if the certificate does not appear"
         return _about(person, Severity.WARNING, CheckId.ADDRESS_CASE, f'the directory writes "{primary}"', hint)
     return None
 

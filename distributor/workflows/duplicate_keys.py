@@ -15,7 +15,7 @@ _MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJ
 
 
 class KeyOwners:
-    """The keys that two people of one plan have: neither is to have a letter, for nobody can say whose key it is."""
+    """The keys that two people of one plan have: neither is to have a message, for nobody can say whose key it is."""
 
     def __init__(self) -> None:
         self._refused: dict[str, str] = {}  # an address by key

@@ -1,4 +1,4 @@
-"""A planned delivery and its file -> a frozen letter: opened, packaged, worded and sealed. What a child process does.
+"""A planned delivery and its file -> a frozen message: opened, packaged, worded and sealed. What a child process does.
 
 What is made is made once: package, password, Message-ID, Date and boundary of a generation never change afterwards.
 """
@@ -42,7 +42,7 @@ class Packer:
     limits: Limits = field(default_factory=Limits)
 
     def __call__(self, job: PackingJob) -> PackedMessage | ParseProblem:
-        """Make the letter of one delivery."""
+        """Make the message of one delivery."""
         found = _content(job, self.limits)
         if isinstance(found, ParseProblem):
             return found
@@ -50,7 +50,7 @@ class Packer:
             return problem
         try:
             return self._pack(job, found)
-        except InvalidInput as error:  # a template that lacks a value, or is faulty: this letter is not made, others may be
+        except InvalidInput as error:  # a template that lacks a value, or is faulty: this message is not made, others may be
             return ParseProblem(CheckId.BAD_ROW, str(error), error.hint)
 
     def _pack(self, job: PackingJob, content: PackageContent) -> PackedMessage:
@@ -116,7 +116,7 @@ class Packer:
 
 
 def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = None) -> Mailbox:
-    """The mailbox that writes to a person: that of the `last` letter while it is there, else one by rendezvous hashing.
+    """The mailbox that writes to a person: that of the `last` message while it is there, else one by rendezvous hashing.
 
     All are chosen about as often, and where one is lost only its own people move.
     """

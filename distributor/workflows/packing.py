@@ -1,4 +1,4 @@
-"""Planned deliveries -> frozen letters in the ledger; child processes make them (`workflows/message_factory.py`)."""
+"""Planned deliveries -> frozen messages in the ledger; child processes make them (`workflows/message_factory.py`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Person
 from distributor.model.ports import Ledger, Now, Source, WorkerPool
 
-BATCH = 200  # deliveries lent, and letters stored, at a time: one commit for all of them, and sending still starts within a second
+BATCH = 200  # deliveries lent, and messages stored, at a time: one commit for all of them, and sending still starts within a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _jobs(todos: Iterator[PackingTask], plans: _Plans, now: Now, issues: list[Is
 _LOST = {
     "time": (
         CheckId.TOO_COSTLY,
-        "opening it and making its letter took too long",
+        "opening it and making its message took too long",
         "check the file, and your own templates; [limits] open_seconds is the time for one",
     ),
     "memory": (CheckId.TOO_COSTLY, "it needs more memory than a certificate may", "check the file"),

@@ -17,7 +17,7 @@ ABSENT = {
     "directory": ("in the directory", "have the certificate revoked if the person has left; [[rosters]] may also leave them out"),
 }
 _SENDS = "`distributor send` sends it"
-_RESEND = "`distributor resend` makes a new letter with a new password"
+_RESEND = "`distributor resend` makes a new message with a new password"
 _NEXT: Mapping[State, str] = {
     State.PLANNED: _SENDS,
     State.QUEUED: _SENDS,

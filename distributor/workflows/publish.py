@@ -115,7 +115,7 @@ def objection(held: PublishableCertificate, address: str, now: datetime) -> Issu
     if held.lost:
         hint = f"send it again: distributor resend {address} --reason TEXT"
         return _issue(
-            CheckId.NOT_PUBLISHED, "the letter with the certificate came back, so nobody has it, and it is not published", hint, address
+            CheckId.NOT_PUBLISHED, "the message with the certificate came back, so nobody has it, and it is not published", hint, address
         )
     if held.revoked:
         return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)

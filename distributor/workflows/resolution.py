@@ -1,6 +1,6 @@
 """Ambiguous deliveries -> what is known of each and when to look again; a person's word -> the ledger.
 
-A letter is not sent again while its last sender may still be alive: its final dot could still go out.
+A message is not sent again while its last sender may still be alive: its final dot could still go out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Alive = Callable[[LeaseHolder], bool | None]
 
 @dataclass(frozen=True, slots=True)
 class AmbiguousDelivery:
-    """One ambiguous delivery. `free_at`: from when on its letter may be sent again; None: while its sender runs, never."""
+    """One ambiguous delivery. `free_at`: from when on its message may be sent again; None: while its sender runs, never."""
 
     delivery: Delivery
     armed_at: datetime | None
@@ -37,14 +37,14 @@ def ambiguous_deliveries(
 
 
 def accept(ledger: Ledger, delivery: str, reason: str) -> None:
-    """A person knows that the server has the letter."""
+    """A person knows that the server has the message."""
     ledger.resolve(delivery, State.ACCEPTED, {"kind": "person", "reason": reason})
 
 
 def send_again(  # noqa: PLR0913  the doors of a verb
     ledger: Ledger, delivery: str, reason: str, *, alive: Alive, now: datetime, attempt_timeout: timedelta
 ) -> None:
-    """A person knows that the server does not have the letter: the same bytes are queued again.
+    """A person knows that the server does not have the message: the same bytes are queued again.
 
     Raises Refused while its last sender may still be alive, with the time to wait.
     """
@@ -101,7 +101,7 @@ def _settle_one(ledger: Ledger, attempt: LastAttempt, reason: str, *, accepted: 
 
 
 def retry_allowed_at(attempt: LastAttempt, alive: Alive, now: datetime, attempt_timeout: timedelta) -> tuple[datetime | None, str]:
-    """From when on the letter may be sent again (None: while its sender runs, never), and why."""
+    """From when on the message may be sent again (None: while its sender runs, never), and why."""
     since = attempt.armed_at or attempt.delivery.updated_at
     match alive(attempt.holder) if attempt.holder else None:
         case True if attempt.holder is not None:

@@ -71,7 +71,7 @@ def _refusal(address: str, newest: Sequence[SealedPassword], certificate: str | 
     match newest[0].state:
         case PasswordState.HELD:
             return RequestDenied(
-                "the password is held until a server has accepted the letter", where=address, hint=f"distributor status {address}"
+                "the password is held until a server has accepted the message", where=address, hint=f"distributor status {address}"
             )
         case PasswordState.HANDED_OVER:
             return RequestDenied("the password was handed over already; there is no second look", where=address, hint=again)

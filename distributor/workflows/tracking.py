@@ -1,4 +1,4 @@
-"""Letters that somebody may know more of -> what trackers found out, moved in the ledger with the evidence.
+"""Messages that somebody may know more of -> what trackers found out, moved in the ledger with the evidence.
 
 What a tracker says certainly did not leave is queued again, but not while the attempt's sender may still be alive.
 """
@@ -54,7 +54,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class TrackingReport:
-    """What looking came to: how many letters were sighted, what moved, and why somebody could not be asked."""
+    """What looking came to: how many messages were sighted, what moved, and why somebody could not be asked."""
 
     read: int
     moved: tuple[StateChange, ...]
@@ -62,9 +62,9 @@ class TrackingReport:
 
 
 async def track(looking: TrackingContext, trackers: Sequence[Tracker], scope: DeliveryFilter, states: frozenset[State]) -> TrackingReport:
-    """Ask every tracker about the letters in these states; one that cannot be asked does not silence the others.
+    """Ask every tracker about the messages in these states; one that cannot be asked does not silence the others.
 
-    Those that can also be cleared of what letters left learn what the ledger knows of it.
+    Those that can also be cleared of what messages left learn what the ledger knows of it.
     """
     for tracker in trackers:
         if isinstance(tracker, MailboxCleaner):

@@ -1,4 +1,4 @@
-"""Packed letters through Microsoft Graph's double at its full speed: our CPU, requests a letter, tokens, and whether a limit was passed."""
+"""Packed messages through Microsoft Graph's double at its full speed: our CPU, requests a message, tokens, and whether a limit was passed."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def _once(folder: Path, roster: Path, cloud: Cloud, copies: str) -> None:
     counts = cloud.counts()
     mine = counts["mailboxes"][MAILBOX]
     requests = sum(mine["requests"].values())
-    line(f"{COUNT} letters, save_copy = {copies}: our CPU", f"{sent.cpu:.1f} s", "wanted: under 60")
+    line(f"{COUNT} messages, save_copy = {copies}: our CPU", f"{sent.cpu:.1f} s", "wanted: under 60")
     line("on the clock, the double beside us", f"{sent.wall:.1f} s")
-    line("requests a letter", f"{requests / COUNT:.2f}", "wanted: at most 3")
+    line("requests a message", f"{requests / COUNT:.2f}", "wanted: at most 3")
     line("token requests in this run", f"{len(cloud.requests('token'))}", "wanted: 1")
     line("most requests in flight", f"{mine['max_in_flight']}", "allowed: 4")
     line("refused for a limit", f"{sum(mine['refused'].values())}", "wanted: 0")

@@ -127,7 +127,7 @@ def _listening(port: int) -> None:
 def accepted(run: Run, count: int) -> None:
     """Insist that a send did what is being measured."""
     if run.answer.get("accepted") != count:
-        raise SystemExit(f"expected {count} accepted letters: { {k: v for k, v in run.answer.items() if k != 'deliveries'} }")
+        raise SystemExit(f"expected {count} accepted messages: { {k: v for k, v in run.answer.items() if k != 'deliveries'} }")
 
 
 def line(what: str, value: str, wanted: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Packed letters alone into smtp-sink, every one armed and settled durably, beside mailmerge with ready-made attachments."""
+"""Packed messages alone into smtp-sink, every one armed and settled durably, beside mailmerge with ready-made attachments."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def _ours(folder: Path, roster: Path, port: int, connections: int, theirs: float
     idle = distributor("status", "--state", "bounced", "--json", config=config)
     sent = distributor("send", "--yes", "--json", config=config)
     accepted(sent, COUNT)
-    line(f"letters a second on {connections} connections", f"{COUNT / (sent.wall - idle.wall):.0f}/s", "wanted: 1000")
+    line(f"messages a second on {connections} connections", f"{COUNT / (sent.wall - idle.wall):.0f}/s", "wanted: 1000")
     line("the same with the program's start", f"{COUNT / sent.wall:.0f}/s", f"{sent.cpu / COUNT * 1000:.2f} ms CPU each")
     line("ours / mailmerge", f"{COUNT / sent.wall / theirs:.1f}", "wanted: 3")

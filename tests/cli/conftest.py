@@ -1,4 +1,4 @@
-"""A workspace with Alice and Bob, whose letters are sent or not."""
+"""A workspace with Alice and Bob, whose messages are sent or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stage import Stage
 
 @pytest.fixture
 def planned(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
-    """Two letters are planned, and a server waits."""
+    """Two messages are planned, and a server waits."""
     stage = Stage(tmp_path, authority)
     stage.play(
         "$ distributor init >/dev/null 2>&1\n+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n"
@@ -24,6 +24,6 @@ def planned(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
 
 @pytest.fixture
 def sent(planned: Stage) -> Stage:
-    """Both letters are accepted."""
+    """Both messages are accepted."""
     planned.play("$ distributor send --yes >/dev/null 2>&1\n")
     return planned

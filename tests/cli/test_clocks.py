@@ -27,13 +27,13 @@ def listed(stage: Stage) -> dict[str, dict[str, object]]:
     return {str(row["address"]).partition("@")[0]: row for row in rows}
 
 
-def test_letters_go_out_after_a_plan_from_the_future(planned: Stage) -> None:
+def test_messages_go_out_after_a_plan_from_the_future(planned: Stage) -> None:
     planned.prop_pfx("cleo", "cleo@example.org")
     assert ahead(planned, 5 * 365 * DAY, "plan certificates/cleo.pfx").returncode == 1  # by that clock it expired
     planned.prop_pfx("dora", "dora@example.org")
     assert ahead(planned, 3 * HOUR, "plan certificates/dora.pfx").returncode == 0
     told = planned.run("distributor send --yes")
-    assert (told.returncode, "3 letters accepted" in told.stdout) == (0, True), told.stdout
+    assert (told.returncode, "3 messages accepted" in told.stdout) == (0, True), told.stdout
     assert "3 h ahead of the clock" in told.stdout
     assert "timedatectl set-ntp true" in told.stdout
     again = planned.run("distributor send --yes")
@@ -83,6 +83,6 @@ def test_what_another_sender_holds_is_told_with_who_and_until_when(planned: Stag
         again = planned.run("distributor send --yes")
     assert (report.returncode, '"under_way": 1' in report.stdout, '"accepted": 1' in report.stdout) == (0, True, True), report.stdout
     assert (again.returncode, "nothing else is due at this moment" in again.stdout) == (0, True), again.stdout
-    assert f"1 letter being sent by process {sender.pid} of " in again.stdout
+    assert f"1 message being sent by process {sender.pid} of " in again.stdout
     assert "`distributor send` frees them after 20" in again.stdout
-    assert "1 letter being sent by process" in planned.run("distributor status").stdout
+    assert "1 message being sent by process" in planned.run("distributor status").stdout

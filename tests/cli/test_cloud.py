@@ -77,7 +77,7 @@ def answer(told: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, A
 
 
 def unclear(stage: Stage, count: int) -> list[Claim]:
-    """Letters of an hour ago, of which nobody knows whether they left."""
+    """Messages of an hour ago, of which nobody knows whether they left."""
     ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
     letters.queue(ledger, count)
     owner = letters.me()
@@ -89,7 +89,7 @@ def unclear(stage: Stage, count: int) -> list[Claim]:
 
 
 def left(cloud: Cloud, client: str, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The letter did leave."""
+    """The message did leave."""
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
     named = AppRegistration(tenant=cloud.tenant, client_id=client, secret=Secret("s3cret"), login=cloud.login)
@@ -106,7 +106,7 @@ def left(cloud: Cloud, client: str, claim: Claim, monkeypatch: pytest.MonkeyPatc
     assert isinstance(asyncio.run(go()), Accepted)
 
 
-def test_letters_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear_there(stage: Stage, run: Run, cloud: Cloud) -> None:
+def test_messages_leave_by_graph_and_the_ledger_knows_them_by_the_names_they_bear_there(stage: Stage, run: Run, cloud: Cloud) -> None:
     assert run("distributor plan certificates --roster people.csv").returncode == 0
     sent = answer(run("distributor send --yes --json 2>/dev/null"))
     assert (sent["accepted"], sent["remaining"]) == (2, 0)
@@ -130,14 +130,14 @@ def test_two_mailboxes_share_the_work_and_the_question_says_how_long_it_takes(st
     assert len(cloud.requests("token")) == 1
 
 
-def test_a_mailbox_that_is_refused_is_named_and_the_others_letters_go(stage: Stage, run: Run) -> None:
+def test_a_mailbox_that_is_refused_is_named_and_the_others_messages_go(stage: Stage, run: Run) -> None:
     add(stage, '[[senders]]\naddress = "nobody@example.org"\n')
     ledger = letters.new_ledger(stage.folder / "distributor.db")
     letters.queue(ledger, 4, senders=(BOX, "nobody@example.org"))
     ledger.close()
     told = run("distributor send --yes")
     assert told.returncode == 4
-    assert "2 letters accepted; 2 remaining" in told.stdout
+    assert "2 messages accepted; 2 remaining" in told.stdout
     assert "error: nobody@example.org: " in told.stdout
     assert "hint: " in told.stdout
 
@@ -155,7 +155,7 @@ def test_resolve_settles_what_sent_items_hold_and_lists_the_rest(
     assert run("distributor audit verify").returncode == 0
 
 
-def test_track_moves_letters_by_the_message_trace(stage: Stage, run: Run, cloud: Cloud) -> None:
+def test_track_moves_messages_by_the_message_trace(stage: Stage, run: Run, cloud: Cloud) -> None:
     add(stage, '[[trackers]]\nkind = "trace"\n')
     for claim, status in zip(unclear(stage, 3), ("delivered", "failed", None), strict=True):
         if status:
@@ -174,7 +174,7 @@ def test_track_says_what_is_missing_where_nobody_could_know(tmp_path: Path, auth
     stage = Stage(tmp_path, authority)
     stage.play(
         "$ distributor init >/dev/null 2>&1\n"
-        "$ distributor track\nerror: nobody is configured who knows what became of letters\n"
+        "$ distributor track\nerror: nobody is configured who knows what became of messages\n"
         'hint: add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online\n? 1\n'
         "$ distributor track --follow --json\nerror: --follow and --json contradict each other\nhint: ...\n? 2\n"
     )
@@ -230,7 +230,7 @@ def test_smtp_signs_in_by_oauth_for_each_mailbox_with_one_token(tmp_path: Path, 
         assert SECRET not in told
 
 
-def test_a_mail_server_that_could_tell_nothing_is_not_signed_in_to_for_a_list_of_unclear_letters(stage: Stage) -> None:
+def test_a_mail_server_that_could_tell_nothing_is_not_signed_in_to_for_a_list_of_unclear_messages(stage: Stage) -> None:
     config = stage.folder / "distributor.toml"
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")

@@ -42,7 +42,7 @@ def in_mailbox(cloud: Cloud, act: Callable[[Caller], object]) -> object:
 
 
 def earlier(stage: Stage, cloud: Cloud, state: State, said: str, *, sends: bool) -> Claim:
-    """A letter that a run of an hour ago armed as a draft, and what it wrote of it."""
+    """A message that a run of an hour ago armed as a draft, and what it wrote of it."""
     ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
     letters.queue(ledger, 1)
     owner = replace(process.current_process(), started=1)  # a process of this machine that is gone
@@ -67,14 +67,14 @@ def test_a_send_with_nothing_to_send_removes_the_copies_that_a_killed_one_left(s
     assert run("distributor audit verify").returncode == 0
 
 
-def test_track_removes_the_copy_of_a_letter_that_it_settles(sparing: Stage, run: Run, cloud: Cloud) -> None:
+def test_track_removes_the_copy_of_a_message_that_it_settles(sparing: Stage, run: Run, cloud: Cloud) -> None:
     earlier(sparing, cloud, State.AMBIGUOUS, "504 Gateway Timeout", sends=True)
     told = run("distributor track")
     assert (told.returncode, "1 moved" in told.stdout, REMOVED in told.stdout) == (0, True, True)
     assert cloud.messages(BOX, "sentitems") == []
 
 
-def test_resolve_removes_the_copy_of_a_letter_that_a_person_settles(sparing: Stage, run: Run, cloud: Cloud) -> None:
+def test_resolve_removes_the_copy_of_a_message_that_a_person_settles(sparing: Stage, run: Run, cloud: Cloud) -> None:
     claim = earlier(sparing, cloud, State.AMBIGUOUS, "504 Gateway Timeout", sends=True)
     told = run(f'distributor resolve {claim.id} --accepted --reason "the mailbox has it"')
     assert (told.returncode, REMOVED in told.stdout) == (0, True)
@@ -102,7 +102,7 @@ def test_a_service_that_cannot_be_asked_is_told_and_no_more(sparing: Stage, clou
     told = sparing.run("distributor resolve", **cloud.environment, APP_SECRET="not-the-secret")
     assert told.returncode == 0
     assert "warning: " in told.stdout
-    assert "1 letter's copy stays in Sent Items" in told.stdout
+    assert "1 message's copy stays in Sent Items" in told.stdout
 
 
 def test_a_withdrawal_needs_no_network_and_the_next_track_removes_the_draft(stage: Stage, run: Run, cloud: Cloud) -> None:
@@ -111,6 +111,6 @@ def test_a_withdrawal_needs_no_network_and_the_next_track_removes_the_draft(stag
     assert stage.run(f'distributor withdraw {claim.id} --reason "left the company"').returncode == 0
     assert (len(cloud.requests()), len(cloud.messages(BOX, "drafts"))) == (asked, 1)
     told = run("distributor track")
-    assert f"{BOX}: 1 draft of letters that were withdrawn, refused or replaced removed" in told.stdout
+    assert f"{BOX}: 1 draft of messages that were withdrawn, refused or replaced removed" in told.stdout
     assert cloud.messages(BOX, "drafts") == []
     assert "draft" not in run("distributor send --yes").stdout

@@ -1,4 +1,4 @@
-"""The demo is true: the real commands, a letter that opens, a workspace that goes on, and nothing left behind."""
+"""The demo is true: the real commands, a message that opens, a workspace that goes on, and nothing left behind."""
 
 from __future__ import annotations
 

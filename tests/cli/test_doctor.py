@@ -122,7 +122,7 @@ def test_a_trace_whose_own_service_is_not_let_in_gets_the_line_that_lets_it_in(d
     assert "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" in shut["commands"][0]
 
 
-def test_a_mailbox_that_cannot_be_read_is_opened_together_with_those_that_letters_leave_by(doctor: Doctor, cloud: Cloud) -> None:
+def test_a_mailbox_that_cannot_be_read_is_opened_together_with_those_that_messages_leave_by(doctor: Doctor, cloud: Cloud) -> None:
     cloud.fault("user.listMessages", "status", status=403, code="ErrorAccessDenied")
     (shut,) = of(doctor(LETTERS, COPIES), "tracker")
     assert f"$names = '{BOX}','{OTHER}'" in shut["commands"][0]

@@ -35,7 +35,7 @@ def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned:
     assert (told.returncode, len(list((planned.folder / "look").glob("*.eml")))) == (0, 2)
 
 
-def test_a_letter_that_waits_is_shown_with_its_time(sent: Stage) -> None:
+def test_a_message_that_waits_is_shown_with_its_time(sent: Stage) -> None:
     sent.play("+ pfx later later@example.org\n$ distributor plan certificates/later.pfx >/dev/null 2>&1\n")
     assert "shows when" in sent.run("distributor send --yes").stdout
     assert "in 10 minutes (waits until 20" in sent.run("distributor status --state deferred").stdout

@@ -43,7 +43,7 @@ class Meddling(Recording):
         self._meddle = meddle
 
     async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # type: ignore[override]  # noqa: N802  aiosmtpd's name
-        """Meddle, then keep the letter."""
+        """Meddle, then keep the message."""
         if not self.letters:
             self._meddle()
         return await super().handle_DATA(server, session, envelope)  # type: ignore[arg-type]  # passed on

@@ -61,7 +61,7 @@ def test_what_a_crashed_sender_held_is_sent_on(planned: Stage) -> None:
     assert last(planned) == "next: distributor send"
 
 
-def test_a_bounced_letter_is_sent_anew_once_and_then_its_successor_counts(sent: Stage) -> None:
+def test_a_bounced_message_is_sent_anew_once_and_then_its_successor_counts(sent: Stage) -> None:
     reveal(sent, "alice", "bob")
     bounce(sent, "alice")
     assert last(sent) == RESEND

@@ -43,7 +43,7 @@ def test_a_file_that_changed_or_moved_is_named_and_sent_once_it_is_planned_again
 $ distributor send --yes
 bob@example.org: not packed: bob.pfx: it is no longer there (put it back into "{folder}", or run `distributor plan` where it is now)
 carol@example.org: not packed: carol.pfx: the file changed since it was planned (run `distributor plan` on it again)
-1 letter accepted; 2 remaining
+1 message accepted; 2 remaining
 next: correct what is named above, then distributor send
 ? 1
 $ distributor plan certificates
@@ -57,12 +57,12 @@ note     already-sent  robert.pfx  bob@example.org
 ...
 next: distributor send
 $ distributor send --yes
-2 letters accepted
+2 messages accepted
 ...
 $ mv certificates/robert.pfx certificates/b.pfx; mv certificates/robert.txt certificates/b.txt
 $ distributor resend bob@example.org --reason "new phone" --yes
 bob@example.org: generation 2; the password of generation 1 is destroyed
-1 letter accepted
+1 message accepted
 ...
 """
     )

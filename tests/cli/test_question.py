@@ -32,7 +32,7 @@ def asked(stage: Stage, *words: str) -> str:
 
 
 def freeze(stage: Stage, count: int) -> None:
-    """Letters of the first mailbox, beside Alice's and Bob's, which are not made yet."""
+    """Messages of the first mailbox, beside Alice's and Bob's, which are not made yet."""
     ledger = letters.new_ledger(Path(stage.folder / "distributor.db"))
     owner = letters.me()
     name = "frozen"
@@ -46,24 +46,24 @@ def test_a_mailbox_without_limits_says_nothing(planned: Stage) -> None:
     assert asked(planned) == ""
 
 
-def test_letters_that_are_made_for_one_of_two_mailboxes_take_as_long_as_that_one_needs(planned: Stage) -> None:
+def test_messages_that_are_made_for_one_of_two_mailboxes_take_as_long_as_that_one_needs(planned: Stage) -> None:
     limits(planned, 'rate = "30/min"', end=TWO)
     freeze(planned, 298)  # and one of Alice and Bob
-    assert asked(planned) == "(about 10 min at 30 letters a minute a mailbox)"
+    assert asked(planned) == "(about 10 min at 30 messages a minute a mailbox)"
 
 
-def test_what_is_more_than_a_day_s_letters_is_said(planned: Stage) -> None:
+def test_what_is_more_than_a_day_s_messages_is_said(planned: Stage) -> None:
     limits(planned, 'rate = "30/min"', "daily = 270")
     freeze(planned, 298)
-    assert asked(planned) == "(about 9 min for 270 letters today; 30 more after THEN UTC: run `distributor send` again)"
-    assert asked(planned, "--limit", "30") == "(about 1 min at 30 letters a minute)"
+    assert asked(planned) == "(about 9 min for 270 messages today; 30 more after THEN UTC: run `distributor send` again)"
+    assert asked(planned, "--limit", "30") == "(about 1 min at 30 messages a minute)"
 
 
 def test_what_left_already_counts(planned: Stage) -> None:
     limits(planned, "daily = 3")
     assert planned.run("distributor send --yes").returncode == 0
     freeze(planned, 3)
-    assert asked(planned) == "(1 letter today; 2 more after THEN UTC: run `distributor send` again)"
+    assert asked(planned) == "(1 message today; 2 more after THEN UTC: run `distributor send` again)"
     assert planned.run("distributor send --yes").returncode == 4
-    none = "none now: 3 letters in 24 hours are all that a mailbox may send"
+    none = "none now: 3 messages in 24 hours are all that a mailbox may send"
     assert asked(planned) == f"({none}; 2 after THEN UTC: run `distributor send` again)"

@@ -278,7 +278,7 @@ def test_a_ledger_that_is_lost_is_not_made_anew(planned: Stage, state_folder: Pa
     assert planned.run("distributor init").returncode == 0
 
 
-def test_the_restore_page_can_be_followed_to_the_letter(planned: Stage) -> None:
+def test_the_restore_page_can_be_followed_to_the_message(planned: Stage) -> None:
     page = (Path(__file__).parents[2] / "docs/restore.md").read_text(encoding="utf-8")
     keep, look = (next(line.strip() for line in page.splitlines() if word in line) for word in ("mkdir kept", "verify --config kept"))
     assert planned.run(keep).returncode == 0

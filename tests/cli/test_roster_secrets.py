@@ -52,7 +52,7 @@ def test_no_cell_that_may_be_a_password_is_repeated(stage: Stage, roster: str) -
 
 
 @pytest.mark.parametrize("name", ["Contraseña", "PFX Pass", "geheimnis"])
-def test_a_column_that_no_letter_names_is_not_kept_whatever_it_is_called(stage: Stage, name: str) -> None:
+def test_a_column_that_no_message_names_is_not_kept_whatever_it_is_called(stage: Stage, name: str) -> None:
     told = everything(
         stage, f"email;name;{name}\nalice@example.org;Alicia;{WORD}\n", "plan certificates --roster people.csv", "status --json"
     )
@@ -67,7 +67,7 @@ def test_a_password_is_known_by_its_name_in_other_languages(stage: Stage, name: 
     assert "1 ready" in told
 
 
-def test_a_column_that_a_letter_names_is_kept_and_goes_when_no_letter_names_it_any_more(stage: Stage) -> None:
+def test_a_column_that_a_message_names_is_kept_and_goes_when_no_message_names_it_any_more(stage: Stage) -> None:
     own = stage.folder / "templates/letter/en/body.txt"
     own.parent.mkdir(parents=True)
     own.write_text("To room {{ column.room }}.\n", encoding="utf-8")

@@ -34,7 +34,7 @@ def test_an_interrupt_clears_the_password_too(sent: Stage) -> None:
 
 def test_the_question_names_number_domains_and_sender_and_no_means_no(planned: Stage) -> None:
     with screen(planned.folder, planned.environment(), "send") as terminal:
-        terminal.until("Send 2 letters from certificates@example.org to 1 domain (example.org)? [y/N] ")
+        terminal.until("Send 2 messages from certificates@example.org to 1 domain (example.org)? [y/N] ")
         terminal.press("n\n")
         assert terminal.end() == 1
         assert "error: not confirmed; nothing was done" in terminal.shown
@@ -47,7 +47,7 @@ def test_yes_means_yes_and_the_bar_shows_it(planned: Stage) -> None:
         terminal.press("y\n")
         assert terminal.end() == 0
         assert "sending" in terminal.shown
-        assert "2 letters accepted" in terminal.shown
+        assert "2 messages accepted" in terminal.shown
     assert len(planned.handler.letters) == 2
 
 

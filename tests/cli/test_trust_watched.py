@@ -62,7 +62,7 @@ def answered(stage: Stage, command: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
-def test_a_letter_that_is_unclear_when_its_certificate_is_revoked_is_not_sent_again(
+def test_a_message_that_is_unclear_when_its_certificate_is_revoked_is_not_sent_again(
     stage: Stage, alice: Identity, ca: CA, site: Server
 ) -> None:
     stage.prop_faulty_server("DOT:stored-drop:1")

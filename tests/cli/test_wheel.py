@@ -1,4 +1,4 @@
-"""Build once, test what was built: the wheel, in an environment that has our libraries but not our checkout, renders every letter."""
+"""Build once, test what was built: the wheel, in an environment that has our libraries but not our checkout, renders every message."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"distributor"}
 
 
-def test_an_installed_wheel_renders_every_letter_in_every_language(python: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_renders_every_message_in_every_language(python: Path, tmp_path: Path) -> None:
     told = subprocess.run([python, "-I", "-c", RENDER], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("ok: letters in ")
-    assert {"de", "en", "fr"} <= set(told.stdout.split("letters in ")[1].strip().split(", "))
+    assert told.stdout.startswith("ok: messages in ")
+    assert {"de", "en", "fr"} <= set(told.stdout.split("messages in ")[1].strip().split(", "))
 
 
 def test_the_installed_command_makes_a_workspace(python: Path, tmp_path: Path) -> None:

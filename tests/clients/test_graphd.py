@@ -350,7 +350,7 @@ def test_nobody_and_somebody_without_a_mailbox_are_told_apart(client: Caller) ->
 
 def test_a_mime_draft_keeps_our_message_id_and_its_bytes(client: Caller) -> None:
     created = client.create(client.mime()).json()
-    assert (created["internetMessageId"], created["isDraft"], created["subject"]) == (client.message_id(), True, "letter 1")
+    assert (created["internetMessageId"], created["isDraft"], created["subject"]) == (client.message_id(), True, "message 1")
     assert client.http.get(f"/users/{client.box}/messages/{created['id']}/$value").content == client.mime()
     folder = client.http.get(f"/users/{client.box}/mailFolders/drafts").json()
     assert (created["parentFolderId"], folder["totalItemCount"]) == (folder["id"], 1)
@@ -395,7 +395,7 @@ def test_the_sent_copy_takes_its_time(later: Caller, looks: str, seen: list[bool
         assert [one["isDraft"] for one in later.by_message_id(folder="sentitems")] == [False]
 
 
-def test_a_letter_from_somebody_else_is_refused_unless_allowed(client: Caller) -> None:
+def test_a_message_from_somebody_else_is_refused_unless_allowed(client: Caller) -> None:
     draft = client.create(client.mime(sender="boss@example.org")).json()["id"]
     assert (client.send(draft).status_code, code(client.send(draft)), client.left()) == (403, "ErrorSendAsDenied", [])
     client.cloud.mailbox(client.box, send_as=["boss@example.org"])
@@ -440,9 +440,9 @@ def test_send_mail_by_mime_leaves_a_copy_and_by_json_when_it_may(client: Caller)
     }
     message["attachments"] = [{"@odata.type": "#microsoft.graph.fileAttachment", "name": "a.p12", "contentBytes": "AAAA"}]
     assert client.http.post(where, json={"message": message, "saveToSentItems": False}).status_code == 202
-    assert [one["subject"] for one in values(client.list("sentitems"))] == ["letter 1"]
+    assert [one["subject"] for one in values(client.list("sentitems"))] == ["message 1"]
     assert client.http.post(where, json={"message": message}).status_code == 202
-    assert [one["subject"] for one in values(client.list("sentitems"))] == ["by JSON", "letter 1"]
+    assert [one["subject"] for one in values(client.list("sentitems"))] == ["by JSON", "message 1"]
     assert len(client.left()) == 3
 
 
@@ -462,7 +462,7 @@ def test_a_deleted_message_is_in_deleted_items_and_a_purged_one_is_gone(client: 
     assert client.http.post(f"/users/{client.box}/messages/{second}/permanentDelete").status_code == 204
     (deleted,) = client.by_message_id(1, "deleteditems")
     assert client.by_message_id(2) == []
-    assert [one["subject"] for one in client.cloud.messages(client.box, "recoverableitemspurges")] == ["letter 2"]
+    assert [one["subject"] for one in client.cloud.messages(client.box, "recoverableitemspurges")] == ["message 2"]
     client.http.delete(f"/users/{client.box}/messages/{deleted['id']}")
     assert client.by_message_id(1) == []
 
@@ -474,7 +474,7 @@ def test_a_message_can_be_marked(client: Caller) -> None:
     assert client.http.patch(f"/users/{client.box}/messages/{draft}", json={"subject": "another"}).status_code == 400
 
 
-def test_a_letter_to_a_mailbox_of_the_tenant_arrives_in_its_inbox(client: Caller) -> None:
+def test_a_message_to_a_mailbox_of_the_tenant_arrives_in_its_inbox(client: Caller) -> None:
     client.cloud.mailbox(f"to-{client.box}")
     client.send(client.create(client.mime(to=f"to-{client.box}")).json()["id"])
     (arrived,) = client.cloud.messages(f"to-{client.box}", "inbox")
@@ -487,7 +487,7 @@ def test_a_letter_to_a_mailbox_of_the_tenant_arrives_in_its_inbox(client: Caller
 def test_messages_are_filtered_ordered_selected_and_paged(client: Caller) -> None:
     for number in range(1, 6):
         client.send(client.draft(number)) if number % 2 else client.draft(number)
-    assert {one["subject"] for one in values(client.list(filter="isDraft eq true"))} == {"letter 2", "letter 4"}
+    assert {one["subject"] for one in values(client.list(filter="isDraft eq true"))} == {"message 2", "message 4"}
     long_ago = datetime(2020, 1, 1, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     both = f"sentDateTime ge {long_ago} and isDraft eq false"
     assert len(values(client.list("sentitems", filter=both))) == 3
@@ -496,7 +496,7 @@ def test_messages_are_filtered_ordered_selected_and_paged(client: Caller) -> Non
     while "@odata.nextLink" in page:
         page = client.http.get(page["@odata.nextLink"]).json()
         found += page["value"]
-    assert [one["subject"] for one in found] == [f"letter {number}" for number in range(1, 6)]
+    assert [one["subject"] for one in found] == [f"message {number}" for number in range(1, 6)]
     assert set(found[0]) == {"id", "subject", "@odata.etag"}
 
 
@@ -584,7 +584,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("do", BROKEN)
-def test_a_broken_line_leaves_the_letter_where_the_fault_says(client: Caller, do: str) -> None:
+def test_a_broken_line_leaves_the_message_where_the_fault_says(client: Caller, do: str) -> None:
     wanted, left = BROKEN[do]
     draft = client.draft()
     client.cloud.fault("message.send", do)
@@ -645,7 +645,7 @@ def test_the_service_may_rewrite_the_message_id_at_either_step(client: Caller) -
     assert client.by_message_id(2) == []
 
 
-def test_faults_fire_in_order_skip_repeat_and_look_into_the_letter(client: Caller) -> None:
+def test_faults_fire_in_order_skip_repeat_and_look_into_the_message(client: Caller) -> None:
     client.cloud.fault("message.send", "401", skip=1, times=2)
     client.cloud.fault("message.send", "429", match="bob@elsewhere.example")
     drafts = [
@@ -697,7 +697,7 @@ def test_requests_past_the_limit_wait_for_the_window_and_count_all_the_same(late
     assert (later.tally()["requests"], later.tally()["refused"]) == ({"user.listMessages": 7}, {"requests": 3})
 
 
-def test_letters_past_the_pace_are_accepted_and_counted(client: Caller) -> None:
+def test_messages_past_the_pace_are_accepted_and_counted(client: Caller) -> None:
     before = client.cloud.over_pace
     assert [client.send(client.draft(number)).status_code for number in range(32)] == [202] * 32
     tally = client.tally()
@@ -733,7 +733,7 @@ def traced(client: Caller, text: str = "", **query: object) -> httpx2.Response:
     )
 
 
-def test_a_letter_shows_late_and_unsure_at_first(later: Caller) -> None:
+def test_a_message_shows_late_and_unsure_at_first(later: Caller) -> None:
     mine = f"senderAddress eq '{later.box}'"
     later.cloud.fate("lost@elsewhere.example", "failed")
     later.send(later.draft(1))

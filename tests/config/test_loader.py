@@ -69,7 +69,7 @@ tls = "none"
 conections = 3
 [password]
 expires = "a fortnight"
-channel = "letter"
+channel = "message"
 [vault]
 recipients = ["{RECIPIENT}"]
 [portal]
@@ -116,7 +116,7 @@ def test_a_literal_secret_is_refused_and_not_shown(toml: Path) -> None:
     assert "env:NAME" in str(caught.value.hint)
 
 
-def test_letters_in_clear_are_refused_when_the_file_is_read(toml: Path) -> None:
+def test_messages_in_clear_are_refused_when_the_file_is_read(toml: Path) -> None:
     assert "would travel in clear" in faults(toml, GOOD.replace("127.0.0.1", "mx.example.org"))[0]
 
 
@@ -162,7 +162,7 @@ def test_a_secret_is_shown_as_its_reference_and_read_when_it_is_needed(toml: Pat
 
 
 def test_a_password_in_the_ledgers_url_is_not_shown(toml: Path) -> None:
-    shown = settings(toml, GOOD + '[ledger]\nurl = "postgresql+psycopg://me:sesame@db/letters"\n').origins["ledger.url"].value
+    shown = settings(toml, GOOD + '[ledger]\nurl = "postgresql+psycopg://me:sesame@db/messages"\n').origins["ledger.url"].value
     assert shown == "postgresql+psycopg://me:***@db/letters"
 
 

@@ -12,7 +12,7 @@ from distributor.config.values import duration, duration_text, rate, rate_text, 
 
 
 @pytest.mark.parametrize(("text", "per_minute"), [("30/min", 30), ("2/s", 120), ("600/h", 10), ("0.5 / s", 30)])
-def test_a_rate_is_letters_a_minute(text: str, per_minute: float) -> None:
+def test_a_rate_is_messages_a_minute(text: str, per_minute: float) -> None:
     assert rate(text) == per_minute
 
 

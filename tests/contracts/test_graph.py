@@ -1,4 +1,4 @@
-"""Letters through Microsoft Graph: whatever the service does, each has one outcome that is true, and nothing goes twice."""
+"""Messages through Microsoft Graph: whatever the service does, each has one outcome that is true, and nothing goes twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.doubles.graphd.caller import Caller, connected
 
 SECRET = "a-secret-of-the-app"
 ROLES = ["Mail.Send", "Mail.ReadWrite"]
-PATIENCE = 0.5  # seconds a letter waits for an answer that never comes
+PATIENCE = 0.5  # seconds a message waits for an answer that never comes
 CREATE, SEND, LOOK = "user.createMessage", "message.send", "user.listMessages"
 
 
@@ -99,7 +99,7 @@ class Desk:
         return TrackedMessage(f"d-{number}", self.message_id(number), self.box, "p", State.AMBIGUOUS, datetime.now(UTC))
 
     def look(self, number: int = 1) -> TrackingEvent | None:
-        """What the mailbox says of a letter that is ambiguous."""
+        """What the mailbox says of a message that is ambiguous."""
         road = self.open(reply_timeout=10.0)
 
         async def go() -> list[TrackingEvent]:
@@ -168,10 +168,10 @@ def spotless(cloud: Cloud) -> None:
     assert (waiting, cloud.violations(), cloud.refusals()) == ([], [], [])
 
 
-# --- a letter ------------------------------------------------------------------------------------------------------
+# --- a message ------------------------------------------------------------------------------------------------------
 
 
-def test_a_letter_is_a_draft_then_armed_then_sent_with_its_very_bytes(desk: Desk) -> None:
+def test_a_message_is_a_draft_then_armed_then_sent_with_its_very_bytes(desk: Desk) -> None:
     seen: list[object] = []
 
     async def arm(handle: DraftRef | None = None, /) -> bool:
@@ -190,7 +190,7 @@ def test_a_letter_is_a_draft_then_armed_then_sent_with_its_very_bytes(desk: Desk
     assert (made["prefer"], made["type"]) == ('IdType="ImmutableId"', "text/plain")
 
 
-def test_many_letters_cost_two_requests_each_and_stay_within_the_limits(desk: Desk) -> None:
+def test_many_messages_cost_two_requests_each_and_stay_within_the_limits(desk: Desk) -> None:
     road = desk.open()
 
     async def go() -> list[Outcome]:
@@ -221,8 +221,8 @@ def test_the_ledger_hears_the_message_id_that_the_service_chose(desk: Desk) -> N
     assert handle.message_id == record["message_id"] != desk.message_id()
 
 
-def test_a_letter_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends(desk: Desk) -> None:
-    assert desk.once(arm=Arm(verdict=False)) == NotSent("another sender holds this letter")
+def test_a_message_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends(desk: Desk) -> None:
+    assert desk.once(arm=Arm(verdict=False)) == NotSent("another sender holds this message")
     assert (desk.left(), desk.lying("drafts")) == ([], [desk.message_id()])
     assert isinstance(desk.once(attempt=2), Accepted)
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
@@ -322,7 +322,7 @@ def test_a_look_for_earlier_drafts_that_fails_sends_nothing(desk: Desk, what: st
     assert isinstance(desk.once(attempt=3), Accepted)
 
 
-def test_a_letter_that_was_sent_already_is_accepted_and_not_sent_again(desk: Desk) -> None:
+def test_a_message_that_was_sent_already_is_accepted_and_not_sent_again(desk: Desk) -> None:
     desk.by_hand(lambda caller: caller.send(desk.draft()))
     surplus, arm = desk.draft(), Arm()
     outcome = desk.once(attempt=2, arm=arm)
@@ -336,17 +336,17 @@ def test_a_letter_that_was_sent_already_is_accepted_and_not_sent_again(desk: Des
 # --- what goes wrong after it ----------------------------------------------------------------------------------------
 
 AFTER: dict[str, tuple[str, dict[str, Any], int]] = {
-    "the letter left, then 504": ("504-after", {}, 1),
-    "504 before the letter left": ("504-before", {}, 0),
-    "the line is cut after the letter left": ("reset-after", {}, 1),
+    "the message left, then 504": ("504-after", {}, 1),
+    "504 before the message left": ("504-before", {}, 0),
+    "the line is cut after the message left": ("reset-after", {}, 1),
     "the line is cut before": ("reset-before", {}, 0),
-    "silence after the letter left": ("silence-after", {}, 1),
+    "silence after the message left": ("silence-after", {}, 1),
     "silence before": ("silence-before", {}, 0),
     "a proxy's page instead of an answer": ("html", {}, 0),
-    "a proxy's page after the letter left": ("html", {"after": True}, 1),
+    "a proxy's page after the message left": ("html", {"after": True}, 1),
     "a proxy's refusal": ("html", {"status": 400}, 0),
     "nonsense": ("garbage", {}, 0),
-    "nonsense after the letter left": ("garbage", {"after": True}, 1),
+    "nonsense after the message left": ("garbage", {"after": True}, 1),
     "a busy service that names a time": ("status", {"status": 503, "retry_after": 5, "after": True}, 1),
     "a time-out of the service's own": ("status", {"status": 408}, 0),
     "an answer that was not asked for": ("status", {"status": 418}, 0),
@@ -368,7 +368,7 @@ def test_after_the_arm_what_is_unclear_is_ambiguous_and_the_mailbox_knows(desk: 
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
 
 
-def test_a_letter_that_is_under_way_looks_like_a_draft_and_is_not_sent_twice(later: Desk) -> None:
+def test_a_message_that_is_under_way_looks_like_a_draft_and_is_not_sent_twice(later: Desk) -> None:
     with later.cloud.during(sent_after=30):
         later.cloud.fault(SEND, "504-after")
         assert isinstance(later.once(), Ambiguous)
@@ -382,7 +382,7 @@ def test_a_letter_that_is_under_way_looks_like_a_draft_and_is_not_sent_twice(lat
     assert (found.state, len(later.left())) == (State.ACCEPTED, 1)
 
 
-def test_a_letter_that_nobody_sees_is_left_in_doubt(later: Desk) -> None:
+def test_a_message_that_nobody_sees_is_left_in_doubt(later: Desk) -> None:
     with later.cloud.during(sent_after=30, under_way="hidden"):
         later.cloud.fault(SEND, "504-after")
         assert isinstance(later.once(), Ambiguous)
@@ -391,7 +391,7 @@ def test_a_letter_that_nobody_sees_is_left_in_doubt(later: Desk) -> None:
         assert later.look() is not None
 
 
-def test_an_accepted_letter_is_not_repeated_whatever_stands_beside_the_202(desk: Desk) -> None:
+def test_an_accepted_message_is_not_repeated_whatever_stands_beside_the_202(desk: Desk) -> None:
     desk.cloud.fault(SEND, "202-retry-after", seconds=1)
     assert isinstance(desk.once(), Accepted)
     assert (len(desk.left()), desk.asked()) == (1, [CREATE, SEND])
@@ -424,7 +424,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Rejected]] = {
 
 @pytest.mark.parametrize("operation", [CREATE, SEND])
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_no_to_the_letter_itself_rejects_it_and_leaves_no_draft(desk: Desk, what: str, operation: str) -> None:
+def test_a_no_to_the_message_itself_rejects_it_and_leaves_no_draft(desk: Desk, what: str, operation: str) -> None:
     options, wanted = REFUSED[what]
     desk.cloud.fault(operation, "status", **options)
     outcome = desk.once()
@@ -434,7 +434,7 @@ def test_a_no_to_the_letter_itself_rejects_it_and_leaves_no_draft(desk: Desk, wh
     assert (desk.left(), desk.lying("drafts")) == ([], [])
 
 
-def test_a_draft_that_is_gone_leaves_its_letter_in_doubt(desk: Desk) -> None:
+def test_a_draft_that_is_gone_leaves_its_message_in_doubt(desk: Desk) -> None:
     desk.cloud.fault(SEND, "status", status=404, code="ErrorItemNotFound")
     assert isinstance(desk.once(), Ambiguous)
 
@@ -500,7 +500,7 @@ def test_a_service_that_answered_before_may_be_out_of_reach_for_a_while() -> Non
             assert then.fatal is None
 
 
-def test_a_letter_that_is_cut_off_is_cancelled_and_the_lane_goes_on(desk: Desk) -> None:
+def test_a_message_that_is_cut_off_is_cancelled_and_the_lane_goes_on(desk: Desk) -> None:
     desk.cloud.fault(SEND, "silence-after")
     road = desk.open(reply_timeout=30.0)
 
@@ -545,7 +545,7 @@ def ended(road: GraphTransport, *parcels: OutboundMessage, arm: CommitIntent | N
     return asyncio.run(go())
 
 
-def test_without_drafts_letters_go_at_once_and_the_run_says_what_that_costs(sender_only: Desk) -> None:
+def test_without_drafts_messages_go_at_once_and_the_run_says_what_that_costs(sender_only: Desk) -> None:
     desk, arm = sender_only, Arm()
     outcomes, diagnostics = ended(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
@@ -554,7 +554,7 @@ def test_without_drafts_letters_go_at_once_and_the_run_says_what_that_costs(send
     (diagnostic,) = diagnostics
     assert (diagnostic.level, diagnostic.message.partition(": ")[2]) == (
         "warning",
-        "without Mail.ReadWrite 2 letters went by sendMail; an answer that is lost cannot be looked up",
+        "without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up",
     )
 
 
@@ -604,7 +604,7 @@ def doctor(desk: Desk, **changes: object) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("app", "level", "words"),
     [
-        ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite letters go by sendMail"),
+        ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite messages go by sendMail"),
         ({"roles": ["Mail.Send", "Mail.Read"]}, "warning", "without Mail.ReadWrite"),
         ({"roles": ["Mail.ReadWrite"]}, "error", "the app may not send from it"),
         ({"roles": []}, "error", "the app may not send from it"),

@@ -1,4 +1,4 @@
-"""What letters leave in mailboxes: copies that nobody wanted and drafts that nobody will send, found by the ledger and removed for good."""
+"""What messages leave in mailboxes: copies that nobody wanted and drafts that nobody will send, found by the ledger and removed for good."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def later(moving: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 # --- copies of this run ----------------------------------------------------------------------------------------------
 
 
-def test_copies_go_after_the_run_for_three_requests_a_letter_and_others_stay(desk: Desk) -> None:
+def test_copies_go_after_the_run_for_three_requests_a_message_and_others_stay(desk: Desk) -> None:
     desk.by_hand(lambda caller: caller.send(desk.draft(99)))
     book = Book()
     outcomes, diagnostics = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(12)), book=book)
@@ -139,7 +139,7 @@ def test_copies_stay_where_they_are_wanted_and_cost_nothing(desk: Desk) -> None:
     assert (desk.asked(), desk.lying("sentitems"), book.marks) == ([CREATE, SEND], [desk.message_id()], [])
 
 
-def test_copies_go_while_letters_go_one_at_a_time_and_leave_them_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_go_while_messages_go_one_at_a_time_and_leave_them_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "MANY", 4)
     book, road = Book(), desk.open(save_copy=False)
     seen: list[int] = []
@@ -159,7 +159,7 @@ def test_copies_go_while_letters_go_one_at_a_time_and_leave_them_room(desk: Desk
     assert desk.cloud.counts()["mailboxes"][desk.box]["refused"] == {}
 
 
-def test_copies_go_after_a_while_though_the_letters_were_few(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_go_after_a_while_though_the_messages_were_few(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "OFTEN", 0.0)
     book, road = Book(), desk.open(save_copy=False)
 
@@ -191,7 +191,7 @@ def test_a_copy_that_does_not_come_is_told_and_found_by_a_later_run(later: Desk)
     with later.cloud.during(sent_after=1000):
         _, diagnostics = ended(later.open(save_copy=False), later.parcel(1), later.parcel(2), book=book)
         later.cloud.advance(1000)
-    assert told(diagnostics) == ["warning: 2 letters' copies were not found in Sent Items yet"]
+    assert told(diagnostics) == ["warning: 2 messages' copies were not found in Sent Items yet"]
     (diagnostic,) = cleared(later.open(save_copy=False), book)
     assert (diagnostic.level, diagnostic.message) == ("ok", f"{later.box}: 2 copies that earlier runs left in Sent Items removed")
     assert later.lying("sentitems") == []
@@ -202,14 +202,14 @@ def test_a_copy_that_was_not_found_for_a_day_is_told_once_and_looked_for_no_more
     book = Book()
     book.accept(desk.parcel(), Accepted("202 Accepted"), DraftRef("gone", desk.message_id()), ago=timedelta(hours=25))
     assert told(cleared(desk.open(save_copy=False), book)) == [
-        "warning: 1 letter's copy was not found in Sent Items for a day, and no longer looked for"
+        "warning: 1 message's copy was not found in Sent Items for a day, and no longer looked for"
     ]
     assert (book.of(CleanupEvent.COPY_NOT_FOUND), desk.slept) == (["d-1"], [])
     asked = len(desk.asked())
     assert (cleared(desk.open(save_copy=False), book), len(desk.asked())) == ([], asked)
 
 
-def test_copies_of_an_unsettled_run_stay_until_the_ledger_knows_their_letters(desk: Desk) -> None:
+def test_copies_of_an_unsettled_run_stay_until_the_ledger_knows_their_messages(desk: Desk) -> None:
     book = Book()
     assert ended(desk.open(save_copy=False), desk.parcel(), book=book, settled=False)[1] == []
     assert desk.lying("sentitems") == [desk.message_id()]
@@ -217,7 +217,7 @@ def test_copies_of_an_unsettled_run_stay_until_the_ledger_knows_their_letters(de
     assert desk.lying("sentitems") == []
 
 
-def test_letters_that_went_another_way_are_not_looked_for(desk: Desk) -> None:
+def test_messages_that_went_another_way_are_not_looked_for(desk: Desk) -> None:
     book = Book()
     book.accept(desk.parcel(), Accepted("250 2.0.0 queued"), None)
     road = desk.open(save_copy=False)
@@ -229,7 +229,7 @@ def test_a_copy_that_may_not_be_removed_is_told(desk: Desk) -> None:
     desk.cloud.fault(PURGE, "status", status=403, code="ErrorAccessDenied")
     _, diagnostics = ended(desk.open(save_copy=False), desk.parcel())
     (diagnostic,) = diagnostics
-    assert "1 letter's copy stays in Sent Items" in diagnostic.message
+    assert "1 message's copy stays in Sent Items" in diagnostic.message
     assert "ErrorAccessDenied" in diagnostic.message
 
 
@@ -251,7 +251,7 @@ def test_where_nothing_is_removed_for_good_it_goes_to_the_recoverable_items(desk
 def test_a_list_of_copies_that_fails_is_told_and_does_not_raise(desk: Desk) -> None:
     desk.cloud.fault("mailFolder.listMessages", "html")
     _, diagnostics = ended(desk.open(save_copy=False), desk.parcel())
-    assert ["1 letter's copy stays" in diagnostic.message for diagnostic in diagnostics] == [True]
+    assert ["1 message's copy stays" in diagnostic.message for diagnostic in diagnostics] == [True]
 
 
 def test_a_run_that_sent_nothing_asks_nothing_at_its_end(desk: Desk) -> None:
@@ -262,9 +262,9 @@ def test_a_run_that_sent_nothing_asks_nothing_at_its_end(desk: Desk) -> None:
 def test_without_drafts_copies_stay_and_the_words_say_why(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = desk_at(running, monkeypatch, roles=["Mail.Send"])
     first, second = told(ended(desk.open(save_copy=False), desk.parcel())[1])
-    assert "without Mail.ReadWrite 1 letter went by sendMail" in first
-    assert "sendMail keeps a copy of every letter that is to arrive as it was made" in first
-    assert second.startswith("warning: 1 letter's copy stays in Sent Items: ")
+    assert "without Mail.ReadWrite 1 message went by sendMail" in first
+    assert "sendMail keeps a copy of every message that is to arrive as it was made" in first
+    assert second.startswith("warning: 1 message's copy stays in Sent Items: ")
     spotless(running)
 
 
@@ -288,7 +288,7 @@ def withdrawn(desk: Desk, handle: str, number: int = 1, message_id: str = "") ->
 
 
 def refused(desk: Desk, number: int = 1) -> str:
-    """The draft of a letter that the service did not send."""
+    """The draft of a message that the service did not send."""
     desk.cloud.fault(SEND, "status", status=403, code="ErrorMessageSubmissionBlocked")
     arm = Arm()
     desk.once(number, arm=arm)
@@ -297,16 +297,16 @@ def refused(desk: Desk, number: int = 1) -> str:
     return handle.id
 
 
-def test_the_draft_of_a_letter_that_was_withdrawn_goes_and_is_told(desk: Desk) -> None:
+def test_the_draft_of_a_message_that_was_withdrawn_goes_and_is_told(desk: Desk) -> None:
     book = withdrawn(desk, refused(desk))
     other = desk.draft(2)
-    assert told(ended(desk.open(), book=book)[1]) == ["ok: 1 draft of letters that were withdrawn, refused or replaced removed"]
+    assert told(ended(desk.open(), book=book)[1]) == ["ok: 1 draft of messages that were withdrawn, refused or replaced removed"]
     assert (desk.lying("drafts"), book.of(CleanupEvent.DRAFT_REMOVED)) == ([desk.message_id(2)], ["d-1"])
     assert ended(desk.open(), book=book)[1] == []
     assert other
 
 
-def test_what_is_no_draft_of_that_letter_is_left_alone(desk: Desk) -> None:
+def test_what_is_no_draft_of_that_message_is_left_alone(desk: Desk) -> None:
     book = withdrawn(desk, refused(desk), message_id="<another@example.org>")
     assert cleared(desk.open(), book) == []
     assert (desk.lying("drafts"), book.of(CleanupEvent.DRAFT_NOT_FOUND)) == ([desk.message_id()], ["d-1"])
@@ -333,5 +333,5 @@ def test_a_draft_that_cannot_be_looked_at_is_told_and_tried_again(desk: Desk) ->
     book = withdrawn(desk, refused(desk))
     desk.cloud.fault("message.get", "status", status=403, code="ErrorAccessDenied")
     (only,) = told(cleared(desk.open(), book))
-    assert only.startswith('warning: 1 draft of letters that will not go may lie in Drafts: "403 ErrorAccessDenied')
-    assert told(cleared(desk.open(), book)) == ["ok: 1 draft of letters that were withdrawn, refused or replaced removed"]
+    assert only.startswith('warning: 1 draft of messages that will not go may lie in Drafts: "403 ErrorAccessDenied')
+    assert told(cleared(desk.open(), book)) == ["ok: 1 draft of messages that were withdrawn, refused or replaced removed"]

@@ -1,4 +1,4 @@
-"""Letters through mailboxes that Exchange itself opens to the app (RBAC for Applications), as it is recommended: no token names a role.
+"""Messages through mailboxes that Exchange itself opens to the app (RBAC for Applications), as it is recommended: no token names a role.
 
 The main road, what goes wrong on it, the copies and `doctor` are the tests of test_graph and test_graph_copies, run in this set-up.
 """
@@ -115,12 +115,12 @@ def test_an_access_policy_narrows_what_entra_grants_and_not_what_exchange_does(r
 # --- without drafts --------------------------------------------------------------------------------------------------
 
 
-def test_letters_go_without_drafts_only_where_drafts_are_seen_to_be_closed(sender_only: Desk) -> None:
+def test_messages_go_without_drafts_only_where_drafts_are_seen_to_be_closed(sender_only: Desk) -> None:
     desk, arm = sender_only, Arm()
     outcomes, diagnostics = run(desk.open(), desk.parcel(1), desk.parcel(2), arm=arm)
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
     assert (arm.handles, desk.asked()) == ([None, None], [CREATE, DRAFTS, MAIL, MAIL])
-    assert diagnostics == ["warning: without Mail.ReadWrite 2 letters went by sendMail; an answer that is lost cannot be looked up"]
+    assert diagnostics == ["warning: without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up"]
 
 
 def test_a_403_that_passes_stops_the_mailbox_and_changes_no_road(desk: Desk) -> None:
@@ -160,14 +160,14 @@ def test_roles_of_both_kinds_do_without_drafts_only_as_long_as_none_was_made(run
     spotless(running)
 
 
-# --- a letter that lay ready as a draft ------------------------------------------------------------------------------
+# --- a message that lay ready as a draft ------------------------------------------------------------------------------
 
 
 def again(desk: Desk, handle: str, number: int = 1) -> OutboundMessage:
     return replace(desk.parcel(number, attempt=2), draft=handle)
 
 
-def test_a_letter_whose_draft_may_be_on_its_way_never_goes_by_send_mail(sender_only: Desk) -> None:
+def test_a_message_whose_draft_may_be_on_its_way_never_goes_by_send_mail(sender_only: Desk) -> None:
     desk = sender_only
     outcomes, _ = run(desk.open(), desk.parcel(1), again(desk, "AAkALg-armed", 2))  # the first has shown that there are no drafts
     assert isinstance(outcomes[0], Accepted)
@@ -227,7 +227,7 @@ def look(desk: Desk, letter: object) -> list[State]:
     return asyncio.run(go())
 
 
-def test_the_armed_draft_that_is_still_one_proves_that_the_letter_did_not_leave(desk: Desk) -> None:
+def test_the_armed_draft_that_is_still_one_proves_that_the_message_did_not_leave(desk: Desk) -> None:
     desk.cloud.fault(SEND, "504-before")
     letter = replace(desk.sought(), draft=armed(desk))
     assert look(desk, letter) == [State.QUEUED]
@@ -243,7 +243,7 @@ def test_doctor_finds_nothing_wrong_with_it(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("roles", "level", "words"),
     [
-        (["Mail.Send"], "warning", "without Mail.ReadWrite letters go by sendMail"),
+        (["Mail.Send"], "warning", "without Mail.ReadWrite messages go by sendMail"),
         (["Mail.Send", "Mail.Read"], "warning", "without Mail.ReadWrite"),
         (["Mail.ReadWrite"], "error", "the app may not send from it"),
         ([], "error", "the app may not send from it"),

@@ -1,4 +1,4 @@
-"""What Graph puts off, and what it refuses by our fault: no letter pays for it, and nothing is asked within the service's own time."""
+"""What Graph puts off, and what it refuses by our fault: no message pays for it, and nothing is asked within the service's own time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_two_minutes_are_waited_for(step: RequestStep) -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 504])
 @pytest.mark.parametrize("step", RequestStep)
-def test_a_service_that_is_down_for_long_leaves_only_an_armed_letter_unclear(step: RequestStep, status: int) -> None:
+def test_a_service_that_is_down_for_long_leaves_only_an_armed_message_unclear(step: RequestStep, status: int) -> None:
     found = outcome(step, answer(status, "ErrorServerBusy", 300))
     if step in ARMED:
         assert isinstance(found, Ambiguous)
@@ -72,7 +72,7 @@ def test_a_service_that_is_down_for_long_leaves_only_an_armed_letter_unclear(ste
         assert "12:06" in str(stop_of(found).hint)
 
 
-def test_an_accepted_letter_is_accepted_however_long_the_service_wants_to_be_left_alone() -> None:
+def test_an_accepted_message_is_accepted_however_long_the_service_wants_to_be_left_alone() -> None:
     assert isinstance(outcome(RequestStep.SEND, answer(202, "", 3600)), Accepted)
 
 
@@ -87,7 +87,9 @@ def test_a_run_does_not_wait_for_an_hour_and_asks_nothing_more_of_the_mailbox(de
 
 
 @pytest.mark.parametrize(("seconds", "slept"), [(3600, False), (60, True)])
-def test_a_letter_that_is_armed_while_the_service_asks_for_time_is_certainly_unsent_or_waits(desk: Desk, seconds: int, slept: bool) -> None:  # noqa: FBT001
+def test_a_message_that_is_armed_while_the_service_asks_for_time_is_certainly_unsent_or_waits(
+    desk: Desk, seconds: int, slept: bool
+) -> None:  # noqa: FBT001
     desk.cloud.fault(SEND, "429", retry_after=seconds)
     road = desk.open()
 
@@ -119,7 +121,7 @@ def test_copies_that_the_service_lets_wait_for_an_hour_stay_and_are_told_without
     _, (diagnostic,) = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(10)), book=Book())
     asked = desk.asked().count(PURGE)
     assert asked <= 4  # those that were under way
-    assert f"{11 - asked} letters' copies stay in Sent Items" in diagnostic.message
+    assert f"{11 - asked} messages' copies stay in Sent Items" in diagnostic.message
     assert "ApplicationThrottled" in diagnostic.message
     assert desk.slept == []
 
@@ -129,8 +131,8 @@ def test_copies_that_the_service_lets_wait_for_an_hour_stay_and_are_told_without
 OURS = {
     "broken base64": (answer(400, "ErrorMimeContentInvalidBase64String"), "report"),
     "too many headers": (answer(400, "InvalidInternetMessageHeaderCollection"), "report"),
-    "a letter that is too large": (answer(413, "ErrorMessageSizeExceeded"), "4 MB"),
-    "a letter that is too large for what is between": (answer(413), "4 MB"),
+    "a message that is too large": (answer(413, "ErrorMessageSizeExceeded"), "4 MB"),
+    "a message that is too large for what is between": (answer(413), "4 MB"),
 }
 
 
@@ -145,7 +147,7 @@ def test_what_is_our_fault_stops_the_job_and_rejects_nobody(what: str, step: Req
 
 @pytest.mark.parametrize("operation", [CREATE, SEND])
 @pytest.mark.parametrize("what", OURS)
-def test_a_letter_that_was_refused_by_our_fault_goes_when_it_is_mended(desk: Desk, what: str, operation: str) -> None:
+def test_a_message_that_was_refused_by_our_fault_goes_when_it_is_mended(desk: Desk, what: str, operation: str) -> None:
     heard, _ = OURS[what]
     desk.cloud.fault(operation, "status", status=heard.status, code=heard.code)
     stop_of(desk.once())
@@ -156,7 +158,7 @@ def test_a_letter_that_was_refused_by_our_fault_goes_when_it_is_mended(desk: Des
 
 @pytest.mark.parametrize(("code", "content"), [("ErrorInvalidRecipients", False), ("ErrorMimeContentInvalid", True)])
 @pytest.mark.parametrize("step", [step for step in RequestStep if step is not RequestStep.LOOK])
-def test_a_no_to_one_letter_still_rejects_that_one(step: RequestStep, code: str, content: bool) -> None:  # noqa: FBT001
+def test_a_no_to_one_message_still_rejects_that_one(step: RequestStep, code: str, content: bool) -> None:  # noqa: FBT001
     assert replace(Rejected(""), content=content) == replace(judged(step, code), response="")
 
 

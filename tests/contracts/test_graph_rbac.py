@@ -30,10 +30,10 @@ def jwt(**claims: object) -> Secret:
 
 @dataclass
 class Exchange:
-    """A mailbox and the service before it, with the roles that Exchange grants: it judges a right before it reads a letter."""
+    """A mailbox and the service before it, with the roles that Exchange grants: it judges a right before it reads a message."""
 
     roles: frozenset[str]
-    answer: HttpResponse | None = None  # to a letter that is none, in place of its own
+    answer: HttpResponse | None = None  # to a message that is none, in place of its own
     name: str = BOX
     root: str = "https://graph.microsoft.com"
     where: str = "graph.microsoft.com"
@@ -50,7 +50,7 @@ class Exchange:
             return HttpResponse(403, "ErrorAccessDenied", "403 ErrorAccessDenied")
         if method == "GET":
             return HttpResponse(200, "", "200 OK", {"value": []})
-        assert content == b"!"  # nothing that could become a letter
+        assert content == b"!"  # nothing that could become a message
         return self.answer or HttpResponse(400, "ErrorMimeContentInvalidBase64String", "400 ErrorMimeContentInvalidBase64String")
 
 
@@ -66,7 +66,7 @@ def bad(exchange: Exchange) -> list[Diagnostic]:
 def test_an_app_that_may_send_and_keep_drafts_is_good() -> None:
     exchange = Exchange(frozenset({SEND, WRITE}))
     assert bad(exchange) == []
-    assert f"letters can leave through {BOX}" in found(exchange)[0].message
+    assert f"messages can leave through {BOX}" in found(exchange)[0].message
 
 
 def test_an_app_that_may_send_and_only_read_is_told_that_it_keeps_no_drafts() -> None:

@@ -1,4 +1,4 @@
-"""What an SMTP server does to a letter, and what we make of it: a real server process with faults on demand."""
+"""What an SMTP server does to a message, and what we make of it: a real server process with faults on demand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ QUICK = {"connect_timeout": 0.3, "reply_timeout": 0.3, "data_timeout": 0.3, "dot
 
 @pytest.mark.parametrize("verb", BEFORE)
 @pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte"])
-def test_whatever_breaks_before_the_letter_leaves_it_unsent(tmp_path: Path, verb: str, do: str) -> None:
+def test_whatever_breaks_before_the_message_leaves_it_unsent(tmp_path: Path, verb: str, do: str) -> None:
     with smtpd(tmp_path, fault(verb, do)) as sink:
         first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
         assert isinstance(first, NotSent)
@@ -59,7 +59,7 @@ def test_whatever_breaks_before_the_letter_leaves_it_unsent(tmp_path: Path, verb
 
 
 @pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte", "stored-drop", "stored-reset", "stored-silence"])
-def test_whatever_breaks_after_the_final_dot_leaves_the_letter_ambiguous(tmp_path: Path, do: str) -> None:
+def test_whatever_breaks_after_the_final_dot_leaves_the_message_ambiguous(tmp_path: Path, do: str) -> None:
     with smtpd(tmp_path, fault("DOT", do)) as sink:
         first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
         assert isinstance(first, Ambiguous)
@@ -113,7 +113,7 @@ def test_a_server_names_its_own_time(tmp_path: Path) -> None:
         ("DOT", "550 5.7.1 policy", True),
     ],
 )
-def test_a_no_to_this_letter_rejects_it_and_the_next_one_goes(tmp_path: Path, verb: str, text: str, content: bool) -> None:  # noqa: FBT001
+def test_a_no_to_this_message_rejects_it_and_the_next_one_goes(tmp_path: Path, verb: str, text: str, content: bool) -> None:  # noqa: FBT001
     with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
         first, second = deliver(sink, parcel(1), parcel(2))
         assert first == Rejected(text, content=content)
@@ -183,7 +183,7 @@ def test_an_address_beyond_ascii_goes_only_where_the_server_can_take_it(tmp_path
 
 
 @pytest.mark.parametrize("message", [b"a\nb\r\n", b"a\rb\r\n", b"no end", b"a\r\n.\nb\r\n"])
-def test_a_letter_with_other_line_ends_than_crlf_never_meets_a_server(tmp_path: Path, message: bytes) -> None:
+def test_a_message_with_other_line_ends_than_crlf_never_meets_a_server(tmp_path: Path, message: bytes) -> None:
     with smtpd(tmp_path) as sink:
         (outcome,) = deliver(sink, OutboundMessage("d", "a@example.org", "b@example.org", "<m@x>", message))
         assert isinstance(outcome, Rejected)
@@ -210,7 +210,7 @@ def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set(tmp_path: 
 
 
 class Stubborn:
-    """A server that says yes to everything and reads nothing of the letter until it is told to."""
+    """A server that says yes to everything and reads nothing of the message until it is told to."""
 
     def __init__(self, listening: socket.socket) -> None:
         self.listening, self.go_on, self.took = listening, threading.Event(), 0
@@ -239,8 +239,8 @@ def loops() -> list[Any]:
 
 
 @pytest.mark.parametrize("loop", loops())
-def test_nothing_of_a_letter_goes_out_after_its_time_is_over(loop: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
-    """Whatever is still buffered then: the letter counts as unclear, and must not arrive whole by and by."""
+def test_nothing_of_a_message_goes_out_after_its_time_is_over(loop: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
+    """Whatever is still buffered then: the message counts as unclear, and must not arrive whole by and by."""
     letter = replace(parcel(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
 
     async def go(port: int) -> Outcome:
@@ -273,14 +273,14 @@ def trusted(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return "--tls", str(tmp_path / "server.pem"), str(tmp_path / "server.key")
 
 
-def test_starttls_and_a_password_carry_the_letter(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+def test_starttls_and_a_password_carry_the_message(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=(*trusted, "--auth", "me:päss word")) as sink:
         (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("päss word"))
         assert isinstance(outcome, Accepted)
         assert [(record["tls"], record["user"]) for record in sink.stored()] == [(True, "me")]
 
 
-def test_implicit_tls_carries_the_letter(tmp_path: Path, trusted: tuple[str, ...]) -> None:
+def test_implicit_tls_carries_the_message(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=(*trusted, "--implicit")) as sink:
         assert isinstance(deliver(sink, parcel(), tls="implicit")[0], Accepted)
 

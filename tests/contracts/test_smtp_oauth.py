@@ -60,7 +60,7 @@ class Post:
         return smtp.open(smtp.Settings(**{**usual, **more}), accounts)
 
     def deliver(self, road: smtp.SmtpTransport, *senders: str | None, letters: int = 1) -> list[Outcome]:
-        """So many letters on a lane a sender, all lanes side by side."""
+        """So many messages on a lane a sender, all lanes side by side."""
 
         async def one(sender: str | None, number: int) -> list[Outcome]:
             lane = road.connection(sender)
@@ -118,7 +118,7 @@ def post(tmp_path: Path, cloud: Cloud) -> Iterator[Post]:
 # --- it works ------------------------------------------------------------------------------------------------------
 
 
-def test_a_token_carries_letters_over_tls(post: Post) -> None:
+def test_a_token_carries_messages_over_tls(post: Post) -> None:
     assert [type(outcome) for outcome in post.deliver(post.open(), letters=2)] == [Accepted, Accepted]
     assert [(record["tls"], record["user"]) for record in post.sink.stored()] == [(True, BOX)] * 2
     assert [attempt["good"] for attempt in post.attempts()] == [True]
@@ -325,7 +325,7 @@ def test_later_at_sign_in_is_tried_again(tmp_path: Path, cloud: Cloud, text: str
 
 
 @pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte"])
-def test_a_line_that_breaks_at_sign_in_leaves_the_letter_unsent(tmp_path: Path, cloud: Cloud, do: str) -> None:
+def test_a_line_that_breaks_at_sign_in_leaves_the_message_unsent(tmp_path: Path, cloud: Cloud, do: str) -> None:
     with started(tmp_path, cloud, {"verb": "AUTH", "do": do, "nth": [1]}) as post:
         (outcome,) = post.deliver(post.open(connect_timeout=1.0))
         assert isinstance(outcome, NotSent)
@@ -429,7 +429,7 @@ GOOD = AppRegistration(tenant="example.org", client_id="id", secret=Secret("x"))
         ({"oauth": AppRegistration(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
         ({"oauth": AppRegistration()}, "transport.oauth", "nothing to sign in with"),
         ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "no service"),
-        ({"daily": 0}, "transport.daily", "0 letters a day"),
+        ({"daily": 0}, "transport.daily", "0 messages a day"),
     ],
 )
 def test_settings_that_cannot_work_are_told_by_their_key(settings: dict[str, Any], where: str, word: str) -> None:

@@ -24,11 +24,11 @@ def row(age: timedelta, status: str = "failed", recipient: str = "anna@example.o
     return {"messageId": "<1@example.org>", "status": status, "recipientAddress": recipient, "receivedDateTime": received}
 
 
-def test_a_failure_of_a_minute_ago_leaves_an_accepted_letter_where_it_is() -> None:
+def test_a_failure_of_a_minute_ago_leaves_an_accepted_message_where_it_is() -> None:
     assert sighting(letter(State.ACCEPTED), row(timedelta(seconds=61)), NOW) is None
 
 
-def test_a_failure_of_a_minute_ago_proves_that_an_unclear_letter_left_and_no_more() -> None:
+def test_a_failure_of_a_minute_ago_proves_that_an_unclear_message_left_and_no_more() -> None:
     found = sighting(letter(State.AMBIGUOUS), row(timedelta(seconds=61)), NOW)
     assert found is not None
     assert (found.state, found.evidence["status"], "may still change" in found.response) == (State.ACCEPTED, "failed", True)
@@ -60,7 +60,7 @@ def test_another_recipients_failure_is_not_called_early() -> None:
     assert found.response == "Exchange has it (failed), by the message trace"
 
 
-def test_an_unclear_letter_of_a_restored_ledger_is_looked_for_at_all_times_since_the_backup() -> None:
+def test_an_unclear_message_of_a_restored_ledger_is_looked_for_at_all_times_since_the_backup() -> None:
     backup = NOW - timedelta(days=30)
     lost = replace(letter(State.AMBIGUOUS), since=backup, until=NOW)
     spans = list(windows(moments(lost), NOW))

@@ -35,7 +35,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Desk:
-    """A mailbox that sent letters, and an app that may ask about them."""
+    """A mailbox that sent messages, and an app that may ask about them."""
 
     cloud: Cloud
     box: str
@@ -61,7 +61,7 @@ class Desk:
     def message_id(self, number: int = 1) -> str:
         return f"<{number}.{self.box}>"
 
-    def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> TrackedMessage:  # noqa: ANN401  a letter's
+    def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> TrackedMessage:  # noqa: ANN401  a message's
         letter = TrackedMessage(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
         return replace(letter, **changes)
 
@@ -70,7 +70,7 @@ class Desk:
             return act(Caller(self.cloud, self.app, self.box, http))
 
     def leave(self, number: int = 1) -> None:
-        """A letter that left, and that the trace has had time to learn of."""
+        """A message that left, and that the trace has had time to learn of."""
         self.by_hand(lambda caller: caller.send(caller.create(caller.mime(number, f"p{number}@elsewhere.example")).json()["id"]))
         self.cloud.advance(1)  # times are asked for in whole seconds
 
@@ -132,7 +132,7 @@ def test_every_tracker_is_under_this_contract() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_a_letter_that_left_is_known_with_evidence_and_without_addresses(desk: Desk, kind: str) -> None:
+def test_a_message_that_left_is_known_with_evidence_and_without_addresses(desk: Desk, kind: str) -> None:
     desk.leave()
     (found,) = look(opened(kind, desk), [desk.sought(1), desk.sought(2)])
     assert found.delivery == "d-1"
@@ -143,7 +143,7 @@ def test_a_letter_that_left_is_known_with_evidence_and_without_addresses(desk: D
 
 
 @pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_another_senders_letters_are_not_told(desk: Desk, kind: str) -> None:
+def test_another_senders_messages_are_not_told(desk: Desk, kind: str) -> None:
     desk.leave()
     assert look(opened(kind, desk), [desk.sought(1, sender=f"another-{desk.box}")]) == []
 
@@ -203,7 +203,7 @@ def test_a_draft_has_not_left_and_may_go_again(desk: Desk) -> None:
     assert re.fullmatch(r"AAkALg\S+", str(found.evidence["id"]))
 
 
-def test_a_letter_that_left_counts_more_than_a_draft_of_it(desk: Desk) -> None:
+def test_a_message_that_left_counts_more_than_a_draft_of_it(desk: Desk) -> None:
     desk.leave()
     desk.by_hand(lambda caller: caller.draft(1))
     assert [found.state for found in sent_items(desk, desk.sought())] == [State.ACCEPTED]
@@ -259,7 +259,7 @@ STATUSES: dict[str, tuple[State, str]] = {
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_the_trace_says_what_became_of_a_letter(desk: Desk, status: str) -> None:
+def test_the_trace_says_what_became_of_a_message(desk: Desk, status: str) -> None:
     state, words = STATUSES[status]
     desk.traced(1, status)
     (found,) = look(desk.tracing(), [desk.sought()])
@@ -275,7 +275,7 @@ def test_the_trace_says_what_became_of_a_letter(desk: Desk, status: str) -> None
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_of_an_accepted_letter_only_the_end_is_news(desk: Desk, status: str) -> None:
+def test_of_an_accepted_message_only_the_end_is_news(desk: Desk, status: str) -> None:
     desk.traced(1, status)
     found = look(desk.tracing(), [desk.sought(state=State.ACCEPTED)])
     assert [one.state for one in found] == [state for state in [STATUSES[status][0]] if state is not State.ACCEPTED]
@@ -299,7 +299,7 @@ def test_another_recipients_row_says_only_that_exchange_has_it(desk: Desk) -> No
     assert look(desk.tracing(), [desk.sought(state=State.ACCEPTED)]) == []
 
 
-def test_all_letters_of_a_sender_are_one_question_of_one_value_a_property(desk: Desk) -> None:
+def test_all_messages_of_a_sender_are_one_question_of_one_value_a_property(desk: Desk) -> None:
     for number in range(5):
         desk.traced(number)
     assert len(look(desk.tracing(), [desk.sought(number) for number in range(5)])) == 5
@@ -308,7 +308,7 @@ def test_all_letters_of_a_sender_are_one_question_of_one_value_a_property(desk: 
     assert [part.split()[0] for part in asked.split(" and ")] == ["senderAddress", "receivedDateTime", "receivedDateTime"]
 
 
-def test_a_letter_whose_sender_nobody_knows_is_asked_for_under_the_table_s_senders(desk: Desk) -> None:
+def test_a_message_whose_sender_nobody_knows_is_asked_for_under_the_table_s_senders(desk: Desk) -> None:
     desk.traced()
     assert look(desk.tracing(), [desk.sought(sender=None)]) == []
     assert len(look(desk.tracing("other@example.org", desk.box), [desk.sought(sender=None)])) == 1
@@ -358,7 +358,7 @@ def test_a_missing_permission_names_it_and_the_service_that_has_to_be_let_in(des
     assert "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" in hint
 
 
-def test_old_letters_are_asked_for_in_windows_that_the_trace_allows(desk: Desk) -> None:
+def test_old_messages_are_asked_for_in_windows_that_the_trace_allows(desk: Desk) -> None:
     now = desk.now()
     letters = [desk.sought(days, since=now - days * DAY) for days in (1, 40, 88, 200)]
     for days in (1, 40, 88):

@@ -140,7 +140,7 @@ def test_the_very_bytes_arrive_dots_and_all(road: Road) -> None:
     assert road.arrived() == [parcel().message]
 
 
-def test_one_lane_carries_letter_after_letter_and_arms_each_once(road: Road) -> None:
+def test_one_lane_carries_message_after_message_and_arms_each_once(road: Road) -> None:
     armed: list[str] = []
 
     async def go() -> None:
@@ -154,7 +154,7 @@ def test_one_lane_carries_letter_after_letter_and_arms_each_once(road: Road) -> 
     assert len(road.arrived()) == 3
 
 
-def test_a_letter_whose_claim_was_lost_does_not_go(road: Road) -> None:
+def test_a_message_whose_claim_was_lost_does_not_go(road: Road) -> None:
     async def go() -> object:
         lane = road.transport.connection()
         outcome = await lane.deliver(parcel(1), says(False))
@@ -187,7 +187,7 @@ def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
     road.run(go)
 
 
-def test_a_ledger_that_fails_stops_the_letter(road: Road) -> None:
+def test_a_ledger_that_fails_stops_the_message(road: Road) -> None:
     async def arm(_: DraftRef | None = None, /) -> bool:
         raise OSError("disk full")
 
@@ -203,7 +203,7 @@ def test_a_ledger_that_fails_stops_the_letter(road: Road) -> None:
     assert parcel().message not in road.arrived()
 
 
-def test_a_cancelled_letter_closes_its_connection_and_the_next_one_gets_its_own_answer(road: Road) -> None:
+def test_a_cancelled_message_closes_its_connection_and_the_next_one_gets_its_own_answer(road: Road) -> None:
     async def go() -> None:
         asked = asyncio.Event()
 

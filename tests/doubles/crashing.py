@@ -247,7 +247,7 @@ def do_send(order: dict[str, Any]) -> int:
     doors = SendContext(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
     wanted = SendOptions(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
     transport = road_of(order)
-    if order.get("wire"):  # seconds: how long an armed letter may stay without a word
+    if order.get("wire"):  # seconds: how long an armed message may stay without a word
         transport.attempt_timeout = timedelta(seconds=order["wire"])
     report = asyncio.run(send(ledger, transport, owner=owner, context=doors, options=wanted))
     return 4 if report.error else 0

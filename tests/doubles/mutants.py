@@ -32,7 +32,7 @@ def requeue_what_was_armed() -> None:
 
 
 def arm_after_the_dot() -> None:
-    """The note that the letter may be on its way comes when it is."""
+    """The note that the message may be on its way comes when it is."""
 
     async def rest(self: Any, session: Any, message: OutboundMessage, arm: Callable[[], Awaitable[bool]]) -> Outcome:
         settings = self._road.settings
@@ -45,7 +45,7 @@ def arm_after_the_dot() -> None:
 
 
 def settle_before_the_reply() -> None:
-    """The letter counts as accepted once it is written."""
+    """The message counts as accepted once it is written."""
 
     async def finish(self: Any, body: bytes, *, timeout: float) -> Reply:  # noqa: ARG001, ASYNC109
         self._client.protocol.write(body)
@@ -137,7 +137,7 @@ def move_ignored() -> None:
 
 
 def arm_after_the_post() -> None:
-    """The note that the letter may be on its way comes when it is."""
+    """The note that the message may be on its way comes when it is."""
     real = mailbox.DraftSender._send
 
     async def send(self: Any, draft: Any, message: OutboundMessage, arm: Any) -> Outcome:

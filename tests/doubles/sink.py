@@ -22,7 +22,7 @@ class Sink:
     letters_in: Path
 
     def stored(self) -> list[dict[str, Any]]:
-        """Every letter the server took responsibility for, in order."""
+        """Every message the server took responsibility for, in order."""
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
     def rules(self, *rules: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class Sink:
         fresh.rename(self.control)
 
     def bytes_of(self, record: dict[str, Any]) -> bytes:
-        """A stored letter as it came."""
+        """A stored message as it came."""
         return (self.letters_in / f"{record['sha256']}.eml").read_bytes()
 
 

@@ -1,6 +1,6 @@
 """An SMTP server with faults on demand, as a process of its own: `python smtpd.py --log FILE [--rules JSON] [--control FILE] ...`.
 
-It prints its port, writes one JSON line a stored letter (with fsync, before the 250) and ends when its standard input does.
+It prints its port, writes one JSON line a stored message (with fsync, before the 250) and ends when its standard input does.
 A rule is `{"verb": "DOT", "do": "reply", "text": "451 4.3.0 later", "nth": [1, 3], "match": "bob@"}`; `verb` is CONNECT, EHLO,
 STARTTLS, AUTH, MAIL, RCPT, DATA, DOT, RSET or QUIT. `do`: reply, drop, reset, silence, delay (`seconds`), megabyte, and at DOT
 also stored-drop, stored-silence and stored-reply. `nth` counts how often the rule's verb was said; without it every time counts.

@@ -1,4 +1,4 @@
-"""One certificate and one key for one person: in the transaction that plans, for another generation, and before a letter leaves."""
+"""One certificate and one key for one person: in the transaction that plans, for another generation, and before a message leaves."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_once_it_is_withdrawn_unsent_another_person_may_have_it(world: World) ->
     assert isinstance(plan(world, other("schmidt", anna))[0], Delivery)
 
 
-def test_a_withdrawn_letter_that_may_have_left_still_counts(world: World) -> None:
+def test_a_withdrawn_message_that_may_have_left_still_counts(world: World) -> None:
     anna = draft("anna")
     id_ = sent(world, anna, State.AMBIGUOUS)
     newer = world.ledger.regenerate(id_, "no answer")
@@ -208,7 +208,7 @@ def test_what_expired_by_a_clock_that_jumped_is_held_back_until_a_second_sign(wo
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.DEFERRED])
-def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_others_go(world: World, state: State) -> None:
+def test_a_message_whose_certificate_expired_meanwhile_is_withdrawn_and_the_others_go(world: World, state: State) -> None:
     if state is State.QUEUED:
         (id_,) = world.queue("anna")
     else:
@@ -226,7 +226,7 @@ def test_a_letter_whose_certificate_expired_meanwhile_is_withdrawn_and_the_other
     assert list(world.ledger.letters(EVERYTHING)) == []
 
 
-def test_an_unclear_letter_of_an_expired_certificate_is_not_sent_again_but_may_be_taken_back(world: World) -> None:
+def test_an_unclear_message_of_an_expired_certificate_is_not_sent_again_but_may_be_taken_back(world: World) -> None:
     claim = world.ambiguous()
     pass_time(world)
     with pytest.raises(RequestDenied, match="the certificate expired on 2028-01-01"):

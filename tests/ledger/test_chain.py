@@ -16,7 +16,7 @@ from tests.ledger.world import World
 
 @pytest.fixture
 def full(world: World) -> World:
-    """Two accepted letters, one handed over, one planned: twelve events."""
+    """Two accepted messages, one handed over, one planned: twelve events."""
     id_ = world.accepted("anna")
     world.accepted("bert")
     world.ledger.hand_over(id_, "she phoned", "reveal")

@@ -25,7 +25,7 @@ def alive(owner: LeaseHolder) -> bool | None:  # noqa: ARG001
 
 
 def one_command_with_a_clock_ahead(world: World, **by: float) -> None:
-    """Somebody plans a letter; then the clock is right again."""
+    """Somebody plans a message; then the clock is right again."""
     world.clock.forward(**by)
     world.plan("zoe")
     world.clock.forward(**{name: -value for name, value in by.items()})
@@ -152,7 +152,7 @@ def test_a_clock_set_back_by_hours_frees_no_lease_of_a_sender_that_runs(world: W
     assert world.settle(claim, State.ACCEPTED)
 
 
-def test_a_clock_set_back_by_hours_never_makes_a_letter_go_twice(world: World) -> None:
+def test_a_clock_set_back_by_hours_never_makes_a_message_go_twice(world: World) -> None:
     mine = world.claimed()
     world.clock.forward(hours=-5)
     assert world.ledger.recover(unknown) == [(mine.id, State.QUEUED)]
@@ -161,7 +161,7 @@ def test_a_clock_set_back_by_hours_never_makes_a_letter_go_twice(world: World) -
     assert world.arm(yours, YOU)
 
 
-def test_a_run_that_takes_deferred_letters_early_takes_none_twice_after_the_clock_is_set_back(world: World) -> None:
+def test_a_run_that_takes_deferred_messages_early_takes_none_twice_after_the_clock_is_set_back(world: World) -> None:
     claim = world.armed()
     began = world.ledger.position()
     world.clock.forward(hours=-1)
@@ -181,7 +181,7 @@ def test_a_mailboxs_day_is_known_whatever_the_order_of_times(world: World) -> No
     assert world.ledger.sent_times(began, ALL_SENDERS) == [began, began + timedelta(minutes=1)]
 
 
-def test_letters_from_the_future_count_until_a_day_after_the_clock_was_right_again(world: World) -> None:
+def test_messages_from_the_future_count_until_a_day_after_the_clock_was_right_again(world: World) -> None:
     world.clock.forward(**A_YEAR)
     world.accepted("anna")
     world.clock.forward(days=-365)
@@ -295,7 +295,7 @@ def test_a_sign_that_the_clock_took_back_counts_for_nothing(world: World) -> Non
     assert password(world) is PasswordState.DESTROYED
 
 
-def test_letters_stay_in_the_outbox_after_a_jump_until_a_second_sign(world: World) -> None:
+def test_messages_stay_in_the_outbox_after_a_jump_until_a_second_sign(world: World) -> None:
     world.accepted("anna")
     world.clock.forward(days=31)
     world.ledger.expire()

@@ -110,7 +110,7 @@ def test_a_log_in_use_holds_up_nobody(file_world: World, tmp_path: Path) -> None
         assert file_world.ledger.expire() == 0
 
 
-def test_columns_that_no_letter_names_are_forgotten_in_the_log_too(file_world: World, tmp_path: Path) -> None:
+def test_columns_that_no_message_names_are_forgotten_in_the_log_too(file_world: World, tmp_path: Path) -> None:
     file_world.plan("anna", "bert")
     asked = []
 

@@ -32,7 +32,7 @@ def test_a_lease_that_ended_before_arming_goes_back_to_the_queue(world: World) -
     assert world.claim(YOU).attempt == 2
 
 
-def test_a_lease_that_ended_after_arming_leaves_the_letter_ambiguous(world: World) -> None:
+def test_a_lease_that_ended_after_arming_leaves_the_message_ambiguous(world: World) -> None:
     claim = world.armed()
     world.clock.forward(minutes=9)
     assert world.ledger.recover(alive) == []
@@ -118,7 +118,7 @@ def test_a_late_250_of_the_same_attempt_turns_ambiguous_into_accepted(world: Wor
 
 
 @pytest.mark.parametrize("state", [State.DEFERRED, State.QUEUED, State.REJECTED, State.AMBIGUOUS])
-def test_nothing_else_moves_an_ambiguous_letter_late(world: World, state: State) -> None:
+def test_nothing_else_moves_an_ambiguous_message_late(world: World, state: State) -> None:
     claim = world.ambiguous()
     assert not world.settle(claim, state)
     assert world.state(claim.id) is State.AMBIGUOUS
@@ -166,7 +166,7 @@ def test_threads_and_ledgers_share_the_work_without_doing_any_twice(world: World
     assert world.ledger.counts(EVERYTHING) == {State.TRANSMITTING: 60}
 
 
-def test_threads_that_freeze_the_same_letters_freeze_each_once(world: World) -> None:
+def test_threads_that_freeze_the_same_messages_freeze_each_once(world: World) -> None:
     planned = world.plan(*(f"p{i}" for i in range(20)))
     with ThreadPoolExecutor(4) as threads:
         letters = [[packed(one.id, again=str(number), to=one.address) for one in planned] for number in range(4)]

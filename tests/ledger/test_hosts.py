@@ -1,4 +1,4 @@
-"""Hosts that share a ledger on a server and whose clocks differ: the server's clock decides, and no letter goes twice."""
+"""Hosts that share a ledger on a server and whose clocks differ: the server's clock decides, and no message goes twice."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_host_whose_clock_is_ahead_leaves_a_message_alone_that_waits_at_the_en
         second = hosts.run("two", HOUR, "send", "--yes")
         looked = hosts.run("two", HOUR, "resolve")
         assert (second.returncode, looked.returncode) == (0, 0), second.stderr + looked.stderr
-        assert f"1 letter being sent by process {first.pid} of " in second.stderr
+        assert f"1 message being sent by process {first.pid} of " in second.stderr
         first.kill()
     assert hosts.states() == {"transmitting": 1, "accepted": 1}
     assert [number for _, number in Counter(record["to"] for record in hosts.sink.stored()).items()] == [1, 1]

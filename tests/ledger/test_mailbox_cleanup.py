@@ -1,4 +1,4 @@
-"""What letters leave in mailboxes, as their events tell it: copies of those that left, drafts of those that will not."""
+"""What messages leave in mailboxes, as their events tell it: copies of those that left, drafts of those that will not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sent(world: World, name: str = "anna", handle: DraftRef | None = FIRST) -> s
     return claim.id
 
 
-def test_a_letter_that_left_may_have_a_copy_until_it_is_known_to_be_gone(world: World) -> None:
+def test_a_message_that_left_may_have_a_copy_until_it_is_known_to_be_gone(world: World) -> None:
     began = world.clock.now
     delivery = sent(world)
     (letter,) = world.ledger.copies()
@@ -59,7 +59,7 @@ def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.BOUNCED])
-def test_what_became_of_a_letter_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
+def test_what_became_of_a_message_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
     delivery = sent(world)
     assert world.ledger.observe([TrackingEvent(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
     assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
@@ -68,7 +68,7 @@ def test_what_became_of_a_letter_later_changes_nothing_about_its_copy(world: Wor
         assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
 
 
-def test_a_letter_that_did_not_leave_or_is_unclear_has_no_copy_to_be_removed(world: World) -> None:
+def test_a_message_that_did_not_leave_or_is_unclear_has_no_copy_to_be_removed(world: World) -> None:
     unclear = armed(world)
     assert world.settle(unclear, State.AMBIGUOUS)
     rejected = armed(world, "bert")
@@ -89,7 +89,7 @@ def test_a_page_is_not_the_end(world: World, monkeypatch: pytest.MonkeyPatch) ->
 # --- drafts ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_draft_of_a_withdrawn_letter_is_told_until_it_is_gone(world: World) -> None:
+def test_the_draft_of_a_withdrawn_message_is_told_until_it_is_gone(world: World) -> None:
     claim = armed(world)
     assert world.settle(claim, State.QUEUED, said="403")
     assert world.ledger.drafts() == []
@@ -100,20 +100,20 @@ def test_the_draft_of_a_withdrawn_letter_is_told_until_it_is_gone(world: World) 
     assert world.ledger.drafts() == []
 
 
-def test_a_letter_that_was_replaced_before_it_left_is_one_of_them(world: World) -> None:
+def test_a_message_that_was_replaced_before_it_left_is_one_of_them(world: World) -> None:
     claim = armed(world)
     assert world.settle(claim, State.QUEUED, said="403")
     world.ledger.regenerate(claim.id, "asked again")
     assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
 
 
-def test_a_letter_that_was_refused_for_good_is_one_too(world: World) -> None:
+def test_a_message_that_was_refused_for_good_is_one_too(world: World) -> None:
     claim = armed(world)
     assert world.settle(claim, State.REJECTED, said="400")
     assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
 
 
-def test_a_replaced_letter_that_is_unclear_waits_an_hour(world: World) -> None:
+def test_a_replaced_message_that_is_unclear_waits_an_hour(world: World) -> None:
     claim = armed(world)
     assert world.settle(claim, State.AMBIGUOUS, said="504")
     world.clock.forward(minutes=10)
@@ -124,7 +124,7 @@ def test_a_replaced_letter_that_is_unclear_waits_an_hour(world: World) -> None:
     assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
 
 
-def test_a_letter_without_a_draft_leaves_none(world: World) -> None:
+def test_a_message_without_a_draft_leaves_none(world: World) -> None:
     claim = armed(world, handle=None)
     assert world.settle(claim, State.QUEUED, said="403")
     world.ledger.withdraw(claim.id, "left the company")
@@ -142,7 +142,7 @@ def test_a_sender_that_had_drafts_is_known(world: World) -> None:
     assert not world.ledger.drafted("other@example.org")
 
 
-def test_a_letter_that_goes_again_bears_the_draft_that_it_was_armed_with(world: World) -> None:
+def test_a_message_that_goes_again_bears_the_draft_that_it_was_armed_with(world: World) -> None:
     claim = armed(world)
     assert claim.message.draft is None
     assert world.settle(claim, State.QUEUED, said="429")

@@ -43,7 +43,7 @@ def test_each_attempt_counts_by_its_own_outcome(world: World) -> None:
     assert world.ledger.sent_times(began, ALL_SENDERS) == [began, began + timedelta(minutes=2)]
 
 
-def test_a_letter_whose_certificate_was_revoked_on_its_way_counts_by_its_outcome(world: World) -> None:
+def test_a_message_whose_certificate_was_revoked_on_its_way_counts_by_its_outcome(world: World) -> None:
     claim = world.armed()
     delivery = world.ledger.delivery(claim.id)
     world.ledger.revoke(delivery.certificate_sha256, "key compromise")
@@ -51,7 +51,7 @@ def test_a_letter_whose_certificate_was_revoked_on_its_way_counts_by_its_outcome
     assert world.ledger.sent_times(world.clock.now, ALL_SENDERS) == []
 
 
-def test_letters_that_wait_are_counted_by_mailbox(world: World) -> None:
+def test_messages_that_wait_are_counted_by_mailbox(world: World) -> None:
     for name, sender in (("anna", ONE), ("bert", TWO), ("cleo", TWO), ("dora", TWO)):
         queue(world, name, sender)
     world.plan("emil")
@@ -66,7 +66,7 @@ def test_letters_that_wait_are_counted_by_mailbox(world: World) -> None:
     assert world.ledger.due(EVERYTHING) == {ONE: 1, TWO: 3}
 
 
-def test_whether_a_letter_is_left_for_a_mailbox_is_known(world: World) -> None:
+def test_whether_a_message_is_left_for_a_mailbox_is_known(world: World) -> None:
     queue(world, "anna", ONE)
     assert world.ledger.has_pending(EVERYTHING, SenderFilter(only=ONE))
     assert not world.ledger.has_pending(EVERYTHING, SenderFilter(only=TWO))
@@ -80,7 +80,7 @@ def test_whether_a_letter_is_left_for_a_mailbox_is_known(world: World) -> None:
     assert world.ledger.has_pending(EVERYTHING, ALL_SENDERS, early=True)
 
 
-def test_a_letter_that_is_being_packed_may_be_for_any_mailbox(world: World) -> None:
+def test_a_message_that_is_being_packed_may_be_for_any_mailbox(world: World) -> None:
     world.plan("anna")
     assert not world.ledger.has_pending(EVERYTHING, SenderFilter(only=TWO))
     assert world.ledger.lease(ME, 1, LEASE, EVERYTHING)

@@ -1,4 +1,4 @@
-"""Somebody edits a letter in the outbox, or the person it is for; it is never claimed, and the words say what to do."""
+"""Somebody edits a message in the outbox, or the person it is for; it is never claimed, and the words say what to do."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.ledger.tampering import lifted
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed, spelled
 
 TAMPERING = {
-    "letter's address": "UPDATE outbox SET address = 'evil@evil.example'",
-    "letter's sender": "UPDATE outbox SET sender = 'evil@evil.example'",
-    "letter's message_id": "UPDATE outbox SET message_id = '<x@y>'",
-    "letter's message": "UPDATE outbox SET message = (SELECT sealed FROM handover)",
+    "outbox address": "UPDATE outbox SET address = 'evil@evil.example'",
+    "outbox sender": "UPDATE outbox SET sender = 'evil@evil.example'",
+    "outbox message_id": "UPDATE outbox SET message_id = '<x@y>'",
+    "outbox message": "UPDATE outbox SET message = (SELECT sealed FROM handover)",
     "person's address": "UPDATE person SET address = 'evil@evil.example'",
     "message_id": "UPDATE delivery SET message_id = '<x@y>'",
     "state": "UPDATE delivery SET state = 'deferred'",
@@ -49,13 +49,13 @@ def refused_to_pack(world: World) -> InvalidInput:
 
 
 @pytest.mark.parametrize(("field", "statement"), TAMPERING.items(), ids=TAMPERING)
-def test_a_letter_that_was_edited_is_not_claimed(world: World, field: str, statement: str) -> None:
+def test_a_message_that_was_edited_is_not_claimed(world: World, field: str, statement: str) -> None:
     (id_,) = world.queue("anna")
     world.sql(statement)
     state = world.state(id_)
     error = refusal(world)
     assert (error.exit_code, error.where) == (3, id_)
-    assert error.message == f"the ledger was changed from outside ({field}), so this letter is not sent"
+    assert error.message == f"the ledger was changed from outside ({field}), so this message is not sent"
     assert error.hint is not None
     assert "distributor audit verify" in error.hint
     assert f"distributor withdraw {id_} --reason TEXT" in error.hint
@@ -63,7 +63,7 @@ def test_a_letter_that_was_edited_is_not_claimed(world: World, field: str, state
 
 
 @pytest.mark.parametrize("state", ["planned", "queued", "deferred"])
-def test_a_letter_that_was_accepted_is_not_sent_again_because_somebody_says_that_it_waits(world: World, state: str) -> None:
+def test_a_message_that_was_accepted_is_not_sent_again_because_somebody_says_that_it_waits(world: World, state: str) -> None:
     id_ = world.accepted()
     world.sql(f"UPDATE delivery SET state = '{state}'")  # noqa: S608  tampering is the point
     error = refused_to_pack(world) if state == "planned" else refusal(world)
@@ -77,7 +77,7 @@ def test_a_letter_that_was_accepted_is_not_sent_again_because_somebody_says_that
 
 
 @pytest.mark.parametrize("state", ["claimed", "ambiguous"])
-def test_a_letter_that_was_accepted_is_not_sent_again_by_a_detour(world: World, state: str) -> None:
+def test_a_message_that_was_accepted_is_not_sent_again_by_a_detour(world: World, state: str) -> None:
     """Somebody says that its sender died, or that nobody knows; an event is then written that frees it."""
     id_ = world.accepted()
     world.sql(f"UPDATE delivery SET state = '{state}', owner = 'me', lease_until = '2020-01-01T00:00:00.000000Z'")  # noqa: S608
@@ -92,18 +92,18 @@ def test_a_letter_that_was_accepted_is_not_sent_again_by_a_detour(world: World, 
 def test_a_message_that_became_text_is_refused_in_words(file_world: World) -> None:
     file_world.queue("anna")
     file_world.sql("UPDATE outbox SET message = CAST(message AS TEXT)")
-    assert "(letter's message)" in refusal(file_world).message
+    assert "(outbox message)" in refusal(file_world).message
 
 
-def test_a_letter_with_address_and_person_edited_alike_is_not_claimed(world: World) -> None:
+def test_a_message_with_address_and_person_edited_alike_is_not_claimed(world: World) -> None:
     world.queue("anna")
     world.sql(
         "UPDATE outbox SET address = 'evil@evil.example'", "UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'"
     )
-    assert "letter's address, person's address" in refusal(world).message
+    assert "outbox address, person's address" in refusal(world).message
 
 
-def test_a_letter_is_not_frozen_for_somebody_who_was_edited_in_after_it_was_made(world: World) -> None:
+def test_a_message_is_not_frozen_for_somebody_who_was_edited_in_after_it_was_made(world: World) -> None:
     (anna,) = world.plan("anna")
     world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
     world.spoiled = True
@@ -112,11 +112,11 @@ def test_a_letter_is_not_frozen_for_somebody_who_was_edited_in_after_it_was_made
     assert world.state(anna.id) is State.PLANNED
 
 
-def test_a_letter_frozen_for_somebody_edited_in_before_is_not_claimed(world: World) -> None:
+def test_a_message_frozen_for_somebody_edited_in_before_is_not_claimed(world: World) -> None:
     (anna,) = world.plan("anna")
     world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
     assert world.ledger.enqueue([packed(anna.id, to="evil@evil.example")], ME) == [True]
-    assert "letter's address" in refusal(world).message
+    assert "outbox address" in refusal(world).message
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_bytes_that_name_another_recipient_than_the_envelope_are_not_frozen(worl
         world.ledger.enqueue([replace(letter, message=message)], ME)
 
 
-def test_a_letter_whose_recipient_in_the_bytes_is_not_its_envelope_s_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_whose_recipient_in_the_bytes_is_not_its_envelope_s_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     (anna,) = world.plan("anna")
     with monkeypatch.context() as older:
         older.setattr(packing, "recipient", lambda _: "anna@example.org")  # a program that did not look
         world.ledger.enqueue([packed(anna.id, to="evil@evil.example")], ME)
-    assert "(letter's To)" in refusal(world).message
+    assert "(outbox To)" in refusal(world).message
 
 
 ERASED = "UPDATE event SET personal = NULL, salt = NULL"
@@ -219,7 +219,7 @@ BYTES = {
 
 
 @pytest.mark.parametrize(("field", "statement"), BYTES.items(), ids=BYTES)
-def test_what_a_letter_is_made_from_is_held_against_what_was_planned(world: World, field: str, statement: str) -> None:
+def test_what_a_message_is_made_from_is_held_against_what_was_planned(world: World, field: str, statement: str) -> None:
     world.plan("anna")
     world.sql(statement)
     assert f"({field})" in refused_to_pack(world).message
@@ -232,7 +232,7 @@ def test_authorities_that_are_other_ones_do_not_reach_a_package(world: World, st
     assert "(certificate's chain)" in refused_to_pack(world).message
 
 
-def test_what_older_programs_did_not_tell_stops_no_letter(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_older_programs_did_not_tell_stops_no_message(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
         older.setattr(planning.PlannedDelivery, "note", older_note)
         world.plan("anna")
@@ -270,7 +270,7 @@ def test_an_address_that_a_later_roster_spells_otherwise_is_no_tampering(world: 
     assert world.claim().message.address == "anna@example.org"
 
 
-def test_a_letter_that_a_service_gave_a_message_id_of_its_own_goes_again(world: World) -> None:
+def test_a_message_that_a_service_gave_a_message_id_of_its_own_goes_again(world: World) -> None:
     claim = world.claimed()
     world.ledger.write([RecordIntent(claim, timedelta(minutes=10), DraftRef("draft-1", "<of-a-service@example.org>"))], ME)
     assert world.settle(claim, State.QUEUED, said="429 slow down")

@@ -1,4 +1,4 @@
-"""A letter's way through the ledger, on both databases."""
+"""A message's way through the ledger, on both databases."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_loan_ends_with_its_lease_or_with_its_packer(world: World) -> None:
     assert [lent.person.address.local for lent in world.ledger.lease(ME, 5, LEASE, EVERYTHING)] == ["bert"]
 
 
-def test_a_letter_is_frozen_once(world: World) -> None:
+def test_a_message_is_frozen_once(world: World) -> None:
     (anna,) = world.plan("anna")
     assert world.ledger.enqueue([packed(anna.id), packed(anna.id, again="x"), packed("d-unknown")], ME) == [True, False, False]
     assert world.ledger.enqueue([packed(anna.id, again="y")], YOU) == [False]
@@ -104,13 +104,13 @@ def test_a_letter_is_frozen_once(world: World) -> None:
     assert (found.state, found.message_id, found.password_state) == (State.QUEUED, message.message_id, PasswordState.HELD)
 
 
-def test_a_letter_of_a_withdrawn_delivery_is_not_frozen(world: World) -> None:
+def test_a_message_of_a_withdrawn_delivery_is_not_frozen(world: World) -> None:
     (anna,) = world.plan("anna")
     world.ledger.withdraw(anna.id, "left")
     assert world.ledger.enqueue([packed(anna.id)], ME) == [False]
 
 
-def test_an_accepted_letter_has_every_step_in_its_history_and_a_ready_password(world: World) -> None:
+def test_an_accepted_message_has_every_step_in_its_history_and_a_ready_password(world: World) -> None:
     id_ = world.accepted()
     found = world.ledger.delivery(id_)
     assert found is not None
@@ -131,7 +131,7 @@ def test_events_carry_what_an_auditor_asks_for(world: World) -> None:
     assert (accepted.evidence["said"], accepted.before, accepted.after) == ("250 ok", State.TRANSMITTING, State.ACCEPTED)
 
 
-def test_two_senders_claim_different_letters_oldest_first(world: World) -> None:
+def test_two_senders_claim_different_messages_oldest_first(world: World) -> None:
     ids = world.queue("anna", "bert", "cleo")
     mine = world.ledger.claim(ME, 2, LEASE, EVERYTHING)
     yours = world.ledger.claim(YOU, 2, LEASE, EVERYTHING)
@@ -147,7 +147,7 @@ def test_a_claim_means_only_what_its_scope_names(world: World) -> None:
     assert world.ledger.claim(ME, 5, LEASE, DeliveryFilter(plan="plan-2")) == []
 
 
-def test_a_deferred_letter_waits_for_its_time(world: World) -> None:
+def test_a_deferred_message_waits_for_its_time(world: World) -> None:
     claim = world.armed()
     later = world.clock.now + timedelta(minutes=5)
     assert world.settle(claim, State.DEFERRED, said="451 later", not_before=later)
@@ -159,7 +159,7 @@ def test_a_deferred_letter_waits_for_its_time(world: World) -> None:
     assert world.ledger.next_due(EVERYTHING) is None
 
 
-def test_a_deferred_letter_may_be_claimed_early_but_not_twice_in_one_run(world: World) -> None:
+def test_a_deferred_message_may_be_claimed_early_but_not_twice_in_one_run(world: World) -> None:
     claim = world.armed()
     began = world.ledger.position()
     assert world.settle(claim, State.DEFERRED, said="451 later", not_before=world.clock.now + timedelta(hours=1))
@@ -209,7 +209,7 @@ def test_a_claim_given_back_is_free_for_others(world: World) -> None:
     assert world.state(claim.id) is State.CLAIMED
 
 
-def test_the_next_generation_replaces_an_unsent_letter(world: World) -> None:
+def test_the_next_generation_replaces_an_unsent_message(world: World) -> None:
     (old,) = world.queue("anna")
     new = world.ledger.regenerate(old, "lost phone")
     assert (new.generation, new.state, new.certificate_sha256) == (2, State.PLANNED, draft("anna").facts.sha256)
@@ -229,7 +229,7 @@ def test_who_packs_is_told_who_wrote_to_a_person_before(world: World) -> None:
     assert [todo.sender for id_, todo in lent.items() if id_ != new.id] == [None]
 
 
-def test_the_next_generation_of_a_sent_letter_kills_its_password_and_keeps_its_state(world: World) -> None:
+def test_the_next_generation_of_a_sent_message_kills_its_password_and_keeps_its_state(world: World) -> None:
     old = world.accepted()
     new = world.ledger.regenerate(old, "lost phone", draft("anna", certificate="second"))
     assert (new.generation, new.certificate_sha256) == (2, draft("anna", certificate="second").facts.sha256)
@@ -246,7 +246,7 @@ def test_no_generation_follows_one_that_was_replaced_already(world: World) -> No
         world.ledger.regenerate(old, "twice")
 
 
-def test_no_generation_follows_while_a_sender_holds_the_letter(world: World) -> None:
+def test_no_generation_follows_while_a_sender_holds_the_message(world: World) -> None:
     claim = world.armed()
     with pytest.raises(RequestDenied, match="being sent"):
         world.ledger.regenerate(claim.id, "impatient")
@@ -255,7 +255,7 @@ def test_no_generation_follows_while_a_sender_holds_the_letter(world: World) -> 
     assert world.state(claim.id) is State.AMBIGUOUS
 
 
-def test_a_withdrawn_letter_leaves_the_outbox_and_takes_its_password_along(world: World) -> None:
+def test_a_withdrawn_message_leaves_the_outbox_and_takes_its_password_along(world: World) -> None:
     (id_,) = world.queue("anna")
     world.ledger.withdraw(id_, "left the company")
     (envelope,) = world.ledger.envelopes("anna@example.org")
@@ -293,7 +293,7 @@ def test_an_ambiguous_delivery_is_settled_by_a_word_with_its_reason(world: World
         world.ledger.resolve(claim.id, State.QUEUED, {"reason": "again"})
 
 
-def test_a_letter_sent_again_by_a_word_has_the_same_bytes(world: World) -> None:
+def test_a_message_sent_again_by_a_word_has_the_same_bytes(world: World) -> None:
     claim = world.ambiguous()
     world.ledger.resolve(claim.id, State.QUEUED, {"reason": "not in the log"})
     again = world.claim(YOU)

@@ -1,4 +1,4 @@
-"""A password is handed over once, after its letter was accepted, with a witness in the history; and it dies in time."""
+"""A password is handed over once, after its message was accepted, with a witness in the history; and it dies in time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_two_readers_at_once_get_one_password(world: World) -> None:
         world.ledger.hand_over(id_, "second", "reveal")
 
 
-def test_no_password_leaves_before_its_letter_is_accepted(world: World) -> None:
+def test_no_password_leaves_before_its_message_is_accepted(world: World) -> None:
     claim = world.ambiguous()
     with pytest.raises(RequestDenied, match="was not accepted yet"):
         world.ledger.hand_over(claim.id, "impatient", "reveal")
@@ -50,7 +50,7 @@ def test_no_password_leaves_before_its_letter_is_accepted(world: World) -> None:
         world.ledger.hand_over(planned.id, "impatient", "reveal")
 
 
-def test_a_replaced_letter_is_not_sent_again_since_its_password_is_gone(world: World) -> None:
+def test_a_replaced_message_is_not_sent_again_since_its_password_is_gone(world: World) -> None:
     old = world.ambiguous().id
     new = world.ledger.regenerate(old, "she asked again")
     with pytest.raises(RequestDenied, match="password is destroyed") as refused:
@@ -105,7 +105,7 @@ def test_a_password_without_an_end_stays(world: World) -> None:
     assert world.ledger.hand_over(anna.id, "found the phone", "reveal")
 
 
-def test_letters_leave_the_outbox_some_time_after_acceptance_but_not_before(world: World) -> None:
+def test_messages_leave_the_outbox_some_time_after_acceptance_but_not_before(world: World) -> None:
     world.accepted("anna")
     world.queue("bert")
     world.clock.forward(days=29)

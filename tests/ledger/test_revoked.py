@@ -26,7 +26,7 @@ def shown(world: World) -> list[str | None]:
     return [row[10] for row in world.ledger.rows(EVERYTHING)]
 
 
-def test_an_ambiguous_letter_of_a_revoked_certificate_is_taken_back_and_not_sent_again(world: World) -> None:
+def test_an_ambiguous_message_of_a_revoked_certificate_is_taken_back_and_not_sent_again(world: World) -> None:
     claim = world.ambiguous()
     world.ledger.revoke(sha(), SAID)
     with pytest.raises(RequestDenied, match="superseded") as refused:
@@ -37,13 +37,13 @@ def test_an_ambiguous_letter_of_a_revoked_certificate_is_taken_back_and_not_sent
     assert (world.state(claim.id), world.outbox()) == (State.WITHDRAWN, [])
 
 
-def test_an_ambiguous_letter_of_a_good_certificate_is_not_taken_back(world: World) -> None:
+def test_an_ambiguous_message_of_a_good_certificate_is_not_taken_back(world: World) -> None:
     claim = world.ambiguous()
     with pytest.raises(RequestDenied, match="cannot be taken back"):
         world.ledger.withdraw(claim.id, "why not")
 
 
-def test_what_a_sender_gives_back_after_the_revocation_is_withdrawn_and_the_next_letter_claimed(world: World) -> None:
+def test_what_a_sender_gives_back_after_the_revocation_is_withdrawn_and_the_next_message_claimed(world: World) -> None:
     claim = world.claimed("anna")
     world.queue("bert")
     world.ledger.revoke(sha(), SAID)

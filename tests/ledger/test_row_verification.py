@@ -1,4 +1,4 @@
-"""Somebody edits a delivery, its person, certificate, password or letter; `verify` says which field of which delivery it was."""
+"""Somebody edits a delivery, its person, certificate, password or message; `verify` says which field of which delivery it was."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.ledger.world import ME, World, draft, packed, spelled
 
 @dataclass
 class Four:
-    """Anna's password was revealed, Bert's is ready, Cleo's letter waits, Dora is planned."""
+    """Anna's password was revealed, Bert's is ready, Cleo's message waits, Dora is planned."""
 
     world: World
     ids: dict[str, str]
@@ -166,32 +166,32 @@ def test_a_certificate_that_was_edited_is_found_at_its_delivery(four: Four, colu
 
 
 LETTERS = [
-    ("address", "'evil@evil.example'", """letter's address is "evil@evil.example", but its events say "cleo@example.org\""""),
-    ("sender", "'evil@evil.example'", """letter's sender is "evil@evil.example", but its events say "certs@example.org\""""),
-    ("message_id", "'<x@y>'", """letter's message_id is "<x@y>", but its events say "<{cleo}@example.org>\""""),
-    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "letter's message is not the one that was frozen"),
+    ("address", "'evil@evil.example'", """outbox address is "evil@evil.example", but its events say "cleo@example.org\""""),
+    ("sender", "'evil@evil.example'", """outbox sender is "evil@evil.example", but its events say "certs@example.org\""""),
+    ("message_id", "'<x@y>'", """outbox message_id is "<x@y>", but its events say "<{cleo}@example.org>\""""),
+    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "outbox message is not the one that was frozen"),
 ]
 
 
 @pytest.mark.parametrize(("column", "value", "words"), LETTERS, ids=[column for column, *_ in LETTERS])
-def test_a_waiting_letter_that_was_edited_is_found(four: Four, column: str, value: str, words: str) -> None:
+def test_a_waiting_message_that_was_edited_is_found(four: Four, column: str, value: str, words: str) -> None:
     told = four.found(f"UPDATE outbox SET {column} = {value} WHERE delivery = '{{cleo}}'")  # noqa: S608  tampering is the point
     assert told == [four.says("cleo", words.format(**four.ids))]
 
 
-def test_a_waiting_letter_that_was_removed_is_found_and_one_that_left_long_ago_is_not_missed(four: Four) -> None:
+def test_a_waiting_message_that_was_removed_is_found_and_one_that_left_long_ago_is_not_missed(four: Four) -> None:
     told = four.found("DELETE FROM outbox")
-    assert told == [four.says("cleo", "has no letter in the outbox, but its events say that one waits there")]
+    assert told == [four.says("cleo", "has no message in the outbox, but its events say that one waits there")]
 
 
-def test_a_letter_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
+def test_a_message_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
     four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
     four.world.ledger.enqueue([packed(four.ids["dora"], to="eve@example.org")], ME)
     told = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
-    assert told == [four.says("dora", 'was planned for "dora@example.org", but its letter was frozen for "eve@example.org"')]
+    assert told == [four.says("dora", 'was planned for "dora@example.org", but its message was frozen for "eve@example.org"')]
 
 
-def test_a_process_that_holds_a_letter_cannot_be_renamed_unseen(world: World) -> None:
+def test_a_process_that_holds_a_message_cannot_be_renamed_unseen(world: World) -> None:
     world.claimed()
     assert found(world, "UPDATE owner SET pid = 1") == ["owner me: pid is 1, but its claims say 4711"]
 
@@ -353,7 +353,7 @@ def test_places_inputs_and_chains_are_held_against_what_was_planned(four: Four, 
     assert four.says("bert", words) in four.found(statement)
 
 
-def test_the_start_of_a_process_that_holds_a_letter_is_held_against_its_claim(world: World) -> None:
+def test_the_start_of_a_process_that_holds_a_message_is_held_against_its_claim(world: World) -> None:
     world.claimed()
     told = found(world, "UPDATE owner SET started = '1'")
     assert told == [f'''owner me: started is "1", but its claims say "{ME.started}"''']
@@ -386,7 +386,7 @@ def test_a_delivery_that_went_over_to_a_later_plan_is_what_its_events_tell(world
     assert told[1:] == [f"delivery {anna.id}: plan's inputs is not the one that its events tell"]
 
 
-def test_every_way_of_a_letter_is_told_by_its_events(world: World) -> None:
+def test_every_way_of_a_message_is_told_by_its_events(world: World) -> None:
     """Deferred, given back, taken by a silent sender, unclear, settled, replaced: each is what it must be at every step."""
     claim = world.armed()
     world.settle(claim, State.DEFERRED, said="", not_before=world.clock.now + timedelta(minutes=5))

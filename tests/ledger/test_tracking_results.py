@@ -1,4 +1,4 @@
-"""What services know of letters, in the ledger: whose letters, since when, and what evidence may move."""
+"""What services know of messages, in the ledger: whose messages, since when, and what evidence may move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 
 
 def queue(world: World, name: str, sender: str) -> str:
-    """A queued letter of a mailbox; its delivery."""
+    """A queued message of a mailbox; its delivery."""
     (delivery,) = world.plan(name)
     world.ledger.enqueue([replace(packed(delivery.id, to=delivery.address), sender=sender)], ME)
     return delivery.id
@@ -22,7 +22,7 @@ def claimed(world: World, senders: SenderFilter) -> list[str]:
     return [claim.message.sender for claim in world.ledger.claim(ME, 10, LEASE, EVERYTHING, senders=senders)]
 
 
-def test_letters_are_claimed_by_mailbox(world: World) -> None:
+def test_messages_are_claimed_by_mailbox(world: World) -> None:
     queue(world, "anna", "one@example.org")
     queue(world, "bert", "two@example.org")
     queue(world, "cleo", "gone@example.org")
@@ -30,7 +30,7 @@ def test_letters_are_claimed_by_mailbox(world: World) -> None:
     assert claimed(world, SenderFilter(without=frozenset({"two@example.org"}))) == ["one@example.org", "gone@example.org"]
 
 
-def test_the_next_letter_due_is_that_of_the_mailbox(world: World) -> None:
+def test_the_next_message_due_is_that_of_the_mailbox(world: World) -> None:
     for name, sender, wait in (("anna", "one@example.org", 5), ("bert", "two@example.org", 9)):
         queue(world, name, sender)
         (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
@@ -51,7 +51,7 @@ def test_what_a_mailbox_sent_in_a_day_is_known(world: World) -> None:
     assert world.ledger.sent_times(began + timedelta(hours=2), SenderFilter()) == []
 
 
-def test_a_letter_bears_the_message_id_that_the_service_gave_it(world: World) -> None:
+def test_a_message_bears_the_message_id_that_the_service_gave_it(world: World) -> None:
     world.queue("anna")
     (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
     world.ledger.write([RecordIntent(claim, LEASE, DraftRef("AAMk\n", "<theirs@outlook.example>"))], ME)
@@ -63,7 +63,7 @@ def test_a_letter_bears_the_message_id_that_the_service_gave_it(world: World) ->
     assert events["transmitting"]["handle"] == "AAMk\\n"
 
 
-def test_letters_are_sought_by_state_and_scope(world: World) -> None:
+def test_messages_are_sought_by_state_and_scope(world: World) -> None:
     world.accepted("anna")
     world.ambiguous("bert")
     both = frozenset({State.ACCEPTED, State.AMBIGUOUS})
@@ -80,12 +80,12 @@ def test_evidence_settles_what_was_unclear_and_opens_its_password(world: World) 
     assert (delivery.state, delivery.said, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
 
 
-def test_a_letter_that_was_replaced_is_not_sent_again_by_evidence(world: World) -> None:
+def test_a_message_that_was_replaced_is_not_sent_again_by_evidence(world: World) -> None:
     claim = world.ambiguous("anna")
     world.ledger.regenerate(claim.id, "lost phone")
     assert world.ledger.observe([TrackingEvent(claim.id, State.QUEUED, "still a draft", {"kind": "draft"})]) == [None]
 
 
-def test_evidence_about_letters_that_nobody_knows_changes_nothing(world: World) -> None:
+def test_evidence_about_messages_that_nobody_knows_changes_nothing(world: World) -> None:
     assert world.ledger.observe([TrackingEvent("d-nobody", State.ACCEPTED, "found", {"kind": "sent-items"})]) == [None]
     assert world.ledger.observe([]) == []

@@ -1,4 +1,4 @@
-"""People, certificates and letters for the ledger's tests, a clock that stands still, and shorthands for the steps of a letter."""
+"""People, certificates and messages for the ledger's tests, a clock that stands still, and shorthands for the steps of a message."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def spelled(name: str, local: str) -> DeliveryRequest:
 def packed(
     delivery: str, *, again: str = "", expires: timedelta | None = timedelta(days=14), to: str = "anna@example.org"
 ) -> PackedMessage:
-    message = f"To: {to}\r\nMessage-ID: <{delivery}{again}@example.org>\r\n\r\nthe letter of {delivery}{again}\r\n".encode()
+    message = f"To: {to}\r\nMessage-ID: <{delivery}{again}@example.org>\r\n\r\nthe message of {delivery}{again}\r\n".encode()
     digest = sha256(message).hexdigest()
     return PackedMessage(
         delivery,

@@ -37,7 +37,7 @@ def parsed(data: bytes) -> EmailMessage:
 
 
 def twin(recipient: Mailbox, wording: RenderedText) -> EmailMessage:
-    """The same letter made by the standard library."""
+    """The same message made by the standard library."""
     message = EmailMessage()
     message["From"] = HeaderAddress(SENDER.name, addr_spec=str(SENDER.address))
     message["To"] = HeaderAddress(recipient.name, recipient.address.local, recipient.address.domain)
@@ -79,7 +79,7 @@ def flat(message: EmailMessage) -> list[object]:
     return [*headers, *parts]
 
 
-def test_a_letter_reads_as_the_one_that_the_standard_library_makes() -> None:
+def test_a_message_reads_as_the_one_that_the_standard_library_makes() -> None:
     assert flat(twin(ALICE, WORDS)) == flat(parsed(letter.compose(head(), WORDS, PACKAGE)))
 
 
@@ -202,7 +202,7 @@ def test_the_same_values_make_the_same_bytes() -> None:
     assert letter.compose(head(), WORDS, PACKAGE) == letter.compose(head(), WORDS, PACKAGE)
 
 
-def test_no_line_of_a_body_can_end_the_letter_early() -> None:
+def test_no_line_of_a_body_can_end_the_message_early() -> None:
     data = letter.compose(head(), RenderedText("en", "s", "--=_f00dfeed.1--\n.\n", "--=_f00dfeed.2\n"), PACKAGE)
     assert len(list(parsed(data).walk())) == 5
     assert not re.search(rb"(?m)^\.\r$", data)

@@ -18,7 +18,7 @@ VARIANTS = [(language, channel, generation) for language in LANGUAGES for channe
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A workspace's folder of English letters."""
+    """A workspace's folder of English messages."""
     folder = tmp_path / "templates" / "letter" / "en"
     folder.mkdir(parents=True)
     return folder
@@ -64,14 +64,14 @@ def test_text_and_html_say_the_same(language: str, channel: str, generation: int
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_letter_promises_only_what_its_certificate_is_for(language: str) -> None:
+def test_a_message_promises_only_what_its_certificate_is_for(language: str) -> None:
     letters = [TemplateRenderer(None).render(language, sample(use=use)) for use in ("", "signing", "encryption")]
     assert all(words(wording.text) == Page(wording.html).words for wording in letters)
     assert len({wording.text for wording in letters}) == len({wording.html for wording in letters}) == len(letters)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_letter_has_what_a_reader_needs(language: str) -> None:
+def test_every_message_has_what_a_reader_needs(language: str) -> None:
     wording = TemplateRenderer(None).render(language, sample())
     for needed in (
         *(
@@ -93,13 +93,13 @@ def test_every_letter_has_what_a_reader_needs(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_each_road_of_the_password_has_its_own_words_and_a_later_letter_says_so(language: str) -> None:
+def test_each_road_of_the_password_has_its_own_words_and_a_later_message_says_so(language: str) -> None:
     letters = {TemplateRenderer(None).render(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
     assert len(letters) == 6
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_letter_without_a_name_still_greets(language: str) -> None:
+def test_a_message_without_a_name_still_greets(language: str) -> None:
     values = sample() | {"person": {"name": "", "address": "alice@example.org", "columns": {}}}
     wording = TemplateRenderer(None).render(language, values)
     greeting = wording.text.split("\n\n")[2].strip()
@@ -363,7 +363,7 @@ def test_a_bomb_is_refused_before_it_goes_off(own: Path, bomb: str) -> None:
     assert refused(own, bomb).where == "templates/letter/en/body.txt line 1"
 
 
-def test_a_letter_has_a_largest_size(own: Path) -> None:
+def test_a_message_has_a_largest_size(own: Path) -> None:
     (own / "body.txt").write_text("{{ column.text }}")
     most = TemplateRenderer(own.parents[2]).render("en", sample() | {"column": {"text": "x" * LARGEST_TEXT}})
     assert len(most.text) == LARGEST_TEXT
@@ -373,8 +373,8 @@ def test_a_letter_has_a_largest_size(own: Path) -> None:
 # --- doctor --------------------------------------------------------------------------------------------------------
 
 
-def test_a_checkup_renders_every_letter(own: Path) -> None:
-    assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "letters in de, en, es, fr, it")]
+def test_a_checkup_renders_every_message(own: Path) -> None:
+    assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "messages in de, en, es, fr, it")]
     (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
     (fault,) = TemplateRenderer(own.parents[2]).check()
     assert (fault.level, fault.message) == ("error", "templates/letter/en/body.txt line 1: 'persn' is undefined")
@@ -385,9 +385,9 @@ def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
     assert [r.level for r in TemplateRenderer(own.parents[2]).check()] == ["ok"]
 
 
-def test_a_checkup_says_which_language_has_no_letter() -> None:
+def test_a_checkup_says_which_language_has_no_message() -> None:
     (diagnostic,) = TemplateRenderer(None, ("en", "pl", "de-AT")).check()
-    assert (diagnostic.level, diagnostic.message) == ("warning", 'there is no letter in "pl"')
+    assert (diagnostic.level, diagnostic.message) == ("warning", 'there is no message in "pl"')
 
 
 def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:
@@ -408,7 +408,7 @@ def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:
         ("{{ column.room", {"room"}),
     ],
 )
-def test_the_columns_that_letters_name_are_known(tmp_path: Path, text: str, names: set[str]) -> None:
+def test_the_columns_that_messages_name_are_known(tmp_path: Path, text: str, names: set[str]) -> None:
     """Those of a template that cannot be read so are at least among its words."""
     place = tmp_path / "templates/letter/pt"
     place.mkdir(parents=True)
@@ -418,5 +418,5 @@ def test_the_columns_that_letters_name_are_known(tmp_path: Path, text: str, name
     assert "password" not in found
 
 
-def test_the_packaged_letters_name_no_column() -> None:
+def test_the_packaged_messages_name_no_column() -> None:
     assert TemplateRenderer(None).columns() == frozenset()

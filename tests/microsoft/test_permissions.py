@@ -100,7 +100,7 @@ def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows
     assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in commands(diagnostic.hint)[0]
 
 
-def test_a_mailbox_is_named_once_whatever_its_letters() -> None:
+def test_a_mailbox_is_named_once_whatever_its_messages() -> None:
     (diagnostic,) = excess_permissions(
         "transport", granted("Mail.Send"), [LETTERS, PermissionUse("trackers[0]", (READ_MAIL,), (BOX.upper(),))]
     )

@@ -19,7 +19,7 @@ def in_turn() -> Callable[[Sequence[str]], str]:
     return lambda letters: letters[next(numbers) % len(letters)]
 
 
-def test_the_default_is_five_groups_of_five_letters_that_nobody_mistakes() -> None:
+def test_the_default_is_five_groups_of_five_messages_that_nobody_mistakes() -> None:
     assert make(PasswordPolicy(), in_turn()).reveal() == "abcde-fghjk-mnpqr-stuvw-xyzab"
     assert re.fullmatch(r"[a-hjkmnp-z]{5}(-[a-hjkmnp-z]{5}){4}", make(PasswordPolicy(), secrets.choice).reveal())
     assert not set("ilo") & set(LETTERS)
@@ -29,7 +29,7 @@ def test_the_default_is_as_strong_as_the_baseline_requirements_ask() -> None:
     assert 112 <= PasswordPolicy().bits == pytest.approx(25 * math.log2(23))
 
 
-def test_every_letter_comes_from_the_given_chance() -> None:
+def test_every_message_comes_from_the_given_chance() -> None:
     asked: list[str] = []
 
     def choose(letters: Sequence[str]) -> str:

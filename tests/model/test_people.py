@@ -82,7 +82,7 @@ def test_spellings_of_one_mailbox_share_a_key() -> None:
     assert len({parse_address(text).key for text in spellings if isinstance(parse_address(text), Address)}) == 1  # type: ignore[union-attr]
 
 
-def test_letters_that_folding_joins_are_two_mailboxes() -> None:
+def test_messages_that_folding_joins_are_two_mailboxes() -> None:
     joined = {
         "strauß": "strauss",
         "\u017fmith": "smith",
@@ -97,7 +97,7 @@ def test_letters_that_folding_joins_are_two_mailboxes() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_two_mailboxes_are_one_only_where_ascii_letters_differ_in_case(one: str, other: str) -> None:
+def test_two_mailboxes_are_one_only_where_ascii_messages_differ_in_case(one: str, other: str) -> None:
     first, second = (parse_address(f"{local}@example.org") for local in (one, other))
     if isinstance(first, Address) and isinstance(second, Address):
         plain = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
@@ -105,7 +105,7 @@ def test_two_mailboxes_are_one_only_where_ascii_letters_differ_in_case(one: str,
 
 
 @given(st.characters(min_codepoint=0xA1), st.sampled_from(FOLDS))
-def test_no_way_to_fold_a_letter_joins_two_mailboxes(letter: str, fold: Callable[[str], str]) -> None:
+def test_no_way_to_fold_a_message_joins_two_mailboxes(letter: str, fold: Callable[[str], str]) -> None:
     first, second = (parse_address(f"a{local}@example.org") for local in (letter, fold(letter)))
     if isinstance(first, Address) and isinstance(second, Address) and fold(letter) != letter:
         assert first.key != second.key

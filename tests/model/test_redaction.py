@@ -41,7 +41,7 @@ def test_each_way_to_write_a_secret_is_cut_out(form: str) -> None:
 def test_base64_of_anything_around_a_secret_shows_nothing_of_it(before: bytes, after: bytes) -> None:
     blob = base64.b64encode(before + WORD.encode() + after).decode()
     told = redact(f"500 what is {blob}?")
-    inner = blob[(len(before) * 8 + 5) // 6 : (len(before) + len(WORD.encode())) * 8 // 6]  # the letters that come of the secret alone
+    inner = blob[(len(before) * 8 + 5) // 6 : (len(before) + len(WORD.encode())) * 8 // 6]  # the messages that come of the secret alone
     assert not [start for start in range(len(inner) - FRAGMENT) if inner[start : start + FRAGMENT] in told]
 
 

@@ -43,7 +43,7 @@ def test_a_package_is_exactly_as_its_profile_says(authority: Authority, profile:
 
 
 @pytest.mark.parametrize("profile", ["phone", "modern"])
-def test_one_wrong_letter_in_the_password_fails_the_mac(alice: Identity, profile: str) -> None:
+def test_one_wrong_message_in_the_password_fails_the_mac(alice: Identity, profile: str) -> None:
     pfx = asn1.Pfx.load(made(alice, profile), strict=True)
     assert conformance.mac_of(pfx, PASSWORD) == pfx["mac_data"]["mac"]["digest"].native
     assert conformance.mac_of(pfx, "b" + PASSWORD[1:]) != pfx["mac_data"]["mac"]["digest"].native

@@ -149,7 +149,7 @@ class Cell:
         found += [
             f"the server has it, the ledger says {state.get(m)}: {r['to']}" for m, r in has.items() if state.get(m) not in SENT_ALREADY
         ]
-        found += [f"password ready of a {d.state} letter: {d.address}" for d in deliveries if self._early(d)]
+        found += [f"password ready of a {d.state} message: {d.address}" for d in deliveries if self._early(d)]
         with self.opened() as ledger:
             found += [f"ledger: {fault}" for fault in ledger.verify()]
             found += self._histories(ledger, deliveries, has)
@@ -179,7 +179,7 @@ class Cell:
         return found
 
     def _in_wrong_hands(self, stored: list[dict[str, str]]) -> list[str]:
-        """Certificates of letters that the server has: each is for whom it is addressed to, and for nobody else."""
+        """Certificates of messages that the server has: each is for whom it is addressed to, and for nobody else."""
         asked = "SELECT message_id, certificate.sha256, der FROM delivery JOIN certificate ON certificate.sha256 = certificate"
         with sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True) as database:
             about = {message_id: (sha, der) for message_id, sha, der in database.execute(asked)}
@@ -209,7 +209,7 @@ class Cell:
         return found + self.broken_at_any_time()
 
     def broken_at_the_end(self) -> list[str]:
-        """Everybody who was planned has a letter, or a person knows that it is unclear."""
+        """Everybody who was planned has a message, or a person knows that it is unclear."""
         found = [f"lost: {d.address} is {d.state}" for d in self.unfinished()]
         if len(self.deliveries()) != self.count:
             found.append(f"lost: {self.count - len(self.deliveries())} people")

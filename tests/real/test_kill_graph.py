@@ -1,4 +1,4 @@
-"""The kill matrix over Microsoft Graph: SIGKILL at every step of a letter, every fault of the service, and at the end no doubt is left."""
+"""The kill matrix over Microsoft Graph: SIGKILL at every step of a message, every fault of the service, and at the end no doubt is left."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FAULTS: dict[str, tuple[str, str, dict[str, object]]] = {
     "the line is cut before a draft": (DRAFT, "reset-before", {}),
     "too many requests for drafts": (DRAFT, "429", {"retry_after": 1}),
     "half an answer about a draft": (DRAFT, "truncated", {}),
-    "the letter left, then 504": (POST, "504-after", {}),
-    "504 before the letter left": (POST, "504-before", {}),
-    "the line is cut after the letter left": (POST, "reset-after", {}),
-    "the line is cut before the letter left": (POST, "reset-before", {}),
+    "the message left, then 504": (POST, "504-after", {}),
+    "504 before the message left": (POST, "504-before", {}),
+    "the line is cut after the message left": (POST, "reset-after", {}),
+    "the line is cut before the message left": (POST, "reset-before", {}),
     "too many requests to send": (POST, "429", {"retry_after": 1}),
     "a proxy's page instead of an answer": (POST, "html", {}),
-    "a proxy's page after the letter left": (POST, "html", {"after": True}),
-    "nonsense after the letter left": (POST, "garbage", {"after": True}),
+    "a proxy's page after the message left": (POST, "html", {"after": True}),
+    "nonsense after the message left": (POST, "garbage", {"after": True}),
     "accepted, and asked to try again": (POST, "202-retry-after", {}),
     "the token is refused once": (POST, "401", {}),
 }
@@ -123,7 +123,7 @@ def test_a_service_that_behaves_badly_makes_no_double_and_loses_nobody(world: Ce
 
 
 @pytest.mark.parametrize("then", [None, "504-after", "504-before"])
-def test_a_service_that_gives_letters_another_message_id_makes_no_double(world: Cell, cloud: Cloud, then: str | None) -> None:
+def test_a_service_that_gives_messages_another_message_id_makes_no_double(world: Cell, cloud: Cloud, then: str | None) -> None:
     cell = world.fresh()
     assert cell.run("plan") == [0]
     cloud.fault(DRAFT, "rewrite-message-id", skip=1)
@@ -138,7 +138,7 @@ def test_a_service_that_gives_letters_another_message_id_makes_no_double(world: 
 
 
 def drafts(cloud: Cloud, cell: Cell) -> int:
-    """Of this cell's people, how many letters still lie in Drafts."""
+    """Of this cell's people, how many messages still lie in Drafts."""
     return sum(f".{cell.tag}@" in str(message) for message in cloud.messages(MAILBOX, "drafts"))
 
 

@@ -38,7 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, authority: Authority, server
 
 
 def lying(cloud: Cloud, cell: Cell) -> list[str]:
-    """The folders in which letters to this cell's people still lie."""
+    """The folders in which messages to this cell's people still lie."""
     return [folder for folder in ("sentitems", "drafts", "deleteditems") for one in cloud.messages(MAILBOX, folder) if cell.tag in str(one)]
 
 
@@ -54,7 +54,7 @@ def test_a_sender_that_was_killed_leaves_no_copy_for_good(world: Cell, cloud: Cl
     assert lying(cloud, cell) == []
 
 
-def test_a_sender_that_was_killed_after_most_letters_has_its_copies_removed_by_the_next(world: Cell, cloud: Cloud) -> None:
+def test_a_sender_that_was_killed_after_most_messages_has_its_copies_removed_by_the_next(world: Cell, cloud: Cloud) -> None:
     cell = world.fresh(count=12)
     assert cell.run("plan") == [0]
     assert cell.run("send", step="settle:after", hit=9) == [KILLED]

@@ -39,7 +39,7 @@ def killed(step: str, hit: int = 2) -> Case:
 
 
 def answered(do: str, **more: object) -> Case:
-    """The second letter's final dot is answered so; then the same commands again."""
+    """The second message's final dot is answered so; then the same commands again."""
 
     def case(world: Cell, folder: Path) -> list[str]:
         with smtpd(folder, {"verb": "DOT", "do": do, "nth": [2], **more}) as sink:

@@ -56,13 +56,13 @@ class Desk:
             return ledger.counts(DeliveryFilter())
 
     def senders(self) -> Counter[int]:
-        """How many letters each process claimed, by its id."""
+        """How many messages each process claimed, by its id."""
         with closing(new_ledger(self.folder / "distributor.db")) as ledger:
             return Counter(record.event.evidence["pid"] for record in ledger.records() if record.event.event == "claimed")
 
 
 def desk(tmp_path: Path, authority: Authority, cloud: Cloud, count: int, limits: str) -> Desk:
-    """`count` letters are frozen."""
+    """`count` messages are frozen."""
     made = Desk(tmp_path / "work", {**os.environ, **cloud.environment, "APP_SECRET": "s3cret"})
     subprocess.run([sys.executable, "-m", "distributor", "init", str(made.folder)], check=True, capture_output=True)
     client = cloud.app(secrets={"s3cret": None}, roles=["Mail.Send", "Mail.ReadWrite"])
@@ -97,7 +97,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
     return process.returncode, json.loads(answer), told
 
 
-def test_two_senders_stay_below_four_requests_and_the_day_s_letters(tmp_path: Path, authority: Authority, cloud: Cloud) -> None:
+def test_two_senders_stay_below_four_requests_and_the_day_s_messages(tmp_path: Path, authority: Authority, cloud: Cloud) -> None:
     work = desk(tmp_path, authority, cloud, 16, 'rate = "6000/min"\ndaily = 10')
     with cloud.during(latency=0.2):
         both = [work.start("send", "--yes", "--json") for _ in range(2)]

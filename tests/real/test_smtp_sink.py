@@ -77,7 +77,7 @@ def dumped(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [(), ("-e",), ("-8", "-N", "-E"), ("-p",)])
-def test_every_letter_arrives_once_whatever_the_server_offers(ledger: Ledger, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_every_message_arrives_once_whatever_the_server_offers(ledger: Ledger, tmp_path: Path, options: tuple[str, ...]) -> None:
     with smtp_sink(tmp_path / "mails", *options) as port:
         assert run(ledger, port) == SendReport(LETTERS, 0, 0, 0, 0)
         arrived = Counter(dumped(tmp_path / "mails"))
@@ -102,7 +102,7 @@ def test_a_sender_who_is_refused_stops_the_run(ledger: Ledger, tmp_path: Path) -
     assert "the sender is refused" in str(report.error)
 
 
-def test_letters_that_are_all_refused_alike_stop_the_run_before_all_are_burnt(ledger: Ledger, tmp_path: Path) -> None:
+def test_messages_that_are_all_refused_alike_stop_the_run_before_all_are_burnt(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-f", ".") as port:
         report = run(ledger, port, connections=1)
     assert (report.rejected, report.remaining) == (3, LETTERS - 3)
@@ -110,14 +110,14 @@ def test_letters_that_are_all_refused_alike_stop_the_run_before_all_are_burnt(le
 
 
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
-def test_a_server_that_always_hangs_up_before_the_letter_costs_no_letter(ledger: Ledger, tmp_path: Path, verb: str) -> None:
+def test_a_server_that_always_hangs_up_before_the_message_costs_no_message(ledger: Ledger, tmp_path: Path, verb: str) -> None:
     with smtp_sink(tmp_path / "mails", "-q", verb) as port:
         report = run(ledger, port)
     assert report.remaining == LETTERS
     assert report.error
 
 
-def test_a_server_that_hangs_up_after_every_letter_stops_the_run_before_all_are_unclear(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_server_that_hangs_up_after_every_message_stops_the_run_before_all_are_unclear(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-q", ".") as port:
         report = run(ledger, port, connections=1)
     assert (report.ambiguous, report.remaining) == (5, LETTERS - 5)

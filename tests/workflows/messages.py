@@ -1,4 +1,4 @@
-"""A real ledger with queued letters in it, made without a certificate."""
+"""A real ledger with queued messages in it, made without a certificate."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def plan(ledger: Ledger, count: int, *, first: int = 1) -> str:
 
 
 def pack(ledger: Ledger, size: int = 300, limit: int = 10_000, senders: Sequence[str] = (SENDER,)) -> int:
-    """Freeze a letter for everything that is planned, in turn from each sender."""
+    """Freeze a message for everything that is planned, in turn from each sender."""
     owner, done = me(), 0
     while taken := ledger.lease(owner, min(100, limit - done), timedelta(seconds=60), DeliveryFilter()):
         made = [packed(todo.id, str(todo.person.address), size, senders[(done + n) % len(senders)]) for n, todo in enumerate(taken)]

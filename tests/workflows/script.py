@@ -58,7 +58,7 @@ class Script:
     left_over: list[Diagnostic] = field(default_factory=list)
     lanes_of: list[str | None] = field(default_factory=list)
     sent: list[OutboundMessage] = field(default_factory=list)
-    handle: DraftRef | None = None  # where letters lie before they go
+    handle: DraftRef | None = None  # where messages lie before they go
     before: Callable[[OutboundMessage], Awaitable[None]] | None = None  # awaited before ARM
 
     def connection(self, sender: str | None = None) -> ScriptLane:
@@ -88,7 +88,7 @@ class ScriptLane:
         if isinstance(answer, NotSent):
             return answer
         if not await arm(self.road.handle):
-            return NotSent("another sender holds this letter")
+            return NotSent("another sender holds this message")
         self.road.sent.append(message)
         return answer if isinstance(answer, Outcome) else await answer(message)
 
@@ -121,7 +121,7 @@ class House:
 
 @dataclass
 class Knowing:
-    """A tracker that knows some letters, by local part of the address."""
+    """A tracker that knows some messages, by local part of the address."""
 
     knows: dict[str, TrackingEvent | Exception] = field(default_factory=dict)
     min_age: timedelta = timedelta(seconds=60)

@@ -31,7 +31,7 @@ def test_a_step_of_the_clock_changes_nothing_of_a_mailboxs_pace(house: House, ho
     house.run(road, lease=LONG)  # takes up what the step ended the claims of
     assert (stepped, house.ledger.counts(DeliveryFilter())) == (True, {"accepted": 40})
     assert len({message.delivery for message in road.sent}) == len(road.sent) == 40
-    assert house.clock.passed >= 38 * 2  # seconds, for 40 letters at 30 a minute
+    assert house.clock.passed >= 38 * 2  # seconds, for 40 messages at 30 a minute
 
 
 def test_a_day_that_a_mailbox_may_not_have_is_not_won_by_setting_the_clock(house: House) -> None:
@@ -46,7 +46,7 @@ def test_a_day_that_a_mailbox_may_not_have_is_not_won_by_setting_the_clock(house
 
 
 @pytest.mark.parametrize("hours", [-3, 3])
-def test_a_letter_that_was_put_off_is_tried_once_a_time_whatever_the_clock_does(house: House, hours: int) -> None:
+def test_a_message_that_was_put_off_is_tried_once_a_time_whatever_the_clock_does(house: House, hours: int) -> None:
     letters.queue(house.ledger, 1)
     later: list[Answer] = [Deferred("451 in 10 minutes", timedelta(minutes=10)) for _ in range(50)]
     road = Script({"": later})

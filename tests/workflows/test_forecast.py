@@ -18,7 +18,7 @@ def minutes(found: Forecast) -> float:
     return found.lasts / timedelta(minutes=1)
 
 
-def test_letters_that_are_made_are_known_and_the_others_are_spread() -> None:
+def test_messages_that_are_made_are_known_and_the_others_are_spread() -> None:
     assert allocate({ONE: 600}, 100, (ONE, TWO)) == [650, 50]
     assert allocate({"gone@example.org": 3, TWO: 1}, 3, (ONE, TWO)) == [5, 2]
     assert allocate({ONE: 2, TWO: 2}, 1, ()) == [5]

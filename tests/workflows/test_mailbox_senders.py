@@ -1,4 +1,4 @@
-"""Several mailboxes side by side: each with its own pace, day and walls; a person's letters stay with one."""
+"""Several mailboxes side by side: each with its own pace, day and walls; a person's messages stay with one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def by_sender(road: Script) -> Counter[str]:
     return Counter(message.sender for message in road.sent)
 
 
-def test_each_mailbox_carries_its_own_letters_in_lanes_of_its_own(house: House) -> None:
+def test_each_mailbox_carries_its_own_messages_in_lanes_of_its_own(house: House) -> None:
     letters.queue(house.ledger, 12, senders=BOXES)
     road = Script(max_connections=2)
     assert house.run(road, senders=BOXES) == SendReport(12, 0, 0, 0, 0)
@@ -42,7 +42,7 @@ def test_each_mailbox_has_a_pace_of_its_own(house: House) -> None:
     assert house.clock.slept == []
 
 
-def test_letters_of_a_mailbox_that_is_named_no_more_go_by_the_first(house: House) -> None:
+def test_messages_of_a_mailbox_that_is_named_no_more_go_by_the_first(house: House) -> None:
     letters.queue(house.ledger, 4, senders=("old@example.org", BOXES[1]))
     road = Script()
     assert house.run(road, senders=BOXES[:2]).accepted == 4
@@ -71,7 +71,7 @@ def test_a_mailbox_stops_before_its_daily_limit_and_goes_on_a_day_later(house: H
     report = house.run(Script(daily=3))
     assert (report.accepted, report.remaining) == (3, 2)
     assert isinstance(report.error, EarlyStop)
-    assert str(report.error) == f"{letters.SENDER}: 3 letters in 24 hours are all that this mailbox may send"
+    assert str(report.error) == f"{letters.SENDER}: 3 messages in 24 hours are all that this mailbox may send"
     assert report.error.hint == "run `distributor send` again after 2026-05-02 12:00 UTC"
     assert house.run(Script(daily=3)).accepted == 0
     house.clock.time += timedelta(hours=24)
@@ -95,7 +95,7 @@ def test_a_service_that_asks_for_time_gets_it(house: House) -> None:
     assert house.states() == {"p1": State.ACCEPTED}
 
 
-def test_a_persons_letters_always_come_from_the_same_mailbox_and_all_have_their_share() -> None:
+def test_a_persons_messages_always_come_from_the_same_mailbox_and_all_have_their_share() -> None:
     boxes = [Mailbox(Address(name.partition("@")[0], "example.org")) for name in BOXES]
     people = [Address(f"p{number}", "example.org") for number in range(900)]
     chosen = {person.key: sender_of(person, boxes) for person in people}

@@ -62,7 +62,7 @@ def packed(result: PackedMessage | ParseProblem) -> PackedMessage:
 # --- the child's work ----------------------------------------------------------------------------------------------
 
 
-def test_a_letter_carries_the_person_s_key_under_a_new_password(alice: Identity) -> None:
+def test_a_message_carries_the_person_s_key_under_a_new_password(alice: Identity) -> None:
     letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     password = SEALED[-1]
     bags = oldphone.install(attachment(letter), password)
@@ -74,7 +74,7 @@ def test_a_letter_carries_the_person_s_key_under_a_new_password(alice: Identity)
         oldphone.install(attachment(letter), CAME_WITH)
 
 
-def test_the_password_is_nowhere_in_the_letter(alice: Identity) -> None:
+def test_the_password_is_nowhere_in_the_message(alice: Identity) -> None:
     letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     for secret in (SEALED[-1], SEALED[-1].replace("-", ""), CAME_WITH):
         message = email.message_from_bytes(letter.message, policy=email.policy.default)
@@ -85,7 +85,7 @@ def test_the_password_is_nowhere_in_the_letter(alice: Identity) -> None:
     assert SEALED[-1] not in repr(letter)
 
 
-def test_two_letters_share_neither_password_nor_message_id_nor_boundary(alice: Identity) -> None:
+def test_two_messages_share_neither_password_nor_message_id_nor_boundary(alice: Identity) -> None:
     job = PackingJob(todo(alice), material(alice), NOW)
     one, two = packed(packer()(job)), packed(packer()(job))
     assert SEALED[-1] != SEALED[-2]
@@ -95,7 +95,7 @@ def test_two_letters_share_neither_password_nor_message_id_nor_boundary(alice: I
     assert boundaries[0] and boundaries[1] and boundaries[0][1] != boundaries[1][1]  # noqa: PT018  one claim
 
 
-def test_message_id_date_and_addresses_of_the_ledger_are_those_of_the_letter(alice: Identity) -> None:
+def test_message_id_date_and_addresses_of_the_ledger_are_those_of_the_message(alice: Identity) -> None:
     letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     message = email.message_from_bytes(letter.message, policy=email.policy.default)
     assert letter.message_id == message["Message-ID"]
@@ -117,7 +117,7 @@ def test_a_file_that_holds_another_certificate_now_is_a_problem(authority: Autho
     assert isinstance(result, ParseProblem)
 
 
-def test_a_column_that_a_person_lacks_keeps_only_that_letter_back(alice: Identity) -> None:
+def test_a_column_that_a_person_lacks_keeps_only_that_message_back(alice: Identity) -> None:
     words = TemplateRenderer(None)
 
     class Wants:
@@ -144,7 +144,7 @@ def test_a_packer_crosses_into_another_process() -> None:
 
 @dataclass
 class Book:
-    """What `pack` asks of a ledger: loans and stored letters, held in memory."""
+    """What `pack` asks of a ledger: loans and stored messages, held in memory."""
 
     planned: dict[str, PackingTask]
     stored: list[str] = field(default_factory=list)
@@ -232,7 +232,7 @@ def test_the_real_packer_fits_the_verb(alice: Identity) -> None:
     assert Batch(("d-0000", "d-0001"), ()) == batch
 
 
-def test_a_real_ledger_hands_out_all_that_a_letter_needs(alice: Identity, tmp_path: Path) -> None:
+def test_a_real_ledger_hands_out_all_that_a_message_needs(alice: Identity, tmp_path: Path) -> None:
     found = credential(alice)
     ledger = new_ledger(tmp_path / "distributor.db")
     ledger.begin_plan("p-1", {})
@@ -262,7 +262,7 @@ def test_when_every_file_is_gone_the_verb_ends(alice: Identity) -> None:
     assert [(len(batch.stored), len(batch.issues)) for batch in batches] == [(0, 3)]
 
 
-def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_letters(alice: Identity) -> None:
+def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_messages(alice: Identity) -> None:
     opened = []
 
     def broken(inputs: Mapping[str, object]) -> tuple[Shelf, Mapping[str, Person]]:
@@ -284,7 +284,7 @@ def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_letters(alice: Ide
 
 
 @pytest.mark.parametrize(("reason", "check"), [("time", CheckId.TOO_COSTLY), ("memory", CheckId.TOO_COSTLY), ("crash", CheckId.UNREADABLE)])
-def test_a_child_that_does_not_come_back_costs_its_letter_only(alice: Identity, reason: str, check: CheckId) -> None:
+def test_a_child_that_does_not_come_back_costs_its_message_only(alice: Identity, reason: str, check: CheckId) -> None:
     def work(job: PackingJob) -> PackedMessage | WorkerFailure:
         return WorkerFailure(reason) if job.task.id == "d-0001" else quick(job)
 
@@ -293,7 +293,7 @@ def test_a_child_that_does_not_come_back_costs_its_letter_only(alice: Identity, 
     assert [check] == [issue.check for issue in batch.issues]
 
 
-def test_a_letter_withdrawn_meanwhile_is_not_counted_as_stored(alice: Identity) -> None:
+def test_a_message_withdrawn_meanwhile_is_not_counted_as_stored(alice: Identity) -> None:
     ledger = book(alice, 2)
     ledger.taken.add("d-0000")
     (batch,) = run(ledger, Shelf(material(alice)))

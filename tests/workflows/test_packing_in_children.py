@@ -47,7 +47,9 @@ def test_only_the_vault_s_key_finds_the_password_that_opens_the_package(authorit
         assert oldphone.install(attachment(letter), password)[0].content == alice.der
 
 
-def test_a_template_that_eats_the_memory_costs_its_letter_only(authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path) -> None:
+def test_a_template_that_eats_the_memory_costs_its_message_only(
+    authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path
+) -> None:
     doubling = "{% set x = person.name %}" + "{% set x = x ~ x %}" * 40 + "{{ x | length }}"
     _greedy(tmp_path, '{% if column.greedy == "yes" %}' + doubling + "{% endif %}")
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 30.0)
@@ -57,7 +59,7 @@ def test_a_template_that_eats_the_memory_costs_its_letter_only(authority: Author
     assert "memory" in greedy.message
 
 
-def test_a_template_that_never_ends_costs_its_letter_only(authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path) -> None:
+def test_a_template_that_never_ends_costs_its_message_only(authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path) -> None:
     loop = "{% for a in x %}{% for b in x %}{% for c in x %}{% for d in x %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}"
     _greedy(tmp_path, "{% set x = 'x' * 2000 %}{% if column.greedy == 'yes' %}" + loop + "{% endif %}")
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 2.0)

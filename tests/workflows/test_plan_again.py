@@ -106,7 +106,7 @@ def test_a_list_of_passwords_that_moved_is_found_by_planning_again(inbox: Inbox)
     [
         (State.PLANNED, "`distributor send` sends it"),
         (State.QUEUED, "`distributor send` sends it"),
-        (State.ACCEPTED, "`distributor resend` makes a new letter with a new password"),
+        (State.ACCEPTED, "`distributor resend` makes a new message with a new password"),
     ],
 )
 def test_the_hint_for_what_is_there_already_depends_on_how_far_it_is(inbox: Inbox, state: State, hint: str) -> None:

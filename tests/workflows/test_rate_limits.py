@@ -25,7 +25,7 @@ def most_in_a_minute(times: Sequence[datetime]) -> int:
 
 
 def walk(pace: RateLimiter, letters: int, now: datetime = NOON) -> list[datetime]:
-    """When so many letters are armed, one after another, each at once when its turn has come."""
+    """When so many messages are armed, one after another, each at once when its turn has come."""
     armed = []
     for _ in range(letters):
         now += seconds(pace.reserve(now))
@@ -40,13 +40,13 @@ def test_thirty_a_minute_is_one_every_two_seconds_and_a_little() -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 7, 30, 100, 600])
-def test_no_minute_has_more_than_its_letters_and_hardly_less(rate: int) -> None:
+def test_no_minute_has_more_than_its_messages_and_hardly_less(rate: int) -> None:
     armed = walk(RateLimiter(rate), 5 * rate)
     assert most_in_a_minute(armed) <= rate
     assert len(armed) / ((armed[-1] - NOON) / seconds(60) + 1 / rate) >= 0.98 * rate
 
 
-def test_letters_that_were_held_up_before_they_were_armed_do_not_make_a_minute_too_full() -> None:
+def test_messages_that_were_held_up_before_they_were_armed_do_not_make_a_minute_too_full() -> None:
     pace = RateLimiter(30)
     assert max(pace.reserve(NOON) for _ in range(4)) < 7
     armed = [pace.confirm(NOON + seconds(9)) for _ in range(4)]  # signing in took its time
@@ -116,5 +116,5 @@ def test_an_answer_ends_the_trouble() -> None:
     assert trouble.next_delay() == 1.0
 
 
-def test_a_deferred_letter_waits_five_minutes_and_at_last_four_hours() -> None:
+def test_a_deferred_message_waits_five_minutes_and_at_last_four_hours() -> None:
     assert [retry_delay(n) // timedelta(minutes=1) for n in range(8)] == [5, 15, 30, 60, 120, 240, 240, 240]

@@ -21,7 +21,7 @@ HERE = LeaseHolder("o-1", "this machine", 4711, 1)
 
 
 class Doubtful:
-    """A ledger with one armed letter of which nothing more was heard."""
+    """A ledger with one armed message of which nothing more was heard."""
 
     def __init__(self, path: Path) -> None:
         self.time = NOON
@@ -29,7 +29,7 @@ class Doubtful:
         letters.queue(self.ledger, 2)
         claim: Claim = self.ledger.claim(HERE, 1, timedelta(minutes=1), DeliveryFilter())[0]
         self.id = claim.id
-        self.ledger.write([RecordIntent(claim, WAIT), AttemptResult(claim, State.AMBIGUOUS, "the letter: the connection was cut")], HERE)
+        self.ledger.write([RecordIntent(claim, WAIT), AttemptResult(claim, State.AMBIGUOUS, "the message: the connection was cut")], HERE)
 
     def again(self, *, alive: bool | None) -> None:
         resolution.send_again(self.ledger, self.id, "not in its log", alive=lambda _: alive, now=self.time, attempt_timeout=WAIT)
@@ -88,7 +88,7 @@ def test_it_is_sent_again_at_once_when_its_sender_has_ended(doubtful: Doubtful) 
     assert doubtful.state() is State.QUEUED
 
 
-def test_the_very_same_letter_is_sent_again(doubtful: Doubtful) -> None:
+def test_the_very_same_message_is_sent_again(doubtful: Doubtful) -> None:
     before = doubtful.ledger.delivery(doubtful.id)
     doubtful.again(alive=False)
     parcels = {message.delivery: message for message in doubtful.ledger.letters(DeliveryFilter())}

@@ -29,7 +29,7 @@ def test_everything_that_is_queued_goes_and_is_reported(house: House) -> None:
     assert len(road.sent) == 25
 
 
-def test_each_letter_of_a_mixed_run_gets_its_own_state(house: House) -> None:
+def test_each_message_of_a_mixed_run_gets_its_own_state(house: House) -> None:
     letters.queue(house.ledger, 4)
     road = Script({"p1": [Deferred("451 later")], "p2": [Rejected("550 5.1.1 nobody")], "p3": [Ambiguous("cut")]})
     assert house.run(road) == SendReport(1, 1, 1, 1, 1)
@@ -37,7 +37,7 @@ def test_each_letter_of_a_mixed_run_gets_its_own_state(house: House) -> None:
     assert {result.address[:2]: result.said for result in house.results()}["p2"] == "550 5.1.1 nobody"
 
 
-def test_deferred_letters_wait_longer_each_time(house: House) -> None:
+def test_deferred_messages_wait_longer_each_time(house: House) -> None:
     letters.queue(house.ledger, 1)
     waits = []
     for _ in range(8):
@@ -84,14 +84,14 @@ def test_early_takes_what_was_deferred_before_but_not_what_is_deferred_now(house
     assert sorted(message.address for message in road.sent) == ["p1@example.org", "p2@example.org"]
 
 
-def test_a_limit_counts_letters_and_not_tries(house: House) -> None:
+def test_a_limit_counts_messages_and_not_tries(house: House) -> None:
     letters.queue(house.ledger, 10)
     road = Script({"p2": [NotSent("the connection was cut")]}, max_connections=4)
     assert house.run(road, limit=3) == SendReport(3, 0, 0, 0, 7)
     assert len(road.sent) == 3
 
 
-def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_letter(house: House) -> None:
+def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_message(house: House) -> None:
     letters.queue(house.ledger, 5)
     stop = ServiceUnavailable("the server refuses the whole job", where="mail:587", hint="do this")
     report = house.run(Script({"p2": [NotSent("535 no", fatal=stop)]}))
@@ -100,14 +100,14 @@ def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_letter(house: Hous
     assert [(result.state, result.said) for result in house.results()][-1] == (State.QUEUED, "535 no")
 
 
-def test_five_letters_in_a_row_without_service_end_the_run(house: House) -> None:
+def test_five_messages_in_a_row_without_service_end_the_run(house: House) -> None:
     letters.queue(house.ledger, 9)
     report = house.run(Script({"": [Deferred("421 closing", service=True) for _ in range(9)]}))
     assert isinstance(report.error, ServiceUnavailable)
     assert Counter(house.states().values()) == {"deferred": 5, "queued": 4}
 
 
-def test_three_letters_refused_alike_for_what_they_hold_end_the_run(house: House) -> None:
+def test_three_messages_refused_alike_for_what_they_hold_end_the_run(house: House) -> None:
     letters.queue(house.ledger, 9)
     no = [Rejected(f"550 5.7.1 blocked, id {n}", content=True) for n in range(9)]
     report = house.run(Script({"p1": [no[0]], "p3": [no[1]], "p4": [no[2]], "p5": [no[3]]}))
@@ -121,9 +121,9 @@ def test_three_alike_are_no_reason_to_fail_when_nothing_else_is_left(house: Hous
     assert house.run(Script({"": no})) == SendReport(0, 0, 3, 0, 0)
 
 
-def test_five_letters_in_a_row_without_an_answer_end_the_run(house: House) -> None:
+def test_five_messages_in_a_row_without_an_answer_end_the_run(house: House) -> None:
     letters.queue(house.ledger, 9)
-    report = house.run(Script({"": [Ambiguous("the letter: the connection was cut") for _ in range(9)]}))
+    report = house.run(Script({"": [Ambiguous("the message: the connection was cut") for _ in range(9)]}))
     assert isinstance(report.error, ServiceUnavailable)
     assert Counter(house.states().values()) == {"ambiguous": 5, "queued": 4}
 
@@ -164,7 +164,7 @@ def test_the_pace_is_kept(house: House) -> None:
     assert house.clock.now() - datetime(2026, 5, 1, 12, tzinfo=UTC) >= timedelta(seconds=6)
 
 
-def test_the_first_request_to_stop_lets_the_letter_on_the_wire_finish(house: House) -> None:
+def test_the_first_request_to_stop_lets_the_message_on_the_wire_finish(house: House) -> None:
     letters.queue(house.ledger, 9)
     shutdown = ShutdownRequest()
 
@@ -178,7 +178,7 @@ def test_the_first_request_to_stop_lets_the_letter_on_the_wire_finish(house: Hou
     assert Counter(house.states().values()) == {"accepted": 2, "queued": 7}
 
 
-def test_the_second_request_cuts_armed_letters_are_ambiguous_and_others_queued(house: House) -> None:
+def test_the_second_request_cuts_armed_messages_are_ambiguous_and_others_queued(house: House) -> None:
     letters.queue(house.ledger, 9)
     shutdown = ShutdownRequest()
     waiting = asyncio.Event()
@@ -246,7 +246,7 @@ def test_packing_that_fails_ends_the_run_with_its_reason(house: House) -> None:
     assert house.run(Script(), packing=packing).error is reason
 
 
-def test_two_runs_share_the_work_and_no_letter_goes_twice(house: House) -> None:
+def test_two_runs_share_the_work_and_no_message_goes_twice(house: House) -> None:
     letters.queue(house.ledger, 60)
     one, two = Script(max_connections=2), Script(max_connections=2)
 
@@ -260,7 +260,7 @@ def test_two_runs_share_the_work_and_no_letter_goes_twice(house: House) -> None:
     assert two.sent
 
 
-def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_letter(house: House) -> None:
+def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_message(house: House) -> None:
     letters.queue(house.ledger, 3)
     dead = letters.me()
     first, _ = house.ledger.claim(dead, 2, timedelta(minutes=1), DeliveryFilter())

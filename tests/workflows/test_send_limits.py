@@ -147,7 +147,7 @@ def test_two_runs_share_several_mailboxes(house: House, beside: Ledger) -> None:
 # --- the minute ----------------------------------------------------------------------------------------------------
 
 
-def test_no_minute_of_a_run_or_of_two_has_more_than_thirty_letters(house: House) -> None:
+def test_no_minute_of_a_run_or_of_two_has_more_than_thirty_messages(house: House) -> None:
     letters.queue(house.ledger, 100)
     began = house.clock.now()
     assert house.run(Script(per_minute=30), limit=40, lease=LONG).accepted == 40
@@ -157,7 +157,7 @@ def test_no_minute_of_a_run_or_of_two_has_more_than_thirty_letters(house: House)
     assert 99 / ((house.clock.now() - began) / MINUTE) >= 0.98 * 30
 
 
-def test_a_first_letter_that_was_held_up_makes_no_minute_too_full(house: House) -> None:
+def test_a_first_message_that_was_held_up_makes_no_minute_too_full(house: House) -> None:
     letters.queue(house.ledger, 70)
     first = True
 
@@ -178,7 +178,7 @@ NOT_LEFT: list[Answer] = [Deferred("451 later", retry_after=timedelta(hours=1)),
 
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("refusal", NOT_LEFT)
-def test_what_was_refused_is_not_of_the_day_s_letters(house: House, refusal: Outcome, lanes: int) -> None:
+def test_what_was_refused_is_not_of_the_day_s_messages(house: House, refusal: Outcome, lanes: int) -> None:
     letters.queue(house.ledger, 9)
     road = Script({"": [refusal] * 3}, daily=5, max_connections=lanes)
     assert house.run(road).accepted == 5
@@ -186,7 +186,7 @@ def test_what_was_refused_is_not_of_the_day_s_letters(house: House, refusal: Out
     assert len(armed(house)) == 5
 
 
-def test_the_day_s_last_letter_waits_for_those_on_the_wire_and_goes_if_one_is_refused(house: House) -> None:
+def test_the_day_s_last_message_waits_for_those_on_the_wire_and_goes_if_one_is_refused(house: House) -> None:
     letters.queue(house.ledger, 3)
     held = asyncio.Event()
 
@@ -202,7 +202,7 @@ def test_the_day_s_last_letter_waits_for_those_on_the_wire_and_goes_if_one_is_re
     assert (report.accepted, report.rejected, report.error) == (2, 1, None)
 
 
-def test_letters_on_the_wire_finish_where_the_day_s_last_one_waits(house: House) -> None:
+def test_messages_on_the_wire_finish_where_the_day_s_last_one_waits(house: House) -> None:
     letters.queue(house.ledger, 3)
     shutdown = ShutdownRequest()
 

@@ -16,7 +16,7 @@ from tests.workflows.script import Clock, House, Script
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Iterator[House]:
-    """Three letters wait; the second one's address was edited."""
+    """Three messages wait; the second one's address was edited."""
     path, clock = tmp_path / "distributor.db", Clock()
     ledger = letters.new_ledger(path, clock.now)
     letters.queue(ledger, 3)
@@ -27,7 +27,7 @@ def edited(tmp_path: Path) -> Iterator[House]:
     ledger.close()
 
 
-def test_a_run_ends_before_a_letter_that_was_edited_and_sends_it_to_nobody(edited: House) -> None:
+def test_a_run_ends_before_a_message_that_was_edited_and_sends_it_to_nobody(edited: House) -> None:
     road = Script(max_connections=2)
     with pytest.raises(InvalidInput, match="the ledger was changed from outside") as caught:
         edited.run(road)

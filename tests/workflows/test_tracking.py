@@ -1,4 +1,4 @@
-"""Letters whose fate is unclear, and what those who know say of them: before a run, after it, and on request."""
+"""Messages whose fate is unclear, and what those who know say of them: before a run, after it, and on request."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def cut() -> dict[str, list[Ambiguous]]:
     return {"p1": [Ambiguous("the line was cut")]}
 
 
-def test_a_run_looks_for_its_own_unclear_letters_after_a_minute(house: House) -> None:
+def test_a_run_looks_for_its_own_unclear_messages_after_a_minute(house: House) -> None:
     letters.queue(house.ledger, 2)
     tracker = Knowing({"p1": SENT})
     assert house.run(Script(cut(), knows=tracker)) == SendReport(2, 0, 0, 0, 0)
     assert house.clock.slept == [60.0]
-    assert WaitNotice(60.0, "letters whose fate is unclear are looked for") in house.told
+    assert WaitNotice(60.0, "messages whose fate is unclear are looked for") in house.told
     assert tracker.asked == ["p1"]
     (delivery,) = house.ledger.deliveries(DeliveryFilter(address="p1@example.org"))
     assert (delivery.state, delivery.said, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
@@ -41,7 +41,7 @@ def test_what_nobody_knows_of_stays_unclear(house: House) -> None:
     assert house.states() == {"p1": "ambiguous"}
 
 
-def test_a_letter_that_is_still_a_draft_is_due_again_and_the_next_run_sends_it(house: House) -> None:
+def test_a_message_that_is_still_a_draft_is_due_again_and_the_next_run_sends_it(house: House) -> None:
     letters.queue(house.ledger, 1)
     assert house.run(Script(cut(), knows=Knowing({"p1": DRAFT}))) == SendReport(0, 0, 0, 0, 1)
     assert house.states() == {"p1": "queued"}
@@ -78,7 +78,7 @@ def test_nobody_is_asked_too_early(house: House) -> None:
     assert tracker.asked == []
 
 
-def test_the_name_that_a_service_gave_a_letter_is_in_the_ledger_before_it_goes(house: House) -> None:
+def test_the_name_that_a_service_gave_a_message_is_in_the_ledger_before_it_goes(house: House) -> None:
     letters.queue(house.ledger, 1)
     house.run(Script(handle=DraftRef("AAMkAD", "<theirs@outlook.example>")))
     (delivery,) = house.ledger.deliveries(DeliveryFilter())
@@ -106,7 +106,7 @@ def test_one_who_cannot_be_asked_does_not_silence_the_others(house: House) -> No
     assert house.states() == {"p1": "accepted", "p2": "delivered"}
 
 
-def test_evidence_moves_a_letter_forward_only(house: House) -> None:
+def test_evidence_moves_a_message_forward_only(house: House) -> None:
     letters.queue(house.ledger, 1)
     house.run(Script())
     (delivery,) = house.ledger.deliveries(DeliveryFilter())

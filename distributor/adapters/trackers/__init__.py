@@ -1,1 +1,1 @@
-"""Who knows what became of a letter: a file a kind, each with `Settings` and `open`."""
+"""Who knows what became of a message: a file a kind, each with `Settings` and `open`."""

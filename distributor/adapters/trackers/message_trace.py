@@ -1,6 +1,6 @@
-"""Letters -> what the message trace of Exchange Online says became of them: asked by sender and time, matched here by Message-ID.
+"""Messages -> what the message trace of Exchange Online says became of them: asked by sender and time, matched here by Message-ID.
 
-The trace hears one value a property, and nothing after an `or`. It shows a letter late, and its status changes for hours: pending ones
+The trace hears one value a property, and nothing after an `or`. It shows a message late, and its status changes for hours: pending ones
 are asked for again by whoever looks next (facts: sending.md 1.5).
 """
 
@@ -47,7 +47,7 @@ _RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined
 class Settings(AppRegistration):
     """`[[trackers]]` of kind trace: the keys of the registration, and these. It needs ExchangeMessageTrace.Read.All."""
 
-    senders: tuple[str, ...] = ()  # asked for where the ledger does not know a letter's sender any more
+    senders: tuple[str, ...] = ()  # asked for where the ledger does not know a message's sender any more
     graph: str = ROOT
     reply_timeout: float = 100.0  # seconds
 
@@ -66,9 +66,9 @@ def needs(_: Settings) -> tuple[RequiredPermission, ...]:
 
 
 class Trace:
-    """Asks once for all letters of a sender."""
+    """Asks once for all messages of a sender."""
 
-    min_age = timedelta(seconds=60)  # it shows a letter no sooner; asking too early costs a request
+    min_age = timedelta(seconds=60)  # it shows a message no sooner; asking too early costs a request
 
     def __init__(  # noqa: PLR0913  what it needs, and what tests put in its place
         self,
@@ -135,7 +135,7 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
     """The app may ask; what still refuses is that the service itself is not let in."""
     match response:
         case HttpResponse(good=True):
-            return Diagnostic("tracker", "ok", f"{where} answers questions about letters")
+            return Diagnostic("tracker", "ok", f"{where} answers questions about messages")
         case HttpResponse(status=401 | 403):
             hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
             return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.said}"', hint)
@@ -171,7 +171,7 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
 
 
 def sighting(letter: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
-    """What a row says of a letter; nothing where it only says that Exchange still has it, and that is known."""
+    """What a row says of a message; nothing where it only says that Exchange still has it, and that is known."""
     status = str(row.get("status") or "")
     early = status == "failed" and _is_for(letter, row) and now - _received(row, letter.since) < UNSETTLED
     final = State.ACCEPTED if early else FINAL.get(status, State.ACCEPTED)
@@ -189,7 +189,7 @@ def sighting(letter: TrackedMessage, row: Mapping[str, Any], now: datetime) -> T
 
 
 def _received(row: Mapping[str, Any], since: datetime) -> datetime:
-    """When Exchange took the letter; where the row does not say, its last attempt."""
+    """When Exchange took the message; where the row does not say, its last attempt."""
     try:
         moment = datetime.fromisoformat(str(row.get("receivedDateTime") or ""))
     except ValueError:

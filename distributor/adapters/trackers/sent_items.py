@@ -1,4 +1,4 @@
-"""Letters whose fate is unclear -> what the sending mailbox knows of them by their Message-ID: a copy in Sent Items, or still a draft."""
+"""Messages whose fate is unclear -> what the sending mailbox knows of them by their Message-ID: a copy in Sent Items, or still a draft."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Settings(AppRegistration):
     """`[[trackers]]` of kind graph: the keys of the registration, and these. It needs Mail.ReadBasic.All, Mail.Read or Mail.ReadWrite."""
 
     mailbox: str = ""
-    senders: tuple[str, ...] = ()  # addresses that letters are sent from through it, where they differ from its name
+    senders: tuple[str, ...] = ()  # addresses that messages are sent from through it, where they differ from its name
     graph: str = ROOT
     reply_timeout: float = 100.0  # seconds
 

@@ -1,1 +1,1 @@
-"""The letter's road: a file a kind, each with `Settings` and `open`."""
+"""The message's road: a file a kind, each with `Settings` and `open`."""

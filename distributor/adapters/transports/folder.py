@@ -1,4 +1,4 @@
-"""A folder as a road: each letter becomes an `.eml` file, on disk for good before it counts as accepted."""
+"""A folder as a road: each message becomes an `.eml` file, on disk for good before it counts as accepted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FolderTransport:
         self._path = path
 
     def connection(self, sender: str | None = None) -> FolderConnection:
-        """The lane; a folder takes anybody's letters."""
+        """The lane; a folder takes anybody's messages."""
         del sender
         return FolderConnection(self._path)
 
@@ -65,7 +65,7 @@ class FolderTransport:
     async def check(self) -> list[Diagnostic]:
         """What `doctor` says of it."""
         if os.access(self._path, os.W_OK | os.X_OK):
-            return [Diagnostic("transport", "ok", f"letters are written into {self._path}")]
+            return [Diagnostic("transport", "ok", f"messages are written into {self._path}")]
         return [Diagnostic("transport", "error", f"{self._path}: the folder is not writable", _HINT)]
 
 
@@ -84,7 +84,7 @@ class FolderConnection:
             return NotSent(_said(error), fatal=InvalidInput(_said(error), where=str(self._path), hint=_HINT))
         try:
             if not await record_intent():
-                return NotSent("another sender holds this letter")
+                return NotSent("another sender holds this message")
             return await asyncio.to_thread(self._publish, part, name)
         finally:
             part.unlink(missing_ok=True)
@@ -105,4 +105,4 @@ class FolderConnection:
 
 
 def _said(error: OSError) -> str:
-    return f"the letter cannot be written ({error.strerror})"
+    return f"the message cannot be written ({error.strerror})"

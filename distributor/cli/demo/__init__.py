@@ -25,7 +25,7 @@ REASON = "she called from her desk phone"
 PLAN = ("plan", "certificates/", "--roster", "people.csv", "--passwords", "passwords.csv")
 REVEAL = ("password", "reveal", HERO, "--reason", REASON, "--stdout")
 SOURCES = '\n[[sources]]\nkind = "files"\npath = "certificates/"\npasswords = "passwords.csv"\nroster = "people.csv"\n'
-FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: letters become files\npath = "letters/"\n\n'
+FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: messages become files\npath = "letters/"\n\n'
 SERVER = '[transport]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n\n'
 NEXT = (
     "distributor status",
@@ -64,7 +64,7 @@ def demo(
             config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
             _transport(config, tables)
         answer = _play(story, postbox)
-        _transport(config, FOLDER)  # what carried the letters ends with the demo, and the workspace goes on
+        _transport(config, FOLDER)  # what carried the messages ends with the demo, and the workspace goes on
         story.end(folder, kept=keep is not None)
     if as_json:
         from distributor.cli.render import print_json as write
@@ -75,7 +75,7 @@ def demo(
 
 @contextlib.contextmanager
 def _road(*, graph: bool) -> Iterator[tuple[DemoMailServer | Cloud, str]]:
-    """What receives the letters, and the tables of the configuration that lead there."""
+    """What receives the messages, and the tables of the configuration that lead there."""
     from distributor.cli.demo import fixtures, graph_double
 
     if graph:
@@ -96,14 +96,14 @@ def _play(story: Story, postbox: DemoMailServer | Cloud) -> dict[str, object]:
     if isinstance(postbox, graph_double.Cloud):
         story.act("Is the tenant set up well", "signed in, permissions looked at, nothing sent")
         story.command("doctor")
-    story.act("The letters go out", "each with a fresh package and a fresh password that the letter does not hold")
+    story.act("The messages go out", "each with a fresh package and a fresh password that the message does not hold")
     story.command("send", "--yes")
     letters = _letters(postbox)
     story.act("What the ledger knows")
     deliveries = story.command("status").get("deliveries", [])
     story.act("The password takes another road", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
     password = story.password()
-    story.act("On Alice's phone", "the attachment of the letter that the server received, opened with that password")
+    story.act("On Alice's phone", "the attachment of the message that the server received, opened with that password")
     opened = story.phone(postbox.letters[HERO], password)
     story.act("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
     story.command("history", HERO)
@@ -195,7 +195,7 @@ class Story:
         if not kept:
             self.line("Nothing is left behind. To keep it and play on: " + coloured(AGAIN, BOLD))
             return
-        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the letters are in letters/. Try:")
+        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the messages are in letters/. Try:")
         for command in (f"cd {folder}", *NEXT):
             self.line(f"  {command}")
 

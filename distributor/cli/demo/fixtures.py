@@ -150,7 +150,7 @@ class DemoMailServer:
     letters: dict[str, bytes]
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
-        """Keep the letter and say so."""
+        """Keep the message and say so."""
         for address in envelope.rcpt_tos:
             self.letters[address] = bytes(envelope.original_content or b"")
         return f"250 2.0.0 queued as {len(self.letters):04X}"

@@ -15,7 +15,7 @@ def open_package(letter: bytes, password: str) -> dict[str, str]:
     """What is in the package, by name. Raises Unusable when there is none, or it does not open."""
     attachment = next(message_from_bytes(letter, policy=default).iter_attachments(), None)
     if attachment is None:
-        raise InvalidInput("the letter has no attachment", where="demo", hint="please report this")
+        raise InvalidInput("the message has no attachment", where="demo", hint="please report this")
     data = attachment.get_content()
     try:
         package = load_pkcs12(data, password.encode())

@@ -1,6 +1,6 @@
-"""The ledger's due letters -> one claim at a time for whichever lane is free, in small batches fetched ahead.
+"""The ledger's due messages -> one claim at a time for whichever lane is free, in small batches fetched ahead.
 
-The feed ends when nothing is due, nothing is being packed, and no letter on the wire could come back; or when it is stopped.
+The feed ends when nothing is due, nothing is being packed, and no message on the wire could come back; or when it is stopped.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from distributor.model.delivery import Claim
 
 _QUICK = 0.3  # seconds; a batch that is gone sooner was too small
-_LARGEST = 64  # letters in one batch, unless there are many lanes
+_LARGEST = 64  # messages in one batch, unless there are many lanes
 
 Fetch = Callable[[int], Awaitable[list[Claim]]]
-Wait = Callable[[], Awaitable[bool]]  # waits for a letter that is due soon; False when there is none
+Wait = Callable[[], Awaitable[bool]]  # waits for a message that is due soon; False when there is none
 
 
 @dataclass
 class SendLimit:
-    """How many letters a run may still claim, by all its feeds; None: no bound."""
+    """How many messages a run may still claim, by all its feeds; None: no bound."""
 
     left: int | None
 
@@ -33,7 +33,7 @@ class SendLimit:
         return granted
 
     def add(self, letters: int) -> None:
-        """Letters that count as not tried."""
+        """Messages that count as not tried."""
         if self.left is not None:
             self.left += letters
 
@@ -71,7 +71,7 @@ class ClaimQueue:
         return None
 
     def complete(self, *, again: bool) -> None:
-        """A letter that was handed out is settled; `again` when it counts as not tried."""
+        """A message that was handed out is settled; `again` when it counts as not tried."""
         self.in_flight -= 1
         if again:
             self.budget.add(1)

@@ -38,11 +38,11 @@ class PendingCommit:
 
 
 class GroupCommitter:
-    """The one door to the ledger while letters are sent. Used from one event loop."""
+    """The one door to the ledger while messages are sent. Used from one event loop."""
 
     def __init__(self, ledger: Ledger, owner: LeaseHolder, in_flight: Callable[[], int] = lambda: 1) -> None:
         self._ledger = ledger
-        self._in_flight = in_flight  # how many letters are on their way: as many notes may be coming
+        self._in_flight = in_flight  # how many messages are on their way: as many notes may be coming
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -148,7 +148,7 @@ class GroupCommitter:
         self._intents = 0
 
     def _failed(self, batch: list[PendingCommit], error: BaseException) -> None:
-        """An answer of a server is worth a second try; the permission to send another letter is not."""
+        """An answer of a server is worth a second try; the permission to send another message is not."""
         again = isinstance(error, ServiceUnavailable)
         for pending in batch:
             pending.tries += 1

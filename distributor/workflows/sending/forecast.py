@@ -1,4 +1,4 @@
-"""How many letters wait for each mailbox, and its limits -> how long a run takes, and what is left for another day. Pure counting."""
+"""How many messages wait for each mailbox, and its limits -> how long a run takes, and what is left for another day. Pure counting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributor.workflows.sending.limits import SPREAD, DailyQuota
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will come to. `later`: letters that the mailboxes' day does not allow; `again`: when the first of them may go."""
+    """What a run will come to. `later`: messages that the mailboxes' day does not allow; `again`: when the first of them may go."""
 
     letters: int
     lasts: timedelta
@@ -42,7 +42,7 @@ class MailboxForecast:
 
 
 def allocate(frozen: Mapping[str, int], planned: int, senders: Sequence[str]) -> list[int]:
-    """How many letters each mailbox sends: those that are made already are known, the others are about even.
+    """How many messages each mailbox sends: those that are made already are known, the others are about even.
 
     The first sends also those of mailboxes that are named no more.
     """
@@ -62,7 +62,7 @@ def forecast(  # noqa: PLR0913  the limits of a mailbox
     daily: int | None,
     limit: int | None = None,
 ) -> Forecast:
-    """Let the mailboxes send side by side; `sent`: when letters of the last 24 hours left each. The slowest decides how long it takes."""
+    """Let the mailboxes send side by side; `sent`: when messages of the last 24 hours left each. The slowest decides how long it takes."""
     boxes = [
         MailboxForecast(number, None if daily is None else DailyQuota(daily, deque(left)))
         for number, left in zip(waiting, sent, strict=True)

@@ -15,13 +15,13 @@ _REST = 5.0  # seconds, doubled each time
 LONGEST_TROUBLE = 120.0  # seconds of rests in a row, after which a lane gives up
 CROWDED_REST = 45.0  # seconds; services ask for 30 to 60
 DAY = timedelta(hours=24)
-SPREAD = 1.012  # of the time between two letters: whoever counts them has another clock, behind a line that is never equally fast
-WINDOW = 1.008  # of a minute, in which no more may be armed; less than SPREAD, so that a letter that was late delays no other for long
+SPREAD = 1.012  # of the time between two messages: whoever counts them has another clock, behind a line that is never equally fast
+WINDOW = 1.008  # of a minute, in which no more may be armed; less than SPREAD, so that a message that was late delays no other for long
 _BURST = timedelta(seconds=1)  # what may be made up for at once
 
 
 def retry_delay(deferrals: int) -> timedelta:
-    """How long to leave a letter alone that a server put off; `deferrals` counts the earlier times.
+    """How long to leave a message alone that a server put off; `deferrals` counts the earlier times.
 
     5, 15, 30, 60 and 120 minutes, then 4 hours. RFC 5321 4.5.4.1 asks servers for 30 minutes; a submission client may ask sooner.
     """
@@ -54,7 +54,7 @@ class Backoff:
 
 @dataclass
 class DailyQuota:
-    """Letters of a mailbox in any 24 hours: what the ledger knows of, and those of this run, without those that certainly did not leave."""
+    """Messages of a mailbox in any 24 hours: what the ledger knows of, and those of this run, without those that certainly did not leave."""
 
     most: int
     sent: deque[datetime]  # oldest first
@@ -81,14 +81,14 @@ class DailyQuota:
 
 
 class RateLimiter:
-    """A mailbox's letters: evenly begun, at most one second's worth at once, and never more than `per_minute` armed within a minute.
+    """A mailbox's messages: evenly begun, at most one second's worth at once, and never more than `per_minute` armed within a minute.
 
-    A letter takes its turn before it begins; armed it is only when a minute has room for it, however long it took until then.
+    A message takes its turn before it begins; armed it is only when a minute has room for it, however long it took until then.
     """
 
     def __init__(self, per_minute: float, armed: Sequence[datetime] = ()) -> None:
-        """`armed`: when letters of earlier runs were, oldest first."""
-        self.most = max(1, int(per_minute))  # letters within `window`
+        """`armed`: when messages of earlier runs were, oldest first."""
+        self.most = max(1, int(per_minute))  # messages within `window`
         self.each = timedelta(minutes=SPREAD / per_minute)
         self.window = timedelta(minutes=self.most * WINDOW / per_minute)
         self._sent = list(armed)[-self.most :]  # sorted

@@ -1,7 +1,7 @@
-"""One mailbox's letters -> lanes that carry them: claim, carry, arm, settle, at the mailbox's own pace and within its own day.
+"""One mailbox's messages -> lanes that carry them: claim, carry, arm, settle, at the mailbox's own pace and within its own day.
 
 Roads of one run share the ledger's desk and the budget; one that is refused ends alone. A lane does not wait for a settlement
-before its next letter. A mailbox with limits is driven by one process at a time: others that share the ledger wait for it.
+before its next message. A mailbox with limits is driven by one process at a time: others that share the ledger wait for it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MailboxSender:
         )
         self.settler = Settler(run.committer, self.queue, run.counter)
         self.tasks: list[asyncio.Task[None]] = []
-        self.interrupted_attempts: list[SendAttempt] = []  # claimed, and the lane ended before the letter did
+        self.interrupted_attempts: list[SendAttempt] = []  # claimed, and the lane ended before the message did
         self._in_flight: set[SendAttempt] = set()
         self.error: Error | None = None  # why the road ends early
         self.locked = run.transport.per_minute is None and run.transport.daily is None  # without limits, processes need not take turns
@@ -54,12 +54,12 @@ class MailboxSender:
 
     @property
     def in_flight(self) -> int:
-        """How many letters are in lanes."""
+        """How many messages are in lanes."""
         return len(self._in_flight)
 
     async def acquire_lock(self) -> bool:
         """Take the mailbox for this process; whether it is ours."""
-        if not self.locked:  # the first mailbox is the one that letters of all others go by too, whatever its name
+        if not self.locked:  # the first mailbox is the one that messages of all others go by too, whatever its name
             self.locked = await self.run.committer.call(lambda: self.run.ledger.lock_mailbox(key_of(self.senders.only or "")))
         return self.locked
 
@@ -71,7 +71,7 @@ class MailboxSender:
         ]
 
     def stop(self, error: Error) -> None:
-        """End the road early; letters on the wire finish."""
+        """End the road early; messages on the wire finish."""
         self.error = self.error or error
         self.queue.end()
 
@@ -84,10 +84,10 @@ class MailboxSender:
         """Settle what was cut off on the wire; what was claimed and not begun."""
         for attempt in self.interrupted_attempts:
             if attempt.intent_recorded:
-                self.settler.settle(attempt.claim, State.AMBIGUOUS, "interrupted while the letter was on the wire")
+                self.settler.settle(attempt.claim, State.AMBIGUOUS, "interrupted while the message was on the wire")
         return self.queue.unused() + [attempt.claim for attempt in self.interrupted_attempts if not attempt.intent_recorded]
 
-    # --- before the first letter ----------------------------------------------------------------------------------
+    # --- before the first message ----------------------------------------------------------------------------------
 
     async def _open(self) -> None:
         ready = False
@@ -118,7 +118,7 @@ class MailboxSender:
         return self.senders.only or self.run.first or "this mailbox"
 
     async def _waits(self) -> bool:
-        """Whether there are letters that this road could take: now, or if whoever drives it dies."""
+        """Whether there are messages that this road could take: now, or if whoever drives it dies."""
         run, options = self.run, self.run.options
         if self.queue.budget.left == 0:
             return False
@@ -148,7 +148,7 @@ class MailboxSender:
         )
 
     async def _is_short_wait(self) -> bool:
-        """Wait for a letter that is due soon; False when there is none worth waiting for."""
+        """Wait for a message that is due soon; False when there is none worth waiting for."""
         if await self.run.recover():  # of a sender that died beside us
             return True
         due = await self.run.committer.call(lambda: self.run.ledger.next_due(self.run.options.scope, self.senders))
@@ -183,7 +183,7 @@ class MailboxSender:
                 await connection.close()
 
     async def _send_one(self, connection: Connection, attempt: SendAttempt) -> Outcome | None:
-        """The outcome, or None when the run ended before this letter's turn came."""
+        """The outcome, or None when the run ended before this message's turn came."""
         if not await self._acquire_quota(attempt.claim.message.sender):
             return None
         left = False
@@ -200,7 +200,7 @@ class MailboxSender:
                 self._landed.set()
 
     async def _acquire_quota(self, sender: str) -> bool:
-        """Take one of the day's letters; False where there is none, and none comes back from those on the wire."""
+        """Take one of the day's messages; False where there is none, and none comes back from those on the wire."""
         while self._daily_quota is not None and not self._daily_quota.acquire(self.run.now()):
             if (opens := self._daily_quota.next_free_at()) is not None:
                 self.stop(_enough(self._daily_quota.most, sender, opens))
@@ -211,7 +211,7 @@ class MailboxSender:
         return True
 
     async def _wait_for_rate_limit(self) -> bool:
-        """Wait for the next letter's turn; whether the run ended meanwhile."""
+        """Wait for the next message's turn; whether the run ended meanwhile."""
         seconds = self._rate_limiter.reserve(self.run.now()) if self._rate_limiter else 0.0
         return seconds > 0 and await sleep_unless(seconds, self.run.context.sleep, self.queue.ended)
 
@@ -250,7 +250,7 @@ class MailboxSender:
                 seconds = backoff.next_delay(crowded=crowded, wish=wish)
                 if seconds is None:
                     hint = "run `distributor send` again when the server is well"
-                    self.stop(ServiceUnavailable(f'no letter went for two minutes: "{said}"', hint=hint))
+                    self.stop(ServiceUnavailable(f'no message went for two minutes: "{said}"', hint=hint))
                 else:
                     await self._back_off(seconds, said)
             case Accepted():
@@ -261,5 +261,5 @@ class MailboxSender:
 
 
 def _enough(most: int, sender: str, until: object) -> Error:
-    message = f"{most} letters in 24 hours are all that this mailbox may send"
+    message = f"{most} messages in 24 hours are all that this mailbox may send"
     return EarlyStop(message, where=sender, hint=f"run `distributor send` again after {until:%Y-%m-%d %H:%M} UTC")

@@ -9,11 +9,11 @@ from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import DeliveryResult
 
-UNCLEAR = "its sender ended while the letter was on the wire"
+UNCLEAR = "its sender ended while the message was on the wire"
 
 
 def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None]) -> tuple[int, list[DeliveryResult]]:
-    """How many letters are due again, and those whose fate is unclear from now on."""
+    """How many messages are due again, and those whose fate is unclear from now on."""
     freed = ledger.recover(alive)
     unclear = [delivery for delivery, state in freed if state is State.AMBIGUOUS]
     rows = [row for row in map(ledger.delivery, unclear) if row is not None]

@@ -14,9 +14,9 @@ from distributor.model.outcomes import Accepted, Ambiguous, Deferred, NotSent, O
 from distributor.model.states import State
 from distributor.workflows.sending.shutdown import Sleep
 
-MAX_UNAVAILABLE = 5  # letters in a row that were answered "the service is not available"
-MAX_UNANSWERED = 5  # letters in a row that were not answered at all after their end
-MAX_IDENTICAL_REJECTIONS = 3  # letters in a row that were refused for the same reason in what they hold
+MAX_UNAVAILABLE = 5  # messages in a row that were answered "the service is not available"
+MAX_UNANSWERED = 5  # messages in a row that were not answered at all after their end
+MAX_IDENTICAL_REJECTIONS = 3  # messages in a row that were refused for the same reason in what they hold
 
 _COUNTED = (State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.WITHDRAWN)
 
@@ -26,7 +26,7 @@ Packing = Callable[[Callable[[], bool]], Iterator[object]]  # given "stop now?";
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of a letter in this run, durable in the ledger. Not `final`: the run may take it up again."""
+    """What became of a message in this run, durable in the ledger. Not `final`: the run may take it up again."""
 
     id: str
     address: str
@@ -69,7 +69,7 @@ class SendContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOptions:
-    """What a run is to do. `early`: deferred letters before their time too; `unclear`: what a look before the run found ambiguous."""
+    """What a run is to do. `early`: deferred messages before their time too; `unclear`: what a look before the run found ambiguous."""
 
     scope: DeliveryFilter = field(default_factory=DeliveryFilter)
     limit: int | None = None
@@ -95,7 +95,7 @@ class EarlyStop(ServiceUnavailable):
 
 @dataclass(slots=True)
 class OutcomeCounter:
-    """Counts what became of letters."""
+    """Counts what became of messages."""
 
     tell: Tell
     counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
@@ -131,7 +131,7 @@ class OutcomeCounter:
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Notices where every letter of a road meets the same wall."""
+    """Notices where every message of a road meets the same wall."""
 
     _streak: tuple[str, int] = ("", 0)
 
@@ -144,10 +144,10 @@ class CircuitBreaker:
                 return ServiceUnavailable(f'the service is not available: "{said}"', hint="run `distributor send` again later")
             case Ambiguous(said) if self._again("silent") >= MAX_UNANSWERED:
                 hint = "look into the server's log, settle them with `distributor resolve`, then run `distributor send` again"
-                return EarlyStop(f'{MAX_UNANSWERED} letters in a row got no answer: "{said}"', hint=hint)
+                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{said}"', hint=hint)
             case Rejected(said, content=True) if self._again(" ".join(said.split()[:2])) >= MAX_IDENTICAL_REJECTIONS:
-                hint = "correct what the server names, then run `distributor send` again; rejected letters need `distributor resend`"
-                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} letters in a row were refused alike: "{said}"', hint=hint)
+                hint = "correct what the server names, then run `distributor send` again; rejected messages need `distributor resend`"
+                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were refused alike: "{said}"', hint=hint)
             case Accepted() | Deferred(service=False) | Rejected(content=False):
                 self._streak = ("", 0)
         return None

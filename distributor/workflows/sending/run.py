@@ -1,6 +1,6 @@
-"""What is due in the ledger -> letters on their way: recover, pack beside it, claim, carry, arm, settle, and report.
+"""What is due in the ledger -> messages on their way: recover, pack beside it, claim, carry, arm, settle, and report.
 
-A letter's phase is in the ledger before it is on the wire. Each sender has a road of its own; the run ends only when all is settled.
+A message's phase is in the ledger before it is on the wire. Each sender has a road of its own; the run ends only when all is settled.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def send(  # noqa: PLR0913  the doors of a verb
 
 @contextmanager
 def _short_switch_interval() -> Iterator[None]:
-    """Let the ledger's thread and the connections take turns ten times as often: a tenth more letters a second, measured."""
+    """Let the ledger's thread and the connections take turns ten times as often: a tenth more messages a second, measured."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(min(usual, 0.0005))
     try:
@@ -73,7 +73,7 @@ def _short_switch_interval() -> Iterator[None]:
 
 
 def partition_senders(senders: Sequence[str]) -> list[SenderFilter]:
-    """Whose letters each road carries: each sender its own, the first also those of mailboxes that are named no more."""
+    """Whose messages each road carries: each sender its own, the first also those of mailboxes that are named no more."""
     if len(senders) < 2:  # noqa: PLR2004  one road carries everything
         return [ALL_SENDERS]
     return [SenderFilter(without=frozenset(senders[1:])), *(SenderFilter(only=sender) for sender in senders[1:])]
@@ -137,7 +137,7 @@ class SendRun:
             mailbox.queue.end()
 
     async def recover(self) -> int:
-        """Free what the dead and the silent held; how many letters are due again."""
+        """Free what the dead and the silent held; how many messages are due again."""
         due, unclear = await self.committer.call(lambda: recover(self.ledger, self.context.alive))
         for result in unclear:
             self.counter.count(result)
@@ -237,10 +237,10 @@ class SendRun:
             self.crash = self.crash or error
             self._end()
 
-    # --- letters whose fate is unclear -----------------------------------------------------------------------------
+    # --- messages whose fate is unclear -----------------------------------------------------------------------------
 
     async def _reconcile_before(self) -> None:
-        """Earlier runs' unclear letters: those that certainly did not leave go with this run."""
+        """Earlier runs' unclear messages: those that certainly did not leave go with this run."""
         await self._look(wait=False)
 
     async def _reconcile_after(self) -> None:
@@ -255,7 +255,7 @@ class SendRun:
             return
         if wait:
             seconds = tracker.min_age.total_seconds()
-            self.tell(WaitNotice(seconds, "letters whose fate is unclear are looked for"))
+            self.tell(WaitNotice(seconds, "messages whose fate is unclear are looked for"))
             if await sleep_unless(seconds, self.context.sleep, self._pressed):
                 return
         looking = TrackingContext(

@@ -1,4 +1,4 @@
-"""What became of a letter on the wire -> its settlement in the ledger, and the count of it once that is durable."""
+"""What became of a message on the wire -> its settlement in the ledger, and the count of it once that is durable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distributor.workflows.sending.report import DeliveryResult, OutcomeCounter
 
 @dataclass(slots=True, eq=False)
 class SendAttempt:
-    """A letter on its way."""
+    """A message on its way."""
 
     claim: Claim
     pending: PendingCommit | None = None  # the ARM, once asked for
@@ -37,7 +37,7 @@ class Settler:
     counter: OutcomeCounter
 
     def record_outcome(self, attempt: SendAttempt, outcome: Outcome) -> None:
-        """Settle a letter by what the transport says."""
+        """Settle a message by what the transport says."""
         claim = attempt.claim
         match outcome:
             case Accepted(said):

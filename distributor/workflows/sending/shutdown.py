@@ -1,4 +1,4 @@
-"""Two requests to stop: the first lets letters on the wire finish, the second cuts them off."""
+"""Two requests to stop: the first lets messages on the wire finish, the second cuts them off."""
 
 from __future__ import annotations
 

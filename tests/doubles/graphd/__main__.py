@@ -1,7 +1,7 @@
 """The double as a process of its own: `python -m tests.doubles.graphd --folder FOLDER [--port N] [--orders FILE]`.
 
 It prints one JSON line with its roots and ports, and ends when its standard input does. The folder keeps the CA, the log of
-letters that left (`letters.jsonl`, each line on the disk before its 202) and their bytes; a second one in the same folder goes on there.
+messages that left (`messages.jsonl`, each line on the disk before its 202) and their bytes; a second one in the same folder goes on there.
 `--orders` is a JSON list of the control port's orders that are obeyed before anybody may connect.
 """
 

@@ -1,4 +1,4 @@
-"""Plain clients of the double for tests: httpx2 with a mailbox and letters of its own, and msal; nothing retries or translates."""
+"""Plain clients of the double for tests: httpx2 with a mailbox and messages of its own, and msal; nothing retries or translates."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Caller:
         return str(answer.json()["id"])
 
     def mime(self, number: int = 1, to: str = "alice@elsewhere.example", sender: str = "") -> bytes:
-        lines = [f"From: {sender or self.box}", f"To: {to}", f"Subject: letter {number}", f"Message-ID: {self.message_id(number)}"]
+        lines = [f"From: {sender or self.box}", f"To: {to}", f"Subject: message {number}", f"Message-ID: {self.message_id(number)}"]
         return ("\r\n".join(lines) + "\r\nContent-Type: text/plain\r\n\r\nhello\r\n").encode()
 
     def message_id(self, number: int = 1) -> str:

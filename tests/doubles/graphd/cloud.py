@@ -117,7 +117,7 @@ class Cloud:
     def fault(self, operation: str, do: str, *, times: int | None = 1, skip: int = 0, match: str | None = None, **options: object) -> None:
         """The next `times` calls of an operation (None: all of them) go wrong, after `skip` good ones; see faults.py for `do`.
 
-        An operationId, "*" (all of Graph), "token", "devicecode", "discovery" or "identity". `match` is a text in the request or letter.
+        An operationId, "*" (all of Graph), "token", "devicecode", "discovery" or "identity". `match` is a text in the request or message.
         """
         self.order("fault", operation=operation, action=do, times=times, skip=skip, match=match, options=options)
 
@@ -177,22 +177,22 @@ class Cloud:
         return str(self.order("deliver", mailbox=mailbox, mime=mime.decode("latin-1")))
 
     def fate(self, recipient: str, status: str) -> None:
-        """What the trace says, once settled, of letters to an address; otherwise delivered."""
+        """What the trace says, once settled, of messages to an address; otherwise delivered."""
         self.order("fate", recipient=recipient, status=status)
 
     def trace(self, message_id: str, sender: str, recipient: str, **row: object) -> None:
-        """A row of the trace for a letter that went another way, such as SMTP; `at`, `status`, `subject`, `size`."""
+        """A row of the trace for a message that went another way, such as SMTP; `at`, `status`, `subject`, `size`."""
         self.order("trace", row={"messageId": message_id, "senderAddress": sender, "recipientAddress": recipient, **row})
 
     # --- what has happened ------------------------------------------------------------------------------------------
 
     def stored(self) -> list[dict[str, Any]]:
-        """Every letter that left, in order, from the log on the disk; it outlives the double."""
+        """Every message that left, in order, from the log on the disk; it outlives the double."""
         log = self.folder / "letters.jsonl"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     def bytes_of(self, record: Mapping[str, Any]) -> bytes:
-        """A letter as it left."""
+        """A message as it left."""
         return (self.folder / "letters" / f"{record['sha256']}.eml").read_bytes()
 
     def messages(self, mailbox: str, folder: str) -> list[dict[str, Any]]:
@@ -206,14 +206,14 @@ class Cloud:
     def counts(self) -> dict[str, Any]:
         """What was done, and the most of it.
 
-        Under `mailboxes`, by address: requests (by operation), refused, letters, over_pace, max_in_flight, letters_per_minute,
+        Under `mailboxes`, by address: requests (by operation), refused, messages, over_pace, max_in_flight, letters_per_minute,
         recipients_per_day. For all: requests, token_requests, token_requests_by_grant, tokens_issued, refused_traces.
         """
         return dict(self.order("counts"))
 
     @property
     def over_pace(self) -> int:
-        """Letters that came faster than a mailbox may send; the service delays them."""
+        """Messages that came faster than a mailbox may send; the service delays them."""
         return sum(one["over_pace"] for one in self.counts()["mailboxes"].values())
 
     def violations(self) -> list[str]:

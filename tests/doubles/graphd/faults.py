@@ -48,7 +48,7 @@ HTML = b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 
 
 @dataclass
 class Fault:
-    """`match` is a text that the request has to contain: its target, its body, or the letter it is about."""
+    """`match` is a text that the request has to contain: its target, its body, or the message it is about."""
 
     operation: str
     do: str

@@ -146,7 +146,7 @@ class Graph:
         return refusal
 
     def _text(self, call: Call) -> str:
-        """What a fault's `match` looks into: the request, and the letter that it is about."""
+        """What a fault's `match` looks into: the request, and the message that it is about."""
         parts = [f"{call.request.method} {call.request.target}", _readable(call.request)]
         box = self.world.mailbox(call.params.get("user-id", ""))
         item = box.find(call.params["message-id"]) if box and "message-id" in call.params else None

@@ -47,7 +47,7 @@ def send(call: Call) -> Answer:
 
 
 def send_mail(call: Call) -> Answer:
-    """POST …/sendMail: nothing stays in Drafts, and a refused letter leaves nothing at all."""
+    """POST …/sendMail: nothing stays in Drafts, and a refused message leaves nothing at all."""
     mailbox, message, keep = call.mailbox(), call.body, True
     if isinstance(message, dict):
         keep = message.get("saveToSentItems", message.get("SaveToSentItems")) is not False

@@ -14,7 +14,7 @@ from tests.doubles.graphd.letters import Letter
 FOLDERS = {"inbox": "Inbox", "drafts": "Drafts", "sentitems": "Sent Items", "deleteditems": "Deleted Items"}
 GONE = "recoverableitemsdeletions"
 PURGED = "recoverableitemspurges"
-NOWHERE = "nowhere"  # a letter that was sent and not kept
+NOWHERE = "nowhere"  # a message that was sent and not kept
 SEEN = frozenset(FOLDERS)
 
 
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass
 class Mailbox:
-    """`address` in lower case; `send_as` are further addresses that its letters may come from."""
+    """`address` in lower case; `send_as` are further addresses that its messages may come from."""
 
     address: str
     owner: str  # the user's id
@@ -138,7 +138,7 @@ class Mailbox:
         for item in due:
             self._under_way.remove(item)
             item.draft, item.sent, item.leaves, item.modified = False, item.leaves, None, now
-            if item.folder in SEEN:  # deleted while it was under way: the letter left all the same
+            if item.folder in SEEN:  # deleted while it was under way: the message left all the same
                 self.move(item, "sentitems" if item.keep else NOWHERE, new_immutable=not same_id, same_id=same_id)
 
     def _note(self, folder: str, kind: str, item: Item) -> None:

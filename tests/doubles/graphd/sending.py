@@ -16,7 +16,7 @@ SEND_AS = (
 
 
 def submit(call: Call, mailbox: Mailbox, item: Item, *, fresh: bool = False) -> None:
-    """After this the letter is out. `fresh` is a message that no folder holds yet; raises Refusal before anything happened."""
+    """After this the message is out. `fresh` is a message that no folder holds yet; raises Refusal before anything happened."""
     recipients = checked_recipients(item.letter.recipients)
     _may_send_as(mailbox, item.letter)
     call.world.limits.letter(mailbox.address, len(recipients))

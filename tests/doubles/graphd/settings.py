@@ -31,8 +31,8 @@ class Settings:
     sent_after: float = 0.0  # until the copy is in Sent Items
     under_way: str = "draft"  # or "hidden": what a submitted message looks like until then
     id_after_send: str = "changed"  # or "same": the id of the sent copy, immutable or not
-    deliver_inside: bool = True  # a letter to a mailbox of the tenant appears in its Inbox
-    trace_after: float = 60.0  # until a letter shows in the message trace
+    deliver_inside: bool = True  # a message to a mailbox of the tenant appears in its Inbox
+    trace_after: float = 60.0  # until a message shows in the message trace
     trace_settles: float = 60.0  # and until its status there is more than gettingStatus
 
     def change(self, changes: dict[str, object]) -> dict[str, object]:

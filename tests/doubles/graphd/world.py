@@ -23,7 +23,7 @@ REMEMBERED = 100_000  # requests; a long run forgets its oldest
 
 @dataclass
 class Delivered:
-    """The log of letters that left: one JSON line each, on the disk before the service answers; and their bytes."""
+    """The log of messages that left: one JSON line each, on the disk before the service answers; and their bytes."""
 
     log: Path
     letters: Path
@@ -105,7 +105,7 @@ class World:
     addresses: dict[str, Mailbox] = field(default_factory=dict)  # the same by address
     properties: dict[str, frozenset[str]] = field(default_factory=dict)  # of each resource, for $select
     traces: list[dict[str, Any]] = field(default_factory=list)
-    fates: dict[str, str] = field(default_factory=dict)  # what the trace will say of letters to an address
+    fates: dict[str, str] = field(default_factory=dict)  # what the trace will say of messages to an address
     live_tokens: set[str] = field(default_factory=set)
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     refusals: list[str] = field(default_factory=list)  # requests that break the description: a client's fault

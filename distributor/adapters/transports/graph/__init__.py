@@ -1,7 +1,7 @@
-"""Microsoft Graph: letters leave through mailboxes of Exchange Online, each as a draft first, so that nothing goes twice.
+"""Microsoft Graph: messages leave through mailboxes of Exchange Online, each as a draft first, so that nothing goes twice.
 
 The ledger's ARM stands between the draft and its `send`: until then everything is proved unsent; after it only an answer tells, and
-without one the letter is ambiguous and looked for in the mailbox by its Message-ID (facts: sending.md 1.4).
+without one the message is ambiguous and looked for in the mailbox by its Message-ID (facts: sending.md 1.4).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Settings(AppRegistration):
 def open(  # noqa: A001  every adapter is opened by this name
     settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None, sleep: Sleep = asyncio.sleep
 ) -> GraphTransport:
-    """The transport; connects when its first letter goes. `tell` shows a device code to a person. Raises Unusable."""
+    """The transport; connects when its first message goes. `tell` shows a device code to a person. Raises Unusable."""
     if wrong := check(settings, "transport"):
         raise wrong
     _check(settings)
@@ -62,10 +62,10 @@ def _check(settings: Settings) -> None:
         raise InvalidInput(f"{settings.connections} connections to one mailbox", where="transport.connections", hint=hint)
     if settings.per_minute is not None and settings.per_minute <= 0:
         raise InvalidInput(
-            f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
+            f"{settings.per_minute:g} messages a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
         )
     if settings.daily is not None and settings.daily < 1:
-        raise InvalidInput(f"{settings.daily} letters a day are none", where="transport.daily", hint="write how many may go in 24 hours")
+        raise InvalidInput(f"{settings.daily} messages a day are none", where="transport.daily", hint="write how many may go in 24 hours")
 
 
 class GraphTransport:
@@ -93,11 +93,11 @@ class GraphTransport:
         return GraphConnection(self, sender)
 
     def tracker(self) -> SentItemsTracker:
-        """The mailboxes themselves: they know a letter by its Message-ID."""
+        """The mailboxes themselves: they know a message by its Message-ID."""
         return SentItemsTracker(self)
 
     def name(self, sender: str | None) -> str | None:
-        """The mailbox that a sender's letters leave through."""
+        """The mailbox that a sender's messages leave through."""
         found = None if sender is None else self._names.get(key_of(sender))
         return found or self._usual or sender
 
@@ -113,7 +113,7 @@ class GraphTransport:
     def _box(self, name: str) -> GraphMailboxApi:
         return GraphMailboxApi(name, self.client, self.reply_timeout)
 
-    # --- what letters leave in the mailboxes ---------------------------------------------------------------------------
+    # --- what messages leave in the mailboxes ---------------------------------------------------------------------------
 
     def attach_ledger(self, store: CleanupStore) -> None:
         """What the ledger knows, for this run."""
@@ -134,7 +134,7 @@ class GraphTransport:
         return self._book is None or await asyncio.to_thread(self._book.drafted, sender)
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
-        """Remove what is not wanted of what letters left, and say what sending without drafts costs; never raises.
+        """Remove what is not wanted of what messages left, and say what sending without drafts costs; never raises.
 
         Where outcomes were not written down, the copies are the only proof of them, and stay; a later run finds them.
         """
@@ -147,7 +147,7 @@ class GraphTransport:
         return [*mailed, *cleared, *await self.tidied(self.client.close())]
 
     async def tidied(self, work: Awaitable[list[Diagnostic] | None]) -> list[Diagnostic]:
-        """What some clearing up had to say; the letters are settled, and what is left over must not look like a failed run."""
+        """What some clearing up had to say; the messages are settled, and what is left over must not look like a failed run."""
         try:
             return await work or []
         except Exception as error:  # noqa: BLE001  whatever it was, a later run does it
@@ -164,7 +164,7 @@ class GraphTransport:
 
 
 class SentItemsTracker(SentItems):
-    """They tell what became of letters, and can be cleared of what these left there (core.leavings.Clears)."""
+    """They tell what became of messages, and can be cleared of what these left there (core.leavings.Clears)."""
 
     def __init__(self, transport: GraphTransport) -> None:
         super().__init__(transport.client, transport.name, timeout=transport.reply_timeout, sleep=transport.sleep)
@@ -183,20 +183,20 @@ class SentItemsTracker(SentItems):
         return await self._road.tidied(self._road.clearing(store).end())
 
 
-_UNTIDY = "`distributor track` tries again; the letters themselves are settled"
+_UNTIDY = "`distributor track` tries again; the messages themselves are settled"
 
 
 def _without_drafts(name: str, letters: int, *, save_copy: bool) -> Diagnostic:
-    went = "1 letter" if letters == 1 else f"{letters} letters"
+    went = "1 message" if letters == 1 else f"{letters} messages"
     told = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
         "" if save_copy else _KEPT
     )
     return Diagnostic("transport", "warning", told, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
 
 
-# Only what goes as JSON is not kept there, and Exchange writes such a letter anew: not our Message-ID, not our headers, and of text and
+# Only what goes as JSON is not kept there, and Exchange writes such a message anew: not our Message-ID, not our headers, and of text and
 # HTML only one (facts: sending.md 1.1).
-_KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of every letter that is to arrive as it was made"
+_KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of every message that is to arrive as it was made"
 
 
 class GraphConnection:

@@ -1,4 +1,4 @@
-"""One mailbox at Graph: each request that letters need, asked once -> what was heard. Nothing is decided here."""
+"""One mailbox at Graph: each request that messages need, asked once -> what was heard. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GraphMailboxApi:
         self.graph = graph
         self._timeout = timeout
 
-    # --- letters -------------------------------------------------------------------------------------------------------
+    # --- messages -------------------------------------------------------------------------------------------------------
 
     async def find(self, message_id: str) -> list[MailboxMessage] | Response:
         """The messages with this Message-ID, the newest first."""
@@ -51,7 +51,7 @@ class GraphMailboxApi:
         return await self.ask("GET", "mailFolders/drafts", params={"$select": "id"})
 
     async def draft(self, message: OutboundMessage) -> DraftRef | Response:
-        """Lay the letter into Drafts; it keeps the Message-ID it has, unless the service has its way."""
+        """Lay the message into Drafts; it keeps the Message-ID it has, unless the service has its way."""
         body = base64.b64encode(message.message)
         response = await self.ask("POST", "messages", content=body, headers=_MIME)
         match response:

@@ -1,7 +1,7 @@
 """A registration and its mailboxes -> what `doctor` says of them: sign-in, permissions, whose mailboxes they open, and each mailbox.
 
 Nothing is sent and nothing is kept. Whether an app may send or keep drafts is in its token, unless Exchange itself grants it (RBAC for
-Applications): then it is seen by requests that could never become a letter, which are refused for their form or for want of a permission.
+Applications): then it is seen by requests that could never become a message, which are refused for their form or for want of a permission.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _signed_in(who: AppRegistration) -> str:
 
 
 def _opens(mailboxes: Sequence[str]) -> str:
-    return f"; letters can leave through {', '.join(mailboxes)}" if mailboxes else ""
+    return f"; messages can leave through {', '.join(mailboxes)}" if mailboxes else ""
 
 
 # --- a mailbox -----------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ async def _drafts(box: GraphMailboxApi, *, closed: bool, save_copy: bool) -> lis
 
 
 async def _probe(box: GraphMailboxApi, path: str) -> Response:
-    """A letter that is no base64: it can be nothing but refused, for its form or for want of a permission."""
+    """A message that is no base64: it can be nothing but refused, for its form or for want of a permission."""
     return await box.ask("POST", path, content=b"!", headers={"content-type": "text/plain"})
 
 
@@ -111,7 +111,7 @@ def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | Non
         case HttpResponse(status=429, retry_after=wait):
             seconds = "" if wait is None else f" for {round(wait.total_seconds())} s"
             told = f"{mailbox}: the service holds the app back{seconds}"
-            return Diagnostic("transport", "warning", told, "run `distributor doctor` again after that; letters wait by themselves")
+            return Diagnostic("transport", "warning", told, "run `distributor doctor` again after that; messages wait by themselves")
         case Error():
             return Diagnostic("transport", "error", str(response), remedy(str(response), response.hint, app, NEEDED))
     match classify_response(RequestStep.LOOK, response, mailbox, reached=True):
@@ -137,4 +137,4 @@ def _refused(response: Response, stop: Error, mailbox: str, app: App) -> Diagnos
 
 def _without_drafts(mailbox: str, *, save_copy: bool) -> Diagnostic:
     costs = "an answer that is lost cannot be looked up" + ("" if save_copy else ", and `save_copy = false` cannot be honoured")
-    return MailboxDenied("transport", "warning", f"{mailbox}: without Mail.ReadWrite letters go by sendMail; {costs}", why=_BOTH)
+    return MailboxDenied("transport", "warning", f"{mailbox}: without Mail.ReadWrite messages go by sendMail; {costs}", why=_BOTH)

@@ -1,8 +1,8 @@
-"""What letters left in mailboxes, as the ledger knows it -> removed for good and written down; what was done and what remains is told.
+"""What messages left in mailboxes, as the ledger knows it -> removed for good and written down; what was done and what remains is told.
 
-The service keeps a copy of whatever goes as MIME. It lies there some seconds after the letter was accepted, so it is looked for again, by
-later runs too; and a draft that nobody will send lies there for ever. A copy is proof until the ledger has settled its letter.
-About one request a letter, at a pace that leaves a mailbox's limit of requests to others (facts: sending.md 1.2).
+The service keeps a copy of whatever goes as MIME. It lies there some seconds after the message was accepted, so it is looked for again, by
+later runs too; and a draft that nobody will send lies there for ever. A copy is proof until the ledger has settled its message.
+About one request a message, at a pace that leaves a mailbox's limit of requests to others (facts: sending.md 1.2).
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from distributor.model.cleanup import CleanupEvent, CleanupItem, CleanupStore
 from distributor.model.issues import Diagnostic
 from distributor.model.outcomes import DraftRef
 
-AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each look at the end, as long as letters of this run are missed that have just left
+AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each look at the end, as long as messages of this run are missed that have just left
 JUST = timedelta(minutes=5)
 LONG_ENOUGH = timedelta(hours=24)  # after which a copy that was not found is looked for no more
-MANY = 300  # letters after which copies go while others are sent
-OFTEN = 600.0  # seconds after which they go though the letters were fewer
+MANY = 300  # messages after which copies go while others are sent
+OFTEN = 600.0  # seconds after which they go though the messages were fewer
 BATCH = 50  # removals that are written down together
 MARGIN = timedelta(minutes=10)  # by which the clocks may differ besides what is known
 AT_ONCE = 3000  # removals without a pause; 10 000 requests in ten minutes are a mailbox's limit
 PAUSE = IN_FLIGHT / 10  # seconds after each further one, so that the lanes together make ten a second
 _PATIENCE = RetryPolicy(5, timedelta(seconds=5), MAX_WAIT)  # with one removal
-_OURS = ("202 ", "found in Sent Items")  # how it is told that a letter left through Graph
+_OURS = ("202 ", "found in Sent Items")  # how it is told that a message left through Graph
 _BY_HAND = "remove them from {folder} of {mailbox}, or let a retention policy do it"
 _LATER = "the next `distributor send` or `distributor track` looks again"
 
 
 class SentItemsCleaner:
-    """All mailboxes of a run: while letters go, from time to time and one request at a time; and after them."""
+    """All mailboxes of a run: while messages go, from time to time and one request at a time; and after them."""
 
     def __init__(self, store: CleanupStore, box: Callable[[str | None], GraphMailboxApi], sleep: Sleep, *, copies: bool) -> None:
-        """`box`: the mailbox of a sender; `copies`: whether those of letters that left are to go, or only drafts."""
+        """`box`: the mailbox of a sender; `copies`: whether those of messages that left are to go, or only drafts."""
         self._book, self._box, self._sleep, self._copies = store, box, sleep, copies
         self._began = datetime.now(UTC)
         self._boxes: dict[str, MailboxCleanup] = {}
@@ -56,7 +56,7 @@ class SentItemsCleaner:
         return bool(self._book.drafts() or self._wanted())
 
     def message_accepted(self) -> None:
-        """A letter was accepted."""
+        """A message was accepted."""
         if not self._copies:
             return
         now = asyncio.get_running_loop().time()
@@ -79,7 +79,7 @@ class SentItemsCleaner:
         return [diagnostic for name, box in self._boxes.items() for diagnostic in await box.told(left.get(name, ()), self._began, now)]
 
     async def leave(self) -> None:
-        """Let what was begun while letters went come to an end."""
+        """Let what was begun while messages went come to an end."""
         self._ending = True
         if self._beside is not None:
             await asyncio.wait({self._beside})
@@ -91,7 +91,7 @@ class SentItemsCleaner:
             return
 
     def _wanted(self) -> list[CleanupItem]:
-        """Letters without a draft may have gone another way than Graph, where nothing was kept."""
+        """Messages without a draft may have gone another way than Graph, where nothing was kept."""
         found = self._book.copies() if self._copies else []
         return [letter for letter in found if letter.handles or letter.said.startswith(_OURS)]
 
@@ -209,7 +209,7 @@ class MailboxCleanup:
     # --- drafts --------------------------------------------------------------------------------------------------------
 
     async def clear_drafts(self, letters: Sequence[CleanupItem]) -> None:
-        """Remove drafts that are certainly those of letters that will not go."""
+        """Remove drafts that are certainly those of messages that will not go."""
         for letter in letters:
             marks = [await self._clear_draft(draft) for draft in letter.handles]
             if None in marks:
@@ -251,14 +251,14 @@ class MailboxCleanup:
             told = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
             yield Diagnostic("transport", "ok", told)
         if drafts := self._drafts[CleanupEvent.DRAFT_REMOVED]:
-            told = f"{self._box.name}: {_counted(drafts, 'draft', 'drafts')} of letters that were withdrawn, refused or replaced removed"
+            told = f"{self._box.name}: {_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, refused or replaced removed"
             yield Diagnostic("transport", "ok", told)
 
     def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Diagnostic]:
         name = self._box.name
         if stay:
             why = f': "{self._refused}"' if self._refused is not None else "; the service did not remove what was found"
-            copies = "1 letter's copy stays" if stay == 1 else f"{stay} letters' copies stay"
+            copies = "1 message's copy stays" if stay == 1 else f"{stay} messages' copies stay"
             yield self._warning(f"{copies} in Sent Items{why}", _BY_HAND.format(folder="Sent Items", mailbox=name))
         if missed:
             yield self._warning(f"{_copies(missed)} not found in Sent Items yet", _LATER)
@@ -266,7 +266,7 @@ class MailboxCleanup:
             hint = f"look for them by hand if somebody files what {name} sends"
             yield self._warning(f"{_copies(lost)} not found in Sent Items for a day, and no longer looked for", hint)
         if drafts := self._drafts["left"]:
-            told = f'{_counted(drafts, "draft", "drafts")} of letters that will not go may lie in Drafts: "{self._why}"'
+            told = f'{_counted(drafts, "draft", "drafts")} of messages that will not go may lie in Drafts: "{self._why}"'
             yield self._warning(told, _BY_HAND.format(folder="Drafts", mailbox=name))
 
     def _warning(self, told: str, hint: str) -> Diagnostic:
@@ -286,4 +286,4 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def _copies(number: int) -> str:
-    return "1 letter's copy was" if number == 1 else f"{number} letters' copies were"
+    return "1 message's copy was" if number == 1 else f"{number} messages' copies were"

@@ -1,8 +1,8 @@
-"""One mailbox's letters in a run: draft, ARM, send; or, where drafts are not allowed, ARM and sendMail -> Outcomes.
+"""One mailbox's messages in a run: draft, ARM, send; or, where drafts are not allowed, ARM and sendMail -> Outcomes.
 
 The draft is what makes it safe. It may be made again, for surplus drafts are found by the Message-ID and removed; it is sent only once,
 for a second send finds nothing; and what became of it is seen in the mailbox when the answer to `send` is lost. So sendMail is for
-mailboxes in which drafts are certainly forbidden, and never for a letter that lay ready as a draft before.
+mailboxes in which drafts are certainly forbidden, and never for a message that lay ready as a draft before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distributor.errors import Error
 from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import CommitIntent
 
-NOT_OURS = NotSent("another sender holds this letter")
+NOT_OURS = NotSent("another sender holds this message")
 _FORBIDDEN = 403
 
 
@@ -41,10 +41,10 @@ class DraftSender:
     """`by_draft` becomes False when the mailbox certainly refuses drafts to an app that may only send; decided once a run."""
 
     def __init__(self, box: GraphMailboxApi, *, drafted: Callable[[str], Awaitable[bool]], news: Callable[[], None]) -> None:
-        """`drafted`: whether earlier runs had drafts of a sender, True where nobody knows. `news`: a letter was accepted."""
+        """`drafted`: whether earlier runs had drafts of a sender, True where nobody knows. `news`: a message was accepted."""
         self.box = box
         self.by_draft = True
-        self.mailed = 0  # letters that were accepted without a draft
+        self.mailed = 0  # messages that were accepted without a draft
         self._drafted = drafted
         self._drew = False  # a draft was made in this run
         self._news = news
@@ -68,7 +68,7 @@ class DraftSender:
     # --- before the ARM ------------------------------------------------------------------------------------------------
 
     async def _ready(self, message: OutboundMessage) -> DraftRef | MailboxMessage | MissingDraft | Outcome | None:
-        """A draft to send, the copy of a letter that was sent already, why there is neither; None: no drafts here."""
+        """A draft to send, the copy of a message that was sent already, why there is neither; None: no drafts here."""
         if not self.by_draft and message.draft is None:
             return None
         left = self._left.pop(message.delivery, None)
@@ -106,7 +106,7 @@ class DraftSender:
         return await self._no_draft(RequestStep.DRAFT, made, message)
 
     async def _no_draft(self, step: RequestStep, response: Response, message: OutboundMessage) -> Outcome | None:
-        """None where letters go without drafts; a letter that lay ready as one may be on its way, and is not sent again blindly."""
+        """None where messages go without drafts; a message that lay ready as one may be on its way, and is not sent again blindly."""
         if message.draft is None and _forbidden(response) and await self._only_sends(message.sender):
             self.by_draft = False
             return None
@@ -152,7 +152,7 @@ class DraftSender:
         return Accepted(f"found in Sent Items, sent at {copy.sent_at}")
 
     async def _vanished(self, draft: DraftRef, record_intent: CommitIntent) -> Outcome:
-        """Nothing is sent; the note only says under which name the letter is looked for."""
+        """Nothing is sent; the note only says under which name the message is looked for."""
         if not await record_intent(draft):
             return NOT_OURS
         return Ambiguous("the draft that was to be sent is gone, and there is no copy of it: it may be on its way")

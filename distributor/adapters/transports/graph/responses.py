@@ -1,4 +1,4 @@
-"""What Graph said, and at which request -> what became of the letter. Pure; the classes are those of facts: sending.md 1.3 and 8.
+"""What Graph said, and at which request -> what became of the message. Pure; the classes are those of facts: sending.md 1.3 and 8.
 
 Before the ARM everything may be repeated. After it a 202 is accepted, a refusal in Graph's own words is a no, and whatever is
 unclear is ambiguous: nothing is sent again blindly. What concerns the whole job (sign-in, permissions, quota) stops the mailbox.
@@ -20,7 +20,7 @@ _OK, _MANY, _BUSY, _FULL = 200, 429, 503, 507
 
 
 class RequestStep(StrEnum):
-    """The request that was made; after SEND and SENDMAIL only an answer tells what became of the letter."""
+    """The request that was made; after SEND and SENDMAIL only an answer tells what became of the message."""
 
     LOOK = "the look for an earlier draft"
     DRAFT = "the draft"
@@ -44,7 +44,7 @@ def said(step: RequestStep, response: Response) -> str:
 
 
 def classify_response(step: RequestStep, response: Response, mailbox: str, *, reached: bool) -> Outcome:
-    """What an answer means for the letter; `reached`: whether the service ever answered in this run.
+    """What an answer means for the message; `reached`: whether the service ever answered in this run.
 
     An answer that lets the next step begin is not judged here.
     """
@@ -82,7 +82,7 @@ def _later(answer: HttpResponse, told: str, mailbox: str, *, crowded: bool) -> N
 
 
 def _bad(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
-    """A no to what was sent: by our fault, by the letter's own, or from somebody else than Graph."""
+    """A no to what was sent: by our fault, by the message's own, or from somebody else than Graph."""
     if fault := _FAULTS.get(answer.code) or _FAULTS.get(str(answer.status)):
         return NotSent(told, fatal=ServiceUnavailable(f'Graph does not take what we send: "{told}"', where=mailbox, hint=fault))
     if step is not RequestStep.LOOK and answer.code:
@@ -137,10 +137,10 @@ _HINTS = {
     "507": _QUOTA,
 }
 
-_REPORT = "nothing is lost, and other letters would fare no better; please report this line, it is a fault of distributor"
-_FAULTS = {  # of ours: no letter is to blame (facts: sending.md 1.3)
+_REPORT = "nothing is lost, and other messages would fare no better; please report this line, it is a fault of distributor"
+_FAULTS = {  # of ours: no message is to blame (facts: sending.md 1.3)
     "ErrorMimeContentInvalidBase64String": _REPORT,
     "InvalidInternetMessageHeaderCollection": _REPORT,
-    "413": "Graph takes 4 MB at once, and what is between it and here perhaps less: take what is large out of the letter's own text and "
+    "413": "Graph takes 4 MB at once, and what is between it and here perhaps less: take what is large out of the message's own text and "
     "`distributor resend` what is packed already, or set `transport.kind` to smtp",
 }

@@ -1,7 +1,7 @@
-"""SMTP submission (RFC 5321, 6409): a pool of kept connections, each letter driven verb by verb so that its phase is always known.
+"""SMTP submission (RFC 5321, 6409): a pool of kept connections, each message driven verb by verb so that its phase is always known.
 
-The ledger's ARM runs beside the DATA command and is awaited before the first byte of the letter: until then everything is
-proved unsent; after it only a reply tells, and without one the letter is ambiguous.
+The ledger's ARM runs beside the DATA command and is awaited before the first byte of the message: until then everything is
+proved unsent; after it only a reply tells, and without one the message is ambiguous.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Settings:
     oauth: AppRegistration | None = None
     resource: str = "https://outlook.office365.com"  # what a token is for; config.tables knows that of other clouds' hosts
     per_minute: float | None = None
-    daily: int | None = None  # most letters of one mailbox in 24 hours
+    daily: int | None = None  # most messages of one mailbox in 24 hours
     hostname: str | None = None  # our name in EHLO
     connect_timeout: float = 60.0
     reply_timeout: float = 300.0
     data_timeout: float = 120.0
-    dot_timeout: float = 600.0  # a server may take ten minutes; giving up sooner makes doubled letters
+    dot_timeout: float = 600.0  # a server may take ten minutes; giving up sooner makes doubled messages
 
 
 def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None) -> SmtpTransport:  # noqa: A001  as every adapter
-    """The transport; connects when its first letter goes. Raises Unusable for a configuration that would send in clear.
+    """The transport; connects when its first message goes. Raises Unusable for a configuration that would send in clear.
 
     `tell` shows a person the code of a sign-in by device code.
     """
@@ -66,15 +66,15 @@ def _check(settings: Settings, accounts: Sequence[Account]) -> None:
         raise InvalidInput(f"{settings.connections} connections carry nothing", where="transport.connections", hint="write at least 1")
     if settings.per_minute is not None and settings.per_minute <= 0:
         raise InvalidInput(
-            f"{settings.per_minute:g} letters a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
+            f"{settings.per_minute:g} messages a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
         )
     if settings.daily is not None and settings.daily < 1:
-        raise InvalidInput(f"{settings.daily} letters a day are none", where="transport.daily", hint="write at least 1, or remove it")
+        raise InvalidInput(f"{settings.daily} messages a day are none", where="transport.daily", hint="write at least 1, or remove it")
     if settings.tls not in {"starttls", "implicit", "none"}:
         raise InvalidInput(f'"{settings.tls}" is not a kind of encryption', where="transport.tls", hint="write starttls, implicit or none")
     if settings.tls == "none" and not is_loopback(settings.host):
         hint = 'write `tls = "starttls"`; only a server on this very machine may be used without'
-        raise InvalidInput(f'letters to "{settings.host}" would travel in clear', where="transport.tls", hint=hint)
+        raise InvalidInput(f'messages to "{settings.host}" would travel in clear', where="transport.tls", hint=hint)
     if settings.tls == "none" and (settings.password is not None or any(account.password is not None for account in accounts)):
         hint = 'write `tls = "starttls"`, or remove `transport.password`'
         raise InvalidInput("the password would travel in clear", where="transport.tls", hint=hint)
@@ -144,11 +144,11 @@ class SmtpTransport:
         return found
 
     def classify_reply(self, verb: Phase, response: Reply | Lost) -> Outcome | None:
-        """What an answer means for a letter; None: go on."""
+        """What an answer means for a message; None: go on."""
         return classify_reply(verb, response, self.server.where, oauth=self._signing.by_token)
 
     def unconnected(self, down: ConnectFailure) -> NotSent:
-        """What it means for a letter that there is no connection."""
+        """What it means for a message that there is no connection."""
         if down.final:
             return NotSent(str(down.error), fatal=down.error)
         outcome = self.classify_reply(down.verb, down.heard)
@@ -175,7 +175,7 @@ class SmtpTransport:
 
 
 class SmtpConnection:
-    """One kept connection, made when needed and again when the server hung up between two letters."""
+    """One kept connection, made when needed and again when the server hung up between two messages."""
 
     def __init__(self, transport: SmtpTransport, account: Account) -> None:
         self._road = transport
@@ -188,7 +188,7 @@ class SmtpConnection:
             if fault := validate_message(message):
                 return Rejected(fault, content=True)
             return await self._carry(message, record_intent)
-        except BaseException:  # cancelled, or the ledger failed: the server must not be left with half a letter
+        except BaseException:  # cancelled, or the ledger failed: the server must not be left with half a message
             if self._session is not None:
                 self._session.abort()
             raise
@@ -254,7 +254,7 @@ class SmtpConnection:
         arming = asyncio.ensure_future(record_intent())  # beside the round trip of DATA
         response = await session.say(b"DATA", timeout=settings.data_timeout)
         if not await arming:
-            return NotSent("another sender holds this letter")
+            return NotSent("another sender holds this message")
         if outcome := transport.classify_reply(Phase.DATA, response):
             return outcome
         return await self._dot(session, message)
@@ -262,7 +262,7 @@ class SmtpConnection:
     async def _dot(self, session: Session, message: OutboundMessage) -> Outcome:
         response = await session.finish(dot_stuff(message.message), timeout=self._road.settings.dot_timeout)
         if response is None:
-            return NotSent("the connection was cut before the letter went")
+            return NotSent("the connection was cut before the message went")
         session.dirty = False
         session.letters += 1
         return self._road.classify_reply(Phase.END_OF_DATA, response) or Ambiguous("no answer")

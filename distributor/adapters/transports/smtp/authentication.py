@@ -13,7 +13,7 @@ from distributor.model.delivery import Account
 from distributor.model.secret import Secret
 
 Connect = Callable[[Login | None], Awaitable[Session | ConnectFailure]]
-_NOBODY = "write the address of the mailbox that letters are sent from"
+_NOBODY = "write the address of the mailbox that messages are sent from"
 TOKEN_REJECTED_CODES = frozenset({"", "5.7.3", "5.7.8"})  # statuses of a 535 that names no policy, which would refuse any token
 
 

@@ -128,7 +128,7 @@ def _rights(token: AccessToken, app: App, needed: str) -> Iterator[Diagnostic]:
     wanted = _PERSONS if token.scopes and not token.roles else needed
     if wanted not in token.roles | token.scopes:
         hint = steps(f"grant it, {WINDOW}, and wait half an hour:", (powershell.consent(app, [wanted], EXCHANGE),))
-        yield Diagnostic("transport", "error", f"the app lacks {wanted}; every letter would be refused", hint)
+        yield Diagnostic("transport", "error", f"the app lacks {wanted}; every message would be refused", hint)
     if more := sorted(token.roles - {needed}):
         told = f"permissions that SMTP does not need: {', '.join(more)}{_everybody(more)}"
         yield Diagnostic("transport", "warning", told, steps(f"take them back, {WINDOW}:", (powershell.taken_back(app, more, EXCHANGE),)))
@@ -141,7 +141,7 @@ def _everybody(more: Sequence[str]) -> str:
 
 
 def _copies(app: App, accounts: Sequence[Account]) -> Diagnostic:
-    told = "the service keeps a copy of every letter, package and all, in Sent Items; SMTP has no switch against it"
+    told = "the service keeps a copy of every message, package and all, in Sent Items; SMTP has no switch against it"
     boxes = [box for account in accounts if (box := account.username or account.address)] or ["MAILBOX"]
     return Diagnostic(
         "transport", "warning", told, steps(f"let it go after a day, {WINDOW}:", (powershell.sent_items_retention(app, boxes),))

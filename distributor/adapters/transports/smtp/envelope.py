@@ -16,11 +16,11 @@ _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
 
 def validate_message(parcel: OutboundMessage) -> str | None:
-    """Why this letter must not be put on a wire at all: another line end than CRLF lets a server see two letters where we see one."""
+    """Why this message must not be put on a wire at all: another line end than CRLF lets a server see two messages where we see one."""
     message = parcel.message
-    lines = message.count(b"\r\n")  # counting is a hundred times faster than one expression over the whole letter
+    lines = message.count(b"\r\n")  # counting is a hundred times faster than one expression over the whole message
     if not message.endswith(b"\r\n") or message.count(b"\n") != lines or message.count(b"\r") != lines:
-        return "the letter has a line end that is not CRLF"
+        return "the message has a line end that is not CRLF"
     if not (_harmless(parcel.sender) and _harmless(parcel.address)):
         return "an address of the envelope has a character that is not allowed"
     return None
@@ -58,7 +58,7 @@ def rcpt(message: OutboundMessage, offers: Offers) -> tuple[bytes, ...]:
 
 
 def dot_stuff(message: bytes) -> bytes:
-    """The letter as it goes over the wire, final dot included."""
+    """The message as it goes over the wire, final dot included."""
     doubled = message.replace(b"\r\n.", b"\r\n..")
     return (b"." if message.startswith(b".") else b"") + doubled + b".\r\n"
 

@@ -1,6 +1,6 @@
-"""What an SMTP server said, and at which verb -> what became of the letter. Pure; the classes are those of RFC 5321 4.2 and RFC 3463.
+"""What an SMTP server said, and at which verb -> what became of the message. Pure; the classes are those of RFC 5321 4.2 and RFC 3463.
 
-A word of the server that ends a letter keeps its number and text in `said`; what concerns the whole job (sign-in,
+A word of the server that ends a message keeps its number and text in `said`; what concerns the whole job (sign-in,
 sender, quota) stops the run.
 """
 
@@ -21,7 +21,7 @@ _GO_AHEAD = 354
 
 
 class Phase(StrEnum):
-    """What was said last; DOT is the end of the letter, after which only a reply tells what became of it."""
+    """What was said last; DOT is the end of the message, after which only a reply tells what became of it."""
 
     CONNECT = "connection"
     EHLO = "EHLO"
@@ -31,7 +31,7 @@ class Phase(StrEnum):
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
-    END_OF_DATA = "the letter"
+    END_OF_DATA = "the message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Lost:
 
 
 def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bool = False) -> Outcome | None:
-    """What an answer means for the letter; None: go on. `where` names the server in errors, `oauth`: signed in with a token."""
+    """What an answer means for the message; None: go on. `where` names the server in errors, `oauth`: signed in with a token."""
     match response:
         case Lost(why):
             said = bounded(f"{verb}: {why}")
@@ -92,7 +92,7 @@ def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
 
 def _later(verb: Phase, reply: Reply) -> Outcome:
     if verb in {Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET}:
-        return NotSent(reply.said)  # not a word about this letter
+        return NotSent(reply.said)  # not a word about this message
     return Deferred(reply.said, wish(reply.text), service=reply.code == 421)  # noqa: PLR2004
 
 

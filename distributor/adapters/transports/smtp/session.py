@@ -87,7 +87,7 @@ class Session:
         return await self._listen(self._client.execute_command(*words, timeout=None), timeout)
 
     async def finish(self, body: bytes, *, timeout: float) -> Reply | Lost | None:  # noqa: ASYNC109
-        """The dot-stuffed letter with its final dot, and the answer; None when the line was cut before anything was written."""
+        """The dot-stuffed message with its final dot, and the answer; None when the line was cut before anything was written."""
         protocol = self._client.protocol
         try:
             if protocol is None:
