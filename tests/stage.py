@@ -63,7 +63,7 @@ class Recording(Sink):
 
     def __init__(self) -> None:
         super().__init__()
-        self.letters: list[bytes] = []
+        self.messages: list[bytes] = []
         self.arrived = threading.Event()
 
     async def handle_RCPT(self, _server: object, _session: object, envelope: Envelope, address: str, _options: object) -> str:  # noqa: N802  aiosmtpd's name
@@ -77,9 +77,9 @@ class Recording(Sink):
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
         """Keep a message."""
-        self.letters.append(bytes(envelope.original_content or b""))
+        self.messages.append(bytes(envelope.original_content or b""))
         self.arrived.set()
-        return f"250 2.0.0 queued as {len(self.letters)}"
+        return f"250 2.0.0 queued as {len(self.messages)}"
 
 
 class Stage:

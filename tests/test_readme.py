@@ -29,7 +29,7 @@ def test_the_session_is_what_the_program_prints(stage: Stage) -> None:
     before, after = session.split("$ distributor plan", 1)
     stage.play(before)
     stage.play("+ server\n+ people\n$ distributor plan" + after)
-    assert len(stage.handler.letters) == 2
+    assert len(stage.handler.messages) == 2
 
 
 def _listed() -> list[str]:

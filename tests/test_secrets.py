@@ -104,7 +104,7 @@ def told(stage: Stage, tmp_path: Path) -> dict[str, bytes]:
             done = stage.run(f"distributor {command}", TMPDIR=str(temp), SMTP_PASSWORD="open-sesame-smtp")
             printed.append(done.stdout)
             assert done.returncode in {0, 1}, done.stdout
-    assert len(stage.handler.letters) == 2
+    assert len(stage.handler.messages) == 2
     places = {"terminal": "".join(printed).encode(), "argv": b"\n".join(processes)}
     for path in [*stage.folder.rglob("*"), *temp.rglob("*")]:
         if path.is_file() and "certificates" not in path.parts and path.name != "vault.key":

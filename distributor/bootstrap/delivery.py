@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from distributor import bootstrap, config
 from distributor.config.schema import SenderMailbox
 from distributor.config.tables import host_defaults
+from distributor.errors import InvalidInput
 from distributor.model.people import key_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
-PACK_SECONDS = 20.0  # for one letter, beside what opening its file may take
+PACK_SECONDS = 20.0  # for one message, beside what opening its file may take
 
 
 def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callable[[str], None] | None = None) -> Transport:
@@ -206,9 +207,21 @@ def template_renderer(settings: config.Settings) -> TemplateRenderer:
     return TemplateRenderer(settings.folder, settings.organisation.languages)
 
 
+def outdated_templates(settings: config.Settings) -> InvalidInput | None:
+    """Templates of the workspace in the folder of earlier versions: ignored, they would let other words go out."""
+    if not (settings.folder / "templates" / "letter").is_dir():
+        return None
+    hint = "mv templates/letter templates/message; in the files, write message/ where they say letter/"
+    return InvalidInput("its templates are not used: the folder is templates/message now", where="templates/letter", hint=hint)
+
+
 def check_templates(settings: config.Settings) -> list[Diagnostic]:
     """What `doctor` says of the words of messages; they are rendered in child processes, as a `send` does it."""
-    return template_renderer(settings).check(_in_children)
+    from distributor.model.issues import Diagnostic
+
+    found = template_renderer(settings).check(_in_children)
+    old = outdated_templates(settings)
+    return found if old is None else [Diagnostic("templates", "error", str(old), old.hint), *found]
 
 
 def _in_children(call: Callable[[str], list[Diagnostic]], languages: Iterable[str]) -> Iterator[list[Diagnostic]]:
@@ -226,4 +239,4 @@ def _lost(language: str, failed: WorkerFailure) -> Diagnostic:
     from distributor.model.issues import Diagnostic
 
     why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
-    return Diagnostic("templates", "error", f'the message in "{language}" {why}', f"look into templates/letter/{language}/")
+    return Diagnostic("templates", "error", f'the message in "{language}" {why}', f"look into templates/message/{language}/")

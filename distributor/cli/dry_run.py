@@ -52,7 +52,7 @@ def run(
     withdrawn = sum(each.after is State.WITHDRAWN for each in struck)
     held = len(struck) - withdrawn
     _folder(folder)
-    written = _written(itertools.islice(ledger.letters(scope), limit), folder)
+    written = _written(itertools.islice(ledger.messages(scope), limit), folder)
     counts = ledger.counts(scope)
     if as_json:
         rows = FileSpool[str]()
@@ -83,8 +83,8 @@ def _remaining(counts: Mapping[State, int]) -> int:
     return sum(counts.get(state, 0) for state in REMAINING)
 
 
-def _written(letters: Iterator[OutboundMessage], folder: Path) -> Iterator[dict[str, str]]:
-    for message in letters:
+def _written(messages: Iterator[OutboundMessage], folder: Path) -> Iterator[dict[str, str]]:
+    for message in messages:
         path = folder / f"{message.delivery}.eml"
         _write(path, message.message)
         yield {"id": message.delivery, "address": message.address, "state": "queued", "said": "would send", "file": str(path)}

@@ -53,10 +53,10 @@ def _in_days(found: Forecast, daily: int | None) -> str:
     from distributor.cli.render import counted
 
     again = f"after {found.again:%Y-%m-%d %H:%M} UTC: run `distributor send` again" if found.again else "another day"
-    if not found.letters:
+    if not found.messages:
         return f" (none now: {counted(daily or 0, 'message')} in 24 hours are all that a mailbox may send; {found.later} {again})"
     lasts = f"about {span(found.lasts.total_seconds() / 60)} for " if found.lasts else ""
-    return f" ({lasts}{counted(found.letters, 'message')} today; {found.later} more {again})"
+    return f" ({lasts}{counted(found.messages, 'message')} today; {found.later} more {again})"
 
 
 def span(minutes: float) -> str:

@@ -95,6 +95,7 @@ def _made(
     from distributor.bootstrap import inputs, trust
     from distributor.cli.copy_warning import warn_gap, warn_restored
     from distributor.cli.progress import Bar
+    from distributor.cli.render import stderr_line
     from distributor.files.spool import FileSpool
     from distributor.workflows.plan import plan as flow
 
@@ -109,6 +110,9 @@ def _made(
     ):
         warn_restored(ledger)
         warn_gap(ledger)
+        if (outdated := outgoing.outdated_templates(settings)) is not None:
+            stderr_line(f"warning: {outdated}; nothing is sent until it is moved")
+            stderr_line(f"hint: {outdated.hint}")
         ledger.keep_columns(used)
         return flow(
             ledger,

@@ -19,7 +19,7 @@ from distributor.model.delivery import TrackedMessage, TrackingEvent
 from distributor.model.states import State
 
 IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}  # an id that a move does not change; a send may (facts: sending.md 1.4)
-_PATIENCE = RetryPolicy(4, timedelta(seconds=10), timedelta(seconds=120))  # with one letter
+_PATIENCE = RetryPolicy(4, timedelta(seconds=10), timedelta(seconds=120))  # with one message
 _SELECT = "id,isDraft,internetMessageId,sentDateTime,createdDateTime"
 _MOST = 50  # messages with one Message-ID; more than one is rare already
 
@@ -92,19 +92,19 @@ class SentItems:
         """What is known of those that are ambiguous, four at a time."""
         todo = iter([(one, mailbox) for one in tracked if one.state is State.AMBIGUOUS and (mailbox := self._mailbox(one.sender))])
         while batch := list(islice(todo, IN_FLIGHT)):
-            response = await asyncio.gather(*(self._patiently(letter, mailbox) for letter, mailbox in batch))
-            for (letter, mailbox), found in zip(batch, response, strict=True):
+            response = await asyncio.gather(*(self._patiently(message, mailbox) for message, mailbox in batch))
+            for (message, mailbox), found in zip(batch, response, strict=True):
                 if not isinstance(found, list):
                     raise trouble(found, mailbox)
-                if seen := sighting(letter, found):
+                if seen := sighting(message, found):
                     yield seen
 
     async def close(self) -> None:
         """Close the connections."""
         await self._graph.close()
 
-    async def _patiently(self, letter: TrackedMessage, mailbox: str) -> list[MailboxMessage] | HttpResponse | NoResponse:
-        return await _PATIENCE.call(lambda: find(self._graph, mailbox, letter.message_id, self._timeout), self._sleep)
+    async def _patiently(self, message: TrackedMessage, mailbox: str) -> list[MailboxMessage] | HttpResponse | NoResponse:
+        return await _PATIENCE.call(lambda: find(self._graph, mailbox, message.message_id, self._timeout), self._sleep)
 
 
 def sighting(letter: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:

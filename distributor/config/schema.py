@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distributor.config.secrets import SecretRef
 from distributor.model.certificates import Limits
-from distributor.model.passwords import LETTERS, PasswordPolicy
+from distributor.model.passwords import ALPHABET, PasswordPolicy
 from distributor.model.people import Address
 
 
@@ -61,7 +61,7 @@ class Password:
 
     channel: str = "reveal"
     expires: timedelta = timedelta(days=14)
-    alphabet: str = LETTERS
+    alphabet: str = ALPHABET
     groups: int = 5
     length: int = 5  # characters a group
 

@@ -67,7 +67,7 @@ def _unclear(size: int) -> Select[Any]:
 
 
 class OwnerIndex:
-    """Every delivery of some certificates and keys that counts: one that was withdrawn does not, unless its message may have left before."""
+    """Every delivery of some certificates and keys that counts: one that was withdrawn does not, unless its message may have left."""
 
     def __init__(self, tx: WriteTransaction, wanted: Mapping[str, str | None]) -> None:
         """`wanted`: the SHA-256 of certificates, each with that of its key."""

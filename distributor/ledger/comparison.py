@@ -41,7 +41,7 @@ def differences(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Dif
     found = {LOCATOR: row["delivery_locator"], INPUTS: row["plan_inputs"], CHAIN: row["certificate_chain"]}
     yield from digest_faults(expected, found)
     yield from password_faults(row, expected)
-    yield from _letter(row, expected)
+    yield from _outbox_row(row, expected)
 
 
 def state_faults(found: object, expected: ExpectedState) -> Iterator[Difference]:
@@ -135,23 +135,23 @@ def _until(ready_at: str | None, lasts: object) -> str | None:
         return None
 
 
-def _letter(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
+def _outbox_row(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
     there = row["outbox_delivery"] is not None
-    if expected.letter is None:
+    if expected.outbox is None:
         if there:
             yield Difference("letter", "has a message in the outbox, but its events tell of none there")
     elif there:
         names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
-        yield from letter_faults(expected, *(row[name] for name in names))
+        yield from outbox_differences(expected, *(row[name] for name in names))
     elif row["delivery_state"] not in _GONE:
         yield Difference("letter", "has no message in the outbox, but its events say that one waits there")
 
 
-def letter_faults(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
+def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
     expected: ExpectedState, person_key: str, sender: str, address: str, message_id: str, message: object
 ) -> Iterator[Difference]:
     """Whether a message is the one that was frozen, and for the person that the delivery was planned for."""
-    wanted = dict(expected.letter or {"sender": None, "message_id": None, "sha256": None})
+    wanted = dict(expected.outbox or {"sender": None, "message_id": None, "sha256": None})
     digest = wanted.pop("sha256")
     found = {"letter_sender": sender, "letter_address": address, "letter_message_id": message_id}
     yield from _different(found, "letter_", wanted, "outbox ")
@@ -163,6 +163,4 @@ def letter_faults(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
         yield Difference("outbox address", f"outbox address is {shown(address)}, but its person is {shown(person_key)}")
     frozen_for = wanted.get("address", address)
     if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
-        yield Difference(
-            "outbox address", f"was planned for {shown(expected.address)}, but its message was frozen for {shown(frozen_for)}"
-        )
+        yield Difference("outbox address", f"was planned for {shown(expected.address)}, but its message was frozen for {shown(frozen_for)}")

@@ -42,12 +42,12 @@ def _marked(marks: frozenset[CleanupEvent]) -> ColumnElement[bool]:
     return _has(event.c.event.in_(sorted(mark.value for mark in marks)))
 
 
-def _letters(wanted: ColumnElement[bool], marks: frozenset[CleanupEvent]) -> Select[Any]:
+def _messages(wanted: ColumnElement[bool], marks: frozenset[CleanupEvent]) -> Select[Any]:
     asked = select(delivery.c.id, delivery.c.message_id, delivery.c.said).where(delivery.c.id > bindparam("last"))
     return asked.where(delivery.c.message_id.is_not(None), wanted, ~_marked(marks)).order_by(delivery.c.id).limit(PAGE)
 
 
-COPIES = _letters(
+COPIES = _messages(
     and_(
         delivery.c.state.in_([state.value for state in (*_LEFT, State.INSTALLED, State.WITHDRAWN)]),
         _has(event.c.after.in_([state.value for state in _LEFT])),
@@ -59,7 +59,7 @@ _REPLACED = and_(
     delivery.c.updated_at < bindparam("before"),
     select(handover.c.delivery).where(handover.c.delivery == delivery.c.id, handover.c.state == PasswordState.DESTROYED.value).exists(),
 )
-_DRAFTS = _letters(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.REJECTED.value]), _REPLACED), _has(_HAS_DRAFT)), _DRAFT)
+_DRAFTS = _messages(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.REJECTED.value]), _REPLACED), _has(_HAS_DRAFT)), _DRAFT)
 
 
 class CleanupQueries:
@@ -165,13 +165,13 @@ def _tried(connection: Connection, ids: Sequence[str]) -> dict[str, _Tried]:
     return found
 
 
-def _learn(letter: _Tried, name: str, at: str, evidence: dict[str, Any]) -> None:
+def _learn(message: _Tried, name: str, at: str, evidence: dict[str, Any]) -> None:
     if name == State.QUEUED:
-        letter.sender = evidence.get("sender")
+        message.sender = evidence.get("sender")
         return
-    letter.times.append(at)
+    message.times.append(at)
     if "handle" in evidence:
-        letter.handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
+        message.handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
 
 
 def _remains(row: Any, tried: _Tried) -> CleanupItem:  # noqa: ANN401  a row of the database

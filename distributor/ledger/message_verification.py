@@ -49,11 +49,11 @@ class _Known:
         return project(self.links)
 
 
-def verify_messages(tx: WriteTransaction, letters: Sequence[Letter]) -> None:
+def verify_messages(tx: WriteTransaction, messages: Sequence[Letter]) -> None:
     """Raise Unusable for the first frozen message that was changed from outside."""
-    known = _read(tx.connection, [letter["id"] for letter in letters], _everything)
-    for letter in letters:
-        _refuse(letter["id"], _letter_faults(letter, known[letter["id"]]))
+    known = _read(tx.connection, [message["id"] for message in messages], _everything)
+    for message in messages:
+        _refuse(message["id"], _message_faults(message, known[message["id"]]))
 
 
 def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) -> None:
@@ -190,7 +190,7 @@ def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
     frozen = sum(link.before == State.PLANNED and link.after == State.QUEUED for link in known.links)
     if planned != 1 or frozen > 1:  # in a restored ledger a delivery may be planned again, but not what it is planned for
         yield Difference("its events", "the events that decide are missing, or stand twice")
-    elif expected.address is None or (expected.letter is not None and "address" not in expected.letter):
+    elif expected.address is None or (expected.outbox is not None and "address" not in expected.outbox):
         yield Difference("personal fields of its events", "the events no longer say for whom it is")
 
 
@@ -212,21 +212,21 @@ def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
         yield Difference("certificate", "certificate holds other bytes than its SHA-256 tells")
 
 
-def _letter_faults(letter: Letter, known: _Known) -> Iterator[Difference]:
-    found = list(_frozen_faults(letter, known))
+def _message_faults(message: Letter, known: _Known) -> Iterator[Difference]:
+    found = list(_frozen_faults(message, known))
     yield from found
-    if not found and recipient(letter["message"]) != letter["address"]:
+    if not found and recipient(message["message"]) != message["address"]:
         yield Difference("outbox To", "outbox To is not the address of its envelope")
 
 
-def _frozen_faults(letter: Letter, known: _Known) -> Iterator[Difference]:
+def _frozen_faults(message: Letter, known: _Known) -> Iterator[Difference]:
     expected = known.told()
     yield from _doubts(known, expected)
-    yield from _state_faults(letter, known)
-    yield from comparison.password_faults(letter, expected)
+    yield from _state_faults(message, known)
+    yield from comparison.password_faults(message, expected)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
-    yield from comparison.letter_faults(expected, *(letter[name] for name in place))
-    yield from comparison.person_faults(letter["person_key"], letter["person_address"], expected)
-    if letter["message_id"] != expected.row.get("message_id"):
+    yield from comparison.outbox_differences(expected, *(message[name] for name in place))
+    yield from comparison.person_faults(message["person_key"], message["person_address"], expected)
+    if message["message_id"] != expected.row.get("message_id"):
         yield Difference("message_id", "message_id is not the one that its events tell")
-    yield from comparison.planned_faults(letter, expected)
+    yield from comparison.planned_faults(message, expected)

@@ -122,14 +122,14 @@ def _to_pack(row: RowMapping, chain: tuple[bytes, ...], sender: str | None) -> P
 
 def enqueue(tx: WriteTransaction, packed: Sequence[PackedMessage]) -> list[bool]:
     """Freeze messages of deliveries that are still planned."""
-    rows = transitions.rows(tx, [letter.id for letter in packed])
+    rows = transitions.rows(tx, [message.id for message in packed])
     frozen: dict[str, PackedMessage] = {}
     verdicts = []
-    for letter in packed:
-        good = letter.id in rows and rows[letter.id]["state"] == State.PLANNED and letter.id not in frozen
+    for message in packed:
+        good = message.id in rows and rows[message.id]["state"] == State.PLANNED and message.id not in frozen
         verdicts.append(good)
         if good:
-            frozen[letter.id] = letter
+            frozen[message.id] = message
     _freeze(tx, rows, frozen)
     return verdicts
 
@@ -138,10 +138,10 @@ def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict
     if not frozen:
         return
     addresses = _envelopes(tx, frozen)
-    letters = list(frozen.values())
-    tx.many(_LETTER, [_letter(letter, addresses[letter.id]) for letter in letters])
-    tx.many(_PASSWORD, [_password(letter) for letter in letters])
-    transitions.apply_transitions(tx, [_change(letter, rows[letter.id], addresses[letter.id]) for letter in letters])
+    messages = list(frozen.values())
+    tx.many(_LETTER, [_outbox_row(message, addresses[message.id]) for message in messages])
+    tx.many(_PASSWORD, [_password(message) for message in messages])
+    transitions.apply_transitions(tx, [_change(message, rows[message.id], addresses[message.id]) for message in messages])
 
 
 def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dict[str, str]:
@@ -151,7 +151,7 @@ def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dic
     for start in range(0, len(ids), transitions.CHUNK):
         size, values = statements.pad_to_bucket(ids[start : start + transitions.CHUNK])
         people |= dict(tx.all(_addresses(size), values))
-    named = {id_: recipient(letter.message) or "" for id_, letter in frozen.items()}
+    named = {id_: recipient(message.message) or "" for id_, message in frozen.items()}
     for id_, address in named.items():
         if address_key(address) != address_key(people[id_]):
             raise refusal(id_, "person's address")
@@ -164,28 +164,34 @@ def _addresses(size: int) -> Select[Any]:
     return asked.where(statements.one_of(delivery.c.id, size))
 
 
-def _letter(letter: PackedMessage, address: str) -> dict[str, Any]:
-    return {"delivery": letter.id, "sender": letter.sender, "address": address, "message_id": letter.message_id, "message": letter.message}
+def _outbox_row(message: PackedMessage, address: str) -> dict[str, Any]:
+    return {
+        "delivery": message.id,
+        "sender": message.sender,
+        "address": address,
+        "message_id": message.message_id,
+        "message": message.message,
+    }
 
 
-def _password(letter: PackedMessage) -> dict[str, Any]:
-    password = {"channel": letter.channel, "sealed": letter.sealed, "lasts": _seconds(letter)}
-    return {"delivery": letter.id, "state": PasswordState.HELD.value, **password}
+def _password(message: PackedMessage) -> dict[str, Any]:
+    password = {"channel": message.channel, "sealed": message.sealed, "lasts": _seconds(message)}
+    return {"delivery": message.id, "state": PasswordState.HELD.value, **password}
 
 
-def _seconds(letter: PackedMessage) -> int | None:
-    return None if letter.expires is None else int(letter.expires.total_seconds())
+def _seconds(message: PackedMessage) -> int | None:
+    return None if message.expires is None else int(message.expires.total_seconds())
 
 
-def _change(letter: PackedMessage, row: transitions.Row, address: str) -> transitions.Transition:
-    kept = {"message_id": letter.message_id, "package_sha256": letter.package_sha256, "profile": letter.profile}
+def _change(message: PackedMessage, row: transitions.Row, address: str) -> transitions.Transition:
+    kept = {"message_id": message.message_id, "package_sha256": message.package_sha256, "profile": message.profile}
     columns = {**kept, "owner": None, "lease_until": None}
     evidence = {
         **kept,
-        "letter_sha256": fingerprint(letter.message),
-        "sender": letter.sender,
-        "channel": letter.channel,
-        "sealed_sha256": fingerprint(letter.sealed),
-        "password_seconds": _seconds(letter),
+        "letter_sha256": fingerprint(message.message),
+        "sender": message.sender,
+        "channel": message.channel,
+        "sealed_sha256": fingerprint(message.sealed),
+        "password_seconds": _seconds(message),
     }
     return transitions.Transition(row, State.QUEUED, columns, evidence, {"address": address})

@@ -16,7 +16,7 @@ from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.delivery import SealedPassword
 from distributor.model.states import RECEIVED, PasswordState, State
 
-LETTERS_KEPT = timedelta(days=30)  # how long a frozen message stays after its acceptance
+MESSAGES_KEPT = timedelta(days=30)  # how long a frozen message stays after its acceptance
 SEALED_KEPT = timedelta(days=7)  # how long the sealed bytes of a password stay after it was found expired, in case the clock was wrong
 _SENT = [state.value for state in (*RECEIVED, State.BOUNCED)]
 _RESEND = "`distributor resend` makes a new package with a new password"
@@ -100,7 +100,7 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
 
 def overdue(connection: Connection, now: str) -> bool:
     """Whether `expire` has anything to do; asked before the ledger is locked for writing."""
-    asked = (_over(now), _not_over(now), _to_destroy(now), _old_letters(now))
+    asked = (_over(now), _not_over(now), _to_destroy(now), _old_messages(now))
     return any(connection.execute(each.limit(1)).first() is not None for each in asked)
 
 
@@ -124,13 +124,13 @@ def expire(tx: WriteTransaction) -> int:
 
 def _destroy(tx: WriteTransaction) -> None:
     passwords = _in_parts(tx, _to_destroy(tx.now))
-    letters = tx.connection.execute(_old_letters(tx.now).limit(1)).first()
-    if not (passwords or letters) or not tx.time_has_passed():
+    messages = tx.connection.execute(_old_messages(tx.now).limit(1)).first()
+    if not (passwords or messages) or not tx.time_has_passed():
         return
     for part in passwords:
         transitions.close_passwords(tx, part, PasswordState.DESTROYED)
         tx.append([NewEvent(id_, "password-destroyed", evidence={"why": "it expired"}) for id_ in part])
-    tx.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_letters(tx.now))))
+    tx.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_messages(tx.now))))
 
 
 def _in_parts(tx: WriteTransaction, asked: Select[str]) -> list[list[str]]:
@@ -153,9 +153,9 @@ def _to_destroy(now: str) -> Select[str]:
     return _EXPIRED.where(handover.c.expires_at <= now, handover.c.closed_at <= format_timestamp(parse_timestamp(now) - SEALED_KEPT))
 
 
-def _old_letters(now: str) -> Select[str]:
+def _old_messages(now: str) -> Select[str]:
     return (
         select(outbox.c.delivery)
         .join(delivery, delivery.c.id == outbox.c.delivery)
-        .where(delivery.c.state.in_(_SENT), delivery.c.updated_at <= format_timestamp(parse_timestamp(now) - LETTERS_KEPT))
+        .where(delivery.c.state.in_(_SENT), delivery.c.updated_at <= format_timestamp(parse_timestamp(now) - MESSAGES_KEPT))
     )

@@ -41,7 +41,7 @@ class ExpectedState:
     password: Values | None = None
     sealed: bool = False  # whether the password's bytes are there
     ready_at: str | None = None
-    letter: Values | None = None
+    outbox: Values | None = None
     revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
 
 
@@ -167,9 +167,9 @@ def _queued(expected: ExpectedState, step: Link, evidence: Values, personal: Val
     if step.before != State.PLANNED:
         return
     expected.row |= {name: evidence.get(name) for name in ("message_id", "package_sha256", "profile")}
-    expected.letter = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
+    expected.outbox = {"sender": evidence.get("sender"), "message_id": evidence.get("message_id"), "sha256": evidence.get("letter_sha256")}
     if "address" in personal:
-        expected.letter["address"] = personal["address"]
+        expected.outbox["address"] = personal["address"]
     expected.sealed = True
     expected.password = {"state": PasswordState.HELD, "channel": evidence.get("channel"), "closed_at": None, "closed_by": None}
     if "password_seconds" in evidence:
@@ -197,7 +197,7 @@ def _deferred(expected: ExpectedState, step: Link, evidence: Values, personal: V
 
 def _withdrawn(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
     del evidence, personal
-    expected.letter = None
+    expected.outbox = None
     _close(expected, step, PasswordState.DESTROYED)
 
 

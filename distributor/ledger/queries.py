@@ -22,7 +22,7 @@ from distributor.model.outcomes import OutboundMessage
 from distributor.model.states import PasswordState, State
 
 PAGE = 2000  # deliveries or events
-LETTERS = 50  # a message has about 14 KB
+MESSAGES = 50  # a message has about 14 KB
 DELIVERIES = (
     select(
         delivery.c.id,
@@ -145,7 +145,7 @@ def next_due(connection: Connection, scope: DeliveryFilter, senders: SenderFilte
     return None if found is None else str(found)
 
 
-_LETTERS = (
+_MESSAGES = (
     select(delivery.c.id, outbox.c.sender, outbox.c.address, outbox.c.message_id, outbox.c.message)
     .join(outbox, outbox.c.delivery == delivery.c.id)
     .join(person, person.c.id == delivery.c.person)
@@ -153,18 +153,18 @@ _LETTERS = (
     .where(delivery.c.state.in_((State.QUEUED.value, State.DEFERRED.value)), delivery.c.id > bindparam("last"))
     .where(certificate.c.not_after > bindparam("now"))
     .order_by(delivery.c.id)
-    .limit(LETTERS)
+    .limit(MESSAGES)
 )
 
 
-def letters(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
+def messages(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
     """Frozen messages that wait to be sent, and whose certificate has not expired."""
-    asked, last = within(_LETTERS, scope), ""
+    asked, last = within(_MESSAGES, scope), ""
     while True:
         with database.reading() as connection:
             page = connection.execute(asked, {"last": last, "now": now}).all()
         yield from (OutboundMessage(*row) for row in page)
-        if len(page) < LETTERS:
+        if len(page) < MESSAGES:
             return
         last = page[-1][0]
 

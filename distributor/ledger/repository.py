@@ -250,9 +250,9 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         with self._database.reading() as connection:
             return queries.by_ids(connection, [delivery]).get(delivery)
 
-    def letters(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
+    def messages(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
         """Frozen messages that wait."""
-        return queries.letters(self._database, scope, format_timestamp(self.now()))
+        return queries.messages(self._database, scope, format_timestamp(self.now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
         """Plan and locator, for a next generation: both are as the events tell."""

@@ -13,7 +13,7 @@ LARGEST = 256 * 2**10  # bytes of a file that are looked at
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:
     """The columns that any message in these folders of templates names."""
-    files = {path for folder in folders for path in folder.glob("letter/**/*") if path.suffix in {".txt", ".html"}}
+    files = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
     return frozenset(name for file in files for name in _columns_in(file))
 
 

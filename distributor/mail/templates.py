@@ -74,7 +74,7 @@ class TemplateRenderer:
                 "templates",
                 "warning",
                 f'there is no message in "{tag}"',
-                f"write templates/letter/{tag}/, or take it from [organisation] languages",
+                f"write templates/message/{tag}/, or take it from [organisation] languages",
             )
             for tag in missing
         ]
@@ -99,7 +99,7 @@ def packaged() -> Path:
 @functools.lru_cache(maxsize=16)
 def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
     """The languages that have a message."""
-    found = {path.parent.name for folder in folders for path in folder.glob("letter/*/*") if path.name in FILES}
+    found = {path.parent.name for folder in folders for path in folder.glob("message/*/*") if path.name in FILES}
     return tuple(sorted(tag for tag in found if _TAG.fullmatch(tag)))
 
 
@@ -190,10 +190,10 @@ def _place(folders: tuple[Path, ...], language: str, name: str) -> str:
     """The file of this language or of a wider one: `de-AT` may hold a body of its own and take its subject from `de`."""
     parts = language.split("-")
     for length in range(len(parts), 0, -1):
-        place = f"letter/{'-'.join(parts[:length])}/{name}"
+        place = f"message/{'-'.join(parts[:length])}/{name}"
         if any((folder / place).is_file() for folder in folders):
             return place
-    return f"letter/{language}/{name}"
+    return f"message/{language}/{name}"
 
 
 def _one_line(subject: str, place: str) -> str:

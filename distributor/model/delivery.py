@@ -89,7 +89,7 @@ class PackingTask:
 
 @dataclass(frozen=True, slots=True)
 class PackingJob:
-    """What a child needs to make one letter."""
+    """What a child needs to make one message."""
 
     task: PackingTask
     material: SourceMaterial

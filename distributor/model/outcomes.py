@@ -38,7 +38,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not of the message."""
+    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not the message."""
 
     response: str
     retry_after: timedelta | None = None

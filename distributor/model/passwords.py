@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from distributor.model.secret import Secret
 
-LETTERS = "abcdefghjkmnpqrstuvwxyz"  # without i, l and o: nothing to mistake, and no keyboard to switch
+ALPHABET = "abcdefghjkmnpqrstuvwxyz"  # without i, l and o: nothing to mistake, and no keyboard to switch
 FLOOR = 96.0  # bits; a package's MAC is cheap to guess against, so chance is the only defence (facts: reliability.md 0.2)
 LONGEST = 63  # characters with hyphens; some importers cut what is longer
 _SPOILED = "-=+@'\" "  # a separator; what a table takes for a formula; what phones turn into other quotes; what is lost at an edge
@@ -18,7 +18,7 @@ _SPOILED = "-=+@'\" "  # a separator; what a table takes for a formula; what pho
 class PasswordPolicy:
     """How passwords are made. The default has 113 bits (CA/B S/MIME BR 6.1.2 asks for 112)."""
 
-    alphabet: str = LETTERS
+    alphabet: str = ALPHABET
     groups: int = 5
     length: int = 5  # characters a group
 

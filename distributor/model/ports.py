@@ -107,7 +107,7 @@ class CommitIntent(Protocol):
 
 
 class Connection(Protocol):
-    """One kept connection, used by one letter at a time."""
+    """One kept connection, used by one message at a time."""
 
     async def deliver(self, message: OutboundMessage, arm: CommitIntent) -> Outcome:
         """Carry the message; connects when needed.
@@ -250,7 +250,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         """One delivery by its id."""
         ...
 
-    def letters(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
+    def messages(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
         """Frozen messages of queued and deferred deliveries; streams."""
         ...
 

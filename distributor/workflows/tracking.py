@@ -69,13 +69,13 @@ async def track(looking: TrackingContext, trackers: Sequence[Tracker], scope: De
     for tracker in trackers:
         if isinstance(tracker, MailboxCleaner):
             tracker.attach_ledger(looking.ledger)
-    tracked = {letter.delivery: letter for letter in await looking.call(lambda: looking.ledger.sought(states, scope))}
+    tracked = {message.delivery: message for message in await looking.call(lambda: looking.ledger.sought(states, scope))}
     moved: list[StateChange] = []
     errors: list[Error] = []
     read = 0
     for tracker in trackers:
         now = looking.now()
-        ripe = [letter for letter in tracked.values() if letter.since + tracker.min_age <= now]
+        ripe = [message for message in tracked.values() if message.since + tracker.min_age <= now]
         try:
             async for batch in _batches(tracker, ripe):
                 read += len(batch)
@@ -85,13 +85,13 @@ async def track(looking: TrackingContext, trackers: Sequence[Tracker], scope: De
     return TrackingReport(read, tuple(moved), tuple(errors))
 
 
-async def _batches(tracker: Tracker, letters: Sequence[TrackedMessage]) -> AsyncIterator[list[TrackingEvent]]:
+async def _batches(tracker: Tracker, messages: Sequence[TrackedMessage]) -> AsyncIterator[list[TrackingEvent]]:
     """Sightings as they come, not too many at once; what came before a failure comes too."""
     batch: list[TrackingEvent] = []
-    if not letters:
+    if not messages:
         return
     try:
-        async for event in tracker.track(letters):
+        async for event in tracker.track(messages):
             batch.append(event)
             if len(batch) >= BATCH:
                 yield batch

@@ -1,4 +1,4 @@
-"""Packed messages through Microsoft Graph's double at its full speed: our CPU, requests a message, tokens, and whether a limit was passed."""
+"""Packed messages through Microsoft Graph's double at its full speed: our CPU, requests a message, tokens, and if a limit was passed."""
 
 from __future__ import annotations
 

@@ -76,5 +76,5 @@ def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(stage: 
     stage.play("+ server\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
     told = stage.run("distributor send --yes")
     assert told.returncode == 1
-    assert f"alice@example.org: not packed: templates/letter/en/body.txt line {LINES[bomb]}: it {why}" in told.stdout
-    assert [b"To: Bob Example" in letter for letter in stage.handler.letters] == [True]
+    assert f"alice@example.org: not packed: templates/message/en/body.txt line {LINES[bomb]}: it {why}" in told.stdout
+    assert [b"To: Bob Example" in message for message in stage.handler.messages] == [True]

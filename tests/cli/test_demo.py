@@ -35,10 +35,10 @@ def test_it_answers_with_five_people_of_whom_one_is_refused_with_a_reason(stage:
     assert [(issue["check"], issue["severity"]) for issue in answer["issues"]] == [("address-mismatch", "error")]
     assert answer["opened"] is True
     (reveal,) = answer["reveals"]
-    letter = message_from_bytes((stage.folder / "play" / answer["letters"][0]).read_bytes(), policy=default)
-    (attachment,) = letter.iter_attachments()
+    message = message_from_bytes((stage.folder / "play" / answer["letters"][0]).read_bytes(), policy=default)
+    (attachment,) = message.iter_attachments()
     assert load_pkcs12(attachment.get_content(), reveal["password"].encode()).cert is not None
-    assert reveal["password"] not in str(letter)
+    assert reveal["password"] not in str(message)
 
 
 def test_what_it_keeps_is_an_ordinary_workspace(stage: Stage) -> None:

@@ -111,7 +111,7 @@ def test_sending_needs_no_directory(stage: Stage, run: Run) -> None:
     stage.prop_pfx("alice", "alice@example.org")
     assert [d["language"] for d in answer(run("distributor plan certificates --json"), 0)["deliveries"]] == ["de-AT"]
     sent = answer(stage.run("distributor send --yes --json 2>/dev/null"), 0)  # without the secret, and without trust in the service
-    assert (sent["accepted"], [letter["address"] for letter in sent["deliveries"]]) == (1, ["alice@example.org"])
+    assert (sent["accepted"], [message["address"] for message in sent["deliveries"]]) == (1, ["alice@example.org"])
 
 
 def test_a_plan_keeps_whom_it_asked_for_and_no_secret(stage: Stage, run: Run, cloud: Cloud) -> None:

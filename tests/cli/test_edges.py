@@ -28,7 +28,7 @@ def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned:
     for _ in range(2):
         told = planned.run("distributor send --dry-run look")
         assert told.returncode == 1, told.stdout
-        assert "templates/letter/en/body.txt line 2: 'nobody' is undefined (correct the template" in told.stdout
+        assert "templates/message/en/body.txt line 2: 'nobody' is undefined (correct the template" in told.stdout
         assert "next: correct what is named above" in told.stdout
     words.unlink()
     told = planned.run("distributor send --dry-run look")
@@ -138,3 +138,18 @@ def test_a_wrong_value_of_an_option_is_told_in_lower_case(capsys: pytest.Capture
     assert capsys.readouterr().err.startswith('error: invalid value for "--state": "nope" is not one of ')
     assert app.run(["send", "--limit", "x"]) == 2
     assert capsys.readouterr().err.startswith('error: invalid value for "--limit": input should be ')
+
+
+def test_templates_in_the_folder_of_earlier_versions_stop_a_send_and_are_told(planned: Stage) -> None:
+    own = planned.folder / "templates/letter/en"
+    own.mkdir(parents=True)
+    (own / "subject.txt").write_text("our own words\n", encoding="utf-8")
+    for command, code in (("send --yes", 3), ("send --dry-run look", 3), ("doctor", 1), ("plan certificates --roster people.csv", 0)):
+        told = planned.run(f"distributor {command}")
+        assert told.returncode == code, told.stdout
+        assert "templates/letter: its templates are not used: the folder is templates/message now" in " ".join(told.stdout.split())
+        assert "mv templates/letter templates/message" in told.stdout
+    assert planned.handler.messages == []
+    own.parent.rename(planned.folder / "templates/message")
+    assert planned.run("distributor send --yes").returncode == 0
+    assert any(b"our own words" in message for message in planned.handler.messages)

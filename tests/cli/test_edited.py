@@ -69,7 +69,7 @@ def test_nothing_of_an_edited_delivery_leaves_and_it_can_be_withdrawn(stage: Sta
     told = stage.run("distributor send --yes")
     assert told.returncode == 3, told.stdout
     assert "changed from outside" in told.stdout
-    assert all(b"To: bob@example.org" in letter for letter in stage.handler.letters)
+    assert all(b"To: bob@example.org" in message for message in stage.handler.messages)
     assert stage.run("distributor audit verify").returncode == 1
     assert stage.run(f"distributor withdraw {alice} --reason 'was edited'").returncode == 0
     assert read(stage, f"SELECT state FROM delivery WHERE id = '{alice}'") == [("withdrawn",)]

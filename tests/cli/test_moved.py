@@ -44,7 +44,7 @@ class Meddling(Recording):
 
     async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # type: ignore[override]  # noqa: N802  aiosmtpd's name
         """Meddle, then keep the message."""
-        if not self.letters:
+        if not self.messages:
             self._meddle()
         return await super().handle_DATA(server, session, envelope)  # type: ignore[arg-type]  # passed on
 
@@ -60,7 +60,7 @@ def test_a_ledger_that_is_no_longer_in_its_place_stops_the_run(planned: Stage, h
     assert done.returncode == 3, done.stdout
     assert "was moved, deleted or replaced while it was in use: nothing more is sent" in done.stdout
     assert "docs/restore.md" in done.stdout
-    assert len(handler.letters) == 1
+    assert len(handler.messages) == 1
     if happens is moved:
         assert planned.run("distributor send --yes").returncode == 3
         (planned.folder / "elsewhere.db").rename(planned.folder / "distributor.db")
@@ -68,5 +68,5 @@ def test_a_ledger_that_is_no_longer_in_its_place_stops_the_run(planned: Stage, h
         assert planned.run("distributor send --yes").returncode == 3
     else:
         planned.run("distributor send --yes")
-    copies = Counter(message_from_bytes(letter)["To"] for letter in handler.letters)
+    copies = Counter(message_from_bytes(message)["To"] for message in handler.messages)
     assert set(copies.values()) == {1}

@@ -50,7 +50,7 @@ def planned(stage: Stage, code: int, *more: str) -> tuple[list[str], list[tuple[
 
 
 def recipients(stage: Stage) -> list[str]:
-    lines = [line for letter in stage.handler.letters for line in letter.decode().splitlines()]
+    lines = [line for message in stage.handler.messages for line in message.decode().splitlines()]
     return [line.partition("<")[2].rstrip(">") or line.removeprefix("To: ") for line in lines if line.startswith("To: ")]
 
 
@@ -147,12 +147,12 @@ def test_a_certificate_that_expired_after_it_was_planned_is_not_sent_and_told(st
         stage.run("distributor send --dry-run look")
     told = stage.run(f"{sys.executable} -c '{LATER}' send --yes --json 2>/dev/null")
     answer = json.loads(told.stdout)
-    assert (told.returncode, stage.handler.letters) == (3, [])
+    assert (told.returncode, stage.handler.messages) == (3, [])
     assert (answer["accepted"], answer["remaining"], answer["withdrawn"]) == (0, 1, 0)  # the clock may be wrong
     later = LATER.replace("days=400", "days=400, hours=7")
     told = stage.run(f"{sys.executable} -c '{later}' send --yes --json 2>/dev/null")
     answer = json.loads(told.stdout)
-    assert (told.returncode, stage.handler.letters) == (1, [])
+    assert (told.returncode, stage.handler.messages) == (1, [])
     assert (answer["accepted"], answer["remaining"], answer["withdrawn"]) == (0, 0, 1)
     (row,) = answer["deliveries"]
     assert (row["address"], row["state"], row["said"][:27]) == ("alice@example.org", "withdrawn", "the certificate expired on ")
@@ -166,7 +166,7 @@ def test_an_expired_one_is_told_in_words_and_by_a_dry_run(stage: Stage, authorit
     planned(stage, 0)
     for command in ("send --dry-run look", "send --yes"):
         told = stage.run(f"{sys.executable} -c '{LATER}' {command}")
-        assert (told.returncode, stage.handler.letters) == (3, [])
+        assert (told.returncode, stage.handler.messages) == (3, [])
         assert "alice@example.org: planned: held back: the certificate expired on " in told.stdout
         assert "2 held back: the certificate has expired by the clock, which jumped by days" in told.stdout
     waiting = json.loads(stage.run("distributor status --json 2>/dev/null").stdout)["deliveries"]
@@ -185,7 +185,7 @@ def test_a_person_who_was_exchanged_in_the_ledger_gets_nothing(stage: Stage, aut
     told = stage.run("distributor send --yes")
     assert told.returncode in {1, 3}, told.stdout
     assert "alice@example.org" in told.stdout or "changed from outside" in told.stdout
-    assert stage.handler.letters == []
+    assert stage.handler.messages == []
 
 
 ODD = {

@@ -41,7 +41,7 @@ def restore(stage: Stage, name: str = "backup.db") -> None:
 
 
 def received(stage: Stage) -> Counter[str]:
-    return Counter(str(message_from_bytes(letter)["To"]).rpartition("<")[2].rstrip(">") for letter in stage.handler.letters)
+    return Counter(str(message_from_bytes(message)["To"]).rpartition("<")[2].rstrip(">") for message in stage.handler.messages)
 
 
 def states(stage: Stage) -> dict[str, str]:

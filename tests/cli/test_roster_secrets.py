@@ -68,7 +68,7 @@ def test_a_password_is_known_by_its_name_in_other_languages(stage: Stage, name: 
 
 
 def test_a_column_that_a_message_names_is_kept_and_goes_when_no_message_names_it_any_more(stage: Stage) -> None:
-    own = stage.folder / "templates/letter/en/body.txt"
+    own = stage.folder / "templates/message/en/body.txt"
     own.parent.mkdir(parents=True)
     own.write_text("To room {{ column.room }}.\n", encoding="utf-8")
     roster = f"email,room,other\nalice@example.org,Room-4711,{WORD}\n"

@@ -38,7 +38,7 @@ def test_the_question_names_number_domains_and_sender_and_no_means_no(planned: S
         terminal.press("n\n")
         assert terminal.end() == 1
         assert "error: not confirmed; nothing was done" in terminal.shown
-    assert planned.handler.letters == []
+    assert planned.handler.messages == []
 
 
 def test_yes_means_yes_and_the_bar_shows_it(planned: Stage) -> None:
@@ -48,7 +48,7 @@ def test_yes_means_yes_and_the_bar_shows_it(planned: Stage) -> None:
         assert terminal.end() == 0
         assert "sending" in terminal.shown
         assert "2 messages accepted" in terminal.shown
-    assert len(planned.handler.letters) == 2
+    assert len(planned.handler.messages) == 2
 
 
 def test_an_interrupted_question_is_exit_130_and_sends_nothing(planned: Stage) -> None:
@@ -57,7 +57,7 @@ def test_an_interrupted_question_is_exit_130_and_sends_nothing(planned: Stage) -
         terminal.press("\x03")
         assert terminal.end() == 130
         assert "interrupted; nothing is lost" in terminal.shown
-    assert planned.handler.letters == []
+    assert planned.handler.messages == []
 
 
 def test_colours_are_left_out_where_they_are_not_wanted(planned: Stage) -> None:

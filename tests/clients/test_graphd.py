@@ -871,9 +871,9 @@ def test_the_log_outlives_the_double_and_the_next_one_goes_on_in_it(tmp_path: Pa
         with graphd(tmp_path, orders=[{"do": "mailbox", "address": "certs@example.org", "send_as": [], "properties": {}}]) as cloud:
             app = cloud.app(roles=ROLES)
             with connected(cloud, cloud.token(app)) as http:
-                letter = base64.b64encode(b"From: certs@example.org\r\nTo: a@x.example\r\n\r\n%d" % number)
+                message = base64.b64encode(b"From: certs@example.org\r\nTo: a@x.example\r\n\r\n%d" % number)
                 where = "/users/certs@example.org/sendMail"
-                assert http.post(where, content=letter, headers={"Content-Type": "text/plain"}).status_code == 202
+                assert http.post(where, content=message, headers={"Content-Type": "text/plain"}).status_code == 202
             assert cloud.violations() == []
         assert len(cloud.stored()) == number
 

@@ -511,13 +511,13 @@ def test_a_message_that_is_cut_off_is_cancelled_and_the_lane_goes_on(desk: Desk)
             armed.set()
             return await arm(handle)
 
-        letter = asyncio.ensure_future(lane.deliver(desk.parcel(1), arming))
+        message = asyncio.ensure_future(lane.deliver(desk.parcel(1), arming))
         await armed.wait()
         while not desk.left():  # noqa: ASYNC110  the double is another process
             await asyncio.sleep(0.02)
-        letter.cancel()
+        message.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await letter
+            await message
         try:
             return await lane.deliver(desk.parcel(2), Arm())
         finally:

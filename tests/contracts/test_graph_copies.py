@@ -1,4 +1,4 @@
-"""What messages leave in mailboxes: copies that nobody wanted and drafts that nobody will send, found by the ledger and removed for good."""
+"""What messages leave in mailboxes: copies that nobody wanted and drafts that nobody will send, found by the ledger and removed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Book:
     def drafts(self) -> list[CleanupItem]:
         return self._unmarked(self.withdrawn, "draft")
 
-    def _unmarked(self, letters: dict[str, CleanupItem], what: str) -> list[CleanupItem]:
+    def _unmarked(self, messages: dict[str, CleanupItem], what: str) -> list[CleanupItem]:
         done = {delivery for delivery, mark in self.marks if mark.startswith(what)}
-        return [letter for letter in letters.values() if letter.delivery not in done]
+        return [message for message in messages.values() if message.delivery not in done]
 
     def drafted(self, sender: str) -> bool:
         assert sender
@@ -283,8 +283,8 @@ def test_a_ledger_that_fails_is_told_and_does_not_raise(desk: Desk, monkeypatch:
 def withdrawn(desk: Desk, handle: str, number: int = 1, message_id: str = "") -> Book:
     handles = (DraftRef(handle, message_id or desk.message_id(number)),)
     at = datetime.now(UTC)
-    letter = CleanupItem(f"d-{number}", desk.message_id(number), desk.box, "403", at, at, handles)
-    return Book(withdrawn={letter.delivery: letter})
+    message = CleanupItem(f"d-{number}", desk.message_id(number), desk.box, "403", at, at, handles)
+    return Book(withdrawn={message.delivery: message})
 
 
 def refused(desk: Desk, number: int = 1) -> str:

@@ -35,18 +35,18 @@ from tests.contracts.test_graph_copies import (
 from tests.doubles.graphd import Cloud
 
 REPEATED = (
-    plain.test_a_letter_is_a_draft_then_armed_then_sent_with_its_very_bytes,
-    plain.test_a_letter_that_was_sent_already_is_accepted_and_not_sent_again,
-    plain.test_a_letter_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends,
-    plain.test_a_no_to_the_letter_itself_rejects_it_and_leaves_no_draft,
+    plain.test_a_message_is_a_draft_then_armed_then_sent_with_its_very_bytes,
+    plain.test_a_message_that_was_sent_already_is_accepted_and_not_sent_again,
+    plain.test_a_message_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends,
+    plain.test_a_no_to_the_message_itself_rejects_it_and_leaves_no_draft,
     plain.test_a_token_that_is_refused_once_is_renewed,
     plain.test_after_the_arm_what_is_unclear_is_ambiguous_and_the_mailbox_knows,
     plain.test_before_the_arm_everything_may_be_repeated,
     plain.test_doctor_sends_nothing,
-    plain.test_many_letters_cost_two_requests_each_and_stay_within_the_limits,
+    plain.test_many_messages_cost_two_requests_each_and_stay_within_the_limits,
     plain.test_surplus_drafts_are_found_and_removed,
-    copies.test_copies_go_after_the_run_for_three_requests_a_letter_and_others_stay,
-    copies.test_the_draft_of_a_letter_that_was_withdrawn_goes_and_is_told,
+    copies.test_copies_go_after_the_run_for_three_requests_a_message_and_others_stay,
+    copies.test_the_draft_of_a_message_that_was_withdrawn_goes_and_is_told,
 )
 globals().update({test.__name__: test for test in REPEATED})  # with the fixtures of this file
 FORBIDDEN = {"status": 403, "code": "ErrorAccessDenied"}
@@ -207,20 +207,20 @@ def test_an_echo_of_a_create_that_timed_out_is_not_sent_while_the_armed_draft_is
         desk.cloud.fault(SEND, "504-after")
         first = armed(desk)
         desk.draft()  # the echo
-        letter = replace(desk.sought(), draft=first)
-        assert look(desk, letter) == []  # a draft, but not the one that was to be sent
+        message = replace(desk.sought(), draft=first)
+        assert look(desk, message) == []  # a draft, but not the one that was to be sent
         (outcome,), _ = run(desk.open(), again(desk, first))
         assert isinstance(outcome, Ambiguous)
         assert (len(desk.left()), desk.lying("drafts")) == (1, [desk.message_id()])  # only what is on its way
 
 
-def look(desk: Desk, letter: object) -> list[State]:
+def look(desk: Desk, message: object) -> list[State]:
     road = desk.open()
 
     async def go() -> list[State]:
         tracker = road.tracker()
         try:
-            return [sighting.state async for sighting in tracker.track([letter])]  # type: ignore[list-item]
+            return [sighting.state async for sighting in tracker.track([message])]  # type: ignore[list-item]
         finally:
             await tracker.close()
 
@@ -229,8 +229,8 @@ def look(desk: Desk, letter: object) -> list[State]:
 
 def test_the_armed_draft_that_is_still_one_proves_that_the_message_did_not_leave(desk: Desk) -> None:
     desk.cloud.fault(SEND, "504-before")
-    letter = replace(desk.sought(), draft=armed(desk))
-    assert look(desk, letter) == [State.QUEUED]
+    message = replace(desk.sought(), draft=armed(desk))
+    assert look(desk, message) == [State.QUEUED]
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------

@@ -88,8 +88,8 @@ def test_a_run_does_not_wait_for_an_hour_and_asks_nothing_more_of_the_mailbox(de
 
 @pytest.mark.parametrize(("seconds", "slept"), [(3600, False), (60, True)])
 def test_a_message_that_is_armed_while_the_service_asks_for_time_is_certainly_unsent_or_waits(
-    desk: Desk, seconds: int, slept: bool
-) -> None:  # noqa: FBT001
+    desk: Desk, seconds: int, *, slept: bool
+) -> None:
     desk.cloud.fault(SEND, "429", retry_after=seconds)
     road = desk.open()
 

@@ -162,23 +162,23 @@ def test_a_connection_that_died_of_idleness_is_made_again_without_a_word(tmp_pat
 
 def test_the_envelope_asks_for_notices_and_names_the_delivery(tmp_path: Path) -> None:
     with smtpd(tmp_path) as sink:
-        letter = OutboundMessage("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", parcel().message)
-        deliver(sink, letter)
+        message = OutboundMessage("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", parcel().message)
+        deliver(sink, message)
         (record,) = sink.stored()
-        assert record["mail"] == f"FROM:<a@example.org> SIZE={len(letter.message)} RET=HDRS ENVID=d-1+2B2"
+        assert record["mail"] == f"FROM:<a@example.org> SIZE={len(message.message)} RET=HDRS ENVID=d-1+2B2"
         assert record["rcpt"] == "TO:<o'hara+x=y@example.org> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;o'hara+2Bx+3Dy@example.org"
 
 
 def test_an_address_beyond_ascii_goes_only_where_the_server_can_take_it(tmp_path: Path) -> None:
-    letter = OutboundMessage("d-1", "a@example.org", "jörg@example.org", "<m@x>", "To: jörg@example.org\r\n\r\nhello\r\n".encode())
+    message = OutboundMessage("d-1", "a@example.org", "jörg@example.org", "<m@x>", "To: jörg@example.org\r\n\r\nhello\r\n".encode())
     with smtpd(tmp_path / "can") as sink:
-        assert isinstance(deliver(sink, letter)[0], Accepted)
+        assert isinstance(deliver(sink, message)[0], Accepted)
         (record,) = sink.stored()
         assert record["to"] == "jörg@example.org"
         assert "SMTPUTF8" in record["mail"]
         assert "BODY=8BITMIME" in record["mail"]
     with smtpd(tmp_path / "cannot", options=("--offer", "DSN")) as sink:
-        assert deliver(sink, letter, parcel(2))[0] == Rejected("the server does not offer SMTPUTF8, which this address needs")
+        assert deliver(sink, message, parcel(2))[0] == Rejected("the server does not offer SMTPUTF8, which this address needs")
         assert [record["to"] for record in sink.stored()] == ["p2@example.org"]
 
 
@@ -241,11 +241,11 @@ def loops() -> list[Any]:
 @pytest.mark.parametrize("loop", loops())
 def test_nothing_of_a_message_goes_out_after_its_time_is_over(loop: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
     """Whatever is still buffered then: the message counts as unclear, and must not arrive whole by and by."""
-    letter = replace(parcel(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
+    message = replace(parcel(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
 
     async def go(port: int) -> Outcome:
         lane = smtp.open(smtp.Settings("127.0.0.1", port, "none", dot_timeout=0.3)).connection()
-        outcome = await lane.deliver(letter, says(True))
+        outcome = await lane.deliver(message, says(True))
         stubborn.go_on.set()
         await asyncio.to_thread(stubborn.thread.join)
         await lane.close()
@@ -255,7 +255,7 @@ def test_nothing_of_a_message_goes_out_after_its_time_is_over(loop: Callable[[],
         stubborn = Stubborn(listening)
         stubborn.thread.start()
         assert isinstance(runner.run(go(listening.getsockname()[1])), Ambiguous)
-    assert stubborn.took < len(letter.message)
+    assert stubborn.took < len(message.message)
 
 
 # --- encryption and sign-in ----------------------------------------------------------------------------------------

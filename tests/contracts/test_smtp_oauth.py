@@ -59,12 +59,12 @@ class Post:
         usual = {"host": "localhost", "port": self.sink.port, "username": BOX, "oauth": self.sign_in, "connect_timeout": 10.0}
         return smtp.open(smtp.Settings(**{**usual, **more}), accounts)
 
-    def deliver(self, road: smtp.SmtpTransport, *senders: str | None, letters: int = 1) -> list[Outcome]:
+    def deliver(self, road: smtp.SmtpTransport, *senders: str | None, messages: int = 1) -> list[Outcome]:
         """So many messages on a lane a sender, all lanes side by side."""
 
         async def one(sender: str | None, number: int) -> list[Outcome]:
             lane = road.connection(sender)
-            outcomes = [await lane.deliver(parcel(100 * number + n), says(True)) for n in range(letters)]
+            outcomes = [await lane.deliver(parcel(100 * number + n), says(True)) for n in range(messages)]
             await lane.close()
             return outcomes
 
@@ -119,7 +119,7 @@ def post(tmp_path: Path, cloud: Cloud) -> Iterator[Post]:
 
 
 def test_a_token_carries_messages_over_tls(post: Post) -> None:
-    assert [type(outcome) for outcome in post.deliver(post.open(), letters=2)] == [Accepted, Accepted]
+    assert [type(outcome) for outcome in post.deliver(post.open(), messages=2)] == [Accepted, Accepted]
     assert [(record["tls"], record["user"]) for record in post.sink.stored()] == [(True, BOX)] * 2
     assert [attempt["good"] for attempt in post.attempts()] == [True]
 
@@ -312,13 +312,13 @@ def test_a_password_that_is_refused_is_told_what_to_do_instead(tmp_path: Path, c
 def test_too_many_connections_at_sign_in_ask_for_one_less(tmp_path: Path, cloud: Cloud) -> None:
     text = "432 4.3.2 Concurrent connections limit exceeded"
     with started(tmp_path, cloud, {"verb": "AUTH", "do": "reply", "text": text, "nth": [1]}) as post:
-        assert post.deliver(post.open(), letters=2)[0] == NotSent(text, throttled=True)
+        assert post.deliver(post.open(), messages=2)[0] == NotSent(text, throttled=True)
 
 
 @pytest.mark.parametrize("text", ["454 4.7.0 Temporary authentication failure", "421 4.3.2 Service not available"])
 def test_later_at_sign_in_is_tried_again(tmp_path: Path, cloud: Cloud, text: str) -> None:
     with started(tmp_path, cloud, {"verb": "AUTH", "do": "reply", "text": text, "nth": [1]}) as post:
-        first, second = post.deliver(post.open(), letters=2)
+        first, second = post.deliver(post.open(), messages=2)
         assert isinstance(first, NotSent | Deferred)
         assert getattr(first, "fatal", None) is None
         assert isinstance(second, Accepted)

@@ -62,8 +62,8 @@ class Desk:
         return f"<{number}.{self.box}>"
 
     def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> TrackedMessage:  # noqa: ANN401  a message's
-        letter = TrackedMessage(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
-        return replace(letter, **changes)
+        message = TrackedMessage(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
+        return replace(message, **changes)
 
     def by_hand(self, act: Callable[[Caller], object]) -> object:
         with connected(self.cloud, self.cloud.token(self.app, roles=ROLES)) as http:
@@ -226,8 +226,8 @@ def test_the_mailbox_is_asked_for_its_own_senders_and_for_those_nobody_knows_any
 def test_only_what_is_ambiguous_is_looked_for_four_at_a_time(desk: Desk) -> None:
     for number in range(6):
         desk.leave(number)
-    letters = [desk.sought(number) for number in range(6)] + [desk.sought(number, State.ACCEPTED) for number in range(6)]
-    assert [found.delivery for found in sent_items(desk, *letters)] == [f"d-{number}" for number in range(6)]
+    messages = [desk.sought(number) for number in range(6)] + [desk.sought(number, State.ACCEPTED) for number in range(6)]
+    assert [found.delivery for found in sent_items(desk, *messages)] == [f"d-{number}" for number in range(6)]
     assert len(desk.asked("user.listMessages")) == 6
     assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] <= 4
 
@@ -360,10 +360,10 @@ def test_a_missing_permission_names_it_and_the_service_that_has_to_be_let_in(des
 
 def test_old_messages_are_asked_for_in_windows_that_the_trace_allows(desk: Desk) -> None:
     now = desk.now()
-    letters = [desk.sought(days, since=now - days * DAY) for days in (1, 40, 88, 200)]
+    messages = [desk.sought(days, since=now - days * DAY) for days in (1, 40, 88, 200)]
     for days in (1, 40, 88):
         desk.traced(days, at=desk.cloud.now() - days * 86_400)
-    assert {one.delivery for one in look(desk.tracing(), letters)} == {"d-1", "d-40", "d-88"}
+    assert {one.delivery for one in look(desk.tracing(), messages)} == {"d-1", "d-40", "d-88"}
 
 
 def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyond_ninety() -> None:

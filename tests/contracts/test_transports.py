@@ -176,12 +176,12 @@ def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
             return True
 
         lane = road.transport.connection()
-        letter = asyncio.ensure_future(lane.deliver(parcel(), arm))
+        message = asyncio.ensure_future(lane.deliver(parcel(), arm))
         await asked.wait()
         await asyncio.sleep(0.05)  # time enough for a transport that does not wait
         assert parcel().message not in road.arrived()
         answer.set()
-        assert isinstance(await letter, Accepted)
+        assert isinstance(await message, Accepted)
         await lane.close()
 
     road.run(go)
@@ -213,11 +213,11 @@ def test_a_cancelled_message_closes_its_connection_and_the_next_one_gets_its_own
             return True
 
         lane = road.transport.connection()
-        letter = asyncio.ensure_future(lane.deliver(parcel(1), arm))
+        message = asyncio.ensure_future(lane.deliver(parcel(1), arm))
         await asked.wait()
-        letter.cancel()
+        message.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await letter
+            await message
         assert isinstance(await lane.deliver(parcel(2), says(True)), Accepted)
         await lane.close()
 

@@ -126,10 +126,10 @@ class Steps:
             return heard
 
         def writing(protocol: Any, data: bytes) -> None:
-            letter = data.endswith(b"\r\n.\r\n")
-            self.reach("dot:before") if letter else None
+            message = data.endswith(b"\r\n.\r\n")
+            self.reach("dot:before") if message else None
             write(protocol, data)
-            self.reach("dot:after") if letter else None
+            self.reach("dot:after") if message else None
 
         _session.Session.say, _session.Session.finish = saying, finishing  # type: ignore[method-assign]
         aiosmtplib.protocol.SMTPProtocol.write = writing  # type: ignore[method-assign]

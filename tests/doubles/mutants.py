@@ -71,7 +71,7 @@ def no_fencing() -> None:
 def password_ready_before_acceptance() -> None:
     """The password may be handed over as soon as it exists."""
     real = packing._password
-    packing._password = lambda letter: {**real(letter), "state": PasswordState.READY.value}
+    packing._password = lambda message: {**real(message), "state": PasswordState.READY.value}
 
 
 def lost_answer_means_unsent() -> None:

@@ -223,7 +223,7 @@ def test_a_message_whose_certificate_expired_meanwhile_is_withdrawn_and_the_othe
     assert [claim.id for claim in world.ledger.claim(ME, 10, LEASE, EVERYTHING)] == [other_id]
     assert [(struck.delivery, struck.before, struck.after) for struck in world.ledger.taken_back()] == [(id_, state, State.WITHDRAWN)]
     assert world.state(id_) is State.WITHDRAWN
-    assert list(world.ledger.letters(EVERYTHING)) == []
+    assert list(world.ledger.messages(EVERYTHING)) == []
 
 
 def test_an_unclear_message_of_an_expired_certificate_is_not_sent_again_but_may_be_taken_back(world: World) -> None:

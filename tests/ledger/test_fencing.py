@@ -169,6 +169,6 @@ def test_threads_and_ledgers_share_the_work_without_doing_any_twice(world: World
 def test_threads_that_freeze_the_same_messages_freeze_each_once(world: World) -> None:
     planned = world.plan(*(f"p{i}" for i in range(20)))
     with ThreadPoolExecutor(4) as threads:
-        letters = [[packed(one.id, again=str(number), to=one.address) for one in planned] for number in range(4)]
-        verdicts = list(threads.map(lambda each: world.ledger.enqueue(each, ME), letters))
+        messages = [[packed(one.id, again=str(number), to=one.address) for one in planned] for number in range(4)]
+        verdicts = list(threads.map(lambda each: world.ledger.enqueue(each, ME), messages))
     assert [sum(each) for each in zip(*verdicts, strict=True)] == [1] * 20

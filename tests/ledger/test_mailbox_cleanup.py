@@ -31,9 +31,9 @@ def sent(world: World, name: str = "anna", handle: DraftRef | None = FIRST) -> s
 def test_a_message_that_left_may_have_a_copy_until_it_is_known_to_be_gone(world: World) -> None:
     began = world.clock.now
     delivery = sent(world)
-    (letter,) = world.ledger.copies()
-    assert (letter.delivery, letter.message_id, letter.sender) == (delivery, FIRST.message_id, "certs@example.org")
-    assert (letter.said, letter.first, letter.last, letter.handles) == ("202 Accepted", began, began, (FIRST,))
+    (message,) = world.ledger.copies()
+    assert (message.delivery, message.message_id, message.sender) == (delivery, FIRST.message_id, "certs@example.org")
+    assert (message.said, message.first, message.last, message.handles) == ("202 Accepted", began, began, (FIRST,))
     world.ledger.note_cleared([delivery], CleanupEvent.COPY_REMOVED)
     assert world.ledger.copies() == []
     assert world.events()[-1] == "copy-removed"
@@ -54,18 +54,18 @@ def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
     (again,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
     assert world.ledger.write([RecordIntent(again, timedelta(minutes=10), SECOND)], ME) == [True]
     assert world.settle(again, State.ACCEPTED, said="202 Accepted")
-    (letter,) = world.ledger.copies()
-    assert (letter.first, letter.last, letter.handles) == (began, began + timedelta(hours=3), (FIRST, SECOND))
+    (message,) = world.ledger.copies()
+    assert (message.first, message.last, message.handles) == (began, began + timedelta(hours=3), (FIRST, SECOND))
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.BOUNCED])
 def test_what_became_of_a_message_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
     delivery = sent(world)
     assert world.ledger.observe([TrackingEvent(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
-    assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
+    assert [message.delivery for message in world.ledger.copies()] == [delivery]
     if state is State.BOUNCED:
         world.ledger.withdraw(delivery, "left the company")
-        assert [letter.delivery for letter in world.ledger.copies()] == [delivery]
+        assert [message.delivery for message in world.ledger.copies()] == [delivery]
 
 
 def test_a_message_that_did_not_leave_or_is_unclear_has_no_copy_to_be_removed(world: World) -> None:
@@ -76,14 +76,14 @@ def test_a_message_that_did_not_leave_or_is_unclear_has_no_copy_to_be_removed(wo
     world.queue("cleo")
     assert world.ledger.copies() == []
     world.ledger.resolve(unclear.id, State.ACCEPTED, {"kind": "person", "reason": "the mailbox has it"})
-    assert [letter.delivery for letter in world.ledger.copies()] == [unclear.id]
+    assert [message.delivery for message in world.ledger.copies()] == [unclear.id]
 
 
 def test_a_page_is_not_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mailbox_cleanup, "PAGE", 2)
     monkeypatch.setattr(mailbox_cleanup, "COPIES", mailbox_cleanup.COPIES.limit(2))
     ids = [sent(world, name) for name in ("anna", "bert", "cleo", "dora")]
-    assert [letter.delivery for letter in world.ledger.copies()] == ids
+    assert [message.delivery for message in world.ledger.copies()] == ids
 
 
 # --- drafts ----------------------------------------------------------------------------------------------------------
@@ -94,8 +94,8 @@ def test_the_draft_of_a_withdrawn_message_is_told_until_it_is_gone(world: World)
     assert world.settle(claim, State.QUEUED, said="403")
     assert world.ledger.drafts() == []
     world.ledger.withdraw(claim.id, "left the company")
-    (letter,) = world.ledger.drafts()
-    assert (letter.delivery, letter.sender, letter.handles) == (claim.id, "certs@example.org", (FIRST,))
+    (message,) = world.ledger.drafts()
+    assert (message.delivery, message.sender, message.handles) == (claim.id, "certs@example.org", (FIRST,))
     world.ledger.note_cleared([claim.id], CleanupEvent.DRAFT_REMOVED)
     assert world.ledger.drafts() == []
 
@@ -104,13 +104,13 @@ def test_a_message_that_was_replaced_before_it_left_is_one_of_them(world: World)
     claim = armed(world)
     assert world.settle(claim, State.QUEUED, said="403")
     world.ledger.regenerate(claim.id, "asked again")
-    assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
+    assert [message.delivery for message in world.ledger.drafts()] == [claim.id]
 
 
 def test_a_message_that_was_refused_for_good_is_one_too(world: World) -> None:
     claim = armed(world)
     assert world.settle(claim, State.REJECTED, said="400")
-    assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
+    assert [message.delivery for message in world.ledger.drafts()] == [claim.id]
 
 
 def test_a_replaced_message_that_is_unclear_waits_an_hour(world: World) -> None:
@@ -121,7 +121,7 @@ def test_a_replaced_message_that_is_unclear_waits_an_hour(world: World) -> None:
     world.ledger.regenerate(claim.id, "asked again")
     assert world.ledger.drafts() == []
     world.clock.forward(minutes=55)
-    assert [letter.delivery for letter in world.ledger.drafts()] == [claim.id]
+    assert [message.delivery for message in world.ledger.drafts()] == [claim.id]
 
 
 def test_a_message_without_a_draft_leaves_none(world: World) -> None:
@@ -150,7 +150,7 @@ def test_a_message_that_goes_again_bears_the_draft_that_it_was_armed_with(world:
     assert (second.message.attempt, second.message.draft) == (2, FIRST.id)
     assert world.ledger.write([RecordIntent(second, timedelta(minutes=10), SECOND)], ME) == [True]
     assert world.settle(second, State.AMBIGUOUS, said="504")
-    assert [letter.draft for letter in world.ledger.sought(frozenset({State.AMBIGUOUS}), DeliveryFilter())] == [SECOND.id]
+    assert [message.draft for message in world.ledger.sought(frozenset({State.AMBIGUOUS}), DeliveryFilter())] == [SECOND.id]
     found = TrackingEvent(second.id, State.QUEUED, "still a draft", {"kind": "draft", "id": SECOND.id})
     assert world.ledger.observe([found]) == [State.AMBIGUOUS]
     assert world.claim().message.draft == SECOND.id

@@ -97,7 +97,7 @@ def test_a_message_is_frozen_once(world: World) -> None:
     (anna,) = world.plan("anna")
     assert world.ledger.enqueue([packed(anna.id), packed(anna.id, again="x"), packed("d-unknown")], ME) == [True, False, False]
     assert world.ledger.enqueue([packed(anna.id, again="y")], YOU) == [False]
-    (message,) = world.ledger.letters(EVERYTHING)
+    (message,) = world.ledger.messages(EVERYTHING)
     assert (message.message, message.address, message.sender) == (packed(anna.id).message, "anna@example.org", "certs@example.org")
     found = world.ledger.delivery(anna.id)
     assert found is not None
@@ -116,7 +116,7 @@ def test_an_accepted_message_has_every_step_in_its_history_and_a_ready_password(
     assert found is not None
     assert (found.state, found.attempts, found.said, found.password_state) == (State.ACCEPTED, 1, "250 ok", PasswordState.READY)
     assert world.events() == ["planned", "queued", "claimed", "transmitting", "accepted"]
-    assert list(world.ledger.letters(EVERYTHING)) == []
+    assert list(world.ledger.messages(EVERYTHING)) == []
 
 
 def test_events_carry_what_an_auditor_asks_for(world: World) -> None:
@@ -214,7 +214,7 @@ def test_the_next_generation_replaces_an_unsent_message(world: World) -> None:
     new = world.ledger.regenerate(old, "lost phone")
     assert (new.generation, new.state, new.certificate_sha256) == (2, State.PLANNED, draft("anna").facts.sha256)
     assert world.state(old) is State.WITHDRAWN
-    assert [message.delivery for message in world.ledger.letters(EVERYTHING)] == []
+    assert [message.delivery for message in world.ledger.messages(EVERYTHING)] == []
     *_, withdrawn, planned = world.ledger.history("anna@example.org")
     assert (withdrawn.evidence["reason"], withdrawn.evidence["replaced_by"]) == ("lost phone", new.id)
     assert (planned.evidence["reason"], planned.evidence["replaces"]) == ("lost phone", old)
@@ -344,7 +344,7 @@ def test_every_reader_keeps_to_its_scope(world: World, scope: DeliveryFilter, na
     world.queue("anna", "bert")
     addresses = [f"{name}@example.org" for name in names]
     assert [delivery.address for delivery in world.ledger.deliveries(scope)] == addresses
-    assert [message.address for message in world.ledger.letters(scope)] == addresses
+    assert [message.address for message in world.ledger.messages(scope)] == addresses
     assert sum(world.ledger.counts(scope).values()) == len(names)
     assert world.ledger.ambiguous(scope) == []
     assert world.ledger.next_due(scope) is None

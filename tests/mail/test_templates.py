@@ -65,9 +65,9 @@ def test_text_and_html_say_the_same(language: str, channel: str, generation: int
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_message_promises_only_what_its_certificate_is_for(language: str) -> None:
-    letters = [TemplateRenderer(None).render(language, sample(use=use)) for use in ("", "signing", "encryption")]
-    assert all(words(wording.text) == Page(wording.html).words for wording in letters)
-    assert len({wording.text for wording in letters}) == len({wording.html for wording in letters}) == len(letters)
+    messages = [TemplateRenderer(None).render(language, sample(use=use)) for use in ("", "signing", "encryption")]
+    assert all(words(wording.text) == Page(wording.html).words for wording in messages)
+    assert len({wording.text for wording in messages}) == len({wording.html for wording in messages}) == len(messages)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -94,8 +94,8 @@ def test_every_message_has_what_a_reader_needs(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_road_of_the_password_has_its_own_words_and_a_later_message_says_so(language: str) -> None:
-    letters = {TemplateRenderer(None).render(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
-    assert len(letters) == 6
+    messages = {TemplateRenderer(None).render(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
+    assert len(messages) == 6
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -286,26 +286,26 @@ def refused(own: Path, body: str, name: str = "body.txt", **values: object) -> I
 
 def test_a_missing_variable_is_named_with_file_and_line(own: Path) -> None:
     error = refused(own, "Hello\n\n{{ person.name }}, room {{ column.room }}\n", column={})
-    assert error.where == "templates/letter/en/body.txt line 3"
+    assert error.where == "templates/message/en/body.txt line 3"
     assert "room" in error.message
 
 
 def test_a_missing_variable_in_html_is_named_with_its_own_line(own: Path) -> None:
-    page = '{% from "letter/_layout.html" import page %}\n{% call page(language, "t", "o") %}\n<p>{{ persn.name }}</p>\n{% endcall %}\n'
+    page = '{% from "message/_layout.html" import page %}\n{% call page(language, "t", "o") %}\n<p>{{ persn.name }}</p>\n{% endcall %}\n'
     error = refused(own, page, "body.html")
-    assert (error.where, error.message) == ("templates/letter/en/body.html line 3", "'persn' is undefined")
+    assert (error.where, error.message) == ("templates/message/en/body.html line 3", "'persn' is undefined")
 
 
 def test_a_slip_of_the_pen_is_named_with_file_and_line(own: Path) -> None:
     error = refused(own, "Hello\n{% if person.name %}\nthere\n")
     assert error.where is not None
-    assert error.where.startswith("templates/letter/en/body.txt line ")
+    assert error.where.startswith("templates/message/en/body.txt line ")
     assert error.hint
 
 
 def test_a_layout_that_is_not_there_is_named(own: Path) -> None:
-    error = refused(own, '{% extends "letter/nowhere.html" %}', "body.html")
-    assert "letter/nowhere.html" in error.message
+    error = refused(own, '{% extends "message/nowhere.html" %}', "body.html")
+    assert "message/nowhere.html" in error.message
 
 
 def test_a_file_that_is_not_utf_8_is_named(own: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_file_that_is_not_utf_8_is_named(own: Path) -> None:
 
 @pytest.mark.parametrize("subject", ["two\nlines", "{{ person.name }}\n{{ person.address }}", "", "  \n", "a{{ '\\u202e' }}b"])
 def test_a_subject_is_one_line(own: Path, subject: str) -> None:
-    assert refused(own, subject, "subject.txt").where == "templates/letter/en/subject.txt"
+    assert refused(own, subject, "subject.txt").where == "templates/message/en/subject.txt"
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_a_subject_is_one_line(own: Path, subject: str) -> None:
         "{{ cycler.__init__ }}",
         "{% include '/etc/passwd' %}",
         "{% include '../../../../etc/passwd' %}",
-        "{% include 'letter/../../distributor.toml' %}",
+        "{% include 'message/../../distributor.toml' %}",
     ],
 )
 def test_the_sandbox_keeps_its_door_shut(own: Path, attack: str) -> None:
@@ -360,7 +360,7 @@ def test_the_sandbox_keeps_its_door_shut(own: Path, attack: str) -> None:
     ],
 )
 def test_a_bomb_is_refused_before_it_goes_off(own: Path, bomb: str) -> None:
-    assert refused(own, bomb).where == "templates/letter/en/body.txt line 1"
+    assert refused(own, bomb).where == "templates/message/en/body.txt line 1"
 
 
 def test_a_message_has_a_largest_size(own: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_checkup_renders_every_message(own: Path) -> None:
     assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "messages in de, en, es, fr, it")]
     (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
     (fault,) = TemplateRenderer(own.parents[2]).check()
-    assert (fault.level, fault.message) == ("error", "templates/letter/en/body.txt line 1: 'persn' is undefined")
+    assert (fault.level, fault.message) == ("error", "templates/message/en/body.txt line 1: 'persn' is undefined")
 
 
 def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
@@ -410,7 +410,7 @@ def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:
 )
 def test_the_columns_that_messages_name_are_known(tmp_path: Path, text: str, names: set[str]) -> None:
     """Those of a template that cannot be read so are at least among its words."""
-    place = tmp_path / "templates/letter/pt"
+    place = tmp_path / "templates/message/pt"
     place.mkdir(parents=True)
     (place / "body.txt").write_text(text, encoding="utf-8")
     found = TemplateRenderer(tmp_path).columns()

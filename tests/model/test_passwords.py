@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.passwords import FLOOR, LETTERS, LONGEST, PasswordPolicy, check, make
+from distributor.model.passwords import ALPHABET, FLOOR, LONGEST, PasswordPolicy, check, make
 
 
 def in_turn() -> Callable[[Sequence[str]], str]:
     """Chance that can be foretold."""
     numbers = itertools.count()
-    return lambda letters: letters[next(numbers) % len(letters)]
+    return lambda messages: messages[next(numbers) % len(messages)]
 
 
 def test_the_default_is_five_groups_of_five_messages_that_nobody_mistakes() -> None:
     assert make(PasswordPolicy(), in_turn()).reveal() == "abcde-fghjk-mnpqr-stuvw-xyzab"
     assert re.fullmatch(r"[a-hjkmnp-z]{5}(-[a-hjkmnp-z]{5}){4}", make(PasswordPolicy(), secrets.choice).reveal())
-    assert not set("ilo") & set(LETTERS)
+    assert not set("ilo") & set(ALPHABET)
 
 
 def test_the_default_is_as_strong_as_the_baseline_requirements_ask() -> None:
@@ -32,12 +32,12 @@ def test_the_default_is_as_strong_as_the_baseline_requirements_ask() -> None:
 def test_every_message_comes_from_the_given_chance() -> None:
     asked: list[str] = []
 
-    def choose(letters: Sequence[str]) -> str:
-        asked.append("".join(letters))
-        return letters[0]
+    def choose(messages: Sequence[str]) -> str:
+        asked.append("".join(messages))
+        return messages[0]
 
     assert make(PasswordPolicy(), choose).reveal() == "-".join(["aaaaa"] * 5)
-    assert asked == [LETTERS] * 25
+    assert asked == [ALPHABET] * 25
 
 
 def test_the_shape_shows_length_and_hyphens_and_nothing_else() -> None:

@@ -47,7 +47,7 @@ class Clock:
 
 @dataclass
 class Script:
-    """A transport that answers from a list, or accepts; each lane carries one letter at a time."""
+    """A transport that answers from a list, or accepts; each lane carries one message at a time."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by local part of the address; "" for any
     max_connections: int = 1
@@ -129,14 +129,14 @@ class Knowing:
     closed: bool = False
 
     async def track(self, sought: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
-        for letter in sought:
-            name = letter.address.partition("@")[0]
+        for message in sought:
+            name = message.address.partition("@")[0]
             self.asked.append(name)
             known = self.knows.get(name)
             if isinstance(known, Exception):
                 raise known
             if known is not None:
-                yield TrackingEvent(letter.delivery, known.state, known.response, known.evidence)
+                yield TrackingEvent(message.delivery, known.state, known.response, known.evidence)
 
     async def close(self) -> None:
         self.closed = True

@@ -32,30 +32,30 @@ def test_the_slowest_mailbox_decides() -> None:
 
 def test_what_a_day_does_not_allow_is_left_for_the_next() -> None:
     found = forecast([12_000], [[]], **EXCHANGE)
-    assert (found.letters, found.later, found.again) == (10_000, 2_000, NOON + DAY)
+    assert (found.messages, found.later, found.again) == (10_000, 2_000, NOON + DAY)
     assert minutes(found) == pytest.approx(10_000 / 30, rel=0.02)
 
 
 def test_what_left_in_the_last_day_counts() -> None:
     sent = [NOON - timedelta(hours=2)] * 8
     assert forecast([12], [sent], now=NOON, per_minute=None, daily=10) == Forecast(2, timedelta(), 10, NOON + timedelta(hours=22))
-    assert forecast([12], [sent * 2], now=NOON, per_minute=None, daily=10).letters == 0
+    assert forecast([12], [sent * 2], now=NOON, per_minute=None, daily=10).messages == 0
 
 
 def test_what_left_a_day_ago_makes_room_while_the_run_goes_on() -> None:
     sent = [NOON - DAY + timedelta(seconds=2 * number) for number in range(10_000)]
     found = forecast([2000], [sent], **EXCHANGE)
-    assert (found.letters, found.later, found.again) == (2000, 0, None)
+    assert (found.messages, found.later, found.again) == (2000, 0, None)
 
 
 def test_a_mailbox_that_is_full_does_not_stop_the_others() -> None:
     found = forecast([5, 5], [[NOON] * 3, []], now=NOON, per_minute=30, daily=3)
-    assert (found.letters, found.later, found.again) == (3, 7, NOON + DAY)
+    assert (found.messages, found.later, found.again) == (3, 7, NOON + DAY)
 
 
 def test_a_limit_of_the_run_counts_for_all_mailboxes_together() -> None:
     found = forecast([600, 600], [[], []], **EXCHANGE, limit=60)
-    assert (found.letters, found.later, round(minutes(found))) == (60, 0, 1)
+    assert (found.messages, found.later, round(minutes(found))) == (60, 0, 1)
     assert forecast([5], [[]], now=NOON, per_minute=30, daily=3, limit=3).later == 0
 
 

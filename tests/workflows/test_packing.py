@@ -63,15 +63,15 @@ def packed(result: PackedMessage | ParseProblem) -> PackedMessage:
 
 
 def test_a_message_carries_the_person_s_key_under_a_new_password(alice: Identity) -> None:
-    letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
+    message = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     password = SEALED[-1]
-    bags = oldphone.install(attachment(letter), password)
+    bags = oldphone.install(attachment(message), password)
     assert [bag.kind for bag in bags] == ["certificate", "certificate", "key"]
     assert alice.der == bags[0].content
-    assert letter.package_sha256 == hashlib.sha256(attachment(letter)).hexdigest()
+    assert message.package_sha256 == hashlib.sha256(attachment(message)).hexdigest()
     assert re.fullmatch(r"[abcdefghjkmnpqrstuvwxyz]{5}(-[abcdefghjkmnpqrstuvwxyz]{5}){4}", password)
     with pytest.raises(oldphone.WrongPasswordError):
-        oldphone.install(attachment(letter), CAME_WITH)
+        oldphone.install(attachment(message), CAME_WITH)
 
 
 def test_the_password_is_nowhere_in_the_message(alice: Identity) -> None:
@@ -91,7 +91,7 @@ def test_two_messages_share_neither_password_nor_message_id_nor_boundary(alice: 
     assert SEALED[-1] != SEALED[-2]
     assert one.message_id != two.message_id
     assert one.package_sha256 != two.package_sha256
-    boundaries = [re.search(rb'boundary="([^"]+)"', letter.message) for letter in (one, two)]
+    boundaries = [re.search(rb'boundary="([^"]+)"', message.message) for message in (one, two)]
     assert boundaries[0] and boundaries[1] and boundaries[0][1] != boundaries[1][1]  # noqa: PT018  one claim
 
 
@@ -125,14 +125,14 @@ def test_a_column_that_a_person_lacks_keeps_only_that_message_back(alice: Identi
             columns = values["column"]
             assert isinstance(columns, dict)
             if "room" not in columns:
-                raise InvalidInput("'column.room' is undefined", where="templates/letter/en/body.txt line 4", hint="add it")
+                raise InvalidInput("'column.room' is undefined", where="templates/message/en/body.txt line 4", hint="add it")
             return words.render(language, values)
 
     wanting = replace(packer(), words=Wants())  # type: ignore[arg-type]  the test's own words
     assert isinstance(wanting(PackingJob(todo(alice, room="B 12"), material(alice), NOW)), PackedMessage)
     result = wanting(PackingJob(todo(alice), material(alice), NOW))
     assert isinstance(result, ParseProblem)
-    assert result.message == "templates/letter/en/body.txt line 4: 'column.room' is undefined"
+    assert result.message == "templates/message/en/body.txt line 4: 'column.room' is undefined"
 
 
 def test_a_packer_crosses_into_another_process() -> None:
@@ -157,12 +157,12 @@ class Book:
         self.lent |= {t.id for t in free}
         return free
 
-    def enqueue(self, letters: list[PackedMessage], _owner: LeaseHolder) -> list[bool]:
+    def enqueue(self, messages: list[PackedMessage], _owner: LeaseHolder) -> list[bool]:
         self.stores += 1
-        verdicts = [letter.id not in self.taken for letter in letters]
-        self.stored += [letter.id for letter, good in zip(letters, verdicts, strict=True) if good]
-        for letter in letters:
-            self.planned.pop(letter.id, None)
+        verdicts = [message.id not in self.taken for message in messages]
+        self.stored += [message.id for message, good in zip(messages, verdicts, strict=True) if good]
+        for message in messages:
+            self.planned.pop(message.id, None)
         return verdicts
 
     def plan_inputs(self, plan: str) -> Mapping[str, object]:
@@ -240,10 +240,10 @@ def test_a_real_ledger_hands_out_all_that_a_message_needs(alice: Identity, tmp_p
     (delivery,) = ledger.plan("p-1", [DeliveryRequest(planned.person, "en", found.facts, found.leaf, found.chain, planned.locator)])
     (lent,) = ledger.lease(OWNER, 1, timedelta(seconds=60), DeliveryFilter())
     assert (found.leaf, found.chain) == (lent.leaf, lent.chain)
-    letter = packed(packer()(PackingJob(lent, material(alice), NOW)))
+    message = packed(packer()(PackingJob(lent, material(alice), NOW)))
     assert isinstance(delivery, Delivery)
-    assert letter.id == delivery.id
-    assert ledger.enqueue([letter], OWNER) == [True]
+    assert message.id == delivery.id
+    assert ledger.enqueue([message], OWNER) == [True]
     ledger.close()
 
 

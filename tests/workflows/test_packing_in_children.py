@@ -39,12 +39,12 @@ def test_only_the_vault_s_key_finds_the_password_that_opens_the_package(authorit
     alice = authority.issue("alice@example.org", name="Alice Example")
     jobs = [PackingJob(todo(alice, n), material(alice), NOW) for n in range(4)]
     with Workers(packer(None, str(vault.to_public())), 2, 30.0, MEMORY) as pool:
-        letters = [result for _, result in pool.map(jobs)]
-    assert all(isinstance(letter, PackedMessage) for letter in letters)
-    for letter in letters:
-        assert isinstance(letter, PackedMessage)
-        password = AgeVault(Secret(str(vault))).open(letter.sealed, letter.id).reveal()
-        assert oldphone.install(attachment(letter), password)[0].content == alice.der
+        messages = [result for _, result in pool.map(jobs)]
+    assert all(isinstance(message, PackedMessage) for message in messages)
+    for message in messages:
+        assert isinstance(message, PackedMessage)
+        password = AgeVault(Secret(str(vault))).open(message.sealed, message.id).reveal()
+        assert oldphone.install(attachment(message), password)[0].content == alice.der
 
 
 def test_a_template_that_eats_the_memory_costs_its_message_only(
@@ -55,7 +55,7 @@ def test_a_template_that_eats_the_memory_costs_its_message_only(
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 30.0)
     assert isinstance(fine, PackedMessage)
     assert isinstance(greedy, ParseProblem)
-    assert "templates/letter/en/body.txt line 1" in greedy.message
+    assert "templates/message/en/body.txt line 1" in greedy.message
     assert "memory" in greedy.message
 
 
@@ -65,7 +65,7 @@ def test_a_template_that_never_ends_costs_its_message_only(authority: Authority,
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 2.0)
     assert isinstance(fine, PackedMessage)
     assert isinstance(greedy, ParseProblem)
-    assert greedy.message == "templates/letter/en/body.txt line 1: it takes longer than 1 s"
+    assert greedy.message == "templates/message/en/body.txt line 1: it takes longer than 1 s"
 
 
 def _greedy(workspace: Path, body: str) -> None:

@@ -24,10 +24,10 @@ def most_in_a_minute(times: Sequence[datetime]) -> int:
     return max(bisect_right(sorted_times, first + seconds(60)) - bisect_left(sorted_times, first) for first in times)
 
 
-def walk(pace: RateLimiter, letters: int, now: datetime = NOON) -> list[datetime]:
+def walk(pace: RateLimiter, messages: int, now: datetime = NOON) -> list[datetime]:
     """When so many messages are armed, one after another, each at once when its turn has come."""
     armed = []
-    for _ in range(letters):
+    for _ in range(messages):
         now += seconds(pace.reserve(now))
         now = pace.confirm(now)
         armed.append(now)

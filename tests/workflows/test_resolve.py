@@ -91,7 +91,7 @@ def test_it_is_sent_again_at_once_when_its_sender_has_ended(doubtful: Doubtful) 
 def test_the_very_same_message_is_sent_again(doubtful: Doubtful) -> None:
     before = doubtful.ledger.delivery(doubtful.id)
     doubtful.again(alive=False)
-    parcels = {message.delivery: message for message in doubtful.ledger.letters(DeliveryFilter())}
+    parcels = {message.delivery: message for message in doubtful.ledger.messages(DeliveryFilter())}
     assert before
     assert parcels[doubtful.id].message_id == before.message_id
 

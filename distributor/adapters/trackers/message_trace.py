@@ -88,13 +88,13 @@ class Trace:
     async def track(self, tracked: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
         """What is known of those that are ambiguous or accepted."""
         by_sender: defaultdict[str, list[TrackedMessage]] = defaultdict(list)
-        for letter in tracked:
-            if letter.state in ASKED_FOR:
-                for sender in self._senders if letter.sender is None else (letter.sender,):
-                    by_sender[key_of(sender)].append(letter)
-        for sender, letters in by_sender.items():
-            known = {_key(letter.message_id): letter for letter in letters}
-            for since, until in windows((moment for letter in letters for moment in moments(letter)), self._now()):
+        for message in tracked:
+            if message.state in ASKED_FOR:
+                for sender in self._senders if message.sender is None else (message.sender,):
+                    by_sender[key_of(sender)].append(message)
+        for sender, messages in by_sender.items():
+            known = {_key(message.message_id): message for message in messages}
+            for since, until in windows((moment for message in messages for moment in moments(message)), self._now()):
                 async for sighting in self._window(sender, since, until, known):
                     yield sighting
 
@@ -122,12 +122,12 @@ class Trace:
         filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
         best: dict[str, Mapping[str, Any]] = {}
         async for row in self._pages.rows(filtered):
-            letter = known.get(_key(str(row.get("messageId") or "")))
-            if letter is not None and _weight(letter, row) >= _weight(letter, best.get(letter.delivery, {})):
-                best[letter.delivery] = row
+            message = known.get(_key(str(row.get("messageId") or "")))
+            if message is not None and _weight(message, row) >= _weight(message, best.get(message.delivery, {})):
+                best[message.delivery] = row
         now = self._now()
-        for letter in known.values():
-            if letter.delivery in best and (found := sighting(letter, best[letter.delivery], now)):
+        for message in known.values():
+            if message.delivery in best and (found := sighting(message, best[message.delivery], now)):
                 yield found
 
 
@@ -143,13 +143,13 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
     return Diagnostic("tracker", "error", str(stop), stop.hint)
 
 
-def moments(letter: TrackedMessage) -> Iterator[datetime]:
+def moments(message: TrackedMessage) -> Iterator[datetime]:
     """When it may have left: a day apart in a ledger that was restored, where nobody knows the moment."""
-    moment, until = letter.since, letter.until or letter.since
+    moment, until = message.since, message.until or message.since
     while moment < until:
         yield moment
         moment += AFTER
-    yield max(until, letter.since)
+    yield max(until, message.since)
 
 
 def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -170,13 +170,13 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
             first = end  # noqa: PLW2901  the rest of the span
 
 
-def sighting(letter: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
+def sighting(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
     """What a row says of a message; nothing where it only says that Exchange still has it, and that is known."""
     status = str(row.get("status") or "")
-    early = status == "failed" and _is_for(letter, row) and now - _received(row, letter.since) < UNSETTLED
+    early = status == "failed" and _is_for(message, row) and now - _received(row, message.since) < UNSETTLED
     final = State.ACCEPTED if early else FINAL.get(status, State.ACCEPTED)
-    state = final if _is_for(letter, row) else State.ACCEPTED
-    if state is State.ACCEPTED and letter.state is not State.AMBIGUOUS:
+    state = final if _is_for(message, row) else State.ACCEPTED
+    if state is State.ACCEPTED and message.state is not State.AMBIGUOUS:
         return None
     words = _EARLY if early else WORDS.get(status, "") if state is final else ""
     evidence = {
@@ -185,7 +185,7 @@ def sighting(letter: TrackedMessage, row: Mapping[str, Any], now: datetime) -> T
         "trace_id": str(row.get("id") or ""),
         "received_at": str(row.get("receivedDateTime") or ""),
     }
-    return TrackingEvent(letter.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
+    return TrackingEvent(message.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
 
 
 def _received(row: Mapping[str, Any], since: datetime) -> datetime:
@@ -197,14 +197,14 @@ def _received(row: Mapping[str, Any], since: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _weight(letter: TrackedMessage, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
+def _weight(message: TrackedMessage, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
     """Which of several rows counts: that of our recipient, and the most final."""
     status = row.get("status")
-    return bool(row), _is_for(letter, row), _RANKS.index(status) if status in _RANKS else -1
+    return bool(row), _is_for(message, row), _RANKS.index(status) if status in _RANKS else -1
 
 
-def _is_for(letter: TrackedMessage, row: Mapping[str, Any]) -> bool:
-    return key_of(str(row.get("recipientAddress") or "")) == key_of(letter.address)
+def _is_for(message: TrackedMessage, row: Mapping[str, Any]) -> bool:
+    return key_of(str(row.get("recipientAddress") or "")) == key_of(message.address)
 
 
 def _key(message_id: str) -> str:

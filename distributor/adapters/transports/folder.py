@@ -76,7 +76,7 @@ class FolderConnection:
         self._path = path
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Write one letter; see core.ports.Lane."""
+        """Write one message; see core.ports.Lane."""
         name = f"{_PLAIN.sub('_', message.delivery)}.eml"
         try:
             part = await asyncio.to_thread(atomic.write_atomically, self._path / name, message.message)

@@ -25,7 +25,7 @@ REASON = "she called from her desk phone"
 PLAN = ("plan", "certificates/", "--roster", "people.csv", "--passwords", "passwords.csv")
 REVEAL = ("password", "reveal", HERO, "--reason", REASON, "--stdout")
 SOURCES = '\n[[sources]]\nkind = "files"\npath = "certificates/"\npasswords = "passwords.csv"\nroster = "people.csv"\n'
-FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: messages become files\npath = "letters/"\n\n'
+FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: messages become files\npath = "messages/"\n\n'
 SERVER = '[transport]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n\n'
 NEXT = (
     "distributor status",
@@ -98,13 +98,13 @@ def _play(story: Story, postbox: DemoMailServer | Cloud) -> dict[str, object]:
         story.command("doctor")
     story.act("The messages go out", "each with a fresh package and a fresh password that the message does not hold")
     story.command("send", "--yes")
-    letters = _letters(postbox)
+    messages = _messages(postbox)
     story.act("What the ledger knows")
     deliveries = story.command("status").get("deliveries", [])
     story.act("The password takes another road", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
     password = story.password()
     story.act("On Alice's phone", "the attachment of the message that the server received, opened with that password")
-    opened = story.phone(postbox.letters[HERO], password)
+    opened = story.phone(postbox.messages[HERO], password)
     story.act("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
     story.command("history", HERO)
     story.command("audit", "verify")
@@ -115,7 +115,7 @@ def _play(story: Story, postbox: DemoMailServer | Cloud) -> dict[str, object]:
             for p in fixtures.DEMO_PEOPLE
         ],
         "issues": issues,
-        "letters": letters,
+        "letters": messages,
         "reveals": [{"address": HERO, "password": password}],
         "opened": opened,
     }
@@ -178,11 +178,11 @@ class Story:
         self.line(f"      {coloured(password, BOLD)}")
         return password
 
-    def phone(self, letter: bytes, password: str) -> bool:
+    def phone(self, message: bytes, password: str) -> bool:
         """Open the attachment with the password, as her phone does."""
         from distributor.cli.demo.open_package import open_package
 
-        found = open_package(letter, password)
+        found = open_package(message, password)
         for name, value in found.items():
             self.line(f"      {name:<12}{value}")
         return bool(found)
@@ -195,7 +195,7 @@ class Story:
         if not kept:
             self.line("Nothing is left behind. To keep it and play on: " + coloured(AGAIN, BOLD))
             return
-        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the messages are in letters/. Try:")
+        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the messages are in messages/. Try:")
         for command in (f"cd {folder}", *NEXT):
             self.line(f"  {command}")
 
@@ -233,14 +233,14 @@ def _today() -> Any:  # noqa: ANN401  a datetime, whose module waits
     return bootstrap.now().replace(microsecond=0)
 
 
-def _letters(postbox: DemoMailServer | Cloud) -> list[str]:
+def _messages(postbox: DemoMailServer | Cloud) -> list[str]:
     """What the server received, as files."""
-    folder = Path("letters")
+    folder = Path("messages")
     folder.mkdir(mode=0o700)
     names = []
-    for address, letter in sorted(postbox.letters.items()):
+    for address, message in sorted(postbox.messages.items()):
         path = folder / f"{address.partition('@')[0]}.eml"
-        path.write_bytes(letter)
+        path.write_bytes(message)
         names.append(str(path))
     return names
 

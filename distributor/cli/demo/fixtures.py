@@ -147,13 +147,13 @@ def _pfx(player: DemoPerson, password: str, above: tuple[_Signer, _Signer], now:
 class DemoMailServer:
     """What the server received, by recipient."""
 
-    letters: dict[str, bytes]
+    messages: dict[str, bytes]
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
         """Keep the message and say so."""
         for address in envelope.rcpt_tos:
-            self.letters[address] = bytes(envelope.original_content or b"")
-        return f"250 2.0.0 queued as {len(self.letters):04X}"
+            self.messages[address] = bytes(envelope.original_content or b"")
+        return f"250 2.0.0 queued as {len(self.messages):04X}"
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Cloud:
     double: Any
 
     @property
-    def letters(self) -> dict[str, bytes]:
+    def messages(self) -> dict[str, bytes]:
         """What left the mailbox, by recipient."""
         return {record["to"]: self.double.bytes_of(record) for record in self.double.stored()}
 

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from distributor.errors import InvalidInput
 
 
-def open_package(letter: bytes, password: str) -> dict[str, str]:
+def open_package(message: bytes, password: str) -> dict[str, str]:
     """What is in the package, by name. Raises Unusable when there is none, or it does not open."""
-    attachment = next(message_from_bytes(letter, policy=default).iter_attachments(), None)
+    attachment = next(message_from_bytes(message, policy=default).iter_attachments(), None)
     if attachment is None:
         raise InvalidInput("the message has no attachment", where="demo", hint="please report this")
     data = attachment.get_content()

@@ -32,10 +32,10 @@ class SendLimit:
         self.add(-granted)
         return granted
 
-    def add(self, letters: int) -> None:
+    def add(self, messages: int) -> None:
         """Messages that count as not tried."""
         if self.left is not None:
-            self.left += letters
+            self.left += messages
 
 
 @dataclass

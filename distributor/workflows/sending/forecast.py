@@ -14,7 +14,7 @@ from distributor.workflows.sending.limits import SPREAD, DailyQuota
 class Forecast:
     """What a run will come to. `later`: messages that the mailboxes' day does not allow; `again`: when the first of them may go."""
 
-    letters: int
+    messages: int
     lasts: timedelta
     later: int = 0
     again: datetime | None = None
@@ -29,7 +29,7 @@ class MailboxForecast:
     opens: datetime | None = None
 
     def goes(self, now: datetime) -> bool:
-        """Whether one letter more goes at that time."""
+        """Whether one message more goes at that time."""
         if not self.waiting or self.opens:
             return False
         if self.quota is not None:

@@ -54,14 +54,14 @@ class Backoff:
 
 @dataclass
 class DailyQuota:
-    """Messages of a mailbox in any 24 hours: what the ledger knows of, and those of this run, without those that certainly did not leave."""
+    """Messages of a mailbox in any 24 hours: what the ledger knows of, and those of this run, without those that surely did not leave."""
 
     most: int
     sent: deque[datetime]  # oldest first
     in_flight: int = 0  # taken, and nothing is known of them yet
 
     def acquire(self, now: datetime) -> bool:
-        """Let one letter more go, if there is room for it."""
+        """Let one message more go, if there is room for it."""
         while self.sent and self.sent[0] <= now - DAY:
             self.sent.popleft()
         free = len(self.sent) + self.in_flight < self.most
@@ -104,7 +104,7 @@ class RateLimiter:
         return max(0.0, (turn - now).total_seconds())
 
     def confirm(self, now: datetime) -> datetime:
-        """When one letter more may be armed; it counts from then."""
+        """When one message more may be armed; it counts from then."""
         self._look(now)
         return self._count(max(now, self._sent[-self.most] + self.window) if len(self._sent) >= self.most else now)
 

@@ -103,7 +103,7 @@ class OutcomeCounter:
     unclear: set[str] = field(default_factory=set)  # ambiguous so far
 
     def count(self, result: DeliveryResult) -> None:
-        """One letter more, or the same one again."""
+        """One message more, or the same one again."""
         if result.id in self.unclear:  # evidence came
             self.unclear.remove(result.id)
             self.counts[State.AMBIGUOUS] -= 1

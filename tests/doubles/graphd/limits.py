@@ -90,7 +90,7 @@ class Limits:
         return None
 
     def letter(self, mailbox: str, recipients: int) -> None:
-        """One letter more. Past the pace it is only counted, since the service delays it; past the day's recipients it is refused."""
+        """One message more. Past the pace it is only counted, since the service delays it; past the day's recipients it is refused."""
         now, tally = self.clock.now(), self.tally(mailbox)
         if tally.day.total(now) + recipients > self.settings.recipients_per_day:
             tally.refused["recipients"] += 1

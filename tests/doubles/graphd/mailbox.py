@@ -100,11 +100,11 @@ class Mailbox:
         self._note(item.folder, "created", item)
         return item
 
-    def replace_letter(self, item: Item, letter: Letter) -> None:
+    def replace_letter(self, item: Item, message: Letter) -> None:
         """Its Message-ID became another one on the way."""
         self._by_message_id[item.letter.message_id.casefold()].remove(item)
-        item.letter = letter
-        self._by_message_id.setdefault(letter.message_id.casefold(), []).append(item)
+        item.letter = message
+        self._by_message_id.setdefault(message.message_id.casefold(), []).append(item)
 
     def update(self, item: Item, now: float) -> None:
         item.modified = now

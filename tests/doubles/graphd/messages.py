@@ -46,34 +46,34 @@ def resource(item: Item, mailbox: Mailbox, call: Call, select: list[str] | None 
 
 
 def _cheap(item: Item, mailbox: Mailbox, *, immutable: bool) -> dict[str, Any]:
-    letter, sent = item.letter, stamp(item.sent or item.created)
+    message, sent = item.letter, stamp(item.sent or item.created)
     return {
-        "@odata.etag": f'W/"{letter.sha256[:24]}"',
+        "@odata.etag": f'W/"{message.sha256[:24]}"',
         "id": item.immutable if immutable else item.id,
         "createdDateTime": stamp(item.created),
         "lastModifiedDateTime": stamp(item.modified or item.created),
         "receivedDateTime": sent,
         "sentDateTime": sent,
-        "changeKey": letter.sha256[:24],
+        "changeKey": message.sha256[:24],
         "categories": list(item.categories),
-        "hasAttachments": letter.has_attachments,
-        "internetMessageId": letter.message_id,
-        "subject": letter.subject,
-        "bodyPreview": letter.preview,
+        "hasAttachments": message.has_attachments,
+        "internetMessageId": message.message_id,
+        "subject": message.subject,
+        "bodyPreview": message.preview,
         "importance": item.importance,
         "parentFolderId": mailbox.folder_id(item.folder),
-        "conversationId": letter.conversation,
+        "conversationId": message.conversation,
         "isDeliveryReceiptRequested": False,
         "isReadReceiptRequested": False,
         "isRead": item.read,
         "isDraft": item.draft,
         "inferenceClassification": "focused",
-        "sender": _recipient(letter.sender or (mailbox.name, mailbox.address)),
-        "from": _recipient(letter.sender or (mailbox.name, mailbox.address)),
-        "toRecipients": [_recipient(one) for one in letter.to],
-        "ccRecipients": [_recipient(one) for one in letter.cc],
-        "bccRecipients": [_recipient(one) for one in letter.bcc],
-        "replyTo": [_recipient(one) for one in letter.reply_to],
+        "sender": _recipient(message.sender or (mailbox.name, mailbox.address)),
+        "from": _recipient(message.sender or (mailbox.name, mailbox.address)),
+        "toRecipients": [_recipient(one) for one in message.to],
+        "ccRecipients": [_recipient(one) for one in message.cc],
+        "bccRecipients": [_recipient(one) for one in message.bcc],
+        "replyTo": [_recipient(one) for one in message.reply_to],
         "flag": {"flagStatus": "notFlagged"},
     }
 

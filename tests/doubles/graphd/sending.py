@@ -31,24 +31,24 @@ def submit(call: Call, mailbox: Mailbox, item: Item, *, fresh: bool = False) -> 
         _deliver_inside(call, item.letter, address)
 
 
-def _may_send_as(mailbox: Mailbox, letter: Letter) -> None:
-    sender = letter.sender[1].lower() if letter.sender else mailbox.address
+def _may_send_as(mailbox: Mailbox, message: Letter) -> None:
+    sender = message.sender[1].lower() if message.sender else mailbox.address
     if sender != mailbox.address and sender not in mailbox.send_as:
         raise Refusal(403, "ErrorSendAsDenied", SEND_AS)
 
 
 def _log(call: Call, mailbox: Mailbox, item: Item, recipients: tuple[str, ...]) -> None:
-    letter = item.letter
+    message = item.letter
     call.world.delivered.write(
         {
-            "message_id": letter.message_id,
-            "from": letter.sender[1] if letter.sender else mailbox.address,
+            "message_id": message.message_id,
+            "from": message.sender[1] if message.sender else mailbox.address,
             "to": recipients[0],
             "recipients": list(recipients),
             "mailbox": mailbox.address,
-            "subject": letter.subject,
-            "sha256": letter.sha256,
-            "size": letter.size,
+            "subject": message.subject,
+            "sha256": message.sha256,
+            "size": message.size,
             "operation": call.operation.id,
             "id": item.immutable,
             "app": call.app,
@@ -57,16 +57,16 @@ def _log(call: Call, mailbox: Mailbox, item: Item, recipients: tuple[str, ...]) 
     )
 
 
-def trace(rows: list[dict[str, object]], letter: Letter, sender: str, recipient: str, now: float) -> None:
+def trace(rows: list[dict[str, object]], message: Letter, sender: str, recipient: str, now: float) -> None:
     """One row a recipient; its status is worked out when somebody looks."""
     rows.append(
         {
             "id": new_trace_id(),
-            "messageId": letter.message_id,
+            "messageId": message.message_id,
             "senderAddress": sender,
             "recipientAddress": recipient,
-            "subject": letter.subject,
-            "size": letter.size,
+            "subject": message.subject,
+            "size": message.size,
             "at": now,
         }
     )
@@ -76,7 +76,7 @@ def new_trace_id() -> str:
     return str(uuid.uuid4())
 
 
-def _deliver_inside(call: Call, letter: Letter, address: str) -> None:
+def _deliver_inside(call: Call, message: Letter, address: str) -> None:
     target = call.world.addresses.get(address.lower()) if call.world.settings.deliver_inside else None
     if target is not None:
-        target.add(Item(letter, "inbox", created=call.now, sent=call.now, read=False))
+        target.add(Item(message, "inbox", created=call.now, sent=call.now, read=False))

@@ -186,8 +186,8 @@ class SentItemsTracker(SentItems):
 _UNTIDY = "`distributor track` tries again; the messages themselves are settled"
 
 
-def _without_drafts(name: str, letters: int, *, save_copy: bool) -> Diagnostic:
-    went = "1 message" if letters == 1 else f"{letters} messages"
+def _without_drafts(name: str, messages: int, *, save_copy: bool) -> Diagnostic:
+    went = "1 message" if messages == 1 else f"{messages} messages"
     told = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
         "" if save_copy else _KEPT
     )
@@ -200,14 +200,14 @@ _KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of 
 
 
 class GraphConnection:
-    """One letter at a time through a mailbox."""
+    """One message at a time through a mailbox."""
 
     def __init__(self, transport: GraphTransport, sender: str | None) -> None:
         self._road = transport
         self._sender = sender
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Carry one letter; see core.ports.Lane. What is cut off by cancelling is cut off with its connection."""
+        """Carry one message; see core.ports.Lane. What is cut off by cancelling is cut off with its connection."""
         return await self._road.mailbox(self._sender or message.sender).deliver(message, record_intent)
 
     async def close(self) -> None:

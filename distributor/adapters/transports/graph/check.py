@@ -101,7 +101,7 @@ def _may_not_send(response: Response, mailbox: str, app: App) -> Diagnostic | No
 
 def _unproved(mailbox: str) -> Diagnostic:
     told = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
-    return Diagnostic("transport", "warning", told, "send one letter to yourself: distributor send --limit 1")
+    return Diagnostic("transport", "warning", told, "send one message to yourself: distributor send --limit 1")
 
 
 def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | None:

@@ -47,7 +47,7 @@ class SentItemsCleaner:
         self._began = datetime.now(UTC)
         self._boxes: dict[str, MailboxCleanup] = {}
         self._beside: asyncio.Task[None] | None = None
-        self._letters = 0  # accepted since copies went last
+        self._messages = 0  # accepted since copies went last
         self._due: float | None = None  # by the loop's clock
         self._ending = False
 
@@ -60,10 +60,10 @@ class SentItemsCleaner:
         if not self._copies:
             return
         now = asyncio.get_running_loop().time()
-        self._letters, self._due = self._letters + 1, now + OFTEN if self._due is None else self._due
-        if (self._letters >= MANY or now >= self._due) and (self._beside is None or self._beside.done()):
-            self._letters, self._due = 0, now + OFTEN
-            self._beside = asyncio.ensure_future(self._while_letters_go())
+        self._messages, self._due = self._messages + 1, now + OFTEN if self._due is None else self._due
+        if (self._messages >= MANY or now >= self._due) and (self._beside is None or self._beside.done()):
+            self._messages, self._due = 0, now + OFTEN
+            self._beside = asyncio.ensure_future(self._while_sending())
 
     async def end(self) -> list[Diagnostic]:
         """Let go of all that can go; raises what the ledger raises."""
@@ -84,7 +84,7 @@ class SentItemsCleaner:
         if self._beside is not None:
             await asyncio.wait({self._beside})
 
-    async def _while_letters_go(self) -> None:
+    async def _while_sending(self) -> None:
         try:
             await self._round(1)
         except Exception:  # noqa: BLE001  what was not done is done at the end, and what hinders it is told there
@@ -93,24 +93,24 @@ class SentItemsCleaner:
     def _wanted(self) -> list[CleanupItem]:
         """Messages without a draft may have gone another way than Graph, where nothing was kept."""
         found = self._book.copies() if self._copies else []
-        return [letter for letter in found if letter.handles or letter.said.startswith(_OURS)]
+        return [message for message in found if message.handles or message.said.startswith(_OURS)]
 
     async def _round(self, lanes: int) -> dict[str, list[CleanupItem]]:
         """Each mailbox once; what remains of it."""
-        letters = self._sorted(await asyncio.to_thread(self._wanted))
+        messages = self._sorted(await asyncio.to_thread(self._wanted))
         ending = self._ending
         await asyncio.gather(
-            *(self._boxes[name].clear(theirs, lanes, lambda: ending or not self._ending) for name, theirs in letters.items())
+            *(self._boxes[name].clear(theirs, lanes, lambda: ending or not self._ending) for name, theirs in messages.items())
         )
         gone = {delivery for box in self._boxes.values() for delivery in box.removed}
-        return {name: [letter for letter in theirs if letter.delivery not in gone] for name, theirs in letters.items()}
+        return {name: [message for message in theirs if message.delivery not in gone] for name, theirs in messages.items()}
 
-    def _sorted(self, letters: Sequence[CleanupItem]) -> dict[str, list[CleanupItem]]:
+    def _sorted(self, messages: Sequence[CleanupItem]) -> dict[str, list[CleanupItem]]:
         found: dict[str, list[CleanupItem]] = {}
-        for letter in letters:
-            box = self._box(letter.sender)
+        for message in messages:
+            box = self._box(message.sender)
             self._boxes.setdefault(box.name, MailboxCleanup(box, self._book, self._sleep))
-            found.setdefault(box.name, []).append(letter)
+            found.setdefault(box.name, []).append(message)
         return found
 
     def _just_missed(self, left: Mapping[str, Sequence[CleanupItem]]) -> bool:
@@ -118,8 +118,8 @@ class SentItemsCleaner:
         return any(not self._boxes[name].refused and any(one.last > since for one in theirs) for name, theirs in left.items())
 
     async def _drafts(self) -> None:
-        letters = self._sorted(await asyncio.to_thread(self._book.drafts))
-        await asyncio.gather(*(self._boxes[name].clear_drafts(theirs) for name, theirs in letters.items()))
+        messages = self._sorted(await asyncio.to_thread(self._book.drafts))
+        await asyncio.gather(*(self._boxes[name].clear_drafts(theirs) for name, theirs in messages.items()))
 
 
 class MailboxCleanup:
@@ -143,19 +143,19 @@ class MailboxCleanup:
 
     # --- copies --------------------------------------------------------------------------------------------------------
 
-    async def clear(self, letters: Sequence[CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
+    async def clear(self, messages: Sequence[CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
         """Remove the copies that are there."""
         self._refused = None
         try:
-            await self._clear({letter.message_id.casefold(): letter for letter in letters}, lanes, go_on)
+            await self._clear({message.message_id.casefold(): message for message in messages}, lanes, go_on)
             await self._write()
         except Error as error:
             self._refused = str(error)
 
-    async def _clear(self, letters: Mapping[str, CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
-        found = await self._found(letters)
-        for name in self._tried & letters.keys() - set(found.values()):  # the removal's answer was lost, and the copy is gone
-            await self._gone(letters[name])
+    async def _clear(self, messages: Mapping[str, CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
+        found = await self._found(messages)
+        for name in self._tried & messages.keys() - set(found.values()):  # the removal's answer was lost, and the copy is gone
+            await self._gone(messages[name])
         self._stuck, todo = set(), iter(found.items())
 
         async def work() -> None:
@@ -163,7 +163,7 @@ class MailboxCleanup:
                 if self._refused is not None or not go_on():
                     return
                 self._tried.add(name)
-                await (self._gone(letters[name]) if await self._remove(message) else self._stay(name))
+                await (self._gone(messages[name]) if await self._remove(message) else self._stay(name))
                 if lanes == 1:
                     await self._sleep(PAUSE)
 
@@ -172,9 +172,9 @@ class MailboxCleanup:
     async def _stay(self, name: str) -> None:
         self._stuck.add(name)
 
-    async def _gone(self, letter: CleanupItem) -> None:
-        self.removed[letter.delivery] = letter
-        self._unwritten.append(letter.delivery)
+    async def _gone(self, message: CleanupItem) -> None:
+        self.removed[message.delivery] = message
+        self._unwritten.append(message.delivery)
         if len(self._unwritten) >= BATCH:
             await self._write()
 
@@ -183,12 +183,12 @@ class MailboxCleanup:
         if done:
             await asyncio.to_thread(self._book.note_cleared, done, CleanupEvent.COPY_REMOVED)
 
-    async def _found(self, letters: Mapping[str, CleanupItem]) -> dict[str, str]:
+    async def _found(self, messages: Mapping[str, CleanupItem]) -> dict[str, str]:
         """Copies by their ids; all of them before the first goes, since a removal would shift the pages."""
         found: dict[str, str] = {}
-        async for row in self._box.sent_since(self._from(min(letter.first for letter in letters.values()))):
+        async for row in self._box.sent_since(self._from(min(message.first for message in messages.values()))):
             name = str(row.get("internetMessageId") or "").casefold()
-            if name in letters:
+            if name in messages:
                 found[str(row.get("id") or "")] = name
         return found
 
@@ -208,16 +208,16 @@ class MailboxCleanup:
 
     # --- drafts --------------------------------------------------------------------------------------------------------
 
-    async def clear_drafts(self, letters: Sequence[CleanupItem]) -> None:
+    async def clear_drafts(self, messages: Sequence[CleanupItem]) -> None:
         """Remove drafts that are certainly those of messages that will not go."""
-        for letter in letters:
-            marks = [await self._clear_draft(draft) for draft in letter.handles]
+        for message in messages:
+            marks = [await self._clear_draft(draft) for draft in message.handles]
             if None in marks:
                 self._drafts["left"] += 1
                 continue
             mark = CleanupEvent.DRAFT_REMOVED if CleanupEvent.DRAFT_REMOVED in marks else CleanupEvent.DRAFT_NOT_FOUND
             self._drafts[mark] += 1
-            await asyncio.to_thread(self._book.note_cleared, [letter.delivery], mark)
+            await asyncio.to_thread(self._book.note_cleared, [message.delivery], mark)
 
     async def _clear_draft(self, draft: DraftRef) -> CleanupEvent | None:
         """What became of it; None: nobody knows. After one that cannot be looked at no other is tried."""
@@ -238,12 +238,12 @@ class MailboxCleanup:
 
     async def told(self, left: Sequence[CleanupItem], began: datetime, now: datetime) -> list[Diagnostic]:
         """What was done for earlier runs, and what remains; what was looked for long enough is told once."""
-        stay = [letter for letter in left if self.refused or letter.message_id.casefold() in self._stuck]
-        missed = [letter for letter in left if letter not in stay]
-        lost = [letter for letter in missed if letter.last < now - LONG_ENOUGH]
+        stay = [message for message in left if self.refused or message.message_id.casefold() in self._stuck]
+        missed = [message for message in left if message not in stay]
+        lost = [message for message in missed if message.last < now - LONG_ENOUGH]
         if lost:
-            await asyncio.to_thread(self._book.note_cleared, [letter.delivery for letter in lost], CleanupEvent.COPY_NOT_FOUND)
-        earlier = sum(letter.last < began for letter in self.removed.values())
+            await asyncio.to_thread(self._book.note_cleared, [message.delivery for message in lost], CleanupEvent.COPY_NOT_FOUND)
+        earlier = sum(message.last < began for message in self.removed.values())
         return [*self._good(earlier), *self._bad(len(stay), len(missed) - len(lost), len(lost))]
 
     def _good(self, copies: int) -> Iterator[Diagnostic]:

@@ -51,7 +51,7 @@ class DraftSender:
         self._left: dict[str, DraftState] = {}  # by delivery
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Carry one letter; see core.ports.Lane."""
+        """Carry one message; see core.ports.Lane."""
         ready = await self._ready(message)
         match ready:
             case DraftRef():

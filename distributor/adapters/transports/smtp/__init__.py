@@ -183,7 +183,7 @@ class SmtpConnection:
         self._session: Session | None = None
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Carry one letter; see core.ports.Lane."""
+        """Carry one message; see core.ports.Lane."""
         try:
             if fault := validate_message(message):
                 return Rejected(fault, content=True)
@@ -229,7 +229,7 @@ class SmtpConnection:
     async def _mail(self, session: Session, message: OutboundMessage) -> tuple[Outcome | None, bool]:
         """What MAIL came to (None: accepted), and whether only the connection was at fault."""
         timeout, transport = self._road.settings.reply_timeout, self._road
-        used = session.letters > 0 or session.dirty
+        used = session.messages > 0 or session.dirty
         if session.dirty:
             response = await session.say(b"RSET", timeout=timeout)
             if outcome := transport.classify_reply(Phase.RSET, response):
@@ -264,5 +264,5 @@ class SmtpConnection:
         if response is None:
             return NotSent("the connection was cut before the message went")
         session.dirty = False
-        session.letters += 1
+        session.messages += 1
         return self._road.classify_reply(Phase.END_OF_DATA, response) or Ambiguous("no answer")

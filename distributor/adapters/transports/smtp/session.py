@@ -70,7 +70,7 @@ class Session:
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
         self._rings = 0.0  # when; a timer of uvloop that has rung no longer knows
-        self.letters = 0
+        self.messages = 0
         self.dirty = False  # an envelope was begun and not ended
 
     @property
