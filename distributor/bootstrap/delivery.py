@@ -121,13 +121,13 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
     from distributor.model.issues import Diagnostic
 
     known = transport(settings, signed_in=False).tracker()
-    if not isinstance(known, MailboxCleaner) or not known.anything(ledger):
+    if not isinstance(known, MailboxCleaner) or not known.has_work(ledger):
         return []
     with bootstrap.open_for_writing(settings) as own:
-        if not all(own.lock_mailbox(key_of(road)) for road in ("", *senders(settings)[1:])):
+        if not all(own.lock_mailbox(key_of(mailbox)) for mailbox in ("", *senders(settings)[1:])):
             return [Diagnostic("transport", "ok", "what messages left in the mailbox is removed by the `distributor send` that runs now")]
         ours = transport(settings).tracker()
-        assert isinstance(ours, MailboxCleaner)  # noqa: S101  the same road, signed in
+        assert isinstance(ours, MailboxCleaner)  # noqa: S101  the same transport, signed in
 
         async def work() -> list[Diagnostic]:
             try:

@@ -159,8 +159,10 @@ class Steps:
         GraphClient.call = calling  # type: ignore[method-assign]
 
     def install(self) -> None:
-        for method in ("begin_plan", "plan", "take", "store", "recover", "claim", "counts", "release"):
+        for method in ("begin_plan", "plan", "recover", "claim", "counts", "release"):
             self.around(SqlLedger, method, method)
+        self.around(SqlLedger, "lease", "take")
+        self.around(SqlLedger, "enqueue", "store")
         self.around(CopyGuard, "after", "mark")
         self.around(files.Files, "fetch", "fetch")
         self.around(Packer, "__call__", "build")

@@ -297,14 +297,14 @@ def test_a_read_only_ledger_can_be_read_and_refuses_to_be_written(file_world: Wo
 
     with read_only(file_world) as url:
         assert in_a_child(read, user=NOBODY) == "done"
-        assert in_a_child(write, user=NOBODY) == f"Unusable: {url.removeprefix('sqlite:///')}: the ledger is read-only"
+        assert in_a_child(write, user=NOBODY) == f"InvalidInput: {url.removeprefix('sqlite:///')}: the ledger is read-only"
 
 
 def test_a_ledger_of_somebody_else_is_refused(file_world: World) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
     said = in_a_child(lambda: open_ledger(file_world.url, by="nobody@host", now=Clock()), user=NOBODY)
-    assert said.startswith(f"Unusable: {path_of(file_world)}: ")
+    assert said.startswith(f"InvalidInput: {path_of(file_world)}: ")
 
 
 def fill(url: str) -> None:
@@ -322,7 +322,7 @@ def test_a_file_that_may_not_grow_stops_the_work_and_stays_whole(file_world: Wor
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         fill(file_world.url)
 
-    assert in_a_child(work) == f"Unusable: {path_of(file_world)}: the disk cannot be read or written"
+    assert in_a_child(work) == f"InvalidInput: {path_of(file_world)}: the disk cannot be read or written"
     assert file_world.ledger.verify() == []
     assert file_world.ledger.plan("plan-1", [draft("after")])
 

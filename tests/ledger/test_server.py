@@ -76,7 +76,7 @@ def test_a_lost_connection_is_said_once_and_then_made_again(postgresql: Server, 
 LOST = """
 import sys
 import psycopg
-from distributor.errors import Unavailable
+from distributor.errors import ServiceUnavailable
 from distributor.ledger.opening import open_database
 database = open_database(sys.argv[1], create=False)
 try:
@@ -85,7 +85,7 @@ try:
         with psycopg.connect(sys.argv[1].replace("+psycopg", ""), autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", (number,))
         connection.exec_driver_sql("SELECT %s::int", [(1,), (2,), (3,)])
-except Unavailable as error:
+except ServiceUnavailable as error:
     print(error.message)
 database.close()
 """

@@ -160,8 +160,8 @@ def test_a_child_that_hangs_does_not_outlive_a_killed_parent(tmp_path: Path) -> 
         "with Workers(time.sleep, 1, 1, 2**29) as pool:\n"
         "    next(pool.map([0]))\n"
         "    child = pool._children[0]\n"
-        "    from distributor.workers import _Task\n"
-        "    child.give(_Task(600))\n"
+        "    from distributor.workers.pool import _Task\n"
+        "    child.submit(_Task(600))\n"
         "    print(child._process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
         encoding="utf-8",
