@@ -24,15 +24,15 @@ import sys
 from datetime import UTC, datetime
 from distributor.ledger import open_ledger
 ledger = open_ledger(sys.argv[1], by="other@host", now=lambda: datetime.now(UTC))
-print(*(ledger.hold(road) for road in sys.argv[2:]), flush=True)
+print(*(ledger.lock_mailbox(mailbox) for mailbox in sys.argv[2:]), flush=True)
 sys.stdin.read()
 """
 
 
 @contextmanager
-def another_process(world: World, *roads: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Takes roads and waits; what it was told of each."""
-    argv = [sys.executable, "-c", OTHER, world.url, *roads]
+def another_process(world: World, *mailboxes: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Locks mailboxes and waits; what it was told of each."""
+    argv = [sys.executable, "-c", OTHER, world.url, *mailboxes]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         try:
             yield process, process.stdout.readline().strip()
@@ -40,8 +40,8 @@ def another_process(world: World, *roads: str) -> Iterator[tuple[subprocess.Pope
             process.kill()
 
 
-def told(world: World, *roads: str) -> str:
-    with another_process(world, *roads) as (_, answer):
+def told(world: World, *mailboxes: str) -> str:
+    with another_process(world, *mailboxes) as (_, answer):
         return answer
 
 

@@ -34,7 +34,7 @@ class Listed:
     """A directory that is a list of what it says; it is asked once."""
 
     def __init__(self, entries: Sequence[DirectoryUser | Issue], *, whole: bool = False) -> None:
-        self._entries, self.whole, self.asked = entries, whole, 0
+        self._entries, self.is_full_directory, self.asked = entries, whole, 0
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
         self.asked += 1

@@ -121,7 +121,7 @@ def test_a_column_that_a_person_lacks_keeps_only_that_message_back(alice: Identi
     words = TemplateRenderer(None)
 
     class Wants:
-        def letter(self, language: str, values: Mapping[str, object]) -> object:
+        def render(self, language: str, values: Mapping[str, object]) -> object:
             columns = values["column"]
             assert isinstance(columns, dict)
             if "room" not in columns:
