@@ -66,7 +66,7 @@ def test_a_cell_of_a_hundred_thousand_characters_is_a_bad_row_and_the_others_go_
 
 @pytest.mark.parametrize(("bomb", "why"), [(SLOW, "takes longer than"), (LARGE, "needs too much memory")])
 def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(stage: Stage, bomb: str, why: str) -> None:
-    folder = stage.folder / "templates" / "letter" / "en"
+    folder = stage.folder / "templates" / "message" / "en"
     folder.mkdir(parents=True)
     (folder / "body.txt").write_text(bomb, encoding="utf-8")
     told = stage.run(f"ulimit -v {4 * MEMORY}; distributor doctor --json 2>/dev/null")

@@ -22,7 +22,7 @@ def test_a_reader_that_goes_away_is_no_error(sent: Stage) -> None:
 
 
 def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned: Stage) -> None:
-    words = planned.folder / "templates" / "letter" / "en" / "body.txt"
+    words = planned.folder / "templates" / "message" / "en" / "body.txt"
     words.parent.mkdir(parents=True)
     words.write_text("Hello\n{{ nobody.name }}\n")
     for _ in range(2):

@@ -19,7 +19,7 @@ VARIANTS = [(language, channel, generation) for language in LANGUAGES for channe
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A workspace's folder of English messages."""
-    folder = tmp_path / "templates" / "letter" / "en"
+    folder = tmp_path / "templates" / "message" / "en"
     folder.mkdir(parents=True)
     return folder
 
@@ -256,7 +256,7 @@ def test_a_narrower_language_takes_what_it_lacks_from_the_wider_one(own: Path) -
 
 
 def test_the_shared_paper_may_be_replaced(own: Path) -> None:
-    paper = (module.packaged() / "letter" / "_layout.html").read_text().replace("#0f4c8a", "#123456")
+    paper = (module.packaged() / "message" / "_layout.html").read_text().replace("#0f4c8a", "#123456")
     (own.parent / "_layout.html").write_text(paper)
     assert "#123456" in TemplateRenderer(own.parents[2]).render("fr", sample()).html
 
