@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from distributor.mail import templates
 assert "site-packages" in templates.__file__, templates.__file__
-remarks = templates.Stationery(None, ("en", "de", "fr")).check()
+remarks = templates.TemplateRenderer(None, ("en", "de", "fr")).check()
 print(*(f"{remark.level}: {remark.message}" for remark in remarks), sep="\\n")
 """
 
