@@ -171,7 +171,7 @@ def _templates(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _services(settings: Settings) -> Iterator[Diagnostic]:
-    """The transport, then whoever else asks a service."""
+    """The transport, then the other adapters that ask a service."""
     import asyncio
 
     from distributor.bootstrap import adapter_checks, delivery
@@ -182,7 +182,7 @@ def _services(settings: Settings) -> Iterator[Diagnostic]:
         yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=stderr_line).check()))
     except Error as error:
         yield from adapter_checks.unopened(settings, error)
-    yield from adapter_checks.rooms(settings, registrations)
+    yield from adapter_checks.check_tables(settings, registrations)
 
 
 def _trust(settings: Settings) -> Iterator[Diagnostic]:
