@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distributor.model.ports import Ledger
     from distributor.model.secret import Secret
 
-EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her desk phone, ticket 4711"'
+EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her office phone, ticket 4711"'
 app = typer.Typer(help="Passwords of packages that were accepted.", no_args_is_help=True, epilog=EXAMPLE)
 CLEAR = "\x1b[?1049l"  # leaves the other screen of the terminal, and nothing of it in the scroll-back
 OPEN = "\x1b[?1049h\x1b[2J\x1b[H"
