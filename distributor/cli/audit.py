@@ -42,10 +42,10 @@ def export(
     """Write every event, oldest first, personal fields opened."""
     from distributor import bootstrap
     from distributor.cli.render import counted, stderr_line
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
-        number = flow.export(ledger.records(), str(form), write)
+        number = audit.export(ledger.records(), str(form), write)
     if output == STDOUT:
         stderr_line(counted(number, "event"))
     else:
@@ -148,24 +148,24 @@ def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> Verifica
 
 
 def _in_file(file: Path, beside: ExportComparison | None) -> VerificationReport:
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
-    return flow.prove_export(_lines(file), beside)
+    return audit.prove_export(_lines(file), beside)
 
 
 def _beside(export: Path) -> ExportComparison:
     from distributor.model.export_comparison import ExportComparison
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
-    return ExportComparison(str(export), flow.earlier(_lines(export)))
+    return ExportComparison(str(export), audit.earlier(_lines(export)))
 
 
 def _lines(file: Path) -> Iterator[str]:
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
     try:
         with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:
-            yield from flow.bounded(text)
+            yield from audit.bounded(text)
     except FileRefused as refused:
         raise InvalidInput(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except UnicodeDecodeError:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import DeliveryResult
 
 
-def run(
+def write_messages(
     settings: Settings,
     ledger: Ledger,
     pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],

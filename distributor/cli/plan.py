@@ -91,16 +91,15 @@ def _made(
     from functools import cache
 
     from distributor import bootstrap
-    from distributor.bootstrap import delivery as outgoing
-    from distributor.bootstrap import inputs, trust
+    from distributor.bootstrap import delivery, inputs, trust
     from distributor.cli.copy_warning import warn_gap, warn_restored
     from distributor.cli.progress import Bar
     from distributor.cli.render import stderr_line
     from distributor.files.spool import FileSpool
-    from distributor.workflows.plan import plan as flow
+    from distributor.workflows.plan import plan as make_plan
 
     found = inputs.source_sets(settings, sources, roster, passwords)
-    used = cache(outgoing.template_renderer(settings).columns)
+    used = cache(delivery.template_renderer(settings).columns)
     now = bootstrap.now()
     with (
         trust.chain_checker(settings, now, offline=offline) as checker,
@@ -110,11 +109,11 @@ def _made(
     ):
         warn_restored(ledger)
         warn_gap(ledger)
-        if (outdated := outgoing.outdated_templates(settings)) is not None:
+        if (outdated := delivery.outdated_templates(settings)) is not None:
             stderr_line(f"warning: {outdated}; nothing is sent until it is moved")
             stderr_line(f"hint: {outdated.hint}")
         ledger.keep_columns(used)
-        return flow(
+        return make_plan(
             ledger,
             inputs.people(found, used),
             inputs.certificates(settings, found),

@@ -37,7 +37,7 @@ def send(
     from distributor import bootstrap
     from distributor.bootstrap import delivery
     from distributor.cli import clock, send_run
-    from distributor.cli import dry_run as drying
+    from distributor.cli.dry_run import write_messages
     from distributor.cli.estimate import duration
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
@@ -52,7 +52,7 @@ def send(
         clock.warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # what an earlier run held
         if dry_run is not None:
-            return drying.run(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
+            return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:

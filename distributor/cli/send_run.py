@@ -72,23 +72,23 @@ def run(
     unclear: Sequence[DeliveryResult] = (),
 ) -> tuple[SendReport, ProgressReporter]:
     """Pack and send what is due; the first Ctrl-C lets messages on the wire finish."""
-    from distributor.bootstrap import delivery as outgoing
+    from distributor.bootstrap import delivery
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
     from distributor.workflows.sending.run import send
 
     owner = process.current_process()
     with Bar("sending", total) as bar:
-        transport = outgoing.transport(settings, tell=bar.line)
+        transport = delivery.transport(settings, tell=bar.line)
         watcher = ProgressReporter(bar, keep)
         options = SendOptions(
             scope=scope,
             limit=limit,
             early=early,
             lease=settings.ledger.lease,
-            packing=outgoing.packing_workflow(settings, ledger, pool, owner, scope, limit),
+            packing=delivery.packing_workflow(settings, ledger, pool, owner, scope, limit),
             unclear=unclear,
-            senders=outgoing.senders(settings),
+            senders=delivery.senders(settings),
         )
         context = SendContext(alive=process.is_alive, tell=watcher)
 

@@ -217,7 +217,7 @@ def runbook(
     from distributor.cli import certificate_files
     from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
-    from distributor.microsoft import runbook as core
+    from distributor.microsoft.runbook import powershell
 
     path = _collection(sst, chosen)
     if is_folder(path) or path.suffix.lower() in PLAIN:
@@ -227,7 +227,7 @@ def runbook(
         named = "1 thing is" if wrong == 1 else f"{wrong} things are"
         raise RequestDenied(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
     try:
-        stdout_line(core.powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
+        stdout_line(powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
     except ValueError as fault:
         raise InvalidInput(str(fault), where=escape(path), hint="rename it") from None
     stderr_line(

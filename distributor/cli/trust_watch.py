@@ -37,12 +37,12 @@ def watch(chosen: Config = None, as_json: Json = False) -> int:
 def watched(settings: Settings, ledger: Ledger) -> Watched:
     """The same for another command; nothing is looked at where `[trust]` is not configured."""
     from distributor import bootstrap
-    from distributor.bootstrap import trust as trusting
+    from distributor.bootstrap import trust
     from distributor.cli.progress import Bar
     from distributor.workflows import revocation
 
     now = bootstrap.now()
-    with trusting.chain_checker(settings, now) as checker, Bar("checking", None) as bar:
+    with trust.chain_checker(settings, now) as checker, Bar("checking", None) as bar:
         return revocation.Watched() if checker is None else revocation.watch(ledger, checker, now=now, tell=lambda _: bar.step())
 
 
