@@ -1,4 +1,4 @@
-"""`distributor audit`: evidence, exported and verified."""
+"""`distributor audit`: exports the ledger's events, and verifies a ledger or an export."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from distributor.model.proof import VerificationReport
 
 STDOUT = Path("-")
-LARGEST_EXPORT = 2**36  # bytes; one event has less than a thousand, and none of them is kept
+LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
 app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 
 
 class Format(StrEnum):
-    """How an export is written."""
+    """The file format of an export."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -54,7 +54,7 @@ def export(
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Callable[[str], object]]:
-    """A file for its owner only that appears when it is complete; an old one stays until then. `-` is standard output."""
+    """Write to a file with mode 0600 that replaces an old one when it is complete; `-` is standard output."""
     if path == STDOUT:
         yield sys.stdout.write
         return
@@ -74,9 +74,9 @@ def verify(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check the chain of events, and in the ledger every delivery, person, password and message against what its events tell.
+    """Check the chain of events, and in the ledger every delivery, person, password and message against its events.
 
-    Whoever computes every hash anew makes a chain that is whole: only `--against`, with an export kept elsewhere, finds that.
+    A chain whose every hash was computed anew is whole: only `--against`, with an export kept elsewhere, finds that.
     """
     from distributor.cli.render import counted, escape, stderr_line, stdout_line
 
@@ -107,7 +107,7 @@ def _answer(what: str, report: VerificationReport, beside: ExportComparison | No
 
 
 def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
-    """What was proved and no more; that a file goes on to the ledger's end shows only beside the ledger."""
+    """Say what was proved. Whether an exported file has the ledger's last event cannot be seen from the file."""
     from distributor.cli.render import counted, escape, stderr_line, stdout_line
 
     if not report.events:

@@ -1,4 +1,4 @@
-"""`distributor doctor`: whether everything is in place."""
+"""`distributor doctor`: checks configuration, ledger, vault, templates, services, clock and versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distributor.model.issues import Diagnostic
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
-BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
+BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this is wrong
 INDENT = 24  # columns; below the message
 _CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
 
@@ -46,7 +46,7 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
 
 def _row(diagnostic: Diagnostic) -> dict[str, object]:
-    """With `commands`, the lines of the hint that can be typed as they stand."""
+    """A diagnostic as JSON; `commands` are the lines of the hint that can be typed as they are."""
     from distributor.microsoft.powershell import command
 
     commands = [line for each in (diagnostic.hint or "").splitlines() if (line := command(each)) is not None]
@@ -69,7 +69,7 @@ def _show(diagnostic: Diagnostic) -> None:
         typed = command(line)
         if typed is None:
             stdout_line(wrapped(f"{'':{INDENT}}{escape(line)}", INDENT))
-        else:  # never broken, so that it can be copied
+        else:  # not wrapped, so that it can be copied
             stdout_line(f"  {escape(typed)}")
 
 

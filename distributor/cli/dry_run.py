@@ -1,4 +1,4 @@
-"""`distributor send --dry-run`: the very messages of the later send, as files."""
+"""`distributor send --dry-run`: writes the messages that the next `send` would send as files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_messages(
     as_json: bool,
     unclear: Sequence[DeliveryResult] = (),
 ) -> int:
-    """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
+    """Pack planned deliveries, then write queued and deferred messages; nothing is sent. `unclear`: ambiguous ones of an earlier run."""
     from distributor.bootstrap import delivery
     from distributor.model.states import State
     from distributor.workers import process

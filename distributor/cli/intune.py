@@ -1,4 +1,4 @@
-"""`distributor intune`: the app settings for those who have Intune or another device management."""
+"""`distributor intune`: writes Outlook's app settings for organisations with Intune or another device management."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _write(folder: Path, found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> list[Path]:
-    """Every form as a file."""
+    """Write the settings in every format."""
     from distributor.cli import certificate_files
 
     try:

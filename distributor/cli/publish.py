@@ -1,4 +1,4 @@
-"""`distributor publish`: the certificates people received, where others look for them to encrypt to."""
+"""`distributor publish`: writes the certificates that people received to the directories of `[[directories]]`."""
 
 from __future__ import annotations
 

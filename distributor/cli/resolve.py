@@ -1,4 +1,4 @@
-"""`distributor resolve`: ambiguous deliveries, with their evidence, and a person's word about them."""
+"""`distributor resolve`: lists ambiguous deliveries with their evidence, and settles them by evidence or by a person's decision."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def resolve(
 
 
 def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
-    """What evidence settles by itself. A service that cannot be asked is no reason to show nothing."""
+    """Settle what trackers have evidence of. A service that cannot be asked is only a warning."""
     from distributor.bootstrap.delivery import track, trackers
     from distributor.cli.render import escape, stderr_line
     from distributor.model.delivery import DeliveryFilter
@@ -105,7 +105,7 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
 
 
 def _password(delivery: Delivery | None) -> str:
-    """The password of a message that arrived; one that was sent after the backup has its own, which is not here."""
+    """What is known of the password of a message that arrived; the ledger has none of a message sent after the backup."""
     if delivery is None or delivery.password_state is None:
         return "its password is not in this ledger: `distributor resend` makes a new package with a new password"
     return f"its password is {delivery.password_state}"

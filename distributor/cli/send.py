@@ -1,4 +1,4 @@
-"""`distributor send`: what is planned or due goes out."""
+"""`distributor send`: packs planned deliveries and sends the messages that are due."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def send(
         if plan is not None:
             _known(ledger, plan)
         clock.warn_clock_ahead(ledger)
-        _, unclear = recover(ledger, process.is_alive)  # what an earlier run held
+        _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         if dry_run is not None:
             return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
@@ -64,7 +64,7 @@ def send(
 
 
 def _remind(ledger: Ledger, told: int) -> None:
-    """Messages that earlier runs left unclear, and nobody settled."""
+    """Mention ambiguous messages of earlier runs."""
     from distributor.cli.render import counted, stderr_line
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
@@ -82,7 +82,7 @@ def _known(ledger: Ledger, plan: str) -> None:
 
 
 def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
-    """About how many messages are due, for a bar: without looking at each."""
+    """About how many messages are due, for the progress bar, without reading each row."""
     from distributor.model.states import REMAINING, State
 
     return Counter(

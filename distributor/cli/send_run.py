@@ -1,4 +1,4 @@
-"""What `send` and `resend` share: one run over the ledger, watched, and its report in words or JSON."""
+"""Runs the sending workflow for `send` and `resend`, shows its progress and prints its report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ProgressReporter:
-    """What a run tells: a bar and lines for a person; the results for JSON, where it is wanted."""
+    """Shows a run's progress as a bar and lines, and keeps the results where JSON is asked for."""
 
     bar: Bar
     keep: bool
@@ -34,7 +34,7 @@ class ProgressReporter:
     unpacked: int = 0  # deliveries whose message could not be made
 
     def __call__(self, news: object) -> None:
-        """One piece of news."""
+        """Show one result, wait, batch or diagnostic."""
         from distributor.model.issues import Diagnostic
         from distributor.model.revoking import HELD_BACK_PREFIX
         from distributor.workflows.packing import Batch
@@ -71,7 +71,7 @@ def run(
     keep: bool = False,
     unclear: Sequence[DeliveryResult] = (),
 ) -> tuple[SendReport, ProgressReporter]:
-    """Pack and send what is due; the first Ctrl-C lets messages on the wire finish."""
+    """Pack and send what is due; the first Ctrl-C lets messages in flight finish."""
     from distributor.bootstrap import delivery
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
@@ -101,7 +101,7 @@ def run(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The event loop that comes along: twice as many messages a second as Python's own, which serves where there is none."""
+    """The loop of uvloop where it is installed, for twice as many messages a second; else None, for asyncio's own loop."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -111,18 +111,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextmanager
 def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
-    """What Ctrl-C and a service manager's SIGTERM press."""
+    """A shutdown request that Ctrl-C and SIGTERM set."""
     from distributor.workflows.sending.shutdown import ShutdownRequest
 
     shutdown, loop = ShutdownRequest(), asyncio.get_running_loop()
 
-    def press() -> None:
+    def request() -> None:
         if not shutdown.requests:
-            bar.line("finishing the messages on the wire; Ctrl-C again cuts them off")
+            bar.line("finishing the messages in flight; Ctrl-C again cuts them off")
         shutdown.request()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, press)
+        loop.add_signal_handler(number, request)
     try:
         yield shutdown
     finally:
@@ -131,7 +131,7 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
 
 
 def report(found: SendReport, watcher: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
-    """Tell what a run came to, and what other senders hold; the exit code. Raises what ended it early."""
+    """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)

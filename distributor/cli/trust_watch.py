@@ -1,4 +1,4 @@
-"""`distributor trust watch`: what was planned or sent, held against fresh CRLs."""
+"""`distributor trust watch`: checks the certificates that were planned or sent against fresh CRLs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def watch(chosen: Config = None, as_json: Json = False) -> int:
 
 
 def watched(settings: Settings, ledger: Ledger) -> Watched:
-    """The same for another command; nothing is looked at where `[trust]` is not configured."""
+    """The same for another command; checks nothing where `[trust]` is not configured."""
     from distributor import bootstrap
     from distributor.bootstrap import trust
     from distributor.cli.progress import Bar
@@ -46,9 +46,9 @@ def watched(settings: Settings, ledger: Ledger) -> Watched:
         return revocation.Watched() if checker is None else revocation.watch(ledger, checker, now=now, tell=lambda _: bar.step())
 
 
-def rows(struck: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
-    """Deliveries whose certificate was revoked, or is good again, for an answer."""
-    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in struck]
+def rows(deliveries: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
+    """Deliveries whose certificate was revoked, or is good again, as JSON."""
+    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in deliveries]
 
 
 def _show(done: Watched, *, as_json: bool) -> None:

@@ -26,7 +26,7 @@ class Directory(Protocol):
     is_full_directory: bool  # everybody of an organisation, and not those who are to receive something
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
-        """Every user with an address, disabled ones too, or what is wrong with one. Raises Unavailable when it cannot be asked."""
+        """Every user with an address, disabled ones too, or what is wrong with one. Raises ServiceUnavailable when it cannot be asked."""
         ...
 
 

@@ -71,7 +71,7 @@ class Roster(Protocol):
     """A list of people."""
 
     def people(self) -> Iterator[Person | Issue]:
-        """Every person, or what is wrong with the row, in the order of the list. Raises Unusable when it cannot be read as a whole."""
+        """Every person, or what is wrong with the row, in the order of the list. Raises InvalidInput when it cannot be read as a whole."""
         ...
 
 
@@ -79,7 +79,7 @@ class Source(Protocol):
     """Where certificates with keys are found."""
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
-        """Everything that may hold credentials: what the people's rows name (RowHint), then the rest. `people`: by `Address.key`."""
+        """Everything that may hold credentials: what the people's rows name (RosterRow), then the rest. `people`: by `Address.key`."""
         ...
 
     def fetch(self, locator: Locator, person: Person | None) -> SourceMaterial | Issue:
@@ -113,7 +113,7 @@ class Connection(Protocol):
         """Carry the message; connects when needed.
 
         Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the message
-        is abandoned as Unsent). Never raises for what a server does. On cancellation the connection is closed, CancelledError goes on.
+        is abandoned as NotSent). Never raises for what a server does. On cancellation the connection is closed, CancelledError goes on.
         """
         ...
 
@@ -153,7 +153,7 @@ class Tracker(Protocol):
     min_age: timedelta  # how long after its attempt a message can be looked for with sense
 
     def track(self, sought: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
-        """What is known of these messages; nothing of those it knows nothing of. Raises Unavailable."""
+        """What is known of these messages; nothing of those it knows nothing of. Raises ServiceUnavailable."""
         ...
 
     async def close(self) -> None:
@@ -168,7 +168,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
     """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of
-    `core.states.EDGES` that is not allowed raises. Raises Unavailable when it stays locked, Unusable when it is damaged, full or read-only.
+    `model.states.EDGES` that is not allowed raises. Raises ServiceUnavailable when it stays locked, InvalidInput when it is damaged, full or read-only.
     """
 
     # plan
@@ -255,7 +255,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
-        """Plan and locator of a delivery that is to have a next generation; raises Unusable where it is not as its events tell."""
+        """Plan and locator of a delivery that is to have a next generation; raises InvalidInput where it is not as its events tell."""
         ...
 
     def history(self, address: str) -> Iterator[Event]:
@@ -292,7 +292,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def withdraw(self, delivery: str, reason: str) -> None:
-        """Take a delivery back; its message leaves the outbox, its password is destroyed. Raises Refused where its state forbids it."""
+        """Take a delivery back; its message leaves the outbox, its password is destroyed. Raises RequestDenied where its state forbids it."""
         ...
 
     # passwords
@@ -301,7 +301,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def hand_over(self, delivery: str, reason: str, channel: str) -> bytes:
-        """From ready to handed-over with an event `revealed`, durable before the sealed bytes are returned. Raises Refused if not ready."""
+        """From ready to handed-over with an event `revealed`, durable before the sealed bytes are returned. Raises RequestDenied if not ready."""
         ...
 
     def expire(self) -> int:
@@ -317,7 +317,7 @@ class Vault(Protocol):
     """Opens what was sealed; sealing needs public keys only."""
 
     def open(self, sealed: bytes, delivery: str) -> Secret:
-        """The password. Raises Unusable when the identity is missing or another one, or the password is another delivery's."""
+        """The password. Raises InvalidInput when the identity is missing or another one, or the password is another delivery's."""
         ...
 
 

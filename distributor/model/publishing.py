@@ -66,7 +66,7 @@ class PublicDirectory(Protocol):
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
         """Make it so, once; what is gone goes, whatever becomes of the rest.
 
-        An Issue concerns this person only, and nothing was changed; raises Unavailable or Unusable where nobody can be published.
+        An Issue concerns this person only, and nothing was changed; raises ServiceUnavailable or InvalidInput where nobody can be published.
         """
         ...
 
