@@ -78,7 +78,7 @@ class AdapterRegistry:
         try:
             load_adapter(family, kind).open(settings)
         except Error as error:
-            place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever their table is called
+            place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever the key of their table is
             return type(error)(error.message, where=f"{key}{dot}{field}" if place == "transport" else error.where, hint=error.hint)
         return None
 

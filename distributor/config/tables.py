@@ -1,4 +1,4 @@
-"""Reads the adapters' tables (`[transport]`, `[[sources]]`, `[[trackers]]`, `[[rosters]]`, `[[directories]]`) and checks them with their adapters.
+"""Reads the adapters' tables (`[transport]`, `[[sources]]`, `[[trackers]]` and so on) and has the adapters check them.
 
 The keys of an app registration are written once, in `[transport]`; trackers and rosters without their own take them from there.
 """
