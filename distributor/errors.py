@@ -9,7 +9,7 @@ from typing import ClassVar
 class Error(Exception):
     """An expected failure, reported to a person.
 
-    `message` is lower case without a full stop, `where` stands before it (a file and line, a dotted key, a host and
+    `message` is lower case without a full stop, `where` is the place, shown before it (a file and line, a dotted key, a host and
     port), `hint` is an action or a command. None of them may carry a secret or a payload.
     """
 

@@ -56,8 +56,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         sys.stdout.write(f"distributor {__version__}\n")
         raise typer.Exit
 

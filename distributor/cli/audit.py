@@ -100,10 +100,10 @@ def _answer(what: str, report: VerificationReport, beside: ExportComparison | No
     from distributor.cli.render import print_json
 
     last = {"seq": report.events, "at": report.at, "hash": report.hash} if report.events else None
-    told = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
+    verified = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
     counts = {"erased": report.erased, "set_back": report.back}
     compared = None if beside is None else {"export": beside.name, "unchanged": beside.events}
-    print_json("audit", {**told, **counts, "against": compared, "notes": report.notes})
+    print_json("audit", {**verified, **counts, "against": compared, "notes": report.notes})
 
 
 def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
@@ -118,8 +118,8 @@ def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison 
     if beside is not None:
         stdout_line(escape(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
     if of_ledger:
-        told = counted(report.deliveries, "delivery", "deliveries")
-        stdout_line(f"{told}: whatever their events tell of rows, passwords and messages is what the ledger holds")
+        deliveries = counted(report.deliveries, "delivery", "deliveries")
+        stdout_line(f"{deliveries}: whatever their events tell of rows, passwords and messages is what the ledger holds")
     if report.back:
         stdout_line(
             f"{counted(report.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers"

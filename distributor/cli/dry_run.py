@@ -43,14 +43,14 @@ def write_messages(
 
     packing = delivery.packing_workflow(settings, ledger, pool, process.current_process(), scope, limit)
     with Bar("packing", None) as bar:
-        watcher = ProgressReporter(bar, keep=False)
-        for news in itertools.chain(unclear, packing(lambda: False)):
-            watcher(news)
-        struck = ledger.taken_back()
-        for each in struck:
-            watcher(DeliveryResult(each.delivery, each.address, each.after, each.said))
-    withdrawn = sum(each.after is State.WITHDRAWN for each in struck)
-    held = len(struck) - withdrawn
+        reporter = ProgressReporter(bar, keep=False)
+        for result in itertools.chain(unclear, packing(lambda: False)):
+            reporter(result)
+        taken_back = ledger.taken_back()
+        for each in taken_back:
+            reporter(DeliveryResult(each.delivery, each.address, each.after, each.said))
+    withdrawn = sum(each.after is State.WITHDRAWN for each in taken_back)
+    held = len(taken_back) - withdrawn
     _folder(folder)
     written = _written(itertools.islice(ledger.messages(scope), limit), folder)
     counts = ledger.counts(scope)
@@ -63,10 +63,10 @@ def write_messages(
         print_json("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
     else:
         stderr_line(f"{counted(_list(written), 'message')} in {folder}; nothing was sent")
-        stderr_line("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
+        stderr_line("next: " + ("correct what is named above" if reporter.unpacked else "look at them") + ", then distributor send")
     if held:
         raise held_back_by_clock(held)
-    return 1 if watcher.unpacked or unclear or withdrawn else 0
+    return 1 if reporter.unpacked or unclear or withdrawn else 0
 
 
 def _list(written: Iterator[dict[str, str]]) -> int:

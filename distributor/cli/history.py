@@ -99,12 +99,12 @@ def _show(events: Iterator[Event]) -> None:
 
 
 def _evidence(event: Event) -> str:
-    told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
-    said = told.pop("said", None) or told.pop("reason", None)
-    if said is not None and str(told.get("reason", "")) in str(said):
-        told.pop("reason", None)  # it is in `said` already
+    shown = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
+    said = shown.pop("said", None) or shown.pop("reason", None)
+    if said is not None and str(shown.get("reason", "")) in str(said):
+        shown.pop("reason", None)  # it is in `said` already
     parts = [str(said)] if said else []
-    return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in told.items())])
+    return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in shown.items())])
 
 
 def _short(value: object) -> str:

@@ -55,7 +55,7 @@ def plan(
 ) -> int:
     """Check certificates and people, and record who is to get what.
 
-    Sends nothing. What is wrong is told with file, line and a way out; the good ones go on.
+    Sends nothing. Problems are listed with file, line and a hint; deliveries without problems are planned.
     """
     from distributor import bootstrap
     from distributor.cli.render import Written, print_json

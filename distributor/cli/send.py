@@ -57,19 +57,19 @@ def send(
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
-        found, watcher = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        code = send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
+        found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
+        code = send_run.report(found, reporter, as_json=as_json, held=ledger.under_way(scope))
         _remind(ledger, found.ambiguous)
         return code
 
 
-def _remind(ledger: Ledger, told: int) -> None:
+def _remind(ledger: Ledger, reported: int) -> None:
     """Mention ambiguous messages of earlier runs."""
     from distributor.cli.render import counted, stderr_line
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
 
-    older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - told
+    older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - reported
     if older > 0:
         stderr_line(f"{counted(older, 'message')} of earlier runs still unclear; next: distributor resolve")
 

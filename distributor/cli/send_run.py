@@ -33,14 +33,14 @@ class ProgressReporter:
     results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
     unpacked: int = 0  # deliveries whose message could not be made
 
-    def __call__(self, news: object) -> None:
+    def __call__(self, event: object) -> None:
         """Show one result, wait, batch or diagnostic."""
         from distributor.model.issues import Diagnostic
         from distributor.model.revoking import HELD_BACK_PREFIX
         from distributor.workflows.packing import Batch
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 
-        match news:
+        match event:
             case DeliveryResult(id=delivery, address=address, state=state, said=said, final=True):
                 self.bar.step()
                 if self.keep:
@@ -80,7 +80,7 @@ def run(
     owner = process.current_process()
     with Bar("sending", total) as bar:
         transport = delivery.transport(settings, tell=bar.line)
-        watcher = ProgressReporter(bar, keep)
+        reporter = ProgressReporter(bar, keep)
         options = SendOptions(
             scope=scope,
             limit=limit,
@@ -90,14 +90,14 @@ def run(
             unclear=unclear,
             senders=delivery.senders(settings),
         )
-        context = SendContext(alive=process.is_alive, tell=watcher)
+        context = SendContext(alive=process.is_alive, tell=reporter)
 
         async def work() -> SendReport:
             with _stopper(bar) as shutdown:
                 return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(work()), watcher
+            return runner.run(work()), reporter
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -130,20 +130,20 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
             loop.remove_signal_handler(number)
 
 
-def report(found: SendReport, watcher: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
+def report(found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
     """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)
-        print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, watcher.results)})
+        print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, reporter.results)})
     else:
-        _words(found, watcher.unpacked, under_way=bool(held))
+        _words(found, reporter.unpacked, under_way=bool(held))
     tell_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:
         raise Interrupted("interrupted; nothing is lost", hint="`distributor send` goes on where it stopped")
-    return 1 if found.rejected or found.ambiguous or found.withdrawn or watcher.unpacked else 0
+    return 1 if found.rejected or found.ambiguous or found.withdrawn or reporter.unpacked else 0
 
 
 def _advice(hint: str | None) -> str:

@@ -21,7 +21,7 @@ EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].addre
 def watch(chosen: Config = None, as_json: Json = False) -> int:
     """Ask again whether certificates in use were revoked.
 
-    One that was: what has not left is withdrawn, and the rest is told so in `status` and `history`. Best run every day.
+    Unsent deliveries of a revoked one are withdrawn; `status` and `history` show the others. Best run every day.
     """
     from distributor import bootstrap
 

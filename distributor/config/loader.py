@@ -149,10 +149,12 @@ def _senders(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault
 
 
 def _several(file: Path, lines: dict[str, int], faults: list[ConfigFault]) -> Error:
-    told: list[Error] = []
+    errors: list[Error] = []
     for fault in sorted(faults, key=lambda fault: line_of(fault.key, lines) or 0):
         line = line_of(fault.key, lines)
         where = f"{file.name} line {line}" if line else file.name
-        told.append(InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again"))
+        errors.append(
+            InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again")
+        )
     hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
-    return ErrorGroup(told, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")
+    return ErrorGroup(errors, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

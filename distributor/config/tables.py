@@ -53,17 +53,17 @@ def family_of(table: Table) -> str:
 
 def adapters(document: Mapping[str, Any], folder: Path, kinds: AdapterKinds, faults: list[ConfigFault]) -> list[Table]:
     """The tables of all adapters that have no faults, the transport first."""
-    wanted: list[tuple[str, str, object]] = []
+    tables: list[tuple[str, str, object]] = []
     if "transport" in document:
-        wanted.append(("transport", "transports", document["transport"]))
+        tables.append(("transport", "transports", document["transport"]))
     for name in LISTS:
         entries = document.get(name, [])
         if not isinstance(entries, list):
             faults.append(ConfigFault(name, "not an array of tables", f"write [[{name}]], with two brackets"))
             continue
-        wanted += [(f"{name}[{n}]", name, entry) for n, entry in enumerate(entries)]
+        tables += [(f"{name}[{n}]", name, entry) for n, entry in enumerate(entries)]
     reader = _Reader(folder, kinds, faults, _registration(document.get("transport")))
-    found = [reader.table(entry, key, family) for key, family, entry in wanted]
+    found = [reader.table(entry, key, family) for key, family, entry in tables]
     return [table for table in found if table is not None]
 
 

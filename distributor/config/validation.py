@@ -42,8 +42,8 @@ def _senders(first: Sender | None, others: tuple[SenderMailbox, ...]) -> list[Co
     faults = []
     for number, other in enumerate(others):
         if keys[other.address.key]:
-            told = f'"{other.address}" is named twice'
-            faults.append(ConfigFault(f"senders[{number}].address", told, "each mailbox once; [sender] is one already"))
+            message = f'"{other.address}" is named twice'
+            faults.append(ConfigFault(f"senders[{number}].address", message, "each mailbox once; [sender] is one already"))
         keys[other.address.key] += 1
     return faults
 

@@ -180,7 +180,7 @@ def unstructured(text: str, used: int = 0) -> str:
 
 
 def encoded_words(text: str, used: int = 0) -> str:
-    """RFC 2047 encoded-words in base64 of UTF-8, one a line, never cutting a character in two."""
+    """RFC 2047 encoded-words in base64 of UTF-8, one on each line, never splitting a character."""
     words, piece, limit = [], bytearray(), _word_octets(used)
     for character in text:
         octets = character.encode()

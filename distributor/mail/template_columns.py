@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-LARGEST = 256 * 2**10  # bytes of a file that are looked at
+LARGEST = 256 * 2**10  # bytes of a file that are parsed
 
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:

@@ -113,8 +113,8 @@ def _chosen(renderer: TemplateRenderer, language: str) -> tuple[_Sandbox, str, t
 def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...]) -> str:
     """The best available language: the one asked for, a wider one, the organisation's first, English."""
     there = {tag.lower(): tag for tag in available(folders)}
-    for wanted in (language, *languages[:1], LAST_RESORT):
-        parts = wanted.replace("_", "-").lower().split("-")
+    for asked in (language, *languages[:1], LAST_RESORT):
+        parts = asked.replace("_", "-").lower().split("-")
         for length in range(len(parts), 0, -1):
             if found := there.get("-".join(parts[:length])):
                 return found

@@ -37,7 +37,7 @@ class Passed(Enum):
 
     YES = "yes"
     WAIT = "wait"  # for a second sign
-    JUMPED = "jumped"  # as far as can be told now
+    JUMPED = "jumped"  # as far as is known now
 
 
 def has_passed(now: datetime, last_event: datetime, earlier: datetime | None, sign: datetime | None) -> Passed:

@@ -20,7 +20,7 @@ class Rows:
 
     @property
     def line(self) -> int:
-        """The line of the header, once it was looked for."""
+        """The line of the header, after `columns` was read."""
         return self._before
 
     def columns(self) -> Columns | HeaderError:

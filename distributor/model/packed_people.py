@@ -74,10 +74,10 @@ class PackedPeople(MutableMapping[str, Person]):
         return self._shared[value]
 
     def _unpack(self, packed: bytes) -> Person:
-        address, told, names, cells, rows = marshal.loads(packed)  # noqa: S302  our own bytes, which never left this process
+        address, details, names, cells, rows = marshal.loads(packed)  # noqa: S302  our own bytes, which never left this process
         hints = tuple(_row(self._known[source], *row) for source, *row in rows)
         columns = dict(zip(self._known[names], cells, strict=True))
-        return Person(Address(*address), *told, columns, hints[0] if hints else None, hints[1:])  # type: ignore[call-arg]  # five of them
+        return Person(Address(*address), *details, columns, hints[0] if hints else None, hints[1:])  # type: ignore[call-arg]  # five of them
 
 
 def _row(source: str, line: int, file: str, key: str, password: str | None, password_file: str) -> RosterRow:  # noqa: PLR0913, PLR0917  its fields

@@ -119,7 +119,7 @@ def has_unsafe_chars(text: str) -> bool:
 
 
 def _joins(text: str, place: int) -> bool:
-    """Whether a zero-width joiner or non-joiner stands between two letters of a script that is spelled with them, such as Persian."""
+    """Whether a zero-width joiner or non-joiner is between two letters of a script that is spelled with them, such as Persian."""
     beside = (text[max(place - 1, 0) : place], text[place + 1 : place + 2])
     return text[place] in "\u200c\u200d" and all(c and not c.isascii() and unicodedata.category(c)[0] in "LM" for c in beside)
 

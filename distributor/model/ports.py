@@ -113,7 +113,7 @@ class Connection(Protocol):
         """Send the message; connects when needed.
 
         Awaits `record_intent()` exactly once before the point of no return and goes on only if it returns True (False: the claim was
-        lost; the result is NotSent). Never raises for a server's errors. On cancellation it closes the connection and raises CancelledError.
+        lost; the result is NotSent). Never raises for a server's errors. Cancelled, it closes the connection.
         """
         ...
 

@@ -27,15 +27,15 @@ def machine() -> Machine:
     return Machine(_machine_id(), _host())
 
 
-def is_alive(owner: LeaseHolder) -> bool | None:
+def is_alive(holder: LeaseHolder) -> bool | None:
     """Whether the holder's process runs; None when that cannot be known here: another machine, boot or container, or no /proc."""
-    if owner.started is None or owner.host != _host():
+    if holder.started is None or holder.host != _host():
         return None
-    match _stat(owner.pid):
+    match _stat(holder.pid):
         case None:
             return False
         case (state, started):
-            return started == owner.started and state not in _GONE
+            return started == holder.started and state not in _GONE
 
 
 def _host() -> str:
