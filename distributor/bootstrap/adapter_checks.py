@@ -26,19 +26,11 @@ if TYPE_CHECKING:
     from distributor.config.schema import Table
     from distributor.microsoft.permissions import RequiredPermission
 
-    class GraphAdapter(Protocol):
-        """A roster or tracker that asks Microsoft Graph."""
+    class _GraphAdapter(Protocol):  # a roster or tracker that asks Microsoft Graph
+        async def check(self) -> list[Diagnostic]: ...
 
-        async def check(self) -> list[Diagnostic]:
-            """Sign in and ask for one thing."""
-            ...
-
-    class GraphModule(AdapterModule[GraphAdapter], Protocol):
-        """The module of such an adapter."""
-
-        def needs(self, settings: AppRegistration, /) -> tuple[RequiredPermission, ...]:
-            """The permissions that the adapter cannot work without."""
-            ...
+    class _GraphModule(AdapterModule[_GraphAdapter], Protocol):
+        def needs(self, settings: AppRegistration, /) -> tuple[RequiredPermission, ...]: ...
 
 
 AREAS = {"transports": "transport", "rosters": "roster", "trackers": "tracker", "directories": "directory"}
@@ -161,8 +153,8 @@ def _member(settings: Settings, table: Table) -> Member | None:
     return Member(table, own, who, PermissionUse(table.key, _graph_module(table).needs(own), (box,) if box else ()))
 
 
-def _graph_module(table: Table) -> GraphModule:
-    return cast("GraphModule", bootstrap.load_adapter(family_of(table), table.kind))
+def _graph_module(table: Table) -> _GraphModule:
+    return cast("_GraphModule", bootstrap.load_adapter(family_of(table), table.kind))
 
 
 def _failed(member: Member, error: Error) -> Diagnostic:
