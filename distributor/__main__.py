@@ -1,4 +1,4 @@
-"""Where the program begins: files for their owner only, no core dumps, then the command line."""
+"""The process entry point: sets umask and core-dump limit and repairs the standard streams, then runs the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import warnings
 
 INTERRUPTED = 130
-RARELY = (5_000, 20, 20)  # rows and libraries make no circles; looking for them as often as Python does costs a tenth of `status`
+GC_THRESHOLDS = (5_000, 20, 20)  # rows make no reference cycles; collecting as often as Python does by default costs a tenth of `status`
 
 
 def main() -> None:
@@ -17,14 +17,14 @@ def main() -> None:
     os.umask(0o077)
     _no_core_dumps()
     _streams()
-    gc.set_threshold(*RARELY)
+    gc.set_threshold(*GC_THRESHOLDS)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's warning is no answer to a user's question
     try:
         from distributor.cli.app import run  # noqa: PLC0415  after the umask, so that nothing is created before it
 
         sys.exit(run())
-    except KeyboardInterrupt:  # before or after a command, which answer themselves
+    except KeyboardInterrupt:  # before or after a command; `run` handles it while one runs
         sys.exit(INTERRUPTED)
 
 
@@ -37,7 +37,7 @@ def _no_core_dumps() -> None:
 
 
 def _streams() -> None:
-    """Give closed standard streams a place to go, or the next file or socket would take theirs; and write any text to any terminal."""
+    """Open closed standard streams on /dev/null, or the next file or socket would get their number; escape what cannot be encoded."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""What went wrong, where, and what to do about it: one root, a child for each exit code (CLI: Exit codes)."""
+"""The error classes: one root, a subclass for each exit code (CLI: Exit codes)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import ClassVar
 
 
 class Error(Exception):
-    """An expected failure, told to a person.
+    """An expected failure, reported to a person.
 
-    `message` is lower case without a full stop, `where` stands before it (a file and line, a dotted key, a host and
+    `message` is lower case without a full stop, `where` is the place, shown before it (a file and line, a dotted key, a host and
     port), `hint` is an action or a command. None of them may carry a secret or a payload.
     """
 
@@ -33,7 +33,7 @@ def _again(kind: type[Error], message: str, where: str | None, hint: str | None)
 
 
 class RequestDenied(Error):
-    """The request is understood and not granted: a second look, a person unknown to the ledger. Exit 1."""
+    """The request cannot be granted: a password that was shown already, a person unknown to the ledger. Exit 1."""
 
 
 class UsageError(Error):
@@ -53,7 +53,7 @@ class NoLedger(InvalidInput):
 
 
 class ErrorGroup(InvalidInput):
-    """Faults of one thing told together, a line each. Exit 3."""
+    """Several faults of one input, a line each. Exit 3."""
 
     def __init__(self, faults: Sequence[Error], *, hint: str | None = None) -> None:
         self.faults = tuple(faults)
@@ -68,7 +68,7 @@ def _error_group(faults: tuple[Error, ...], hint: str | None) -> ErrorGroup:
 
 
 class ServiceUnavailable(Error):
-    """A service refused us or cannot be reached, or the ledger stays locked; the same command may be repeated. Exit 4."""
+    """A service refused or cannot be reached, or the ledger stays locked; the same command may be repeated. Exit 4."""
 
     exit_code = 4
 

@@ -1,7 +1,7 @@
-"""A password -> an age envelope that only the vault's identity opens, as that of its delivery only. Sealing needs public keys only.
+"""Seals passwords with age to the vault's public keys, and opens them with its identity.
 
-Inside stand two lines, `password of d-...` and the password: an envelope that somebody gives to another delivery is found out when it
-is opened (facts: reliability.md 4). The identifier names a generation, and nobody reads it without the identity.
+The plaintext has two lines, `password of d-...` and the password: a sealed password that somebody moved to another delivery is detected
+when it is opened (facts: reliability.md 4). The identifier names a generation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyrage import x25519
 from distributor.errors import InvalidInput
 from distributor.model.secret import Secret
 
-_PURPOSE = "password of"  # what else is sealed one day must not pass for a password
+_PURPOSE = "password of"  # nothing else that is sealed may be taken for a password
 _FOREIGN = "the ledger was changed from outside: nothing was handed over; `distributor resend` makes a new package with a new password"
 _INIT = "`distributor init` makes a pair: the public key belongs in `vault.recipients`, the file in `vault.identity`"
 
@@ -29,17 +29,17 @@ def make_identity() -> tuple[Secret, str]:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """Makes envelopes for public keys; goes into worker processes as plain text."""
+    """Seals passwords to public keys; pickled into worker processes."""
 
     keys: tuple[str, ...]
 
     def __call__(self, secret: Secret, delivery: str) -> bytes:
-        """The password of a delivery as an age envelope."""
+        """The password of a delivery, sealed."""
         return bytes(pyrage.encrypt(f"{_PURPOSE} {delivery}\n{secret.reveal()}".encode(), _recipients(self.keys)))
 
 
 def seal(recipients: Sequence[str]) -> Seal:
-    """What seals for these public keys; they are checked now."""
+    """A Seal for these public keys. Raises InvalidInput where one is not a key."""
     made = Seal(tuple(recipients))
     _recipients(made.keys)
     return made
@@ -60,7 +60,7 @@ def _recipient(key: str) -> x25519.Recipient:
 
 
 class AgeVault:
-    """Opens envelopes with an identity; `text` is the content of an age identity file, where lines with # are remarks."""
+    """Opens sealed passwords with an identity; `text` is an age identity file, where lines with # are comments."""
 
     def __init__(self, text: Secret) -> None:
         keys = [line.strip() for line in text.reveal().splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -74,7 +74,7 @@ class AgeVault:
         return [str(identity.to_public()) for identity in self._identities]
 
     def open(self, sealed: bytes, delivery: str) -> Secret:
-        """The password in an envelope. Raises Unusable where it is sealed for another identity, or belongs to another delivery."""
+        """The password. Raises InvalidInput where it is sealed for another identity, or belongs to another delivery."""
         label, _, password = self._opened(sealed).partition("\n")
         if label != f"{_PURPOSE} {delivery}":
             raise InvalidInput("the sealed password belongs to another delivery", where=delivery, hint=_FOREIGN)

@@ -1,4 +1,7 @@
-"""Settings -> the adapters they name, opened. The only file that knows both sides; adapters are found by name, at run time."""
+"""The composition root: reads the configuration, loads the adapters that it names, opens the ledger and the vault.
+
+Adapters are imported when they are needed, by the module names of `adapters.REGISTRY`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from distributor import adapters, config
 from distributor.config.converter import ConfigErrors, structure
@@ -20,8 +23,28 @@ from distributor.errors import Error, InvalidInput, NoLedger, UsageError
 from distributor.model.people import BadAddress, parse_address
 
 if TYPE_CHECKING:
-    from distributor.model.ports import Ledger, Vault
+    from collections.abc import Callable
+
+    from distributor.model.directory_users import Directory
+    from distributor.model.ports import Ledger, Tracker, Transport, Vault
+    from distributor.model.publishing import PublicDirectory
     from distributor.model.secret import Secret
+
+Port = TypeVar("Port", covariant=True)  # noqa: PLC0105  the shorter name says it
+
+
+class AdapterModule(Protocol[Port]):
+    """The module of an adapter, which implements the port of its family."""
+
+    @property
+    def Settings(self) -> type[Any]:  # noqa: N802  the name of a class
+        """A frozen dataclass: the keys of the adapter's table."""
+        ...
+
+    @property
+    def open(self) -> Callable[..., Port]:
+        """Makes the adapter of its settings and of what its family needs besides; connects to nothing yet. Raises InvalidInput."""
+        ...
 
 
 def now() -> datetime:
@@ -30,47 +53,54 @@ def now() -> datetime:
 
 
 def settings(chosen: Path | None) -> config.Settings:
-    """The configuration that counts."""
+    """The configuration: the file that `--config` named, or the first one found."""
     return config.read(config.find(chosen), AdapterRegistry())
 
 
-TOUCHING = frozenset({("transports", "folder"), ("sources", "files")})  # opening them makes or reads something; the others connect later
+OPEN_TOUCHES_FILES = frozenset({("transports", "folder"), ("sources", "files")})  # the others do nothing until they connect
 
 
 class AdapterRegistry:
-    """The adapters that are there."""
+    """The adapters of this version, as the configuration asks for them."""
 
     def kinds(self, family: str) -> tuple[str, ...]:
-        """The public modules of a room that a table may name; a CSV is named where people are wanted."""
+        """The kinds that a table of this family may name; a CSV roster is named on the command line or in `[[sources]]`."""
         return tuple(name for name in sorted(adapters.REGISTRY[family]) if (family, name) != ("rosters", "csv"))
 
     def settings(self, family: str, kind: str) -> type[Any]:
-        """What a table may hold: an adapter's settings, or for `[[sources]]` what a plan takes."""
-        if (family, kind) == ("sources", "files"):
-            return SourceFiles
-        chosen: type[Any] = load_adapter(family, kind).Settings
-        return chosen
+        """The dataclass of an adapter's table; for `[[sources]]` that of a plan's sources."""
+        return SourceFiles if (family, kind) == ("sources", "files") else load_adapter(family, kind).Settings
 
     def fault(self, family: str, kind: str, settings: object, key: str) -> Error | None:
-        """What an adapter that opens without touching anything has against its settings."""
-        if (family, kind) in TOUCHING:
+        """Why the adapter refuses its settings; None for one that cannot be opened without touching files."""
+        if (family, kind) in OPEN_TOUCHES_FILES:
             return None
         try:
             load_adapter(family, kind).open(settings)
         except Error as error:
-            place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever their table is called
+            place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever the key of their table is
             return type(error)(error.message, where=f"{key}{dot}{field}" if place == "transport" else error.where, hint=error.hint)
         return None
 
 
-def load_adapter(family: str, kind: str) -> Any:  # noqa: ANN401  a module, found by name
-    """The module of an adapter."""
-    return importlib.import_module(adapters.REGISTRY[family][kind])
+@overload
+def load_adapter(family: Literal["transports"], kind: str) -> AdapterModule[Transport]: ...
+@overload
+def load_adapter(family: Literal["trackers"], kind: str) -> AdapterModule[Tracker]: ...
+@overload
+def load_adapter(family: Literal["rosters"], kind: str) -> AdapterModule[Directory]: ...
+@overload
+def load_adapter(family: Literal["directories"], kind: str) -> AdapterModule[PublicDirectory]: ...
+@overload
+def load_adapter(family: str, kind: str) -> AdapterModule[object]: ...
+def load_adapter(family: str, kind: str) -> AdapterModule[object]:
+    """Import the module of an adapter."""
+    return cast("AdapterModule[object]", importlib.import_module(adapters.REGISTRY[family][kind]))
 
 
 def load_settings(settings: config.Settings, family: str, table: config.Table, *, signed_in: bool = True) -> Any:  # noqa: ANN401  an adapter's own
-    """An adapter's settings, its secrets opened where it is to sign in. Raises Unusable."""
-    opener = (lambda reference: reference.resolve("")) if signed_in else None  # a fault is told with its dotted key
+    """An adapter's settings, with its secrets resolved unless it is not to sign in. Raises InvalidInput."""
+    opener = (lambda reference: reference.resolve("")) if signed_in else None  # the converter adds the dotted key to an error
     try:
         return structure(AdapterRegistry().settings(family, table.kind), table.values, table.key, settings.folder, opener)
     except ConfigErrors as faulty:
@@ -79,9 +109,9 @@ def load_settings(settings: config.Settings, family: str, table: config.Table, *
 
 
 def location_of(settings: config.Settings, key: str) -> str:
-    """Where a dotted key stands, for messages: `distributor.toml line 41: ledger.url`."""
+    """Where a dotted key is, for messages: `distributor.toml line 41: ledger.url`."""
     known = key
-    while known and known not in settings.origins:  # what stands inside an inline table
+    while known and known not in settings.origins:  # a key of an inline table has no line of its own
         known = known.rpartition(".")[0]
     file, origin = settings.file.name, settings.origins[known].origin if known else ""
     return f"{origin if origin.startswith(f'{file} line ') else file}: {key}"
@@ -89,7 +119,7 @@ def location_of(settings: config.Settings, key: str) -> str:
 
 @contextmanager
 def with_location(settings: config.Settings) -> Iterator[None]:
-    """A fault of a key that shows only when its value is used gets its file and line."""
+    """Add file and line to an error about a key, raised when its value is used."""
     try:
         yield
     except InvalidInput as error:
@@ -103,16 +133,16 @@ def with_location(settings: config.Settings) -> Iterator[None]:
 
 @contextmanager
 def open_for_reading(settings: config.Settings) -> Iterator[Ledger]:
-    """The ledger, to look into."""
+    """The ledger, for commands that only read."""
     with closing(_ledger(settings)) as ledger:
         yield ledger
 
 
 @contextmanager
 def open_for_writing(settings: config.Settings, *, sends: bool = False) -> Iterator[Ledger]:
-    """The ledger, to write into; passwords whose time is over end first.
+    """The ledger, for commands that write; passwords that have expired are ended first.
 
-    Raises Unusable where messages or passwords are to leave (`sends`) and it was restored or moved.
+    Raises InvalidInput where the command sends messages or reveals passwords (`sends`) and the ledger was restored or moved.
     """
     with closing(_ledger(settings, sends=sends)) as ledger:
         ledger.expire()
@@ -123,11 +153,11 @@ def _ledger(settings: config.Settings, *, sends: bool = False) -> Ledger:
     from distributor.ledger import high_water_marks, open_guarded
     from distributor.workers import process
 
-    place = high_water_marks.folder(os.environ)
+    marks = high_water_marks.folder(os.environ)
     with with_location(settings):
         url = ledger_url(settings)
-        clock = now if url.startswith("sqlite") else None  # a server has its own
-        return open_guarded(url, by=who(), now=clock, marks=place, here=process.machine(), sends=sends)
+        clock = now if url.startswith("sqlite") else None  # a database server has its own
+        return open_guarded(url, by=who(), now=clock, marks=marks, here=process.machine(), sends=sends)
 
 
 def ledger_url(settings: config.Settings) -> str:
@@ -139,13 +169,13 @@ def ledger_url(settings: config.Settings) -> str:
 
 
 def ledger_file(settings: config.Settings) -> Path | None:
-    """The file that the ledger is, unless it lies on a server."""
+    """The ledger's SQLite file; None where the ledger is on a database server."""
     kind, _, path = ledger_url(settings).partition(":///")
     return Path(path) if kind.startswith("sqlite") else None
 
 
 def make_ledger(settings: config.Settings) -> None:
-    """The ledger of a configuration, new and empty."""
+    """Create the empty ledger that a configuration names."""
     from distributor.ledger import open_ledger
 
     with with_location(settings):
@@ -153,14 +183,14 @@ def make_ledger(settings: config.Settings) -> None:
 
 
 def refuse_lost(ledger: Path) -> None:
-    """Raise Unusable where a ledger that this host knows lay here."""
+    """Raise InvalidInput where this host remembers a ledger at this path."""
     from distributor.ledger import high_water_marks, refuse_lost
 
     refuse_lost(high_water_marks.folder(os.environ), str(ledger.absolute()))
 
 
 def has_ledger(settings: config.Settings) -> bool:
-    """Whether there is a ledger. Raises what opening it raises."""
+    """Whether the ledger exists. Raises what opening it raises."""
     try:
         _ledger(settings).close()
     except NoLedger:
@@ -169,7 +199,7 @@ def has_ledger(settings: config.Settings) -> bool:
 
 
 def create_ledger(path: Path) -> None:
-    """A new, empty ledger in a file."""
+    """Create an empty ledger in a file."""
     from distributor.ledger import open_ledger
 
     open_ledger(f"sqlite:///{path.absolute()}", by=who(), now=now, create=True).close()
@@ -188,7 +218,7 @@ def who() -> str:
 
 
 def address_key(text: str) -> str:
-    """How the ledger knows an address that was typed."""
+    """The `Address.key` of an address from the command line. Raises UsageError."""
     match parse_address(text):
         case BadAddress(reason=reason, hint=hint):
             raise UsageError(reason, hint=hint)
@@ -197,7 +227,7 @@ def address_key(text: str) -> str:
 
 
 def reason(text: str) -> str:
-    """A reason that says something."""
+    """The value of --reason, stripped. Raises UsageError where it is empty."""
     if not text.strip():
         raise UsageError("--reason is empty", hint="say why; it is kept in the ledger")
     return text.strip()
@@ -207,21 +237,21 @@ def reason(text: str) -> str:
 
 
 def new_identity() -> tuple[Secret, str]:
-    """A new pair of keys: what opens passwords, and what seals them."""
+    """A new age identity (secret, opens passwords) and its recipient (public, seals them)."""
     from distributor.vault import make_identity
 
     return make_identity()
 
 
 def vault(settings: config.Settings) -> Vault:
-    """What opens passwords here. Raises Unusable when it is missing, or would not open what this configuration seals."""
-    from distributor.vault import AgeVault as Age
+    """The vault that opens passwords. Raises InvalidInput when no identity is configured, or it belongs to none of `vault.recipients`."""
+    from distributor.vault import AgeVault
 
     with with_location(settings):
         if settings.vault.identity is None:
             hint = "reveal passwords where the identity is, or name it here: file:vault.key"
             raise InvalidInput("missing", where="vault.identity", hint=hint)
-        opened = Age(settings.vault.identity.resolve("vault.identity"))
+        opened = AgeVault(settings.vault.identity.resolve("vault.identity"))
         if not set(opened.recipients) & set(settings.vault.recipients):
             hint = "use the identity that belongs to `vault.recipients`"
             raise InvalidInput("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
@@ -229,7 +259,7 @@ def vault(settings: config.Settings) -> Vault:
 
 
 def private_files(settings: config.Settings) -> list[Path]:
-    """Files that only their owner may read: the ledger, and every file that a secret lies in."""
+    """Files that only their owner may read: the ledger, and every file that a secret is read from."""
     references = [settings.vault.identity, *_references(settings)]
     files = [reference.path for reference in references if reference is not None]
     return [path for path in (ledger_file(settings), *files) if path is not None]

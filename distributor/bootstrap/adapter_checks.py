@@ -1,6 +1,7 @@
-"""Rosters, trackers and directories, and the app registrations behind them and the transport -> what `doctor` says of each.
+"""`doctor`'s checks of rosters, trackers and directories, and of the app registrations that they and the transport sign in with.
 
-Tables that share a registration are judged as one: what any of them needs is needed, and the line that opens a mailbox names all of them.
+Tables that share a registration are judged together: the app needs what any of them needs, and the command that gives it access to
+mailboxes names all of them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from distributor import bootstrap
 from distributor.config.tables import family_of
@@ -19,45 +20,55 @@ from distributor.microsoft.sign_in_remedies import remedy
 from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
+    from distributor.bootstrap import AdapterModule
+    from distributor.clients.entra import AppRegistration
     from distributor.config import Settings
     from distributor.config.schema import Table
+    from distributor.microsoft.permissions import RequiredPermission
+
+    class _GraphAdapter(Protocol):  # a roster or tracker that asks Microsoft Graph
+        async def check(self) -> list[Diagnostic]: ...
+
+    class _GraphModule(AdapterModule[_GraphAdapter], Protocol):
+        def needs(self, settings: AppRegistration, /) -> tuple[RequiredPermission, ...]: ...
+
 
 AREAS = {"transports": "transport", "rosters": "roster", "trackers": "tracker", "directories": "directory"}
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A table that signs in with a registration. `who` is equal for those that share it; `shaped` an adapter's own settings."""
+    """A table that signs in to Graph. `who` is equal for tables that share a registration."""
 
     table: Table
-    shaped: Any
-    who: Any
+    settings: Any  # the adapter's own
+    who: AppRegistration
     use: PermissionUse
 
     @property
     def area(self) -> str:
-        """What `doctor` calls its room."""
+        """The area of its diagnostics."""
         return AREAS[family_of(self.table)]
 
     @property
     def app(self) -> App:
-        """As far as the configuration tells it."""
-        return App(self.shaped.tenant, self.shaped.client_id, service=self.shaped.graph)
+        """The app, for commands in hints."""
+        return App(self.settings.tenant, self.settings.client_id, service=self.settings.graph)
 
 
 class Registrations:
-    """Whoever asks Graph, by registration. A sign-in that failed is told once."""
+    """The tables that ask Graph, by app registration. A failed sign-in is reported once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._members = [
             found for table in (settings.transport, *settings.rosters, *settings.trackers) if (found := _member(settings, table))
         ]
-        self._seen: dict[Any, GrantedPermissions | Error] = {}
-        self._judged: set[Any] = set()
+        self._seen: dict[AppRegistration, GrantedPermissions | Error] = {}
+        self._judged: set[AppRegistration] = set()
 
     def transport(self, diagnostics: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
-        """The transport's own remarks, with what concerns its registration said anew."""
+        """The transport's own diagnostics; those about permissions are replaced by those of the whole registration."""
         member = self._of(self._settings.transport)
         if member is None:
             yield from diagnostics
@@ -70,16 +81,16 @@ class Registrations:
             yield from self._named(member, diagnostics[1:])
 
     def table(self, table: Table) -> Iterator[Diagnostic]:
-        """A roster or a tracker."""
+        """The diagnostics of a roster or tracker that asks Graph."""
         member = self._of(table)
         if member is None:
             return
         first = member.who not in self._seen
         if isinstance(seen := self._granted(member), Error):
-            yield _failed(member, seen) if first else _not_looked_at(member)
+            yield _failed(member, seen) if first else _not_checked(member)
             return
-        adapter = bootstrap.load_adapter(family_of(table), table.kind)
-        opened = adapter.open(member.shaped, table.key) if family_of(table) == "rosters" else adapter.open(member.shaped)
+        adapter = _graph_module(table)
+        opened = adapter.open(member.settings, table.key) if family_of(table) == "rosters" else adapter.open(member.settings)
         yield from self._named(member, asyncio.run(opened.check()))
         yield from self._judge(member)
 
@@ -91,8 +102,8 @@ class Registrations:
             try:
                 from distributor.clients import granted_permissions
 
-                look = granted_permissions.granted(member.shaped, member.shaped.graph, member.table.key)
-                self._seen[member.who] = asyncio.run(look)
+                asked = granted_permissions.granted(member.settings, member.settings.graph, member.table.key)
+                self._seen[member.who] = asyncio.run(asked)
             except Error as error:
                 self._seen[member.who] = error
         return self._seen[member.who]
@@ -101,7 +112,7 @@ class Registrations:
         return [other.use for other in self._members if other.who == member.who]
 
     def _scope(self, member: Member) -> str:
-        """A scope an app: the first registration's bears the plain name."""
+        """The name of the management scope of this app; the first registration's has no number."""
         return NAME if member.who == self._members[0].who else f"{NAME}-{self._members.index(member)}"
 
     def _named(self, member: Member, diagnostics: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
@@ -113,7 +124,7 @@ class Registrations:
                 yield diagnostic
 
     def _judge(self, member: Member) -> Iterator[Diagnostic]:
-        """Of each registration once."""
+        """Excess permissions, and what the token shows, once for each registration."""
         seen = self._granted(member)
         if member.who in self._judged or isinstance(seen, Error):
             return
@@ -124,22 +135,26 @@ class Registrations:
 
 
 def _member(settings: Settings, table: Table) -> Member | None:
-    """None for a table that does not ask Graph, and for one whose secrets cannot be opened, which its own look tells."""
+    """None for a table that does not ask Graph, and for one whose secrets cannot be resolved, which its own check reports."""
     family = family_of(table)
     try:
-        shaped = bootstrap.load_settings(settings, family, table)
+        own = bootstrap.load_settings(settings, family, table)
     except Error:
         return None
-    if not hasattr(shaped, "graph"):
+    if not hasattr(own, "graph"):
         return None
     from distributor.clients import granted_permissions
 
+    who = granted_permissions.same(own)
     if family == "transports":
-        boxes = [shaped.mailbox or str(settings.sender.address), *(other.username or str(other.address) for other in settings.senders)]
-        return Member(table, shaped, granted_permissions.same(shaped), PermissionUse(table.key, granted_permissions.NEEDS, tuple(boxes)))
-    box = getattr(shaped, "mailbox", "")
-    needs = bootstrap.load_adapter(family, table.kind).needs(shaped)
-    return Member(table, shaped, granted_permissions.same(shaped), PermissionUse(table.key, needs, (box,) if box else ()))
+        boxes = [own.mailbox or str(settings.sender.address), *(other.username or str(other.address) for other in settings.senders)]
+        return Member(table, own, who, PermissionUse(table.key, granted_permissions.NEEDS, tuple(boxes)))
+    box = getattr(own, "mailbox", "")
+    return Member(table, own, who, PermissionUse(table.key, _graph_module(table).needs(own), (box,) if box else ()))
+
+
+def _graph_module(table: Table) -> _GraphModule:
+    return cast("_GraphModule", bootstrap.load_adapter(family_of(table), table.kind))
 
 
 def _failed(member: Member, error: Error) -> Diagnostic:
@@ -147,12 +162,12 @@ def _failed(member: Member, error: Error) -> Diagnostic:
     return Diagnostic(member.area, "error", str(error), remedy(str(error), error.hint, member.app, permissions))
 
 
-def _not_looked_at(member: Member) -> Diagnostic:
+def _not_checked(member: Member) -> Diagnostic:
     return Diagnostic(member.area, "warning", "not looked at, since the sign-in that it shares fails (above)")
 
 
 def unopened(settings: Settings, error: Error) -> Iterator[Diagnostic]:
-    """A transport that cannot be opened, such as one whose certificate has expired."""
+    """The diagnostics of a transport that cannot be opened, such as one whose certificate has expired."""
     values = settings.transport.values
     oauth = values.get("oauth")
     names = oauth if isinstance(oauth, dict) else values
@@ -161,11 +176,11 @@ def unopened(settings: Settings, error: Error) -> Iterator[Diagnostic]:
         yield Diagnostic("transport", "error", str(fault), remedy(str(fault), fault.hint, app))
 
 
-# --- rooms -----------------------------------------------------------------------------------------------------------
+# --- every table but the transport's -----------------------------------------------------------------------------------
 
 
-def rooms(settings: Settings, registrations: Registrations) -> Iterator[Diagnostic]:
-    """Every roster, tracker and directory, each by its name in the configuration."""
+def check_tables(settings: Settings, registrations: Registrations) -> Iterator[Diagnostic]:
+    """The diagnostics of every roster, tracker and directory, each with its key in the configuration."""
     for table in (*settings.rosters, *settings.trackers, *settings.directories):
         for diagnostic in _guarded(settings, registrations, table):
             yield replace(diagnostic, message=f"{table.key} ({table.kind}): {diagnostic.message}")
@@ -174,11 +189,11 @@ def rooms(settings: Settings, registrations: Registrations) -> Iterator[Diagnost
 def _guarded(settings: Settings, registrations: Registrations, table: Table) -> Iterator[Diagnostic]:
     area = AREAS[family_of(table)]
     try:
-        shaped = bootstrap.load_settings(settings, family_of(table), table)
+        own = bootstrap.load_settings(settings, family_of(table), table)
         if table.kind == "ldap":
             from distributor.adapters.directories import ldap_check
 
-            yield from ldap_check.examine(shaped, table.key, area)
+            yield from ldap_check.examine(own, table.key, area)
         else:
             yield from registrations.table(table)
     except Error as error:

@@ -1,7 +1,4 @@
-"""Settings -> what messages leave by: the processes that make them, the transport that carries them, who knows what became of them.
-
-A part of wiring, as `intake` is for what comes in.
-"""
+"""Composes what `send`, `track` and `publish` need: worker processes that make messages, transport, trackers, public directories."""
 
 from __future__ import annotations
 
@@ -31,30 +28,29 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
-PACK_SECONDS = 20.0  # for one message, beside what opening its file may take
+PACK_SECONDS = 20.0  # for one message, besides the time that opening its file may take
 
 
 def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callable[[str], None] | None = None) -> Transport:
-    """The message's road; not connected yet. Not `signed_in`: for questions that need no secret. `tell` shows a code to a person."""
+    """The transport, not connected yet. Without `signed_in` no secret is resolved. `tell` shows a person the code of a device sign-in."""
     table = settings.transport
     values = {**host_defaults(table.kind, table.values), **table.values}
     if "password" in values or "oauth" in values:
         values.setdefault("username", str(settings.sender.address))
     if table.kind == "graph":
         values.setdefault("mailbox", str(settings.sender.address))
-    shaped = bootstrap.load_settings(settings, "transports", replace(table, values=values), signed_in=signed_in)
-    accounts = _accounts(settings, shaped, signed_in=signed_in)
-    opened: Transport = bootstrap.load_adapter("transports", table.kind).open(shaped, accounts, tell=tell)
-    return opened
+    own = bootstrap.load_settings(settings, "transports", replace(table, values=values), signed_in=signed_in)
+    accounts = _accounts(settings, own, signed_in=signed_in)
+    return bootstrap.load_adapter("transports", table.kind).open(own, accounts, tell=tell)
 
 
-def _accounts(settings: config.Settings, shaped: object, *, signed_in: bool) -> tuple[Account, ...]:
-    """Every mailbox that sends, where there are several."""
+def _accounts(settings: config.Settings, own: object, *, signed_in: bool) -> tuple[Account, ...]:
+    """Every mailbox that sends, where there are several. `own`: the transport's settings."""
     from distributor.model.delivery import Account
 
     if not settings.senders:
         return ()
-    first = Account(str(settings.sender.address), getattr(shaped, "username", None), getattr(shaped, "password", None))
+    first = Account(str(settings.sender.address), getattr(own, "username", None), getattr(own, "password", None))
     return (first, *(_account(sender, n, signed_in=signed_in) for n, sender in enumerate(settings.senders)))
 
 
@@ -67,13 +63,13 @@ def _account(sender: SenderMailbox, number: int, *, signed_in: bool) -> Account:
 
 
 def senders(settings: config.Settings) -> tuple[str, ...]:
-    """The mailboxes that send side by side; empty where there is one."""
+    """The addresses of the mailboxes that send in parallel; empty where there is one."""
     return tuple(str(mailbox.address) for mailbox in settings.mailboxes) if settings.senders else ()
 
 
 def trackers(settings: config.Settings) -> list[Tracker]:
-    """Everybody who may know what became of messages: the road itself, then `[[trackers]]`; not connected yet."""
-    own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # a road that knows nothing needs no secret
+    """The transport's own tracker, if it has one, then `[[trackers]]`; not connected yet."""
+    own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # secrets only where there is one
     named = [
         bootstrap.load_adapter("trackers", table.kind).open(bootstrap.load_settings(settings, "trackers", table))
         for table in settings.trackers
@@ -82,65 +78,65 @@ def trackers(settings: config.Settings) -> list[Tracker]:
 
 
 def directories(settings: config.Settings) -> list[PublicDirectory]:
-    """Where certificates become public; not connected yet."""
+    """The directories that certificates are published in; not connected yet."""
     return [
         bootstrap.load_adapter("directories", table.kind).open(bootstrap.load_settings(settings, "directories", table), table.key)
         for table in settings.directories
     ]
 
 
-def track(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> TrackingReport:
-    """What trackers know of messages in these states, moved in the ledger."""
+def track(settings: config.Settings, ledger: Ledger, trackers: Sequence[Tracker], states: frozenset[State]) -> TrackingReport:
+    """Ask the trackers about messages in these states, and record what they report."""
     import asyncio
 
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows import tracking
 
-    longest = transport(settings, signed_in=False).attempt_timeout
+    timeout = transport(settings, signed_in=False).attempt_timeout
 
     async def work() -> TrackingReport:
-        looking = tracking.TrackingContext(ledger, process.is_alive, ledger.now, longest, asyncio.to_thread)
+        context = tracking.TrackingContext(ledger, process.is_alive, ledger.now, timeout, asyncio.to_thread)
         try:
-            return await tracking.track(looking, everybody, DeliveryFilter(), states)
+            return await tracking.track(context, trackers, DeliveryFilter(), states)
         finally:
-            for tracker in everybody:
+            for tracker in trackers:
                 await tracker.close()
 
     return asyncio.run(work())
 
 
 def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnostic]:
-    """What messages left in the mailboxes, removed where it is not wanted; not while a `send` drives them, which does it itself.
+    """Remove copies and drafts that messages left in the mailboxes; not while a `send` uses them, which does it itself.
 
-    Raises what signing in or the ledger raises. The mailboxes are held with a ledger of its own, and only that long.
+    Raises what signing in or the ledger raises. The mailboxes are locked through a ledger connection of its own, closed at the end.
     """
     import asyncio
 
     from distributor.model.cleanup import MailboxCleaner
     from distributor.model.issues import Diagnostic
 
-    known = transport(settings, signed_in=False).tracker()
-    if not isinstance(known, MailboxCleaner) or not known.has_work(ledger):
+    offline = transport(settings, signed_in=False).tracker()
+    if not isinstance(offline, MailboxCleaner) or not offline.has_work(ledger):
         return []
     with bootstrap.open_for_writing(settings) as own:
         if not all(own.lock_mailbox(key_of(mailbox)) for mailbox in ("", *senders(settings)[1:])):
             return [Diagnostic("transport", "ok", "what messages left in the mailbox is removed by the `distributor send` that runs now")]
-        ours = transport(settings).tracker()
-        assert isinstance(ours, MailboxCleaner)  # noqa: S101  the same transport, signed in
+        cleaner = transport(settings).tracker()
+        assert isinstance(cleaner, MailboxCleaner)  # noqa: S101  the same transport, signed in
 
         async def work() -> list[Diagnostic]:
             try:
-                return await ours.clear(own)
+                return await cleaner.clear(own)
             finally:
-                await ours.close()
+                await cleaner.close()
 
         return asyncio.run(work())
 
 
 @contextmanager
 def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
-    """Child processes that make messages. They load what they need while the ledger is opened."""
+    """Child processes that make messages. They import what they need while the parent opens the ledger."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
     from distributor.workers.pool import CallFactory, Workers
 
@@ -152,7 +148,7 @@ def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, P
         yield pool
 
 
-def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it works beside hostile files
+def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it runs in the process that opens hostile files
     folder: Path,
     recipients: tuple[str, ...],
     organisation: config.Organisation,
@@ -161,7 +157,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it work
     password: config.Password,
     limits: Limits,
 ) -> Packer:
-    """What makes a message; made in each child, since it is heavy to load."""
+    """The function that makes a message; called in each child, since its imports are slow."""
     from distributor.mail.message import Mailbox
     from distributor.mail.templates import TemplateRenderer
     from distributor.vault import seal
@@ -181,7 +177,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no other: it work
     )
 
 
-def packing_workflow(  # noqa: PLR0913, PLR0917  the doors of a verb
+def packing_workflow(  # noqa: PLR0913, PLR0917  what the workflow depends on
     settings: config.Settings,
     ledger: Ledger,
     pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
@@ -189,7 +185,7 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  the doors of a verb
     scope: DeliveryFilter,
     limit: int | None,
 ) -> Packing:
-    """The verb that freezes messages, with everything it needs."""
+    """The packing workflow with its dependencies, ready for `send` to run."""
     from distributor.bootstrap import inputs
     from distributor.workflows.packing import pack
 
@@ -201,14 +197,14 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  the doors of a verb
 
 
 def template_renderer(settings: config.Settings) -> TemplateRenderer:
-    """The words of messages: the workspace's templates, then the packaged ones."""
+    """Renders messages from the workspace's templates, then the packaged ones."""
     from distributor.mail.templates import TemplateRenderer
 
     return TemplateRenderer(settings.folder, settings.organisation.languages)
 
 
 def outdated_templates(settings: config.Settings) -> InvalidInput | None:
-    """Templates of the workspace in the folder of earlier versions: ignored, they would let other words go out."""
+    """The error about workspace templates in the folder of earlier versions; ignored silently, other texts than meant would be sent."""
     if not (settings.folder / "templates" / "letter").is_dir():
         return None
     hint = "mv templates/letter templates/message; in the files, write message/ where they say letter/"
@@ -216,7 +212,7 @@ def outdated_templates(settings: config.Settings) -> InvalidInput | None:
 
 
 def check_templates(settings: config.Settings) -> list[Diagnostic]:
-    """What `doctor` says of the words of messages; they are rendered in child processes, as a `send` does it."""
+    """`doctor`'s checks of the templates, rendered in child processes as `send` does it."""
     from distributor.model.issues import Diagnostic
 
     found = template_renderer(settings).check(_in_children)
@@ -235,7 +231,7 @@ def _in_children(call: Callable[[str], list[Diagnostic]], languages: Iterable[st
 
 
 def _lost(language: str, failed: WorkerFailure) -> Diagnostic:
-    """What is said of a message whose process did not come back."""
+    """The diagnostic for a template whose rendering ended its process."""
     from distributor.model.issues import Diagnostic
 
     why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")

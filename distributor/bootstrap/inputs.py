@@ -1,6 +1,6 @@
-"""What a plan was made from (paths, kept in the ledger) -> its people and certificates, opened again. A part of wiring.
+"""Composes what `plan` reads, and `send` reads again: sources of certificates, rosters, directories, worker pools that open files.
 
-Several sources may each have their own roster and passwords; to a plan they are one list of people and one heap of certificates.
+Several sources may each have their own roster and passwords; a plan sees one list of people and one set of certificates.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
 
 CHILD_MEMORY = 2**30  # bytes of address space of a child process
-EARLY = 2  # children that are started before there is anything to do
+EARLY = 2  # children that are started before there is a job
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSet:
-    """Certificates, their passwords, and whose they are; absolute paths."""
+    """Where certificates, their passwords and their people are; absolute paths."""
 
     paths: tuple[Path, ...]
     passwords: Path | None = None
     roster: Path | None = None
 
     def as_json(self) -> dict[str, object]:
-        """The ledger's form."""
+        """As the ledger keeps it."""
         return {
             "paths": [str(path) for path in self.paths],
             "passwords": str(self.passwords) if self.passwords else None,
@@ -49,13 +49,13 @@ class SourceSet:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SourceSet:
-        """From the ledger's form."""
+        """From what the ledger kept."""
         passwords, roster = value.get("passwords"), value.get("roster")
         return cls(tuple(map(Path, value["paths"])), Path(passwords) if passwords else None, Path(roster) if roster else None)
 
 
 def source_sets(settings: config.Settings, paths: Sequence[Path], roster: Path | None, passwords: Path | None) -> tuple[SourceSet, ...]:
-    """What a command line means; without paths and roster, `[[sources]]`."""
+    """The sources that a command line names; without paths and roster, those of `[[sources]]`."""
     if not paths and (known := configured(settings)):
         return tuple(
             SourceSet(source_set.paths, _absolute(passwords) or source_set.passwords, _absolute(roster) or source_set.roster)
@@ -81,7 +81,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 def configured(settings: config.Settings) -> tuple[SourceSet, ...]:
-    """What `[[sources]]` names."""
+    """The sources of `[[sources]]`. Raises InvalidInput."""
     found = []
     for table in settings.sources:
         try:
@@ -97,30 +97,26 @@ def configured(settings: config.Settings) -> tuple[SourceSet, ...]:
 
 
 def inputs(found: Sequence[SourceSet], settings: config.Settings | None = None) -> dict[str, object]:
-    """What the ledger keeps of a plan's making; of a directory, which one and of whom, and never how one signs in."""
+    """A plan's inputs as the ledger keeps them; of a directory, which one and which people, never credentials."""
     tables = settings.rosters if settings is not None else ()
-    asked = [{"kind": table.kind, **{name: table.values[name] for name in _ASKED if name in table.values}} for table in tables]
+    asked = [{"kind": table.kind, **{name: table.values[name] for name in _KEPT_KEYS if name in table.values}} for table in tables]
     return {"sources": [source_set.as_json() for source_set in found], **({"directory": asked} if asked else {})}
 
 
-_ASKED = ("tenant", "group", "filter", "guests", "url", "base")
+_KEPT_KEYS = ("tenant", "group", "filter", "guests", "url", "base")  # of `[[rosters]]`
 
 
 def people(found: Sequence[SourceSet], keep: Callable[[], Collection[str]] = frozenset) -> Roster | None:
-    """One list of everybody; None where certificates tell whose they are. `keep`: the further columns that are of use."""
-    files = list(dict.fromkeys(source_set.roster for source_set in found if source_set.roster is not None))
-    lists = [_list(path, keep) for path in files]
-    return _Lists(lists) if lists else None
+    """The rosters as one; None where there is none (each certificate names its person). `keep`: the further columns that are kept."""
+    from distributor.adapters.rosters import csv
 
-
-def _list(path: Path, keep: Callable[[], Collection[str]]) -> Roster:
-    module = bootstrap.load_adapter("rosters", "csv")
-    opened: Roster = module.open(module.Settings(path=path, keep=keep))
-    return opened
+    files = dict.fromkeys(source_set.roster for source_set in found if source_set.roster is not None)
+    lists = [csv.open(csv.Settings(path=path, keep=keep)) for path in files]
+    return _Rosters(lists) if lists else None
 
 
 def directory(settings: config.Settings) -> Directory | None:
-    """What `[[rosters]]` names, as one; nothing is asked yet. A later `send` needs none of it: whom it goes to is in the ledger."""
+    """The directories of `[[rosters]]` as one, not connected yet. `send` does not need them: the ledger knows the recipients."""
     opened = [
         bootstrap.load_adapter("rosters", table.kind).open(bootstrap.load_settings(settings, "rosters", table), table.key)
         for table in settings.rosters
@@ -129,28 +125,28 @@ def directory(settings: config.Settings) -> Directory | None:
 
 
 def certificates(settings: config.Settings, found: Sequence[SourceSet]) -> Source:
-    """One heap of all certificates."""
-    module = bootstrap.load_adapter("sources", "files")
+    """All sources as one. The program's own files among them are ignored."""
+    from distributor.ledger.locks import BESIDE
+
     private = bootstrap.private_files(settings)
-    ours = (settings.file, *private, *(path.with_name(path.name + end) for path in private[:1] for end in _BESIDE))
+    beside = ("-wal", "-shm", "-journal", BESIDE)  # SQLite's and the mailbox locks' files add this to the ledger's name
+    ours = (settings.file, *private, *(path.with_name(path.name + end) for path in private[:1] for end in beside))
     rosters = tuple(source_set.roster for source_set in found if source_set.roster)
-    return _SourceSets([_files(module, settings, source_set, (*ours, *rosters)) for source_set in found])
+    return _SourceSets([_files(settings, source_set, (*ours, *rosters)) for source_set in found])
 
 
-_BESIDE = ("-wal", "-shm", "-journal", "-roads")  # what lies beside a ledger
+def _files(settings: config.Settings, source_set: SourceSet, ignore: tuple[Path, ...]) -> Source:
+    from distributor.adapters.sources import files
 
-
-def _files(module: Any, settings: config.Settings, source_set: SourceSet, ignore: tuple[Path, ...]) -> Source:  # noqa: ANN401  a module, found by name
     base = source_set.roster.parent if source_set.roster else None
-    opened: Source = module.open(
-        module.Settings(paths=source_set.paths, passwords=source_set.passwords, limits=settings.limits, base=base, ignore=ignore),
+    return files.open(
+        files.Settings(paths=source_set.paths, passwords=source_set.passwords, limits=settings.limits, base=base, ignore=ignore),
         partial(pairing_pool, settings),
     )
-    return opened
 
 
 def open_plan(settings: config.Settings, made_from: Mapping[str, Any]) -> tuple[Source, Mapping[str, Person]]:
-    """Where a plan's certificates lie, and whom its roster names."""
+    """The sources that a plan was made from, and the people of its rosters. `made_from`: as `inputs` made it."""
     from distributor.files.spool import DiscardedList
     from distributor.workflows.roster import gather
 
@@ -158,12 +154,12 @@ def open_plan(settings: config.Settings, made_from: Mapping[str, Any]) -> tuple[
     return certificates(settings, found), gather(people(found), None, DiscardedList).by_key
 
 
-# --- child processes: whoever wrote a file decides how long it takes to read ------------------------------------------
+# --- child processes: the author of a file decides how long it takes to parse ------------------------------------------
 
 
 @contextmanager
 def parsing_pool(settings: config.Settings) -> Iterator[WorkerPool[SourceMaterial, ParsedIdentities]]:
-    """Child processes that open certificates' files."""
+    """Child processes that open files with certificates and keys."""
     from distributor.pki import parse_material
     from distributor.workers.pool import Workers
 
@@ -174,7 +170,7 @@ def parsing_pool(settings: config.Settings) -> Iterator[WorkerPool[SourceMateria
 
 @contextmanager
 def pairing_pool(settings: config.Settings) -> Iterator[WorkerPool[UnpairedFile, KeyFingerprint]]:
-    """Child processes that look for what belongs together."""
+    """Child processes that fingerprint keys, to find which certificate and key belong together."""
     from distributor.pki.key_fingerprints import fingerprints
     from distributor.workers.pool import Workers
 
@@ -183,7 +179,7 @@ def pairing_pool(settings: config.Settings) -> Iterator[WorkerPool[UnpairedFile,
 
 
 def cores() -> int:
-    """How many processes may run at once."""
+    """How many processor cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -193,15 +189,15 @@ def cores() -> int:
 # --- several as one ---------------------------------------------------------------------------------------------------
 
 
-class _Lists:
+class _Rosters:
     """Several rosters, one after the other."""
 
-    def __init__(self, lists: Sequence[Roster]) -> None:
-        self._lists = lists
+    def __init__(self, rosters: Sequence[Roster]) -> None:
+        self._rosters = rosters
 
     def people(self) -> Iterator[Person | Issue]:
-        """Everybody."""
-        for one in self._lists:
+        """The people of all."""
+        for one in self._rosters:
             yield from one.people()
 
 
@@ -213,7 +209,7 @@ class _Directories:
         self.is_full_directory = any(one.is_full_directory for one in directories)
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
-        """Everybody."""
+        """The users of all."""
         for one in self._directories:
             yield from one.entries()
 
@@ -225,12 +221,12 @@ class _SourceSets:
         self._sources = sources
 
     def finds(self, named: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
-        """Everything that may hold credentials."""
+        """The materials of all."""
         for source in self._sources:
             yield from source.finds(named)
 
     def fetch(self, locator: Locator, person: Person | None) -> SourceMaterial | Issue:
-        """The same bytes again, with every source's passwords for them."""
+        """The same bytes again, with the passwords that any source has for them."""
         found = [source.fetch(locator, person) for source in self._sources]
         good = [material for material in found if isinstance(material, SourceMaterial)]
         if not good:

@@ -1,4 +1,4 @@
-"""`[trust]` -> what holds chains against the collection, with the web behind it. A part of wiring."""
+"""Composes the chain checker that `[trust]` configures, and what `distributor trust` needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from distributor.config import Settings
-    from distributor.config.schema import TrustSettings as Table
+    from distributor.config.schema import TrustSettings
+    from distributor.microsoft.ldap_lookup import LdapProbe
     from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
     from distributor.model.issues import Issue, WorkerFailure
     from distributor.model.ports import WorkerPool
@@ -29,17 +30,19 @@ _HINT = "name a .sst, or a folder of PEM files; `distributor trust export --outp
 
 @contextmanager
 def chain_checker(settings: Settings, now: datetime, *, offline: bool = False) -> Iterator[ChainChecker | None]:
-    """What `[trust]` wants to be checked; None where it is not configured. Offline, nothing is fetched."""
+    """The checker that `[trust]` configures; None where it is not configured. Offline, nothing is fetched."""
     if settings.trust is None:
         yield None
         return
-    with holding(collection(settings.trust.collection), settings.trust, now, offline=offline) as checker:
+    with collection_checker(collection(settings.trust.collection), settings.trust, now, offline=offline) as checker:
         yield checker
 
 
 @contextmanager
-def holding(certificates: Sequence[bytes], table: Table | None, now: datetime, *, offline: bool = False) -> Iterator[ChainChecker]:
-    """What checks chains against these certificates of a collection, as `[trust]` wants it or as it does by default."""
+def collection_checker(
+    certificates: Sequence[bytes], table: TrustSettings | None, now: datetime, *, offline: bool = False
+) -> Iterator[ChainChecker]:
+    """A checker that trusts these certificates of a collection, strict as `[trust]` says or by default."""
     from distributor.clients.downloads import DownloadCache
     from distributor.pki.validation.path import build_trust_store
     from distributor.workflows.revocation import ChainChecker
@@ -50,7 +53,7 @@ def holding(certificates: Sequence[bytes], table: Table | None, now: datetime, *
 
 
 def collection(path: Path) -> tuple[bytes, ...]:
-    """The certificates in a collection, in DER: a .sst, a folder of PEM, DER or PKCS#7 files, or one such file. Raises Unusable."""
+    """The certificates in a collection, in DER: a .sst, a folder of PEM, DER or PKCS#7 files, or one such file. Raises InvalidInput."""
     files = _files(path)
     found = tuple(der for file in files for der in _certificates(file))
     if not found:
@@ -61,15 +64,14 @@ def collection(path: Path) -> tuple[bytes, ...]:
 def opened(
     files: Sequence[Path], passwords: Path | None, limits: Limits
 ) -> Iterator[tuple[SourceMaterial, ParsedIdentities | WorkerFailure] | Issue]:
-    """People's PFX files, opened by child processes with the passwords that lie beside them or in `passwords`, as `plan` does it."""
-    from distributor.bootstrap import load_adapter
+    """People's PFX files, opened by child processes with the passwords beside them or in `passwords`, as `plan` does it."""
+    from distributor.adapters.sources import files as source
     from distributor.bootstrap.inputs import CHILD_MEMORY, cores
     from distributor.model.certificates import SourceMaterial
     from distributor.pki import parse_material
     from distributor.workers.pool import Workers
 
-    module = load_adapter("sources", "files")
-    found = module.open(module.Settings(tuple(file.absolute() for file in files), passwords, limits), _pairs).finds({})
+    found = source.open(source.Settings(tuple(file.absolute() for file in files), passwords, limits), _pairs).finds({})
     materials = []
     for find in found:
         if isinstance(find, SourceMaterial):
@@ -82,6 +84,13 @@ def opened(
 
 def _pairs() -> AbstractContextManager[WorkerPool[UnpairedFile, KeyFingerprint]]:
     raise AssertionError("only PFX files are asked for")
+
+
+def probe_ldap(host: str, addresses: Sequence[str]) -> LdapProbe:
+    """What an LDAP server answers to a phone that looks for certificates of these addresses."""
+    from distributor.adapters.directories import ldap
+
+    return ldap.probe(host, addresses)
 
 
 def _files(path: Path) -> list[Path]:

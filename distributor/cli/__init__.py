@@ -1,1 +1,1 @@
-"""The command line: the only rooms that print, ask and exit."""
+"""The command line: one module for each command; the only package that prints, asks and exits."""

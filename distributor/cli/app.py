@@ -1,4 +1,4 @@
-"""Arguments -> an exit code: the commands, and the one place where an error becomes words on a terminal (CLI: Exit codes)."""
+"""Runs a command line and returns its exit code: all commands, and the only place that prints errors (CLI: Exit codes)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from distributor.cli.render import escape, stderr_line, stop_writing
 from distributor.errors import Error, ErrorGroup, Interrupted, InvalidInput, UsageError
 
 INTERRUPTED = 130
-OF_THE_WORLD = frozenset(  # what a place may have against us without a fault of the program
+OF_THE_WORLD = frozenset(  # a path may refuse so without a bug in this program
     {
         *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE),
@@ -56,8 +56,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         sys.stdout.write(f"distributor {__version__}\n")
         raise typer.Exit
 
@@ -67,7 +67,7 @@ def _begin(
     chosen: Config = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Send S/MIME certificates to phones, hand the passwords over by another road, and know what became of each."""
+    """Send S/MIME certificates to phones, hand the passwords over by another channel, and know what happened to each."""
 
 
 for _command in (init, plan, send, status, history, track, resolve, resend, withdraw, publish):
@@ -85,7 +85,7 @@ app.command(epilog=demo.EXAMPLE)(demo.demo)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and say what went wrong, in two or three lines."""
+    """Run one command line and print what went wrong, in two or three lines."""
     try:
         code = _invoke(arguments)
         sys.stdout.flush()
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _invoke(arguments: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
     try:
-        code = command.main(arguments, prog_name="distributor", standalone_mode=False)
+        code = command.main(arguments, prog_name="distributor", standalone_mode=False, obj=run)  # `demo` runs other commands with it
     except typer.Abort:
         raise UsageError("the question was not answered", hint="answer it, or use --yes in scripts") from None
     except typer.TyperException as error:
@@ -118,7 +118,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
 
 
 def _path(command: object, arguments: Sequence[str]) -> str:
-    """The command that was meant, as typed; not every usage error of typer's knows it."""
+    """The command as typed; not every usage error of typer's names it."""
     names = ["distributor"]
     for argument in arguments:
         below = getattr(command, "commands", {}).get(argument)
@@ -129,7 +129,7 @@ def _path(command: object, arguments: Sequence[str]) -> str:
 
 
 def _misuse(error: typer.TyperException, meant: str) -> Error:
-    """One of typer's usage errors in our words; the program alone, without a command, answers with its help."""
+    """A usage error of typer's in our words; the program alone, without a command, prints its help."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else meant
     text = _EXTRA.sub(_extra, error.format_message())
@@ -162,8 +162,8 @@ def _tell(error: Error) -> int:
 
 
 def _own_fault(error: Exception) -> Error:
-    """A fault of the program: its kind and place, never its words, which may hold what must not be shown."""
-    import traceback  # wanted never, if all goes well
+    """A bug in this program: the exception's type and place, never its text, which may hold a secret."""
+    import traceback  # only where there is a bug
 
     here = Path(__file__).parents[1]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if here in Path(frame.filename).parents]
@@ -175,7 +175,7 @@ def _own_fault(error: Exception) -> Error:
 
 
 def _nobody_reads() -> int:
-    """The reader of our output went away (`| head`): no error, and Python must not complain about it at exit either."""
+    """The reader of our output closed the pipe (`| head`): no error, and Python must not complain about it at exit either."""
     stop_writing()
     return 0
 

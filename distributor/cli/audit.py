@@ -1,4 +1,4 @@
-"""`distributor audit`: evidence, exported and verified."""
+"""`distributor audit`: exports the ledger's events, and verifies a ledger or an export."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from distributor.model.proof import VerificationReport
 
 STDOUT = Path("-")
-LARGEST_EXPORT = 2**36  # bytes; one event has less than a thousand, and none of them is kept
+LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
 app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 
 
 class Format(StrEnum):
-    """How an export is written."""
+    """The file format of an export."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -42,10 +42,10 @@ def export(
     """Write every event, oldest first, personal fields opened."""
     from distributor import bootstrap
     from distributor.cli.render import counted, stderr_line
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
-        number = flow.export(ledger.records(), str(form), write)
+        number = audit.export(ledger.records(), str(form), write)
     if output == STDOUT:
         stderr_line(counted(number, "event"))
     else:
@@ -54,7 +54,7 @@ def export(
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Callable[[str], object]]:
-    """A file for its owner only that appears when it is complete; an old one stays until then. `-` is standard output."""
+    """Write to a file with mode 0600 that replaces an old one when it is complete; `-` is standard output."""
     if path == STDOUT:
         yield sys.stdout.write
         return
@@ -74,9 +74,9 @@ def verify(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check the chain of events, and in the ledger every delivery, person, password and message against what its events tell.
+    """Check the chain of events, and in the ledger every delivery, person, password and message against its events.
 
-    Whoever computes every hash anew makes a chain that is whole: only `--against`, with an export kept elsewhere, finds that.
+    A chain whose every hash was computed anew is whole: only `--against`, with an export kept elsewhere, finds that.
     """
     from distributor.cli.render import counted, escape, stderr_line, stdout_line
 
@@ -100,14 +100,14 @@ def _answer(what: str, report: VerificationReport, beside: ExportComparison | No
     from distributor.cli.render import print_json
 
     last = {"seq": report.events, "at": report.at, "hash": report.hash} if report.events else None
-    told = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
+    verified = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
     counts = {"erased": report.erased, "set_back": report.back}
     compared = None if beside is None else {"export": beside.name, "unchanged": beside.events}
-    print_json("audit", {**told, **counts, "against": compared, "notes": report.notes})
+    print_json("audit", {**verified, **counts, "against": compared, "notes": report.notes})
 
 
 def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
-    """What was proved and no more; that a file goes on to the ledger's end shows only beside the ledger."""
+    """Say what was proved. Whether an exported file has the ledger's last event cannot be seen from the file."""
     from distributor.cli.render import counted, escape, stderr_line, stdout_line
 
     if not report.events:
@@ -118,8 +118,8 @@ def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison 
     if beside is not None:
         stdout_line(escape(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
     if of_ledger:
-        told = counted(report.deliveries, "delivery", "deliveries")
-        stdout_line(f"{told}: whatever their events tell of rows, passwords and messages is what the ledger holds")
+        deliveries = counted(report.deliveries, "delivery", "deliveries")
+        stdout_line(f"{deliveries}: whatever their events tell of rows, passwords and messages is what the ledger holds")
     if report.back:
         stdout_line(
             f"{counted(report.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers"
@@ -148,24 +148,24 @@ def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> Verifica
 
 
 def _in_file(file: Path, beside: ExportComparison | None) -> VerificationReport:
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
-    return flow.prove_export(_lines(file), beside)
+    return audit.prove_export(_lines(file), beside)
 
 
 def _beside(export: Path) -> ExportComparison:
     from distributor.model.export_comparison import ExportComparison
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
-    return ExportComparison(str(export), flow.earlier(_lines(export)))
+    return ExportComparison(str(export), audit.earlier(_lines(export)))
 
 
 def _lines(file: Path) -> Iterator[str]:
-    from distributor.workflows import audit as flow
+    from distributor.workflows import audit
 
     try:
         with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:
-            yield from flow.bounded(text)
+            yield from audit.bounded(text)
     except FileRefused as refused:
         raise InvalidInput(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except UnicodeDecodeError:

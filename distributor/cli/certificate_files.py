@@ -1,4 +1,4 @@
-"""Files and folders of certificates -> the certificates in them with their sources, and issues for what cannot be used."""
+"""Reads the certificate files and folders that `distributor trust` is given; what cannot be used becomes an issue."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ WANTED = "name PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
 def gathered(
     paths: Iterable[Path], *, without: Path | None = None, deep: bool = True, pfx: list[Path] | None = None
 ) -> tuple[list[CollectionEntry], list[Issue]]:
-    """Every certificate in the files and folders. `without`: a file in a folder that is not meant. `deep`: in folders below.
+    """Every certificate in the files and folders, and the issues. `without`: a file to leave out. `deep`: subfolders too.
 
-    `pfx`: gets the PFX files that were met, which want passwords; None where they are not meant.
+    `pfx`: a list that receives the PFX files found, which need passwords; None where they are not wanted.
     """
     from distributor.microsoft import collection
 
@@ -53,17 +53,17 @@ def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] |
         raise InvalidInput("permission denied", where=str(path), hint="name a folder that you may read")
     every = sorted(file for file in (path.rglob("*") if deep else path.iterdir()) if file.is_file() and file != without)
     files = [file for file in every if file.suffix.lower() in bundle.EXTENSIONS]
-    chests = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
+    packages = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
     if pfx is not None:
-        pfx += chests
-    if not (files or chests):
+        pfx += packages
+    if not (files or packages):
         issues.append(_issue(path, "there is no file of certificates in it"))
     for file in files:
         yield from _file(file, issues, in_folder=True)
 
 
-def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[CollectionEntry], list[Issue]]:
-    """Certificates in files, folders and PFX files, which open without a workspace too. `passwords`: as for `plan`."""
+def with_packages(paths: Iterable[Path], passwords: Path | None, config: Path | None) -> tuple[list[CollectionEntry], list[Issue]]:
+    """Certificates in files, folders and PFX files; no workspace is needed. `passwords`: as for `plan`."""
     from distributor import bootstrap
     from distributor.model.certificates import Limits
 
@@ -82,7 +82,7 @@ def at_hand(paths: Iterable[Path], passwords: Path | None, config: Path | None) 
 
 
 def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> tuple[list[CollectionEntry], list[Issue]]:
-    """People's certificates in PFX files with what is above them, each once, and what was wrong with those that do not open."""
+    """The certificates in PFX files with their chains, each once, and the issues of files that do not open."""
     from distributor.bootstrap import trust
     from distributor.microsoft import collection
     from distributor.model.issues import WorkerFailure
@@ -121,14 +121,14 @@ def _issue(path: Path, message: str) -> Issue:
 
 
 def called(path: Path) -> str:
-    """A file's name for people."""
+    """A file's name, safe to show."""
     from distributor.model.people import escape_unsafe
 
     return escape_unsafe(path.name or str(path))
 
 
 def read(path: Path) -> bytes:
-    """A regular file's bytes. Raises Unusable."""
+    """A regular file's bytes. Raises InvalidInput."""
     try:
         return read_file(path, LARGEST, follow=True)
     except FileRefused as refused:
@@ -137,6 +137,6 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """A file that appears when it is complete; an old one stays until then. Raises Unusable."""
+    """Write a file that replaces an old one when it is complete. Raises InvalidInput."""
     with replacing(path, mode, such_as="collection.sst") as file:
         file.write(data)

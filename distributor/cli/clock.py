@@ -1,4 +1,4 @@
-"""What a person must know of the ledger's clock and of what is under way: shared by the commands that tell it."""
+"""Warnings about the ledger's clock, and the list of deliveries that senders work on; shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def warn_clock_ahead(ledger: Ledger) -> None:
-    """Say it where the last event lies in the future."""
+    """Warn where the ledger's last event is in the future."""
     at = ledger.ahead()
     if at is not None:
         stderr_line(f"{coloured('warning', YELLOW)}: {clock_ahead_message(at, ledger.now())}")
@@ -23,12 +23,12 @@ def warn_clock_ahead(ledger: Ledger) -> None:
 
 
 def clock_ahead_message(at: datetime, now: datetime) -> str:
-    """The words for an event in the future."""
+    """The message about an event in the future."""
     return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
 
 
 def tell_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = stderr_line) -> None:
-    """Say what senders hold, by whom, since when and until when."""
+    """List the deliveries that senders have claimed: by whom, since when and until when."""
     for each in held:
         show(_words(each))
 

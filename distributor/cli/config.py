@@ -1,4 +1,4 @@
-"""`distributor config show`: what counts, and why."""
+"""`distributor config show`: prints the effective configuration and where each value comes from."""
 
 from __future__ import annotations
 

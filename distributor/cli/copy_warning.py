@@ -1,4 +1,4 @@
-"""A warning for commands that go on with a ledger that was restored or moved: only what sends stops."""
+"""Warnings of commands that may go on with a restored or moved ledger; only commands that send stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def warn_gap(ledger: Ledger) -> None:
-    """Say who may not be known in a ledger that was taken into use."""
+    """Warn of people who may be missing in an adopted ledger."""
     from distributor.cli.render import stderr_line
     from distributor.model.high_water_mark import LOOK
 
@@ -19,7 +19,7 @@ def warn_gap(ledger: Ledger) -> None:
 
 
 def warn_restored(ledger: Ledger) -> None:
-    """Say what speaks against sending from this ledger, if anything does."""
+    """Warn where nothing can be sent from this ledger until it is adopted."""
     from distributor.cli.render import escape, stderr_line
 
     if (found := ledger.restored()) is not None:

@@ -1,8 +1,8 @@
-"""A row of `Ledger.rows` -> its line of `status --json`, four times as fast as by way of objects: an organisation lists 100 000 of them."""
+"""Formats a row of `Ledger.rows` for `status --json`, four times as fast as `json.dumps` of an object: there may be 100 000."""
 
 from __future__ import annotations
 
-from json.encoder import encode_basestring_ascii as quoted  # in ASCII, as show.py does
+from json.encoder import encode_basestring_ascii as quoted  # in ASCII, as `render.encoded`
 from typing import Any
 
 from distributor.cli.render import Written

@@ -1,4 +1,4 @@
-"""`distributor doctor`: whether everything is in place."""
+"""`distributor doctor`: checks configuration, ledger, vault, templates, services, clock and versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distributor.model.issues import Diagnostic
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
-BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # an earlier clock is wrong
+BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this is wrong
 INDENT = 24  # columns; below the message
 _CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
 
@@ -46,7 +46,7 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
 
 def _row(diagnostic: Diagnostic) -> dict[str, object]:
-    """With `commands`, the lines of the hint that can be typed as they stand."""
+    """A diagnostic as JSON; `commands` are the lines of the hint that can be typed as they are."""
     from distributor.microsoft.powershell import command
 
     commands = [line for each in (diagnostic.hint or "").splitlines() if (line := command(each)) is not None]
@@ -69,7 +69,7 @@ def _show(diagnostic: Diagnostic) -> None:
         typed = command(line)
         if typed is None:
             stdout_line(wrapped(f"{'':{INDENT}}{escape(line)}", INDENT))
-        else:  # never broken, so that it can be copied
+        else:  # not wrapped, so that it can be copied
             stdout_line(f"  {escape(typed)}")
 
 
@@ -79,9 +79,9 @@ def _examine(chosen: Path | None) -> Iterator[Diagnostic]:
     try:
         settings = bootstrap.settings(chosen)
     except Error as error:
-        yield from _told("configuration", error)
+        yield from _of_error("configuration", error)
     else:
-        yield _remark("configuration", "ok", str(settings.file))
+        yield _diagnostic("configuration", "ok", str(settings.file))
         for area, look in _AREAS.items():
             yield from _guarded(area, look, settings)
     yield _clock()
@@ -92,15 +92,15 @@ def _guarded(area: str, look: Callable[[Settings], Iterator[Diagnostic]], settin
     try:
         yield from look(settings)
     except Error as error:
-        yield from _told(area, error)
+        yield from _of_error(area, error)
 
 
-def _told(area: str, error: Error) -> Iterator[Diagnostic]:
+def _of_error(area: str, error: Error) -> Iterator[Diagnostic]:
     for fault in error.faults if isinstance(error, ErrorGroup) else (error,):
-        yield _remark(area, "error", str(fault), fault.hint)
+        yield _diagnostic(area, "error", str(fault), fault.hint)
 
 
-def _remark(area: str, level: str, message: str, hint: str | None = None) -> Diagnostic:
+def _diagnostic(area: str, level: str, message: str, hint: str | None = None) -> Diagnostic:
     from distributor.model.issues import Diagnostic
 
     return Diagnostic(area, level, message, hint)
@@ -115,7 +115,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
     with bootstrap.open_for_reading(settings) as ledger:
         faults = ledger.verify()
         for wrong in faults:
-            yield _remark(
+            yield _diagnostic(
                 "ledger",
                 "error",
                 wrong.message if isinstance(wrong, Issue) else str(wrong),
@@ -124,19 +124,19 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
         counts = ledger.counts(DeliveryFilter())
         ahead = ledger.ahead()
         if ahead is not None:
-            yield _remark("clock", "warning", clock.clock_ahead_message(ahead, ledger.now()), _CLOCK)
+            yield _diagnostic("clock", "warning", clock.clock_ahead_message(ahead, ledger.now()), _CLOCK)
         yield from ledger.check()
         restored = ledger.restored()
-    told = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
+    states = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
     if not faults:
-        yield _remark("ledger", "ok", f"the chain is whole; {told}")
+        yield _diagnostic("ledger", "ok", f"the chain is whole; {states}")
     if restored is not None:
-        yield _remark("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
+        yield _diagnostic("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
     file = bootstrap.ledger_file(settings)
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-        mend = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
-        yield _remark(
-            "ledger", "warning", f"{file} can be read here but not written", steps("give this user the file and its folder:", (mend,))
+        fix = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
+        yield _diagnostic(
+            "ledger", "warning", f"{file} can be read here but not written", steps("give this user the file and its folder:", (fix,))
         )
 
 
@@ -145,10 +145,10 @@ def _vault(settings: Settings) -> Iterator[Diagnostic]:
 
     keys = len(settings.vault.recipients)
     if settings.vault.identity is None:
-        yield _remark("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
+        yield _diagnostic("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
         return
     bootstrap.vault(settings)
-    yield _remark("vault", "ok", f"{settings.vault.identity} opens what is sealed")
+    yield _diagnostic("vault", "ok", f"{settings.vault.identity} opens what is sealed")
 
 
 def _files(settings: Settings) -> Iterator[Diagnostic]:
@@ -156,12 +156,14 @@ def _files(settings: Settings) -> Iterator[Diagnostic]:
     from distributor.cli.render import counted
     from distributor.config.secrets import exposed
 
-    found = {path: told for path in bootstrap.private_files(settings) if (told := exposed(path))}
-    for path, told in found.items():
-        mends = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
-        yield _remark("files", "warning", told, steps("let only the user that runs distributor read it:", mends))
+    found = {path: fault for path in bootstrap.private_files(settings) if (fault := exposed(path))}
+    for path, fault in found.items():
+        fixes = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
+        yield _diagnostic("files", "warning", fault, steps("let only the user that runs distributor read it:", fixes))
     if not found:
-        yield _remark("files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} can be read by their owner only")
+        yield _diagnostic(
+            "files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} can be read by their owner only"
+        )
 
 
 def _templates(settings: Settings) -> Iterator[Diagnostic]:
@@ -171,7 +173,7 @@ def _templates(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _services(settings: Settings) -> Iterator[Diagnostic]:
-    """The transport, then whoever else asks a service."""
+    """The transport, then the other adapters that ask a service."""
     import asyncio
 
     from distributor.bootstrap import adapter_checks, delivery
@@ -182,7 +184,7 @@ def _services(settings: Settings) -> Iterator[Diagnostic]:
         yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=stderr_line).check()))
     except Error as error:
         yield from adapter_checks.unopened(settings, error)
-    yield from adapter_checks.rooms(settings, registrations)
+    yield from adapter_checks.check_tables(settings, registrations)
 
 
 def _trust(settings: Settings) -> Iterator[Diagnostic]:
@@ -190,7 +192,9 @@ def _trust(settings: Settings) -> Iterator[Diagnostic]:
 
     if settings.trust is not None:
         found = trust.collection(settings.trust.collection)
-        yield _remark("trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each")
+        yield _diagnostic(
+            "trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each"
+        )
 
 
 _AREAS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
@@ -208,8 +212,8 @@ def _clock() -> Diagnostic:
 
     moment = bootstrap.now()
     if moment < BUILT:
-        return _remark("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
-    return _remark("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
+        return _diagnostic("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
+    return _diagnostic("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
 
 
 def _versions() -> Iterator[Diagnostic]:
@@ -225,7 +229,7 @@ def _versions() -> Iterator[Diagnostic]:
     journal = (
         "with the write-ahead log" if keeps_wal() else "without the write-ahead log, since this release can damage it; slower, but safe"
     )
-    yield _remark("versions", "ok", f"distributor {__version__}, Python {platform.python_version()} on {sys.platform}")
-    yield _remark("versions", "ok", f"cryptography {version('cryptography')} with {backend.openssl_version_text()}")
-    yield _remark("versions", "ok", f"SQLite {sqlite3.sqlite_version}, {journal}")
-    yield _remark("versions", "ok", f"aiosmtplib {version('aiosmtplib')}")
+    yield _diagnostic("versions", "ok", f"distributor {__version__}, Python {platform.python_version()} on {sys.platform}")
+    yield _diagnostic("versions", "ok", f"cryptography {version('cryptography')} with {backend.openssl_version_text()}")
+    yield _diagnostic("versions", "ok", f"SQLite {sqlite3.sqlite_version}, {journal}")
+    yield _diagnostic("versions", "ok", f"aiosmtplib {version('aiosmtplib')}")

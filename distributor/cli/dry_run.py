@@ -1,4 +1,4 @@
-"""`distributor send --dry-run`: the very messages of the later send, as files."""
+"""`distributor send --dry-run`: writes the messages that the next `send` would send as files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import DeliveryResult
 
 
-def run(
+def write_messages(
     settings: Settings,
     ledger: Ledger,
     pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
@@ -35,7 +35,7 @@ def run(
     as_json: bool,
     unclear: Sequence[DeliveryResult] = (),
 ) -> int:
-    """Pack what is planned, write what is queued or deferred; nothing is claimed or sent. `unclear` is what an earlier run left so."""
+    """Pack planned deliveries, then write queued and deferred messages; nothing is sent. `unclear`: ambiguous ones of an earlier run."""
     from distributor.bootstrap import delivery
     from distributor.model.states import State
     from distributor.workers import process
@@ -43,14 +43,14 @@ def run(
 
     packing = delivery.packing_workflow(settings, ledger, pool, process.current_process(), scope, limit)
     with Bar("packing", None) as bar:
-        watcher = ProgressReporter(bar, keep=False)
-        for news in itertools.chain(unclear, packing(lambda: False)):
-            watcher(news)
-        struck = ledger.taken_back()
-        for each in struck:
-            watcher(DeliveryResult(each.delivery, each.address, each.after, each.said))
-    withdrawn = sum(each.after is State.WITHDRAWN for each in struck)
-    held = len(struck) - withdrawn
+        reporter = ProgressReporter(bar, keep=False)
+        for result in itertools.chain(unclear, packing(lambda: False)):
+            reporter(result)
+        taken_back = ledger.taken_back()
+        for each in taken_back:
+            reporter(DeliveryResult(each.delivery, each.address, each.after, each.said))
+    withdrawn = sum(each.after is State.WITHDRAWN for each in taken_back)
+    held = len(taken_back) - withdrawn
     _folder(folder)
     written = _written(itertools.islice(ledger.messages(scope), limit), folder)
     counts = ledger.counts(scope)
@@ -63,10 +63,10 @@ def run(
         print_json("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
     else:
         stderr_line(f"{counted(_list(written), 'message')} in {folder}; nothing was sent")
-        stderr_line("next: " + ("correct what is named above" if watcher.unpacked else "look at them") + ", then distributor send")
+        stderr_line("next: " + ("correct what is named above" if reporter.unpacked else "look at them") + ", then distributor send")
     if held:
         raise held_back_by_clock(held)
-    return 1 if watcher.unpacked or unclear or withdrawn else 0
+    return 1 if reporter.unpacked or unclear or withdrawn else 0
 
 
 def _list(written: Iterator[dict[str, str]]) -> int:

@@ -1,4 +1,4 @@
-"""What waits, and what the mailboxes may send -> the words before a question: how long it takes, and what is left for another day."""
+"""Estimates how long a `send` takes under rate limit and quota, for the question before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def duration(settings: Settings, ledger: Ledger, scope: DeliveryFilter, *, early: bool, limit: int | None) -> str:
-    """In parentheses; empty where a run is as fast as it goes."""
+    """The estimate in parentheses; empty where there is no limit."""
     from distributor.bootstrap import delivery
 
     transport = delivery.transport(settings, signed_in=False)

@@ -1,4 +1,4 @@
-"""`distributor history`: everything that ever happened to a person's deliveries."""
+"""`distributor history`: prints every event of a person's deliveries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def history(
 
 
 def as_row(event: Event) -> dict[str, object]:
-    """An event as `history --json` has it."""
+    """An event as in `history --json`."""
     return {
         "seq": event.seq,
         "at": event.at,
@@ -82,12 +82,12 @@ OF_THE_MACHINE = frozenset(
 
 
 def _in_seconds(stamp: object) -> str:
-    """The ledger's time as every answer has it."""
+    """A time of the ledger without its microseconds, as in every answer."""
     return f"{str(stamp)[:19]}Z"
 
 
 def _show(events: Iterator[Event]) -> None:
-    """A line an event, under the delivery it belongs to."""
+    """One line for each event, under the delivery that it belongs to."""
     from distributor.cli.render import BOLD, coloured, escape, stdout_line, time, wrapped
 
     delivery: str | None = ""
@@ -99,15 +99,15 @@ def _show(events: Iterator[Event]) -> None:
 
 
 def _evidence(event: Event) -> str:
-    told = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
-    said = told.pop("said", None) or told.pop("reason", None)
-    if said is not None and str(told.get("reason", "")) in str(said):
-        told.pop("reason", None)  # a person's word, which holds it
+    shown = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
+    said = shown.pop("said", None) or shown.pop("reason", None)
+    if said is not None and str(shown.get("reason", "")) in str(said):
+        shown.pop("reason", None)  # it is in `said` already
     parts = [str(said)] if said else []
-    return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in told.items())])
+    return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in shown.items())])
 
 
 def _short(value: object) -> str:
-    """The beginning of a hash; the rest is in `--json`."""
+    """A long hash or serial cut to 12 characters; `--json` has all of it."""
     text = str(value)
     return f"{text[:12]}..." if len(text) >= LONG and all(c in "0123456789abcdef" for c in text) else text

@@ -1,4 +1,4 @@
-"""`distributor init`: a new workspace."""
+"""`distributor init`: makes a workspace, or the ledger that one lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`distributor intune`: the app settings for those who have Intune or another device management."""
+"""`distributor intune`: writes Outlook's app settings for organisations with Intune or another device management."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _write(folder: Path, found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> list[Path]:
-    """Every form as a file."""
+    """Write the settings in every format."""
     from distributor.cli import certificate_files
 
     try:
@@ -112,11 +112,11 @@ def _files(found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> dict[
     rows = list(_cells(found))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    told = ["Outlook for iOS and Android: value, what counts without the key, key, what it means", "", *lines, ""]
-    told += [diagnostic.message + (f"; {diagnostic.hint}" if diagnostic.hint else "") for diagnostic in diagnostics]
+    text = ["Outlook for iOS and Android: value, what counts without the key, key, what it means", "", *lines, ""]
+    text += [diagnostic.message + (f"; {diagnostic.hint}" if diagnostic.hint else "") for diagnostic in diagnostics]
     as_json = {IOS: outlook.ios(found), ANDROID: outlook.android(found), APPS: outlook.apps(found)}
     return {
-        TABLE: ("\n".join(told) + "\n").encode(),
+        TABLE: ("\n".join(text) + "\n").encode(),
         PLIST: plistlib.dumps(outlook.plist(found), sort_keys=False),
         **{name: (json.dumps(form, indent=2) + "\n").encode() for name, form in as_json.items()},
     }

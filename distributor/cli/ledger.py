@@ -1,4 +1,4 @@
-"""`distributor ledger adopt`: a restored, copied or moved ledger is taken into use."""
+"""`distributor ledger adopt`: takes a restored, copied or moved ledger into use."""
 
 from __future__ import annotations
 

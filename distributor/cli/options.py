@@ -1,7 +1,7 @@
-"""Options that several commands share, and what they have in common: a path is looked at by the command itself, not by typer.
+"""Options that several commands share.
 
-typer calls a file that may not be read a usage error; to us it is input that cannot be used, and each command says so with its place.
-`readable=False` in every declaration of a path turns typer's look off.
+A path is checked by the command, not by typer, which calls an unreadable file a usage error; here it is invalid input (exit 3).
+`readable=False` in every declaration of a path turns typer's check off.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from distributor.errors import InvalidInput
 
 
 def _before_or_after(context: typer.Context, value: Path | None) -> Path | None:
-    """The file named here, or the one named before the command."""
+    """The configuration named after the command, else the one named before it."""
     return value or context.find_root().params.get("chosen")
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is one, as far as this user may know: `Path.is_dir` raises PermissionError below a folder that cannot be entered."""
+    """Whether it is a folder that this user can see. `Path.is_dir` raises PermissionError inside a folder that cannot be entered."""
     return os.path.isdir(path)  # noqa: PTH112  never raises
 
 
 def listable(value: Path | None) -> Path | None:
-    """A folder whose files are looked for by name must let itself be looked into. Raises Unusable."""
+    """A folder of passwords must be listable, since files are looked up by name. Raises InvalidInput."""
     if value is not None and is_folder(value) and not os.access(value, os.R_OK | os.X_OK):
         raise InvalidInput("permission denied", where=str(value), hint="name a folder that you may read")
     return value

@@ -1,4 +1,4 @@
-"""A file that a command writes: it appears when it is complete, and an old one stays until then."""
+"""Writes the output file of a command atomically: an old file stays until the new one is complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distributor.files import atomic
 
 @contextmanager
 def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
-    """The file to write into, with these permissions whatever the umask; `such_as` is a name for hints. Raises Unusable."""
+    """A file to write to, with this mode whatever the umask. `such_as`: a file name for hints. Raises InvalidInput."""
     if is_folder(path):
         raise InvalidInput("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
     try:

@@ -1,4 +1,4 @@
-"""`distributor password reveal`: a password, once, after the ledger knows."""
+"""`distributor password reveal`: shows a password once, after the ledger has recorded it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distributor.model.ports import Ledger
     from distributor.model.secret import Secret
 
-EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her desk phone, ticket 4711"'
+EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her office phone, ticket 4711"'
 app = typer.Typer(help="Passwords of packages that were accepted.", no_args_is_help=True, epilog=EXAMPLE)
 CLEAR = "\x1b[?1049l"  # leaves the other screen of the terminal, and nothing of it in the scroll-back
 OPEN = "\x1b[?1049h\x1b[2J\x1b[H"
@@ -41,6 +41,7 @@ def reveal(
     """Show a ready password once; the ledger has it before the screen."""
     from distributor import bootstrap
     from distributor.errors import UsageError
+    from distributor.workflows.reveal import Reveal
 
     why, key = bootstrap.reason(reason), bootstrap.address_key(address)
     if not stdout and not (sys.stdout.isatty() and sys.stdin.isatty()):
@@ -48,12 +49,12 @@ def reveal(
     settings = bootstrap.settings(chosen)
     with _report_hand_over(address) as spent:
         with bootstrap.open_for_writing(settings, sends=True) as ledger:
-            road = bootstrap.load_adapter("channels", "reveal").open(None, ledger, bootstrap.vault(settings))
-            envelope = road.choose(key, certificate)
+            channel = Reveal(ledger, bootstrap.vault(settings))
+            sealed = channel.choose(key, certificate)
             try:
-                password = road.hand_over(envelope, why)
+                password = channel.hand_over(sealed, why)
             finally:
-                spent.yes = _is_spent(ledger, key, envelope)
+                spent.yes = _is_spent(ledger, key, sealed)
         if stdout:
             sys.stdout.write(password.reveal() + "\n")
             sys.stdout.flush()
@@ -65,13 +66,13 @@ def reveal(
 
 @dataclass(slots=True)
 class HandOverStatus:
-    """Whether the ledger has the hand-over: from then on nobody else will see the password."""
+    """Whether the ledger has recorded the hand-over: from then on the password is not shown again."""
 
     yes: bool = False
 
 
 def _is_spent(ledger: Ledger, key: str, wanted: SealedPassword) -> bool:
-    """What the ledger itself says, also where an interrupt came between its writing and our hearing of it."""
+    """Asks the ledger, since an interrupt may have come between its commit and our knowing of it."""
     from distributor.model.states import PasswordState
 
     return any(found.delivery == wanted.delivery and found.state is PasswordState.HANDED_OVER for found in ledger.envelopes(key))
@@ -79,7 +80,7 @@ def _is_spent(ledger: Ledger, key: str, wanted: SealedPassword) -> bool:
 
 @contextmanager
 def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
-    """However the command ends once the password is spent, its last line says so, and how to get a new one."""
+    """Once the password is handed over, the last line says so and how to get a new one, however the command ends."""
     from distributor.cli.render import stop_writing
 
     spent = HandOverStatus()
@@ -113,7 +114,7 @@ def _tell(address: str) -> None:
 
 
 def _show(address: str, password: Secret) -> None:
-    """Large, in its groups, and gone after Enter; a service manager's SIGTERM clears it as Ctrl-C does."""
+    """Show it in groups until Enter; SIGTERM of a service manager clears the screen as Ctrl-C does."""
     from distributor.cli.prompt import wait_for_enter
     from distributor.cli.render import BOLD, coloured, escape
 

@@ -1,4 +1,4 @@
-"""`distributor plan`: certificates and people -> a plan in the ledger. Sends nothing."""
+"""`distributor plan`: checks certificates and people and records the deliveries in the ledger. Sends nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
 INDENT = 9  # columns; below the severity
-MOST_LEFT = 5  # files that are no certificates shown to a person
-MOST_ROWS = 20  # of ready deliveries shown to a person; `status --plan` shows the rest
+MOST_LEFT = 5  # files without certificates that are listed; `--json` has all
+MOST_ROWS = 20  # ready deliveries that are listed; `status --plan` has all
 
 
 def plan(
@@ -49,13 +49,13 @@ def plan(
     offline: Annotated[
         bool, typer.Option("--offline", help="Fetch no CRL and no issuer's certificate: chains are checked as far as files go.")
     ] = False,
-    lint: Annotated[bool, typer.Option("--lint", help="Hold certificates against the S/MIME BR too (extra `lint`).")] = False,
+    lint: Annotated[bool, typer.Option("--lint", help="Check certificates against the S/MIME BR too (extra `lint`).")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """Check certificates and people, and record who is to get what.
 
-    Sends nothing. What is wrong is told with file, line and a way out; the good ones go on.
+    Sends nothing. Problems are listed with file, line and a hint; deliveries without problems are planned.
     """
     from distributor import bootstrap
     from distributor.cli.render import Written, print_json
@@ -91,16 +91,15 @@ def _made(
     from functools import cache
 
     from distributor import bootstrap
-    from distributor.bootstrap import delivery as outgoing
-    from distributor.bootstrap import inputs, trust
+    from distributor.bootstrap import delivery, inputs, trust
     from distributor.cli.copy_warning import warn_gap, warn_restored
     from distributor.cli.progress import Bar
     from distributor.cli.render import stderr_line
     from distributor.files.spool import FileSpool
-    from distributor.workflows.plan import plan as flow
+    from distributor.workflows.plan import plan as make_plan
 
     found = inputs.source_sets(settings, sources, roster, passwords)
-    used = cache(outgoing.template_renderer(settings).columns)
+    used = cache(delivery.template_renderer(settings).columns)
     now = bootstrap.now()
     with (
         trust.chain_checker(settings, now, offline=offline) as checker,
@@ -110,11 +109,11 @@ def _made(
     ):
         warn_restored(ledger)
         warn_gap(ledger)
-        if (outdated := outgoing.outdated_templates(settings)) is not None:
+        if (outdated := delivery.outdated_templates(settings)) is not None:
             stderr_line(f"warning: {outdated}; nothing is sent until it is moved")
             stderr_line(f"hint: {outdated.hint}")
         ledger.keep_columns(used)
-        return flow(
+        return make_plan(
             ledger,
             inputs.people(found, used),
             inputs.certificates(settings, found),
@@ -149,7 +148,7 @@ def _say_offline(settings: Settings) -> None:
 
 
 def _row(delivery: Delivery, info: CertificateInfo) -> str:
-    """A delivery as JSON."""
+    """A delivery as JSON text."""
     from distributor.cli.render import encoded
 
     row = {
@@ -165,7 +164,7 @@ def _row(delivery: Delivery, info: CertificateInfo) -> str:
 
 
 def _cells(delivery: Delivery, _: CertificateInfo) -> tuple[str, ...]:
-    """A delivery as a row for a person."""
+    """A delivery as a row of the table."""
     from distributor.cli.render import day
 
     return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
@@ -188,7 +187,7 @@ def _certificate(info: CertificateInfo) -> dict[str, object]:
 
 
 def issue_row(issue: Issue) -> dict[str, object]:
-    """An issue as every `--json` has it."""
+    """An issue as in every command's `--json`."""
     return {
         "severity": issue.severity,
         "check": issue.check,
@@ -222,7 +221,7 @@ def _show(planned: PlanResult) -> None:
 
 
 def _say_left(left: Spool[Issue]) -> None:
-    """What lay among the certificates and is none: no finding, but nothing is passed over in silence."""
+    """List the files that hold no certificate: no issue, but nothing is skipped silently."""
     from distributor.cli.render import escape, stderr_line
 
     for one in islice(left, MOST_LEFT):
@@ -246,7 +245,7 @@ def _say_next(planned: PlanResult, wrong: int) -> None:
 
 
 def tell_issue(issue: Issue) -> None:
-    """An issue in three lines, for a person."""
+    """Print an issue in three lines."""
     from distributor.cli.render import DIM, RED, YELLOW, coloured, escape, stdout_line, wrapped
 
     level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))

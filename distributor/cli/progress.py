@@ -1,4 +1,4 @@
-"""A bar with pace and time left, on a terminal only. The only file that knows rich."""
+"""A progress bar with rate and time left, on a terminal only. The only module that uses rich."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOON = 2.0  # seconds; a pace measured over less says nothing
 
 
 class Bar:
-    """Counts steps towards a total; where nobody watches, or there is nothing to do, it only passes lines on."""
+    """Counts steps towards a total. Without a terminal, or with nothing to do, it only prints the lines."""
 
     def __init__(self, title: str, total: int | None) -> None:
         watched = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -34,12 +34,12 @@ class Bar:
             self._progress.stop()
 
     def step(self, steps: int = 1) -> None:
-        """So many more are done."""
+        """Count steps as done."""
         if self._progress and self._task is not None:
             self._progress.advance(self._task, steps)
 
     def line(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Print a line above the bar."""
         if self._progress:
             self._progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
@@ -47,7 +47,7 @@ class Bar:
 
 
 def pace(done: float, seconds: float) -> str:
-    """How many a second since the beginning, or a minute where that says more; nothing before it can be known."""
+    """The rate since the beginning, a second or a minute; empty before it can be measured."""
     if not done or seconds < SOON:
         return ""
     speed = done / seconds
@@ -60,7 +60,7 @@ def _progress() -> Progress:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """How many a second, or a minute where that says more."""
+        """The column that shows the rate."""
 
         def render(self, task: Task) -> Text:
             return Text(pace(task.completed, task.elapsed or 0.0))

@@ -1,4 +1,4 @@
-"""Questions to a person; where none can be asked, the flag that answers them is named."""
+"""Asks questions on the terminal; without one, the error names the flag that answers them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distributor.errors import RequestDenied, UsageError
 
 
 def confirm(question: str, flag: str) -> None:
-    """Ask yes or no on the terminal. Raises Refused after a no, Misuse where there is no terminal."""
+    """Ask yes or no on the terminal. Raises RequestDenied after a no, UsageError where there is no terminal."""
     if not can_ask():
         raise UsageError("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
     sys.stderr.write(f"{question} [y/N] ")
@@ -18,10 +18,10 @@ def confirm(question: str, flag: str) -> None:
 
 
 def can_ask() -> bool:
-    """Whether someone sits there: questions go to stderr, answers come from stdin."""
+    """Whether a question can be asked: on stderr, with the answer from stdin."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def wait_for_enter() -> None:
-    """Wait until the person has seen enough; what is typed meanwhile need not be text."""
+    """Wait for Enter; bytes that are not text are ignored."""
     sys.stdin.buffer.readline()

@@ -1,4 +1,4 @@
-"""`distributor publish`: the certificates people received, where others look for them to encrypt to."""
+"""`distributor publish`: writes the certificates that people received to the directories of `[[directories]]`."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def _made(settings: Settings, ledger: Ledger) -> Published:
     from distributor import bootstrap
     from distributor.bootstrap import delivery
     from distributor.cli.progress import Bar
-    from distributor.workflows.publish import publish as flow
+    from distributor.workflows.publish import publish as publish_certificates
 
     opened = delivery.directories(settings)
     try:
         with Bar("publishing", None) as bar:
-            return flow(ledger, opened, now=bootstrap.now(), tell=lambda _: bar.step())
+            return publish_certificates(ledger, opened, now=bootstrap.now(), tell=lambda _: bar.step())
     finally:
         for directory in opened:
             directory.close()

@@ -1,4 +1,4 @@
-"""Values -> text on stdout and stderr: tables, streaming JSON objects, times. Foreign text is shown with its control characters escaped."""
+"""Prints lines, tables and streaming JSON; formats times and counts. Control characters in foreign text are escaped."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
-ENOUGH = 40  # rows that a table looks at to find its widths; more would hold up the first line of a long one
+ENOUGH = 40  # rows that a table measures to find its widths; more would delay the first line of a long one
 
 
 def stderr_line(text: str = "") -> None:
-    """Talk: a line on stderr."""
+    """Print a line for people on stderr."""
     sys.stdout.flush()
     sys.stderr.write(_shown(text) + "\n")
     sys.stderr.flush()
 
 
 def stdout_line(text: str = "") -> None:
-    """Data: a line on stdout."""
+    """Print a line of data on stdout."""
     sys.stdout.write(_shown(text) + "\n")
 
 
@@ -37,7 +37,7 @@ def _shown(text: str) -> str:
 
 
 def escape(text: object) -> str:
-    """Text that others wrote, safe for a terminal: no escape sequence, no line break, no bidi mark."""
+    """Foreign text made safe for a terminal: no escape sequence, no line break, no bidi mark."""
     shown = str(text)
     if shown.isascii() and shown.isprintable():
         return shown
@@ -72,7 +72,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """An aligned table on stdout; widths come from its first rows, so that a long one streams."""
+    """Print an aligned table on stdout; column widths come from its first rows, so that a long one streams."""
     stream = iter(rows)
     first = list(itertools.islice(stream, ENOUGH))
     if not first:
@@ -80,37 +80,37 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     safe = [[escape(cell) for cell in row] for row in first]
     widths = [max(len(line[column]) for line in (list(header), *safe)) for column in range(len(header))]
     pattern = "  ".join(f"{{:{width}}}" for width in widths)
-    room = _room()
-    stdout_line(coloured(_cut(pattern.format(*header).rstrip(), room), DIM))
+    limit = _terminal_width()
+    stdout_line(coloured(_cut(pattern.format(*header).rstrip(), limit), DIM))
     for cells in safe:
-        stdout_line(_cut(pattern.format(*cells).rstrip(), room))
+        stdout_line(_cut(pattern.format(*cells).rstrip(), limit))
     for row in stream:
         line = pattern.format(*map(str, row)).rstrip()
         plain = line.isascii() and line.isprintable()
-        sys.stdout.write(_cut(line if plain else pattern.format(*map(escape, row)).rstrip(), room) + "\n")
+        sys.stdout.write(_cut(line if plain else pattern.format(*map(escape, row)).rstrip(), limit) + "\n")
 
 
 def wrapped(text: str, indent: int) -> str:
-    """Lines that fit the terminal, the later ones indented; where nobody watches, one line."""
-    room = _room()
-    if room is None or len(text) <= room:
+    """The text wrapped to the terminal, later lines indented; one line without a terminal."""
+    width = _terminal_width()
+    if width is None or len(text) <= width:
         return text
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, room, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
 
 
-def _room() -> int | None:
-    """How many characters a line of the terminal has; None where stdout is no terminal."""
+def _terminal_width() -> int | None:
+    """Characters in a line of the terminal; None where stdout is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _cut(line: str, room: int | None) -> str:
-    return line if room is None or len(line) <= room else line[: room - 3] + "..."
+def _cut(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else line[: width - 3] + "..."
 
 
 def print_json(schema: str, values: Mapping[str, object]) -> None:
-    """One JSON object on stdout whose first key is `schema`. A value that is an iterator streams, an element a line."""
+    """Print one JSON object on stdout, `schema` first. A value that is an iterator streams, one element on each line."""
     write = sys.stdout.write
     write("{" + f'"schema": "distributor/{schema}/1"')
     for key, value in values.items():
@@ -123,7 +123,7 @@ def print_json(schema: str, values: Mapping[str, object]) -> None:
 
 
 class Written(str):
-    """JSON that is written already."""
+    """Text that is JSON already."""
 
     __slots__ = ()
 
@@ -138,7 +138,7 @@ def _stream(items: Iterator[object]) -> None:
 
 
 def encoded(value: object) -> str:
-    """A value as JSON, in ASCII, so that neither a terminal's encoding nor a bidi mark matters."""
+    """A value as ASCII JSON, so that neither the terminal's encoding nor a bidi mark matters."""
     return _ENCODER.encode(value)
 
 
@@ -157,11 +157,11 @@ _ENCODER = json.JSONEncoder(default=_plain)  # made once: that costs more than m
 
 
 def stop_writing() -> None:
-    """Standard output takes no more: what waits to be written is dropped, and Python does not complain about it at exit."""
+    """Discard all further output on stdout, buffered output too, so that Python does not complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def flush() -> None:
-    """Let what was told stand before what comes next."""
+    """Flush both streams, so that output of two writers keeps its order."""
     sys.stdout.flush()
     sys.stderr.flush()

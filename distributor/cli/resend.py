@@ -1,4 +1,4 @@
-"""`distributor resend`: a new generation for a person, sent at once."""
+"""`distributor resend`: plans a new generation of a person's delivery and sends it at once."""
 
 from __future__ import annotations
 

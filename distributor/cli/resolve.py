@@ -1,4 +1,4 @@
-"""`distributor resolve`: ambiguous deliveries, with their evidence, and a person's word about them."""
+"""`distributor resolve`: lists ambiguous deliveries with their evidence, and settles them by evidence or by a person's decision."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def resolve(
 
 
 def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
-    """What evidence settles by itself. A service that cannot be asked is no reason to show nothing."""
-    from distributor.bootstrap import delivery as outgoing
+    """Settle what trackers have evidence of. A service that cannot be asked is only a warning."""
+    from distributor.bootstrap.delivery import track, trackers
     from distributor.cli.render import escape, stderr_line
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
 
     if not ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS):
         return ()
-    found = outgoing.track(settings, ledger, outgoing.trackers(settings), frozenset({State.AMBIGUOUS}))
+    found = track(settings, ledger, trackers(settings), frozenset({State.AMBIGUOUS}))
     for error in found.errors:
         stderr_line(f"warning: {escape(error)}" + (f"\nhint: {escape(error.hint)}" if error.hint else ""))
     for moved in found.moved:
@@ -88,37 +88,37 @@ def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str 
 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
-    from distributor.bootstrap import delivery as outgoing
+    from distributor.bootstrap.delivery import transport
     from distributor.cli.render import stderr_line
     from distributor.workers import process
-    from distributor.workflows import resolution as flow
+    from distributor.workflows import resolution
 
     if accepted:
-        flow.accept(ledger, delivery, reason)
+        resolution.accept(ledger, delivery, reason)
         found = ledger.delivery(delivery)
         stderr_line(f"{delivery}: accepted; {_password(found)}")
     else:
-        wait = outgoing.transport(settings, signed_in=False).attempt_timeout
-        flow.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+        wait = transport(settings, signed_in=False).attempt_timeout
+        resolution.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
         found = ledger.delivery(delivery)
         stderr_line(f"{delivery}: {found and found.state}; next: distributor send")
 
 
 def _password(delivery: Delivery | None) -> str:
-    """The password of a message that arrived; one that was sent after the backup has its own, which is not here."""
+    """What is known of the password of a message that arrived; the ledger has none of a message sent after the backup."""
     if delivery is None or delivery.password_state is None:
         return "its password is not in this ledger: `distributor resend` makes a new package with a new password"
     return f"its password is {delivery.password_state}"
 
 
 def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
-    from distributor.bootstrap import delivery as outgoing
+    from distributor.bootstrap.delivery import transport
     from distributor.cli.render import counted, escape, stderr_line
     from distributor.workers import process
-    from distributor.workflows import resolution as flow
+    from distributor.workflows import resolution
 
-    wait = outgoing.transport(settings, signed_in=False).attempt_timeout
-    found = flow.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+    wait = transport(settings, signed_in=False).attempt_timeout
+    found = resolution.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
     stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
     for delivery, error in found.left:
         stderr_line(f"left as it is: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
@@ -130,14 +130,14 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
 
 
 def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[StateChange], *, as_json: bool) -> int:
-    from distributor.bootstrap import delivery as outgoing
+    from distributor.bootstrap.delivery import transport
     from distributor.cli.render import counted, print_json, stderr_line, table
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
-    from distributor.workflows import resolution as flow
+    from distributor.workflows import resolution
 
-    now, wait = ledger.now(), outgoing.transport(settings, signed_in=False).attempt_timeout
-    doubts = list(flow.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
+    now, wait = ledger.now(), transport(settings, signed_in=False).attempt_timeout
+    doubts = list(resolution.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
     if delivery is not None and delivery not in {moved.delivery for moved in settled}:
         _ambiguous(ledger, delivery, doubts)
     if delivery is not None:

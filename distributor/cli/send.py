@@ -1,4 +1,4 @@
-"""`distributor send`: what is planned or due goes out."""
+"""`distributor send`: packs planned deliveries and sends the messages that are due."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def send(
     from distributor import bootstrap
     from distributor.bootstrap import delivery
     from distributor.cli import clock, send_run
-    from distributor.cli import dry_run as drying
+    from distributor.cli.dry_run import write_messages
     from distributor.cli.estimate import duration
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
@@ -50,26 +50,26 @@ def send(
         if plan is not None:
             _known(ledger, plan)
         clock.warn_clock_ahead(ledger)
-        _, unclear = recover(ledger, process.is_alive)  # what an earlier run held
+        _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         if dry_run is not None:
-            return drying.run(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
+            return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
         due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
         total = min(due.total(), limit or due.total())
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
-        found, watcher = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        code = send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
+        found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
+        code = send_run.report(found, reporter, as_json=as_json, held=ledger.under_way(scope))
         _remind(ledger, found.ambiguous)
         return code
 
 
-def _remind(ledger: Ledger, told: int) -> None:
-    """Messages that earlier runs left unclear, and nobody settled."""
+def _remind(ledger: Ledger, reported: int) -> None:
+    """Mention ambiguous messages of earlier runs."""
     from distributor.cli.render import counted, stderr_line
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.states import State
 
-    older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - told
+    older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - reported
     if older > 0:
         stderr_line(f"{counted(older, 'message')} of earlier runs still unclear; next: distributor resolve")
 
@@ -82,7 +82,7 @@ def _known(ledger: Ledger, plan: str) -> None:
 
 
 def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
-    """About how many messages are due, for a bar: without looking at each."""
+    """About how many messages are due, for the progress bar, without reading each row."""
     from distributor.model.states import REMAINING, State
 
     return Counter(

@@ -1,4 +1,4 @@
-"""What `send` and `resend` share: one run over the ledger, watched, and its report in words or JSON."""
+"""Runs the sending workflow for `send` and `resend`, shows its progress and prints its report."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ProgressReporter:
-    """What a run tells: a bar and lines for a person; the results for JSON, where it is wanted."""
+    """Shows a run's progress as a bar and lines, and keeps the results where JSON is asked for."""
 
     bar: Bar
     keep: bool
     results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
     unpacked: int = 0  # deliveries whose message could not be made
 
-    def __call__(self, news: object) -> None:
-        """One piece of news."""
+    def __call__(self, event: object) -> None:
+        """Show one result, wait, batch or diagnostic."""
         from distributor.model.issues import Diagnostic
         from distributor.model.revoking import HELD_BACK_PREFIX
         from distributor.workflows.packing import Batch
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 
-        match news:
+        match event:
             case DeliveryResult(id=delivery, address=address, state=state, said=said, final=True):
                 self.bar.step()
                 if self.keep:
@@ -71,37 +71,37 @@ def run(
     keep: bool = False,
     unclear: Sequence[DeliveryResult] = (),
 ) -> tuple[SendReport, ProgressReporter]:
-    """Pack and send what is due; the first Ctrl-C lets messages on the wire finish."""
-    from distributor.bootstrap import delivery as outgoing
+    """Pack and send what is due; the first Ctrl-C lets messages in flight finish."""
+    from distributor.bootstrap import delivery
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
     from distributor.workflows.sending.run import send
 
     owner = process.current_process()
     with Bar("sending", total) as bar:
-        transport = outgoing.transport(settings, tell=bar.line)
-        watcher = ProgressReporter(bar, keep)
+        transport = delivery.transport(settings, tell=bar.line)
+        reporter = ProgressReporter(bar, keep)
         options = SendOptions(
             scope=scope,
             limit=limit,
             early=early,
             lease=settings.ledger.lease,
-            packing=outgoing.packing_workflow(settings, ledger, pool, owner, scope, limit),
+            packing=delivery.packing_workflow(settings, ledger, pool, owner, scope, limit),
             unclear=unclear,
-            senders=outgoing.senders(settings),
+            senders=delivery.senders(settings),
         )
-        context = SendContext(alive=process.is_alive, tell=watcher)
+        context = SendContext(alive=process.is_alive, tell=reporter)
 
         async def work() -> SendReport:
             with _stopper(bar) as shutdown:
                 return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(work()), watcher
+            return runner.run(work()), reporter
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The event loop that comes along: twice as many messages a second as Python's own, which serves where there is none."""
+    """The loop of uvloop where it is installed, for twice as many messages a second; else None, for asyncio's own loop."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -111,18 +111,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextmanager
 def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
-    """What Ctrl-C and a service manager's SIGTERM press."""
+    """A shutdown request that Ctrl-C and SIGTERM set."""
     from distributor.workflows.sending.shutdown import ShutdownRequest
 
     shutdown, loop = ShutdownRequest(), asyncio.get_running_loop()
 
-    def press() -> None:
+    def request() -> None:
         if not shutdown.requests:
-            bar.line("finishing the messages on the wire; Ctrl-C again cuts them off")
+            bar.line("finishing the messages in flight; Ctrl-C again cuts them off")
         shutdown.request()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, press)
+        loop.add_signal_handler(number, request)
     try:
         yield shutdown
     finally:
@@ -130,20 +130,20 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
             loop.remove_signal_handler(number)
 
 
-def report(found: SendReport, watcher: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
-    """Tell what a run came to, and what other senders hold; the exit code. Raises what ended it early."""
+def report(found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
+    """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run."""
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)
-        print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, watcher.results)})
+        print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, reporter.results)})
     else:
-        _words(found, watcher.unpacked, under_way=bool(held))
+        _words(found, reporter.unpacked, under_way=bool(held))
     tell_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:
         raise Interrupted("interrupted; nothing is lost", hint="`distributor send` goes on where it stopped")
-    return 1 if found.rejected or found.ambiguous or found.withdrawn or watcher.unpacked else 0
+    return 1 if found.rejected or found.ambiguous or found.withdrawn or reporter.unpacked else 0
 
 
 def _advice(hint: str | None) -> str:

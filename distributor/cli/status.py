@@ -1,4 +1,4 @@
-"""`distributor status`: counts by state, and a row a delivery."""
+"""`distributor status`: prints the number of deliveries in each state, a row for each delivery, and the next step."""
 
 from __future__ import annotations
 
@@ -75,20 +75,20 @@ def _rows(rows: Iterator[tuple[Any, ...]], open_ends: OpenEnds) -> Iterator[tupl
 
 
 def _said(said: str | None, not_before: str | None) -> str:
-    """The server's last word, and until when a deferred message waits."""
+    """The server's last reply, and until when a deferred message waits."""
     return (said or "") + (f" (waits until {_seconds(not_before)})" if not_before else "")
 
 
 @dataclass(slots=True)
 class OpenEnds:
-    """What is unfinished in the rows that went by. A message is known by address, certificate and generation."""
+    """Deliveries in the printed rows that need a person, as (address, certificate, generation)."""
 
     refused: set[tuple[str, str, int]] = field(default_factory=set)  # rejected or bounced
     expired: set[tuple[str, str, int]] = field(default_factory=set)  # never collected
     ready: bool = False  # a password waits to be collected
 
     def note(self, row: tuple[Any, ...]) -> None:
-        """One row of `Ledger.rows`."""
+        """Look at one row of `Ledger.rows`."""
         state, password = row[5], row[19]
         if state in REFUSED:
             self.refused.add((row[1], row[14], row[4]))
@@ -99,7 +99,7 @@ class OpenEnds:
 
 
 def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> str | None:
-    """The step that would bring the most forward; None where nothing is open."""
+    """The most useful next command; None where there is nothing to do."""
     if counts.get(State.AMBIGUOUS):
         return "distributor resolve"
     if any(counts.get(state) for state in UNDER_WAY):
@@ -113,7 +113,7 @@ def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: De
 
 
 def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> OpenEnds:
-    """Without what a later generation replaced, also one that the scope leaves out."""
+    """Without deliveries that a later generation replaced, even one outside the scope."""
     found = open_ends.refused | open_ends.expired
     if not found:
         return open_ends

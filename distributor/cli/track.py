@@ -1,4 +1,4 @@
-"""`distributor track`: what became of messages, by those who know: Sent Items, the message trace."""
+"""`distributor track`: asks Sent Items and the message trace about messages, and records what they report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distributor.workflows.tracking import TrackingReport
 
 EXAMPLE = "\b\nexample:\n  distributor track --json | jq '.moved[] | select(.to == \"bounced\")'"
-EVERY = 300.0  # seconds between two looks; a message trace is no faster
+EVERY = 300.0  # seconds between two rounds; a message trace is no faster
 
 
 def track(
@@ -27,9 +27,9 @@ def track(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Ask the services what became of the messages, and move the ledger.
+    """Ask the services about messages that were sent, and record what they report.
 
-    Sent Items settle messages whose fate is unclear; a message trace ([[trackers]]) tells of delivery and failure too.
+    Sent Items settle ambiguous messages; a message trace ([[trackers]]) reports delivery and failure too.
     """
     from distributor import bootstrap
 
@@ -54,20 +54,20 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     trackers = delivery.trackers(settings)
     if not trackers and settings.trust is None:
         hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
-        raise RequestDenied("nobody is configured who knows what became of messages", hint=hint)
+        raise RequestDenied("no tracker is configured", hint=hint)
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     clean_mailboxes(settings, ledger)
-    looked = _watched(settings, ledger)
-    _show(found, looked, as_json=as_json)
+    revocations = _watched(settings, ledger)
+    _show(found, revocations, as_json=as_json)
     if found.errors:
         raise found.errors[0]
     unclear = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0)
-    against = looked.revoked or any(issue.severity == "error" for issue in looked.issues)
-    return 1 if unclear or against or any(moved.after is State.BOUNCED for moved in found.moved) else 0
+    wrong = revocations.revoked or any(issue.severity == "error" for issue in revocations.issues)
+    return 1 if unclear or wrong or any(moved.after is State.BOUNCED for moved in found.moved) else 0
 
 
 def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
-    """What messages left in their mailboxes goes, those too that were settled just now. A service that cannot be asked is told, no more."""
+    """Remove copies and drafts from the mailboxes, also of messages settled just now. A service that cannot be asked is a warning."""
     from distributor.bootstrap import delivery
     from distributor.cli.render import escape, stderr_line
 
@@ -81,38 +81,39 @@ def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
 
 
 @dataclass
-class _Looked:
-    """What became of the certificates: rows of those that were revoked since or are good again, and what could not be found out."""
+class _Revocations:
+    """Rows of deliveries whose certificate was revoked since or is good again, and issues where that could not be checked."""
 
     revoked: list[dict[str, object]] = field(default_factory=list)
     reinstated: list[dict[str, object]] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 
 
-def _watched(settings: Settings, ledger: Ledger) -> _Looked:
-    """Whether certificates of messages were revoked since, where `[trust]` says how to tell."""
+def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
+    """Check certificates of deliveries for revocation, where `[trust]` is configured."""
     if settings.trust is None:
-        return _Looked()
+        return _Revocations()
     from distributor.cli.trust_watch import rows, watched
 
     done = watched(settings, ledger)
-    return _Looked(rows(done.revoked), rows(done.reinstated), done.issues)
+    return _Revocations(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
-def _show(found: TrackingReport, looked: _Looked, *, as_json: bool) -> None:
+def _show(found: TrackingReport, revocations: _Revocations, *, as_json: bool) -> None:
     from distributor.cli.plan import issue_row, tell_issue
     from distributor.cli.render import counted, escape, print_json, stderr_line, table
 
     if as_json:
-        told = {"revoked": looked.revoked, "reinstated": looked.reinstated, "issues": [issue_row(issue) for issue in looked.issues]}
+        issues = [issue_row(issue) for issue in revocations.issues]
+        checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
         rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.said} for m in found.moved]
-        print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **told})
+        print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **checked})
         return
     table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
     stderr_line(f"{counted(found.read, 'message')} sighted, {len(found.moved)} moved")
-    for row in looked.revoked:
+    for row in revocations.revoked:
         stderr_line(f"{escape(row['address'])}: the certificate was revoked; distributor history {escape(row['address'])}")
-    for row in looked.reinstated:
+    for row in revocations.reinstated:
         stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
-    for issue in looked.issues:
+    for issue in revocations.issues:
         tell_issue(issue)

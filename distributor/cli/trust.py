@@ -1,4 +1,4 @@
-"""`distributor trust`: the virtual certificate collection of Exchange Online, written, checked and given to the tenant."""
+"""`distributor trust`: writes and checks the virtual certificate collection of Exchange Online, and prints the script that uploads it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, iss
 def check(
     certificates: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="CERT", readable=False, help="Certificates at hand, PFX too: what does the collection lack for them?"),
+        typer.Argument(metavar="CERT", readable=False, help="Certificates, PFX too: what does the collection lack for them?"),
     ] = None,
     sst: Sst = None,
     tenant: Annotated[
@@ -107,9 +107,9 @@ def check(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Show what is in a collection, and what Exchange Online will hold against it.
+    """Show what is in a collection, and why Exchange Online would refuse it.
 
-    With certificates (people's or authorities'): judges them as `plan` does, chain and revocation, and says what is missing for them.
+    With certificates (people's or authorities'): checks them as `plan` does, chain and revocation, and says what is missing for them.
     """
     from distributor import bootstrap
     from distributor.cli import certificate_files, trust_people
@@ -119,17 +119,17 @@ def check(
     path, now = _collection(sst, chosen), bootstrap.now()
     found, issues, extra = _read(path)
     issues += collection.examine(found, now)
-    at_hand, unreadable = certificate_files.at_hand(certificates or (), passwords, chosen)
-    if offline and at_hand:
+    given, unreadable = certificate_files.with_packages(certificates or (), passwords, chosen)
+    if offline and given:
         stderr_line("offline: revocation is not checked, and no issuer's certificate is fetched")
-    judged = trust_people.check_certificates(found, at_hand, trust_people.configured(chosen) if at_hand else None, now, offline=offline)
+    checked = trust_people.check_certificates(found, given, trust_people.configured(chosen) if given else None, now, offline=offline)
     difference = _compared(found, tenant) if tenant else None
-    issues += [*unreadable, *judged.issues, *(collection.differing(difference, now) if difference else ())]
-    rows = (_sought_row(one, judged) for one in judged.sought)
+    issues += [*unreadable, *checked.issues, *(collection.differing(difference, now) if difference else ())]
+    rows = (_checked_row(one, checked) for one in checked.sought)
     rest = {"file": extra, "at_hand": rows, "tenant": _difference_row(difference), "offline": offline}
     _answer(as_json, found, issues, rest)
     if not as_json:
-        _checked(path, found, extra, judged, difference, issues)
+        _summary(path, found, extra, checked, difference, issues)
     return 1 if _wrong(issues) else 0
 
 
@@ -145,7 +145,7 @@ def _collection(chosen: Path | None, config: Path | None) -> Path:
 
 
 def _read(path: Path) -> tuple[list[CollectionEntry], list[Issue], dict[str, object]]:
-    """The members of a collection, as `[trust]` takes one: a .sst, a folder, or a file of certificates. Raises Unusable."""
+    """The entries of a collection: a .sst, a folder, or a file of certificates, as in `[trust]`. Raises InvalidInput."""
     from distributor.cli import certificate_files
     from distributor.microsoft import collection
     from distributor.pki import sst
@@ -179,11 +179,11 @@ def _compared(found: Iterable[CollectionEntry], saved: Path) -> Difference:
     return collection.compare(found, theirs)
 
 
-def _checked(  # what the command found
+def _summary(
     path: Path,
     found: Sequence[CollectionEntry],
     extra: dict[str, object],
-    judged: CheckedCertificates,
+    checked: CheckedCertificates,
     difference: Difference | None,
     issues: Sequence[Issue],
 ) -> None:
@@ -194,9 +194,9 @@ def _checked(  # what the command found
     lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
     if lists:
         stderr_line(f"{counted(lists, 'list')} of revoked or trusted certificates in it: passed over")
-    if judged.sought:
-        whole = sum(map(judged.complete, judged.sought))
-        stderr_line(f"at hand: {whole} of {len(judged.sought)} are in order with this collection")
+    if checked.sought:
+        good = sum(map(checked.complete, checked.sought))
+        stderr_line(f"checked: {good} of {len(checked.sought)} are in order with this collection")
     if difference:
         same, here, there = (len(part) for part in (difference.same, difference.only_here, difference.only_there))
         stderr_line(f"tenant: {same} in both, {here} only here, {there} only there")
@@ -217,7 +217,7 @@ def runbook(
     from distributor.cli import certificate_files
     from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
-    from distributor.microsoft import runbook as core
+    from distributor.microsoft.runbook import powershell
 
     path = _collection(sst, chosen)
     if is_folder(path) or path.suffix.lower() in PLAIN:
@@ -227,7 +227,7 @@ def runbook(
         named = "1 thing is" if wrong == 1 else f"{wrong} things are"
         raise RequestDenied(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
     try:
-        stdout_line(core.powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
+        stdout_line(powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
     except ValueError as fault:
         raise InvalidInput(str(fault), where=escape(path), hint="rename it") from None
     stderr_line(
@@ -270,9 +270,9 @@ def _row(member: CollectionEntry) -> dict[str, object]:
     }
 
 
-def _sought_row(sought: ChainGap, judged: CheckedCertificates) -> dict[str, object]:
-    info = sought.member.facts
-    return {"sha256": info.sha256, "subject": info.subject, "source": sought.member.source, "complete": judged.complete(sought)}
+def _checked_row(one: ChainGap, checked: CheckedCertificates) -> dict[str, object]:
+    info = one.member.facts
+    return {"sha256": info.sha256, "subject": info.subject, "source": one.member.source, "complete": checked.complete(one)}
 
 
 def _difference_row(difference: Difference | None) -> dict[str, object] | None:

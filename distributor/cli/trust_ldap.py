@@ -1,4 +1,4 @@
-"""`distributor trust ldap`: whether a phone would find our people's certificates on a server, and what to change there."""
+"""`distributor trust ldap`: checks whether a phone would find people's certificates on an LDAP server, and says what to change there."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ def ldap(
     Says whether others can encrypt to our people by it, and what to change in slapd or Active Directory. Changes nothing.
     """
     from distributor import bootstrap
+    from distributor.bootstrap import trust
     from distributor.microsoft import ldap_lookup
 
     place = _place(host)
     named = [bootstrap.address_key(address) for address in addresses or ()]
     delivered = _delivered(chosen, required=not named)
-    looked: LdapProbe = bootstrap.load_adapter("directories", "ldap").probe(place, named or list(delivered))
-    told = ldap_lookup.verdicts(looked, delivered, bootstrap.now())
-    diagnostics = list(ldap_lookup.remarks(looked, told))
-    _show(place, looked, told, diagnostics, as_json=as_json)
-    if all(way.failed for way in looked.ways):
+    probe = trust.probe_ldap(place, named or list(delivered))
+    verdicts = ldap_lookup.verdicts(probe, delivered, bootstrap.now())
+    diagnostics = list(ldap_lookup.remarks(probe, verdicts))
+    _show(place, probe, verdicts, diagnostics, as_json=as_json)
+    if all(way.failed for way in probe.ways):
         raise ServiceUnavailable("no way to it works", where=place, hint="check the name; `ldapsearch -x -H URL -b ''` asks the same")
     return 1 if any(diagnostic.level == "error" for diagnostic in diagnostics) else 0
 
@@ -57,7 +58,7 @@ def _place(host: str) -> str:
 
 
 def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
-    """Everybody's newest certificate, by address; where people are named, a workspace is not needed."""
+    """The newest certificate that each person received, by address. Only where it is `required` must there be a workspace."""
     from distributor import bootstrap
     from distributor.model.people import key_of
     from distributor.workflows.publish import choose
@@ -78,28 +79,28 @@ def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
     return found
 
 
-def _show(place: str, looked: LdapProbe, told: Sequence[EncryptionVerdict], diagnostics: Sequence[Diagnostic], *, as_json: bool) -> None:
+def _show(place: str, probe: LdapProbe, verdicts: Sequence[EncryptionVerdict], diagnostics: Sequence[Diagnostic], *, as_json: bool) -> None:
     from distributor.cli.render import counted, print_json, stderr_line, stdout_line, table
 
-    good = sum(verdict.level == "ok" for verdict in told)
+    good = sum(verdict.level == "ok" for verdict in verdicts)
     if as_json:
-        ways = [{"url": way.url, "works": not way.failed, "secure": way.secure, "said": way.failed or None} for way in looked.ways]
-        people = [{"address": one.address, "level": one.level, "message": one.message} for one in told]
+        ways = [{"url": way.url, "works": not way.failed, "secure": way.secure, "said": way.failed or None} for way in probe.ways]
+        people = [{"address": one.address, "level": one.level, "message": one.message} for one in verdicts]
         rows = [{"area": one.area, "level": one.level, "message": one.message, "hint": one.hint} for one in diagnostics]
         print_json("trust-ldap", {"host": place, "found": good, "ways": ways, "people": people, "remarks": rows})
         return
-    table(("address", "", "what a phone gets"), ((one.address, one.level, one.message) for one in told[:MOST_ROWS]))
-    if len(told) > MOST_ROWS:
-        stdout_line(f"... and {len(told) - MOST_ROWS} more: --json has all")
+    table(("address", "", "what a phone gets"), ((one.address, one.level, one.message) for one in verdicts[:MOST_ROWS]))
+    if len(verdicts) > MOST_ROWS:
+        stdout_line(f"... and {len(verdicts) - MOST_ROWS} more: --json has all")
     for diagnostic in diagnostics:
-        _tell_remark(diagnostic)
-    if told:
-        stderr_line(f"others can encrypt to {good} of {counted(len(told), 'person', 'people')}")
-    elif any(not way.failed for way in looked.ways):  # else nobody could be looked for, which is said next
+        _show_diagnostic(diagnostic)
+    if verdicts:
+        stderr_line(f"others can encrypt to {good} of {counted(len(verdicts), 'person', 'people')}")
+    elif any(not way.failed for way in probe.ways):  # where all failed, the error that follows says so
         stderr_line("nobody was looked for: name an ADDRESS")
 
 
-def _tell_remark(diagnostic: Diagnostic) -> None:
+def _show_diagnostic(diagnostic: Diagnostic) -> None:
     from distributor.cli.render import GREEN, RED, YELLOW, coloured, escape, stdout_line, wrapped
 
     colour = {"error": RED, "warning": YELLOW}.get(diagnostic.level, GREEN)

@@ -1,4 +1,4 @@
-"""Certificates at hand -> what speaks against each, judged as `plan` judges its chain and its revocation."""
+"""Checks the certificates given to `distributor trust check` as `plan` does: chain, revocation, and what the collection lacks for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distributor.model.issues import CheckId
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from distributor.config.schema import TrustSettings as Table
+    from distributor.config.schema import TrustSettings
     from distributor.microsoft.chain_gaps import ChainGap
     from distributor.microsoft.collection import CollectionEntry
     from distributor.model.issues import Issue
@@ -23,38 +23,43 @@ CHAIN = frozenset({CheckId.CHAIN_INCOMPLETE, CheckId.CHAIN_UNTRUSTED})
 
 @dataclass(frozen=True, slots=True)
 class CheckedCertificates:
-    """What the collection lacks for each certificate, everything against them, and the people's against which nothing serious is."""
+    """What the collection lacks for each certificate, every issue, and which certificates (DER) have an error."""
 
     sought: tuple[ChainGap, ...] = ()
     issues: tuple[Issue, ...] = ()
     wrong: frozenset[bytes] = frozenset()
 
     def complete(self, one: ChainGap) -> bool:
-        """Whether its chain is whole and nothing is wrong with it."""
+        """Whether its chain is complete and it has no error."""
         return one.member.der not in self.wrong and (not one.member.authority or not one.lacks)
 
 
 def check_certificates(
-    collection: Sequence[CollectionEntry], at_hand: Sequence[CollectionEntry], table: Table | None, now: datetime, *, offline: bool
+    collection: Sequence[CollectionEntry],
+    certificates: Sequence[CollectionEntry],
+    table: TrustSettings | None,
+    now: datetime,
+    *,
+    offline: bool,
 ) -> CheckedCertificates:
-    """Everything against the certificates at hand. `table`: how `[trust]` wants it."""
+    """Check certificates of people and of authorities against a collection. `table`: `[trust]`, which says how strictly."""
     from distributor.bootstrap import trust
     from distributor.microsoft import chain_gaps
     from distributor.model.issues import Severity
     from distributor.workflows.revocation import judged
 
-    if not at_hand:
+    if not certificates:
         return CheckedCertificates()
-    sought = chain_gaps.find_gaps(collection, at_hand)
+    sought = chain_gaps.find_gaps(collection, certificates)
     people = [one for one in sought if not one.member.authority]
-    above = [member.der for member in at_hand if member.authority]
+    above = [member.der for member in certificates if member.authority]
     lacks = [one for one in sought if one.member.authority]
     issues: list[Issue] = []
     wrong: set[bytes] = set()
-    with trust.holding([member.der for member in collection], table, now, offline=offline) as checker:
+    with trust.collection_checker([member.der for member in collection], table, now, offline=offline) as checker:
         for one, found in zip(people, judged([(each.member.der, above) for each in people], checker), strict=True):
             if one.lacks and any(issue.check in CHAIN for issue in found):
-                lacks.append(one)  # which says what to add
+                lacks.append(one)  # its issue names the certificate to add
                 found = [issue for issue in found if issue.check not in CHAIN]  # noqa: PLW2901
             if one in lacks or any(issue.severity is Severity.ERROR for issue in found):
                 wrong.add(one.member.der)
@@ -64,8 +69,8 @@ def check_certificates(
     return CheckedCertificates(tuple(sought), (*missing, *issues), frozenset(wrong))
 
 
-def configured(chosen: Path | None) -> Table | None:
-    """`[trust]`, where there is a configuration; one that is named must be readable."""
+def configured(chosen: Path | None) -> TrustSettings | None:
+    """`[trust]` of the configuration; a configuration that was not named may be missing."""
     from distributor import bootstrap
 
     try:

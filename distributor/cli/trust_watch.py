@@ -1,4 +1,4 @@
-"""`distributor trust watch`: what was planned or sent, held against fresh CRLs."""
+"""`distributor trust watch`: checks the certificates that were planned or sent against fresh CRLs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].addre
 def watch(chosen: Config = None, as_json: Json = False) -> int:
     """Ask again whether certificates in use were revoked.
 
-    One that was: what has not left is withdrawn, and the rest is told so in `status` and `history`. Best run every day.
+    Unsent deliveries of a revoked one are withdrawn; `status` and `history` show the others. Best run every day.
     """
     from distributor import bootstrap
 
@@ -35,20 +35,20 @@ def watch(chosen: Config = None, as_json: Json = False) -> int:
 
 
 def watched(settings: Settings, ledger: Ledger) -> Watched:
-    """The same for another command; nothing is looked at where `[trust]` is not configured."""
+    """The same for another command; checks nothing where `[trust]` is not configured."""
     from distributor import bootstrap
-    from distributor.bootstrap import trust as trusting
+    from distributor.bootstrap import trust
     from distributor.cli.progress import Bar
     from distributor.workflows import revocation
 
     now = bootstrap.now()
-    with trusting.chain_checker(settings, now) as checker, Bar("checking", None) as bar:
+    with trust.chain_checker(settings, now) as checker, Bar("checking", None) as bar:
         return revocation.Watched() if checker is None else revocation.watch(ledger, checker, now=now, tell=lambda _: bar.step())
 
 
-def rows(struck: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
-    """Deliveries whose certificate was revoked, or is good again, for an answer."""
-    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in struck]
+def rows(deliveries: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
+    """Deliveries whose certificate was revoked, or is good again, as JSON."""
+    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in deliveries]
 
 
 def _show(done: Watched, *, as_json: bool) -> None:

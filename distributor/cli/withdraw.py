@@ -1,4 +1,4 @@
-"""`distributor withdraw`: takes deliveries back that are not on their way."""
+"""`distributor withdraw`: takes planned and queued deliveries back."""
 
 from __future__ import annotations
 

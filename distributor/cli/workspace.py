@@ -1,4 +1,4 @@
-"""A folder -> a workspace: distributor.toml, the ledger and the vault's key. All of it or nothing."""
+"""Makes a workspace: distributor.toml, the ledger and the vault's key, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # kind = "graph"
 # group = "..."                    # or kind = "ldap": url, base, bind, password
 
-# [trust]                          # what Exchange Online trusts: `plan` holds each certificate's chain and revocation list against it
+# [trust]                          # what Exchange Online trusts: `plan` checks each certificate's chain and revocation against it
 # collection = "collection.sst"
 
 # [[directories]]                  # where `distributor publish` puts certificates, so that others can encrypt to their people
@@ -82,13 +82,13 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # bind = "cn=writer,dc=example,dc=org"
 # password = "env:LDAP_PASSWORD"
 
-# [[trackers]]                     # who knows what became of messages: `distributor track`, `distributor resolve`
+# [[trackers]]                     # services that know whether messages arrived: `distributor track`, `distributor resolve`
 # kind = "trace"                   # the message trace of Exchange Online
 """
 
 
 def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org") -> Path:
-    """Make a workspace and return its configuration; raises Refused when there is one, and leaves nothing behind on failure."""
+    """Make a workspace and return its configuration; raises RequestDenied when there is one, and leaves nothing behind on failure."""
     from distributor import bootstrap
     from distributor.model.people import escape_unsafe
 
@@ -113,9 +113,9 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
 
 
 def complete(config: Path) -> Settings | None:
-    """Make the ledger that a workspace lacks and return its settings; None where it lacks none. Raises Refused beside a lost one's log.
+    """Make the ledger that a workspace lacks and return its settings; None where it has one. Raises RequestDenied beside a lost one's log.
 
-    Nothing else is made: another key could not open what was sealed for the first one.
+    Nothing else is made: a new key could not open what was sealed for the first one.
     """
     from distributor import bootstrap
 
@@ -144,7 +144,7 @@ def complete(config: Path) -> Settings | None:
 
 
 def _refuse_empty(ledger: Path) -> None:
-    """Raise Unusable where a file has nothing in it: it may have been a ledger, and that is not hidden by a new one."""
+    """Raise InvalidInput where the file is empty: it may be a ledger that was lost, which a new one would hide."""
     if ledger.is_file() and not ledger.stat().st_size:
         hint = "restore a backup in its place (docs/restore.md); where it never was a ledger, move it away and run `distributor init` again"
         raise InvalidInput("is empty (0 bytes) and is not written over: it may have been a ledger", where=str(ledger), hint=hint)
@@ -175,7 +175,7 @@ def _folder(folder: Path) -> None:
 
 
 def _write(path: Path, text: str) -> Path:
-    """A new file for its owner only."""
+    """Create a file with mode 0600."""
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:

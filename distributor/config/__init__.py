@@ -1,4 +1,4 @@
-"""distributor.toml -> frozen settings, references to secrets, and where each value came from."""
+"""Reads distributor.toml into frozen settings, with references to secrets and the origin of each value."""
 
 from __future__ import annotations
 

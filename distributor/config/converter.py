@@ -1,4 +1,4 @@
-"""A table of TOML -> a frozen dataclass by cattrs, strictly: nothing is coerced, nothing is ignored, and every fault comes back at once."""
+"""Converts a TOML table to a frozen dataclass with cattrs: nothing is coerced or ignored, and all faults are reported together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _InvalidValue(ValueError):
 
 
 def structure(kind: type[T], table: object, key: str, folder: Path, opener: Opener | None = None) -> T:
-    """The dataclass `kind` from a table; raises Faulty. Without an `opener`, secrets are checked as references and left empty."""
+    """The dataclass `kind` from a table; raises ConfigErrors. Without an `opener`, secrets are checked as references and left empty."""
     from cattrs.errors import CattrsError  # noqa: PLC0415  slow to load, and --help needs no configuration
 
     try:
@@ -83,7 +83,7 @@ def _converter(folder: Path, opener: Opener) -> Any:  # noqa: ANN401  cattrs' ow
 
 
 def _spelled(kind: type[Any], override: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401  cattrs' own type, loaded late
-    """A pace is `per_minute` in the program and `rate = "30/min"` in the file; a token in a file may be written as a reference to it."""
+    """Fields that the file spells differently: `per_minute` is `rate = "30/min"`, and `assertion` may be written as `file:PATH`."""
     hooks = {
         "per_minute": override(rename="rate", struct_hook=lambda value, _: values.rate(_text(value))),
         "assertion": override(struct_hook=lambda value, _: _token_file(_text(value), folder)),
@@ -233,7 +233,7 @@ def toml_name(name: str) -> str:
 
 
 def unknown(key: str, extra: str, known: list[str]) -> ConfigFault:
-    """The fault of a key that is not known, with the one that was probably meant."""
+    """The fault of an unknown key, with the known key that was probably meant."""
     place = f"{key}.{extra}" if key else extra
     near = difflib.get_close_matches(extra, known, 1)
     meant = f'; did you mean "{near[0]}"?' if near else ""

@@ -1,4 +1,4 @@
-"""The text of a TOML file -> on which line each dotted key stands. A reader for messages only: what it does not find has no line."""
+"""Finds the line of each dotted key in the text of a TOML file, for error messages; a key that it does not find has no line."""
 
 from __future__ import annotations
 

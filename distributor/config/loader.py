@@ -1,4 +1,4 @@
-"""distributor.toml -> Settings, or everything that is wrong with it at once, each fault with its line and dotted key."""
+"""Finds, parses and validates distributor.toml; all faults are reported together, each with its line and dotted key."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from distributor.files.reader import FileRefused, Reason, read_file
 from distributor.model.certificates import Limits
 
 NAME = "distributor.toml"
-MOST_HINTS = 3  # of one run; who has more faults corrects these first
+MOST_HINTS = 3  # shown at once; with more faults, these are corrected first
 LARGEST = 2**20  # bytes; a configuration has two thousand
-LATER = ("portal",)  # rooms of other versions
+LATER = ("portal",)  # tables of other versions
 TABLES: Mapping[str, type[Any]] = {
     "organisation": Organisation,
     "sender": Sender,
@@ -48,7 +48,7 @@ REQUIRED = ("organisation", "sender", "transport", "vault")
 
 
 def find(chosen: Path | None) -> Path:
-    """Where the configuration is: `--config`, $DISTRIBUTOR_CONFIG, ./distributor.toml, $XDG_CONFIG_HOME/distributor/config.toml."""
+    """The configuration's path: `--config`, $DISTRIBUTOR_CONFIG, ./distributor.toml, $XDG_CONFIG_HOME/distributor/config.toml."""
     named = chosen or _from_environment()
     if named is not None:
         if named.is_dir():
@@ -69,7 +69,7 @@ def _from_environment() -> Path | None:
 
 
 def read(file: Path, kinds: AdapterKinds) -> Settings:
-    """The settings of a file; raises Several with every fault, or Unusable when it cannot be read at all."""
+    """The settings of a file. Raises ErrorGroup with every fault, or InvalidInput when the file cannot be read at all."""
     text = _text(file)
     document = _parsed(text, file)
     faults = _names(document)
@@ -114,7 +114,7 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
 
 
 def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
-    """What is wrong with the tables' names."""
+    """Unknown and missing tables."""
     known = [*TABLES, "transport", "senders", *LISTS]
     faults = [ConfigFault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
     faults += [unknown("", name, known) for name in document if name not in known and name not in LATER]
@@ -122,7 +122,7 @@ def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
 
 
 def _own(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault]) -> dict[str, Any]:
-    """The tables that belong to no adapter, as far as they are good."""
+    """The tables that belong to no adapter, without those that have faults."""
     good: dict[str, Any] = {}
     for name, kind in TABLES.items():
         if name in document:
@@ -134,7 +134,7 @@ def _own(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault]) -
 
 
 def _senders(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault]) -> tuple[SenderMailbox, ...]:
-    """The mailboxes beside [sender], as far as they are good."""
+    """The mailboxes of `[[senders]]`; none where one has faults."""
     entries = document.get("senders", [])
     if not isinstance(entries, list):
         faults.append(ConfigFault("senders", "not an array of tables", "write [[senders]], with two brackets"))
@@ -149,10 +149,12 @@ def _senders(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault
 
 
 def _several(file: Path, lines: dict[str, int], faults: list[ConfigFault]) -> Error:
-    told: list[Error] = []
+    errors: list[Error] = []
     for fault in sorted(faults, key=lambda fault: line_of(fault.key, lines) or 0):
         line = line_of(fault.key, lines)
         where = f"{file.name} line {line}" if line else file.name
-        told.append(InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again"))
+        errors.append(
+            InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again")
+        )
     hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
-    return ErrorGroup(told, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")
+    return ErrorGroup(errors, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

@@ -1,4 +1,4 @@
-"""Settings and the text they came from -> each effective value as one would write it, with its origin (CLI: `config show`)."""
+"""Lists each effective value of the settings as it would be written, with its origin (CLI: `config show`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = frozenset({"limits.file", "limits.archive"})
 def origins(
     settings: Settings, document: Mapping[str, Any], lines: dict[str, int], shapes: Mapping[str, type], hosts: Mapping[str, object]
 ) -> dict[str, Provenance]:
-    """By dotted key. `shapes` are the dataclasses of the adapters' tables, `hosts` what a known host changes."""
+    """The provenance of each value by dotted key. `shapes`: dataclasses of the adapters' tables; `hosts`: defaults of a known host."""
     found = dict(_own(settings, document, lines))
     for number, sender in enumerate(settings.senders):
         found.update(_fields(settings, f"senders[{number}]", sender, lines))
@@ -29,7 +29,7 @@ def origins(
 
 
 def _without_passwords(key: str, value: object) -> object:
-    """A URL may hold one, also where none is expected."""
+    """Hides passwords in URLs, which may have one even where none is expected."""
     match value:
         case str() if "://" in value or key == "ledger.url":
             return urls.without_password(value)
@@ -75,7 +75,7 @@ def _table(
 
 
 def _of_the_sender(table: Table) -> set[str]:
-    """Keys of the transport that are the sender's address where they are not written."""
+    """Keys of the transport that default to the sender's address."""
     signs_in = {"password", "oauth"} & set(table.values)
     return {"transport.mailbox", *(["transport.username"] if signs_in else [])}
 

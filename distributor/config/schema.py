@@ -1,4 +1,4 @@
-"""What distributor.toml says, as frozen values. An adapter's table (`[transport]`, `[[sources]]`) stays as it is written: `Table`."""
+"""The settings as frozen dataclasses. An adapter's table (`[transport]`, `[[sources]]`) is kept as written: `Table`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """Who sends; the first of `languages` is the fall-back."""
+    """`[organisation]`; the first of `languages` is the fall-back."""
 
     name: str
     languages: tuple[str, ...] = ("en",)
@@ -31,7 +31,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The mailbox that messages come from."""
+    """`[sender]`: the mailbox that messages are sent from."""
 
     address: Address
     name: str = ""
@@ -39,7 +39,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class SenderMailbox:
-    """`[[senders]]`: one more mailbox that messages come from; without a name it bears the first one's."""
+    """`[[senders]]`: another mailbox that messages are sent from; its name defaults to that of `[sender]`."""
 
     address: Address
     name: str = ""
@@ -49,7 +49,7 @@ class SenderMailbox:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What goes into the PFX."""
+    """`[package]`: what goes into the PFX, and how it is encrypted."""
 
     profile: Profile = Profile.PHONE
     include_root: bool = False
@@ -57,7 +57,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """How passwords are made and handed over."""
+    """`[password]`: how passwords are made and handed over."""
 
     channel: str = "reveal"
     expires: timedelta = timedelta(days=14)
@@ -67,13 +67,13 @@ class Password:
 
     @property
     def recipe(self) -> PasswordPolicy:
-        """How they are made."""
+        """The policy that passwords are made by."""
         return PasswordPolicy(self.alphabet, self.groups, self.length)
 
 
 @dataclass(frozen=True, slots=True)
 class VaultKeys:
-    """To whom passwords are sealed, and what opens them here."""
+    """`[vault]`: the public keys that passwords are sealed to, and the identity that opens them."""
 
     recipients: tuple[str, ...]
     identity: SecretRef | None = None
@@ -81,14 +81,14 @@ class VaultKeys:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPlace:
-    """Where the ledger is; a relative SQLite path is relative to distributor.toml."""
+    """`[ledger]`: its URL; a relative SQLite path is relative to distributor.toml."""
 
     url: str = "sqlite:///distributor.db"
     lease: timedelta = timedelta(seconds=60)
 
 
 class TrustSeverity(StrEnum):
-    """How much the chain and CRL checks weigh."""
+    """Whether failed chain and CRL checks are errors or warnings."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -96,7 +96,7 @@ class TrustSeverity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrustSettings:
-    """`[trust]`: what Exchange Online trusts, a `.sst` or a folder of PEM files, and how strictly certificates are held against it."""
+    """`[trust]`: what Exchange Online trusts, a `.sst` or a folder of PEM files, and how strictly certificates are checked against it."""
 
     collection: Path
     severity: TrustSeverity = TrustSeverity.ERROR
@@ -105,7 +105,7 @@ class TrustSettings:
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """`[[sources]]` of kind files: certificates, their passwords, and whose they are."""
+    """`[[sources]]` of kind files: certificates, their passwords, and the roster of their people."""
 
     path: Path
     passwords: Path | None = None
@@ -123,7 +123,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """An effective value as one would write it, and where it comes from."""
+    """An effective value as it would be written, and where it comes from."""
 
     value: object
     origin: str
@@ -152,11 +152,11 @@ class Settings:
 
     @property
     def mailboxes(self) -> tuple[Sender, ...]:
-        """Every mailbox that messages come from, the first one first."""
+        """Every mailbox that sends, `[sender]` first."""
         others = (Sender(other.address, other.name or self.sender.name) for other in self.senders)
         return (self.sender, *others)
 
     @property
     def folder(self) -> Path:
-        """What relative paths are relative to."""
+        """The folder that relative paths are relative to."""
         return self.file.parent

@@ -1,7 +1,7 @@
-"""A reference to a secret (`env:NAME`, `file:PATH`, `keyring:SERVICE/NAME`, `cred:NAME`) -> the Secret, only when it is needed.
+"""Resolves references to secrets (`env:NAME`, `file:PATH`, `keyring:SERVICE/NAME`, `cred:NAME`) when they are needed.
 
-A literal is refused at once and never shown: whoever wrote one into the configuration must not find it in a terminal's scrollback too.
-A file may be a PFX, which is no text: it comes armoured (`ARMOUR`), so that every secret is a text.
+A literal is refused and never shown, so that a secret written into the configuration does not end up in a terminal's scrollback too.
+A file may be a PFX, which is binary: it is armoured (`ARMOUR`), so that every secret is text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REFERENCES = "write env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, and 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is kept. `folder` is what `file:` is relative to."""
+    """A reference to a secret. `folder` is what `file:` is relative to."""
 
     scheme: str
     name: str
@@ -35,7 +35,7 @@ class SecretRef:
 
     @property
     def path(self) -> Path | None:
-        """The file it lies in, where it lies in one."""
+        """The file of a `file:` or `cred:` reference; None for others."""
         match self.scheme:
             case "file":
                 return self.folder / Path(self.name).expanduser()
@@ -45,7 +45,7 @@ class SecretRef:
         return None
 
     def resolve(self, key: str) -> Secret:
-        """The secret itself, without line ends around it; `key` is the dotted name for messages. Raises Unusable."""
+        """The secret, without line ends around it. `key`: the dotted key, for errors. Raises InvalidInput."""
         match self.scheme:
             case "env":
                 text = _from_environment(self, key)
@@ -60,7 +60,7 @@ class SecretRef:
 
 
 def parse_reference(text: str, folder: Path) -> SecretRef:
-    """Read a reference; ValueError without the text when it is none."""
+    """Parse a reference. The text of a ValueError never contains it, since it may be a secret."""
     scheme, colon, name = text.partition(":")
     if not colon or scheme not in SCHEMES or not name or (scheme == "keyring" and "/" not in name.strip("/")):
         raise ValueError("a secret is written as a reference, never as itself")
@@ -70,7 +70,7 @@ def parse_reference(text: str, folder: Path) -> SecretRef:
 
 
 def exposed(path: Path) -> str | None:
-    """What is too open about a file with a secret in it; None when only its owner can read it, or it is not there."""
+    """Why others can read a file with a secret; None when only its owner can, or there is no file."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Tables of the right shape -> what is wrong with their values."""
+"""Checks the values of tables whose types are right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58,}")
 
 
 def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
-    """What is wrong with values of the right shape."""
+    """The faults of values whose types are right. `own`: the tables that belong to no adapter."""
     faults: list[ConfigFault] = []
     match own.get("organisation"):
         case Organisation(languages=languages):
@@ -37,13 +37,13 @@ def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
 
 
 def _senders(first: Sender | None, others: tuple[SenderMailbox, ...]) -> list[ConfigFault]:
-    """Each mailbox has one pace and one quota, so it stands there once."""
+    """Each mailbox has one rate limit and one quota, so it may be listed only once."""
     keys = Counter([first.address.key] if first else [])
     faults = []
     for number, other in enumerate(others):
         if keys[other.address.key]:
-            told = f'"{other.address}" is named twice'
-            faults.append(ConfigFault(f"senders[{number}].address", told, "each mailbox once; [sender] is one already"))
+            message = f'"{other.address}" is named twice'
+            faults.append(ConfigFault(f"senders[{number}].address", message, "each mailbox once; [sender] is one already"))
         keys[other.address.key] += 1
     return faults
 

@@ -1,4 +1,4 @@
-"""The small notations of distributor.toml -> numbers and back: "30/min", "14d", "1MiB". Pure."""
+"""Parses and formats rates, durations and sizes of distributor.toml: "30/min", "14d", "1MiB". Pure."""
 
 from __future__ import annotations
 

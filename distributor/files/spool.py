@@ -20,7 +20,7 @@ _HEAD = struct.Struct(">Q")
 
 
 class FileSpool(Generic[Value]):
-    """A list that grows at its end and is read from its beginning. Raises Unusable when there is no room for it."""
+    """An append-only list. Raises InvalidInput when the disk is full."""
 
     def __init__(self) -> None:
         self._fresh: list[Value] = []
@@ -72,7 +72,7 @@ class FileSpool(Generic[Value]):
 
 
 class DiscardedList(list[Value]):
-    """A list that stays empty: for what was told already."""
+    """A list that keeps nothing, for values that were reported already."""
 
     def append(self, value: Value) -> None:
-        """Keep nothing."""
+        """Discard the value."""

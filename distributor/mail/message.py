@@ -1,8 +1,8 @@
-"""Checked values -> the frozen bytes of a message (RFC 5322, CRLF): text, HTML and the package. No I/O, no clock, no chance.
+"""Builds the bytes of a MIME message (RFC 5322, 2045, 2047; CRLF) with text, HTML and the package. No I/O, no clock, no randomness.
 
-Put together by hand: the standard library's EmailMessage makes the same message seventy times slower, and its parser rewrites
-addresses (facts: sending.md B5, reliability.md 0.7). Nothing enters a header here but an `Address`, a name without unsafe
-characters, or an encoded-word.
+Built by hand: the standard library's EmailMessage makes the same message seventy times slower, and its parser rewrites
+addresses (facts: sending.md B5, reliability.md 0.7). Only an `Address`, a name without unsafe characters or an encoded-word
+enters a header.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAILBOX = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RenderedText:
-    """A message's words in one language, ready to be sent."""
+    """The rendered subject, text and HTML of a message in one language."""
 
     language: str  # the tag of the templates that were used
     subject: str
@@ -45,16 +45,16 @@ class RenderedText:
 
 
 class Renderer(Protocol):
-    """Where wordings come from."""
+    """Renders the texts of messages."""
 
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
-        """The words of a message in the nearest language there is. Raises Unusable naming the template's file and line."""
+        """Render a message in the nearest available language. Raises InvalidInput naming the template's file and line."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address with the name shown beside it."""
+    """An address with its display name."""
 
     address: Address
     name: str = ""
@@ -62,7 +62,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """The package under its name."""
+    """The package and its file name."""
 
     file_name: str  # ASCII
     data: bytes
@@ -70,7 +70,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class MessageHeaders:
-    """What stands on the outside: made once for a generation and never again."""
+    """The values of the headers; made once for each generation."""
 
     sender: Mailbox
     recipient: Mailbox
@@ -79,17 +79,17 @@ class MessageHeaders:
     boundary: str
 
 
-def compose(head: MessageHeaders, wording: RenderedText, attachment: Attachment) -> bytes:
-    """The message. ValueError for a value that has no place in a header."""
-    boundary = _checked(_TOKEN, head.boundary, "boundary")
+def compose(headers: MessageHeaders, rendered: RenderedText, attachment: Attachment) -> bytes:
+    """The message. Raises ValueError for a value that is not allowed in a header."""
+    boundary = _checked(_TOKEN, headers.boundary, "boundary")
     outer, inner = f"=_{boundary}.1", f"=_{boundary}.2"
     text = "".join(
         (
-            *_headers(head, wording),
+            *_headers(headers, rendered),
             f'Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n--{outer}\r\n',
             f'Content-Type: multipart/alternative; boundary="{inner}"\r\n\r\n',
-            _text_part(inner, "plain", wording.text),
-            _text_part(inner, "html", wording.html),
+            _text_part(inner, "plain", rendered.text),
+            _text_part(inner, "html", rendered.html),
             f"--{inner}--\r\n\r\n--{outer}\r\n",
             *_attached(attachment),
             f"--{outer}--\r\n",
@@ -98,23 +98,23 @@ def compose(head: MessageHeaders, wording: RenderedText, attachment: Attachment)
     return text.encode()
 
 
-def _headers(head: MessageHeaders, wording: RenderedText) -> tuple[str, ...]:
-    # Never "All" and never "NDR" in the suppression: the reports of what did not arrive are wanted (facts: sending.md 7).
+def _headers(headers: MessageHeaders, rendered: RenderedText) -> tuple[str, ...]:
+    # Never "All" or "NDR" in the suppression: non-delivery reports are needed (facts: sending.md 7).
     return (
-        f"From: {mailbox(head.sender, len('From: '))}\r\n",
-        f"To: {mailbox(head.recipient, len('To: '))}\r\n",
-        f"Subject: {unstructured(wording.subject, len('Subject: '))}\r\n",
-        f"Date: {format_datetime(head.date)}\r\n",
-        f"Message-ID: <{_message_id(head.message_id)}>\r\n",
+        f"From: {mailbox(headers.sender, len('From: '))}\r\n",
+        f"To: {mailbox(headers.recipient, len('To: '))}\r\n",
+        f"Subject: {unstructured(rendered.subject, len('Subject: '))}\r\n",
+        f"Date: {format_datetime(headers.date)}\r\n",
+        f"Message-ID: <{_message_id(headers.message_id)}>\r\n",
         "MIME-Version: 1.0\r\n",
-        f"Content-Language: {_checked(_TOKEN, wording.language, 'language')}\r\n",
+        f"Content-Language: {_checked(_TOKEN, rendered.language, 'language')}\r\n",
         "Auto-Submitted: auto-generated\r\n",
         "X-Auto-Response-Suppress: RN, NRN, OOF, AutoReply\r\n",
     )
 
 
 def _text_part(boundary: str, kind: str, text: str) -> str:
-    # Quoted-printable, since filters distrust a text that hides in base64.
+    # Quoted-printable, since spam filters distrust text in base64.
     body = "\r\n".join(map(_quoted, text.splitlines()))
     return f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{body}\r\n\r\n"
 
@@ -127,7 +127,7 @@ def _quoted(line: str) -> str:
 
 def _attached(attachment: Attachment) -> tuple[str, ...]:
     name = _checked(_FILE_NAME, attachment.file_name, "file name")
-    # Android opens exactly this type, whatever the registries say (facts: pkcs12.md A0.5).
+    # Android opens exactly this type, not the registered one (facts: pkcs12.md A0.5).
     return (
         f'Content-Type: application/x-pkcs12;\r\n name="{name}"\r\n',
         f'Content-Disposition: attachment;\r\n filename="{name}"\r\n',
@@ -150,7 +150,7 @@ def mailbox(box: Mailbox, used: int = 0) -> str:
 
 
 def recipient(message: bytes) -> str | None:
-    """The one address that a frozen message's header names as its recipient; None unless there is exactly one, in a single To."""
+    """The recipient in a message's header; None unless there is exactly one, in a single To."""
     head = b"\n" + message[: message.find(b"\r\n\r\n") + 2]
     fields = list(_ADDRESSED.finditer(head.lower()))
     if len(fields) != 1 or fields[0][1] != b"to":
@@ -171,7 +171,7 @@ def _phrase(name: str, used: int) -> str:
 
 
 def unstructured(text: str, used: int = 0) -> str:
-    """A subject for a header, folded. ValueError when it holds a line end or another unsafe character."""
+    """A subject for a header, folded. Raises ValueError where it has a line end or another unsafe character."""
     if has_unsafe_chars(text):
         raise ValueError("the subject holds an unprintable character")
     if _TEXT.fullmatch(text) and "=?" not in text and len(text) + used <= LONGEST_LINE and text == text.strip() and text:
@@ -180,18 +180,19 @@ def unstructured(text: str, used: int = 0) -> str:
 
 
 def encoded_words(text: str, used: int = 0) -> str:
-    """RFC 2047 encoded-words in base64 of UTF-8, one a line, never cutting a character in two."""
-    words, piece, room = [], bytearray(), _room(used)
+    """RFC 2047 encoded-words in base64 of UTF-8, one on each line, never splitting a character."""
+    words, piece, limit = [], bytearray(), _word_octets(used)
     for character in text:
         octets = character.encode()
-        if len(piece) + len(octets) > room:
+        if len(piece) + len(octets) > limit:
             words.append(_word(piece))
-            piece, room = bytearray(), _room(1)
+            piece, limit = bytearray(), _word_octets(1)
         piece += octets
     return "\r\n ".join([*words, _word(piece)])
 
 
-def _room(used: int) -> int:
+def _word_octets(used: int) -> int:
+    """How many octets fit an encoded-word on a line of which `used` characters are taken."""
     return (min(LONGEST_WORD, LONGEST_LINE - used) - len("=?utf-8?b??=")) // 4 * 3
 
 

@@ -1,4 +1,4 @@
-"""Templates of messages -> which further columns of a roster they name. They are only parsed, never run."""
+"""Finds the further roster columns that templates name. Templates are parsed, never run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-LARGEST = 256 * 2**10  # bytes of a file that are looked at
+LARGEST = 256 * 2**10  # bytes of a file that are parsed
 
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:
-    """The columns that any message in these folders of templates names."""
+    """The columns that any template of a message in these folders names."""
     files = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
     return frozenset(name for file in files for name in _columns_in(file))
 
 
 def _columns_in(file: Path) -> Iterator[str]:
-    """What stands after `column` or `person.columns`; every word of a file that cannot be read so."""
+    """The names after `column` or `person.columns`; every word of a file where they cannot be told."""
     try:
         with file.open("rb") as opened:
             text = opened.read(LARGEST).decode("utf-8", "replace")
@@ -41,7 +41,7 @@ def _is_columns(node: nodes.Node) -> bool:
 
 
 def _name(node: nodes.Node) -> str | None:
-    """What is asked of the node below."""
+    """The attribute or key that an expression reads, where it is constant."""
     match node:
         case nodes.Getattr(attr=str(name)) if not hasattr(dict, name):
             return name

@@ -1,8 +1,8 @@
-"""Template files -> the words of a message, in the reader's language.
+"""Renders the texts of messages from Jinja2 templates, in the recipient's language.
 
-Looked for file by file: the workspace's own `templates/`, then the packaged ones. Languages fall back de-AT -> de -> the
-organisation's first -> en. Templates are code of strangers: they run in a sandbox, a name that is missing is a fault with its
-file and line, and size and time of what they make are bounded. Memory is bounded by the worker process they run in.
+Each file is looked up in the workspace's `templates/`, then among the packaged ones. Languages fall back de-AT -> de -> the
+organisation's first -> en. Templates are untrusted code: they run in a sandbox, a missing name is an error with file and line,
+and time and size of the output are limited. Memory is limited by the worker process they run in.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 @dataclass(frozen=True, slots=True)
 class TemplateRenderer:
-    """Where templates are, and the organisation's languages. Safe to pickle; what it compiles stays in the process that asked."""
+    """Renders with the templates of a workspace and the organisation's languages. Can be pickled; compiled templates are not."""
 
     workspace: Path | None  # the folder that may hold `templates/`
     languages: tuple[str, ...] = (LAST_RESORT,)
 
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
-        """The words of a message in the nearest language there is. Raises Unusable naming the template's file and line."""
-        shelf, tag, places = _chosen(self, language)
+        """Render a message in the nearest available language. Raises InvalidInput naming the template's file and line."""
+        environment, tag, places = _chosen(self, language)
         given = {**values, "language": tag}
-        subject, text, html = (_render(shelf, place, given) for place in places)
+        subject, text, html = (_render(environment, place, given) for place in places)
         return RenderedText(tag, _one_line(subject, places[0]), text, html)
 
     @property
@@ -59,11 +59,11 @@ class TemplateRenderer:
         return (*own, packaged())
 
     def columns(self) -> frozenset[str]:
-        """The roster's further columns that any message names; no other one is of use, and any other may hold a secret."""
+        """The further roster columns that any template names. The others are not kept, since they may hold a secret."""
         return template_columns.columns_used(self.folders)
 
     def check(self, run: Checking = map) -> list[Diagnostic]:
-        """Every message in every language with sample values, for `doctor`: one remark a fault, or one that all is well.
+        """Render every language with sample values, for `doctor`: a diagnostic for each fault, or one that all is well.
 
         `run` applies a function to each language, perhaps in child processes.
         """
@@ -81,7 +81,7 @@ class TemplateRenderer:
         return diagnostics or [Diagnostic("templates", "ok", f"messages in {', '.join(available(self.folders))}")]
 
     def check_language(self, language: str) -> list[Diagnostic]:
-        """What is wrong with the message in one language."""
+        """The faults of the message in one language."""
         for values in samples():
             try:
                 self.render(language, values)
@@ -91,7 +91,7 @@ class TemplateRenderer:
 
 
 def packaged() -> Path:
-    """The templates that came with the program: inside it when installed, beside it in a checkout."""
+    """The folder of the program's own templates: inside the package when installed, beside it in a checkout."""
     inside = Path(__file__).parents[1] / "templates"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
 
@@ -104,17 +104,17 @@ def available(folders: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _chosen(stationery: TemplateRenderer, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
-    folders = stationery.folders
-    tag = nearest(language, stationery.languages, folders)
+def _chosen(renderer: TemplateRenderer, language: str) -> tuple[_Sandbox, str, tuple[str, ...]]:
+    folders = renderer.folders
+    tag = nearest(language, renderer.languages, folders)
     return _environment(folders), tag, tuple(_place(folders, tag, name) for name in FILES)
 
 
 def nearest(language: str, languages: tuple[str, ...], folders: tuple[Path, ...]) -> str:
-    """The best language there is: the wanted one, a wider one, the organisation's first, English."""
+    """The best available language: the one asked for, a wider one, the organisation's first, English."""
     there = {tag.lower(): tag for tag in available(folders)}
-    for wanted in (language, *languages[:1], LAST_RESORT):
-        parts = wanted.replace("_", "-").lower().split("-")
+    for asked in (language, *languages[:1], LAST_RESORT):
+        parts = asked.replace("_", "-").lower().split("-")
         for length in range(len(parts), 0, -1):
             if found := there.get("-".join(parts[:length])):
                 return found
@@ -126,12 +126,12 @@ def _candidates(tag: str) -> set[str]:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox, in which nothing is repeated a million times."""
+    """Jinja2's sandbox, without operations that could fill the memory."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401  Jinja2's own
-        """What a name after a dot means. Most are keys of our own tables, for which Jinja2 would try an attribute first, in vain."""
+        """Look up a name after a dot. Most are keys of our own dictionaries, for which Jinja2 would try an attribute first."""
         if type(obj) is dict and attribute in obj and not hasattr(dict, attribute):
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -205,10 +205,10 @@ def _one_line(subject: str, place: str) -> str:
     return subject
 
 
-def _render(shelf: _Sandbox, name: str, values: Mapping[str, object]) -> str:
+def _render(environment: _Sandbox, name: str, values: Mapping[str, object]) -> str:
     try:
         with cpu_limit(LONGEST_RENDERING):  # the worker's own time-out would not know the line
-            return "".join(_bounded(shelf.get_template(name).generate(values)))
+            return "".join(_bounded(environment.get_template(name).generate(values)))
     except Exception as error:  # noqa: BLE001  a template can raise anything that Python can
         _explain(error, name)
 
@@ -267,20 +267,20 @@ def _line(trace: TracebackType | None, name: str) -> tuple[str, int]:
 
 
 def samples() -> Iterator[dict[str, object]]:
-    """Values as a message gets them, one set a road of the password, first messages and later ones."""
+    """Sample values: one set for each password channel, for first and later generations."""
     for generation, (channel, use) in enumerate((("reveal", ""), ("letter", "signing"), ("mail", "encryption")), 1):
         yield sample(channel, generation, use)
 
 
 class _Columns(dict[str, str]):
-    """Columns of a roster that nobody has yet: each is there."""
+    """A roster row in which every column exists."""
 
     def __missing__(self, key: str) -> str:
         return key
 
 
 def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[str, object]:
-    """Values as a message gets them, made up."""
+    """Made-up values of the kind that a message is rendered with."""
     columns = _Columns()
     return {
         "organisation": {"name": "Example AG"},

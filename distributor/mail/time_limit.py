@@ -1,4 +1,4 @@
-"""Ends Python code that computes for too long, by an exception at the line where it is."""
+"""Limits the CPU time of Python code: raises an exception at the line where it is then."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SOON = 0.001  # seconds
 
 
 class TimeLimitExceeded(Exception):
-    """The time was over."""
+    """The code took too much CPU time."""
 
 
 @contextmanager
 def cpu_limit(most: float) -> Iterator[None]:
-    """Raise TooSlow in the body once the process has computed for so long; not outside the main thread, nor on Windows."""
+    """Raise TimeLimitExceeded in the body after `most` CPU seconds; not outside the main thread, nor on Windows."""
     try:
         before = signal.signal(signal.SIGVTALRM, _too_slow)
     except (AttributeError, ValueError):

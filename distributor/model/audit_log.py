@@ -1,7 +1,7 @@
-"""Events -> links of a hash chain, and a chain -> what is wrong with it. The ledger writes it, an exported file is checked by it.
+"""The hash chain of the ledger's events: canonical form, hashes, and the verifier of a ledger or an exported file.
 
 `hash` is the SHA-256 of an event's canonical JSON without `personal`, `salt` and `hash`; `prev` in it is the hash of the event before.
-Personal fields enter as `commitment`, the SHA-256 of a random salt and their canonical JSON: they can be erased and the chain still holds.
+Personal fields enter as `commitment`, the SHA-256 of a random salt and their canonical JSON: erasing them leaves the chain valid.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import NamedTuple
 
 from distributor.model.states import ADOPTED, EDGES
 
-ADOPTION = "adopted"  # the event by which a restored ledger is taken into use; what follows from it names its number by this word
-ORIGIN = "0" * 64  # what stands before the first event
+ADOPTION = "adopted"  # the event that takes a restored ledger into use; events that follow from it have its number under this key
+ORIGIN = "0" * 64  # the previous hash of the first event
 ERASED = "erased"  # an event whose evidence lists, as `events`, the numbers of earlier events that lost their personal fields
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring  # the same text as _encode for a string, without building an encoder
 
 
 def canonical(value: object) -> str:
-    """JSON with sorted keys, no white space and no escapes but the needed ones."""
+    """JSON with sorted keys, without white space and unneeded escapes."""
     return _encode(value)
 
 
 def format_timestamp(moment: datetime) -> str:
-    """An aware time as UTC text of fixed width, which sorts as the time does."""
+    """An aware time as UTC text of fixed width, which sorts by time."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:
-    """The time a stamp stands for, aware UTC."""
+    """The aware UTC time of a timestamp."""
     return datetime.fromisoformat(text)
 
 
@@ -63,16 +63,16 @@ class Link(NamedTuple):
 
 
 def digest(link: Link, prev: str) -> str:
-    """The hash that `link` must bear when `prev` is the hash before it."""
+    """The hash that `link` must have when `prev` is the hash before it."""
     text = (
         f'{{"at":"{link.at}","by":{_quote(link.by)},"commitment":"{link.commitment}","delivery":{_text(link.delivery)},"event":{_quote(link.event)},'
         f'"evidence":{link.evidence},"from":{_text(link.before)},"prev":"{prev}","seq":{link.seq},"to":{_text(link.after)}}}'
     )
-    return sha256(text.encode(errors="surrogatepass")).hexdigest()  # a forged file may hold what no ledger does
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()  # a forged file may contain lone surrogates
 
 
 def fits(link: Link, prev: str) -> bool:
-    """Whether an event has the hash that `prev`, the hash before it, demands, and its personal fields fit their commitment."""
+    """Whether an event's hash fits its content and `prev`, the hash before it, and its personal fields fit their commitment."""
     return digest(link, prev) == link.hash and not any(_personal_faults(link))
 
 
@@ -81,19 +81,19 @@ def _text(value: str | None) -> str:
 
 
 class ChainVerifier:
-    """Follows a chain from its first event and says what is wrong with each link; knows afterwards where every delivery is."""
+    """Verifies a chain from its first event, link by link; `states` has the state of every delivery afterwards."""
 
     def __init__(self) -> None:
         self.seq = 0
         self.hash = ORIGIN
         self.at = ""
-        self.back = 0  # events whose time is earlier than that of the event before: a clock was set, and no fault
+        self.back = 0  # events whose time is earlier than that of the event before: a clock was set back, which is no fault
         self.states: dict[str, str] = {}
         self._unexplained: set[int] = set()  # events that lost their personal fields
         self.adoptions: set[int] = set()  # events by which a restored ledger was taken into use
 
     def verify_link(self, link: Link) -> Iterator[str]:
-        """What is wrong with this link, if it follows the one before."""
+        """The faults of this link as the successor of the one before."""
         if link.seq != self.seq + 1:
             yield f"event {link.seq}: follows event {self.seq}; {_gap(self.seq, link.seq)}"
         if digest(link, self.hash) != link.hash:
@@ -111,7 +111,7 @@ class ChainVerifier:
         self.seq, self.hash, self.at = link.seq, link.hash, link.at
 
     def end(self) -> Iterator[str]:
-        """What is wrong with the chain as a whole, once its last link was followed."""
+        """The faults of the chain as a whole, after its last link."""
         for seq in sorted(self._unexplained):
             yield f"event {seq}: its personal fields are gone, and no event tells that they were erased"
 
@@ -128,18 +128,18 @@ class ChainVerifier:
         self.states[delivery] = link.after
 
     def _adopted(self, link: Link) -> bool:
-        """Whether the step is one that only a restored ledger takes, and its event names the one by which that was taken into use."""
+        """Whether the step is one that only a restored ledger takes, and its event names the adoption that it follows from."""
         if link.after not in _ADOPTED_STEPS.get(link.before, ()):
             return False
         try:
-            told = json.loads(link.evidence)
+            evidence = json.loads(link.evidence)
         except (ValueError, RecursionError):
             return False
-        return isinstance(told, dict) and told.get(ADOPTION) in self.adoptions
+        return isinstance(evidence, dict) and evidence.get(ADOPTION) in self.adoptions
 
 
 def _listed(evidence: str) -> list[int]:
-    """The events that an event of an erasure lists; nothing where it lists none that can be read."""
+    """The events that an erasure lists; none where the list cannot be read."""
     try:
         events = json.loads(evidence).get("events")
     except (ValueError, AttributeError, RecursionError):

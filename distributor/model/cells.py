@@ -1,7 +1,7 @@
-"""A cell of a list that cannot be used -> what a message may say of it. Pure.
+"""Decides whether an error message may quote a cell of a roster. Pure.
 
-A cell may hold a password: the delimiter is another one, two cells are swapped, or the list has no header. So a cell is quoted only
-where it has the shape of what belongs there, and otherwise described by its length.
+Any cell may be a password, since the delimiter may be another one, two cells may be swapped, or the header may be missing. So a cell is
+quoted only where it looks like what belongs there, and otherwise described by its length.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ _ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,62}[A-Za-z0-9])?@(?:[A-Z
 _UNDOTTED = re.compile(r"[a-z](?:[a-z0-9._+-]{0,62}[a-z0-9])@[a-z]{4,63}")  # anna@exmaple; a password seldom looks so
 _BETWEEN = re.compile(r"[\s,;<>]+")
 _FILE = re.compile(r".+\.(?:pfx|p12|pem|crt|cer|cert|der|key|p8|pk8|p7b|p7c|zip|txt|pass|pwd)", re.IGNORECASE | re.DOTALL)
-LONGEST = 254  # characters of a cell that are looked at
+LONGEST = 254  # characters; longer cells are not quoted
 
 
 def describe_cell(cell: str) -> str:
-    """A cell that is not quoted."""
+    """The description of a cell that is not quoted."""
     return f"({len(cell)} characters)"
 
 
@@ -28,9 +28,9 @@ def quotable_address(cell: str, others: Iterable[str] = ()) -> bool:
 
 
 def addresses_in(cell: str, others: Iterable[str] = ()) -> list[str]:
-    """The addresses that a cell holds in place of one: several of one domain, or one with a person's name before it.
+    """The addresses in a cell that should have one: several of the same domain, or one with a person's name before it.
 
-    None where any may be a password: beside an address in another cell, or of another domain.
+    Empty where one of them may be a password: another cell has an address too, or the domains differ.
     """
     if len(cell) > LONGEST or any("@" in other for other in others):
         return []
@@ -41,5 +41,5 @@ def addresses_in(cell: str, others: Iterable[str] = ()) -> list[str]:
 
 
 def name_cell(cell: str) -> str:
-    """The name of a file as messages show it: quoted where it ends as such files do. What is unprintable is left to the caller."""
+    """A file name for messages: quoted where its extension is a known one, else described. The caller escapes unprintable characters."""
     return f'"{cell}"' if _FILE.fullmatch(cell) else describe_cell(cell)

@@ -1,4 +1,4 @@
-"""A certificate with its private key, what it says of itself, and where it was found. Values only; `pkcs12.py` and `pem.py` read them."""
+"""Values for certificates with private keys: where they were found, what they contain, and why they were refused. `pki` makes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributor.model.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much an incoming file may cost. Defaults as in the configuration's `[limits]`."""
+    """Limits for one incoming file (`[limits]` in the configuration)."""
 
     file: int = 2**20  # bytes; a real PFX with a chain has 4 to 10 KiB
     archive: int = 512 * 2**20  # bytes
@@ -22,7 +22,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """One file (or one member of a zip) as it was read: `source` is its name for people, `path` and `member` find it again."""
+    """A file, or a member of a zip, as it was read. `source` is its name in messages, `path` and `member` find it again."""
 
     source: str
     path: str  # absolute
@@ -33,7 +33,7 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class SourceMaterial:
-    """What may hold credentials: one PFX, or a PEM certificate (with chain) and its key in one or two parts; passwords to try, in order."""
+    """A PFX, or a PEM certificate (with chain) and its key in one or two parts, with the passwords to try, in order."""
 
     form: str  # "pkcs12" | "pem"
     parts: tuple[FilePart, ...]
@@ -42,24 +42,24 @@ class SourceMaterial:
 
     @property
     def source(self) -> str:
-        """The name that issues show."""
+        """The name in issues."""
         return self.parts[0].source
 
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """How to find a credential again at `send`: the parts with their hashes and which leaf in them. Kept in the ledger as JSON."""
+    """Where to find a material again at `send`: its parts with their hashes. Kept in the ledger as JSON."""
 
     form: str
     parts: tuple[tuple[str, str | None, str], ...]  # (absolute path, member, sha256)
 
     def as_json(self) -> dict[str, object]:
-        """The ledger's form."""
+        """As the ledger keeps it."""
         return {"form": self.form, "parts": [list(part) for part in self.parts]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Locator:
-        """From the ledger's form."""
+        """From what the ledger kept."""
         parts = value["parts"]
         if not isinstance(parts, list):
             raise TypeError("parts")
@@ -68,7 +68,7 @@ class Locator:
 
 @dataclass(frozen=True, slots=True)
 class CertificateInfo:
-    """What a certificate says. `addresses` are its rfc822Name and SmtpUTF8Mailbox values as written; times are aware UTC."""
+    """The fields of a certificate. `addresses` are its rfc822Name and SmtpUTF8Mailbox values as written; times are aware UTC."""
 
     sha256: str  # of the DER, lower-case hex
     serial: str  # lower-case hex without a prefix
@@ -83,17 +83,17 @@ class CertificateInfo:
     is_ca: bool
     key_usage: frozenset[str] | None  # names as in RFC 5280 ("digitalSignature", ...); None: no extension
     extended_key_usage: frozenset[str] | None  # dotted OIDs; None: no extension
-    usages: tuple[str, ...]  # what mail programs may do with it: of "sign", "encrypt"
+    usages: tuple[str, ...]  # of "sign" and "encrypt": what mail programs may use it for
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One identity: leaf and chain in DER, the key in PKCS#8 DER held as a Secret of its base64, proven to belong together."""
+    """A certificate and its chain in DER and its key (base64 of PKCS#8 DER), verified to belong together."""
 
     facts: CertificateInfo
     leaf: bytes
     chain: tuple[bytes, ...]  # CA certificates that came with it, issuer of the leaf first, self-signed last
-    key: Secret | None  # None where only the facts were wanted (`plan`)
+    key: Secret | None  # None where only the certificate is needed (`plan`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class ParseProblem:
 
 @dataclass(frozen=True, slots=True)
 class ParsedIdentities:
-    """What a material held: every good identity, and what was wrong with the rest."""
+    """The result of parsing a material: every good identity, and the problems of the rest."""
 
     identities: tuple[Identity, ...] = ()
     problems: tuple[ParseProblem, ...] = ()

@@ -1,6 +1,6 @@
-"""What messages leave in the mailboxes that they go through: copies in Sent Items, and drafts that nobody will send.
+"""Copies in Sent Items and unsent drafts that messages leave in the sending mailbox: what the ledger keeps of them, and who removes them.
 
-Both hold keys. The ledger knows every message that may have left some, and keeps which of them are known to be gone.
+Both contain keys. The ledger knows every message that may have left one, and records which are known to be gone.
 """
 
 from __future__ import annotations
@@ -16,59 +16,59 @@ from distributor.model.outcomes import DraftRef
 
 
 class CleanupEvent(StrEnum):
-    """The event that says so; the first of its kind is the last."""
+    """The event that records the result; at most one of each kind for a delivery."""
 
     COPY_REMOVED = "copy-removed"
-    COPY_NOT_FOUND = "copy-not-found"  # it was looked for long enough
+    COPY_NOT_FOUND = "copy-not-found"  # not found for long enough
     DRAFT_REMOVED = "draft-removed"
-    DRAFT_NOT_FOUND = "draft-not-found"  # what lay there is no draft any more, or is gone
+    DRAFT_NOT_FOUND = "draft-not-found"  # it is gone, or is no draft any more
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupItem:
-    """What a message may have left. `first` and `last` are its attempts; `handles`: its drafts, by attempt."""
+    """A message that may have left a copy or drafts. `first` and `last`: times of its attempts; `handles`: its drafts, by attempt."""
 
     delivery: str
     message_id: str  # the one its reader sees, with angle brackets
     sender: str | None
-    said: str  # of the last answer; empty where nothing was kept
+    said: str  # the last response; empty where none was kept
     first: datetime
     last: datetime
     handles: tuple[DraftRef, ...] = ()
 
 
 class CleanupStore(Protocol):
-    """What the ledger knows of them."""
+    """The ledger's methods for cleaning mailboxes."""
 
     def copies(self) -> list[CleanupItem]:
-        """Messages that left and whose copy is not known to be gone, oldest first."""
+        """Messages that were sent and whose copy is not known to be gone, oldest first."""
         ...
 
     def drafts(self) -> list[CleanupItem]:
-        """Messages that will not go any more (withdrawn, refused for good, replaced), with drafts that are not known to be gone."""
+        """Messages that will not be sent any more (withdrawn, rejected, replaced), with drafts that are not known to be gone."""
         ...
 
     def drafted(self, sender: str) -> bool:
-        """Whether a message of this sender ever lay ready as a draft."""
+        """Whether a message of this sender ever had a draft."""
         ...
 
     def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
-        """Write it down, once for each delivery."""
+        """Record the result, once for each delivery."""
         ...
 
 
 @runtime_checkable
 class MailboxCleaner(Protocol):
-    """A tracker of mailboxes that can also be cleared of what messages leave there."""
+    """A tracker that can also remove copies and drafts from the mailboxes."""
 
     def attach_ledger(self, book: CleanupStore) -> None:
         """What the ledger knows, for the run whose transport this tracker came from: it clears while it sends, and when it finishes."""
         ...
 
     def has_work(self, book: CleanupStore) -> bool:
-        """Whether there is anything to clear that is not wanted; asks no service."""
+        """Whether there is anything to remove; asks no service."""
         ...
 
     async def clear(self, book: CleanupStore) -> list[Diagnostic]:
-        """Clear now; what was done and what remains. Never raises for what a service does."""
+        """Remove now; reports what was removed and what remains. Never raises for a service's errors."""
         ...

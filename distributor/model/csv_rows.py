@@ -1,4 +1,4 @@
-"""The lines of a CSV file -> its header and its rows with their first physical line; a row that is no CSV is a text that says why."""
+"""Parses a CSV file line by line into its header and rows, each with its first physical line; a malformed row becomes its error text."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from distributor.model.plaintext import LONGEST_CELL
 
 
 class Rows:
-    """A list. Ask for `columns` first."""
+    """The rows of a CSV file. Read `columns` first."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """`lines` with their ends, whichever they are."""
+        """`lines`: with their line ends, of any kind."""
         self._lines = iter(lines)
         self._before = 0  # lines before those that the reader counts
         self._delimiter = ","
 
     @property
     def line(self) -> int:
-        """The line of the header, once it was looked for."""
+        """The line of the header, after `columns` was read."""
         return self._before
 
     def columns(self) -> Columns | HeaderError:
-        """What the header names."""
+        """The columns that the header names, or why it names none."""
         for line in self._lines:
             self._before += 1
             if not line.strip(" \t\r\n,;") or line.lower().startswith("sep="):

@@ -1,4 +1,4 @@
-"""A header line -> which column holds what, by the names admins really use; and a row's cells -> fields."""
+"""Finds the columns of a roster or password list by the names that admins use, and reads the fields of a row."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; co
 }
 _FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
 _RANKS = {names.split()[0]: 2 for names in _NAMES.values()} | {"primarysmtpaddress": 1}  # of two names of a field, which is meant
-_SECRET = re.compile(  # nothing for a message, whatever else it is
+_SECRET = re.compile(  # a column with such a name is never kept for templates
     r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
 )
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 
 
 class FurtherColumns(Protocol):
-    """Columns of rosters that a ledger keeps beside people, for their messages."""
+    """The ledger's method for the further roster columns that it keeps with people, for templates."""
 
     def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
-        """Forget those that no message names; of how many people. `used` is asked only where there are any."""
+        """Delete the columns that no template names; of how many people. `used` is called only where there are any."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderError:
-    """Why a line names no columns."""
+    """Why a line is not a usable header."""
 
     message: str
     hint: str
@@ -60,7 +60,7 @@ class HeaderError:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each field stands."""
+    """The column of each field."""
 
     delimiter: str
     names: tuple[str, ...]  # as written
@@ -68,20 +68,20 @@ class Columns:
     others: Mapping[str, int]  # further columns by the name that templates use
 
     def read(self, cells: Sequence[str]) -> dict[str, str]:
-        """The fields of a row that are there."""
+        """The fields of a row that are present."""
         return {f: cells[i] if f in _AS_WRITTEN else cells[i].strip() for f, i in self.fields.items() if i < len(cells)}
 
     def only(self, names: Collection[str]) -> Columns:
-        """The same without the further columns that are not named."""
+        """A copy without the further columns that are not in `names`."""
         return replace(self, others={name: number for name, number in self.others.items() if name in names})
 
     def extra_columns(self, cells: Sequence[str]) -> dict[str, str]:
-        """The further columns of a row; a row that ends sooner has nothing in them."""
+        """The further columns of a row; empty text where the row is shorter."""
         return {name: cells[i].strip() if i < len(cells) else "" for name, i in self.others.items()}
 
 
 def header(line: str) -> Columns | HeaderError:
-    """The columns that a line names, by the delimiter that makes the most sense of it."""
+    """Parse a header line with the delimiter that yields the most known columns."""
     split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
     best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
     if len(split[best]) > MOST_COLUMNS:
@@ -135,7 +135,7 @@ def _twice(first: str, second: str) -> HeaderError:
 
 
 def without_address(columns: Columns) -> HeaderError:
-    """What to say of a header that has no column for the address."""
+    """The message about a header without a column for the address."""
     names = [name.strip() for name in columns.names]
     hint = "the first line names the columns, such as email,name,file"
     if any(isinstance(parse_address(name), Address) for name in names):

@@ -1,4 +1,4 @@
-"""What the ledger keeps of a delivery, as it passes through the ledger's door: from draft to claim to settlement."""
+"""The values that the ledger takes and returns: requests, deliveries, packing tasks, claims, attempts, passwords, filters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from distributor.model.states import PasswordState, State
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """Who holds a claim: a process of a machine.
+    """The process that has a lease.
 
-    `host` names machine, boot and process namespace; `started` is the process's start in clock ticks. `machine` tells two machines of
-    one name apart.
+    `host` names machine, boot and PID namespace; `started` is the process's start in clock ticks. `machine` distinguishes machines with
+    the same name.
     """
 
     id: str
@@ -42,7 +42,7 @@ class DeliveryRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery as `status` shows it."""
+    """A delivery as in `status`."""
 
     id: str
     address: str
@@ -68,7 +68,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class PackingTask:
-    """A planned delivery with all that its message needs, but for key and password of the file."""
+    """A planned delivery with everything that its message needs, except the private key."""
 
     id: str
     plan: str
@@ -82,14 +82,14 @@ class PackingTask:
     not_before: datetime
     not_after: datetime
     locator: Locator
-    leaf: bytes = b""  # as it was planned; where it is known, the file is opened for its key only
+    leaf: bytes = b""  # as planned; where it is known, the file is opened for its key only
     chain: tuple[bytes, ...] = ()
     sender: str | None = None  # of the person's last message
 
 
 @dataclass(frozen=True, slots=True)
 class PackingJob:
-    """What a child needs to make one message."""
+    """The job of a child process: make one message."""
 
     task: PackingTask
     material: SourceMaterial
@@ -98,7 +98,7 @@ class PackingJob:
 
 @dataclass(frozen=True, slots=True)
 class PackedMessage:
-    """A message made once and for all."""
+    """A message, made once for its generation."""
 
     id: str
     message_id: str
@@ -106,14 +106,14 @@ class PackedMessage:
     package_sha256: str
     profile: str
     sender: str
-    sealed: bytes  # the password as an age envelope
+    sealed: bytes  # the password, encrypted with age
     channel: str
     expires: timedelta | None  # counted from the moment it becomes ready
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message that one owner may send. `attempt` is the fencing number, from 1."""
+    """A message that one lease holder may send. `attempt` is the fencing number, from 1."""
 
     id: str
     attempt: int
@@ -123,16 +123,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class RecordIntent:
-    """The durable note before the point of no return: claimed -> transmitting, if the claim still holds."""
+    """The write-ahead record of an attempt, before the point of no return: claimed -> transmitting, if the claim is still valid."""
 
     claim: Claim
     lease: timedelta
-    handle: DraftRef | None = None  # where the message lies at a service already
+    handle: DraftRef | None = None  # the message's draft at the service
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What became of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued; `wait`: how long it is put off."""
+    """The result of an attempt. `state` is one of accepted, deferred, rejected, ambiguous, queued; `wait`: for how long it is deferred."""
 
     claim: Claim
     state: State
@@ -156,7 +156,7 @@ class LastAttempt:
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """Deliveries in one state that one sender holds. `by`: who runs it, as in events; `until`: when its lease ends."""
+    """Deliveries in one state that one process has claimed. `by`: its user, as in events; `until`: when its lease ends."""
 
     state: State
     number: int
@@ -168,7 +168,7 @@ class UnderWay:
 
 @dataclass(frozen=True, slots=True)
 class SealedPassword:
-    """A sealed password that is ready."""
+    """A password as the ledger keeps it: sealed, with its state."""
 
     delivery: str
     address: str
@@ -181,7 +181,7 @@ class SealedPassword:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """Which deliveries a command means. Empty fields do not restrict."""
+    """Selects deliveries. Empty fields do not restrict."""
 
     plan: str | None = None
     address: str | None = None  # an Address.key
@@ -190,7 +190,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A mailbox that messages are sent from, and how it signs in; without a name it is the address."""
+    """A mailbox that messages are sent from and its credentials; the user name defaults to the address."""
 
     address: str
     username: str | None = None
@@ -199,7 +199,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class SenderFilter:
-    """Whose messages are meant: those of one mailbox, or all but those of some. Empty: everybody's."""
+    """Selects messages by their sender: those of one mailbox, or of all but some. Empty: of every mailbox."""
 
     only: str | None = None
     without: frozenset[str] = frozenset()
@@ -210,7 +210,7 @@ ALL_SENDERS = SenderFilter()
 
 @dataclass(frozen=True, slots=True)
 class TrackedMessage:
-    """A message that somebody may know more of: a mailbox's Sent Items, a message trace, a report."""
+    """A message to look up with trackers: Sent Items, a message trace."""
 
     delivery: str
     message_id: str  # the one its reader sees, with angle brackets
@@ -218,23 +218,23 @@ class TrackedMessage:
     address: str
     state: State
     since: datetime  # the last attempt
-    draft: str | None = None  # of the draft that an unclear message was last armed with, as far as one was
-    until: datetime | None = None  # an unclear message may have left since `since` and until then
+    draft: str | None = None  # id of the draft of an ambiguous message's last attempt, where it had one
+    until: datetime | None = None  # an ambiguous message may have been sent between `since` and then
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingEvent:
-    """What was found out about a message. `state`: where it is by that; queued means it certainly did not leave."""
+    """A tracker's evidence about a message. `state`: the state that it proves; queued means that the message was certainly not sent."""
 
     delivery: str
     state: State
     response: str
-    evidence: Mapping[str, object]  # `kind`, and what an auditor would ask for; never addresses
+    evidence: Mapping[str, object]  # `kind`, and details for an auditor; never addresses
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A draft whose certificate, or the key that it is about, is already delivered or planned to be for another person."""
+    """A request whose certificate or key is already planned or delivered for another person."""
 
     draft: DeliveryRequest
     delivery: str  # the other person's; empty for one of the same call
@@ -247,7 +247,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class ExistingDelivery:
-    """A pair of person and certificate that the ledger knows already."""
+    """A request whose person and certificate the ledger has already."""
 
     request: DeliveryRequest
     delivery: str

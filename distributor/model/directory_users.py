@@ -1,4 +1,4 @@
-"""What a directory says of a user, as far as a certificate goes: who it is, by which other addresses, and whether it is in use."""
+"""Users of a directory, as far as planning needs them: the person, other addresses, and whether the account is enabled."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from distributor.model.people import Person
 
 @dataclass(frozen=True, slots=True)
 class DirectoryUser:
-    """A user. The person's address is the primary one: what Outlook holds a certificate against."""
+    """A user. The person's address is the primary one, which Outlook compares with the certificate."""
 
     person: Person
     enabled: bool = True
-    aliases: tuple[str, ...] = ()  # keys (Address.key) of what else leads to this user: further addresses, the sign-in name
-    authoritative: bool = True  # the mail system calls the address primary; an attribute that anybody fills in says less
+    aliases: tuple[str, ...] = ()  # `Address.key` of further addresses and of the sign-in name
+    authoritative: bool = True  # the mail system itself says that the address is primary, not an attribute that anybody may fill in
 
 
 class Directory(Protocol):
-    """A roster that knows more of its people than a list does."""
+    """A roster that also knows aliases and disabled accounts."""
 
-    is_full_directory: bool  # everybody of an organisation, and not those who are to receive something
+    is_full_directory: bool  # all users of an organisation, not only the recipients
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
-        """Every user with an address, disabled ones too, or what is wrong with one. Raises Unavailable when it cannot be asked."""
+        """Every user with an address, disabled ones too, or an Issue about one. Raises ServiceUnavailable."""
         ...
 
 
 def in_use(entries: Iterable[DirectoryUser | Issue]) -> Iterator[Person | Issue]:
-    """The people whose accounts are in use, and what is wrong with others."""
+    """The people whose accounts are enabled, and the issues."""
     for entry in entries:
         if isinstance(entry, Issue):
             yield entry

@@ -1,4 +1,4 @@
-"""One line of the history, as a person reads it and as an auditor checks it."""
+"""Events of the ledger, for `history` and for `audit export`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distributor.model.states import State
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the history. `evidence` has its personal fields opened, or lacks them when the person was erased."""
+    """An event of the history. `evidence` includes its personal fields, unless the person was erased."""
 
     seq: int
     at: datetime
@@ -25,7 +25,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """An event as the auditor gets it: the line of `audit export`, enough to check the chain without the ledger."""
+    """An event in `audit export`, with everything that is needed to verify the chain without the ledger."""
 
     event: Event
     personal: tuple[str, ...] | None  # names in `evidence` that are committed, not hashed in clear; None: erased

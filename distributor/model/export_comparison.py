@@ -1,6 +1,6 @@
-"""An export of earlier, event by event beside a chain that must begin with it -> what was rewritten, removed or cut off since.
+"""Compares a chain with an earlier export that it must begin with: finds events that were rewritten, removed or cut off since.
 
-Whoever edits a ledger and computes every hash anew makes a chain that is whole; only something outside still knows the old one.
+An edited ledger whose every hash was computed anew has a valid chain; only an export kept elsewhere has the old hashes.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from distributor.model.audit_log import Link
 
 
 class ExportComparison:
-    """Follows both in step. `earlier`: the export's events, with what is wrong with the file itself as text between them."""
+    """Compares event by event. `earlier`: the export's events, and faults of the file as text between them."""
 
     def __init__(self, name: str, earlier: Iterator[Link | str]) -> None:
         self.name = name  # of the export, for people
-        self.events = 0  # of the export that the chain has unchanged
+        self.events = 0  # how many events of the export the chain has unchanged
         self._earlier = earlier
         self._waiting: Link | None = None
         self._forked = False
 
     def step(self, link: Link) -> Iterator[str]:
-        """What is wrong beside the export's event of the same number."""
+        """The differences to the export's event of the same number."""
         if self._forked:
             return
         yield from self._missing(link.seq)
@@ -36,7 +36,7 @@ class ExportComparison:
         yield f"event {link.seq}: is {_described(link)}, but {self.name} has {_described(theirs)}; both are alike before it, and not after"
 
     def end(self, last: int) -> Iterator[str]:
-        """What the export has beyond the chain's last event, which has the number `last`."""
+        """Events that the export has after the chain's last event, number `last`."""
         if self._forked:
             return
         first = until = 0
@@ -46,7 +46,7 @@ class ExportComparison:
             yield f"event {last}: is the last one, but {self.name} goes on with {_numbers(first, until)}: the end was cut off"
 
     def _missing(self, seq: int) -> Iterator[str]:
-        """Leave the export at the first event that is not before `seq`; those it had before are gone from the chain."""
+        """Read the export up to the first event that is not before `seq`; earlier ones are missing in the chain."""
         first = until = 0
         while (theirs := (yield from self._read())) is not None and theirs.seq < seq:
             first, until, self._waiting = first or theirs.seq, theirs.seq, None
@@ -54,7 +54,7 @@ class ExportComparison:
             yield f"event {seq}: stands where {self.name} has {_numbers(first, until)} before it, which were removed"
 
     def _read(self) -> Generator[str, None, Link | None]:
-        """The export's next event; faults of the file on the way."""
+        """The export's next event; yields faults of the file before it."""
         while self._waiting is None:
             found = next(self._earlier, None)
             if found is None:

@@ -1,6 +1,6 @@
-"""A ledger beside what this host remembers of it -> whether it is older, a fork, or was last used on another machine.
+"""Values and messages about restored and copied ledgers: a ledger may be older than this host has seen, a fork, or used elsewhere last.
 
-Every copy of a ledger bears the same id, so that a backup, a snapshot or a replica is recognised by its last event.
+Every copy of a ledger has the same id, so a backup, a snapshot or a replica is recognised by its last event.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HINT = "put the newest copy back, or take this one into use: distributor ledger 
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
-    """An event that a ledger ends with, or did; `at` as in the chain."""
+    """The last event of a ledger, now or at an earlier time; `at` as in the chain."""
 
     seq: int
     hash: str
@@ -26,7 +26,7 @@ class ChainEnd:
 
 @dataclass(frozen=True, slots=True)
 class HighWaterMark:
-    """The last event of a ledger that this host has seen, and where the ledger lay."""
+    """The last event of a ledger that this host has seen, and where the ledger was."""
 
     end: ChainEnd
     place: str
@@ -34,7 +34,7 @@ class HighWaterMark:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableMark:
-    """A mark that is there and says nothing: somebody may have cut it."""
+    """A mark that exists and cannot be read: somebody may have truncated it."""
 
     path: str
     reason: str
@@ -42,18 +42,18 @@ class UnreadableMark:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine as events name it: `host` is name, boot and process namespace; `id` is empty where none is known."""
+    """A machine as events name it: `host` is name, boot and PID namespace; `id` is empty where none is known."""
 
     id: str
     host: str
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its host name, for messages."""
         return self.host.partition("/")[0] or "a host without a name"
 
     def is_same(self, other: Machine) -> bool:
-        """Whether both are one machine: the same boot of a kernel (containers have names of their own), or name and id are equal."""
+        """Whether both are the same machine: the same boot of a kernel (containers have other names), or the same name and id."""
         boot, others = self.host.split("/")[1:2], other.host.split("/")[1:2]
         if boot == others and boot not in ([], ["-"], [""]):
             return True
@@ -62,7 +62,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class RestoredLedger:
-    """Why nothing may be sent from a ledger until a person says so."""
+    """Why nothing may be sent from a ledger until a person adopts it."""
 
     kind: str  # older | forked | elsewhere | unknown | renamed
     message: str
@@ -71,14 +71,14 @@ class RestoredLedger:
 
 @dataclass(frozen=True, slots=True)
 class EventGap:
-    """What a ledger that was taken into use may lack: who was planned after `since` is not known in it. `missing`: events, if known."""
+    """What an adopted ledger may lack: people first planned after `since` are unknown in it. `missing`: number of events, if known."""
 
     since: datetime
     missing: int | None
 
     @property
     def message(self) -> str:
-        """For people."""
+        """The warning."""
         number = "events" if self.missing is None else "1 event" if self.missing == 1 else f"{self.missing} events"
         who = f"whoever was first planned after {self.since:%Y-%m-%d %H:%M:%S} UTC"
         return f"this ledger was restored and may lack {number}: {who} is not known here and would get a second message"
@@ -92,25 +92,25 @@ LOOK = (
 
 @dataclass(frozen=True, slots=True)
 class AdoptionResult:
-    """What taking a ledger into use came to: deliveries that are ambiguous now, by the state they were in."""
+    """The result of an adoption: the number of deliveries that are ambiguous now, by their state before."""
 
     unclear: Mapping[State, int]
     gap: EventGap | None = None
 
 
 class Adoptable(Protocol):
-    """The part of a ledger that is about having been restored."""
+    """The ledger's methods for restored copies."""
 
     def restored(self) -> RestoredLedger | None:
-        """What speaks against sending from this ledger; None where it is the one that was last used here."""
+        """Why nothing may be sent from this ledger; None where it is the one that was last used here."""
         ...
 
     def gap(self) -> EventGap | None:
-        """What the ledger may lack since it was taken into use, until somebody new is planned."""
+        """What the ledger may lack since its adoption, until a new person is planned."""
         ...
 
     def adopt(self, reason: str, *, nothing_sent: bool = False) -> AdoptionResult:
-        """Take it into use: what may have been sent meanwhile becomes ambiguous, unless a person knows that nothing was."""
+        """Take it into use: deliveries that may have been sent meanwhile become ambiguous, unless a person knows that nothing was sent."""
         ...
 
 
@@ -122,7 +122,7 @@ def older_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
 
 
 def forked_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
-    """Another event stands in the place of one that this host has seen."""
+    """The ledger has another event in the place of one that this host has seen."""
     message = f"this ledger is not the one that was last used here: {_ends(end)}"
     return RestoredLedger(
         "forked", f"{message}, but its event {mark.end.seq} is not the one that this host has seen ({_time(mark.end.at)})"
@@ -130,7 +130,7 @@ def forked_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
 
 
 def used_elsewhere(end: ChainEnd, sent: ChainEnd, machine: Machine, use: str = "send") -> RestoredLedger:
-    """Another machine used it last: to send, or to plan what it may send as well."""
+    """Another machine used the ledger last, to send or to plan."""
     message = f"this ledger was last used to {use} on another machine ({machine.name}, event {sent.seq} of {_time(sent.at)}); {_ends(end)}"
     return RestoredLedger("elsewhere", message)
 
@@ -142,13 +142,13 @@ def unreadable_mark(end: ChainEnd, mark: UnreadableMark) -> RestoredLedger:
 
 
 def changed_identity(end: ChainEnd, fault: str) -> RestoredLedger:
-    """It cannot be found among what this host remembers: somebody changed its name."""
+    """Somebody changed the ledger's id, so its mark cannot be found."""
     hint = "put a copy in its place that `distributor audit verify` finds whole (see docs/restore.md)"
     return RestoredLedger("renamed", f"this ledger was changed from outside: {fault}; {_ends(end)}", hint)
 
 
 def missing_ledger(mark: HighWaterMark, file: str) -> tuple[str, str]:
-    """No ledger lies where one lay: what is said, and the way out. `file`: where it is remembered."""
+    """The message and the hint where a remembered ledger is missing. `file`: the mark's file."""
     hint = (
         f"put it back, or restore a backup (docs/restore.md); only where it is given up for good, move {file} away, then `distributor init`"
     )

@@ -1,4 +1,4 @@
-"""What preflight has to say: an Issue names a check, a place, a problem and a way out. A check's name is a contract (CLI: Sending)."""
+"""Results of checks: issues of `plan`, diagnostics of `doctor`, failures of workers. Names of checks are a contract (CLI: Sending)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much an issue weighs: an error keeps that delivery out of the plan."""
+    """The severity of an issue: an error keeps that delivery out of the plan."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -15,7 +15,7 @@ class Severity(StrEnum):
 
 
 class CheckId(StrEnum):
-    """Every name of a preflight check."""
+    """The names of the checks."""
 
     UNREADABLE = "unreadable"
     WRONG_PASSWORD = "wrong-password"  # noqa: S105  a check's name
@@ -55,7 +55,7 @@ class CheckId(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One finding. `source` is a file's name (`archive.zip/member.pfx` inside a zip), `line` the first physical line of a row."""
+    """A finding. `source` is a file's name (`archive.zip/member.pfx` inside a zip), `line` the first physical line of a row."""
 
     severity: Severity
     check: CheckId
@@ -78,6 +78,6 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailure:
-    """A job whose child process did not come back: `reason` is "time", "memory" or "crash"."""
+    """A job whose child process did not finish it: `reason` is "time", "memory" or "crash"."""
 
     reason: str

@@ -1,4 +1,4 @@
-"""What the ledger knows of time: its clock, what its last event says, and who holds what since when; and whether its database keeps it."""
+"""The ledger's methods about time: its clock, its last event, leases; and `doctor`'s checks of the database."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from distributor.model.issues import Diagnostic
 
 
 class LedgerTimes(Protocol):
-    """One clock decides leases, waiting times, quotas and expiry: the ledger's own."""
+    """One clock decides leases, waiting times, quotas and expiry: the ledger's."""
 
     def now(self) -> datetime:
         """The ledger's clock: the only one that may be compared with its times."""
         ...
 
     def position(self) -> int:
-        """The number of the last event; 0 where there is none. What came before and what came after is told by it, not by times."""
+        """The number of the last event; 0 where there is none. It decides the order of events, not their times."""
         ...
 
     def ahead(self) -> datetime | None:
-        """When the last event was written, if that lies more than minutes ahead of the clock: one of the two was wrong."""
+        """The time of the last event, if it is ahead of the clock by more than TOLERANCE: one of the two was wrong."""
         ...
 
     def under_way(self, scope: DeliveryFilter) -> list[UnderWay]:
-        """What senders hold: claimed, or on its way."""
+        """Deliveries that senders have claimed or are transmitting."""
         ...
 
     def check(self) -> list[Diagnostic]:
-        """What `doctor` says of the database: whether what it has committed stays so."""
+        """`doctor`'s checks of the database: whether a commit is durable."""
         ...

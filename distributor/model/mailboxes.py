@@ -1,4 +1,4 @@
-"""What the ledger knows of mailboxes: who drives one's messages now, what waits for it, what left through it."""
+"""The ledger's methods about sending mailboxes: locks, messages that are due, times of messages that were sent."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter
 
 
 class MailboxQueries(Protocol):
-    """Mailboxes have limits, and processes that share a ledger keep them together: one that is limited is driven by one at a time."""
+    """Only one process at a time may send from a mailbox with limits, so that processes that share a ledger keep them together."""
 
-    def lock_mailbox(self, road: str) -> bool:
-        """Take a road for this process until the ledger is closed or the process ends, however it ends; False while another has it."""
+    def lock_mailbox(self, mailbox: str) -> bool:
+        """Lock a mailbox until the ledger is closed or the process ends, however it ends; False while another process has the lock."""
         ...
 
     def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """When messages of these senders were on their way since then, oldest first; without those that certainly did not leave."""
+        """Times of these senders' attempts since then, oldest first; without messages that were certainly not sent."""
         ...
 
     def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
-        """When the next deferred delivery is due; None when none is."""
+        """When the next deferred delivery is due; None without one."""
         ...
 
     def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
-        """Whether a message of these senders is due, or claimed by somebody who may still give it back; or is being packed."""
+        """Whether a message of these senders is due, being packed, or claimed by a process that may still release it."""
         ...
 
     def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
-        """How many frozen messages are due, by sender. `early`: deferred ones before their time too."""
+        """The number of stored messages that are due, by sender. `early`: deferred ones before their time too."""
         ...

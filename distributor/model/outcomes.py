@@ -1,4 +1,4 @@
-"""A message on its way, and everything that may become of it on the wire."""
+"""A message to be sent, and the possible outcomes of an attempt to send it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from distributor.errors import Error
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """A frozen message on its way: envelope sender and recipient, Message-ID and the very bytes (CRLF line ends)."""
+    """A stored message: envelope sender and recipient, Message-ID, and its bytes (CRLF line ends)."""
 
     delivery: str
     sender: str
     address: str
     message_id: str
     message: bytes
-    attempt: int = 1  # of another than the first, something may lie at the service already
-    draft: str | None = None  # of the draft that an earlier attempt was armed with, as far as one was
+    attempt: int = 1  # after the first one, the service may have a draft already
+    draft: str | None = None  # id of the draft that an earlier attempt recorded
 
 
 @dataclass(frozen=True, slots=True)
 class DraftRef:
-    """What a service calls a message that lies there ready to go, and the Message-ID that its reader will see."""
+    """A draft at the service: its id there, and the Message-ID that the recipient will see."""
 
     id: str
     message_id: str  # with angle brackets
@@ -31,14 +31,14 @@ class DraftRef:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The server took responsibility."""
+    """The server has accepted responsibility for the message."""
 
     response: str
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server said "later" in so many words. `wait`: its own wish, if it named one; `service`: it spoke of itself, not the message."""
+    """The server asked to try later. `retry_after`: its own figure, if any; `service`: the reason is the server, not the message."""
 
     response: str
     retry_after: timedelta | None = None
@@ -47,7 +47,7 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The server said no to this message, for good. `content` when it refused what the message holds (size, type, policy)."""
+    """The server refused the message for good. `content`: because of what is in it (size, type, policy)."""
 
     response: str
     content: bool = False
@@ -55,17 +55,17 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Nothing clear came back after the point of no return."""
+    """There was no clear response after the point of no return, so the message may have been sent."""
 
     response: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Proved unsent, and not by a word about this message: a lost connection before the point of no return, or a job-level refusal.
+    """Certainly not sent, for a reason that is not this message: a connection lost before the point of no return, or a refusal of all.
 
-    `stop` ends the run (sign-in, sender not allowed, quota); without it the lane tries again after a while.
-    `crowded` asks the flow to run with one lane less; `wait` is the service's own wish.
+    `fatal` ends the run (sign-in, sender not allowed, quota); without it the connection is tried again after a while.
+    `throttled` asks for one connection less; `retry_after` is the service's own figure.
     """
 
     response: str

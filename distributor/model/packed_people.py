@@ -1,4 +1,4 @@
-"""People by `Address.key`, each packed into a few bytes: a list may name a hundred thousand, and a Person takes a kilobyte."""
+"""A dictionary of people by `Address.key` that takes little memory: a roster may have 100 000, and a Person takes a kilobyte."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from distributor.model.compact import PackedList
 from distributor.model.people import Address, Person, RosterRow
 from distributor.model.secret import Secret
 
-_UNPACKED = 512  # people kept as they are: those whose files are being opened are asked for again and again
+_UNPACKED = 512  # people in the cache: those whose files are being opened are looked up often
 
 
 class PackedPeople(MutableMapping[str, Person]):
-    """A dictionary in the order of insertion. Nothing of it leaves memory, passwords included."""
+    """A dictionary in the order of insertion. It stays in memory, since it contains passwords."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -25,7 +25,7 @@ class PackedPeople(MutableMapping[str, Person]):
         self._unpacked = lru_cache(_UNPACKED)(self._unpack)
 
     def number(self, key: str) -> int:
-        """What a person can be marked by; it takes less than the key. Raises KeyError."""
+        """A small number that stands for a person. Raises KeyError."""
         return self._numbers[key]
 
     def __getitem__(self, key: str) -> Person:
@@ -74,10 +74,10 @@ class PackedPeople(MutableMapping[str, Person]):
         return self._shared[value]
 
     def _unpack(self, packed: bytes) -> Person:
-        address, told, names, cells, rows = marshal.loads(packed)  # noqa: S302  our own bytes, which never left this process
+        address, details, names, cells, rows = marshal.loads(packed)  # noqa: S302  our own bytes, which never left this process
         hints = tuple(_row(self._known[source], *row) for source, *row in rows)
         columns = dict(zip(self._known[names], cells, strict=True))
-        return Person(Address(*address), *told, columns, hints[0] if hints else None, hints[1:])  # type: ignore[call-arg]  # five of them
+        return Person(Address(*address), *details, columns, hints[0] if hints else None, hints[1:])  # type: ignore[call-arg]  # five of them
 
 
 def _row(source: str, line: int, file: str, key: str, password: str | None, password_file: str) -> RosterRow:  # noqa: PLR0913, PLR0917  its fields

@@ -1,4 +1,4 @@
-"""A recipe (alphabet, groups, characters a group) -> a password that can be typed on a phone, and its strength. Chance is an argument."""
+"""Generates passwords that can be typed on a phone, by a policy (alphabet, groups, characters in a group), and computes their strength."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from distributor.model.secret import Secret
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz"  # without i, l and o: nothing to mistake, and no keyboard to switch
-FLOOR = 96.0  # bits; a package's MAC is cheap to guess against, so chance is the only defence (facts: reliability.md 0.2)
+FLOOR = 96.0  # bits; a guess against a package's MAC is cheap, so entropy is the only defence (facts: reliability.md 0.2)
 LONGEST = 63  # characters with hyphens; some importers cut what is longer
 _SPOILED = "-=+@'\" "  # a separator; what a table takes for a formula; what phones turn into other quotes; what is lost at an edge
 
@@ -24,18 +24,18 @@ class PasswordPolicy:
 
     @property
     def bits(self) -> float:
-        """Strength: what one guesser in the know must try, as a power of two."""
+        """Entropy in bits."""
         return self.groups * self.length * math.log2(len(self.alphabet)) if self.alphabet else 0.0
 
     @property
     def shape(self) -> str:
-        """What a password looks like, without being one."""
+        """The pattern of a password, such as `xxxxx-xxxxx`."""
         return "-".join(["x" * self.length] * self.groups)
 
 
 @dataclass(frozen=True, slots=True)
 class BadPolicy:
-    """Why no password is made so. `key` is the setting to change."""
+    """Why a policy is refused. `key` is the setting to change."""
 
     key: str
     reason: str
@@ -43,7 +43,7 @@ class BadPolicy:
 
 
 def check(recipe: PasswordPolicy) -> BadPolicy | None:
-    """What is wrong with a recipe; None when it is good."""
+    """Why a policy is refused; None when it is good."""
     if fault := _alphabet_fault(recipe.alphabet):
         return BadPolicy("alphabet", fault, "write each wanted character once: letters and digits are easiest to type")
     if min(recipe.groups, recipe.length) < 1:
@@ -69,7 +69,7 @@ def _alphabet_fault(alphabet: str) -> str | None:
 
 
 def make(recipe: PasswordPolicy, choose: Callable[[Sequence[str]], str]) -> Secret:
-    """A new password; `choose` picks one character: `secrets.choice`, but for tests. ValueError for a recipe that `check` refuses."""
+    """A new password; `choose` picks a character (`secrets.choice`, except in tests). ValueError where `check` refuses the policy."""
     if fault := check(recipe):
         raise ValueError(fault.reason)
     return Secret("-".join("".join(choose(recipe.alphabet) for _ in range(recipe.length)) for _ in range(recipe.groups)))

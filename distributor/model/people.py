@@ -1,6 +1,6 @@
-"""Who receives: one parser for mail addresses, and the Person a roster yields.
+"""The parser of mail addresses, and the Person that a roster yields.
 
-An address that passes here is safe in a header, an envelope and the ledger: those three always show the same `Address`.
+A parsed address is safe in a header, an envelope and the ledger: those three always have the same `Address`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from distributor.model.secret import Secret
 
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 LONGEST_ADDRESS = 254  # octets, RFC 5321 4.5.3.1.3 less the angle brackets
-LONGEST_SAID = 500  # characters of a foreign sentence that are kept
+LONGEST_SAID = 500  # characters of a server's response that are kept
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-_LONGEST_TEXT = 1000  # characters; what looks at a longer one would take long
+_LONGEST_TEXT = 1000  # characters; parsing a longer text would take long
 _SEPARATORS = frozenset(",;<>")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
 
@@ -36,14 +36,14 @@ class Address:
 
     @property
     def key(self) -> str:
-        """What two spellings of one mailbox share."""
+        """The same text for all spellings of a mailbox."""
         return f"{key_of(self.local)}@{self.domain}"
 
 
 def key_of(address: str) -> str:
-    """The `Address.key` of an address that was parsed before: A to Z in lower case, and nothing else touched.
+    """The `Address.key` of an address that was parsed before: A to Z in lower case, everything else unchanged.
 
-    Exchange compares so. Whatever else messages have in common, a server may know "strauß" and "strauss", or "Ä" and "ä", as two people.
+    Exchange compares so. To a server, "strauß" and "strauss", or "Ä" and "ä", may be two people.
     """
     return address.lower() if address.isascii() else address.translate(_LOWER)
 
@@ -112,14 +112,14 @@ def _has_unsafe(text: str) -> bool:
 
 
 def has_unsafe_chars(text: str) -> bool:
-    """Whether any of its characters is unsafe where a person reads it."""
+    """Whether the text has an unsafe character."""
     if text.isascii() and text.isprintable():
         return False
     return any(is_unsafe(character) and not _joins(text, place) for place, character in enumerate(text))
 
 
 def _joins(text: str, place: int) -> bool:
-    """Whether a zero-width joiner or non-joiner stands between two letters of a script that is spelled with them, such as Persian."""
+    """Whether a zero-width joiner or non-joiner is between two letters of a script that is spelled with them, such as Persian."""
     beside = (text[max(place - 1, 0) : place], text[place + 1 : place + 2])
     return text[place] in "\u200c\u200d" and all(c and not c.isascii() and unicodedata.category(c)[0] in "LM" for c in beside)
 
@@ -132,7 +132,7 @@ def escape_unsafe(text: str) -> str:
 
 
 def bounded(text: str) -> str:
-    """One line without anything that moves a cursor, cut to what the ledger keeps."""
+    """The text as one line without control characters, cut to the length that the ledger keeps."""
     text = escape_unsafe(" ".join(text.split()))
     return text if len(text) <= LONGEST_SAID else text[: LONGEST_SAID - 1] + "…"
 
@@ -148,7 +148,7 @@ def _a_labels(domain: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class RosterRow:
-    """What a roster's row says of its file: names as written (relative to the roster), a password, and where the row stands."""
+    """A roster row's file: names as written (relative to the roster), a password, and the row's place."""
 
     source: str  # the roster's name, for messages
     line: int  # first physical line of the row, from 1

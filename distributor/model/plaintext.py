@@ -1,4 +1,4 @@
-"""Bytes of a list or a password file -> text: UTF-8 with or without BOM, UTF-16, Windows-1252. Bytes that fit none stay recognisable."""
+"""Decodes rosters and password files: UTF-8 with or without BOM, UTF-16, Windows-1252. Bytes that do not fit stay recognisable."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _STRANGE = frozenset(map(chr, range(0xDC80, 0xDD00))) | {"\ufffd"}
 
 
 def decode(data: bytes) -> str:
-    """The text; what does not fit the encoding is left as a lone surrogate or U+FFFD (`is_broken`)."""
+    """The text; bytes that do not fit the encoding become a lone surrogate or U+FFFD (`is_broken`)."""
     encoding = guess([data])
     return data.decode(encoding, errors(encoding))
 
 
 def errors(encoding: str) -> str:
-    """How what does not fit an encoding stays recognisable."""
+    """The error handler that keeps bytes that do not fit an encoding recognisable."""
     return "replace" if encoding.startswith("utf-16") else "surrogateescape"
 
 
 def is_broken(text: str) -> bool:
-    """Whether bytes were in it that the encoding does not know."""
+    """Whether the text had bytes that do not fit its encoding."""
     return not text.isascii() and not _STRANGE.isdisjoint(text)
 
 
 def guess(pieces: Iterable[bytes]) -> str:
     """The encoding of a text in pieces, the first of at least two bytes if there are as many.
 
-    By its mark, by the NUL bytes of UTF-16, UTF-8 where any character of several bytes is right, else Windows-1252.
+    By its byte order mark, by the NUL bytes of UTF-16, UTF-8 where any multi-byte character is valid, else Windows-1252.
     """
     rest = iter(pieces)
     data = next(rest, b"")
@@ -45,7 +45,7 @@ def guess(pieces: Iterable[bytes]) -> str:
 
 
 def _is_utf8(pieces: Iterator[bytes]) -> bool:
-    """Whether it is UTF-8, perhaps with a few wrong bytes."""
+    """Whether the text is UTF-8, perhaps with a few wrong bytes."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     right = wrong = False
     for piece in chain(pieces, [b""]):

@@ -1,4 +1,4 @@
-"""The doors of the house: Protocols, nothing else. Adapters implement them, flows are given them."""
+"""The ports: protocols that adapters and the ledger implement and that workflows depend on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Now = Callable[[], datetime]  # aware UTC
 
 
 class Spool(Protocol[Value]):
-    """A list that grows at its end and is read from its beginning, perhaps from a file. It takes no secrets."""
+    """An append-only list, perhaps in a file. It takes no secrets."""
 
     def append(self, value: Value, /) -> object:
         """Add a value."""
@@ -64,100 +64,100 @@ class Spool(Protocol[Value]):
 NewSpool = Callable[[], Spool[Any]]
 
 
-# --- who and with what ---------------------------------------------------------------------------------------------
+# --- people and certificates ---------------------------------------------------------------------------------------
 
 
 class Roster(Protocol):
     """A list of people."""
 
     def people(self) -> Iterator[Person | Issue]:
-        """Every person, or what is wrong with the row, in the order of the list. Raises Unusable when it cannot be read as a whole."""
+        """Every person, or an Issue about the row, in the order of the list. Raises InvalidInput when the list cannot be read at all."""
         ...
 
 
 class Source(Protocol):
-    """Where certificates with keys are found."""
+    """Finds certificates with keys."""
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
-        """Everything that may hold credentials: what the people's rows name (RowHint), then the rest. `people`: by `Address.key`."""
+        """Everything that may contain identities: files that roster rows name, then the rest. `people`: by `Address.key`."""
         ...
 
     def fetch(self, locator: Locator, person: Person | None) -> SourceMaterial | Issue:
-        """The same material again, or an Issue when it is gone or its bytes changed."""
+        """The same material again, or an Issue when it is missing or has changed."""
         ...
 
 
 class WorkerPool(Protocol[Job, Result]):
-    """Reused child processes with time and memory bounds; one of them dying costs its job only."""
+    """Reused child processes with limits of time and memory; when one dies, only its job fails."""
 
     def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result | WorkerFailure]]:
-        """Each job with its result, in the order of the jobs; reads ahead a few jobs only, so that memory stays flat."""
+        """Each job with its result, in the order of the jobs; reads only a few jobs ahead, so that memory stays bounded."""
         ...
 
 
-# --- the message's road ---------------------------------------------------------------------------------------------
+# --- sending and tracking -------------------------------------------------------------------------------------------
 
 
 class CommitIntent(Protocol):
-    """The durable note before the point of no return. True: it holds."""
+    """Commits the record of an attempt before the point of no return; False where the claim was lost."""
 
     def __call__(self, handle: DraftRef | None = None, /) -> Awaitable[bool]:
-        """`handle`: where the message lies at a service, if it lies there already."""
+        """`handle`: the message's draft at the service, where it has one."""
         ...
 
 
 class Connection(Protocol):
-    """One kept connection, used by one message at a time."""
+    """A kept connection, used by one message at a time."""
 
-    async def deliver(self, message: OutboundMessage, arm: CommitIntent) -> Outcome:
-        """Carry the message; connects when needed.
+    async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
+        """Send the message; connects when needed.
 
-        Awaits `arm()` exactly once before the point of no return and goes on only if it says True (False: the claim was lost; the message
-        is abandoned as Unsent). Never raises for what a server does. On cancellation the connection is closed, CancelledError goes on.
+        Awaits `record_intent()` exactly once before the point of no return and goes on only if it returns True (False: the claim was
+        lost; the result is NotSent). Never raises for a server's errors. Cancelled, it closes the connection.
         """
         ...
 
     async def close(self) -> None:
-        """Say goodbye; never raises."""
+        """Close the connection; never raises."""
         ...
 
 
 class Transport(Protocol):
-    """A road for messages."""
+    """Sends messages: by SMTP, by Microsoft Graph, or into a folder."""
 
-    max_connections: int  # how many connections side by side, for each sender
-    per_minute: float | None  # pace of one sender, messages a minute; None: as fast as it goes
-    daily: int | None  # most messages of one sender in 24 hours; None: no limit is known
-    attempt_timeout: timedelta  # after this long without a word, an attempt of another process is over
+    max_connections: int  # parallel connections for each sender
+    per_minute: float | None  # rate limit of one sender, messages a minute; None: no limit
+    daily: int | None  # quota of one sender in 24 hours; None: no limit is known
+    attempt_timeout: timedelta  # after this time, an attempt of a process that may still run counts as over
 
     def connection(self, sender: str | None = None) -> Connection:
-        """A lane, not yet connected, for the messages of one sender, or of all."""
+        """A connection, not open yet, for the messages of one sender, or of all."""
         ...
 
     def tracker(self) -> Tracker | None:
-        """What can tell afterwards whether a message left; None: nobody here."""
+        """The tracker that can tell later whether a message was sent; None where the service offers none."""
         ...
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
-        """Close what was kept open, and clear up after a run whose outcomes are all written down; what remains is told."""
+        """Close open connections and clean up after a run; `settled`: all outcomes are recorded. Reports what could not be cleaned up."""
         ...
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says of it: connects, signs in, sends nothing."""
+        """`doctor`'s checks: connects, signs in, sends nothing."""
         ...
 
 
 class Tracker(Protocol):
-    """Somebody who knows what became of messages."""
+    """Looks up whether messages were sent or delivered: in Sent Items, in a message trace."""
 
-    min_age: timedelta  # how long after its attempt a message can be looked for with sense
+    min_age: timedelta  # how long after its attempt a message can be found
 
     def track(self, sought: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
-        """What is known of these messages; nothing of those it knows nothing of. Raises Unavailable."""
+        """The evidence about these messages; none about unknown ones. Raises ServiceUnavailable."""
         ...
 
     async def close(self) -> None:
-        """Close what was kept open."""
+        """Close open connections."""
         ...
 
 
@@ -165,23 +165,24 @@ class Tracker(Protocol):
 
 
 class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, Protocol):
-    """What happened, durably. Every method is one transaction unless it iterates; safe to call from several threads.
+    """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
 
-    `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A step of
-    `core.states.EDGES` that is not allowed raises. Raises Unavailable when it stays locked, Unusable when it is damaged, full or read-only.
+    `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A transition that
+    `model.states.EDGES` does not allow raises. Raises ServiceUnavailable when the database stays locked, InvalidInput when it is
+    damaged, full or read-only.
     """
 
     # plan
     def begin_plan(self, plan: str, inputs: Mapping[str, object]) -> None:
-        """Record a plan and what it was made from (JSON: absolute paths, never secrets)."""
+        """Record a plan and its inputs (JSON: absolute paths, never secrets)."""
         ...
 
     def plan_inputs(self, plan: str) -> Mapping[str, object] | None:
-        """What a plan was made from; None when there is no such plan."""
+        """The inputs of a plan; None when there is no such plan."""
         ...
 
     def plan(self, plan: str, drafts: Sequence[DeliveryRequest]) -> list[Delivery | ExistingDelivery | Taken]:
-        """Record drafts as planned; Known where the pair is there already (unless withdrawn), Taken where another person has it."""
+        """Record requests as planned; ExistingDelivery for a known pair (unless withdrawn), Taken for another person's certificate."""
         ...
 
     def regenerate(
@@ -195,11 +196,11 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
 
     # pack
     def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
-        """Planned deliveries to pack, lent to `owner` for `lease`; another owner gets others."""
+        """Planned deliveries to pack, leased to `owner`; another owner gets others."""
         ...
 
     def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:
-        """Freeze messages: planned -> queued, message into the outbox, password held; False where it was frozen or withdrawn meanwhile."""
+        """Store messages: planned -> queued, with sealed passwords; False where one was stored or withdrawn meanwhile."""
         ...
 
     # send
@@ -214,26 +215,26 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         since: int | None = None,
         senders: SenderFilter = ALL_SENDERS,
     ) -> list[Claim]:
-        """Messages that are due, oldest first. `early`: deferred ones before their time too, but none put off after event `since`."""
+        """Messages that are due, oldest first. `early`: deferred ones before their time too, but none deferred after event `since`."""
         ...
 
     def write(self, steps: Sequence[AttemptUpdate], owner: LeaseHolder) -> list[bool]:
-        """Apply steps in one durable transaction; False where the fencing (owner, attempt, lease) did not hold."""
+        """Apply updates in one durable transaction; False where owner, attempt or lease do not match (fencing)."""
         ...
 
     def release(self, claims: Sequence[Claim], owner: LeaseHolder) -> None:
-        """Give claims back unsent: claimed -> queued."""
+        """Release claims unsent: claimed -> queued."""
         ...
 
     def renew(self, owner: LeaseHolder, lease: timedelta) -> None:
-        """A sign of life for every claim of `owner` that is not armed."""
+        """Renew the lease of every claim of `owner` that is not being transmitted."""
         ...
 
     def recover(self, alive: Callable[[LeaseHolder], bool | None]) -> list[tuple[str, State]]:
-        """Free what dead or silent owners held: claimed -> queued, transmitting -> ambiguous. `alive` says None when it cannot know."""
+        """Release claims of dead owners and expired leases: claimed -> queued, transmitting -> ambiguous. `alive`: None if unknown."""
         ...
 
-    # know
+    # read
     def counts(self, scope: DeliveryFilter) -> dict[State, int]:
         """Deliveries by state."""
         ...
@@ -243,7 +244,7 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def rows(self, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
-        """The same as plain rows in the order of Delivery's fields, times as UTC text: half the cost, for listings of everything."""
+        """The same as tuples in the order of Delivery's fields, times as UTC text, at half the cost."""
         ...
 
     def delivery(self, delivery: str) -> Delivery | None:
@@ -251,48 +252,48 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def messages(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
-        """Frozen messages of queued and deferred deliveries; streams."""
+        """Stored messages of queued and deferred deliveries; streams."""
         ...
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
-        """Plan and locator of a delivery that is to have a next generation; raises Unusable where it is not as its events tell."""
+        """Plan and locator of a delivery, for its next generation. Raises InvalidInput where its row does not match its events."""
         ...
 
     def history(self, address: str) -> Iterator[Event]:
-        """Everything that happened to that person's deliveries."""
+        """All events of that person's deliveries."""
         ...
 
     def records(self) -> Iterator[AuditRecord]:
-        """Every event with its links, oldest first; streams."""
+        """Every event with its hashes, oldest first; streams."""
         ...
 
     def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
-        """What is wrong with the chain (also beside an earlier export), with rows or the database; and how far the chain goes."""
+        """Verify the chain (also against an earlier export), the rows and the database."""
         ...
 
     def verify(self) -> list[Issue | str]:
         """The findings of `prove`; empty when all is well."""
         ...
 
-    # settle by hand
+    # resolve
     def ambiguous(self, scope: DeliveryFilter) -> list[LastAttempt]:
         """Ambiguous deliveries with their last attempt."""
         ...
 
     def resolve(self, delivery: str, state: State, evidence: Mapping[str, object]) -> None:
-        """From ambiguous to accepted or queued (the same bytes) by a person's word or by evidence."""
+        """From ambiguous to accepted or queued (the same bytes) by a person's decision or by evidence."""
         ...
 
     def sought(self, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
-        """Messages in these states, for those who may know more of them; oldest first."""
+        """Messages in these states, for trackers; oldest first."""
         ...
 
     def observe(self, sightings: Sequence[TrackingEvent]) -> list[State | None]:
-        """Move what the evidence allows to be moved: from which state; None where it changed nothing."""
+        """Apply the evidence of trackers: the state before each change; None where nothing changed."""
         ...
 
     def withdraw(self, delivery: str, reason: str) -> None:
-        """Take a delivery back; its message leaves the outbox, its password is destroyed. Raises Refused where its state forbids it."""
+        """Withdraw a delivery: its message and its password are destroyed. Raises RequestDenied where its state does not allow it."""
         ...
 
     # passwords
@@ -301,11 +302,11 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         ...
 
     def hand_over(self, delivery: str, reason: str, channel: str) -> bytes:
-        """From ready to handed-over with an event `revealed`, durable before the sealed bytes are returned. Raises Refused if not ready."""
+        """From ready to handed-over, with an event `revealed` that is durable before the sealed bytes return. Raises RequestDenied."""
         ...
 
     def expire(self) -> int:
-        """End passwords whose time is over; how many. Those that ended long ago are destroyed, once time has really passed."""
+        """Expire passwords whose time is over; how many. Those that expired days ago are destroyed, once time has really passed."""
         ...
 
     def close(self) -> None:
@@ -314,20 +315,20 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
 
 
 class Vault(Protocol):
-    """Opens what was sealed; sealing needs public keys only."""
+    """Opens sealed passwords."""
 
     def open(self, sealed: bytes, delivery: str) -> Secret:
-        """The password. Raises Unusable when the identity is missing or another one, or the password is another delivery's."""
+        """The password. Raises InvalidInput where it was sealed for another identity or another delivery."""
         ...
 
 
 class Checker(Protocol):
-    """Who knows whether a chain is in order."""
+    """Checks certificates and their chains."""
 
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:
-        """Let what will be needed be fetched meanwhile; does not wait."""
+        """Start downloads that `check` will need; does not wait."""
         ...
 
     def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """Everything against the chain, or nothing."""
+        """The issues of a certificate and its chain."""
         ...

@@ -1,4 +1,4 @@
-"""What is published of people, where to, and what the ledger keeps of it: values, and the doors to both sides."""
+"""Publishing certificates in directories: values, the port of a directory, and the ledger's methods."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Protocol
 from distributor.model.issues import Issue
 from distributor.model.people import Address
 
-REVOKED = "revoked"  # the event of a delivery whose certificate its authority has taken back
-RELEASED = "released"  # the event that ends it: the certificate was on hold, and is so no more
+REVOKED = "revoked"  # event: the delivery's certificate was revoked
+RELEASED = "released"  # event: the certificate was on hold, and is good again
 
 
 @dataclass(frozen=True, slots=True)
 class PublishableCertificate:
-    """A certificate that a person received. `lost`: its message came back after it was made public."""
+    """A certificate that a person received. `lost`: its message bounced after it was published."""
 
     delivery: str
     sha256: str
@@ -24,7 +24,7 @@ class PublishableCertificate:
     not_before: datetime
     not_after: datetime
     revoked: bool = False
-    places: frozenset[str] = frozenset()  # where it is public, as far as we know
+    places: frozenset[str] = frozenset()  # directories that it is published in, as far as the ledger knows
     lost: bool = False
 
 
@@ -39,53 +39,53 @@ class CertificateHolder:
 
 @dataclass(frozen=True, slots=True)
 class PublicationRequest:
-    """What a directory is to hold of a person: `leaf` (nothing new where None), and nothing of what is in `gone`."""
+    """What to publish for a person: `leaf` is written (nothing new where None), the certificates in `gone` are removed."""
 
     address: Address
     name: str
     leaf: bytes | None
-    gone: frozenset[str] = frozenset()  # SHA-256 of the person's certificates that were revoked, expired or came back
+    gone: frozenset[str] = frozenset()  # SHA-256 of the person's certificates that were revoked, expired or bounced
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationResult:
-    """The directory holds nothing that is gone, and what it should. `entry`: where in it; not `changed`: it did so before."""
+    """The result for a person. `entry`: where in the directory; `changed`: False where nothing had to be written."""
 
     entry: str
     changed: bool = True
-    warning: Issue | None = None  # what stands in its way there
-    removed: frozenset[str] = frozenset()  # of what is gone: what was there until now
-    holds: bool = True  # False: what is new is not there, and `warning` says why
+    warning: Issue | None = None  # what is wrong with the entry
+    removed: frozenset[str] = frozenset()  # SHA-256 of the certificates in `gone` that were removed
+    holds: bool = True  # False: the new certificate was not written, and `warning` says why
 
 
 class PublicDirectory(Protocol):
-    """Where others look for a certificate to encrypt to."""
+    """A directory in which others look up certificates to encrypt to."""
 
     where: str  # its name, for people and in the ledger; never with a secret
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """Make it so, once; what is gone goes, whatever becomes of the rest.
+        """Publish for one person; certificates in `gone` are removed even where the new one cannot be written.
 
-        An Issue concerns this person only, and nothing was changed; raises Unavailable or Unusable where nobody can be published.
+        Returns an Issue where nothing was changed for this person. Raises ServiceUnavailable or InvalidInput where nobody can be published.
         """
         ...
 
     def close(self) -> None:
-        """Close what was kept open."""
+        """Close open connections."""
         ...
 
 
 class Publications(Protocol):
-    """What the ledger knows of received certificates and where they are public."""
+    """The ledger's methods about received certificates and where they are published."""
 
     def holders(self) -> Iterator[CertificateHolder]:
-        """Everybody who received a certificate, with all of theirs; streams."""
+        """Every person who received certificates, with all of theirs; streams."""
         ...
 
     def note_published(self, delivery: str, place: str, entry: str) -> None:
-        """Record that a delivery's certificate is public there, with an event `published`."""
+        """Record that a delivery's certificate is published there, with an event `published`."""
         ...
 
     def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
-        """Record that it is public there no more, with an event `unpublished`. `found`: it was there, although we did not know."""
+        """Record that it was removed there, with an event `unpublished`. `found`: it was there although the ledger did not know."""
         ...

@@ -1,7 +1,7 @@
-"""Secrets that were sent to a server -> a function that cuts them out of what the server says, in whatever form they come back. Pure.
+"""Removes secrets that were sent to a server from the server's responses, in whatever encoding they come back. Pure.
 
-A server may repeat a whole command, a part of it, or one in another case and broken over several lines (RFC 5321 allows any text in
-a reply). So a run of at least FRAGMENT characters of any form counts, whatever its case and the white space in it.
+A server may repeat a command, a part of it, in another case or broken over several lines (RFC 5321 allows any text in a reply). So a
+run of at least FRAGMENT characters of any form is removed, whatever its case and the white space in it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from urllib.parse import quote, quote_plus
 
 from distributor.model.secret import Secret
 
-FRAGMENT = 8  # characters of a secret that are too many; by chance they do not stand in an answer
-SHORT = 4  # a shorter secret is cut out only where it stands alone: it would be a part of too many words
+FRAGMENT = 8  # characters of a secret; so many are not in a response by chance
+SHORT = 4  # characters; a shorter secret is removed only as a whole word, since it is part of too many words
 REDACTED = "[redacted]"
 _CODE = re.compile(r"(?<!\S)(?:[245]\d\d[ -])?[245]\.\d{1,3}\.\d{1,3}(?!\S)")  # RFC 2034 has a code in each line of an answer
 
 
 class Redactor:
-    """Cuts secrets out of texts. It knows only those of one connection, and is called with what came back on it."""
+    """Removes the secrets of one connection from texts received on it."""
 
     def __init__(self, secrets: Iterable[Secret | str] = ()) -> None:
         texts = (secret.reveal() if isinstance(secret, Secret) else secret for secret in secrets)
@@ -40,7 +40,7 @@ class Redactor:
         return f"Redactor({len(self._texts)} secrets)"
 
     def _spans(self, text: str, between: Iterable[re.Match[str]]) -> Iterator[tuple[int, int]]:
-        """Where secrets stand in the text, whatever white space, and what of `between`, stands in them."""
+        """The places of secrets in the text, ignoring white space and the matches of `between` inside them."""
         left_out = {place for match in between for place in range(match.start(), match.end())}
         places = [place for place, character in enumerate(text) if not character.isspace() and place not in left_out]
         squeezed = "".join(_lower(text[place]) for place in places)
@@ -76,7 +76,7 @@ class Redactor:
 
 
 def _forms(text: str) -> Iterator[str]:
-    """As it is, as URLs, forms, JSON and HTML write it, in hexadecimal, and in base64 wherever it begins in what is encoded."""
+    """The text itself, as encoded in URLs, forms, JSON and HTML, in hexadecimal, and in base64 at each of the three offsets."""
     octets = text.encode("utf-8", "surrogatepass")
     yield from (text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1])
     yield from (html.escape(text), html.escape(text, quote=False), octets.hex(), octets.hex(":"))
@@ -92,13 +92,13 @@ def _squeezed(text: str) -> str:
 
 
 def _lower(character: str) -> str:
-    """In lower case, and still one character."""
+    """The lower-case character; unchanged where that would be several."""
     lower = character.lower()
     return lower if len(lower) == 1 else character
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans that overlap or touch as one."""
+    """Merge spans that overlap or touch."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if joined and start <= joined[-1][1]:

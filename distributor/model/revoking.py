@@ -1,4 +1,4 @@
-"""What is still in use of certificates that were planned or sent, and what becomes of a delivery whose certificate was revoked."""
+"""Revocation of certificates that were planned or sent: values, and the ledger's methods."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Protocol
 
 from distributor.model.states import State
 
-IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or is to get it
-HOLD = "on hold"  # how the words of a revocation end that an authority may take back (RFC 5280 5.3.1); no other may be
-HELD_BACK_PREFIX = "held back: "  # how the words begin for what waits because of a clock that jumped
+IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or will get it
+HOLD = "on hold"  # the end of a revocation's text that may be lifted again (RFC 5280 5.3.1 certificateHold); no other may
+HELD_BACK_PREFIX = "held back: "  # the beginning of the text for deliveries that wait because the clock jumped
 GOOD_AGAIN = "the certificate was on hold, and is good again"
 
 
 def is_hold(said: str) -> bool:
-    """Whether a revocation, by its words, may end again."""
+    """Whether a revocation's text says that it may be lifted again."""
     return said.endswith(f"{HOLD})")
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateInUse:
-    """A certificate of some delivery, as it was planned."""
+    """A certificate of at least one delivery, as planned."""
 
     sha256: str
     leaf: bytes
     chain: tuple[bytes, ...]
-    addresses: tuple[str, ...] = ()  # whose it is
-    revoked: str | None = None  # when and why, as the ledger has it
+    addresses: tuple[str, ...] = ()  # of the recipients
+    revoked: str | None = None  # date and reason, where the ledger has recorded a revocation
 
 
 @dataclass(frozen=True, slots=True)
 class RevokedDelivery:
-    """A delivery of a revoked certificate: withdrawn where it had not left yet, else as it was."""
+    """A delivery of a revoked certificate: withdrawn where it was not sent yet, else unchanged."""
 
     delivery: str
     address: str
@@ -43,27 +43,27 @@ class RevokedDelivery:
 
 
 class Revocations(Protocol):
-    """What the ledger knows of certificates in use, and keeps of their revocation."""
+    """The ledger's methods about certificates in use and their revocation."""
 
     def issued(self, now: datetime) -> Iterator[CertificateInUse]:
         """Every certificate of a delivery in use that has not expired, once; streams."""
         ...
 
     def revoke(self, certificate: str, said: str) -> list[RevokedDelivery]:
-        """Write `revoked` on its deliveries, and withdraw what has not left; those that are told for the first time, or were withdrawn."""
+        """Record `revoked` for its deliveries and withdraw unsent ones; returns those newly recorded or withdrawn."""
         ...
 
     def reinstate(self, certificate: str, said: str) -> list[RevokedDelivery]:
-        """Write `released` on its deliveries where it was on hold; nothing, and no delivery, where it was not."""
+        """Record `released` for its deliveries where it was on hold; returns them, or nothing where it was not."""
         ...
 
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
-        """Those of the certificates that are revoked by an event, each with when and why."""
+        """Those of the certificates that have a recorded revocation, with its date and reason."""
         ...
 
     def taken_back(self) -> list[RevokedDelivery]:
-        """What `take` and `claim` withdrew since the last call, because it must not leave any more; each is told once.
+        """Deliveries that `lease` and `claim` withdrew since the last call, because they must not be sent any more; each once.
 
-        So is what they held back as it was, because its certificate has expired only by a clock that jumped.
+        Also those that they held back unchanged, whose certificate has expired only by a clock that jumped.
         """
         ...

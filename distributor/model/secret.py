@@ -1,4 +1,4 @@
-"""A text that must not be seen -> a value that does not show it. The only way in is `reveal()`, which can be searched for."""
+"""A wrapper for text that must not be shown. Only `reveal()` returns the text, so that its uses can be searched for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn, final
 
 @final
 class Secret:
-    """A password or key text. Hidden in repr, format and tracebacks; refuses to be pickled, compared by constant time."""
+    """A password or key. Hidden in repr, format and tracebacks; cannot be pickled; compared in constant time."""
 
     __slots__ = ("_text",)
 
@@ -16,7 +16,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself. Each caller answers for where it goes."""
+        """The text. The caller is responsible for where it goes."""
         return self._text
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The states of a delivery and of a password, and every step allowed between them. The database's constraints are made from them."""
+"""The states of a delivery and of a password, and the allowed transitions. The database's constraints are generated from them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a delivery is."""
+    """The state of a delivery."""
 
     PLANNED = "planned"  # recorded, nothing made yet
-    QUEUED = "queued"  # the message is frozen in the outbox
-    CLAIMED = "claimed"  # one sender holds it; nothing irrevocable has happened
-    TRANSMITTING = "transmitting"  # armed: the message may be on its way
-    DEFERRED = "deferred"  # the server said "later" in so many words
-    ACCEPTED = "accepted"  # the server took responsibility
-    REJECTED = "rejected"  # the server said no, for good
-    AMBIGUOUS = "ambiguous"  # armed, and no clear answer
+    QUEUED = "queued"  # the message is stored in the outbox
+    CLAIMED = "claimed"  # a sender has leased it; nothing irrevocable has happened
+    TRANSMITTING = "transmitting"  # the intent is recorded: the message may have been sent
+    DEFERRED = "deferred"  # the server asked to try later
+    ACCEPTED = "accepted"  # the server accepted responsibility
+    REJECTED = "rejected"  # the server refused for good
+    AMBIGUOUS = "ambiguous"  # transmitting, without a clear response
     DELIVERED = "delivered"
     BOUNCED = "bounced"
     INSTALLED = "installed"
@@ -40,8 +40,8 @@ EDGES: Mapping[State | None, frozenset[State]] = {
     _S.WITHDRAWN: frozenset(),
 }
 
-# A ledger that was restored from a backup is taken into use: what may have been sent after the backup is unclear, and what turns out
-# unsent and was never packed here is planned again. Only with an event `adopted` before it.
+# Further transitions of a ledger restored from a backup, only after an event `adopted`: deliveries that may have been sent after the
+# backup become ambiguous, and those that turn out unsent and were never packed here are planned again.
 ADOPTED: Mapping[State, frozenset[State]] = {
     _S.PLANNED: frozenset({_S.AMBIGUOUS}),
     _S.QUEUED: frozenset({_S.AMBIGUOUS}),
@@ -51,9 +51,9 @@ ADOPTED: Mapping[State, frozenset[State]] = {
 }
 UNCERTAIN = (_S.PLANNED, _S.QUEUED, _S.DEFERRED, _S.CLAIMED, _S.TRANSMITTING)  # may have been sent after a backup
 
-REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # go on by themselves
+REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # the next `send` goes on with them
 NEED_A_PERSON = frozenset({_S.REJECTED, _S.BOUNCED, _S.AMBIGUOUS})
-OBSERVED = frozenset({_S.AMBIGUOUS, _S.ACCEPTED, _S.DELIVERED})  # evidence that comes later may move these
+OBSERVED = frozenset({_S.AMBIGUOUS, _S.ACCEPTED, _S.DELIVERED})  # trackers may change these
 RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the message: its password may be handed over
 
 
@@ -63,7 +63,7 @@ def allowed(before: State | None, after: State, *, adopted: bool = False) -> boo
 
 
 class PasswordState(StrEnum):
-    """Where a password is."""
+    """The state of a password."""
 
     HELD = "held"  # its package is not accepted yet
     READY = "ready"

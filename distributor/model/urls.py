@@ -1,6 +1,6 @@
-"""URLs that may hold a password -> what may be shown of them. Pure.
+"""Hides passwords in URLs before they are shown. Pure.
 
-A URL in which a password is not escaped can be read in several ways; then as much is left out as any of them makes a password.
+A URL whose password is not escaped can be parsed in several ways; everything is hidden that is a password in any of them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 HIDDEN = "***"
-_SHOWN = frozenset(  # what a query may say in the open; whatever is not known may be a secret (libpq: sslpassword, passfile, service ...)
+_SHOWN = frozenset(  # query parameters that are shown; any other may be a secret (libpq: sslpassword, passfile, service ...)
     {
         *("application_name", "channel_binding", "connect_timeout", "dbname", "host", "hostaddr", "port", "user", "sslmode"),
         *("gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts", "sslcert"),
@@ -27,7 +27,7 @@ _REST = re.compile(r"(?:\[[\da-fA-F:.]+\]|[\w.,-]*)(?::\d+(?:,:?\d+)*)?(?:/[\w./
 
 
 def is_unambiguous(url: str) -> bool:
-    """Whether there is one way to read it: what is special inside user, password and query is escaped."""
+    """Whether the URL can be parsed in one way only: special characters in user, password and query are escaped."""
     _, there, rest = url.partition("://")
     before, _, query = rest.partition("?")
     named, _, place = before.rpartition("@")
@@ -35,7 +35,7 @@ def is_unambiguous(url: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """The URL with HIDDEN for every password that it may hold."""
+    """The URL with HIDDEN in place of every password."""
     kind, there, rest = url.partition("://")
     if not there:
         return HIDDEN if set(url) & set("@?=") else url

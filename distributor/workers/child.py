@@ -1,4 +1,4 @@
-"""A worker process: reads a call, then jobs, and answers each, until its input closes; so a killed parent leaves no orphan.
+"""The main loop of a worker process: reads a call, then jobs, and answers each, until its input closes, so that it ends with its parent.
 
 Jobs and answers are pickles in length-prefixed frames on standard input and output. Secrets pass through these pipes and no other pickle.
 """
@@ -26,7 +26,7 @@ _GRACE = 2  # seconds
 
 
 class _Pickler(pickle.Pickler):
-    """Lets secrets through, since these pickles live in a pipe between two of our processes only; and dataclasses by their shortest way."""
+    """Pickles secrets too, since the pickles stay in a pipe between two of our processes; and dataclasses compactly."""
 
     def reducer_override(self, value: object) -> Any:  # noqa: ANN401  pickle's protocol
         if isinstance(value, Secret):
@@ -72,7 +72,7 @@ def unframed(received: bytearray) -> bytes | None:
 def main() -> None:
     """Read the call, then jobs, until the input closes."""
     source, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    os.dup2(2, 1)  # output of a library must not mix with the answers
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
@@ -118,7 +118,7 @@ def _read(source: IO[bytes]) -> bytes | None:
 
 
 def _alarm(seconds: int) -> None:
-    """End this very process then: the parent ends it sooner, but a parent that was killed cannot."""
+    """End this process after so many seconds: the parent ends it sooner, unless it was killed."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 

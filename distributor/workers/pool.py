@@ -1,6 +1,6 @@
-"""Jobs -> results, in child processes that are used again: what a hostile file does there costs only its own job.
+"""A pool of reused child processes with limits of time and memory: a hostile file fails only its own job.
 
-The children are `distributor.workers.child`. What a child does not take at once waits here: a full pipe must not stop the clock.
+The children run `distributor.workers.child`. Data that a child's pipe does not take at once is buffered here, so that time-outs go on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from distributor.workers.child import pack, unframed
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-IN_FLIGHT = 2  # jobs a child: the next one lies ready while one is worked on
-READ_AHEAD = 8  # jobs a child, done but waiting for their turn
+IN_FLIGHT = 2  # jobs for each child: the next one is sent while it works on one
+READ_AHEAD = 8  # jobs for each child that are done but wait for an earlier one, since results keep their order
 _GRACE = 2.0  # seconds for a child to end by itself
 _STARTING = 60.0  # seconds for a child to import what the call needs
 _PASSED_ON = frozenset(
@@ -35,7 +35,7 @@ _PASSED_ON = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallFactory:
-    """A call that each child makes for itself, by `make(*arguments)`: what it loads for that is not loaded here."""
+    """The call is made in each child by `make(*arguments)`, so that its imports are not loaded in the parent."""
 
     make: Callable[..., Callable[[Any], object]]
     arguments: tuple[object, ...]
@@ -45,9 +45,9 @@ class CallFactory:
 
 
 class Workers(Generic[Job, Result]):
-    """`count` children that call `call(job)`; `seconds` and `memory` (bytes of address space) bound each job. For one thread at a time.
+    """`count` children that run `call(job)` within `seconds` and `memory` (bytes of address space). Not thread-safe.
 
-    They are started when there is something to do, `early` of them at once.
+    They are started when there are jobs, `early` of them at once.
     """
 
     def __init__(self, call: Callable[[Job], Result] | CallFactory, count: int, seconds: float, memory: int, *, early: int = 0) -> None:
@@ -91,7 +91,7 @@ class Workers(Generic[Job, Result]):
             self._forget(waiting)
 
     def _free(self, waiting: int) -> _Child | None:
-        """The child with the least to do, started when needed; None when all have enough or enough is waiting."""
+        """The child with the fewest jobs, started when needed; None when all are busy or enough results are waiting."""
         if waiting >= self._count * READ_AHEAD:
             return None
         child = min(self._children, key=lambda c: len(c.tasks), default=None)
@@ -106,7 +106,7 @@ class Workers(Generic[Job, Result]):
         return child
 
     def _listen(self) -> None:
-        """Wait for an answer, or for the first child whose time is over."""
+        """Wait for an answer, or for the first time-out."""
         busy = [child for child in self._children if child.tasks]
         wait = min(self._deadline(child) for child in busy) - time.monotonic()
         with self._writing(busy):
@@ -119,7 +119,7 @@ class Workers(Generic[Job, Result]):
 
     @contextmanager
     def _writing(self, busy: Iterable[_Child]) -> Iterator[None]:
-        """Watch too for children that can take more of a large job; one that never does must not hold up the others."""
+        """Also select the children that have more of a large job to receive; one that does not read must not block the others."""
         full = [child for child in busy if child.has_more]
         for child in full:
             self._selector.register(child.input, selectors.EVENT_WRITE, child.send)
@@ -131,7 +131,7 @@ class Workers(Generic[Job, Result]):
         return child.since + (self._seconds if child.warm else _STARTING)
 
     def _replace(self, child: _Child, reason: str) -> None:
-        """A child is gone: its first job failed, the next goes to another child."""
+        """Replace a child that ended or timed out: its first job failed, the next goes to another child."""
         code = self._remove(child)
         if not child.warm:
             raise InvalidInput(
@@ -148,14 +148,14 @@ class Workers(Generic[Job, Result]):
         return child.end(gently=False)
 
     def _forget(self, waiting: deque[_Task]) -> None:
-        """Children with jobs that nobody waits for any more are replaced."""
+        """End the children that still have jobs whose results are not needed any more."""
         if any(not task.done for task in waiting):
             for child in [child for child in self._children if child.tasks]:
                 self._remove(child)
 
 
 class _Task:
-    """A job and what came of it."""
+    """A job and its result."""
 
     def __init__(self, job: Any) -> None:  # noqa: ANN401  whatever the caller's jobs are
         self.job = job
@@ -186,7 +186,7 @@ class _Child:
             [sys.executable, "-P", *flags, "-m", "distributor.workers.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what a library has to say about a hostile file is nothing for a terminal
+            stderr=subprocess.DEVNULL,  # a library's messages about a hostile file must not reach the terminal
             bufsize=0,
             start_new_session=True,
             env=_environment(),
@@ -210,31 +210,31 @@ class _Child:
         self.send()
 
     def send(self) -> None:
-        """As much as the pipe takes now."""
+        """Write as much as the pipe takes now."""
         try:
             while self._unsent:
                 del self._unsent[: os.write(self.input.fileno(), self._unsent)]
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            self._unsent.clear()  # it is gone; its closed output will say so
+            self._unsent.clear()  # it ended; `read` notices its closed output
 
     def read(self) -> None:
-        """Take in what it says. Its first word is that it is ready."""
+        """Read its answers; the first one says that it is ready."""
         chunk = os.read(self.output.fileno(), 1 << 20)
         self.gone = not chunk
         self._received += chunk
         while (frame := unframed(self._received)) is not None:
             self.since = time.monotonic()
-            said = pickle.loads(frame)  # noqa: S301  our own child's answer
+            answer = pickle.loads(frame)  # noqa: S301  our own child's answer
             if self.warm:
-                self.tasks.popleft().finish(said)
-            elif isinstance(said, Error):  # it cannot make the call
-                raise said
+                self.tasks.popleft().finish(answer)
+            elif isinstance(answer, Error):  # it cannot make the call
+                raise answer
             self.warm = True
 
     def end(self, *, gently: bool) -> int:
-        """Close its input and wait, or kill it. The exit status."""
+        """Close its input and wait, or kill it; returns the exit status."""
         self._close(self.input)
         try:
             if not gently:
@@ -253,13 +253,13 @@ class _Child:
 
 
 def _environment() -> dict[str, str]:
-    """What a child may know of our environment: where things are, not the secrets that may stand there."""
+    """The environment of a child: paths and locale, without variables that may hold secrets."""
     kept = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("LC_")}
     return {**kept, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Room for many messages, so that a child goes on while its parent is busy (Linux)."""
+    """Enlarge the pipe's buffer, so that a child goes on while its parent is busy (Linux only)."""
     with suppress(ImportError, AttributeError, OSError):
         import fcntl  # noqa: PLC0415  not on Windows
 

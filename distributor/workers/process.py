@@ -1,4 +1,4 @@
-"""A process as an Owner, and whether another Owner's process still runs. Knows Linux's /proc; elsewhere nothing is certain."""
+"""Identifies this process as a LeaseHolder, and tells whether another holder's process still runs. Needs Linux's /proc to be certain."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from pathlib import Path
 from distributor.model.delivery import LeaseHolder
 from distributor.model.high_water_mark import Machine
 
-_GONE = {"Z", "X"}  # a zombie does nothing any more
+_GONE = {"Z", "X"}  # process states zombie and dead
 _START = 19  # field 22 of /proc/PID/stat, counted after the name (proc(5))
 
 
 def current_process() -> LeaseHolder:
-    """A fresh owner for this process."""
+    """A new lease holder for this process."""
     pid = os.getpid()
     found = _stat(pid)
     return LeaseHolder(uuid.uuid4().hex, _host(), pid, found[1] if found else None, _machine_id())
 
 
 def machine() -> Machine:
-    """Where this process runs, as the ledger's events name it."""
+    """The machine that this process runs on, as the ledger's events name it."""
     return Machine(_machine_id(), _host())
 
 
-def is_alive(owner: LeaseHolder) -> bool | None:
-    """Whether the owner's process runs; None when that cannot be known from here: another machine, boot or container, or no /proc."""
-    if owner.started is None or owner.host != _host():
+def is_alive(holder: LeaseHolder) -> bool | None:
+    """Whether the holder's process runs; None when that cannot be known here: another machine, boot or container, or no /proc."""
+    if holder.started is None or holder.host != _host():
         return None
-    match _stat(owner.pid):
+    match _stat(holder.pid):
         case None:
             return False
         case (state, started):
-            return started == owner.started and state not in _GONE
+            return started == holder.started and state not in _GONE
 
 
 def _host() -> str:
-    """Machine, boot and process namespace: only within all three does a process id name one process."""
+    """Machine, boot and PID namespace: a process id is unique only within all three."""
     boot = _read("/proc/sys/kernel/random/boot_id") or "-"
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
@@ -49,7 +49,7 @@ def _host() -> str:
 
 
 def _machine_id() -> str:
-    """Tells machines of one name apart; empty where the system keeps no id. A hash, since the id itself is confidential (machine-id(5))."""
+    """Distinguishes machines with the same name; empty where the system has no id. Hashed, since the id is confidential (machine-id(5))."""
     found = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
     return hashlib.sha256(f"distributor {found}".encode()).hexdigest()[:16] if found else ""
 

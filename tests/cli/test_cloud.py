@@ -174,7 +174,7 @@ def test_track_says_what_is_missing_where_nobody_could_know(tmp_path: Path, auth
     stage = Stage(tmp_path, authority)
     stage.play(
         "$ distributor init >/dev/null 2>&1\n"
-        "$ distributor track\nerror: nobody is configured who knows what became of messages\n"
+        "$ distributor track\nerror: no tracker is configured\n"
         'hint: add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online\n? 1\n'
         "$ distributor track --follow --json\nerror: --follow and --json contradict each other\nhint: ...\n? 2\n"
     )

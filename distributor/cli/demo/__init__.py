@@ -1,11 +1,11 @@
-"""`distributor demo`: the whole story on a throw-away certification authority, five people and a server inside this process."""
+"""`distributor demo`: runs the real commands for five people, with a throw-away certification authority and mail server in this process."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,14 +16,16 @@ from distributor.cli.options import Config, Json
 from distributor.errors import Error, InvalidInput, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from distributor.cli.demo.fixtures import DemoMailServer
-    from distributor.cli.demo.graph_double import Cloud
+    from distributor.cli.demo.graph_double import DemoTenant
 
 EXAMPLE = "\b\nexample:\n  distributor demo --keep playground && cd playground && distributor status"
-HERO = "alice@example.org"
-REASON = "she called from her desk phone"
+ALICE = "alice@example.org"
+REASON = "she called from her office phone"
 PLAN = ("plan", "certificates/", "--roster", "people.csv", "--passwords", "passwords.csv")
-REVEAL = ("password", "reveal", HERO, "--reason", REASON, "--stdout")
+REVEAL = ("password", "reveal", ALICE, "--reason", REASON, "--stdout")
 SOURCES = '\n[[sources]]\nkind = "files"\npath = "certificates/"\npasswords = "passwords.csv"\nroster = "people.csv"\n'
 FOLDER = '[transport]\nkind = "folder"                    # the demo\'s mail server is gone: messages become files\npath = "messages/"\n\n'
 SERVER = '[transport]\nkind = "smtp"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n\n'
@@ -40,6 +42,7 @@ AGAIN = "distributor demo --keep playground"
 
 
 def demo(
+    context: typer.Context,
     keep: Annotated[
         Path | None, typer.Option("--keep", metavar="DIR", readable=False, help="Keep everything there, as an ordinary workspace.")
     ] = None,
@@ -54,60 +57,60 @@ def demo(
     from distributor.cli import workspace
     from distributor.cli.demo import fixtures
 
-    del chosen  # the demo has its own
-    with _folder(keep) as folder, _road(graph=graph) as (postbox, tables), contextlib.chdir(folder), fixtures.state(keep, folder):
-        story = Story(quiet=as_json)
-        story.opening("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
+    del chosen  # the demo makes its own
+    with _folder(keep) as folder, _server(graph=graph) as (server, tables), contextlib.chdir(folder), fixtures.state(keep, folder):
+        output = DemoOutput(context.obj, quiet=as_json)
+        output.introduction("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
         with _all_or_nothing(folder):
             fixtures.certificates(Path(), _today())
             config = workspace.create(Path(), sender="certificates@example.org")
             config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
             _transport(config, tables)
-        answer = _play(story, postbox)
-        _transport(config, FOLDER)  # what carried the messages ends with the demo, and the workspace goes on
-        story.end(folder, kept=keep is not None)
+        answer = _run_steps(output, server)
+        _transport(config, FOLDER)  # the server ends with the demo; the workspace must stay usable
+        output.end(folder, kept=keep is not None)
     if as_json:
-        from distributor.cli.render import print_json as write
+        from distributor.cli.render import print_json
 
-        write("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
+        print_json("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
     return 0
 
 
 @contextlib.contextmanager
-def _road(*, graph: bool) -> Iterator[tuple[DemoMailServer | Cloud, str]]:
-    """What receives the messages, and the tables of the configuration that lead there."""
+def _server(*, graph: bool) -> Iterator[tuple[DemoMailServer | DemoTenant, str]]:
+    """A running server that receives the messages, and the tables of the configuration that send to it."""
     from distributor.cli.demo import fixtures, graph_double
 
     if graph:
         with graph_double.tenant() as found:
             yield found
     else:
-        with fixtures.server() as (postbox, port):
-            yield postbox, SERVER.format(port=port)
+        with fixtures.server() as (server, port):
+            yield server, SERVER.format(port=port)
 
 
-def _play(story: Story, postbox: DemoMailServer | Cloud) -> dict[str, object]:
-    """The acts."""
+def _run_steps(output: DemoOutput, server: DemoMailServer | DemoTenant) -> dict[str, object]:
+    """Run the commands in their order; the results for JSON."""
     from distributor.cli.demo import fixtures, graph_double
 
-    story.act("What came in", "five PFX files, their passwords, and a list of people")
-    issues = story.command(*PLAN, codes=(1,)).get("issues", [])
-    story.remark("Dana's certificate still bears her old address. Outlook would hide it, so it stays here, and the others go on.")
-    if isinstance(postbox, graph_double.Cloud):
-        story.act("Is the tenant set up well", "signed in, permissions looked at, nothing sent")
-        story.command("doctor")
-    story.act("The messages go out", "each with a fresh package and a fresh password that the message does not hold")
-    story.command("send", "--yes")
-    messages = _messages(postbox)
-    story.act("What the ledger knows")
-    deliveries = story.command("status").get("deliveries", [])
-    story.act("The password takes another road", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
-    password = story.password()
-    story.act("On Alice's phone", "the attachment of the message that the server received, opened with that password")
-    opened = story.phone(postbox.messages[HERO], password)
-    story.act("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
-    story.command("history", HERO)
-    story.command("audit", "verify")
+    output.heading("What came in", "five PFX files, their passwords, and a list of people")
+    issues = output.command(*PLAN, codes=(1,)).get("issues", [])
+    output.remark("Dana's certificate still bears her old address. Outlook would hide it, so it stays here, and the others go on.")
+    if isinstance(server, graph_double.DemoTenant):
+        output.heading("Is the tenant set up well", "signed in, permissions looked at, nothing sent")
+        output.command("doctor")
+    output.heading("The messages go out", "each with a fresh package and a fresh password that the message does not hold")
+    output.command("send", "--yes")
+    messages = _messages(server)
+    output.heading("What the ledger knows")
+    deliveries = output.command("status").get("deliveries", [])
+    output.heading("The password takes another channel", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
+    password = output.password()
+    output.heading("On Alice's phone", "the attachment of the message that the server received, opened with that password")
+    opened = output.open_package(server.messages[ALICE], password)
+    output.heading("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
+    output.command("history", ALICE)
+    output.command("audit", "verify")
     states = {row["address"]: row["state"] for row in deliveries}
     return {
         "people": [
@@ -116,70 +119,71 @@ def _play(story: Story, postbox: DemoMailServer | Cloud) -> dict[str, object]:
         ],
         "issues": issues,
         "letters": messages,
-        "reveals": [{"address": HERO, "password": password}],
+        "reveals": [{"address": ALICE, "password": password}],
         "opened": opened,
     }
 
 
 @dataclass(slots=True)
-class Story:
-    """Tells it on a terminal; or quietly, and the commands answer in JSON."""
+class DemoOutput:
+    """Runs commands and shows what they print, with headings between them; `quiet`: prints nothing and keeps their JSON."""
 
+    run: Callable[[Sequence[str]], int]  # `cli.app.run`
     quiet: bool
-    acts: Iterator[int] = field(default_factory=lambda: iter(range(1, 10)))
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10)))
 
-    def opening(self, server: str) -> None:
-        """What this is."""
+    def introduction(self, server: str) -> None:
+        """What the demo uses."""
         from distributor.cli.render import BOLD, coloured
 
         self.line(coloured("distributor: S/MIME certificates to phones", BOLD))
         self.line(f"A certification authority that is a second old, five people, and {server}.")
 
-    def act(self, title: str, what: str = "") -> None:
-        """A heading."""
+    def heading(self, title: str, what: str = "") -> None:
+        """A numbered heading."""
         from distributor.cli.render import BOLD, DIM, coloured
 
         self.line()
-        self.line(coloured(f"{next(self.acts)}  {title}", BOLD) + (coloured(f"  {what}", DIM) if what else ""))
+        self.line(coloured(f"{next(self.numbers)}  {title}", BOLD) + (coloured(f"  {what}", DIM) if what else ""))
 
     def remark(self, text: str) -> None:
-        """A word about what was just seen."""
+        """A comment on the output above."""
         from distributor.cli.render import wrapped
 
         self.line()
         self.line(wrapped(text, 0))
 
     def line(self, text: str = "") -> None:
-        """A line, where anyone reads."""
+        """A line on stdout, unless quiet."""
         from distributor.cli.render import stdout_line
 
         if not self.quiet:
             stdout_line(text)
 
     def command(self, *arguments: str, codes: tuple[int, ...] = ()) -> dict[str, Any]:
-        """Run one of our commands as typed; its answer where the story is quiet."""
+        """Run a command as typed; its JSON where the output is quiet."""
         from distributor.cli.render import flush
 
         self._typed(arguments)
         flush()
         if self.quiet:
             return self._quietly(arguments, codes)
-        self._check(arguments, _run(arguments), codes)
+        self._check(arguments, self._run(arguments), codes)
         return {}
 
     def password(self) -> str:
-        """Reveal Alice's password, and show it as the terminal would."""
+        """Reveal Alice's password and show it as the terminal would."""
         from distributor.cli.render import BOLD, coloured
 
         self._typed(REVEAL)
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            self._check(REVEAL, _run(REVEAL), ())
+            self._check(REVEAL, self._run(REVEAL), ())
         password = out.getvalue().strip()
         self.line(f"      {coloured(password, BOLD)}")
         return password
 
-    def phone(self, message: bytes, password: str) -> bool:
-        """Open the attachment with the password, as her phone does."""
+    def open_package(self, message: bytes, password: str) -> bool:
+        """Open the attachment with the password, as a phone does."""
         from distributor.cli.demo.open_package import open_package
 
         found = open_package(message, password)
@@ -188,7 +192,7 @@ class Story:
         return bool(found)
 
     def end(self, folder: Path, *, kept: bool) -> None:
-        """Where everything is, and what to try."""
+        """Where the workspace is, and commands to try in it."""
         from distributor.cli.render import BOLD, coloured
 
         self.line()
@@ -209,36 +213,33 @@ class Story:
     def _quietly(self, arguments: tuple[str, ...], codes: tuple[int, ...]) -> dict[str, Any]:
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-            code = _run((*arguments, "--json"))
+            code = self._run((*arguments, "--json"))
         self._check(arguments, code, codes)
         found: dict[str, Any] = json.loads(out.getvalue())
         return found
 
+    def _run(self, arguments: tuple[str, ...]) -> int:
+        return self.run(["--config", "distributor.toml", *arguments])
+
     def _check(self, arguments: tuple[str, ...], code: int, codes: tuple[int, ...]) -> None:
-        """The story is true: a command that ends another way ends it."""
+        """End the demo where a command ended with another code than 0 and `codes`."""
         if code not in {0, *codes}:
             hint = "please report this, with the lines above"
             raise InvalidInput(f"`distributor {' '.join(arguments)}` ended with {code}", where="demo", hint=hint)
 
 
-def _run(arguments: tuple[str, ...]) -> int:
-    from distributor.cli.app import run
-
-    return run(["--config", "distributor.toml", *arguments])
-
-
-def _today() -> Any:  # noqa: ANN401  a datetime, whose module waits
+def _today() -> datetime:
     from distributor import bootstrap
 
     return bootstrap.now().replace(microsecond=0)
 
 
-def _messages(postbox: DemoMailServer | Cloud) -> list[str]:
-    """What the server received, as files."""
+def _messages(server: DemoMailServer | DemoTenant) -> list[str]:
+    """Write the messages that the server received as files; their paths."""
     folder = Path("messages")
     folder.mkdir(mode=0o700)
     names = []
-    for address, message in sorted(postbox.messages.items()):
+    for address, message in sorted(server.messages.items()):
         path = folder / f"{address.partition('@')[0]}.eml"
         path.write_bytes(message)
         names.append(str(path))
@@ -246,7 +247,7 @@ def _messages(postbox: DemoMailServer | Cloud) -> list[str]:
 
 
 def _transport(config: Path, tables: str) -> None:
-    """Put these tables in the place of [transport], and of what stands beside it."""
+    """Replace [transport] and what follows it up to [package] with these tables."""
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")
     config.write_text(text[:begin] + tables + text[end:], encoding="utf-8")
@@ -254,7 +255,7 @@ def _transport(config: Path, tables: str) -> None:
 
 @contextlib.contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
-    """Where it plays: for good, or for a moment."""
+    """The workspace's folder: `keep`, which must be empty, or a temporary one."""
     if keep is None:
         import tempfile
 
@@ -272,7 +273,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _all_or_nothing(folder: Path) -> Iterator[None]:
-    """The stage is set as a whole; otherwise its folder, which was empty before, goes."""
+    """Remove the folder, which was empty before, where making the workspace fails."""
     import shutil
 
     try:

@@ -1,4 +1,4 @@
-"""What the demo plays with: a throw-away certification authority, five people's certificates, and a mail server inside this process."""
+"""The demo's inputs: a throw-away certification authority, the certificates of five people, and a mail server in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ YEAR = timedelta(days=365)
 
 @contextmanager
 def state(keep: Path | None, folder: Path) -> Iterator[None]:
-    """What this user remembers of ledgers learns nothing of one that is thrown away."""
+    """A state folder of the demo's own, so that this user's remembers no ledger that is deleted at the end."""
     old = os.environ.get("STATE_DIRECTORY")
     if keep is None:
         os.environ["STATE_DIRECTORY"] = str(folder / ".state")
@@ -41,7 +41,7 @@ def state(keep: Path | None, folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class DemoPerson:
-    """One of the five. `certified` is the address in the certificate."""
+    """A person of the demo. `certified` is the address in the certificate."""
 
     address: str
     name: str
@@ -50,7 +50,7 @@ class DemoPerson:
 
     @property
     def stem(self) -> str:
-        """What the person's file is called."""
+        """The name of the person's files without their extension."""
         return self.address.partition("@")[0]
 
 
@@ -70,14 +70,14 @@ class _Signer:
 
 
 def certificates(folder: Path, now: datetime) -> None:
-    """A PFX a person into `folder`/certificates, and `passwords.csv` and `people.csv` beside it, as an issuer and HR hand them over."""
+    """Write a PFX for each person to `folder`/certificates, and `passwords.csv` and `people.csv` beside it."""
     root = _authority("Example Root CA", None, now)
     issuer = _authority("Example Mail CA", root, now)
     (folder / "certificates").mkdir(mode=0o700)
-    passwords = {player.stem: secrets.token_urlsafe(12) for player in DEMO_PEOPLE}
-    for player in DEMO_PEOPLE:
-        data = _pfx(player, passwords[player.stem], (issuer, root), now)
-        (folder / "certificates" / f"{player.stem}.pfx").write_bytes(data)
+    passwords = {person.stem: secrets.token_urlsafe(12) for person in DEMO_PEOPLE}
+    for person in DEMO_PEOPLE:
+        data = _pfx(person, passwords[person.stem], (issuer, root), now)
+        (folder / "certificates" / f"{person.stem}.pfx").write_bytes(data)
     _table(folder / "passwords.csv", ("file", "password"), [(f"{stem}.pfx", password) for stem, password in passwords.items()])
     rows = [(p.address, p.name, p.language, f"certificates/{p.stem}.pfx") for p in DEMO_PEOPLE]
     _table(folder / "people.csv", ("email", "name", "language", "file"), rows)
@@ -126,31 +126,31 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pfx(player: DemoPerson, password: str, above: tuple[_Signer, _Signer], now: datetime) -> bytes:
+def _pfx(person: DemoPerson, password: str, above: tuple[_Signer, _Signer], now: datetime) -> bytes:
     issuer, root = above
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     leaf = (
-        _builder(player.name, key, issuer.certificate.subject, now)
+        _builder(person.name, key, issuer.certificate.subject, now)
         .not_valid_after(now + 2 * YEAR)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(player.certified)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(person.certified)]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
         .sign(issuer.key, hashes.SHA256())
     )
     how = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(10_000).build(password.encode())
-    return serialize_key_and_certificates(player.name.encode(), key, leaf, [issuer.certificate, root.certificate], how)
+    return serialize_key_and_certificates(person.name.encode(), key, leaf, [issuer.certificate, root.certificate], how)
 
 
 @dataclass(slots=True)
 class DemoMailServer:
-    """What the server received, by recipient."""
+    """Accepts every message and keeps it, by recipient."""
 
     messages: dict[str, bytes]
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
-        """Keep the message and say so."""
+        """Keep the message and accept it."""
         for address in envelope.rcpt_tos:
             self.messages[address] = bytes(envelope.original_content or b"")
         return f"250 2.0.0 queued as {len(self.messages):04X}"
@@ -158,14 +158,14 @@ class DemoMailServer:
 
 @contextmanager
 def server() -> Iterator[tuple[DemoMailServer, int]]:
-    """A mail server on a free port of this machine."""
-    postbox = DemoMailServer({})
+    """A running mail server on a free port of this machine, and its port."""
+    received = DemoMailServer({})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    controller = Controller(postbox, hostname="127.0.0.1", port=port)
+    controller = Controller(received, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        yield postbox, port
+        yield received, port
     finally:
         controller.stop()

@@ -1,4 +1,4 @@
-"""What `demo --graph` plays with: the double of Microsoft Graph and Entra that the project's tests use, and only a clone has."""
+"""The service of `demo --graph`: the double of Microsoft Graph and Entra from the project's tests, which only a clone has."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ ROLES = ("Mail.Send", "Mail.ReadWrite")
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class DemoTenant:
     """A tenant with one mailbox and one app, on this machine."""
 
     double: Any
 
     @property
     def messages(self) -> dict[str, bytes]:
-        """What left the mailbox, by recipient."""
+        """The messages that were sent from the mailbox, by recipient."""
         return {record["to"]: self.double.bytes_of(record) for record in self.double.stored()}
 
 
 @contextmanager
-def tenant() -> Iterator[tuple[Cloud, str]]:
+def tenant() -> Iterator[tuple[DemoTenant, str]]:
     """A running tenant, and the tables of a configuration that sends through it."""
     graphd = _double()
     with tempfile.TemporaryDirectory(prefix="distributor-cloud-") as folder, graphd(Path(folder)) as double:
         double.mailbox(MAILBOX)
         client = double.app(secrets={"a secret of the demo": None}, roles=list(ROLES))
         with _environment({**double.environment, SECRET: "a secret of the demo"}):
-            yield Cloud(double), _tables(double, client)
+            yield DemoTenant(double), _tables(double, client)
 
 
 def _double() -> Any:  # noqa: ANN401  a function of the tests
@@ -66,7 +66,7 @@ def _tables(double: Any, client: str) -> str:  # noqa: ANN401  the double's hand
 
 @contextmanager
 def _environment(more: dict[str, str]) -> Iterator[None]:
-    """More variables, for as long as it lasts."""
+    """Set more environment variables, and restore the old ones at the end."""
     before = {name: os.environ.get(name) for name in more}
     os.environ.update(more)
     try:

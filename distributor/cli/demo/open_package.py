@@ -1,4 +1,4 @@
-"""A letter and a password -> what a phone would find in the attachment. Used by the demo: reads with the library, not with our own code."""
+"""Opens a message's attachment as a phone would, for the demo: with the cryptography library, not with our own reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributor.errors import InvalidInput
 
 
 def open_package(message: bytes, password: str) -> dict[str, str]:
-    """What is in the package, by name. Raises Unusable when there is none, or it does not open."""
+    """The contents of the package, by name. Raises InvalidInput when there is none, or it does not open."""
     attachment = next(message_from_bytes(message, policy=default).iter_attachments(), None)
     if attachment is None:
         raise InvalidInput("the message has no attachment", where="demo", hint="please report this")
