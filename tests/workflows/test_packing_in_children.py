@@ -69,7 +69,7 @@ def test_a_template_that_never_ends_costs_its_message_only(authority: Authority,
 
 
 def _greedy(workspace: Path, body: str) -> None:
-    folder = workspace / "templates" / "letter" / "en"
+    folder = workspace / "templates" / "message" / "en"
     folder.mkdir(parents=True)
     (folder / "body.txt").write_text(body)
 
