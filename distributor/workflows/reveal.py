@@ -47,7 +47,7 @@ class Reveal:
         return self.vault.open(self.ledger.hand_over(envelope.delivery, reason, "reveal"), envelope.delivery)
 
 
-def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A001  every adapter opens
+def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A001  every adapter has this name
     """The channel."""
     del settings
     return Reveal(ledger, vault)

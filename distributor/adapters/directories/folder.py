@@ -20,7 +20,7 @@ from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.model.publishing import PublicationRequest, PublicationResult
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 LONGEST_NAME = 200  # characters of a file's name, before its ending
 LONGEST_LINE = 75  # octets of a vCard's line, RFC 6350 3.2
 MODE = 0o644  # everybody reads it
@@ -37,7 +37,7 @@ class Settings:
     path: Path
 
 
-def open(settings: Settings, key: str = KEY) -> FolderDirectory:  # noqa: A001  every adapter is opened so
+def open(settings: Settings, key: str = KEY) -> FolderDirectory:  # noqa: A001  every adapter has this name
     """The folder; made when something is published. `key` names its table."""
     del key
     return FolderDirectory(settings.path)
@@ -51,7 +51,7 @@ class FolderDirectory:
         self.where = str(path)
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """One person's three files, once; see core.publishing."""
+        """One person's three files, once; see model.publishing.PublicDirectory."""
         del now
         name = file_name(public.address.key)
         try:

@@ -22,7 +22,7 @@ from distributor.model.publishing import PublicationRequest, PublicationResult
 if TYPE_CHECKING:
     from distributor.microsoft.ldap_lookup import LdapProbe
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 MOST_VALUES = 15  # that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
 TRIES = 3  # when others write to the same entry at the same time
 ADDRESS = "{address}"
@@ -40,8 +40,8 @@ class Settings(LdapBind):
     active_directory: bool | None = None  # asked of the server where it is not said
 
 
-def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  every adapter is opened so
-    """The directory; asked when something is published. `key` names its table. Raises Unusable for settings that cannot work."""
+def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  every adapter has this name
+    """The directory; asked when something is published. `key` names its table. Raises InvalidInput for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
     plain = settings.filter.replace(ADDRESS, "")
@@ -74,7 +74,7 @@ class LdapDirectory:
         self.where = f"{asked.where}/{settings.base}"
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """One person's certificate, once; see core.publishing."""
+        """One person's certificate, once; see model.publishing.PublicDirectory."""
         for _ in range(TRIES - 1):
             done = self._once(public, now)
             if not isinstance(done, _Overtaken):

@@ -19,7 +19,7 @@ CERTIFICATE = "userCertificate"
 
 
 def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
-    """Ask by the first way that works; `host` is checked already (core.outlook)."""
+    """Ask by the first way that works; `host` is checked already (microsoft.outlook)."""
     tried: list[Endpoint] = []
     answered: LdapProbe | None = None
     for place in places(host):

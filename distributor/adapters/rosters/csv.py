@@ -28,7 +28,7 @@ class Settings:
     keep: Callable[[], Collection[str]] | None = None
 
 
-def open(settings: Settings) -> CsvRoster:  # noqa: A001  every adapter is opened so
+def open(settings: Settings) -> CsvRoster:  # noqa: A001  every adapter has this name
     """The list; looked at when its people are asked for."""
     return CsvRoster(settings.path, settings.keep)
 
@@ -40,7 +40,7 @@ class CsvRoster:
         self._path, self._keep = path, keep
 
     def people(self) -> Iterator[Person | Issue]:
-        """Every person, or what is wrong with the row. Raises Unusable when the file cannot be used at all."""
+        """Every person, or what is wrong with the row. Raises InvalidInput when the file cannot be used at all."""
         try:
             with text_lines(self._path) as lines:
                 yield from self._people(Rows(lines))

@@ -22,7 +22,7 @@ from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
 from distributor.model.people import Person, escape_unsafe
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 PAGE = 999  # users; the most that Graph gives at once
 NAMED = 3  # users without an address who are named in the note about them
 ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and people alone of a group, are not to be had without
@@ -43,8 +43,8 @@ class Settings(AppRegistration):
     guests: bool = False  # people of other organisations as well
 
 
-def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter is opened so
-    """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
+def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter has this name
+    """The directory; asked when its people are. `key` names its table. Raises InvalidInput for settings that cannot work."""
     sign_in = registration(settings)
     if (fault := check(sign_in, key)) is not None:
         raise fault
@@ -69,11 +69,11 @@ class GraphRoster:
         self.is_full_directory = settings.group is None and settings.filter is None
 
     def people(self) -> Iterator[Person | Issue]:
-        """Everybody in use who has an address, or what is wrong with it. Raises Unavailable."""
+        """Everybody in use who has an address, or what is wrong with it. Raises ServiceUnavailable."""
         return in_use(self.entries())
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
-        """Every user with an address, disabled ones too; of those without one a single note comes last. Raises Unavailable."""
+        """Every user with an address, disabled ones too; of those without one a single note comes last. Raises ServiceUnavailable."""
         without: list[str] = []
         for user in self._users():
             if (entry := directory_user.entry(user)) is not None:
@@ -100,7 +100,7 @@ class GraphRoster:
         return [_answer(response, self._client.where)]
 
     def _users(self) -> Iterator[Mapping[str, Any]]:
-        """Raises Unavailable where Graph holds back, without a word, what the app may not read."""
+        """Raises ServiceUnavailable where Graph holds back, without a word, what the app may not read."""
         told: bool | None = None  # whether of any user it is known that the account is in use, or not
         for user in self._listed():
             if user.get("userPrincipalName") is None:

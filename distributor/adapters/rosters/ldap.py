@@ -19,7 +19,7 @@ from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import Issue
 from distributor.model.people import Person
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")
 FIELDS = ("mail", "proxyAddresses", "displayName", "cn", "preferredLanguage", "otherMailbox", "userPrincipalName", *DISABLED)
 REACHABLE = "(|(mail=*)(proxyAddresses=*))"
@@ -35,8 +35,8 @@ class Settings(LdapBind):
     filter: str | None = None  # RFC 4515; who has no address is left out in any case
 
 
-def open(settings: Settings, key: str = KEY) -> LdapRoster:  # noqa: A001  every adapter is opened so
-    """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
+def open(settings: Settings, key: str = KEY) -> LdapRoster:  # noqa: A001  every adapter has this name
+    """The directory; asked when its people are. `key` names its table. Raises InvalidInput for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
     if settings.filter is not None and not is_filter(settings.filter):
@@ -53,7 +53,7 @@ class LdapRoster:
         self.is_full_directory = settings.filter is None
 
     def people(self) -> Iterator[Person | Issue]:
-        """Everybody in use, or what is wrong with their address. Raises Unavailable, or Unusable for a base that is not there."""
+        """Everybody in use, or what is wrong with their address. Raises ServiceUnavailable, or InvalidInput for a missing base."""
         return in_use(self.entries())
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:

@@ -36,8 +36,8 @@ class Settings:
     ignore: tuple[Path, ...] = ()
 
 
-def open(settings: Settings, look: Look) -> Files:  # noqa: A001  every adapter is opened so
-    """The files; read when they are asked for, some by child processes of `look`. Raises Unusable when the passwords cannot be read."""
+def open(settings: Settings, look: Look) -> Files:  # noqa: A001  every adapter has this name
+    """The files; read when they are asked for, some by child processes of `look`. Raises InvalidInput when the passwords cannot be read."""
     return Files(settings, look)
 
 
@@ -184,7 +184,7 @@ class Files:
         return replace(unread[0], severity=Severity.ERROR) if unread and not found.passwords and found.form == "pkcs12" else found
 
     def _again(self, entry: Entry, wanted: str) -> FilePart:
-        """The file as it was planned. Raises Fault."""
+        """The file as it was planned. Raises ReadFault."""
         if not self._reader.is_there(entry):
             place = escape_unsafe(str(Path(entry.path).parent) if entry.member is None else entry.path)
             raise ReadFault(

@@ -75,12 +75,12 @@ class Reader:
         self._spent: dict[str, int] = {}  # octets unpacked of each archive
 
     def part(self, entry: Entry) -> FilePart:
-        """An entry's bytes. Raises Fault."""
+        """An entry's bytes. Raises ReadFault."""
         data = self.read(entry)
         return FilePart(entry.source, entry.path, entry.member, hashlib.sha256(data).hexdigest(), data)
 
     def read(self, entry: Entry) -> bytes:
-        """An entry's bytes. Raises Fault."""
+        """An entry's bytes. Raises ReadFault."""
         if entry.member is not None:
             return self._member(entry.path, entry.member)
         try:
@@ -98,7 +98,7 @@ class Reader:
             return False
 
     def members(self, path: str) -> Iterator[zipfile.ZipInfo]:
-        """What is in an archive. Raises Fault."""
+        """What is in an archive. Raises ReadFault."""
         yield from self._archive(path).infolist()
 
     def _archive(self, path: str) -> zipfile.ZipFile:
@@ -158,7 +158,7 @@ class Reader:
 
 
 def _archive(path: str, limit: int) -> zipfile.ZipFile:
-    """A zip whose directory is of bearable size; that is looked at before the directory is read. Raises Fault."""
+    """A zip whose directory is of bearable size; that is looked at before the directory is read. Raises ReadFault."""
     try:
         file = open_file(path, limit)
     except FileRefused as refused:
