@@ -113,7 +113,7 @@ class GraphTransport:
     def _api(self, name: str) -> GraphMailboxApi:
         return GraphMailboxApi(name, self.client, self.reply_timeout)
 
-    # --- cleaning up copies and drafts in the mailboxes ---------------------------------------------------------------------------
+    # --- cleaning up copies and drafts in the mailboxes ----------------------------------------------------------------
 
     def attach_ledger(self, store: CleanupStore) -> None:
         """Use the ledger for cleanup in this run."""
