@@ -121,14 +121,14 @@ class MailboxSender:
 
     async def _wait_for_lock(self) -> bool:
         """Wait for a mailbox that another process uses; False when nothing is left to send."""
-        told = False
+        announced = False
         while not await self.acquire_lock():
             if not await self._has_pending():
                 return False
-            if not told:
+            if not announced:
                 name = self._sender or "this mailbox"
                 self._context.tell(WaitNotice(None, f"another `distributor send` is using {name}; waiting until it ends"))
-                told = True
+                announced = True
             if await sleep_unless(LOCK_RETRY_SECONDS, self._context.sleep, self.queue.ended):
                 return False
         return True

@@ -140,14 +140,14 @@ class CircuitBreaker:
         match outcome:
             case NotSent(fatal=error):
                 return error
-            case Deferred(said, service=True) if self._count("unavailable") >= MAX_UNAVAILABLE:
-                return ServiceUnavailable(f'the service is not available: "{said}"', hint="run `distributor send` again later")
-            case Ambiguous(said) if self._count("unanswered") >= MAX_UNANSWERED:
+            case Deferred(response, service=True) if self._count("unavailable") >= MAX_UNAVAILABLE:
+                return ServiceUnavailable(f'the service is not available: "{response}"', hint="run `distributor send` again later")
+            case Ambiguous(response) if self._count("unanswered") >= MAX_UNANSWERED:
                 hint = "look into the server's log, settle them with `distributor resolve`, then run `distributor send` again"
-                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{said}"', hint=hint)
-            case Rejected(said, content=True) if self._count(" ".join(said.split()[:2])) >= MAX_IDENTICAL_REJECTIONS:
+                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{response}"', hint=hint)
+            case Rejected(response, content=True) if self._count(" ".join(response.split()[:2])) >= MAX_IDENTICAL_REJECTIONS:
                 hint = "correct what the server names, then run `distributor send` again; rejected messages need `distributor resend`"
-                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were refused alike: "{said}"', hint=hint)
+                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were refused alike: "{response}"', hint=hint)
             case Accepted() | Deferred(service=False) | Rejected(content=False):
                 self._streak = ("", 0)
         return None

@@ -40,29 +40,29 @@ class Settler:
         """Settle an attempt by the transport's outcome: step (7) of sending a message."""
         claim = attempt.claim
         match outcome:
-            case Accepted(said):
-                self.settle(claim, State.ACCEPTED, said)
-            case Deferred(said, wait):
-                self.settle(claim, State.DEFERRED, said, wait or retry_delay(claim.attempts_deferred))
-            case Rejected(said):
-                self.settle(claim, State.REJECTED, said)
-            case Ambiguous(said):
-                self.settle(claim, State.AMBIGUOUS, said)
+            case Accepted(response):
+                self.settle(claim, State.ACCEPTED, response)
+            case Deferred(response, wait):
+                self.settle(claim, State.DEFERRED, response, wait or retry_delay(claim.attempts_deferred))
+            case Rejected(response):
+                self.settle(claim, State.REJECTED, response)
+            case Ambiguous(response):
+                self.settle(claim, State.AMBIGUOUS, response)
             case NotSent() if attempt.pending is not None and not attempt.intent_recorded:
                 self.queue.complete(again=False)  # the lease was lost: its new holder settles the message
-            case NotSent(said):
-                self.settle(claim, State.QUEUED, said)
+            case NotSent(response):
+                self.settle(claim, State.QUEUED, response)
 
-    def settle(self, claim: Claim, state: State, said: str, wait: timedelta | None = None) -> None:
+    def settle(self, claim: Claim, state: State, response: str, wait: timedelta | None = None) -> None:
         """Write a state; it is counted once it is durable."""
-        pending = self.committer.settle(AttemptResult(claim, state, said, wait))
-        pending.future.add_done_callback(lambda done: self._settled(claim, state, said, done))
+        pending = self.committer.settle(AttemptResult(claim, state, response, wait))
+        pending.future.add_done_callback(lambda done: self._settled(claim, state, response, done))
 
-    def _settled(self, claim: Claim, state: State, said: str, done: asyncio.Future[bool]) -> None:
+    def _settled(self, claim: Claim, state: State, response: str, done: asyncio.Future[bool]) -> None:
         self.queue.complete(again=state is State.QUEUED)
         if done.exception() is not None:
             self.queue.end()
             return
         if not done.result():
             state = State.AMBIGUOUS  # the lease expired after the intent, and recovery made it ambiguous
-        self.counter.count(DeliveryResult(claim.id, claim.message.address, state, said))
+        self.counter.count(DeliveryResult(claim.id, claim.message.address, state, response))

@@ -248,11 +248,11 @@ class MailboxCleanup:
 
     def _good(self, copies: int) -> Iterator[Diagnostic]:
         if copies:
-            told = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
-            yield Diagnostic("transport", "ok", told)
+            message = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
+            yield Diagnostic("transport", "ok", message)
         if drafts := self._drafts[CleanupEvent.DRAFT_REMOVED]:
-            told = f"{self._box.name}: {_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, refused or replaced removed"
-            yield Diagnostic("transport", "ok", told)
+            message = f"{_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, refused or replaced removed"
+            yield Diagnostic("transport", "ok", f"{self._box.name}: {message}")
 
     def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Diagnostic]:
         name = self._box.name
@@ -266,11 +266,11 @@ class MailboxCleanup:
             hint = f"look for them by hand if somebody files what {name} sends"
             yield self._warning(f"{_copies(lost)} not found in Sent Items for a day, and no longer looked for", hint)
         if drafts := self._drafts["left"]:
-            told = f'{_counted(drafts, "draft", "drafts")} of messages that will not go may lie in Drafts: "{self._why}"'
-            yield self._warning(told, _BY_HAND.format(folder="Drafts", mailbox=name))
+            message = f'{_counted(drafts, "draft", "drafts")} of messages that will not go may lie in Drafts: "{self._why}"'
+            yield self._warning(message, _BY_HAND.format(folder="Drafts", mailbox=name))
 
-    def _warning(self, told: str, hint: str) -> Diagnostic:
-        return Diagnostic("transport", "warning", f"{self._box.name}: {told}", hint)
+    def _warning(self, message: str, hint: str) -> Diagnostic:
+        return Diagnostic("transport", "warning", f"{self._box.name}: {message}", hint)
 
 
 def _ends(response: Response) -> bool:
