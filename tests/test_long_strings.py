@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters.rosters import csv
-from distributor.adapters.transports.smtp.replies import wish
+from distributor.adapters.transports.smtp.replies import retry_after
 from distributor.clients import aadsts, ldap_url
 from distributor.config import values
 from distributor.config.lines import lines_of
@@ -87,7 +87,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "a bundle": _octets(bundle.read),
     "a tenant's answer": _octets(tenant.parse_smime_config),
     "a refused sign-in": _judged,
-    "a server's wish": wish,
+    "a server's retry_after": retry_after,
     "an LDAP URL": ldap_url.read,
     "an LDAP host": outlook.host,
     "a rate": values.rate,
@@ -121,4 +121,4 @@ def test_one_cell_of_a_roster_does_not_hold_up_the_plan(tmp_path: Path) -> None:
 
 
 def test_a_wish_is_still_read() -> None:
-    assert wish("450 try again in 300 seconds") == timedelta(seconds=300)
+    assert retry_after("450 try again in 300 seconds") == timedelta(seconds=300)

@@ -1,4 +1,4 @@
-"""What the program can be connected to: one family for each port, one module for each kind.
+"""Adapters to services and files: one family for each port, one module per kind.
 
 A new adapter is one new module and one line here. The contract tests run every kind that is listed.
 """

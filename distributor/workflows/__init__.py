@@ -1,1 +1,1 @@
-"""The verbs. Core and ports only; adapters arrive as arguments."""
+"""The use cases: plan, pack, send, track, resend, publish, audit. They import only pure packages; adapters come as arguments."""

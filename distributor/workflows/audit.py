@@ -1,7 +1,7 @@
-"""The ledger's events -> a file for an auditor (JSON Lines or CSV), and such a file -> what is wrong with it. Streams both ways.
+"""Exports the ledger's events for an auditor (JSON Lines or CSV), and verifies such a file. Streams both ways.
 
-A file is checked by itself: every hash, every commitment, every step of every delivery. That its end was not cut off shows only beside the
-ledger: so a check says how far it got.
+A file is verified by itself: every hash, every commitment, every state transition. Whether its end was cut off shows only beside the
+ledger: so a verification says how far the chain goes.
 """
 
 from __future__ import annotations
@@ -52,9 +52,18 @@ def export(records: Iterable[AuditRecord], form: str, write: Callable[[str], obj
 
 def _values(record: AuditRecord) -> dict[str, Any]:
     event = record.event
-    told = (event.seq, format_timestamp(event.at), event.delivery, event.event, event.before, event.after, event.by, dict(event.evidence))
+    columns = (
+        event.seq,
+        format_timestamp(event.at),
+        event.delivery,
+        event.event,
+        event.before,
+        event.after,
+        event.by,
+        dict(event.evidence),
+    )
     personal = None if record.personal is None else list(record.personal)
-    return dict(zip(FIELDS, (*told, personal, record.salt, record.commitment, record.prev, record.hash), strict=True))
+    return dict(zip(FIELDS, (*columns, personal, record.salt, record.commitment, record.prev, record.hash), strict=True))
 
 
 def _cells(values: Mapping[str, Any]) -> list[str]:
@@ -62,7 +71,7 @@ def _cells(values: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe stands before it, and before a text that has one already."""
+    """A cell that no spreadsheet takes for a formula: with an apostrophe in front, also where a text starts with one already."""
     text = "" if value is None else str(value)
     dangerous = text.startswith(("'", *_FORMULA)) or text.lstrip().startswith(_FORMULA)
     return f"'{text}" if dangerous else text
@@ -84,7 +93,7 @@ class _Unreadable(NamedTuple):
 
 
 def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -> VerificationReport:
-    """What is wrong with an exported file, JSON Lines or CSV, also beside an earlier one, and how far its chain goes."""
+    """Verify an exported file, JSON Lines or CSV, also beside an earlier one."""
     verifier, erased = ChainVerifier(), 0
     findings: list[str] = []
     for found in _followed(verifier, lines):
@@ -101,7 +110,7 @@ def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -
 
 
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:
-    """The events of an exported file, with what is wrong with it between them."""
+    """The events of an exported file; the findings about it are texts between them."""
     return _followed(ChainVerifier(), lines)
 
 
@@ -210,7 +219,7 @@ def _is_number(value: object) -> bool:
 
 
 def _link(values: Mapping[str, Any]) -> Link | str:
-    """The event as it was hashed, or what keeps the line from being one."""
+    """The event as it was hashed, or why the line is no event."""
     if set(values) != set(FIELDS):
         return f"has other fields than an export: {', '.join(sorted(set(values) ^ set(FIELDS)))[:200]}"
     evidence, names = values["evidence"], values["personal"]
@@ -223,9 +232,9 @@ def _link(values: Mapping[str, Any]) -> Link | str:
         return "holds a field of the wrong type"
     personal = {name: evidence[name] for name in names or ()}
     public = {name: value for name, value in evidence.items() if name not in personal}
-    told = (values["delivery"], values["event"], values["from"], values["to"], values["by"])
+    columns = (values["delivery"], values["event"], values["from"], values["to"], values["by"])
     try:
         hashed, opened = canonical(public), canonical(personal) if personal else None
     except (ValueError, RecursionError):
         return "holds evidence that no ledger writes"
-    return Link(values["seq"], values["at"], *told, hashed, opened, values["salt"], values["commitment"], values["hash"])
+    return Link(values["seq"], values["at"], *columns, hashed, opened, values["salt"], values["commitment"], values["hash"])

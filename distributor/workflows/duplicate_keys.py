@@ -1,4 +1,4 @@
-"""One certificate and one key for one person -> which drafts of a plan may be recorded, and what is said of the others."""
+"""Refuses planned deliveries that would give two people the same certificate or the same key."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJ
 
 
 class KeyOwners:
-    """The keys that two people of one plan have: neither is to have a message, for nobody can say whose key it is."""
+    """The keys that two people of one plan have: neither gets a message, for nobody can tell whose key it is."""
 
     def __init__(self) -> None:
-        self._refused: dict[str, str] = {}  # an address by key
+        self._refused: dict[str, str] = {}  # the address of one person, by key
 
     def without_duplicates(self, batch: Sequence[Candidate]) -> tuple[list[Candidate], list[Issue]]:
-        """Those that may be recorded, and why others must not."""
+        """The candidates that may be recorded, and an issue for each other one."""
         people: dict[str, dict[str, str]] = {}  # addresses by key and person
         for candidate in batch:
             address = candidate.draft.person.address
@@ -48,13 +48,13 @@ def _key(draft: DeliveryRequest) -> str:
 
 
 def one_key(address: str, other: str, source: str | None) -> Issue:
-    """Two people of one plan who have the same key."""
+    """The issue of two people of one plan who have the same key."""
     message = f'the certificates of "{address}" and "{other}" are about the same key: whoever has it reads the mail of both'
     return Issue(Severity.ERROR, CheckId.DUPLICATE, message, OWN_KEY, source, None, address)
 
 
 def already_taken(found: Taken, source: str) -> Issue:
-    """A certificate or a key that another person has, by the ledger."""
+    """The issue of a certificate or key that another person has according to the ledger."""
     address = str(found.draft.person.address)
     who = f'"{found.address}"' + (f" ({found.name})" if found.name else "")
     unclear = ", and may have arrived there," if found.state is State.WITHDRAWN else ""

@@ -1,7 +1,7 @@
-"""Opened files and people -> drafts of deliveries, and every reason why somebody gets none: one pass, as the files come.
+"""Matches certificates to people, file by file, and says why a person gets none.
 
-Certificates go to people by the address in them, never by the name of a file. But whose row names a file gets that one: where it cannot
-be used, the person gets no other, for the row says which is meant.
+A certificate is matched by the address in it, never by the name of its file. But a person whose row names a file gets that one: where it
+cannot be used, the person gets no other, for the row says which is meant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from distributor.workflows.roster import MergedRoster
 if TYPE_CHECKING:
     from distributor.model.ports import Checker
 
-SAID_ALREADY = frozenset(  # what a chain would be found wrong for again
+_ALSO_IN_CHAIN = frozenset(  # checks whose fault the chain check would report again
     {CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.WEAK_SIGNATURE, CheckId.IS_CA}
 )
 _ADDRESS_CHECKS = frozenset({CheckId.ADDRESS_MISMATCH, CheckId.NO_ADDRESS, CheckId.BAD_ADDRESS})
@@ -36,7 +36,7 @@ _NOBODY = Address("nobody", "invalid")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A draft whose chain may still speak against it. Not `good`: something else does already. `named`: by the person's own row."""
+    """A delivery whose chain is not checked yet. Not `good`: another check failed. `named`: by the person's own row."""
 
     draft: DeliveryRequest
     source: str
@@ -46,11 +46,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file that was opened: its name for people, where it is found again, and whose row names it (an Address.key, or nobody's)."""
+    """An opened file: its displayed name, its locator, and the Address.key of the person whose row names it (empty: nobody's)."""
 
     source: str
     locator: Locator
-    wanted: str
+    requested_for: str
 
     @property
     def stem(self) -> str:
@@ -58,20 +58,20 @@ class _File:
 
     @property
     def origin(self) -> bytes:
-        """What tells it from every other place, and its name for people; short, since each certificate's is kept."""
+        """A digest of its place, and its displayed name; short, since each certificate's is kept."""
         return blake2b(repr(self.locator.parts).encode(), digest_size=_DIGEST).digest() + self.source.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedCertificate:
-    """A certificate of nobody on the roster."""
+    """A certificate that belongs to nobody on the roster."""
 
     file: _File
     facts: CertificateInfo
 
 
 class Matching:
-    """The state of one pass."""
+    """The state of one plan's matching."""
 
     def __init__(
         self, people: MergedRoster, languages: Sequence[str], now: datetime, checker: Checker | None, spool: NewSpool = list
@@ -81,67 +81,67 @@ class Matching:
         self._languages = languages
         self._now = now
         self.issues: Spool[Issue] = people.issues  # those of rows come first
-        self.left: Spool[Issue] = spool()  # what lay there and is no certificate
-        self._strays: Spool[UnmatchedCertificate] = spool()
-        self._held: Spool[tuple[Identity, _File, str]] = spool()  # for people whose rows name files
+        self.left: Spool[Issue] = spool()  # files that are no certificates
+        self._unmatched: Spool[UnmatchedCertificate] = spool()
+        self._alternatives: Spool[tuple[Identity, _File, str]] = spool()  # other certificates of people whose rows name files
         self._seen = Digests()  # certificates
         self._origins = PackedList()  # where each of them came from (`_File.origin`)
-        self._unread: dict[str, Issue] = {}  # passwords that could not be read, by the file they are for
+        self._unread: dict[str, Issue] = {}  # unreadable password files, by the file they are for
 
     def candidates(
         self, source: Source, pool: WorkerPool[SourceMaterial, ParsedIdentities], tell: Callable[[int], None]
     ) -> Iterator[Candidate]:
-        """Every delivery that nothing but its chain may speak against, and those whose chain is worth a look all the same."""
+        """Every delivery that passed the other checks, and those whose chain is worth checking all the same."""
         for number, (material, opened) in enumerate(pool.map(self._materials(source)), 1):
             yield from self._opened(_File(material.source, locator(material), material.requested_for), opened)
             tell(number)
-        for identity, file, key in self._held:
+        for identity, file, key in self._alternatives:
             person = self._people.by_key[key]
-            if self._rows.is_misled(person):
+            if self._rows.has_unusable_file(person):
                 self._rows.note_alternative(person, file.source)
             else:
-                yield from self._examined(identity, file, person)
+                yield from self._check(identity, file, person)
 
     def _materials(self, source: Source) -> Iterator[SourceMaterial]:
         for find in source.finds(self._people.by_key):
             match find:
                 case SourceMaterial():
-                    self._rows.found(find)
+                    self._rows.note_found(find)
                     yield find
                 case Issue(severity=Severity.NOTE, check=CheckId.WRONG_PASSWORD, source=str(name)):
                     self._unread[name] = find
                 case Issue(severity=Severity.NOTE):
                     self.left.append(find)
                 case Issue(address=str(), line=int()):
-                    self._rows.miss(find)
+                    self._rows.note_missing(find)
                 case Issue(address=str(address)):
                     self._rows.mark_file_unusable(address)
-                    self._say(self._with_row(find, address))
+                    self._report(self._with_row(find, address))
                 case _:
-                    self._say(find)
+                    self._report(find)
 
     def _opened(self, file: _File, opened: ParsedIdentities | WorkerFailure) -> Iterator[Candidate]:
-        wanted = self._people.by_key.get(file.wanted)
+        named_by = self._people.by_key.get(file.requested_for)  # the person whose row names the file
         found = () if isinstance(opened, WorkerFailure) else opened.identities
-        for issue in self._wrong(file, opened):
-            self._say(self._about(issue, file, wanted))
-        mine = [wanted is not None and self._is_for(identity.facts, wanted) for identity in found]
-        strange = wanted is not None and not any(mine)
+        for issue in self._file_issues(file, opened):
+            self._report(self._about(issue, file, named_by))
+        matches = [named_by is not None and self._is_for(identity.facts, named_by) for identity in found]
+        foreign = named_by is not None and not any(matches)
         fits = False
-        for identity, is_mine in zip(found, mine, strict=True):
+        for identity, is_match in zip(found, matches, strict=True):
             if self._is_repeated(identity, file):
-                fits = fits or is_mine
+                fits = fits or is_match
             else:
-                for candidate in self._placed(identity, file, strange=strange):
-                    fits = fits or (is_mine and candidate.good)
+                for candidate in self._assign(identity, file, foreign=foreign):
+                    fits = fits or (is_match and candidate.good)
                     yield candidate
-        if strange and wanted is not None and found:
-            self._say_all(self._about_address(found[0].facts, wanted), file, wanted)
-        if wanted is not None and not fits:
-            self._rows.mark_file_unusable(str(wanted.address))
+        if foreign and named_by is not None and found:
+            self._report_all(self._about_address(found[0].facts, named_by), file, named_by)
+        if named_by is not None and not fits:
+            self._rows.mark_file_unusable(str(named_by.address))
 
-    def _wrong(self, file: _File, opened: ParsedIdentities | WorkerFailure) -> Iterator[Issue]:
-        """What is wrong with a file as such."""
+    def _file_issues(self, file: _File, opened: ParsedIdentities | WorkerFailure) -> Iterator[Issue]:
+        """What is wrong with a file as a whole."""
         if isinstance(opened, WorkerFailure):
             yield lost(opened)
             return
@@ -153,7 +153,7 @@ class Matching:
             yield issue
 
     def _is_repeated(self, identity: Identity, file: _File) -> bool:
-        """Whether this certificate came before; in another place, that is worth a note."""
+        """Whether this certificate was seen before; in another place, that is reported as a note."""
         number = self._seen.number(bytes.fromhex(identity.facts.sha256))
         if number == len(self._origins):
             self._origins.append(file.origin)
@@ -161,39 +161,39 @@ class Matching:
         if (first := self._origins[number]) != file.origin:
             message = f'the same certificate came already in "{first[_DIGEST:].decode()}"'
             issue = Issue(Severity.NOTE, CheckId.DUPLICATE, message, "nothing is to be done; it is sent once")
-            self._say(self._about(issue, file, None))
+            self._report(self._about(issue, file, None))
         return True
 
-    def _placed(self, identity: Identity, file: _File, *, strange: bool) -> Iterator[Candidate]:
-        """To whom a certificate goes. `strange`: a row named the file, and nothing in it is that person's; that is told anyway."""
+    def _assign(self, identity: Identity, file: _File, *, foreign: bool) -> Iterator[Candidate]:
+        """Find whose certificate it is. `foreign`: a row named the file for another person; that is reported for the file."""
         if self._people.origin == "certificates":
             match subject_address(identity.facts):
                 case Address() as address:
-                    yield from self._examined(identity, file, self._people.learn(address, common_name(identity.facts)))
+                    yield from self._check(identity, file, self._people.learn(address, common_name(identity.facts)))
                 case issue:
-                    self._say_all([*check_certificate(identity.facts, None, self._now), issue], file, None)
+                    self._report_all([*check_certificate(identity.facts, None, self._now), issue], file, None)
             return
         match self._people.of(addresses(identity.facts)[0]):
-            case [person] if file.wanted != person.address.key and self._rows.names_files(person):
-                self._held.append((identity, file, person.address.key))
+            case [person] if file.requested_for != person.address.key and self._rows.names_files(person):
+                self._alternatives.append((identity, file, person.address.key))
             case [person]:
-                yield from self._examined(identity, file, person)
+                yield from self._check(identity, file, person)
             case [_, _, *_] as people:
-                self._shared(people, file)
-            case _ if not strange:
-                self._strays.append(UnmatchedCertificate(file, identity.facts))
+                self._report_shared(people, file)
+            case _ if not foreign:
+                self._unmatched.append(UnmatchedCertificate(file, identity.facts))
 
-    def _examined(self, identity: Identity, file: _File, person: Person) -> Iterator[Candidate]:
+    def _check(self, identity: Identity, file: _File, person: Person) -> Iterator[Candidate]:
         issues = self._objections(identity.facts, person)
-        self._say_all(issues, file, person)
+        self._report_all(issues, file, person)
         errors = {issue.check for issue in issues if issue.severity is Severity.ERROR}
-        if not self._people.may_have(person) or (errors and (self._checker is None or errors & SAID_ALREADY)):
+        if not self._people.may_have(person) or (errors and (self._checker is None or errors & _ALSO_IN_CHAIN)):
             return
         if not errors:
             self._people.mark_served(person)
         if self._checker is not None:
             self._checker.begin(identity.leaf, identity.chain)
-        yield Candidate(self._draft(identity, file, person), file.source, not errors, file.wanted == person.address.key)
+        yield Candidate(self._draft(identity, file, person), file.source, not errors, file.requested_for == person.address.key)
 
     def _draft(self, identity: Identity, file: _File, person: Person) -> DeliveryRequest:
         language = person.language or self._languages[0]
@@ -201,7 +201,7 @@ class Matching:
         return DeliveryRequest(whom, language, identity.facts, identity.leaf, identity.chain, file.locator)
 
     def trusted(self, batch: Sequence[Candidate], revoked: Mapping[str, str]) -> list[Candidate]:
-        """Those that may be planned; what is wrong with the others' chains is said. `revoked`: what the ledger knows, by SHA-256."""
+        """Those whose chains are good; reports what is wrong with the others. `revoked`: what the ledger knows, by SHA-256."""
         return [candidate for candidate in batch if self._is_trusted(candidate, revoked.get(candidate.draft.facts.sha256))]
 
     def _is_trusted(self, candidate: Candidate, known: str | None) -> bool:
@@ -210,11 +210,11 @@ class Matching:
         if known is not None and all(issue.check is not CheckId.REVOKED for issue in issues):
             issues = [*issues, revocation(known)]
         for issue in issues:
-            self._say(replace(issue, source=candidate.source, address=str(request.person.address)))
+            self._report(replace(issue, source=candidate.source, address=str(request.person.address)))
         good = candidate.good and all(issue.severity is not Severity.ERROR for issue in issues)
         if candidate.named and not good:
             self._rows.mark_file_unusable(str(request.person.address))
-        return good and (candidate.named or not self._rows.is_misled(request.person))
+        return good and (candidate.named or not self._rows.has_unusable_file(request.person))
 
     def _objections(self, info: CertificateInfo, person: Person) -> list[Issue]:
         issues = check_certificate(info, self._people.primary(person), self._now)
@@ -229,28 +229,28 @@ class Matching:
     def _is_for(self, info: CertificateInfo, person: Person) -> bool:
         return any(one.address.key == person.address.key for one in self._people.of(addresses(info)[0]))
 
-    def _shared(self, people: Sequence[Person], file: _File) -> None:
+    def _report_shared(self, people: Sequence[Person], file: _File) -> None:
         names = ", ".join(str(person.address) for person in people)
         for person in people:
             message = f"one certificate is for several people on the roster: {names}"
             issue = Issue(Severity.ERROR, CheckId.DUPLICATE, message, "give each person a certificate of their own")
-            self._say(self._about(issue, file, person))
+            self._report(self._about(issue, file, person))
 
     def missing(self) -> Iterator[Issue]:
         """Certificates without a person, then people without a certificate."""
-        for unmatched in self._strays:
-            issue = self._stray(unmatched)
+        for unmatched in self._unmatched:
+            issue = self._no_person(unmatched)
             if issue.severity is Severity.ERROR and issue.address is not None:
-                self._people.told(issue.address)
+                self._people.mark_reported(issue.address)
             yield issue
-        yield from self._people.lacking()
+        yield from self._people.missing()
 
-    def _stray(self, unmatched: UnmatchedCertificate) -> Issue:
+    def _no_person(self, unmatched: UnmatchedCertificate) -> Issue:
         found = addresses(unmatched.facts)[0]
         person = self._people.named_like(unmatched.file.stem) if self._people.origin != SOURCE else None  # nobody named files after them
-        told = self._about_address(unmatched.facts, person or Person(_NOBODY)) if person or not found else []
-        if told:
-            return replace(told[0], source=unmatched.file.source, address=str(person.address) if person else None)
+        issues = self._about_address(unmatched.facts, person or Person(_NOBODY)) if person or not found else []
+        if issues:
+            return replace(issues[0], source=unmatched.file.source, address=str(person.address) if person else None)
         names = ", ".join(escape_unsafe(str(address)) for address in found)
         absent, hint = ABSENT[self._people.origin]
         where = f"is not {absent}"
@@ -262,18 +262,18 @@ class Matching:
     def _about(self, issue: Issue, file: _File, person: Person | None) -> Issue:
         """An issue of a file and a person, with the row that names the file."""
         found = replace(issue, source=file.source, address=str(person.address) if person else None)
-        return self._with_row(found, file.wanted) if person and file.wanted == person.address.key else found
+        return self._with_row(found, file.requested_for) if person and file.requested_for == person.address.key else found
 
     def _with_row(self, issue: Issue, address: str) -> Issue:
         person = self._people.by_key.get(key_of(address))
-        row = self._rows.naming(person, issue.source or "") if issue.severity is Severity.ERROR else None
+        row = self._rows.row_naming(person, issue.source or "") if issue.severity is Severity.ERROR else None
         return issue if row is None else replace(issue, hint="; ".join(filter(None, (issue.hint, f"{row} names this file"))))
 
-    def _say_all(self, issues: Sequence[Issue], file: _File, person: Person | None) -> None:
+    def _report_all(self, issues: Sequence[Issue], file: _File, person: Person | None) -> None:
         for issue in issues:
-            self._say(self._about(issue, file, person))
+            self._report(self._about(issue, file, person))
 
-    def _say(self, issue: Issue) -> None:
+    def _report(self, issue: Issue) -> None:
         if issue.severity is Severity.ERROR and issue.address is not None:
-            self._people.told(issue.address)
+            self._people.mark_reported(issue.address)
         self.issues.append(issue)

@@ -1,6 +1,6 @@
-"""A planned delivery and its file -> a frozen message: opened, packaged, worded and sealed. What a child process does.
+"""Makes the frozen message of a delivery, in a child process: opens the file, builds the package, renders the text, seals the password.
 
-What is made is made once: package, password, Message-ID, Date and boundary of a generation never change afterwards.
+Package, password, Message-ID, Date and boundary of a generation are made once and never change afterwards.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from distributor.pki.reopening import load_known_key
 
 @dataclass(frozen=True, slots=True)
 class Packer:
-    """What a child does with a job. Everything it needs crosses into the process once; nothing here is secret."""
+    """What a child process calls for each job. It is sent to the process once; nothing in it is secret."""
 
     words: Renderer
-    seal: Callable[[Secret, str], bytes]  # a password, for a delivery
+    seal: Callable[[Secret, str], bytes]  # password, delivery id
     organisation: str
     senders: tuple[Mailbox, ...]
     channel: str = "reveal"
@@ -50,7 +50,7 @@ class Packer:
             return problem
         try:
             return self._pack(job, found)
-        except InvalidInput as error:  # a template that lacks a value, or is faulty: this message is not made, others may be
+        except InvalidInput as error:  # a faulty template, or one that lacks a value, for this person; others may be fine
             return ParseProblem(CheckId.BAD_ROW, str(error), error.hint)
 
     def _pack(self, job: PackingJob, content: PackageContent) -> PackedMessage:
@@ -82,7 +82,7 @@ class Packer:
         )
 
     def _values(self, todo: PackingTask, sender: Mailbox, file_name: str, use: str) -> dict[str, object]:
-        """What templates see. Never the password; a name that hides something is left out."""
+        """The variables of templates. Never the password; a name with invisible or direction-changing characters is left out."""
         person = todo.person
         return {
             "organisation": {"name": self.organisation},
@@ -116,9 +116,9 @@ class Packer:
 
 
 def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = None) -> Mailbox:
-    """The mailbox that writes to a person: that of the `last` message while it is there, else one by rendezvous hashing.
+    """The mailbox that sends to a person: that of the `last` message while it is configured, else one by rendezvous hashing.
 
-    All are chosen about as often, and where one is lost only its own people move.
+    All are chosen about as often, and where one is removed only its own people move.
     """
     known = next((sender for sender in senders if str(sender.address) == last), None)
     return known or max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
@@ -127,13 +127,13 @@ def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = No
 def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:
     todo = job.task
     planned = hashlib.sha256(todo.leaf).hexdigest() == todo.certificate_sha256
-    if planned and (quick := load_known_key(job.material, todo.leaf, todo.chain)):
-        return quick
-    found = _credential(job, limits)
+    if planned and (known := load_known_key(job.material, todo.leaf, todo.chain)):
+        return known
+    found = _identity(job, limits)
     return found if isinstance(found, ParseProblem) else package.content(found)
 
 
-def _credential(job: PackingJob, limits: Limits) -> Identity | ParseProblem:
+def _identity(job: PackingJob, limits: Limits) -> Identity | ParseProblem:
     opened = parse_material(job.material, limits, proven=job.task.certificate_sha256)
     for identity in opened.identities:
         if identity.facts.sha256 == job.task.certificate_sha256:

@@ -1,4 +1,4 @@
-"""Planned deliveries -> frozen messages in the ledger; child processes make them (`workflows/message_factory.py`)."""
+"""Packs planned deliveries: child processes make their messages (`workflows/message_factory.py`), the ledger stores them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Person
 from distributor.model.ports import Ledger, Now, Source, WorkerPool
 
-BATCH = 200  # deliveries lent, and messages stored, at a time: one commit for all of them, and sending still starts within a second
+BATCH = 200  # deliveries leased, and messages stored, in one transaction; sending still starts within a second
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was stored (ids of deliveries now queued), and what stays planned and why."""
+    """Ids of deliveries that are queued now, and why others stay planned."""
 
     stored: tuple[str, ...]
     issues: tuple[Issue, ...]
@@ -27,7 +27,7 @@ class Batch:
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
 
 
-def pack(  # noqa: PLR0913  the doors of a verb
+def pack(  # noqa: PLR0913  what a use case needs
     ledger: Ledger,
     open_plan: OpenPlan,
     pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
@@ -39,14 +39,14 @@ def pack(  # noqa: PLR0913  the doors of a verb
     now: Now,
     stop: Callable[[], bool],
 ) -> Iterator[Batch]:
-    """Freeze planned deliveries, batch by batch, until none is left, `limit` are tried or `stop` says so.
+    """Pack planned deliveries, batch by batch, until none is left, `limit` are tried or `stop` returns True.
 
-    What cannot be packed stays planned and lent to `owner` for the rest of the run, so that nobody tries it again meanwhile.
+    What cannot be packed stays planned and leased to `owner`, so that no other process tries it again meanwhile.
     """
     issues: list[Issue] = []
     plans = _Plans(ledger, open_plan)
-    tried: set[str] = set()  # and not stored: a loan that ran out during a long run comes back
-    jobs = _jobs(_taken(ledger, owner, lease, scope, limit, stop, tried), plans, now, issues)
+    tried: set[str] = set()  # and not stored: its lease may expire during a long run, and it would be leased again
+    jobs = _jobs(_leased(ledger, owner, lease, scope, limit, stop, tried), plans, now, issues)
     done: list[PackedMessage] = []
     for job, result in pool.map(jobs):
         match result:
@@ -60,7 +60,7 @@ def pack(  # noqa: PLR0913  the doors of a verb
         yield _stored(ledger, owner, done, issues, tried)
 
 
-def _taken(  # noqa: PLR0913, PLR0917  as `take` has them, and two ways to end
+def _leased(  # noqa: PLR0913, PLR0917  what `lease` needs, and when to end
     ledger: Ledger,
     owner: LeaseHolder,
     lease: timedelta,
@@ -71,16 +71,16 @@ def _taken(  # noqa: PLR0913, PLR0917  as `take` has them, and two ways to end
 ) -> Iterator[PackingTask]:
     number = 0
     while limit is None or number < limit:
-        room = BATCH if limit is None else min(BATCH, limit - number)
-        lent = [] if stop() else ledger.lease(owner, room, lease, scope)
-        for todo in lent:
+        count = BATCH if limit is None else min(BATCH, limit - number)
+        tasks = [] if stop() else ledger.lease(owner, count, lease, scope)
+        for todo in tasks:
             if stop():
                 return
             if todo.id not in tried:
                 tried.add(todo.id)
                 number += 1
                 yield todo
-        if not lent:
+        if not tasks:
             return
 
 
@@ -134,15 +134,15 @@ def _issue(job: PackingJob, result: ParseProblem | WorkerFailure) -> Issue:
             pass
         case WorkerFailure(reason):
             check, message, hint = _LOST.get(reason, _CRASHED)
-    if check is not CheckId.BAD_ROW:  # which tells of a template, and names it
+    if check is not CheckId.BAD_ROW:  # whose message names the template
         message = f"{job.material.source}: {message}"
     return Issue(Severity.ERROR, check, message, hint, source=job.material.source, address=str(job.task.person.address))
 
 
 def _stored(ledger: Ledger, owner: LeaseHolder, done: list[PackedMessage], issues: list[Issue], tried: set[str]) -> Batch:
-    kept = ledger.enqueue(done, owner) if done else []
+    queued = ledger.enqueue(done, owner) if done else []
     tried.difference_update(packed.id for packed in done)
-    batch = Batch(tuple(packed.id for packed, good in zip(done, kept, strict=True) if good), tuple(issues))
+    batch = Batch(tuple(packed.id for packed, good in zip(done, queued, strict=True) if good), tuple(issues))
     done.clear()
     issues.clear()
     return batch

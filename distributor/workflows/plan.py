@@ -1,7 +1,7 @@
-"""People and certificates -> a plan: who is to get what, and every reason why somebody is not. Sends nothing.
+"""Plans deliveries: opens certificates, matches them to people, checks them, records what is good. Sends nothing.
 
-One pass: certificates are opened, matched, examined and recorded as they come. Of a plan of 100 000 people little may stay in memory:
-people are packed, and what is told or looked at again at the end goes into spools, which may be files.
+It streams, for a plan of 100 000 people must not fill the memory: people are kept packed, and what is needed at the end goes into spools,
+which may be files.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from distributor.workflows.roster import gather
 if TYPE_CHECKING:
     from distributor.model.ports import Checker
 
-BATCH = 200  # drafts a transaction
+BATCH = 200  # deliveries recorded in one transaction
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What was planned, and what was not and why."""
+    """The planned deliveries, and the issues that kept others from being planned."""
 
     plan: str
-    deliveries: Spool[Any]  # each as it was asked for
+    deliveries: Spool[Any]  # each as `show` returned it
     issues: Spool[Issue]
-    known: Counter[State] = field(default_factory=Counter)  # pairs that the ledger knew already, by state
+    known: Counter[State] = field(default_factory=Counter)  # deliveries that the ledger had already, by state
     left: Spool[Issue] = field(default_factory=list)  # files that are no certificates and were left alone
     nobody: str | None = None  # "roster" or "directory", where it names no person at all
 
@@ -48,7 +48,7 @@ class PlanResult:
         return bool(len(self.deliveries) or self.known)
 
 
-def plan(  # noqa: PLR0913  each is one of the doors
+def plan(  # noqa: PLR0913  what a use case needs
     ledger: Ledger,
     roster: Roster | None,
     source: Source,
@@ -64,15 +64,14 @@ def plan(  # noqa: PLR0913  each is one of the doors
     show: Callable[[Delivery, CertificateInfo], Any] = lambda delivery, _: delivery,
     spool: NewSpool = list,
 ) -> PlanResult:
-    """Plan all that is good.
+    """Plan a delivery for every good certificate.
 
-    People on the roster are held against the directory; without a roster, its people are meant. Without either, each certificate's own
-    address is its person. `inputs` is kept in the ledger: absolute paths, never secrets.
-    `tell` hears how many files were opened so far; `show` makes of a planned delivery what is kept of it. `spool` makes lists for what is
-    kept until the end.
+    People on the roster are compared with the directory; without a roster, everybody in the directory is planned. Without either, each
+    certificate's own address is its person. `inputs` is kept in the ledger: absolute paths, never secrets. `tell` gets the number of files
+    opened so far; `show` turns a planned delivery into what the result keeps of it; `spool` makes the lists that are kept until the end.
     """
     people = gather(roster, directory, spool)
-    nobody = people.nobody  # before there is anything else to say
+    nobody = people.nobody  # before issues of other kinds are added
     work = Matching(people, languages, now, checker, spool)
     record = _Record(ledger, plan_id, inputs, show, spool)
     for batch in _batches(work.candidates(source, pool, tell)):
@@ -89,7 +88,7 @@ def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
 
 
 class _Record:
-    """A plan in the ledger, begun with its first draft."""
+    """A plan in the ledger, begun with its first delivery."""
 
     def __init__(
         self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, CertificateInfo], Any], spool: NewSpool
@@ -122,7 +121,7 @@ class _Record:
                     self.deliveries.append((result.id, self._show(result, candidate.draft.facts)))
 
     def _taken(self, found: Taken, source: str) -> None:
-        """Somebody else has it; where that is a delivery of this plan, nobody gets it."""
+        """Another person has the certificate or key; where that is by this plan, neither gets it."""
         other = self._ledger.delivery(found.delivery)
         if other is None or other.plan != self._plan:
             self.notes.append(already_taken(found, source))
@@ -130,7 +129,7 @@ class _Record:
         first = one_key(other.address, str(found.draft.person.address), None)
         try:
             self._ledger.withdraw(other.id, first.message)
-        except RequestDenied:  # a `send` beside this plan has it already
+        except RequestDenied:  # a `send` at the same time has claimed it
             self.notes.append(already_taken(found, source))
             return
         self._keys.refuse(found.draft, other.address)
@@ -140,17 +139,17 @@ class _Record:
 
 
 class Kept:
-    """What is kept of planned deliveries, without those that were taken back; a Spool."""
+    """The planned deliveries without those that were withdrawn again; a Spool."""
 
     def __init__(self, spool: Spool[tuple[str, Any]]) -> None:
         self._all, self._removed = spool, set[str]()
 
     def append(self, kept: tuple[str, Any]) -> None:
-        """Add a delivery's id and what is kept of it."""
+        """Add a delivery's id and what `show` returned for it."""
         self._all.append(kept)
 
     def remove(self, delivery: str) -> None:
-        """Take one back."""
+        """Leave out one that was withdrawn."""
         self._removed.add(delivery)
 
     def __len__(self) -> int:
@@ -159,5 +158,5 @@ class Kept:
     def __iter__(self) -> Iterator[Any]:
         return (kept for delivery, kept in self._all if delivery not in self._removed)
 
-    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  see above
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  whatever `show` returned
         return next(islice(self, index, None))

@@ -1,4 +1,4 @@
-"""What `plan` says of files, people and the deliveries it knows already: Issues, each with a way out."""
+"""Texts of issues that `plan` reports about files, people and existing deliveries, each with a hint."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _BEFORE = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})  # nothing ha
 
 
 def already(known: ExistingDelivery, source: str) -> Issue:
-    """A pair of person and certificate that has a delivery; what to do depends on how far it is."""
+    """The note of a certificate that has a delivery for this person already."""
     yet = ", and not sent yet" if known.state in _BEFORE else ""
     message = f"this certificate is {known.state} for this person since {known.since:%Y-%m-%d}{yet}"
     hint = _NEXT.get(known.state, _RESEND)
     return Issue(Severity.NOTE, CheckId.ALREADY_SENT, message, hint, source, None, str(known.request.person.address))
 
 
-def revocation(said: str) -> Issue:
-    """A certificate of which the ledger knows that it was revoked, whatever is asked of the network now."""
-    hint = "`distributor trust watch` asks whether it is good again" if is_hold(said) else "have a new certificate issued"
-    return Issue(Severity.ERROR, CheckId.REVOKED, said, hint)
+def revocation(reason: str) -> Issue:
+    """A certificate that the ledger knows to be revoked, whatever a CRL says now."""
+    hint = "`distributor trust watch` asks whether it is good again" if is_hold(reason) else "have a new certificate issued"
+    return Issue(Severity.ERROR, CheckId.REVOKED, reason, hint)
 
 
 def without_rows(issue: Issue) -> Issue:
-    """A mismatch where there is no row to correct."""
+    """The same issue without the advice to correct a row, where there is no roster."""
     return replace(issue, hint=f"{PRIMARY_ONLY}; have one issued for that") if issue.check is CheckId.ADDRESS_MISMATCH else issue
 
 
 def lost(failed: WorkerFailure) -> Issue:
-    """A file whose opening did not come to an end."""
+    """A file that could not be opened within its limits of time and memory, or that crashed the child process."""
     hint = "see what it is; export it again from where it was made"
     match failed.reason:
         case "time":
@@ -61,7 +61,7 @@ def lost(failed: WorkerFailure) -> Issue:
 
 
 def locator(material: SourceMaterial) -> Locator:
-    """Where a material is found again."""
+    """Where the files of a material are found again."""
     return Locator(material.form, tuple((part.path, part.member, part.sha256) for part in material.parts))
 
 

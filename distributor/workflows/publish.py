@@ -1,4 +1,4 @@
-"""What people received -> what others find in directories to encrypt to. One person's failure costs nobody else anything."""
+"""Publishes the certificates that people received in directories, for others to encrypt to. A failure concerns one person only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from distributor.pki import encrypting
 
 @dataclass
 class Published:
-    """What a run did, counted over all directories. `errors`: directories that could not go on."""
+    """What a run did, counted over all directories. `errors`: directories that had to be given up."""
 
     written: int = 0
     unchanged: int = 0
@@ -34,7 +34,7 @@ class Published:
 def publish(
     ledger: Publications, directories: Sequence[PublicDirectory], *, now: datetime, tell: Callable[[str], None] = lambda _: None
 ) -> Published:
-    """Put everybody's newest certificate where it belongs, and take away what must not be used. `tell` hears of each person."""
+    """Publish every person's newest good certificate and remove those that must not be used. `tell` gets each address."""
     run = _Run(ledger, list(directories), now)
     for holder in ledger.holders():
         if not run.directories:
@@ -54,9 +54,9 @@ class _Run:
                 pass
             case _:
                 return  # erased, or older than the rules
-        chosen, against = choose(holder, self.now)
-        if against is not None:
-            self.done.issues.append(against)
+        chosen, objection = choose(holder, self.now)
+        if objection is not None:
+            self.done.issues.append(objection)
         for directory in tuple(self.directories):
             try:
                 self._into(directory, address, holder, chosen)
@@ -65,61 +65,62 @@ class _Run:
                 self.directories.remove(directory)
 
     def _into(self, directory: PublicDirectory, address: Address, holder: CertificateHolder, chosen: PublishableCertificate | None) -> None:
-        gone = [held for held in holder.certificates if is_gone(held, self.now)]
+        gone = [certificate for certificate in holder.certificates if is_gone(certificate, self.now)]
         if chosen is None and not gone:
             return
-        public = PublicationRequest(address, holder.name, chosen.leaf if chosen else None, frozenset(held.sha256 for held in gone))
-        written = directory.publish(public, self.now)
+        removed = frozenset(certificate.sha256 for certificate in gone)
+        request = PublicationRequest(address, holder.name, chosen.leaf if chosen else None, removed)
+        written = directory.publish(request, self.now)
         if isinstance(written, Issue):
             self.done.issues.append(written)
             return
         if written.warning is not None:
             self.done.issues.append(written.warning)
-        self._removed(directory.where, gone, written)
+        self._note_removed(directory.where, gone, written)
         if chosen is not None and written.holds:
-            self._holds(directory.where, chosen, written)
+            self._note_published(directory.where, chosen, written)
 
-    def _removed(self, where: str, gone: Sequence[PublishableCertificate], written: PublicationResult) -> None:
-        """What was there, or was said to be by the ledger, is there no more."""
-        for held in gone:
-            found = held.sha256 in written.removed
-            if found or where in held.places:
-                self.ledger.note_unpublished(held.delivery, where, written.entry, found=found)
+    def _note_removed(self, where: str, gone: Sequence[PublishableCertificate], written: PublicationResult) -> None:
+        """Record what was removed, or was in the directory according to the ledger and is not."""
+        for certificate in gone:
+            found = certificate.sha256 in written.removed
+            if found or where in certificate.places:
+                self.ledger.note_unpublished(certificate.delivery, where, written.entry, found=found)
                 self.done.removed += 1
 
-    def _holds(self, where: str, chosen: PublishableCertificate, written: PublicationResult) -> None:
+    def _note_published(self, where: str, chosen: PublishableCertificate, written: PublicationResult) -> None:
         self.done.written += written.changed
         self.done.unchanged += not written.changed
         if where not in chosen.places:
             self.ledger.note_published(chosen.delivery, where, written.entry)
 
 
-def is_gone(held: PublishableCertificate, now: datetime) -> bool:
-    """Whether a certificate is taken out wherever it is found, whoever wrote it there, under whatever name of the place."""
-    return held.revoked or held.lost or held.not_after <= now
+def is_gone(certificate: PublishableCertificate, now: datetime) -> bool:
+    """Whether a certificate is to be removed from every directory, whoever wrote it there."""
+    return certificate.revoked or certificate.lost or certificate.not_after <= now
 
 
 def choose(holder: CertificateHolder, now: datetime) -> tuple[PublishableCertificate | None, Issue | None]:
-    """The newest certificate that counts and that one can encrypt to; without one, what speaks against the newest."""
-    told: Issue | None = None
-    for held in holder.certificates:
-        against = objection(held, holder.address, now)
-        if against is None:
-            return held, None
-        told = told or against
-    return None, told
+    """The newest certificate that can be encrypted to; without one, why the newest cannot."""
+    first: Issue | None = None
+    for certificate in holder.certificates:
+        objection = _objection(certificate, holder.address, now)
+        if objection is None:
+            return certificate, None
+        first = first or objection
+    return None, first
 
 
-def objection(held: PublishableCertificate, address: str, now: datetime) -> Issue | None:
+def _objection(certificate: PublishableCertificate, address: str, now: datetime) -> Issue | None:
     """Why a certificate is not published."""
-    if held.lost:
+    if certificate.lost:
         hint = f"send it again: distributor resend {address} --reason TEXT"
         return _issue(
             CheckId.NOT_PUBLISHED, "the message with the certificate came back, so nobody has it, and it is not published", hint, address
         )
-    if held.revoked:
+    if certificate.revoked:
         return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
-    match encrypting.unusable_reason(held.leaf, now):
+    match encrypting.unusable_reason(certificate.leaf, now):
         case None:
             return None
         case (check, reason):

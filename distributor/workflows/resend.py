@@ -1,4 +1,4 @@
-"""A person who asks again -> a new generation in the ledger, planned, whose certificate was found again before the old password dies."""
+"""Plans a new generation for a person who needs another copy; first finds the certificate again, then the old password is destroyed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from distributor.model.ports import Ledger, Source, WorkerPool
 from distributor.workflows.plan_messages import locator as place
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
-RELOCATED = "relocated"  # the event of a plan that found a certificate elsewhere
+RELOCATED = "relocated"  # the event of a certificate that was found in another place
 _HINT = "put the file back where it was, plan it where it is now, or name its new place in [[sources]]"
 SHORTEST_NAME = 8  # hex digits that name a certificate
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where to look: `configured` is what `[[sources]]` would be kept as in a plan, None without them; `plan_id` is for a plan of them."""
+    """Where to look. `configured`: the inputs of a plan made from `[[sources]]`, None without them; `plan_id`: the id for that plan."""
 
     open_plan: OpenPlan
     configured: Mapping[str, object] | None
@@ -30,9 +30,9 @@ class Places:
 
 
 def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime) -> Delivery:
-    """The delivery that is to have a new generation: the newest one of the only certificate that is still good, or of the one named.
+    """The delivery to renew: the newest one of the only certificate that is still good, or of the one named.
 
-    `address` is an Address.key. Raises Refused.
+    `address` is an Address.key. Raises RequestDenied.
     """
     newest: dict[str, Delivery] = {}
     for delivery in ledger.deliveries(DeliveryFilter(address=address)):
@@ -74,15 +74,15 @@ def _good(delivery: Delivery, now: datetime, revoked: Container[object]) -> Deli
 def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: WorkerPool[SourceMaterial, ParsedIdentities]) -> Delivery:
     """Find the certificate again, then plan the new generation.
 
-    Raises Refused when it is nowhere, before anything is changed.
+    Raises RequestDenied when it is nowhere, before anything is changed.
     """
     plan, locator = ledger.locator(old.id)
     if places.configured is not None:
-        found = _found(*places.open_plan(places.configured), pool, old, locator)
+        found = _find(*places.open_plan(places.configured), pool, old, locator)
         if isinstance(found, Locator):
             ledger.begin_plan(places.plan_id, places.configured)
             return ledger.regenerate(old.id, reason, place=(places.plan_id, found))
-    plan, found = _where_plans_found_it(ledger, _plans(ledger, old, plan), places, pool, old, locator)
+    plan, found = _find_by_plans(ledger, _plans(ledger, old, plan), places, pool, old, locator)
     return ledger.regenerate(old.id, reason, place=(plan, found))
 
 
@@ -94,7 +94,7 @@ def _plans(ledger: Ledger, old: Delivery, plan: str) -> list[str]:
     return list(dict.fromkeys((*reversed(later), plan)))
 
 
-def _where_plans_found_it(  # noqa: PLR0913, PLR0917  what the search needs
+def _find_by_plans(  # noqa: PLR0913, PLR0917  what the search needs
     ledger: Ledger,
     plans: Sequence[str],
     places: Places,
@@ -102,7 +102,7 @@ def _where_plans_found_it(  # noqa: PLR0913, PLR0917  what the search needs
     old: Delivery,
     locator: Locator,
 ) -> tuple[str, Locator]:
-    """The plan by which a certificate is found again, and its place. Raises Refused with what the last plan says."""
+    """The plan by which a certificate is found again, and its place. Raises RequestDenied with the error of the last plan."""
     refused: list[RequestDenied] = []
     for plan in plans:
         try:
@@ -110,7 +110,7 @@ def _where_plans_found_it(  # noqa: PLR0913, PLR0917  what the search needs
         except Error as error:
             refused.append(RequestDenied(str(error), where=old.address, hint=_HINT))
             continue
-        found = _found(source, people, pool, old, locator)
+        found = _find(source, people, pool, old, locator)
         if isinstance(found, Locator):
             return plan, found
         refused.append(
@@ -119,27 +119,27 @@ def _where_plans_found_it(  # noqa: PLR0913, PLR0917  what the search needs
     raise refused[0]
 
 
-def _found(
+def _find(
     source: Source, people: Mapping[str, Person], pool: WorkerPool[SourceMaterial, ParsedIdentities], old: Delivery, locator: Locator
 ) -> Locator | Issue:
-    """Where a source has the certificate now: at its place, else anywhere in it; or why it is not at its place."""
+    """Where a source has the certificate now: at its old place, else anywhere; or why it is not at its old place."""
     person = next((person for person in people.values() if str(person.address) == old.address), None)
-    at_once = source.fetch(locator, person)
-    if isinstance(at_once, SourceMaterial) and _holding(iter((at_once,)), pool, old) is not None:
+    same_place = source.fetch(locator, person)
+    if isinstance(same_place, SourceMaterial) and _first_with(iter((same_place,)), pool, old) is not None:
         return locator
     only = {person.address.key: person} if person is not None else {}
-    found = _holding((find for find in source.finds(only) if isinstance(find, SourceMaterial)), pool, old)
+    found = _first_with((find for find in source.finds(only) if isinstance(find, SourceMaterial)), pool, old)
     if found is not None:
         return place(found)
-    if isinstance(at_once, Issue):
-        return at_once
-    return Issue(Severity.ERROR, CheckId.UNREADABLE, "the file does not open", source=at_once.source)
+    if isinstance(same_place, Issue):
+        return same_place
+    return Issue(Severity.ERROR, CheckId.UNREADABLE, "the file does not open", source=same_place.source)
 
 
-def _holding(
+def _first_with(
     materials: Iterator[SourceMaterial], pool: WorkerPool[SourceMaterial, ParsedIdentities], old: Delivery
 ) -> SourceMaterial | None:
-    """The first material that holds the certificate with its key."""
+    """The first material that contains the certificate with its key."""
     for material, opened in pool.map(materials):
         if not isinstance(opened, WorkerFailure) and any(each.facts.sha256 == old.certificate_sha256 for each in opened.identities):
             return material

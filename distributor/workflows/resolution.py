@@ -1,6 +1,6 @@
-"""Ambiguous deliveries -> what is known of each and when to look again; a person's word -> the ledger.
+"""Lists ambiguous deliveries with their evidence, and settles them by a person's decision.
 
-A message is not sent again while its last sender may still be alive: its final dot could still go out.
+A message is not sent again while its last sender may still be alive: the end of data could still go out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Alive = Callable[[LeaseHolder], bool | None]
 
 @dataclass(frozen=True, slots=True)
 class AmbiguousDelivery:
-    """One ambiguous delivery. `free_at`: from when on its message may be sent again; None: while its sender runs, never."""
+    """One ambiguous delivery. `retry_allowed_at`: when its message may be sent again; None: not while its sender runs."""
 
     delivery: Delivery
     armed_at: datetime | None
@@ -37,16 +37,16 @@ def ambiguous_deliveries(
 
 
 def accept(ledger: Ledger, delivery: str, reason: str) -> None:
-    """A person knows that the server has the message."""
+    """Settle as accepted, because a person knows that the server has the message."""
     ledger.resolve(delivery, State.ACCEPTED, {"kind": "person", "reason": reason})
 
 
-def send_again(  # noqa: PLR0913  the doors of a verb
+def send_again(  # noqa: PLR0913  what a use case needs
     ledger: Ledger, delivery: str, reason: str, *, alive: Alive, now: datetime, attempt_timeout: timedelta
 ) -> None:
-    """A person knows that the server does not have the message: the same bytes are queued again.
+    """Queue the same bytes again, because a person knows that the server does not have the message.
 
-    Raises Refused while its last sender may still be alive, with the time to wait.
+    Raises RequestDenied while its last sender may still be alive, with the time to wait.
     """
     for attempt in ledger.ambiguous(DeliveryFilter()):
         if attempt.delivery.id == delivery:
@@ -61,17 +61,17 @@ def send_again(  # noqa: PLR0913  the doors of a verb
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a person's word about all of a restored ledger came to. `left`: what it may not settle, and why."""
+    """The result of a decision about all of a restored ledger. `left`: what was not settled, and why."""
 
     settled: int
     waiting: int
     left: tuple[tuple[Delivery, RequestDenied], ...]
 
 
-def settle_restored(  # noqa: PLR0913  the doors of a verb
+def settle_restored(  # noqa: PLR0913  what a use case needs
     ledger: Ledger, reason: str, *, accepted: bool, alive: Alive, now: datetime, attempt_timeout: timedelta
 ) -> Settled:
-    """A person knows of all that became ambiguous because the ledger was restored. What may not be settled so is left as it is."""
+    """Settle everything that became ambiguous because the ledger was restored; what may not be settled so is left as it is."""
     settled = waiting = 0
     left: list[tuple[Delivery, RequestDenied]] = []
     for attempt in ledger.ambiguous(DeliveryFilter()):
@@ -92,16 +92,16 @@ def settle_restored(  # noqa: PLR0913  the doors of a verb
 
 
 def _settle_one(ledger: Ledger, attempt: LastAttempt, reason: str, *, accepted: bool) -> None:
-    """Raises Refused where it may not be."""
+    """Raises RequestDenied where the delivery may not be settled so."""
     id_ = attempt.delivery.id
-    if accepted and attempt.replaced:  # whoever says that all have their messages hardly means two of one person
+    if accepted and attempt.replaced:  # "all of them arrived" hardly means both generations of one person
         hint = f"distributor withdraw {id_} --reason TEXT, or where this one arrived too: distributor resolve {id_} --accepted"
         raise RequestDenied("a later generation replaced it", where=id_, hint=hint)
     ledger.resolve(id_, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
 
 
 def retry_allowed_at(attempt: LastAttempt, alive: Alive, now: datetime, attempt_timeout: timedelta) -> tuple[datetime | None, str]:
-    """From when on the message may be sent again (None: while its sender runs, never), and why."""
+    """When the message may be sent again (None: not while its sender runs), and why."""
     since = attempt.armed_at or attempt.delivery.updated_at
     match alive(attempt.holder) if attempt.holder else None:
         case True if attempt.holder is not None:

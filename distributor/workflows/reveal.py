@@ -1,4 +1,4 @@
-"""A ready password -> the person at the helpdesk who reads it out. Nothing travels by itself; the ledger knows before anyone sees."""
+"""Reveals a ready password once, to the person at the helpdesk who reads it out; the ledger records it before anyone sees it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distributor.model.states import PasswordState
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """None: this road needs nothing."""
+    """No keys: passwords are revealed in the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Reveal:
     vault: Vault
 
     def choose(self, address: str, certificate: str | None) -> SealedPassword:
-        """The one password meant; `certificate` begins a SHA-256. Raises Refused when none is ready, Misuse when several are."""
+        """The one ready password; `certificate` begins a SHA-256. Raises RequestDenied when none is ready, UsageError when several are."""
         newest = _newest(self.ledger.envelopes(address), certificate)
         ready = [envelope for envelope in newest if envelope.state is PasswordState.READY]
         if len(ready) > 1:
@@ -38,27 +38,27 @@ class Reveal:
         return ready[0]
 
     def hand_over(self, envelope: SealedPassword, reason: str) -> Secret:
-        """The password, after its hand-over is in the ledger for good.
+        """The password, after its hand-over is durable in the ledger.
 
-        It is opened once before: what this vault cannot open, or what belongs to another delivery, stays ready and is not used up.
+        It is opened once before that: one that this vault cannot open, or that belongs to another delivery, stays ready.
         """
         if envelope.sealed is not None:
             self.vault.open(envelope.sealed, envelope.delivery)
         return self.vault.open(self.ledger.hand_over(envelope.delivery, reason, "reveal"), envelope.delivery)
 
 
-def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A001  every adapter opens
-    """The road, ready to use."""
+def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A001  every adapter has this name
+    """The channel."""
     del settings
     return Reveal(ledger, vault)
 
 
 def _newest(envelopes: Sequence[SealedPassword], certificate: str | None) -> list[SealedPassword]:
-    """The newest generation of each certificate that is meant."""
-    wanted = certificate.lower().replace(":", "") if certificate else ""
+    """The newest generation of each certificate that begins so."""
+    prefix = certificate.lower().replace(":", "") if certificate else ""
     newest: dict[str, SealedPassword] = {}
     for envelope in envelopes:
-        if envelope.certificate_sha256.startswith(wanted):
+        if envelope.certificate_sha256.startswith(prefix):
             newest.setdefault(envelope.certificate_sha256, envelope)
     return list(newest.values())
 

@@ -1,4 +1,4 @@
-"""Certificates that are to be sent -> what Exchange Online will hold against their chains, weighed as the configuration says."""
+"""Checks the chains of certificates as Exchange Online will, and watches those in use for revocation."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from distributor.pki.validation import ChainValidator, CrlDownloader
 from distributor.pki.validation.path import TrustStore
 
 SHOWN = 3  # people named in an issue that concerns more
-TOGETHER = 200  # certificates whose lists are fetched side by side
+TOGETHER = 200  # certificates whose CRLs are fetched side by side
 
 
 class ChainChecker:
-    """Chains held against one collection at one time.
+    """Checks chains against one trust store at one time.
 
-    `library`: None where nothing may be fetched; `soft`: all but revocation are warnings.
+    `downloader`: None where nothing may be fetched; `soft`: everything but a revocation is a warning.
     """
 
-    def __init__(self, collected: TrustStore, library: CrlDownloader | None, now: datetime, *, soft: bool = False) -> None:
-        self._chains, self.soft = ChainValidator(collected, library, now), soft
+    def __init__(self, trust_store: TrustStore, downloader: CrlDownloader | None, now: datetime, *, soft: bool = False) -> None:
+        self._chains, self.soft = ChainValidator(trust_store, downloader, now), soft
 
-    def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the door's argument
-        """Let its CRLs be fetched."""
+    def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  part of the port
+        """Start to fetch its CRLs."""
         self._chains.begin(leaf)
 
     def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """Everything against it."""
-        return [self._weighed(issue) for issue in self._chains.validate(leaf, chain)]
+        """Every issue of a certificate's chain."""
+        return [self._with_severity(issue) for issue in self._chains.validate(leaf, chain)]
 
-    def _weighed(self, issue: Issue) -> Issue:
+    def _with_severity(self, issue: Issue) -> Issue:
         if self.soft and issue.check is not CheckId.REVOKED:
             return replace(issue, severity=Severity.WARNING)
         return issue
 
 
 def judged(certificates: Sequence[tuple[bytes, Sequence[bytes]]], checker: Checker) -> Iterator[list[Issue]]:
-    """Everything against each certificate, whose chain stands beside it; lists are fetched side by side."""
+    """The issues of each certificate's chain; `certificates` are pairs of leaf and chain. CRLs are fetched side by side."""
     for start in range(0, len(certificates), TOGETHER):
         part = certificates[start : start + TOGETHER]
         for leaf, chain in part:
@@ -53,18 +53,18 @@ def judged(certificates: Sequence[tuple[bytes, Sequence[bytes]]], checker: Check
 
 @dataclass
 class Watched:
-    """What a look at everything in use came to: how many certificates, whose deliveries were told, and what could not be found out."""
+    """The result of checking every certificate in use: how many, whose deliveries changed, and what could not be found out."""
 
     checked: int = 0
     revoked: list[RevokedDelivery] = field(default_factory=list)
-    reinstated: list[RevokedDelivery] = field(default_factory=list)  # told that a hold is over
+    reinstated: list[RevokedDelivery] = field(default_factory=list)  # no longer on hold
     issues: list[Issue] = field(default_factory=list)  # each fault once, with the people whose certificates it concerns
 
 
 def watch(ledger: Revocations, checker: Checker, *, now: datetime, tell: Callable[[int], None] = lambda _: None) -> Watched:
-    """Hold every certificate in use against fresh CRLs; what was revoked is written on its deliveries, what has not left is withdrawn.
+    """Check every certificate in use against fresh CRLs; record revocations on their deliveries, withdraw what has not left.
 
-    One that was on hold is good again once nothing at all speaks against it: a list that cannot be read says nothing.
+    One that was on hold is good again once its chain has no issue at all: a CRL that cannot be read proves nothing.
     """
     done, faults = Watched(), dict[str, _Fault]()
     certificates = ledger.issued(now)
@@ -79,7 +79,7 @@ def watch(ledger: Revocations, checker: Checker, *, now: datetime, tell: Callabl
                 faults.setdefault(issue.message, _Fault(issue)).people.update(dict.fromkeys(one.addresses))
             done.checked += 1
             tell(done.checked)
-    done.issues = [fault.told() for fault in faults.values()]
+    done.issues = [fault.summary() for fault in faults.values()]
     return done
 
 
@@ -90,8 +90,8 @@ class _Fault:
     issue: Issue
     people: dict[str, None] = field(default_factory=dict)
 
-    def told(self) -> Issue:
-        """With the person, or with some of the people where there are several."""
+    def summary(self) -> Issue:
+        """The issue with the person, or with some of the people where there are several."""
         match list(self.people):
             case []:
                 return self.issue

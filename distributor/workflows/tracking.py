@@ -1,6 +1,6 @@
-"""Messages that somebody may know more of -> what trackers found out, moved in the ledger with the evidence.
+"""Asks trackers about messages, and changes their states in the ledger with the evidence.
 
-What a tracker says certainly did not leave is queued again, but not while the attempt's sender may still be alive.
+A message that certainly did not leave is queued again, but not while the attempt's sender may still be alive.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from distributor.model.states import State
 from distributor.workflows.resolution import Alive, retry_allowed_at
 
 T = TypeVar("T")
-BATCH = 100  # moves a transaction
+BATCH = 100  # tracking events in one transaction
 
 
 class Call(Protocol):
-    """How work with the ledger is done beside an event loop."""
+    """Runs work with the ledger outside the event loop's thread."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
         """The work's result."""
@@ -31,7 +31,7 @@ class Call(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrackingContext:
-    """What looking needs of the world. `me`: an owner whose own attempts are known to be over."""
+    """What tracking needs. `me`: a lease holder whose own attempts are known to be over."""
 
     ledger: Ledger
     alive: Alive
@@ -43,7 +43,7 @@ class TrackingContext:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A delivery that evidence moved."""
+    """A delivery whose state was changed by evidence."""
 
     delivery: str
     address: str
@@ -54,39 +54,39 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class TrackingReport:
-    """What looking came to: how many messages were sighted, what moved, and why somebody could not be asked."""
+    """The result: how many tracking events were read, what they changed, and which trackers failed."""
 
     read: int
     moved: tuple[StateChange, ...]
     errors: tuple[Error, ...] = ()
 
 
-async def track(looking: TrackingContext, trackers: Sequence[Tracker], scope: DeliveryFilter, states: frozenset[State]) -> TrackingReport:
-    """Ask every tracker about the messages in these states; one that cannot be asked does not silence the others.
+async def track(context: TrackingContext, trackers: Sequence[Tracker], scope: DeliveryFilter, states: frozenset[State]) -> TrackingReport:
+    """Ask every tracker about the messages in these states; one that fails does not stop the others.
 
-    Those that can also be cleared of what messages left learn what the ledger knows of it.
+    Trackers that also clean mailboxes get the ledger for that.
     """
     for tracker in trackers:
         if isinstance(tracker, MailboxCleaner):
-            tracker.attach_ledger(looking.ledger)
-    tracked = {message.delivery: message for message in await looking.call(lambda: looking.ledger.sought(states, scope))}
+            tracker.attach_ledger(context.ledger)
+    tracked = {message.delivery: message for message in await context.call(lambda: context.ledger.sought(states, scope))}
     moved: list[StateChange] = []
     errors: list[Error] = []
     read = 0
     for tracker in trackers:
-        now = looking.now()
-        ripe = [message for message in tracked.values() if message.since + tracker.min_age <= now]
+        now = context.now()
+        old_enough = [message for message in tracked.values() if message.since + tracker.min_age <= now]
         try:
-            async for batch in _batches(tracker, ripe):
+            async for batch in _batches(tracker, old_enough):
                 read += len(batch)
-                moved += await _observe(looking, batch, tracked)
+                moved += await _observe(context, batch, tracked)
         except Error as error:
             errors.append(error)
     return TrackingReport(read, tuple(moved), tuple(errors))
 
 
 async def _batches(tracker: Tracker, messages: Sequence[TrackedMessage]) -> AsyncIterator[list[TrackingEvent]]:
-    """Sightings as they come, not too many at once; what came before a failure comes too."""
+    """Tracking events in batches; those before a failure are not lost."""
     batch: list[TrackingEvent] = []
     if not messages:
         return
@@ -102,32 +102,32 @@ async def _batches(tracker: Tracker, messages: Sequence[TrackedMessage]) -> Asyn
     yield batch
 
 
-async def _observe(looking: TrackingContext, batch: Sequence[TrackingEvent], tracked: dict[str, TrackedMessage]) -> list[StateChange]:
-    good = await _allowed(looking, batch)
-    if not good:
+async def _observe(context: TrackingContext, batch: Sequence[TrackingEvent], tracked: dict[str, TrackedMessage]) -> list[StateChange]:
+    allowed = await _allowed(context, batch)
+    if not allowed:
         return []
-    befores = await looking.call(lambda: looking.ledger.observe(good))
+    befores = await context.call(lambda: context.ledger.observe(allowed))
     return [
         StateChange(event.delivery, tracked[event.delivery].address, before, event.state, event.response)
-        for event, before in zip(good, befores, strict=True)
+        for event, before in zip(allowed, befores, strict=True)
         if before is not None
     ]
 
 
-async def _allowed(looking: TrackingContext, batch: Sequence[TrackingEvent]) -> list[TrackingEvent]:
-    """All but what would be sent again while its last sender may still send it."""
+async def _allowed(context: TrackingContext, batch: Sequence[TrackingEvent]) -> list[TrackingEvent]:
+    """All but those that would queue a message again while its last sender may still send it."""
     if all(event.state is not State.QUEUED for event in batch):
         return list(batch)
-    attempts = {attempt.delivery.id: attempt for attempt in await looking.call(lambda: looking.ledger.ambiguous(DeliveryFilter()))}
-    now = looking.now()
+    attempts = {attempt.delivery.id: attempt for attempt in await context.call(lambda: context.ledger.ambiguous(DeliveryFilter()))}
+    now = context.now()
 
     def is_free(event: TrackingEvent) -> bool:
         attempt = attempts.get(event.delivery)
         if event.state is not State.QUEUED or attempt is None:
             return True
-        if looking.me is not None and attempt.holder is not None and attempt.holder.id == looking.me.id:
+        if context.me is not None and attempt.holder is not None and attempt.holder.id == context.me.id:
             return True
-        free_at, _ = retry_allowed_at(attempt, looking.alive, now, looking.attempt_timeout)
+        free_at, _ = retry_allowed_at(attempt, context.alive, now, context.attempt_timeout)
         return free_at is not None and free_at <= now
 
     return [event for event in batch if is_free(event)]

@@ -25,7 +25,7 @@ def connections(one: folder.FolderTransport, two: graph.GraphTransport, three: s
     return [one.connection(), two.connection(), three.connection()]
 
 
-def trackers(one: sent_items.Copies, two: message_trace.Trace, three: graph.SentItemsTracker) -> list[Tracker]:
+def trackers(one: sent_items.MailboxTracker, two: message_trace.MessageTraceTracker, three: graph.SentItemsTracker) -> list[Tracker]:
     return [one, two, three]
 
 

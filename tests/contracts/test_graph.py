@@ -222,7 +222,7 @@ def test_the_ledger_hears_the_message_id_that_the_service_chose(desk: Desk) -> N
 
 
 def test_a_message_whose_claim_was_lost_leaves_a_draft_that_the_next_attempt_sends(desk: Desk) -> None:
-    assert desk.once(arm=Arm(verdict=False)) == NotSent("another sender holds this message")
+    assert desk.once(arm=Arm(verdict=False)) == NotSent("another process has claimed this message")
     assert (desk.left(), desk.lying("drafts")) == ([], [desk.message_id()])
     assert isinstance(desk.once(attempt=2), Accepted)
     assert (len(desk.left()), desk.lying("drafts")) == (1, [])
@@ -629,7 +629,7 @@ def test_doctor_sends_nothing(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("fault", "level", "words"),
     [
-        ({"do": "429", "retry_after": 30}, "warning", "holds the app back for 30 s"),
+        ({"do": "429", "retry_after": 30}, "warning", "throttles the app for 30 s"),
         ({"do": "status", "status": 404, "code": "MailboxNotEnabledForRESTAPI"}, "error", "licence"),
         ({"do": "status", "status": 404, "code": "ErrorInvalidUser"}, "error", "user principal name"),
         ({"do": "504-before"}, "error", "504"),

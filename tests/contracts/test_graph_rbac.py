@@ -94,7 +94,7 @@ def test_an_answer_that_tells_neither_proves_nothing_and_is_not_called_good(role
 def test_an_app_that_the_service_holds_back_is_told_to_come_again() -> None:
     busy = HttpResponse(429, "ApplicationThrottled", "429 ApplicationThrottled", retry_after=timedelta(seconds=30))
     (diagnostic,) = bad(Exchange(frozenset({SEND, WRITE}), answer=busy))
-    assert "holds the app back for 30 s" in diagnostic.message
+    assert "throttles the app for 30 s" in diagnostic.message
 
 
 def test_whose_mailboxes_exchange_opens_is_said_to_be_out_of_sight() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distributor.adapters.trackers.trace_pages import Pages
+from distributor.adapters.trackers.trace_pages import TracePages
 from distributor.clients.entra import AppRegistration
 from distributor.clients.graph import HttpResponse, graph
 from distributor.errors import ServiceUnavailable
@@ -48,7 +48,7 @@ def read(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         raise AssertionError
 
     async def go() -> list[object]:
-        return [row["n"] async for row in Pages(opened, 7.0, lambda: NOW, sleep).rows("senderAddress eq 'a'")]
+        return [row["n"] async for row in TracePages(opened, 7.0, lambda: NOW, sleep).rows("senderAddress eq 'a'")]
 
     return asyncio.run(go())
 

@@ -16,7 +16,7 @@ import pytest
 from distributor.adapters import REGISTRY
 from distributor.adapters.trackers import message_trace
 from distributor.adapters.trackers import sent_items as graph
-from distributor.adapters.trackers.message_trace import Trace, windows
+from distributor.adapters.trackers.message_trace import MessageTraceTracker, windows
 from distributor.clients.entra import AppRegistration
 from distributor.clients.graph import graph as client
 from distributor.errors import InvalidInput, ServiceUnavailable
@@ -54,9 +54,9 @@ class Desk:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.cloud.now(), UTC)
 
-    def tracing(self, *senders: str) -> Trace:
+    def tracing(self, *senders: str) -> MessageTraceTracker:
         sign_in = AppRegistration(**{name: value for name, value in self.names.items() if name != "graph"})
-        return Trace(client(sign_in, self.cloud.graph), senders, now=self.now, sleep=self.sleep)
+        return MessageTraceTracker(client(sign_in, self.cloud.graph), senders, now=self.now, sleep=self.sleep)
 
     def message_id(self, number: int = 1) -> str:
         return f"<{number}.{self.box}>"

@@ -35,13 +35,13 @@ def arm_after_the_dot() -> None:
     """The note that the message may be on its way comes when it is."""
 
     async def rest(self: Any, session: Any, message: OutboundMessage, arm: Callable[[], Awaitable[bool]]) -> Outcome:
-        settings = self._road.settings
+        settings = self._transport.settings
         await session.say(*smtp.rcpt(message, session.offers), timeout=settings.reply_timeout)
         await session.say(b"DATA", timeout=settings.data_timeout)
-        outcome = await self._dot(session, message)
+        outcome = await self._end_data(session, message)
         return outcome if await arm() else NotSent("too late")
 
-    smtp.SmtpConnection._rest = rest
+    smtp.SmtpConnection._transmit = rest
 
 
 def settle_before_the_reply() -> None:
@@ -76,13 +76,13 @@ def password_ready_before_acceptance() -> None:
 
 def lost_answer_means_unsent() -> None:
     """What mail servers do (RFC 5321 4.2.5): no answer, so it is tried again."""
-    real = smtp.SmtpConnection._dot
+    real = smtp.SmtpConnection._end_data
 
     async def dot(self: Any, session: Any, message: OutboundMessage) -> Outcome:
         outcome = await real(self, session, message)
         return NotSent(outcome.response) if isinstance(outcome, Ambiguous) else outcome
 
-    smtp.SmtpConnection._dot = dot
+    smtp.SmtpConnection._end_data = dot
 
 
 def nobody_recovers() -> None:
@@ -103,13 +103,13 @@ def time_stands_still() -> None:
 
 def refused_means_accepted() -> None:
     """Any answer after the final dot counts as a yes."""
-    real = smtp.SmtpConnection._dot
+    real = smtp.SmtpConnection._end_data
 
     async def dot(self: Any, session: Any, message: OutboundMessage) -> Outcome:
         outcome = await real(self, session, message)
         return outcome if isinstance(outcome, Ambiguous) else Accepted(outcome.response)
 
-    smtp.SmtpConnection._dot = dot
+    smtp.SmtpConnection._end_data = dot
 
 
 def anybody_gets_any_key() -> None:

@@ -122,7 +122,7 @@ def test_a_sender_that_was_killed_is_followed_by_the_one_that_waits_and_the_pace
     waiting = next(process for process in both if process is not driving)
     code, report, told = end(waiting)
     assert (code, report["remaining"], report["accepted"] > 0) == (0, 0, True)
-    assert "another `distributor send` drives this mailbox" in told
+    assert "another `distributor send` is using this mailbox" in told
     sent = Counter(record["to"] for record in cloud.stored())
     assert (len(sent), set(sent.values())) == (10, {1})
     times = [request["at"] for request in cloud.requests("message.send")]

@@ -88,7 +88,7 @@ class ScriptLane:
         if isinstance(answer, NotSent):
             return answer
         if not await arm(self.road.handle):
-            return NotSent("another sender holds this message")
+            return NotSent("another process has claimed this message")
         self.road.sent.append(message)
         return answer if isinstance(answer, Outcome) else await answer(message)
 

@@ -1,4 +1,4 @@
-"""A lane's rests: never longer than a run waits by itself."""
+"""Delays after failures: never longer than a run waits by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distributor.workflows.sending.limits import Backoff
 
 
 def rest(seconds: float, chance: float = 1.0) -> float | None:
-    return Backoff(lambda: chance).next_delay(crowded=True, wish=timedelta(seconds=seconds))
+    return Backoff(lambda: chance).next_delay(throttled=True, retry_after=timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("seconds", [121, 300, 86_400])

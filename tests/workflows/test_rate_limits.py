@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.workflows.sending.limits import LONGEST_TROUBLE, Backoff, DailyQuota, RateLimiter, retry_delay
+from distributor.workflows.sending.limits import MAX_BACKOFF, Backoff, DailyQuota, RateLimiter, retry_delay
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -58,7 +58,7 @@ def test_messages_that_were_held_up_before_they_were_armed_do_not_make_a_minute_
 def test_a_note_that_took_long_to_become_durable_counts_from_then() -> None:
     pace = RateLimiter(1)
     assert pace.confirm(NOON) == NOON
-    pace.late(NOON, NOON + seconds(8))
+    pace.reschedule(NOON, NOON + seconds(8))
     assert pace.confirm(NOON + seconds(61)) >= NOON + seconds(68)
 
 
@@ -100,19 +100,19 @@ def test_rests_double_and_end_after_two_minutes(chance: float) -> None:
     trouble = Backoff(lambda: chance)
     rests = list(iter(trouble.next_delay, None))
     assert rests[0] < 2
-    assert sum(rests) <= LONGEST_TROUBLE * 1.25
+    assert sum(rests) <= MAX_BACKOFF * 1.25
     assert len(rests) == 6
 
 
-def test_a_crowded_server_is_left_alone_for_longer() -> None:
-    assert Backoff(lambda: 0.5).next_delay(crowded=True) == 45.0
+def test_a_server_that_throttles_is_left_alone_for_longer() -> None:
+    assert Backoff(lambda: 0.5).next_delay(throttled=True) == 45.0
 
 
 def test_an_answer_ends_the_trouble() -> None:
     trouble = Backoff(lambda: 0.5)
     for _ in range(4):
         trouble.next_delay()
-    trouble.over()
+    trouble.reset()
     assert trouble.next_delay() == 1.0
 
 

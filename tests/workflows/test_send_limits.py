@@ -76,7 +76,7 @@ def test_a_mailbox_with_limits_is_waited_for_and_taken_over(house: House, beside
     assert house.run(road) == SendReport(2, 0, 0, 0, 0)
     assert knocks[:3] == [0, 0, 0]
     assert house.clock.slept[:3] == [1.0, 1.0, 1.0]
-    assert waits(house) == [WaitNotice(None, "another `distributor send` drives this mailbox; this one goes on after it")]
+    assert waits(house) == [WaitNotice(None, "another `distributor send` is using this mailbox; waiting until it ends")]
 
 
 def test_a_mailbox_without_limits_is_shared(house: House, beside: Ledger) -> None:

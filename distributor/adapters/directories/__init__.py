@@ -1,1 +1,1 @@
-"""Where certificates become public: a file a kind, each with `Settings` and `open`."""
+"""Directories in which certificates are published, one module per kind, each with `Settings` and `open`."""

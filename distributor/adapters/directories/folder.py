@@ -1,4 +1,4 @@
-"""A person's certificate -> three files in a folder: PEM, DER, and a vCard 4.0 whose KEY is the certificate. Others may read them."""
+"""Publishes a person's certificate as three world-readable files: PEM, DER, and a vCard 4.0 whose KEY is the certificate."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.model.publishing import PublicationRequest, PublicationResult
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
-LONGEST_NAME = 200  # characters of a file's name, before its ending
-LONGEST_LINE = 75  # octets of a vCard's line, RFC 6350 3.2
-MODE = 0o644  # everybody reads it
-LARGEST = 2**20  # bytes read of what is there
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
+LONGEST_NAME = 200  # characters of a file name, without its extension
+LONGEST_LINE = 75  # octets of a line in a vCard, RFC 6350 3.2
+MODE = 0o644  # everybody may read it
+LARGEST = 2**20  # bytes read of an existing file
 _PLAIN = re.compile(r"[^a-z0-9@._+-]")
 _HINT = "check that the folder in `path` can be made, is writable and has room"
-_ONE = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTDIR})  # what concerns a single name
+_ONE = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTDIR})  # errors that concern a single file name
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,21 @@ class Settings:
     path: Path
 
 
-def open(settings: Settings, key: str = KEY) -> FolderDirectory:  # noqa: A001  every adapter is opened so
-    """The folder; made when something is published. `key` names its table."""
+def open(settings: Settings, key: str = KEY) -> FolderDirectory:  # noqa: A001  every adapter has this name
+    """The directory; its folder is made when something is published. `key` names its table."""
     del key
     return FolderDirectory(settings.path)
 
 
 class FolderDirectory:
-    """Files, each whole or not there."""
+    """Publishes into a folder; each file is replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.where = str(path)
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """One person's three files, once; see core.publishing."""
+        """Write or remove one person's files; see model.publishing.PublicDirectory."""
         del now
         name = file_name(public.address.key)
         try:
@@ -68,24 +68,24 @@ class FolderDirectory:
         return PublicationResult(name, changed, removed=public.gone & {before} if changed else frozenset())
 
     def _make(self) -> None:
-        """The folder, which everybody may look into whatever the umask says; one that is there stays as it is."""
+        """Make the folder, readable by everybody whatever the umask; an existing one stays as it is."""
         if not self._path.is_dir():
             self._path.mkdir(parents=True, exist_ok=True)
             self._path.chmod(0o755)
 
-    def _write(self, name: str, wanted: Mapping[str, bytes]) -> bool:
-        fresh = {end: data for end, data in wanted.items() if _read(self._path / f"{name}{end}") != data}
-        for end, data in fresh.items():
+    def _write(self, name: str, contents: Mapping[str, bytes]) -> bool:
+        changed = {end: data for end, data in contents.items() if _read(self._path / f"{name}{end}") != data}
+        for end, data in changed.items():
             _replace(self._path / f"{name}{end}", data)
-        if fresh:
+        if changed:
             atomic.sync_folder(self._path)
-        return bool(fresh)
+        return bool(changed)
 
-    def _remove(self, name: str, there: str, gone: frozenset[str]) -> bool:
-        """Nothing but what is gone; anybody else's certificate stays."""
-        if there not in gone:
+    def _remove(self, name: str, present: str, gone: frozenset[str]) -> bool:
+        """Remove the files if their certificate is among `gone`; any other stays."""
+        if present not in gone:
             return False
-        for end in (".vcf", ".pem", ".cer"):  # what tells that there is something to remove goes last
+        for end in (".vcf", ".pem", ".cer"):  # .cer last: it tells whether there is something to remove
             with suppress(FileNotFoundError):
                 (self._path / f"{name}{end}").unlink()
         atomic.sync_folder(self._path)
@@ -96,7 +96,7 @@ class FolderDirectory:
 
 
 def file_name(key: str) -> str:
-    """A name for an address: no path, no option, no name of two people; the address itself wherever it can be."""
+    """A unique file name for an address, without path separators or a leading dash; the address itself where possible."""
     plain = _PLAIN.sub("_", key)[:LONGEST_NAME]
     if plain == key and plain[0] not in ".-":
         return plain
@@ -104,14 +104,14 @@ def file_name(key: str) -> str:
 
 
 def files(public: PublicationRequest) -> dict[str, bytes]:
-    """What a person's files hold, by their endings."""
-    assert public.leaf is not None  # noqa: S101  asked for with a certificate only
+    """The contents of a person's files by extension."""
+    assert public.leaf is not None  # noqa: S101  called with a certificate only
     return {".cer": public.leaf, ".pem": _pem(public.leaf), ".vcf": vcard(public.name, str(public.address), public.leaf)}
 
 
-def _digest(there: bytes | None) -> str:
-    """SHA-256; nothing has none."""
-    return "" if there is None else sha256(there).hexdigest()
+def _digest(data: bytes | None) -> str:
+    """SHA-256; empty for a missing file."""
+    return "" if data is None else sha256(data).hexdigest()
 
 
 def _pem(leaf: bytes) -> bytes:
@@ -121,7 +121,7 @@ def _pem(leaf: bytes) -> bytes:
 
 
 def vcard(name: str, address: str, leaf: bytes) -> bytes:
-    """RFC 6350, with the certificate as a data URI in KEY (6.8.1)."""
+    """A vCard (RFC 6350) with the certificate as a data URI in KEY (6.8.1)."""
     key = f"KEY:data:application/pkix-cert;base64,{base64.b64encode(leaf).decode()}"
     lines = ["BEGIN:VCARD", "VERSION:4.0", f"FN:{_text(name or address)}", f"EMAIL:{_text(address)}", key, "END:VCARD"]
     return "".join(f"{folded}\r\n" for line in lines for folded in [_folded(line)]).encode()
@@ -137,7 +137,7 @@ def _folded(line: str) -> str:
 
 
 def _pieces(line: str) -> Iterator[str]:
-    """Parts of at most 75 octets with the blank that a continued line begins with; no character is cut."""
+    """Parts of at most 75 octets, counting the blank that a continued line begins with; no character is split."""
     piece: list[str] = []
     size = 0
     for character in line:
@@ -151,7 +151,7 @@ def _pieces(line: str) -> Iterator[str]:
 
 
 def _read(path: Path) -> bytes | None:
-    """What is there, if it is a file that everybody may read, and no link."""
+    """The contents of a regular file that everybody may read, no link; else None."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -161,5 +161,5 @@ def _read(path: Path) -> bytes | None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Beside it, then in its place."""
+    """Write a temporary file, then rename it."""
     atomic.publish(atomic.write_atomically(path, data, MODE), path)

@@ -1,6 +1,6 @@
-"""A person's certificate -> `userCertificate;binary` of the entry with their address: exactly as delivered, what expired taken away.
+"""Publishes a person's certificate in `userCertificate;binary` of the LDAP entry with their address, and removes expired ones.
 
-Only differences are written, each value by name, so that nothing is lost of what somebody else writes at the same time.
+Only differences are written, value by value, so that nothing is lost that somebody else writes at the same time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from distributor.model.publishing import PublicationRequest, PublicationResult
 if TYPE_CHECKING:
     from distributor.microsoft.ldap_lookup import LdapProbe
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
-MOST_VALUES = 15  # that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
+MOST_VALUES = 15  # the most that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
 TRIES = 3  # when others write to the same entry at the same time
 ADDRESS = "{address}"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
@@ -35,13 +35,13 @@ _SMIME = "userSMIMECertificate"
 class Settings(LdapBind):
     """`[[directories]]` of kind ldap."""
 
-    filter: str = "(mail={address})"  # who is meant; the address is put in safely
+    filter: str = "(mail={address})"  # finds the entry; the address is escaped
     attribute: str = "userCertificate"
-    active_directory: bool | None = None  # asked of the server where it is not said
+    active_directory: bool | None = None  # None: ask the server
 
 
-def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  every adapter is opened so
-    """The directory; asked when something is published. `key` names its table. Raises Unusable for settings that cannot work."""
+def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  every adapter has this name
+    """The directory; connects when something is published. `key` names its table. Raises InvalidInput for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
     plain = settings.filter.replace(ADDRESS, "")
@@ -60,21 +60,21 @@ def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  ev
 
 
 def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
-    """What the server answers to a phone, for `distributor trust ldap`."""
-    from distributor.adapters.directories import ldap_probe  # noqa: PLC0415  it judges certificates: slow to load
+    """What the server answers a phone, for `distributor trust ldap`."""
+    from distributor.adapters.directories import ldap_probe  # noqa: PLC0415  loads cryptography: slow
 
     return ldap_probe.probe(host, addresses)
 
 
 class LdapDirectory:
-    """Entries of people."""
+    """Publishes into the entries of people."""
 
     def __init__(self, asked: client.LdapClient, settings: Settings) -> None:
         self._client, self._settings = asked, settings
         self.where = f"{asked.where}/{settings.base}"
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """One person's certificate, once; see core.publishing."""
+        """Write or remove one person's certificates; see model.publishing.PublicDirectory."""
         for _ in range(TRIES - 1):
             done = self._once(public, now)
             if not isinstance(done, _Overtaken):
@@ -98,23 +98,23 @@ class LdapDirectory:
         return _refused(public, entry, no, self._settings.attribute)
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Unbind and close."""
         self._client.close()
 
     @property
     def _attribute(self) -> str:
-        """As it is written: Active Directory knows no `;binary`, others want it (RFC 4523 2.1)."""
+        """The attribute's name for writing: Active Directory does not know `;binary`, others require it (RFC 4523 2.1)."""
         return self._settings.attribute if self._is_active else f"{self._settings.attribute};binary"
 
     @property
     def _is_active(self) -> bool:
-        said = self._settings.active_directory
-        return self._client.active_directory() if said is None else said
+        configured = self._settings.active_directory
+        return self._client.active_directory() if configured is None else configured
 
     def _find(self, public: PublicationRequest) -> LdapEntry | Issue:
-        """The one entry."""
-        wanted = self._settings.filter.replace(ADDRESS, escape(str(public.address)))
-        found = self._client.find(self._settings.base, wanted, ("objectClass", self._attribute, _SMIME), 2)
+        """The one entry with the person's address."""
+        filter_ = self._settings.filter.replace(ADDRESS, escape(str(public.address)))
+        found = self._client.find(self._settings.base, filter_, ("objectClass", self._attribute, _SMIME), 2)
         if len(found) == 1:
             return found[0]
         if not found:
@@ -124,30 +124,30 @@ class LdapDirectory:
         return _issue(public, CheckId.DUPLICATE, f"several entries have this address: {names}", "let only one have it, or narrow `filter`")
 
     def _work(self, entry: LdapEntry, public: PublicationRequest, now: datetime) -> _Work:
-        """What is to go and to come; where nothing is published, only the person's own certificates go."""
-        there = entry.all(self._settings.attribute)
-        ours = tuple(value for value in there if value != public.leaf and _digest(value) in public.gone)
+        """The values to remove and to add; where nothing is to be published, only the person's own certificates are removed."""
+        values = entry.all(self._settings.attribute)
+        ours = tuple(value for value in values if value != public.leaf and _digest(value) in public.gone)
         if public.leaf is None:
             return _Work(ours, (), None, 0)
-        gone = tuple(value for value in there if value != public.leaf and (value in ours or is_over(value, now)))
-        left = len(there) - len(gone)
-        return _Work(gone, (public.leaf,) if public.leaf not in there else (), public.leaf, left)
+        gone = tuple(value for value in values if value != public.leaf and (value in ours or is_expired(value, now)))
+        left = len(values) - len(gone)
+        return _Work(gone, (public.leaf,) if public.leaf not in values else (), public.leaf, left)
 
     def _changes(self, entry: LdapEntry, work: _Work) -> list[LdapChange]:
-        """Deletions always; nothing where all is as it should be."""
+        """The changes: deletions always, the new certificate unless the entry is full."""
         new = () if work.is_full else work.new
         changes = [LdapChange(self._attribute, work.gone, new)] if work.gone or new else []
         return [*self._object_class(entry), *changes] if new else changes
 
     def _object_class(self, entry: LdapEntry) -> Sequence[LdapChange]:
-        """What lets the entry hold a certificate, where it does not yet; where we may not see them, the server knows."""
+        """Add an object class that allows certificates, where none of the entry's does; where they are invisible, the server decides."""
         classes = {name.casefold() for name in entry.texts("objectClass")}
         return () if self._is_active or not classes or classes & _HOLDS else (LdapChange("objectClass", (), (b"pkiUser",)),)
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Values that go and come, the certificate that is to be there, and how many values stay."""
+    """Values to remove and to add, the certificate to publish, and how many values stay."""
 
     gone: tuple[bytes, ...]
     new: tuple[bytes, ...]
@@ -161,7 +161,7 @@ class _Work:
 
 
 def _done(entry: LdapEntry, public: PublicationRequest, work: _Work) -> PublicationResult | Issue:
-    """What the server took."""
+    """The result after the server accepted the changes."""
     full = _full(public, work) if work.is_full else None
     written = bool(work.gone or (work.new and not full))
     if full is not None and work.new and not written:
@@ -178,14 +178,14 @@ def _full(public: PublicationRequest, work: _Work) -> Issue:
 
 @dataclass(frozen=True, slots=True)
 class _Overtaken:
-    """Somebody else has changed the entry since it was read, or has a value that the server takes for the same."""
+    """Somebody else changed the entry since it was read, or it has a value that the server takes for equal."""
 
     entry: LdapEntry
     no: LdapResult
 
 
-def is_over(value: bytes, now: datetime) -> bool:
-    """Whether it is a certificate that has expired; what cannot be read is somebody else's, and stays."""
+def is_expired(value: bytes, now: datetime) -> bool:
+    """Whether it is an expired certificate; what cannot be parsed is not ours, and stays."""
     from cryptography import x509  # noqa: PLC0415  slow to load; the configuration is checked without
 
     from distributor.pki import certificate  # noqa: PLC0415
@@ -199,7 +199,7 @@ def _digest(value: bytes) -> str:
 
 
 def _refused(public: PublicationRequest, entry: LdapEntry, no: LdapResult, attribute: str) -> Issue:
-    """The server's word about one entry; the next one may be another's to write."""
+    """The issue of one entry that the server does not let us write; others may be writable."""
     hint = f'give the entry in `bind` the right to write {attribute} and objectClass of "{escape_unsafe(entry.dn)}"'
     return _issue(public, CheckId.NOT_PUBLISHED, f"the directory does not take the certificate: {no}", hint)
 

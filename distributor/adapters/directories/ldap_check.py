@@ -1,4 +1,4 @@
-"""A table that names a directory (LDAP) -> what `doctor` says of it: reached, signed in to, and its base is there. Nothing is written."""
+"""Checks an LDAP directory for `doctor`: connects, signs in, looks for the base. Writes nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ANYTHING = "(objectClass=*)"
 
 
 def examine(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
-    """Asks for one entry below the base."""
+    """Ask for one entry below the base. `key` and `area` name the table and the part of `doctor`."""
     if (fault := client.check(settings, key)) is not None:
         return [Diagnostic(area, "error", str(fault), fault.hint)]
-    with closing(client.ldap(settings, key)) as line:
+    with closing(client.ldap(settings, key)) as connection:
         try:
-            found = line.find(settings.base, _ANYTHING, ("objectClass",), 1)
+            found = connection.find(settings.base, _ANYTHING, ("objectClass",), 1)
         except Error as error:
             return [
                 Diagnostic(area, "error", str(error), steps(f"{error.hint}; the same question without distributor:", (_by_hand(settings),)))
@@ -28,13 +28,15 @@ def examine(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
         who = f"signed in as {settings.bind}" if settings.bind else "anonymously"
         if not found:
             return [
-                Diagnostic(area, "warning", f'{line.where}, {who}: nothing below "{settings.base}" can be seen', f"correct `{key}.base`")
+                Diagnostic(
+                    area, "warning", f'{connection.where}, {who}: nothing below "{settings.base}" can be seen', f"correct `{key}.base`"
+                )
             ]
-        return [Diagnostic(area, "ok", f"{line.where} answers, {who}")]
+        return [Diagnostic(area, "ok", f"{connection.where} answers, {who}")]
 
 
 def _by_hand(settings: LdapBind) -> str:
-    """OpenLDAP's own client asks for the password."""
+    """The same search with OpenLDAP's client, which asks for the password."""
     secure = " -ZZ" if settings.starttls and settings.url.lower().startswith("ldap://") else ""
     signed = f" -D {quote(settings.bind)} -W" if settings.bind else ""
     return f"ldapsearch -x -H {quote(settings.url)}{secure}{signed} -b {quote(settings.base)} -s base dn"

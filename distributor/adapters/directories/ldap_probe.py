@@ -1,4 +1,4 @@
-"""A host as Outlook's settings have it, and addresses -> what the server answers to nobody in particular, asked as a phone may ask."""
+"""Asks an LDAP server for certificates as a phone does: anonymously, at the host of Outlook's settings."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from distributor.clients.ldap import NO_SUCH_OBJECT, SUCCESS, LdapClient, LdapEn
 from distributor.errors import ServiceUnavailable
 from distributor.microsoft.ldap_lookup import Endpoint, LdapProbe, LookupResult
 
-PATIENCE = 10  # seconds; nobody waits longer for a message to be sent
+TIMEOUT = 10  # seconds; nobody waits longer for a message to be sent
 PORTS = {"ldaps": 636, "ldap": 389}
 MOST_ENTRIES = 20  # for one address
-MOST_CONTEXTS = 3  # that are tried where nothing is found without a base
+MOST_CONTEXTS = 3  # searched where nothing is found without a base
 ASKED = ("userCertificate;binary", "userSMIMECertificate;binary")
 CERTIFICATE = "userCertificate"
 
 
 def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
-    """Ask by the first way that works; `host` is checked already (core.outlook)."""
+    """Search at the first endpoint that works, and connect to the others; `host` was checked before (microsoft.outlook)."""
     tried: list[Endpoint] = []
     answered: LdapProbe | None = None
-    for place in places(host):
-        with closing(LdapClient(place, patience=PATIENCE)) as line:
+    for endpoint in endpoints(host):
+        with closing(LdapClient(endpoint, patience=TIMEOUT)) as client:
             try:
-                root = line.root("namingContexts", "defaultNamingContext")
-                active = line.active_directory()
+                root = client.root("namingContexts", "defaultNamingContext")
+                active = client.active_directory()
                 if answered is None:
                     contexts = _contexts(root)
-                    answers = tuple(_answers(line, contexts, addresses))
-                    no = line.anonymous_bind()
+                    answers = tuple(_answers(client, contexts, addresses))
+                    no = client.anonymous_bind()
                     answered = LdapProbe((), contexts, active, answers, "" if no.code == SUCCESS else str(no))
-                tried.append(Endpoint(line.where, place.security == "tls"))
+                tried.append(Endpoint(client.where, endpoint.security == "tls"))
             except ServiceUnavailable as error:
-                tried.append(Endpoint(line.where, place.security == "tls", error.message, error.hint))
+                tried.append(Endpoint(client.where, endpoint.security == "tls", error.message, error.hint))
     return LdapProbe(tuple(tried)) if answered is None else replace(answered, ways=tuple(tried))
 
 
-def places(host: str) -> list[LdapEndpoint]:
-    """Where a phone may go; without a scheme, with TLS and without."""
+def endpoints(host: str) -> list[LdapEndpoint]:
+    """Where a phone may connect; without a scheme both with TLS and without."""
     scheme, separator, rest = host.rpartition("://")
     name, _, port = rest.partition(":")
     kinds = [scheme.lower()] if separator else ["ldaps", "ldap"]
@@ -47,37 +47,37 @@ def places(host: str) -> list[LdapEndpoint]:
 
 
 def _contexts(root: LdapEntry) -> tuple[str, ...]:
-    """Where entries may be: Active Directory has more contexts than those of people."""
+    """Naming contexts to search; Active Directory has others than that of people."""
     return tuple(root.texts("defaultNamingContext") or root.texts("namingContexts"))[:MOST_CONTEXTS]
 
 
-def _answers(line: LdapClient, contexts: Sequence[str], addresses: Sequence[str]) -> Iterator[LookupResult]:
+def _answers(client: LdapClient, contexts: Sequence[str], addresses: Sequence[str]) -> Iterator[LookupResult]:
     for address in addresses:
-        yield _answer(line, ("", *contexts), address)
+        yield _answer(client, ("", *contexts), address)
 
 
-def _answer(line: LdapClient, bases: Sequence[str], address: str) -> LookupResult:
-    """From the first base that brings anything; else with what the server has against the question."""
-    against: LdapResult | None = None
+def _answer(client: LdapClient, bases: Sequence[str], address: str) -> LookupResult:
+    """The result from the first base that has any; else the server's refusal."""
+    refusal: LdapResult | None = None
     for base in bases:
-        found, no = _ask(line, base, address)
+        found, no = _ask(client, base, address)
         if found is not None:
             return found
-        if against is None or no.code not in {SUCCESS, NO_SUCH_OBJECT}:
-            against = no
-    return LookupResult(address, "", 0, (), code=against.code if against else SUCCESS, said=str(against or ""))
+        if refusal is None or no.code not in {SUCCESS, NO_SUCH_OBJECT}:
+            refusal = no
+    return LookupResult(address, "", 0, (), code=refusal.code if refusal else SUCCESS, said=str(refusal or ""))
 
 
-def _ask(line: LdapClient, base: str, address: str) -> tuple[LookupResult | None, LdapResult]:
-    """With `;binary` first, and where that brings no certificate, by the plain names."""
-    wanted = f"(mail={escape(address)})"
-    found, no = line.ask(base, wanted, ASKED, most=MOST_ENTRIES)
+def _ask(client: LdapClient, base: str, address: str) -> tuple[LookupResult | None, LdapResult]:
+    """Ask for the attributes with `;binary` first, then by their plain names where that gives no certificate."""
+    filter_ = f"(mail={escape(address)})"
+    found, no = client.ask(base, filter_, ASKED, most=MOST_ENTRIES)
     if not found:
         return None, no
     values = _values(found)
     if values:
         return LookupResult(address, base, len(found), values), no
-    plain, _ = line.ask(base, wanted, (CERTIFICATE,), most=MOST_ENTRIES)
+    plain, _ = client.ask(base, filter_, (CERTIFICATE,), most=MOST_ENTRIES)
     return LookupResult(address, base, len(found), _values(plain), plainly=True), no
 
 

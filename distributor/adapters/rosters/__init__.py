@@ -1,1 +1,1 @@
-"""Who receives: adapters that read lists of people. A public file here is a kind."""
+"""Lists of people who receive certificates, one module per kind, each with `Settings` and `open`."""

@@ -1,4 +1,4 @@
-"""A CSV as admins have it (delimiter, encoding, names of columns) -> people, row by row; a row that cannot be used is an Issue."""
+"""Reads people from a CSV file, row by row; detects delimiter, encoding and columns. A row that cannot be used is an Issue."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from distributor.model.people import BadAddress, Person, RosterRow, escape_unsaf
 from distributor.model.plaintext import is_broken
 from distributor.model.secret import Secret
 
-_TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # of a language; what is none is not kept
+_TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # a language tag; anything else is dropped
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the list is, and which further columns are of use (`keep`; asked where there are any, and without it all are)."""
+    """The file, and which extra columns to keep: `keep` is called only where there are some; None: all."""
 
     path: Path
     keep: Callable[[], Collection[str]] | None = None
 
 
-def open(settings: Settings) -> CsvRoster:  # noqa: A001  every adapter is opened so
-    """The list; looked at when its people are asked for."""
+def open(settings: Settings) -> CsvRoster:  # noqa: A001  every adapter has this name
+    """The roster; the file is read when its people are asked for."""
     return CsvRoster(settings.path, settings.keep)
 
 
@@ -40,7 +40,7 @@ class CsvRoster:
         self._path, self._keep = path, keep
 
     def people(self) -> Iterator[Person | Issue]:
-        """Every person, or what is wrong with the row. Raises Unusable when the file cannot be used at all."""
+        """Every person, or the issue of the row. Raises InvalidInput when the file cannot be used at all."""
         try:
             with text_lines(self._path) as lines:
                 yield from self._people(Rows(lines))
@@ -112,7 +112,7 @@ def _row_fault(columns: Columns, cells: list[str]) -> tuple[CheckId, str, str] |
 
 
 def _bad_address(columns: Columns, cells: list[str], fault: BadAddress) -> tuple[str, str, str | None]:
-    """What is wrong, what to do, and whom it is about. A cell that may be something else than an address is not quoted."""
+    """Message, hint and address of the issue. A cell that may be something else than an address is not quoted: it may be a secret."""
     place = columns.fields["email"]
     cell = cells[place].strip() if place < len(cells) else ""
     others = [other for number, other in enumerate(cells) if number != place]
@@ -120,12 +120,12 @@ def _bad_address(columns: Columns, cells: list[str], fault: BadAddress) -> tuple
         return fault.reason, fault.hint, None
     if quotable_address(cell, others):
         return escape_unsafe(fault.reason), fault.hint, escape_unsafe(cell)
-    told = f'column "{escape_unsafe(columns.names[place].strip())}" {describe_cell(cell)} is not one mail address'
-    return told, fault.hint, ", ".join(addresses_in(cell, others)) or None
+    message = f'column "{escape_unsafe(columns.names[place].strip())}" {describe_cell(cell)} is not one mail address'
+    return message, fault.hint, ", ".join(addresses_in(cell, others)) or None
 
 
 def _address(columns: Columns, cells: list[str]) -> str | None:
-    """Whom a row that cannot be used is about, if that can be read."""
+    """The address of a row that cannot be used, if it has a good one."""
     found = parse_address(columns.read(cells).get("email", ""))
     return None if isinstance(found, BadAddress) else str(found)
 

@@ -1,4 +1,4 @@
-"""A user as Graph's JSON has it -> an Entry of the directory. Whatever is odd about an address is an Issue or None, never an error."""
+"""Converts a user in Graph's JSON to a DirectoryUser. A bad address is an Issue or None, never an error."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ FIELDS = (
 )
 SOURCE = "directory"
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_NOTHING: Mapping[str, str] = {}  # one for all, since there are many
+_NOTHING: Mapping[str, str] = {}  # shared, since there are many users
 
 
 def is_guest(user: Mapping[str, Any]) -> bool:
-    """Whether somebody of another organisation was invited."""
+    """Whether the user is a guest of another organisation."""
     return str(user.get("userType") or "").casefold() == "guest"
 
 
 def name(user: Mapping[str, Any]) -> str:
-    """What an administrator knows a user by."""
+    """The name by which an administrator knows the user."""
     return str(user.get("userPrincipalName") or user.get("id") or "")
 
 
 def has_address(user: Mapping[str, Any]) -> bool:
-    """Whether there is one at all, good or bad."""
+    """Whether the user has an address, good or bad."""
     return bool(_primary(user)[0])
 
 
 def entry(user: Mapping[str, Any]) -> DirectoryUser | Issue | None:
-    """The entry of a user; None without a mail address, and where a bad one matters to nobody since the account is disabled."""
-    written, proved = _primary(user)
+    """The user; None without a mail address, and for a bad address of a disabled account."""
+    written, authoritative = _primary(user)
     if not written:
         return None
     enabled = bool(user.get("accountEnabled"))
@@ -54,11 +54,11 @@ def entry(user: Mapping[str, Any]) -> DirectoryUser | Issue | None:
         case address:
             pass
     others = dict.fromkeys(key for text in _texts(user) if (key := _key(text)) not in {"", address.key})
-    return DirectoryUser(_person(user, address, others), enabled, tuple(others), proved)
+    return DirectoryUser(_person(user, address, others), enabled, tuple(others), authoritative)
 
 
 def _primary(user: Mapping[str, Any]) -> tuple[str, bool]:
-    """The address that Exchange calls primary, else `mail`; never the sign-in name (facts: sending.md 2)."""
+    """The address that Exchange calls primary (True), else `mail` (False); never the sign-in name (facts: sending.md 2)."""
     for proxy in user.get("proxyAddresses") or ():
         if str(proxy).startswith("SMTP:"):
             return str(proxy)[5:], True
@@ -66,7 +66,7 @@ def _primary(user: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def _texts(user: Mapping[str, Any]) -> Iterator[str]:
-    """Every address that leads to a user, as written."""
+    """Every address of a user, as written."""
     for proxy in user.get("proxyAddresses") or ():
         kind, _, text = str(proxy).partition(":")
         if kind.casefold() == "smtp":
@@ -76,7 +76,7 @@ def _texts(user: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(text: str) -> str:
-    """Address.key, or nothing. Of plain ASCII it is the text in lower case: parsing hundreds of thousands would take seconds."""
+    """Address.key, or an empty string. ASCII is not parsed, only lowered: parsing hundreds of thousands would take seconds."""
     if text.isascii():
         return text.lower() if "@" in text else ""
     match parse_address(text):
@@ -98,7 +98,7 @@ def _person(user: Mapping[str, Any], address: Address, others: Mapping[str, None
 
 
 def _alternate(user: Mapping[str, Any], own: set[str]) -> str:
-    """The first address elsewhere: what leads to the same mailbox is no second road."""
+    """The first address in another domain: one in the same mailbox would be no second channel."""
     for text in user.get("otherMails") or ():
         match parse_address(str(text)):
             case Address(domain=domain) as address if domain not in own:

@@ -1,7 +1,7 @@
-"""Users of Entra (all, a group's, or by a filter) through Microsoft Graph -> people, page by page; nothing but the page at hand is held.
+"""Reads people from Entra (all users, those of a group or of a filter) through Microsoft Graph; keeps one page in memory.
 
-An address is the primary one, `SMTP:` among a user's proxyAddresses, else `mail` (facts: sending.md 2). Disabled users are entries, but
-no people: nothing is planned for them, and a certificate of theirs is a finding.
+The address is the primary one, `SMTP:` among a user's proxyAddresses, else `mail` (facts: sending.md 2). Disabled users are entries, but
+not people: nothing is planned for them, and a certificate of theirs is an issue.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
 from distributor.model.people import Person, escape_unsafe
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
-PAGE = 999  # users; the most that Graph gives at once
-NAMED = 3  # users without an address who are named in the note about them
-ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and people alone of a group, are not to be had without
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
+PAGE = 999  # users; the most that Graph gives
+NAMED = 3  # users without an address who are named in the note
+ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and the users in a group, need it
 _PERMIT = "give the app the permission User.Read.All and grant admin consent: Entra, App registrations, API permissions"
 _HINTS = {
     "400": "correct `filter` in [[rosters]]: a $filter of OData for users, such as \"department eq 'Sales'\"",
@@ -38,13 +38,13 @@ class Settings(AppRegistration):
     """`[[rosters]]` of kind graph. Without group and filter, everybody in the directory."""
 
     graph: str = client.ROOT
-    group: str | None = None  # its object ID; who is in its groups counts too
-    filter: str | None = None  # $filter of OData, of the group's people too
-    guests: bool = False  # people of other organisations as well
+    group: str | None = None  # its object ID; members of its groups count too
+    filter: str | None = None  # $filter of OData; combines with `group`
+    guests: bool = False  # include people of other organisations
 
 
-def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter is opened so
-    """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
+def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter has this name
+    """The roster; connects when it is read. `key` names its table. Raises InvalidInput for settings that cannot work."""
     sign_in = registration(settings)
     if (fault := check(sign_in, key)) is not None:
         raise fault
@@ -56,7 +56,7 @@ def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  ever
 
 
 def needs(settings: Settings) -> tuple[RequiredPermission, ...]:
-    """The permissions without which it cannot work; a group's people are people too."""
+    """The permissions that it needs."""
     return (READ_PEOPLE,) if settings.group is None else (READ_PEOPLE, READ_GROUPS)
 
 
@@ -69,11 +69,11 @@ class GraphRoster:
         self.is_full_directory = settings.group is None and settings.filter is None
 
     def people(self) -> Iterator[Person | Issue]:
-        """Everybody in use who has an address, or what is wrong with it. Raises Unavailable."""
+        """Everybody with an enabled account and an address, or the issue of a bad address. Raises ServiceUnavailable."""
         return in_use(self.entries())
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
-        """Every user with an address, disabled ones too; of those without one a single note comes last. Raises Unavailable."""
+        """Every user with an address, disabled ones too; one note about those without an address comes last. Raises ServiceUnavailable."""
         without: list[str] = []
         for user in self._users():
             if (entry := directory_user.entry(user)) is not None:
@@ -84,7 +84,7 @@ class GraphRoster:
             yield _left_out(without)
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says: whether its people are to be had, as the token and then the service itself has it."""
+        """Whether its people can be read: by the token, then by the service itself."""
         who, needed = registration(self._settings), needs(self._settings)
         path, params, headers = _question(self._settings)
         try:
@@ -100,19 +100,19 @@ class GraphRoster:
         return [_answer(response, self._client.where)]
 
     def _users(self) -> Iterator[Mapping[str, Any]]:
-        """Raises Unavailable where Graph holds back, without a word, what the app may not read."""
-        told: bool | None = None  # whether of any user it is known that the account is in use, or not
+        """Raises ServiceUnavailable where Graph silently leaves out properties that the app may not read."""
+        shown: bool | None = None  # whether `accountEnabled` is there for any user
         for user in self._listed():
             if user.get("userPrincipalName") is None:
                 raise ServiceUnavailable("the directory does not show us who its users are", where=self._client.where, hint=_PERMIT)
-            told = bool(told) or user.get("accountEnabled") is not None
+            shown = bool(shown) or user.get("accountEnabled") is not None
             if self._settings.guests or not directory_user.is_guest(user):
                 yield user
-        if told is False:
+        if shown is False:
             raise ServiceUnavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=_PERMIT)
 
     def _listed(self) -> Iterator[Mapping[str, Any]]:
-        """As they come, in a loop of our own: whoever plans knows of none."""
+        """The users page by page, in an event loop of its own, for planning runs in none."""
         path, params, headers = _question(self._settings)
         with asyncio.Runner() as runner:
             try:
@@ -126,7 +126,7 @@ class GraphRoster:
 
 
 def _answer(response: client.HttpResponse | client.NoResponse, where: str) -> Diagnostic:
-    """One user is enough to see that all are to be had; none is a finding, since nothing would be planned."""
+    """One user proves that they can be read; none is a warning, since nothing would be planned."""
     if not isinstance(response, client.HttpResponse) or not response.good:
         stop = _explained(client.trouble(response, where))
         return Diagnostic("roster", "error", str(stop), stop.hint)
@@ -148,7 +148,7 @@ def _question(settings: Settings) -> tuple[str, Mapping[str, str], Mapping[str, 
 
 
 async def _some(users: AsyncIterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """A page's worth; none when all have come."""
+    """Up to one page of users; empty at the end."""
     found = []
     async for user in users:
         found.append(user)
@@ -158,7 +158,7 @@ async def _some(users: AsyncIterator[Mapping[str, Any]]) -> list[Mapping[str, An
 
 
 def _explained(error: ServiceUnavailable) -> ServiceUnavailable:
-    """With what [[rosters]] has to do with it: our question is always the same but for a group and a filter."""
+    """The error with a hint about [[rosters]]: only its group and filter can make the request wrong."""
     status = error.message.partition('refuses: "')[2][:3]
     return ServiceUnavailable(error.message, where=error.where, hint=_HINTS.get(status, error.hint))
 

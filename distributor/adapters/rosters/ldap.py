@@ -1,7 +1,7 @@
-"""People of a directory (LDAP) -> people, page by page; nothing but the page at hand is held.
+"""Reads people from an LDAP directory; keeps one page in memory.
 
-An address is the primary one, `SMTP:` among the proxyAddresses that Exchange keeps, else the first `mail`. Disabled accounts are entries,
-but no people: nothing is planned for them, and a certificate of theirs is a finding.
+The address is the primary one, `SMTP:` among the proxyAddresses that Exchange keeps, else the first `mail`. Disabled accounts are entries,
+but not people: nothing is planned for them, and a certificate of theirs is an issue.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import Issue
 from distributor.model.people import Person
 
-KEY = "transport"  # how a table is called that has not told its name; wiring puts it in
+KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")
 FIELDS = ("mail", "proxyAddresses", "displayName", "cn", "preferredLanguage", "otherMailbox", "userPrincipalName", *DISABLED)
 REACHABLE = "(|(mail=*)(proxyAddresses=*))"
@@ -32,11 +32,11 @@ _FOR_EVER = "000001010000Z"  # pwdAccountLockedTime of an account that an admini
 class Settings(LdapBind):
     """`[[rosters]]` of kind ldap. Without a filter, everybody below `base`."""
 
-    filter: str | None = None  # RFC 4515; who has no address is left out in any case
+    filter: str | None = None  # RFC 4515; people without an address are left out anyway
 
 
-def open(settings: Settings, key: str = KEY) -> LdapRoster:  # noqa: A001  every adapter is opened so
-    """The directory; asked when its people are. `key` names its table. Raises Unusable for settings that cannot work."""
+def open(settings: Settings, key: str = KEY) -> LdapRoster:  # noqa: A001  every adapter has this name
+    """The roster; connects when it is read. `key` names its table. Raises InvalidInput for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
     if settings.filter is not None and not is_filter(settings.filter):
@@ -53,22 +53,22 @@ class LdapRoster:
         self.is_full_directory = settings.filter is None
 
     def people(self) -> Iterator[Person | Issue]:
-        """Everybody in use, or what is wrong with their address. Raises Unavailable, or Unusable for a base that is not there."""
+        """Everybody in use, or the issue of a bad address. Raises ServiceUnavailable, or InvalidInput for a missing base."""
         return in_use(self.entries())
 
     def entries(self) -> Iterator[DirectoryUser | Issue]:
         """Every person with an address, disabled ones too."""
-        wanted = f"(&{REACHABLE}{self._settings.filter or EVERYBODY})"
-        told: bool | None = None  # whether of anybody it is known that the account is in use, or not
+        filter_ = f"(&{REACHABLE}{self._settings.filter or EVERYBODY})"
+        shown: bool | None = None  # whether an attribute that tells of disabled accounts is there for anybody
         try:
-            for found in self._client.pages(self._settings.base, wanted, FIELDS):
-                told = bool(told) or any(found.all(name) for name in DISABLED)
+            for found in self._client.pages(self._settings.base, filter_, FIELDS):
+                shown = bool(shown) or any(found.all(name) for name in DISABLED)
                 match directory_user.entry(_user(found)):
                     case Issue() as issue:
                         yield replace(issue, hint="correct it in the directory")
                     case DirectoryUser() as entry:
                         yield entry
-            if told is False and self._client.active_directory():
+            if shown is False and self._client.active_directory():
                 hint = f"let the entry in `bind` read {DISABLED[0]}"
                 raise ServiceUnavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=hint)
         finally:
@@ -76,7 +76,7 @@ class LdapRoster:
 
 
 def _user(found: Found) -> dict[str, Any]:
-    """As Graph would tell it: one place knows what makes an address primary."""
+    """The entry as Graph's JSON: only `directory_user` knows which address is primary."""
     mails = found.texts("mail")
     return {
         "id": found.dn,
@@ -91,7 +91,7 @@ def _user(found: Found) -> dict[str, Any]:
 
 
 def _is_disabled(found: Found) -> bool:
-    """As Active Directory, 389 Directory Server and OpenLDAP say so, each in its way."""
+    """Whether the account is disabled, by the attributes of Active Directory, 389 Directory Server and OpenLDAP."""
     control = found.text(DISABLED[0])
     flags = int(control) if control.removeprefix("-").isdecimal() else 0
     return bool(flags & _ACCOUNTDISABLE) or found.text(DISABLED[1]).casefold() == "true" or found.text(DISABLED[2]) == _FOR_EVER

@@ -1,1 +1,1 @@
-"""With what: adapters that find certificates with their keys. A public file here is a kind."""
+"""Sources of certificates with their keys, one module per kind, each with `Settings` and `open`."""

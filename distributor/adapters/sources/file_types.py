@@ -1,4 +1,4 @@
-"""A file's extension and first bytes -> what it seems to hold."""
+"""Guesses from a file's extension and first bytes whether it is PKCS#12 or PEM."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _BEGIN = b"-----BEGIN "
 
 
 def is_candidate(extension: str) -> bool:
-    """Whether such a name promises a certificate or a key."""
+    """Whether files with this extension are certificates or keys."""
     return extension in CANDIDATES
 
 
 def form(extension: str, data: bytes) -> str:
-    """As in Material: what the name says, else what the bytes say."""
+    """The form of a SourceMaterial: by extension, else by the bytes."""
     if extension in PKCS12:
         return "pkcs12"
     return "pkcs12" if extension not in PEM and _is_pfx(data) else "pem"
@@ -27,7 +27,7 @@ def looks_like(data: bytes) -> bool:
 
 
 def _is_pfx(data: bytes) -> bool:
-    if data[:1] != b"\x30" or len(data) < 8:  # noqa: PLR2004  the shortest head of a PFX
+    if data[:1] != b"\x30" or len(data) < 8:  # noqa: PLR2004  the shortest header of a PFX
         return False
     size = data[1] & 0x7F if data[1] & 0x80 else 0
     return data[2 + size : 5 + size] == _PFX_VERSION

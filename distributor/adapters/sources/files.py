@@ -1,6 +1,6 @@
-"""Files, folders, zips and PEM pairs -> Materials. What a roster's rows name comes first, then everything else that lies there.
+"""Finds certificates with keys in files, folders and zips: first those that a roster's rows name, then all others.
 
-File names are hints: they tell a file's password and its pair, never whose the certificate is.
+File names are only hints: they help to find a file's password and its key, never whose the certificate is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to look into. `base`: the roster's folder, its paths are relative to it; `ignore`: files known to be something else."""
+    """Where to look. `base`: the roster's folder, to which its paths are relative; `ignore`: files known to be something else."""
 
     paths: tuple[Path, ...]
     passwords: Path | None = None
@@ -36,8 +36,11 @@ class Settings:
     ignore: tuple[Path, ...] = ()
 
 
-def open(settings: Settings, look: Look) -> Files:  # noqa: A001  every adapter is opened so
-    """The files; read when they are asked for, some by child processes of `look`. Raises Unusable when the passwords cannot be read."""
+def open(settings: Settings, look: Look) -> Files:  # noqa: A001  every adapter has this name
+    """The source; files are read when they are asked for, PEM pairs by child processes of `look`.
+
+    Raises InvalidInput when the passwords cannot be read.
+    """
     return Files(settings, look)
 
 
@@ -55,10 +58,10 @@ class Files:
         self._unread: list[Issue] = []
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
-        """What the people's rows name, then the rest.
+        """What the people's rows name, then all other files.
 
-        A note of `wrong-password` comes before a Material whose password could not be read: that matters only if it does not open.
-        Other notes are of what is no certificate and was left alone.
+        A note `wrong-password` comes before a material whose password file could not be read: that matters only if it does not open.
+        Other notes are about files that are no certificates and were left alone.
         """
         for find in self._finds(people):
             yield from self._unread
@@ -78,10 +81,10 @@ class Files:
                 yield from self._named(key, person, hint, names, inventory)
         for entry in names.refused:
             inventory.use(entry)
-        yield from self._rest(inventory, names.passwords)
+        yield from self._others(inventory, names.passwords)
 
     def _named(self, key: str, person: Person, hint: RosterRow, names: Names, inventory: Inventory) -> Iterator[SourceMaterial | Issue]:
-        """What one row names."""
+        """The files that one row names."""
         found = names.look_up(hint, person)
         if isinstance(found, Issue):
             yield found
@@ -91,17 +94,17 @@ class Files:
         if found:
             yield from self._material(found, person, key)
 
-    def _material(self, entries: list[Entry], person: Person | None, wanted: str) -> Iterator[SourceMaterial | Issue]:
+    def _material(self, entries: list[Entry], person: Person | None, requested_for: str) -> Iterator[SourceMaterial | Issue]:
         try:
             parts = tuple(map(self._reader.part, entries))
             if len(parts) == 1 and not file_types.is_candidate(entries[0].extension) and not file_types.looks_like(parts[0].data):
-                raise _odd()
+                raise _no_certificate()
         except ReadFault as fault:
             address = str(person.address) if person else None
             yield replace(issue(fault, entries[0].source), address=address)
             return
         form = file_types.form(entries[0].extension, parts[0].data)
-        yield SourceMaterial(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), wanted)
+        yield SourceMaterial(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), requested_for)
 
     def _secrets(self, entries: list[Entry], person: Person | None) -> tuple[Secret, ...]:
         rows = hints(person) if person else ()
@@ -110,7 +113,7 @@ class Files:
         return tuple(dict.fromkeys(secret for secrets in found for secret in secrets))
 
     def _note_unread(self, entry: Entry, person: Person | None) -> None:
-        """Keep in mind which passwords of a file are there and cannot be read."""
+        """Note which password files of a file cannot be read."""
         for name, fault in self._passwords.unread.items():
             message = f'its password file "{name}" cannot be read: {fault.message}'
             hint = "make it readable, or give the password in the roster or with --passwords"
@@ -118,31 +121,31 @@ class Files:
             self._unread.append(Issue(Severity.NOTE, CheckId.WRONG_PASSWORD, message, hint, entry.source, None, address))
         self._passwords.unread.clear()
 
-    def _rest(self, inventory: Inventory, passwords: set[str]) -> Iterator[SourceMaterial | Issue]:
-        """What no row names. `passwords`: names of files that hold them, and their stems; what bears a certificate's stem does so too."""
-        loose: PemPairs | None = None
-        for entry in inventory.left():
+    def _others(self, inventory: Inventory, passwords: set[str]) -> Iterator[SourceMaterial | Issue]:
+        """Files that no row names. `passwords`: names and stems of password files, which are skipped."""
+        unpaired: PemPairs | None = None
+        for entry in inventory.unused():
             if self._is_ours(entry):
                 continue
             if entry.extension in file_types.PEM:
                 group = [other for other in inventory.of_one_stem(entry, unused=True) if not self._is_ours(other)]
                 for other in group:
                     inventory.use(other)
-                loose = loose or self._pairs()
-                yield from self._pems(group, loose)
+                unpaired = unpaired or self._pairs()
+                yield from self._pems(group, unpaired)
             elif entry.extension in file_types.PKCS12:
                 yield from self._material([entry], None, "")
-            elif not _holds_password(entry, inventory, passwords):
-                yield from self._other(entry, Severity.ERROR if entry in inventory.meant else Severity.NOTE)
-        if loose is not None:
-            yield from loose.settle()
+            elif not _is_password_file(entry, inventory, passwords):
+                yield from self._other(entry, Severity.ERROR if entry in inventory.named else Severity.NOTE)
+        if unpaired is not None:
+            yield from unpaired.pair_by_key()
 
     def _pairs(self) -> PemPairs:
-        from distributor.adapters.sources.pem_pairs import PemPairs  # noqa: PLC0415  heavy, and not wanted where rows name every file
+        from distributor.adapters.sources.pem_pairs import PemPairs  # noqa: PLC0415  slow to load, and not needed where rows name every file
 
         return PemPairs(self._secrets, self._look)
 
-    def _pems(self, entries: list[Entry], loose: PemPairs) -> Iterator[SourceMaterial | Issue]:
+    def _pems(self, entries: list[Entry], unpaired: PemPairs) -> Iterator[SourceMaterial | Issue]:
         """PEM or DER files of one stem."""
         parts: dict[Entry, FilePart] = {}
         for entry in entries:
@@ -150,21 +153,21 @@ class Files:
                 parts[entry] = self._reader.part(entry)
             except ReadFault as fault:
                 yield issue(fault, entry.source)
-        pair = loose.sort(parts)
+        pair = unpaired.sort(parts)
         if pair:
             yield SourceMaterial("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
 
-    def _other(self, entry: Entry, weight: Severity) -> Iterator[SourceMaterial | Issue]:
+    def _other(self, entry: Entry, severity: Severity) -> Iterator[SourceMaterial | Issue]:
         """A file whose name does not say that it is a certificate."""
         try:
             data = self._reader.read(entry)
         except ReadFault as fault:
-            yield issue(fault, entry.source, weight)
+            yield issue(fault, entry.source, severity)
             return
         if file_types.looks_like(data):
             yield from self._material([entry], None, "")
         else:
-            yield issue(_odd(), entry.source, weight)
+            yield issue(_no_certificate(), entry.source, severity)
 
     def _is_ours(self, entry: Entry) -> bool:
         """Whether it is a file known to be something else, such as the vault's key."""
@@ -174,34 +177,34 @@ class Files:
         """The same bytes again, or why not."""
         entries = [Entry(path, member) for path, member, _ in locator.parts]
         parts = []
-        for entry, (_, _, wanted) in zip(entries, locator.parts, strict=True):
+        for entry, (_, _, sha256) in zip(entries, locator.parts, strict=True):
             try:
-                parts.append(self._again(entry, wanted))
+                parts.append(self._planned_part(entry, sha256))
             except ReadFault as fault:
                 return issue(fault, entry.source)
         found = SourceMaterial(locator.form, tuple(parts), self._secrets(entries, person))
         unread, self._unread = self._unread, []
         return replace(unread[0], severity=Severity.ERROR) if unread and not found.passwords and found.form == "pkcs12" else found
 
-    def _again(self, entry: Entry, wanted: str) -> FilePart:
-        """The file as it was planned. Raises Fault."""
+    def _planned_part(self, entry: Entry, sha256: str) -> FilePart:
+        """The file as it was planned. Raises ReadFault."""
         if not self._reader.is_there(entry):
             place = escape_unsafe(str(Path(entry.path).parent) if entry.member is None else entry.path)
             raise ReadFault(
                 CheckId.UNREADABLE, "it is no longer there", f'put it back into "{place}", or run `distributor plan` where it is now'
             )
         data = self._reader.read(entry)
-        if hashlib.sha256(data).hexdigest() != wanted:
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise ReadFault(CheckId.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
-        return FilePart(entry.source, entry.path, entry.member, wanted, data)
+        return FilePart(entry.source, entry.path, entry.member, sha256, data)
 
 
-def _holds_password(entry: Entry, inventory: Inventory, passwords: set[str]) -> bool:
-    """Whether a file that is no certificate is named as one with a password is."""
+def _is_password_file(entry: Entry, inventory: Inventory, passwords: set[str]) -> bool:
+    """Whether the name of a file that is no certificate is that of a password file."""
     base, stem = entry.base.casefold(), entry.stem.casefold()
-    named = base in passwords or inventory.promises(base)
-    return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.promises(stem)))
+    named = base in passwords or inventory.has_stem(base)
+    return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.has_stem(stem)))
 
 
-def _odd() -> ReadFault:
+def _no_certificate() -> ReadFault:
     return ReadFault(CheckId.UNREADABLE, "it is neither PKCS#12 nor PEM", "name the certificate's own file, or move this one elsewhere")

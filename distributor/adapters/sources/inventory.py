@@ -1,4 +1,4 @@
-"""Paths -> every file and every member of a zip in them, by name; what is out of place is an Issue, a system's litter is not."""
+"""Lists every file and zip member in the given paths, by name. Links and odd files are Issues; system files like .DS_Store are skipped."""
 
 from __future__ import annotations
 
@@ -19,68 +19,68 @@ _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx"})
 
 
 class Inventory:
-    """What lies in the sources, in the order it was found; compact, since a folder may hold many thousand files."""
+    """The files of the sources, in the order they were found; compact, since a folder may have many thousand files."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self.meant: set[Entry] = set()  # files, not archives, that were named one by one
+        self.named: set[Entry] = set()  # files, not archives, that the operator named one by one
         self._places: list[tuple[str, bool]] = []  # folders and archives: `Entry.place`
         self._numbers: dict[tuple[str, bool], int] = {}  # of places
-        self._names: list[str] = []  # of files; of members as the archive has them
+        self._names: list[str] = []  # of files; of members the archive's own names
         self._within = array("L")  # each one's place
         self._used = bytearray()
-        self._by_base = TextIndex(self._base)  # the first of each base name in lower case, which is mostly the only one
-        self._further: dict[str, dict[Entry, int]] = {}  # all of a base name that more than one has
-        self._elsewhere: set[str] = set()  # stems of certificates that rows name and that lie somewhere else
+        self._by_base = TextIndex(self._base)  # the first of each base name in lower case, mostly the only one
+        self._further: dict[str, dict[Entry, int]] = {}  # all files of a base name that several have
+        self._elsewhere: set[str] = set()  # stems of certificates that rows name and that are not in the sources
 
     def __bool__(self) -> bool:
         return bool(self._names)
 
     def add(self, path: Path) -> Iterator[Issue]:
-        """Take in a file, a folder or a zip that was named by the operator."""
+        """Add a file, a folder or a zip that the operator named."""
         absolute = os.path.abspath(path)
         if os.path.islink(absolute):
-            absolute = os.path.realpath(absolute)  # named by hand, so meant
+            absolute = os.path.realpath(absolute)  # named by hand, so the link is intended
         if os.path.isdir(absolute):
             yield from self._folder(absolute)
         else:
-            self.meant.add(Entry(absolute))
+            self.named.add(Entry(absolute))
             yield from self._file(absolute)
 
     def find(self, name: str) -> list[Entry]:
         """The entries of that base name, in any case; `archive.zip/member` too."""
         archive, slash, member = name.rpartition("/")
-        found = [self._entry(number) for number in self._called(member.casefold())]
-        wanted = os.path.basename(archive).casefold()
-        if slash and wanted.endswith(".zip"):
-            return [entry for entry in found if entry.member is not None and os.path.basename(entry.path).casefold() == wanted]
+        found = [self._entry(number) for number in self._numbers_of(member.casefold())]
+        zip_name = os.path.basename(archive).casefold()
+        if slash and zip_name.endswith(".zip"):
+            return [entry for entry in found if entry.member is not None and os.path.basename(entry.path).casefold() == zip_name]
         return found
 
     def use(self, entry: Entry) -> None:
-        """Note that somebody has an entry, so that it is not `left` any more."""
+        """Mark an entry as used, so that it is not in `unused` any more."""
         if (number := self._number(entry)) is not None:
             self._used[number] = True
         elif self._names and file_types.is_candidate(entry.extension):
             self._elsewhere.add(entry.stem.casefold())
 
-    def left(self) -> Iterator[Entry]:
-        """What nobody has yet; what is used meanwhile is left out."""
+    def unused(self) -> Iterator[Entry]:
+        """Entries that are not used; those that become so meanwhile are left out."""
         for number in range(len(self._names)):
             if not self._used[number]:
                 yield self._entry(number)
 
     def of_one_stem(self, entry: Entry, *, unused: bool = False) -> list[Entry]:
-        """The PEM and DER files of an entry's stem beside it, itself among them. `unused`: without what somebody has."""
+        """The PEM and DER files with an entry's stem in the same place, itself among them. `unused`: only unused ones."""
         stem = entry.stem.casefold()
-        numbers = sorted(number for extension in file_types.PEM for number in self._called(stem + extension))
+        numbers = sorted(number for extension in file_types.PEM for number in self._numbers_of(stem + extension))
         found = [(number, self._entry(number)) for number in numbers if not (unused and self._used[number])]
         return [other for _, other in found if other.place == entry.place]
 
-    def promises(self, stem: str) -> bool:
-        """Whether there is a certificate or key of this stem, which is in lower case."""
+    def has_stem(self, stem: str) -> bool:
+        """Whether there is a certificate or key with this stem (lower case)."""
         return stem in self._elsewhere or any(self._by_base.find(stem + extension) is not None for extension in file_types.CANDIDATES)
 
-    def _called(self, base: str) -> tuple[int, ...]:
+    def _numbers_of(self, base: str) -> tuple[int, ...]:
         """Entries by their base name in lower case."""
         if base in self._further:
             return tuple(self._further[base].values())
@@ -139,10 +139,10 @@ class Inventory:
         elif path.lower().endswith(".zip"):
             yield from self.archive(path)
         else:
-            self._take(Entry(path))
+            self._add(Entry(path))
 
     def archive(self, path: str) -> Iterator[Issue]:
-        """Take in a zip."""
+        """Add the members of a zip."""
         try:
             for info in self._reader.members(path):
                 yield from self._member(path, info)
@@ -162,9 +162,9 @@ class Inventory:
         elif entry.extension == ".zip":
             yield issue(ReadFault(CheckId.UNREADABLE, "it is an archive in an archive", "unpack it"), entry.source)
         else:
-            self._take(entry)
+            self._add(entry)
 
-    def _take(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         if self._number(entry) is not None:
             return
         number = len(self._names)
@@ -187,7 +187,7 @@ def issue(fault: ReadFault, source: str, severity: Severity = Severity.ERROR) ->
 
 
 def _is_text(path: str) -> bool:
-    """Whether a path can be kept in the ledger and shown in JSON; octets that are no UTF-8 become lone surrogates."""
+    """Whether a path is valid UTF-8, so that the ledger and JSON can store it; other bytes are lone surrogates."""
     return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 

@@ -1,4 +1,4 @@
-"""What a roster's row names -> the files meant: relative to the roster, among the sources by name, or `archive.zip/member`."""
+"""Finds the files that a roster's row names: relative to the roster, by name among the sources, or as `archive.zip/member`."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Names:
         self._secrets = secrets
         self._inventory = inventory
         self._reader = reader
-        self._aside = Inventory(reader)  # archives that only rows name
+        self._unlisted = Inventory(reader)  # archives that rows name and that are not among the sources
         self._opened: set[str] = set()
-        self.refused: set[Entry] = set()  # files of rows with which something else is wrong
+        self.refused: set[Entry] = set()  # files of rows that are refused for another reason
         self.passwords: set[str] = set()  # password files that rows name, with and without extension
 
     def look_up(self, hint: RosterRow, person: Person) -> list[Entry] | Issue:
@@ -43,30 +43,30 @@ class Names:
         found: list[Entry | None] = []
         try:
             found += map(self._entry, names)
-            lacks_password = self._lacks_password(hint, found[0] if found else None)
+            missing_password = self._password_file_missing(hint, found[0] if found else None)
         except Unsafe as unsafe:
             self.refused.update(filter(None, found))
             hint_text = "name files in the roster's folder or below, or by their name among the sources"
             return _issue(CheckId.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
         entries = [entry for entry in found if entry is not None]
-        if lost := [name for name, entry in zip(names, found, strict=True) if entry is None]:
-            return _absent(CheckId.NO_CERTIFICATE, "file", lost[0], hint, person)
-        if lacks_password:
+        if missing := [name for name, entry in zip(names, found, strict=True) if entry is None]:
+            return _absent(CheckId.NO_CERTIFICATE, "file", missing[0], hint, person)
+        if missing_password:
             self.refused.update(entries)
             return _absent(CheckId.WRONG_PASSWORD, "password file", hint.password_file, hint, person)
         return self._with_partner(entries) if len(entries) == 1 and hint.file else entries
 
-    def _lacks_password(self, hint: RosterRow, entry: Entry | None) -> bool:
-        """Whether a row names a password file that is nowhere."""
+    def _password_file_missing(self, hint: RosterRow, entry: Entry | None) -> bool:
+        """Whether a row names a password file that is missing."""
         if not hint.password_file:
             return False
         base = posixpath.basename(hint.password_file.strip().replace("\\", "/"))
         self.passwords |= {base.casefold(), posixpath.splitext(base)[0].casefold()}
-        there = self._secrets.has(hint.password_file, entry, self._base)
-        return not there and not (entry is None and self._inventory.find(base))
+        found = self._secrets.has(hint.password_file, entry, self._base)
+        return not found and not (entry is None and self._inventory.find(base))
 
     def _with_partner(self, entries: list[Entry]) -> list[Entry]:
-        """A PEM certificate's key is found by its stem."""
+        """Add the other PEM files of the same stem: a certificate's key."""
         (entry,) = entries
         if entry.extension not in file_types.PEM:
             return entries
@@ -97,9 +97,9 @@ class Names:
     def _in_archive(self, archive: str, member: str) -> Entry | None:
         if archive not in self._opened:
             self._opened.add(archive)
-            for _ in self._aside.archive(archive):
-                pass  # what else is wrong in it does not matter to a row that names one member
-        return next((entry for entry in self._aside.find(member) if entry.path == archive), None)
+            for _ in self._unlisted.archive(archive):
+                pass  # issues of other members do not matter here
+        return next((entry for entry in self._unlisted.find(member) if entry.path == archive), None)
 
 
 def _beside(entry: Entry) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""Everything that may hold a file's password -> the passwords to try for it, the likeliest first."""
+"""Collects the passwords to try on a file, the likeliest first: from rows, lists, and files beside it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from distributor.model.plaintext import decode
 from distributor.model.secret import Secret
 
 EXTENSIONS = (".txt", ".pass", ".pwd")
-_FEW = 500  # passwords by address that may all be tried on a file whose owner is not known: 0.4 s for a PFX of today
-LARGEST_LIST = 64 * 2**20  # bytes; all of its passwords are held in memory
+_FEW = 500  # passwords by address that may all be tried on a file of unknown owner: 0.4 s for a PFX of today
+LARGEST_LIST = 64 * 2**20  # bytes; all of its passwords are kept in memory
 _READABLE = "name a readable file with --passwords"
 _HINTS = {
     Reason.LARGE: "split the list, or give a folder with a .txt for each file",
@@ -35,7 +35,7 @@ class Passwords:
         self._by_name: dict[str, Secret] = {}
         self._by_address: dict[str, Secret] = {}
         self._folder: str | None = None
-        self.unread: dict[str, ReadFault] = {}  # what was there and could not be read since somebody cleared this, by its name
+        self.unread: dict[str, ReadFault] = {}  # password files that could not be read, by name, since the caller last cleared this
         if place is None:
             return
         if place.is_dir():
@@ -44,10 +44,10 @@ class Passwords:
             self._list(place)
 
     def likely(self, entry: Entry, person: Person | None, hints: Iterable[RosterRow], base: str | None) -> tuple[Secret, ...]:
-        """What to try on a file: its row's password, the list's, the one beside it, its person's; at last everybody's if they are few."""
+        """The passwords to try: the row's, the list's, those beside the file, the person's; last everybody's if they are few."""
         found = list(self._candidates(entry, person, hints, base))
         stripped = [Secret(secret.reveal().strip()) for secret in found if secret.reveal() != secret.reveal().strip()]
-        return tuple(dict.fromkeys(found + stripped))  # a blank in a cell is rarely meant
+        return tuple(dict.fromkeys(found + stripped))  # blanks around a password are rarely intended
 
     def _candidates(self, entry: Entry, person: Person | None, hints: Iterable[RosterRow], base: str | None) -> Iterator[Secret]:
         for hint in hints:
@@ -66,7 +66,7 @@ class Passwords:
             yield from self._by_address.values()
 
     def learn(self, person: Person, hint: RosterRow, base: str | None) -> None:
-        """Take in the password of a row that names no file."""
+        """Add the password of a row that names no file."""
         if hint.file:
             return
         files = (secret for place in self._places(hint.password_file, None, base) for secret in self._read(place))
@@ -74,12 +74,12 @@ class Passwords:
             self._by_address.setdefault(person.address.key, secret)
 
     def has(self, name: str, entry: Entry | None, base: str | None) -> bool:
-        """Whether a password's file that a row names is there; `entry`: the file it is for. Raises Unsafe."""
+        """Whether the password file that a row names exists; `entry`: the file it is for. Raises Unsafe."""
         _below(base, name)
         return any(map(self._reader.is_there, self._places(name, entry, base)))
 
     def _places(self, name: str, entry: Entry | None, base: str | None) -> Iterator[Entry]:
-        """Where a row's password file may be: below the roster, else by its name in the folder of passwords or beside the file."""
+        """Where a row's password file may be: below the roster, in the folder of passwords, or beside the file."""
         if not name:
             return
         try:
@@ -105,7 +105,7 @@ class Passwords:
             yield Entry(os.path.join(os.path.dirname(entry.path), name))
 
     def _by_hint(self, stem: str) -> Iterator[Secret]:
-        """NoSpamProxy writes `mail-THUMBPRINT.p12`, others the address or what stands before its @."""
+        """Passwords of the address in a file's name: NoSpamProxy writes `mail-THUMBPRINT.p12`, others the address or its local part."""
         key = stem if stem in self._by_address else stem.rpartition("-")[0]
         if key in self._by_address:
             yield self._by_address[key]
@@ -157,7 +157,7 @@ class Passwords:
 
 
 def _below(base: str | None, name: str) -> str | None:
-    """The path of a password's file in the roster's folder. Raises Unsafe where it, or what leads there, is outside or a link."""
+    """The path of a password file in the roster's folder. Raises Unsafe where it is outside, or it or a folder on the way is a link."""
     path = inside(base, name)
     if path is not None and os.path.lexists(path):
         for _ in steps(base, path):

@@ -1,4 +1,4 @@
-"""A name in a roster -> the path it means, never one outside the roster's folder."""
+"""Resolves names in a roster to paths, never outside the roster's folder and never through a link."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from distributor.model.people import escape_unsafe
 
 
 class Unsafe(Exception):
-    """A name that leaves the roster's folder; its text says how."""
+    """A name that leaves the roster's folder; the text says why."""
 
 
-def inside(base: str | None, name: str, known: bool = False) -> str | None:  # noqa: FBT001, FBT002  a name that is among the sources needs no path
+def inside(base: str | None, name: str, known: bool = False) -> str | None:  # noqa: FBT001, FBT002  a name among the sources needs no path
     """The absolute path of a name below `base`. Raises Unsafe when it leaves it, unless it is absolute and `known` as a name."""
     name = name.strip().replace("\\", "/")
     plain = posixpath.normpath(name)

@@ -1,4 +1,4 @@
-"""PEM and DER files -> pairs of certificate and key: of one stem, in one file, else by equal public keys."""
+"""Pairs certificates with keys in PEM and DER files: in one file, by equal stems, else by equal public keys."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Look = Callable[[], AbstractContextManager[WorkerPool[UnpairedFile, KeyFingerpri
 
 
 class PemPairs:
-    """Certificates and keys that found no partner of the same stem."""
+    """Certificates and keys that have no partner of the same stem."""
 
     def __init__(self, secrets: Secrets, look: Look) -> None:
-        """`look` starts child processes that look into files."""
+        """`look` starts child processes that read the public keys of files."""
         self._secrets = secrets
         self._look = look
         self._certificates: list[tuple[Entry, FilePart]] = []
         self._keys: list[tuple[Entry, FilePart]] = []
 
     def sort(self, parts: Mapping[Entry, FilePart]) -> list[Entry]:
-        """The files of one stem that are an identity together; the others are kept for later."""
+        """The files of one stem that make an identity together; others are kept for `pair_by_key`."""
         kinds = {entry: _kinds_of(part.data) for entry, part in parts.items()}
         certificates = [entry for entry, (certificate, _) in kinds.items() if certificate]
         keys = [entry for entry, (_, key) in kinds.items() if key]
@@ -39,9 +39,9 @@ class PemPairs:
             (self._keys if kinds[entry][1] else self._certificates).append((entry, part))
         return []
 
-    def settle(self) -> Iterator[SourceMaterial | Issue]:
-        """Pairs by public key; what is left goes alone, so that opening it says what it lacks."""
-        seen = self._seen() if self._certificates else {}
+    def pair_by_key(self) -> Iterator[SourceMaterial | Issue]:
+        """Pairs by public key; the rest alone, so that opening it reports what is missing."""
+        seen = self._fingerprints() if self._certificates else {}
         keys = dict(self._keys)
         waiting: dict[bytes | None, list[Entry]] = {}
         for entry in keys if seen else ():
@@ -58,12 +58,12 @@ class PemPairs:
             yield SourceMaterial("pem", (part,), self._secrets([entry], None))
 
     def _partners(self, public: bytes | None, waiting: Mapping[bytes | None, list[Entry]]) -> list[Entry] | None:
-        """Keys of this public key; one certificate and one key that lacks its password, all alone, are meant for each other."""
+        """Keys with this public key; a single certificate and a single key without its password belong together too."""
         only = len(self._keys) == len(self._certificates) == 1
         return (waiting.get(public) if public is not None else None) or (waiting.get(None) if only else None)
 
-    def _seen(self) -> dict[Entry, KeyFingerprint]:
-        """What each file shows of itself; nothing where looking took too long."""
+    def _fingerprints(self) -> dict[Entry, KeyFingerprint]:
+        """The public key and kind of each file; empty where a child process failed."""
         entries = [entry for entry, _ in (*self._certificates, *self._keys)]
         files = [UnpairedFile(part.data) for _, part in self._certificates]
         files += [UnpairedFile(part.data, self._secrets([entry], None)) for entry, part in self._keys]
@@ -78,7 +78,7 @@ def _authority(entry: Entry) -> Issue:
 
 
 def _kinds_of(data: bytes) -> tuple[bool, bool]:
-    """Whether there is a certificate and whether there is a key in it."""
+    """Whether it contains a certificate, and whether it contains a key."""
     try:
         found = list(blocks(data))
     except (Unsupported, IndexError):

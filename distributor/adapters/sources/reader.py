@@ -1,4 +1,4 @@
-"""Names -> bytes, read once: no link is followed, nothing but a regular file opened, and nothing larger than the limits."""
+"""Reads files and zip members within limits: follows no link, opens only regular files, unpacks no more than allowed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Entry:
 
     @property
     def place(self) -> tuple[str, bool]:
-        """What it shares with the files beside it."""
+        """Its folder, or its archive (True)."""
         return (os.path.dirname(self.path), False) if self.member is None else (self.path, True)
 
     @property
@@ -59,7 +59,7 @@ class Entry:
 
 
 class ReadFault(Exception):
-    """Why a file is not read: what an issue says of it."""
+    """Why a file is not read, with the texts of the issue."""
 
     def __init__(self, check: CheckId, message: str, hint: str) -> None:
         self.check, self.message, self.hint = check, message, hint
@@ -72,15 +72,15 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._archives: OrderedDict[str, zipfile.ZipFile] = OrderedDict()
-        self._spent: dict[str, int] = {}  # octets unpacked of each archive
+        self._spent: dict[str, int] = {}  # bytes unpacked from each archive
 
     def part(self, entry: Entry) -> FilePart:
-        """An entry's bytes. Raises Fault."""
+        """An entry's bytes. Raises ReadFault."""
         data = self.read(entry)
         return FilePart(entry.source, entry.path, entry.member, hashlib.sha256(data).hexdigest(), data)
 
     def read(self, entry: Entry) -> bytes:
-        """An entry's bytes. Raises Fault."""
+        """An entry's bytes. Raises ReadFault."""
         if entry.member is not None:
             return self._member(entry.path, entry.member)
         try:
@@ -89,7 +89,7 @@ class Reader:
             raise _fault(refused, "limits.file") from None
 
     def is_there(self, entry: Entry) -> bool:
-        """Whether something of that name is there, whatever it is."""
+        """Whether anything with that name exists."""
         if entry.member is None:
             return os.path.lexists(entry.path)
         try:
@@ -98,7 +98,7 @@ class Reader:
             return False
 
     def members(self, path: str) -> Iterator[zipfile.ZipInfo]:
-        """What is in an archive. Raises Fault."""
+        """The members of an archive. Raises ReadFault."""
         yield from self._archive(path).infolist()
 
     def _archive(self, path: str) -> zipfile.ZipFile:
@@ -133,7 +133,7 @@ class Reader:
         except _BROKEN:
             raise ReadFault(CheckId.UNREADABLE, "the archive is damaged at this member", "pack it again") from None
         self._spent[path] = self._spent.get(path, 0) + len(data)
-        if self._spent[path] > 4 * self._limits.archive:  # a member may be read again at another time
+        if self._spent[path] > 4 * self._limits.archive:  # the same member may be read several times
             raise ReadFault(
                 CheckId.TOO_COSTLY,
                 f"the archive unpacks to more than {format_size(self._limits.archive)}",
@@ -151,14 +151,14 @@ class Reader:
         file = archive.fp
         archive.close()
         if file is not None:
-            file.close()  # it was given, so the archive leaves it open
+            file.close()  # ZipFile does not close a file object that it was given
 
     def __del__(self) -> None:
         self.close()
 
 
 def _archive(path: str, limit: int) -> zipfile.ZipFile:
-    """A zip whose directory is of bearable size; that is looked at before the directory is read. Raises Fault."""
+    """Open a zip; the size of its directory is checked before that is read. Raises ReadFault."""
     try:
         file = open_file(path, limit)
     except FileRefused as refused:
@@ -168,7 +168,7 @@ def _archive(path: str, limit: int) -> zipfile.ZipFile:
         if directory.entries > MOST_MEMBERS or directory.size > LARGEST_DIRECTORY:
             raise _too_many()
         archive = zipfile.ZipFile(file)
-        if len(archive.infolist()) > MOST_MEMBERS:  # the number that the archive tells of itself may be a lie
+        if len(archive.infolist()) > MOST_MEMBERS:  # the number in the archive may be a lie
             raise _too_many()
     except ReadFault:
         file.close()
@@ -192,7 +192,7 @@ _HINTS = {
 
 
 def _fault(refused: FileRefused, key: str) -> ReadFault:
-    """As an issue says it; `key` is what bounds such a file in the configuration."""
+    """The refusal with check and hint; `key` is the limit's configuration key."""
     match refused.reason:
         case Reason.LARGE:
             return ReadFault(CheckId.TOO_COSTLY, refused.message, f"see what it is; a real file has some kilobytes (`{key}`)")

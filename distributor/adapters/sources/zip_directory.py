@@ -1,7 +1,7 @@
-"""Reads the end of a zip -> how large its directory is and how many members are in it, before anything keeps a member in memory.
+"""Measures the central directory of a zip, its size and number of members, before `zipfile` loads it into memory.
 
-Follows the records as `zipfile` does, so that both look at the same directory. What the records say of the number of members is not
-believed: the directory's headers are counted.
+Follows the records as `zipfile` does, so that both read the same directory. The number of members in the records is not trusted: the
+directory's headers are counted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ZipDirectory:
 
 
 def zip_directory(file: IO[bytes], largest: int, most: int) -> ZipDirectory:
-    """The directory of an open zip: a larger one is not looked at, and after one member more than `most` nothing is counted."""
+    """The directory of an open zip; one larger than `largest` is not read, and counting ends after one member more than `most`."""
     size, place = _directory(file)
     if place < 0:
         raise BadZip("the directory is not in the file")
@@ -57,7 +57,7 @@ def _directory(file: IO[bytes]) -> tuple[int, int]:
 
 
 def _directory64(file: IO[bytes], end: int) -> tuple[int, int] | None:
-    """The same by the record of a large zip, which stands before the end record; None where there is none."""
+    """The same from the zip64 record before the end record; None where there is none."""
     start = end - _LOCATOR.size - _END64.size
     if start < 0:
         return None
@@ -70,7 +70,7 @@ def _directory64(file: IO[bytes], end: int) -> tuple[int, int] | None:
 
 
 def _count(file: IO[bytes], place: int, size: int, most: int) -> int:
-    """The headers in the directory."""
+    """The number of headers in the directory."""
     file.seek(place)
     window, at, entries = b"", 0, 0
     while size > 0 and entries <= most:

@@ -1,1 +1,1 @@
-"""Who knows what became of a message: a file a kind, each with `Settings` and `open`."""
+"""Services that know what happened to sent messages, one module per kind, each with `Settings` and `open`."""

@@ -1,7 +1,7 @@
-"""Messages -> what the message trace of Exchange Online says became of them: asked by sender and time, matched here by Message-ID.
+"""Looks messages up in the message trace of Exchange Online: asks by sender and time, matches by Message-ID.
 
-The trace hears one value a property, and nothing after an `or`. It shows a message late, and its status changes for hours: pending ones
-are asked for again by whoever looks next (facts: sending.md 1.5).
+A filter of the trace takes one value for each property, and no `or`. It shows a message late, and its status changes for hours: pending
+ones are asked for again by the next tracking (facts: sending.md 1.5).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from distributor.adapters.trackers.trace_pages import PATH, Pages
+from distributor.adapters.trackers.trace_pages import PATH, TracePages
 from distributor.clients.entra import AppRegistration, check, granted, registration
 from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, literal, trouble
 from distributor.clients.retry import Sleep
@@ -29,9 +29,9 @@ from distributor.model.states import State
 
 LONGEST_WINDOW = timedelta(days=10)
 OLDEST = timedelta(days=90) - timedelta(hours=1)  # an hour for clocks that differ
-BEFORE, AFTER = timedelta(days=2), timedelta(days=1)  # around `since`, which evidence that came later has moved
-ASKED_FOR = frozenset({State.AMBIGUOUS, State.ACCEPTED})  # of what is delivered it has nothing new to say
-UNSETTLED = timedelta(hours=1)  # so long "failed" may become "delivered": the status of recent hours changes (facts: sending.md 1.5)
+BEFORE, AFTER = timedelta(days=2), timedelta(days=1)  # around `since`, which later evidence may have moved
+ASKED_FOR = frozenset({State.AMBIGUOUS, State.ACCEPTED})  # about delivered messages it has nothing new
+UNSETTLED = timedelta(hours=1)  # "failed" may still become "delivered" within this time (facts: sending.md 1.5)
 FINAL = {"delivered": State.DELIVERED, "failed": State.BOUNCED}
 WORDS = {
     "delivered": "delivered, by the message trace",
@@ -47,17 +47,17 @@ _RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined
 class Settings(AppRegistration):
     """`[[trackers]]` of kind trace: the keys of the registration, and these. It needs ExchangeMessageTrace.Read.All."""
 
-    senders: tuple[str, ...] = ()  # asked for where the ledger does not know a message's sender any more
+    senders: tuple[str, ...] = ()  # asked for where the ledger no longer knows a message's sender
     graph: str = ROOT
     reply_timeout: float = 100.0  # seconds
 
 
-def open(settings: Settings) -> Trace:  # noqa: A001  every adapter is opened by this name
-    """The tracker; connects when it is asked. Raises Unusable."""
+def open(settings: Settings) -> MessageTraceTracker:  # noqa: A001  every adapter has this name
+    """The tracker; connects when it is used. Raises InvalidInput."""
     if wrong := check(settings, "transport"):
         raise wrong
     who = registration(settings)
-    return Trace(graph(who, settings.graph), settings.senders, timeout=settings.reply_timeout, who=who)
+    return MessageTraceTracker(graph(who, settings.graph), settings.senders, timeout=settings.reply_timeout, who=who)
 
 
 def needs(_: Settings) -> tuple[RequiredPermission, ...]:
@@ -65,12 +65,12 @@ def needs(_: Settings) -> tuple[RequiredPermission, ...]:
     return (READ_TRACE,)
 
 
-class Trace:
-    """Asks once for all messages of a sender."""
+class MessageTraceTracker:
+    """Asks for all messages of a sender together."""
 
-    min_age = timedelta(seconds=60)  # it shows a message no sooner; asking too early costs a request
+    min_age = timedelta(seconds=60)  # the trace shows no message sooner
 
-    def __init__(  # noqa: PLR0913  what it needs, and what tests put in its place
+    def __init__(  # noqa: PLR0913  clock and sleep are arguments for tests
         self,
         client: GraphClient,
         senders: Sequence[str] = (),
@@ -83,10 +83,10 @@ class Trace:
         self._graph, self._timeout, self._who = client, timeout, who or AppRegistration()
         self._senders = senders
         self._now = now
-        self._pages = Pages(client, timeout, now, sleep)
+        self._pages = TracePages(client, timeout, now, sleep)
 
     async def track(self, tracked: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
-        """What is known of those that are ambiguous or accepted."""
+        """What the trace shows of messages that are ambiguous or accepted."""
         by_sender: defaultdict[str, list[TrackedMessage]] = defaultdict(list)
         for message in tracked:
             if message.state in ASKED_FOR:
@@ -103,7 +103,7 @@ class Trace:
         await self._graph.close()
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says: whether it may be asked, as the token and then the service itself has it."""
+        """Whether the app may ask: by its token, then by the service itself."""
         try:
             seen = granted(await self._graph.token(), self._who, self._graph.root)
             if names := missing(seen, (READ_TRACE,)):
@@ -132,7 +132,7 @@ class Trace:
 
 
 def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagnostic:
-    """The app may ask; what still refuses is that the service itself is not let in."""
+    """The service's answer; where it refuses an app that has the permission, the trace's own service is missing in the tenant."""
     match response:
         case HttpResponse(good=True):
             return Diagnostic("tracker", "ok", f"{where} answers questions about messages")
@@ -144,7 +144,7 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
 
 
 def moments(message: TrackedMessage) -> Iterator[datetime]:
-    """When it may have left: a day apart in a ledger that was restored, where nobody knows the moment."""
+    """When it may have been sent; several moments, a day apart, in a ledger that was restored."""
     moment, until = message.since, message.until or message.since
     while moment < until:
         yield moment
@@ -153,7 +153,7 @@ def moments(message: TrackedMessage) -> Iterator[datetime]:
 
 
 def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The times to ask for, oldest first: around each attempt, joined where they touch, and cut to what the trace allows."""
+    """The spans of time to ask for, oldest first: around each attempt, joined where they touch, and cut to what the trace allows."""
     spans: list[tuple[datetime, datetime]] = []
     for moment in sorted(moments):
         first, last = max(moment - BEFORE, now - OLDEST), min(moment + AFTER, now)
@@ -171,7 +171,7 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
 
 
 def sighting(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
-    """What a row says of a message; nothing where it only says that Exchange still has it, and that is known."""
+    """What a row tells about a message; None where it tells nothing new."""
     status = str(row.get("status") or "")
     early = status == "failed" and _is_for(message, row) and now - _received(row, message.since) < UNSETTLED
     final = State.ACCEPTED if early else FINAL.get(status, State.ACCEPTED)
@@ -189,7 +189,7 @@ def sighting(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> 
 
 
 def _received(row: Mapping[str, Any], since: datetime) -> datetime:
-    """When Exchange took the message; where the row does not say, its last attempt."""
+    """When Exchange received the message; where the row does not tell, its last attempt."""
     try:
         moment = datetime.fromisoformat(str(row.get("receivedDateTime") or ""))
     except ValueError:
@@ -198,7 +198,7 @@ def _received(row: Mapping[str, Any], since: datetime) -> datetime:
 
 
 def _weight(message: TrackedMessage, row: Mapping[str, Any]) -> tuple[bool, bool, int]:
-    """Which of several rows counts: that of our recipient, and the most final."""
+    """Order of several rows: that of our recipient counts more, then the more final status."""
     status = row.get("status")
     return bool(row), _is_for(message, row), _RANKS.index(status) if status in _RANKS else -1
 

@@ -1,4 +1,4 @@
-"""Messages whose fate is unclear -> what the sending mailbox knows of them by their Message-ID: a copy in Sent Items, or still a draft."""
+"""Looks ambiguous messages up in the sending mailbox by their Message-ID: a copy in Sent Items, or still a draft."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Settings(AppRegistration):
     reply_timeout: float = 100.0  # seconds
 
 
-def open(settings: Settings) -> Copies:  # noqa: A001  every adapter is opened by this name
-    """The tracker; connects when it is asked. Raises Unusable."""
+def open(settings: Settings) -> MailboxTracker:  # noqa: A001  every adapter has this name
+    """The tracker; connects when it is used. Raises InvalidInput."""
     if wrong := check(settings, "transport"):
         raise wrong
     if not settings.mailbox:
         raise InvalidInput("missing", where="transport.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
-    return Copies(settings, graph(registration(settings), settings.graph))
+    return MailboxTracker(settings, graph(registration(settings), settings.graph))
 
 
 def needs(_: Settings) -> tuple[RequiredPermission, ...]:
@@ -42,8 +42,8 @@ def needs(_: Settings) -> tuple[RequiredPermission, ...]:
     return (READ_MAIL,)
 
 
-class Copies(SentItems):
-    """Those of one mailbox."""
+class MailboxTracker(SentItems):
+    """Looks messages up in one mailbox."""
 
     def __init__(self, settings: Settings, client: GraphClient) -> None:
         known = {key_of(one) for one in (settings.mailbox, *settings.senders)}
@@ -55,7 +55,7 @@ class Copies(SentItems):
         self._settings, self._client = settings, client
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says: whether the mailbox lets itself be read. What Exchange grants is in no token, so that it is tried."""
+        """Whether the app can read the mailbox. What Exchange itself grants is in no token, so one message is asked for."""
         who, root = registration(self._settings), self._client.root
         try:
             seen = granted(await self._client.token(), who, root)
@@ -76,9 +76,9 @@ class Copies(SentItems):
 
 def _answer(response: HttpResponse | NoResponse, mailbox: str, app: App) -> Diagnostic:
     if isinstance(response, HttpResponse) and response.good:
-        return Diagnostic("tracker", "ok", f"{mailbox} lets itself be read")
+        return Diagnostic("tracker", "ok", f"{mailbox} can be read")
     if isinstance(response, HttpResponse) and response.status == _FORBIDDEN:
-        shut = MailboxDenied("tracker", "error", f'{mailbox} does not let itself be read: "{response.said}"', why=_WHY)
+        shut = MailboxDenied("tracker", "error", f'{mailbox} does not allow this app to read mail: "{response.said}"', why=_WHY)
         return let_in(shut, app, [PermissionUse("tracker", (READ_MAIL,), (mailbox,))])
     stop = trouble(response, mailbox)
     return Diagnostic("tracker", "error", str(stop), stop.hint)

@@ -1,4 +1,4 @@
-"""A filter -> the rows of Exchange's message trace, page after page, no faster than it may be asked (facts: sending.md 1.5)."""
+"""Reads the rows of Exchange's message trace page by page, within its rate limit (facts: sending.md 1.5)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from distributor.errors import ServiceUnavailable
 from distributor.model.ports import Now
 
 PATH = "admin/exchange/tracing/messageTraces"
-PAGE = 5000  # rows; the most there are in one
-AT_MOST, IN_TIME = 90, timedelta(minutes=5)  # requests; the service takes 100, and an administrator may look too
-_PATIENCE = RetryPolicy(4, timedelta(seconds=30), IN_TIME)  # with one page
+PAGE = 5000  # rows; the most that the service gives
+MAX_REQUESTS, WINDOW = 90, timedelta(minutes=5)  # the service allows 100, and an administrator may use it too
+_RETRY = RetryPolicy(4, timedelta(seconds=30), WINDOW)  # of one page
 _HEADERS = {"Prefer": "include-unknown-enum-members"}
 _HINT = (
     "grant the app ExchangeMessageTrace.Read.All with an administrator's consent, and let the trace's own service into the tenant: "
     "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 )
 
-Ask = Callable[[], Awaitable[HttpResponse | NoResponse]]  # for one page
+Ask = Callable[[], Awaitable[HttpResponse | NoResponse]]  # requests one page
 
 
-class Pages:
+class TracePages:
     """Counts its requests, and waits where there were too many."""
 
     def __init__(self, graph: GraphClient, timeout: float, now: Now, sleep: Sleep) -> None:
@@ -33,10 +33,10 @@ class Pages:
         self._timeout = timeout
         self._now = now
         self._sleep = sleep
-        self._asked: deque[datetime] = deque()
+        self._requests: deque[datetime] = deque()
 
     async def rows(self, filtered: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Every row that the filter lets through. Raises Unavailable."""
+        """Every row that matches the filter. Raises ServiceUnavailable."""
         page = await self._page(lambda: self._first(filtered))
         while True:
             for row in page["value"]:
@@ -44,21 +44,21 @@ class Pages:
                     yield row
             if (link := page.get("@odata.nextLink")) is None:
                 return
-            page = await self._page(self._further(link))
+            page = await self._page(self._next(link))
 
     def _first(self, filtered: str) -> Awaitable[HttpResponse | NoResponse]:
         params = {"$filter": filtered, "$top": str(PAGE)}
         return self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
 
-    def _further(self, link: object) -> Ask:
+    def _next(self, link: object) -> Ask:
         return lambda: self._graph.follow(link, headers=_HEADERS, timeout=self._timeout)
 
     async def _page(self, ask: Ask) -> Mapping[str, Any]:
-        async def ask_in_turn() -> HttpResponse | NoResponse:
-            await self._turn()
+        async def ask_within_limit() -> HttpResponse | NoResponse:
+            await self._wait_for_rate_limit()
             return await ask()
 
-        response = await _PATIENCE.call(ask_in_turn, self._sleep)
+        response = await _RETRY.call(ask_within_limit, self._sleep)
         match response:
             case HttpResponse(status=200, body={"value": list()}):
                 return response.body or {}
@@ -68,11 +68,11 @@ class Pages:
                 raise trouble(NoResponse("an answer that makes no sense: no list of traces", request_sent=True), self._graph.where)
         raise trouble(response, self._graph.where)
 
-    async def _turn(self) -> None:
+    async def _wait_for_rate_limit(self) -> None:
         now = self._now()
-        while self._asked and self._asked[0] <= now - IN_TIME:
-            self._asked.popleft()
-        if len(self._asked) >= AT_MOST:
-            await self._sleep((self._asked.popleft() + IN_TIME - now).total_seconds())
+        while self._requests and self._requests[0] <= now - WINDOW:
+            self._requests.popleft()
+        if len(self._requests) >= MAX_REQUESTS:
+            await self._sleep((self._requests.popleft() + WINDOW - now).total_seconds())
             now = self._now()
-        self._asked.append(now)
+        self._requests.append(now)

@@ -1,1 +1,1 @@
-"""The message's road: a file a kind, each with `Settings` and `open`."""
+"""Ways to send messages, one module per kind, each with `Settings` and `open`."""

@@ -1,4 +1,4 @@
-"""A folder as a road: each message becomes an `.eml` file, on disk for good before it counts as accepted."""
+"""Transport into a folder: each message becomes an `.eml` file, durable on disk before it counts as accepted."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Settings:
     path: Path
 
 
-def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: object = None) -> FolderTransport:  # noqa: A001  every adapter opens
-    """The folder, made if it is not there. Raises Unusable when it cannot be."""
+def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: object = None) -> FolderTransport:  # noqa: A001  every adapter has this name
+    """The transport; makes the folder. Raises InvalidInput when it cannot."""
     del accounts, tell  # nobody signs in
     try:
         settings.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: object =
 
 
 class FolderTransport:
-    """One lane is enough for a disk."""
+    """Writes messages into a folder over one connection, which is enough for a disk."""
 
     max_connections = 1
     per_minute: float | None = None
@@ -50,41 +50,41 @@ class FolderTransport:
         self._path = path
 
     def connection(self, sender: str | None = None) -> FolderConnection:
-        """The lane; a folder takes anybody's messages."""
+        """The connection, for any sender."""
         del sender
         return FolderConnection(self._path)
 
     def tracker(self) -> None:
-        """A folder needs nobody to tell what is in it."""
+        """None: the answer is always known."""
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
-        """Nothing is left over."""
+        """Nothing to clean up."""
         del settled
         return []
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says of it."""
+        """Whether the folder is writable."""
         if os.access(self._path, os.W_OK | os.X_OK):
             return [Diagnostic("transport", "ok", f"messages are written into {self._path}")]
         return [Diagnostic("transport", "error", f"{self._path}: the folder is not writable", _HINT)]
 
 
 class FolderConnection:
-    """Writes beside, then renames: the rename is the point of no return."""
+    """Writes to a temporary file, then renames it: the rename is the point of no return."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Write one message; see core.ports.Lane."""
+        """Write one message; see model.ports.Connection."""
         name = f"{_PLAIN.sub('_', message.delivery)}.eml"
         try:
             part = await asyncio.to_thread(atomic.write_atomically, self._path / name, message.message)
         except OSError as error:
-            return NotSent(_said(error), fatal=InvalidInput(_said(error), where=str(self._path), hint=_HINT))
+            return NotSent(_reason(error), fatal=InvalidInput(_reason(error), where=str(self._path), hint=_HINT))
         try:
             if not await record_intent():
-                return NotSent("another sender holds this message")
+                return NotSent("another process has claimed this message")
             return await asyncio.to_thread(self._publish, part, name)
         finally:
             part.unlink(missing_ok=True)
@@ -93,16 +93,16 @@ class FolderConnection:
         try:
             atomic.publish(part, self._path / name)
         except OSError as error:
-            return NotSent(_said(error), fatal=InvalidInput(_said(error), where=str(self._path), hint=_HINT))
+            return NotSent(_reason(error), fatal=InvalidInput(_reason(error), where=str(self._path), hint=_HINT))
         try:
             atomic.sync_folder(self._path)
         except OSError as error:
-            return Ambiguous(_said(error))
+            return Ambiguous(_reason(error))
         return Accepted(f"written to {name}")
 
     async def close(self) -> None:
         """Nothing is kept open."""
 
 
-def _said(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return f"the message cannot be written ({error.strerror})"

@@ -1,6 +1,6 @@
-"""The ledger's due messages -> one claim at a time for whichever lane is free, in small batches fetched ahead.
+"""Claims due messages in small batches, ahead of need, and hands them to free connections one at a time.
 
-The feed ends when nothing is due, nothing is being packed, and no message on the wire could come back; or when it is stopped.
+The queue ends when nothing is due, nothing is being packed, and no message in flight could be queued again; or when it is stopped.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from dataclasses import dataclass
 
 from distributor.model.delivery import Claim
 
-_QUICK = 0.3  # seconds; a batch that is gone sooner was too small
-_LARGEST = 64  # messages in one batch, unless there are many lanes
+_QUICK = 0.3  # seconds; a batch that is used up sooner was too small
+_LARGEST = 64  # messages in one batch, unless there are many connections
 
 Fetch = Callable[[int], Awaitable[list[Claim]]]
-Wait = Callable[[], Awaitable[bool]]  # waits for a message that is due soon; False when there is none
+Wait = Callable[[], Awaitable[bool]]  # waits for a deferred message that is due soon; False when there is none
 
 
 @dataclass
 class SendLimit:
-    """How many messages a run may still claim, by all its feeds; None: no bound."""
+    """How many messages the mailboxes of a run may still claim together; None: no bound."""
 
     left: int | None
 
-    def grant(self, wish: int) -> int:
-        """As many of the wished for as may be claimed; given back if they are not."""
-        granted = wish if self.left is None else min(wish, self.left)
-        self.add(-granted)
+    def acquire(self, count: int) -> int:
+        """Take up to `count`; what is not claimed after all must be released."""
+        granted = count if self.left is None else min(count, self.left)
+        self.release(-granted)
         return granted
 
-    def add(self, messages: int) -> None:
-        """Messages that count as not tried."""
+    def release(self, messages: int) -> None:
+        """Give back what was not claimed, or not tried."""
         if self.left is not None:
             self.left += messages
 
 
 @dataclass
 class ClaimQueue:
-    """Claims for the lanes of one road."""
+    """Claims for the connections of one mailbox."""
 
     fetch: Fetch
     wait: Wait
     connections: int
-    budget: SendLimit
+    limit: SendLimit
     packing: bool = False
 
     def __post_init__(self) -> None:
@@ -53,11 +53,11 @@ class ClaimQueue:
         self.ended = asyncio.Event()
         self.in_flight = 0
         self._available, self._low_water, self._notified = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._news = 0
+        self._notices = 0
         self._size, self._fetched = 2 * self.connections, 0.0
 
     async def next(self) -> Claim | None:
-        """A claim to carry, or None at the end."""
+        """The next claim to send, or None at the end."""
         while not self.ended.is_set():
             if self.ready:
                 self.in_flight += 1
@@ -71,16 +71,16 @@ class ClaimQueue:
         return None
 
     def complete(self, *, again: bool) -> None:
-        """A message that was handed out is settled; `again` when it counts as not tried."""
+        """A claim from `next` is settled; `again`: it was queued again and counts as not tried."""
         self.in_flight -= 1
         if again:
-            self.budget.add(1)
+            self.limit.release(1)
         if again or not self.in_flight:
             self.notify()
 
     def notify(self) -> None:
-        """Look again: something was packed, or came back."""
-        self._news += 1
+        """Ask the ledger again: something was packed, or queued again."""
+        self._notices += 1
         self._notified.set()
 
     def end(self) -> None:
@@ -90,13 +90,13 @@ class ClaimQueue:
             event.set()
 
     def unused(self) -> list[Claim]:
-        """What was claimed and never handed out."""
+        """Claims that `next` never returned."""
         left = list(self.ready)
         self.ready.clear()
         return left
 
     async def run(self) -> None:
-        """Fetch whenever lanes are about to starve, until the end."""
+        """Fetch whenever the ready claims run low, until the end."""
         try:
             while not self.ended.is_set():
                 await self._low_water.wait()
@@ -106,29 +106,24 @@ class ClaimQueue:
             self.end()
 
     async def _fill(self) -> None:
-        news, pending = self._news, self.packing or self.in_flight > 0 or bool(self.ready)
-        room = self.budget.grant(self._free_slots())
-        claims = await self.fetch(room) if room else []
-        self.budget.add(room - len(claims))
+        notices, pending = self._notices, self.packing or self.in_flight > 0 or bool(self.ready)
+        count = self.limit.acquire(self._batch_size())
+        claims = await self.fetch(count) if count else []
+        self.limit.release(count - len(claims))
         if claims:
-            self._take(claims)
-        elif pending or news != self._news:
-            await self._notify_after(news)
-        elif not room or not await self.wait():
+            self.ready.extend(claims)
+            if len(self.ready) >= self.connections:
+                self._low_water.clear()
+            self._available.set()
+        elif pending or notices != self._notices:
+            while notices == self._notices and not self.ended.is_set():
+                self._notified.clear()
+                await self._notified.wait()
+        elif not count or not await self.wait():
             self.end()
 
-    def _take(self, claims: list[Claim]) -> None:
-        self.ready.extend(claims)
-        if len(self.ready) >= self.connections:
-            self._low_water.clear()
-        self._available.set()
-
-    async def _notify_after(self, news: int) -> None:
-        while news == self._news and not self.ended.is_set():
-            self._notified.clear()
-            await self._notified.wait()
-
-    def _free_slots(self) -> int:
+    def _batch_size(self) -> int:
+        """Twice the last one when that was used up quickly, else half of it."""
         now = time.monotonic()
         quick = now - self._fetched < _QUICK
         self._size = min(2 * self._size, max(_LARGEST, 8 * self.connections)) if quick else max(self._size // 2, 2 * self.connections)

@@ -1,7 +1,7 @@
-"""Steps of many lanes -> one durable transaction a round, in one thread; each step's future tells whether its fencing held.
+"""Group commit: writes the ledger updates of all connections, one durable transaction at a time, in one thread.
 
-While a transaction is being written, the next round gathers: the more lanes, the more steps share one flush to disk. Once the
-ledger failed, nothing is armed any more, so that nothing is sent that it does not know.
+While a transaction is being written, the next one gathers: the more connections, the more updates share one flush to disk. Once the
+ledger failed, no intent is recorded any more, so that nothing is sent that the ledger does not know.
 """
 
 from __future__ import annotations
@@ -19,17 +19,14 @@ from distributor.model.outcomes import DraftRef
 from distributor.model.ports import Ledger
 
 T = TypeVar("T")
-SHORTEST_WAIT, LONGEST_WAIT = (
-    0.001,
-    0.01,
-)  # seconds that a lane's note waits for the other lanes'; DATA's answer is awaited at the same time
-SETTLEMENTS_WAIT = 0.005  # seconds that an answer waits for others
-TRIES = 3  # how often a round of settlements is tried while the ledger is locked by another program
+MIN_INTENT_WAIT, MAX_INTENT_WAIT = 0.001, 0.01  # seconds that an intent waits for others; DATA's answer is awaited at the same time
+RESULT_WAIT = 0.005  # seconds that a result waits for others
+TRIES = 3  # to write a result while another program locks the ledger
 
 
 @dataclass(slots=True, eq=False)
 class PendingCommit:
-    """A step on its way into the ledger. `verdict` stays readable when whoever waited for `future` was cancelled."""
+    """An update that is not durable yet. `applied` (False: the lease was lost) stays readable when the waiter of `future` was cancelled."""
 
     step: AttemptUpdate
     future: asyncio.Future[bool]
@@ -38,34 +35,34 @@ class PendingCommit:
 
 
 class GroupCommitter:
-    """The one door to the ledger while messages are sent. Used from one event loop."""
+    """All access to the ledger while messages are sent. Used from one event loop."""
 
     def __init__(self, ledger: Ledger, owner: LeaseHolder, in_flight: Callable[[], int] = lambda: 1) -> None:
         self._ledger = ledger
-        self._in_flight = in_flight  # how many messages are on their way: as many notes may be coming
+        self._in_flight = in_flight  # how many messages are in flight: at most so many intents can come
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[PendingCommit] = []
-        self._intents_wait = SHORTEST_WAIT
-        self._intents = 0  # of those that wait
+        self._intent_wait = MIN_INTENT_WAIT
+        self._intents = 0  # among the waiting
         self._writing = self._draining = False
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0  # when it rings; a timer of uvloop that has rung no longer knows
+        self._due = 0.0  # when it fires; uvloop's timers forget it once they fired
         self._idle = asyncio.Event()
         self._idle.set()
         self.failure: BaseException | None = None
 
-    def record_intent(self, claim: Claim, lease: timedelta, handle: DraftRef | None = None) -> PendingCommit:
-        """The durable note before the point of no return."""
-        return self._enter(RecordIntent(claim, lease, handle))
+    def record_intent(self, claim: Claim, lease: timedelta, draft: DraftRef | None = None) -> PendingCommit:
+        """Record that the message is about to leave: step (4) of sending a message. `lease`: how long the attempt may take."""
+        return self._add(RecordIntent(claim, lease, draft))
 
-    def settle(self, settle: AttemptResult) -> PendingCommit:
-        """What became of an attempt."""
-        return self._enter(settle)
+    def settle(self, result: AttemptResult) -> PendingCommit:
+        """Record the result of an attempt."""
+        return self._add(result)
 
     async def call(self, work: Callable[[], T]) -> T:
-        """Any other work with the ledger, in its thread."""
+        """Do any other work with the ledger in its thread."""
         try:
             return await self._loop.run_in_executor(self._thread, work)
         except Exception as error:
@@ -73,7 +70,7 @@ class GroupCommitter:
             raise
 
     async def drain(self) -> None:
-        """Until every step so far is written, or failed."""
+        """Wait until every update so far is written, or failed."""
         self._draining = True
         self._next_round()
         await self._idle.wait()
@@ -83,7 +80,7 @@ class GroupCommitter:
         """End the thread."""
         self._thread.shutdown(wait=True)
 
-    def _enter(self, step: AttemptUpdate) -> PendingCommit:
+    def _add(self, step: AttemptUpdate) -> PendingCommit:
         pending = PendingCommit(step, self._loop.create_future())
         if self.failure is not None:
             _fail(pending, self.failure)
@@ -95,13 +92,13 @@ class GroupCommitter:
         return pending
 
     def _next_round(self) -> None:
-        """Write when everybody who may come has come, or has been waited for."""
+        """Write at once when every possible intent is here, else after a short wait for more."""
         if self._writing or not self._waiting:
             return
         if self._draining or self._intents >= max(1, self._in_flight()):
             self._write()
             return
-        due = self._loop.time() + (self._intents_wait if self._intents else SETTLEMENTS_WAIT)
+        due = self._loop.time() + (self._intent_wait if self._intents else RESULT_WAIT)
         if self._timer is None or self._due > due:
             self._stop_timer()
             self._timer, self._due = self._loop.call_at(due, self._write), due
@@ -124,13 +121,13 @@ class GroupCommitter:
 
     def _written(self, batch: list[PendingCommit], done: asyncio.Future[list[bool]], seconds: float) -> None:
         self._writing = False
-        self._intents_wait = min(max(SHORTEST_WAIT, seconds / 2), LONGEST_WAIT)  # on a slow disk, company is worth more
+        self._intent_wait = min(max(MIN_INTENT_WAIT, seconds / 2), MAX_INTENT_WAIT)  # on a slow disk, larger groups pay more
         error = done.exception()
         if error is None:
-            for pending, verdict in zip(batch, done.result(), strict=True):
-                pending.applied = verdict
+            for pending, applied in zip(batch, done.result(), strict=True):
+                pending.applied = applied
                 if not pending.future.done():
-                    pending.future.set_result(verdict)
+                    pending.future.set_result(applied)
         else:
             self._failed(batch, error)
         if self.failure is not None:
@@ -148,7 +145,7 @@ class GroupCommitter:
         self._intents = 0
 
     def _failed(self, batch: list[PendingCommit], error: BaseException) -> None:
-        """An answer of a server is worth a second try; the permission to send another message is not."""
+        """A result is written again, for the server's answer must not be lost; an intent is not, for nothing was sent."""
         again = isinstance(error, ServiceUnavailable)
         for pending in batch:
             pending.tries += 1
@@ -162,4 +159,4 @@ class GroupCommitter:
 def _fail(pending: PendingCommit, error: BaseException) -> None:
     if not pending.future.done():
         pending.future.set_exception(error)
-        pending.future.exception()  # seen: the failure is kept and raised at the end of the run
+        pending.future.exception()  # marks it as retrieved; the failure is raised at the end of the run

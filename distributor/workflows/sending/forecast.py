@@ -1,4 +1,4 @@
-"""How many messages wait for each mailbox, and its limits -> how long a run takes, and what is left for another day. Pure counting."""
+"""Estimates how long a run takes and what the daily quotas leave for another day. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributor.workflows.sending.limits import SPREAD, DailyQuota
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will come to. `later`: messages that the mailboxes' day does not allow; `again`: when the first of them may go."""
+    """The estimate. `later`: messages beyond the daily quotas; `again`: when the first of them may be sent."""
 
     messages: int
     lasts: timedelta
@@ -22,19 +22,19 @@ class Forecast:
 
 @dataclass(slots=True)
 class MailboxForecast:
-    """One sender's share of the messages, and when its day allows more."""
+    """One mailbox's messages, and when its quota is free again."""
 
     waiting: int
     quota: DailyQuota | None
-    opens: datetime | None = None
+    free_at: datetime | None = None
 
-    def goes(self, now: datetime) -> bool:
-        """Whether one message more goes at that time."""
-        if not self.waiting or self.opens:
+    def send_one(self, now: datetime) -> bool:
+        """Count one message sent at that time; False when none waits or the quota is used up."""
+        if not self.waiting or self.free_at:
             return False
         if self.quota is not None:
             if not self.quota.acquire(now):
-                self.opens = self.quota.next_free_at()
+                self.free_at = self.quota.next_free_at()
                 return False
             self.quota.release(now, left=True)
         self.waiting -= 1
@@ -42,9 +42,9 @@ class MailboxForecast:
 
 
 def allocate(frozen: Mapping[str, int], planned: int, senders: Sequence[str]) -> list[int]:
-    """How many messages each mailbox sends: those that are made already are known, the others are about even.
+    """How many messages each mailbox sends: `frozen` ones by their sender, the planned ones in equal shares.
 
-    The first sends also those of mailboxes that are named no more.
+    The first mailbox also sends those of senders that are no longer configured.
     """
     if len(senders) < 2:  # noqa: PLR2004  one mailbox sends everything
         return [sum(frozen.values()) + planned]
@@ -62,8 +62,8 @@ def forecast(  # noqa: PLR0913  the limits of a mailbox
     daily: int | None,
     limit: int | None = None,
 ) -> Forecast:
-    """Let the mailboxes send side by side; `sent`: when messages of the last 24 hours left each. The slowest decides how long it takes."""
-    boxes = [
+    """Simulate mailboxes that send side by side. `waiting`, and `sent` (times in the last 24 hours, oldest first): one item a mailbox."""
+    mailboxes = [
         MailboxForecast(number, None if daily is None else DailyQuota(daily, deque(left)))
         for number, left in zip(waiting, sent, strict=True)
     ]
@@ -71,9 +71,9 @@ def forecast(  # noqa: PLR0913  the limits of a mailbox
     total = min(sum(waiting), sum(waiting) if limit is None else limit)
     rounds = done = 0
     while done < total:
-        gone = sum(box.goes(now + rounds * each) for box in boxes)
-        if not gone:
+        sent_now = sum(mailbox.send_one(now + rounds * each) for mailbox in mailboxes)
+        if not sent_now:
             break
-        done, rounds = min(done + gone, total), rounds + 1
-    again = min((box.opens for box in boxes if box.opens), default=None)
+        done, rounds = min(done + sent_now, total), rounds + 1
+    again = min((mailbox.free_at for mailbox in mailboxes if mailbox.free_at), default=None)
     return Forecast(done, rounds * each, total - done, again if done < total else None)

@@ -1,91 +1,110 @@
-"""One mailbox's messages -> lanes that carry them: claim, carry, arm, settle, at the mailbox's own pace and within its own day.
+"""Sends one mailbox's messages over its connections, within the mailbox's rate limit and daily quota.
 
-Roads of one run share the ledger's desk and the budget; one that is refused ends alone. A lane does not wait for a settlement
-before its next message. A mailbox with limits is driven by one process at a time: others that share the ledger wait for it.
+Mailboxes of one run share the committer and the limit of the run; one that stops does not stop the others. A connection takes its next
+message without waiting until the last one is settled. A mailbox with limits is used by one process at a time: other processes on the same
+ledger wait for its lock.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from distributor.errors import Error, ServiceUnavailable
-from distributor.model.delivery import Claim, SenderFilter
+from distributor.model.delivery import Claim, LeaseHolder, SenderFilter
 from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, Outcome
 from distributor.model.people import key_of
-from distributor.model.ports import CommitIntent, Connection
+from distributor.model.ports import CommitIntent, Connection, Ledger, Transport
 from distributor.model.states import State
 from distributor.workflows.sending.claims import ClaimQueue, SendLimit
+from distributor.workflows.sending.commits import GroupCommitter
 from distributor.workflows.sending.limits import DAY, Backoff, DailyQuota, RateLimiter
-from distributor.workflows.sending.report import CircuitBreaker, EarlyStop, WaitNotice
+from distributor.workflows.sending.report import CircuitBreaker, EarlyStop, OutcomeCounter, SendOptions, Tell, WaitNotice
 from distributor.workflows.sending.settlement import SendAttempt, Settler
-from distributor.workflows.sending.shutdown import sleep_unless
+from distributor.workflows.sending.shutdown import Sleep, sleep_unless
 
-if TYPE_CHECKING:
-    from distributor.workflows.sending.run import SendRun
+SHORT_WAIT = timedelta(minutes=2)  # a run waits so long for deferred messages before it ends
+LOCK_RETRY_SECONDS = 1.0  # seconds between two tries to lock a mailbox that another process uses
 
-SHORT_WAIT = timedelta(minutes=2)  # a "later" of a server that a run waits for by itself
-LOCK_RETRY_SECONDS = 1.0  # seconds between two tries to take a mailbox that another process drives
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderContext:
+    """What the senders of one run share."""
+
+    ledger: Ledger
+    transport: Transport
+    owner: LeaseHolder
+    options: SendOptions
+    limit: SendLimit
+    committer: GroupCommitter
+    counter: OutcomeCounter
+    sleep: Sleep
+    now: Callable[[], datetime]  # for rate limits and quotas; never set back
+    tell: Tell
+    task: Callable[[Awaitable[None]], asyncio.Task[None]]  # its failure ends the run
+    recover: Callable[[], Awaitable[int]]  # recovers expired leases; how many messages are due again
 
 
 class MailboxSender:
-    """The lanes of one sender, or of all."""
+    """The connections of one sender, or of all senders."""
 
-    def __init__(self, run: SendRun, senders: SenderFilter, budget: SendLimit) -> None:
-        self.run, self.senders = run, senders
-        self.queue = ClaimQueue(
-            self._claim, self._is_short_wait, run.transport.max_connections, budget, packing=run.options.packing is not None
-        )
-        self.settler = Settler(run.committer, self.queue, run.counter)
+    def __init__(self, context: SenderContext, senders: SenderFilter) -> None:
+        self._context, self._senders = context, senders
+        transport = context.transport
+        self._sender = senders.only or next(iter(context.options.senders), None)
+        packing = context.options.packing is not None
+        self.queue = ClaimQueue(self._claim, self._wait_for_deferred, transport.max_connections, context.limit, packing=packing)
+        self._settler = Settler(context.committer, self.queue, context.counter)
         self.tasks: list[asyncio.Task[None]] = []
-        self.interrupted_attempts: list[SendAttempt] = []  # claimed, and the lane ended before the message did
+        self._interrupted_attempts: list[SendAttempt] = []  # claimed, and without an outcome so far
         self._in_flight: set[SendAttempt] = set()
-        self.error: Error | None = None  # why the road ends early
-        self.locked = run.transport.per_minute is None and run.transport.daily is None  # without limits, processes need not take turns
-        self._opened, self._landed = asyncio.Event(), asyncio.Event()
+        self.error: Error | None = None  # why this mailbox stopped early
+        self.locked = transport.per_minute is None and transport.daily is None  # without limits, processes need no lock
+        self._opened, self._quota_released = asyncio.Event(), asyncio.Event()
         self._circuit_breaker = CircuitBreaker()
         self._rate_limiter: RateLimiter | None = None
         self._daily_quota: DailyQuota | None = None
-        self._waited = timedelta()
+        self._waited = timedelta()  # for deferred messages, since one was accepted
+        self._last_event = 0  # of the ledger, before this run
 
     @property
     def in_flight(self) -> int:
-        """How many messages are in lanes."""
+        """How many messages the connections are sending."""
         return len(self._in_flight)
 
     async def acquire_lock(self) -> bool:
-        """Take the mailbox for this process; whether it is ours."""
-        if not self.locked:  # the first mailbox is the one that messages of all others go by too, whatever its name
-            self.locked = await self.run.committer.call(lambda: self.run.ledger.lock_mailbox(key_of(self.senders.only or "")))
+        """Lock the mailbox for this process; whether the lock is held."""
+        if not self.locked:  # the lock of the first mailbox, which also sends what no other does, is that of the empty name
+            key = key_of(self._senders.only or "")
+            self.locked = await self._context.committer.call(lambda: self._context.ledger.lock_mailbox(key))
         return self.locked
 
-    def start(self) -> None:
-        """Let the lanes begin as soon as the mailbox is ours."""
-        self.tasks = [
-            self.run.task(self._open()),
-            *(self.run.task(self._connection_loop()) for _ in range(self.run.transport.max_connections)),
-        ]
+    def start(self, last_event: int) -> None:
+        """Start the connections; they send once the mailbox is locked. `last_event`: the ledger's last before this run."""
+        self._last_event = last_event
+        connections = range(self._context.transport.max_connections)
+        self.tasks = [self._context.task(self._open()), *(self._context.task(self._connection_loop()) for _ in connections)]
 
     def stop(self, error: Error) -> None:
-        """End the road early; messages on the wire finish."""
+        """Claim no more for this mailbox; messages in flight finish."""
         self.error = self.error or error
         self.queue.end()
 
     def cancel(self) -> None:
-        """Let nothing finish."""
+        """Interrupt the messages in flight."""
         for connection in self.tasks:
             connection.cancel()
 
     async def finalize(self) -> list[Claim]:
-        """Settle what was cut off on the wire; what was claimed and not begun."""
-        for attempt in self.interrupted_attempts:
+        """Settle as ambiguous what was interrupted after its intent was recorded; the other claims, for release."""
+        for attempt in self._interrupted_attempts:
             if attempt.intent_recorded:
-                self.settler.settle(attempt.claim, State.AMBIGUOUS, "interrupted while the message was on the wire")
-        return self.queue.unused() + [attempt.claim for attempt in self.interrupted_attempts if not attempt.intent_recorded]
+                self._settler.settle(attempt.claim, State.AMBIGUOUS, "interrupted while the message was being sent")
+        return self.queue.unused() + [attempt.claim for attempt in self._interrupted_attempts if not attempt.intent_recorded]
 
     # --- before the first message ----------------------------------------------------------------------------------
 
@@ -101,165 +120,158 @@ class MailboxSender:
             self._opened.set()
 
     async def _wait_for_lock(self) -> bool:
-        """Wait for a mailbox that another process drives; False when there is nothing left to wait for."""
-        told = False
+        """Wait for a mailbox that another process uses; False when nothing is left to send."""
+        announced = False
         while not await self.acquire_lock():
-            if not await self._waits():
+            if not await self._has_pending():
                 return False
-            if not told:
-                self.run.tell(WaitNotice(None, f"another `distributor send` drives {self._name}; this one goes on after it"))
-                told = True
-            if await sleep_unless(LOCK_RETRY_SECONDS, self.run.context.sleep, self.queue.ended):
+            if not announced:
+                name = self._sender or "this mailbox"
+                self._context.tell(WaitNotice(None, f"another `distributor send` is using {name}; waiting until it ends"))
+                announced = True
+            if await sleep_unless(LOCK_RETRY_SECONDS, self._context.sleep, self.queue.ended):
                 return False
         return True
 
-    @property
-    def _name(self) -> str:
-        return self.senders.only or self.run.first or "this mailbox"
-
-    async def _waits(self) -> bool:
-        """Whether there are messages that this road could take: now, or if whoever drives it dies."""
-        run, options = self.run, self.run.options
-        if self.queue.budget.left == 0:
+    async def _has_pending(self) -> bool:
+        """Whether messages are left that this mailbox could send: now, or after the other process dies."""
+        ledger, options = self._context.ledger, self._context.options
+        if self._context.limit.left == 0:
             return False
-        return self.queue.packing or await run.committer.call(
-            lambda: run.ledger.has_pending(options.scope, self.senders, early=options.early)
+        return self.queue.packing or await self._context.committer.call(
+            lambda: ledger.has_pending(options.scope, self._senders, early=options.early)
         )
 
     async def _load_recent_sends(self) -> None:
-        """What the mailbox sent in its last minute and its last day, by whomever."""
-        rate, most = self.run.transport.per_minute, self.run.transport.daily
-        if rate is None and most is None:
+        """Count what any process sent through the mailbox in the last minute and the last 24 hours."""
+        context, rate, daily = self._context, self._context.transport.per_minute, self._context.transport.daily
+        if rate is None and daily is None:
             return
-        await self.run.committer.call(self.run.now)  # from here on no question to the database
-        since = self.run.now() - max(DAY if most else timedelta(), RateLimiter(rate).window if rate else timedelta())
-        sent = await self.run.committer.call(lambda: self.run.ledger.sent_times(since, self.senders))
+        await context.committer.call(context.now)  # the first call asks the database, later ones do not
+        since = context.now() - max(DAY if daily else timedelta(), RateLimiter(rate).window if rate else timedelta())
+        sent = await context.committer.call(lambda: context.ledger.sent_times(since, self._senders))
         self._rate_limiter = RateLimiter(rate, sent) if rate else None
-        self._daily_quota = DailyQuota(most, deque(sent)) if most else None
+        self._daily_quota = DailyQuota(daily, deque(sent)) if daily else None
 
-    # --- what the feed asks for ------------------------------------------------------------------------------------
-
-    async def _claim(self, room: int) -> list[Claim]:
-        run, options = self.run, self.run.options
-        return await run.committer.call(
-            lambda: run.ledger.claim(
-                run.owner, room, options.lease, options.scope, early=options.early, since=run.began, senders=self.senders
-            )
-        )
-
-    async def _is_short_wait(self) -> bool:
-        """Wait for a message that is due soon; False when there is none worth waiting for."""
-        if await self.run.recover():  # of a sender that died beside us
-            return True
-        due = await self.run.committer.call(lambda: self.run.ledger.next_due(self.run.options.scope, self.senders))
-        wait = timedelta.max if due is None else due - await self.run.committer.call(self.run.ledger.now)
-        if not timedelta(0) < wait <= SHORT_WAIT - self._waited:
-            return False
-        self._waited += wait
-        await self._back_off(wait.total_seconds(), 'a server said "later"')
-        return not self.queue.ended.is_set()
-
-    async def _back_off(self, seconds: float, why: str) -> None:
-        self.run.tell(WaitNotice(seconds, why))
-        await sleep_unless(seconds, self.run.context.sleep, self.queue.ended)
-
-    # --- one lane --------------------------------------------------------------------------------------------------
+    # --- sending one message: the steps in workflows/sending/__init__.py -------------------------------------------
 
     async def _connection_loop(self) -> None:
-        connection, backoff = self.run.transport.connection(self.senders.only or self.run.first), Backoff()
+        """Send messages over one connection until the claim queue ends."""
+        connection, backoff = self._context.transport.connection(self._sender), Backoff()
         await self._opened.wait()
         try:
-            while claim := await self.queue.next():
+            while claim := await self.queue.next():  # (0) claim
                 attempt = SendAttempt(claim)
-                self.interrupted_attempts.append(attempt)  # until an outcome says better
-                outcome = await self._send_one(connection, attempt)
+                self._interrupted_attempts.append(attempt)  # until there is an outcome
+                outcome = await self._send_one(connection, attempt)  # (1) to (6)
                 if outcome is None:
                     return
-                self.interrupted_attempts.remove(attempt)
-                self.settler.record_outcome(attempt, outcome)
-                await self._go_on(outcome, backoff)
+                self._interrupted_attempts.remove(attempt)
+                self._settler.record_outcome(attempt, outcome)  # (7) settle; not awaited
+                await self._back_off(outcome, backoff)  # (8)
         finally:
             with suppress(asyncio.CancelledError):
                 await connection.close()
 
     async def _send_one(self, connection: Connection, attempt: SendAttempt) -> Outcome | None:
-        """The outcome, or None when the run ended before this message's turn came."""
+        """The outcome, or None when the run ended before this message could begin."""
+        # (1) quota; taken before the wait, so that connections side by side do not exceed it
         if not await self._acquire_quota(attempt.claim.message.sender):
             return None
-        left = False
+        may_have_left = False
         try:
-            if await self._wait_for_rate_limit():
+            # (2) rate limit
+            seconds = self._rate_limiter.reserve(self._context.now()) if self._rate_limiter else 0.0
+            if seconds > 0 and await sleep_unless(seconds, self._context.sleep, self.queue.ended):
                 return None
-            left = True  # or perhaps: it may be cut off
-            outcome = await self._deliver(connection, attempt)
-            left = isinstance(outcome, Accepted | Ambiguous)
+            may_have_left = True  # until the outcome tells: it may be interrupted at any point from here on
+            self._in_flight.add(attempt)
+            try:
+                # (3) connect, prepare, (4) record intent by the callback, (5) transmit, (6) classify
+                outcome = await connection.deliver(attempt.claim.message, self._commit_intent(attempt))
+            finally:
+                self._in_flight.remove(attempt)
+            may_have_left = isinstance(outcome, Accepted | Ambiguous)
             return outcome
         finally:
             if self._daily_quota is not None:
-                self._daily_quota.release(self.run.now(), left=left)
-                self._landed.set()
+                self._daily_quota.release(self._context.now(), left=may_have_left)
+                self._quota_released.set()
 
     async def _acquire_quota(self, sender: str) -> bool:
-        """Take one of the day's messages; False where there is none, and none comes back from those on the wire."""
-        while self._daily_quota is not None and not self._daily_quota.acquire(self.run.now()):
-            if (opens := self._daily_quota.next_free_at()) is not None:
-                self.stop(_enough(self._daily_quota.most, sender, opens))
+        """Take one message of the quota; False when it is used up, or the run ended while messages in flight might give theirs back."""
+        while self._daily_quota is not None and not self._daily_quota.acquire(self._context.now()):
+            if (free_at := self._daily_quota.next_free_at()) is not None:
+                hint = f"run `distributor send` again after {free_at:%Y-%m-%d %H:%M} UTC"
+                self.stop(
+                    EarlyStop(f"{self._daily_quota.most} messages in 24 hours are all that this mailbox may send", where=sender, hint=hint)
+                )
             if self.queue.ended.is_set():
                 return False
-            self._landed.clear()
-            await self._landed.wait()
+            self._quota_released.clear()
+            await self._quota_released.wait()
         return True
 
-    async def _wait_for_rate_limit(self) -> bool:
-        """Wait for the next message's turn; whether the run ended meanwhile."""
-        seconds = self._rate_limiter.reserve(self.run.now()) if self._rate_limiter else 0.0
-        return seconds > 0 and await sleep_unless(seconds, self.run.context.sleep, self.queue.ended)
+    def _commit_intent(self, attempt: SendAttempt) -> CommitIntent:
+        """Step (4), which a connection awaits before the point of no return."""
+        context, rate_limiter = self._context, self._rate_limiter
 
-    async def _deliver(self, connection: Connection, attempt: SendAttempt) -> Outcome:
-        self._in_flight.add(attempt)
-        try:
-            return await connection.deliver(attempt.claim.message, self._record_intent(attempt, self._rate_limiter))
-        finally:
-            self._in_flight.remove(attempt)
-
-    def _record_intent(self, attempt: SendAttempt, rate_limiter: RateLimiter | None) -> CommitIntent:
-        """What a lane calls before the point of no return."""
-
-        def arm(handle: DraftRef | None = None, /) -> Awaitable[bool]:
-            attempt.pending = self.run.committer.record_intent(attempt.claim, self.run.transport.attempt_timeout, handle)
+        def commit(draft: DraftRef | None = None, /) -> Awaitable[bool]:
+            attempt.pending = context.committer.record_intent(attempt.claim, context.transport.attempt_timeout, draft)
             return attempt.pending.future
 
-        async def arm_in_turn(handle: DraftRef | None = None, /) -> bool:
+        async def commit_within_rate(draft: DraftRef | None = None, /) -> bool:
             assert rate_limiter is not None  # noqa: S101  for the type checker
-            now = self.run.now()
+            now = context.now()
             if (at := rate_limiter.confirm(now)) > now:
-                await self.run.context.sleep((at - now).total_seconds())
-            held = attempt in self._in_flight and await arm(handle)  # its lane may have given up meanwhile
-            rate_limiter.late(at, self.run.now())
-            return held
+                await context.sleep((at - now).total_seconds())
+            applied = attempt in self._in_flight and await commit(draft)  # its connection may have given up meanwhile
+            rate_limiter.reschedule(at, context.now())
+            return applied
 
-        return arm_in_turn if rate_limiter else arm
+        return commit_within_rate if rate_limiter else commit
 
-    async def _go_on(self, outcome: Outcome, backoff: Backoff) -> None:
-        """Rest after a failure; end the road where it makes no sense to go on."""
+    async def _back_off(self, outcome: Outcome, backoff: Backoff) -> None:
+        """Wait after a failure; stop the mailbox where further messages would fail too."""
         if error := self._circuit_breaker.record(outcome):
             self.stop(error)
             return
         match outcome:
-            case NotSent(said, throttled=crowded, retry_after=wish):
-                seconds = backoff.next_delay(crowded=crowded, wish=wish)
+            case NotSent(response, throttled=throttled, retry_after=retry_after):
+                seconds = backoff.next_delay(throttled=throttled, retry_after=retry_after)
                 if seconds is None:
                     hint = "run `distributor send` again when the server is well"
-                    self.stop(ServiceUnavailable(f'no message went for two minutes: "{said}"', hint=hint))
+                    self.stop(ServiceUnavailable(f'no message went for two minutes: "{response}"', hint=hint))
                 else:
-                    await self._back_off(seconds, said)
+                    await self._pause(seconds, response)
+                return
             case Accepted():
                 self._waited = timedelta()
-                backoff.over()
-            case _:
-                backoff.over()
+        backoff.reset()
 
+    async def _pause(self, seconds: float, why: str) -> None:
+        self._context.tell(WaitNotice(seconds, why))
+        await sleep_unless(seconds, self._context.sleep, self.queue.ended)
 
-def _enough(most: int, sender: str, until: object) -> Error:
-    message = f"{most} messages in 24 hours are all that this mailbox may send"
-    return EarlyStop(message, where=sender, hint=f"run `distributor send` again after {until:%Y-%m-%d %H:%M} UTC")
+    # --- what the claim queue calls --------------------------------------------------------------------------------
+
+    async def _claim(self, count: int) -> list[Claim]:
+        context, options, since = self._context, self._context.options, self._last_event
+        return await context.committer.call(
+            lambda: context.ledger.claim(
+                context.owner, count, options.lease, options.scope, early=options.early, since=since, senders=self._senders
+            )
+        )
+
+    async def _wait_for_deferred(self) -> bool:
+        """Wait for a message that is due within SHORT_WAIT; False when there is none."""
+        context = self._context
+        if await context.recover():  # of a process that died meanwhile
+            return True
+        due = await context.committer.call(lambda: context.ledger.next_due(context.options.scope, self._senders))
+        wait = timedelta.max if due is None else due - await context.committer.call(context.ledger.now)
+        if not timedelta(0) < wait <= SHORT_WAIT - self._waited:
+            return False
+        self._waited += wait
+        await self._pause(wait.total_seconds(), 'a server said "later"')
+        return not self.queue.ended.is_set()

@@ -1,4 +1,4 @@
-"""What senders held that are dead or silent -> due again, or ambiguous and told."""
+"""Recovers expired leases: a claim without a recorded intent is queued again, one with it becomes ambiguous."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import DeliveryResult
 
-UNCLEAR = "its sender ended while the message was on the wire"
+UNCLEAR = "its sender ended while the message was being sent"
 
 
 def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None]) -> tuple[int, list[DeliveryResult]]:
-    """How many messages are due again, and those whose fate is unclear from now on."""
+    """How many messages are due again, and those that are ambiguous from now on. `alive`: None where it cannot be known."""
     freed = ledger.recover(alive)
     unclear = [delivery for delivery, state in freed if state is State.AMBIGUOUS]
     rows = [row for row in map(ledger.delivery, unclear) if row is not None]

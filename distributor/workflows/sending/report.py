@@ -1,4 +1,4 @@
-"""What a sending run is given, what it tells on its way, and what it comes to."""
+"""What a sending run is given (context, options), what it reports, and when it stops early (circuit breaker)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from distributor.model.states import State
 from distributor.workflows.sending.shutdown import Sleep
 
 MAX_UNAVAILABLE = 5  # messages in a row that were answered "the service is not available"
-MAX_UNANSWERED = 5  # messages in a row that were not answered at all after their end
-MAX_IDENTICAL_REJECTIONS = 3  # messages in a row that were refused for the same reason in what they hold
+MAX_UNANSWERED = 5  # messages in a row without an answer after the end of data
+MAX_IDENTICAL_REJECTIONS = 3  # messages in a row whose content was refused for the same reason
 
 _COUNTED = (State.ACCEPTED, State.REJECTED, State.AMBIGUOUS, State.WITHDRAWN)
 
-Tell = Callable[[object], None]  # Result, Pause, and every batch that `packing` yields
+Tell = Callable[[object], None]  # DeliveryResult, WaitNotice, and every batch that `packing` yields
 Packing = Callable[[Callable[[], bool]], Iterator[object]]  # given "stop now?"; yields after each batch it stored
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of a message in this run, durable in the ledger. Not `final`: the run may take it up again."""
+    """A message's state after this run's attempt, durable in the ledger. Not `final`: the run may try again."""
 
     id: str
     address: str
@@ -37,7 +37,7 @@ class DeliveryResult:
 
 @dataclass(frozen=True, slots=True)
 class WaitNotice:
-    """The run, or a part of it, waits; without a number of seconds until somebody else is done."""
+    """The run, or one mailbox, waits; without `seconds`: until another process is done."""
 
     seconds: float | None
     why: str
@@ -45,7 +45,7 @@ class WaitNotice:
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """What a run came to. `error` is why it ended early (the command's exit code is the error's)."""
+    """The result of a run. `error` is why it ended early (the command's exit code is the error's)."""
 
     accepted: int
     deferred: int
@@ -54,12 +54,12 @@ class SendReport:
     remaining: int  # planned, queued and deferred, of the whole scope
     error: Error | None = None
     interrupted: bool = False
-    withdrawn: int = 0  # what must not leave any more: its certificate expired or was revoked meanwhile, or is another person's too
+    withdrawn: int = 0  # before sending: the certificate expired or was revoked meanwhile, or is another person's too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendContext:
-    """What a run needs of the world."""
+    """Clock, sleep, liveness check and progress callback of a run."""
 
     alive: Callable[[LeaseHolder], bool | None]
     sleep: Sleep = asyncio.sleep
@@ -69,7 +69,7 @@ class SendContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOptions:
-    """What a run is to do. `early`: deferred messages before their time too; `unclear`: what a look before the run found ambiguous."""
+    """What to send. `early`: deferred messages before their time too; `unclear`: messages found ambiguous just before the run."""
 
     scope: DeliveryFilter = field(default_factory=DeliveryFilter)
     limit: int | None = None
@@ -77,11 +77,11 @@ class SendOptions:
     lease: timedelta = timedelta(seconds=60)
     packing: Packing | None = None
     unclear: Sequence[DeliveryResult] = ()
-    senders: Sequence[str] = ()  # mailboxes that send side by side, the first also what no other does; empty: one for all
+    senders: Sequence[str] = ()  # mailboxes that send side by side, the first also what no other sends; empty: one for all
 
 
 def held_back_by_clock(held: int) -> InvalidInput:
-    """The end of a run that held deliveries back because of the clock."""
+    """The error of a run that held deliveries back because of the clock."""
     return InvalidInput(
         f"{held} held back: the certificate has expired by the clock, which jumped by days since the ledger's last event",
         hint="if the clock is wrong, correct it; if it is right, run `distributor send` in 6 hours again, or take them back: "
@@ -90,21 +90,21 @@ def held_back_by_clock(held: int) -> InvalidInput:
 
 
 class EarlyStop(ServiceUnavailable):
-    """A reason to stop that is none when nothing was left to send."""
+    """A stop that is no error when nothing was left to send."""
 
 
 @dataclass(slots=True)
 class OutcomeCounter:
-    """Counts what became of messages."""
+    """Counts messages by their state and reports each change."""
 
     tell: Tell
     counts: dict[State, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
-    unsettled: dict[str, DeliveryResult] = field(default_factory=dict)  # deferred, or given back: not final while the run goes on
+    unsettled: dict[str, DeliveryResult] = field(default_factory=dict)  # deferred or queued again: not final while the run goes on
     unclear: set[str] = field(default_factory=set)  # ambiguous so far
 
     def count(self, result: DeliveryResult) -> None:
-        """One message more, or the same one again."""
-        if result.id in self.unclear:  # evidence came
+        """Count one result; a message may be counted again with another state."""
+        if result.id in self.unclear:  # a tracker found evidence
             self.unclear.remove(result.id)
             self.counts[State.AMBIGUOUS] -= 1
         if result.state in self.counts:
@@ -118,7 +118,7 @@ class OutcomeCounter:
             self.tell(DeliveryResult(result.id, result.address, result.state, result.said, final=False))
 
     def report(self, remaining: int, error: Error | None, *, interrupted: bool) -> SendReport:
-        """The end."""
+        """Report the results that are final now, and sum up."""
         for result in self.unsettled.values():
             self.tell(result)
         deferred = sum(result.state is State.DEFERRED for result in self.unsettled.values())
@@ -131,27 +131,27 @@ class OutcomeCounter:
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Notices where every message of a road meets the same wall."""
+    """Stops a mailbox when messages in a row fail for the same reason."""
 
-    _streak: tuple[str, int] = ("", 0)
+    _streak: tuple[str, int] = ("", 0)  # reason, and how often in a row
 
     def record(self, outcome: Outcome) -> Error | None:
-        """Why to go no further, after one more outcome."""
+        """Record one more outcome; why to stop, if there is a reason."""
         match outcome:
-            case NotSent(fatal=stop):
-                return stop
-            case Deferred(said, service=True) if self._again("service") >= MAX_UNAVAILABLE:
-                return ServiceUnavailable(f'the service is not available: "{said}"', hint="run `distributor send` again later")
-            case Ambiguous(said) if self._again("silent") >= MAX_UNANSWERED:
+            case NotSent(fatal=error):
+                return error
+            case Deferred(response, service=True) if self._count("unavailable") >= MAX_UNAVAILABLE:
+                return ServiceUnavailable(f'the service is not available: "{response}"', hint="run `distributor send` again later")
+            case Ambiguous(response) if self._count("unanswered") >= MAX_UNANSWERED:
                 hint = "look into the server's log, settle them with `distributor resolve`, then run `distributor send` again"
-                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{said}"', hint=hint)
-            case Rejected(said, content=True) if self._again(" ".join(said.split()[:2])) >= MAX_IDENTICAL_REJECTIONS:
+                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{response}"', hint=hint)
+            case Rejected(response, content=True) if self._count(" ".join(response.split()[:2])) >= MAX_IDENTICAL_REJECTIONS:
                 hint = "correct what the server names, then run `distributor send` again; rejected messages need `distributor resend`"
-                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were refused alike: "{said}"', hint=hint)
+                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were refused alike: "{response}"', hint=hint)
             case Accepted() | Deferred(service=False) | Rejected(content=False):
                 self._streak = ("", 0)
         return None
 
-    def _again(self, what: str) -> int:
-        self._streak = (what, self._streak[1] + 1 if self._streak[0] == what else 1)
+    def _count(self, reason: str) -> int:
+        self._streak = (reason, self._streak[1] + 1 if self._streak[0] == reason else 1)
         return self._streak[1]

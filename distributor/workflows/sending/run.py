@@ -1,6 +1,6 @@
-"""What is due in the ledger -> messages on their way: recover, pack beside it, claim, carry, arm, settle, and report.
+"""Sends what is due in the ledger: recovers expired leases, runs a sender for each mailbox beside packing, settles everything, reports.
 
-A message's phase is in the ledger before it is on the wire. Each sender has a road of its own; the run ends only when all is settled.
+The run ends only when every outcome is in the ledger. How one message is sent: the steps in `workflows/sending/__init__.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distributor.model.ports import Ledger, Transport
 from distributor.model.states import REMAINING, State
 from distributor.workflows.sending.claims import SendLimit
 from distributor.workflows.sending.commits import GroupCommitter
-from distributor.workflows.sending.mailbox import MailboxSender
+from distributor.workflows.sending.mailbox import MailboxSender, SenderContext
 from distributor.workflows.sending.recovery import recover
 from distributor.workflows.sending.report import (
     DeliveryResult,
@@ -34,7 +34,7 @@ from distributor.workflows.sending.shutdown import ShutdownRequest, sleep_unless
 from distributor.workflows.tracking import TrackingContext, track
 
 
-async def send(  # noqa: PLR0913  the doors of a verb
+async def send(  # noqa: PLR0913  what a use case needs
     ledger: Ledger,
     transport: Transport,
     *,
@@ -43,14 +43,14 @@ async def send(  # noqa: PLR0913  the doors of a verb
     options: SendOptions | None = None,
     shutdown: ShutdownRequest | None = None,
 ) -> SendReport:
-    """Send everything that is wanted and due.
+    """Send every message that is due and selected by `options`.
 
-    Raises what the ledger raises; a service that refuses or cannot be reached is the report's `error`. Cancelling is like
-    the second Ctrl-C.
+    Raises what the ledger raises; a service that refuses or cannot be reached is the report's `error`. Cancelling acts like the second
+    Ctrl-C.
     """
     run = SendRun(ledger, transport, owner, context, options or SendOptions())
     shutdown = shutdown or ShutdownRequest()
-    shutdown.listen(run.pressed)
+    shutdown.listen(run.on_shutdown)
     try:
         with _short_switch_interval():
             await run.work()
@@ -73,78 +73,112 @@ def _short_switch_interval() -> Iterator[None]:
 
 
 def partition_senders(senders: Sequence[str]) -> list[SenderFilter]:
-    """Whose messages each road carries: each sender its own, the first also those of mailboxes that are named no more."""
-    if len(senders) < 2:  # noqa: PLR2004  one road carries everything
+    """Which messages each mailbox sends: its own; the first also those of senders that are no longer configured."""
+    if len(senders) < 2:  # noqa: PLR2004  one mailbox sends everything
         return [ALL_SENDERS]
     return [SenderFilter(without=frozenset(senders[1:])), *(SenderFilter(only=sender) for sender in senders[1:])]
 
 
 class SendRun:
-    """One run over the ledger: what its roads share."""
+    """One run over the ledger, with a sender for each mailbox."""
 
     def __init__(self, ledger: Ledger, transport: Transport, owner: LeaseHolder, context: SendContext, options: SendOptions) -> None:
         self.ledger, self.transport, self.owner, self.context, self.options = ledger, transport, owner, context, options
-        self.first = next(iter(options.senders), None)
         self.counter = OutcomeCounter(self.tell)
         self.committer = GroupCommitter(ledger, owner, lambda: sum(mailbox.in_flight for mailbox in self.mailboxes))
-        self.began = 0  # the ledger's last event before the run
-        self._started: tuple[datetime, float] | None = None
-        budget = SendLimit(options.limit)
-        self.mailboxes = [MailboxSender(self, senders, budget) for senders in partition_senders(options.senders)]
         self.error: Error | None = None  # why the run ends early
         self.crash: BaseException | None = None  # raised when everything is settled
-        self._pressed = asyncio.Event()
+        self._started: tuple[datetime, float] | None = None
+        self._shutdown = asyncio.Event()
+        shared = SenderContext(
+            ledger=ledger,
+            transport=transport,
+            owner=owner,
+            options=options,
+            limit=SendLimit(options.limit),
+            committer=self.committer,
+            counter=self.counter,
+            sleep=context.sleep,
+            now=self.now,
+            tell=self.tell,
+            task=self.task,
+            recover=self.recover,
+        )
+        self.mailboxes = [MailboxSender(shared, senders) for senders in partition_senders(options.senders)]
 
-    # --- the whole -------------------------------------------------------------------------------------------------
+    # --- the run, from its start to its report ---------------------------------------------------------------------
 
     async def work(self) -> None:
-        """Recover, then let roads, packing and renewal run side by side until nothing is due."""
+        """Recover, then run senders, packing and lease renewal side by side until nothing is due."""
         for result in self.options.unclear:
             self.counter.count(result)
-        self.began = await self.committer.call(self.ledger.position)
+        last_event = await self.committer.call(self.ledger.position)
         await self.recover()
-        if all(
-            [await mailbox.acquire_lock() for mailbox in self.mailboxes]
-        ):  # else whoever drives a mailbox has looked, and its requests are counted
-            await self._reconcile_before()
+        locked = [await mailbox.acquire_lock() for mailbox in self.mailboxes]
+        if all(locked):  # else the process that has the lock did this, and its requests count against the mailbox's limits
+            await self._track(wait=False)  # messages of earlier runs that certainly did not leave are sent in this one
         renewal = self.task(self._renew())
         try:
-            await self._drive()
+            await self._run_senders(last_event)
         finally:
             renewal.cancel()
             await asyncio.wait({renewal})
             await self._finalize()
-        await self._reconcile_after()
+        if self._may_track_own():
+            await self._track(wait=True)
 
-    async def _drive(self) -> None:
+    async def _run_senders(self, last_event: int) -> None:
         for mailbox in self.mailboxes:
-            mailbox.start()
+            mailbox.start(last_event)
         helpers = [*(self.task(mailbox.queue.run()) for mailbox in self.mailboxes), self.task(self._pack())]
         connections = [connection for mailbox in self.mailboxes for connection in mailbox.tasks]
         try:
             await asyncio.wait(connections)
         except asyncio.CancelledError:
-            self.pressed(2)
+            self.on_shutdown(2)
             await asyncio.wait(connections)
             raise
         finally:
-            self._end()
+            self._end_claims()
             await asyncio.wait(helpers)
 
-    def _end(self) -> None:
-        """No more claims, on any road."""
-        for mailbox in self.mailboxes:
-            mailbox.queue.end()
+    async def _finalize(self) -> None:
+        """Settle interrupted attempts as ambiguous, release the claims that were not begun."""
+        await self.committer.drain()
+        unused = [claim for mailbox in self.mailboxes for claim in await mailbox.finalize()]
+        await self.committer.drain()
+        if unused:
+            with suppress(Error):  # their leases expire, and the next run recovers them
+                await self.committer.call(lambda: self.ledger.release(unused, self.owner))
+
+    async def report(self, *, interrupted: bool) -> SendReport:
+        """Counts, once everything is settled. Raises what the ledger raised."""
+        if failure := self.committer.failure or self.crash:
+            raise failure
+        held = 0
+        for revoked in await self.committer.call(self.ledger.taken_back):
+            self.counter.count(DeliveryResult(revoked.delivery, revoked.address, revoked.after, revoked.said))
+            held += revoked.after is not State.WITHDRAWN
+        if held:
+            self.error = self.error or held_back_by_clock(held)
+        counts = await self.committer.call(lambda: self.ledger.counts(self.options.scope))
+        error = self.error or next((mailbox.error for mailbox in self.mailboxes if mailbox.error), None)
+        report = self.counter.report(sum(counts.get(state, 0) for state in REMAINING), error, interrupted=interrupted)
+        if self.crash:
+            raise self.crash
+        return report
+
+    # --- what the senders of the run share -------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Free what the dead and the silent held; how many messages are due again."""
+        """Recover expired leases; how many messages are due again."""
         due, unclear = await self.committer.call(lambda: recover(self.ledger, self.context.alive))
         for result in unclear:
             self.counter.count(result)
         return due
 
     def now(self) -> datetime:
-        """The ledger's time when the run first asked, carried on by a clock that is never set: for a mailbox's own pace and day.
+        """The ledger's time at the first call plus the monotonic time since: for rate limits and quotas.
 
         What is compared with times in the ledger takes the ledger's clock itself.
         """
@@ -157,49 +191,35 @@ class SendRun:
         """A task whose failure ends the run."""
         task = asyncio.ensure_future(work)
         assert isinstance(task, asyncio.Task)  # noqa: S101  for the type checker
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.crash = self.crash or error
-            self._end()
+            self._end_claims()
 
-    async def _finalize(self) -> None:
-        """Settle what was cut off on the wire, give back what was not begun."""
-        await self.committer.drain()
-        unused = [claim for mailbox in self.mailboxes for claim in await mailbox.finalize()]
-        await self.committer.drain()
-        if unused:
-            with suppress(Error):  # what cannot be given back now is freed by the next run
-                await self.committer.call(lambda: self.ledger.release(unused, self.owner))
+    def tell(self, news: object) -> None:
+        """Report progress to the caller."""
+        try:
+            self.context.tell(news)
+        except Exception as error:  # noqa: BLE001  a closed terminal must not cost a settlement
+            self.crash = self.crash or error
+            self._end_claims()
 
-    async def report(self, *, interrupted: bool) -> SendReport:
-        """Counts, once everything is settled. Raises what the ledger raised."""
-        if failure := self.committer.failure or self.crash:
-            raise failure
-        held = 0
-        for struck in await self.committer.call(self.ledger.taken_back):
-            self.counter.count(DeliveryResult(struck.delivery, struck.address, struck.after, struck.said))
-            held += struck.after is not State.WITHDRAWN
-        if held:
-            self.error = self.error or held_back_by_clock(held)
-        counts = await self.committer.call(lambda: self.ledger.counts(self.options.scope))
-        error = self.error or next((mailbox.error for mailbox in self.mailboxes if mailbox.error), None)
-        report = self.counter.report(sum(counts.get(state, 0) for state in REMAINING), error, interrupted=interrupted)
-        if self.crash:
-            raise self.crash
-        return report
+    # --- ending, and what runs beside the senders ------------------------------------------------------------------
 
-    def pressed(self, requests: int) -> None:
-        """Ctrl-C: first claim no more, then cut."""
-        self._pressed.set()
-        self._end()
+    def on_shutdown(self, requests: int) -> None:
+        """Ctrl-C: the first ends claiming, the second cancels messages in flight."""
+        self._shutdown.set()
+        self._end_claims()
         if requests > 1:
             for mailbox in self.mailboxes:
                 mailbox.cancel()
 
-    # --- beside the roads ------------------------------------------------------------------------------------------
+    def _end_claims(self) -> None:
+        for mailbox in self.mailboxes:
+            mailbox.queue.end()
 
     async def _renew(self) -> None:
         lease = self.options.lease
@@ -214,7 +234,7 @@ class SendRun:
             await asyncio.to_thread(self._pack_all, self.options.packing, asyncio.get_running_loop())
         except Error as error:
             self.error = self.error or error
-            self._end()
+            self._end_claims()
         finally:
             for mailbox in self.mailboxes:
                 mailbox.queue.packing = False
@@ -229,39 +249,28 @@ class SendRun:
         for mailbox in self.mailboxes:
             mailbox.queue.notify()
 
-    def tell(self, news: object) -> None:
-        """Pass news on to whoever watches."""
-        try:
-            self.context.tell(news)
-        except Exception as error:  # noqa: BLE001  a closed terminal must not cost a settlement
-            self.crash = self.crash or error
-            self._end()
+    # --- ambiguous messages ----------------------------------------------------------------------------------------
 
-    # --- messages whose fate is unclear -----------------------------------------------------------------------------
+    def _may_track_own(self) -> bool:
+        """Whether this run made messages ambiguous and ended in a state in which to ask for them."""
+        locked = any(mailbox.locked for mailbox in self.mailboxes)
+        failed = self.committer.failure is not None or self.crash is not None
+        return locked and bool(self.counter.unclear) and not self._shutdown.is_set() and not failed
 
-    async def _reconcile_before(self) -> None:
-        """Earlier runs' unclear messages: those that certainly did not leave go with this run."""
-        await self._look(wait=False)
-
-    async def _reconcile_after(self) -> None:
-        """Those of this run, once there is sense in it."""
-        ours = any(mailbox.locked for mailbox in self.mailboxes)
-        if ours and self.counter.unclear and not self._pressed.is_set() and self.committer.failure is None and self.crash is None:
-            await self._look(wait=True)
-
-    async def _look(self, *, wait: bool) -> None:
+    async def _track(self, *, wait: bool) -> None:
+        """Ask the transport's tracker for ambiguous messages. `wait`: those of this run, which it can find only after a while."""
         tracker = self.transport.tracker()
         if tracker is None:
             return
         if wait:
             seconds = tracker.min_age.total_seconds()
             self.tell(WaitNotice(seconds, "messages whose fate is unclear are looked for"))
-            if await sleep_unless(seconds, self.context.sleep, self._pressed):
+            if await sleep_unless(seconds, self.context.sleep, self._shutdown):
                 return
-        looking = TrackingContext(
+        context = TrackingContext(
             self.ledger, self.context.alive, self.ledger.now, self.transport.attempt_timeout, self.committer.call, self.owner
         )
-        found = await track(looking, [tracker], self.options.scope, frozenset({State.AMBIGUOUS}))
+        found = await track(context, [tracker], self.options.scope, frozenset({State.AMBIGUOUS}))
         for moved in found.moved:
             if moved.after is not State.QUEUED or wait:
                 self.counter.count(DeliveryResult(moved.delivery, moved.address, moved.after, moved.said))

@@ -1,4 +1,4 @@
-"""What became of a message on the wire -> its settlement in the ledger, and the count of it once that is durable."""
+"""Writes the outcome of each attempt to the ledger, and counts it once it is durable."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from distributor.workflows.sending.report import DeliveryResult, OutcomeCounter
 
 @dataclass(slots=True, eq=False)
 class SendAttempt:
-    """A message on its way."""
+    """One attempt to send a claimed message."""
 
     claim: Claim
-    pending: PendingCommit | None = None  # the ARM, once asked for
+    pending: PendingCommit | None = None  # the record of the intent, once asked for
 
     @property
     def intent_recorded(self) -> bool:
-        """Whether the note before the point of no return is durable."""
+        """Whether the intent is durable: from then on the message may have left."""
         return self.pending is not None and bool(self.pending.applied)
 
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Writes outcomes down; nobody waits for it, but the run ends only when all are written."""
+    """Settles attempts. Connections do not wait for it; the run ends only when everything is settled."""
 
     committer: GroupCommitter
     queue: ClaimQueue
     counter: OutcomeCounter
 
     def record_outcome(self, attempt: SendAttempt, outcome: Outcome) -> None:
-        """Settle a message by what the transport says."""
+        """Settle an attempt by the transport's outcome: step (7) of sending a message."""
         claim = attempt.claim
         match outcome:
-            case Accepted(said):
-                self.settle(claim, State.ACCEPTED, said)
-            case Deferred(said, wait):
-                self.settle(claim, State.DEFERRED, said, wait or retry_delay(claim.attempts_deferred))
-            case Rejected(said):
-                self.settle(claim, State.REJECTED, said)
-            case Ambiguous(said):
-                self.settle(claim, State.AMBIGUOUS, said)
+            case Accepted(response):
+                self.settle(claim, State.ACCEPTED, response)
+            case Deferred(response, wait):
+                self.settle(claim, State.DEFERRED, response, wait or retry_delay(claim.attempts_deferred))
+            case Rejected(response):
+                self.settle(claim, State.REJECTED, response)
+            case Ambiguous(response):
+                self.settle(claim, State.AMBIGUOUS, response)
             case NotSent() if attempt.pending is not None and not attempt.intent_recorded:
-                self.queue.complete(again=False)  # not ours any more: whoever holds it tells what becomes of it
-            case NotSent(said):
-                self.settle(claim, State.QUEUED, said)
+                self.queue.complete(again=False)  # the lease was lost: its new holder settles the message
+            case NotSent(response):
+                self.settle(claim, State.QUEUED, response)
 
-    def settle(self, claim: Claim, state: State, said: str, wait: timedelta | None = None) -> None:
-        """Write a state down; it is counted when it is durable."""
-        pending = self.committer.settle(AttemptResult(claim, state, said, wait))
-        pending.future.add_done_callback(lambda done: self._settled(claim, state, said, done))
+    def settle(self, claim: Claim, state: State, response: str, wait: timedelta | None = None) -> None:
+        """Write a state; it is counted once it is durable."""
+        pending = self.committer.settle(AttemptResult(claim, state, response, wait))
+        pending.future.add_done_callback(lambda done: self._settled(claim, state, response, done))
 
-    def _settled(self, claim: Claim, state: State, said: str, done: asyncio.Future[bool]) -> None:
+    def _settled(self, claim: Claim, state: State, response: str, done: asyncio.Future[bool]) -> None:
         self.queue.complete(again=state is State.QUEUED)
         if done.exception() is not None:
             self.queue.end()
             return
         if not done.result():
-            state = State.AMBIGUOUS  # the claim ran out meanwhile: that is what the ledger calls it
-        self.counter.count(DeliveryResult(claim.id, claim.message.address, state, said))
+            state = State.AMBIGUOUS  # the lease expired after the intent, and recovery made it ambiguous
+        self.counter.count(DeliveryResult(claim.id, claim.message.address, state, response))

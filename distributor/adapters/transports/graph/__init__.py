@@ -1,7 +1,7 @@
-"""Microsoft Graph: messages leave through mailboxes of Exchange Online, each as a draft first, so that nothing goes twice.
+"""Microsoft Graph: sends messages through mailboxes of Exchange Online, each as a draft first, so that nothing is sent twice.
 
-The ledger's ARM stands between the draft and its `send`: until then everything is proved unsent; after it only an answer tells, and
-without one the message is ambiguous and looked for in the mailbox by its Message-ID (facts: sending.md 1.4).
+The intent is recorded in the ledger between making the draft and sending it: until then the message is certainly unsent; after it only an
+answer tells, and without one the message is ambiguous and looked for in the mailbox by its Message-ID (facts: sending.md 1.4).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from distributor.model.outcomes import OutboundMessage, Outcome
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent
 
-SIGN_IN = timedelta(minutes=5)  # that signing in twice may take at most, beside the time-outs of a request
+SIGN_IN = timedelta(minutes=5)  # for signing in twice at most, in addition to the time-outs of a request
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Settings(AppRegistration):
     reply_timeout: float = 100.0  # seconds; the service's own gateways give up sooner
 
 
-def open(  # noqa: A001  every adapter is opened by this name
+def open(  # noqa: A001  every adapter has this name
     settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None, sleep: Sleep = asyncio.sleep
 ) -> GraphTransport:
-    """The transport; connects when its first message goes. `tell` shows a device code to a person. Raises Unusable."""
+    """The transport; connects for its first message. `tell` shows a device code to a person. Raises InvalidInput."""
     if wrong := check(settings, "transport"):
         raise wrong
     _check(settings)
@@ -69,7 +69,7 @@ def _check(settings: Settings) -> None:
 
 
 class GraphTransport:
-    """The road through one mailbox, or through several."""
+    """Sends through one mailbox, or through several."""
 
     def __init__(self, settings: Settings, accounts: Sequence[Account], client: GraphClient, sleep: Sleep) -> None:
         self.max_connections = settings.connections
@@ -77,7 +77,7 @@ class GraphTransport:
         self.daily = settings.daily
         self.attempt_timeout = (
             2 * timedelta(seconds=settings.reply_timeout) + SIGN_IN + MAX_WAIT
-        )  # a 401 is asked again; a mailbox may want rest
+        )  # a 401 is tried again; a mailbox may be throttled
         self._settings, self.client, self.sleep = settings, client, sleep
         self.reply_timeout = settings.reply_timeout
         self._names = {key_of(one.address): one.username or one.address for one in accounts}
@@ -85,78 +85,77 @@ class GraphTransport:
             self._names[key_of(accounts[0].address)] = settings.mailbox  # the first is [sender]
         self._usual = settings.mailbox or next(iter(self._names.values()), None)
         self._used: dict[str, DraftSender] = {}
-        self._book: CleanupStore | None = None
-        self._clearing: SentItemsCleaner | None = None
+        self._store: CleanupStore | None = None
+        self._cleaner: SentItemsCleaner | None = None
 
     def connection(self, sender: str | None = None) -> GraphConnection:
-        """A lane; all lanes of a mailbox share its connections."""
+        """A connection for messages; those of one mailbox share its HTTP connections."""
         return GraphConnection(self, sender)
 
     def tracker(self) -> SentItemsTracker:
-        """The mailboxes themselves: they know a message by its Message-ID."""
+        """Looks messages up in the mailboxes, by their Message-ID."""
         return SentItemsTracker(self)
 
     def name(self, sender: str | None) -> str | None:
-        """The mailbox that a sender's messages leave through."""
+        """The name of the mailbox that sends a sender's messages."""
         found = None if sender is None else self._names.get(key_of(sender))
         return found or self._usual or sender
 
     def mailbox(self, sender: str) -> DraftSender:
-        """The same, with what is known of it in this run."""
+        """The mailbox that sends a sender's messages, with what this run knows about it."""
         return self._known(self.name(sender) or sender)
 
     def _known(self, name: str) -> DraftSender:
         if name not in self._used:
-            self._used[name] = DraftSender(self._box(name), drafted=self._drafted, news=self._news)
+            self._used[name] = DraftSender(self._api(name), had_drafts=self._had_drafts, on_accepted=self._on_accepted)
         return self._used[name]
 
-    def _box(self, name: str) -> GraphMailboxApi:
+    def _api(self, name: str) -> GraphMailboxApi:
         return GraphMailboxApi(name, self.client, self.reply_timeout)
 
-    # --- what messages leave in the mailboxes ---------------------------------------------------------------------------
+    # --- cleaning up copies and drafts in the mailboxes ----------------------------------------------------------------
 
     def attach_ledger(self, store: CleanupStore) -> None:
-        """What the ledger knows, for this run."""
-        self._book = store
-        self._clearing = self._clearing or self.clearing(store)
+        """Use the ledger for cleanup in this run."""
+        self._store = store
+        self._cleaner = self._cleaner or self.cleaner(store)
 
-    def clearing(self, store: CleanupStore) -> SentItemsCleaner:
-        """Whoever clears the mailboxes of this road."""
+    def cleaner(self, store: CleanupStore) -> SentItemsCleaner:
+        """A cleaner for the mailboxes of this transport."""
         return SentItemsCleaner(
-            store, lambda sender: self._known(self.name(sender) or "").box, self.sleep, copies=not self._settings.save_copy
+            store, lambda sender: self._known(self.name(sender) or "").api, self.sleep, copies=not self._settings.save_copy
         )
 
-    def _news(self) -> None:
-        if self._clearing is not None:
-            self._clearing.message_accepted()
+    def _on_accepted(self) -> None:
+        if self._cleaner is not None:
+            self._cleaner.message_accepted()
 
-    async def _drafted(self, sender: str) -> bool:
-        return self._book is None or await asyncio.to_thread(self._book.drafted, sender)
+    async def _had_drafts(self, sender: str) -> bool:
+        return self._store is None or await asyncio.to_thread(self._store.drafted, sender)
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
-        """Remove what is not wanted of what messages left, and say what sending without drafts costs; never raises.
+        """Clean up the mailboxes, and warn where messages were sent without drafts; never raises.
 
-        Where outcomes were not written down, the copies are the only proof of them, and stay; a later run finds them.
+        Where outcomes could not be settled, the copies are their only proof and stay; a later run removes them.
         """
-        mailed = [
-            _without_drafts(used.box.name, used.mailed, save_copy=self._settings.save_copy) for used in self._used.values() if used.mailed
-        ]
-        clearing, self._clearing, self._book = self._clearing, None, None
-        cleared = await self.tidied(clearing.end() if settled else clearing.leave()) if clearing is not None else []
+        save_copy = self._settings.save_copy
+        mailed = [_without_drafts(used.api.name, used.mailed, save_copy=save_copy) for used in self._used.values() if used.mailed]
+        cleaner, self._cleaner, self._store = self._cleaner, None, None
+        cleaned = await self.report_cleanup(cleaner.end() if settled else cleaner.leave()) if cleaner is not None else []
         self._used = {}
-        return [*mailed, *cleared, *await self.tidied(self.client.close())]
+        return [*mailed, *cleaned, *await self.report_cleanup(self.client.close())]
 
-    async def tidied(self, work: Awaitable[list[Diagnostic] | None]) -> list[Diagnostic]:
-        """What some clearing up had to say; the messages are settled, and what is left over must not look like a failed run."""
+    async def report_cleanup(self, work: Awaitable[list[Diagnostic] | None]) -> list[Diagnostic]:
+        """The diagnostics of some cleanup; its failure must not look like a failed run, for the messages are settled."""
         try:
             return await work or []
-        except Exception as error:  # noqa: BLE001  whatever it was, a later run does it
+        except Exception as error:  # noqa: BLE001  whatever it was, a later run tries again
             return [Diagnostic("transport", "warning", f"the mailbox was not tidied up: {type(error).__name__}", _UNTIDY)]
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says of the registration and of each mailbox."""
+        """Check the app registration and each mailbox."""
         names = dict.fromkeys([*self._names.values(), *([self._usual] if self._usual else [])])
-        who, boxes = registration(self._settings), [self._box(name) for name in names]
+        who, boxes = registration(self._settings), [self._api(name) for name in names]
         try:
             return await examine(self.client, who, boxes, save_copy=self._settings.save_copy)
         finally:
@@ -164,23 +163,23 @@ class GraphTransport:
 
 
 class SentItemsTracker(SentItems):
-    """They tell what became of messages, and can be cleared of what these left there (core.leavings.Clears)."""
+    """Looks messages up in the sending mailboxes, and cleans these (model.cleanup.MailboxCleaner)."""
 
     def __init__(self, transport: GraphTransport) -> None:
         super().__init__(transport.client, transport.name, timeout=transport.reply_timeout, sleep=transport.sleep)
-        self._road = transport
+        self._transport = transport
 
     def attach_ledger(self, store: CleanupStore) -> None:
-        """For the run whose transport this is."""
-        self._road.attach_ledger(store)
+        """Use the ledger for cleanup in the transport's run."""
+        self._transport.attach_ledger(store)
 
     def has_work(self, store: CleanupStore) -> bool:
-        """Whether there is anything to clear."""
-        return self._road.clearing(store).has_work()
+        """Whether there is anything to clean up."""
+        return self._transport.cleaner(store).has_work()
 
     async def clear(self, store: CleanupStore) -> list[Diagnostic]:
-        """Clear them now."""
-        return await self._road.tidied(self._road.clearing(store).end())
+        """Clean the mailboxes now."""
+        return await self._transport.report_cleanup(self._transport.cleaner(store).end())
 
 
 _UNTIDY = "`distributor track` tries again; the messages themselves are settled"
@@ -188,27 +187,27 @@ _UNTIDY = "`distributor track` tries again; the messages themselves are settled"
 
 def _without_drafts(name: str, messages: int, *, save_copy: bool) -> Diagnostic:
     went = "1 message" if messages == 1 else f"{messages} messages"
-    told = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
+    message = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
         "" if save_copy else _KEPT
     )
-    return Diagnostic("transport", "warning", told, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
+    return Diagnostic("transport", "warning", message, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
 
 
-# Only what goes as JSON is not kept there, and Exchange writes such a message anew: not our Message-ID, not our headers, and of text and
-# HTML only one (facts: sending.md 1.1).
+# Only a message sent as JSON is not kept there, and Exchange writes such a message anew: without our Message-ID and headers, and with text
+# or HTML only (facts: sending.md 1.1).
 _KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of every message that is to arrive as it was made"
 
 
 class GraphConnection:
-    """One message at a time through a mailbox."""
+    """Sends one message at a time through a mailbox."""
 
     def __init__(self, transport: GraphTransport, sender: str | None) -> None:
-        self._road = transport
+        self._transport = transport
         self._sender = sender
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Carry one message; see core.ports.Lane. What is cut off by cancelling is cut off with its connection."""
-        return await self._road.mailbox(self._sender or message.sender).deliver(message, record_intent)
+        """Send one message; see model.ports.Connection. Cancelling closes the HTTP connection of its request."""
+        return await self._transport.mailbox(self._sender or message.sender).deliver(message, record_intent)
 
     async def close(self) -> None:
-        """The connections are the mailbox's, and end with the run."""
+        """Nothing: the mailbox's HTTP connections are closed at the end of the run."""

@@ -1,4 +1,4 @@
-"""One mailbox at Graph: each request that messages need, asked once -> what was heard. Nothing is decided here."""
+"""The requests to Graph about one mailbox, each made once. What an answer means is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from distributor.clients.sent_items import IMMUTABLE, MailboxMessage, find, look
 from distributor.errors import Error
 from distributor.model.outcomes import DraftRef, OutboundMessage
 
-PAGE = 1000  # messages of a list; the most there are in one
-_NO_SUCH_CALL = frozenset({400, 404, 405, 501})  # of permanentDelete, which only the global cloud has
+PAGE = 1000  # messages on a page; the most that Graph gives
+_NO_SUCH_CALL = frozenset({400, 404, 405, 501})  # answers to permanentDelete in clouds that do not have it
 _MIME = {"content-type": "text/plain"}
 
 
 class GraphMailboxApi:
-    """The requests. `reached`: whether the service ever answered in this run."""
+    """One mailbox. `reached`: whether the service answered in this run."""
 
     def __init__(self, name: str, graph: GraphClient, timeout: float) -> None:
         self.name = name
@@ -47,11 +47,11 @@ class GraphMailboxApi:
         return found
 
     async def drafts(self) -> Response:
-        """Whether Drafts can be seen at all; nothing is read of what lies there."""
+        """Ask for the Drafts folder, not for the messages in it."""
         return await self.ask("GET", "mailFolders/drafts", params={"$select": "id"})
 
     async def draft(self, message: OutboundMessage) -> DraftRef | Response:
-        """Lay the message into Drafts; it keeps the Message-ID it has, unless the service has its way."""
+        """Make a draft; it keeps the message's Message-ID, unless the service replaces it."""
         body = base64.b64encode(message.message)
         response = await self.ask("POST", "messages", content=body, headers=_MIME)
         match response:
@@ -66,19 +66,19 @@ class GraphMailboxApi:
         return await self.ask("POST", f"messages/{segment(draft)}/send")
 
     async def send_mail(self, message: OutboundMessage) -> Response:
-        """Send without a draft of ours: an answer that is lost is lost."""
+        """Send without a draft: when the answer is lost, nobody can tell."""
         return await self.ask("POST", "sendMail", content=base64.b64encode(message.message), headers=_MIME)
 
     # --- copies --------------------------------------------------------------------------------------------------------
 
     def sent_since(self, moment: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Id and Message-ID of each message in Sent Items from then on. Raises Unavailable."""
+        """Id and Message-ID of each message in Sent Items from then on. Raises ServiceUnavailable."""
         params = {"$filter": f"sentDateTime ge {moment}", "$select": "id,internetMessageId", "$top": str(PAGE)}
         where = f"users/{segment(self.name)}/mailFolders/sentitems/messages"
         return self.graph.pages(where, mailbox=self.name, params=params, headers=IMMUTABLE)
 
     async def remove(self, message: str) -> Response | None:
-        """Remove a message for good; None when it is gone, else what was said against it."""
+        """Remove a message for good; None when it is gone, else the answer that refused it."""
         response = await self._removed(segment(message))
         return None if isinstance(response, HttpResponse) and (response.good or response.code == "ErrorItemNotFound") else response
 
@@ -92,7 +92,7 @@ class GraphMailboxApi:
     # --- any -----------------------------------------------------------------------------------------------------------
 
     async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:  # noqa: ANN401  as Graph.call
-        """One request below the mailbox; ids are the immutable ones, in what is asked and in what is answered."""
+        """Make one request below the mailbox; ids in the request and in the answer are immutable ones."""
         where, headers = f"users/{segment(self.name)}/{path}", {**IMMUTABLE, **(headers or {})}
         try:
             response = await self.graph.call(method, where, mailbox=self.name, timeout=self._timeout, headers=headers, **more)

@@ -1,7 +1,7 @@
-"""A registration and its mailboxes -> what `doctor` says of them: sign-in, permissions, whose mailboxes they open, and each mailbox.
+"""Checks an app registration and its mailboxes for `doctor`: sign-in, permissions, which mailboxes they open, and each mailbox.
 
-Nothing is sent and nothing is kept. Whether an app may send or keep drafts is in its token, unless Exchange itself grants it (RBAC for
-Applications): then it is seen by requests that could never become a message, which are refused for their form or for want of a permission.
+Nothing is sent and nothing is stored. Whether an app may send or keep drafts is in its token, unless Exchange itself grants it (RBAC for
+Applications): then requests that could never become a message show it: they are refused for their form, or because a permission is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NO_MAILBOX = frozenset({"MailboxNotEnabledForRESTAPI", "MailboxNotSupportedForR
 
 
 async def examine(graph: GraphClient, who: AppRegistration, boxes: Sequence[GraphMailboxApi], *, save_copy: bool) -> list[Diagnostic]:
-    """The good news in one line, then whatever is not good."""
+    """What works in one line, then what does not."""
     try:
         token = await graph.token()
     except Error as error:
@@ -41,9 +41,9 @@ async def examine(graph: GraphClient, who: AppRegistration, boxes: Sequence[Grap
     found: list[Diagnostic] = []
     good: list[str] = []
     for box in boxes:
-        news = await _mailbox(box, token, granted.app, save_copy=save_copy)
-        found += [let_in(diagnostic, granted.app, uses) if isinstance(diagnostic, MailboxDenied) else diagnostic for diagnostic in news]
-        good += [] if any(diagnostic.level == "error" for diagnostic in news) else [box.name]
+        issues = await _mailbox(box, token, granted.app, save_copy=save_copy)
+        found += [let_in(diagnostic, granted.app, uses) if isinstance(diagnostic, MailboxDenied) else diagnostic for diagnostic in issues]
+        good += [] if any(diagnostic.level == "error" for diagnostic in issues) else [box.name]
     found = [*excess_permissions("transport", granted, uses), *found, *clock_skew.clock_skew_check(graph.skew)]
     return [Diagnostic("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
 
@@ -75,7 +75,7 @@ async def _mailbox(box: GraphMailboxApi, token: AccessToken, app: App, *, save_c
 
 
 async def _drafts(box: GraphMailboxApi, *, closed: bool, save_copy: bool) -> list[Diagnostic]:
-    """That drafts can be read does not say that they can be made: the app may have the role of reading only."""
+    """Whether drafts can be made; that they can be read proves nothing: the app may have the role of reading only."""
     response = None if closed else await _probe(box, "messages")
     if isinstance(response, HttpResponse) and response.status == _BAD_FORM:
         return []
@@ -85,12 +85,12 @@ async def _drafts(box: GraphMailboxApi, *, closed: bool, save_copy: bool) -> lis
 
 
 async def _probe(box: GraphMailboxApi, path: str) -> Response:
-    """A message that is no base64: it can be nothing but refused, for its form or for want of a permission."""
+    """Post what is no base64: it is always refused, for its form or because a permission is missing."""
     return await box.ask("POST", path, content=b"!", headers={"content-type": "text/plain"})
 
 
 def _may_not_send(response: Response, mailbox: str, app: App) -> Diagnostic | None:
-    """Nothing where the form was what was refused; what else went wrong proves nothing."""
+    """None where the form was refused, so the permission is there; other answers prove nothing."""
     match response:
         case HttpResponse(status=403):
             return MailboxDenied("transport", "error", f"{mailbox}: the app may not send from it", why=_BOTH)
@@ -100,8 +100,8 @@ def _may_not_send(response: Response, mailbox: str, app: App) -> Diagnostic | No
 
 
 def _unproved(mailbox: str) -> Diagnostic:
-    told = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
-    return Diagnostic("transport", "warning", told, "send one message to yourself: distributor send --limit 1")
+    message = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
+    return Diagnostic("transport", "warning", message, "send one message to yourself: distributor send --limit 1")
 
 
 def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | None:
@@ -110,8 +110,8 @@ def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | Non
             return None
         case HttpResponse(status=429, retry_after=wait):
             seconds = "" if wait is None else f" for {round(wait.total_seconds())} s"
-            told = f"{mailbox}: the service holds the app back{seconds}"
-            return Diagnostic("transport", "warning", told, "run `distributor doctor` again after that; messages wait by themselves")
+            message = f"{mailbox}: the service throttles the app{seconds}"
+            return Diagnostic("transport", "warning", message, "run `distributor doctor` again after that; messages wait by themselves")
         case Error():
             return Diagnostic("transport", "error", str(response), remedy(str(response), response.hint, app, NEEDED))
     match classify_response(RequestStep.LOOK, response, mailbox, reached=True):

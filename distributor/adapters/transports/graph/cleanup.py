@@ -1,8 +1,8 @@
-"""What messages left in mailboxes, as the ledger knows it -> removed for good and written down; what was done and what remains is told.
+"""Removes copies in Sent Items and unsent drafts from the sending mailboxes, and records that in the ledger.
 
-The service keeps a copy of whatever goes as MIME. It lies there some seconds after the message was accepted, so it is looked for again, by
-later runs too; and a draft that nobody will send lies there for ever. A copy is proof until the ledger has settled its message.
-About one request a message, at a pace that leaves a mailbox's limit of requests to others (facts: sending.md 1.2).
+The service keeps a copy of every message that is sent as MIME. It appears some seconds after the message was accepted, so it is looked for
+again, by later runs too; and a draft that nobody sends stays for ever. A copy is proof until the ledger has settled its message. It takes
+about one request for each message, slowly enough to leave most of the mailbox's request limit to others (facts: sending.md 1.2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from distributor.adapters.transports.graph.api import GraphMailboxApi
-from distributor.adapters.transports.graph.responses import RequestStep, Response, said
+from distributor.adapters.transports.graph.responses import RequestStep, Response, describe
 from distributor.clients.graph import IN_FLIGHT, HttpResponse
 from distributor.clients.http import BUSY, MAX_WAIT
 from distributor.clients.retry import RetryPolicy, Sleep
@@ -23,40 +23,40 @@ from distributor.model.cleanup import CleanupEvent, CleanupItem, CleanupStore
 from distributor.model.issues import Diagnostic
 from distributor.model.outcomes import DraftRef
 
-AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each look at the end, as long as messages of this run are missed that have just left
+AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each search at the end, as long as copies of messages just sent are missing
 JUST = timedelta(minutes=5)
-LONG_ENOUGH = timedelta(hours=24)  # after which a copy that was not found is looked for no more
-MANY = 300  # messages after which copies go while others are sent
-OFTEN = 600.0  # seconds after which they go though the messages were fewer
-BATCH = 50  # removals that are written down together
-MARGIN = timedelta(minutes=10)  # by which the clocks may differ besides what is known
+LONG_ENOUGH = timedelta(hours=24)  # after that a copy is no longer looked for
+MANY = 300  # accepted messages after which copies are removed while others are sent
+OFTEN = 600.0  # seconds after which they are removed though the messages were fewer
+BATCH = 50  # removals recorded in one transaction
+MARGIN = timedelta(minutes=10)  # for clocks that differ, beyond the known skew
 AT_ONCE = 3000  # removals without a pause; 10 000 requests in ten minutes are a mailbox's limit
-PAUSE = IN_FLIGHT / 10  # seconds after each further one, so that the lanes together make ten a second
+PAUSE = IN_FLIGHT / 10  # seconds after each further one, so that all connections together make ten a second
 _PATIENCE = RetryPolicy(5, timedelta(seconds=5), MAX_WAIT)  # with one removal
-_OURS = ("202 ", "found in Sent Items")  # how it is told that a message left through Graph
+_OURS = ("202 ", "found in Sent Items")  # how responses of messages sent through Graph begin
 _BY_HAND = "remove them from {folder} of {mailbox}, or let a retention policy do it"
 _LATER = "the next `distributor send` or `distributor track` looks again"
 
 
 class SentItemsCleaner:
-    """All mailboxes of a run: while messages go, from time to time and one request at a time; and after them."""
+    """Cleans all mailboxes of a run: from time to time while messages are sent, one request at a time; and at the end."""
 
     def __init__(self, store: CleanupStore, box: Callable[[str | None], GraphMailboxApi], sleep: Sleep, *, copies: bool) -> None:
-        """`box`: the mailbox of a sender; `copies`: whether those of messages that left are to go, or only drafts."""
-        self._book, self._box, self._sleep, self._copies = store, box, sleep, copies
+        """`box`: the mailbox of a sender; `copies`: whether to remove those of sent messages, or drafts only."""
+        self._store, self._box, self._sleep, self._copies = store, box, sleep, copies
         self._began = datetime.now(UTC)
         self._boxes: dict[str, MailboxCleanup] = {}
         self._beside: asyncio.Task[None] | None = None
-        self._messages = 0  # accepted since copies went last
+        self._messages = 0  # accepted since copies were last removed
         self._due: float | None = None  # by the loop's clock
         self._ending = False
 
     def has_work(self) -> bool:
-        """Whether there is anything to clear."""
-        return bool(self._book.drafts() or self._wanted())
+        """Whether there is anything to clean up."""
+        return bool(self._store.drafts() or self._copies_to_remove())
 
     def message_accepted(self) -> None:
-        """A message was accepted."""
+        """Count an accepted message; clean up in the background after many, or after a while."""
         if not self._copies:
             return
         now = asyncio.get_running_loop().time()
@@ -66,7 +66,7 @@ class SentItemsCleaner:
             self._beside = asyncio.ensure_future(self._while_sending())
 
     async def end(self) -> list[Diagnostic]:
-        """Let go of all that can go; raises what the ledger raises."""
+        """Remove everything that can be removed; raises what the ledger raises."""
         await self.leave()
         await self._drafts()
         left = await self._round(IN_FLIGHT)
@@ -76,10 +76,10 @@ class SentItemsCleaner:
             await self._sleep(seconds)
             left = await self._round(IN_FLIGHT)
         now = datetime.now(UTC)
-        return [diagnostic for name, box in self._boxes.items() for diagnostic in await box.told(left.get(name, ()), self._began, now)]
+        return [diagnostic for name, box in self._boxes.items() for diagnostic in await box.report(left.get(name, ()), self._began, now)]
 
     async def leave(self) -> None:
-        """Let what was begun while messages went come to an end."""
+        """Wait for the cleanup in the background; leave the rest to a later run."""
         self._ending = True
         if self._beside is not None:
             await asyncio.wait({self._beside})
@@ -87,20 +87,20 @@ class SentItemsCleaner:
     async def _while_sending(self) -> None:
         try:
             await self._round(1)
-        except Exception:  # noqa: BLE001  what was not done is done at the end, and what hinders it is told there
+        except Exception:  # noqa: BLE001  done again at the end of the run, where a failure is reported
             return
 
-    def _wanted(self) -> list[CleanupItem]:
-        """Messages without a draft may have gone another way than Graph, where nothing was kept."""
-        found = self._book.copies() if self._copies else []
+    def _copies_to_remove(self) -> list[CleanupItem]:
+        """Messages whose copies to remove. One without a draft may have been sent by another transport, where no copy was kept."""
+        found = self._store.copies() if self._copies else []
         return [message for message in found if message.handles or message.said.startswith(_OURS)]
 
-    async def _round(self, lanes: int) -> dict[str, list[CleanupItem]]:
-        """Each mailbox once; what remains of it."""
-        messages = self._sorted(await asyncio.to_thread(self._wanted))
+    async def _round(self, connections: int) -> dict[str, list[CleanupItem]]:
+        """Clean each mailbox once; the messages whose copies remain."""
+        messages = self._sorted(await asyncio.to_thread(self._copies_to_remove))
         ending = self._ending
         await asyncio.gather(
-            *(self._boxes[name].clear(theirs, lanes, lambda: ending or not self._ending) for name, theirs in messages.items())
+            *(self._boxes[name].clear(theirs, connections, lambda: ending or not self._ending) for name, theirs in messages.items())
         )
         gone = {delivery for box in self._boxes.values() for delivery in box.removed}
         return {name: [message for message in theirs if message.delivery not in gone] for name, theirs in messages.items()}
@@ -109,7 +109,7 @@ class SentItemsCleaner:
         found: dict[str, list[CleanupItem]] = {}
         for message in messages:
             box = self._box(message.sender)
-            self._boxes.setdefault(box.name, MailboxCleanup(box, self._book, self._sleep))
+            self._boxes.setdefault(box.name, MailboxCleanup(box, self._store, self._sleep))
             found.setdefault(box.name, []).append(message)
         return found
 
@@ -118,41 +118,41 @@ class SentItemsCleaner:
         return any(not self._boxes[name].refused and any(one.last > since for one in theirs) for name, theirs in left.items())
 
     async def _drafts(self) -> None:
-        messages = self._sorted(await asyncio.to_thread(self._book.drafts))
+        messages = self._sorted(await asyncio.to_thread(self._store.drafts))
         await asyncio.gather(*(self._boxes[name].clear_drafts(theirs) for name, theirs in messages.items()))
 
 
 class MailboxCleanup:
-    """What is left in one mailbox."""
+    """The copies and drafts of one mailbox."""
 
     def __init__(self, box: GraphMailboxApi, store: CleanupStore, sleep: Sleep) -> None:
         self.removed: dict[str, CleanupItem] = {}  # by delivery
-        self._box, self._book, self._sleep = box, store, sleep
+        self._box, self._store, self._sleep = box, store, sleep
         self._removals = 0
         self._tried: set[str] = set()  # Message-IDs whose removal was asked for
-        self._stuck: set[str] = set()  # and was not granted
+        self._stuck: set[str] = set()  # Message-IDs whose removal failed
         self._refused: str | None = None  # why nothing more can be done
         self._unwritten: list[str] = []  # deliveries
-        self._drafts = Counter[str]()  # by what became of them
-        self._why = ""  # drafts cannot be removed
+        self._drafts = Counter[str]()  # by result
+        self._why = ""  # why drafts cannot be removed
 
     @property
     def refused(self) -> bool:
-        """Whether the last look came to nothing."""
+        """Whether the last cleanup failed."""
         return self._refused is not None
 
     # --- copies --------------------------------------------------------------------------------------------------------
 
-    async def clear(self, messages: Sequence[CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
+    async def clear(self, messages: Sequence[CleanupItem], connections: int, go_on: Callable[[], bool]) -> None:
         """Remove the copies that are there."""
         self._refused = None
         try:
-            await self._clear({message.message_id.casefold(): message for message in messages}, lanes, go_on)
+            await self._clear({message.message_id.casefold(): message for message in messages}, connections, go_on)
             await self._write()
         except Error as error:
             self._refused = str(error)
 
-    async def _clear(self, messages: Mapping[str, CleanupItem], lanes: int, go_on: Callable[[], bool]) -> None:
+    async def _clear(self, messages: Mapping[str, CleanupItem], connections: int, go_on: Callable[[], bool]) -> None:
         found = await self._found(messages)
         for name in self._tried & messages.keys() - set(found.values()):  # the removal's answer was lost, and the copy is gone
             await self._gone(messages[name])
@@ -163,14 +163,14 @@ class MailboxCleanup:
                 if self._refused is not None or not go_on():
                     return
                 self._tried.add(name)
-                await (self._gone(messages[name]) if await self._remove(message) else self._stay(name))
-                if lanes == 1:
+                if await self._remove(message):
+                    await self._gone(messages[name])
+                else:
+                    self._stuck.add(name)
+                if connections == 1:
                     await self._sleep(PAUSE)
 
-        await asyncio.gather(*(work() for _ in range(lanes)))
-
-    async def _stay(self, name: str) -> None:
-        self._stuck.add(name)
+        await asyncio.gather(*(work() for _ in range(connections)))
 
     async def _gone(self, message: CleanupItem) -> None:
         self.removed[message.delivery] = message
@@ -181,10 +181,10 @@ class MailboxCleanup:
     async def _write(self) -> None:
         done, self._unwritten = self._unwritten, []
         if done:
-            await asyncio.to_thread(self._book.note_cleared, done, CleanupEvent.COPY_REMOVED)
+            await asyncio.to_thread(self._store.note_cleared, done, CleanupEvent.COPY_REMOVED)
 
     async def _found(self, messages: Mapping[str, CleanupItem]) -> dict[str, str]:
-        """Copies by their ids; all of them before the first goes, since a removal would shift the pages."""
+        """Message-IDs of copies by their ids; all of them before the first removal, which would shift the pages."""
         found: dict[str, str] = {}
         async for row in self._box.sent_since(self._from(min(message.first for message in messages.values()))):
             name = str(row.get("internetMessageId") or "").casefold()
@@ -193,7 +193,7 @@ class MailboxCleanup:
         return found
 
     def _from(self, first: datetime) -> str:
-        """By the service's clock, as far as it is known."""
+        """When to search from, by the service's clock as far as its skew is known."""
         moment = first - MARGIN + min(self._box.graph.skew or timedelta(), timedelta())
         return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -203,13 +203,13 @@ class MailboxCleanup:
             await self._sleep(PAUSE)
         response = await _PATIENCE.call(lambda: self._box.remove(message), self._sleep)
         if response is not None and _ends(response):
-            self._refused = said(RequestStep.REMOVE, response)
+            self._refused = describe(RequestStep.REMOVE, response)
         return response is None
 
     # --- drafts --------------------------------------------------------------------------------------------------------
 
     async def clear_drafts(self, messages: Sequence[CleanupItem]) -> None:
-        """Remove drafts that are certainly those of messages that will not go."""
+        """Remove drafts that certainly belong to messages that will not be sent."""
         for message in messages:
             marks = [await self._clear_draft(draft) for draft in message.handles]
             if None in marks:
@@ -217,10 +217,10 @@ class MailboxCleanup:
                 continue
             mark = CleanupEvent.DRAFT_REMOVED if CleanupEvent.DRAFT_REMOVED in marks else CleanupEvent.DRAFT_NOT_FOUND
             self._drafts[mark] += 1
-            await asyncio.to_thread(self._book.note_cleared, [message.delivery], mark)
+            await asyncio.to_thread(self._store.note_cleared, [message.delivery], mark)
 
     async def _clear_draft(self, draft: DraftRef) -> CleanupEvent | None:
-        """What became of it; None: nobody knows. After one that cannot be looked at no other is tried."""
+        """Whether it was removed or not found; None: unknown. After one failure no other is tried."""
         if self._why:
             return None
         match await self._box.look_at(draft.id):
@@ -230,29 +230,29 @@ class MailboxCleanup:
                 self._why = self._refused or "the service did not remove it"
             case MailboxMessage() | HttpResponse(code="ErrorItemNotFound"):
                 return CleanupEvent.DRAFT_NOT_FOUND
-            case heard:
-                self._why = said(RequestStep.LOOK, heard)
+            case response:
+                self._why = describe(RequestStep.LOOK, response)
         return None
 
-    # --- words ---------------------------------------------------------------------------------------------------------
+    # --- report ---------------------------------------------------------------------------------------------------------
 
-    async def told(self, left: Sequence[CleanupItem], began: datetime, now: datetime) -> list[Diagnostic]:
-        """What was done for earlier runs, and what remains; what was looked for long enough is told once."""
+    async def report(self, left: Sequence[CleanupItem], began: datetime, now: datetime) -> list[Diagnostic]:
+        """What was removed for earlier runs, and what remains; a copy that was not found for long is reported once more, then never."""
         stay = [message for message in left if self.refused or message.message_id.casefold() in self._stuck]
         missed = [message for message in left if message not in stay]
         lost = [message for message in missed if message.last < now - LONG_ENOUGH]
         if lost:
-            await asyncio.to_thread(self._book.note_cleared, [message.delivery for message in lost], CleanupEvent.COPY_NOT_FOUND)
+            await asyncio.to_thread(self._store.note_cleared, [message.delivery for message in lost], CleanupEvent.COPY_NOT_FOUND)
         earlier = sum(message.last < began for message in self.removed.values())
         return [*self._good(earlier), *self._bad(len(stay), len(missed) - len(lost), len(lost))]
 
     def _good(self, copies: int) -> Iterator[Diagnostic]:
         if copies:
-            told = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
-            yield Diagnostic("transport", "ok", told)
+            message = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
+            yield Diagnostic("transport", "ok", message)
         if drafts := self._drafts[CleanupEvent.DRAFT_REMOVED]:
-            told = f"{self._box.name}: {_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, refused or replaced removed"
-            yield Diagnostic("transport", "ok", told)
+            message = f"{_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, refused or replaced removed"
+            yield Diagnostic("transport", "ok", f"{self._box.name}: {message}")
 
     def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Diagnostic]:
         name = self._box.name
@@ -266,11 +266,11 @@ class MailboxCleanup:
             hint = f"look for them by hand if somebody files what {name} sends"
             yield self._warning(f"{_copies(lost)} not found in Sent Items for a day, and no longer looked for", hint)
         if drafts := self._drafts["left"]:
-            told = f'{_counted(drafts, "draft", "drafts")} of messages that will not go may lie in Drafts: "{self._why}"'
-            yield self._warning(told, _BY_HAND.format(folder="Drafts", mailbox=name))
+            message = f'{_counted(drafts, "draft", "drafts")} of messages that will not go may lie in Drafts: "{self._why}"'
+            yield self._warning(message, _BY_HAND.format(folder="Drafts", mailbox=name))
 
-    def _warning(self, told: str, hint: str) -> Diagnostic:
-        return Diagnostic("transport", "warning", f"{self._box.name}: {told}", hint)
+    def _warning(self, message: str, hint: str) -> Diagnostic:
+        return Diagnostic("transport", "warning", f"{self._box.name}: {message}", hint)
 
 
 def _ends(response: Response) -> bool:

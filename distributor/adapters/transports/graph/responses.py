@@ -1,7 +1,7 @@
-"""What Graph said, and at which request -> what became of the message. Pure; the classes are those of facts: sending.md 1.3 and 8.
+"""Classifies Graph's answers by the request they answer: what they mean for the message (facts: sending.md 1.3 and 8). Pure.
 
-Before the ARM everything may be repeated. After it a 202 is accepted, a refusal in Graph's own words is a no, and whatever is
-unclear is ambiguous: nothing is sent again blindly. What concerns the whole job (sign-in, permissions, quota) stops the mailbox.
+Before the intent is recorded, everything may be repeated. After it a 202 means accepted, a refusal with an error code of Graph means
+rejected, and whatever is unclear is ambiguous. What concerns the whole job (sign-in, permissions, quota) stops the mailbox.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OK, _MANY, _BUSY, _FULL = 200, 429, 503, 507
 
 
 class RequestStep(StrEnum):
-    """The request that was made; after SEND and SENDMAIL only an answer tells what became of the message."""
+    """The request that was made; after SEND and SENDMAIL only the answer tells whether the message was accepted."""
 
     LOOK = "the look for an earlier draft"
     DRAFT = "the draft"
@@ -29,11 +29,11 @@ class RequestStep(StrEnum):
     REMOVE = "the removal of a copy"
 
 
-_ARMED = frozenset({RequestStep.SEND, RequestStep.SENDMAIL})
+_FINAL_STEPS = frozenset({RequestStep.SEND, RequestStep.SENDMAIL})
 
 
-def said(step: RequestStep, response: Response) -> str:
-    """One line for the ledger: status, code, words and the number that Microsoft's support asks for."""
+def describe(step: RequestStep, response: Response) -> str:
+    """One line for the ledger: status, code, text and the request-id that Microsoft's support asks for."""
     match response:
         case HttpResponse(request_id=number):
             return bounded(f"{response.said}, request-id {number}" if number else response.said)
@@ -44,64 +44,64 @@ def said(step: RequestStep, response: Response) -> str:
 
 
 def classify_response(step: RequestStep, response: Response, mailbox: str, *, reached: bool) -> Outcome:
-    """What an answer means for the message; `reached`: whether the service ever answered in this run.
+    """What an answer means for the message; `reached`: whether the service answered in this run.
 
-    An answer that lets the next step begin is not judged here.
+    Not for an answer that lets the next step begin.
     """
-    told = said(step, response)
+    text = describe(step, response)
     match response:
         case Error():
-            return NotSent(told, fatal=None if isinstance(response, SignInUnavailable) and reached else response)
-        case NoResponse(request_sent=begun):
-            stop = None if begun or reached else trouble(response, mailbox)
-            return Ambiguous(told) if step in _ARMED and begun else NotSent(told, fatal=stop)
+            return NotSent(text, fatal=None if isinstance(response, SignInUnavailable) and reached else response)
+        case NoResponse(request_sent=request_sent):
+            stop = None if request_sent or reached else trouble(response, mailbox)
+            return Ambiguous(text) if step in _FINAL_STEPS and request_sent else NotSent(text, fatal=stop)
         case _:
-            return _answered(step, response, told, mailbox)
+            return _answered(step, response, text, mailbox)
 
 
-def _answered(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
+def _answered(step: RequestStep, answer: HttpResponse, text: str, mailbox: str) -> Outcome:
     match answer.status:
-        case 202 if step in _ARMED:
-            return Accepted(told)  # with a Retry-After too: whoever obeyed that would send it twice
+        case 202 if step in _FINAL_STEPS:
+            return Accepted(text)  # even with a Retry-After: obeying that would send it twice
         case 401 | 403 | 404 | 429 | 507:
-            return _refused(step, answer, told, mailbox)
+            return _refused(step, answer, text, mailbox)
         case 400 | 413:
-            return _bad(step, answer, told, mailbox)
-        case _ if step in _ARMED:
-            return Ambiguous(told)
+            return _bad(step, answer, text, mailbox)
+        case _ if step in _FINAL_STEPS:
+            return Ambiguous(text)
         case status:
-            return _later(answer, told, mailbox, crowded=status == _BUSY and answer.retry_after is not None)
+            return _retry_later(answer, text, mailbox, throttled=status == _BUSY and answer.retry_after is not None)
 
 
-def _later(answer: HttpResponse, told: str, mailbox: str, *, crowded: bool) -> NotSent:
-    """A time that the service names is waited for, or left to the next run."""
+def _retry_later(answer: HttpResponse, text: str, mailbox: str, *, throttled: bool) -> NotSent:
+    """Try again after the time that the service asks for; in the next run where that is too long."""
     if not answer.retry_after_exceeds(MAX_WAIT):
-        return NotSent(told, throttled=crowded, retry_after=answer.retry_after)
+        return NotSent(text, throttled=throttled, retry_after=answer.retry_after)
     hint = f"run `distributor send` again {answer.when}"
-    return NotSent(told, fatal=ServiceUnavailable(f'the service asks for more time than is waited for: "{told}"', where=mailbox, hint=hint))
+    return NotSent(text, fatal=ServiceUnavailable(f'the service asks for more time than is waited for: "{text}"', where=mailbox, hint=hint))
 
 
-def _bad(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
-    """A no to what was sent: by our fault, by the message's own, or from somebody else than Graph."""
+def _bad(step: RequestStep, answer: HttpResponse, text: str, mailbox: str) -> Outcome:
+    """A refused request: by our fault, by the message's own, or from something else than Graph."""
     if fault := _FAULTS.get(answer.code) or _FAULTS.get(str(answer.status)):
-        return NotSent(told, fatal=ServiceUnavailable(f'Graph does not take what we send: "{told}"', where=mailbox, hint=fault))
+        return NotSent(text, fatal=ServiceUnavailable(f'Graph does not take what we send: "{text}"', where=mailbox, hint=fault))
     if step is not RequestStep.LOOK and answer.code:
-        return Rejected(told, content=answer.code != "ErrorInvalidRecipients")
-    if step in _ARMED:
-        return Ambiguous(told)
-    return NotSent(told, fatal=ServiceUnavailable(f'Graph does not understand us: "{told}"', where=mailbox, hint=_ROOT))
+        return Rejected(text, content=answer.code != "ErrorInvalidRecipients")
+    if step in _FINAL_STEPS:
+        return Ambiguous(text)
+    return NotSent(text, fatal=ServiceUnavailable(f'Graph does not understand us: "{text}"', where=mailbox, hint=_ROOT))
 
 
-def _refused(step: RequestStep, answer: HttpResponse, told: str, mailbox: str) -> Outcome:
-    """A no that speaks of the mailbox or the app; one that could speak of a draft that was sent already says nothing for sure."""
+def _refused(step: RequestStep, answer: HttpResponse, text: str, mailbox: str) -> Outcome:
+    """A refusal of the mailbox or the app; one that could be about a draft that was sent already is ambiguous."""
     hint = _HINTS.get(answer.code)
     if hint is None and answer.status == _MANY:
-        return _later(answer, told, mailbox, crowded=True)
-    if hint is None and answer.status in {404, _FULL} and step in _ARMED:
-        return Ambiguous(told)
+        return _retry_later(answer, text, mailbox, throttled=True)
+    if hint is None and answer.status in {404, _FULL} and step in _FINAL_STEPS:
+        return Ambiguous(text)
     hint = hint or _HINTS.get(str(answer.status), _ROOT)
     return NotSent(
-        told, fatal=ServiceUnavailable(f'Graph refuses the whole job: "{told}"', where=mailbox, hint=hint.format(mailbox=mailbox))
+        text, fatal=ServiceUnavailable(f'Graph refuses the whole job: "{text}"', where=mailbox, hint=hint.format(mailbox=mailbox))
     )
 
 
@@ -138,7 +138,7 @@ _HINTS = {
 }
 
 _REPORT = "nothing is lost, and other messages would fare no better; please report this line, it is a fault of distributor"
-_FAULTS = {  # of ours: no message is to blame (facts: sending.md 1.3)
+_FAULTS = {  # faults of this program, not of a message (facts: sending.md 1.3)
     "ErrorMimeContentInvalidBase64String": _REPORT,
     "InvalidInternetMessageHeaderCollection": _REPORT,
     "413": "Graph takes 4 MB at once, and what is between it and here perhaps less: take what is large out of the message's own text and "

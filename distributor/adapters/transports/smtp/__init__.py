@@ -1,7 +1,7 @@
-"""SMTP submission (RFC 5321, 6409): a pool of kept connections, each message driven verb by verb so that its phase is always known.
+"""SMTP submission (RFC 5321, 6409): kept connections, each message sent command by command so that its phase is always known.
 
-The ledger's ARM runs beside the DATA command and is awaited before the first byte of the message: until then everything is
-proved unsent; after it only a reply tells, and without one the message is ambiguous.
+The intent is recorded in the ledger during the DATA command and is durable before the first byte of the message: until then the message
+is certainly unsent; after it only a reply tells, and without one the message is ambiguous.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Settings:
     username: str | None = None
     password: Secret | None = None
     oauth: AppRegistration | None = None
-    resource: str = "https://outlook.office365.com"  # what a token is for; config.tables knows that of other clouds' hosts
+    resource: str = "https://outlook.office365.com"  # what a token is for; config knows that of other clouds' hosts
     per_minute: float | None = None
     daily: int | None = None  # most messages of one mailbox in 24 hours
-    hostname: str | None = None  # our name in EHLO
+    hostname: str | None = None  # the name in EHLO
     connect_timeout: float = 60.0
     reply_timeout: float = 300.0
     data_timeout: float = 120.0
-    dot_timeout: float = 600.0  # a server may take ten minutes; giving up sooner makes doubled messages
+    dot_timeout: float = 600.0  # RFC 5321 allows ten minutes; giving up sooner makes duplicates
 
 
-def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None) -> SmtpTransport:  # noqa: A001  as every adapter
-    """The transport; connects when its first message goes. Raises Unusable for a configuration that would send in clear.
+def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None) -> SmtpTransport:  # noqa: A001  every adapter has this name
+    """The transport; connects for its first message. Raises InvalidInput for a configuration that would send in clear.
 
     `tell` shows a person the code of a sign-in by device code.
     """
@@ -63,7 +63,7 @@ def _check(settings: Settings, accounts: Sequence[Account]) -> None:
     if not 1 <= settings.port <= LAST_PORT:
         raise InvalidInput(f"{settings.port} is no port", where="transport.port", hint="submission is 587, with implicit encryption 465")
     if settings.connections < 1:
-        raise InvalidInput(f"{settings.connections} connections carry nothing", where="transport.connections", hint="write at least 1")
+        raise InvalidInput(f"{settings.connections} connections send nothing", where="transport.connections", hint="write at least 1")
     if settings.per_minute is not None and settings.per_minute <= 0:
         raise InvalidInput(
             f"{settings.per_minute:g} messages a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
@@ -97,35 +97,35 @@ def _check_oauth(settings: Settings, oauth: AppRegistration) -> None:
 
 
 class SmtpTransport:
-    """The road over one server."""
+    """Sends through one server."""
 
     def __init__(self, settings: Settings, accounts: Sequence[Account], tell: Tell | None = None) -> None:
         self.max_connections = settings.connections
         self.per_minute = settings.per_minute
         self.daily = settings.daily
-        # the ARM is durable before DATA's answer came, so both time-outs count, and a margin
+        # the intent is durable before DATA's answer came, so both time-outs count, and a margin
         self.attempt_timeout = timedelta(seconds=settings.data_timeout + settings.dot_timeout + 30)
         self.settings = settings
         self.server = Server(settings.host, settings.port, settings.tls, settings.hostname, settings.connect_timeout)
-        self.reached = False  # whether any connection of this run was answered
+        self.reached = False  # whether the server answered any connection of this run
         self._accounts = {account.address: account for account in accounts}
-        door = entra(settings.oauth, "transport.oauth", tell) if settings.oauth is not None else None
-        self._signing = Authenticator(settings.password, door, settings.resource)
+        sign_in = entra(settings.oauth, "transport.oauth", tell) if settings.oauth is not None else None
+        self._authenticator = Authenticator(settings.password, sign_in, settings.resource)
         self._trust: ssl.SSLContext | None = None
 
     def connection(self, sender: str | None = None) -> SmtpConnection:
-        """A lane, not yet connected, that signs in as the sender's account."""
+        """A connection, not yet open, that signs in as the sender's account."""
         return SmtpConnection(self, self._accounts.get(sender or "") or self._only(sender))
 
     def _only(self, sender: str | None = None) -> Account:
-        """Who signs in where no accounts are told apart."""
+        """The account of a sender without one of its own."""
         return Account(sender or "", self.settings.username)
 
     def tracker(self) -> None:
-        """A mail server answers no questions afterwards."""
+        """None: a mail server cannot be asked afterwards."""
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
-        """Lanes have said goodbye already."""
+        """Nothing to clean up: connections are closed already."""
         del settled
         return []
 
@@ -133,7 +133,7 @@ class SmtpTransport:
 
     async def connect(self, account: Account) -> Session | ConnectFailure:
         """One more connection, signed in."""
-        return await self._signing.dial(account, self._connect)
+        return await self._authenticator.connect(account, self._connect)
 
     async def _connect(self, login: Login | None) -> Session | ConnectFailure:
         if self.server.tls != "none" and self._trust is None:
@@ -144,73 +144,69 @@ class SmtpTransport:
         return found
 
     def classify_reply(self, verb: Phase, response: Reply | Lost) -> Outcome | None:
-        """What an answer means for a message; None: go on."""
-        return classify_reply(verb, response, self.server.where, oauth=self._signing.by_token)
+        """What a reply means for a message; None: go on."""
+        return classify_reply(verb, response, self.server.where, oauth=self._authenticator.by_token)
 
-    def unconnected(self, down: ConnectFailure) -> NotSent:
-        """What it means for a message that there is no connection."""
-        if down.final:
-            return NotSent(str(down.error), fatal=down.error)
-        outcome = self.classify_reply(down.verb, down.heard)
-        if down.unreachable:
-            never = None if self.reached else down.error
-            return NotSent(str(down.error), fatal=never)
+    def unconnected(self, failure: ConnectFailure) -> NotSent:
+        """What a failed connection means for a message."""
+        if failure.final:
+            return NotSent(str(failure.error), fatal=failure.error)
+        if failure.unreachable:  # the first connection of a run shows whether the server is there at all
+            return NotSent(str(failure.error), fatal=None if self.reached else failure.error)
+        outcome = self.classify_reply(failure.verb, failure.response)
         if not isinstance(outcome, NotSent):
-            return NotSent(str(down.error), fatal=down.error)
-        return replace(outcome, fatal=down.error) if outcome.fatal and down.error.hint else outcome
+            return NotSent(str(failure.error), fatal=failure.error)
+        return replace(outcome, fatal=failure.error) if outcome.fatal and failure.error.hint else outcome
 
     # --- doctor ----------------------------------------------------------------------------------------------------
 
     async def check(self) -> list[Diagnostic]:
-        """What `doctor` says of the server, of each account's sign-in, and of the app."""
+        """Check the server, each account's sign-in, and the app."""
         return await examine(self, list(self._accounts.values()) or [self._only()])
 
     async def token(self) -> AccessToken | None:
-        """That of all connections; None where passwords are used. Raises Unavailable."""
-        return await self._signing.token()
+        """The token of all connections; None where passwords are used. Raises ServiceUnavailable."""
+        return await self._authenticator.token()
 
     def signed_in(self, account: Account) -> str:
-        """As whom, in words."""
-        return self._signing.told(account)
+        """Text for `doctor`: as whom the account is signed in."""
+        return self._authenticator.signed_in(account)
 
 
 class SmtpConnection:
-    """One kept connection, made when needed and again when the server hung up between two messages."""
+    """One kept connection, opened when needed and again when the server closed it between two messages."""
 
     def __init__(self, transport: SmtpTransport, account: Account) -> None:
-        self._road = transport
+        self._transport = transport
         self._account = account
         self._session: Session | None = None
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        """Carry one message; see core.ports.Lane."""
+        """Send one message: steps (3) to (6) of `workflows/sending`; see model.ports.Connection."""
         try:
             if fault := validate_message(message):
                 return Rejected(fault, content=True)
-            return await self._carry(message, record_intent)
+            match await self._begin(message):  # (3) connect, MAIL
+                case Session() as session:
+                    outcome = await self._transmit(session, message, record_intent)  # RCPT, DATA, and (4) to (6)
+                    if isinstance(outcome, Ambiguous | NotSent):
+                        session.abort()  # replies to further commands could not be trusted
+                    return outcome
+                case outcome:
+                    return outcome
         except BaseException:  # cancelled, or the ledger failed: the server must not be left with half a message
             if self._session is not None:
                 self._session.abort()
             raise
 
     async def close(self) -> None:
-        """Say goodbye."""
+        """Send QUIT and close."""
         session, self._session = self._session, None
         if session is not None:
             await session.quit()
 
-    async def _carry(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        match await self._begun(message):
-            case Session() as session:
-                outcome = await self._rest(session, message, record_intent)
-                if isinstance(outcome, Ambiguous | NotSent):
-                    session.abort()  # what comes next on it could not be trusted
-                return outcome
-            case outcome:
-                return outcome
-
-    async def _begun(self, message: OutboundMessage) -> Session | Outcome:
-        """A connection on which MAIL was accepted. A kept one may have died of idleness: then one new one is tried, silently."""
+    async def _begin(self, message: OutboundMessage) -> Session | Outcome:
+        """A connection on which MAIL was accepted. A kept one may have timed out: then a new one is tried once, without a report."""
         kept = self._session
         if kept is not None and kept.open:
             outcome, stale = await self._mail(kept, message)
@@ -218,17 +214,17 @@ class SmtpConnection:
                 return kept
             if not stale:
                 return outcome
-        match await self._road.connect(self._account):
-            case ConnectFailure() as down:
-                return self._road.unconnected(down)
+        match await self._transport.connect(self._account):
+            case ConnectFailure() as failure:
+                return self._transport.unconnected(failure)
             case session:
                 self._session = session
         outcome, _ = await self._mail(session, message)
         return session if outcome is None else outcome
 
     async def _mail(self, session: Session, message: OutboundMessage) -> tuple[Outcome | None, bool]:
-        """What MAIL came to (None: accepted), and whether only the connection was at fault."""
-        timeout, transport = self._road.settings.reply_timeout, self._road
+        """The outcome of MAIL (None: accepted), and whether only a kept connection was at fault."""
+        timeout, transport = self._transport.settings.reply_timeout, self._transport
         used = session.messages > 0 or session.dirty
         if session.dirty:
             response = await session.say(b"RSET", timeout=timeout)
@@ -246,23 +242,25 @@ class SmtpConnection:
             session.abort()
         return outcome, used and not session.open
 
-    async def _rest(self, session: Session, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
-        settings, transport = self._road.settings, self._road
+    async def _transmit(self, session: Session, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
+        settings, transport = self._transport.settings, self._transport
+        """RCPT, DATA and the message, once MAIL was accepted."""
         response = await session.say(*rcpt(message, session.offers), timeout=settings.reply_timeout)
         if outcome := transport.classify_reply(Phase.RCPT, response):
             return outcome
-        arming = asyncio.ensure_future(record_intent())  # beside the round trip of DATA
+        intent = asyncio.ensure_future(record_intent())  # (4) record intent, during the round trip of DATA
         response = await session.say(b"DATA", timeout=settings.data_timeout)
-        if not await arming:
-            return NotSent("another sender holds this message")
+        if not await intent:
+            return NotSent("another process has claimed this message")
         if outcome := transport.classify_reply(Phase.DATA, response):
             return outcome
-        return await self._dot(session, message)
+        return await self._end_data(session, message)
 
-    async def _dot(self, session: Session, message: OutboundMessage) -> Outcome:
-        response = await session.finish(dot_stuff(message.message), timeout=self._road.settings.dot_timeout)
+    async def _end_data(self, session: Session, message: OutboundMessage) -> Outcome:
+        """(5) transmit the message with the end of data, (6) classify the reply."""
+        response = await session.finish(dot_stuff(message.message), timeout=self._transport.settings.dot_timeout)
         if response is None:
-            return NotSent("the connection was cut before the message went")
+            return NotSent("the connection was cut before the message was sent")
         session.dirty = False
         session.messages += 1
-        return self._road.classify_reply(Phase.END_OF_DATA, response) or Ambiguous("no answer")
+        return self._transport.classify_reply(Phase.END_OF_DATA, response) or Ambiguous("no answer")

@@ -1,4 +1,4 @@
-"""Accounts -> logins on a server: by a password, or by a token of Entra's (XOAUTH2), which is fetched once for all connections of a run."""
+"""Signs accounts in on a server: by password, or by an access token of Entra (XOAUTH2) that all connections of a run share."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ TOKEN_REJECTED_CODES = frozenset({"", "5.7.3", "5.7.8"})  # statuses of a 535 th
 
 
 class Authenticator:
-    """How accounts sign in. Without a `door` by password; an account without its own uses `password`."""
+    """Signs accounts in: by token where there is `sign_in`, else by password; an account without its own uses `password`."""
 
-    def __init__(self, password: Secret | None, door: Entra | None, resource: str) -> None:
+    def __init__(self, password: Secret | None, sign_in: Entra | None, resource: str) -> None:
         self._password = password
-        self._door = door
+        self._sign_in = sign_in
         self._resource = resource
-        self._hopeless: dict[str, Secret] = {}  # name -> a fresh token that was refused as well
+        self._rejected: dict[str, Secret] = {}  # name -> a renewed token that was refused too
 
     @property
     def by_token(self) -> bool:
-        """Whether it is OAuth."""
-        return self._door is not None
+        """Whether accounts sign in with a token."""
+        return self._sign_in is not None
 
     async def token(self) -> AccessToken | None:
-        """The one that every connection uses; None where they use passwords. Raises Unavailable."""
-        return None if self._door is None else await self._door.token(self._resource)
+        """The token that every connection uses; None where they use passwords. Raises ServiceUnavailable."""
+        return None if self._sign_in is None else await self._sign_in.token(self._resource)
 
-    def told(self, account: Account) -> str:
-        """For `doctor`: as whom one is signed in."""
-        if self._door is not None:
+    def signed_in(self, account: Account) -> str:
+        """Text for `doctor`: as whom an account is signed in."""
+        if self._sign_in is not None:
             return f", signed in as {_name(account)} by OAuth"
         return f", signed in as {_name(account)}" if account.password or self._password else ""
 
-    async def dial(self, account: Account, connect: Connect) -> Session | ConnectFailure:
-        """A connection, signed in."""
-        if self._door is not None:
-            return await self._with_token(self._door, _name(account), connect)
+    async def connect(self, account: Account, connect: Connect) -> Session | ConnectFailure:
+        """Open a connection with `connect`, signed in."""
+        if self._sign_in is not None:
+            return await self._with_token(self._sign_in, _name(account), connect)
         password = account.password or self._password
         return await connect(None if password is None else Login(_name(account), password))
 
-    async def _with_token(self, door: Entra, name: str, connect: Connect) -> Session | ConnectFailure:
-        """A token that is refused is replaced once: it may have been made before the app was let into the mailbox."""
+    async def _with_token(self, sign_in: Entra, name: str, connect: Connect) -> Session | ConnectFailure:
+        """A refused token is renewed once: it may have been issued before the app got access to the mailbox."""
         if not name:
             missing = InvalidInput("missing", where="transport.username", hint=_NOBODY)
             return ConnectFailure(Lost("nobody to sign in as"), Phase.AUTH, missing, final=True)
         try:
-            token = await door.token(self._resource)
+            token = await sign_in.token(self._resource)
             found = await connect(Login(name, token.secret, token=True))
-            if not _unbelieved(found) or self._hopeless.get(name) == token.secret:
+            if not _is_token_rejected(found) or self._rejected.get(name) == token.secret:
                 return found
-            token = await door.renewed(self._resource, token)
+            token = await sign_in.renewed(self._resource, token)
         except ServiceUnavailable as error:
-            unanswered = isinstance(error, SignInUnavailable)
-            return ConnectFailure(Lost(str(error)), Phase.AUTH, error, unreachable=unanswered, final=not unanswered)
+            unreachable = isinstance(error, SignInUnavailable)
+            return ConnectFailure(Lost(str(error)), Phase.AUTH, error, unreachable=unreachable, final=not unreachable)
         found = await connect(Login(name, token.secret, token=True))
-        if _unbelieved(found):
-            self._hopeless[name] = token.secret
+        if _is_token_rejected(found):
+            self._rejected[name] = token.secret
         return found
 
 
@@ -72,8 +72,8 @@ def _name(account: Account) -> str:
     return account.username or account.address
 
 
-def _unbelieved(found: Session | ConnectFailure) -> bool:
+def _is_token_rejected(found: Session | ConnectFailure) -> bool:
     match found:
-        case ConnectFailure(heard=Reply(code=535) as reply, verb=Phase.AUTH):
+        case ConnectFailure(response=Reply(code=535) as reply, verb=Phase.AUTH):
             return reply.status in TOKEN_REJECTED_CODES
     return False

@@ -1,6 +1,6 @@
-"""A mail server and its accounts -> what `doctor` says of them: whether it answers, each sign-in, and what a token shows of the app.
+"""Checks a mail server and its accounts for `doctor`: whether it answers, each sign-in, and the app's permissions.
 
-A token for Exchange Online names the app's permissions there; which mailboxes it may open is seen by signing in as each.
+A token for Exchange Online names the app's permissions there; which mailboxes it may open shows only by signing in as each.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from distributor.adapters.transports.smtp.authentication import TOKEN_REJECTED_CODES
 from distributor.adapters.transports.smtp.connect import ConnectFailure, Server
 from distributor.adapters.transports.smtp.replies import Phase, Reply
 from distributor.adapters.transports.smtp.session import Session
@@ -23,7 +24,6 @@ from distributor.model.outcomes import NotSent
 NEEDED = "SMTP.SendAsApp"
 _HIGH_VOLUME = "smtp-hve."  # its hosts begin so, and want Mail.Send of the same service (facts: sending.md 4)
 _PERSONS = "SMTP.Send"
-_UNBELIEVED = frozenset({"", "5.7.3", "5.7.8"})
 _SWITCHED_OFF = "smtpclientauthentication is disabled"
 
 
@@ -42,45 +42,45 @@ class Signed(Protocol):
 
 
 class CheckedTransport(Protocol):
-    """What is asked of the transport."""
+    """What the check needs of the transport."""
 
     server: Server
 
     @property
     def settings(self) -> Signed:
-        """Its table."""
+        """The settings of its table."""
         ...
 
     async def connect(self, account: Account) -> Session | ConnectFailure:
         """A connection, signed in."""
         ...
 
-    def unconnected(self, down: ConnectFailure) -> NotSent:
-        """What it means that there is none."""
+    def unconnected(self, failure: ConnectFailure) -> NotSent:
+        """What a failed connection means for a message."""
         ...
 
     async def token(self) -> AccessToken | None:
-        """That of all connections. Raises Unavailable."""
+        """The token of all connections. Raises ServiceUnavailable."""
         ...
 
     def signed_in(self, account: Account) -> str:
-        """As whom, in words."""
+        """As whom the account is signed in, as text."""
         ...
 
 
 async def examine(transport: CheckedTransport, accounts: Sequence[Account]) -> list[Diagnostic]:
-    """A line an account, then what is not good about the app."""
+    """One line for each account, then what is wrong with the app."""
     token = await _token(transport)
     who = transport.settings.oauth or AppRegistration()
     app = App(who.tenant, who.client_id, token.holder if isinstance(token, AccessToken) else "", transport.settings.resource)
-    found = [await _look(transport, account, app) for account in accounts]
+    found = [await _check_account(transport, account, app) for account in accounts]
     if isinstance(token, AccessToken):
-        found += [*_rights(token, app, _needed(transport)), *clock_skew.clock_skew_check(token.skew)]
-    return [*found, *([_copies(app, accounts)] if is_exchange_online(transport.server.host) else [])]
+        found += [*_permissions(token, app, _needed(transport)), *clock_skew.clock_skew_check(token.skew)]
+    return [*found, *([_sent_items(app, accounts)] if is_exchange_online(transport.server.host) else [])]
 
 
 async def _token(transport: CheckedTransport) -> AccessToken | Error | None:
-    """That of all connections. What is wrong with it every account tells."""
+    """The token of all connections; an error is reported by each account's check."""
     try:
         return await transport.token()
     except Error as error:
@@ -94,11 +94,11 @@ def _needed(transport: CheckedTransport) -> str:
 # --- accounts --------------------------------------------------------------------------------------------------------
 
 
-async def _look(transport: CheckedTransport, account: Account, app: App) -> Diagnostic:
+async def _check_account(transport: CheckedTransport, account: Account, app: App) -> Diagnostic:
     match await transport.connect(account):
-        case ConnectFailure(error=error) as down:
-            refused = transport.unconnected(down).fatal or error
-            return Diagnostic("transport", "error", str(refused), _way_out(down, refused, account, app, transport))
+        case ConnectFailure(error=error) as failure:
+            refused = transport.unconnected(failure).fatal or error
+            return Diagnostic("transport", "error", str(refused), _hint(failure, refused, account, app, transport))
         case session:
             offers = [name for name in ("dsn", "smtputf8", "8bitmime", "size") if session.offers(name)]
             await session.quit()
@@ -106,13 +106,13 @@ async def _look(transport: CheckedTransport, account: Account, app: App) -> Diag
             return Diagnostic("transport", "ok", f"{answers}; offers {', '.join(offers) or 'nothing special'}")
 
 
-def _way_out(down: ConnectFailure, refused: Error, account: Account, app: App, transport: CheckedTransport) -> str | None:
+def _hint(failure: ConnectFailure, refused: Error, account: Account, app: App, transport: CheckedTransport) -> str | None:
     mailbox = account.username or account.address
-    match down.heard:
+    match failure.response:
         case Reply(text=text) if _SWITCHED_OFF in text.lower() and mailbox:
             prose = f"SMTP sign-in is off for this mailbox; switch it on, {WINDOW} (security defaults switch it off for the whole tenant):"
             return steps(prose, (powershell.smtp_sign_in(app, mailbox),))
-        case Reply(code=535) as reply if down.verb is Phase.AUTH and reply.status in _UNBELIEVED and transport.settings.oauth:
+        case Reply(code=535) as reply if failure.verb is Phase.AUTH and reply.status in TOKEN_REJECTED_CODES and transport.settings.oauth:
             prose = f"let the app into the mailbox, {WINDOW}, and wait half an hour:"
             return steps(prose, (powershell.full_access(app, mailbox),))
     return remedy(str(refused), refused.hint, app, (_needed(transport),), EXCHANGE) if transport.settings.oauth else refused.hint
@@ -121,28 +121,30 @@ def _way_out(down: ConnectFailure, refused: Error, account: Account, app: App, t
 # --- the app ---------------------------------------------------------------------------------------------------------
 
 
-def _rights(token: AccessToken, app: App, needed: str) -> Iterator[Diagnostic]:
-    """Too little, or too much. Of a person's token only the first: it opens no more than the person may."""
+def _permissions(token: AccessToken, app: App, needed: str) -> Iterator[Diagnostic]:
+    """A missing permission, and excessive ones; the latter not of a person's token, which opens no more than the person may."""
     if not token.readable:
         return
-    wanted = _PERSONS if token.scopes and not token.roles else needed
-    if wanted not in token.roles | token.scopes:
-        hint = steps(f"grant it, {WINDOW}, and wait half an hour:", (powershell.consent(app, [wanted], EXCHANGE),))
-        yield Diagnostic("transport", "error", f"the app lacks {wanted}; every message would be refused", hint)
+    permission = _PERSONS if token.scopes and not token.roles else needed
+    if permission not in token.roles | token.scopes:
+        hint = steps(f"grant it, {WINDOW}, and wait half an hour:", (powershell.consent(app, [permission], EXCHANGE),))
+        yield Diagnostic("transport", "error", f"the app lacks {permission}; every message would be refused", hint)
     if more := sorted(token.roles - {needed}):
-        told = f"permissions that SMTP does not need: {', '.join(more)}{_everybody(more)}"
-        yield Diagnostic("transport", "warning", told, steps(f"take them back, {WINDOW}:", (powershell.taken_back(app, more, EXCHANGE),)))
+        message = f"permissions that SMTP does not need: {', '.join(more)}{_tenant_wide(more)}"
+        yield Diagnostic(
+            "transport", "warning", message, steps(f"take them back, {WINDOW}:", (powershell.taken_back(app, more, EXCHANGE),))
+        )
 
 
-def _everybody(more: Sequence[str]) -> str:
-    """Those that open mailboxes without anybody having let the app in."""
+def _tenant_wide(more: Sequence[str]) -> str:
+    """Text about permissions that open every mailbox of the tenant."""
     wide = [one for one in more if one == "full_access_as_app" or one.startswith("Mail.")]
     return f"; {' and '.join(wide)} is for every mailbox of the tenant" if wide else ""
 
 
-def _copies(app: App, accounts: Sequence[Account]) -> Diagnostic:
-    told = "the service keeps a copy of every message, package and all, in Sent Items; SMTP has no switch against it"
+def _sent_items(app: App, accounts: Sequence[Account]) -> Diagnostic:
+    message = "the service keeps a copy of every message, package and all, in Sent Items; SMTP has no switch against it"
     boxes = [box for account in accounts if (box := account.username or account.address)] or ["MAILBOX"]
     return Diagnostic(
-        "transport", "warning", told, steps(f"let it go after a day, {WINDOW}:", (powershell.sent_items_retention(app, boxes),))
+        "transport", "warning", message, steps(f"let it go after a day, {WINDOW}:", (powershell.sent_items_retention(app, boxes),))
     )

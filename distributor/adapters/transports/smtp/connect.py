@@ -1,6 +1,6 @@
-"""A server and a login -> a Session that is connected, greeted, encrypted and signed in, or Down and why.
+"""Opens a Session: connects, EHLO, STARTTLS, AUTH; or a ConnectFailure with the reason.
 
-What a server says may repeat how we signed in; `Client.redact` knows that, and nothing is made of an answer before.
+A reply may repeat the proof of a sign-in, so every reply passes `Client.redact` before anything else uses it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import aiosmtplib
 
 from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply
-from distributor.adapters.transports.smtp.session import LONGEST_HEARD, Client, Session
+from distributor.adapters.transports.smtp.session import LONGEST_REPLY, Client, Session
 from distributor.errors import Error, ServiceUnavailable
 from distributor.model.people import bounded
 from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret
 
-_UNKNOWN = {500, 502, 504}  # the command is not known, or not done
-_CHALLENGE = 334  # at XOAUTH2: what is wrong with the token; an empty line brings the refusal itself
+_UNKNOWN = {500, 502, 504}  # unknown or not implemented command
+_CHALLENGE = 334  # to XOAUTH2: details of the refusal; the reply itself comes after an empty line
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Server:
 
     @property
     def where(self) -> str:
-        """The server's name in messages."""
+        """The server's name in errors."""
         return f"{self.host}:{self.port}"
 
 
@@ -52,9 +52,9 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class ConnectFailure:
-    """No connection: `unreachable` when nothing was said against us; `error` says it to a person; `final`: it would be so again."""
+    """No connection. `unreachable`: the server did not refuse us, it was not reached; `final`: a retry would fail too."""
 
-    heard: Reply | Lost
+    response: Reply | Lost
     verb: Phase
     error: Error
     unreachable: bool = False
@@ -62,12 +62,12 @@ class ConnectFailure:
 
 
 async def connect(server: Server, trust: ssl.SSLContext | None, login: Login | None) -> Session | ConnectFailure:
-    """Connect, greet, encrypt and sign in."""
+    """Open a connection, signed in where there is a login."""
     implicit = server.tls == "implicit"
     client = Client(
         hostname=server.host,
         port=server.port,
-        local_hostname="localhost",  # EHLO is said by us, with a better name
+        local_hostname="localhost",  # unused: EHLO is sent with a better name
         use_tls=implicit,
         start_tls=False,
         tls_context=trust,
@@ -75,14 +75,14 @@ async def connect(server: Server, trust: ssl.SSLContext | None, login: Login | N
     )
     session = Session(client)
     try:
-        down = await _open(client, session, server, login)
+        failure = await _open(client, session, server, login)
     except BaseException:
         session.abort()
         raise
-    if down is None:
+    if failure is None:
         return session
     session.abort()
-    return down
+    return failure
 
 
 async def _open(client: Client, session: Session, server: Server, login: Login | None) -> ConnectFailure | None:
@@ -103,12 +103,12 @@ async def _open(client: Client, session: Session, server: Server, login: Login |
             with client.signing_in(login.secret):
                 return await _sign_in(client, session, server, login)
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        return _down(verb, error, server, client.redact)
+        return _failure(verb, error, server, client.redact)
     return None
 
 
 async def _greet(client: aiosmtplib.SMTP, name: str, *, plain: bool) -> None:
-    """EHLO; and HELO to a server that knows nothing else, where nothing is asked of it that only EHLO offers."""
+    """EHLO; HELO to a server that knows nothing else, where neither TLS nor AUTH is needed."""
     try:
         await client.ehlo(hostname=name)
     except aiosmtplib.SMTPHeloError as error:
@@ -118,7 +118,7 @@ async def _greet(client: aiosmtplib.SMTP, name: str, *, plain: bool) -> None:
 
 
 def _own_name(client: aiosmtplib.SMTP) -> str:
-    """Our name for EHLO: the host's if it is a full one, else the address literal, which is always true (RFC 5321 4.1.3)."""
+    """The name for EHLO: the host's if it is a full one, else the address literal, which is always true (RFC 5321 4.1.3)."""
     name = socket.gethostname()
     if "." in name and name.isascii():
         return name
@@ -130,7 +130,7 @@ def _own_name(client: aiosmtplib.SMTP) -> str:
 
 
 async def _sign_in(client: Client, session: Session, server: Server, login: Login) -> ConnectFailure | None:
-    if client.get_transport_info("sslcontext") is None:  # whatever the configuration's checks let through
+    if client.get_transport_info("sslcontext") is None:  # whatever the configuration allowed
         return _no_tls(server)
     if not login.token:
         await client.login(login.username, login.secret.reveal())
@@ -165,7 +165,7 @@ def _no_xoauth2(server: Server) -> ConnectFailure:
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 
-def _down(verb: Phase, error: Exception, server: Server, redact: Redactor) -> ConnectFailure:
+def _failure(verb: Phase, error: Exception, server: Server, redact: Redactor) -> ConnectFailure:
     cause = _root(error)
     match cause, error:
         case ssl.SSLCertVerificationError(verify_message=reason), _:
@@ -175,7 +175,7 @@ def _down(verb: Phase, error: Exception, server: Server, redact: Redactor) -> Co
                 Reply(554, text), Phase.STARTTLS, ServiceUnavailable(text, where=server.where, hint=hint), unreachable=True
             )
         case _, aiosmtplib.SMTPResponseException(code=int(code), message=str(text)) if code > 0:
-            return _refused(verb, code, redact(text[:LONGEST_HEARD]), server)
+            return _refused(verb, code, redact(text[:LONGEST_REPLY]), server)
         case _, aiosmtplib.SMTPTimeoutError():
             return _unreached(verb, f"no answer to {verb} in {server.connect_timeout:g} s", server)
         case _, aiosmtplib.SMTPServerDisconnected():

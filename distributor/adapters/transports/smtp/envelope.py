@@ -1,6 +1,6 @@
-"""A parcel -> the words of MAIL and RCPT and the bytes after DATA. Pure.
+"""Builds the commands MAIL and RCPT and the bytes after DATA. Pure.
 
-The bytes between DATA and the final dot are the frozen ones with dots doubled (RFC 5321 4.5.2) and nothing else.
+The bytes after DATA are the frozen ones with dots doubled (RFC 5321 4.5.2) and nothing else.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Offers = Callable[[str], bool]
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 
 
-def validate_message(parcel: OutboundMessage) -> str | None:
-    """Why this message must not be put on a wire at all: another line end than CRLF lets a server see two messages where we see one."""
-    message = parcel.message
+def validate_message(outbound: OutboundMessage) -> str | None:
+    """Why a message must not be sent: with a bare CR or LF a server might see two messages in it (SMTP smuggling)."""
+    message = outbound.message
     lines = message.count(b"\r\n")  # counting is a hundred times faster than one expression over the whole message
     if not message.endswith(b"\r\n") or message.count(b"\n") != lines or message.count(b"\r") != lines:
         return "the message has a line end that is not CRLF"
-    if not (_harmless(parcel.sender) and _harmless(parcel.address)):
+    if not (_harmless(outbound.sender) and _harmless(outbound.address)):
         return "an address of the envelope has a character that is not allowed"
     return None
 
@@ -58,7 +58,7 @@ def rcpt(message: OutboundMessage, offers: Offers) -> tuple[bytes, ...]:
 
 
 def dot_stuff(message: bytes) -> bytes:
-    """The message as it goes over the wire, final dot included."""
+    """The message as it is transmitted, end of data included."""
     doubled = message.replace(b"\r\n.", b"\r\n..")
     return (b"." if message.startswith(b".") else b"") + doubled + b".\r\n"
 

@@ -1,7 +1,6 @@
-"""What an SMTP server said, and at which verb -> what became of the message. Pure; the classes are those of RFC 5321 4.2 and RFC 3463.
+"""Classifies SMTP replies by the command they answer: what they mean for the message (RFC 5321 4.2, RFC 3463). Pure.
 
-A word of the server that ends a message keeps its number and text in `said`; what concerns the whole job (sign-in,
-sender, quota) stops the run.
+An outcome keeps the code and text of its reply; what concerns the whole job (sign-in, sender, quota) stops the mailbox.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from distributor.errors import Error, ServiceUnavailable
 from distributor.model.outcomes import Accepted, Ambiguous, Deferred, NotSent, Outcome, Rejected
 from distributor.model.people import bounded
 
-LONGEST_WISH = timedelta(hours=24)  # a server that wishes for more is not believed
+MAX_RETRY_AFTER = timedelta(hours=24)  # the most that a server may ask for
 _CODE = range(200, 600)
 _GO_AHEAD = 354
 
 
 class Phase(StrEnum):
-    """What was said last; DOT is the end of the message, after which only a reply tells what became of it."""
+    """The last command; after END_OF_DATA only the reply tells whether the message was accepted."""
 
     CONNECT = "connection"
     EHLO = "EHLO"
@@ -36,36 +35,36 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer in good form."""
+    """A well-formed reply."""
 
     code: int
     text: str
 
     @property
     def said(self) -> str:
-        """Number and words on one line, harmless on a terminal and bounded."""
+        """Code and text on one line, without control characters, bounded."""
         return bounded(f"{self.code} {' '.join(self.text.split())}".strip())
 
     @property
     def status(self) -> str:
-        """The enhanced status code (RFC 3463), or an empty text."""
+        """The enhanced status code (RFC 3463), or an empty string."""
         found = re.match(r"\s*([245]\.\d{1,3}\.\d{1,3})\b", self.text)
         return found[1] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No answer in good form: the line was cut, time ran out, or the server talked nonsense. The connection is closed."""
+    """No well-formed reply: the connection was lost, time ran out, or the reply made no sense. The connection is closed."""
 
     why: str
 
 
 def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bool = False) -> Outcome | None:
-    """What an answer means for the message; None: go on. `where` names the server in errors, `oauth`: signed in with a token."""
+    """What a reply means for the message; None: go on. `where` names the server in errors; `oauth`: signed in with a token."""
     match response:
         case Lost(why):
-            said = bounded(f"{verb}: {why}")
-            return Ambiguous(said) if verb is Phase.END_OF_DATA else NotSent(said)
+            text = bounded(f"{verb}: {why}")
+            return Ambiguous(text) if verb is Phase.END_OF_DATA else NotSent(text)
         case Reply(code) if code not in _CODE:
             return classify_reply(verb, Lost(f"an answer that makes no sense: {response.said}"), where)
         case Reply(code) if code < 400:  # noqa: PLR2004  the first digit is the class
@@ -81,22 +80,22 @@ def _positive(verb: Phase, reply: Reply, where: str) -> Outcome | None:
 
 
 def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
-    if _CROWDED.search(reply.text) and (reply.code < 500):  # noqa: PLR2004
+    if _THROTTLED.search(reply.text) and (reply.code < 500):  # noqa: PLR2004
         return NotSent(reply.said, throttled=True)
-    if stop := _job(verb, reply, where, oauth=oauth):
-        return NotSent(reply.said, fatal=stop)
+    if error := _job_refusal(verb, reply, where, oauth=oauth):
+        return NotSent(reply.said, fatal=error)
     if reply.code < 500:  # noqa: PLR2004
-        return _later(verb, reply)
-    return _no(verb, reply, where)
+        return _transient(verb, reply)
+    return _permanent(verb, reply, where)
 
 
-def _later(verb: Phase, reply: Reply) -> Outcome:
+def _transient(verb: Phase, reply: Reply) -> Outcome:
     if verb in {Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET}:
-        return NotSent(reply.said)  # not a word about this message
-    return Deferred(reply.said, wish(reply.text), service=reply.code == 421)  # noqa: PLR2004
+        return NotSent(reply.said)  # not about this message
+    return Deferred(reply.said, retry_after(reply.text), service=reply.code == 421)  # noqa: PLR2004
 
 
-def _no(verb: Phase, reply: Reply, where: str) -> Outcome:
+def _permanent(verb: Phase, reply: Reply, where: str) -> Outcome:
     oversized = (reply.code == 552 and not reply.status.startswith("5.2.")) or reply.status.startswith(("5.3.4", "5.6."))  # noqa: PLR2004
     match verb:
         case Phase.DATA | Phase.END_OF_DATA:
@@ -111,18 +110,18 @@ def _no(verb: Phase, reply: Reply, where: str) -> Outcome:
             return NotSent(reply.said, fatal=ServiceUnavailable(f'{verb} is refused: "{reply.said}"', where=where, hint=_SERVER))
 
 
-def wish(text: str) -> timedelta | None:
-    """How long the server asks to wait, where it says so ("try again in 300 seconds"); None where it does not."""
+def retry_after(text: str) -> timedelta | None:
+    """How long the server asks to wait ("try again in 300 seconds"); None where it does not say."""
     found = re.search(r"\b(?:in|after|for)\s+(\d{1,6})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?)\b", text, re.IGNORECASE)
     if not found:
         return None
     unit = {"s": 1, "m": 60, "h": 3600}[found[2][0].lower()]
-    return min(timedelta(seconds=int(found[1]) * unit), LONGEST_WISH)
+    return min(timedelta(seconds=int(found[1]) * unit), MAX_RETRY_AFTER)
 
 
 # --- refusals of the whole job -------------------------------------------------------------------------------------
 
-_CROWDED = re.compile(
+_THROTTLED = re.compile(
     r"4\.3\.2 (?:STOREDRV|Concurrent)|thread limit|concurrent connections? limit|too many (?:concurrent )?(?:\w+ )?connections",
     re.IGNORECASE,
 )
@@ -156,7 +155,7 @@ _QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Item
 _THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"
 
 # (verbs; empty: any) (pattern over "code text") (hint; with a token). The first that matches counts; texts of Exchange Online (facts: 4).
-_JOB: tuple[tuple[frozenset[Phase], re.Pattern[str], str, str], ...] = tuple(
+_JOB_REFUSALS: tuple[tuple[frozenset[Phase], re.Pattern[str], str, str], ...] = tuple(
     (frozenset(verbs), re.compile(pattern, re.IGNORECASE | re.DOTALL), hint, token)
     for verbs, pattern, hint, token in (
         ((), r"^5\d\d 5\.7\.30\b", _BASIC, _APP),
@@ -177,11 +176,11 @@ _JOB: tuple[tuple[frozenset[Phase], re.Pattern[str], str, str], ...] = tuple(
 )
 
 
-def _job(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Error | None:
+def _job_refusal(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Error | None:
     if reply.code < 500:  # noqa: PLR2004
         return None
     line = f"{reply.code} {reply.text}"
-    for verbs, pattern, hint, token in _JOB:
+    for verbs, pattern, hint, token in _JOB_REFUSALS:
         if (not verbs or verb in verbs) and pattern.search(line):
             return ServiceUnavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=token if oauth else hint)
     return None

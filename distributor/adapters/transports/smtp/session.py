@@ -1,7 +1,7 @@
-"""One kept SMTP connection: one command and one answer at a time.
+"""One kept SMTP connection: one command and one reply at a time.
 
-Time-outs are kept by one timer a connection, not by a task a reply, and end in `abort`: nothing that is still buffered goes out
-after we stopped listening. aiosmtplib does the protocol; what it raises stops here and becomes a `Lost`.
+A time-out is kept by one timer for the connection, not by a task for each reply, and ends in `abort`: nothing that is still buffered goes
+out after we stopped waiting. aiosmtplib speaks the protocol; its exceptions stop here and become a `Lost`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret
 
 ENDLESS = "the answer has no end"
-LONGEST_HEARD = 16 * 2**10  # characters of an answer that are looked at
-_DIGEST = re.compile(rb" ([0-9a-f]{32})$")  # of CRAM-MD5 (RFC 2195): it lets the password be guessed
+LONGEST_REPLY = 16 * 2**10  # characters; the rest is ignored
+_DIGEST = re.compile(rb" ([0-9a-f]{32})$")  # of CRAM-MD5 (RFC 2195), from which the password could be guessed
 
 
 class Client(aiosmtplib.SMTP):
-    """aiosmtplib's client, which notes what proves who we are, so that it is not kept where a server repeats it."""
+    """aiosmtplib's client, which remembers the secrets of a sign-in and redacts them in replies that repeat them."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  as the library has them
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  those of the library
         super().__init__(**settings)
         self._proofs: dict[Secret | str, None] | None = None
         self.redact = Redactor()
 
     @contextmanager
     def signing_in(self, secret: Secret) -> Iterator[None]:
-        """While a secret, and what is made of it, is sent; from then on `redact` knows all of it."""
+        """Remember this secret, and what is derived from it and sent meanwhile, for `redact`."""
         self._proofs = {secret: None}
         try:
             yield
@@ -43,7 +43,7 @@ class Client(aiosmtplib.SMTP):
             self._proofs = None
 
     async def execute_command(self, *args: bytes, **more: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401
-        """A command and its answer."""
+        """Send a command; its reply."""
         if self._proofs is not None:
             self._proofs |= dict.fromkeys(_proofs(args))
             self.redact = Redactor(self._proofs)
@@ -51,7 +51,7 @@ class Client(aiosmtplib.SMTP):
 
 
 def _proofs(words: Sequence[bytes]) -> Iterator[str]:
-    """What one line of a sign-in proves it with; the names of verb and mechanism are no secrets."""
+    """The secret parts of one line of a sign-in; the names of command and mechanism are none."""
     for word in words[2:] if words[0].upper() == b"AUTH" else words:
         yield word.decode("ascii", "replace")
         with suppress(ValueError):
@@ -60,34 +60,34 @@ def _proofs(words: Sequence[bytes]) -> Iterator[str]:
 
 
 class Session:
-    """A connection that is open. After `Lost`, 421, or `abort` it is no longer `open`."""
+    """An open connection. After `Lost`, 421, or `abort` it is no longer `open`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._deadline = 0.0
-        self._seconds = 0.0  # the time-out that is running; 0: none
+        self._seconds = 0.0  # the running time-out; 0: none
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
-        self._rings = 0.0  # when; a timer of uvloop that has rung no longer knows
+        self._fires_at = 0.0  # uvloop's timers forget it once they fired
         self.messages = 0
-        self.dirty = False  # an envelope was begun and not ended
+        self.dirty = False  # a mail transaction was begun and not ended
 
     @property
     def open(self) -> bool:
-        """Whether a command may be tried."""
+        """Whether commands can be sent."""
         return self._client.is_connected
 
     def offers(self, extension: str) -> bool:
-        """Whether the server named this extension after the last EHLO."""
+        """Whether the server offers this extension."""
         return self._client.supports_extension(extension)
 
     async def say(self, *words: bytes, timeout: float) -> Reply | Lost:  # noqa: ASYNC109  one timer a connection keeps it
-        """A command and its answer."""
-        return await self._listen(self._client.execute_command(*words, timeout=None), timeout)
+        """Send a command; its reply."""
+        return await self._receive(self._client.execute_command(*words, timeout=None), timeout)
 
     async def finish(self, body: bytes, *, timeout: float) -> Reply | Lost | None:  # noqa: ASYNC109
-        """The dot-stuffed message with its final dot, and the answer; None when the line was cut before anything was written."""
+        """Send the dot-stuffed message with the end of data; its reply, or None when the connection was lost before that."""
         protocol = self._client.protocol
         try:
             if protocol is None:
@@ -95,10 +95,10 @@ class Session:
             protocol.write(body)
         except aiosmtplib.SMTPServerDisconnected:
             return None
-        return await self._listen(protocol.read_response(timeout=None), timeout)
+        return await self._receive(protocol.read_response(timeout=None), timeout)
 
-    async def _listen(self, answer: Awaitable[aiosmtplib.SMTPResponse], seconds: float) -> Reply | Lost:
-        self._watch(seconds)
+    async def _receive(self, answer: Awaitable[aiosmtplib.SMTPResponse], seconds: float) -> Reply | Lost:
+        self._start_timeout(seconds)
         try:
             response = await answer
         except aiosmtplib.SMTPException as error:
@@ -109,15 +109,15 @@ class Session:
             return Lost(bounded(self._redacted(str(error))))
         finally:
             self._seconds = 0.0
-        if response.code == 421 or self._unasked():  # noqa: PLR2004  the server hangs up (RFC 5321 3.8), or is out of step
+        if response.code == 421 or self._has_extra():  # noqa: PLR2004  the server closes (RFC 5321 3.8), or is out of step
             self.abort()
         return Reply(response.code, self._redacted(response.message))
 
     def _redacted(self, text: str) -> str:
-        return self._client.redact(text[:LONGEST_HEARD])
+        return self._client.redact(text[:LONGEST_REPLY])
 
-    def _unasked(self) -> bool:
-        """Whether bytes are left after the answer: they would be taken for the answer to the next command."""
+    def _has_extra(self) -> bool:
+        """Whether bytes are left after the reply: they would be taken for the reply to the next command."""
         protocol = self._client.protocol
         return protocol is not None and bool(protocol._buffer)  # noqa: SLF001  no public way to see it
 
@@ -129,19 +129,19 @@ class Session:
             return ENDLESS if "too long" in text else bounded(f"an answer that makes no sense: {self._redacted(text)}")
         return "the connection was cut"
 
-    def _watch(self, seconds: float) -> None:
+    def _start_timeout(self, seconds: float) -> None:
         self._seconds = seconds
         self._deadline = self._loop.time() + seconds
-        if self._timer is None or self._rings > self._deadline:
+        if self._timer is None or self._fires_at > self._deadline:
             if self._timer is not None:
                 self._timer.cancel()
-            self._ring()
+            self._start_timer()
 
-    def _ring(self) -> None:
-        self._rings = self._deadline
-        self._timer = self._loop.call_at(self._deadline, self._tick)
+    def _start_timer(self) -> None:
+        self._fires_at = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
-    def _tick(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         if not self._seconds:
             return
@@ -149,7 +149,7 @@ class Session:
             self._overdue = True
             self.abort()
         else:
-            self._ring()
+            self._start_timer()
 
     def abort(self) -> None:
         """Close at once; nothing that is still buffered goes out."""
@@ -162,7 +162,7 @@ class Session:
         self._client.close()
 
     async def quit(self) -> None:
-        """Say goodbye, without waiting long for the answer."""
+        """Send QUIT, without waiting long for the reply."""
         if self.open:
             await self.say(b"QUIT", timeout=2.0)
         self.abort()
