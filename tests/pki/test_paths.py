@@ -193,6 +193,12 @@ def ca_certificate(  # noqa: PLR0913, PLR0917  what a path is built by
     return builder.sign(signer, hashes.SHA256())
 
 
+def crl_without_key_id(ca: CA) -> bytes:
+    """An empty CRL that does not say which key signed it."""
+    builder = x509.CertificateRevocationListBuilder(ca.certificate.subject, NOW - DAY, NOW + DAY)
+    return der(builder.add_extension(x509.CRLNumber(1), critical=False).sign(ca.key, hashes.SHA256()))
+
+
 def beyond_the_limit(top: CA, person_of: Callable[[CA], Identity]) -> tuple[World, list[bytes]]:
     """A chain in which a false twin of the root is an issuer beyond MOST_ABOVE: the root's name and key, signed by another, unconstrained.
 
@@ -202,14 +208,14 @@ def beyond_the_limit(top: CA, person_of: Callable[[CA], Identity]) -> tuple[Worl
     mail, other = ec_key(), ec_key()
     first = ca_certificate("Mail CA", mail, "Root", top.key, None, top.key)
     second = ca_certificate("Mail CA", mail, "Root", top.key, None, None)
-    twin = ca_certificate("Root", top.key, "Nobody", other, b"twin", None)
+    twin = ca_certificate("Root", top.key, "Root", other, b"twin", None)
     chain = [first]
     for name in ("One", "Two", "Three"):
         key = ec_key()
         chain.append(ca_certificate("Mail CA", mail, name, key, None, None))
         chain += [ca_certificate(name, key, name, key, None, None) for _ in range(MOST_OF_ONE_NAME)]
     person = person_of(CA(mail, first, (top,)))
-    w = World(top, CA(mail, first, (top,)), person, Downloads({SUB: top.crl(), LEAF: CA(mail, first).crl()}), [top.der])
+    w = World(top, CA(mail, first, (top,)), person, Downloads({SUB: crl_without_key_id(top), LEAF: CA(mail, first).crl()}), [top.der])
     return w, [der(one) for one in (*chain, second, twin)]
 
 
