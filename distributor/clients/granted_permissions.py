@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distributor.clients import entra
-from distributor.clients.entra import AppRegistration, registration
+from distributor.clients.app_registration import AppRegistration, registration
 from distributor.microsoft.permissions import KEEP_DRAFTS, SEND, GrantedPermissions, RequiredPermission
 
 NEEDS: tuple[RequiredPermission, ...] = (SEND, KEEP_DRAFTS)  # of this transport

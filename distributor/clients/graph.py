@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distributor import __version__
-from distributor.clients.entra import AccessToken, AppRegistration, Entra, Tell, entra
+from distributor.clients.app_registration import AccessToken, AppRegistration, Tell
+from distributor.clients.entra import Entra, entra
 from distributor.clients.http import BUSY, MAX_WAIT, HttpResponse, NoResponse, answered, date
 from distributor.clients.http_errors import REACH, TRUST
 from distributor.clients.retry import RetryPolicy, Sleep

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import msal  # type: ignore[import-untyped]  # it comes without types
 
 from distributor.clients import aadsts
+from distributor.clients.app_registration import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
 from distributor.clients.client_certificate import Faulty, keys
-from distributor.clients.entra import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
 from distributor.clients.http_errors import REACH, TRUST, reason, untrusted
 from distributor.clients.msal_session import PATIENCE, RecordingSession, shaped
 from distributor.errors import Error, ServiceUnavailable

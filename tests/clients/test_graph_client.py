@@ -23,7 +23,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.clients import graph as client
-from distributor.clients.entra import AppRegistration
+from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, literal, segment
 from distributor.clients.http import answered, wish
 from distributor.errors import InvalidInput, ServiceUnavailable
