@@ -192,7 +192,7 @@ class ChainValidator:
 
     @staticmethod
     def _start_crls(downloader: CrlDownloader, cert: ChainCertificate) -> None:
-        for url in (*cert.crl_urls, *cert.change_urls):
+        for url in (*cert.crl_urls, *cert.delta_urls):
             downloader.start(url, crl=True)
 
     def _crl_status(self, cert: ChainCertificate, above: Sequence[ChainCertificate], who: str) -> tuple[Issue | None, float]:
