@@ -197,7 +197,7 @@ def test_a_path_is_judged_as_the_library_and_as_cryptography_judge_it(name: str)
 
 
 def full(w: World, person: Identity) -> Issue | None:
-    """What pyhanko-certvalidator says of it all at once, hard-fail, with every list at hand."""
+    """What pyhanko-certvalidator says of it all at once, hard-fail, with all CRLs."""
     lists = [page for page in w.downloads.pages.values() if isinstance(page, bytes) and not isinstance(crls.read(page), crls.CrlError)]
     return validate_path(person.der, w.collection, [der(one) for one in person.chain], lists, NOW, RevocationMode.CRLS)
 
