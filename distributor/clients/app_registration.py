@@ -18,19 +18,19 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class AppRegistration:
-    """An app registration of a tenant and how it proves itself: keys of `[transport]`, of `oauth = {...}`, of rosters and trackers.
+    """An app registration of a tenant and its credential: keys of `[transport]`, of `oauth = {...}`, of rosters and trackers.
 
     Exactly one of certificate, secret, managed_identity, assertion and device_code.
     """
 
     tenant: str = ""
     client_id: str = ""
-    certificate: Secret | None = None  # PEM, key and certificate in any order, or a PFX that comes armoured
+    certificate: Secret | None = None  # PEM, key and certificate in any order, or an armoured PFX
     certificate_password: Secret | None = None
     secret: Secret | None = None
     managed_identity: bool = False  # `client_id` then names a user-assigned one; without it the machine's own
-    assertion: Path | None = None  # workload identity: `file:PATH` or the path alone, of a file that is read at every use
-    device_code: bool = False  # a person's sign-in, for a trial
+    assertion: Path | None = None  # workload identity: `file:PATH` or the path alone; the file is read at every use
+    device_code: bool = False  # a person signs in, for a trial
     login: str = "https://login.microsoftonline.com"
 
 
@@ -41,7 +41,7 @@ def registration(settings: AppRegistration) -> AppRegistration:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token and what it says of itself: an app's permissions are roles, a person's are scopes."""
+    """An access token and its permissions: roles of an app, scopes of a person."""
 
     secret: Secret
     roles: frozenset[str]
@@ -50,18 +50,18 @@ class AccessToken:
 
     @property
     def holder(self) -> str:
-        """The object id of who signed in: of an app, that of its enterprise application. Empty where the token does not tell."""
+        """The object id of the person or the enterprise application that signed in; empty where the token has none."""
         oid = self._claims.get("oid")
         return oid if isinstance(oid, str) else ""
 
     @property
     def readable(self) -> bool:
-        """Whether it tells anything, so that a permission that is not in it is not granted."""
+        """Whether its claims can be read, so that a permission that is not among them is not granted."""
         return bool(self._claims)
 
     @property
     def skew(self) -> timedelta | None:
-        """The service's clock less ours: it wrote the token's end by its own, and told beside it how long that is from now."""
+        """The service's clock minus ours, by the token's `exp` (its clock) and the response's `expires_in` (a duration)."""
         end = self._claims.get("exp")
         if not isinstance(end, int) or self.expires_at is None:
             return None
@@ -73,7 +73,7 @@ class AccessToken:
 
 
 def claims(token: str) -> Mapping[str, object]:
-    """What a token says of itself; it is not verified, for it is not ours to believe. Nothing of one that is no JWT."""
+    """The claims of a token, not verified: only the service relies on them. Empty for one that is no JWT."""
     try:
         middle = token.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
@@ -83,12 +83,12 @@ def claims(token: str) -> Mapping[str, object]:
 
 
 class SignInUnavailable(ServiceUnavailable):
-    """The sign-in service gave no answer, or said "later": nothing is wrong with the configuration. Exit 4."""
+    """The sign-in service cannot be reached or is busy: nothing is wrong with the configuration. Exit 4."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerContext:
-    """How one user of a sign-in sees it: its table in the configuration, and how a device code reaches a person."""
+    """Who asks for a token: its table in the configuration, and how a device code is shown to a person."""
 
     key: str
     tell: Tell | None

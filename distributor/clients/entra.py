@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from distributor.clients.msal_client import Application
 
 EARLY = timedelta(minutes=5)  # a token is renewed so long before its end; msal does the same
-LAST = timedelta(seconds=30)  # one with less is not used even where no other is to be had
-LIFETIME = timedelta(minutes=50)  # of a token that tells no end
+LAST = timedelta(seconds=30)  # a token with less is not used even if no other can be had
+LIFETIME = timedelta(minutes=50)  # of a token without an expiry
 
 
 class Entra:
-    """Tokens of one sign-in."""
+    """The access tokens of one app registration, for one caller."""
 
     def __init__(self, tokens: TokenCache, view: CallerContext) -> None:
         self._tokens = tokens
         self._view = view
 
     async def token(self, resource: str, *, fresh: bool = False) -> AccessToken:
-        """A token for a service's root, such as "https://graph.microsoft.com"; `fresh`: not one that is kept. Raises Unavailable."""
+        """A token for a service's root, such as "https://graph.microsoft.com"; `fresh`: not from the cache. Raises ServiceUnavailable."""
         return await self._tokens.get(resource.rstrip("/"), self._view, (lambda _: False) if fresh else _current)
 
     async def renewed(self, resource: str, refused: AccessToken) -> AccessToken:
-        """Another token than the one that a service refused; fetched once, however many were refused with it. Raises Unavailable."""
+        """Another token than the one that a service refused; fetched once for all callers with it. Raises ServiceUnavailable."""
         return await self._tokens.get(resource.rstrip("/"), self._view, lambda kept: _current(kept) and kept.secret != refused.secret)
 
 
@@ -51,22 +51,22 @@ def _current(token: AccessToken) -> bool:
 
 
 class TokenCache:
-    """Those of one sign-in that are kept, and the msal application behind them. It outlives event loops."""
+    """The cached tokens of one app registration, and its msal application. Works in one event loop after another."""
 
     def __init__(self, sign_in: AppRegistration) -> None:
         self._sign_in = sign_in
-        self._kept: dict[str, tuple[float, AccessToken]] = {}  # resource -> when it came, and the token
+        self._kept: dict[str, tuple[float, AccessToken]] = {}  # resource -> when it was fetched, and the token
         self._failed: dict[str, tuple[float, ServiceUnavailable]] = {}
-        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
-        self._at_msal = threading.Lock()
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._msal_lock = threading.Lock()
         self._application: Application | None = None
 
     async def get(self, resource: str, view: CallerContext, fit: Callable[[AccessToken], bool]) -> AccessToken:
-        """The kept one if it is `fit`, else a new one."""
+        """The cached token if it is `fit`, else a new one."""
         if (kept := self._kept.get(resource)) and fit(kept[1]):
             return kept[1]
         asked = time.monotonic()
-        async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if (kept := self._kept.get(resource)) and (kept[0] >= asked or fit(kept[1])):
                 return kept[1]
             if (failed := self._failed.get(resource)) and failed[0] >= asked:
@@ -74,7 +74,7 @@ class TokenCache:
             return await self._fetch(resource, view, kept[1] if kept else None)
 
     async def _fetch(self, resource: str, view: CallerContext, kept: AccessToken | None) -> AccessToken:
-        again = kept is not None and _current(kept)  # msal would give the same one
+        again = kept is not None and _current(kept)  # else msal returns the same one
         try:
             token = await asyncio.to_thread(self._ask, resource, view, again=again)
         except asyncio.CancelledError:
@@ -83,7 +83,7 @@ class TokenCache:
             raise
         except ServiceUnavailable as error:
             if not again and kept is not None and _lasting(kept):
-                return kept  # renewing failed early enough; the next who asks tries again
+                return kept  # the renewal failed while the old one still lasts; the next caller tries again
             self._failed[resource] = time.monotonic(), error
             raise
         self._kept[resource] = time.monotonic(), token
@@ -92,7 +92,7 @@ class TokenCache:
     def _ask(self, resource: str, view: CallerContext, *, again: bool) -> AccessToken:
         from distributor.clients.msal_client import Application  # noqa: PLC0415  heavy, and --help needs no sign-in
 
-        with self._at_msal:  # of another loop's thread too
+        with self._msal_lock:  # threads of other event loops use it too
             self._application = self._application or Application(self._sign_in)
             token = self._application.token(resource, view, again=again)
         return token if token.expires_at else replace(token, expires_at=datetime.now(UTC) + LIFETIME)
@@ -103,29 +103,29 @@ def _lasting(token: AccessToken) -> bool:
 
 
 def _same(error: ServiceUnavailable) -> ServiceUnavailable:
-    """The same words for another who waited; an exception that is raised twice gathers both tracebacks."""
+    """A copy for another caller that waited; an exception raised twice collects both tracebacks."""
     return type(error)(error.message, where=error.where, hint=error.hint)
 
 
 def granted(token: AccessToken, sign_in: AppRegistration, root: str) -> GrantedPermissions:
-    """Who an app is and what its token for a service's root shows, for whoever judges it."""
+    """The app of a token, and the permissions in it."""
     app = App(sign_in.tenant, sign_in.client_id, token.holder, root)
     return GrantedPermissions(app, token.roles, token.scopes, token.readable)
 
 
-_known: dict[AppRegistration, TokenCache] = {}
+_caches: dict[AppRegistration, TokenCache] = {}
 
 
 def entra(sign_in: AppRegistration, key: str = "transport", tell: Tell | None = None) -> Entra:
-    """Tokens of a sign-in; `key` names its table for messages, `tell` shows a device code to a person. The same one shares its tokens."""
-    return Entra(_known.setdefault(sign_in, TokenCache(sign_in)), CallerContext(key, tell))
+    """The tokens of a registration, cached per process; `key` names its table in messages, `tell` shows a device code to a person."""
+    return Entra(_caches.setdefault(sign_in, TokenCache(sign_in)), CallerContext(key, tell))
 
 
-# --- what can be wrong before anybody is asked ---------------------------------------------------------------------
+# --- checks of the configuration -----------------------------------------------------------------------------------
 
 
 def check(sign_in: AppRegistration, key: str) -> Error | None:
-    """What is wrong with a sign-in as it is configured; nothing is connected. A secret that was not opened counts as there."""
+    """What is wrong with a configured registration, without connecting. A secret that was not opened counts as present."""
     given = [name for name in CREDENTIAL_KINDS if getattr(sign_in, name) not in {None, False}]
     if len(given) != 1:
         message = f"{' and '.join(given)} exclude each other" if given else "there is nothing to sign in with"
@@ -162,7 +162,7 @@ def _login(sign_in: AppRegistration, key: str) -> Error | None:
 def _keys(sign_in: AppRegistration, key: str) -> Error | None:
     if not sign_in.certificate:
         return None
-    from distributor.clients.client_certificate import Faulty, keys  # noqa: PLC0415  heavy, and only where there is one to look at
+    from distributor.clients.client_certificate import Faulty, keys  # noqa: PLC0415  heavy, and only needed with a certificate
 
     try:
         keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))

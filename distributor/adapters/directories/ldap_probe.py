@@ -23,7 +23,7 @@ def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
     tried: list[Endpoint] = []
     answered: LdapProbe | None = None
     for place in places(host):
-        with closing(LdapClient(place, patience=PATIENCE)) as line:
+        with closing(LdapClient(place, seconds=PATIENCE)) as line:
             try:
                 root = line.root("namingContexts", "defaultNamingContext")
                 active = line.active_directory()
