@@ -94,7 +94,7 @@ class GraphClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 100.0,  # noqa: ASYNC109  it covers one exchange, not the wait for a slot or a token
     ) -> HttpResponse | NoResponse:
-        """One request; `path` is relative to the version, its segments are quoted already. Raises ServiceUnavailable when the sign-in fails.
+        """One request; `path` is relative to the version, its segments are quoted already. Raises ServiceUnavailable if the sign-in fails.
 
         Takes at most MAX_WAIT for a slot of the mailbox and, with a 401, two time-outs and two sign-ins. Without a slot the request
         is not sent, and the result is the 429 of before, or NoResponse. A path whose last segment begins with `$` gives bytes, others JSON.

@@ -34,7 +34,7 @@ def resolve(host: str, port: int) -> list[str]:
 async def ask(resolver: Resolve, host: str, port: int) -> list[str]:
     """The same in a daemon thread: a resolver that hangs blocks neither the event loop nor the end of the program."""
     answer: Future[list[str]] = Future()
-    answer.set_running_or_notify_cancel()  # from now on nobody can cancel it under the thread
+    answer.set_running_or_notify_cancel()  # from now on it cannot be cancelled while the thread runs
 
     def work() -> None:
         try:
@@ -49,7 +49,7 @@ async def ask(resolver: Resolve, host: str, port: int) -> list[str]:
 def allowed(text: str, *, private: bool) -> bool:
     """Whether an address may be connected to: one of the internet, or with `private` also one of one's own networks and machine.
 
-    Nobody's CRL lies at a multicast, unspecified, link-local, site-local or reserved address or where a cloud tells its machines their
+    No CRL is published at a multicast, unspecified, link-local, site-local or reserved address or where a cloud tells its machines their
     keys: never those, also where an IPv6 address only leads there.
     """
     try:

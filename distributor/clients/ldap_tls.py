@@ -1,6 +1,6 @@
 """ldap3 underneath its API: its import, TLS with our verification, and limits on the time and size of a response.
 
-ldap3 checks names by code of its own and takes another trust than the rest of the program; a socket of ours is put in its place.
+ldap3 verifies host names itself and uses another trust store than the rest of the program, so its TLS wrapper and socket are replaced.
 """
 
 from __future__ import annotations

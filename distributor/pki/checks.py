@@ -93,7 +93,7 @@ def _extended(uses: frozenset[str] | None) -> Iterator[Issue]:
     if uses is None:
         yield _error(CheckId.NOT_FOR_MAIL, "it has no extended key usage; emailProtection is wanted", _REISSUE)
     elif EMAIL_PROTECTION not in uses:
-        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage does not hold emailProtection", "have one issued for secure mail")
+        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage has no emailProtection", "have one issued for secure mail")
     elif others := [name for oid, name in _NEVER.items() if oid in uses]:
         message = f"its extended key usage allows {' and '.join(others)}, which mail certificates must not"
         yield _error(CheckId.NOT_FOR_MAIL, message, _REISSUE)
@@ -150,7 +150,7 @@ def _no_address(info: CertificateInfo) -> Issue:
     if info.subject_addresses:
         text = f'"{escape_unsafe(info.subject_addresses[0])}" stands in the subject only, not among the subject alternative names'
     else:
-        text = "the certificate holds no mail address"
+        text = "the certificate has no mail address"
     return _error(CheckId.NO_ADDRESS, text, "have one issued with the address as rfc822Name")
 
 

@@ -164,7 +164,7 @@ def spki(key: PublicKeyTypes) -> bytes:
 def key_matches(key: PrivateKeyTypes, public: PublicKeyTypes) -> bool:
     """Whether private and public key belong together.
 
-    An RSA key that splits the certificate's modulus is its key: nobody else knows how, and no signature could prove more. Other keys sign.
+    An RSA key that splits the certificate's modulus is its key, which proves as much as a signature. Other keys sign.
     """
     try:
         match key, public:

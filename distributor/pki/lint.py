@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributor.model.ports import Checker
 
 LONGEST = 200  # characters of a rule's own words
-# The sections of the S/MIME BR 1.0 by what a rule's name speaks of; the first that fits counts.
+# The sections of the S/MIME BR 1.0 by a part of the rule's name; the first match counts.
 _SECTIONS = (
     (r"legacy_generation|reserved_policy_oid", "7.1.6.1"),
     (r"crldp|distribution_point", "7.1.2.3 b"),
@@ -66,7 +66,7 @@ _ADVICE = "advice, given once for all such certificates: they name no policy of 
 class Finding:
     """One rule that a certificate does not keep: `section` is of the S/MIME BR, or the RFC where those say nothing.
 
-    `recommended`: the rule says SHOULD and not SHALL, so that nobody has to do anything about it.
+    `recommended`: the rule says SHOULD and not SHALL, so that no action is needed.
     """
 
     rule: str
@@ -103,7 +103,7 @@ class Linter:
         return self._certificate.create_pkix_certificate_validator_container(self._smime.create_decoding_validators(), rules)
 
     def issues(self, der: bytes) -> list[Issue]:
-        """The findings as a plan tells them."""
+        """The findings as issues of a plan."""
         return [
             Issue(
                 finding.severity,

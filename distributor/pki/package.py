@@ -34,7 +34,7 @@ class _Profile:
     digest: hashes.HashAlgorithm
 
 
-# iOS up to 17 and Android up to 13 open only 3DES with SHA-1; more than 2 048 rounds would cost time and stop nobody.
+# iOS up to 17 and Android up to 13 open only 3DES with SHA-1; more than 2 048 rounds would cost time and stop no attacker.
 _PHONE = _Profile(2048, PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  see the line above
 # Apple's importer knows exactly AES-256 with HMAC-SHA-256, and only since iOS 18; who wants it has a policy about iterations.
 _MODERN = _Profile(100_000, PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256())

@@ -57,7 +57,7 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
     ("page", "words"),
     [
         (DownloadFailed("the server answers 404"), "the server answers 404"),
-        (b"<html>", "it holds no certificate"),
+        (b"<html>", "it contains no certificate"),
         (root("Other").der, "not in it"),
     ],
 )

@@ -171,7 +171,7 @@ class ChainValidator:
             if isinstance(response, DownloadFailed):
                 not_found[url] = response.reason
             elif not store.add(found := unpack(response.data)):
-                not_found[url] = "the issuer is not in it" if found else "it holds no certificate"
+                not_found[url] = "the issuer is not in it" if found else "it contains no certificate"
         return not_found
 
     def _examine(self, path: tuple[ChainCertificate, ...]) -> CertificationPath:

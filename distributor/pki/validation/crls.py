@@ -162,7 +162,7 @@ def _signed_by_issuer(crl: Crl, issuer: ChainCertificate) -> bool:
 
 
 def _unknown(crl: Crl) -> CrlError | None:
-    return CrlError(f"it has a critical extension that nobody knows ({crl.unknown})") if crl.unknown else None
+    return CrlError(f"it has an unknown critical extension ({crl.unknown})") if crl.unknown else None
 
 
 def _old(crl: Crl) -> CrlError | None:

@@ -1,6 +1,6 @@
 """A certificate, its anchors, intermediates and CRLs -> the result of pyhanko-certvalidator as an Issue, or None.
 
-It fetches nothing, so it never waits. OCSP never counts: Exchange Online speaks of CRLs only (facts: exchange.md 1.1).
+It downloads nothing, so it never waits. OCSP is not used: Exchange Online checks CRLs only (facts: exchange.md 1.1).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _ASK = "ask your authority"
 
 
 class RevocationMode(Enum):
-    """Which certificates a CRL must speak for: every one of the path, or none."""
+    """Which certificates of the path a CRL must cover: all, or none."""
 
     CRLS = RevocationCheckingRule.CRL_REQUIRED
     PATH_ONLY = RevocationCheckingRule.NO_CHECK
 
 
-def validate_path(  # noqa: PLR0913, PLR0917  what a path is judged by
+def validate_path(  # noqa: PLR0913, PLR0917  the inputs of path validation
     cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: Sequence[bytes], now: datetime, rule: RevocationMode
 ) -> Issue | None:
     """What is wrong with the certificate's path, the certificate included; None: nothing."""
@@ -67,7 +67,7 @@ def validate_path(  # noqa: PLR0913, PLR0917  what a path is judged by
 def _policy(rule: RevocationMode) -> DisallowWeakAlgorithmsPolicy:
     """Which algorithms it refuses. Old hashes and short keys are reported in our own words (path_checks.py)."""
     how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is RevocationMode.PATH_ONLY else {}
-    return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library's own lapse
+    return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library lacks the annotation
 
 
 def _finish(work: Coroutine[Any, Any, ValidationPath]) -> None:
