@@ -19,9 +19,9 @@ PASSWORD = "in-comes-a-file"
 LIMITS = Limits()
 
 
-def opened(data: bytes, *passwords: str, proven: str | None = None, limits: Limits = LIMITS) -> ParsedIdentities:
+def opened(data: bytes, *passwords: str, expected_sha256: str | None = None, limits: Limits = LIMITS) -> ParsedIdentities:
     part = FilePart("a.pfx", "/a.pfx", None, hashlib.sha256(data).hexdigest(), data)
-    return parse_material(SourceMaterial("pkcs12", (part,), tuple(map(Secret, passwords))), limits, proven=proven)
+    return parse_material(SourceMaterial("pkcs12", (part,), tuple(map(Secret, passwords))), limits, expected_sha256=expected_sha256)
 
 
 def checks(result: ParsedIdentities) -> list[CheckId]:

@@ -1,6 +1,6 @@
-"""What Entra says against a sign-in -> our words and a hint. Pure.
+"""Entra's error response to a sign-in -> a message and a hint. Pure.
 
-A number of the table (AADSTS…) has its own; of others the number and the first sentence are told, without the trace ids behind it.
+Error numbers in the table (AADSTS…) have their own message; others are shown by number and first sentence, without trace ids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TAIL = re.compile(r"(?:Trace ID:|Correlation ID:|Timestamp:).*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """What a text may name: `key` is the dotted name of the table in the configuration."""
+    """The values that a message may name; `key`: the dotted name of the table in the configuration."""
 
     key: str
     tenant: str
@@ -28,7 +28,7 @@ class ErrorContext:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`later`: nothing is wrong with the configuration, and the same may be asked again."""
+    """`later`: a temporary failure; nothing is wrong with the configuration."""
 
     message: str
     hint: str
@@ -43,7 +43,7 @@ _PERSON = "sign in with an account that may, or let the app sign in for itself w
 _FEDERATED = f"compare the federated credential ({_CERTIFICATES}) with the issuer, subject and audience of the token in `{{key}}.assertion`"
 _POLICY = "let the app sign in from here: Entra, Conditional Access, and the policy's name in the app's sign-in log"
 
-# number -> (message, hint); {…} are the fields of Words. Meanings as of Entra's list of error codes; a line more is a number more.
+# number -> (message, hint); {…} are the fields of ErrorContext. Meanings from Entra's list of error codes.
 TABLE: dict[int, tuple[str, str]] = {
     7000215: ("the secret is wrong", "check `{key}.secret`: the secret's ID was perhaps copied instead of its value"),
     7000222: ("the secret has expired", f"make a new one ({_CERTIFICATES}) and put its value behind `{{key}}.secret`"),
@@ -109,29 +109,29 @@ TABLE: dict[int, tuple[str, str]] = {
     70020: _LATE,
     700082: ("the sign-in was not used for too long", "sign in again"),
 }
-LATER = frozenset({90006, 90012, 90033, 90055, 50196})  # an outer server, a time-out, a transient error, too often (the last two)
+LATER = frozenset({90006, 90012, 90033, 90055, 50196})  # federated server, time-out, transient error, too many requests (the last two)
 DECLINED = ("the sign-in was declined", "run the command again, and approve it")  # OAuth's authorization_declined, whatever its number
 
 
-def number(said: Mapping[str, object]) -> int | None:
-    """The number after AADSTS, from wherever it stands."""
-    codes = said.get("error_codes")
+def number(body: Mapping[str, object]) -> int | None:
+    """The number after AADSTS, from `error_codes` or the description."""
+    codes = body.get("error_codes")
     if isinstance(codes, list) and codes and isinstance(codes[0], int):
         return codes[0]
-    found = _NUMBER.search(str(said.get("error_description", "")))
+    found = _NUMBER.search(str(body.get("error_description", "")))
     return int(found[1]) if found else None
 
 
-def explain(said: Mapping[str, object], status: int, words: ErrorContext) -> Verdict:
-    """`said` is the body of Entra's answer, `status` that of HTTP."""
-    code = number(said)
-    if code in LATER or status == 429 or status >= 500 or said.get("error") == "temporarily_unavailable":  # noqa: PLR2004
+def explain(body: Mapping[str, object], status: int, words: ErrorContext) -> Verdict:
+    """`body`: the JSON of Entra's response; `status`: its HTTP status."""
+    code = number(body)
+    if code in LATER or status == 429 or status >= 500 or body.get("error") == "temporarily_unavailable":  # noqa: PLR2004
         return Verdict(f"the sign-in service asks to come later ({_name(code, status)})", _AGAIN, later=True)
     names = {"key": words.key, "tenant": bounded(words.tenant), "client_id": bounded(words.client_id), "resource": bounded(words.resource)}
-    if known := DECLINED if said.get("error") == "authorization_declined" else TABLE.get(code or 0):
+    if known := DECLINED if body.get("error") == "authorization_declined" else TABLE.get(code or 0):
         message, hint = known
         return Verdict(f"{message.format(**names)} ({_name(code, status)})", hint.format(**names))
-    sentence = _sentence(said)
+    sentence = _sentence(body)
     message = f"the sign-in is refused ({_name(code, status)})" + (f': "{sentence}"' if sentence else "")
     return Verdict(message, _LOG if code else f"check `{words.key}.login` and `{words.key}.tenant`, and what is between them and here")
 
@@ -140,8 +140,8 @@ def _name(code: int | None, status: int) -> str:
     return f"AADSTS{code}" if code else f"HTTP {status}"
 
 
-def _sentence(said: Mapping[str, object]) -> str:
-    text = _TAIL.sub("", str(said.get("error_description") or said.get("error") or "")).rstrip()
+def _sentence(body: Mapping[str, object]) -> str:
+    text = _TAIL.sub("", str(body.get("error_description") or body.get("error") or "")).rstrip()
     text = _NUMBER.sub("", text).lstrip(": ")
     first = bounded(re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]).rstrip(".")
     return first if len(first) <= LONGEST_SENTENCE else first[: LONGEST_SENTENCE - 1] + "…"

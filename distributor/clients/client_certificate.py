@@ -1,6 +1,6 @@
 """The text of `certificate` (PEM in any order, or an armoured PFX) -> a key and its certificate, or what is wrong with them.
 
-All of it is looked at here, so that nothing is sent with a certificate that Entra could only refuse.
+Everything is checked here, so that no certificate is sent that Entra would refuse.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from distributor.pki import pem
 from distributor.pki.pbe import Unsupported
 
 _PFX = b"PKCS12"  # the armour's label (config/secrets.py)
-_VERSION_3 = b"\x02\x01\x03"  # what a PFX begins with
+_VERSION_3 = b"\x02\x01\x03"  # the first value of a PFX
 _RENEW = "make a new one, register it with the app in Entra, and put it here"
 _WHOLE = "name a file that holds the app's certificate and its key: PEM (both in one file), or a PFX"
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """What signs for the app: the key, and the certificate that Entra knows it by."""
+    """The app's key, and the certificate that is registered in Entra."""
 
     key: RSAPrivateKey
     certificate: x509.Certificate
@@ -39,7 +39,7 @@ class SigningKey:
 
 
 class Faulty(Exception):
-    """What is wrong; `about` is the field."""
+    """What is wrong with it; `about`: the configuration key."""
 
     def __init__(self, message: str, hint: str, about: str = "certificate") -> None:
         self.message, self.hint, self.about = message, hint, about
@@ -122,12 +122,12 @@ def _pfx(blocks: Iterable[pem.Block], password: Secret | None) -> tuple[PrivateK
 
 
 def _content(der: bytes) -> int:
-    """Where the content of the outer sequence begins; 0x80 is a length that is not told (BER)."""
+    """Where the content of the outer sequence begins; 0x80 is an indefinite length (BER)."""
     return 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
 
 
 def _words(password: Secret | None) -> Iterator[bytes | None]:
-    """No password and an empty one are two different things in a PFX, and look alike to whoever made it."""
+    """No password and an empty one differ in a PFX, but look alike to whoever made it; both are tried."""
     if password:
         yield password.reveal().encode()
     else:

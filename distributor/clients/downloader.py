@@ -1,7 +1,7 @@
 """A URL of the open web -> its bytes, or why not: size, time, redirects and addresses are bounded. One event loop; heavy to load.
 
-Each step of a redirect is looked at anew. A host's addresses are looked up once, and one of them that is allowed is connected to, so that
-no name can lead elsewhere afterwards; TLS is checked against the name. No proxy, no cookie, no password, no kept connection.
+Each redirect is checked again. A host's addresses are looked up once and the connection goes to one that is allowed, which prevents DNS
+rebinding; TLS is checked against the name. No proxy, no cookie, no password, no kept connection.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": f"dist
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What fetching may cost, and whether it may go to addresses of one's own network."""
+    """The time-out, and whether private addresses are allowed."""
 
     seconds: float
     private: bool = False
@@ -36,30 +36,30 @@ class Bounds:
 
 
 class _Stop(Exception):
-    """Why a fetch ends."""
+    """Why a download stops."""
 
     def __init__(self, reason: str, *, private: bool = False) -> None:
-        self.missed = DownloadFailed(reason, private)
+        self.failure = DownloadFailed(reason, private)
         super().__init__(reason)
 
 
 class Downloader:
-    """Fetches of one event loop."""
+    """Downloads in one event loop."""
 
     def __init__(self, bounds: Bounds, trust: ssl.SSLContext) -> None:
         self._bounds = bounds
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)  # the next name at an address has to prove itself anew
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)  # so that TLS verifies each host name at an address
         self._http = httpx2.AsyncClient(verify=trust, trust_env=False, limits=limits, follow_redirects=False, timeout=bounds.seconds)
 
     async def fetch(self, url: str, largest: int) -> Fetched | DownloadFailed:
-        """What lies there: at most `largest` bytes."""
+        """Download at most `largest` bytes."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._bounds.seconds):
                 data = await self._follow(url, largest)
         except _Stop as stop:
-            return stop.missed
-        except Exception as error:  # noqa: BLE001  whatever a hostile answer or URL brings about, it is one list that is missing
+            return stop.failure
+        except Exception as error:  # noqa: BLE001  whatever a hostile response or URL causes, only this one download fails
             return DownloadFailed(reason(error, self._bounds.seconds), silent=isinstance(error, TimeoutError | httpx2.TimeoutException))
         return Fetched(data, time.monotonic() - began)
 
@@ -67,17 +67,17 @@ class Downloader:
         url = _parsed(text)
         seen = {str(url)}
         for _ in range(MOST_REDIRECTS + 1):
-            came = await self._get(url, largest)
-            if isinstance(came, bytes):
-                return came
-            url = _parsed(str(url.join(came)))
+            found = await self._get(url, largest)
+            if isinstance(found, bytes):
+                return found
+            url = _parsed(str(url.join(found)))
             if str(url) in seen:
                 raise _Stop("it redirects in a circle")
             seen.add(str(url))
         raise _Stop(f"it redirects more than {MOST_REDIRECTS} times")
 
     async def _get(self, url: httpx2.URL, largest: int) -> bytes | str:
-        """The bytes, or where they are said to lie."""
+        """The bytes, or the location of a redirect."""
         error: httpx2.TransportError | None = None
         for address in await self._addresses(url):
             try:
@@ -110,24 +110,24 @@ class Downloader:
             self._http.cookies.clear()
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         await self._http.aclose()
 
 
 def _parsed(text: str) -> httpx2.URL:
-    """A URL that may be fetched."""
+    """Parse a URL that may be downloaded."""
     if len(text) > LONGEST_URL:
         raise _Stop("its URL is too long")
     url = httpx2.URL(text)
     if url.scheme not in {"http", "https"} or not url.host:
         raise _Stop(f'"{bounded(text)[:100]}" is not fetched; only http and https are')
     if url.userinfo:
-        raise _Stop("its URL holds a name or a password")
+        raise _Stop("its URL contains a user name or a password")
     return url.copy_with(fragment=None)
 
 
 async def _body(response: httpx2.Response, largest: int) -> bytes:
-    """The body as it is sent: what is compressed stays so, and is then nothing of use."""
+    """The body as sent; a compressed one is not decompressed, and so is unusable."""
     taken = bytearray()
     async for part in response.aiter_raw():
         taken += part

@@ -1,4 +1,4 @@
-"""CRLs and authorities' certificates from the web: each URL once a run, failures too, several side by side, in a thread of its own."""
+"""Downloads of CRLs and CA certificates: each URL once a run, failures too, several at a time, in a thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 LARGEST_CRL = 32 * 2**20  # bytes; 800 000 revoked certificates
 LARGEST_CERTIFICATE = 256 * 2**10  # bytes; a PKCS#7 of some dozens
-SIDE_BY_SIDE = 8  # fetches
-MOST_SILENT = 3  # times a host may not answer; after that it is asked no more in this run
+CONCURRENT = 8  # downloads
+MOST_SILENT = 3  # time-outs of a host, after which it is skipped in this run
 
 
 class DownloadCache:
-    """The library of one run."""
+    """The downloads of one run (a CrlDownloader)."""
 
     def __init__(
         self,
@@ -38,28 +38,28 @@ class DownloadCache:
         self._private, self._seconds, self._resolver, self._trust = private, seconds, resolver, trust
         self._largest = {True: largest_crl, False: LARGEST_CERTIFICATE}
         self._lock = threading.Lock()
-        self._asked: dict[tuple[str, bool], Future[Fetched | DownloadFailed]] = {}
-        self._silent: dict[str, int] = {}  # by host: how often it did not answer
+        self._started: dict[tuple[str, bool], Future[Fetched | DownloadFailed]] = {}
+        self._silent: dict[str, int] = {}  # by host: time-outs
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread
-        self._turn: asyncio.Semaphore | None = None
-        self._fetching: Downloader | None = None
+        self._slots: asyncio.Semaphore | None = None
+        self._downloader: Downloader | None = None
         self.downloads = 0
 
     def start(self, url: str, *, crl: bool) -> None:
-        """Begin, if nobody has yet."""
+        """Start the download of a URL unless it was started before."""
         with self._lock:
-            if (url, crl) not in self._asked:
+            if (url, crl) not in self._started:
                 self.downloads += 1
-                self._asked[url, crl] = asyncio.run_coroutine_threadsafe(self._fetch(url, self._largest[crl]), self._running())
+                self._started[url, crl] = asyncio.run_coroutine_threadsafe(self._fetch(url, self._largest[crl]), self._event_loop())
 
     def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:
-        """What came; waits for it."""
+        """Wait for the download."""
         self.start(url, crl=crl)
-        return self._asked[url, crl].result()
+        return self._started[url, crl].result()
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        """The loop, in its thread."""
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, started in its thread at first use."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=_run, args=(self._loop,), daemon=True, name="fetching")
@@ -67,25 +67,25 @@ class DownloadCache:
         return self._loop
 
     async def _fetch(self, url: str, largest: int) -> Fetched | DownloadFailed:
-        self._turn = self._turn or asyncio.Semaphore(SIDE_BY_SIDE)
-        async with self._turn:
+        self._slots = self._slots or asyncio.Semaphore(CONCURRENT)
+        async with self._slots:
             host = urlsplit(url).netloc
             if self._silent.get(host, 0) >= MOST_SILENT:
                 return DownloadFailed("its host did not answer before", silent=True)
-            came = await self._opened().fetch(url, largest)
-            if isinstance(came, DownloadFailed) and came.silent:
+            found = await self._open_downloader().fetch(url, largest)
+            if isinstance(found, DownloadFailed) and found.silent:
                 self._silent[host] = self._silent.get(host, 0) + 1
-            return came
+            return found
 
-    def _opened(self) -> Downloader:
-        if self._fetching is None:
-            from distributor.clients.downloader import Bounds, Downloader  # noqa: PLC0415  heavy, and not every run fetches
+    def _open_downloader(self) -> Downloader:
+        if self._downloader is None:
+            from distributor.clients.downloader import Bounds, Downloader  # noqa: PLC0415  heavy, and not every run downloads
 
-            self._fetching = Downloader(Bounds(self._seconds, self._private, self._resolver), self._trusted())
-        return self._fetching
+            self._downloader = Downloader(Bounds(self._seconds, self._private, self._resolver), self._trusted())
+        return self._downloader
 
     def _trusted(self) -> ssl.SSLContext:
-        """What https trusts: nothing where that cannot be read; lists by http do not suffer from it."""
+        """The trust store of https; empty where it cannot be read, since CRLs by http do not need it."""
         try:
             return self._trust()
         except OSError:
@@ -98,7 +98,7 @@ class DownloadCache:
         self.close()
 
     def close(self) -> None:
-        """Stop what still runs."""
+        """Cancel running downloads and stop the thread."""
         loop, self._loop = self._loop, None
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._end(), loop).result()
@@ -110,12 +110,12 @@ class DownloadCache:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        if self._fetching is not None:
-            await self._fetching.close()
+        if self._downloader is not None:
+            await self._downloader.close()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """A loop's whole life."""
+    """Run an event loop until it is stopped."""
     try:
         loop.run_forever()
     finally:

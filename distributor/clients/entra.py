@@ -1,131 +1,48 @@
-"""An app registration's way of signing in (msal) -> access tokens for services. One msal application a process and sign-in.
+"""An app registration -> access tokens for services, by msal. One msal application per process and registration.
 
-A token is fetched once however many ask, kept in memory only, and renewed five minutes before its end. Who waited while another
-asked gets the same answer, good or bad, so that eight connections of one transport are one question to Entra.
+A token is fetched once however many callers ask, kept in memory only, and renewed five minutes before its end. Callers that waited while
+another one asked get the same token or error, so that eight connections of one transport are one request to Entra.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from distributor.clients.app_registration import CREDENTIAL_KINDS, AccessToken, AppRegistration, CallerContext, Tell
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.microsoft.permissions import GrantedPermissions
 from distributor.microsoft.powershell import App
-from distributor.model.secret import Secret
 
 if TYPE_CHECKING:
     from distributor.clients.msal_client import Application
 
 EARLY = timedelta(minutes=5)  # a token is renewed so long before its end; msal does the same
-LAST = timedelta(seconds=30)  # one with less is not used even where no other is to be had
-LIFETIME = timedelta(minutes=50)  # of a token that tells no end
-CREDENTIAL_KINDS = ("certificate", "secret", "assertion", "managed_identity", "device_code")
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class AppRegistration:
-    """An app registration of a tenant and how it proves itself: keys of `[transport]`, of `oauth = {...}`, of rosters and trackers.
-
-    Exactly one of certificate, secret, managed_identity, assertion and device_code.
-    """
-
-    tenant: str = ""
-    client_id: str = ""
-    certificate: Secret | None = None  # PEM, key and certificate in any order, or a PFX that comes armoured
-    certificate_password: Secret | None = None
-    secret: Secret | None = None
-    managed_identity: bool = False  # `client_id` then names a user-assigned one; without it the machine's own
-    assertion: Path | None = None  # workload identity: `file:PATH` or the path alone, of a file that is read at every use
-    device_code: bool = False  # a person's sign-in, for a trial
-    login: str = "https://login.microsoftonline.com"
-
-
-def registration(settings: AppRegistration) -> AppRegistration:
-    """The registration alone, so that adapters of one registration share one sign-in."""
-    return AppRegistration(**{field.name: getattr(settings, field.name) for field in fields(AppRegistration)})
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """An access token and what it says of itself: an app's permissions are roles, a person's are scopes."""
-
-    secret: Secret
-    roles: frozenset[str]
-    scopes: frozenset[str]
-    expires_at: datetime | None
-
-    @property
-    def holder(self) -> str:
-        """The object id of who signed in: of an app, that of its enterprise application. Empty where the token does not tell."""
-        oid = self._claims.get("oid")
-        return oid if isinstance(oid, str) else ""
-
-    @property
-    def readable(self) -> bool:
-        """Whether it tells anything, so that a permission that is not in it is not granted."""
-        return bool(self._claims)
-
-    @property
-    def skew(self) -> timedelta | None:
-        """The service's clock less ours: it wrote the token's end by its own, and told beside it how long that is from now."""
-        end = self._claims.get("exp")
-        if not isinstance(end, int) or self.expires_at is None:
-            return None
-        return datetime.fromtimestamp(end, UTC) - self.expires_at
-
-    @property
-    def _claims(self) -> Mapping[str, object]:
-        return claims(self.secret.reveal())
-
-
-def claims(token: str) -> Mapping[str, object]:
-    """What a token says of itself; it is not verified, for it is not ours to believe. Nothing of one that is no JWT."""
-    try:
-        middle = token.split(".")[1]
-        found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except (IndexError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-class SignInUnavailable(ServiceUnavailable):
-    """The sign-in service gave no answer, or said "later": nothing is wrong with the configuration. Exit 4."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallerContext:
-    """How one user of a sign-in sees it: its table in the configuration, and how a device code reaches a person."""
-
-    key: str
-    tell: Tell | None
+LAST = timedelta(seconds=30)  # a token with less is not used even if no other can be had
+LIFETIME = timedelta(minutes=50)  # of a token without an expiry
 
 
 class Entra:
-    """Tokens of one sign-in."""
+    """The access tokens of one app registration, for one caller."""
 
     def __init__(self, tokens: TokenCache, view: CallerContext) -> None:
         self._tokens = tokens
         self._view = view
 
     async def token(self, resource: str, *, fresh: bool = False) -> AccessToken:
-        """A token for a service's root, such as "https://graph.microsoft.com"; `fresh`: not one that is kept. Raises Unavailable."""
+        """A token for a service's root, such as "https://graph.microsoft.com"; `fresh`: not from the cache. Raises ServiceUnavailable."""
         return await self._tokens.get(resource.rstrip("/"), self._view, (lambda _: False) if fresh else _current)
 
     async def renewed(self, resource: str, refused: AccessToken) -> AccessToken:
-        """Another token than the one that a service refused; fetched once, however many were refused with it. Raises Unavailable."""
+        """Another token than the one that a service refused; fetched once for all callers with it. Raises ServiceUnavailable."""
         return await self._tokens.get(resource.rstrip("/"), self._view, lambda kept: _current(kept) and kept.secret != refused.secret)
 
 
@@ -134,22 +51,22 @@ def _current(token: AccessToken) -> bool:
 
 
 class TokenCache:
-    """Those of one sign-in that are kept, and the msal application behind them. It outlives event loops."""
+    """The cached tokens of one app registration, and its msal application. Works in one event loop after another."""
 
     def __init__(self, sign_in: AppRegistration) -> None:
         self._sign_in = sign_in
-        self._kept: dict[str, tuple[float, AccessToken]] = {}  # resource -> when it came, and the token
+        self._kept: dict[str, tuple[float, AccessToken]] = {}  # resource -> when it was fetched, and the token
         self._failed: dict[str, tuple[float, ServiceUnavailable]] = {}
-        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
-        self._at_msal = threading.Lock()
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._msal_lock = threading.Lock()
         self._application: Application | None = None
 
     async def get(self, resource: str, view: CallerContext, fit: Callable[[AccessToken], bool]) -> AccessToken:
-        """The kept one if it is `fit`, else a new one."""
+        """The cached token if it is `fit`, else a new one."""
         if (kept := self._kept.get(resource)) and fit(kept[1]):
             return kept[1]
         asked = time.monotonic()
-        async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             if (kept := self._kept.get(resource)) and (kept[0] >= asked or fit(kept[1])):
                 return kept[1]
             if (failed := self._failed.get(resource)) and failed[0] >= asked:
@@ -157,7 +74,7 @@ class TokenCache:
             return await self._fetch(resource, view, kept[1] if kept else None)
 
     async def _fetch(self, resource: str, view: CallerContext, kept: AccessToken | None) -> AccessToken:
-        again = kept is not None and _current(kept)  # msal would give the same one
+        again = kept is not None and _current(kept)  # else msal returns the same one
         try:
             token = await asyncio.to_thread(self._ask, resource, view, again=again)
         except asyncio.CancelledError:
@@ -166,7 +83,7 @@ class TokenCache:
             raise
         except ServiceUnavailable as error:
             if not again and kept is not None and _lasting(kept):
-                return kept  # renewing failed early enough; the next who asks tries again
+                return kept  # the renewal failed while the old one still lasts; the next caller tries again
             self._failed[resource] = time.monotonic(), error
             raise
         self._kept[resource] = time.monotonic(), token
@@ -175,7 +92,7 @@ class TokenCache:
     def _ask(self, resource: str, view: CallerContext, *, again: bool) -> AccessToken:
         from distributor.clients.msal_client import Application  # noqa: PLC0415  heavy, and --help needs no sign-in
 
-        with self._at_msal:  # of another loop's thread too
+        with self._msal_lock:  # threads of other event loops use it too
             self._application = self._application or Application(self._sign_in)
             token = self._application.token(resource, view, again=again)
         return token if token.expires_at else replace(token, expires_at=datetime.now(UTC) + LIFETIME)
@@ -186,29 +103,29 @@ def _lasting(token: AccessToken) -> bool:
 
 
 def _same(error: ServiceUnavailable) -> ServiceUnavailable:
-    """The same words for another who waited; an exception that is raised twice gathers both tracebacks."""
+    """A copy for another caller that waited; an exception raised twice collects both tracebacks."""
     return type(error)(error.message, where=error.where, hint=error.hint)
 
 
 def granted(token: AccessToken, sign_in: AppRegistration, root: str) -> GrantedPermissions:
-    """Who an app is and what its token for a service's root shows, for whoever judges it."""
+    """The app of a token, and the permissions in it."""
     app = App(sign_in.tenant, sign_in.client_id, token.holder, root)
     return GrantedPermissions(app, token.roles, token.scopes, token.readable)
 
 
-_known: dict[AppRegistration, TokenCache] = {}
+_caches: dict[AppRegistration, TokenCache] = {}
 
 
 def entra(sign_in: AppRegistration, key: str = "transport", tell: Tell | None = None) -> Entra:
-    """Tokens of a sign-in; `key` names its table for messages, `tell` shows a device code to a person. The same one shares its tokens."""
-    return Entra(_known.setdefault(sign_in, TokenCache(sign_in)), CallerContext(key, tell))
+    """The tokens of a registration, cached per process; `key` names its table in messages, `tell` shows a device code to a person."""
+    return Entra(_caches.setdefault(sign_in, TokenCache(sign_in)), CallerContext(key, tell))
 
 
-# --- what can be wrong before anybody is asked ---------------------------------------------------------------------
+# --- checks of the configuration -----------------------------------------------------------------------------------
 
 
 def check(sign_in: AppRegistration, key: str) -> Error | None:
-    """What is wrong with a sign-in as it is configured; nothing is connected. A secret that was not opened counts as there."""
+    """What is wrong with a configured registration, without connecting. A secret that was not opened counts as present."""
     given = [name for name in CREDENTIAL_KINDS if getattr(sign_in, name) not in {None, False}]
     if len(given) != 1:
         message = f"{' and '.join(given)} exclude each other" if given else "there is nothing to sign in with"
@@ -245,7 +162,7 @@ def _login(sign_in: AppRegistration, key: str) -> Error | None:
 def _keys(sign_in: AppRegistration, key: str) -> Error | None:
     if not sign_in.certificate:
         return None
-    from distributor.clients.client_certificate import Faulty, keys  # noqa: PLC0415  heavy, and only where there is one to look at
+    from distributor.clients.client_certificate import Faulty, keys  # noqa: PLC0415  heavy, and only needed with a certificate
 
     try:
         keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))

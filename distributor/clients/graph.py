@@ -1,7 +1,7 @@
-"""Requests to a root of Microsoft Graph, signed in, over kept HTTP/1.1 connections -> Answer, or Lost.
+"""Authenticated requests to Microsoft Graph over kept HTTP/1.1 connections -> HttpResponse or NoResponse.
 
-Nothing is repeated but a request that was answered 401, once, with a fresh token: a 401 is a definite no. What a request was about,
-and whether it may be made again, only its caller knows; `pages` reads, and may. When a mailbox's requests are made: `_room.py`.
+Only a request that was answered 401 is repeated, once, with a fresh token: a 401 means that nothing was done. Only the caller of any
+other request knows whether it may be repeated; `pages` only reads, and does. Requests of a mailbox are throttled by `throttle.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distributor import __version__
-from distributor.clients.entra import AccessToken, AppRegistration, Entra, Tell, entra
+from distributor.clients.app_registration import AccessToken, AppRegistration, Tell
+from distributor.clients.entra import Entra, entra
 from distributor.clients.http import BUSY, MAX_WAIT, HttpResponse, NoResponse, answered, date
 from distributor.clients.http_errors import REACH, TRUST
 from distributor.clients.retry import RetryPolicy, Sleep
@@ -34,8 +35,8 @@ __all__ = ["ROOT", "GraphClient", "HttpResponse", "NoResponse", "graph", "litera
 
 ROOT = "https://graph.microsoft.com"
 IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
-LONGEST_REFUSAL = 64 * 2**10  # bytes of an answer that is no, and is kept
-_PATIENCE = RetryPolicy(5, timedelta(seconds=10), MAX_WAIT)  # with one page
+LONGEST_REFUSAL = 64 * 2**10  # bytes of an error response that are kept
+_RETRIES = RetryPolicy(5, timedelta(seconds=10), MAX_WAIT)  # of one page
 
 
 def segment(text: str) -> str:
@@ -46,14 +47,14 @@ def segment(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text inside an OData expression."""
+    """A string literal in an OData expression."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def graph(
     sign_in: AppRegistration, root: str = ROOT, *, key: str = "transport", tell: Tell | None = None, sleep: Sleep = asyncio.sleep
 ) -> GraphClient:
-    """A client of one root; connects with its first request. Raises Unusable for a root that is not reached by https."""
+    """A client of one root URL; connects with its first request. Raises InvalidInput for a root without https."""
     parts = urlsplit(root)
     if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.query:
         hint = f"write its root, such as {ROOT}"
@@ -62,24 +63,24 @@ def graph(
 
 
 class GraphClient:
-    """Requests to one root. It outlives event loops; `close` ends the connections of the one that runs."""
+    """Requests to one root URL. Works in one event loop after another; `close` closes the connections of the running one."""
 
-    skew: timedelta | None = None  # the service's clock less ours, as its last answer told
+    skew: timedelta | None = None  # the service's clock minus ours, by its last response
 
-    def __init__(self, door: Entra, root: str, sleep: Sleep = asyncio.sleep, clock: Clock = time.monotonic) -> None:
+    def __init__(self, tokens: Entra, root: str, sleep: Sleep = asyncio.sleep, clock: Clock = time.monotonic) -> None:
         self.root = root
         self.where = urlsplit(root).netloc
-        self._door = door
+        self._tokens = tokens
         self._sleep, self._clock = sleep, clock
         self._trust: ssl.SSLContext | None = None
-        self._line: HttpConnections | None = None
+        self._connections: HttpConnections | None = None
         self._redact: tuple[Secret, Redactor] | None = None
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._rooms: dict[str, RequestThrottle] = {}  # by mailbox
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._throttles: dict[str, RequestThrottle] = {}  # by mailbox
 
     async def token(self) -> AccessToken:
-        """The token of the requests. Raises Unavailable."""
-        return await self._door.token(self.root)
+        """The access token of the requests. Raises ServiceUnavailable."""
+        return await self._tokens.token(self.root)
 
     async def call(  # noqa: PLR0913  the parts of a request
         self,
@@ -91,13 +92,12 @@ class GraphClient:
         json: object = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 100.0,  # noqa: ASYNC109  it covers one exchange, and not the wait for a turn or a token
+        timeout: float = 100.0,  # noqa: ASYNC109  it covers one exchange, not the wait for a slot or a token
     ) -> HttpResponse | NoResponse:
-        """One request; `path` is relative to the version, its segments are quoted already. Raises Unavailable when the sign-in fails.
+        """One request; `path` is relative to the version, its segments are quoted already. Raises ServiceUnavailable if the sign-in fails.
 
-        A 401 is asked again once with a fresh token, so that it takes at most two time-outs and two sign-ins, after at most SOON for its
-        turn; what has no turn until then is not made: a 429 again, or Lost. A path whose last segment begins with `$` gives bytes, any
-        other JSON.
+        Takes at most MAX_WAIT for a slot of the mailbox and, with a 401, two time-outs and two sign-ins. Without a slot the request
+        is not sent, and the result is the 429 of before, or NoResponse. A path whose last segment begins with `$` gives bytes, others JSON.
         """
         query = "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in (params or {}).items())
         url = f"{self.root}/v1.0/{path.lstrip('/')}" + (f"?{query}" if query else "")
@@ -116,22 +116,22 @@ class GraphClient:
         timeout: float,  # noqa: ASYNC109
     ) -> HttpResponse | NoResponse:
         token = await self.token()
-        line = await self._here()
-        room = self._room(mailbox)
-        async with _turn(room) as refused:
+        connections = await self._open_connections()
+        throttle = self._throttle(mailbox)
+        async with _slot(throttle) as refused:
             if refused is not None:
                 return refused
-            response = await self._exchange(line, method, url, content, headers, token, timeout)
+            response = await self._exchange(connections, method, url, content, headers, token, timeout)
             if isinstance(response, HttpResponse) and response.status == 401:  # noqa: PLR2004
-                token = await self._door.renewed(self.root, token)
-                response = await self._exchange(line, method, url, content, headers, token, timeout)
-            if room is not None:
-                room.heard(response)
+                token = await self._tokens.renewed(self.root, token)
+                response = await self._exchange(connections, method, url, content, headers, token, timeout)
+            if throttle is not None:
+                throttle.record(response)
             return response
 
     async def _exchange(  # noqa: PLR0913, PLR0917
         self,
-        line: HttpConnections,
+        connections: HttpConnections,
         method: str,
         url: str,
         content: bytes | None,
@@ -140,45 +140,47 @@ class GraphClient:
         timeout: float,  # noqa: ASYNC109
     ) -> HttpResponse | NoResponse:
         signed = {**headers, "authorization": f"Bearer {token.secret.reveal()}", "user-agent": f"distributor/{__version__}"}
-        came = await line.exchange(method, url, content, signed, timeout)
-        if isinstance(came, NoResponse):
-            return came
+        reply = await connections.exchange(method, url, content, signed, timeout)
+        if isinstance(reply, NoResponse):
+            return reply
         now = datetime.now(UTC)
-        if (theirs := date(came.headers.get("date", ""))) is not None:
+        if (theirs := date(reply.headers.get("date", ""))) is not None:
             self.skew = theirs - now
         redact = self._redactor(token)
-        headers = {name: redact(value) for name, value in came.headers.items()}
-        content = came.content if came.status < 300 else redact(came.content[:LONGEST_REFUSAL].decode("utf-8", "replace")).encode()  # noqa: PLR2004
+        headers = {name: redact(value) for name, value in reply.headers.items()}
+        content = reply.content if reply.status < 300 else redact(reply.content[:LONGEST_REFUSAL].decode("utf-8", "replace")).encode()  # noqa: PLR2004
         raw = urlsplit(url).path.rpartition("/")[2].startswith("$")
-        return answered(came.status, headers, content, raw=raw, now=now)
+        return answered(reply.status, headers, content, raw=raw, now=now)
 
     def _redactor(self, token: AccessToken) -> Redactor:
-        """What cuts the token out of an answer that repeats it."""
+        """Removes the token from a response that repeats it."""
         if self._redact is None or self._redact[0] != token.secret:
             self._redact = token.secret, Redactor([token.secret])
         return self._redact[1]
 
-    def _room(self, mailbox: str | None) -> RequestThrottle | None:
-        return None if mailbox is None else self._rooms.setdefault(key_of(mailbox), RequestThrottle(IN_FLIGHT, self._sleep, self._clock))
+    def _throttle(self, mailbox: str | None) -> RequestThrottle | None:
+        return (
+            None if mailbox is None else self._throttles.setdefault(key_of(mailbox), RequestThrottle(IN_FLIGHT, self._sleep, self._clock))
+        )
 
-    async def _here(self) -> HttpConnections:
-        """The connections of the loop that runs; those of one that has ended are of no use."""
-        from distributor.clients import http_connections  # noqa: PLC0415  heavy, and --help asks nobody
+    async def _open_connections(self) -> HttpConnections:
+        """The connections of the running event loop; those of another loop cannot be used."""
+        from distributor.clients import http_connections  # noqa: PLC0415  heavy, and --help sends no request
 
         if self._trust is None:
             made = await asyncio.to_thread(ssl.create_default_context)  # the system's trust and SSL_CERT_FILE
             self._trust = self._trust or made
         loop = asyncio.get_running_loop()
-        if self._home is not loop:
-            self._line, self._home, self._rooms = None, loop, {}
-        self._line = self._line or http_connections.HttpConnections(self._trust)
-        return self._line
+        if self._loop is not loop:
+            self._connections, self._loop, self._throttles = None, loop, {}
+        self._connections = self._connections or http_connections.HttpConnections(self._trust)
+        return self._connections
 
     async def close(self) -> None:
-        """Close the connections; the next request makes new ones."""
-        line, self._line = self._line, None
-        if line is not None and self._home is asyncio.get_running_loop():
-            await line.close()
+        """Close the connections; the next request opens new ones."""
+        connections, self._connections = self._connections, None
+        if connections is not None and self._loop is asyncio.get_running_loop():
+            await connections.close()
 
     # --- lists -----------------------------------------------------------------------------------------------------
 
@@ -190,15 +192,15 @@ class GraphClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """The items of a list, page after page; waits where the service is busy. Raises Unavailable."""
-        response = await self._patient(lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers))
+        """The items of a list, page by page; waits and retries while the service is busy. Raises ServiceUnavailable."""
+        response = await self._with_retries(lambda: self.call("GET", path, mailbox=mailbox, params=params, headers=headers))
         while True:
             for item in _items(response, self.where):
                 yield item
             link = (response.body or {}).get("@odata.nextLink")
             if link is None:
                 return
-            response = await self._patient(self._next(link, mailbox, headers))
+            response = await self._with_retries(self._next(link, mailbox, headers))
 
     def _next(
         self, link: object, mailbox: str | None, headers: Mapping[str, str] | None
@@ -213,18 +215,18 @@ class GraphClient:
         headers: Mapping[str, str] | None = None,
         timeout: float = 100.0,  # noqa: ASYNC109  as that of `call`
     ) -> HttpResponse | NoResponse:
-        """The next page of a list; `link` as the page before had it. Raises Unavailable where it lies elsewhere or the sign-in fails."""
+        """The next page of a list by its `@odata.nextLink`. Raises ServiceUnavailable for another origin, or if the sign-in fails."""
         return await self._ask("GET", self._own(link), mailbox, None, _lower(headers), timeout)
 
     def _own(self, link: object) -> str:
-        """A link is followed as it stands, but only to where the token may go."""
+        """The link itself, if its origin is the one that the token is for."""
         if not isinstance(link, str) or not _same_origin(link, self.root):
-            hint = "check `graph`, and what is between it and here; the token was not sent there"
-            raise ServiceUnavailable("the next page is said to lie at another address", where=self.where, hint=hint)
+            hint = "check `graph`, and any proxy in between; the token was not sent there"
+            raise ServiceUnavailable("the next page is at another address", where=self.where, hint=hint)
         return link
 
-    async def _patient(self, ask: Callable[[], Awaitable[HttpResponse | NoResponse]]) -> HttpResponse:
-        response = await _PATIENCE.call(ask, self._sleep)
+    async def _with_retries(self, ask: Callable[[], Awaitable[HttpResponse | NoResponse]]) -> HttpResponse:
+        response = await _RETRIES.call(ask, self._sleep)
         if isinstance(response, NoResponse) or not response.good:
             raise trouble(response, self.where)
         return response
@@ -234,9 +236,9 @@ def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
     return {name.lower(): value for name, value in (headers or {}).items()}
 
 
-def _turn(room: RequestThrottle | None) -> AbstractAsyncContextManager[HttpResponse | NoResponse | None]:
-    """A turn in a mailbox's room; at once where it is none's."""
-    return nullcontext() if room is None else room.slot()
+def _slot(throttle: RequestThrottle | None) -> AbstractAsyncContextManager[HttpResponse | NoResponse | None]:
+    """A slot of a mailbox's throttle; requests without a mailbox need none."""
+    return nullcontext() if throttle is None else throttle.slot()
 
 
 def _items(page: HttpResponse, where: str) -> list[Mapping[str, Any]]:
@@ -247,7 +249,7 @@ def _items(page: HttpResponse, where: str) -> list[Mapping[str, Any]]:
 
 
 def _same_origin(link: str, root: str) -> bool:
-    """Both as httpx2 reads them, since it is what connects."""
+    """Whether both have the same origin, parsed by httpx2, which connects."""
     from httpx2 import URL, InvalidURL  # noqa: PLC0415
 
     try:
@@ -257,7 +259,7 @@ def _same_origin(link: str, root: str) -> bool:
     return (there.scheme, there.host, there.port or 443, there.userinfo) == ("https", here.host, here.port or 443, b"")
 
 
-# --- what stops a command ------------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------
 
 _ODD = "check `graph`; the same command may be repeated"
 _HINTS = {  # by code, then by status (facts: sending.md 1.3)
@@ -275,7 +277,7 @@ _HINTS = {  # by code, then by status (facts: sending.md 1.3)
 
 
 def trouble(response: HttpResponse | NoResponse, where: str) -> ServiceUnavailable:
-    """An answer that ends a command, or none, as it is told to a person."""
+    """The error of a failed request."""
     if isinstance(response, NoResponse):
         return ServiceUnavailable(response.why, where=where, hint=TRUST if "not trusted" in response.why else REACH)
     later = f"run the same command again {response.when}" if response.status in BUSY else _ODD

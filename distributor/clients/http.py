@@ -1,4 +1,4 @@
-"""The bytes and headers of an HTTP answer -> an Answer in Graph's terms, or Lost where they make no sense. Pure."""
+"""The bytes and headers of an HTTP response -> HttpResponse in Graph's terms, or NoResponse where they make no sense. Pure."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 from distributor.model.people import bounded
 
-LONGEST_WISH = timedelta(hours=24)  # a service that wishes for more is not believed
-MAX_WAIT = timedelta(minutes=2)  # a "later" that is waited for; a longer one is left to the next run (CLI: send)
+LONGEST_RETRY_AFTER = timedelta(hours=24)  # of Retry-After; longer ones are cut
+MAX_WAIT = timedelta(minutes=2)  # a Retry-After that is waited for; a longer one is left to the next run (CLI: send)
 BUSY = frozenset({429, 503})  # statuses that say "later"
 _EMPTY = frozenset({202, 204})  # statuses that may come without a body
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer in good form, good or bad; `code` is Graph's own word for what is wrong.
+    """A well-formed response of any status; `code` is Graph's error code.
 
-    `said` is one line, harmless and bounded: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
-    `content` is kept where something else than JSON was asked for. Names of headers are in lower case. `again` is `retry_after` by
-    our clock: when the service may be asked again.
+    `said` is one line, bounded and harmless: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
+    `content` is kept where something else than JSON was requested. Names of headers are in lower case. `again` is `retry_after` as a
+    time.
     """
 
     status: int
@@ -43,31 +43,31 @@ class HttpResponse:
         return 200 <= self.status < 300  # noqa: PLR2004  the first digit is the class
 
     def retry_after_exceeds(self, longest: timedelta) -> bool:
-        """Whether it is to be asked again only after a longer time."""
+        """Whether Retry-After is longer than that."""
         return self.retry_after is not None and self.retry_after > longest
 
     @property
     def when(self) -> str:
-        """When to ask again, in words: "after 2026-11-30 14:06 UTC", in full minutes and never too early."""
+        """When to try again, in words: "after 2026-11-30 14:06 UTC", in full minutes and never too early."""
         return "later" if self.again is None else f"after {minute(self.again)}"
 
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """No answer in good form. `begun` False: provably nothing of the request was written to the service."""
+    """No well-formed response. `request_sent` False: certainly nothing of the request was written to the service."""
 
     why: str
     request_sent: bool
 
 
 def answered(status: int, headers: Mapping[str, str], content: bytes, *, raw: bool, now: datetime) -> HttpResponse | NoResponse:
-    """What came; `raw` where something else than JSON was asked for."""
+    """Parse a response; `raw`: something else than JSON was requested."""
     good, shaped = 200 <= status < 300, _object(content)  # noqa: PLR2004
     if good and not raw and shaped is None and (content.strip() or status not in _EMPTY):
         return NoResponse(f"an answer that makes no sense: {status} {_phrase(status)}, and no JSON", request_sent=True)
     error = _table(shaped or {}, "error") if not good else {}
     code, message = _text(error, "code"), _text(error, "message")
-    wait = wish(headers.get("retry-after", ""), now)
+    wait = retry_after(headers.get("retry-after", ""), now)
     return HttpResponse(
         status,
         code,
@@ -112,13 +112,13 @@ def _text(table: Mapping[str, Any], name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def wish(text: str, now: datetime) -> timedelta | None:
+def retry_after(text: str, now: datetime) -> timedelta | None:
     """Retry-After (RFC 9110 10.2.3): seconds or a date; None where there is none that makes sense."""
     text = text.strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
-        return min(timedelta(seconds=min(float(text), LONGEST_WISH.total_seconds())), LONGEST_WISH)
+        return min(timedelta(seconds=min(float(text), LONGEST_RETRY_AFTER.total_seconds())), LONGEST_RETRY_AFTER)
     moment = date(text)
-    return None if moment is None else min(max(moment - now, timedelta()), LONGEST_WISH)
+    return None if moment is None else min(max(moment - now, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def date(text: str) -> datetime | None:

@@ -1,7 +1,7 @@
-"""Requests over kept HTTP/1.1 connections (httpx2) of one event loop -> status, headers and bytes, or Lost. Heavy to load.
+"""Requests over kept HTTP/1.1 connections (httpx2) of one event loop -> RawResponse or NoResponse. Heavy to load.
 
-Whether anything of a request was written is seen by the connection's own trace: before the first byte of its head it is proved
-unsent. A time-out covers the whole exchange, so that a service that trickles cannot hold a message for ever.
+httpx2's trace shows whether anything of a request was written: before the first byte of its head it certainly was not sent. A time-out
+covers the whole exchange, so that a service that trickles cannot block a message for ever.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logging.getLogger("httpx2").addFilter(lambda _: False)  # it would log addresses
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """An answer as it came; names of headers in lower case."""
+    """A response before it is parsed; names of headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,14 +37,14 @@ class RawResponse:
 
 
 class RequestTrace:
-    """Whether the head of a request was begun to be written to the service itself; a proxy's CONNECT does not count."""
+    """Records whether writing a request's head to the service began; a proxy's CONNECT does not count."""
 
     def __init__(self) -> None:
         self.begun = False
         self._fresh: Any = None  # a stream that was opened for this request
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """One event of the connection."""
+        """Called by httpx2 at each event of the connection."""
         if event == _OPENED:
             self._fresh = info["return_value"]
         elif event == _BEGUN and info["request"].method != b"CONNECT":
@@ -57,7 +57,7 @@ class RequestTrace:
 
 
 class HttpConnections:
-    """The connections."""
+    """Kept connections of one event loop."""
 
     def __init__(self, trust: ssl.SSLContext) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE)
@@ -71,23 +71,23 @@ class HttpConnections:
         headers: Mapping[str, str],
         seconds: float,
     ) -> RawResponse | NoResponse:
-        """One request and its answer."""
-        written = RequestTrace()
+        """Send a request and read the response."""
+        trace = RequestTrace()
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(method, url, content, headers, seconds, written)
+                return await self._exchange(method, url, content, headers, seconds, trace)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:  # a time-out is an OSError too
             limit = CONNECT if isinstance(error, httpx2.ConnectTimeout) else seconds
-            return NoResponse(reason(error, min(limit, seconds)), request_sent=written.begun)
+            return NoResponse(reason(error, min(limit, seconds)), request_sent=trace.begun)
         finally:
-            await written.close()
+            await trace.close()
 
     async def _exchange(  # noqa: PLR0913, PLR0917
-        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], seconds: float, written: RequestTrace
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], seconds: float, trace: RequestTrace
     ) -> RawResponse | NoResponse:
         timeout = httpx2.Timeout(seconds, connect=min(CONNECT, seconds))
         request = self._http.build_request(
-            method, url, content=content, headers=dict(headers), timeout=timeout, extensions={"trace": written}
+            method, url, content=content, headers=dict(headers), timeout=timeout, extensions={"trace": trace}
         )
         response = await self._http.send(request, stream=True)
         try:

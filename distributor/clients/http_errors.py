@@ -1,4 +1,4 @@
-"""A failed connection's exception -> the reason in our words; libraries wrap what happened, so the whole chain is looked through."""
+"""The exception of a failed connection -> the reason in plain words. Libraries wrap exceptions, so the whole chain is searched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CUT = ("disconnected", "closed", "reset", "incomplete", "broken", "aborted")
 
 
 def reason(error: BaseException, seconds: float) -> str:
-    """Why there is no answer; `seconds` is how long was waited."""
+    """Why there is no response; `seconds`: the time-out."""
     chain = list(_chain(error))
     known = next(filter(None, (_known(each, seconds) for each in chain)), None)
     if any("proxy" in type(each).__name__.lower() for each in chain):
@@ -27,8 +27,8 @@ def reason(error: BaseException, seconds: float) -> str:
 
 
 def _of_proxies() -> Iterator[str]:
-    """The passwords of the environment's proxies, alone and as a proxy is told them."""
-    from urllib.request import getproxies  # noqa: PLC0415  slow to load, and wanted only here
+    """The passwords of the environment's proxies, alone and as in Proxy-Authorization."""
+    from urllib.request import getproxies  # noqa: PLC0415  slow to load, and needed only here
 
     for url in getproxies().values():
         named, at, _ = url.rpartition("://")[2].rpartition("@")
@@ -42,7 +42,7 @@ def _guessed(words: str) -> str:
 
 
 def untrusted(error: BaseException) -> bool:
-    """Whether the service's certificate was what failed."""
+    """Whether the verification of the service's certificate failed."""
     return any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(error))
 
 
@@ -66,7 +66,7 @@ def _known(error: BaseException, seconds: float) -> str | None:  # noqa: PLR0911
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The innermost last; of a group the first."""
+    """An exception and those that it wraps, the innermost last; of a group its first."""
     while error is not None:
         yield error
         inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None

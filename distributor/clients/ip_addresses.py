@@ -1,6 +1,6 @@
-"""A host's name -> addresses that may be connected to. Pure but for the question to the resolver.
+"""A host name -> the addresses that may be connected to (protection from SSRF). No I/O besides the resolver.
 
-What is asked is connected to: a name that means another address a moment later gains nothing.
+The caller connects to the address that was checked, so that a second DNS answer (rebinding) changes nothing.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 _OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")  # RFC 8215: a network's own translation, to an IPv4 address at a place of its choice
 _COMPATIBLE = ipaddress.ip_network("::/96")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")  # RFC 791
-_SITE_LOCAL = ipaddress.ip_network("fec0::/10")  # RFC 3879; no longer in use, and nobody's CRL lies there
+_SITE_LOCAL = ipaddress.ip_network("fec0::/10")  # RFC 3879; deprecated, and no CRL is published there
 _ISATAP = (0x00005EFE, 0x02005EFE)  # the interface's identifier before an IPv4 address (RFC 5214)
-_METADATA = frozenset(  # clouds answer there with keys; some of these are public by their numbers, or would pass as private
+_METADATA = frozenset(  # the metadata services of clouds, which give out keys; some are public addresses or would pass as private ones
     map(ipaddress.ip_address, ("168.63.129.16", "100.100.100.200", "192.0.0.192", "169.254.169.254", "fd00:ec2::254"))
 )
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the system knows them. Raises OSError."""
+    """The addresses of a name by the system's resolver. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 async def ask(resolver: Resolve, host: str, port: int) -> list[str]:
-    """The same beside an event loop; a resolver that hangs holds up nobody, not even the program's end."""
+    """The same in a daemon thread: a resolver that hangs blocks neither the event loop nor the end of the program."""
     answer: Future[list[str]] = Future()
-    answer.set_running_or_notify_cancel()  # from now on nobody can cancel it under the thread
+    answer.set_running_or_notify_cancel()  # from now on it cannot be cancelled while the thread runs
 
     def work() -> None:
         try:
@@ -49,7 +49,7 @@ async def ask(resolver: Resolve, host: str, port: int) -> list[str]:
 def allowed(text: str, *, private: bool) -> bool:
     """Whether an address may be connected to: one of the internet, or with `private` also one of one's own networks and machine.
 
-    Nobody's CRL lies at a multicast, unspecified, link-local, site-local or reserved address or where a cloud tells its machines their
+    No CRL is published at a multicast, unspecified, link-local, site-local or reserved address or where a cloud tells its machines their
     keys: never those, also where an IPv6 address only leads there.
     """
     try:
@@ -78,7 +78,7 @@ def _fit(address: Address, *, private: bool) -> bool:
 
 
 def _meant(address: Address) -> list[Address]:
-    """Where packets to an address end: at itself, or at the IPv4 addresses that it holds."""
+    """The addresses that packets reach: the address itself, or the IPv4 addresses embedded in it."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)

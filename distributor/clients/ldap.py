@@ -1,6 +1,6 @@
-"""One connection to a directory (LDAP): signed in when first needed, read page by page, changed value by value.
+"""One connection to an LDAP directory: bound at first use, searched page by page, modified value by value.
 
-Nothing but TLS carries a password; what is not TLS is anonymous, and on this machine only. Referrals are not followed.
+A password is only sent over TLS; without TLS the bind is anonymous, and only on this machine. Referrals are not followed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ __all__ = [
     "LdapResult",
 ]  # of what is imported
 
-PATIENCE = 30  # seconds, for connecting and for each wait for a part of an answer
-PAGE = 1000  # entries; Active Directory gives no more at once
+TIMEOUT = 30  # seconds, for connecting and for each wait for a part of an answer
+PAGE = 1000  # entries; the most that Active Directory returns at once
 MOST_PAGES = 10_000
 _PAGED = "1.2.840.113556.1.4.319"
 _ACTIVE_DIRECTORY = frozenset({"1.2.840.113556.1.4.800", "1.2.840.113556.1.4.1851"})  # the real one, and its lightweight sister
@@ -46,7 +46,7 @@ _ACTIVE_DIRECTORY = frozenset({"1.2.840.113556.1.4.800", "1.2.840.113556.1.4.185
 
 @dataclass(frozen=True, slots=True)
 class LdapEntry:
-    """What the directory has at a name. Attributes by lower-case name without `;binary`, values as they came."""
+    """A directory entry. Attributes by lower-case name without `;binary`, values as received."""
 
     dn: str
     values: Mapping[str, tuple[bytes, ...]]
@@ -66,7 +66,7 @@ class LdapEntry:
 
 @dataclass(frozen=True, slots=True)
 class LdapChange:
-    """Values that are to go from an attribute, and values that are to come; what goes must be there, what comes must not."""
+    """Values to delete from an attribute, which must be there, and values to add, which must not."""
 
     attribute: str
     gone: tuple[bytes, ...] = ()
@@ -79,13 +79,13 @@ def escape(text: str) -> str:
 
 
 def is_filter(text: str) -> bool:
-    """Whether it looks like one; the rest is for the server to say."""
+    """Whether it looks like one; the server checks the rest."""
     plain = text.strip()
     return plain.startswith("(") and plain.endswith(")") and plain.count("(") == plain.count(")") and plain.isprintable()
 
 
 def check(sign_in: LdapBind, key: str) -> InvalidInput | None:
-    """What is wrong with a table, before anybody is asked. `key` names it."""
+    """What is wrong with a table, without connecting. `key` names it."""
     place = read(sign_in.url, starttls=sign_in.starttls)
     if isinstance(place, BadUrl):
         return InvalidInput(place.reason, where=f"{key}.url", hint=place.hint)
@@ -106,31 +106,31 @@ def check(sign_in: LdapBind, key: str) -> InvalidInput | None:
 
 
 def ldap(sign_in: LdapBind, key: str) -> LdapClient:
-    """The directory of a checked table; nothing is connected yet."""
+    """The client for a checked table; does not connect yet."""
     place = read(sign_in.url, starttls=sign_in.starttls)
     assert isinstance(place, LdapEndpoint)  # noqa: S101  checked before
     return LdapClient(place, sign_in, key)
 
 
 class LdapClient:
-    """A directory. Every failure is an Error that names it."""
+    """A directory. Every failure raises an Error that names it."""
 
-    def __init__(self, place: LdapEndpoint, sign_in: LdapBind | None = None, key: str = "url", patience: int = PATIENCE) -> None:
+    def __init__(self, place: LdapEndpoint, sign_in: LdapBind | None = None, key: str = "url", seconds: int = TIMEOUT) -> None:
         self.place, self.where = place, str(place)
-        self._sign_in, self._key, self._patience = sign_in, key, patience
+        self._sign_in, self._key, self._seconds = sign_in, key, seconds
         self._redact = Redactor([sign_in.password] if sign_in and sign_in.password else ())
         self._connection: Any = None
         self._trust: ldap_tls.TlsWrapper | None = None
         self._capabilities: frozenset[str] | None = None
 
     def active_directory(self) -> bool:
-        """Whether it is Microsoft's, which has rules of its own."""
+        """Whether it is Active Directory."""
         if self._capabilities is None:
             self._capabilities = frozenset(self.root("supportedCapabilities").texts("supportedCapabilities"))
         return bool(self._capabilities & _ACTIVE_DIRECTORY)
 
     def root(self, *attributes: str) -> LdapEntry:
-        """What the server says of itself."""
+        """The server's root DSE."""
         found, _ = self.ask("", "(objectClass=*)", attributes, scope="BASE")
         return found[0] if found else LdapEntry("", {})
 
@@ -142,7 +142,7 @@ class LdapClient:
         return found[:most]
 
     def pages(self, base: str, wanted: str, attributes: Sequence[str]) -> Iterator[LdapEntry]:
-        """Every entry; a page is held at a time."""
+        """Every entry; only one page is in memory at a time."""
         cookie: bytes | None = None
         for _ in range(MOST_PAGES):
             found, no = self.ask(base, wanted, attributes, page=PAGE, cookie=cookie)
@@ -154,7 +154,7 @@ class LdapClient:
                 return
         raise ServiceUnavailable(f"it goes on after {MOST_PAGES} pages", where=self.where, hint="narrow `base` or `filter`")
 
-    def ask(  # noqa: PLR0913  a question's parts
+    def ask(  # noqa: PLR0913  the parts of a search
         self,
         base: str,
         wanted: str,
@@ -165,7 +165,7 @@ class LdapClient:
         page: int | None = None,
         cookie: bytes | None = None,
     ) -> tuple[list[LdapEntry], LdapResult]:
-        """The entries that came, and what the server said at the end, be it no."""
+        """The entries of a search, and its result, also when it is an error."""
         with self._open() as connection:
             connection.search(
                 base,
@@ -174,7 +174,7 @@ class LdapClient:
                 dereference_aliases="NEVER",
                 attributes=list(attributes),
                 size_limit=most,
-                time_limit=self._patience,
+                time_limit=self._seconds,
                 paged_size=page,
                 paged_cookie=cookie,
                 paged_criticality=False,
@@ -183,13 +183,13 @@ class LdapClient:
             return found, ldap_result(connection.result, self._redact)
 
     def anonymous_bind(self) -> LdapResult:
-        """What the server says to a sign-in as nobody."""
+        """The result of an anonymous bind."""
         with self._open() as connection:
             connection.bind()
             return ldap_result(connection.result, self._redact)
 
     def change(self, dn: str, changes: Sequence[LdapChange]) -> LdapResult | None:
-        """All of it or nothing; what the server has against it."""
+        """Apply all changes or none; the result where the server refuses."""
         wanted: dict[str, list[tuple[str, list[bytes]]]] = {}
         for change in changes:
             steps = (("MODIFY_DELETE", change.gone), ("MODIFY_ADD", change.new))
@@ -200,7 +200,7 @@ class LdapClient:
         return None if no.code == SUCCESS else no
 
     def close(self) -> None:
-        """Say goodbye; never fails."""
+        """Unbind and close; never raises."""
         connection, self._connection = self._connection, None
         if connection is not None:
             disconnect(connection)
@@ -214,12 +214,12 @@ class LdapClient:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        """The connection, for one question; whatever breaks ends it and is told in our words."""
+        """The connection for one request; a failure closes it and raises an Error."""
         library = ldap_tls.library()
         try:
             if self._connection is None:
                 self._trust = ldap_tls.TlsWrapper(self.place.host)
-                self._connection = connect(self.place, self._trust, self._sign_in, self._key, self._patience)
+                self._connection = connect(self.place, self._trust, self._sign_in, self._key, self._seconds)
             self._connection.socket.begin()
             yield self._connection
         except Error:
@@ -231,8 +231,8 @@ class LdapClient:
         except (library.core.exceptions.LDAPException, OSError) as error:
             failed = self._trust.failed if self._trust else None
             self.close()
-            raise broken(error, failed, self.where, self._patience) from None
-        except Exception as error:  # what ldap3 and pyasn1 stumble over; our own faults are not in here
+            raise broken(error, failed, self.where, self._seconds) from None
+        except Exception as error:  # of ldap3 and pyasn1 for a malformed response
             self.close()
             raise ServiceUnavailable("the answer is no LDAP", where=self.where, hint="check `url`: something else answers there") from error
 

@@ -1,4 +1,4 @@
-"""A place and a sign-in -> ldap3's connection: reached, encrypted, signed in, or an Error that says why not."""
+"""An endpoint and credentials -> a connection of ldap3, encrypted and bound, or an Error that says why not."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _STARTTLS = "1.3.6.1.4.1.1466.20037"
 
 @dataclass(frozen=True)
 class LdapBind:
-    """What every table that names a directory has."""
+    """The keys of every table with a directory."""
 
     url: str
-    base: str  # where people are looked for, and below
-    bind: str | None = None  # who signs in; anonymous without
+    base: str  # the search base
+    bind: str | None = None  # the bind DN; None: anonymous
     password: Secret | None = None
     starttls: bool = True  # false: ldap:// in clear, on this machine and anonymous only
 
 
-def connect(place: LdapEndpoint, trust: ldap_tls.TlsWrapper, sign_in: LdapBind | None, key: str, patience: int) -> Any:  # noqa: ANN401  ldap3 has no types
-    """Connect; without a sign-in as nobody in particular. Raises what ldap3 does, too."""
+def connect(place: LdapEndpoint, trust: ldap_tls.TlsWrapper, sign_in: LdapBind | None, key: str, seconds: int) -> Any:  # noqa: ANN401  ldap3 has no types
+    """Connect and bind; anonymous without `sign_in`. Also raises ldap3's exceptions."""
     library = ldap_tls.library()
     encrypted = place.security == "tls"
-    server = library.Server(place.host, port=place.port, use_ssl=encrypted, get_info=library.NONE, connect_timeout=patience)
+    server = library.Server(place.host, port=place.port, use_ssl=encrypted, get_info=library.NONE, connect_timeout=seconds)
     server.tls = trust  # its own would be asked for by name
-    connection = library.Connection(server, auto_referrals=False, auto_range=False, check_names=False, receive_timeout=patience)
+    connection = library.Connection(server, auto_referrals=False, auto_range=False, check_names=False, receive_timeout=seconds)
     try:
         connection.open(read_server_info=False)
         connection.socket = ldap_tls.BoundedSocket(connection.socket)
@@ -48,7 +48,7 @@ def connect(place: LdapEndpoint, trust: ldap_tls.TlsWrapper, sign_in: LdapBind |
 
 def _start_tls(connection: Any, trust: ldap_tls.TlsWrapper, where: str) -> None:  # noqa: ANN401
     connection.extended(_STARTTLS)
-    no = ldap_result(connection.result, Redactor())  # nobody has signed in yet
+    no = ldap_result(connection.result, Redactor())  # no credentials were sent yet
     if no.code != SUCCESS:
         hint = "set up TLS on the server, or use ldaps://; nothing is asked in clear"
         raise ServiceUnavailable(f"the server does not begin TLS: {no}", where=where, hint=hint)
@@ -60,7 +60,7 @@ def _start_tls(connection: Any, trust: ldap_tls.TlsWrapper, where: str) -> None:
 
 def _bind(library: Any, connection: Any, sign_in: LdapBind | None, key: str, where: str) -> None:  # noqa: ANN401
     if sign_in is None or sign_in.bind is None or sign_in.password is None:
-        return  # nobody in particular, until somebody signs in (RFC 4513 4)
+        return  # a connection is anonymous before a bind (RFC 4513 4)
     if not sign_in.password:
         raise InvalidInput("empty", where=f"{key}.password", hint="an empty password signs nobody in, and servers say yes to it")
     connection.authentication, connection.user = library.SIMPLE, sign_in.bind
@@ -69,15 +69,15 @@ def _bind(library: Any, connection: Any, sign_in: LdapBind | None, key: str, whe
         connection.bind(read_server_info=False)
         no = ldap_result(connection.result, Redactor([sign_in.password]))
     finally:
-        connection.password = connection.request = None  # the question has it too
+        connection.password = connection.request = None  # the request contains it too
     if no.code != SUCCESS:
         raise not_signed_in(no, where, key)
 
 
 def disconnect(connection: Any) -> None:  # noqa: ANN401
-    """Politely, and in any case."""
+    """Unbind and close, whatever fails."""
     line = connection.socket
-    with suppress(Exception):  # whatever a hostile or dying server makes of it
+    with suppress(Exception):  # whatever a hostile or stopping server causes
         connection.unbind()
     if line is not None:
         line.close()

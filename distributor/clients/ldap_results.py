@@ -1,4 +1,4 @@
-"""What a directory said, or what broke underneath -> an Error with the place and a way out."""
+"""An LDAP result or a connection failure -> an Error with place and hint."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.people import escape_unsafe
 from distributor.model.redaction import Redactor
 
-LONGEST_HEARD = 16 * 2**10  # characters of what a server says that are looked at
-LONGEST = 300  # characters shown of what a server says
+LONGEST_TEXT = 16 * 2**10  # characters of a server's message that are used
+LONGEST = 300  # characters of a server's message that are shown
 SUCCESS, SIZE_LIMIT, NO_SUCH_ATTRIBUTE, VALUE_EXISTS = 0, 4, 16, 20  # result codes, RFC 4511 appendix A
 OPERATIONS_ERROR, TIME_LIMIT, STRONGER_AUTH, REFERRAL, ADMIN_LIMIT, CONFIDENTIALITY = 1, 3, 8, 10, 11, 13
 NO_SUCH_OBJECT, INVALID_DN, NO_RIGHT = 32, 34, 50
@@ -22,7 +22,7 @@ _PREFIX = re.compile(r"^[a-z ]+(?:error|opening|data|request)\b[^:]*: ")
 
 @dataclass(frozen=True, slots=True)
 class LdapResult:
-    """An answer that is no: its number (RFC 4511 appendix A), the number's name, and the server's own words."""
+    """An LDAP result other than success: its code (RFC 4511 appendix A), the code's name, and the server's message."""
 
     code: int
     name: str
@@ -34,20 +34,20 @@ class LdapResult:
 
 
 def ldap_result(result: object, redact: Redactor) -> LdapResult:
-    """From ldap3's result. `redact` knows how we signed in, which a server may repeat."""
+    """From ldap3's result. `redact` removes our credentials, which a server may repeat."""
     values = result if isinstance(result, dict) else {}
     words = str(values.get("message") or "").split("\x00", maxsplit=1)[0]
-    text = " ".join(redact(words[:LONGEST_HEARD]).split())
+    text = " ".join(redact(words[:LONGEST_TEXT]).split())
     return LdapResult(int(values.get("result", -1)), str(values.get("description", "")), escape_unsafe(text[:LONGEST]))
 
 
 def not_signed_in(no: LdapResult, where: str, key: str) -> Error:
-    """A sign-in that the server refuses."""
+    """The error of a refused bind."""
     return ServiceUnavailable(f"the sign-in is refused: {no}", where=where, hint=f"check `{key}.bind` and `{key}.password`")
 
 
 def refused(no: LdapResult, where: str, key: str, base: str) -> Error:
-    """A search that the server refuses."""
+    """The error of a refused search."""
     if no.code in {NO_SUCH_OBJECT, INVALID_DN}:
         return InvalidInput(f'there is no entry "{base}" that we may see: {no}', where=where, hint=f"correct `{key}.base`")
     if no.code in {TIME_LIMIT, SIZE_LIMIT, ADMIN_LIMIT}:
@@ -64,7 +64,7 @@ def refused(no: LdapResult, where: str, key: str, base: str) -> Error:
 
 
 def broken(error: BaseException, failed: BaseException | None, where: str, seconds: float) -> ServiceUnavailable:
-    """A connection that cannot be made, or broke; `failed` is what TLS said before ldap3 turned it into words."""
+    """The error of a failed or broken connection; `failed`: the exception of TLS, of which ldap3 keeps only the text."""
     match failed or error:
         case ssl.SSLCertVerificationError(verify_message=reason):
             hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"

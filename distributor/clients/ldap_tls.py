@@ -1,6 +1,6 @@
-"""What we need of ldap3 beneath its own calls: the import, TLS that is verified our way, and an answer's bounds in time and size.
+"""ldap3 underneath its API: its import, TLS with our verification, and limits on the time and size of a response.
 
-ldap3 checks names by code of its own and takes another trust than the rest of the program; a socket of ours is put in its place.
+ldap3 verifies host names itself and uses another trust store than the rest of the program, so its TLS wrapper and socket are replaced.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from distributor.errors import InvalidInput
 
-LARGEST = 16 * 2**20  # bytes of one answer (a page of people has less than one); a hostile server could go on for ever
-SLOWEST = 120.0  # seconds for one answer, however it drips
-_CHUNK = 64 * 1024  # bytes read at once; ldap3 asks for 4 096
+LARGEST = 16 * 2**20  # bytes of one response (a page of people has less than one); a hostile server could send for ever
+SLOWEST = 120.0  # seconds for one response, however slowly it trickles
+_CHUNK = 64 * 1024  # bytes per read; ldap3 uses 4 096
 
 
 def library() -> Any:  # noqa: ANN401  ldap3 has no types
-    """The module. Raises Unusable where it is not installed."""
+    """Import ldap3. Raises InvalidInput where it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it uses old names of pyasn1
@@ -29,16 +29,16 @@ def library() -> Any:  # noqa: ANN401  ldap3 has no types
 
 
 class TooMuchError(OSError):
-    """An answer that grows or lasts beyond all reason."""
+    """A response beyond the limits of size or time."""
 
 
 class TlsWrapper:
-    """Takes the place of ldap3's Tls: the system's trust and SSL_CERT_FILE, the server's name checked by OpenSSL itself."""
+    """Replaces ldap3's Tls: the system's trust and SSL_CERT_FILE, the host name verified by OpenSSL."""
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._context = ssl.create_default_context()
-        self.failed: Exception | None = None  # ldap3 keeps only the words
+        self.failed: Exception | None = None  # ldap3 keeps only its text
 
     def wrap_socket(self, connection: Any, do_handshake: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  ldap3's own call
         """Encrypt a connection's socket."""
@@ -51,14 +51,14 @@ class TlsWrapper:
 
 
 class BoundedSocket:
-    """A socket that reads so many bytes, and for so long, between two beginnings."""
+    """A socket with limits on bytes and time for each response."""
 
     def __init__(self, wrapped: Any) -> None:  # noqa: ANN401  a socket, encrypted or not
         self.wrapped = wrapped
         self.begin()
 
     def begin(self) -> None:
-        """A new question."""
+        """Reset the limits for a new request."""
         self._left, self._ends = LARGEST, time.monotonic() + SLOWEST
 
     def recv(self, size: int) -> bytes:

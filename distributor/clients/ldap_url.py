@@ -1,4 +1,4 @@
-"""`ldaps://host:636` -> a Place to connect to, or why it is none."""
+"""`ldaps://host:636` -> an LdapEndpoint, or a BadUrl with the reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LdapEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class BadUrl:
-    """Why a URL is none, and what to do."""
+    """Why a URL cannot be used, and what to do."""
 
     reason: str
     hint: str = _FORM
@@ -63,7 +63,7 @@ def read(url: str, *, starttls: bool = True) -> LdapEndpoint | BadUrl:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is plainly this machine; nothing is looked up for it."""
+    """Whether it is a name or address of this machine, without DNS."""
     return host.lower() == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 

@@ -1,7 +1,7 @@
-"""A sign-in -> access tokens, by msal. Blocks, and is heavy to load: entra.py calls it in a thread, one call at a time.
+"""An app registration -> access tokens, by msal. Blocks, and is heavy to load: entra.py calls it in a thread, one call at a time.
 
-msal keeps tokens in memory only. It also keeps a 400 of Entra's for 60 s and answers the same question with it; that is dropped here,
-since who asks again has perhaps mended something. What it keeps of a 429 or a 5xx (for their Retry-After, at most an hour) stays.
+msal caches tokens in memory only. It also caches a 400 of Entra for 60 s; that is dropped here, since the cause may have been fixed.
+Its cache of a 429 or 5xx (for Retry-After, at most an hour) stays.
 """
 
 from __future__ import annotations
@@ -15,76 +15,76 @@ from typing import Any, Protocol
 import msal  # type: ignore[import-untyped]  # it comes without types
 
 from distributor.clients import aadsts
+from distributor.clients.app_registration import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
 from distributor.clients.client_certificate import Faulty, keys
-from distributor.clients.entra import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
 from distributor.clients.http_errors import REACH, TRUST, reason, untrusted
-from distributor.clients.msal_session import PATIENCE, RecordingSession, shaped
+from distributor.clients.msal_session import PATIENCE, RecordingSession, json_object
 from distributor.errors import Error, ServiceUnavailable
 from distributor.files.reader import FileRefused, read_file
 from distributor.model.people import bounded
 from distributor.model.secret import Secret
 
-_FROM_MEMORY = 429  # msal answered by itself, with what it keeps of a 429 or a 5xx
+_FROM_MEMORY = 429  # msal answered from its cache of a 429 or 5xx
 LARGEST_ASSERTION = 64 * 2**10  # bytes
 _MACHINE = "the machine's identity service"
 Result = dict[str, Any]
 
-logging.getLogger("msal").propagate = False  # it would log answers; nobody here reads its log
+logging.getLogger("msal").propagate = False  # it would log responses
 logging.getLogger("msal").addHandler(logging.NullHandler())
 
 
 class AuthFlow(Protocol):
-    """One way of signing in."""
+    """Acquires a token by one OAuth flow."""
 
     def __call__(self, resource: str, view: CallerContext, *, again: bool) -> Result:
-        """What msal says: a dictionary with `access_token`, or with `error`. `again`: none that is kept already."""
+        """Returns msal's result: a dictionary with `access_token`, or with `error`. `again`: not from its cache."""
         ...
 
 
 class Application:
-    """One msal application, made at the first question, since making it asks Entra where its doors are."""
+    """One msal application, created at the first request, because msal then downloads Entra's endpoints."""
 
     def __init__(self, sign_in: AppRegistration) -> None:
         self._sign_in = sign_in
         self._session = RecordingSession(proxies=not sign_in.managed_identity)
-        self._remembered: dict[str, Any] = {}  # msal's memory of answers
-        self._road: AuthFlow | None = None
-        self._flow: dict[str, Any] = {}  # of a device code that is waited for
+        self._http_cache: dict[str, Any] = {}  # msal's
+        self._acquire: AuthFlow | None = None
+        self._flow: dict[str, Any] = {}  # of the device code that a person should enter
 
     def token(self, resource: str, view: CallerContext, *, again: bool) -> AccessToken:
-        """Raises Unavailable."""
+        """A new token. Raises ServiceUnavailable."""
         self._session.last = None
         try:
-            self._road = self._road or self._made(view)
-            result = self._road(resource, view, again=again)
+            self._acquire = self._acquire or self._made(view)
+            result = self._acquire(resource, view, again=again)
         except Error:
             raise
-        except Exception as error:  # noqa: BLE001  requests', msal's, and whatever a garbled answer makes msal trip over
+        except Exception as error:  # noqa: BLE001  requests' errors, msal's, and any that a malformed response causes in msal
             raise self._translated(error, resource, view) from None
         finally:
-            self._put_away()
+            self._after_request()
         if isinstance(result, dict) and isinstance(text := result.get("access_token"), str):
             return _token(text, result)
         raise self._refused(result if isinstance(result, dict) else {}, resource, view)
 
     def give_up(self) -> None:
-        """Wait no longer for a person who should enter a code."""
+        """Stop waiting for a person to enter a device code."""
         self._flow["expires_at"] = 0
 
-    def _put_away(self) -> None:
+    def _after_request(self) -> None:
         if self._session.last is not None and self._session.last.status == 400:  # noqa: PLR2004
-            self._remembered.clear()
-        self._session.close()  # until the next token, in an hour, something between would have cut the line without a word
+            self._http_cache.clear()
+        self._session.close()  # until the next token, in an hour, a proxy would silently drop an idle connection
 
-    # --- the roads -------------------------------------------------------------------------------------------------
+    # --- OAuth flows -----------------------------------------------------------------------------------------------
 
     def _made(self, view: CallerContext) -> AuthFlow:
         sign_in = self._sign_in
         if sign_in.managed_identity:
             return self._machine()
         authority = f"{sign_in.login.rstrip('/')}/{sign_in.tenant}"
-        # instance discovery would ask login.microsoftonline.com whether the configured host may be believed; the configuration says so
-        shared = {"authority": authority, "instance_discovery": False, "http_client": self._session, "http_cache": self._remembered}
+        # instance discovery would ask login.microsoftonline.com whether the configured host is trusted; the configuration says so
+        shared = {"authority": authority, "instance_discovery": False, "http_client": self._session, "http_cache": self._http_cache}
         if sign_in.device_code:
             return self._person(msal.PublicClientApplication(sign_in.client_id, **shared))
         proof = _proof(sign_in, view)
@@ -95,18 +95,18 @@ class Application:
         identity = msal.UserAssignedManagedIdentity(client_id=name) if name else msal.SystemAssignedManagedIdentity()
         client: Any = None
 
-        def road(resource: str, view: CallerContext, *, again: bool) -> Result:
+        def acquire(resource: str, view: CallerContext, *, again: bool) -> Result:
             nonlocal client
             del view
-            if client is None or again:  # it cannot forget a token
-                client = msal.ManagedIdentityClient(identity, http_client=self._session, http_cache=self._remembered)
+            if client is None or again:  # its cache cannot be emptied
+                client = msal.ManagedIdentityClient(identity, http_client=self._session, http_cache=self._http_cache)
             result: Result = client.acquire_token_for_client(resource=resource)
             return result
 
-        return road
+        return acquire
 
     def _person(self, client: Any) -> AuthFlow:  # noqa: ANN401  msal has no types
-        def road(resource: str, view: CallerContext, *, again: bool) -> Result:
+        def acquire(resource: str, view: CallerContext, *, again: bool) -> Result:
             scopes = [f"{resource}/.default"]
             for account in client.get_accounts():
                 kept: Result | None = client.acquire_token_silent_with_error(scopes, account, force_refresh=again)
@@ -122,14 +122,14 @@ class Application:
             result: Result = client.acquire_token_by_device_flow(flow)
             return result
 
-        return road
+        return acquire
 
-    # --- what goes wrong -------------------------------------------------------------------------------------------
+    # --- errors ----------------------------------------------------------------------------------------------------
 
     def _translated(self, error: Exception, resource: str, view: CallerContext) -> ServiceUnavailable:
         last, where = self._session.last, self._where()
         if isinstance(error, msal.exceptions.MsalServiceError) or (last is not None and last.status >= 300):  # noqa: PLR2004
-            return self._refused(shaped(last.text) if last else {}, resource, view)
+            return self._refused(json_object(last.text) if last else {}, resource, view)
         if isinstance(error, OSError):  # requests' errors are
             hint = TRUST if untrusted(error) else _NO_MACHINE if self._sign_in.managed_identity else REACH
             return SignInUnavailable(reason(error, PATIENCE), where=where, hint=hint)
@@ -137,12 +137,12 @@ class Application:
             "an answer that makes no sense", where=where, hint=f"check `{view.key}.login`, and what is between it and here"
         )
 
-    def _refused(self, said: Mapping[str, object], resource: str, view: CallerContext) -> ServiceUnavailable:
+    def _refused(self, body: Mapping[str, object], resource: str, view: CallerContext) -> ServiceUnavailable:
         sign_in, last = self._sign_in, self._session.last
         words = aadsts.ErrorContext(view.key, sign_in.tenant, sign_in.client_id, resource)
-        verdict = aadsts.explain(self._session.said(said), last.status if last else _FROM_MEMORY, words)
+        verdict = aadsts.explain(self._session.redacted(body), last.status if last else _FROM_MEMORY, words)
         hint = verdict.hint
-        if sign_in.managed_identity and not verdict.later and aadsts.number(said) is None:
+        if sign_in.managed_identity and not verdict.later and aadsts.number(body) is None:
             hint = f"assign the identity to this machine, or correct `{view.key}.client_id`; check the service's address"
         kind = SignInUnavailable if verdict.later else ServiceUnavailable
         return kind(verdict.message, where=self._where(), hint=hint)
@@ -156,18 +156,18 @@ _NO_MACHINE = "a managed identity works on a machine of Azure's (or with Azure A
 
 
 def _app(client: Any) -> AuthFlow:  # noqa: ANN401  msal has no types
-    def road(resource: str, view: CallerContext, *, again: bool) -> Result:
+    def acquire(resource: str, view: CallerContext, *, again: bool) -> Result:
         del view
         if again:
             client.remove_tokens_for_client()
         result: Result = client.acquire_token_for_client([f"{resource}/.default"])
         return result
 
-    return road
+    return acquire
 
 
 def _proof(sign_in: AppRegistration, view: CallerContext) -> object:
-    """What msal takes as `client_credential`."""
+    """The `client_credential` for msal."""
     if sign_in.secret is not None:
         return sign_in.secret.reveal()
     if sign_in.certificate is not None:
@@ -180,7 +180,7 @@ def _proof(sign_in: AppRegistration, view: CallerContext) -> object:
 
 
 def _assertion(sign_in: AppRegistration, view: CallerContext) -> Callable[[], str]:
-    """Read at every use: who writes it renews it."""
+    """Reads the file at every use, since the platform renews it."""
 
     def read() -> str:
         path = sign_in.assertion
@@ -203,8 +203,8 @@ _FEDERATION = "name the file into which the platform writes the workload's token
 
 
 def _token(text: str, result: Result) -> AccessToken:
-    told = claims(text)
-    roles, scopes = told.get("roles"), told.get("scp")
+    own = claims(text)
+    roles, scopes = own.get("roles"), own.get("scp")
     lasts = result.get("expires_in")
     return AccessToken(
         Secret(text),

@@ -1,4 +1,4 @@
-"""The requests session that msal speaks through: the system's trust and SSL_CERT_FILE, time-outs, no redirects, and what was said last.
+"""The requests session for msal: the system's trust and SSL_CERT_FILE, time-outs, no redirects, and a record of the last response.
 
 requests itself trusts certifi, or whatever REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name, and knows no time-out. Proxies of the
 environment are kept; a password of ~/.netrc is not sent.
@@ -18,21 +18,21 @@ from requests.adapters import HTTPAdapter
 
 from distributor.model.redaction import Redactor
 
-LONGEST_HEARD = 16 * 2**10  # characters of a text in an answer that are looked at
+LONGEST_TEXT = 16 * 2**10  # characters of a text in a response that are used
 _PROOF = re.compile(r"(?:secret|assertion|token|password|device_code|authorization|identity-header)$", re.IGNORECASE)
 PATIENCE = 30.0  # seconds, for connecting and for each wait for the answer
 
 
 @dataclass(frozen=True, slots=True)
 class LastResponse:
-    """What an answer was; the text of a good one is not kept, since it holds a token."""
+    """Status and text of a response; the text only of an error, since others contain a token."""
 
     status: int
     text: str = field(default="", repr=False)
 
 
 class RecordingSession(requests.Session):
-    """Kept connections, whose trust nobody replaces. Without `proxies` for what is on this very machine."""
+    """Kept connections with fixed TLS trust. `proxies` False: for the identity service of this machine."""
 
     def __init__(self, *, proxies: bool = True) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class RecordingSession(requests.Session):
         self.last = LastResponse(response.status_code, response.text if response.status_code >= 300 else "")  # noqa: PLR2004
         return response
 
-    def said(self, words: Mapping[str, object]) -> Mapping[str, object]:
-        """The words of the last answer without what its request proved itself with."""
-        return {name: self.redact(value[:LONGEST_HEARD]) if isinstance(value, str) else value for name, value in words.items()}
+    def redacted(self, body: Mapping[str, object]) -> Mapping[str, object]:
+        """The body of the last response without the credentials of its request."""
+        return {name: self.redact(value[:LONGEST_TEXT]) if isinstance(value, str) else value for name, value in body.items()}
 
 
 def _secrets(request: Mapping[str, Any]) -> Iterator[str]:
-    """What proves a request of msal's: values of its form, and headers of a machine's identity service."""
+    """The credentials in a request of msal: values of its form, and headers for a machine's identity service."""
     for part in ("data", "headers"):
         fields = request.get(part)
         for name, value in fields.items() if isinstance(fields, Mapping) else ():
@@ -86,8 +86,8 @@ class _Trusting(HTTPAdapter):
         """The context does it."""
 
 
-def shaped(text: str) -> Mapping[str, object]:
-    """An answer's JSON object; empty where it is none."""
+def json_object(text: str) -> Mapping[str, object]:
+    """A response's JSON object; empty where it is none."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""A question that a busy service puts off -> asked again when it says, or a little later each time; only for what may be asked again.
+"""Repeats a request while the service is busy (429, 503): after its Retry-After, or with exponential backoff. Only for idempotent requests.
 
-Whoever asks before the service's own time is over is refused again, and counted (facts: sending.md 1.2).
+A request before Retry-After is over is refused again, and counted (facts: sending.md 1.2).
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import TypeVar
 
 from distributor.clients.http import BUSY, HttpResponse
 
-T = TypeVar("T")  # what the question brings; an Answer may say "later"
+T = TypeVar("T")  # the result of a request; only an HttpResponse can be busy
 Sleep = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often one asks, and how long one waits between: at least `shortest`, doubled each time, where the service names no time."""
+    """How often a request is tried; without Retry-After the wait is `shortest`, doubled each time up to `longest`."""
 
     tries: int
     shortest: timedelta
     longest: timedelta
 
-    async def call(self, question: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
-        """The first answer that is not "later", or is later than `longest`; else the last one."""
-        response = await question()
+    async def call(self, request: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
+        """The first response that is not busy, or that names a longer wait than `longest`; else the last one."""
+        response = await request()
         for tried in range(self.tries - 1):
             if not isinstance(response, HttpResponse) or response.status not in BUSY or response.retry_after_exceeds(self.longest):
                 break
             wait = min(self.shortest * 2**tried, self.longest) if response.retry_after is None else response.retry_after
             await sleep(wait.total_seconds())
-            response = await question()
+            response = await request()
         return response

@@ -1,4 +1,4 @@
-"""A Message-ID -> the messages of a mailbox that bear it, sent ones and drafts; and what they say of a message whose fate is unclear.
+"""A Message-ID -> the messages of a mailbox with it, sent ones and drafts; and what they prove about an ambiguous message.
 
 A message that is no draft any more has left. One that still is a draft has not, or is on its way and only looks like one: whoever sends
 it again sends this very draft, which the service does only once (facts: sending.md 1.4).
@@ -19,7 +19,7 @@ from distributor.model.delivery import TrackedMessage, TrackingEvent
 from distributor.model.states import State
 
 IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}  # an id that a move does not change; a send may (facts: sending.md 1.4)
-_PATIENCE = RetryPolicy(4, timedelta(seconds=10), timedelta(seconds=120))  # with one message
+_RETRIES = RetryPolicy(4, timedelta(seconds=10), timedelta(seconds=120))  # of one message
 _SELECT = "id,isDraft,internetMessageId,sentDateTime,createdDateTime"
 _MOST = 50  # messages with one Message-ID; more than one is rare already
 
@@ -36,7 +36,7 @@ class MailboxMessage:
 
 
 async def find(graph: GraphClient, mailbox: str, message_id: str, timeout: float) -> list[MailboxMessage] | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
-    """What bears this Message-ID, the newest first; the answer itself where it is no list. Raises Unavailable when the sign-in fails."""
+    """The messages with this Message-ID, newest first; the response itself where it is no list. Raises ServiceUnavailable."""
     params = {"$filter": f"internetMessageId eq {literal(message_id)}", "$select": _SELECT, "$top": str(_MOST)}
     where = f"users/{segment(mailbox)}/messages"
     response = await graph.call("GET", where, mailbox=mailbox, params=params, headers=IMMUTABLE, timeout=timeout)
@@ -49,7 +49,7 @@ async def find(graph: GraphClient, mailbox: str, message_id: str, timeout: float
 
 
 async def look_at(graph: GraphClient, mailbox: str, message: str, timeout: float) -> MailboxMessage | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
-    """The message with this id; the answer itself where it is none. Raises Unavailable when the sign-in fails."""
+    """The message with this id; the response itself where it is none. Raises ServiceUnavailable if the sign-in fails."""
     where = f"users/{segment(mailbox)}/messages/{segment(message)}"
     response = await graph.call("GET", where, mailbox=mailbox, params={"$select": _SELECT}, headers=IMMUTABLE, timeout=timeout)
     match response:
@@ -70,7 +70,7 @@ def _found(row: Mapping[str, Any]) -> MailboxMessage:
 
 
 class SentItems:
-    """Asks mailboxes about the messages that were sent from them."""
+    """Looks ambiguous messages up in the mailboxes that they were sent from."""
 
     min_age = timedelta(seconds=60)  # a copy may take so long to appear
 
@@ -82,17 +82,17 @@ class SentItems:
         timeout: float,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`mailbox` tells it by a sender's address (None: nobody knows it any more); None: not one of ours."""
+        """`mailbox` maps a sender's address (None: no longer known) to its mailbox; None: not one of ours."""
         self._graph = client
         self._mailbox = mailbox
         self._timeout = timeout
         self._sleep = sleep
 
     async def track(self, tracked: Sequence[TrackedMessage]) -> AsyncIterator[TrackingEvent]:
-        """What is known of those that are ambiguous, four at a time."""
+        """The evidence found for ambiguous messages, four lookups at a time."""
         todo = iter([(one, mailbox) for one in tracked if one.state is State.AMBIGUOUS and (mailbox := self._mailbox(one.sender))])
         while batch := list(islice(todo, IN_FLIGHT)):
-            response = await asyncio.gather(*(self._patiently(message, mailbox) for message, mailbox in batch))
+            response = await asyncio.gather(*(self._find_with_retries(message, mailbox) for message, mailbox in batch))
             for (message, mailbox), found in zip(batch, response, strict=True):
                 if not isinstance(found, list):
                     raise trouble(found, mailbox)
@@ -103,21 +103,21 @@ class SentItems:
         """Close the connections."""
         await self._graph.close()
 
-    async def _patiently(self, message: TrackedMessage, mailbox: str) -> list[MailboxMessage] | HttpResponse | NoResponse:
-        return await _PATIENCE.call(lambda: find(self._graph, mailbox, message.message_id, self._timeout), self._sleep)
+    async def _find_with_retries(self, message: TrackedMessage, mailbox: str) -> list[MailboxMessage] | HttpResponse | NoResponse:
+        return await _RETRIES.call(lambda: find(self._graph, mailbox, message.message_id, self._timeout), self._sleep)
 
 
-def sighting(letter: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:
-    """What the messages under a message's Message-ID say of it: one that is no draft says that it left.
+def sighting(tracked: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:
+    """What the messages with its Message-ID prove about a message: one that is no draft proves that it was sent.
 
-    A draft says that it did not, but only the one that was to be sent: another may be a late echo of a create that timed out.
+    A draft proves that it was not, but only the draft that was to be sent: another may be a late result of a create that timed out.
     """
     sent = next((message for message in found if not message.draft), None)
     if sent is None:
-        draft = next((message for message in found if letter.draft in {None, message.id}), None)
+        draft = next((message for message in found if tracked.draft in {None, message.id}), None)
         if draft is None:
             return None
         evidence = {"kind": "draft", "message_id": draft.message_id, "id": draft.id}
-        return TrackingEvent(letter.delivery, State.QUEUED, "still a draft", evidence)
+        return TrackingEvent(tracked.delivery, State.QUEUED, "still a draft", evidence)
     evidence = {"kind": "sent-items", "message_id": sent.message_id, "sent_at": sent.sent_at, "id": sent.id}
-    return TrackingEvent(letter.delivery, State.ACCEPTED, f"found in Sent Items, sent at {sent.sent_at}", evidence)
+    return TrackingEvent(tracked.delivery, State.ACCEPTED, f"found in Sent Items, sent at {sent.sent_at}", evidence)

@@ -1,4 +1,4 @@
-"""What is known of Exchange Online by its hosts' names."""
+"""The host names of Exchange Online."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _SUBMISSION = frozenset(
 
 
 def is_exchange_online(host: str) -> bool:
-    """Whether messages that are given to this host leave a mailbox, with its pace and its Sent Items."""
+    """Whether this host submits from a mailbox of Exchange Online, with its rate limits and its Sent Items."""
     return host.lower().rstrip(".") in _SUBMISSION

@@ -1,6 +1,6 @@
-"""The certificates of a virtual certificate collection -> what Exchange Online will hold against it (facts: exchange.md 1.1, 1.2).
+"""The certificates of a virtual certificate collection -> the Issues that Exchange Online would have with it (facts: exchange.md 1.1, 1.2).
 
-It trusts nothing but what is in the collection, and refuses a collection as a whole when one certificate in it has expired.
+Exchange Online trusts only what is in the collection, and refuses the whole collection when one certificate in it has expired.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from distributor.pki.sst import Stored
 
 SOON = timedelta(days=90)  # an authority's renewal takes longer than a person's
 KINDS = ("root", "intermediate", "person")
-NOT_AN_AUTHORITY = "take it out; a collection holds the authorities' certificates, and people's are trusted through them"
+NOT_AN_AUTHORITY = "take it out; a collection is for the authorities' certificates, and people's are trusted through them"
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionEntry:
-    """A certificate: what it says, whether it signed itself, whether it may sign others, and where it was found."""
+    """A certificate: its fields, whether it signed itself, whether it is a CA, and its file."""
 
     der: bytes
     facts: CertificateInfo
@@ -40,7 +40,7 @@ class CollectionEntry:
 
     @property
     def called(self) -> str:
-        """What messages call it."""
+        """How messages call it."""
         return f'"{self.facts.subject}"' if self.facts.subject else f"the certificate with serial {self.facts.serial}"
 
     @property
@@ -53,7 +53,7 @@ class CollectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two collections side by side."""
+    """The differences between two collections."""
 
     same: tuple[CollectionEntry, ...]
     only_here: tuple[CollectionEntry, ...]
@@ -61,7 +61,7 @@ class Difference:
 
 
 def members(found: Iterable[tuple[str, Stored]]) -> tuple[list[CollectionEntry], list[Issue]]:
-    """What is known of each certificate, and an issue for each that cannot be read; its source stands before it."""
+    """Parse (file, certificate) pairs; an issue for each that cannot be read."""
     good: list[CollectionEntry] = []
     issues = []
     for source, stored in found:
@@ -81,18 +81,18 @@ def _member(source: str, stored: Stored) -> CollectionEntry | ParseProblem:
     if isinstance(info, ParseProblem):
         return info
     own = certificate.subject == certificate.issuer and is_issued_by(stored.certificate, stored.certificate)
-    old_root = own and certificate.version is x509.Version.v1  # such a certificate cannot say what it is
+    old_root = own and certificate.version is x509.Version.v1  # version 1 has no basic constraints
     return CollectionEntry(stored.certificate, info, certificate, own, info.is_ca or old_root, source, escape_unsafe(stored.name))
 
 
 def ordered(found: Iterable[CollectionEntry]) -> list[CollectionEntry]:
-    """Each certificate once, roots first, by name: the same certificates make the same file."""
+    """Each certificate once, roots first, then by name, so that the same certificates make the same file."""
     once = {member.der: member for member in found}
     return sorted(once.values(), key=lambda member: (KINDS.index(member.kind), member.facts.subject, member.facts.sha256))
 
 
 def examine(found: Sequence[CollectionEntry], now: datetime, *, repeated: Severity = Severity.ERROR) -> list[Issue]:
-    """Every objection to these certificates as a collection. `repeated`: how much a certificate that stands there twice weighs."""
+    """Every issue of these certificates as a collection. `repeated`: the severity of a duplicate."""
     issues = [issue for member in ordered(found) for issue in _alone(member, now)]
     issues += _repeated(found, repeated)
     if not found:
@@ -111,14 +111,14 @@ def _alone(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
         yield _warning(CheckId.KEY_USAGE, f"{member.called} may not sign certificates by its key usage", "ask its authority", member)
     uses = member.facts.extended_key_usage
     if uses is not None and not uses & {EMAIL_PROTECTION, ANY_USE}:
-        told = f"{member.called} is for other uses than mail by its extended key usage"
-        yield _warning(CheckId.NOT_FOR_MAIL, told, "take it out, or ask its authority for the one of its mail certificates", member)
+        text = f"{member.called} is for other uses than mail by its extended key usage"
+        yield _warning(CheckId.NOT_FOR_MAIL, text, "take it out, or ask its authority for the one of its mail certificates", member)
     kind, _, size = member.facts.key.partition("-")
     if kind == "rsa" and int(size) < SMALLEST_RSA:
         yield _warning(CheckId.WEAK_KEY, f"{member.called} has an RSA key of {size} bits", "have its authority renew it", member)
     if member.facts.signature in WEAK_HASHES and not member.self_signed:
-        told = f"{member.called} is signed with {member.facts.signature.upper()}, which is no longer trusted"
-        yield _warning(CheckId.WEAK_SIGNATURE, told, "have its authority renew it", member)
+        text = f"{member.called} is signed with {member.facts.signature.upper()}, which is no longer trusted"
+        yield _warning(CheckId.WEAK_SIGNATURE, text, "have its authority renew it", member)
 
 
 def _time(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
@@ -143,7 +143,7 @@ def _repeated(found: Sequence[CollectionEntry], weight: Severity) -> Iterator[Is
 
 
 def _together(found: Sequence[CollectionEntry]) -> Iterator[Issue]:
-    """What they lack of each other: a root, and the issuer of each."""
+    """What is missing among them: a root, or the issuer of one of them."""
     authorities = [member for member in found if member.authority]
     if not any(member.self_signed for member in authorities):
         message = "there is no root (a self-signed certificate) in it, so nothing is trusted"
@@ -152,15 +152,15 @@ def _together(found: Sequence[CollectionEntry]) -> Iterator[Issue]:
     dangling = [member for member in authorities if not member.self_signed and not issuers(member, authorities)]
     for member in dangling:
         whole = [other for other in authorities if other not in dangling and _same_key(other, member)]
-        told = f'{member.called}: its issuer "{member.facts.issuer}" is not in it'
-        if whole:  # a cross-certificate; its other form has a way to a root
-            yield _warning(CheckId.CHAIN_INCOMPLETE, told, "it can be taken out; another certificate for the same key is complete", member)
+        text = f'{member.called}: its issuer "{member.facts.issuer}" is not in it'
+        if whole:  # a cross-certificate; another certificate for the same key has a path to a root
+            yield _warning(CheckId.CHAIN_INCOMPLETE, text, "it can be taken out; another certificate for the same key is complete", member)
         else:
-            yield error(CheckId.CHAIN_INCOMPLETE, told, f"add that certificate{fetched_from(member)}", member)
+            yield error(CheckId.CHAIN_INCOMPLETE, text, f"add that certificate{fetched_from(member)}", member)
 
 
 def _source(found: Iterable[CollectionEntry]) -> str | None:
-    """The one file they come from, if it is one."""
+    """The file that all of them come from, if it is one."""
     sources = {member.source for member in found}
     return sources.pop() if len(sources) == 1 else None
 
@@ -189,7 +189,7 @@ def fetched_from(member: CollectionEntry) -> str:
 
 
 def compare(here: Iterable[CollectionEntry], there: Iterable[CollectionEntry]) -> Difference:
-    """Two collections, each certificate once."""
+    """Compare two collections, each certificate once."""
     ours, theirs = ordered(here), ordered(there)
     known, known_there = {member.der for member in ours}, {member.der for member in theirs}
     return Difference(
@@ -200,7 +200,7 @@ def compare(here: Iterable[CollectionEntry], there: Iterable[CollectionEntry]) -
 
 
 def differing(difference: Difference, now: datetime) -> Iterator[Issue]:
-    """What comes of it that the tenant has another collection."""
+    """The issues of a tenant that has another collection."""
     for member in difference.only_here:
         message = f"{member.called} is not in the tenant's collection; what it issued is not trusted there"
         yield error(CheckId.CHAIN_UNTRUSTED, message, "upload this collection: distributor trust runbook", member)

@@ -1,6 +1,6 @@
-"""What a directory answered to a phone's question -> whether others can encrypt to our people by it, and what has to change.
+"""The results of a phone's LDAP lookup -> whether others can encrypt to our people with it, and what has to change.
 
-What Outlook asks is not published (facts: exchange.md 1.4): a host without a base, nobody signed in, `mail` as the filter.
+Outlook's lookup is not published (facts: exchange.md 1.4): it has a host without a base, is anonymous, and filters by `mail`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from distributor.pki import encrypting
 
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32  # result codes of LDAP
 STRONGER_AUTH, INAPPROPRIATE_AUTH, UNWILLING = 8, 48, 53
-SHOWN = 3  # people named in a remark
+SHOWN = 3  # people named in a line
 _SIGNING = "only certificates that nobody can encrypt to"
 _PUBLISH = "run `distributor publish`, or write it there by hand"
-_READ = "let everybody read it: slapd `access to attrs=entry,objectClass,mail,userCertificate by * read`"
+_READ = "give everyone read access: slapd `access to attrs=entry,objectClass,mail,userCertificate by * read`"
 _OPEN = (
     "slapd lets nobody in who has not signed in: remove `require authc` and `disallow bind_anon` (cn=config: olcRequires, olcDisallows), "
     "or let a small slapd beside it answer, with nothing but the public data in it"
@@ -32,7 +32,7 @@ _ANONYMOUS = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A way to the server, and why it cannot be gone (nothing where it can)."""
+    """A URL of the server, and why it cannot be reached (empty: it can)."""
 
     url: str
     secure: bool
@@ -42,7 +42,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """What came back for one address: in how many entries, with which certificates, by which base."""
+    """The result for one address: how many entries, which certificates, under which base."""
 
     address: str
     base: str
@@ -55,13 +55,13 @@ class LookupResult:
 
 @dataclass(frozen=True, slots=True)
 class LdapProbe:
-    """Everything that a server was asked."""
+    """The results of all lookups in one server."""
 
     ways: tuple[Endpoint, ...]
     contexts: tuple[str, ...] = ()
     active: bool = False  # Microsoft's Active Directory
     answers: tuple[LookupResult, ...] = ()
-    greeted: str = ""  # what the server has against a sign-in as nobody; "" where it allows it
+    greeted: str = ""  # why the server refuses an anonymous bind; "" where it allows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class EncryptionVerdict:
 
 
 def verdicts(looked: LdapProbe, delivered: Mapping[str, bytes], now: datetime) -> list[EncryptionVerdict]:
-    """A word about each person; `delivered` has the certificate on the phone, by address, where we know it."""
+    """A verdict for each person; `delivered`: the certificate on the phone, by address, where it is known."""
     return [EncryptionVerdict(answer.address, *_verdict(answer, delivered.get(key_of(answer.address)), now)) for answer in looked.answers]
 
 
@@ -99,7 +99,7 @@ def _verdict(answer: LookupResult, delivered: bytes | None, now: datetime) -> tu
 
 
 def _useless(answer: LookupResult, now: datetime) -> str | None:
-    """Why nobody can encrypt with anything that was found; what comes closest to a good one counts."""
+    """Why none of the certificates can be used to encrypt, by the one that comes closest."""
     checks = {_wrong(value, answer.address, now) for value in answer.values}
     if None in checks:
         return None
@@ -120,20 +120,20 @@ def _wrong(value: bytes, address: str, now: datetime) -> CheckId | None:
             return check
 
 
-def remarks(looked: LdapProbe, told: Iterable[EncryptionVerdict]) -> Iterator[Diagnostic]:
-    """What has to change, the server's part first."""
-    yield from _of_ways(looked.ways)
+def remarks(looked: LdapProbe, people: Iterable[EncryptionVerdict]) -> Iterator[Diagnostic]:
+    """What has to change, first on the server."""
+    yield from _of_endpoints(looked.ways)
     if not any(not way.failed for way in looked.ways):
         return
     if looked.greeted and not looked.active:
-        told_of = f"the server refuses to be greeted by nobody, as a phone may do before it asks: {looked.greeted}"
-        yield Diagnostic("sign-in", "error", told_of, _OPEN)
+        text = f"the server refuses an anonymous bind, which a phone may do before it searches: {looked.greeted}"
+        yield Diagnostic("sign-in", "error", text, _OPEN)
     found = [answer for answer in looked.answers if answer.base]
     if found:
         hint = _CATALOG if looked.active else _BASE.format(base=found[0].base)
         yield Diagnostic("base", "error", "the server answers nothing where no base is named, and Outlook cannot name one", hint)
     wrong: dict[tuple[str, str], list[str]] = {}
-    for verdict in told:
+    for verdict in people:
         if verdict.level != "ok":
             wrong.setdefault((verdict.level, verdict.message), []).append(verdict.address)
     for (level, message), addresses in wrong.items():
@@ -141,16 +141,16 @@ def remarks(looked: LdapProbe, told: Iterable[EncryptionVerdict]) -> Iterator[Di
             yield Diagnostic("people", level, f"{message}: {_named(addresses)}", _hint(message, looked))
 
 
-def _of_ways(ways: tuple[Endpoint, ...]) -> Iterator[Diagnostic]:
-    good = [way for way in ways if not way.failed]
-    for way in ways:
-        if way.failed:
-            yield Diagnostic("connection", "warning" if good else "error", f"{way.url}: {way.failed}", way.hint)
+def _of_endpoints(endpoints: tuple[Endpoint, ...]) -> Iterator[Diagnostic]:
+    good = [one for one in endpoints if not one.failed]
+    for one in endpoints:
+        if one.failed:
+            yield Diagnostic("connection", "warning" if good else "error", f"{one.url}: {one.failed}", one.hint)
         else:
-            yield Diagnostic("connection", "ok", f"{way.url}: answers" + ("" if way.secure else ", in clear"))
-    if good and not any(way.secure for way in good):
+            yield Diagnostic("connection", "ok", f"{one.url}: answers" + ("" if one.secure else ", in clear"))
+    if good and not any(one.secure for one in good):
         hint = "set up ldaps:// with a certificate that phones trust: Microsoft asks for TLS in one text, and for nothing in another"
-        yield Diagnostic("connection", "warning", "everybody on the way can change what is answered", hint)
+        yield Diagnostic("connection", "warning", "anyone between can change the answer", hint)
 
 
 _OTHER_HINTS = {

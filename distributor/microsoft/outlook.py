@@ -1,4 +1,4 @@
-"""Choices -> Outlook's app-configuration keys for S/MIME, and the forms in which device managements take them (facts: intune.md 1, 2).
+"""Choices -> Outlook's app-configuration keys for S/MIME, in the formats of device management systems (facts: intune.md 1, 2).
 
 Only keys that Microsoft documents, the same for iOS and Android. `CertsFromIntune` is not among them: nothing says what it does alone.
 """
@@ -20,12 +20,12 @@ _PLAIN_PORT, _LAST_PORT = 389, 65535
 
 
 class BadHost(ValueError):
-    """Not the name of an LDAP server as Outlook takes it; its words say why."""
+    """Not the name of an LDAP server as Outlook accepts it; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key with its value and what Outlook does without it."""
+    """A key with its value, and what Outlook does without it."""
 
     key: str
     value: bool | str
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def kind(self) -> str:
-        """Of "boolean" and "string", its type."""
+        """Its type, "boolean" or "string"."""
         return "boolean" if isinstance(self.value, bool) else "string"
 
     @property
@@ -90,23 +90,23 @@ def _why(text: str) -> str:
 
 
 def remarks(found: Sequence[Setting]) -> Iterator[Diagnostic]:
-    """What follows from these settings that is not seen in them."""
+    """Consequences of these settings that are easy to miss."""
     on = {setting.key.removeprefix(f"{PREFIX}SMIMEEnabled").lstrip("."): setting.value for setting in found}
     yield Diagnostic("threads", "ok", 'with S/MIME on, Outlook shows no conversations ("Organize by thread"), in any account of the app')
     yield Diagnostic("app", "ok", "the settings install no certificate; each person opens the file that was mailed")
     if on["EncryptAllMail"]:
-        told = "who writes to somebody without a certificate is asked to leave that person out"
-        yield Diagnostic("encryption", "warning", told, "publish certificates first, or let people choose")
+        text = "people who write to someone without a certificate are asked to remove that recipient"
+        yield Diagnostic("encryption", "warning", text, "publish certificates first, or let people choose")
     if (on["SignAllMail"] or on["EncryptAllMail"]) and not on["UserChangeAllowed"]:
-        told = "people without a certificate on the phone cannot turn signing or encrypting off"
-        yield Diagnostic("freedom", "warning", told, "give it to people whose certificate is installed")
+        text = "people without a certificate on the phone cannot turn signing or encrypting off"
+        yield Diagnostic("freedom", "warning", text, "give it to people whose certificate is installed")
     place = on.get("LDAPHostName")
     if isinstance(place, str) and (place.startswith("ldap://") or (place.endswith(f":{_PLAIN_PORT}") and not place.startswith("ldaps://"))):
-        told = f'"{place}" is asked without TLS: anybody on the way can read whom people write to, and change the answer'
-        yield Diagnostic("ldap", "warning", told, "write ldaps://HOST")
+        text = f'"{place}" is asked without TLS: anyone between can read whom people write to, and change the answer'
+        yield Diagnostic("ldap", "warning", text, "write ldaps://HOST")
 
 
-# --- the forms -----------------------------------------------------------------------------------------------------
+# --- formats -----------------------------------------------------------------------------------------------------
 
 
 def ios(found: Sequence[Setting]) -> list[dict[str, str]]:
@@ -117,7 +117,7 @@ def ios(found: Sequence[Setting]) -> list[dict[str, str]]:
 
 
 def plist(found: Sequence[Setting]) -> dict[str, bool | str]:
-    """The property list that every management of iOS devices takes."""
+    """The property list that every iOS device management accepts."""
     return {setting.key: setting.value for setting in found}
 
 

@@ -1,4 +1,4 @@
-"""What parts of a configuration need of an app, and what its token shows -> what is missing, too much, and too wide. Pure.
+"""The permissions that a configuration needs, and those in an app's token -> what is missing, unused or too wide. Pure.
 
 Grants of Entra (in the token) and of Exchange (RBAC for Applications, in no token) add up; only those of Exchange can be narrowed to
 mailboxes (facts: sending.md 1.7).
@@ -15,13 +15,13 @@ from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 
 _PERSONS = frozenset({"openid", "profile", "email", "offline_access", "User.Read", "Mail.Send.Shared", "Mail.ReadWrite.Shared"})
-_PHONES = "DeviceManagement"  # what Intune needs begins so
+_PHONES = "DeviceManagement"  # prefix of Intune's permissions
 _BASIC = "Mail.ReadBasic.All"
 
 
 @dataclass(frozen=True, slots=True)
 class RequiredPermission:
-    """A permission. `alike` does the same work with little more, `wider` does it too and opens much beside."""
+    """A permission. `alike`: others that suffice and allow little more; `wider`: others that suffice and allow much more."""
 
     permission: str
     alike: frozenset[str] = frozenset()
@@ -29,11 +29,11 @@ class RequiredPermission:
 
     @property
     def enough(self) -> frozenset[str]:
-        """What nobody has to take away."""
+        """Itself and `alike`: grants that are not excessive."""
         return self.alike | {self.permission}
 
     def met(self, shown: Collection[str]) -> bool:
-        """Whether a token with these permissions serves."""
+        """Whether a token with these permissions suffices."""
         return not (self.enough | self.wider).isdisjoint(shown)
 
 
@@ -59,7 +59,7 @@ class PermissionUse:
 
 @dataclass(frozen=True, slots=True)
 class GrantedPermissions:
-    """A registration with what its token shows. `readable`: what is not shown is not granted, in Entra."""
+    """A registration and the permissions in its token. `readable`: what is not in the token is not granted in Entra."""
 
     app: App
     roles: frozenset[str]
@@ -68,43 +68,43 @@ class GrantedPermissions:
 
     @property
     def shown(self) -> frozenset[str]:
-        """All of it: an app's and a person's."""
+        """Roles and scopes together."""
         return self.roles | self.scopes
 
 
 @dataclass(frozen=True, slots=True)
 class ExcessPermission(Diagnostic):
-    """One about a whole registration, as a single table sees it; who sees all its tables says it anew."""
+    """About a whole registration, from the view of a single table; `doctor` replaces it when it has seen all tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxDenied(Diagnostic):
-    """A mailbox that an app may not use as it should, and why. Its hint is the line that opens all mailboxes of the registration."""
+    """A mailbox that an app may not use as it should, and why. Its hint is the command that grants all mailboxes of the registration."""
 
     why: str = ""
 
 
-# --- too little ------------------------------------------------------------------------------------------------------
+# --- missing ------------------------------------------------------------------------------------------------------
 
 
 def missing(granted: GrantedPermissions, needs: Sequence[RequiredPermission]) -> list[str]:
-    """Permissions that the token would show if they were granted; of an opaque one nothing is known."""
+    """Permissions that a readable token would have if they were granted."""
     return [need.permission for need in needs if granted.readable and not need.met(granted.shown)]
 
 
 def lacking(area: str, granted: GrantedPermissions, names: Sequence[str]) -> Diagnostic:
-    """The finding about them."""
-    told = f"the app lacks {' and '.join(names)}; without it this part cannot work"
-    return Diagnostic(area, "error", told, steps(f"grant it, {WINDOW}:", (powershell.consent(granted.app, names),)))
+    """The line of `doctor` about missing permissions."""
+    text = f"the app lacks {' and '.join(names)}; without it this part cannot work"
+    return Diagnostic(area, "error", text, steps(f"grant it, {WINDOW}:", (powershell.consent(granted.app, names),)))
 
 
 def let_in(shut: MailboxDenied, app: App, uses: Sequence[PermissionUse], scope: str = powershell.NAME) -> MailboxDenied:
-    """The finding with that line; whoever knows more of the registration's tables puts a longer one in its place."""
+    """The line of `doctor` with that command; `doctor` puts a longer one in its place when it has seen all tables."""
     line = powershell.scope_mailboxes(app, mailboxes(uses), _exchange_roles(uses), scope)
     return replace(shut, hint=steps(f"{shut.why}; open it, {WINDOW}, and wait up to two hours:", (line,)))
 
 
-# --- too much --------------------------------------------------------------------------------------------------------
+# --- excessive --------------------------------------------------------------------------------------------------------
 
 
 def excess_permissions(
@@ -114,16 +114,16 @@ def excess_permissions(
     needed = frozenset[str]().union(*(need.enough for use in uses for need in use.needs))
     wide = sorted(role for role in granted.roles & needed if role.startswith("Mail."))
     if wide:
-        told = (
+        text = (
             f"{' and '.join(wide)}: granted for the whole tenant; unless an application access policy forbids it, anybody's mailbox is open"
         )
-        yield ExcessPermission(area, "warning", told, _narrowing(granted.app, uses, wide, scope))
+        yield ExcessPermission(area, "warning", text, _narrowing(granted.app, uses, wide, scope))
     if more := needless(granted.shown, needed):
         yield ExcessPermission(area, "warning", f"permissions that nothing here needs: {', '.join(more)}", _removal(granted, uses, more))
     if not wide and granted.readable and granted.roles >= granted.scopes and mailboxes(uses):
-        told = "what Exchange itself opens to the app (RBAC) is in no token: a role without a scope, for every mailbox, is not seen here"
+        text = "what Exchange itself opens to the app (RBAC) is in no token: a role without a scope, for every mailbox, is not seen here"
         hint = steps(f"look at each role's scope, {WINDOW}; ScopeType Organization is every mailbox:", (powershell.opened(granted.app),))
-        yield ExcessPermission(area, "ok", told, hint)
+        yield ExcessPermission(area, "ok", text, hint)
 
 
 def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
@@ -132,7 +132,7 @@ def needless(shown: Collection[str], needed: Collection[str]) -> list[str]:
 
 
 def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], scope: str) -> str:
-    """In two steps: the new roles are at work two hours later at most, and until then the old ones carry the messages."""
+    """In two steps: the new roles take effect within two hours, and until then the old ones are needed."""
     boxes = mailboxes(uses)
     return steps(
         f"let the app into {' and '.join(boxes)} only, in two steps, each {WINDOW}. First:",
@@ -143,7 +143,7 @@ def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], sco
 
 
 def _removal(granted: GrantedPermissions, uses: Sequence[PermissionUse], more: Sequence[str]) -> str:
-    """What is taken away may be what has met a need: then the least that meets it comes first."""
+    """If what is removed was what met a need, the least that meets it is granted first."""
     if not granted.roles:
         return "remove them: Entra, App registrations, API permissions; a person consents anew at the next sign-in"
     left = replace(granted, roles=granted.roles - set(more), scopes=granted.scopes - set(more))
@@ -160,11 +160,11 @@ def _removal(granted: GrantedPermissions, uses: Sequence[PermissionUse], more: S
 
 
 def mailboxes(uses: Sequence[PermissionUse]) -> list[str]:
-    """Those of all tables, each once whatever the case of its messages."""
+    """The mailboxes of all tables, each once, ignoring case."""
     return list({key_of(mailbox): mailbox for use in reversed(uses) for mailbox in reversed(use.mailboxes)}.values())[::-1]
 
 
 def _exchange_roles(uses: Sequence[PermissionUse]) -> list[str]:
-    """The least that Exchange calls a role: reading is a part of keeping drafts."""
+    """The fewest Exchange roles that suffice: keeping drafts includes reading."""
     wanted = {need.permission.removesuffix(".All") for use in uses for need in use.needs if need.permission.startswith("Mail.")}
     return sorted(wanted - ({_BASIC.removesuffix(".All")} if KEEP_DRAFTS.permission in wanted else set()))

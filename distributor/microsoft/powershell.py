@@ -1,4 +1,4 @@
-"""An app of Entra's and what is to change -> lines of PowerShell. Each is complete: it signs in, finds the rest, and may run twice. Pure.
+"""An Entra app and a change -> a line of PowerShell. Each is complete: it signs in, finds what it needs, and may run twice. Pure.
 
 A line is for Graph's module or for Exchange's, never for both: their sign-in libraries clash in one session (msgraph-sdk-powershell
 issue 3394), so that each is pasted into a new window. What a tenant's administrator has to know is in docs/exchange-online.md.
@@ -15,17 +15,17 @@ NAME = "distributor"  # of the scope in Exchange
 WINDOW = "in a new PowerShell window"
 GRAPH, EXCHANGE = "00000003-0000-0000-c000-000000000000", "00000002-0000-0ff1-ce00-000000000000"  # app ids, the same in every tenant
 TRACE = "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"  # the message trace's own service (facts: sending.md 1.5)
-_CLOUDS = {  # host of a service -> what Connect-MgGraph and Connect-ExchangeOnline call its cloud
+_CLOUDS = {  # host of a service -> its cloud's name for Connect-MgGraph and Connect-ExchangeOnline
     **dict.fromkeys(("graph.microsoft.us", "outlook.office365.us"), ("USGov", "O365USGovGCCHigh")),
     **dict.fromkeys(("dod-graph.microsoft.us", "outlook-dod.office365.us"), ("USGovDoD", "O365USGovDoD")),
     **dict.fromkeys(("microsoftgraph.chinacloudapi.cn", "partner.outlook.cn"), ("China", "O365China")),
 }
-_MARK = "  "  # before a line of a hint that can be typed
+_MARK = "  "  # before a command in a hint
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A registration. `object_id` is that of its enterprise application, where a token told it; `service` the root a token is for."""
+    """A registration. `object_id` is that of its enterprise application, if a token has it; `service`: the root URL of its tokens."""
 
     tenant: str = ""
     client_id: str = ""
@@ -34,21 +34,21 @@ class App:
 
 
 def steps(*parts: str | tuple[str, ...]) -> str:
-    """A hint in lines: prose as a text, what can be typed in a tuple."""
+    """A hint of several lines: prose as str, commands in a tuple."""
     return "\n".join(line for part in parts for line in ([part] if isinstance(part, str) else [_MARK + typed for typed in part]))
 
 
 def command(line: str) -> str | None:
-    """The command that a line of a hint is; None for prose."""
+    """The command in a line of a hint; None for prose."""
     return line.removeprefix(_MARK) if line.startswith(_MARK) else None
 
 
 def quoted(text: str) -> str:
-    """A text that nothing ends before its end; PowerShell takes curved quotes for straight ones."""
+    """Quote a text; PowerShell takes curved quotes for straight ones, so both are doubled."""
     return "'" + re.sub("['\u2018\u2019\u201a\u201b]", r"\g<0>\g<0>", text) + "'"
 
 
-# --- windows ---------------------------------------------------------------------------------------------------------
+# --- sessions ---------------------------------------------------------------------------------------------------------
 
 
 def _cloud(app: App) -> tuple[str, str] | None:
@@ -56,25 +56,25 @@ def _cloud(app: App) -> tuple[str, str] | None:
 
 
 def graph(app: App, *scopes: str) -> str:
-    """A window for Entra."""
+    """A session with Microsoft Graph."""
     tenant = f" -TenantId {quoted(app.tenant)}" if app.tenant else ""
     cloud = f" -Environment {found[0]}" if (found := _cloud(app)) else ""
     return f"Connect-MgGraph{tenant}{cloud} -Scopes {','.join(scopes)} -NoWelcome"
 
 
 def exchange(app: App) -> str:
-    """A window for Exchange."""
+    """A session with Exchange Online."""
     cloud = f" -ExchangeEnvironmentName {found[1]}" if (found := _cloud(app)) else ""
     return f"Connect-ExchangeOnline -ShowBanner:$false{cloud}"
 
 
 def _id(text: str) -> str:
-    """An id, whatever was written in its place: it stands inside quotes of two kinds."""
+    """An id without any other characters, since it stands inside two kinds of quotes."""
     return re.sub(r"[^A-Za-z0-9-]", "", text)
 
 
 def _principal(app: App) -> str:
-    """The enterprise application."""
+    """Find the enterprise application."""
     if app.client_id:
         return f"$sp = Get-MgServicePrincipal -Filter \"appId eq '{_id(app.client_id)}'\""
     return f"$sp = Get-MgServicePrincipal -ServicePrincipalId '{_id(app.object_id) or 'OBJECT_ID'}'"
@@ -85,7 +85,7 @@ def _registration(app: App) -> str:
 
 
 def _known(app: App) -> str:
-    """The enterprise application's object id; a person is asked where nothing told it."""
+    """The enterprise application's object id; the script asks for it where it is not known."""
     if app.object_id:
         return f"$id = '{_id(app.object_id)}'"
     return "$id = Read-Host 'object ID, Entra: Enterprise applications'"
@@ -98,7 +98,7 @@ _THERE = "Get-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $sp.Id -Al
 
 
 def consent(app: App, permissions: Collection[str], service: str = GRAPH) -> str:
-    """Grants an app permissions, with an administrator's consent."""
+    """Grant an app permissions, with admin consent."""
     names = ",".join(quoted(one) for one in sorted(permissions))
     ours = "-ServicePrincipalId $sp.Id -PrincipalId $sp.Id -ResourceId $to.Id -AppRoleId $_.Id"
     roles = (
@@ -116,7 +116,7 @@ def consent(app: App, permissions: Collection[str], service: str = GRAPH) -> str
 
 
 def taken_back(app: App, permissions: Collection[str], service: str = GRAPH) -> str:
-    """Takes permissions of the whole tenant from an app."""
+    """Remove tenant-wide permissions from an app."""
     names = ",".join(quoted(one) for one in sorted(permissions))
     gone = "Remove-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $sp.Id -AppRoleAssignmentId $_.Id"
     return "; ".join(
@@ -131,7 +131,7 @@ def taken_back(app: App, permissions: Collection[str], service: str = GRAPH) -> 
 
 
 def trace_service(app: App) -> str:
-    """Lets the message trace's own service into the tenant, once."""
+    """Create the service principal of the message trace, once a tenant."""
     there = f"Get-MgServicePrincipal -Filter \"appId eq '{TRACE}'\""
     return f"{graph(app, 'Application.ReadWrite.All')}; if (-not ({there})) {{ New-MgServicePrincipal -AppId {TRACE} }}"
 
@@ -140,21 +140,21 @@ def trace_service(app: App) -> str:
 
 
 def _introduced(app: App) -> str:
-    """Exchange knows the app."""
+    """Register the app in Exchange."""
     new = f"New-ServicePrincipal -AppId '{_id(app.client_id) or 'APPLICATION_ID'}' -ObjectId $id -DisplayName {NAME}"
     return f"if (-not (Get-ServicePrincipal -Identity $id -ErrorAction SilentlyContinue)) {{ {new} }}"
 
 
 def scope_mailboxes(app: App, mailboxes: Sequence[str], roles: Collection[str], scope: str = NAME) -> str:
-    """Roles such as Mail.Send for these mailboxes and no others. The scope is set anew, so that all of an app's belong into one call.
+    """Assign roles such as Mail.Send for these mailboxes only. The scope is replaced, so pass all mailboxes of an app in one call.
 
-    A mailbox is found by whatever name it has here, and the scope holds its Guid, which no renaming changes.
+    The scope names a mailbox by its Guid, which does not change when it is renamed.
     """
     names = ",".join(quoted(mailbox) for mailbox in mailboxes)
     wanted = ",".join(quoted(f"Application {role}") for role in sorted(roles))
     has = f"$_.RoleName -eq $role -and $_.AllowedResourceScope -eq '{scope}'"
     given = f"New-ManagementRoleAssignment -App $id -Role $role -CustomResourceScope {scope}"
-    held = "Test-ServicePrincipalAuthorization -Identity $id"
+    granted = "Test-ServicePrincipalAuthorization -Identity $id"
     tested = "$names | ForEach-Object { Test-ServicePrincipalAuthorization -Identity $id -Resource $_ }"
     return "; ".join(
         (
@@ -164,7 +164,7 @@ def scope_mailboxes(app: App, mailboxes: Sequence[str], roles: Collection[str], 
             "$filter = ($names | ForEach-Object { \"Guid -eq '$((Get-Mailbox -Identity $_ -ErrorAction Stop).Guid)'\" }) -join ' -or '",
             _introduced(app),
             _scoped(scope),
-            f"foreach ($role in {wanted}) {{ if (-not ({held} | Where-Object {{ {has} }})) {{ {given} }} }}",
+            f"foreach ($role in {wanted}) {{ if (-not ({granted} | Where-Object {{ {has} }})) {{ {given} }} }}",
             f"{tested} | Format-Table RoleName, InScope",
         )
     )
@@ -178,13 +178,13 @@ def _scoped(scope: str) -> str:
 
 
 def opened(app: App) -> str:
-    """Shows what Exchange opens to an app, and with which scope."""
+    """Show the Exchange roles of an app, with their scopes."""
     shown = "Format-Table RoleName, AllowedResourceScope, ScopeType"
     return f"{exchange(app)}; Test-ServicePrincipalAuthorization -Identity '{_id(app.object_id or app.client_id)}' | {shown}"
 
 
 def full_access(app: App, mailbox: str) -> str:
-    """Lets an app send as a mailbox over SMTP, where there are no roles."""
+    """Allow an app to send as a mailbox over SMTP, which has no roles."""
     given = f"Add-MailboxPermission -Identity {quoted(mailbox)} -User $id -AccessRights FullAccess"
     return f"{exchange(app)}; {_known(app)}; {_introduced(app)}; {given}"
 
@@ -193,17 +193,17 @@ def full_access(app: App, mailbox: str) -> str:
 
 
 def smtp_sign_in(app: App, mailbox: str) -> str:
-    """Switches SMTP on for a mailbox."""
+    """Enable SMTP AUTH for a mailbox."""
     return f"{exchange(app)}; Set-CASMailbox -Identity {quoted(mailbox)} -SmtpClientAuthenticationDisabled $false"
 
 
 def shared_mailbox(app: App, address: str) -> str:
-    """Makes a mailbox that needs no licence."""
+    """Create a shared mailbox, which needs no licence."""
     return f"{exchange(app)}; New-Mailbox -Shared -Name {quoted(address)} -PrimarySmtpAddress {quoted(address)}"
 
 
 def licence(app: App, mailbox: str) -> str:
-    """Gives an account a licence that is free and has a mailbox in it."""
+    """Assign an account a free licence that includes a mailbox."""
     has = "$_.ServicePlans.ServicePlanName -match '^EXCHANGE_S_(STANDARD|ENTERPRISE)' -and $_.PrepaidUnits.Enabled -gt $_.ConsumedUnits"
     sku = f"$sku = Get-MgSubscribedSku -All | Where-Object {{ {has} }} | Select-Object -First 1"
     given = f"Set-MgUserLicense -UserId {quoted(mailbox)} -AddLicenses @(@{{ SkuId = $sku.SkuId }}) -RemoveLicenses @()"
@@ -211,7 +211,7 @@ def licence(app: App, mailbox: str) -> str:
 
 
 def sent_items_retention(app: App, mailboxes: Sequence[str]) -> str:
-    """Empties Sent Items after a day."""
+    """Delete messages from Sent Items after a day."""
     tag, policy = "'Sent for a day'", f"'{NAME}'"
     quiet = "-ErrorAction SilentlyContinue"
     new = f"New-RetentionPolicyTag {tag} -Type SentItems -RetentionEnabled $true -AgeLimitForRetention 1 -RetentionAction PermanentlyDelete"
@@ -226,18 +226,18 @@ def sent_items_retention(app: App, mailboxes: Sequence[str]) -> str:
     )
 
 
-# --- the sign-in -----------------------------------------------------------------------------------------------------
+# --- credentials -----------------------------------------------------------------------------------------------------
 
 
 def new_secret(app: App) -> str:
-    """Makes a secret for a year, and shows it once."""
+    """Create a client secret for a year, and show it once."""
     lasts = "@{ DisplayName = 'distributor'; EndDateTime = (Get-Date).AddYears(1) }"
     made = f"(Add-MgApplicationPassword -ApplicationId $app.Id -PasswordCredential {lasts}).SecretText"
     return f"{graph(app, 'Application.ReadWrite.All')}; {_registration(app)}; {made}"
 
 
 def certificate(app: App) -> str:
-    """Registers the certificate in app.crt, in place of those that were."""
+    """Register the certificate in app.crt, replacing the previous ones."""
     public = '$public = [Security.Cryptography.X509Certificates.X509Certificate2]::new("$PWD/app.crt")'
     key = "@(@{ Type = 'AsymmetricX509Cert'; Usage = 'Verify'; Key = $public.RawData })"
     update = f"Update-MgApplication -ApplicationId $app.Id -KeyCredentials {key}"
@@ -245,7 +245,7 @@ def certificate(app: App) -> str:
 
 
 def enterprise_application(app: App) -> str:
-    """Makes the app's half in the tenant, or switches it on again."""
+    """Create the enterprise application in the tenant, or enable it again."""
     found = _principal(app)
     on = "Update-MgServicePrincipal -ServicePrincipalId $sp.Id -AccountEnabled:$true"
     new = f"New-MgServicePrincipal -AppId '{_id(app.client_id)}'"

@@ -1,6 +1,6 @@
-"""A collection's file name, hash and certificates -> the PowerShell that gives it to the tenant, in order (facts: exchange.md 1.2).
+"""A collection's file name, hash and certificates -> the PowerShell script that uploads it to the tenant (facts: exchange.md 1.2).
 
-`Set-SmimeConfig` replaces the whole collection, so the present one is kept first; its form with `ReadAllBytes` serves every PowerShell.
+`Set-SmimeConfig` replaces the whole collection, so the present one is saved first; `ReadAllBytes` works in every version of PowerShell.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OTHERS = (
 
 
 def powershell(name: str, sha256: str, members: Sequence[CollectionEntry]) -> str:
-    """The runbook for a file of that name in the present folder. Raises ValueError for a name that no line can hold.
+    """The runbook for a file of that name in the current folder. Raises ValueError for a name with line breaks or the like.
 
     ASCII only: Windows PowerShell 5.1 reads a script without a byte-order mark in the machine's own code page.
     """
@@ -41,12 +41,12 @@ def powershell(name: str, sha256: str, members: Sequence[CollectionEntry]) -> st
 
 
 def _ascii(text: str) -> str:
-    """For a comment."""
+    """A text as it can stand in a comment."""
     return text.encode("ascii", "backslashreplace").decode()
 
 
 def _quoted(text: str) -> str:
-    """An expression for the text: what is not ASCII, curved quotes among it, by its numbers in UTF-16."""
+    """A PowerShell expression for the text; characters beyond ASCII, curved quotes too, by their UTF-16 numbers."""
     parts = [_numbers(part) if number % 2 else "'" + part.replace("'", "''") + "'" for number, part in enumerate(_ASCII.split(text))]
     while len(parts) > 1 and parts[-1] == "''":
         parts.pop()

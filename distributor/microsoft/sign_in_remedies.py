@@ -1,4 +1,4 @@
-"""What Entra has against a sign-in (the number in the message) -> the line of PowerShell that mends it, where there is one. Pure."""
+"""The AADSTS number of a failed sign-in -> the line of PowerShell that fixes it, where there is one. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distributor.microsoft import powershell
 from distributor.microsoft.powershell import WINDOW, App, steps
 
 _NUMBER = re.compile(r"AADSTS(\d{4,8})")
-_PUBLIC = "openssl x509 -in app.pem -out app.crt"  # the public half
+_PUBLIC = "openssl x509 -in app.pem -out app.crt"  # the certificate without its key
 _MENDS: Mapping[int, tuple[str, Callable[[App], str]]] = {
     7000215: (f"or make a new one, {WINDOW}", powershell.new_secret),
     7000222: (WINDOW, powershell.new_secret),
@@ -19,7 +19,7 @@ _MENDS: Mapping[int, tuple[str, Callable[[App], str]]] = {
 _CONSENT = frozenset({65001, 501051})
 _UNREGISTERED, _UNTIMELY = 700027, 700024
 _CLOCK = "timedatectl set-ntp true"
-_EXPIRED = "the certificate expired on"  # a certificate's own end, seen before Entra is asked
+_EXPIRED = "the certificate expired on"  # found before Entra is asked
 _ANEW = (
     "umask 077; openssl req -x509 -newkey rsa:2048 -nodes -days 730 -subj /CN=distributor -keyout app.key -out app.crt"
     " && cat app.key app.crt > app.pem && rm app.key"
@@ -27,7 +27,7 @@ _ANEW = (
 
 
 def remedy(message: str, hint: str | None, app: App, permissions: tuple[str, ...] = (), service: str = powershell.GRAPH) -> str | None:
-    """The hint of a sign-in that failed, with what can be typed. `permissions` are those to consent to, of that service."""
+    """The hint of a failed sign-in, with commands. `permissions`: those of that service to consent to."""
     found = _NUMBER.search(message)
     number = int(found[1]) if found else 0
     if number in _CONSENT and permissions:

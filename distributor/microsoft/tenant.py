@@ -1,6 +1,6 @@
-"""What somebody saved of `Get-SmimeConfig` (base64, Format-List, ConvertTo-Json, numbers, the bytes themselves) -> the tenant's collection.
+"""Saved output of `Get-SmimeConfig` (base64, Format-List, ConvertTo-Json, numbers, raw bytes) -> the tenant's collection.
 
-PowerShell writes a byte array in as many ways as there are commands; one that it cut short is refused with its name.
+Each PowerShell command prints a byte array in another format; output that it truncated is refused with the command's name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OCTETS = 256
 
 
 class Unknown(ValueError):
-    """The text is no saved value; its words say why."""
+    """The text is not a saved collection; the message says why."""
 
 
 def parse_smime_config(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A Material -> what it holds. Never raises: whatever a hostile file does to the parsers becomes a Problem."""
+"""A SourceMaterial -> the identities in it. Never raises: whatever a hostile file makes the parsers raise becomes a ParseProblem."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from distributor.model.certificates import Limits, ParsedIdentities, ParseProble
 from distributor.model.issues import CheckId
 
 
-def parse_material(material: SourceMaterial, limits: Limits, *, proven: str | None = None) -> ParsedIdentities:
-    """Every identity in it. `proven`: the SHA-256 of the leaf wanted, when these very bytes were opened before; it comes with its key."""
-    from distributor.pki.pbe import Unsupported  # noqa: PLC0415  heavy, wanted in a worker only
+def parse_material(material: SourceMaterial, limits: Limits, *, expected_sha256: str | None = None) -> ParsedIdentities:
+    """Every identity in it. `expected_sha256`: the SHA-256 of the one leaf to return, if these bytes were opened and its pair verified."""
+    from distributor.pki.pbe import Unsupported  # noqa: PLC0415  heavy, needed in a worker only
 
     try:
-        return _open(material, limits, proven)
+        return _open(material, limits, expected_sha256)
     except Unsupported as reason:
         from distributor.pki.pkcs12 import CONVERT  # noqa: PLC0415
 
@@ -20,25 +20,25 @@ def parse_material(material: SourceMaterial, limits: Limits, *, proven: str | No
         return _unreadable("it is nested too deep", _AGAIN)
     except MemoryError:
         return ParsedIdentities(problems=(ParseProblem(CheckId.TOO_COSTLY, "opening it takes more memory than allowed", _AGAIN),))
-    except Exception:  # noqa: BLE001  a parser's word about hostile bytes tells a person nothing, and may quote them
+    except Exception:  # noqa: BLE001  a parser's message about hostile bytes helps nobody, and may quote them
         return _unreadable(_what(material), _AGAIN)
 
 
-def _open(material: SourceMaterial, limits: Limits, proven: str | None) -> ParsedIdentities:
+def _open(material: SourceMaterial, limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
     if material.form == "pkcs12":
         from distributor.pki.pkcs12 import open_pkcs12  # noqa: PLC0415
 
-        return open_pkcs12(material.parts[0].data, material.passwords, limits, proven)
+        return open_pkcs12(material.parts[0].data, material.passwords, limits, expected_sha256)
     from distributor.pki.pem import open_pem  # noqa: PLC0415
 
-    return open_pem(tuple(part.data for part in material.parts), material.passwords, limits, proven)
+    return open_pem(tuple(part.data for part in material.parts), material.passwords, limits, expected_sha256)
 
 
 _AGAIN = "export it again from where it was made"
 
 
 def _what(material: SourceMaterial) -> str:
-    """What a file seems to be that is not what it should be."""
+    """What is wrong with a file that cannot be parsed, by its first bytes."""
     data = material.parts[0].data
     if not data:
         return "the file is empty"

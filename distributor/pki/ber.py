@@ -1,4 +1,4 @@
-"""BER with indefinite lengths, as NSS (Thunderbird, Firefox) writes -> the same with definite lengths. Anything else stays as it is."""
+"""BER with indefinite lengths, as NSS (Thunderbird, Firefox) writes it -> the same with definite lengths; anything else is unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENCRYPTED_CONTENT = [0x06, 0x30, 0xA0]  # type, algorithm, content
 
 
 def to_definite_length(data: bytes) -> bytes:
-    """The same value with definite lengths, if it begins with an indefinite one. Raises ValueError for a broken structure."""
+    """The same value with definite lengths if its first length is indefinite. Raises ValueError for a broken structure."""
     if data[1:2] != b"\x80":
         return data
     value, end = _value(data, 0, DEEPEST)
@@ -41,7 +41,7 @@ def _value(data: bytes, at: int, depth: int) -> tuple[bytes, int]:
 
 
 def _implicit(value: bytes) -> bytes:
-    """`[0] IMPLICIT OCTET STRING` in pieces -> in one. Only the neighbours tell it from an explicit tag (RFC 5652 6.1)."""
+    """`[0] IMPLICIT OCTET STRING` in pieces -> in one. Only its neighbours distinguish it from an explicit tag (RFC 5652 6.1)."""
     begin = _head(value, 0)[2]
     pieces, _ = _parts(value, begin, len(value), DEEPEST)
     return wrap(_CONTEXT_0, b"".join(_content(piece) for piece in pieces))

@@ -1,6 +1,6 @@
 """A file of certificates (PEM with any number of them, DER, PKCS#7, a store) -> the certificates in it, in DER and in its order.
 
-Private keys that stand beside them are passed over. What is in a PFX stays there: it wants a password.
+Private keys beside them are skipped. A PFX is refused: it needs a password.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from distributor.pki import asn1, ber, pem, sst
 from distributor.pki.pbe import Unsupported
 
-EXTENSIONS = frozenset({".cer", ".crt", ".der", ".p7b", ".p7c", ".pem", ".spc"})  # of files that a folder is searched for
+EXTENSIONS = frozenset({".cer", ".crt", ".der", ".p7b", ".p7c", ".pem", ".spc"})  # of the files that are read in a folder
 _SIGNED = "1.2.840.113549.1.7.2"
 
 
 class NotCertificates(ValueError):
-    """The bytes are no such file; its words say why."""
+    """The bytes are no file of certificates; the message says why."""
 
 
 class Empty(NotCertificates):
@@ -27,7 +27,7 @@ class Empty(NotCertificates):
 
 
 def read(data: bytes) -> tuple[sst.Stored, ...]:
-    """Every certificate in a file, with the names that a store gives them. Raises NoBundle."""
+    """Every certificate in a file, with the names that a store gives them. Raises NotCertificates."""
     if data.startswith(sst.MAGIC):
         try:
             return sst.read(data).stored
@@ -68,7 +68,7 @@ def _binary(data: bytes) -> Iterator[bytes]:
     except ValueError:
         raise NotCertificates("neither PEM nor DER, or damaged") from None
     if parts[0].tag == asn1.INTEGER:
-        raise NotCertificates("it holds private keys, and what is in it wants a password")
+        raise NotCertificates("it contains private keys and needs a password")
     if kind == _SIGNED:
         yield from _signed(data)
     elif kind:

@@ -1,4 +1,4 @@
-"""A certificate in DER -> what it says of itself (Facts). Odd serials, names and dates are tolerated; what cannot be read is a Problem."""
+"""A certificate in DER -> CertificateInfo. Odd serials, names and dates are accepted; what cannot be read is a ParseProblem."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _USAGES = {  # cryptography's names -> RFC 5280's
 
 @lru_cache(64)
 def load(data: bytes) -> x509.Certificate | ParseProblem:
-    """The certificate, parsed. The authorities' come again in every file of theirs."""
+    """Parse a certificate; cached, since every file has the same CA certificates."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
             certificate = x509.load_der_x509_certificate(data)
-            certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at the first look only
+            certificate.subject, certificate.issuer, certificate.serial_number  # noqa: B018  parsed at first access
     except (ValueError, TypeError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         return ParseProblem(
             CheckId.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", "have the certificate issued again"
@@ -46,7 +46,7 @@ def load(data: bytes) -> x509.Certificate | ParseProblem:
 
 
 def facts(certificate: x509.Certificate, data: bytes) -> CertificateInfo | ParseProblem:
-    """What the certificate says."""
+    """The fields that the program needs."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,13 +82,13 @@ def _facts(certificate: x509.Certificate, data: bytes) -> CertificateInfo:
 
 
 def usages(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Of "sign" and "encrypt", what its key usage allows."""
+    """Which of "sign" and "encrypt" its key usage allows."""
     return _mail_usages(_key_usage(certificate.extensions), kind_of_key(certificate.public_bytes(Encoding.DER)))
 
 
 @lru_cache(64)
 def is_authority(data: bytes) -> bool:
-    """Whether it is a certificate that says of itself to be an authority's."""
+    """Whether it is a certificate whose basic constraints make it a CA."""
     certificate = load(data)
     try:
         return isinstance(certificate, x509.Certificate) and _is_ca(certificate.extensions)
@@ -138,7 +138,7 @@ def _extended(extensions: x509.Extensions) -> frozenset[str] | None:
 
 
 def kind_of_key(data: bytes) -> str:
-    """The kind of a certificate's key, by its algorithm and parameters (Facts.key)."""
+    """The type of a certificate's key, by its algorithm and parameters (CertificateInfo.key)."""
     try:
         return spki.key_type(spki.public_key_info(data))
     except ValueError:
@@ -162,7 +162,7 @@ _OLD_SIGNATURES = {
 
 
 def _mail_usages(usage: frozenset[str] | None, key: str) -> tuple[str, ...]:
-    """Of "sign" and "encrypt", what the key usage allows (RFC 8550 4.4.2; an elliptic key agrees instead of enciphering)."""
+    """Which of "sign" and "encrypt" the key usage allows (RFC 8550 4.4.2; an elliptic key agrees instead of enciphering)."""
     for_key = "keyEncipherment" if key.startswith("rsa-") else "keyAgreement"
     sign = usage is None or bool(usage & {"digitalSignature", "nonRepudiation"})
     encrypt = usage is None or for_key in usage

@@ -1,4 +1,4 @@
-"""A certificate in DER -> what chains are built from: its names and keys, where its CRL and its issuer's certificate lie (Cert).
+"""A certificate in DER -> what path building needs: names, key identifiers, URLs of its CRLs and of its issuer (ChainCertificate).
 
 Names are compared byte by byte, as Windows does.
 """
@@ -23,15 +23,15 @@ from distributor.pki.signatures import UNREADABLE, SignatureStatus, signature
 
 E = TypeVar("E", bound=x509.ExtensionType)
 WEB = ("http://", "https://")
-MOST_URLS = 8  # of one certificate and one kind that are asked
+MOST_URLS = 8  # of one certificate and one kind that are downloaded
 LONGEST_NAME = 120  # characters of a name that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class DistributionPoint:
-    """Where a CRL lies. `foreign`: it is said to be made by another than the certificate's issuer.
+    """Where a CRL lies. `foreign`: cRLIssuer names another issuer than the certificate's.
 
-    Reasons do not matter here: a whole list of the issuer's own covers them all, wherever it lies (RFC 5280 6.3.3, the end).
+    Reasons do not matter here: a complete CRL of the issuer covers all of them, wherever it lies (RFC 5280 6.3.3, the end).
     """
 
     names: tuple[x509.GeneralName, ...]
@@ -45,7 +45,7 @@ class DistributionPoint:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ChainCertificate:
-    """A certificate as a link of a chain."""
+    """A parsed certificate, with what path building and revocation need of it."""
 
     der: bytes
     parsed: x509.Certificate
@@ -57,17 +57,17 @@ class ChainCertificate:
     issuer_urls: tuple[str, ...]  # caIssuers of every kind
     is_authority: bool
     signs_crls: bool
-    delta_points: tuple[DistributionPoint, ...] = ()  # where lists lie that add to those (its own freshestCRL)
+    delta_points: tuple[DistributionPoint, ...] = ()  # of delta CRLs (its own freshestCRL)
     uses: frozenset[str] | None = None  # extended key usages; None: every one
 
     @property
     def name(self) -> str:
-        """Its subject, for people."""
+        """Its subject as messages show it."""
         return shown(self.parsed.subject)
 
     @property
     def issuer_name(self) -> str:
-        """Its issuer, for people."""
+        """Its issuer as messages show it."""
         return shown(self.parsed.issuer)
 
     @property
@@ -76,8 +76,8 @@ class ChainCertificate:
         return web(url for point in self.points for url in point.urls)
 
     @property
-    def change_urls(self) -> tuple[str, ...]:
-        """The http(s) URLs of the lists that add to those."""
+    def delta_urls(self) -> tuple[str, ...]:
+        """The http(s) URLs of its delta CRLs."""
         return web(url for point in self.delta_points for url in point.urls)
 
     @property
@@ -92,23 +92,23 @@ class ChainCertificate:
 
     @property
     def sha256(self) -> str:
-        """Its fingerprint."""
+        """Its SHA-256 fingerprint, lower-case hex."""
         return sha256(self.der).hexdigest()
 
 
 def web(urls: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
-    """Those of the URLs that can be fetched, each once, and not too many."""
+    """The http(s) URLs, each once, at most MOST_URLS."""
     return tuple(dict.fromkeys(url for url in urls if url.lower().startswith(WEB)))[:MOST_URLS]
 
 
 def shown(name: x509.Name) -> str:
-    """A name for people: bounded, one line."""
+    """A name for messages: at most LONGEST_NAME characters, one line."""
     text = escape_unsafe(name.rfc4514_string()) or "(no name)"
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
 def read(der: bytes) -> ChainCertificate | None:
-    """The certificate; None when it cannot be read."""
+    """Parse a certificate; None when that fails."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
@@ -119,7 +119,7 @@ def read(der: bytes) -> ChainCertificate | None:
 
 @lru_cache(256)
 def authority(der: bytes) -> ChainCertificate | None:
-    """An authority's certificate, which comes again in every file of theirs."""
+    """Parse a CA certificate; cached, since every file of its people has it."""
     return read(der)
 
 
@@ -153,7 +153,7 @@ def _value(kinds: dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]
 
 
 def points(extension: x509.CRLDistributionPoints | x509.FreshestCRL | tuple[()]) -> Iterator[DistributionPoint]:
-    """What the extension names."""
+    """The extension's distribution points."""
     for point in extension:
         yield DistributionPoint(tuple(point.full_name or ()), point.crl_issuer is not None)
 
@@ -166,29 +166,29 @@ def _issuer_urls(extension: x509.AuthorityInformationAccess | None) -> Iterator[
 
 
 def signed_by(cert: ChainCertificate, issuer: ChainCertificate) -> bool:
-    """Whether the issuer's key made the signature, however old its kind, and its name is the one that the certificate names."""
-    return signature(cert.parsed, issuer.parsed) in {SignatureStatus.GOOD, SignatureStatus.OLD}
+    """Whether the issuer signed the certificate, with an old hash too."""
+    return signature(cert.parsed, issuer.parsed) in {SignatureStatus.GOOD, SignatureStatus.WEAK}
 
 
 def is_self_signed(cert: ChainCertificate) -> bool:
     """Whether it is a root.
 
-    What a root says of itself carries no trust, so a signature too old to be believed, or to be checked, is enough for an authority.
+    A root's own signature carries no trust, so an old one, or one too old to be verified, is enough for a CA.
     """
     if cert.subject != cert.issuer or (cert.issuer_key_id and cert.key_id and cert.issuer_key_id != cert.key_id):
         return False
     found = signature(cert.parsed, cert.parsed)
-    old_root = cert.is_authority or cert.parsed.version is x509.Version.v1  # such a one cannot say what it is
-    return found is SignatureStatus.GOOD or (found is SignatureStatus.OLD and old_root)
+    old_root = cert.is_authority or cert.parsed.version is x509.Version.v1  # version 1 has no basic constraints
+    return found is SignatureStatus.GOOD or (found is SignatureStatus.WEAK and old_root)
 
 
 def valid(cert: ChainCertificate, now: datetime) -> bool:
-    """Whether its time has come and is not over."""
+    """Whether it is within its validity period."""
     return cert.parsed.not_valid_before_utc <= now <= cert.parsed.not_valid_after_utc
 
 
 def unpack(data: bytes) -> list[bytes]:
-    """The certificates in what a caIssuers URL leads to: one in DER, or PKCS#7 with some (RFC 5280 4.2.2.1); empty where there are none."""
+    """The certificates that a caIssuers URL returned: one in DER, or several in PKCS#7 (RFC 5280 4.2.2.1); empty for anything else."""
     if read(data) is not None:
         return [data]
     try:

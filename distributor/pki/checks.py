@@ -1,4 +1,4 @@
-"""What a certificate says, for whom it is and the time -> what Exchange Online and Outlook will object to. Asks no network."""
+"""A certificate's fields, its person and the time -> the Issues that Exchange Online and Outlook would have with it. No network."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _ALIKE = "a mail server may tell these messages apart; if the certificate is rig
 
 
 def check_certificate(info: CertificateInfo, person: Address | None, now: datetime) -> list[Issue]:
-    """Every objection. `person`: to whom it would be sent; None where the certificate itself is to say it (`owner`)."""
+    """Every issue. `person`: to whom it would be sent; None where the certificate itself decides that (`subject_address`)."""
     return [*_time(info, now), *_purpose(info), *_strength(info), *(_addressed(info, person) if person else ())]
 
 
 def addresses(info: CertificateInfo) -> tuple[list[Address], list[BadAddress]]:
-    """The mail addresses in the certificate, each mailbox once, and what is written there but is none."""
+    """The mail addresses in the certificate, each mailbox once, and the entries that are no valid address."""
     good: dict[str, Address] = {}
     bad = []
     for text in info.addresses:
@@ -48,7 +48,7 @@ def addresses(info: CertificateInfo) -> tuple[list[Address], list[BadAddress]]:
 
 
 def subject_address(info: CertificateInfo) -> Address | Issue:
-    """The one person a certificate names, where no roster says who is meant."""
+    """The address of the one person that a certificate names, for runs without a roster."""
     good, bad = addresses(info)
     if len(good) == 1:
         return good[0]
@@ -89,11 +89,11 @@ def _purpose(info: CertificateInfo) -> Iterator[Issue]:
 
 
 def _extended(uses: frozenset[str] | None) -> Iterator[Issue]:
-    """CA/B S/MIME BR 7.1.2.3: present, with emailProtection, and nothing that makes more than mail of it."""
+    """CA/B S/MIME BR 7.1.2.3: present, with emailProtection, and without uses other than mail."""
     if uses is None:
         yield _error(CheckId.NOT_FOR_MAIL, "it has no extended key usage; emailProtection is wanted", _REISSUE)
     elif EMAIL_PROTECTION not in uses:
-        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage does not hold emailProtection", "have one issued for secure mail")
+        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage has no emailProtection", "have one issued for secure mail")
     elif others := [name for oid, name in _NEVER.items() if oid in uses]:
         message = f"its extended key usage allows {' and '.join(others)}, which mail certificates must not"
         yield _error(CheckId.NOT_FOR_MAIL, message, _REISSUE)
@@ -120,7 +120,7 @@ def _strength(info: CertificateInfo) -> Iterator[Issue]:
 
 
 def foreign_key(kind: str) -> str:
-    """Why phones take no key of this kind."""
+    """Why phones do not install a key of this type."""
     return _KINDS.get(kind, f'its key is of a kind that phones do not install ("{kind}")')
 
 
@@ -150,7 +150,7 @@ def _no_address(info: CertificateInfo) -> Issue:
     if info.subject_addresses:
         text = f'"{escape_unsafe(info.subject_addresses[0])}" stands in the subject only, not among the subject alternative names'
     else:
-        text = "the certificate holds no mail address"
+        text = "the certificate has no mail address"
     return _error(CheckId.NO_ADDRESS, text, "have one issued with the address as rfc822Name")
 
 

@@ -1,4 +1,4 @@
-"""A certificate, whose it should be and the time -> why others cannot encrypt by it: for what is published and for what is found."""
+"""A published certificate and the time -> why others cannot encrypt to it; for certificates to publish and for those found published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributor.pki.checks import EMAIL_PROTECTION, addresses
 
 
 def unusable_reason(leaf: bytes, now: datetime) -> tuple[CheckId, str] | None:
-    """What speaks against it; nothing where it is good. The words begin with the certificate and go on after "and"."""
+    """The check that fails and why; None where it can be used. The text completes "the certificate ..."."""
     info = _facts(leaf)
     if isinstance(info, ParseProblem):
         return info.check, f"the certificate cannot be used: {info.message}"
@@ -28,7 +28,7 @@ def unusable_reason(leaf: bytes, now: datetime) -> tuple[CheckId, str] | None:
 
 
 def is_of(leaf: bytes, address: str) -> bool:
-    """Whether it holds the address, which mail programs look for; A to Z are the same as a to z."""
+    """Whether the certificate contains the address, ignoring the case of ASCII letters as mail programs do."""
     info = _facts(leaf)
     return isinstance(info, CertificateInfo) and key_of(address) in {one.key for one in addresses(info)[0]}
 

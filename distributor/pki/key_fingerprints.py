@@ -1,6 +1,6 @@
-"""A PEM or DER file that found no partner by its name -> what tells its partner: public key, and whether authorities are all it holds.
+"""A PEM or DER file without a partner of the same name -> its public key, by which certificate and key files are paired.
 
-Done in a child process: whoever wrote the file decides how long it takes.
+Runs in a child process: a hostile file decides how long it takes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class UnpairedFile:
 
 @dataclass(frozen=True, slots=True)
 class KeyFingerprint:
-    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: only authorities are in it."""
+    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: all its certificates are CAs."""
 
     public: bytes | None = None
     authority: bool = False
 
 
 def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
-    """What the file shows of itself; nothing where it cannot be read."""
+    """The fingerprint of a file; empty where it cannot be read."""
     try:
         found = list(pem.blocks(loose.data))
         key = next((block for block in found if block.is_key), None)
@@ -46,7 +46,7 @@ def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
 
 
 def _public(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | None:
-    """Of the key, where a password opens it and all tries together stay within the limit."""
+    """The key's, if a password decrypts it and all attempts together stay within the iteration limit."""
     candidates: Sequence[Secret | None] = passwords if key.encrypted else (None,)
     if not 0 <= pem.rounds(key) * len(candidates) <= limits.iterations:
         return None

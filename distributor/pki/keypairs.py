@@ -1,4 +1,4 @@
-"""Certificates and private keys that came together -> identities: each key with its own certificate, proven, and the chain above it."""
+"""The certificates and private keys of one file -> identities: each key with its certificate (verified to match) and its chain."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ MOST = 64  # certificates or keys in one file
 _PROBE = b"does this key belong to that certificate"
 
 
-def match_identities(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> ParsedIdentities:
-    """Every identity in these certificates and keys. `proven`: the SHA-256 of the one leaf wanted, with its key, not proven again."""
+def match_identities(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], expected_sha256: str | None) -> ParsedIdentities:
+    """Every identity in these certificates and keys. `expected_sha256`: the SHA-256 of the one leaf to return, verified before."""
     if len(ders) > MOST or len(keys) > MOST:
         return ParsedIdentities(
-            problems=(ParseProblem(CheckId.TOO_COSTLY, f"it holds more than {MOST} certificates or keys", "split it into smaller files"),)
+            problems=(ParseProblem(CheckId.TOO_COSTLY, f"it has more than {MOST} certificates or keys", "split it into smaller files"),)
         )
-    return _KeyCertificateSet(ders, keys, proven).opened()
+    return _KeyCertificateSet(ders, keys, expected_sha256).opened()
 
 
 class _KeyCertificateSet:
-    """What one file held."""
+    """The certificates and keys of one file."""
 
-    def __init__(self, ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], proven: str | None) -> None:
-        self.proven = proven
+    def __init__(self, ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], expected_sha256: str | None) -> None:
+        self.expected_sha256 = expected_sha256
         self.problems: list[ParseProblem] = []
         self.certificates: dict[bytes, x509.Certificate] = {}
         self.keys = {spki(key.public_key()): key for key in keys}
@@ -62,7 +62,7 @@ class _KeyCertificateSet:
             used.add(own)
             if (identity := self._credential(der, certificate, key)) is not None:
                 credentials.append(identity)
-        if self.proven is None:
+        if self.expected_sha256 is None:
             self.problems.extend(self._left_over(used))
         return ParsedIdentities(tuple(credentials), tuple(self.problems))
 
@@ -73,9 +73,9 @@ class _KeyCertificateSet:
                 return None
             case CertificateInfo() as facts:
                 pass
-        if self.proven is not None:
+        if self.expected_sha256 is not None:
             secret = Secret(base64.b64encode(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode())
-            return Identity(facts, der, self._chain(der), secret) if facts.sha256 == self.proven else None
+            return Identity(facts, der, self._chain(der), secret) if facts.sha256 == self.expected_sha256 else None
         if not key_matches(key, certificate.public_key()):
             self.problems.append(
                 _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": its numbers do not fit')
@@ -89,7 +89,7 @@ class _KeyCertificateSet:
         lonely = [c for der, c in alone.items() if is_installed(certificates.kind_of_key(der))]
         yield from (problem for der in alone if (problem := key_type(der)) is not None)
         if alone and not lonely:
-            return  # such keys have no spelling in which they could be compared
+            return  # keys of such types cannot be compared
         if strange and lonely:
             yield _mismatch("the private key does not belong to the certificate")
         elif strange:
@@ -98,16 +98,16 @@ class _KeyCertificateSet:
             for certificate in lonely:
                 yield _no_key(f'the certificate of "{escape_unsafe(certificate.subject.rfc4514_string())}" comes without its private key')
         elif not used and not self.problems:
-            yield _no_key("it holds no private key")
+            yield _no_key("it has no private key")
 
     def _is_authority(self, der: bytes, certificate: x509.Certificate) -> bool:
-        """Whether it stands in the file as part of a chain."""
+        """Whether it is in the file as part of a chain."""
         if certificates.is_authority(der) or certificate.subject == certificate.issuer:
             return True
         return any(other.issuer == certificate.subject for other in self.certificates.values() if other is not certificate)
 
     def _chain(self, leaf: bytes) -> tuple[bytes, ...]:
-        """The certificates above, issuer of the leaf first; ends at a self-signed one, at a gap or where it would go in a circle."""
+        """The certificates above, issuer of the leaf first; ends at a self-signed one, at a missing issuer or where it would repeat."""
         found: list[bytes] = []
         current = leaf
         while len(found) < LONGEST_CHAIN and (above := self._above(current, {leaf, *found})) is not None:
@@ -116,24 +116,24 @@ class _KeyCertificateSet:
         return tuple(found)
 
     def _above(self, der: bytes, below: set[bytes]) -> bytes | None:
-        """The issuer's certificate, by name and signature; the name is enough where the file was looked at before."""
+        """The issuer's certificate, by name and signature; by name alone where the file was verified before."""
         certificate = self.certificates[der]
         if certificate.subject == certificate.issuer:
             return None
         named = [other for other, c in self.certificates.items() if other not in below and c.subject == certificate.issuer]
-        if self.proven is not None and len(named) == 1:
+        if self.expected_sha256 is not None and len(named) == 1:
             return named[0]
         return next((other for other in named if is_issued_by(other, der)), None)
 
 
 def key_type(der: bytes) -> ParseProblem | None:
-    """What is wrong with the kind of a certificate's key, if phones do not install it."""
+    """The problem of a certificate whose type of key phones do not install."""
     kind = certificates.kind_of_key(der)
     return None if is_installed(kind) else ParseProblem(CheckId.KEY_TYPE, foreign_key(kind), ORDINARY_KEY)
 
 
 def key_types(ders: Sequence[bytes]) -> ParsedIdentities | None:
-    """The people's certificates of such kinds: why a private key beside them could not be read."""
+    """The problems of people's certificates with such keys, which explain why a private key beside them could not be read."""
     problems = (key_type(der) for der in dict.fromkeys(ders) if not certificates.is_authority(der))
     found = tuple(problem for problem in problems if problem is not None)
     return ParsedIdentities(problems=found) if found else None
@@ -141,7 +141,7 @@ def key_types(ders: Sequence[bytes]) -> ParsedIdentities | None:
 
 @lru_cache(64)
 def is_issued_by(issuer: bytes, subject: bytes) -> bool:
-    """Whether one certificate signed another; where the signature is too old to be checked, its issuer's name has to do."""
+    """Whether one certificate signed another; by name only where the signature is too old to be verified."""
     above, below = certificates.load(issuer), certificates.load(subject)
     if isinstance(above, ParseProblem) or isinstance(below, ParseProblem):
         return False
@@ -149,7 +149,7 @@ def is_issued_by(issuer: bytes, subject: bytes) -> bool:
 
 
 def public(certificate: x509.Certificate) -> bytes | None:
-    """The public key in DER; None when it is of an unknown kind."""
+    """The public key in DER; None for an unknown type."""
     try:
         return spki(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm):
@@ -164,7 +164,7 @@ def spki(key: PublicKeyTypes) -> bytes:
 def key_matches(key: PrivateKeyTypes, public: PublicKeyTypes) -> bool:
     """Whether private and public key belong together.
 
-    An RSA key that splits the certificate's modulus is its key: nobody else knows how, and no signature could prove more. Other keys sign.
+    An RSA key that splits the certificate's modulus is its key, which proves as much as a signature. Other keys sign.
     """
     try:
         match key, public:

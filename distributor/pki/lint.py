@@ -1,7 +1,7 @@
 """A person's certificate -> what the CA/Browser Forum's S/MIME rules (S/MIME BR) say of it, by pkilint (extra `lint`).
 
-A certificate that names a policy of the BR promises to keep them, so a finding is a warning; what they only recommend (SHOULD) is told as
-that. Another one's authority promised nothing: what it is told is advice, a note, without the rules that only say that it promised nothing.
+A certificate that names a policy of the BR promises to keep them, so a finding is a warning; what they only recommend (SHOULD) is reported
+as a recommendation. For any other certificate a finding is advice (a note), without the rules about the missing policy itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributor.model.ports import Checker
 
 LONGEST = 200  # characters of a rule's own words
-# The sections of the S/MIME BR 1.0 by what a rule's name speaks of; the first that fits counts.
+# The sections of the S/MIME BR 1.0 by a part of the rule's name; the first match counts.
 _SECTIONS = (
     (r"legacy_generation|reserved_policy_oid", "7.1.6.1"),
     (r"crldp|distribution_point", "7.1.2.3 b"),
@@ -49,7 +49,7 @@ _SECTIONS = (
 )
 _PROMISED_NOTHING = frozenset(
     {
-        "cabf.smime.legacy_generation_certificate_issued_after_prohibition",  # what is no generation of the BR is held against the mildest
+        "cabf.smime.legacy_generation_certificate_issued_after_prohibition",  # one of no generation is checked by the mildest
         "cabf.smime.no_required_reserved_policy_oid",
         "cabf.smime.certificate_policies_extension_missing",
     }
@@ -59,14 +59,14 @@ _P521 = bytes.fromhex("06052b81040023")
 _SHALL = frozenset({"cabf.smime.crldp_extension_missing"})  # pkilint says WARNING where BR 7.1.2.3 b says SHALL (facts: exchange.md 5)
 _REVOCABLE = "tell the authority: it has to revoke a certificate that is against its rules"
 _RECOMMENDED = "tell the authority: the rules recommend it otherwise (SHOULD); the certificate may stay as it is"
-_ADVICE = "advice, told once for all such certificates: they name no policy of the S/MIME BR, so their authority need not follow them"
+_ADVICE = "advice, given once for all such certificates: they name no policy of the S/MIME BR, so their authority need not follow them"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One rule that a certificate does not keep: `section` is of the S/MIME BR, or the RFC where those say nothing.
 
-    `recommended`: the rule says SHOULD and not SHALL, so that nobody has to do anything about it.
+    `recommended`: the rule says SHOULD and not SHALL, so that no action is needed.
     """
 
     rule: str
@@ -103,7 +103,7 @@ class Linter:
         return self._certificate.create_pkix_certificate_validator_container(self._smime.create_decoding_validators(), rules)
 
     def issues(self, der: bytes) -> list[Issue]:
-        """The findings as a plan tells them."""
+        """The findings as issues of a plan."""
         return [
             Issue(
                 finding.severity,
@@ -123,14 +123,14 @@ class Linter:
         except Exception as error:  # noqa: BLE001  a foreign parser on foreign bytes
             return [Finding("itu.invalid_asn1_syntax", "X.690", Severity.WARNING, escape_unsafe(str(error))[:LONGEST])]
         weight = Severity.WARNING if promised else Severity.NOTE
-        found = (Finding(rule, section(rule), weight, words, should) for rule, words, should in _told(results))
+        found = (Finding(rule, section(rule), weight, words, should) for rule, words, should in _violations(results))
         return [one for one in dict.fromkeys(found) if not _without_object(one, der, promised=promised is not None)]
 
 
 class LintingChecker:
-    """A checker of chains, or none, that holds each certificate against the rules too.
+    """Checks each certificate by the rules, and its chain by another checker if there is one.
 
-    Advice is about how an authority makes its certificates, so each rule is told once a run and not for ten thousand people.
+    Advice is about how a CA issues its certificates, so each rule is reported once a run and not for ten thousand people.
     """
 
     def __init__(self, linter: Linter, chains: Checker | None) -> None:
@@ -138,12 +138,12 @@ class LintingChecker:
         self._advised: set[str] = set()
 
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:
-        """Let the chains begin."""
+        """Start the downloads of the other checker."""
         if self._chains is not None:
             self._chains.begin(leaf, chain)
 
     def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """What both have to say."""
+        """The issues of both."""
         chains = self._chains.check(leaf, chain) if self._chains is not None else ()
         return [*chains, *self._linted(leaf)]
 
@@ -156,8 +156,8 @@ class LintingChecker:
             yield issue
 
 
-def _told(results: Any) -> Iterator[tuple[str, str, bool]]:  # noqa: ANN401  pkilint's own
-    """Rules and their words, of what is against a rule or (the last: True) against good practice."""
+def _violations(results: Any) -> Iterator[tuple[str, str, bool]]:  # noqa: ANN401  pkilint's own
+    """Rule, message, and whether it is only a recommendation, of each finding that matters."""
     for result in results:
         for description in result.finding_descriptions:
             code, weight = description.finding.code, description.finding.severity.name

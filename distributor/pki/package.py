@@ -1,7 +1,7 @@
-"""A credential and a password -> the PKCS#12 that a phone installs by a tap, and the names it bears (facts: pkcs12.md B6).
+"""An Identity and a password -> the PKCS#12 that a phone installs, its friendly name and its file name (facts: pkcs12.md B6).
 
-One identity a file: Android installs only the first key. Both halves of a profile belong together: a phone that cannot read
-one of them says "wrong password".
+One identity a file: Android installs only the first key. Encryption and MAC of a profile belong together: a phone that cannot read
+one of them reports a wrong password.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class _Profile:
     digest: hashes.HashAlgorithm
 
 
-# iOS up to 17 and Android up to 13 open only 3DES with SHA-1; more than 2 048 rounds would cost time and stop nobody.
+# iOS up to 17 and Android up to 13 open only 3DES with SHA-1; more than 2 048 rounds would cost time and stop no attacker.
 _PHONE = _Profile(2048, PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1())  # noqa: S303  see the line above
-# Apple's importer knows exactly AES-256 with HMAC-SHA-256, and only since iOS 18; whoever asks for it has a policy that counts rounds.
+# Apple's importer knows exactly AES-256 with HMAC-SHA-256, and only since iOS 18; who wants it has a policy about iterations.
 _MODERN = _Profile(100_000, PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256())
 PROFILES = {"phone": _PHONE, "modern": _MODERN}
 
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey  # what phones take
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey  # the types that phones install
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,17 @@ class PackageContent:
 
 
 def build(identity: Identity, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
-    """The package of a credential. ValueError when it comes without its key, or with a key that no phone takes."""
+    """The package of an identity. Raises ValueError without a key, or with a type of key that no phone installs."""
     return build_pkcs12(content(identity), password, profile, friendly_name, include_root=include_root)
 
 
 def content(identity: Identity) -> PackageContent:
-    """What goes into a credential's package. ValueError when it comes without its key, or with a key that no phone takes."""
+    """What goes into an identity's package. Raises ValueError without a key, or with a type of key that no phone installs."""
     return PackageContent(_key(identity), x509.load_der_x509_certificate(identity.leaf), identity.chain)
 
 
 def build_pkcs12(what: PackageContent, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
-    """The package: leaf, intermediates and key, the root by choice. ValueError when the key belongs to another certificate."""
+    """The package: leaf, intermediates and key, with `include_root` the root too. Raises ValueError for the key of another certificate."""
     chosen = PROFILES[profile]
     how = (
         PrivateFormat.PKCS12.encryption_builder()
@@ -81,10 +81,10 @@ def _key(identity: Identity) -> Key:
     if identity.key is None:
         raise ValueError("the credential comes without its key")
     der = base64.b64decode(identity.key.reveal())
-    # The pair was proved when the file was opened; the library's own check would take 37 ms (facts: pkcs12.md B3).
+    # The pair was verified when the file was opened; the library's own check would take 37 ms (facts: pkcs12.md B3).
     key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise ValueError("phones take RSA and EC keys only")  # noqa: TRY004  a key's kind is data here, no slip of the caller
+        raise ValueError("phones take RSA and EC keys only")  # noqa: TRY004  a key's kind is data here, no mistake of the caller
     return key
 
 
@@ -94,7 +94,7 @@ def _certificate(der: bytes) -> x509.Certificate:
 
 
 def only_use(leaf: x509.Certificate) -> str:
-    """The one thing that it is for, "signing" or "encryption"; empty where it is for both."""
+    """Its only purpose, "signing" or "encryption"; empty where it is for both."""
     usages = certificate.usages(leaf)
     return _USES[usages[0]] if len(usages) == 1 else ""
 

@@ -1,4 +1,4 @@
-"""What is about to be packaged, and whom it was planned for -> why it must not leave. The last look at key, certificate and address.
+"""An identity about to be packaged, and its planned delivery -> why it must not be sent. The last check of key, certificate and address.
 
 Asked where the message is made: between the plan and this moment the ledger, the files or the clock may have changed.
 """
@@ -27,10 +27,10 @@ _DECISIVE = frozenset(
 
 
 def check_package(content: PackageContent, certificate_sha256: str, person: Address, now: datetime) -> ParseProblem | None:
-    """What speaks against it; nothing where it may be sent."""
+    """Why it must not be sent; None where it may."""
     der = content.leaf.public_bytes(Encoding.DER)
     if sha256(der).hexdigest() != certificate_sha256:
-        return ParseProblem(CheckId.NO_CERTIFICATE, "it holds another certificate than the one that was planned", _WITHDRAW)
+        return ParseProblem(CheckId.NO_CERTIFICATE, "its certificate is not the one that was planned", _WITHDRAW)
     info = certificate.facts(content.leaf, der)
     if isinstance(info, ParseProblem):
         return info
@@ -38,7 +38,7 @@ def check_package(content: PackageContent, certificate_sha256: str, person: Addr
 
 
 def _by_facts(info: CertificateInfo, person: Address, now: datetime) -> ParseProblem | None:
-    """What preflight says of address, time and kind of key."""
+    """The preflight checks of address, time and type of key."""
     for issue in checks.check_certificate(info, person, now):
         if issue.severity is Severity.ERROR and issue.check in _DECISIVE:
             return ParseProblem(issue.check, issue.message, _HINTS.get(issue.check, issue.hint))

@@ -1,6 +1,6 @@
-"""The certificates of a path -> what makes them unfit for mail whoever signed them: old signatures, short keys, other uses.
+"""The certificates of a path -> Issues: old signatures, short keys, and extended key usages without mail.
 
-The library says the first two in its own words and the last not at all.
+pyhanko-certvalidator reports the first two in its own words and does not check the last.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAIL = "have a certificate issued below an authority for mail, and tell your au
 
 
 def path_weaknesses(path: Sequence[ChainCertificate]) -> Iterator[Issue]:
-    """What is wrong with a path from an issuer to an anchor. Of the anchor's signature nothing: nobody has to believe it."""
+    """What is wrong with a path from an issuer to an anchor. An anchor's signature does not matter: it is trusted without it."""
     for one in path[:-1]:
         yield from old_signature(one, f'the authority "{one.name}"')
     for one in path:
@@ -28,7 +28,7 @@ def path_weaknesses(path: Sequence[ChainCertificate]) -> Iterator[Issue]:
 
 
 def old_signature(cert: ChainCertificate, who: str) -> Iterator[Issue]:
-    """A signature that anybody may have made by now; `who` it is, for people."""
+    """The issue of a signature that can be forged by now; `who` is how messages call the certificate."""
     name = weak_hash(cert.parsed)
     if name is not None:
         text = f"{who} is signed with {name.upper()}, which is no longer trusted"

@@ -42,26 +42,26 @@ _LARGE_BLOCKS = frozenset({"sha384", "sha512"})  # hashes that work on 128 bytes
 
 
 class Unsupported(ValueError):
-    """A scheme that this program does not read; the text names it."""
+    """A scheme that this program does not support; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPassword:
-    """A password as the two families of schemes take it. No password and an empty one differ in PKCS#12's own derivation."""
+    """A password as the two families of schemes encode it. No password and an empty one differ in PKCS#12's own derivation."""
 
     bmp: bytes
     utf8: bytes
 
     @classmethod
     def of(cls, text: str | None) -> EncodedPassword:
-        """None: no password at all."""
+        """Encode a password; None: no password at all."""
         if text is None:
             return cls(b"", b"")
         return cls(text.encode("utf-16-be", "surrogatepass") + b"\0\0", text.encode("utf-8", "surrogatepass"))
 
 
 class Derivation(NamedTuple):
-    """PBKDF2 as a file asks for it."""
+    """The PBKDF2 parameters of a file."""
 
     salt: bytes
     rounds: int
@@ -70,7 +70,7 @@ class Derivation(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """An encryption as a file asks for it. `derivation` is there for PBES2 only, `iv` too."""
+    """The encryption scheme of a file. `derivation` and `iv` are set for PBES2 only."""
 
     name: str
     salt: bytes
@@ -100,7 +100,7 @@ class Scheme(NamedTuple):
 
 
 def decrypt(scheme: Scheme, word: EncodedPassword, content: bytes) -> bytes | None:
-    """The plain octets; None for a scheme that only the library knows. Raises ValueError when the password does not fit."""
+    """The decrypted octets; None for a scheme that only cryptography knows. Raises ValueError for a wrong password."""
     if scheme.name == _TRIPLE_DES:
         key, iv = (pkcs12_key("sha1", word, scheme.salt, scheme.rounds, purpose, size) for purpose, size in ((KEY, 24), (IV, 8)))
         return _cbc(TripleDES(key), iv, content)
@@ -138,7 +138,7 @@ def pkcs12_key(digest: str, word: EncodedPassword, salt: bytes, count: int, purp
 
 
 def _fill(text: bytes, block: int) -> bytes:
-    """The text repeated up to a whole number of blocks; nothing stays nothing."""
+    """The text repeated up to a whole number of blocks; an empty text stays empty."""
     size = -(-len(text) // block) * block
     return (text * (size // len(text) + 1))[:size] if text else b""
 

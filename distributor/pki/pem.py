@@ -18,7 +18,7 @@ from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs
 from distributor.pki.pbe import Scheme, Unsupported
 
-# Dashes end a block, so that no text is read twice, however many begin and never end.
+# Dashes end a block, so that no text is read twice, however many blocks begin and never end.
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*+\n?+((?:[^-]++|-(?!----))*+)-----END \1-----")
 _CERTIFICATES = frozenset({b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"})
 _BOMS = (
@@ -39,22 +39,22 @@ class Block:
 
     @property
     def is_key(self) -> bool:
-        """Whether a private key is in it."""
+        """Whether it is a private key."""
         return self.label.endswith(b"PRIVATE KEY")
 
     @property
     def is_certificate(self) -> bool:
-        """Whether a certificate is in it."""
+        """Whether it is a certificate."""
         return self.label in _CERTIFICATES
 
     @property
     def encrypted(self) -> bool:
-        """Whether it wants a password."""
+        """Whether it needs a password."""
         return self.label == PKCS8_ENCRYPTED or b"Proc-Type: 4,ENCRYPTED" in self.text
 
 
 def plain(data: bytes) -> bytes:
-    """The text in one octet a character, whatever a Windows editor made of it."""
+    """The text in ASCII, without the byte order mark or UTF-16 of a Windows editor."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data[len(bom) :].decode(encoding, "replace").encode("utf-8")
@@ -64,7 +64,7 @@ def plain(data: bytes) -> bytes:
 
 
 def blocks(data: bytes) -> Iterator[Block]:
-    """Every PEM block; a DER file is one block of the kind it looks like."""
+    """Every PEM block; a DER file is one block, of the kind that its first values show."""
     if data[:1] == b"\x30" and b"-----BEGIN " not in data:
         yield Block(_kind(data), b"", data)
         return
@@ -87,13 +87,13 @@ def _kind(der: bytes) -> bytes:
     return b"CERTIFICATE"
 
 
-def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits, proven: str | None) -> ParsedIdentities:
+def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
     """Every identity in the files together."""
     found = [block for data in files for block in blocks(data)]
     if not found:
         raise Unsupported("there is neither a certificate nor a key in it")
     if (cost := sum(rounds(block) for block in found)) > limits.iterations:
-        from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  only for the words
+        from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  only for the message
 
         return too_costly(cost, limits)
     ders = list(dict.fromkeys(_ders(found)))
@@ -106,7 +106,7 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     if isinstance(keys, ParseProblem):
         # An encrypted key of a kind that cannot be read looks like one whose password is wrong.
         return keypairs.key_types(ders) or ParsedIdentities(problems=(keys,))
-    return keypairs.match_identities(ders, keys, proven)
+    return keypairs.match_identities(ders, keys, expected_sha256)
 
 
 def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKeyTypes] | ParseProblem:
@@ -123,7 +123,7 @@ def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKe
 def _ders(found: Sequence[Block]) -> Iterator[bytes]:
     for block in found:
         if block.label == b"TRUSTED CERTIFICATE":
-            yield asn1.Value(block.der, 0, 0, 0, len(block.der)).parts()[0].whole  # what is trusted follows the certificate
+            yield asn1.Value(block.der, 0, 0, 0, len(block.der)).parts()[0].whole  # trust settings follow the certificate
         elif block.is_certificate:
             yield block.der
         elif block.label in {b"PKCS7", b"CMS"}:
@@ -131,7 +131,7 @@ def _ders(found: Sequence[Block]) -> Iterator[bytes]:
 
 
 def rounds(block: Block) -> int:
-    """The iterations that its password's derivation asks for."""
+    """The iterations of its key derivation."""
     if block.label != PKCS8_ENCRYPTED:
         return 0
     return Scheme.of(asn1.read(block.der).sequence(2)[0]).rounds

@@ -1,6 +1,6 @@
-"""The bytes of a PFX and passwords -> the certificates and keys in it. Looks before it opens: a file says itself how much work it asks for.
+"""The bytes of a PFX and passwords -> the identities in it. Checks a file's iteration counts before it decrypts anything.
 
-A private key is never validated in full (40 ms); `identities.proves` does what is needed in a hundredth of the time.
+A private key is never validated in full (40 ms); `keypairs.key_matches` does what is needed in a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class WrongPassword(Exception):
 
 
 class _SafeContents(NamedTuple):
-    """One of the file's compartments: bags in clear, or octets under a scheme. `whole` is its ContentInfo."""
+    """A SafeContents (RFC 7292 4): bags in clear, or encrypted octets with their scheme. `whole` is its ContentInfo."""
 
     whole: bytes
     content: bytes
@@ -49,15 +49,15 @@ class _SafeContents(NamedTuple):
 
 @dataclass(slots=True)
 class _Bags:
-    """What was found so far; shrouded keys wait until they are wanted."""
+    """The bags found so far; shrouded keys are decrypted later, if needed."""
 
     certificates: list[bytes] = field(default_factory=list)
     keys: list[PrivateKeyTypes] = field(default_factory=list)
     shrouded: list[Value] = field(default_factory=list)
 
 
-def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven: str | None) -> ParsedIdentities:
-    """Every identity in a PFX. `proven`: these very bytes were opened before, only this leaf is wanted, with its key."""
+def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
+    """Every identity in a PFX. `expected_sha256`: the SHA-256 of the one leaf to return, if these very bytes were opened before."""
     content, mac = _parse_header(data)
     if mac is None:
         return _refuse(
@@ -65,22 +65,22 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, proven
         )
     safes = [_safe(value) for value in asn1.read(to_definite_length(content)).sequence(0)]
     words = _words(passwords)
-    if proven is None:
+    if expected_sha256 is None:
         cost = mac.rounds + sum(_rounds(safes))
         if cost > limits.iterations:
             return too_costly(cost, limits)
-    if proven is None or len(words) > 1:  # a wrong word can decrypt to something: among several only the MAC tells
+    if expected_sha256 is None or len(words) > 1:  # a wrong password can decrypt to something: among several only the MAC decides
         words = _right(mac, content, words, limits)
     for word in words:
         try:
-            return _open(safes, word, limits, proven)
+            return _open(safes, word, limits, expected_sha256)
         except WrongPassword:
             continue
     return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
 
 
 def too_costly(cost: int, limits: Limits) -> ParsedIdentities:
-    """The refusal of a file that asks for too much work."""
+    """The problem of a file with too many iterations."""
     message = f"opening it takes {cost} iterations of key derivation, {limits.iterations} are allowed"
     return _refuse(
         CheckId.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust its origin"
@@ -97,7 +97,7 @@ def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
     return many, "correct the password in the roster, in --passwords or in the .txt file beside it"
 
 
-# --- looking -------------------------------------------------------------------------------------------------------
+# --- structure -------------------------------------------------------------------------------------------------------
 
 
 def _parse_header(data: bytes) -> tuple[bytes, Mac | None]:
@@ -134,7 +134,7 @@ def _safe(value: Value) -> _SafeContents:
 
 
 def _rounds(safes: Sequence[_SafeContents]) -> Iterator[int]:
-    """What each encrypted part asks for, as far as it can be seen from outside."""
+    """The iterations of each encrypted part that is visible before decryption."""
     for safe in safes:
         if safe.scheme is not None:
             yield safe.scheme.rounds
@@ -161,40 +161,40 @@ def _shroud(value: Value) -> tuple[Scheme, bytes]:
     return Scheme.of(algorithm), content.octets()
 
 
-# --- opening -------------------------------------------------------------------------------------------------------
+# --- decryption -------------------------------------------------------------------------------------------------------
 
 
 def _words(passwords: Sequence[Secret]) -> list[EncodedPassword]:
-    """The passwords to try. Without one, and for an empty one, none and the empty one: programs do not agree which is which."""
+    """The passwords to try. Without one, and for an empty one, none and the empty one: programs disagree which of the two they mean."""
     texts: list[str | None] = [secret.reveal() for secret in passwords] or [""]
     empty: list[str | None] = [None] if "" in texts else []
     return [EncodedPassword.of(text) for text in texts + empty]
 
 
 def _right(mac: Mac, content: bytes, words: Sequence[EncodedPassword], limits: Limits) -> list[EncodedPassword]:
-    """The word that made the MAC; no more tries than the limit of iterations pays for."""
+    """The password that made the MAC, tried as often as the iteration limit allows."""
     affordable = max(2, limits.iterations // mac.rounds)
     right = next((word for word in words[:affordable] if mac.fits(word, content)), None)
     return [] if right is None else [right]
 
 
-def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits, proven: str | None) -> ParsedIdentities:
+def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
     bags = _Bags()
     try:
         for safe in safes:
-            _unlock(safe, word, bags, quick=proven is not None)
-        if proven is None and (cost := sum(_shroud(bag)[0].rounds for bag in bags.shrouded)) > limits.iterations:
+            _unlock(safe, word, bags, quick=expected_sha256 is not None)
+        if expected_sha256 is None and (cost := sum(_shroud(bag)[0].rounds for bag in bags.shrouded)) > limits.iterations:
             return too_costly(cost, limits)
         bags.keys.extend(_key(bag, word) for bag in bags.shrouded)
     except Unsupported:
         if refused := keypairs.key_types(bags.certificates):
             return refused
         raise
-    return keypairs.match_identities(bags.certificates, bags.keys, proven)
+    return keypairs.match_identities(bags.certificates, bags.keys, expected_sha256)
 
 
 def _unlock(safe: _SafeContents, word: EncodedPassword, bags: _Bags, *, quick: bool) -> None:
-    """A safe's bags. Old schemes are left to the library; 3DES too, for speed, once the file was looked at."""
+    """Decrypt a safe's bags. Old schemes are left to cryptography; so is 3DES, for speed, once the file was checked."""
     if safe.scheme is None:
         _sort(safe.content, bags)
     elif (quick and not safe.scheme.is_modern) or (plain := _plain(safe.scheme, word, safe.content)) is None:
@@ -223,7 +223,7 @@ def _sort(content: bytes, bags: _Bags) -> None:
 
 
 def _by_library(safe: bytes, word: EncodedPassword, bags: _Bags) -> None:
-    """A safe on its own, in a new file with a quick MAC that tells the library which form of an empty password is meant."""
+    """Decrypt a safe in a new file of its own, whose quick MAC shows cryptography which form of an empty password is meant."""
     content = wrap(asn1.SEQUENCE, safe)
     digest = hmac.digest(pbe.pkcs12_key("sha1", word, b"12345678", 1, pbe.MAC, 20), content, "sha1")
     info = wrap(asn1.SEQUENCE, _SHA1, wrap(asn1.OCTETS, digest))
@@ -254,19 +254,19 @@ def _key(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
         try:
             return load_der_private_key(bag.whole, word.utf8, unsafe_skip_rsa_key_validation=True)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            pass  # the library tells neither a wrong password nor an unknown scheme from a broken key: look ourselves
+            pass  # the library raises the same for a wrong password, an unknown scheme and a broken key: decrypt here
     scheme, content = _shroud(bag)
     plain = _plain(scheme, word, content)
     return _key_by_library(bag, word) if plain is None else _load(plain)
 
 
 def _key_by_library(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
-    pile = _Bags()
+    found = _Bags()
     bags = wrap(asn1.SEQUENCE, wrap(asn1.SEQUENCE, wrap(asn1.OID, _SHROUDED), wrap(asn1.EXPLICIT_0, bag.whole)))
-    _by_library(_data(bags), word, pile)
-    if not pile.keys:
+    _by_library(_data(bags), word, found)
+    if not found.keys:
         raise WrongPassword
-    return pile.keys[0]
+    return found.keys[0]
 
 
 def _load(plain: bytes) -> PrivateKeyTypes:

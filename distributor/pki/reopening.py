@@ -1,7 +1,7 @@
-"""The very bytes that a plan opened before -> what goes into the package of the one leaf wanted, nothing else looked at.
+"""A file that `plan` opened before -> the PackageContent of one leaf, without checking the rest of the file again.
 
-A short cut beside `opening`, taken for the common file: PKCS#12 with one shrouded key. The bytes are known by their hash, so their
-cost, MAC and certificates were judged when they were planned. Whatever is unusual is None: then `opening` looks at all of it again.
+A fast path beside `parse_material` for the common file: PKCS#12 with one shrouded key. The bytes are known by their hash, so their
+iterations, MAC and certificates were checked by `plan`. For anything unusual it returns None: then `parse_material` reads all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHROUDED_KEY = bytes.fromhex("2a864886f70d010c0a0102")
 
 
 def load_known_key(material: SourceMaterial, leaf: bytes, chain: tuple[bytes, ...]) -> PackageContent | None:
-    """Leaf and chain as the ledger keeps them, with the key that belongs to the leaf; None when it is not to be had this way."""
+    """Leaf and chain as the ledger has them, with the leaf's key; None when the fast path does not apply."""
     try:
         certificate = x509.load_der_x509_certificate(leaf)
     except ValueError:
@@ -40,7 +40,7 @@ def _key(material: SourceMaterial, leaf: x509.Certificate) -> Key | None:
         return None
     for password in material.passwords:
         try:
-            # Proved at the plan to belong to the leaf; the library's own check would take 37 ms (facts: pkcs12.md B3).
+            # `plan` verified that it belongs to the leaf; the library's own check would take 37 ms (facts: pkcs12.md B3).
             key = load_der_private_key(shrouded[0], password.reveal().encode(), unsafe_skip_rsa_key_validation=True)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             continue
@@ -64,7 +64,7 @@ def _kind(value: Value) -> bytes:
 
 
 def _content(info: Value) -> bytes:
-    """The octets of a ContentInfo that holds data."""
+    """The octets in a ContentInfo of type data."""
     kind, explicit = info.sequence(2)
     if kind.content != _DATA:
         raise ValueError("not data")

@@ -1,4 +1,4 @@
-"""Two certificates -> whether one signed the other, and whether anybody still has to believe it (Signature)."""
+"""Two certificates -> whether one signed the other, and whether the signature is still trusted (SignatureStatus)."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ Signed = x509.Certificate | x509.CertificateRevocationList
 
 
 class SignatureStatus(Enum):
-    """What became of checking one."""
+    """The result of verifying a signature."""
 
     GOOD = "good"
-    OLD = "old"  # it fits, or nobody here can tell any more; its hash is broken
-    UNKNOWN = "unknown"  # its algorithm is unknown here
+    WEAK = "weak"  # its hash is broken; the signature matches, or the library no longer verifies it
+    UNKNOWN = "unknown"  # an unknown algorithm
     WRONG = "wrong"
 
 
 def signature(cert: x509.Certificate, issuer: x509.Certificate) -> SignatureStatus:
-    """Whether the issuer's key made the signature, and its name is the one that the certificate names."""
+    """Verify the certificate's signature with the issuer's key, and that its issuer name is the issuer's subject."""
     try:
         cert.verify_directly_issued_by(issuer)
     except InvalidSignature:
         return SignatureStatus.WRONG
     except UNREADABLE:  # ValueError too where SHA-1 is asked for (cryptography 50)
-        return _aged(cert, issuer) if cert.issuer == issuer.subject else SignatureStatus.WRONG
+        return _weak_or_unknown(cert, issuer) if cert.issuer == issuer.subject else SignatureStatus.WRONG
     return SignatureStatus.GOOD
 
 
-def _aged(cert: x509.Certificate, issuer: x509.Certificate) -> SignatureStatus:
+def _weak_or_unknown(cert: x509.Certificate, issuer: x509.Certificate) -> SignatureStatus:
     if weak_hash(cert) is not None:
-        return SignatureStatus.WRONG if fits(cert, issuer) is False else SignatureStatus.OLD
+        return SignatureStatus.WRONG if fits(cert, issuer) is False else SignatureStatus.WEAK
     try:
         cert.signature_hash_algorithm  # noqa: B018  whether the library knows it
     except UnsupportedAlgorithm:
@@ -58,7 +58,7 @@ def _aged(cert: x509.Certificate, issuer: x509.Certificate) -> SignatureStatus:
 
 
 def fits(signed: Signed, issuer: x509.Certificate) -> bool | None:
-    """Whether a signature with an old hash is of the issuer's key; None where the library will not tell."""
+    """Whether a signature with an old hash was made by the issuer's key; None where the library does not verify it."""
     try:
         _verify(signed, issuer.public_key())
     except UnsupportedAlgorithm:
@@ -84,7 +84,7 @@ def _verify(signed: Signed, key: object) -> None:
 
 
 def weak_hash(signed: Signed) -> str | None:
-    """The name of the hash in its signature when that is no longer trusted."""
+    """The name of its signature's hash if that is no longer trusted."""
     name = _OLD.get(signed.signature_algorithm_oid.dotted_string)
     with suppress(*UNREADABLE):
         name = name or getattr(signed.signature_hash_algorithm, "name", None)

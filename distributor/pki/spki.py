@@ -1,7 +1,6 @@
 """The public key of a certificate in DER (SubjectPublicKeyInfo, RFC 5280 4.1.2.7) -> its kind and its hash. Loads no cryptography.
 
-Algorithm and parameters decide, not the numbers: a key that is marked for RSASSA-PSS has the numbers of any RSA key, and yet no mail
-program can encrypt to it.
+The algorithm identifier decides: a key marked for RSASSA-PSS is an RSA key like any other, and yet no mail program can encrypt to it.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def public_key_info(certificate: bytes) -> bytes:
 
 
 def key_type(info: bytes) -> str:
-    """What kind of key a SubjectPublicKeyInfo holds: "rsa-2048", "ec-p256", else a name or identifier. Raises ValueError."""
+    """The type of key in a SubjectPublicKeyInfo: "rsa-2048", "ec-p256", else a name or identifier. Raises ValueError."""
     algorithm, key = asn1.read(info).sequence(2)[:2]
     name, *parameters = algorithm.sequence(1)
     identifier = asn1.dotted(name)

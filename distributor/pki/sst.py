@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 MAGIC = struct.pack("<I4s", 0, b"CERT")
 END = bytes(12)
-CERTIFICATE, CRL, CTL = 32, 33, 34  # the contexts; the last two by wincrypt.h
+CERTIFICATE, CRL, CTL = 32, 33, 34  # the context types; the last two from wincrypt.h
 FRIENDLY_NAME = 11  # a property: UTF-16LE, ends with a zero
 _ENCODING = 1  # X.509
 _LAST_PROPERTY = 0xFFFF
@@ -32,7 +32,7 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One certificate of a collection, and the properties that stand before it, by number; their values prove nothing."""
+    """One certificate of a store and its properties by number, whose values are not verified."""
 
     certificate: bytes
     properties: Mapping[int, bytes] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a store holds, in its order; lists of revoked and of trusted certificates are counted, not kept."""
+    """The content of a store, in its order; CRLs and CTLs are only counted."""
 
     stored: tuple[Stored, ...]
     crls: int = 0
@@ -53,7 +53,7 @@ class Collection:
 
     @property
     def certificates(self) -> tuple[bytes, ...]:
-        """The certificates in DER, as often as they stand there."""
+        """The certificates in DER, duplicates too."""
         return tuple(one.certificate for one in self.stored)
 
 
@@ -74,7 +74,7 @@ def write(certificates: Sequence[bytes]) -> bytes:
 
 
 def read(data: bytes) -> Collection:
-    """What is in the store. Raises Malformed unless it is one from its first byte to its last."""
+    """Parse a store. Raises Malformed for anything else, or for bytes after its end."""
     if data[: len(MAGIC)] != MAGIC:
         raise Malformed(0, "not a serialized certificate store; it does not begin like one")
     stored: list[Stored] = []
@@ -88,7 +88,7 @@ def read(data: bytes) -> Collection:
 
 
 def _elements(data: bytes) -> Iterator[tuple[_Entry, dict[int, bytes]]]:
-    """Each context with the properties before it."""
+    """Each context element with the properties before it."""
     properties: dict[int, bytes] = {}
     last = 0
     for entry in _entries(data):

@@ -134,7 +134,7 @@ def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:
 
 
 def _identity(job: PackingJob, limits: Limits) -> Identity | ParseProblem:
-    opened = parse_material(job.material, limits, proven=job.task.certificate_sha256)
+    opened = parse_material(job.material, limits, expected_sha256=job.task.certificate_sha256)
     for identity in opened.identities:
         if identity.facts.sha256 == job.task.certificate_sha256:
             return identity

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from distributor.adapters.transports import graph as road
-from distributor.clients.entra import AppRegistration
+from distributor.clients.app_registration import AppRegistration
 from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, RecordIntent
 from distributor.model.outcomes import Accepted
 from distributor.model.secret import Secret

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,15 @@ def looked(stage: Stage, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[
     """What the command answers."""
     code = watch(stage.folder / "distributor.toml", as_json=True)
     return code, json.loads(capsys.readouterr().out)
+
+
+def test_two_authorities_that_certify_each_other_cost_only_their_own_file(stage: Stage, sub: CA, site: Server) -> None:
+    one, two = root("One"), root("Two")
+    below = one.again(two)
+    hostile = below.person("circle@example.org", crl=f"{site.url}/sub.crl")
+    put(stage, "circle", replace(hostile, chain=(below.certificate, two.again(one).certificate)))
+    put(stage, "good", sub.person("good@example.org", crl=f"{site.url}/sub.crl"))
+    found = plan(stage, 1)
+    assert [row["address"] for row in found["deliveries"]] == ["good@example.org"]
+    assert told(found) == [("error", "chain-untrusted", "circle.pfx", "circle@example.org")]
+    assert "certify each other and lead to no root" in found["issues"][0]["message"]

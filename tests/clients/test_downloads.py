@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from distributor.clients import ip_addresses
-from distributor.clients.downloads import MOST_SILENT, SIDE_BY_SIDE, DownloadCache
+from distributor.clients.downloads import CONCURRENT, MOST_SILENT, DownloadCache
 from distributor.clients.ip_addresses import allowed
 from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from tests.authority import Identity
@@ -69,7 +69,7 @@ def test_a_url_is_fetched_once_a_run_and_so_is_a_failure(site: Server, web: Call
 
 
 def test_different_urls_are_fetched_side_by_side_but_not_too_many(site: Server, web: Callable[..., DownloadCache]) -> None:
-    together = threading.Barrier(SIDE_BY_SIDE)
+    together = threading.Barrier(CONCURRENT)
     inside, most, lock = 0, 0, threading.Lock()
 
     def meet(answer: BaseHTTPRequestHandler) -> None:
@@ -85,11 +85,11 @@ def test_different_urls_are_fetched_side_by_side_but_not_too_many(site: Server, 
         answer.end_headers()
 
     one = web()
-    urls = [site.put(f"/{number}", meet) for number in range(2 * SIDE_BY_SIDE)]
+    urls = [site.put(f"/{number}", meet) for number in range(2 * CONCURRENT)]
     for url in urls:
         one.start(url, crl=True)
     assert all(isinstance(one.get(url, crl=True), Fetched) for url in urls)
-    assert most == SIDE_BY_SIDE
+    assert most == CONCURRENT
 
 
 def test_a_redirect_is_followed_and_a_circle_is_not(site: Server, web: Callable[..., DownloadCache]) -> None:

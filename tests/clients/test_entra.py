@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from distributor.clients import msal_client
-from distributor.clients.entra import AccessToken, AppRegistration, Entra, SignInUnavailable, check, entra
+from distributor.clients.app_registration import AccessToken, AppRegistration, SignInUnavailable
+from distributor.clients.entra import Entra, check, entra
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret

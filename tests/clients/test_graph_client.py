@@ -23,9 +23,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.clients import graph as client
-from distributor.clients.entra import AppRegistration
+from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, literal, segment
-from distributor.clients.http import answered, wish
+from distributor.clients.http import answered, retry_after
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
@@ -191,7 +191,7 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
     ],
 )
 def test_a_wish_to_wait_is_read_in_both_its_forms(text: str, seconds: float | None) -> None:
-    assert wish(text, NOW) == (None if seconds is None else timedelta(seconds=seconds))
+    assert retry_after(text, NOW) == (None if seconds is None else timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_whatever_breaks_before_the_request_is_lost_and_not_begun(desk: Desk, se
 
 async def ask_at(opened: GraphClient, desk: Desk, root: str, patience: float) -> HttpResponse | NoResponse:
     """A token for the double, then a request to somewhere else."""
-    opened._door._tokens._kept[root] = (0.0, await opened.token())  # noqa: SLF001  the double gives tokens for itself only
+    opened._tokens._tokens._kept[root] = (0.0, await opened.token())  # noqa: SLF001  the double gives tokens for itself only
     opened.root = root
     return await opened.call("GET", desk.messages, timeout=patience)
 
@@ -297,7 +297,7 @@ async def ask_at(opened: GraphClient, desk: Desk, root: str, patience: float) ->
 @pytest.mark.parametrize(("root", "why"), [("https://127.0.0.1:1", "connection refused"), ("https://no-such.invalid", "no such host")])
 def test_nobody_there_is_lost_and_not_begun(desk: Desk, root: str, why: str) -> None:
     async def act(opened: GraphClient) -> HttpResponse | NoResponse:
-        opened._door._tokens._kept[root] = (0.0, await opened.token())  # noqa: SLF001
+        opened._tokens._tokens._kept[root] = (0.0, await opened.token())  # noqa: SLF001
         opened.root = root
         return await opened.call("GET", desk.messages)
 

@@ -12,7 +12,7 @@ from distributor.clients.http import HttpResponse, answered
 from distributor.clients.retry import RetryPolicy
 
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
-PATIENCE = RetryPolicy(4, timedelta(seconds=50), timedelta(seconds=120))
+RETRIES = RetryPolicy(4, timedelta(seconds=50), timedelta(seconds=120))
 
 
 def busy(status: int = 429, retry_after: str | None = None) -> HttpResponse:
@@ -31,7 +31,7 @@ def asked(*answers: HttpResponse) -> tuple[HttpResponse, list[float], int]:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    heard = asyncio.run(PATIENCE.call(question, sleep))
+    heard = asyncio.run(RETRIES.call(question, sleep))
     return heard, slept, len(answers) - len(left)
 
 

@@ -24,7 +24,7 @@ def busy(seconds: float | None, status: int = 429) -> HttpResponse:
 
 @dataclass
 class World:
-    """A room whose clock moves with its sleeps; `lanes` is who is in it, `most` how many ever were."""
+    """A throttle whose clock moves with its sleeps; `lanes` is who is in it, `most` how many ever were."""
 
     time: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -33,7 +33,7 @@ class World:
     most: int = 0
 
     def __post_init__(self) -> None:
-        self.room = RequestThrottle(MOST, self.sleep, lambda: self.time)
+        self.throttle = RequestThrottle(MOST, self.sleep, lambda: self.time)
         self.go = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class World:
 
     async def ask(self, name: int = 0) -> HttpResponse | NoResponse | None:
         """What stood in the way; a request lasts until `go`."""
-        async with self.room.slot() as refused:
+        async with self.throttle.slot() as refused:
             if refused is None:
                 self.order.append(name)
                 self.inside += 1
@@ -85,7 +85,7 @@ async def one_inside(world: World, count: int) -> AsyncIterator[list[asyncio.Tas
 @pytest.mark.parametrize("status", [429, 503])
 def test_all_wait_until_the_time_that_the_service_named_is_over(status: int) -> None:
     async def act(world: World) -> None:
-        world.room.heard(busy(20, status))
+        world.throttle.record(busy(20, status))
         assert await world.all(3) == [None] * 3
 
     assert run(act).slept == [20.0]
@@ -94,7 +94,7 @@ def test_all_wait_until_the_time_that_the_service_named_is_over(status: int) -> 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_time_beyond_two_minutes_is_not_waited_for_and_the_request_is_certainly_not_made(status: int) -> None:
     async def act(world: World) -> None:
-        world.room.heard(busy(3600, status))
+        world.throttle.record(busy(3600, status))
         world.time += 60
         (refused,) = await world.all(1)
         again = datetime.now(UTC) + timedelta(seconds=3540)
@@ -111,7 +111,7 @@ def test_a_time_beyond_two_minutes_is_not_waited_for_and_the_request_is_certainl
 
 def test_two_minutes_are_waited_for() -> None:
     async def act(world: World) -> None:
-        world.room.heard(busy(120))
+        world.throttle.record(busy(120))
         assert await world.all(1) == [None]
 
     assert run(act).slept == [120.0]
@@ -120,7 +120,7 @@ def test_two_minutes_are_waited_for() -> None:
 def test_those_who_wait_for_a_turn_are_told_at_once_that_there_is_none_for_long() -> None:
     async def act(world: World) -> None:
         async with one_inside(world, MOST + 2) as tasks:
-            world.room.heard(busy(3600))
+            world.throttle.record(busy(3600))
             await settled()
             assert [task.done() for task in tasks] == [False] * MOST + [True] * 2
             assert all(isinstance(task.result(), HttpResponse) for task in tasks[MOST:])
@@ -130,12 +130,12 @@ def test_those_who_wait_for_a_turn_are_told_at_once_that_there_is_none_for_long(
 
 def test_four_go_side_by_side_and_two_for_a_minute_after_too_many() -> None:
     async def act(world: World) -> None:
-        assert world.room.capacity == MOST
-        world.room.heard(busy(20))
+        assert world.throttle.capacity == MOST
+        world.throttle.record(busy(20))
         await world.all(6)
         assert (world.most, world.slept) == (2, [20.0])
         world.time += 59
-        assert world.room.capacity == 2
+        assert world.throttle.capacity == 2
         world.time += 2
         world.go.clear()
         await world.all(6)
@@ -146,7 +146,7 @@ def test_four_go_side_by_side_and_two_for_a_minute_after_too_many() -> None:
 
 def test_too_many_without_a_time_makes_them_fewer_too() -> None:
     async def act(world: World) -> None:
-        world.room.heard(busy(None))
+        world.throttle.record(busy(None))
         await world.all(6)
         assert (world.most, world.slept) == (2, [])
 
@@ -156,7 +156,7 @@ def test_too_many_without_a_time_makes_them_fewer_too() -> None:
 @pytest.mark.parametrize("heard", [busy(20, 202), busy(20, 500), busy(None, 503), NoResponse("the connection was cut", request_sent=True)])
 def test_nothing_else_holds_requests_back(heard: HttpResponse | NoResponse) -> None:
     async def act(world: World) -> None:
-        world.room.heard(heard)
+        world.throttle.record(heard)
         await world.all(6)
         assert (world.most, world.slept) == (MOST, [])
 
@@ -165,8 +165,8 @@ def test_nothing_else_holds_requests_back(heard: HttpResponse | NoResponse) -> N
 
 def test_a_shorter_time_that_is_heard_later_does_not_shorten_a_longer_one() -> None:
     async def act(world: World) -> None:
-        world.room.heard(busy(90))
-        world.room.heard(busy(5))
+        world.throttle.record(busy(90))
+        world.throttle.record(busy(5))
         await world.all(1)
 
     assert run(act).slept == [90.0]
@@ -176,20 +176,20 @@ def test_a_longer_time_that_is_heard_while_one_waits_is_waited_for_too_within_tw
     async def act(world: World) -> None:
         async def sleep(seconds: float) -> None:
             if not world.slept:
-                world.room.heard(busy(100))
+                world.throttle.record(busy(100))
             await World.sleep(world, seconds)
 
-        world.room = RequestThrottle(MOST, sleep, lambda: world.time)
-        world.room.heard(busy(20))
+        world.throttle = RequestThrottle(MOST, sleep, lambda: world.time)
+        world.throttle.record(busy(20))
         assert await world.all(1) == [None]
-        world.room.heard(busy(100))
+        world.throttle.record(busy(100))
         world.slept.clear()
 
         async def lengthened(seconds: float) -> None:
-            world.room.heard(busy(130))
+            world.throttle.record(busy(130))
             await World.sleep(world, seconds)
 
-        world.room._sleep = lengthened  # noqa: SLF001
+        world.throttle._sleep = lengthened  # noqa: SLF001
         (refused,) = await world.all(1)
         assert isinstance(refused, HttpResponse)
 

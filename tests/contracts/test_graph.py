@@ -17,7 +17,7 @@ import pytest
 from distributor.adapters.transports import graph
 from distributor.adapters.transports.graph import GraphConnection, GraphTransport, Settings
 from distributor.adapters.transports.graph.responses import RequestStep, classify_response
-from distributor.clients.entra import SignInUnavailable
+from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.graph import NoResponse
 from distributor.errors import Error, InvalidInput
 from distributor.model.delivery import Account, TrackedMessage, TrackingEvent

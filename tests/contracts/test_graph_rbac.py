@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.adapters.transports.graph.check import examine
-from distributor.clients.entra import AccessToken, AppRegistration
+from distributor.clients.app_registration import AccessToken, AppRegistration
 from distributor.clients.graph import HttpResponse
 from distributor.microsoft.permissions import MailboxDenied
 from distributor.microsoft.powershell import command

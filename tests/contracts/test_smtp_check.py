@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distributor.clients.entra import AppRegistration
+from distributor.clients.app_registration import AppRegistration
 from distributor.microsoft.powershell import command
 from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic

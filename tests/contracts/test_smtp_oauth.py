@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.adapters.transports import smtp
-from distributor.clients.entra import AppRegistration, entra
+from distributor.clients.app_registration import AppRegistration
+from distributor.clients.entra import entra
 from distributor.config.converter import ConfigErrors, structure
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import Account

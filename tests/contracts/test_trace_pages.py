@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from distributor.adapters.trackers.trace_pages import TracePages
-from distributor.clients.entra import AppRegistration
+from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import HttpResponse, graph
 from distributor.errors import ServiceUnavailable
 from distributor.model.secret import Secret

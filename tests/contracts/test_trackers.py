@@ -17,7 +17,7 @@ from distributor.adapters import REGISTRY
 from distributor.adapters.trackers import message_trace
 from distributor.adapters.trackers import sent_items as graph
 from distributor.adapters.trackers.message_trace import MessageTraceTracker, windows
-from distributor.clients.entra import AppRegistration
+from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import graph as client
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import TrackedMessage, TrackingEvent

@@ -1,4 +1,4 @@
-"""What is wrong with a collection, what it lacks for the certificates at hand, and how two of them differ."""
+"""What is wrong with a collection, what it lacks for given certificates, and how two of them differ."""
 
 from __future__ import annotations
 
@@ -171,11 +171,11 @@ def test_the_same_certificates_in_any_order_make_the_same_collection() -> None:
     assert [member.der for member in one] == [member.der for member in collection.ordered(known(ROOT, MIDDLE))] == [ROOT.der, MIDDLE.der]
 
 
-# --- for the certificates at hand ----------------------------------------------------------------------------------
+# --- for given certificates --------------------------------------------------------------------------------------------
 
 
-def lacks(inside: list[Made], at_hand: list[Made]) -> list[Issue]:
-    return list(chain_gaps.issues(chain_gaps.find_gaps(known(*inside), known(*at_hand, source="at-hand.pem"))))
+def lacks(inside: list[Made], given: list[Made]) -> list[Issue]:
+    return list(chain_gaps.issues(chain_gaps.find_gaps(known(*inside), known(*given, source="at-hand.pem"))))
 
 
 def test_nothing_is_missing_for_a_person_below_the_collection() -> None:
@@ -185,7 +185,7 @@ def test_nothing_is_missing_for_a_person_below_the_collection() -> None:
 def test_a_missing_intermediate_is_named_from_the_persons_certificate() -> None:
     (issue,) = lacks([ROOT], [ALICE])
     assert told([issue]) == [("error", "chain-incomplete")]
-    assert issue.message == 'the issuer "CN=Middle" of "CN=Alice" is neither in the collection nor at hand'
+    assert issue.message == 'the issuer "CN=Middle" of "CN=Alice" is neither in the collection nor among the given certificates'
 
 
 def test_where_it_may_be_fetched_is_in_the_hint() -> None:
@@ -193,7 +193,7 @@ def test_where_it_may_be_fetched_is_in_the_hint() -> None:
     assert issue.hint == "get its certificate and add it; it is at http://pki.example.org/middle.cer"
 
 
-def test_a_missing_intermediate_at_hand_is_named_with_its_file() -> None:
+def test_a_missing_intermediate_given_is_named_with_its_file() -> None:
     (issue,) = lacks([ROOT], [ALICE, MIDDLE])
     assert (issue.check, issue.source) == (CheckId.CHAIN_INCOMPLETE, "at-hand.pem")
     assert issue.message == 'the intermediate "CN=Middle" is not in the collection'
@@ -207,16 +207,16 @@ def test_a_missing_root_is_told_as_untrusted() -> None:
 
 def test_one_lack_of_many_people_is_told_once_with_their_number() -> None:
     people = [make(f"Person {number}", MIDDLE, ca=False) for number in range(3)]
-    assert lacks([ROOT], people[:2])[0].message.endswith("; 2 people's certificates at hand need it")
+    assert lacks([ROOT], people[:2])[0].message.endswith("; 2 people's certificates need it")
     (issue,) = lacks([ROOT], people)
-    assert issue.message.endswith("; 3 people's certificates at hand need it")
+    assert issue.message.endswith("; 3 people's certificates need it")
     (issue,) = lacks([ROOT], [*people, MIDDLE])
-    assert issue.message.endswith('"CN=Middle" is not in the collection; 3 people\'s certificates at hand need it')
+    assert issue.message.endswith('"CN=Middle" is not in the collection; 3 people\'s certificates need it')
 
 
 def test_an_issuer_that_was_renewed_with_another_key_is_told_apart() -> None:
     (issue,) = lacks([ROOT, make("Middle", ROOT, own="a renewed key")], [ALICE])
-    assert issue.message.endswith("nor at hand; a certificate of that name is, but with another key")
+    assert issue.message.endswith("nor among the given certificates; a certificate of that name is, but with another key")
 
 
 def test_the_way_that_lacks_least_counts() -> None:

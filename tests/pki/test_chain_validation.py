@@ -23,7 +23,7 @@ from distributor.pki.validation.revocation import DownloadFailed
 from distributor.pki.validation.validator import RevocationMode, validate_path
 from tests.authority import Identity, rsa_key
 from tests.doubles.pki import CA, DAY, certificate, der, ec_key, point, root, without_chain
-from tests.pki.worlds import LEAF, NOW, SUB, WEB, Shelf, World, world
+from tests.pki.worlds import LEAF, NOW, SUB, WEB, Downloads, World, world
 
 
 def test_a_chain_in_order_has_nothing_against_it() -> None:
@@ -35,7 +35,7 @@ def test_ten_thousand_certificates_of_an_authority_cost_one_list() -> None:
     people = [w.sub.person(f"{n}@example.org", crl=LEAF, key=rsa_key()) for n in range(20)]
     chains = w.chains()
     assert [chains.validate(one.der, [w.sub.der]) for one in people] == [[]] * 20
-    assert set(w.shelf.asked) == {LEAF, SUB}
+    assert set(w.downloads.asked) == {LEAF, SUB}
 
 
 # --- the chain ---------------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
     assert w.checks(bare) == []
     w.collection = [w.root.der]
     for page in (w.sub.der, pkcs7.serialize_certificates([w.root.certificate, w.sub.certificate], Encoding.DER)):
-        w.shelf.pages[f"{WEB}/sub.cer"] = page
+        w.downloads.pages[f"{WEB}/sub.cer"] = page
         assert w.checks(without_chain(w.sub.person("b@example.org", crl=LEAF, aia=f"{WEB}/sub.cer"))) == []
 
 
@@ -57,13 +57,13 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
     ("page", "words"),
     [
         (DownloadFailed("the server answers 404"), "the server answers 404"),
-        (b"<html>", "it holds no certificate"),
+        (b"<html>", "it contains no certificate"),
         (root("Other").der, "not in it"),
     ],
 )
 def test_an_issuer_that_is_nowhere_is_named_with_the_places(page: bytes | DownloadFailed, words: str) -> None:
     w = world()
-    w.shelf.pages[f"{WEB}/sub.cer"] = page
+    w.downloads.pages[f"{WEB}/sub.cer"] = page
     person = without_chain(w.sub.person("b@example.org", crl=LEAF, aia=[f"{WEB}/sub.cer", "ldap://x/"]))
     (issue,) = w.issues(person)
     assert issue.check is CheckId.CHAIN_INCOMPLETE
@@ -77,9 +77,9 @@ def test_an_issuer_two_steps_up_is_fetched_too() -> None:
     middle = top.sub("Middle", crl=f"{WEB}/middle.crl")
     sub = middle.sub("Mail CA", crl=SUB, aia=f"{WEB}/middle.cer")
     w = world(top, sub, without_chain(sub.person("a@example.org", crl=LEAF, aia=f"{WEB}/sub.cer")))
-    w.shelf.pages |= {f"{WEB}/middle.crl": top.crl(), SUB: middle.crl(), f"{WEB}/middle.cer": middle.der, f"{WEB}/sub.cer": sub.der}
+    w.downloads.pages |= {f"{WEB}/middle.crl": top.crl(), SUB: middle.crl(), f"{WEB}/middle.cer": middle.der, f"{WEB}/sub.cer": sub.der}
     assert w.checks() == []
-    del w.shelf.pages[f"{WEB}/middle.cer"]
+    del w.downloads.pages[f"{WEB}/middle.cer"]
     (issue,) = w.issues()
     assert '"CN=Middle"' in issue.message
 
@@ -189,7 +189,7 @@ def test_a_path_is_judged_as_the_library_and_as_cryptography_judge_it(name: str)
     top = root()
     sub, person = spoil(top)
     w = world(top, sub, person)
-    w.shelf.pages |= {f"{WEB}/lower.crl": sub.crl(), LEAF: (sub.above[0] if sub.above[0] is not top else sub).crl()}
+    w.downloads.pages |= {f"{WEB}/lower.crl": sub.crl(), LEAF: (sub.above[0] if sub.above[0] is not top else sub).crl()}
     found = w.checks()
     assert found == ([] if good else ["chain-untrusted"])
     assert (full(w, person) is None) is good
@@ -197,8 +197,8 @@ def test_a_path_is_judged_as_the_library_and_as_cryptography_judge_it(name: str)
 
 
 def full(w: World, person: Identity) -> Issue | None:
-    """What pyhanko-certvalidator says of it all at once, hard-fail, with every list at hand."""
-    lists = [page for page in w.shelf.pages.values() if isinstance(page, bytes) and not isinstance(crls.read(page), crls.CrlError)]
+    """What pyhanko-certvalidator says of it all at once, hard-fail, with all CRLs."""
+    lists = [page for page in w.downloads.pages.values() if isinstance(page, bytes) and not isinstance(crls.read(page), crls.CrlError)]
     return validate_path(person.der, w.collection, [der(one) for one in person.chain], lists, NOW, RevocationMode.CRLS)
 
 
@@ -254,9 +254,9 @@ def test_a_cross_signed_authority_is_good_if_one_of_its_roads_is() -> None:
     sub = old.sub("Mail CA", crl=SUB)
     again = sub.again(new, crl=f"{WEB}/new.crl")
     person = sub.person("a@example.org", crl=LEAF)
-    w = World(old, sub, person, Shelf({SUB: old.crl(), f"{WEB}/new.crl": new.crl(), LEAF: sub.crl()}), [old.der, new.der, again.der])
+    w = World(old, sub, person, Downloads({SUB: old.crl(), f"{WEB}/new.crl": new.crl(), LEAF: sub.crl()}), [old.der, new.der, again.der])
     assert w.checks() == []
-    w.shelf.pages[f"{WEB}/new.crl"] = new.crl(again.certificate.serial_number)
+    w.downloads.pages[f"{WEB}/new.crl"] = new.crl(again.certificate.serial_number)
     assert set(w.checks()) <= {"chain-untrusted", "revoked"}
     assert w.checks() != []
 
@@ -286,7 +286,7 @@ def serial(person: Identity) -> int:
 
 def test_a_revoked_certificate_is_told_with_day_and_reason() -> None:
     w = world()
-    w.shelf.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), now=NOW)
+    w.downloads.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), now=NOW)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
     assert issue.message == f"the certificate was revoked ({NOW - 2 * DAY:%Y-%m-%d}, key compromise)"
@@ -294,7 +294,7 @@ def test_a_revoked_certificate_is_told_with_day_and_reason() -> None:
 
 def test_a_revoked_authority_is_told_by_its_name() -> None:
     w = world()
-    w.shelf.pages[SUB] = w.root.crl(w.sub.certificate.serial_number)
+    w.downloads.pages[SUB] = w.root.crl(w.sub.certificate.serial_number)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
     assert 'the authority "CN=Mail CA"' in issue.message
@@ -302,15 +302,15 @@ def test_a_revoked_authority_is_told_by_its_name() -> None:
 
 def test_what_is_on_no_list_of_another_authority_is_not_revoked() -> None:
     w = world()
-    w.shelf.pages[SUB] = w.root.crl(serial(w.person))
-    w.shelf.pages[LEAF] = w.sub.crl(serial(w.person) + 1)
+    w.downloads.pages[SUB] = w.root.crl(serial(w.person))
+    w.downloads.pages[LEAF] = w.sub.crl(serial(w.person) + 1)
     assert w.checks() == []
 
 
 def test_revocation_is_told_beside_an_untrusted_chain() -> None:
     w = world()
     w.collection = [root("Other").der]
-    w.shelf.pages[LEAF] = w.sub.crl(serial(w.person))
+    w.downloads.pages[LEAF] = w.sub.crl(serial(w.person))
     assert w.checks() == ["chain-untrusted", "revoked"]
 
 
@@ -361,7 +361,7 @@ LISTS: dict[str, tuple[Make, str | None, str]] = {
 def test_a_list_is_judged_as_the_library_judges_it(name: str) -> None:
     make, check, words = LISTS[name]
     w = world()
-    w.shelf.pages[LEAF] = make(w)
+    w.downloads.pages[LEAF] = make(w)
     found = w.issues()
     assert [str(issue.check) for issue in found] == ([check] if check else [])
     assert all(words in issue.message for issue in found)
@@ -386,7 +386,7 @@ def test_a_list_is_judged_as_the_library_judges_it(name: str) -> None:
 )
 def test_what_a_certificate_says_of_its_lists_counts(how: dict[str, object], check: str | None, words: str) -> None:
     w = world()
-    w.shelf.pages |= {
+    w.downloads.pages |= {
         f"{WEB}/stale.crl": w.sub.crl(begins=-9 * DAY),
         f"{WEB}/some.crl": w.sub.crl(extensions=[idp(only_some_reasons=SOME)]),
         f"{WEB}/other.crl": w.root.crl(),
@@ -417,7 +417,7 @@ def test_a_list_of_changes_counts_with_the_list_it_belongs_to(
     make: Callable[[World, int], bytes | DownloadFailed], check: str | None
 ) -> None:
     w = world()
-    w.shelf.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(f"{WEB}/delta.crl")]), f"{WEB}/delta.crl": make(w, 7)}
+    w.downloads.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(f"{WEB}/delta.crl")]), f"{WEB}/delta.crl": make(w, 7)}
     assert w.checks() == ([check] if check else [])
 
 
@@ -425,7 +425,7 @@ def test_what_was_taken_off_a_list_is_good_again() -> None:
     w = world()
     held = (serial(w.person), x509.ReasonFlags.certificate_hold)
     back = (serial(w.person), x509.ReasonFlags.remove_from_crl)
-    w.shelf.pages |= {
+    w.downloads.pages |= {
         LEAF: w.sub.crl(held, number=5, extensions=[freshest(f"{WEB}/delta.crl")]),
         f"{WEB}/delta.crl": w.sub.crl(back, number=6, extensions=[(x509.DeltaCRLIndicator(5), True)]),
     }
@@ -434,7 +434,7 @@ def test_what_was_taken_off_a_list_is_good_again() -> None:
 
 def test_lists_that_take_longer_than_exchange_waits_are_out_of_reach() -> None:
     w = world()
-    w.shelf.seconds = 6.0
+    w.downloads.seconds = 6.0
     (issue,) = w.issues()
     assert issue.message == "the CRLs of its chain take 12.0 s to fetch; Exchange Online waits 10 s for all of them"
 
@@ -446,7 +446,7 @@ def test_offline_only_what_needs_no_network_is_said() -> None:
     assert w.checks(without_chain(w.sub.person("b@example.org", aia=f"{WEB}/sub.cer")), offline=True) == []
     w.collection = [root("Other").der]
     assert w.checks(offline=True) == ["chain-untrusted"]
-    assert w.shelf.asked == {}
+    assert w.downloads.asked == {}
 
 
 # --- hostile and foreign bytes -----------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def test_no_flipped_bit_passes(what: str) -> None:
     for place in range(0, end, 3):
         data = bytearray(good)
         data[place] ^= 1 << place % 8
-        w.shelf.pages[LEAF] = bytes(data) if what == "list" else w.sub.crl()
+        w.downloads.pages[LEAF] = bytes(data) if what == "list" else w.sub.crl()
         assert w.chains().validate(bytes(data) if what == "leaf" else w.person.der, [w.sub.der]), place
 
 
@@ -484,7 +484,7 @@ def test_certificates_of_every_kind_are_judged_without_a_crash() -> None:
     every = [octets for path in _files(".pem", ".crt", ".der", ".cer") for octets in _octets(path)]
     for octets in every:
         chains.validate(octets, every[:3])
-        ChainValidator(build_trust_store([octets], NOW), w.shelf, NOW).validate(w.person.der, [octets, w.sub.der])
+        ChainValidator(build_trust_store([octets], NOW), w.downloads, NOW).validate(w.person.der, [octets, w.sub.der])
         validate_path(octets, [w.root.der], [octets], [], NOW, RevocationMode.PATH_ONLY)
         unpack(octets)
     assert len(every) > 300
@@ -497,7 +497,7 @@ def test_lists_of_every_kind_are_read_without_a_crash() -> None:
         data = path.read_bytes()
         with suppress(ValueError, x509.InvalidVersion):  # else as it lies there
             data = x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
-        w.shelf.pages[LEAF] = data
+        w.downloads.pages[LEAF] = data
         readable += isinstance(crls.read(data), crls.Crl)
         assert w.checks() == ["crl-unreachable"], path
     assert readable > 150

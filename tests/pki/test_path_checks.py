@@ -68,14 +68,14 @@ def test_an_authority_whose_sha1_signature_is_wrong_is_forged() -> None:
 def test_a_list_signed_with_sha1_is_told_as_old_and_still_revokes() -> None:
     top = root("Root", rsa_key(60))
     w = below(top.sub("Mail CA", rsa_key(61), crl=SUB))
-    w.shelf.pages[LEAF] = aged(x509.load_der_x509_crl(w.sub.crl()), w.sub.key)
+    w.downloads.pages[LEAF] = aged(x509.load_der_x509_crl(w.sub.crl()), w.sub.key)
     (issue,) = w.issues()
     assert issue.check is CheckId.CRL_UNREACHABLE
     assert "it is signed with SHA1" in issue.message
     listed = x509.load_der_x509_crl(w.sub.crl(w.person.certificate.serial_number))
-    w.shelf.pages[LEAF] = aged(listed, w.sub.key)
+    w.downloads.pages[LEAF] = aged(listed, w.sub.key)
     assert w.checks() == ["revoked"]
-    w.shelf.pages[LEAF] = aged(listed, w.sub.key, wrong=True)
+    w.downloads.pages[LEAF] = aged(listed, w.sub.key, wrong=True)
     assert "it is forged" in w.issues()[0].message
 
 
@@ -91,7 +91,7 @@ def test_an_authority_further_up_counts_too() -> None:
     middle = root().sub("Web CA", crl=SUB, extensions=[(x509.ExtendedKeyUsage([SERVERS]), False)])
     lower = middle.sub("Mail CA", crl=f"{WEB}/middle.crl")
     w = world(middle.above[0], lower)
-    w.shelf.pages |= {SUB: middle.above[0].crl(), f"{WEB}/middle.crl": middle.crl()}
+    w.downloads.pages |= {SUB: middle.above[0].crl(), f"{WEB}/middle.crl": middle.crl()}
     assert [issue.message for issue in w.issues()] == [
         'the authority "CN=Web CA" is for other uses than mail by its extended key usage, and so is all below it'
     ]

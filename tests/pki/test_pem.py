@@ -21,9 +21,11 @@ from tests.needs import require
 PASSWORD = "in-comes-a-file"
 
 
-def opened(*files: bytes, passwords: tuple[str, ...] = (), proven: str | None = None, limits: Limits | None = None) -> ParsedIdentities:
+def opened(
+    *files: bytes, passwords: tuple[str, ...] = (), expected_sha256: str | None = None, limits: Limits | None = None
+) -> ParsedIdentities:
     parts = tuple(FilePart(f"{n}.pem", f"/{n}.pem", None, hashlib.sha256(data).hexdigest(), data) for n, data in enumerate(files))
-    return parse_material(SourceMaterial("pem", parts, tuple(map(Secret, passwords))), limits or Limits(), proven=proven)
+    return parse_material(SourceMaterial("pem", parts, tuple(map(Secret, passwords))), limits or Limits(), expected_sha256=expected_sha256)
 
 
 def leaves(result: ParsedIdentities) -> list[bytes]:
@@ -116,7 +118,7 @@ def test_a_traditional_encrypted_key(alice: Identity, tmp_path: Path) -> None:
 
 
 def test_once_proven_it_comes_with_its_key(alice: Identity) -> None:
-    (identity,) = opened(alice.pem, alice.key_pem(), proven=hashlib.sha256(alice.der).hexdigest()).identities
+    (identity,) = opened(alice.pem, alice.key_pem(), expected_sha256=hashlib.sha256(alice.der).hexdigest()).identities
     assert identity.key is not None
 
 

@@ -27,13 +27,13 @@ def test_a_modern_file_opens_with_its_chain_in_order(alice: Identity) -> None:
 
 def test_once_proven_one_of_many_wrong_passwords_that_decrypts_to_something_does_no_harm(alice: Identity) -> None:
     many = [f"wrong-{number}" for number in range(900)]  # one in 256 leaves a padding that looks right
-    found = opened(alice.pfx(), *many, PASSWORD, proven=hashlib.sha256(alice.der).hexdigest())
+    found = opened(alice.pfx(), *many, PASSWORD, expected_sha256=hashlib.sha256(alice.der).hexdigest())
 
     assert [c.leaf for c in found.identities] == [alice.der]
 
 
 def test_once_proven_the_wanted_one_comes_with_its_key(alice: Identity) -> None:
-    (identity,) = opened(alice.pfx(), "not this", PASSWORD, proven=hashlib.sha256(alice.der).hexdigest()).identities
+    (identity,) = opened(alice.pfx(), "not this", PASSWORD, expected_sha256=hashlib.sha256(alice.der).hexdigest()).identities
     assert identity.key is not None
     import base64  # noqa: PLC0415
 
@@ -60,7 +60,7 @@ def test_every_common_algorithm_opens(made: Callable[..., bytes], alice: Identit
     data = made(*options)
     result = opened(data, PASSWORD)
     assert [c.leaf for c in result.identities] == [alice.der]
-    again = opened(data, PASSWORD, proven=hashlib.sha256(alice.der).hexdigest())
+    again = opened(data, PASSWORD, expected_sha256=hashlib.sha256(alice.der).hexdigest())
     assert again.identities[0].key is not None
 
 
@@ -69,7 +69,7 @@ def test_an_empty_password_needs_no_word(made: Callable[..., bytes], alice: Iden
     data = made(*options, password="")
     for passwords in ((), ("",)):
         assert [c.leaf for c in opened(data, *passwords).identities] == [alice.der]
-        assert opened(data, *passwords, proven=hashlib.sha256(alice.der).hexdigest()).identities[0].key is not None
+        assert opened(data, *passwords, expected_sha256=hashlib.sha256(alice.der).hexdigest()).identities[0].key is not None
 
 
 def test_a_password_beyond_ascii_opens(alice: Identity) -> None:
@@ -100,7 +100,7 @@ def test_several_identities_are_split(authority: Authority, alice: Identity) -> 
     assert [c.leaf for c in result.identities] == [alice.der, second.der]
     assert result.problems == ()
     wanted = hashlib.sha256(second.der).hexdigest()
-    assert [c.leaf for c in opened(together([alice.pfx(), second.pfx()]), PASSWORD, proven=wanted).identities] == [second.der]
+    assert [c.leaf for c in opened(together([alice.pfx(), second.pfx()]), PASSWORD, expected_sha256=wanted).identities] == [second.der]
 
 
 def test_elliptic_and_edwards_keys_are_read(authority: Authority) -> None:

@@ -43,7 +43,7 @@ def test_the_short_cut_finds_what_the_long_way_finds(authority: Authority, form:
     key = rsa_key() if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     identity = authority.issue("alice@example.org", key=key)
     data = dict(forms(identity))[form]
-    (found,) = parse_material(holding(data, CAME_WITH), Limits(), proven=credential(identity).facts.sha256).identities
+    (found,) = parse_material(holding(data, CAME_WITH), Limits(), expected_sha256=credential(identity).facts.sha256).identities
     quick = load_known_key(holding(data, "another", CAME_WITH), identity.der, found.chain)
     assert quick is not None
     assert found.chain == quick.chain

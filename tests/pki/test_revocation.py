@@ -34,17 +34,17 @@ def naming(w: World, *urls: str) -> Identity:
 
 def test_who_is_on_a_stale_list_was_revoked() -> None:
     w = world()
-    w.shelf.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), begins=-30 * DAY)
+    w.downloads.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), begins=-30 * DAY)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
     assert "key compromise" in issue.message
-    w.shelf.pages[LEAF] = w.sub.crl(serial(w.person) + 1, begins=-30 * DAY)
+    w.downloads.pages[LEAF] = w.sub.crl(serial(w.person) + 1, begins=-30 * DAY)
     assert w.checks() == ["crl-stale"]
 
 
 def test_an_authority_on_a_stale_list_was_revoked_too() -> None:
     w = world()
-    w.shelf.pages[SUB] = w.root.crl(w.sub.certificate.serial_number, begins=-30 * DAY)
+    w.downloads.pages[SUB] = w.root.crl(w.sub.certificate.serial_number, begins=-30 * DAY)
     assert w.checks() == ["revoked"]
 
 
@@ -59,20 +59,20 @@ def test_a_stale_list_that_is_forged_or_of_another_says_nothing() -> None:
         (w.sub.crl(one, begins=-30 * DAY, extensions=[ODD]), "crl-stale"),
         (w.sub.crl(one, extensions=[ODD]), "crl-unreachable"),
     ):
-        w.shelf.pages[LEAF] = data
+        w.downloads.pages[LEAF] = data
         assert w.checks() == [check]
 
 
 def test_who_is_on_a_list_was_revoked_although_its_changes_are_out_of_reach() -> None:
     w = world()
-    w.shelf.pages[LEAF] = w.sub.crl(serial(w.person), number=5, extensions=[freshest(DELTA)])
+    w.downloads.pages[LEAF] = w.sub.crl(serial(w.person), number=5, extensions=[freshest(DELTA)])
     assert w.checks() == ["revoked"]
 
 
 def test_who_is_on_stale_changes_was_revoked() -> None:
     w = world()
     stale = w.sub.crl(serial(w.person), number=6, begins=-30 * DAY, extensions=[CHANGES])
-    w.shelf.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(DELTA)]), DELTA: stale}
+    w.downloads.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(DELTA)]), DELTA: stale}
     assert w.checks() == ["revoked"]
 
 
@@ -82,13 +82,13 @@ def test_who_is_on_stale_changes_was_revoked() -> None:
 def test_changes_that_the_certificate_names_itself_count() -> None:
     w = world()
     person = naming(w, DELTA)
-    w.shelf.pages |= {LEAF: w.sub.crl(number=5), DELTA: w.sub.crl(serial(person), number=6, extensions=[CHANGES])}
+    w.downloads.pages |= {LEAF: w.sub.crl(number=5), DELTA: w.sub.crl(serial(person), number=6, extensions=[CHANGES])}
     assert w.checks(person) == ["revoked"]
-    w.shelf.pages[DELTA] = w.sub.crl(number=6, extensions=[CHANGES])
+    w.downloads.pages[DELTA] = w.sub.crl(number=6, extensions=[CHANGES])
     assert w.checks(person) == []
-    w.shelf.pages[DELTA] = w.sub.crl(serial(person), number=6, key=rsa_key(5), extensions=[CHANGES])
+    w.downloads.pages[DELTA] = w.sub.crl(serial(person), number=6, key=rsa_key(5), extensions=[CHANGES])
     assert w.checks(person) == ["crl-unreachable"]
-    del w.shelf.pages[DELTA]
+    del w.downloads.pages[DELTA]
     assert w.checks(person) == ["crl-unreachable"]
 
 
@@ -96,19 +96,19 @@ def test_changes_of_list_and_certificate_count_both_and_the_newest_most() -> Non
     w = world()
     person = naming(w, DELTA)
     held, back = (serial(person), x509.ReasonFlags.certificate_hold), (serial(person), x509.ReasonFlags.remove_from_crl)
-    w.shelf.pages |= {
+    w.downloads.pages |= {
         LEAF: w.sub.crl(number=5, extensions=[freshest(OTHER)]),
         OTHER: w.sub.crl(number=6, extensions=[CHANGES]),
         DELTA: w.sub.crl(held, number=7, extensions=[CHANGES]),
     }
     assert w.checks(person) == ["revoked"]
-    w.shelf.pages[OTHER] = w.sub.crl(back, number=8, extensions=[CHANGES])
+    w.downloads.pages[OTHER] = w.sub.crl(back, number=8, extensions=[CHANGES])
     assert w.checks(person) == []
 
 
 def test_changes_that_a_certificate_names_by_ldap_only_are_left_alone() -> None:
     w = world()
-    w.shelf.pages[LEAF] = w.sub.crl(number=5)
+    w.downloads.pages[LEAF] = w.sub.crl(number=5)
     assert w.checks(naming(w, "ldap:///CN=x")) == []
 
 
@@ -121,7 +121,7 @@ def two_places(w: World) -> Identity:
 
 def test_a_first_place_that_never_answers_costs_exchange_all_its_time() -> None:
     w = world()
-    w.shelf.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
+    w.downloads.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     (issue,) = w.issues(two_places(w))
     assert issue.check is CheckId.CRL_UNREACHABLE
     assert f'"{FIRST}" does not answer; Exchange Online waits 10 s' in issue.message
@@ -129,32 +129,32 @@ def test_a_first_place_that_never_answers_costs_exchange_all_its_time() -> None:
 
 def test_a_first_place_that_refuses_at_once_costs_nothing() -> None:
     w = world()
-    w.shelf.pages[FIRST] = DownloadFailed("connection refused")
+    w.downloads.pages[FIRST] = DownloadFailed("connection refused")
     assert w.checks(two_places(w)) == []
 
 
 def test_what_comes_after_a_good_list_costs_nothing() -> None:
     w = world()
-    w.shelf.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
+    w.downloads.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     assert w.checks(w.sub.person("b@example.org", crl=[LEAF, FIRST])) == []
 
 
 @pytest.mark.parametrize(("seconds", "check"), [(4.0, None), (7.0, "crl-unreachable")])
 def test_a_slow_first_place_counts_with_the_second(seconds: float, check: str | None) -> None:
     w = world()
-    w.shelf.pages |= {FIRST: Fetched(b"<html>", seconds), LEAF: Fetched(w.sub.crl(), 4.0)}
+    w.downloads.pages |= {FIRST: Fetched(b"<html>", seconds), LEAF: Fetched(w.sub.crl(), 4.0)}
     assert w.checks(two_places(w)) == ([check] if check else [])
 
 
 def test_a_revoked_certificate_is_told_whatever_its_places_cost() -> None:
     w = world()
     person = two_places(w)
-    w.shelf.pages |= {FIRST: DownloadFailed("no answer in 10 s", silent=True), LEAF: w.sub.crl(serial(person))}
+    w.downloads.pages |= {FIRST: DownloadFailed("no answer in 10 s", silent=True), LEAF: w.sub.crl(serial(person))}
     assert w.checks(person) == ["revoked"]
 
 
 def test_changes_take_their_time_too() -> None:
     w = world()
-    w.shelf.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(DELTA)])}
-    w.shelf.pages[DELTA] = Fetched(w.sub.crl(number=6, extensions=[CHANGES]), 10.0)
+    w.downloads.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(DELTA)])}
+    w.downloads.pages[DELTA] = Fetched(w.sub.crl(number=6, extensions=[CHANGES]), 10.0)
     assert w.checks() == ["crl-unreachable"]

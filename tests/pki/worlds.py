@@ -1,4 +1,4 @@
-"""A root, an authority below it and a person, whose lists lie on a shelf instead of the network."""
+"""A root, an authority below it and a person, whose CRLs are downloaded without a network."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LEAF, SUB = f"{WEB}/leaf.crl", f"{WEB}/sub.crl"
 
 
 @dataclass
-class Shelf:
-    """A library without a network."""
+class Downloads:
+    """A downloader without a network."""
 
     pages: dict[str, bytes | Fetched | DownloadFailed] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
@@ -34,7 +34,7 @@ class Shelf:
     def start(self, url: str, *, crl: bool) -> None:
         """Nothing is to be begun."""
 
-    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the door's argument
+    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the port's argument
         self.asked[url] += 1
         page = self.pages.get(url, DownloadFailed("the server answers 404"))
         return Fetched(page, self.seconds) if isinstance(page, bytes) else page
@@ -47,11 +47,11 @@ class World:
     root: CA
     sub: CA
     person: Identity
-    shelf: Shelf
+    downloads: Downloads
     collection: Sequence[bytes]
 
     def chains(self, *, offline: bool = False) -> ChainValidator:
-        return ChainValidator(build_trust_store(self.collection, NOW), None if offline else self.shelf, NOW)
+        return ChainValidator(build_trust_store(self.collection, NOW), None if offline else self.downloads, NOW)
 
     def issues(self, person: Identity | None = None, *, offline: bool = False) -> list[Issue]:
         one = person or self.person
@@ -65,7 +65,7 @@ def world(top: CA | None = None, sub: CA | None = None, person: Identity | None 
     top = top or root()
     sub = sub or top.sub("Mail CA", crl=SUB, path_length=0)
     person = person or sub.person("a@example.org", crl=LEAF)
-    return World(top, sub, person, Shelf({SUB: top.crl(), LEAF: sub.crl()}), [top.der])
+    return World(top, sub, person, Downloads({SUB: top.crl(), LEAF: sub.crl()}), [top.der])
 
 
 _SHA256, _SHA1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")  # with RSA

@@ -23,7 +23,7 @@ def probe(host: str, addresses: Sequence[str]) -> LdapProbe:
     tried: list[Endpoint] = []
     answered: LdapProbe | None = None
     for endpoint in endpoints(host):
-        with closing(LdapClient(endpoint, patience=TIMEOUT)) as client:
+        with closing(LdapClient(endpoint, seconds=TIMEOUT)) as client:
             try:
                 root = client.root("namingContexts", "defaultNamingContext")
                 active = client.active_directory()

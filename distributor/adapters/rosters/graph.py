@@ -13,7 +13,8 @@ from typing import Any
 
 from distributor.adapters.rosters import directory_user
 from distributor.clients import graph as client
-from distributor.clients.entra import AppRegistration, check, granted, registration
+from distributor.clients.app_registration import AppRegistration, registration
+from distributor.clients.entra import check, granted
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, RequiredPermission, lacking, missing
 from distributor.microsoft.powershell import App

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distributor.adapters.trackers.trace_pages import PATH, TracePages
-from distributor.clients.entra import AppRegistration, check, granted, registration
+from distributor.clients.app_registration import AppRegistration, registration
+from distributor.clients.entra import check, granted
 from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, literal, trouble
 from distributor.clients.retry import Sleep
 from distributor.errors import Error

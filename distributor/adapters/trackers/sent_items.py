@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distributor.clients.entra import AppRegistration, check, granted, registration
+from distributor.clients.app_registration import AppRegistration, registration
+from distributor.clients.entra import check, granted
 from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, segment, trouble
 from distributor.clients.sent_items import SentItems
 from distributor.errors import Error, InvalidInput

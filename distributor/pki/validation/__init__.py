@@ -1,239 +1,284 @@
-"""A certificate and what came with it -> what Exchange Online will hold against its chain and its CRLs (facts: exchange.md 1.1).
+"""A certificate and its chain -> the Issues that Exchange Online will have with the chain and its CRLs (facts: exchange.md 1.1).
 
-Anchors are the roots of the tenant's collection and nothing else; issuers come from the file, the collection, or the place that a
-certificate names (caIssuers). The path is judged by pyhanko-certvalidator; the lists of every certificate on it are read once a run, so
-that ten thousand certificates of one authority cost one list and one look into a set each. Without a library nothing is fetched.
+Trust anchors are the roots of the tenant's collection and nothing else; issuers come from the file, the collection, or the URL that a
+certificate names (caIssuers). What is above the certificates of one issuer is examined once a run, so that ten thousand certificates of
+one CA cost one CRL and one lookup each. Without a downloader nothing is fetched. The numbered steps are in `ChainValidator.validate`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from distributor.errors import Error
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.pki.chain_certificate import ChainCertificate, read, signed_by, unpack, valid, web
 from distributor.pki.path_checks import old_signature, path_weaknesses
-from distributor.pki.validation.path import IssuerStore, PathGraph, TrustStore, find_issuers
+from distributor.pki.validation.path import MOST_ABOVE, IssuerStore, PathEnd, PathGraph, TrustStore, find_issuers
 from distributor.pki.validation.revocation import EXCHANGE_SECONDS, DownloadFailed, Fetched, NotRevoked, RevocationChecker
 from distributor.pki.validation.validator import REPLACE, RevocationMode, validate_path
 
-MOST_ROUNDS = 6  # of asking for issuers' issuers; a real chain has two steps
+MOST_ROUNDS = 6  # of downloading issuers' issuers; a real chain has two steps
 _EXPORT = "put it into the collection, and the collection into the tenant: `distributor trust export`"
 _WHOLE = "have the file made with its whole chain, or put the missing certificate into the collection: `distributor trust export`"
+_OWN_CHAIN = "have the file made again, with the certificates of its own chain only"
+_ASK = "tell your authority; Exchange Online trusts no certificate whose CRL it cannot check"
 
 
 class CrlDownloader(Protocol):
-    """Who fetches: each URL once a run, several at a time."""
+    """Downloads each URL once a run, several at a time."""
 
     def start(self, url: str, *, crl: bool) -> None:
-        """Begin, if nobody has yet."""
+        """Start the download of a URL unless it was started before."""
         ...
 
     def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:
-        """What came; waits for it."""
+        """Wait for the download."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CertificationPath:
-    """A path from an issuer to an anchor, and what is wrong with the lists of its certificates."""
+    """The CA certificates from an issuer to an anchor, and what is wrong with them."""
 
     certs: tuple[ChainCertificate, ...]
     issues: tuple[Issue, ...] = ()
-    seconds: float = 0.0
+    seconds: float = 0.0  # that their CRLs took to download
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerPaths:
-    """What is above all certificates of one issuer: roads, or the reason why there are none."""
+    """The paths from an issuer to anchors, best first; without any, `graph` and `not_found` tell why."""
 
-    roads: tuple[CertificationPath, ...]
-    above: PathGraph
-    pool: IssuerStore
-    misses: dict[str, str] = field(default_factory=dict)  # where an issuer was looked for in vain
+    paths: tuple[CertificationPath, ...]
+    graph: PathGraph
+    store: IssuerStore
+    not_found: dict[str, str] = field(default_factory=dict)  # caIssuers URL -> why it gave no issuer
 
 
 class ChainValidator:
-    """The chains of one run."""
+    """Validates the chains of one run."""
 
-    def __init__(self, collected: TrustStore, library: CrlDownloader | None, now: datetime) -> None:
-        self._collected, self._library, self._now = collected, library, now
-        self._lists = None if library is None else RevocationChecker(lambda url: library.get(url, crl=True), now)
-        self._standings: dict[tuple[object, ...], list[IssuerPaths]] = {}
+    def __init__(self, trusted: TrustStore, downloader: CrlDownloader | None, now: datetime) -> None:
+        self._trusted, self._downloader, self._now = trusted, downloader, now
+        self._revocation = None if downloader is None else RevocationChecker(lambda url: downloader.get(url, crl=True), now)
+        self._known_paths: dict[tuple[object, ...], list[IssuerPaths]] = {}
 
     def begin(self, leaf: bytes) -> None:
-        """Let what the certificate names be fetched meanwhile."""
-        cert = read(leaf) if self._library else None
-        if cert is not None:
-            self._start(cert)
-
-    def _start(self, cert: ChainCertificate) -> None:
-        for url in (*cert.crl_urls, *cert.change_urls) if self._library else ():
-            self._library.start(url, crl=True)  # type: ignore[union-attr]  # there is one
+        """Start the downloads of the CRLs that the certificate names; `validate` reports what is wrong with it."""
+        with _contained():
+            if self._downloader is not None and (cert := read(leaf)) is not None:
+                self._start_crls(self._downloader, cert)
 
     def validate(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """Everything; none where it is in order."""
+        """Everything that is wrong with a certificate's chain; empty where it is in order.
+
+        `chain`: the other certificates of its file, in any order. Never raises for what is in the certificates or CRLs.
+        """
+        # (0) One hostile file costs only itself: whatever is raised below becomes an issue of this certificate.
+        with _contained() as issues:
+            issues.extend(self._validate(leaf, tuple(chain)))
+        return issues
+
+    def _validate(self, leaf: bytes, chain: tuple[bytes, ...]) -> list[Issue]:
+        # (1) Read the certificate.
         cert = read(leaf)
         if cert is None:
             return [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, "the certificate cannot be read", REPLACE)]
-        if any(cert.der == anchor.der for anchor in self._collected.anchors):
-            return []  # a root needs nobody above it
-        standing = self._standing(cert, tuple(chain))
-        if not standing.roads:
-            return list(self._explain_no_path(cert, standing))
-        results = []
-        for path in standing.roads:
-            issues = list(self._check_path(cert, path))
-            if not issues:
+
+        # (2) A root of the collection is trusted by itself.
+        if any(cert.der == anchor.der for anchor in self._trusted.anchors):
+            return []
+
+        # (3) Find its issuers up to trust anchors: in the file, in the collection, then at the caIssuers URLs. Each step is a checked
+        #     signature, and only an anchor ends a path (`find_issuers`, `PathGraph.paths`).
+        # (4) Examine the CA certificates of each path: hash, key size and extended key usage, then their own CRLs (`_examine`).
+        #     Both are done once for all certificates of an issuer.
+        above = self._paths_of(cert, chain)
+
+        # (5) Without a path, say where the search ended: untrusted root, missing issuer, too many certificates, or a circle.
+        if not above.paths:
+            return [*self._why_no_path(cert, above), *self._revoked_all_the_same(cert, above)]
+
+        first: list[Issue] | None = None
+        for path in above.paths:
+            # (6) Validate the path as RFC 5280 6.1 does: dates, basic constraints, path length, names, policies (pyhanko-certvalidator).
+            anchors, others = [path.certs[-1].der], [one.der for one in path.certs[:-1]]
+            issue = validate_path(cert.der, anchors, others, (), self._now, RevocationMode.PATH_ONLY)
+            issue = issue or next(old_signature(cert, "the certificate"), None)
+            found = [*([issue] if issue else []), *path.issues]
+
+            # (7) Look the certificate up in its CRL. That it was revoked counts always, other faults of the CRL only on a good path.
+            status, seconds = self._crl_status(cert, path.certs, "the certificate")
+            if status is not None and (status.check is CheckId.REVOKED or not found):
+                found.append(status)
+
+            # (8) All CRLs of the path must arrive within the time that Exchange Online waits.
+            elif status is None and not path.issues and path.seconds + seconds > EXCHANGE_SECONDS:
+                found.append(_slow(path.seconds + seconds))
+
+            # (9) One path in order is enough; otherwise the issues of the best one are reported.
+            if not found:
                 return []
-            results.append(issues)
-        return results[0]
+            first = first or found
+        return first or []
 
-    # --- one road ------------------------------------------------------------------------------------------------
+    # --- certification paths (steps 3 and 4) -----------------------------------------------------------------------
 
-    def _check_path(self, cert: ChainCertificate, path: CertificationPath) -> Iterator[Issue]:
-        """What is wrong with the certificate by this road."""
-        anchors, others = [path.certs[-1].der], [one.der for one in path.certs[:-1]]
-        issue = validate_path(cert.der, anchors, others, (), self._now, RevocationMode.PATH_ONLY) or next(
-            old_signature(cert, "the certificate"), None
-        )
-        if issue is not None:
-            yield issue
-        yield from path.issues
-        said, seconds = self._revocation(cert, path.certs, "the certificate")
-        if said is not None and (said.check is CheckId.REVOKED or (issue is None and not path.issues)):
-            yield said
-        elif said is None and not path.issues and path.seconds + seconds > EXCHANGE_SECONDS:
-            yield _slow(path.seconds + seconds)
+    def _paths_of(self, cert: ChainCertificate, chain: tuple[bytes, ...]) -> IssuerPaths:
+        """The paths above a certificate. Two CA certificates of one name may have issued (a renewed key), so the signature is checked."""
+        known = self._known_paths.setdefault((cert.issuer, cert.issuer_key_id, cert.issuer_urls, chain), [])
+        for above in known:
+            if signed_by(cert, above.paths[0].certs[0]):
+                return above
+        above = self._search(cert, chain)
+        if above.paths:
+            known.append(above)
+        return above
 
-    def _revocation(self, cert: ChainCertificate, above: Sequence[ChainCertificate], who: str) -> tuple[Issue | None, float]:
-        """What its lists say of a certificate, and how long they took; `above`: from its issuer to the anchor."""
-        if self._lists is None:
-            return None, 0.0
-        said = self._lists.check(cert, above[0], who)
-        if isinstance(said, NotRevoked):
-            return None, said.seconds
-        if isinstance(said, Issue):
-            return said, 0.0
-        lists = self._lists.of((cert, *above[:-1]))
-        if lists is None:
-            return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"the CRL of {who} is too large for what it is: {said.reason}", _ASK), 0.0
-        others = [one.der for one in (*above[:-1], *self._collected.others)]
-        return validate_path(cert.der, [above[-1].der], others, lists, self._now, RevocationMode.CRLS), 0.0
-
-    # --- what is above -------------------------------------------------------------------------------------------
-
-    def _standing(self, cert: ChainCertificate, chain: tuple[bytes, ...]) -> IssuerPaths:
-        """What is above a certificate; worked out once for all that an issuer signed. Two of one name may have issued (a renewed key)."""
-        known = self._standings.setdefault((cert.issuer, cert.issuer_key_id, cert.issuer_urls, chain), [])
-        for standing in known:
-            if signed_by(cert, standing.roads[0].certs[0]):
-                return standing
-        found = self._look(cert, chain)
-        if found.roads:
-            known.append(found)
-        return found
-
-    def _look(self, cert: ChainCertificate, chain: tuple[bytes, ...]) -> IssuerPaths:
-        pool, misses = IssuerStore(self._collected, chain), dict[str, str]()
-        above = find_issuers(cert, pool)
+    def _search(self, cert: ChainCertificate, chain: tuple[bytes, ...]) -> IssuerPaths:
+        store, not_found = IssuerStore(self._trusted, chain), dict[str, str]()
+        graph = find_issuers(cert, store)
         asked: set[str] = set()
-        for _ in range(MOST_ROUNDS if self._library else 0):
-            urls = [url for one in above.seen for url in web(one.issuer_urls)]
+        for _ in range(MOST_ROUNDS if self._downloader else 0):
+            urls = [url for one in graph.seen for url in web(one.issuer_urls)]
             new = [url for url in dict.fromkeys(urls) if url not in asked]
-            if self._timely(above.paths(cert)) or not new:
+            if self._unexpired(graph.paths()) or not new:
                 break
             asked.update(new)
-            misses |= self._fetch(new, pool)
-            above = find_issuers(cert, pool)
-        paths = above.paths(cert)
-        timely = self._timely(paths)
-        ordered = timely + [path for path in paths if path not in timely]
-        return IssuerPaths(tuple(self._road(path) for path in ordered), above, pool, misses)
+            not_found |= self._download_issuers(new, store)
+            graph = find_issuers(cert, store)
+        paths = graph.paths()
+        best = self._unexpired(paths)
+        return IssuerPaths(tuple(map(self._examine, best + [path for path in paths if path not in best])), graph, store, not_found)
 
-    def _timely(self, paths: Sequence[tuple[ChainCertificate, ...]]) -> list[tuple[ChainCertificate, ...]]:
-        """The paths without an authority that has expired: the renewed one may lie where the certificate says."""
+    def _unexpired(self, paths: Sequence[tuple[ChainCertificate, ...]]) -> list[tuple[ChainCertificate, ...]]:
+        """The paths without an expired intermediate; a renewed one may lie at its caIssuers URL."""
         return [path for path in paths if all(valid(one, self._now) for one in path[:-1])]
 
-    def _fetch(self, urls: Sequence[str], pool: IssuerStore) -> dict[str, str]:
-        """Issuers into the pool; why where there was none."""
-        misses = {}
-        library = self._library
-        for url in urls if library else ():
-            library.start(url, crl=False)  # type: ignore[union-attr]  # there is one
-        for url in urls if library else ():
-            came = library.get(url, crl=False)  # type: ignore[union-attr]
-            found = unpack(came.data) if isinstance(came, Fetched) else []
-            if not pool.add(found):
-                misses[url] = (
-                    came.reason if isinstance(came, DownloadFailed) else "the issuer is not in it" if found else "it holds no certificate"
-                )
-        return misses
+    def _download_issuers(self, urls: Sequence[str], store: IssuerStore) -> dict[str, str]:
+        """Add what lies at the URLs to the store; returns why a URL gave nothing new."""
+        not_found = {}
+        downloader = self._downloader
+        for url in urls if downloader else ():
+            downloader.start(url, crl=False)  # type: ignore[union-attr]  # there is one
+        for url in urls if downloader else ():
+            response = downloader.get(url, crl=False)  # type: ignore[union-attr]
+            if isinstance(response, DownloadFailed):
+                not_found[url] = response.reason
+            elif not store.add(found := unpack(response.data)):
+                not_found[url] = "the issuer is not in it" if found else "it contains no certificate"
+        return not_found
 
-    def _road(self, path: tuple[ChainCertificate, ...]) -> CertificationPath:
-        for one in path[:-1]:
-            self._start(one)
-        said = [self._revocation(one, path[n + 1 :], f'the authority "{one.name}"') for n, one in enumerate(path[:-1])]
-        issues = [*path_weaknesses(path), *(issue for issue, _ in said if issue is not None)]
-        if not issues and self._lists is not None and len(path) > 1:  # a second opinion, once an issuer
-            lists = self._lists.of(path[:-1])
+    def _examine(self, path: tuple[ChainCertificate, ...]) -> CertificationPath:
+        """What is wrong with the CA certificates of a path, whomever they certify."""
+        for one in path[:-1] if self._downloader else ():
+            self._start_crls(self._downloader, one)  # type: ignore[arg-type]  # there is one
+        statuses = [self._crl_status(one, path[n + 1 :], f'the authority "{one.name}"') for n, one in enumerate(path[:-1])]
+        issues = [*path_weaknesses(path), *(issue for issue, _ in statuses if issue is not None)]
+        if not issues and self._revocation is not None and len(path) > 1:  # a second opinion, once an issuer
+            lists = self._revocation.of(path[:-1])
             opinion = lists and validate_path(
                 path[0].der, [path[-1].der], [one.der for one in path[1:-1]], lists, self._now, RevocationMode.CRLS
             )
             issues += [opinion] if opinion and opinion.check is not CheckId.CHAIN_UNTRUSTED else []
-        return CertificationPath(path, tuple(issues), sum(seconds for _, seconds in said))
+        return CertificationPath(path, tuple(issues), sum(seconds for _, seconds in statuses))
 
-    # --- no road -------------------------------------------------------------------------------------------------
+    # --- revocation (steps 4 and 7) --------------------------------------------------------------------------------
 
-    def _explain_no_path(self, cert: ChainCertificate, standing: IssuerPaths) -> Iterator[Issue]:
-        """Why no road leads to an anchor."""
-        above = standing.above
-        if above.roots:
-            root = above.roots[0]
+    @staticmethod
+    def _start_crls(downloader: CrlDownloader, cert: ChainCertificate) -> None:
+        for url in (*cert.crl_urls, *cert.delta_urls):
+            downloader.start(url, crl=True)
+
+    def _crl_status(self, cert: ChainCertificate, above: Sequence[ChainCertificate], who: str) -> tuple[Issue | None, float]:
+        """What the CRLs say about a certificate, and the seconds of their download; `above`: from its issuer to the anchor."""
+        if self._revocation is None:
+            return None, 0.0
+        status = self._revocation.check(cert, above[0], who)
+        if isinstance(status, NotRevoked):
+            return None, status.seconds
+        if isinstance(status, Issue):
+            return status, 0.0
+        lists = self._revocation.of((cert, *above[:-1]))
+        if lists is None:
+            text = f"the CRL of {who} is too large for what it is: {status.reason}"
+            return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, text, _ASK), 0.0
+        others = [one.der for one in (*above[:-1], *self._trusted.others)]
+        return validate_path(cert.der, [above[-1].der], others, lists, self._now, RevocationMode.CRLS), 0.0
+
+    # --- no path (step 5) ------------------------------------------------------------------------------------------
+
+    def _why_no_path(self, cert: ChainCertificate, above: IssuerPaths) -> Iterator[Issue]:
+        """Why no path leads to an anchor."""
+        graph = above.graph
+        urls = web(url for one in graph.seen for url in one.issuer_urls)
+        if roots := graph.ending(PathEnd.UNTRUSTED_ROOT):
+            root = roots[0]
             who = "the certificate is signed by itself and" if root is cert else f'its root "{root.name}"'
             text = f"{who} is not in the collection (SHA-256 {root.sha256[:16]}…)"
             yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _EXPORT)
-        else:
-            yield from self._incomplete(cert, standing)
-        direct = above.issuers.get(cert.der, ())
-        if direct and self._lists is not None:
-            said = self._lists.check(cert, direct[0], "the certificate")
-            if isinstance(said, Issue) and said.check is CheckId.REVOKED:
-                yield said
+        elif last := graph.ending(PathEnd.NO_ISSUER):
+            yield from self._no_issuer(cert, last[0], above)
+        elif graph.ending(PathEnd.TRUNCATED) or any(graph.ends.get(one.der) is PathEnd.ANCHOR for one in graph.seen):
+            text = f"there are too many authorities above it; at most {MOST_ABOVE} are followed"
+            yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _OWN_CHAIN)
+        elif self._downloader is not None or not urls:
+            names = ", ".join(f'"{one.name}"' for one in graph.seen[1:3])
+            text = f"the authorities above it certify each other and lead to no root: {names}"
+            yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _WHOLE)
 
-    def _incomplete(self, cert: ChainCertificate, standing: IssuerPaths) -> Iterator[Issue]:
-        top = standing.above.tops[0]
-        urls = web(top.issuer_urls)
-        if self._library is None and urls:
+    def _revoked_all_the_same(self, cert: ChainCertificate, above: IssuerPaths) -> Iterator[Issue]:
+        """That its issuer, though untrusted, revoked it."""
+        direct = above.graph.issuers[cert.der]
+        if direct and self._revocation is not None:
+            status = self._revocation.check(cert, direct[0], "the certificate")
+            if isinstance(status, Issue) and status.check is CheckId.REVOKED:
+                yield status
+
+    def _no_issuer(self, cert: ChainCertificate, last: ChainCertificate, above: IssuerPaths) -> Iterator[Issue]:
+        urls = web(last.issuer_urls)
+        if self._downloader is None and urls:
             return  # it may be found there
-        who = "the certificate" if top is cert else f'"{top.name}"'
-        if named := [one for one in standing.pool.candidates(top) if top.issuer_key_id is None or one.key_id is not None]:
-            yield _unsigned(top, named[0], who)
+        who = "the certificate" if last is cert else f'"{last.name}"'
+        if named := [one for one in above.store.candidates(last) if last.issuer_key_id is None or one.key_id is not None]:
+            yield _not_signed(last, named[0], who)
             return
-        places = [f'"{escape_unsafe(url)}" ({standing.misses.get(url, "the issuer is not in it")})' for url in urls]
+        places = [f'"{escape_unsafe(url)}" ({above.not_found.get(url, "the issuer is not in it")})' for url in urls]
         where = " or ".join(["in the file", "in the collection", *(f"at {place}" for place in places)])
-        text = f'the issuer of {who}, "{top.issuer_name}", is not found {where}'
-        yield Issue(Severity.ERROR, CheckId.CHAIN_INCOMPLETE, text if urls else f"{text}; {_no_place(top)}", _WHOLE)
+        text = f'the issuer of {who}, "{last.issuer_name}", is not found {where}'
+        yield Issue(Severity.ERROR, CheckId.CHAIN_INCOMPLETE, text if urls else f"{text}; {_no_url(last)}", _WHOLE)
 
 
-def _no_place(cert: ChainCertificate) -> str:
+@contextmanager
+def _contained() -> Iterator[list[Issue]]:
+    """Turn whatever is raised inside into an issue. A panic of a parser in Rust is no Exception; only our own errors and Ctrl-C pass."""
+    issues: list[Issue] = []
+    try:
+        yield issues
+    except (Error, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  hostile bytes; the parser's own words may quote them
+        text = f"its chain cannot be checked: a certificate or CRL in it cannot be processed ({type(error).__name__})"
+        issues[:] = [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _OWN_CHAIN)]
+
+
+def _no_url(cert: ChainCertificate) -> str:
     kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in cert.issuer_urls if ":" in url))
     return f"it names a place for it by {escape_unsafe(kinds)} only; Exchange Online fetches http" if kinds else "it names no place for it"
 
 
-def _unsigned(cert: ChainCertificate, issuer: ChainCertificate, who: str) -> Issue:
-    """Somebody has the issuer's name and key id, and yet did not issue it, or may not."""
+def _not_signed(cert: ChainCertificate, issuer: ChainCertificate, who: str) -> Issue:
+    """A CA certificate has the issuer's name and key identifier, but did not sign, or may not."""
     if signed_by(cert, issuer):
         text, hint = f'"{issuer.name}", which signed {who}, is no authority by its own certificate', REPLACE
     else:
         text, hint = f'the signature of {who} is not that of its issuer "{issuer.name}"', "have it issued again; it is damaged or forged"
     return Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, hint)
-
-
-_ASK = "tell your authority; Exchange Online trusts no certificate whose CRL it cannot check"
 
 
 def _slow(seconds: float) -> Issue:

@@ -1,7 +1,7 @@
-"""The bytes of a CRL (RFC 5280 5) -> who is on it, and whether it may speak for a certificate: a Crl, or the reason why it is none.
+"""The bytes of a CRL (RFC 5280 5) -> its entries, and whether it covers a certificate: a Crl, or a CrlError with the reason.
 
-A list is read once, however many certificates it is asked about. What only the library can judge (indirect lists, lists of some reasons, a
-list signed with another key of the same name) is said to be so (`Odd`); nothing is guessed.
+A CRL is parsed once, however many certificates are looked up in it. What only pyhanko-certvalidator can judge (an indirect CRL, one for
+some reasons only, one signed with another key of the same issuer) is an UnsupportedCrl; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from cryptography import x509
 from distributor.pki.chain_certificate import ChainCertificate, DistributionPoint, points, shown
 from distributor.pki.signatures import UNREADABLE, fits, weak_hash
 
-TOLERANCE = timedelta(seconds=1)  # of a list that is over; as pyhanko-certvalidator has it
-AHEAD = timedelta(minutes=5)  # of a list that begins: clocks differ, and it may be made after the run began
+TOLERANCE = timedelta(seconds=1)  # after nextUpdate; as pyhanko-certvalidator has it
+AHEAD = timedelta(minutes=5)  # before thisUpdate: clocks differ, and a CRL may be issued after the run began
 _KNOWN = (
     x509.AuthorityKeyIdentifier,
     x509.CRLNumber,
@@ -40,7 +40,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Since when and why; no reason may be given."""
+    """A CRL entry: since when, and why (None: no reason is given)."""
 
     since: datetime
     reason: str | None
@@ -51,7 +51,7 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class CrlError:
-    """Why a list says nothing. `stale`: it did once. `genuine`: its issuer made it all the same, so that who is on it was revoked."""
+    """Why a CRL cannot be used. `stale`: it has expired. `signature_valid`: its issuer signed it, so its entries still count."""
 
     reason: str
     stale: bool = False
@@ -60,28 +60,28 @@ class CrlError:
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedCrl:
-    """A list that only a full validation can judge."""
+    """A CRL that only pyhanko-certvalidator can judge."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Crl:
-    """A list as it was read, whoever signed it."""
+    """A parsed CRL; its signature is not verified yet."""
 
     der: bytes
     parsed: x509.CertificateRevocationList
     issuer: bytes
     issuer_key_id: bytes | None
     number: int | None
-    base: int | None  # the list that this one only adds to; None: it is complete
+    base: int | None  # number of the CRL that this delta CRL adds to; None: it is complete
     scope: x509.IssuingDistributionPoint | None
-    freshest: tuple[DistributionPoint, ...]  # where a list lies that adds to this one
+    freshest: tuple[DistributionPoint, ...]  # where its delta CRL lies
     serials: frozenset[int]
-    unknown: str | None  # a critical extension that nobody knows
+    unknown: str | None  # the first critical extension that is not known here
 
     def entry(self, serial: int) -> Revoked | None:
-        """What the list says of a certificate; `removeFromCRL` is told as the reason."""
+        """The entry for a serial number; its reason may be `removeFromCRL`."""
         if serial not in self.serials:
             return None
         found = self.parsed.get_revoked_certificate_by_serial_number(serial)
@@ -100,7 +100,7 @@ REMOVED = "removeFromCRL"
 
 
 def read(data: bytes) -> Crl | CrlError:
-    """The list in DER."""
+    """Parse a CRL in DER."""
     if data.lstrip()[:11] == b"-----BEGIN ":
         return CrlError("it is PEM; a CRL is published in DER (RFC 5280 4.2.1.13)")
     try:
@@ -134,7 +134,7 @@ def _read(data: bytes) -> Crl:
 
 
 def objection(crl: Crl, issuer: ChainCertificate, now: datetime) -> CrlError | UnsupportedCrl | None:
-    """Why the list says nothing about certificates of this issuer; costs a check of its signature."""
+    """Why the CRL cannot be used for certificates of this issuer; verifies its signature."""
     if crl.issuer != issuer.subject:
         return CrlError(f'it is of another issuer ("{shown(crl.parsed.issuer)}")')
     if not issuer.signs_crls:
@@ -144,7 +144,7 @@ def objection(crl: Crl, issuer: ChainCertificate, now: datetime) -> CrlError | U
             return _time(crl, now) or UnsupportedCrl("it is signed with another key than the certificate")
         return CrlError("it is forged: its signature is not its issuer's")
     fault = _time(crl, now) or _unknown(crl) or _old(crl)
-    return replace(fault, signature_valid=_genuine(crl, issuer)) if fault else None
+    return replace(fault, signature_valid=_signed_by_issuer(crl, issuer)) if fault else None
 
 
 def _signed(crl: Crl, issuer: ChainCertificate) -> bool:
@@ -156,13 +156,13 @@ def _signed(crl: Crl, issuer: ChainCertificate) -> bool:
         return False
 
 
-def _genuine(crl: Crl, issuer: ChainCertificate) -> bool:
-    """Whether a list at fault still tells who was revoked; an unknown extension may turn its meaning round (RFC 5280 5.2)."""
+def _signed_by_issuer(crl: Crl, issuer: ChainCertificate) -> bool:
+    """Whether the entries of a faulty CRL still count; an unknown critical extension may change their meaning (RFC 5280 5.2)."""
     return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer.parsed) is True)
 
 
 def _unknown(crl: Crl) -> CrlError | None:
-    return CrlError(f"it has a critical extension that nobody knows ({crl.unknown})") if crl.unknown else None
+    return CrlError(f"it has an unknown critical extension ({crl.unknown})") if crl.unknown else None
 
 
 def _old(crl: Crl) -> CrlError | None:
@@ -182,7 +182,7 @@ def _time(crl: Crl, now: datetime) -> CrlError | None:
 
 
 def scope_error(crl: Crl, cert: ChainCertificate) -> CrlError | UnsupportedCrl | None:
-    """Why the list, being sound, does not speak of this certificate."""
+    """Why the CRL, though valid, does not cover this certificate."""
     scope = crl.scope
     if scope is None:
         return None
@@ -197,11 +197,11 @@ def scope_error(crl: Crl, cert: ChainCertificate) -> CrlError | UnsupportedCrl |
 
 
 def delta_error(delta: Crl, crl: Crl) -> CrlError | None:
-    """Why a list of changes does not belong to this one (RFC 5280 5.2.4)."""
+    """Why a delta CRL does not belong to this CRL (RFC 5280 5.2.4)."""
     if delta.base is None:
-        return CrlError("it is no list of changes (delta CRL)")
+        return CrlError("it is no delta CRL")
     if delta.scope != crl.scope or delta.issuer_key_id != crl.issuer_key_id:
-        return CrlError("its changes are of another list")
+        return CrlError("it belongs to another CRL")
     if crl.number is None or delta.number is None or not delta.base <= crl.number <= delta.number:
-        return CrlError("its changes do not follow the list that it belongs to")
+        return CrlError("it does not follow the CRL that it belongs to")
     return None

@@ -1,7 +1,7 @@
-"""Authorities that are at hand -> which of them stand above a certificate, and the paths on which they lead to an anchor.
+"""Known CA certificates -> those above a certificate, and its certification paths to a trust anchor.
 
-Every step is a checked signature. Only what leads to an anchor is ever judged further, so that nobody can make a maze of certificates of
-their own.
+Every step is a checked signature. Only certificates that lead to an anchor are examined further, so that a file full of CA certificates
+that certify each other costs little. A path ends at a certificate of the collection (ANCHOR) and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,25 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from distributor.pki.chain_certificate import ChainCertificate, authority, is_self_signed, signed_by, valid
 
-MOST_AT_HAND = 32  # authorities of one file that are looked at; a real chain has three
-MOST_ABOVE = 24  # authorities above one certificate, on all its paths
-MOST_NAMESAKES = 8  # of one name
+MOST_IN_FILE = 32  # CA certificates of one file that are used; a real chain has three
+MOST_ABOVE = 24  # CA certificates above one certificate, on all its paths
+MOST_OF_ONE_NAME = 8  # CA certificates with the same subject
 MOST_PATHS = 16  # from one certificate to anchors; as a rule there is one
+MOST_PARTIAL_PATHS = 16 * MOST_ABOVE  # tried for them
 
 
 @dataclass(frozen=True, slots=True)
 class TrustStore:
-    """What is trusted: the roots of a collection, and what else is in it."""
+    """A collection: its roots are the trust anchors, the others are intermediates."""
 
     anchors: tuple[ChainCertificate, ...]
     others: tuple[ChainCertificate, ...] = ()
 
 
 def build_trust_store(ders: Iterable[bytes], now: datetime) -> TrustStore:
-    """The collection's certificates sorted; of roots with one name and key the one that is valid, and lasts longest."""
+    """Sort a collection's certificates; of roots with the same name and key keep the one that is valid and lasts longest."""
     roots: dict[tuple[bytes, bytes], ChainCertificate] = {}
     others: list[ChainCertificate] = []
     for cert in filter(None, map(authority, dict.fromkeys(ders))):
@@ -40,91 +42,109 @@ def build_trust_store(ders: Iterable[bytes], now: datetime) -> TrustStore:
 
 
 class IssuerStore:
-    """Authorities at hand for one certificate: the collection's, those of its file, and what was fetched."""
+    """The CA certificates among which issuers of one certificate are sought: the collection's, its file's, and downloaded ones."""
 
     def __init__(self, collected: TrustStore, chain: Sequence[bytes] = ()) -> None:
         self._anchors = {cert.der for cert in collected.anchors}
         self._by_name: dict[bytes, list[ChainCertificate]] = {}
         self._known: set[bytes] = set()
         for cert in (*collected.anchors, *collected.others):
-            self._take(cert)
-        self.add(chain[:MOST_AT_HAND])
+            self._add(cert)
+        self.add(chain[:MOST_IN_FILE])
 
     def add(self, ders: Iterable[bytes]) -> bool:
-        """More of them; whether any was new."""
+        """Add certificates; whether any of them was new."""
         before = len(self._known)
         for cert in filter(None, map(authority, ders)):
-            if len(self._by_name.get(cert.subject, ())) < MOST_NAMESAKES:
-                self._take(cert)
+            if len(self._by_name.get(cert.subject, ())) < MOST_OF_ONE_NAME:
+                self._add(cert)
         return len(self._known) > before
 
-    def _take(self, cert: ChainCertificate) -> None:
+    def _add(self, cert: ChainCertificate) -> None:
         if cert.der not in self._known:
             self._known.add(cert.der)
             self._by_name.setdefault(cert.subject, []).append(cert)
 
     def is_anchor(self, cert: ChainCertificate) -> bool:
-        """Whether it is trusted by itself."""
+        """Whether it is a root of the collection."""
         return cert.der in self._anchors
 
     def candidates(self, cert: ChainCertificate) -> list[ChainCertificate]:
-        """Whoever bears the name of the certificate's issuer and, as far as both say, has its key."""
-        return [one for one in self._by_name.get(cert.issuer, ()) if _fits(cert, one)]
+        """CA certificates whose subject is the certificate's issuer and whose key identifier, where both name one, is the same."""
+        return [one for one in self._by_name.get(cert.issuer, ()) if _key_id_fits(cert, one)]
 
     def issuers(self, cert: ChainCertificate) -> list[ChainCertificate]:
-        """Who issued the certificate: name, key and signature fit, and it is an authority (an anchor is one by being trusted)."""
+        """Those of the candidates whose key made the signature and that are CAs (an anchor is one because it is trusted)."""
         return [one for one in self.candidates(cert) if (one.is_authority or self.is_anchor(one)) and signed_by(cert, one)]
 
 
-def _fits(cert: ChainCertificate, issuer: ChainCertificate) -> bool:
+def _key_id_fits(cert: ChainCertificate, issuer: ChainCertificate) -> bool:
     return cert.issuer_key_id is None or issuer.key_id is None or cert.issuer_key_id == issuer.key_id
+
+
+class PathEnd(Enum):
+    """Why a path stops at a certificate."""
+
+    ANCHOR = "anchor"  # it is a root of the collection
+    UNTRUSTED_ROOT = "untrusted root"  # it signed itself and is not in the collection
+    NO_ISSUER = "no issuer"  # its issuer's certificate was not found
+    TRUNCATED = "truncated"  # some of its issuers were not followed, because of MOST_ABOVE
 
 
 @dataclass(frozen=True, slots=True)
 class PathGraph:
-    """What stands above a certificate."""
+    """A certificate and the CA certificates above it."""
 
+    cert: ChainCertificate
     seen: tuple[ChainCertificate, ...]  # the certificate itself first
-    issuers: dict[bytes, tuple[ChainCertificate, ...]]  # of each certificate on the way, by its DER; an anchor has none
-    useful: tuple[ChainCertificate, ...]  # those that lead to an anchor, anchors too, nearest first
-    tops: tuple[ChainCertificate, ...]  # certificates whose issuer is not at hand, maybe the certificate itself
-    roots: tuple[ChainCertificate, ...]  # self-signed ones that are no anchors
+    issuers: dict[bytes, tuple[ChainCertificate, ...]]  # of each of them, by its DER; only issuers that are in `seen`
+    ends: dict[bytes, PathEnd]  # by the DER of those where a path ends
 
-    def paths(self, cert: ChainCertificate) -> list[tuple[ChainCertificate, ...]]:
-        """The ways from the certificate's issuer to an anchor, the shortest first."""
+    def ending(self, end: PathEnd) -> list[ChainCertificate]:
+        """The certificates where a path ends in this way, nearest first."""
+        return [one for one in self.seen if self.ends.get(one.der) is end]
+
+    def paths(self) -> list[tuple[ChainCertificate, ...]]:
+        """The certification paths from the certificate's issuer to an anchor, the shortest first."""
+        trusted = self._leading_to_anchor()
         found: list[tuple[ChainCertificate, ...]] = []
-        open_ends: list[tuple[ChainCertificate, ...]] = [()]
-        for way in open_ends:  # it grows while it is walked
-            for issuer in self.issuers[(way or (cert,))[-1].der]:
-                if issuer.der not in self.issuers:
-                    found.append((*way, issuer))
-                elif issuer in self.useful and issuer not in way and len(open_ends) <= MOST_PATHS:
-                    open_ends.append((*way, issuer))
+        partial: list[tuple[ChainCertificate, ...]] = [()]
+        for path in partial:  # it grows while it is walked
+            for issuer in self.issuers[(path or (self.cert,))[-1].der]:
+                if self.ends.get(issuer.der) is PathEnd.ANCHOR:
+                    found.append((*path, issuer))
+                elif issuer.der in trusted and issuer not in path and len(partial) <= MOST_PARTIAL_PATHS:
+                    partial.append((*path, issuer))
         return sorted(found, key=len)[:MOST_PATHS]
 
+    def _leading_to_anchor(self) -> set[bytes]:
+        """The DER of anchors and of all below them, without the certificate itself: it is not above itself."""
+        above = self.seen[1:]
+        good = {one.der for one in above if self.ends.get(one.der) is PathEnd.ANCHOR}
+        size = -1
+        while size != len(good):
+            size = len(good)
+            good |= {one.der for one in above if any(issuer.der in good for issuer in self.issuers[one.der])}
+        return good
 
-def find_issuers(cert: ChainCertificate, pool: IssuerStore) -> PathGraph:
-    """Everything above the certificate."""
+
+def find_issuers(cert: ChainCertificate, store: IssuerStore) -> PathGraph:
+    """Everything above the certificate, as far as MOST_ABOVE allows."""
+    seen = {cert.der: cert}
     issuers: dict[bytes, tuple[ChainCertificate, ...]] = {}
-    seen = [cert]
-    for one in seen:  # it grows while it is walked
-        if pool.is_anchor(one):
+    ends: dict[bytes, PathEnd] = {}
+    queue = [cert]
+    for one in queue:  # it grows while it is walked
+        if store.is_anchor(one):
+            issuers[one.der], ends[one.der] = (), PathEnd.ANCHOR
             continue
-        issuers[one.der] = tuple(issuer for issuer in pool.issuers(one) if issuer.der != one.der)
-        seen += [issuer for issuer in issuers[one.der] if issuer not in seen and len(seen) <= MOST_ABOVE]
-    found = [one for one in seen if one.der in issuers and not issuers[one.der]]
-    roots = tuple(one for one in found if one.subject == one.issuer and is_self_signed(one))
-    tops = tuple(one for one in found if one not in roots)
-    return PathGraph(tuple(seen), issuers, _leading(seen[1:], issuers, pool), tops, roots)
-
-
-def _leading(
-    seen: Sequence[ChainCertificate], issuers: dict[bytes, tuple[ChainCertificate, ...]], pool: IssuerStore
-) -> tuple[ChainCertificate, ...]:
-    """Of these, what leads to an anchor."""
-    good = {one.der for one in seen if pool.is_anchor(one)}
-    size = -1
-    while size != len(good):
-        size = len(good)
-        good |= {one.der for one in seen if any(issuer.der in good for issuer in issuers.get(one.der, ()))}
-    return tuple(one for one in seen if one.der in good)
+        found = [issuer for issuer in store.issuers(one) if issuer.der != one.der]
+        new = [issuer for issuer in found if issuer.der not in seen][: MOST_ABOVE + 1 - len(seen)]
+        seen |= {issuer.der: issuer for issuer in new}
+        queue += new
+        issuers[one.der] = tuple(issuer for issuer in found if issuer.der in seen)
+        if len(issuers[one.der]) < len(found):
+            ends[one.der] = PathEnd.TRUNCATED
+        elif not found:
+            ends[one.der] = PathEnd.UNTRUSTED_ROOT if is_self_signed(one) else PathEnd.NO_ISSUER
+    return PathGraph(cert, tuple(seen.values()), issuers, ends)

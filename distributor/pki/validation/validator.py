@@ -1,6 +1,6 @@
-"""A certificate, what is trusted, what is at hand and CRLs -> the judgement of pyhanko-certvalidator.
+"""A certificate, its anchors, intermediates and CRLs -> the result of pyhanko-certvalidator as an Issue, or None.
 
-It fetches nothing, so it never waits. OCSP never counts: Exchange Online speaks of CRLs only (facts: exchange.md 1.1).
+It downloads nothing, so it never waits. OCSP is not used: Exchange Online checks CRLs only (facts: exchange.md 1.1).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from pyhanko_certvalidator import CertificateValidator, ValidationContext, errors
 from pyhanko_certvalidator.authority import CertTrustAnchor, TrustedServiceType, derive_quals_from_cert
+from pyhanko_certvalidator.name_trees import default_excluded_subtrees, default_permitted_subtrees
 from pyhanko_certvalidator.path import ValidationPath
 from pyhanko_certvalidator.policy_decl import (
     CertRevTrustPolicy,
@@ -34,13 +35,13 @@ _ASK = "ask your authority"
 
 
 class RevocationMode(Enum):
-    """Which certificates a CRL must speak for: every one of the path, or none."""
+    """Which certificates of the path a CRL must cover: all, or none."""
 
     CRLS = RevocationCheckingRule.CRL_REQUIRED
     PATH_ONLY = RevocationCheckingRule.NO_CHECK
 
 
-def validate_path(  # noqa: PLR0913, PLR0917  what a path is judged by
+def validate_path(  # noqa: PLR0913, PLR0917  the inputs of path validation
     cert: bytes, anchors: Sequence[bytes], others: Iterable[bytes], crls: Sequence[bytes], now: datetime, rule: RevocationMode
 ) -> Issue | None:
     """What is wrong with the certificate's path, the certificate included; None: nothing."""
@@ -59,18 +60,18 @@ def validate_path(  # noqa: PLR0913, PLR0917  what a path is judged by
     except (errors.ValidationError, errors.PathError) as error:
         return _issue(error, now)
     except PARSER_ERRORS as error:  # a hostile certificate or list
-        return _untrusted(f"the chain cannot be judged ({type(error).__name__})", REPLACE)
+        return _untrusted(f"the chain cannot be checked ({type(error).__name__})", REPLACE)
     return None
 
 
 def _policy(rule: RevocationMode) -> DisallowWeakAlgorithmsPolicy:
-    """Which algorithms it refuses. Old hashes and short keys of a path are told in our own words (trust_flaws.py)."""
+    """Which algorithms it refuses. Old hashes and short keys are reported in our own words (path_checks.py)."""
     how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is RevocationMode.PATH_ONLY else {}
-    return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library's own lapse
+    return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library lacks the annotation
 
 
 def _finish(work: Coroutine[Any, Any, ValidationPath]) -> None:
-    """Run what never waits to its end, without an event loop."""
+    """Run a coroutine that never waits, without an event loop."""
     try:
         work.send(None)
     except StopIteration:
@@ -94,13 +95,21 @@ def _listed(der: bytes) -> CertificateList:
 
 @lru_cache(64)
 def _anchor(der: bytes) -> CertTrustAnchor:
-    """A root with the bounds it sets itself: time, length and names; Windows heeds them, RFC 5280 leaves them open. Not its policies."""
+    """A root with its own dates, path length and name constraints, which Windows enforces (RFC 5280 leaves it open), not its policies."""
     root = _load(der)
     bounds = derive_quals_from_cert(root)
     names = bounds.standard_parameters
-    if names is not None:
-        names = replace(names, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False)
-    return CertTrustAnchor(root, replace(bounds, standard_parameters=names, trusted_service_type=TrustedServiceType.UNSPECIFIED))
+    if names is not None:  # the library wants a set for every kind of name: without, it forbids the kind, or raises KeyError
+        names = replace(
+            names,
+            user_initial_policy_set=frozenset({"any_policy"}),
+            initial_explicit_policy=False,
+            initial_permitted_subtrees=default_permitted_subtrees() | (names.initial_permitted_subtrees or {}),
+            initial_excluded_subtrees=default_excluded_subtrees() | (names.initial_excluded_subtrees or {}),
+        )
+    length = bounds.max_path_length  # without the same for attribute authorities the library raises TypeError
+    own = replace(bounds, standard_parameters=names, max_aa_path_length=length, trusted_service_type=TrustedServiceType.UNSPECIFIED)
+    return CertTrustAnchor(root, own)
 
 
 def _issue(error: Exception, now: datetime) -> Issue:

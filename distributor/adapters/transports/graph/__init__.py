@@ -15,7 +15,8 @@ from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.check import examine
 from distributor.adapters.transports.graph.cleanup import SentItemsCleaner
 from distributor.adapters.transports.graph.mailbox import DraftSender
-from distributor.clients.entra import AppRegistration, Tell, check, registration
+from distributor.clients.app_registration import AppRegistration, Tell, registration
+from distributor.clients.entra import check
 from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, graph
 from distributor.clients.http import MAX_WAIT
 from distributor.clients.retry import Sleep

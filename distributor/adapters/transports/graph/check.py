@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.responses import RequestStep, Response, classify_response
 from distributor.clients import entra
-from distributor.clients.entra import AccessToken, AppRegistration
+from distributor.clients.app_registration import AccessToken, AppRegistration
 from distributor.clients.granted_permissions import NEEDS
 from distributor.clients.graph import GraphClient, HttpResponse, trouble
 from distributor.errors import Error

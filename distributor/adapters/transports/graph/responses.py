@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from distributor.clients.entra import SignInUnavailable
+from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.graph import HttpResponse, NoResponse, trouble
 from distributor.clients.http import MAX_WAIT
 from distributor.errors import Error, ServiceUnavailable

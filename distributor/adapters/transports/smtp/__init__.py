@@ -18,7 +18,8 @@ from distributor.adapters.transports.smtp.connect import ConnectFailure, Login, 
 from distributor.adapters.transports.smtp.envelope import dot_stuff, mail, rcpt, validate_message
 from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply, classify_reply
 from distributor.adapters.transports.smtp.session import Session
-from distributor.clients.entra import AccessToken, AppRegistration, Tell, check, entra
+from distributor.clients.app_registration import AccessToken, AppRegistration, Tell
+from distributor.clients.entra import check, entra
 from distributor.errors import InvalidInput
 from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from distributor.adapters.transports.smtp.connect import ConnectFailure, Login
 from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply
 from distributor.adapters.transports.smtp.session import Session
-from distributor.clients.entra import AccessToken, Entra, SignInUnavailable
+from distributor.clients.app_registration import AccessToken, SignInUnavailable
+from distributor.clients.entra import Entra
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import Account
 from distributor.model.secret import Secret

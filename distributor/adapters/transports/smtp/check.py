@@ -12,7 +12,7 @@ from distributor.adapters.transports.smtp.authentication import TOKEN_REJECTED_C
 from distributor.adapters.transports.smtp.connect import ConnectFailure, Server
 from distributor.adapters.transports.smtp.replies import Phase, Reply
 from distributor.adapters.transports.smtp.session import Session
-from distributor.clients.entra import AccessToken, AppRegistration
+from distributor.clients.app_registration import AccessToken, AppRegistration
 from distributor.errors import Error
 from distributor.microsoft import clock_skew, is_exchange_online, powershell
 from distributor.microsoft.powershell import EXCHANGE, WINDOW, App, steps
