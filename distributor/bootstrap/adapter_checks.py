@@ -21,7 +21,7 @@ from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
     from distributor.bootstrap import AdapterModule
-    from distributor.clients.entra import AppRegistration
+    from distributor.clients.app_registration import AppRegistration
     from distributor.config import Settings
     from distributor.config.schema import Table
     from distributor.microsoft.permissions import RequiredPermission
