@@ -78,8 +78,7 @@ class Registrations:
         if isinstance(seen := self._granted(member), Error):
             yield _failed(member, seen) if first else _not_looked_at(member)
             return
-        adapter = bootstrap.load_adapter(family_of(table), table.kind)
-        opened = adapter.open(member.shaped, table.key) if family_of(table) == "rosters" else adapter.open(member.shaped)
+        opened = bootstrap.open_adapter(self._settings, family_of(table), table)
         yield from self._named(member, asyncio.run(opened.check()))
         yield from self._judge(member)
 

@@ -44,7 +44,8 @@ def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callab
         values.setdefault("mailbox", str(settings.sender.address))
     shaped = bootstrap.load_settings(settings, "transports", replace(table, values=values), signed_in=signed_in)
     accounts = _accounts(settings, shaped, signed_in=signed_in)
-    opened: Transport = bootstrap.load_adapter("transports", table.kind).open(shaped, accounts, tell=tell)
+    with bootstrap.with_location(settings, table.key):
+        opened: Transport = bootstrap.load_adapter("transports", table.kind).open(shaped, accounts, tell=tell)
     return opened
 
 
@@ -74,19 +75,13 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
 def trackers(settings: config.Settings) -> list[Tracker]:
     """Everybody who may know what became of messages: the road itself, then `[[trackers]]`; not connected yet."""
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # a road that knows nothing needs no secret
-    named = [
-        bootstrap.load_adapter("trackers", table.kind).open(bootstrap.load_settings(settings, "trackers", table))
-        for table in settings.trackers
-    ]
+    named = [bootstrap.open_adapter(settings, "trackers", table) for table in settings.trackers]
     return [*([own] if own else []), *named]
 
 
 def directories(settings: config.Settings) -> list[PublicDirectory]:
     """Where certificates become public; not connected yet."""
-    return [
-        bootstrap.load_adapter("directories", table.kind).open(bootstrap.load_settings(settings, "directories", table), table.key)
-        for table in settings.directories
-    ]
+    return [bootstrap.open_adapter(settings, "directories", table) for table in settings.directories]
 
 
 def track(settings: config.Settings, ledger: Ledger, everybody: Sequence[Tracker], states: frozenset[State]) -> TrackingReport:

@@ -121,10 +121,7 @@ def _list(path: Path, keep: Callable[[], Collection[str]]) -> Roster:
 
 def directory(settings: config.Settings) -> Directory | None:
     """What `[[rosters]]` names, as one; nothing is asked yet. A later `send` needs none of it: whom it goes to is in the ledger."""
-    opened = [
-        bootstrap.load_adapter("rosters", table.kind).open(bootstrap.load_settings(settings, "rosters", table), table.key)
-        for table in settings.rosters
-    ]
+    opened = [bootstrap.open_adapter(settings, "rosters", table) for table in settings.rosters]
     return _Directories(opened) if opened else None
 
 

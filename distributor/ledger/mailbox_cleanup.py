@@ -17,10 +17,12 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, liter
 from distributor.ledger import transitions
 from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
-from distributor.ledger.tables import delivery, event, handover, outbox
+from distributor.ledger.filters import events_of_senders
+from distributor.ledger.tables import delivery, event, handover
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.cleanup import CleanupEvent, CleanupItem
+from distributor.model.delivery import SenderFilter
 from distributor.model.outcomes import DraftRef
 from distributor.model.states import PasswordState, State
 
@@ -100,8 +102,8 @@ def drafts(database: Database, clock: Clock) -> list[CleanupItem]:
 
 def drafted(connection: Connection, sender: str) -> bool:
     """Whether a message of this sender ever lay ready as a draft."""
-    asked = select(literal(1)).select_from(event).join(outbox, outbox.c.delivery == event.c.delivery)
-    return connection.execute(asked.where(_HAS_DRAFT, outbox.c.sender == sender).limit(1)).first() is not None
+    asked = select(literal(1)).select_from(event).where(_HAS_DRAFT)
+    return connection.execute(events_of_senders(asked, SenderFilter(only=sender)).limit(1)).first() is not None
 
 
 def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

@@ -163,7 +163,7 @@ def test_a_secret_is_shown_as_its_reference_and_read_when_it_is_needed(toml: Pat
 
 def test_a_password_in_the_ledgers_url_is_not_shown(toml: Path) -> None:
     shown = settings(toml, GOOD + '[ledger]\nurl = "postgresql+psycopg://me:sesame@db/messages"\n').origins["ledger.url"].value
-    assert shown == "postgresql+psycopg://me:***@db/letters"
+    assert shown == "postgresql+psycopg://me:***@db/messages"
 
 
 def test_too_weak_passwords_are_refused(toml: Path) -> None:
