@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -82,14 +83,17 @@ def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: in
             raise _unreadable(error) from None
 
 
-def bounded_lines(text: io.TextIOWrapper, most: int) -> Iterator[str]:
-    """At most so many lines of an open file; one that is too long is cut off, and no row of a list any more. Raises FileRefused."""
+def bounded_lines(text: io.TextIOWrapper, most: int = sys.maxsize, longest: int = LONGEST_LINE) -> Iterator[str]:
+    """At most so many lines of an open file; one with `longest` characters or more is cut off and marked as too long.
+
+    Raises FileRefused.
+    """
     for _ in range(most):
-        line = text.readline(LONGEST_LINE)
+        line = text.readline(longest)
         if not line:
             return
-        if len(line) == LONGEST_LINE:
-            while len(text.readline(LONGEST_LINE)) == LONGEST_LINE:
+        if len(line) == longest:
+            while len(text.readline(longest)) == longest:
                 pass
             line += _TOO_LONG
         yield line

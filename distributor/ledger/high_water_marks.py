@@ -44,7 +44,8 @@ def of_place(folder: Path, place: str) -> tuple[Path, HighWaterMark] | None:
     found = []
     for path in folder.glob("*.mark"):
         with suppress(OSError):
-            data = path.read_bytes()[: 2 * RECORD]
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                data = file.read(2 * RECORD)
             records = [parsed for start in (0, RECORD) if (parsed := _parsed(data[start : start + RECORD], None))]
             if records and (mark := max(records, key=lambda one: one[0])[1]).end.seq and _lies_at(mark, place):
                 found.append((path, mark))

@@ -13,7 +13,8 @@ LARGEST = 256 * 2**10  # bytes of a file that are looked at
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:
     """The columns that any message in these folders of templates names."""
-    files = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
+    names = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
+    files = filter(Path.is_file, names)  # a pipe would be waited for
     return frozenset(name for file in files for name in _columns_in(file))
 
 

@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain as joined
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from distributor.model.audit_log import ChainVerifier, Link, canonical, format_timestamp
 from distributor.model.events import AuditRecord
@@ -103,12 +103,6 @@ def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:
     """The events of an exported file, with what is wrong with it between them."""
     return _followed(ChainVerifier(), lines)
-
-
-def bounded(file: TextIO) -> Iterator[str]:
-    """The lines of a file that may be hostile: none is longer than is ever looked at."""
-    while line := file.readline(LONGEST_LINE):
-        yield line
 
 
 def _followed(verifier: ChainVerifier, lines: Iterable[str]) -> Iterator[Link | str]:

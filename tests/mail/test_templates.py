@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ VARIANTS = [(language, channel, generation) for language in LANGUAGES for channe
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A workspace's folder of English messages."""
-    folder = tmp_path / "templates" / "letter" / "en"
+    folder = tmp_path / "templates" / "message" / "en"
     folder.mkdir(parents=True)
     return folder
 
@@ -256,7 +257,7 @@ def test_a_narrower_language_takes_what_it_lacks_from_the_wider_one(own: Path) -
 
 
 def test_the_shared_paper_may_be_replaced(own: Path) -> None:
-    paper = (module.packaged() / "letter" / "_layout.html").read_text().replace("#0f4c8a", "#123456")
+    paper = (module.packaged() / "message" / "_layout.html").read_text().replace("#0f4c8a", "#123456")
     (own.parent / "_layout.html").write_text(paper)
     assert "#123456" in TemplateRenderer(own.parents[2]).render("fr", sample()).html
 
@@ -420,3 +421,8 @@ def test_the_columns_that_messages_name_are_known(tmp_path: Path, text: str, nam
 
 def test_the_packaged_messages_name_no_column() -> None:
     assert TemplateRenderer(None).columns() == frozenset()
+
+
+def test_a_pipe_among_the_templates_is_not_waited_for(tmp_path: Path, own: Path) -> None:
+    os.mkfifo(own / "body.txt")
+    assert TemplateRenderer(tmp_path).columns() == frozenset()

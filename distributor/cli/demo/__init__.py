@@ -14,6 +14,7 @@ import typer
 
 from distributor.cli.options import Config, Json
 from distributor.errors import Error, InvalidInput, UsageError
+from distributor.files import atomic
 
 if TYPE_CHECKING:
     from distributor.cli.demo.fixtures import DemoMailServer
@@ -61,7 +62,7 @@ def demo(
         with _all_or_nothing(folder):
             fixtures.certificates(Path(), _today())
             config = workspace.create(Path(), sender="certificates@example.org")
-            config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
+            atomic.replace_file(config, config.read_bytes() + SOURCES.encode())
             _transport(config, tables)
         answer = _play(story, postbox)
         _transport(config, FOLDER)  # what carried the messages ends with the demo, and the workspace goes on
@@ -240,7 +241,7 @@ def _messages(postbox: DemoMailServer | Cloud) -> list[str]:
     names = []
     for address, message in sorted(postbox.messages.items()):
         path = folder / f"{address.partition('@')[0]}.eml"
-        path.write_bytes(message)
+        atomic.write_new(path, message)
         names.append(str(path))
     return names
 
@@ -249,7 +250,7 @@ def _transport(config: Path, tables: str) -> None:
     """Put these tables in the place of [transport], and of what stands beside it."""
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")
-    config.write_text(text[:begin] + tables + text[end:], encoding="utf-8")
+    atomic.replace_file(config, (text[:begin] + tables + text[end:]).encode())
 
 
 @contextlib.contextmanager
