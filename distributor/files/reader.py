@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import IO
+from typing import IO, TextIO
 
 from distributor.model.plaintext import LONGEST_CELL, errors, guess
 
@@ -83,7 +83,7 @@ def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: in
             raise _unreadable(error) from None
 
 
-def bounded_lines(text: io.TextIOWrapper, most: int = sys.maxsize, longest: int = LONGEST_LINE) -> Iterator[str]:
+def bounded_lines(text: TextIO, most: int = sys.maxsize, longest: int = LONGEST_LINE) -> Iterator[str]:
     """At most so many lines of an open file; one with `longest` characters or more is cut off and marked as too long.
 
     Raises FileRefused.
@@ -92,11 +92,9 @@ def bounded_lines(text: io.TextIOWrapper, most: int = sys.maxsize, longest: int 
         line = text.readline(longest)
         if not line:
             return
-        if len(line) == longest:
-            while len(text.readline(longest)) == longest:
-                pass
-            line += _TOO_LONG
-        yield line
+        yield line if len(line) < longest else line + _TOO_LONG
+        while len(line) == longest:  # its rest is skipped, and only if somebody asks for the next one
+            line = text.readline(longest)
     raise FileRefused(Reason.LARGE, f"it has more than {most} lines")
 
 

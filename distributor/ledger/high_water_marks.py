@@ -200,10 +200,10 @@ def _lock(descriptor: int, *, held: bool) -> None:
 
 def _record(mark: HighWaterMark, ledger: str, number: int) -> bytes:
     place = _kept(mark.place)
-    told = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
-    text = json.dumps(told, ensure_ascii=False).encode().ljust(RECORD - _SUM)
+    values = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
+    text = json.dumps(values, ensure_ascii=False).encode().ljust(RECORD - _SUM)
     if len(text) > RECORD - _SUM:  # a place full of quotes
-        text = json.dumps({**told, "place": ""}).encode().ljust(RECORD - _SUM)
+        text = json.dumps({**values, "place": ""}).encode().ljust(RECORD - _SUM)
     return text + sha256(text).hexdigest().encode() + b"\n"
 
 
@@ -212,8 +212,8 @@ def _parsed(record: bytes, ledger: str | None) -> tuple[int, HighWaterMark] | No
     if sha256(text).hexdigest().encode() != digest:
         return None
     try:
-        told: dict[str, Any] = json.loads(text)
-        mark = HighWaterMark(ChainEnd(int(told["seq"]), str(told["hash"]), str(told["at"])), str(told["place"]))
-        return (int(told["number"]), mark) if ledger in {None, told["ledger"]} else None
+        values: dict[str, Any] = json.loads(text)
+        mark = HighWaterMark(ChainEnd(int(values["seq"]), str(values["hash"]), str(values["at"])), str(values["place"]))
+        return (int(values["number"]), mark) if ledger in {None, values["ledger"]} else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -35,7 +35,7 @@ def sent_times(connection: Connection, since: str, now: str, senders: SenderFilt
 
 
 def _known_again(connection: Connection, seq: int, now: str) -> str:
-    """Events up to `seq` were written by a clock that was ahead. When they really were nobody knows, but before the next good time."""
+    """Before which time the events up to `seq` were written, whose clock was ahead: that of the next event with a good time."""
     good = select(event.c.at).where(event.c.seq > seq, event.c.at <= now).order_by(event.c.seq).limit(1)
     return connection.execute(good).scalar_one_or_none() or now
 
@@ -44,10 +44,10 @@ def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFi
     """Whether a message is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
     waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
     frozen = of_senders(within(_frozen(select(literal(1))), scope), senders).where(waits)
-    lent = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
+    packing = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
         delivery.c.state == State.PLANNED.value, delivery.c.owner.is_not(None)
     )
-    return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, lent))
+    return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, packing))
 
 
 def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:

@@ -49,11 +49,11 @@ class Revocations(Protocol):
         """Every certificate of a delivery in use that has not expired, once; streams."""
         ...
 
-    def revoke(self, certificate: str, said: str) -> list[RevokedDelivery]:
+    def revoke(self, certificate: str, reason: str) -> list[RevokedDelivery]:
         """Write `revoked` on its deliveries, and withdraw what has not left; those that are told for the first time, or were withdrawn."""
         ...
 
-    def reinstate(self, certificate: str, said: str) -> list[RevokedDelivery]:
+    def reinstate(self, certificate: str, reason: str) -> list[RevokedDelivery]:
         """Write `released` on its deliveries where it was on hold; nothing, and no delivery, where it was not."""
         ...
 
