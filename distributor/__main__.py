@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import warnings
+from typing import TextIO
 
 INTERRUPTED = 130
 GC_THRESHOLDS = (5_000, 20, 20)  # rows make no reference cycles; collecting as often as Python does by default costs a tenth of `status`
@@ -45,9 +46,16 @@ def _streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  as long as the program runs
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _named(1, sys.stdout), _named(2, sys.stderr)
+
+
+def _named(number: int, stream: TextIO) -> TextIO:
+    from distributor.cli.render import StandardStream  # noqa: PLC0415  after the umask
+
+    lines = stream.isatty() or number == 2  # noqa: PLR2004  standard error
+    return io.TextIOWrapper(
+        io.BufferedWriter(StandardStream(number)), encoding=stream.encoding, errors="backslashreplace", line_buffering=lines
+    )
 
 
 if __name__ == "__main__":

@@ -76,10 +76,9 @@ class AdapterRegistry:
         if (family, kind) in OPEN_TOUCHES_FILES:
             return None
         try:
-            load_adapter(family, kind).open(settings)
+            load_adapter(family, kind).open(settings, *(() if family == "transports" else (key,)))
         except Error as error:
-            place, dot, field = (error.where or "").partition(".")  # adapters say "transport", whatever the key of their table is
-            return type(error)(error.message, where=f"{key}{dot}{field}" if place == "transport" else error.where, hint=error.hint)
+            return error
         return None
 
 
@@ -108,6 +107,13 @@ def load_settings(settings: config.Settings, family: str, table: config.Table, *
         raise InvalidInput(first.message, where=location_of(settings, first.key), hint=first.hint) from None
 
 
+def open_adapter(settings: config.Settings, family: str, table: config.Table) -> Any:  # noqa: ANN401  an adapter of any family
+    """The roster, tracker or directory that a table names; not connected yet. Raises InvalidInput with the key, its file and line."""
+    shaped = load_settings(settings, family, table)
+    with with_location(settings, table.key):
+        return load_adapter(family, table.kind).open(shaped, table.key)
+
+
 def location_of(settings: config.Settings, key: str) -> str:
     """Where a dotted key is, for messages: `distributor.toml line 41: ledger.url`."""
     known = key
@@ -118,12 +124,12 @@ def location_of(settings: config.Settings, key: str) -> str:
 
 
 @contextmanager
-def with_location(settings: config.Settings) -> Iterator[None]:
-    """Add file and line to an error about a key, raised when its value is used."""
+def with_location(settings: config.Settings, key: str = "") -> Iterator[None]:
+    """Add file and line to an error about a key, raised when its value is used; `key`: the table that may lack it."""
     try:
         yield
     except InvalidInput as error:
-        if error.where is None or error.where not in settings.origins:
+        if error.where is None or not (error.where in settings.origins or (key and f"{error.where}.".startswith(f"{key}."))):
             raise
         raise InvalidInput(error.message, where=location_of(settings, error.where), hint=error.hint) from error
 

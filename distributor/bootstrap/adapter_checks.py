@@ -89,8 +89,7 @@ class Registrations:
         if isinstance(seen := self._granted(member), Error):
             yield _failed(member, seen) if first else _not_checked(member)
             return
-        adapter = _graph_module(table)
-        opened = adapter.open(member.settings, table.key) if family_of(table) == "rosters" else adapter.open(member.settings)
+        opened = bootstrap.open_adapter(self._settings, family_of(table), table)
         yield from self._named(member, asyncio.run(opened.check()))
         yield from self._judge(member)
 

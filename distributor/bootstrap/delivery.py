@@ -41,7 +41,8 @@ def transport(settings: config.Settings, *, signed_in: bool = True, tell: Callab
         values.setdefault("mailbox", str(settings.sender.address))
     own = bootstrap.load_settings(settings, "transports", replace(table, values=values), signed_in=signed_in)
     accounts = _accounts(settings, own, signed_in=signed_in)
-    return bootstrap.load_adapter("transports", table.kind).open(own, accounts, tell=tell)
+    with bootstrap.with_location(settings, table.key):
+        return bootstrap.load_adapter("transports", table.kind).open(own, accounts, tell=tell)
 
 
 def _accounts(settings: config.Settings, own: object, *, signed_in: bool) -> tuple[Account, ...]:
@@ -70,19 +71,13 @@ def senders(settings: config.Settings) -> tuple[str, ...]:
 def trackers(settings: config.Settings) -> list[Tracker]:
     """The transport's own tracker, if it has one, then `[[trackers]]`; not connected yet."""
     own = transport(settings, signed_in=False).tracker() and transport(settings).tracker()  # secrets only where there is one
-    named = [
-        bootstrap.load_adapter("trackers", table.kind).open(bootstrap.load_settings(settings, "trackers", table))
-        for table in settings.trackers
-    ]
+    named = [bootstrap.open_adapter(settings, "trackers", table) for table in settings.trackers]
     return [*([own] if own else []), *named]
 
 
 def directories(settings: config.Settings) -> list[PublicDirectory]:
     """The directories that certificates are published in; not connected yet."""
-    return [
-        bootstrap.load_adapter("directories", table.kind).open(bootstrap.load_settings(settings, "directories", table), table.key)
-        for table in settings.directories
-    ]
+    return [bootstrap.open_adapter(settings, "directories", table) for table in settings.directories]
 
 
 def track(settings: config.Settings, ledger: Ledger, trackers: Sequence[Tracker], states: frozenset[State]) -> TrackingReport:

@@ -117,10 +117,7 @@ def people(found: Sequence[SourceSet], keep: Callable[[], Collection[str]] = fro
 
 def directory(settings: config.Settings) -> Directory | None:
     """The directories of `[[rosters]]` as one, not connected yet. `send` does not need them: the ledger knows the recipients."""
-    opened = [
-        bootstrap.load_adapter("rosters", table.kind).open(bootstrap.load_settings(settings, "rosters", table), table.key)
-        for table in settings.rosters
-    ]
+    opened = [bootstrap.open_adapter(settings, "rosters", table) for table in settings.rosters]
     return _Directories(opened) if opened else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -35,14 +36,15 @@ from distributor.cli import (
     withdraw,
 )
 from distributor.cli.options import Config
-from distributor.cli.render import escape, stderr_line, stop_writing
+from distributor.cli.render import STDERR, STDOUT, escape, stderr_line, stop_writing
 from distributor.errors import Error, ErrorGroup, Interrupted, InvalidInput, UsageError
 
 INTERRUPTED = 130
-OF_THE_WORLD = frozenset(  # a path may refuse so without a bug in this program
+OF_THE_WORLD = frozenset(  # errors that have their cause outside of the program
     {
         *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE),
+        *(errno.ENOMEM, errno.EAGAIN),
     }
 )
 
@@ -93,10 +95,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _tell(error)
     except KeyboardInterrupt:
         return _tell(Interrupted("interrupted; nothing is lost"))
-    except BrokenPipeError:
-        return _nobody_reads()
     except OSError as error:
-        return _cannot_write(error)
+        return _system_error(error)
     except Exception as error:  # noqa: BLE001  the last line of defence: no traceback reaches a user
         return _tell(_own_fault(error))
     return code
@@ -110,8 +110,8 @@ def _invoke(arguments: Sequence[str] | None) -> int:
         raise UsageError("the question was not answered", hint="answer it, or use --yes in scripts") from None
     except typer.TyperException as error:
         raise _misuse(error, _path(command, sys.argv[1:] if arguments is None else arguments)) from None
-    except SystemExit:  # typer's answer to a closed pipe
-        raise BrokenPipeError from None
+    except SystemExit as end:  # typer's answer to a broken pipe, whosever it was
+        raise end.__context__ or end from None
     if code == INTERRUPTED:
         raise Interrupted("interrupted; nothing is lost")
     return code if isinstance(code, int) else 0
@@ -168,26 +168,34 @@ def _own_fault(error: Exception) -> Error:
     here = Path(__file__).parents[1]
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if here in Path(frame.filename).parents]
     place = f" in {Path(frames[-1].filename).relative_to(here)} line {frames[-1].lineno}" if frames else ""
+    number = f" {errno.errorcode.get(error.errno, error.errno)}" if isinstance(error, OSError) and error.errno else ""
     return InvalidInput(
-        f"distributor {__version__} has a fault of its own: {type(error).__name__}{place}",
+        f"distributor {__version__} has a fault of its own: {type(error).__name__}{number}{place}",
         hint="nothing is lost; please report this line, it holds no personal data",
     )
 
 
-def _nobody_reads() -> int:
-    """The reader of our output closed the pipe (`| head`): no error, and Python must not complain about it at exit either."""
-    stop_writing()
-    return 0
+def _system_error(error: OSError) -> int:
+    """An error of the operating system that nothing translated, told by what it is about."""
+    if error.filename in {STDOUT, STDERR}:
+        return _cannot_write(error)
+    if error.errno not in OF_THE_WORLD:
+        return _tell(_own_fault(error))
+    reason = os.strerror(error.errno).lower()
+    if error.filename is None:
+        hint = "give this user and this machine more room (disk, memory, open files, processes), then run it again"
+        return _tell(InvalidInput(f"the operating system refuses: {reason}", hint=hint))
+    return _tell(InvalidInput(reason, where=str(error.filename), hint="name another place, or give this user its rights and room"))
 
 
 def _cannot_write(error: OSError) -> int:
-    """The answer itself cannot be written, or something that nobody translated."""
+    """The answer cannot be written. That its reader went away (`| head`) is no error."""
+    stop_writing(sys.stderr if error.filename == STDERR else sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    if error.filename == STDERR:
+        return InvalidInput.exit_code  # there is nowhere to say it
     reason = (error.strerror or "input or output failed").lower()
-    if error.filename is not None and error.errno in OF_THE_WORLD:
-        return _tell(InvalidInput(reason, where=str(error.filename), hint="name another place, or give this user its rights and room"))
-    if error.filename is not None:
-        return _tell(_own_fault(error))
-    stop_writing()
     opened = "distributor.ledger" in sys.modules  # `--help` and the like have done nothing that could be looked up
     hint = "what was done is in the ledger: distributor status" if opened else "free some space there, or write to another place"
-    return _tell(InvalidInput(f"the answer cannot be written: {reason}", where="standard output", hint=hint))
+    return _tell(InvalidInput(f"the answer cannot be written: {reason}", where=STDOUT, hint=hint))

@@ -15,7 +15,7 @@ import typer
 from distributor.cli.options import Config, Json
 from distributor.cli.output_file import replacing
 from distributor.errors import InvalidInput
-from distributor.files.reader import FileRefused, open_file
+from distributor.files.reader import FileRefused, bounded_lines, open_file
 
 if TYPE_CHECKING:
     from distributor.model.export_comparison import ExportComparison
@@ -165,7 +165,7 @@ def _lines(file: Path) -> Iterator[str]:
 
     try:
         with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:
-            yield from audit.bounded(text)
+            yield from bounded_lines(text, longest=audit.LONGEST_LINE)
     except FileRefused as refused:
         raise InvalidInput(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
     except UnicodeDecodeError:

@@ -100,7 +100,7 @@ def _folder(folder: Path) -> None:
 def _write(path: Path, message: bytes) -> None:
     """Whole or not at all."""
     try:
-        atomic.publish(atomic.write_atomically(path, message), path)
+        atomic.replace_file(path, message)
     except OSError as error:
         raise InvalidInput(
             (error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another folder"

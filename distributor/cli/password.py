@@ -81,7 +81,7 @@ def _is_spent(ledger: Ledger, key: str, wanted: SealedPassword) -> bool:
 @contextmanager
 def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
     """Once the password is handed over, the last line says so and how to get a new one, however the command ends."""
-    from distributor.cli.render import stop_writing
+    from distributor.cli.render import STDOUT, stop_writing
 
     spent = HandOverStatus()
     try:
@@ -98,9 +98,11 @@ def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
     except OSError as error:
         if not spent.yes:
             raise
-        stop_writing()
-        reason = (error.strerror or "input or output failed").lower()
-        raise InvalidInput(f"the password cannot be written: {reason}", where="standard output", hint=_handed_over(address)) from None
+        reason, what = (error.strerror or "input or output failed").lower(), "may not have been shown"
+        if error.filename == STDOUT:
+            stop_writing(sys.stdout)
+            what = "cannot be written"
+        raise InvalidInput(f"the password {what}: {reason}", where=error.filename, hint=_handed_over(address)) from None
 
 
 def _handed_over(address: str) -> str:

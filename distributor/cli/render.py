@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
 import json
 import os
@@ -9,10 +11,32 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
+STDOUT, STDERR = "standard output", "standard error"
 ENOUGH = 40  # rows that a table measures to find its widths; more would delay the first line of a long one
+
+
+class StandardStream(io.FileIO):
+    """Standard output or standard error. Its failures carry its name, so that no failure of something else is taken for one of them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "wb", closefd=False)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write bytes; how many."""
+        name = STDERR if self.fileno() == 2 else STDOUT  # noqa: PLR2004  its number
+        try:
+            written = super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from None
+        if written is None:  # somebody made it non-blocking, and its reader is slow
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), name)
+        return written
 
 
 def stderr_line(text: str = "") -> None:
@@ -156,9 +180,9 @@ def _plain(value: object) -> object:
 _ENCODER = json.JSONEncoder(default=_plain)  # made once: that costs more than most rows
 
 
-def stop_writing() -> None:
-    """Discard all further output on stdout, buffered output too, so that Python does not complain at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def stop_writing(stream: TextIO) -> None:
+    """Discard all further output on a standard stream, buffered output too, so that Python does not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def flush() -> None:

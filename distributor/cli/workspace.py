@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor.errors import InvalidInput, RequestDenied
+from distributor.files import atomic
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -177,15 +178,8 @@ def _folder(folder: Path) -> None:
 def _write(path: Path, text: str) -> Path:
     """Create a file with mode 0600."""
     try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        atomic.write_new(path, text.encode())
     except OSError as error:
-        raise InvalidInput(
-            (error.strerror or "cannot be written").lower(), where=str(path), hint="name a folder you may write in"
-        ) from None
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint="make room, then try again") from None
+        hint = "make room there, or name a folder you may write in"
+        raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint=hint) from None
     return path

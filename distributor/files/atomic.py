@@ -19,15 +19,21 @@ def partial_file(path: Path, mode: int = PRIVATE) -> Iterator[tuple[BinaryIO, Pa
     It has these permissions, whatever the umask. No name can be known beforehand, so nobody can have laid something there.
     """
     part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
-    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with _new_file(part, mode) as file:
+        yield file, part
+
+
+@contextmanager
+def _new_file(path: Path, mode: int) -> Iterator[BinaryIO]:
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(number, "wb") as file:
             os.fchmod(number, mode)
-            yield file, part
+            yield file
             file.flush()
             os.fsync(number)
     except BaseException:
-        part.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
 
 
@@ -36,6 +42,17 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE) -> Path:
     with partial_file(path, mode) as (file, part):
         file.write(data)
     return part
+
+
+def write_new(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+    """A file that was not there before. Raises OSError, also where anything bears its name."""
+    with _new_file(path, mode) as file:
+        file.write(data)
+
+
+def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+    """A file with this content, in place of whatever bears its name. Raises OSError, and then nothing has changed."""
+    publish(write_atomically(path, data, mode), path)
 
 
 def publish(part: Path, path: Path) -> None:

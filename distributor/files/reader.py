@@ -9,10 +9,11 @@ import errno
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import IO
+from typing import IO, TextIO
 
 from distributor.model.plaintext import LONGEST_CELL, errors, guess
 
@@ -82,17 +83,18 @@ def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: in
             raise _unreadable(error) from None
 
 
-def bounded_lines(text: io.TextIOWrapper, most: int) -> Iterator[str]:
-    """At most so many lines of an open file; one that is too long is cut off, and no row of a list any more. Raises FileRefused."""
+def bounded_lines(text: TextIO, most: int = sys.maxsize, longest: int = LONGEST_LINE) -> Iterator[str]:
+    """At most so many lines of an open file; one with `longest` characters or more is cut off and marked as too long.
+
+    Raises FileRefused.
+    """
     for _ in range(most):
-        line = text.readline(LONGEST_LINE)
+        line = text.readline(longest)
         if not line:
             return
-        if len(line) == LONGEST_LINE:
-            while len(text.readline(LONGEST_LINE)) == LONGEST_LINE:
-                pass
-            line += _TOO_LONG
-        yield line
+        yield line if len(line) < longest else line + _TOO_LONG
+        while len(line) == longest:  # its rest is skipped, and only if somebody asks for the next one
+            line = text.readline(longest)
     raise FileRefused(Reason.LARGE, f"it has more than {most} lines")
 
 

@@ -1,4 +1,4 @@
-"""A restored ledger is taken into use: one event tells of it, and what may have been sent since becomes ambiguous, an event each."""
+"""A restored ledger is taken into use: one event records it, and what may have been sent since becomes ambiguous, an event each."""
 
 from __future__ import annotations
 
@@ -95,20 +95,20 @@ def adopt(tx: WriteTransaction, here: Machine, reason: str, *, nothing_sent: boo
 def gap(connection: Connection) -> EventGap | None:
     """What the last adoption may have left out; None where nothing, or once somebody new was planned after it."""
     found = connection.execute(_ADOPTIONS).first()
-    told = json.loads(found.evidence) if found is not None else {}
-    if found is None or "since" not in told or not (told.get("missing") or not told.get("nothing_sent")):
+    record = json.loads(found.evidence) if found is not None else {}
+    if found is None or "since" not in record or not (record.get("missing") or not record.get("nothing_sent")):
         return None
     for evidence in connection.execute(_FIRST_PLANNED, {"seq": found.seq}).scalars():
         if "replaces" not in json.loads(evidence):
             return None
-    return EventGap(parse_timestamp(told["since"]), told.get("missing") or None)
+    return EventGap(parse_timestamp(record["since"]), record.get("missing") or None)
 
 
 def _unclear(row: transitions.Row, adoption: int, since: str) -> transitions.Transition:
     before = State(row["state"])
     columns = {"lease_until": None, "not_before": None, "said": SAID}
     if before is State.PLANNED:
-        columns["owner"] = None  # of a loan
+        columns["owner"] = None  # of a packing lease
     if before is not State.TRANSMITTING:
         columns["armed_at"] = since
     evidence = {"attempt": row["attempt"], ADOPTION: adoption, "since": since}

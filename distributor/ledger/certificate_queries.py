@@ -1,4 +1,4 @@
-"""The part of the Ledger port about certificates that people have already: where they are public, and whether they still hold."""
+"""The part of the Ledger port about certificates that people have: where they are published, and whether they are revoked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CertificateQueries:
             publications.note(tx, delivery, place, entry)
 
     def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
-        """It is so no more."""
+        """It is no longer public there."""
         with self._writing() as tx:
             publications.note_gone(tx, delivery, place, entry, found=found)
 
@@ -39,15 +39,15 @@ class CertificateQueries:
         """Every certificate in use."""
         return revocations.issued(self._database, now)
 
-    def revoke(self, certificate: str, said: str) -> list[RevokedDelivery]:
-        """Tell the deliveries of a revoked certificate."""
+    def revoke(self, certificate: str, reason: str) -> list[RevokedDelivery]:
+        """Record a revocation on the deliveries of a certificate."""
         with self._writing() as tx:
-            return revocations.revoke(tx, certificate, said)
+            return revocations.revoke(tx, certificate, reason)
 
-    def reinstate(self, certificate: str, said: str) -> list[RevokedDelivery]:
-        """Tell the deliveries of a certificate that its hold is over."""
+    def reinstate(self, certificate: str, reason: str) -> list[RevokedDelivery]:
+        """Record on the deliveries of a certificate that its hold is over."""
         with self._writing() as tx:
-            return revocations.reinstate(tx, certificate, said)
+            return revocations.reinstate(tx, certificate, reason)
 
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
         """Which of them are revoked."""

@@ -23,37 +23,37 @@ SERVER = func.to_char(func.timezone("UTC", func.clock_timestamp()), _FORM)
 
 
 class Clock:
-    """Tells the time of one ledger. `given` replaces the database's own, so that a test can move it."""
+    """The clock of one ledger. `given` replaces the database's own, so that a test can move it."""
 
     def __init__(self, database: Database, given: Now | None) -> None:
         self._database = database
         self._given = given if given is not None or not database.sqlite else _of_this_machine
-        self._heard: tuple[datetime, float] | None = None  # the server's time, and when we heard it by a clock that is never set
+        self._server_time: tuple[datetime, float] | None = None  # the server's time, and when it was read by a clock that is never set
 
     @property
     def is_servers(self) -> bool:
-        """Whether the database tells the time."""
+        """Whether the time is the database server's."""
         return self._given is None
 
     def read(self, connection: Connection) -> str:
         """Now, as a stamp, within a transaction."""
         if self._given is not None:
             return format_timestamp(self._given())
-        return self.heard(str(connection.execute(select(SERVER)).scalar_one()))
+        return self.from_server(str(connection.execute(select(SERVER)).scalar_one()))
 
-    def heard(self, at: str) -> str:
-        """What the server said its time is; a writing transaction hears it with its first query."""
-        self._heard = parse_timestamp(at), time.monotonic()
+    def from_server(self, at: str) -> str:
+        """The server's time, as a writing transaction read it with its first query."""
+        self._server_time = parse_timestamp(at), time.monotonic()
         return at
 
     def now(self) -> datetime:
-        """Now. The server's time is carried on from when it was heard last, so that hardly any question is asked for it."""
+        """Now. The server's time is extrapolated from when it was read last, so that it is hardly ever queried."""
         if self._given is not None:
             return self._given()
-        if self._heard is None or time.monotonic() - self._heard[1] > STALE:
+        if self._server_time is None or time.monotonic() - self._server_time[1] > STALE:
             with self._database.reading() as connection:
                 return parse_timestamp(self.read(connection))
-        at, since = self._heard
+        at, since = self._server_time
         return at + timedelta(seconds=time.monotonic() - since)
 
 
@@ -71,7 +71,7 @@ def due(now: str) -> ColumnElement[bool]:
 
 
 def free(now: str) -> ColumnElement[bool]:
-    """Nobody holds a lease on the delivery."""
+    """The condition that no lease on the delivery is in force."""
     column = delivery.c.lease_until
     return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_LEASE))
 

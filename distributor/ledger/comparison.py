@@ -1,4 +1,4 @@
-"""What the events of a delivery tell, beside its rows -> what of them was changed by something else than this program."""
+"""What the events of a delivery say, beside its rows -> which columns were changed by something other than this program."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from distributor.model.states import RECEIVED, State
 
 LONGEST = 80  # characters shown of a value; a server's words may have two thousand
 _GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # messages of these leave the outbox some day
-_ROOMS = (delivery, plan, person, certificate, handover, outbox)
-COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _ROOMS for column in table.columns if column.name != "der"]
+_TABLES = (delivery, plan, person, certificate, handover, outbox)
+COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _TABLES for column in table.columns if column.name != "der"]
 NAMES = [column.name for column in COLUMNS]
 
 
@@ -139,12 +139,12 @@ def _outbox_row(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Dif
     there = row["outbox_delivery"] is not None
     if expected.outbox is None:
         if there:
-            yield Difference("letter", "has a message in the outbox, but its events tell of none there")
+            yield Difference("message", "has a message in the outbox, but its events tell of none there")
     elif there:
         names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
         yield from outbox_differences(expected, *(row[name] for name in names))
     elif row["delivery_state"] not in _GONE:
-        yield Difference("letter", "has no message in the outbox, but its events say that one waits there")
+        yield Difference("message", "has no message in the outbox, but its events say that one waits there")
 
 
 def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
@@ -153,8 +153,8 @@ def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the o
     """Whether a message is the one that was frozen, and for the person that the delivery was planned for."""
     wanted = dict(expected.outbox or {"sender": None, "message_id": None, "sha256": None})
     digest = wanted.pop("sha256")
-    found = {"letter_sender": sender, "letter_address": address, "letter_message_id": message_id}
-    yield from _different(found, "letter_", wanted, "outbox ")
+    found = {"outbox_sender": sender, "outbox_address": address, "outbox_message_id": message_id}
+    yield from _different(found, "outbox_", wanted, "outbox ")
     if not isinstance(message, bytes):
         yield Difference("outbox message", "outbox message is not bytes, as every frozen message is")
     elif sha256(message).hexdigest() != digest:

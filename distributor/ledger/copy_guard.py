@@ -43,7 +43,7 @@ _SENDERS = (
 )
 _TOLD = case((func.json_valid(event.c.evidence) == 1, event.c.evidence), else_="{}")
 _MACHINE, _HOST = (func.json_extract(_TOLD, f"$.{name}") for name in ("machine", "host"))
-_PLANNERS = (  # SQLite's words: on a server it does not matter who planned. Programs that told no machine do not count
+_PLANNERS = (  # SQLite's words: on a server it does not matter who planned. Events without a machine, of older programs, do not count
     select(func.max(event.c.seq).label("seq"), event.c.hash, event.c.at, _MACHINE.label("machine"), _HOST.label("host"))
     .where(event.c.seq > bindparam("seq"), event.c.event == State.PLANNED.value, event.c.before.is_(None), _HOST.is_not(None))
     .group_by(_MACHINE, _HOST)
@@ -153,8 +153,8 @@ def _other_machine(connection: Connection, end: ChainEnd, mark: HighWaterMark | 
     seen = mark.end.seq if mark else 0
     row = connection.execute(_SENDERS, {"seq": seen}).one_or_none()
     if row is not None:
-        seen, told = row.seq, json.loads(row.evidence)
-        machine = Machine(str(told.get("machine", "")), str(told.get("host", "")))
+        seen, evidence = row.seq, json.loads(row.evidence)
+        machine = Machine(str(evidence.get("machine", "")), str(evidence.get("host", "")))
         if not machine.is_same(here):
             return used_elsewhere(end, ChainEnd(row.seq, row.hash, row.at), machine)
     for planner in connection.execute(_PLANNERS, {"seq": seen}):

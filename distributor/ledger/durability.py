@@ -62,6 +62,6 @@ def _replication(connection: Connection, names: str) -> Iterator[Diagnostic]:
         yield Diagnostic("ledger", "error", f'no synchronous standby is connected ("{names}"): every commit waits for one', hint)
     if every and not names:
         hint = "name a standby in synchronous_standby_names, or after a failover settle what the new primary does not know before sending"
-        told = f"{every} standby" if every == 1 else f"{every} standbys"
-        message = f"{told}, none synchronous: a failover loses the last records, and their messages would be sent again"
+        standbys = f"{every} standby" if every == 1 else f"{every} standbys"
+        message = f"{standbys}, none synchronous: a failover loses the last records, and their messages would be sent again"
         yield Diagnostic("ledger", "warning", message, hint)

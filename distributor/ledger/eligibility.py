@@ -46,15 +46,15 @@ def _about(size: int) -> Select[Any]:
 def keep_eligible(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str]:
     """Withdraw those of these deliveries that must not leave any more; the ids of those that go on.
 
-    `waiting`: mappings with `id`, `certificate` and, but for planned ones, `state`; nobody holds them. What was withdrawn is told in
-    `book.taken_back`; so is what is held back as it was, since its certificate has expired only by a clock that jumped.
+    `waiting`: mappings with `id`, `certificate` and, but for planned ones, `state`; none has a lease. `tx.taken_back` gets
+    what was withdrawn, and what is held back unchanged because its certificate has expired only by a clock that jumped.
     """
     if not waiting:
         return frozenset()
     info = _facts(tx, [row["id"] for row in waiting])
-    said = revoked.revoked(tx.connection, (row["certificate"] for row in waiting))
-    good = revoked.withdraw_revoked(tx, waiting) if said else frozenset(row["id"] for row in waiting)
-    gone = {one.id: said[one.certificate] for one in info if one.id not in good}
+    reason_by_certificate = revoked.revoked(tx.connection, (row["certificate"] for row in waiting))
+    good = revoked.withdraw_revoked(tx, waiting) if reason_by_certificate else frozenset(row["id"] for row in waiting)
+    gone = {one.id: reason_by_certificate[one.certificate] for one in info if one.id not in good}
     reasons = _reasons(tx, [one for one in info if one.id in good])
     held = {one.id for one in info if one.id in reasons and _expired(one, tx)}
     if held and tx.time_has_passed():
@@ -105,9 +105,9 @@ def expiry_message(not_after: str) -> str:
     return f"the certificate expired on {not_after[:10]}"
 
 
-def _withdrawn(row: transitions.Row, said: str) -> transitions.Transition:
+def _withdrawn(row: transitions.Row, reason: str) -> transitions.Transition:
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
-    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": sanitize(said)})
+    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": sanitize(reason)})
 
 
 def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:

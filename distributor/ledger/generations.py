@@ -29,9 +29,9 @@ def regenerate(
     old = _free(tx, transitions.row(tx, old_id))
     new = _successor(tx, old, sanitize(reason), request, place)
     if State(old["state"]) in _UNSENT:
-        loan = {"owner": None, "lease_until": None, "not_before": None}
+        released = {"owner": None, "lease_until": None, "not_before": None}
         transitions.apply_transitions(
-            tx, [transitions.Transition(old, State.WITHDRAWN, loan, {"replaced_by": new.id}, {"reason": new.reason})]
+            tx, [transitions.Transition(old, State.WITHDRAWN, released, {"replaced_by": new.id}, {"reason": new.reason})]
         )
     elif transitions.close_passwords(tx, [old_id], PasswordState.DESTROYED):
         tx.append([NewEvent(old_id, "password-destroyed", evidence={"replaced_by": new.id}, personal={"reason": new.reason})])
@@ -40,14 +40,14 @@ def regenerate(
 
 
 def _free(tx: WriteTransaction, old: transitions.Row) -> transitions.Row:
-    """The row once a silent sender's claim is over; raises Refused while a sender holds it."""
+    """The row, its lease released if that has expired. Raises RequestDenied while a sender holds it."""
     if State(old["state"]) not in _ON_THE_WAY:
         return old
     if old["lease_until"] > tx.now:
         raise RequestDenied(
             "it is being sent at this moment", where=old["id"], hint="wait until `distributor send` is done, then run the command again"
         )
-    return leases.release_expired(tx, [(old, leases.SILENT)])[0]
+    return leases.release_expired(tx, [(old, leases.LEASE_EXPIRED)])[0]
 
 
 def _successor(

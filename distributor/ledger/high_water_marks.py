@@ -44,7 +44,8 @@ def of_place(folder: Path, place: str) -> tuple[Path, HighWaterMark] | None:
     found = []
     for path in folder.glob("*.mark"):
         with suppress(OSError):
-            data = path.read_bytes()[: 2 * RECORD]
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                data = file.read(2 * RECORD)
             records = [parsed for start in (0, RECORD) if (parsed := _parsed(data[start : start + RECORD], None))]
             if records and (mark := max(records, key=lambda one: one[0])[1]).end.seq and _lies_at(mark, place):
                 found.append((path, mark))
@@ -199,10 +200,10 @@ def _lock(descriptor: int, *, held: bool) -> None:
 
 def _record(mark: HighWaterMark, ledger: str, number: int) -> bytes:
     place = _kept(mark.place)
-    told = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
-    text = json.dumps(told, ensure_ascii=False).encode().ljust(RECORD - _SUM)
+    values = {"number": number, "ledger": ledger, "seq": mark.end.seq, "hash": mark.end.hash, "at": mark.end.at, "place": place}
+    text = json.dumps(values, ensure_ascii=False).encode().ljust(RECORD - _SUM)
     if len(text) > RECORD - _SUM:  # a place full of quotes
-        text = json.dumps({**told, "place": ""}).encode().ljust(RECORD - _SUM)
+        text = json.dumps({**values, "place": ""}).encode().ljust(RECORD - _SUM)
     return text + sha256(text).hexdigest().encode() + b"\n"
 
 
@@ -211,8 +212,8 @@ def _parsed(record: bytes, ledger: str | None) -> tuple[int, HighWaterMark] | No
     if sha256(text).hexdigest().encode() != digest:
         return None
     try:
-        told: dict[str, Any] = json.loads(text)
-        mark = HighWaterMark(ChainEnd(int(told["seq"]), str(told["hash"]), str(told["at"])), str(told["place"]))
-        return (int(told["number"]), mark) if ledger in {None, told["ledger"]} else None
+        values: dict[str, Any] = json.loads(text)
+        mark = HighWaterMark(ChainEnd(int(values["seq"]), str(values["hash"]), str(values["at"])), str(values["place"]))
+        return (int(values["number"]), mark) if ledger in {None, values["ledger"]} else None
     except (ValueError, KeyError, TypeError):
         return None

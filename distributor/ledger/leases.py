@@ -1,4 +1,4 @@
-"""What dead or silent owners held -> free again: before the point of no return it is queued, after it ambiguous."""
+"""Expired leases and those of ended processes are released: before the point of no return to queued, after it to ambiguous."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BY = (
     .order_by(event.c.seq.desc())
     .limit(1)
 )
-SILENT, AHEAD = "its sender went silent", "its lease was written by a clock that was ahead"
+LEASE_EXPIRED, AHEAD = "its sender went silent", "its lease was written by a clock that was ahead"
 _ARMED_AT = select(delivery.c.id, delivery.c.armed_at).where(delivery.c.state == State.AMBIGUOUS.value).order_by(delivery.c.id)
 _BEGAN = update(delivery).where(delivery.c.id == bindparam("b_id")).values(armed_at=bindparam("now"))
 _RETURN = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=None, lease_until=None)
@@ -57,24 +57,24 @@ _RENEW = (
 
 
 def renew(tx: WriteTransaction, holder: LeaseHolder, lease: timedelta) -> None:
-    """Extend every loan and unarmed claim of an owner."""
+    """Extend every lease of an owner: deliveries being packed, and claims before their point of no return."""
     tx.connection.execute(_RENEW, {"who": holder.id, "until": format_timestamp(tx.moment + bounded_lease(lease))})
 
 
 def holders(connection: Connection) -> list[LeaseHolder]:
-    """Everyone who holds anything."""
+    """The owners of all leases."""
     return [transitions.holder_from_row(*row) for row in connection.execute(_HOLDERS)]
 
 
 def recover(tx: WriteTransaction, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:
-    """Free what has an expired lease or belongs to the dead; the living keep a lease that only seems too long, since the clock was set."""
+    """Release expired leases and those of `dead` owners; `living` ones keep a lease that only seems too long because the clock was set."""
     _correct(tx)
     rows = [dict(row) for row in tx.connection.execute(_OF).mappings()]
     overdue = [(row, _why(row["lease_until"], tx.now, dead=row["owner"] in dead, living=row["owner"] in living)) for row in rows]
     freed = [(row, why) for row, why in overdue if why]
-    loans = [row for row, _ in freed if row["state"] == State.PLANNED]
-    if loans:
-        tx.connection.execute(_RETURN, [{"b_id": row["id"]} for row in loans])
+    packing = [row for row, _ in freed if row["state"] == State.PLANNED]
+    if packing:
+        tx.connection.execute(_RETURN, [{"b_id": row["id"]} for row in packing])
     return [
         (row["id"], State(row["state"])) for row in release_expired(tx, [(row, why) for row, why in freed if row["state"] != State.PLANNED])
     ]
@@ -84,26 +84,26 @@ def _why(until: str | None, now: str, *, dead: bool, living: bool) -> str:
     if dead:
         return "its sender ended"
     if until is not None and until <= now:
-        return SILENT
+        return LEASE_EXPIRED
     return AHEAD if not living and clock.was_ahead(until, now, LONGEST_LEASE) else ""
 
 
 def misdated(connection: Connection, now: str) -> list[str]:
-    """Ambiguous deliveries whose attempt began in the future: nobody could wait until its sender cannot be waiting any more."""
+    """Ambiguous deliveries whose attempt is dated in the future: waiting for the end of its time-out would never end."""
     rows = connection.execute(_ARMED_AT).all()
     return [id_ for id_, armed in rows if clock.was_ahead(armed, now, LONGEST_LEASE)]
 
 
 def _correct(tx: WriteTransaction) -> None:
-    """Such an attempt counts from now on: it began before."""
+    """Date such attempts now: they began before."""
     ids = misdated(tx.connection, tx.now)
     tx.many(_BEGAN, [{"b_id": id_, "now": tx.now} for id_ in ids])
-    told = {"armed_at": tx.now, "why": "it was written by a clock that was ahead"}
-    tx.append([NewEvent(id_, "clock-corrected", evidence=told) for id_ in ids])
+    evidence = {"armed_at": tx.now, "why": "it was written by a clock that was ahead"}
+    tx.append([NewEvent(id_, "clock-corrected", evidence=evidence) for id_ in ids])
 
 
 def under_way(connection: Connection, scope: DeliveryFilter) -> list[UnderWay]:
-    """What senders hold, by state and sender, longest first."""
+    """Claims of senders, by state and sender, longest first."""
     found = []
     for state, number, holder, host, pid, started, since, until, one in connection.execute(within(_UNDER_WAY, scope)).all():
         by = connection.execute(_BY, {"id": one}).scalar_one_or_none() or ""

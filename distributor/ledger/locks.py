@@ -1,4 +1,4 @@
-"""A road's name -> whether this process may drive it. The operating system, or the server, lets go of it when the process ends.
+"""Locks on mailboxes, so that one process sends through each. The operating system, or the server, releases them when the process ends.
 
 For a file: a lock on one byte of a small file beside the ledger. Never on the ledger itself: closing any descriptor of a file drops all
 locks that its process has on it, SQLite's too (fcntl(2), sqlite.org/howtocorrupt.html 2.2). For a server: an advisory lock of the session.
@@ -17,33 +17,33 @@ from sqlalchemy import Connection, text
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.ledger.engine import Database
 
-BESIDE = "-roads"  # what the small file's name adds to the ledger's
+BESIDE = "-roads"  # appended to the ledger's name; older programs lock the same file
 _TAKE = text("SELECT pg_try_advisory_lock(:key)")
 
 
 class MailboxLocks(Protocol):
-    """The roads that one open ledger drives."""
+    """The mailboxes that one open ledger has locked."""
 
     def take(self, mailbox: str) -> bool:
-        """Take a road; False while somebody else has it."""
+        """Lock a mailbox; False while another process has it."""
         ...
 
     def verify_held(self, connection: Connection) -> None:
-        """Raise Unavailable if a road was lost with its connection, and somebody else has it now."""
+        """Raise ServiceUnavailable if a lock was lost with its connection, and another process has it now."""
         ...
 
     def close(self) -> None:
-        """Let go of all."""
+        """Release all."""
         ...
 
 
 def mailbox_locks(database: Database) -> MailboxLocks:
-    """Nothing is taken yet."""
+    """The locks of a ledger; none is taken yet."""
     return FileLocks(database.where) if database.sqlite else AdvisoryLocks(database)
 
 
 def _number(mailbox: str) -> int:
-    """A place in a file, and a key of PostgreSQL: both have 63 bits, and a byte must end within them."""
+    """A mailbox's byte in a file, and its key in PostgreSQL: both have 63 bits, and a byte must end within them."""
     return int.from_bytes(hashlib.sha256(mailbox.encode()).digest()[:8]) >> 2
 
 
@@ -52,7 +52,7 @@ def _number(mailbox: str) -> int:
 
 @dataclass
 class _LockFile:
-    """The only descriptor that this process has of a small file, and which ledger holds which byte of it."""
+    """The only descriptor that this process has of a lock file, and which ledger holds which byte of it."""
 
     descriptor: int
     pid: int
@@ -68,21 +68,21 @@ def _guard() -> threading.Lock:
 
 
 class FileLocks:
-    """Roads of a ledger in a file."""
+    """Locks of a ledger in a file."""
 
     def __init__(self, ledger: str) -> None:
         self._path = f"{os.path.realpath(ledger)}{BESIDE}"
 
     def take(self, mailbox: str) -> bool:
-        """Lock a road's byte."""
+        """Lock a mailbox's byte."""
         byte = _number(mailbox)
         with _guard():
-            small = self._small()
-            if byte in small.holders:
-                return small.holders[byte] is self
-            if not _locked(self._path, small.descriptor, byte):
+            lock_file = self._lock_file()
+            if byte in lock_file.holders:
+                return lock_file.holders[byte] is self
+            if not _locked(self._path, lock_file.descriptor, byte):
                 return False
-            small.holders[byte] = self
+            lock_file.holders[byte] = self
             return True
 
     def verify_held(self, connection: Connection) -> None:
@@ -91,22 +91,22 @@ class FileLocks:
     def close(self) -> None:
         """Unlock them; the last ledger of a process closes the file."""
         with _guard():
-            small = _open.get(self._path)
-            if small is None or small.pid != os.getpid():
+            lock_file = _open.get(self._path)
+            if lock_file is None or lock_file.pid != os.getpid():
                 return
-            for byte in [byte for byte, holder in small.holders.items() if holder is self]:
-                _unlock(small.descriptor, byte)
-                del small.holders[byte]
-            if not small.holders:
+            for byte in [byte for byte, holder in lock_file.holders.items() if holder is self]:
+                _unlock(lock_file.descriptor, byte)
+                del lock_file.holders[byte]
+            if not lock_file.holders:
                 os.close(_open.pop(self._path).descriptor)
 
-    def _small(self) -> _LockFile:
-        small = _open.get(self._path)
-        if small is None:
-            small = _open[self._path] = _LockFile(_made(self._path), os.getpid())
-        elif small.pid != os.getpid():  # forked: the descriptor came along, the locks did not
-            small.pid, small.holders = os.getpid(), {}
-        return small
+    def _lock_file(self) -> _LockFile:
+        lock_file = _open.get(self._path)
+        if lock_file is None:
+            lock_file = _open[self._path] = _LockFile(_made(self._path), os.getpid())
+        elif lock_file.pid != os.getpid():  # forked: the descriptor came along, the locks did not
+            lock_file.pid, lock_file.holders = os.getpid(), {}
+        return lock_file
 
 
 def _made(path: str) -> int:
@@ -144,7 +144,7 @@ def _unlock(descriptor: int, byte: int) -> None:
 
 
 class AdvisoryLocks:
-    """Roads of a ledger on a server. Its session ends with the connection; a new one takes them again."""
+    """Locks of a ledger on a server. Its session ends with the connection; a new one takes them again."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -152,7 +152,7 @@ class AdvisoryLocks:
         self._pid = os.getpid()
 
     def take(self, mailbox: str) -> bool:
-        """Take a road's advisory lock."""
+        """Take a mailbox's advisory lock."""
         key = _number(mailbox)
         if self._pid != os.getpid():  # forked: the session stays with the parent
             self._held, self._pid = set(), os.getpid()
@@ -185,6 +185,6 @@ def _taken(connection: Connection, key: int) -> bool:
 
 
 def _of(connection: Connection) -> set[int]:
-    """What the session holds; the note goes with the driver's connection."""
-    held: set[int] = connection.info.setdefault("roads", set())
-    return held
+    """The keys that the session holds; kept with the driver's connection, and gone with it."""
+    locked: set[int] = connection.info.setdefault("mailbox-locks", set())
+    return locked

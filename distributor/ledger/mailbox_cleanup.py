@@ -1,6 +1,6 @@
-"""Events of messages -> what these may have left in their mailboxes; and the events that say that it is gone.
+"""Events of messages -> copies and drafts that may be left in mailboxes; and the events that record their removal.
 
-The truth is in the events alone: an attempt (`transmitting`) names the draft, the freezing (`queued`) the sender.
+Only the events count: an attempt (`transmitting`) names the draft, the `queued` event the sender.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, liter
 from distributor.ledger import transitions
 from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
-from distributor.ledger.tables import delivery, event, handover, outbox
+from distributor.ledger.filters import events_of_senders
+from distributor.ledger.tables import delivery, event, handover
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.cleanup import CleanupEvent, CleanupItem
+from distributor.model.delivery import SenderFilter
 from distributor.model.outcomes import DraftRef
 from distributor.model.states import PasswordState, State
 
@@ -34,8 +36,8 @@ _HAS_DRAFT = and_(event.c.event == State.TRANSMITTING.value, event.c.evidence.co
 _AGAIN = and_(event.c.event == State.QUEUED.value, event.c.before == State.AMBIGUOUS.value)
 
 
-def _has(told: ColumnElement[bool]) -> ColumnElement[bool]:
-    return select(event.c.seq).where(event.c.delivery == delivery.c.id, told).exists()
+def _has(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(event.c.seq).where(event.c.delivery == delivery.c.id, condition).exists()
 
 
 def _marked(marks: frozenset[CleanupEvent]) -> ColumnElement[bool]:
@@ -63,64 +65,64 @@ _DRAFTS = _messages(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.
 
 
 class CleanupQueries:
-    """The part of the ledger that is about them."""
+    """The part of the Ledger port about copies and drafts in mailboxes."""
 
     _database: Database
     _clock: Clock
     _writing: Callable[[], AbstractContextManager[WriteTransaction]]
 
     def copies(self) -> list[CleanupItem]:
-        """Copies that may still lie there."""
+        """Copies that may still be in a mailbox."""
         return copies(self._database)
 
     def drafts(self) -> list[CleanupItem]:
-        """Drafts that may still lie there and will not go."""
+        """Drafts that may still be in a mailbox and will not be sent."""
         return drafts(self._database, self._clock)
 
     def drafted(self, sender: str) -> bool:
-        """Whether a message of this sender ever lay ready as a draft."""
+        """Whether a message of this sender was ever created as a draft."""
         with self._database.reading() as connection:
             return drafted(connection, sender)
 
     def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
-        """What is gone."""
+        """Record that copies or drafts are gone."""
         with self._writing() as tx:
             note(tx, deliveries, mark)
 
 
 def copies(database: Database) -> list[CleanupItem]:
-    """Messages that left and whose copy is not known to be gone."""
+    """Sent messages whose copy is not known to be gone."""
     return list(_read(database, COPIES, {}))
 
 
 def drafts(database: Database, clock: Clock) -> list[CleanupItem]:
-    """Messages that will not go any more, and had drafts that are not known to be gone."""
+    """Messages that will not be sent any more, with drafts that are not known to be gone."""
     return list(_read(database, _DRAFTS, {"before": format_timestamp(clock.now() - SETTLED)}))
 
 
 def drafted(connection: Connection, sender: str) -> bool:
-    """Whether a message of this sender ever lay ready as a draft."""
-    asked = select(literal(1)).select_from(event).join(outbox, outbox.c.delivery == event.c.delivery)
-    return connection.execute(asked.where(_HAS_DRAFT, outbox.c.sender == sender).limit(1)).first() is not None
+    """Whether a message of this sender was ever created as a draft."""
+    asked = select(literal(1)).select_from(event).where(_HAS_DRAFT)
+    return connection.execute(events_of_senders(asked, SenderFilter(only=sender)).limit(1)).first() is not None
 
 
 def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """The draft that each message was last armed with, where it had one; a person who says that it did not leave says that of the draft."""
+    """The draft that each message was last to be sent from; none once a person has decided that it was not sent."""
     asked = select(event.c.delivery, event.c.evidence).order_by(event.c.seq)
     found: dict[str, str] = {}
     for start in range(0, len(ids), transitions.CHUNK):
         chunk = asked.where(event.c.delivery.in_(ids[start : start + transitions.CHUNK]), or_(_HAS_DRAFT, _AGAIN))
         for id_, evidence in connection.execute(chunk):
-            told = json.loads(evidence)
-            if "handle" in told:
-                found[id_] = told["handle"]
-            elif told.get("kind") == "person":
+            values = json.loads(evidence)
+            if "handle" in values:
+                found[id_] = values["handle"]
+            elif values.get("kind") == "person":
                 found.pop(id_, None)
     return found
 
 
 def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) -> None:
-    """It is gone, or is looked for no more; each once."""
+    """Record once for each that it is gone, or no longer looked for."""
     alike = [one.value for one in (_COPY if mark in _COPY else _DRAFT)]
     known: set[str] = set()
     for start in range(0, len(deliveries), transitions.CHUNK):
@@ -135,8 +137,8 @@ def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) ->
 
 
 @dataclass(slots=True)
-class _Tried:
-    """What the events of a message tell."""
+class _Attempts:
+    """What the events of a message record."""
 
     sender: str | None = None
     times: list[str] = field(default_factory=list)
@@ -148,24 +150,24 @@ def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Ite
     while True:
         with database.reading() as connection:
             page = connection.execute(asked, {**values, "last": last}).all()
-            tried = _tried(connection, [row.id for row in page])
-        yield from (_remains(row, tried[row.id]) for row in page if tried[row.id].times)
+            attempts = _attempts(connection, [row.id for row in page])
+        yield from (_cleanup_item(row, attempts[row.id]) for row in page if attempts[row.id].times)
         if len(page) < PAGE:
             return
         last = page[-1].id
 
 
-def _tried(connection: Connection, ids: Sequence[str]) -> dict[str, _Tried]:
-    found = {id_: _Tried() for id_ in ids}
+def _attempts(connection: Connection, ids: Sequence[str]) -> dict[str, _Attempts]:
+    found = {id_: _Attempts() for id_ in ids}
     frozen = and_(event.c.event == State.QUEUED.value, event.c.before == State.PLANNED.value)
-    told = or_(event.c.event == State.TRANSMITTING.value, frozen)
-    asked = select(event.c.delivery, event.c.event, event.c.at, event.c.evidence).where(event.c.delivery.in_(ids), told)
+    wanted = or_(event.c.event == State.TRANSMITTING.value, frozen)
+    asked = select(event.c.delivery, event.c.event, event.c.at, event.c.evidence).where(event.c.delivery.in_(ids), wanted)
     for id_, name, at, evidence in connection.execute(asked.order_by(event.c.seq)):
         _learn(found[id_], name, at, json.loads(evidence))
     return found
 
 
-def _learn(message: _Tried, name: str, at: str, evidence: dict[str, Any]) -> None:
+def _learn(message: _Attempts, name: str, at: str, evidence: dict[str, Any]) -> None:
     if name == State.QUEUED:
         message.sender = evidence.get("sender")
         return
@@ -174,6 +176,6 @@ def _learn(message: _Tried, name: str, at: str, evidence: dict[str, Any]) -> Non
         message.handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
 
 
-def _remains(row: Any, tried: _Tried) -> CleanupItem:  # noqa: ANN401  a row of the database
-    first, last = parse_timestamp(tried.times[0]), parse_timestamp(tried.times[-1])
-    return CleanupItem(row.id, row.message_id, tried.sender, row.said or "", first, last, tuple(dict.fromkeys(tried.handles)))
+def _cleanup_item(row: Any, attempts: _Attempts) -> CleanupItem:  # noqa: ANN401  a row of the database
+    first, last = parse_timestamp(attempts.times[0]), parse_timestamp(attempts.times[-1])
+    return CleanupItem(row.id, row.message_id, attempts.sender, row.said or "", first, last, tuple(dict.fromkeys(attempts.handles)))

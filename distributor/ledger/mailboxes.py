@@ -1,4 +1,4 @@
-"""What waits for mailboxes, and what left through them."""
+"""Messages due for each mailbox, and when messages left through it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select
 
 from distributor.ledger import clock
-from distributor.ledger.filters import of_senders, within
+from distributor.ledger.filters import events_of_senders, of_senders, within
 from distributor.ledger.tables import IS_ARMING, delivery, event, outbox, person
 from distributor.model.delivery import DeliveryFilter, SenderFilter
 from distributor.model.states import State
@@ -24,13 +24,9 @@ _OUTCOME = (  # of an attempt: the next step of its delivery; notes between have
 
 
 def sent_times(connection: Connection, since: str, now: str, senders: SenderFilter) -> list[str]:
-    """When messages were on their way and may have left, earliest first; an outbox keeps messages longer than anybody asks for."""
-    asked: Select[Any] = (
-        select(event.c.at, event.c.seq)
-        .join(outbox, outbox.c.delivery == event.c.delivery)
-        .where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
-    )
-    found = connection.execute(of_senders(asked, senders)).all()
+    """When messages were on their way and may have left, earliest first, also of those that were withdrawn since."""
+    asked = select(event.c.at, event.c.seq).where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
+    found = connection.execute(events_of_senders(asked, senders)).all()
     wrong = [seq for at, seq in found if at > now]
     times = [at for at, _ in found if at <= now]
     if wrong and (until := _known_again(connection, max(wrong), now)) >= since:
@@ -39,7 +35,7 @@ def sent_times(connection: Connection, since: str, now: str, senders: SenderFilt
 
 
 def _known_again(connection: Connection, seq: int, now: str) -> str:
-    """Events up to `seq` were written by a clock that was ahead. When they really were nobody knows, but before the next good time."""
+    """Before which time the events up to `seq` were written, whose clock was ahead: that of the next event with a good time."""
     good = select(event.c.at).where(event.c.seq > seq, event.c.at <= now).order_by(event.c.seq).limit(1)
     return connection.execute(good).scalar_one_or_none() or now
 
@@ -48,10 +44,10 @@ def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFi
     """Whether a message is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
     waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
     frozen = of_senders(within(_frozen(select(literal(1))), scope), senders).where(waits)
-    lent = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
+    packing = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
         delivery.c.state == State.PLANNED.value, delivery.c.owner.is_not(None)
     )
-    return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, lent))
+    return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, packing))
 
 
 def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:

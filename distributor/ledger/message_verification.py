@@ -1,8 +1,8 @@
-"""Deliveries about to be packed, claimed or opened -> refused when one is not what its events tell (facts: reliability.md 1).
+"""Deliveries about to be packed, claimed or opened -> refused when one differs from its events (facts: reliability.md 1).
 
 Nothing is taken from a row alone. The events that decide (planned, moved to a later plan, frozen, given another Message-ID) must be there,
 all fit their own hashes and follow each other, and still have the personal fields that they commit to: then state, person, certificate,
-place, envelope, bytes and sealed password are held against them.
+place, envelope, bytes and sealed password are compared with them.
 Whoever also computes these hashes anew is found by `verify`, which follows the whole chain.
 """
 
@@ -30,7 +30,7 @@ from distributor.model.audit_log import ORIGIN, Link, fits
 from distributor.model.states import REMAINING, State
 
 # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address`, and its handover
-Letter = RowMapping
+QueuedMessage = RowMapping
 _WITHDRAW = "`distributor audit verify` says what was changed; take the message back: distributor withdraw {} --reason TEXT"
 _RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
 _AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
@@ -45,11 +45,11 @@ class _Known:
     links: list[Link] = field(default_factory=list)
     broken: list[int] = field(default_factory=list)
 
-    def told(self) -> ExpectedState:
+    def expected(self) -> ExpectedState:
         return project(self.links)
 
 
-def verify_messages(tx: WriteTransaction, messages: Sequence[Letter]) -> None:
+def verify_messages(tx: WriteTransaction, messages: Sequence[QueuedMessage]) -> None:
     """Raise Unusable for the first frozen message that was changed from outside."""
     known = _read(tx.connection, [message["id"] for message in messages], _everything)
     for message in messages:
@@ -70,7 +70,7 @@ def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
     """Raise Unusable when a delivery's password is not the one that was sealed with its package, or not its person's."""
     known = _read(tx.connection, [delivery_id], _everything)[delivery_id]
     row = dict(zip(_PASSWORD_NAMES, tx.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
-    expected = known.told()
+    expected = known.expected()
     found = [*_doubts(known, expected), *comparison.password_faults(row, expected)]
     found += comparison.person_faults(row["person_key"], row["person_address"], expected)
     if found:
@@ -87,7 +87,7 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
     if found is None:
         return
     known = _read(connection, [delivery_id], _everything)[delivery_id]
-    faults = [*_plan_faults(found, known), *comparison.state_faults(found["state"], known.told())]
+    faults = [*_plan_faults(found, known), *comparison.state_faults(found["state"], known.expected())]
     faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
     if faults:
         message = f"the ledger was changed from outside ({_fields(faults)}), so no new package is planned from it"
@@ -97,7 +97,7 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
 
 
 def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Difference]:
-    """Whether the plans that its events name were made from what they say; what an older program did not tell is not compared."""
+    """Whether the plans that its events name were made from what they say; what an older program did not record is not compared."""
     expected = {}
     for link in known.links:
         evidence = json.loads(link.evidence) if link.event in {"planned", "relocated"} else {}
@@ -110,7 +110,7 @@ def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Difference
 
 
 def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
-    """Whether a person is as the last event of any of their deliveries tells."""
+    """Whether a person is as the last event of any of their deliveries says."""
     links = []
     for *columns, before in statements.all_rows(connection, _OF_PERSON, {"person": who}):
         links.append(Link(*columns))
@@ -197,12 +197,12 @@ def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
 def _state_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
     updates = [link for link in known.links if link.after is not None]
-    yield from comparison.state_faults(row["state"], known.told())
+    yield from comparison.state_faults(row["state"], known.expected())
     yield from (Difference("state", "state is not where it was left") for one, next_ in pairwise(updates) if one.after != next_.before)
 
 
 def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
-    expected = known.told()
+    expected = known.expected()
     yield from _doubts(known, expected)
     yield from comparison.planned_faults(row, expected)
     yield from comparison.digest_faults(expected, {INPUTS: row["inputs"]})
@@ -212,15 +212,15 @@ def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
         yield Difference("certificate", "certificate holds other bytes than its SHA-256 tells")
 
 
-def _message_faults(message: Letter, known: _Known) -> Iterator[Difference]:
+def _message_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference]:
     found = list(_frozen_faults(message, known))
     yield from found
     if not found and recipient(message["message"]) != message["address"]:
         yield Difference("outbox To", "outbox To is not the address of its envelope")
 
 
-def _frozen_faults(message: Letter, known: _Known) -> Iterator[Difference]:
-    expected = known.told()
+def _frozen_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference]:
+    expected = known.expected()
     yield from _doubts(known, expected)
     yield from _state_faults(message, known)
     yield from comparison.password_faults(message, expected)

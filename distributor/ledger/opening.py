@@ -91,7 +91,7 @@ def _keep_what_is_committed(connection: Any, _record: object) -> None:  # noqa: 
 
 
 def _say_once() -> None:
-    """What the driver raises is said by us; its remarks about the same (a pipeline that ended with the server) go to whoever keeps logs.
+    """Errors of the driver are reported by us; its own messages about them (a pipeline that ended with the server) only go to the log.
 
     Without a handler Python would print them on standard error.
     """

@@ -1,4 +1,4 @@
-"""Planned deliveries -> lent to a packer -> frozen messages in the outbox, with their sealed passwords beside them."""
+"""Planned deliveries -> leased to a packer -> frozen messages in the outbox, with their sealed passwords beside them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PLANNED = (
     .where(delivery.c.state == State.PLANNED.value)
     .order_by(delivery.c.id)
 )
-_LEND = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=bindparam("who"), lease_until=bindparam("until"))
+_LEASE = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=bindparam("who"), lease_until=bindparam("until"))
 _AUTHORITIES = select(authority.c.sha256, authority.c.der).where(authority.c.sha256.in_(bindparam("hashes", expanding=True)))
 _EARLIER = (
     select(delivery.c.person, event.c.evidence)
@@ -50,20 +50,20 @@ _EARLIER = (
     .where(event.c.after == State.QUEUED.value)
     .order_by(event.c.seq)
 )
-_LETTER = insert(outbox)
-_PASSWORD = insert(handover)
+_INSERT_MESSAGE = insert(outbox)
+_INSERT_PASSWORD = insert(handover)
 
 
 def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
-    """Lend planned deliveries that nobody else has; what must not leave any more is withdrawn instead.
+    """Lease planned deliveries that are free; those that must not be sent any more are withdrawn instead.
 
-    Raises Unusable where one is not as its events tell.
+    Raises InvalidInput where one differs from its events.
     """
     found = _free(tx, limit, scope)
     if found:
         transitions.ensure_holder(tx, holder)
         until = format_timestamp(tx.moment + bounded_lease(lease))
-        tx.many(_LEND, [{"b_id": row["id"], "who": holder.id, "until": until} for row in found])
+        tx.many(_LEASE, [{"b_id": row["id"], "who": holder.id, "until": until} for row in found])
     chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
     above = _authorities(tx, {sha for chain in chains.values() for sha in chain})
     for row in found:
@@ -92,7 +92,7 @@ def _authorities(tx: WriteTransaction, hashes: set[str]) -> dict[str, bytes]:
 
 
 def _senders(tx: WriteTransaction, people: set[str]) -> dict[str, str]:
-    """Who sent each person's last message, where there was one."""
+    """The sender of each person's last message, where there was one."""
     rows = tx.connection.execute(_EARLIER, {"people": sorted(people)}) if people else ()
     return {one: json.loads(evidence)["sender"] for one, evidence in rows}
 
@@ -139,13 +139,13 @@ def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict
         return
     addresses = _envelopes(tx, frozen)
     messages = list(frozen.values())
-    tx.many(_LETTER, [_outbox_row(message, addresses[message.id]) for message in messages])
-    tx.many(_PASSWORD, [_password(message) for message in messages])
+    tx.many(_INSERT_MESSAGE, [_outbox_row(message, addresses[message.id]) for message in messages])
+    tx.many(_INSERT_PASSWORD, [_password(message) for message in messages])
     transitions.apply_transitions(tx, [_change(message, rows[message.id], addresses[message.id]) for message in messages])
 
 
 def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dict[str, str]:
-    """The address that each message names in its To, which must be its person's; a roster may spell it otherwise since it was lent."""
+    """The address that each message names in its To, which must be its person's; a roster may spell it otherwise since it was leased."""
     ids = list(frozen)
     people: dict[str, str] = {}
     for start in range(0, len(ids), transitions.CHUNK):

@@ -1,6 +1,6 @@
-"""What events tell of people: written when somebody is planned or a later roster changes them, and compared with their rows.
+"""What events record of people: written when somebody is planned or a later roster changes them, and compared with their rows.
 
-Where a certificate is public is told by the events of all deliveries of a person together, so that is compared here too.
+Where a certificate is public follows from the events of all deliveries of a person together, so that is compared here too.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", 
 CHANGED = "person-changed"  # a later roster says something else of them
 PUBLISHED, UNPUBLISHED = "published", "unpublished"
 PAGE = 500  # people
-LONGEST = 200  # characters told of a value; a longer one is told by its SHA-256, and so are a roster's further columns, whatever they hold
+LONGEST = 200  # characters recorded of a value; of a longer one, and of a roster's further columns, the SHA-256 is recorded
 LAST = "\U0010ffff"  # sorts behind every identifier
 _PEOPLE = select(person).where(person.c.id > bindparam("last")).order_by(person.c.id).limit(PAGE)
-_TOLD = (
+_EVENTS = (
     select(delivery.c.person, *(event.c[name] for name in Link._fields))
     .join(event, event.c.delivery == delivery.c.id)
     .where(delivery.c.person > bindparam("last"), delivery.c.person <= bindparam("until"))
@@ -46,7 +46,7 @@ Row = Mapping[str, Any]
 
 
 def personal_evidence(row: Row) -> dict[str, str]:
-    """What an event tells of a person, under its commitment: what is there, by column."""
+    """What an event records of a person, under its commitment: what is there, by column."""
     return {name: _brief(name, row[name]) for name in FIELDS if row[name]}
 
 
@@ -55,14 +55,14 @@ def _brief(name: str, value: str) -> str:
 
 
 def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
-    """Every person and publication that is not as the events tell; nobody with a delivery in `doubtful`, whose events do not hold."""
+    """Every person and publication that differs from the events; none with a delivery in `doubtful`, whose events do not verify."""
     last = ""
     while True:
         with snapshot(database) as connection:
             rows = [dict(zip(person.c.keys(), row, strict=True)) for row in statements.all_rows(connection, _PEOPLE, {"last": last})]
             until = rows[-1]["id"] if len(rows) == PAGE else LAST
             page = {"last": last, "until": until}
-            events = _by_person(statements.all_rows(connection, _TOLD, page))
+            events = _by_person(statements.all_rows(connection, _EVENTS, page))
             public = _by_person(statements.all_rows(connection, _PUBLIC, page))
         for row in rows:
             links = [Link(*columns) for columns in events.get(row["id"], ())]
@@ -95,7 +95,7 @@ def _by_person(rows: Sequence[Any]) -> dict[str, list[Any]]:
 
 def person_faults(row: Row, links: Sequence[Link]) -> Iterator[Difference]:
     """Where a person is not what the last of these events tells."""
-    wanted = _last_told(row, links)
+    wanted = _last_recorded(row, links)
     if wanted is None:
         return
     found = personal_evidence(row)
@@ -104,7 +104,7 @@ def person_faults(row: Row, links: Sequence[Link]) -> Iterator[Difference]:
             yield Difference(f"person's {name}", f"{name} is {_shown(found, name)}, but its events say {_shown(wanted, name)}")
 
 
-def _last_told(row: Row, links: Sequence[Link]) -> Mapping[str, str] | None:
+def _last_recorded(row: Row, links: Sequence[Link]) -> Mapping[str, str] | None:
     """What the last event says that tells all of a person; None where no event does, or its personal fields were erased."""
     last: Mapping[str, str] | None = None
     for link in links:

@@ -107,8 +107,8 @@ def _relocate(tx: WriteTransaction, name: str, again: Mapping[str, DeliveryReque
         if place != row["locator"] or (waits and made[row["plan"]] != made[name]):
             changes.append({"b_id": id_, "b_plan": name if waits else row["plan"], "b_locator": place})
             files = " ".join(sha for _, _, sha in locator.parts)
-            told = {"locator_sha256": fingerprint(place), "inputs_sha256": fingerprint(inputs[name])}
-            notes.append(NewEvent(id_, "relocated", evidence={"plan": name, "file_sha256": files, **told}))
+            digests = {"locator_sha256": fingerprint(place), "inputs_sha256": fingerprint(inputs[name])}
+            notes.append(NewEvent(id_, "relocated", evidence={"plan": name, "file_sha256": files, **digests}))
     tx.many(_RELOCATE, changes)
     tx.append(notes)
 

@@ -1,6 +1,6 @@
 """The events of one delivery, oldest first -> what its row, its password and its frozen message must be.
 
-What a mapping lacks, no event tells: it was never written down, or it was erased with a person. Evidence that cannot be read tells nothing;
+What a mapping lacks is in no event: it was never recorded, or it was erased with a person. Evidence that cannot be read counts as none;
 the chain's own check has found it before.
 """
 
@@ -50,12 +50,12 @@ _DIGESTS = {LOCATOR: "locator_sha256", INPUTS: "inputs_sha256", CHAIN: "chain_sh
 
 
 def fingerprint(value: str | bytes) -> str:
-    """The SHA-256 by which an event tells a long value: lower-case hex, of text in UTF-8."""
+    """The SHA-256 that an event has in place of a long value: lower-case hex, of text in UTF-8."""
     return sha256(value if isinstance(value, bytes) else value.encode(errors="surrogatepass")).hexdigest()
 
 
 def project(links: Iterable[Link]) -> ExpectedState:
-    """Everything that the events tell."""
+    """The state that the events add up to."""
     expected = ExpectedState()
     for step in links:
         if step.after is None:
@@ -90,7 +90,7 @@ def _relocated(expected: ExpectedState, evidence: Values) -> None:
 
 
 def _digests(expected: ExpectedState, evidence: Values, *names: str) -> None:
-    """What older programs did not tell stays unknown."""
+    """What older programs did not record stays unknown."""
     expected.digests |= {name: evidence[_DIGESTS[name]] for name in names if _DIGESTS[name] in evidence}
 
 
@@ -109,13 +109,13 @@ def _enter(expected: ExpectedState, step: Link, after: str) -> None:
     if step.before is not None and after not in _KEEPING:
         _let_go(row, step.before)
     if after in _ANSWERS or step.before == State.AMBIGUOUS:
-        _say(row, step, evidence, personal)
+        _set_response(row, step, evidence, personal)
     if after in _RECEIVED and expected.password is not None and expected.password["state"] == PasswordState.HELD:
         expected.password["state"], expected.ready_at = PasswordState.READY, step.at
 
 
 _HOLDING = frozenset({str(State.CLAIMED), str(State.TRANSMITTING), str(State.AMBIGUOUS)})
-_KEEPING = _HOLDING | {str(State.PLANNED)}  # an owner of these is one of a claim, or of a loan, of which no event tells
+_KEEPING = _HOLDING | {str(State.PLANNED)}  # an owner of these has a claim, or a packing lease, which no event records
 
 
 def _let_go(row: Values, before: str) -> None:
@@ -134,8 +134,8 @@ def _opened(text: str | None) -> Values:
     return found if isinstance(found, dict) else {}
 
 
-def _say(row: Values, step: Link, evidence: Mapping[str, Any], personal: Mapping[str, Any]) -> None:
-    """A sender's settlement says something or the empty text; giving back and a person's word leave what was said before."""
+def _set_response(row: Values, step: Link, evidence: Mapping[str, Any], personal: Mapping[str, Any]) -> None:
+    """A sender's result sets the response, perhaps to the empty text; a release or a person's decision leaves the one before."""
     if "said" in personal:
         row["said"] = personal["said"]
     elif step.commitment and step.personal is None:

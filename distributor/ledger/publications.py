@@ -42,7 +42,7 @@ _THEIRS = (
 
 
 def holders(database: Database) -> Iterator[CertificateHolder]:
-    """Everybody who received a certificate, in the order they became known; or was to, where it is public and the message came back."""
+    """People who received a certificate, in the order they became known; or were to, where it is public and the message bounced."""
     last = ""
     while True:
         with database.reading() as connection:
@@ -78,15 +78,17 @@ def _refuse_changed(connection: Connection, rows: Sequence[Any]) -> None:
 
 def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, str], set[str]]) -> CertificateHolder:
     """Of several generations of a certificate the newest that arrived counts."""
-    held: dict[str, PublishableCertificate] = {}
+    certificates: dict[str, PublishableCertificate] = {}
     received = {row.sha256 for row in rows if row.state in _RECEIVED}
     for row in rows:
         public = frozenset(places.get((row.id, row.sha256), ()))
         lost = row.sha256 not in received
-        if row.sha256 not in held and (public if lost else row.state in _RECEIVED):
+        if row.sha256 not in certificates and (public if lost else row.state in _RECEIVED):
             times = parse_timestamp(row.not_before), parse_timestamp(row.not_after)
-            held[row.sha256] = PublishableCertificate(row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in gone, public, lost)
-    return CertificateHolder(rows[0].address, rows[0].name, tuple(held.values()))
+            certificates[row.sha256] = PublishableCertificate(
+                row.delivery, row.sha256, bytes(row.der), *times, row.sha256 in gone, public, lost
+            )
+    return CertificateHolder(rows[0].address, rows[0].name, tuple(certificates.values()))
 
 
 def _places(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str], set[str]]:

@@ -68,7 +68,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:
         self._database, self._by, self._clock, self._guard = database, by, Clock(database, now), guard
-        self._holds = mailbox_locks(database)
+        self._mailbox_locks = mailbox_locks(database)
         self._taken_back: dict[str, RevokedDelivery] = {}
 
     def _writing(self) -> AbstractContextManager[WriteTransaction]:
@@ -133,16 +133,16 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
 
     # pack
     def lease(self, owner: LeaseHolder, limit: int, lease: timedelta, scope: DeliveryFilter) -> list[PackingTask]:
-        """Lend planned deliveries."""
+        """Lease planned deliveries to a packer."""
         with self._writing() as tx:
-            lent = packing.lease(tx, owner, limit, lease, scope)
+            tasks = packing.lease(tx, owner, limit, lease, scope)
         self._taken_back |= {struck.delivery: struck for struck in tx.taken_back}
-        return lent
+        return tasks
 
     def taken_back(self) -> list[RevokedDelivery]:
         """What was withdrawn or held back meanwhile."""
-        told, self._taken_back = self._taken_back, {}
-        return list(told.values())
+        found, self._taken_back = self._taken_back, {}
+        return list(found.values())
 
     def enqueue(self, packed: Sequence[PackedMessage], owner: LeaseHolder) -> list[bool]:  # noqa: ARG002  whoever freezes first has frozen it
         """Freeze messages."""
@@ -173,7 +173,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         arms = any(isinstance(update, RecordIntent) for update in updates)
         with self._writing() as tx:
             if arms:
-                self._holds.verify_held(tx.connection)
+                self._mailbox_locks.verify_held(tx.connection)
             verdicts = sending.write(tx, updates, owner)
             if arms:
                 self._database.refuse_moved(tx.connection)  # as late as it can be asked
@@ -186,12 +186,12 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
                 sending.release(tx, claims, owner)
 
     def renew(self, owner: LeaseHolder, lease: timedelta) -> None:
-        """A sign of life."""
+        """Extend the leases of an owner."""
         with self._writing() as tx:
             leases.renew(tx, owner, lease)
 
     def recover(self, alive: Callable[[LeaseHolder], bool | None]) -> list[tuple[str, State]]:
-        """Free what the dead and the silent held."""
+        """Release expired leases and those of ended processes."""
         with self._database.reading() as connection:
             holders = leases.holders(connection)
             misdated = leases.misdated(connection, self._clock.read(connection))
@@ -204,11 +204,11 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
 
     # mailboxes
     def lock_mailbox(self, mailbox: str) -> bool:
-        """Take a road for this process."""
-        return self._holds.take(mailbox)
+        """Lock a mailbox for this process."""
+        return self._mailbox_locks.take(mailbox)
 
     def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """When messages were on their way."""
+        """When messages were sent or may have been."""
         with self._database.reading() as connection:
             return [
                 parse_timestamp(at)
@@ -255,7 +255,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return queries.messages(self._database, scope, format_timestamp(self.now()))
 
     def locator(self, delivery: str) -> tuple[str, Locator]:
-        """Plan and locator, for a next generation: both are as the events tell."""
+        """Plan and locator, for a next generation, verified against the events."""
         with self._database.reading() as connection:
             message_verification.refuse_changed_origin(connection, delivery)
             return queries.locator(connection, delivery)
@@ -269,7 +269,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return verification.records(self._database)
 
     def prove(self, beside: ExportComparison | None = None) -> VerificationReport:
-        """What is wrong, and how far the chain goes."""
+        """Verify the ledger."""
         return verification.verify(self._database, beside)
 
     def verify(self) -> list[Issue | str]:
@@ -277,7 +277,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         return [*self.prove().findings]
 
     def check(self) -> list[Diagnostic]:
-        """What the database server keeps; a file has nothing to be asked."""
+        """What `doctor` says of the database server's durability; nothing of a file."""
         if self._database.sqlite:
             return []
         with self._database.reading() as connection:
@@ -295,7 +295,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
             resolution.resolve(tx, delivery, state, evidence)
 
     def sought(self, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
-        """Messages that somebody may know more of."""
+        """Messages whose outcome a tracker may know."""
         with self._database.reading() as connection:
             return resolution.sought(connection, states, scope)
 
@@ -333,7 +333,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
 
     def close(self) -> None:
         """Close the connection."""
-        self._holds.close()
+        self._mailbox_locks.close()
         self._database.close()
         if self._guard is not None:
             self._guard.close()

@@ -25,7 +25,7 @@ _UNCLEAR = (  # the event by which a delivery became ambiguous
     .order_by(event.c.seq.desc())
     .limit(1)
 )
-_told, _newer = event.alias("told"), event.alias("newer")
+_last_unclear, _newer = event.alias("last_unclear"), event.alias("newer")
 _LAST_UNCLEAR = (
     select(func.max(_newer.c.seq)).where(_newer.c.delivery == delivery.c.id, _newer.c.event == State.AMBIGUOUS.value).scalar_subquery()
 )
@@ -42,16 +42,16 @@ _REPLACED = exists().where(
     _later.c.state != State.WITHDRAWN.value,
 )
 _AMBIGUOUS = (
-    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _told.c.evidence, _REPLACED)
+    DELIVERIES.add_columns(owner.c.id, owner.c.host, owner.c.pid, owner.c.started, delivery.c.armed_at, _last_unclear.c.evidence, _REPLACED)
     .outerjoin(owner, owner.c.id == delivery.c.owner)
-    .outerjoin(_told, _told.c.seq == _LAST_UNCLEAR)
+    .outerjoin(_last_unclear, _last_unclear.c.seq == _LAST_UNCLEAR)
     .where(delivery.c.state == State.AMBIGUOUS.value)
     .order_by(delivery.c.id)
 )
 
 
 def ambiguous(connection: Connection, scope: DeliveryFilter) -> list[LastAttempt]:
-    """Every ambiguous delivery with who tried last, and since when nobody knows."""
+    """Every ambiguous delivery with who tried last, and since when its outcome is unknown."""
     found = []
     for row in connection.execute(within(_AMBIGUOUS, scope)):
         id_, host, pid, started, armed, evidence, replaced = row[-7:]
@@ -71,12 +71,12 @@ def resolve(tx: WriteTransaction, delivery_id: str, state: State, evidence: Mapp
         _refuse_useless(tx, row)
         adoption = _never_packed(tx, delivery_id)
         state = state if adoption is None else State.PLANNED
-    told = {key: sanitize(value) if isinstance(value, str) else value for key, value in evidence.items()}
-    public = {"attempt": row["attempt"], **{k: v for k, v in told.items() if k not in _PERSONAL}}
+    clean = {key: sanitize(value) if isinstance(value, str) else value for key, value in evidence.items()}
+    public = {"attempt": row["attempt"], **{k: v for k, v in clean.items() if k not in _PERSONAL}}
     if adoption is not None:
         public[ADOPTION] = adoption
-    personal = {k: v for k, v in told.items() if k in _PERSONAL}
-    said = str(personal.setdefault("said", f"a person's word: {told['reason']}" if told.get("reason") else ""))
+    personal = {k: v for k, v in clean.items() if k in _PERSONAL}
+    said = str(personal.setdefault("said", f"a person's word: {clean['reason']}" if clean.get("reason") else ""))
     columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
     transitions.apply_transitions(tx, [transitions.Transition(row, state, columns, public, personal, adopted=adoption is not None)])
 
@@ -95,15 +95,15 @@ def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
     hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
     if _is_replaced(tx, row["id"]):
         raise RequestDenied("the message was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
-    if (said := _over(tx, row)) is not None:
-        raise RequestDenied(f"its message is not sent again: {said}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
+    if (why := _over(tx, row)) is not None:
+        raise RequestDenied(f"its message is not sent again: {why}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
 
 
 def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
     """When and why its certificate was revoked, if it was, or that it expired."""
-    said = revoked.revoked(tx.connection, [row["certificate"]]).get(row["certificate"])
+    reason = revoked.revoked(tx.connection, [row["certificate"]]).get(row["certificate"])
     ends = tx.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
-    return eligibility.expiry_message(ends) if said is None and ends <= tx.now else said
+    return eligibility.expiry_message(ends) if reason is None and ends <= tx.now else reason
 
 
 def _is_replaced(tx: WriteTransaction, delivery_id: str) -> bool:
@@ -129,7 +129,7 @@ _SOUGHT = (
 
 
 def sought(connection: Connection, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
-    """Messages that somebody may know more of."""
+    """Messages whose outcome a tracker may know."""
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
     requests = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [

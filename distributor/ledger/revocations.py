@@ -1,4 +1,4 @@
-"""Certificates that were planned or sent, for those who ask whether they still hold; and what is written when one does not."""
+"""Certificates in use, to be checked for revocation; and what is recorded when one is revoked or reinstated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 
 from distributor.ledger import revoked, transitions
 from distributor.ledger.engine import Database
-from distributor.ledger.tables import TELLS_OF_REVOCATION, authority, certificate, delivery, event, person
+from distributor.ledger.tables import IS_REVOCATION, authority, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp
 from distributor.model.publishing import RELEASED
@@ -20,10 +20,8 @@ from distributor.model.states import REMAINING, State
 PAGE = 200  # certificates
 _IN_USE = sorted(state.value for state in IN_USE)
 _OF_IT = delivery.c.certificate == certificate.c.sha256
-_ON_HOLD = (  # or was once: withdrawn deliveries keep nobody from asking whether it is good again
-    select(event.c.seq)
-    .join(delivery, delivery.c.id == event.c.delivery)
-    .where(_OF_IT, TELLS_OF_REVOCATION, event.c.evidence.contains(HOLD))
+_ON_HOLD = (  # or was once: whether it is good again is checked even if all its deliveries were withdrawn
+    select(event.c.seq).join(delivery, delivery.c.id == event.c.delivery).where(_OF_IT, IS_REVOCATION, event.c.evidence.contains(HOLD))
 )
 _ISSUED = (
     select(certificate.c.sha256, certificate.c.der, certificate.c.chain)
@@ -35,14 +33,14 @@ _ISSUED = (
     .order_by(certificate.c.sha256)
     .limit(PAGE)
 )
-_EVERYBODYS = (
+_DELIVERIES_OF = (
     select(delivery.c.id, person.c.address)
     .join(person, person.c.id == delivery.c.person)
     .where(delivery.c.certificate == bindparam("certificate"))
     .order_by(delivery.c.id)
 )
-_THEIRS = _EVERYBODYS.where(delivery.c.state.in_(_IN_USE))
-_SAY = update(delivery).where(delivery.c.id == bindparam("b_id")).values(said=bindparam("words"))
+_IN_USE_OF = _DELIVERIES_OF.where(delivery.c.state.in_(_IN_USE))
+_SET_SAID = update(delivery).where(delivery.c.id == bindparam("b_id")).values(said=bindparam("words"))
 
 
 def issued(database: Database, now: datetime) -> Iterator[CertificateInUse]:
@@ -82,36 +80,36 @@ def _learn(connection: Connection, above: dict[str, bytes], wanted: set[str]) ->
         above |= {sha: bytes(der) for sha, der in connection.execute(asked)}
 
 
-def revoke(tx: WriteTransaction, certificate_sha256: str, said: str) -> list[RevokedDelivery]:
-    """Its deliveries are told, each once; what has not left is withdrawn, also when it comes back from a sender later."""
-    addresses: dict[str, str] = dict(tx.connection.execute(_THEIRS, {"certificate": certificate_sha256}).all())
+def revoke(tx: WriteTransaction, certificate_sha256: str, reason: str) -> list[RevokedDelivery]:
+    """Record the revocation on its deliveries, on each once; those not sent are withdrawn, also when a sender returns them later."""
+    addresses: dict[str, str] = dict(tx.connection.execute(_IN_USE_OF, {"certificate": certificate_sha256}).all())
     rows = transitions.rows(tx, list(addresses))
-    by_certificate = {certificate_sha256: said}
+    by_certificate = {certificate_sha256: reason}
     new = revoked.record_revocation(tx, [rows[id_] for id_ in addresses], by_certificate)
-    _say(tx, addresses, said)
+    _set_said(tx, addresses, reason)
     unsent = [rows[id_] for id_ in addresses if State(rows[id_]["state"]) in REMAINING]
     revoked.withdraw(tx, unsent, by_certificate)
     gone = {row["id"] for row in unsent}
     touched = gone | {row["id"] for row in new}
-    return [_struck(rows[id_], address, said, gone=id_ in gone) for id_, address in addresses.items() if id_ in touched]
+    return [_revoked_delivery(rows[id_], address, reason, gone=id_ in gone) for id_, address in addresses.items() if id_ in touched]
 
 
-def _struck(row: transitions.Row, address: str, said: str, *, gone: bool) -> RevokedDelivery:
+def _revoked_delivery(row: transitions.Row, address: str, reason: str, *, gone: bool) -> RevokedDelivery:
     before = State(row["state"])
-    return RevokedDelivery(row["id"], address, before, State.WITHDRAWN if gone else before, sanitize(said))
+    return RevokedDelivery(row["id"], address, before, State.WITHDRAWN if gone else before, sanitize(reason))
 
 
-def reinstate(tx: WriteTransaction, certificate_sha256: str, said: str) -> list[RevokedDelivery]:
-    """Its deliveries are told that it is good again, withdrawn ones too, which stay so; nothing where it was revoked for good."""
+def reinstate(tx: WriteTransaction, certificate_sha256: str, reason: str) -> list[RevokedDelivery]:
+    """Record on its deliveries that the hold is over; withdrawn ones stay so. Nothing where it was revoked for good."""
     known = revoked.recorded_revocations(tx.connection, [certificate_sha256])
     if not known or not is_hold(revoked.revoked(tx.connection, [certificate_sha256]).get(certificate_sha256, "")):
         return []
     rows = transitions.rows(tx, list(known))
-    tx.append([NewEvent(id_, RELEASED, None, None, revoked.evidence(certificate_sha256, said)) for id_ in rows])
-    _say(tx, [id_ for id_, row in rows.items() if row["state"] != State.WITHDRAWN], said)
-    addresses: dict[str, str] = dict(tx.connection.execute(_EVERYBODYS, {"certificate": certificate_sha256}).all())
-    return [_struck(row, addresses[id_], said, gone=False) for id_, row in rows.items()]
+    tx.append([NewEvent(id_, RELEASED, None, None, revoked.evidence(certificate_sha256, reason)) for id_ in rows])
+    _set_said(tx, [id_ for id_, row in rows.items() if row["state"] != State.WITHDRAWN], reason)
+    addresses: dict[str, str] = dict(tx.connection.execute(_DELIVERIES_OF, {"certificate": certificate_sha256}).all())
+    return [_revoked_delivery(row, addresses[id_], reason, gone=False) for id_, row in rows.items()]
 
 
-def _say(tx: WriteTransaction, ids: Iterable[str], said: str) -> None:
-    tx.many(_SAY, [{"b_id": id_, "words": sanitize(said)} for id_ in ids])
+def _set_said(tx: WriteTransaction, ids: Iterable[str], reason: str) -> None:
+    tx.many(_SET_SAID, [{"b_id": id_, "words": sanitize(reason)} for id_ in ids])

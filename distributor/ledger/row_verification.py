@@ -38,7 +38,7 @@ _STEPS = (
 
 
 class RowVerifier:
-    """All deliveries, oldest first; those whose events are doubtful have nothing to be held against."""
+    """All deliveries, oldest first; those with doubtful events are not compared."""
 
     def __init__(self, database: Database, doubtful: set[str]) -> None:
         self.deliveries = 0

@@ -1,4 +1,4 @@
-"""Frozen messages -> claimed, armed, settled; each step names owner and attempt, so that nobody writes over another's work."""
+"""Frozen messages -> claimed, armed, settled; each step names owner and attempt, so that no process overwrites another's work."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def claim(  # noqa: PLR0913  the port's own arguments
     since: int | None = None,
     senders: SenderFilter = ALL_SENDERS,
 ) -> list[Claim]:
-    """Claim messages that are due, oldest first. Raises Unusable where one is not as its events tell.
+    """Claim messages that are due, oldest first. Raises InvalidInput where one differs from its events.
 
-    What must not leave any more is withdrawn instead: a certificate that was revoked, has expired or is another person's too.
+    What must not be sent any more is withdrawn instead: a certificate that was revoked, has expired or is another person's too.
     """
-    found = _good(tx, limit, of_senders(within(_DUE, scope), senders), _put_off(tx, early=early, since=since))
+    found = _eligible(tx, limit, of_senders(within(_DUE, scope), senders), _put_off(tx, early=early, since=since))
     if not found:
         return []
     transitions.ensure_holder(tx, holder)
@@ -78,7 +78,9 @@ def claim(  # noqa: PLR0913  the port's own arguments
     changes = [_claim(tx, dict(row), holder, until) for row in found]
     moved = transitions.apply_transitions(tx, changes)
     requests = mailbox_cleanup.handles(tx.connection, [row["id"] for row in found if row["attempt"]])
-    return [Claim(new["id"], new["attempt"], new["deferrals"], _parcel(row, requests)) for new, row in zip(moved, found, strict=True)]
+    return [
+        Claim(new["id"], new["attempt"], new["deferrals"], _outbound_message(row, requests)) for new, row in zip(moved, found, strict=True)
+    ]
 
 
 def _put_off(tx: WriteTransaction, *, early: bool, since: int | None) -> ColumnElement[bool]:
@@ -91,8 +93,8 @@ def _put_off(tx: WriteTransaction, *, early: bool, since: int | None) -> ColumnE
     return or_(clock.due(tx.now), ~again.exists())
 
 
-def _good(tx: WriteTransaction, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
-    """What is due, as its events tell, and may leave."""
+def _eligible(tx: WriteTransaction, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
+    """Messages that are due, agree with their events, and may be sent."""
     while True:
         found = [*_due(tx, State.QUEUED, limit, asked), *_due(tx, State.DEFERRED, limit, asked.where(put_off))]
         found = sorted(found, key=lambda row: str(row["id"]))[:limit]
@@ -127,7 +129,7 @@ def _claim(tx: WriteTransaction, row: transitions.Row, holder: LeaseHolder, unti
     return transitions.Transition(row, State.CLAIMED, columns, evidence)
 
 
-def _parcel(row: RowMapping, requests: Mapping[str, str]) -> OutboundMessage:
+def _outbound_message(row: RowMapping, requests: Mapping[str, str]) -> OutboundMessage:
     envelope = row["sender"], row["address"], row["message_id"], row["message"]
     return OutboundMessage(row["id"], *envelope, row["attempt"] + 1, requests.get(row["id"]))
 
@@ -174,16 +176,16 @@ def _settle(tx: WriteTransaction, row: transitions.Row, update: AttemptResult) -
     on_time = before in {State.CLAIMED, State.TRANSMITTING} and update.state in _ENDS and allowed(before, update.state)
     if not (late or on_time):
         return None
-    said = sanitize(update.response)
+    response = sanitize(update.response)
     wait = update.wait if update.state is State.DEFERRED else None
     until = None if wait is None else format_timestamp(tx.moment + min(wait, LONGEST_DELAY))
-    columns = {**_left(row, update.state), "said": said, "not_before": until}
+    columns = {**_left(row, update.state), "said": response, "not_before": until}
     evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
     if until is not None:
         evidence["not_before"] = until
     if late:
         evidence["late"] = True
-    return transitions.Transition(row, update.state, columns, evidence, {"said": said} if said else {})
+    return transitions.Transition(row, update.state, columns, evidence, {"said": response} if response else {})
 
 
 def _left(row: transitions.Row, after: State) -> dict[str, object]:

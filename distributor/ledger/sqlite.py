@@ -112,11 +112,11 @@ def refuse_moved(connection: Connection, path: str) -> None:
 
     Messages would leave, and the ledger that the next command opens would not know of them.
     """
-    told: dict[str, Identity] = connection.info
+    info: dict[str, Identity] = connection.info
     for end in ("", "-wal"):
-        found, opened = _identity(f"{path}{end}"), told.get(f"file{end}")
+        found, opened = _identity(f"{path}{end}"), info.get(f"file{end}")
         if opened is None and end:
-            told[f"file{end}"] = found  # SQLite makes it when it is needed first
+            info[f"file{end}"] = found  # SQLite makes it when it is needed first
         elif found != opened:
             message = "was moved, deleted or replaced while it was in use: nothing more is sent"
             raise InvalidInput(message, where=f"{path}{end}", hint="put the very file back; where that cannot be done, see docs/restore.md")

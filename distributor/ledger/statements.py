@@ -59,12 +59,12 @@ def _compile(dialect: Dialect, statement: Statement, columns: tuple[str, ...]) -
 
 
 def one_of(column: ColumnElement[str], size: int) -> ColumnElement[bool]:
-    """The condition that a column is one of `room` values, whose parameters `listed` fills."""
+    """The condition that a column is one of `size` values, whose parameters `pad_to_bucket` fills."""
     parameters: list[BindParameter[str]] = [bindparam(f"in_{i}") for i in range(size)]
     return column.in_(parameters)
 
 
 def pad_to_bucket(ids: Sequence[str]) -> tuple[int, dict[str, str]]:
-    """Room for a list, in steps of powers of two so that few statements are compiled, and its values; the last fills the rest."""
+    """The number of parameters for a list, a power of two so that few statements are compiled, and their values; the last is repeated."""
     size = 1 << max(len(ids) - 1, 0).bit_length()
     return size, {f"in_{i}": ids[min(i, len(ids) - 1)] for i in range(size)}

@@ -12,7 +12,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, Larg
 from distributor.model.states import PasswordState, State
 
 metadata = MetaData()
-TELLS_OF_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
+IS_REVOCATION = text("event IN ('revoked', 'released')")  # SQLite takes the index only for the very same words
 IS_ARMING = text("event = 'transmitting'")  # likewise
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # "C": ids and times sort by their bytes everywhere
 
@@ -89,7 +89,7 @@ delivery = Table(
     Column("state", TEXT, nullable=False),  # a cache of its last event
     Column("attempt", Integer, nullable=False),  # the fencing number: one more with each claim
     Column("deferrals", Integer, nullable=False),
-    Column("owner", TEXT, ForeignKey("owner.id")),  # of a claim, or of a loan while planned; stays to prove a late answer
+    Column("owner", TEXT, ForeignKey("owner.id")),  # of a claim, or of the packing lease while planned; stays to prove a late answer
     Column("lease_until", TEXT),
     Column("armed_at", TEXT),
     Column("not_before", TEXT),
@@ -149,7 +149,7 @@ event = Table(
     Column("hash", TEXT, nullable=False),
     Index("event_by_delivery", "delivery", "seq"),
     Index("event_of_arming", "at", sqlite_where=IS_ARMING, postgresql_where=IS_ARMING),
-    Index("event_of_revocation", "delivery", sqlite_where=TELLS_OF_REVOCATION, postgresql_where=TELLS_OF_REVOCATION),
+    Index("event_of_revocation", "delivery", sqlite_where=IS_REVOCATION, postgresql_where=IS_REVOCATION),
 )
 
 publication = Table(

@@ -22,7 +22,7 @@ from distributor.model.high_water_mark import Machine
 from distributor.model.people import escape_unsafe
 from distributor.model.revoking import RevokedDelivery
 
-LONGEST_SAID = 2000  # characters kept of what a server or a person said; a hostile reply may have a megabyte
+LONGEST_SAID = 2000  # characters kept of a server's reply or a person's reason; a hostile reply may have a megabyte
 _SALT = 16  # bytes
 _HEAD = select(head.c.seq, head.c.at, head.c.hash).where(head.c.id == 1).with_for_update()  # on PostgreSQL this orders all writers
 _LOCKED = _HEAD.subquery()
@@ -38,7 +38,7 @@ _EARLIER = select(event.c.at).where(event.c.at <= bindparam("until")).order_by(e
 
 
 def sanitize(text: str) -> str:
-    """What someone said, fit for a line: bounded, without control characters."""
+    """Text from outside, fit for a line: bounded, without control characters."""
     text = text[:LONGEST_SAID]
     return text if text.isascii() and text.isprintable() else escape_unsafe(text)
 
@@ -65,7 +65,7 @@ class WriteTransaction:
     last: str  # empty before the first event
     seq: int
     hash: str
-    here: Machine | None = None  # where it is written, told by what a second copy of the ledger must not repeat
+    here: Machine | None = None  # recorded by events that a second copy of the ledger must not repeat
     taken_back: list[RevokedDelivery] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
 
     @property
@@ -105,7 +105,7 @@ class WriteTransaction:
         self.many(_INSERT, links)
 
     def _named(self, first: NewEvent) -> NewEvent:
-        """The first event tells the ledger's name, so that nobody can change it."""
+        """The first event with the ledger's name in it, so that the name cannot be changed."""
         name = str(self.connection.execute(select(head.c.ledger).where(head.c.id == 1)).scalar_one())
         return replace(first, evidence={**first.evidence, NAMED: name})
 
@@ -138,7 +138,7 @@ def write_transaction(database: Database, by: str, clock: Clock) -> Iterator[Wri
     with database.writing() as connection:
         if clock.is_servers:
             seq, last, ends, at = statements.all_rows(connection, _HEAD_AND_TIME, {})[0]
-            now = clock.heard(at)
+            now = clock.from_server(at)
         else:
             seq, last, ends = statements.all_rows(connection, _HEAD, {})[0]
             now = clock.read(connection)

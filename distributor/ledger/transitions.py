@@ -1,4 +1,4 @@
-"""The one door through which a delivery changes its state: each step is checked, fenced and written together with its event."""
+"""State transitions of deliveries: each is checked, fenced and written together with its event. Nothing else changes a state."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _EMPTY = delete(outbox).where(outbox.c.delivery.in_(bindparam("ids", expanding=T
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A delivery as it is, the state it enters, the columns that change with it, and what the event tells."""
+    """A delivery as it is, the state it enters, the columns that change with it, and what the event records."""
 
     row: Row
     after: State

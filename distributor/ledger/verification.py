@@ -19,7 +19,7 @@ from distributor.model.events import AuditRecord
 from distributor.model.export_comparison import ExportComparison
 from distributor.model.proof import VerificationReport
 
-MOST = 1000  # findings; a chain cut in two would tell one for each event after the cut
+MOST = 1000  # findings; a chain cut in two would give one for each event after the cut
 _LINKS = select(*(event.c[name] for name in Link._fields)).where(event.c.seq > bindparam("last")).order_by(event.c.seq).limit(PAGE)
 
 
@@ -64,7 +64,7 @@ class _Chain:
         self.walk = ChainVerifier()
         self._beside = beside
         self.erased = 0
-        self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows have nothing to be held against
+        self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows cannot be compared with events
         self.claimed = lease_holders.ClaimEvents()
         self._database = database
 
@@ -105,7 +105,7 @@ class _Chain:
 def _of_name(database: Database) -> Iterator[str]:
     with database.reading() as connection:
         ends = connection.execute(select(head.c.id)).first()
-        found = identity.ledger_identity(connection) if ends is not None else None  # without it the chain's end has been told
+        found = identity.ledger_identity(connection) if ends is not None else None  # without it the chain's end was reported as missing
     if found is not None and found.fault is not None:
         yield f"ledger: {found.fault}"
 

@@ -13,7 +13,8 @@ LARGEST = 256 * 2**10  # bytes of a file that are parsed
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:
     """The columns that any template of a message in these folders names."""
-    files = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
+    names = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
+    files = filter(Path.is_file, names)  # reading a pipe would block
     return frozenset(name for file in files for name in _columns_in(file))
 
 

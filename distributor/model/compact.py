@@ -7,6 +7,7 @@ import zlib
 from array import array
 from collections.abc import Callable
 from functools import lru_cache
+from typing import AnyStr, Generic
 
 _BLOCK = 64  # byte strings packed together: they have much in common
 _OPEN = 64  # blocks kept as they are
@@ -51,59 +52,22 @@ class PackedList:
         return found
 
 
-class Digests:
-    """Numbers a set of digests in the order they come, by their first 16 bytes: no two are made alike in these."""
+class HashIndex(Generic[AnyStr]):
+    """Finds the number of a text or digest in four to eight bytes each. Its owner keeps the values: `value` gives that of a number."""
 
-    def __init__(self) -> None:
-        self._digests = bytearray()
-        self._slots = array("l", [_FREE]) * 1024  # a hash table with open addressing; at most two thirds are taken
-
-    def __len__(self) -> int:
-        return len(self._digests) // _DIGEST
-
-    def number(self, digest: bytes) -> int:
-        """The number of a digest; a new one gets the next, which is the length before."""
-        digest = digest[:_DIGEST]
-        slot = self._slot(digest)
-        if self._slots[slot] != _FREE:
-            return self._slots[slot]
-        number = len(self)
-        self._slots[slot] = number
-        self._digests += digest
-        if 3 * len(self) > 2 * len(self._slots):
-            self._grow()
-        return number
-
-    def _slot(self, digest: bytes) -> int:
-        """Where a digest is, or would be."""
-        mask = len(self._slots) - 1
-        slot = hash(digest) & mask  # seeded anew in every process, so that nobody can make digests that meet in one slot
-        while (number := self._slots[slot]) != _FREE and self._digests[number * _DIGEST : (number + 1) * _DIGEST] != digest:
-            slot = (slot + 1) & mask
-        return slot
-
-    def _grow(self) -> None:
-        self._slots = array("l", [_FREE]) * (4 * len(self._slots))
-        for number in range(len(self)):
-            self._slots[self._slot(bytes(self._digests[number * _DIGEST : (number + 1) * _DIGEST]))] = number
-
-
-class TextIndex:
-    """Finds the number of a text in four to eight bytes each. Its owner keeps the texts: `text` gives that of a number."""
-
-    def __init__(self, text: Callable[[int], str]) -> None:
-        self._text = text
-        self._slots = array("i", [_FREE]) * 1024  # as in Digests
+    def __init__(self, value: Callable[[int], AnyStr]) -> None:
+        self._value: Callable[[int], AnyStr] = value
+        self._slots = array("i", [_FREE]) * 1024  # a hash table with open addressing; at most two thirds are taken
         self._taken = 0
 
-    def find(self, text: str) -> int | None:
-        """The number of a text, if it was added."""
-        number = self._slots[self._slot(text)]
+    def find(self, value: AnyStr) -> int | None:
+        """The number of a value, if it was added."""
+        number = self._slots[self._slot(value)]
         return None if number == _FREE else number
 
-    def add(self, text: str, number: int) -> int:
-        """Note a text's number, unless it has one; the number that it has."""
-        slot = self._slot(text)
+    def add(self, value: AnyStr, number: int) -> int:
+        """Note a value's number, unless it has one; the number that it has."""
+        slot = self._slot(value)
         if self._slots[slot] != _FREE:
             return self._slots[slot]
         self._slots[slot] = number
@@ -112,10 +76,11 @@ class TextIndex:
             self._grow()
         return number
 
-    def _slot(self, text: str) -> int:
+    def _slot(self, value: AnyStr) -> int:
+        """Where a value is, or would be."""
         mask = len(self._slots) - 1
-        slot = hash(text) & mask
-        while (number := self._slots[slot]) != _FREE and self._text(number) != text:
+        slot = hash(value) & mask  # seeded anew in every process, so that nobody can make values that meet in one slot
+        while (number := self._slots[slot]) != _FREE and self._value(number) != value:
             slot = (slot + 1) & mask
         return slot
 
@@ -124,7 +89,29 @@ class TextIndex:
         self._slots = array("i", [_FREE]) * (2 * len(before))
         for number in before:
             if number != _FREE:
-                self._slots[self._slot(self._text(number))] = number
+                self._slots[self._slot(self._value(number))] = number
+
+
+class Digests:
+    """Numbers a set of digests in the order they come, by their first 16 bytes: no two are made alike in these."""
+
+    def __init__(self) -> None:
+        self._digests = bytearray()
+        self._index = HashIndex(self._digest)
+
+    def __len__(self) -> int:
+        return len(self._digests) // _DIGEST
+
+    def number(self, digest: bytes) -> int:
+        """The number of a digest; a new one gets the next, which is the length before."""
+        known = self._index.find(digest[:_DIGEST])
+        if known is not None:
+            return known
+        self._digests += digest[:_DIGEST]
+        return self._index.add(digest[:_DIGEST], len(self) - 1)
+
+    def _digest(self, number: int) -> bytes:
+        return bytes(self._digests[number * _DIGEST : (number + 1) * _DIGEST])
 
 
 class BitSet:

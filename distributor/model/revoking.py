@@ -49,11 +49,11 @@ class Revocations(Protocol):
         """Every certificate of a delivery in use that has not expired, once; streams."""
         ...
 
-    def revoke(self, certificate: str, said: str) -> list[RevokedDelivery]:
+    def revoke(self, certificate: str, reason: str) -> list[RevokedDelivery]:
         """Record `revoked` for its deliveries and withdraw unsent ones; returns those newly recorded or withdrawn."""
         ...
 
-    def reinstate(self, certificate: str, said: str) -> list[RevokedDelivery]:
+    def reinstate(self, certificate: str, reason: str) -> list[RevokedDelivery]:
         """Record `released` for its deliveries where it was on hold; returns them, or nothing where it was not."""
         ...
 

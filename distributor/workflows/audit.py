@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain as joined
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from distributor.model.audit_log import ChainVerifier, Link, canonical, format_timestamp
 from distributor.model.events import AuditRecord
@@ -112,12 +112,6 @@ def prove_export(lines: Iterable[str], beside: ExportComparison | None = None) -
 def earlier(lines: Iterable[str]) -> Iterator[Link | str]:
     """The events of an exported file; the findings about it are texts between them."""
     return _followed(ChainVerifier(), lines)
-
-
-def bounded(file: TextIO) -> Iterator[str]:
-    """The lines of a file that may be hostile: none is longer than is ever looked at."""
-    while line := file.readline(LONGEST_LINE):
-        yield line
 
 
 def _followed(verifier: ChainVerifier, lines: Iterable[str]) -> Iterator[Link | str]:

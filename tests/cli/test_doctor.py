@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,6 +127,30 @@ def test_a_mailbox_that_cannot_be_read_is_opened_together_with_those_that_messag
     cloud.fault("user.listMessages", "status", status=403, code="ErrorAccessDenied")
     (shut,) = of(doctor(LETTERS, COPIES), "tracker")
     assert f"$names = '{BOX}','{OTHER}'" in shut["commands"][0]
+
+
+@pytest.mark.parametrize("kind", ["trace", "graph"])
+@pytest.mark.parametrize("command", ["track", "doctor"])
+def test_a_key_that_fails_when_its_secret_is_opened_is_named_by_its_own_table(run: Run, kind: str, command: str) -> None:
+    own = f'tenant = "example.org"\nclient_id = "another"\nmailbox = "{OTHER}"\ncertificate = "env:TRACKER_CERTIFICATE"\n'
+    table = f'[[trackers]]\nkind = "{kind}"\n{own}'.replace("" if kind == "graph" else f'mailbox = "{OTHER}"\n', "")
+    told = run(LETTERS, table, f"distributor {command}", TRACKER_CERTIFICATE="no PEM block")
+    assert "trackers[0].certificate: there is no private key in it" in told.stdout
+    assert "transport.certificate" not in told.stdout
+    assert command == "doctor" or re.search(r"distributor\.toml line \d+: trackers\[0\]\.certificate: ", told.stdout)
+
+
+def test_a_transport_whose_certificate_does_not_fit_is_named_with_its_line(run: Run, stage: Stage) -> None:
+    run(LETTERS, command="true")
+    config = stage.folder / "distributor.toml"
+    config.write_text(
+        config.read_text(encoding="utf-8").replace('secret = "env:APP_SECRET"', 'certificate = "env:APP_SECRET"'), encoding="utf-8"
+    )
+    told = stage.run("distributor send", APP_SECRET="no PEM block")
+    assert (
+        told.returncode,
+        bool(re.search(r"distributor\.toml line \d+: transport\.certificate: there is no private key", told.stdout)),
+    ) == (3, True)
 
 
 # --- one registration, several tables --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -14,10 +15,9 @@ from distributor.cli import app, render
 from tests.stage import Stage
 
 
-def test_a_reader_that_goes_away_is_no_error(sent: Stage) -> None:
-    told = sent.run(
-        "distributor audit export --output all.jsonl >/dev/null 2>&1; (distributor history alice@example.org --json; echo $? >&2) | true"
-    )
+@pytest.mark.parametrize("command", ["distributor history alice@example.org --json", "distributor --help", "distributor config show"])
+def test_a_reader_that_goes_away_is_no_error(sent: Stage, command: str) -> None:
+    told = sent.run(f"({command} 2>/dev/null; echo $? >&2) | true")
     assert told.stdout == "0\n"
 
 
@@ -70,6 +70,47 @@ def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.
     assert "has a fault of its own: KeyError in cli/init.py line" in told
     assert "sesame" not in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EAGAIN, "fork failed"), "error: the operating system refuses: resource temporarily unavailable\n"),
+        (OSError(errno.EMFILE, "too many"), "error: the operating system refuses: too many open files\n"),
+        (OSError(errno.EINVAL, "a secret"), "has a fault of its own: OSError EINVAL in cli/init.py line"),
+        (OSError("a secret"), "has a fault of its own: OSError in cli/init.py line"),
+        (BrokenPipeError(errno.EPIPE, "a child"), "has a fault of its own: BrokenPipeError EPIPE in cli/init.py line"),
+        (PermissionError(errno.EACCES, "no", "some/file"), "error: some/file: permission denied\n"),
+    ],
+)
+def test_an_error_of_the_system_is_not_blamed_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, told: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("distributor.cli.workspace.create", broken)
+    assert app.run(["init", "anywhere"]) == 3
+    said = capsys.readouterr().err
+    assert told in said
+    assert "standard output" not in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 5_000, 100_000])
+def test_an_error_of_standard_output_bears_its_name(size: int) -> None:
+    code = f"""
+import sys
+from distributor.__main__ import _streams
+_streams()
+try:
+    print("x" * {size}, flush=True)
+except OSError as error:
+    print(error.filename, file=sys.stderr, flush=True)
+    __import__("os")._exit(0)
+"""
+    told = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >/dev/full', sys.executable, code], capture_output=True, text=True, check=True)
+    assert told.stderr == "standard output\n"
 
 
 def test_no_core_is_dumped_and_files_are_for_their_owner(tmp_path: Path) -> None:

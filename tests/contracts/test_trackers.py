@@ -98,7 +98,7 @@ def look(tracker: Tracker, sought: Sequence[TrackedMessage]) -> list[TrackingEve
 
 def opened(kind: str, desk: Desk) -> Tracker:
     if kind == "graph":
-        return graph.open(graph.Settings(**desk.names, mailbox=desk.box))
+        return graph.open(graph.Settings(**desk.names, mailbox=desk.box), "trackers[0]")
     return desk.tracing()
 
 
@@ -184,7 +184,7 @@ def test_closing_a_tracker_that_was_never_asked_does_nothing(desk: Desk, kind: s
 
 
 def sent_items(desk: Desk, *sought: TrackedMessage, **changes: Any) -> list[TrackingEvent]:  # noqa: ANN401  settings
-    return look(graph.open(graph.Settings(**{**desk.names, "mailbox": desk.box, **changes})), sought)
+    return look(graph.open(graph.Settings(**{**desk.names, "mailbox": desk.box, **changes}), "trackers[0]"), sought)
 
 
 def test_a_copy_in_sent_items_says_when_it_was_sent(desk: Desk) -> None:
@@ -240,8 +240,8 @@ def test_a_message_id_is_quoted(desk: Desk) -> None:
 
 def test_a_table_without_a_mailbox_is_refused(desk: Desk) -> None:
     with pytest.raises(InvalidInput) as raised:
-        graph.open(graph.Settings(**desk.names))
-    assert raised.value.where == "transport.mailbox"
+        graph.open(graph.Settings(**desk.names), "trackers[1]")
+    assert raised.value.where == "trackers[1].mailbox"
 
 
 # --- the message trace -----------------------------------------------------------------------------------------------
@@ -381,6 +381,7 @@ def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyon
 def test_a_trace_is_opened_from_its_table(desk: Desk) -> None:
     desk.traced(at=desk.cloud.now() - 300)
     names = {**desk.names, "senders": (desk.box,)}
-    assert message_trace.open(message_trace.Settings(**names)).min_age == timedelta(seconds=60)
-    with pytest.raises(InvalidInput):
-        message_trace.open(message_trace.Settings(**{**names, "secret": None}))
+    assert message_trace.open(message_trace.Settings(**names), "trackers[0]").min_age == timedelta(seconds=60)
+    with pytest.raises(InvalidInput) as raised:
+        message_trace.open(message_trace.Settings(**{**names, "secret": None}), "trackers[0]")
+    assert raised.value.where == "trackers[0]"

@@ -58,3 +58,26 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
 
 def test_two_names_of_one_file_differ(tmp_path: Path) -> None:
     assert atomic.write_atomically(tmp_path / "a", b"1") != atomic.write_atomically(tmp_path / "a", b"2")
+
+
+def test_a_new_file_is_its_owners_and_replaces_nothing(tmp_path: Path) -> None:
+    path, victim = tmp_path / "vault.key", tmp_path / "victim"
+    atomic.write_new(path, b"key")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"key", 0o600)
+    link = tmp_path / "linked.key"
+    link.symlink_to(victim)
+    for there in (path, link):
+        with pytest.raises(FileExistsError):
+            atomic.write_new(there, b"another")
+    assert (path.read_bytes(), victim.exists()) == (b"key", False)
+
+
+def test_a_replaced_file_is_not_written_through_a_link_or_a_second_name(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for number, lay in enumerate((Path.symlink_to, Path.hardlink_to)):
+        path = tmp_path / f"{number}.eml"
+        lay(path, victim)
+        atomic.replace_file(path, b"secret")
+        assert (path.read_bytes(), path.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == (b"secret", False, 0o600)
+    assert victim.read_text() == "precious"

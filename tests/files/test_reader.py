@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from distributor.files import reader
 from distributor.files.reader import LONGEST_LINE, FileRefused, Reason, read_file, text_lines
 from distributor.model.plaintext import LONGEST_CELL, decode
 
@@ -87,3 +89,24 @@ def test_a_list_with_too_many_lines_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a\n" * 11)
     with pytest.raises(FileRefused, match="more than 10 lines"), text_lines(tmp_path / "list", most=10) as lines:
         list(lines)
+
+
+def test_nothing_but_the_reader_and_the_writer_opens_files_that_a_user_names() -> None:
+    """Who opens files otherwise is listed with the reason."""
+    product = Path(reader.__file__).parents[1]
+    allowed = {
+        "files/reader.py": "the reader",
+        "files/atomic.py": "the writer",
+        "__main__.py": "/dev/null in place of a closed stream",
+        "cli/render.py": "/dev/null",
+        "workers/child.py": "/dev/null",
+        "workers/process.py": "/proc",
+        "ledger/locks.py": "a lock needs the file itself",
+        "ledger/sqlite.py": "/proc, and an empty file for SQLite",
+        "ledger/high_water_marks.py": "records are written in place",
+        "mail/template_columns.py": "a template, looked at before: mail is below files",
+        "cli/demo/__init__.py": "its own workspace, new",
+    }
+    opens = re.compile(r"\bos\.open\(|(?<![\w.])open\([^)]*[\"'][rwa]b?[\"']|\.(read|write)_(text|bytes)\(|\.open\(\"")
+    found = {str(file.relative_to(product)) for file in product.rglob("*.py") if opens.search(file.read_text(encoding="utf-8"))}
+    assert found == set(allowed)

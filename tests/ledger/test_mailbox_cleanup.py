@@ -142,6 +142,14 @@ def test_a_sender_that_had_drafts_is_known(world: World) -> None:
     assert not world.ledger.drafted("other@example.org")
 
 
+def test_a_draft_of_a_message_that_was_withdrawn_is_known_to_its_sender(world: World) -> None:
+    claim = armed(world)
+    world.settle(claim, State.QUEUED, said="429")
+    world.ledger.withdraw(claim.id, "left the company")
+    assert world.ledger.drafted("certs@example.org")
+    assert not world.ledger.drafted("other@example.org")
+
+
 def test_a_message_that_goes_again_bears_the_draft_that_it_was_armed_with(world: World) -> None:
     claim = armed(world)
     assert claim.message.draft is None

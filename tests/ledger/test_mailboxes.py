@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter
+from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, SenderFilter, TrackingEvent
 from distributor.model.states import State
 from tests.ledger.test_tracking_results import queue
 from tests.ledger.world import EVERYTHING, LEASE, ME, World
@@ -49,6 +49,49 @@ def test_a_message_whose_certificate_was_revoked_on_its_way_counts_by_its_outcom
     world.ledger.revoke(delivery.certificate_sha256, "key compromise")
     world.settle(claim, State.DEFERRED)
     assert world.ledger.sent_times(world.clock.now, ALL_SENDERS) == []
+
+
+def bounced(world: World) -> str:
+    """Anna's message, sent by ONE an hour ago."""
+    queue(world, "anna", ONE)
+    claim = world.claim()
+    world.arm(claim)
+    world.settle(claim, State.ACCEPTED)
+    world.clock.forward(hours=1)
+    assert world.ledger.observe([TrackingEvent(claim.id, State.BOUNCED, "550 5.1.1 nobody", {"kind": "notice"})]) == [State.ACCEPTED]
+    return claim.id
+
+
+@pytest.mark.parametrize("senders", [ALL_SENDERS, SenderFilter(only=ONE), SenderFilter(without=frozenset({TWO}))])
+def test_a_message_that_bounced_and_was_withdrawn_still_counts(world: World, senders: SenderFilter) -> None:
+    began = world.clock.now
+    delivery = bounced(world)
+    world.ledger.withdraw(delivery, "a wrong address")
+    assert world.outbox() == []
+    assert world.ledger.sent_times(began, senders) == [began]
+
+
+def test_a_withdrawn_message_counts_for_its_own_mailbox_only(world: World) -> None:
+    began = world.clock.now
+    world.ledger.withdraw(bounced(world), "a wrong address")
+    for others in (SenderFilter(only=TWO), SenderFilter(only="ne@example.org"), SenderFilter(without=frozenset({TWO, ONE}))):
+        assert world.ledger.sent_times(began, others) == []
+
+
+def test_a_message_counts_after_its_outbox_row_was_removed_for_its_age(world: World) -> None:
+    began = world.clock.now
+    bounced(world)
+    world.sql("DELETE FROM outbox")  # as `expire` does after 30 days
+    assert world.ledger.sent_times(began, SenderFilter(only=ONE)) == [began]
+
+
+def test_a_sender_is_matched_whole_and_by_no_pattern(world: World) -> None:
+    began = world.clock.now
+    queue(world, "anna", "a_b@example.org")
+    world.arm(world.claim())
+    assert world.ledger.sent_times(began, SenderFilter(only="a_b@example.org")) == [began]
+    for other in ("axb@example.org", "b@example.org", "%", "a_b@example.or"):
+        assert world.ledger.sent_times(began, SenderFilter(only=other)) == []
 
 
 def test_messages_that_wait_are_counted_by_mailbox(world: World) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from html.parser import HTMLParser
@@ -420,3 +421,8 @@ def test_the_columns_that_messages_name_are_known(tmp_path: Path, text: str, nam
 
 def test_the_packaged_messages_name_no_column() -> None:
     assert TemplateRenderer(None).columns() == frozenset()
+
+
+def test_a_pipe_among_the_templates_is_not_waited_for(tmp_path: Path, own: Path) -> None:
+    os.mkfifo(own / "body.txt")
+    assert TemplateRenderer(tmp_path).columns() == frozenset()

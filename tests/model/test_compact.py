@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.compact import BitSet, Digests, PackedList, TextIndex
+from distributor.model.compact import BitSet, Digests, HashIndex, PackedList
 
 
 @given(st.lists(st.binary(max_size=40)), st.dictionaries(st.integers(0, 200), st.binary(max_size=40)))
@@ -33,7 +33,7 @@ def test_digests_are_numbered_in_the_order_they_come() -> None:
 
 def test_an_index_finds_the_first_number_of_each_text() -> None:
     texts = [f"person{number % 15_000}@example.org" for number in range(20_000)]
-    index = TextIndex(texts.__getitem__)
+    index = HashIndex(texts.__getitem__)
     assert [index.add(text, number) for number, text in enumerate(texts)] == [number % 15_000 for number in range(20_000)]
     assert [index.find(text) for text in texts] == [number % 15_000 for number in range(20_000)]
     assert index.find("nobody@example.org") is None

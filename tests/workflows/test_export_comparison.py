@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from distributor.files.reader import bounded_lines
 from distributor.model.audit_log import ORIGIN, Link, canonical, digest, format_timestamp
 from distributor.model.events import AuditRecord
 from distributor.model.export_comparison import ExportComparison
 from distributor.workflows import audit
-from distributor.workflows.audit import LONGEST_LINE, bounded, earlier, export, prove_export
+from distributor.workflows.audit import LONGEST_LINE, earlier, export, prove_export
 from tests.workflows.test_audit import Chain
 
 
@@ -122,4 +123,4 @@ class Endless(io.StringIO):
 def test_a_line_or_row_without_end_is_not_read_to_its_end(unit: str, *, header: bool) -> None:
     first = ",".join(audit.FIELDS) + "\r\n" if header else ""
     file = Endless(first, f'"{unit}' if unit[0] == '"' else unit)
-    assert prove_export(bounded(file)).findings
+    assert prove_export(bounded_lines(file, longest=LONGEST_LINE)).findings

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from distributor.errors import InvalidInput
 from distributor.files import atomic
+from distributor.files.reader import FileRefused, open_file, read_bounded
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.model.publishing import PublicationRequest, PublicationResult
@@ -76,7 +77,7 @@ class FolderDirectory:
     def _write(self, name: str, contents: Mapping[str, bytes]) -> bool:
         changed = {end: data for end, data in contents.items() if _read(self._path / f"{name}{end}") != data}
         for end, data in changed.items():
-            _replace(self._path / f"{name}{end}", data)
+            atomic.replace_file(self._path / f"{name}{end}", data, MODE)
         if changed:
             atomic.sync_folder(self._path)
         return bool(changed)
@@ -153,13 +154,7 @@ def _pieces(line: str) -> Iterator[str]:
 def _read(path: Path) -> bytes | None:
     """The contents of a regular file that everybody may read, no link; else None."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        with open_file(path, LARGEST) as file:
+            return read_bounded(file, LARGEST) if stat.S_IMODE(os.fstat(file.fileno()).st_mode) == MODE else None
+    except (FileRefused, OSError):
         return None
-    with os.fdopen(handle, "rb") as file:
-        return file.read(LARGEST) if os.fstat(handle).st_mode == stat.S_IFREG | MODE else None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a temporary file, then rename it."""
-    atomic.publish(atomic.write_atomically(path, data, MODE), path)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from distributor.adapters.sources import file_types
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
-from distributor.model.compact import TextIndex
+from distributor.model.compact import HashIndex
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 
@@ -29,7 +29,7 @@ class Inventory:
         self._names: list[str] = []  # of files; of members the archive's own names
         self._within = array("L")  # each one's place
         self._used = bytearray()
-        self._by_base = TextIndex(self._base)  # the first of each base name in lower case, mostly the only one
+        self._by_base = HashIndex(self._base)  # the first of each base name in lower case, mostly the only one
         self._further: dict[str, dict[Entry, int]] = {}  # all files of a base name that several have
         self._elsewhere: set[str] = set()  # stems of certificates that rows name and that are not in the sources
 

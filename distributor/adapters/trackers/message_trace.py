@@ -53,12 +53,12 @@ class Settings(AppRegistration):
     reply_timeout: float = 100.0  # seconds
 
 
-def open(settings: Settings) -> MessageTraceTracker:  # noqa: A001  every adapter has this name
-    """The tracker; connects when it is used. Raises InvalidInput."""
-    if wrong := check(settings, "transport"):
+def open(settings: Settings, key: str) -> MessageTraceTracker:  # noqa: A001  every adapter is opened by this name
+    """The tracker; connects when it is asked. `key` names its table. Raises InvalidInput for settings that cannot work."""
+    if wrong := check(settings, key):
         raise wrong
     who = registration(settings)
-    return MessageTraceTracker(graph(who, settings.graph), settings.senders, timeout=settings.reply_timeout, who=who)
+    return MessageTraceTracker(graph(who, settings.graph, key=key), settings.senders, timeout=settings.reply_timeout, who=who)
 
 
 def needs(_: Settings) -> tuple[RequiredPermission, ...]:

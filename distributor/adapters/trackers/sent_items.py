@@ -29,13 +29,13 @@ class Settings(AppRegistration):
     reply_timeout: float = 100.0  # seconds
 
 
-def open(settings: Settings) -> MailboxTracker:  # noqa: A001  every adapter has this name
-    """The tracker; connects when it is used. Raises InvalidInput."""
-    if wrong := check(settings, "transport"):
+def open(settings: Settings, key: str) -> MailboxTracker:  # noqa: A001  every adapter is opened by this name
+    """The tracker; connects when it is asked. `key` names its table. Raises InvalidInput for settings that cannot work."""
+    if wrong := check(settings, key):
         raise wrong
     if not settings.mailbox:
-        raise InvalidInput("missing", where="transport.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
-    return MailboxTracker(settings, graph(registration(settings), settings.graph))
+        raise InvalidInput("missing", where=f"{key}.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
+    return MailboxTracker(settings, graph(registration(settings), settings.graph, key=key))
 
 
 def needs(_: Settings) -> tuple[RequiredPermission, ...]:

@@ -14,6 +14,7 @@ import typer
 
 from distributor.cli.options import Config, Json
 from distributor.errors import Error, InvalidInput, UsageError
+from distributor.files import atomic
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,7 +65,7 @@ def demo(
         with _all_or_nothing(folder):
             fixtures.certificates(Path(), _today())
             config = workspace.create(Path(), sender="certificates@example.org")
-            config.write_text(config.read_text(encoding="utf-8") + SOURCES, encoding="utf-8")
+            atomic.replace_file(config, config.read_bytes() + SOURCES.encode())
             _transport(config, tables)
         answer = _run_steps(output, server)
         _transport(config, FOLDER)  # the server ends with the demo; the workspace must stay usable
@@ -241,7 +242,7 @@ def _messages(server: DemoMailServer | DemoTenant) -> list[str]:
     names = []
     for address, message in sorted(server.messages.items()):
         path = folder / f"{address.partition('@')[0]}.eml"
-        path.write_bytes(message)
+        atomic.write_new(path, message)
         names.append(str(path))
     return names
 
@@ -250,7 +251,7 @@ def _transport(config: Path, tables: str) -> None:
     """Replace [transport] and what follows it up to [package] with these tables."""
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")
-    config.write_text(text[:begin] + tables + text[end:], encoding="utf-8")
+    atomic.replace_file(config, (text[:begin] + tables + text[end:]).encode())
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import secrets
 import socket
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from distributor.files import atomic
 
 YEAR = timedelta(days=365)
 
@@ -77,15 +80,16 @@ def certificates(folder: Path, now: datetime) -> None:
     passwords = {person.stem: secrets.token_urlsafe(12) for person in DEMO_PEOPLE}
     for person in DEMO_PEOPLE:
         data = _pfx(person, passwords[person.stem], (issuer, root), now)
-        (folder / "certificates" / f"{person.stem}.pfx").write_bytes(data)
+        atomic.write_new(folder / "certificates" / f"{person.stem}.pfx", data)
     _table(folder / "passwords.csv", ("file", "password"), [(f"{stem}.pfx", password) for stem, password in passwords.items()])
     rows = [(p.address, p.name, p.language, f"certificates/{p.stem}.pfx") for p in DEMO_PEOPLE]
     _table(folder / "people.csv", ("email", "name", "language", "file"), rows)
 
 
 def _table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *rows])
+    atomic.write_new(path, text.getvalue().encode())
 
 
 def _builder(name: str, key: rsa.RSAPrivateKey, issuer: x509.Name | None, now: datetime) -> x509.CertificateBuilder:
