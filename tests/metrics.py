@@ -20,7 +20,7 @@ BANNED = (  # metaphors that this code base once had; the words of mail, databas
     r"\bwhat became of\b",
     r"\blets itself be\b",
     r"\bon the wire\b",
-    r"\broads?\b",
+    r"(?<!-)\broads?\b",  # a lock file is called `-roads`, by contract
     r"\bdoors?\b",
 )
 _WANTED = re.compile("|".join(BANNED), re.IGNORECASE)
