@@ -11,20 +11,18 @@ import pytest
 
 from distributor.adapters.rosters import csv
 from distributor.adapters.transports.smtp.replies import retry_after
-from distributor.clients import aadsts, ldap_url
-from distributor.config import values
-from distributor.config.lines import lines_of
+from distributor.clients import aadsts, ldap_connection
+from distributor.config import converter
+from distributor.config.loader import lines_of
 from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
 from distributor.microsoft import outlook, tenant
-from distributor.model.csv_rows import Rows
-from distributor.model.csv_table import header
+from distributor.model.csv_table import Rows, decode, guess, header
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.packed_people import PackedPeople
 from distributor.model.people import bounded, escape_unsafe, has_unsafe_chars, parse_address
-from distributor.model.plaintext import decode, guess
-from distributor.pki import bundle, pem
+from distributor.pki import pem
 from distributor.workflows.audit import prove_export
-from distributor.workflows.roster_rows import RosterRows as PeoplesRows
+from distributor.workflows.roster import RosterRows as PeoplesRows
 
 SIZE = 2**18  # what takes a microsecond a character takes a quarter of a second, what looks at each pair of them some hours
 MOST = 5.0  # CPU seconds
@@ -84,15 +82,15 @@ READERS: dict[str, Callable[[str], object]] = {
     "a list's bytes": _octets(decode),
     "an encoding": _octets(lambda data: guess([data])),
     "PEM": _octets(lambda data: list(pem.blocks(data))),
-    "a bundle": _octets(bundle.read),
+    "a bundle": _octets(pem.read),
     "a tenant's answer": _octets(tenant.parse_smime_config),
     "a refused sign-in": _judged,
     "a server's retry_after": retry_after,
-    "an LDAP URL": ldap_url.read,
+    "an LDAP URL": ldap_connection.read,
     "an LDAP host": outlook.host,
-    "a rate": values.rate,
-    "a duration": values.duration,
-    "a size": values.size,
+    "a rate": converter.rate,
+    "a duration": converter.duration,
+    "a size": converter.size,
     "a configuration's lines": lines_of,
     "an export": lambda text: prove_export(io.StringIO(text, newline="")),
 }

@@ -25,9 +25,9 @@ from distributor.model.people import BadAddress, parse_address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from distributor.model.directory_users import Directory
+    from distributor.model.certificates import PublicDirectory
+    from distributor.model.people import Directory
     from distributor.model.ports import Ledger, Tracker, Transport, Vault
-    from distributor.model.publishing import PublicDirectory
     from distributor.model.secret import Secret
 
 Port = TypeVar("Port", covariant=True)  # noqa: PLC0105  the shorter name says it

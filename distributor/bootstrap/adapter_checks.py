@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from distributor import bootstrap
-from distributor.config.tables import family_of
+from distributor.config.schema import family_of
 from distributor.errors import Error, ErrorGroup
-from distributor.microsoft.permissions import ExcessPermission, GrantedPermissions, MailboxDenied, PermissionUse, excess_permissions, let_in
+from distributor.microsoft.permissions import (
+    ExcessPermission,
+    GrantedPermissions,
+    MailboxDenied,
+    PermissionUse,
+    excess_permissions,
+    let_in,
+    remedy,
+)
 from distributor.microsoft.powershell import NAME, App
-from distributor.microsoft.sign_in_remedies import remedy
 from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
@@ -190,9 +197,9 @@ def _guarded(settings: Settings, registrations: Registrations, table: Table) -> 
     try:
         own = bootstrap.load_settings(settings, family_of(table), table)
         if table.kind == "ldap":
-            from distributor.adapters.directories import ldap_check
+            from distributor.adapters.directories import ldap
 
-            yield from ldap_check.examine(own, table.key, area)
+            yield from ldap.examine(own, table.key, area)
         else:
             yield from registrations.table(table)
     except Error as error:

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor import bootstrap, config
-from distributor.config.schema import SenderMailbox
-from distributor.config.tables import host_defaults
+from distributor.config.schema import SenderMailbox, host_defaults
 from distributor.errors import InvalidInput
 from distributor.model.people import key_of
 
 if TYPE_CHECKING:
     from distributor.mail.templates import TemplateRenderer
-    from distributor.model.certificates import Limits, ParseProblem
+    from distributor.model.certificates import Limits, ParseProblem, PublicDirectory
     from distributor.model.delivery import Account, DeliveryFilter, LeaseHolder, PackedMessage, PackingJob
     from distributor.model.issues import Diagnostic, WorkerFailure
     from distributor.model.ports import Ledger, Tracker, Transport, WorkerPool
-    from distributor.model.publishing import PublicDirectory
     from distributor.model.states import State
     from distributor.workflows.message_factory import Packer
     from distributor.workflows.packing import Batch

@@ -18,9 +18,8 @@ from distributor.config.converter import ConfigErrors, structure
 from distributor.config.schema import SourceFiles
 from distributor.errors import InvalidInput, UsageError
 from distributor.model.certificates import Locator, SourceMaterial
-from distributor.model.directory_users import Directory, DirectoryUser
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Person
+from distributor.model.people import Directory, DirectoryUser, Person
 from distributor.model.ports import Roster, Source, WorkerPool
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ def probe_ldap(host: str, addresses: Sequence[str]) -> LdapProbe:
 
 
 def _files(path: Path) -> list[Path]:
-    from distributor.pki.bundle import EXTENSIONS
+    from distributor.pki.pem import EXTENSIONS
 
     try:
         if not path.is_dir():
@@ -105,11 +105,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def _certificates(file: Path) -> tuple[bytes, ...]:
-    from distributor.pki import bundle
+    from distributor.pki import pem
 
     try:
-        return tuple(stored.certificate for stored in bundle.read(_bytes(file)))
-    except bundle.NotCertificates as error:
+        return tuple(stored.certificate for stored in pem.read(_bytes(file)))
+    except pem.NotCertificates as error:
         raise InvalidInput(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
 
 

@@ -18,8 +18,7 @@ from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, bounded_lines, open_file
 
 if TYPE_CHECKING:
-    from distributor.model.export_comparison import ExportComparison
-    from distributor.model.proof import VerificationReport
+    from distributor.model.audit_log import ExportComparison, VerificationReport
 
 STDOUT = Path("-")
 LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
@@ -154,7 +153,7 @@ def _in_file(file: Path, beside: ExportComparison | None) -> VerificationReport:
 
 
 def _beside(export: Path) -> ExportComparison:
-    from distributor.model.export_comparison import ExportComparison
+    from distributor.model.audit_log import ExportComparison
     from distributor.workflows import audit
 
     return ExportComparison(str(export), audit.earlier(_lines(export)))

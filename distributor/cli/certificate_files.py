@@ -41,7 +41,7 @@ def gathered(
 
 
 def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] | None, *, deep: bool) -> Iterator[tuple[str, Stored]]:
-    from distributor.pki import bundle
+    from distributor.pki import pem
 
     if not is_folder(path):
         if pfx is not None and path.suffix.lower() in PFX and path.exists():
@@ -52,7 +52,7 @@ def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] |
     if not os.access(path, os.R_OK | os.X_OK):
         raise InvalidInput("permission denied", where=str(path), hint="name a folder that you may read")
     every = sorted(file for file in (path.rglob("*") if deep else path.iterdir()) if file.is_file() and file != without)
-    files = [file for file in every if file.suffix.lower() in bundle.EXTENSIONS]
+    files = [file for file in every if file.suffix.lower() in pem.EXTENSIONS]
     packages = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
     if pfx is not None:
         pfx += packages
@@ -105,12 +105,12 @@ def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> 
 
 
 def _file(path: Path, issues: list[Issue], *, in_folder: bool = False) -> Iterator[tuple[str, Stored]]:
-    from distributor.pki import bundle
+    from distributor.pki import pem
 
     try:
-        stored = bundle.read(read(path))
-    except bundle.NotCertificates as fault:
-        if not (in_folder and isinstance(fault, bundle.Empty)):  # a key beside its certificate
+        stored = pem.read(read(path))
+    except pem.NotCertificates as fault:
+        if not (in_folder and isinstance(fault, pem.Empty)):  # a key beside its certificate
             issues.append(_issue(path, str(fault)))
         return
     yield from ((called(path), one) for one in stored)

@@ -17,8 +17,7 @@ from distributor.files.spool import FileSpool
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.certificates import ParseProblem
-    from distributor.model.delivery import DeliveryFilter, PackedMessage, PackingJob
-    from distributor.model.outcomes import OutboundMessage
+    from distributor.model.delivery import DeliveryFilter, OutboundMessage, PackedMessage, PackingJob
     from distributor.model.ports import Ledger, WorkerPool
     from distributor.model.states import State
     from distributor.workflows.sending.report import DeliveryResult

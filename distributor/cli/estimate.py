@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
-    from distributor.workflows.sending.forecast import Forecast
+    from distributor.workflows.sending.limits import Forecast
 
 
 def duration(settings: Settings, ledger: Ledger, scope: DeliveryFilter, *, early: bool, limit: int | None) -> str:
@@ -39,8 +39,7 @@ def _forecast(
 ) -> Forecast:
     from distributor.bootstrap import delivery
     from distributor.model.states import State
-    from distributor.workflows.sending.forecast import allocate, forecast
-    from distributor.workflows.sending.limits import DAY
+    from distributor.workflows.sending.limits import DAY, allocate, forecast
     from distributor.workflows.sending.run import partition_senders
 
     senders, now = delivery.senders(settings), ledger.now()

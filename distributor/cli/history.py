@@ -11,7 +11,7 @@ import typer
 from distributor.cli.options import Config, Json
 
 if TYPE_CHECKING:
-    from distributor.model.events import Event
+    from distributor.model.audit_log import Event
 
 INDENT = 44  # columns; evidence that does not fit goes on below itself
 LONG = 32  # characters of a hash or serial

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.delivery import Delivery
     from distributor.model.ports import Ledger
-    from distributor.workflows.resolution import AmbiguousDelivery
-    from distributor.workflows.tracking import StateChange
+    from distributor.workflows.tracking import AmbiguousDelivery, StateChange
 
 EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
 
@@ -91,15 +90,15 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
     from distributor.bootstrap.delivery import transport
     from distributor.cli.render import stderr_line
     from distributor.workers import process
-    from distributor.workflows import resolution
+    from distributor.workflows import tracking
 
     if accepted:
-        resolution.accept(ledger, delivery, reason)
+        tracking.accept(ledger, delivery, reason)
         found = ledger.delivery(delivery)
         stderr_line(f"{delivery}: accepted; {_password(found)}")
     else:
         wait = transport(settings, signed_in=False).attempt_timeout
-        resolution.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+        tracking.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
         found = ledger.delivery(delivery)
         stderr_line(f"{delivery}: {found and found.state}; next: distributor send")
 
@@ -115,10 +114,10 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
     from distributor.bootstrap.delivery import transport
     from distributor.cli.render import counted, escape, stderr_line
     from distributor.workers import process
-    from distributor.workflows import resolution
+    from distributor.workflows import tracking
 
     wait = transport(settings, signed_in=False).attempt_timeout
-    found = resolution.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+    found = tracking.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
     stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
     for delivery, error in found.left:
         stderr_line(f"left as it is: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
@@ -134,10 +133,10 @@ def _list(settings: Settings, ledger: Ledger, delivery: str | None, settled: Seq
     from distributor.cli.render import counted, print_json, stderr_line, table
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
-    from distributor.workflows import resolution
+    from distributor.workflows import tracking
 
     now, wait = ledger.now(), transport(settings, signed_in=False).attempt_timeout
-    doubts = list(resolution.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
+    doubts = list(tracking.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
     if delivery is not None and delivery not in {moved.delivery for moved in settled}:
         _ambiguous(ledger, delivery, doubts)
     if delivery is not None:

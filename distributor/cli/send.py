@@ -41,7 +41,7 @@ def send(
     from distributor.cli.estimate import duration
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
-    from distributor.workflows.sending.recovery import recover
+    from distributor.workflows.sending.run import recover
 
     settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan)
     if (outdated := delivery.outdated_templates(settings)) is not None:

@@ -35,8 +35,8 @@ class ProgressReporter:
 
     def __call__(self, event: object) -> None:
         """Show one result, wait, batch or diagnostic."""
+        from distributor.model.certificates import HELD_BACK_PREFIX
         from distributor.model.issues import Diagnostic
-        from distributor.model.revoking import HELD_BACK_PREFIX
         from distributor.workflows.packing import Batch
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 

@@ -32,7 +32,7 @@ def status(
     """Count deliveries by state and list them."""
     from distributor import bootstrap
     from distributor.cli import clock
-    from distributor.cli.copy_warning import warn_restored
+    from distributor.cli.clock import warn_restored
     from distributor.cli.delivery_json import line
     from distributor.cli.render import print_json, stderr_line
     from distributor.model.delivery import DeliveryFilter

@@ -14,8 +14,7 @@ from distributor.errors import InvalidInput, RequestDenied, UsageError
 
 if TYPE_CHECKING:
     from distributor.cli.trust_people import CheckedCertificates
-    from distributor.microsoft.chain_gaps import ChainGap
-    from distributor.microsoft.collection import CollectionEntry, Difference
+    from distributor.microsoft.collection import ChainGap, CollectionEntry, Difference
     from distributor.model.issues import Issue
 
 app = typer.Typer(
@@ -217,7 +216,7 @@ def runbook(
     from distributor.cli import certificate_files
     from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
-    from distributor.microsoft.runbook import powershell
+    from distributor.microsoft.powershell import powershell
 
     path = _collection(sst, chosen)
     if is_folder(path) or path.suffix.lower() in PLAIN:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from distributor.config.schema import TrustSettings
-    from distributor.microsoft.chain_gaps import ChainGap
-    from distributor.microsoft.collection import CollectionEntry
+    from distributor.microsoft.collection import ChainGap, CollectionEntry
     from distributor.model.issues import Issue
 
 CHAIN = frozenset({CheckId.CHAIN_INCOMPLETE, CheckId.CHAIN_UNTRUSTED})
@@ -44,7 +43,7 @@ def check_certificates(
 ) -> CheckedCertificates:
     """Check certificates of people and of authorities against a collection. `table`: `[trust]`, which says how strictly."""
     from distributor.bootstrap import trust
-    from distributor.microsoft import chain_gaps
+    from distributor.microsoft import collection as chain_gaps
     from distributor.model.issues import Severity
     from distributor.workflows.revocation import judged
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distributor.config import Settings
+    from distributor.model.certificates import RevokedDelivery
     from distributor.model.ports import Ledger
-    from distributor.model.revoking import RevokedDelivery
     from distributor.workflows.revocation import Watched
 
 EXAMPLE = "\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'"

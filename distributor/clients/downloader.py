@@ -15,7 +15,7 @@ import httpx2
 
 from distributor import __version__
 from distributor.clients import ip_addresses
-from distributor.clients.http_errors import reason
+from distributor.clients.http import reason
 from distributor.model.people import bounded
 from distributor.pki.validation.revocation import DownloadFailed, Fetched
 

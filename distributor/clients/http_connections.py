@@ -15,8 +15,7 @@ from typing import Any
 
 import httpx2
 
-from distributor.clients.http import NoResponse
-from distributor.clients.http_errors import reason
+from distributor.clients.http import NoResponse, reason
 
 CONNECT = 30.0  # seconds
 IDLE = 15.0  # seconds a connection is kept without use; the service keeps its end longer, so that it is not the one to close first

@@ -11,19 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributor.clients import ldap_tls
-from distributor.clients.ldap_connection import LdapBind, connect, disconnect
-from distributor.clients.ldap_results import (
+from distributor.clients.ldap_connection import (
     NO_SUCH_ATTRIBUTE,
     NO_SUCH_OBJECT,
     SIZE_LIMIT,
     SUCCESS,
     VALUE_EXISTS,
+    BadUrl,
+    LdapBind,
+    LdapEndpoint,
     LdapResult,
     broken,
+    connect,
+    disconnect,
+    is_loopback,
     ldap_result,
+    read,
     refused,
 )
-from distributor.clients.ldap_url import BadUrl, LdapEndpoint, is_loopback, read
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.redaction import Redactor
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from distributor.config.loader import NAME, find, read
-from distributor.config.schema import Organisation, Package, Password, Sender, Settings, Table
+from distributor.config.schema import AdapterKinds, Organisation, Package, Password, Sender, Settings, Table
 from distributor.config.secrets import SecretRef
-from distributor.config.tables import AdapterKinds
 
 __all__ = ["NAME", "AdapterKinds", "Organisation", "Package", "Password", "SecretRef", "Sender", "Settings", "Table", "find", "read"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, Protocol
 
+from distributor.config.converter import ConfigErrors, ConfigFault, structure
 from distributor.config.secrets import SecretRef
+from distributor.errors import Error
+from distributor.microsoft import is_exchange_online
 from distributor.model.certificates import Limits
 from distributor.model.passwords import ALPHABET, PasswordPolicy
 from distributor.model.people import Address
@@ -160,3 +164,124 @@ class Settings:
     def folder(self) -> Path:
         """The folder that relative paths are relative to."""
         return self.file.parent
+
+
+# --- tables --------------------------------------------------------------------------------
+# Reads the adapters' tables (`[transport]`, `[[sources]]`, `[[trackers]]` and so on) and has the adapters check them.
+#
+# The keys of an app registration are written once, in `[transport]`; trackers and rosters without their own take them from there.
+
+
+LISTS = ("sources", "trackers", "rosters", "directories")  # arrays of tables, named as the families of their adapters
+HOST_DEFAULTS: Mapping[str, object] = {
+    "connections": 3,
+    "rate": "30/min",
+    "daily": 10_000,
+}  # Exchange Online's limits for one mailbox (facts: sending.md 4)
+RESOURCES: Mapping[str, object] = {  # the audience of a token for a host of another cloud (facts: sending.md 1.6: not interchangeable)
+    "smtp.office365.us": "https://outlook.office365.us",
+    "outlook-dod.office365.us": "https://outlook-dod.office365.us",
+    "smtp.partner.outlook.cn": "https://partner.outlook.cn",
+}
+PROOFS = ("certificate", "secret", "managed_identity", "assertion", "device_code")
+REGISTRATION = ("tenant", "client_id", *PROOFS, "certificate_password", "login")
+
+
+class AdapterKinds(Protocol):
+    """The adapters of this version, so that the configuration need not import them."""
+
+    def kinds(self, family: str) -> tuple[str, ...]:
+        """The kinds of a family such as "transports" that a table may name."""
+        ...
+
+    def settings(self, family: str, kind: str) -> type[Any]:
+        """The adapter's frozen dataclass of settings."""
+        ...
+
+    def fault(self, family: str, kind: str, settings: object, key: str) -> Error | None:
+        """Why the adapter refuses settings of the right shape, or None; connects to nothing."""
+        ...
+
+
+def family_of(table: Table) -> str:
+    """The family of a table's adapter."""
+    return "transports" if table.key == "transport" else table.key.partition("[")[0]
+
+
+def adapters(document: Mapping[str, Any], folder: Path, kinds: AdapterKinds, faults: list[ConfigFault]) -> list[Table]:
+    """The tables of all adapters that have no faults, the transport first."""
+    tables: list[tuple[str, str, object]] = []
+    if "transport" in document:
+        tables.append(("transport", "transports", document["transport"]))
+    for name in LISTS:
+        entries = document.get(name, [])
+        if not isinstance(entries, list):
+            faults.append(ConfigFault(name, "not an array of tables", f"write [[{name}]], with two brackets"))
+            continue
+        tables += [(f"{name}[{n}]", name, entry) for n, entry in enumerate(entries)]
+    reader = _Reader(folder, kinds, faults, _registration(document.get("transport")))
+    found = [reader.table(entry, key, family) for key, family, entry in tables]
+    return [table for table in found if table is not None]
+
+
+def _registration(transport: object) -> Mapping[str, object]:
+    """The keys of the transport's app registration."""
+    if not isinstance(transport, dict):
+        return {}
+    oauth = transport.get("oauth")
+    values = oauth if isinstance(oauth, dict) else transport
+    return {name: values[name] for name in REGISTRATION if name in values} | {n: transport[n] for n in ("graph",) if n in transport}
+
+
+class _Reader:
+    """Reads tables and collects their faults."""
+
+    def __init__(self, folder: Path, kinds: AdapterKinds, faults: list[ConfigFault], registration: Mapping[str, object]) -> None:
+        self._folder, self._kinds, self._faults, self._registration = folder, kinds, faults, registration
+
+    def table(self, entry: object, key: str, family: str) -> Table | None:
+        """A table; None where it has faults."""
+        if not isinstance(entry, dict):
+            self._add(key, "not a table", f"write [{key.partition('[')[0]}]")
+            return None
+        kind = entry.get("kind")
+        kinds = self._kinds.kinds(family)
+        if not isinstance(kind, str) or kind not in kinds:
+            message = "missing" if kind is None else f'this version has no {_one(key)} "{kind}"'
+            self._add(f"{key}.kind", message, f"there is: {', '.join(kinds)}")
+            return None
+        shape = self._kinds.settings(family, kind)
+        values = self._inherited(shape, {name: value for name, value in entry.items() if name != "kind"}, key)
+        try:
+            settings = structure(shape, {**host_defaults(kind, values), **values}, key, self._folder)
+        except ConfigErrors as faulty:
+            self._faults += faulty.faults
+            return None
+        if error := self._kinds.fault(family, kind, settings, key):
+            self._add(error.where or key, error.message, error.hint)
+            return None
+        return Table(kind, values, key)
+
+    def _inherited(self, shape: type[Any], values: dict[str, object], key: str) -> dict[str, object]:
+        """The values with the transport's registration, where the table has none of its own."""
+        takes = {field.name for field in fields(shape)}
+        if key == "transport" or "client_id" not in takes or any(name in values for name in PROOFS):
+            return values
+        return {**{name: value for name, value in self._registration.items() if name in takes}, **values}
+
+    def _add(self, key: str, message: str, hint: str | None) -> None:
+        self._faults.append(ConfigFault(key, message, hint))
+
+
+def host_defaults(kind: str, values: Mapping[str, object]) -> Mapping[str, object]:
+    """The defaults of a known SMTP host: its limits, and its cloud's token audience."""
+    host = str(values.get("host", "")).lower().rstrip(".")
+    if kind != "smtp" or not (is_exchange_online(host) or host in RESOURCES):
+        return {}
+    return {**HOST_DEFAULTS, "resource": RESOURCES[host]} if host in RESOURCES else HOST_DEFAULTS
+
+
+def _one(key: str) -> str:
+    """The singular of a table's name: `trackers[0]` is a "tracker"."""
+    name = key.partition("[")[0]
+    return f"{name[:-3]}y" if name.endswith("ies") else name.rstrip("s")

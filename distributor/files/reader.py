@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import IO, TextIO
 
-from distributor.model.plaintext import LONGEST_CELL, errors, guess
+from distributor.model.csv_table import LONGEST_CELL, errors, guess
 
 LARGEST_LIST = 256 * 2**20  # bytes of a list of people or passwords; two million people
 MOST_ROWS = 2_000_000

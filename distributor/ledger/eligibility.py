@@ -12,7 +12,7 @@ from distributor.errors import InvalidInput
 from distributor.ledger import certificate_owners, revoked, statements, transitions
 from distributor.ledger.tables import certificate, delivery, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
-from distributor.model.revoking import HELD_BACK_PREFIX, RevokedDelivery
+from distributor.model.certificates import HELD_BACK_PREFIX, RevokedDelivery
 from distributor.model.states import State
 
 

@@ -12,8 +12,7 @@ from sqlalchemy import select
 
 from distributor.ledger import statements
 from distributor.ledger.comparison import shown
-from distributor.ledger.engine import Database
-from distributor.ledger.snapshot import snapshot
+from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.tables import owner
 from distributor.model.audit_log import Link
 from distributor.model.states import State

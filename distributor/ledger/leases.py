@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from distributor.ledger import clock, transitions
-from distributor.ledger.filters import within
+from distributor.ledger.queries import within
 from distributor.ledger.tables import delivery, event, owner, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp

@@ -17,13 +17,12 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, liter
 from distributor.ledger import transitions
 from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
-from distributor.ledger.filters import events_of_senders
+from distributor.ledger.queries import events_of_senders
 from distributor.ledger.tables import delivery, event, handover
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.cleanup import CleanupEvent, CleanupItem
-from distributor.model.delivery import SenderFilter
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import DraftRef, SenderFilter
 from distributor.model.states import PasswordState, State
 
 PAGE = transitions.CHUNK  # deliveries

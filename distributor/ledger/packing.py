@@ -12,9 +12,9 @@ from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
 from distributor.ledger import clock, eligibility, statements, transitions
 from distributor.ledger.comparison import address_key
-from distributor.ledger.filters import within
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
 from distributor.ledger.projection import fingerprint
+from distributor.ledger.queries import within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient

@@ -16,9 +16,8 @@ from sqlalchemy import bindparam, or_, select
 
 from distributor.ledger import statements
 from distributor.ledger.comparison import Difference, address_key, shown
-from distributor.ledger.engine import Database
+from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.projection import fingerprint
-from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import delivery, event, person, publication
 from distributor.model.audit_log import Link
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Select, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 
 from distributor.ledger import certificate_owners, people, statements, transitions
+from distributor.ledger.engine import ERASED
 from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
@@ -309,3 +310,30 @@ def _certificate(request: DeliveryRequest) -> dict[str, Any]:
         "chain": canonical([sha256_of(der) for der in request.chain]),
         "key_sha256": spki.sha256_of(request.leaf),
     }
+
+
+# --- extra columns --------------------------------------------------------------------------------
+# Further columns of rosters that are kept beside people, since messages name them; those that no message names any more go.
+
+
+_KEPT = select(person).where(person.c.columns != "")
+Change = tuple[Mapping[str, str], Mapping[str, str]]  # a person's row as it is, and as it is to be
+
+
+def unused_columns(connection: Connection, used: Callable[[], Collection[str]]) -> list[Change]:
+    """The people who have others than those in use. `used` is asked only where anybody has any."""
+    changes: list[Change] = []
+    names: Collection[str] | None = None
+    for row in connection.execute(_KEPT).mappings():
+        names = used() if names is None else names
+        there = json.loads(row["columns"])
+        kept = {name: value for name, value in there.items() if name in names}
+        if len(kept) != len(there):
+            changes.append((dict(row), {**row, "columns": canonical(kept) if kept else ""}))
+    return changes
+
+
+def erase_columns(tx: WriteTransaction, changes: list[Change]) -> None:
+    """Keep only what is left."""
+    change_people(tx, changes)
+    tx.connection.info[ERASED] = True

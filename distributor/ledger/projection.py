@@ -14,7 +14,7 @@ from typing import Any
 
 from distributor.ledger.tables import event
 from distributor.model.audit_log import ADOPTION, Link
-from distributor.model.publishing import REVOKED
+from distributor.model.certificates import REVOKED
 from distributor.model.states import RECEIVED, PasswordState, State
 
 Values = dict[str, Any]

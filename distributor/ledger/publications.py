@@ -16,7 +16,7 @@ from distributor.ledger.engine import Database
 from distributor.ledger.tables import certificate, delivery, event, person, publication
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import parse_timestamp
-from distributor.model.publishing import CertificateHolder, PublishableCertificate
+from distributor.model.certificates import CertificateHolder, PublishableCertificate
 from distributor.model.states import RECEIVED, State
 
 PAGE = 200  # people; their certificates come with them

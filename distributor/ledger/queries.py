@@ -7,19 +7,65 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import revoked, statements
+from distributor.ledger import clock, revoked, statements
 from distributor.ledger.engine import Database
-from distributor.ledger.filters import of_senders, within
-from distributor.ledger.tables import certificate, delivery, event, handover, head, outbox, person, plan
-from distributor.model.audit_log import parse_timestamp
+from distributor.ledger.tables import IS_ARMING, certificate, delivery, event, handover, head, outbox, person, plan
+from distributor.model.audit_log import Event, canonical, parse_timestamp
 from distributor.model.certificates import Locator
-from distributor.model.delivery import Delivery, DeliveryFilter, SenderFilter
-from distributor.model.events import Event
-from distributor.model.outcomes import OutboundMessage
+from distributor.model.delivery import Delivery, DeliveryFilter, OutboundMessage, SenderFilter
 from distributor.model.states import PasswordState, State
+
+# --- filters --------------------------------------------------------------------------------
+# A DeliveryFilter or SenderFilter -> conditions of a query over deliveries, the outbox or events.
+
+
+_frozen_event = event.alias("frozen")
+
+
+def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
+    """The query, restricted to what a command means; it must join `person`."""
+    if scope.plan is not None:
+        asked = asked.where(delivery.c.plan == scope.plan)
+    if scope.address is not None:
+        asked = asked.where(person.c.key == scope.address)
+    if scope.states:
+        words: list[BindParameter[str]] = [
+            bindparam("state", state.value, unique=True) for state in sorted(scope.states)
+        ]  # one by one, so that a driver can run it
+        asked = asked.where(delivery.c.state.in_(words))
+    return asked
+
+
+def of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
+    """The query, restricted to messages of some mailboxes; it must join `outbox`."""
+    if senders.only is not None:
+        asked = asked.where(outbox.c.sender == senders.only)
+    if senders.without:
+        asked = asked.where(outbox.c.sender.not_in(sorted(senders.without)))
+    return asked
+
+
+def events_of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
+    """A query over events, restricted to messages of some mailboxes.
+
+    The event that froze a message names its sender. It is never removed, as a message in the outbox is: by a withdrawal, or by age.
+    """
+    if senders.only is None and not senders.without:
+        return asked
+    frozen = select(_frozen_event.c.seq).where(_frozen_event.c.delivery == event.c.delivery, _frozen_event.c.event == State.QUEUED.value)
+    frozen = frozen.where(_frozen_event.c.before == State.PLANNED.value, *(~_names(sender) for sender in sorted(senders.without)))
+    if senders.only is not None:
+        frozen = frozen.where(_names(senders.only))
+    return asked.where(frozen.exists())
+
+
+def _names(sender: str) -> ColumnElement[bool]:
+    # Canonical JSON: quotes inside a value are escaped, so only the key itself can match.
+    return _frozen_event.c.evidence.contains(canonical({"sender": sender})[1:-1], autoescape=True)
+
 
 PAGE = 2000  # deliveries or events
 MESSAGES = 50  # a message has about 14 KB
@@ -210,3 +256,62 @@ def to_event(row: Sequence[Any]) -> Event:
     seq, at, delivery_id, name, before, after, by, evidence, personal = row
     opened = json.loads(evidence) | (json.loads(personal) if personal else {})
     return Event(seq, parse_timestamp(at), delivery_id, name, before and _STATES[before], after and _STATES[after], by, opened)
+
+
+# --- mailboxes --------------------------------------------------------------------------------
+# Messages due for each mailbox, and when messages left through it.
+
+
+_UNSENT = [state.value for state in (State.DEFERRED, State.REJECTED, State.QUEUED)]  # a definite no to an attempt
+_later = event.alias("later")
+_OUTCOME = (  # of an attempt: the next step of its delivery; notes between have no `before`
+    select(_later.c.after)
+    .where(_later.c.delivery == event.c.delivery, _later.c.seq > event.c.seq, _later.c.before == State.TRANSMITTING.value)
+    .order_by(_later.c.seq)
+    .limit(1)
+    .scalar_subquery()
+)
+
+
+def sent_times(connection: Connection, since: str, now: str, senders: SenderFilter) -> list[str]:
+    """When messages were on their way and may have left, earliest first, also of those that were withdrawn since."""
+    asked = select(event.c.at, event.c.seq).where(IS_ARMING, event.c.at >= since, func.coalesce(_OUTCOME, "").not_in(_UNSENT))
+    found = connection.execute(events_of_senders(asked, senders)).all()
+    wrong = [seq for at, seq in found if at > now]
+    times = [at for at, _ in found if at <= now]
+    if wrong and (until := _known_again(connection, max(wrong), now)) >= since:
+        times += [until] * len(wrong)
+    return sorted(times)
+
+
+def _known_again(connection: Connection, seq: int, now: str) -> str:
+    """Before which time the events up to `seq` were written, whose clock was ahead: that of the next event with a good time."""
+    good = select(event.c.at).where(event.c.seq > seq, event.c.at <= now).order_by(event.c.seq).limit(1)
+    return connection.execute(good).scalar_one_or_none() or now
+
+
+def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFilter, now: str | None) -> bool:
+    """Whether a message is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
+    waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
+    frozen = of_senders(within(_joined_outbox(select(literal(1))), scope), senders).where(waits)
+    packing = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
+        delivery.c.state == State.PLANNED.value, delivery.c.owner.is_not(None)
+    )
+    return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, packing))
+
+
+def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
+    """How many messages are due, by sender."""
+    asked = within(_joined_outbox(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
+    return {str(sender): int(number) for sender, number in connection.execute(asked)}
+
+
+def _joined_outbox(asked: Select[Any]) -> Select[Any]:
+    return asked.select_from(delivery).join(outbox, outbox.c.delivery == delivery.c.id).join(person, person.c.id == delivery.c.person)
+
+
+def _is_due(now: str | None) -> ColumnElement[bool]:
+    deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
+    if now is not None:
+        deferred = and_(deferred, clock.due(now))
+    return or_(delivery.c.state == State.QUEUED.value, deferred)

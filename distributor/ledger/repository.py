@@ -9,29 +9,29 @@ from typing import Any
 
 from distributor.ledger import (
     durability,
-    extra_columns,
     generations,
     leases,
-    mailboxes,
     message_verification,
     packing,
     passwords,
     planning,
+    publications,
     queries,
     resolution,
+    revocations,
+    revoked,
     sending,
     verification,
 )
 from distributor.ledger.adoption import AdoptableLedger
-from distributor.ledger.certificate_queries import CertificateQueries
 from distributor.ledger.clock import Clock
 from distributor.ledger.copy_guard import CopyGuard
 from distributor.ledger.engine import Database
 from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.mailbox_cleanup import CleanupQueries
 from distributor.ledger.transaction import WriteTransaction, write_transaction
-from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.certificates import Locator
+from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
+from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
 from distributor.model.clocks import TOLERANCE
 from distributor.model.delivery import (
     ALL_SENDERS,
@@ -43,6 +43,7 @@ from distributor.model.delivery import (
     ExistingDelivery,
     LastAttempt,
     LeaseHolder,
+    OutboundMessage,
     PackedMessage,
     PackingTask,
     RecordIntent,
@@ -53,14 +54,54 @@ from distributor.model.delivery import (
     TrackingEvent,
     UnderWay,
 )
-from distributor.model.events import AuditRecord, Event
-from distributor.model.export_comparison import ExportComparison
 from distributor.model.issues import Diagnostic, Issue
-from distributor.model.outcomes import OutboundMessage
 from distributor.model.ports import Now
-from distributor.model.proof import VerificationReport
-from distributor.model.revoking import RevokedDelivery
 from distributor.model.states import State
+
+# --- certificate queries --------------------------------------------------------------------------------
+# The part of the Ledger port about certificates that people have: where they are published, and whether they are revoked.
+
+
+class CertificateQueries:
+    """Methods of `SqlLedger`, which opens the transactions."""
+
+    _database: Database
+    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
+
+    # directories
+    def holders(self) -> Iterator[CertificateHolder]:
+        """Everybody who received a certificate."""
+        return publications.holders(self._database)
+
+    def note_published(self, delivery: str, place: str, entry: str) -> None:
+        """A certificate is public somewhere."""
+        with self._writing() as tx:
+            publications.note(tx, delivery, place, entry)
+
+    def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
+        """It is no longer public there."""
+        with self._writing() as tx:
+            publications.note_gone(tx, delivery, place, entry, found=found)
+
+    # revocation
+    def issued(self, now: datetime) -> Iterator[CertificateInUse]:
+        """Every certificate in use."""
+        return revocations.issued(self._database, now)
+
+    def revoke(self, certificate: str, reason: str) -> list[RevokedDelivery]:
+        """Record a revocation on the deliveries of a certificate."""
+        with self._writing() as tx:
+            return revocations.revoke(tx, certificate, reason)
+
+    def reinstate(self, certificate: str, reason: str) -> list[RevokedDelivery]:
+        """Record on the deliveries of a certificate that its hold is over."""
+        with self._writing() as tx:
+            return revocations.reinstate(tx, certificate, reason)
+
+    def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
+        """Which of them are revoked."""
+        with self._database.reading() as connection:
+            return revoked.revoked(connection, certificates)
 
 
 class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
@@ -116,11 +157,11 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
     def keep_columns(self, used: Callable[[], Collection[str]]) -> int:
         """Forget columns that no message names."""
         with self._database.reading() as connection:
-            if not extra_columns.unused_columns(connection, used):
+            if not planning.unused_columns(connection, used):
                 return 0
         with self._writing() as tx:
-            changes = extra_columns.unused_columns(tx.connection, used)
-            extra_columns.erase_columns(tx, changes)
+            changes = planning.unused_columns(tx.connection, used)
+            planning.erase_columns(tx, changes)
         return len(changes)
 
     def regenerate(
@@ -211,8 +252,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         """When messages were sent or may have been."""
         with self._database.reading() as connection:
             return [
-                parse_timestamp(at)
-                for at in mailboxes.sent_times(connection, format_timestamp(since), self._clock.read(connection), senders)
+                parse_timestamp(at) for at in queries.sent_times(connection, format_timestamp(since), self._clock.read(connection), senders)
             ]
 
     def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
@@ -224,12 +264,12 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
     def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
         """Whether a message is due, or may be given back."""
         with self._database.reading() as connection:
-            return mailboxes.has_pending(connection, scope, senders, None if early else self._clock.read(connection))
+            return queries.has_pending(connection, scope, senders, None if early else self._clock.read(connection))
 
     def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
         """How many messages wait, by sender."""
         with self._database.reading() as connection:
-            return mailboxes.due(connection, scope, None if early else self._clock.read(connection))
+            return queries.due(connection, scope, None if early else self._clock.read(connection))
 
     # know
     def counts(self, scope: DeliveryFilter) -> dict[State, int]:

@@ -10,8 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import eligibility, mailbox_cleanup, revoked, transitions
-from distributor.ledger.filters import within
-from distributor.ledger.queries import DELIVERIES, to_delivery
+from distributor.ledger.queries import DELIVERIES, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.audit_log import ADOPTION, parse_timestamp

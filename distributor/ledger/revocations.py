@@ -13,8 +13,7 @@ from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_REVOCATION, authority, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp
-from distributor.model.publishing import RELEASED
-from distributor.model.revoking import HOLD, IN_USE, CertificateInUse, RevokedDelivery, is_hold
+from distributor.model.certificates import HOLD, IN_USE, RELEASED, CertificateInUse, RevokedDelivery, is_hold
 from distributor.model.states import REMAINING, State
 
 PAGE = 200  # certificates

@@ -13,8 +13,7 @@ from sqlalchemy import Connection, Select, select
 from distributor.ledger import statements, transitions
 from distributor.ledger.tables import IS_REVOCATION, delivery, event
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
-from distributor.model.publishing import REVOKED
-from distributor.model.revoking import is_hold
+from distributor.model.certificates import REVOKED, is_hold
 from distributor.model.states import State
 
 _REVOCATION_EVENTS = (

@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from distributor.ledger import comparison, statements
-from distributor.ledger.engine import Database
+from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.projection import COLUMNS, project
-from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import Link
 

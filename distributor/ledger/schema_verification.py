@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from distributor.ledger import schema, trigger_verification
+from distributor.ledger import opening, trigger_verification
 from distributor.ledger.driver import sqlite3
 from distributor.ledger.engine import Database
 
@@ -82,7 +82,7 @@ def _fresh_file() -> Objects:
     engine = create_engine("sqlite://", module=sqlite3)
     try:
         with engine.begin() as connection:
-            schema.upgrade(connection)
+            opening.upgrade(connection)
             return _in_file(connection)
     finally:
         engine.dispose()
@@ -99,7 +99,7 @@ def _on_server(connection: Connection, note: Callable[[str], None]) -> Iterator[
         name = f"distributor_{secrets.token_hex(8)}"
         connection.execute(text(f'CREATE SCHEMA "{name}"'))
         connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": name})
-        schema.upgrade(connection)
+        opening.upgrade(connection)
         wanted = _described(connection)
     except DBAPIError as error:
         trial.rollback()

@@ -10,8 +10,8 @@ from sqlalchemy import Column, ColumnElement, LargeBinary, RowMapping, Select, o
 from sqlalchemy.types import NullType
 
 from distributor.ledger import clock, eligibility, mailbox_cleanup, transitions
-from distributor.ledger.filters import of_senders, within
 from distributor.ledger.message_verification import verify_messages
+from distributor.ledger.queries import of_senders, within
 from distributor.ledger.tables import delivery, event, handover, outbox, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp
@@ -23,10 +23,10 @@ from distributor.model.delivery import (
     Claim,
     DeliveryFilter,
     LeaseHolder,
+    OutboundMessage,
     RecordIntent,
     SenderFilter,
 )
-from distributor.model.outcomes import OutboundMessage
 from distributor.model.states import State, allowed
 
 

@@ -17,10 +17,10 @@ from distributor.ledger.engine import Database
 from distributor.ledger.identity import NAMED
 from distributor.ledger.tables import event, head
 from distributor.model import audit_log
+from distributor.model.certificates import RevokedDelivery
 from distributor.model.clocks import SECOND_SIGN, Passed, has_passed
 from distributor.model.high_water_mark import Machine
 from distributor.model.people import escape_unsafe
-from distributor.model.revoking import RevokedDelivery
 
 LONGEST_SAID = 2000  # characters kept of a server's reply or a person's reason; a hostile reply may have a megabyte
 _SALT = 16  # bytes

@@ -10,14 +10,10 @@ from typing import Any
 from sqlalchemy import bindparam, select
 
 from distributor.ledger import certificate_verification, identity, lease_holders, people, row_verification, schema_verification, statements
-from distributor.ledger.engine import Database
+from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.queries import PAGE, to_event
-from distributor.ledger.snapshot import snapshot
 from distributor.ledger.tables import event, head
-from distributor.model.audit_log import ORIGIN, ChainVerifier, Link
-from distributor.model.events import AuditRecord
-from distributor.model.export_comparison import ExportComparison
-from distributor.model.proof import VerificationReport
+from distributor.model.audit_log import ORIGIN, AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport
 
 MOST = 1000  # findings; a chain cut in two would give one for each event after the cut
 _LINKS = select(*(event.c[name] for name in Link._fields)).where(event.c.seq > bindparam("last")).order_by(event.c.seq).limit(PAGE)

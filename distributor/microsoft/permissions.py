@@ -6,8 +6,10 @@ mailboxes (facts: sending.md 1.7).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from distributor.microsoft import powershell
 from distributor.microsoft.powershell import WINDOW, App, steps
@@ -168,3 +170,57 @@ def _exchange_roles(uses: Sequence[PermissionUse]) -> list[str]:
     """The fewest Exchange roles that suffice: keeping drafts includes reading."""
     wanted = {need.permission.removesuffix(".All") for use in uses for need in use.needs if need.permission.startswith("Mail.")}
     return sorted(wanted - ({_BASIC.removesuffix(".All")} if KEEP_DRAFTS.permission in wanted else set()))
+
+
+# --- sign in remedies --------------------------------------------------------------------------------
+# The AADSTS number of a failed sign-in -> the line of PowerShell that fixes it, where there is one. Pure.
+
+
+_NUMBER = re.compile(r"AADSTS(\d{4,8})")
+_PUBLIC = "openssl x509 -in app.pem -out app.crt"  # the certificate without its key
+_MENDS: Mapping[int, tuple[str, Callable[[App], str]]] = {
+    7000215: (f"or make a new one, {WINDOW}", powershell.new_secret),
+    7000222: (WINDOW, powershell.new_secret),
+    7000112: (WINDOW, powershell.enterprise_application),
+    7000229: (WINDOW, powershell.enterprise_application),
+}
+_CONSENT = frozenset({65001, 501051})
+_UNREGISTERED, _UNTIMELY = 700027, 700024
+_CLOCK = "timedatectl set-ntp true"
+_EXPIRED = "the certificate expired on"  # found before Entra is asked
+_ANEW = (
+    "umask 077; openssl req -x509 -newkey rsa:2048 -nodes -days 730 -subj /CN=distributor -keyout app.key -out app.crt"
+    " && cat app.key app.crt > app.pem && rm app.key"
+)
+
+
+def remedy(message: str, hint: str | None, app: App, permissions: tuple[str, ...] = (), service: str = powershell.GRAPH) -> str | None:
+    """The hint of a failed sign-in, with commands. `permissions`: those of that service to consent to."""
+    found = _NUMBER.search(message)
+    number = int(found[1]) if found else 0
+    if number in _CONSENT and permissions:
+        return steps(f"{hint}; {WINDOW}:", (powershell.consent(app, permissions, service),))
+    if number in _MENDS:
+        words, line = _MENDS[number]
+        return steps(f"{hint}; {words}:", (line(app),))
+    if number == _UNREGISTERED or _EXPIRED in message:
+        first = _ANEW if _EXPIRED in message else _PUBLIC
+        return steps(f"{hint}; on this machine:", (first,), f"then with app.crt, {WINDOW}:", (powershell.certificate(app),))
+    return steps(f"{hint}; on this machine:", (_CLOCK,)) if number == _UNTIMELY else hint
+
+
+# --- clock skew --------------------------------------------------------------------------------
+# The difference between this machine's clock and a service's -> a line of `doctor`.
+
+
+ODD, WRONG = timedelta(seconds=30), timedelta(minutes=5)  # of difference; Entra tolerates five minutes
+
+
+def clock_skew_check(skew: timedelta | None) -> Iterator[Diagnostic]:
+    """`skew` is the service's clock minus ours; None: unknown."""
+    if skew is None or abs(skew) <= ODD:
+        return
+    seconds = round(abs(skew).total_seconds())
+    text = f"this machine's clock is {seconds} s {'behind' if skew > timedelta() else 'ahead of'} the service's"
+    level = "error" if abs(skew) > WRONG else "warning"
+    yield Diagnostic("transport", level, text, steps("set the clock, and let it be kept by NTP:", ("timedatectl set-ntp true",)))

@@ -7,12 +7,13 @@ Personal fields enter as `commitment`, the SHA-256 of a random salt and their ca
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple
 
-from distributor.model.states import ADOPTED, EDGES
+from distributor.model.states import ADOPTED, EDGES, State
 
 ADOPTION = "adopted"  # the event that takes a restored ledger into use; events that follow from it have its number under this key
 ORIGIN = "0" * 64  # the previous hash of the first event
@@ -176,3 +177,121 @@ def _allowed(before: str | None, after: str) -> bool:
 
 _STEPS: dict[str | None, frozenset[str]] = {None if k is None else str(k): frozenset(map(str, v)) for k, v in EDGES.items()}
 _ADOPTED_STEPS: dict[str | None, frozenset[str]] = {str(k): frozenset(map(str, v)) for k, v in ADOPTED.items()}
+
+
+# --- events --------------------------------------------------------------------------------
+# Events of the ledger, for `history` and for `audit export`.
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of the history. `evidence` includes its personal fields, unless the person was erased."""
+
+    seq: int
+    at: datetime
+    delivery: str | None
+    event: str
+    before: State | None
+    after: State | None
+    by: str
+    evidence: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """An event in `audit export`, with everything that is needed to verify the chain without the ledger."""
+
+    event: Event
+    personal: tuple[str, ...] | None  # names in `evidence` that are committed, not hashed in clear; None: erased
+    salt: str | None
+    commitment: str
+    prev: str
+    hash: str
+
+
+# --- proof --------------------------------------------------------------------------------
+# The result of verifying a chain of events, with its last event, which an auditor compares with another copy.
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """Findings (none: all is well), and the number, time and hash of the last event that was verified."""
+
+    findings: tuple[str, ...]
+    events: int
+    at: str
+    hash: str
+    erased: int  # events whose personal fields were erased, so that rows cannot be compared with them
+    back: int = 0  # events whose time is earlier than that of the event before, which is no fault
+    deliveries: int = 0  # deliveries whose rows were compared with their events; 0 for a file
+    notes: tuple[str, ...] = ()  # what could not be checked, and why
+
+
+# --- export comparison --------------------------------------------------------------------------------
+# Compares a chain with an earlier export that it must begin with: finds events that were rewritten, removed or cut off since.
+#
+# An edited ledger whose every hash was computed anew has a valid chain; only an export kept elsewhere has the old hashes.
+
+
+class ExportComparison:
+    """Compares event by event. `earlier`: the export's events, and faults of the file as text between them."""
+
+    def __init__(self, name: str, earlier: Iterator[Link | str]) -> None:
+        self.name = name  # of the export, for people
+        self.events = 0  # how many events of the export the chain has unchanged
+        self._earlier = earlier
+        self._waiting: Link | None = None
+        self._forked = False
+
+    def step(self, link: Link) -> Iterator[str]:
+        """The differences to the export's event of the same number."""
+        if self._forked:
+            return
+        yield from self._missing(link.seq)
+        theirs = self._waiting
+        if theirs is None or theirs.seq != link.seq:
+            return
+        self._waiting = None
+        if theirs.hash == link.hash:
+            self.events += 1
+            return
+        self._forked = True
+        yield f"event {link.seq}: is {_described(link)}, but {self.name} has {_described(theirs)}; both are alike before it, and not after"
+
+    def end(self, last: int) -> Iterator[str]:
+        """Events that the export has after the chain's last event, number `last`."""
+        if self._forked:
+            return
+        first = until = 0
+        while (theirs := (yield from self._read())) is not None:
+            first, until, self._waiting = first or theirs.seq, theirs.seq, None
+        if first:
+            yield f"event {last}: is the last one, but {self.name} goes on with {_numbers(first, until)}: the end was cut off"
+
+    def _missing(self, seq: int) -> Iterator[str]:
+        """Read the export up to the first event that is not before `seq`; earlier ones are missing in the chain."""
+        first = until = 0
+        while (theirs := (yield from self._read())) is not None and theirs.seq < seq:
+            first, until, self._waiting = first or theirs.seq, theirs.seq, None
+        if first:
+            yield f"event {seq}: stands where {self.name} has {_numbers(first, until)} before it, which were removed"
+
+    def _read(self) -> Generator[str, None, Link | None]:
+        """The export's next event; yields faults of the file before it."""
+        while self._waiting is None:
+            found = next(self._earlier, None)
+            if found is None:
+                return None
+            if isinstance(found, str):
+                yield f"{self.name}: {found}"
+            else:
+                self._waiting = found
+        return self._waiting
+
+
+def _described(link: Link) -> str:
+    return f'"{link.event[:40]}" of {link.at[:40]} (hash {link.hash[:12]})'
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"event {first}" if first == last else f"events {first} to {last}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
-from distributor.model.issues import CheckId
+from distributor.model.issues import CheckId, Issue
+from distributor.model.people import Address
 from distributor.model.secret import Secret
+from distributor.model.states import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +114,152 @@ class ParsedIdentities:
 
     identities: tuple[Identity, ...] = ()
     problems: tuple[ParseProblem, ...] = ()
+
+
+# --- publishing --------------------------------------------------------------------------------
+# Publishing certificates in directories: values, the port of a directory, and the ledger's methods.
+
+
+REVOKED = "revoked"  # event: the delivery's certificate was revoked
+RELEASED = "released"  # event: the certificate was on hold, and is good again
+
+
+@dataclass(frozen=True, slots=True)
+class PublishableCertificate:
+    """A certificate that a person received. `lost`: its message bounced after it was published."""
+
+    delivery: str
+    sha256: str
+    leaf: bytes
+    not_before: datetime
+    not_after: datetime
+    revoked: bool = False
+    places: frozenset[str] = frozenset()  # directories that it is published in, as far as the ledger knows
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateHolder:
+    """A person who received certificates, the newest first."""
+
+    address: str
+    name: str
+    certificates: tuple[PublishableCertificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationRequest:
+    """What to publish for a person: `leaf` is written (nothing new where None), the certificates in `gone` are removed."""
+
+    address: Address
+    name: str
+    leaf: bytes | None
+    gone: frozenset[str] = frozenset()  # SHA-256 of the person's certificates that were revoked, expired or bounced
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationResult:
+    """The result for a person. `entry`: where in the directory; `changed`: False where nothing had to be written."""
+
+    entry: str
+    changed: bool = True
+    warning: Issue | None = None  # what is wrong with the entry
+    removed: frozenset[str] = frozenset()  # SHA-256 of the certificates in `gone` that were removed
+    holds: bool = True  # False: the new certificate was not written, and `warning` says why
+
+
+class PublicDirectory(Protocol):
+    """A directory in which others look up certificates to encrypt to."""
+
+    where: str  # its name, for people and in the ledger; never with a secret
+
+    def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
+        """Publish for one person; certificates in `gone` are removed even where the new one cannot be written.
+
+        Returns an Issue where nothing was changed for this person. Raises ServiceUnavailable or InvalidInput where nobody can be published.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close open connections."""
+        ...
+
+
+class Publications(Protocol):
+    """The ledger's methods about received certificates and where they are published."""
+
+    def holders(self) -> Iterator[CertificateHolder]:
+        """Every person who received certificates, with all of theirs; streams."""
+        ...
+
+    def note_published(self, delivery: str, place: str, entry: str) -> None:
+        """Record that a delivery's certificate is published there, with an event `published`."""
+        ...
+
+    def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
+        """Record that it was removed there, with an event `unpublished`. `found`: it was there although the ledger did not know."""
+        ...
+
+
+# --- revoking --------------------------------------------------------------------------------
+# Revocation of certificates that were planned or sent: values, and the ledger's methods.
+
+
+IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or will get it
+HOLD = "on hold"  # the end of a revocation's text that may be lifted again (RFC 5280 5.3.1 certificateHold); no other may
+HELD_BACK_PREFIX = "held back: "  # the beginning of the text for deliveries that wait because the clock jumped
+GOOD_AGAIN = "the certificate was on hold, and is good again"
+
+
+def is_hold(said: str) -> bool:
+    """Whether a revocation's text says that it may be lifted again."""
+    return said.endswith(f"{HOLD})")
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateInUse:
+    """A certificate of at least one delivery, as planned."""
+
+    sha256: str
+    leaf: bytes
+    chain: tuple[bytes, ...]
+    addresses: tuple[str, ...] = ()  # of the recipients
+    revoked: str | None = None  # date and reason, where the ledger has recorded a revocation
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedDelivery:
+    """A delivery of a revoked certificate: withdrawn where it was not sent yet, else unchanged."""
+
+    delivery: str
+    address: str
+    before: State
+    after: State
+    said: str
+
+
+class Revocations(Protocol):
+    """The ledger's methods about certificates in use and their revocation."""
+
+    def issued(self, now: datetime) -> Iterator[CertificateInUse]:
+        """Every certificate of a delivery in use that has not expired, once; streams."""
+        ...
+
+    def revoke(self, certificate: str, reason: str) -> list[RevokedDelivery]:
+        """Record `revoked` for its deliveries and withdraw unsent ones; returns those newly recorded or withdrawn."""
+        ...
+
+    def reinstate(self, certificate: str, reason: str) -> list[RevokedDelivery]:
+        """Record `released` for its deliveries where it was on hold; returns them, or nothing where it was not."""
+        ...
+
+    def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
+        """Those of the certificates that have a recorded revocation, with its date and reason."""
+        ...
+
+    def taken_back(self) -> list[RevokedDelivery]:
+        """Deliveries that `lease` and `claim` withdrew since the last call, because they must not be sent any more; each once.
+
+        Also those that they held back unchanged, whose certificate has expired only by a clock that jumped.
+        """
+        ...

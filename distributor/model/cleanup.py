@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from distributor.model.delivery import DraftRef
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import DraftRef
 
 
 class CleanupEvent(StrEnum):

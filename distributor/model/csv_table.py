@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from distributor.model.cells import describe_cell
@@ -144,3 +146,103 @@ def without_address(columns: Columns) -> HeaderError:
     unknown = [describe_cell(name) for name in names if _plain(name) not in _FIELDS][:8]  # without a header, one may be a password
     others = [f"{counted} not known {', '.join(unknown)}"] if (counted := f"{len(names) - len(known)}") != "0" else []
     return HeaderError(f'no column "email"; there is {" and ".join([*([", ".join(known)] if known else []), *others])}', hint)
+
+
+# --- plaintext --------------------------------------------------------------------------------
+# Decodes rosters and password files: UTF-8 with or without BOM, UTF-16, Windows-1252. Bytes that do not fit stay recognisable.
+
+
+LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_STRANGE = frozenset(map(chr, range(0xDC80, 0xDD00))) | {"\ufffd"}
+
+
+def decode(data: bytes) -> str:
+    """The text; bytes that do not fit the encoding become a lone surrogate or U+FFFD (`is_broken`)."""
+    encoding = guess([data])
+    return data.decode(encoding, errors(encoding))
+
+
+def errors(encoding: str) -> str:
+    """The error handler that keeps bytes that do not fit an encoding recognisable."""
+    return "replace" if encoding.startswith("utf-16") else "surrogateescape"
+
+
+def is_broken(text: str) -> bool:
+    """Whether the text had bytes that do not fit its encoding."""
+    return not text.isascii() and not _STRANGE.isdisjoint(text)
+
+
+def guess(pieces: Iterable[bytes]) -> str:
+    """The encoding of a text in pieces, the first of at least two bytes if there are as many.
+
+    By its byte order mark, by the NUL bytes of UTF-16, UTF-8 where any multi-byte character is valid, else Windows-1252.
+    """
+    rest = iter(pieces)
+    data = next(rest, b"")
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return encoding
+    if data[1:2] == b"\0" and data[:1] != b"\0":
+        return "utf-16-le"
+    if data[:1] == b"\0" and data[1:2] not in {b"\0", b""}:
+        return "utf-16-be"
+    return "utf-8" if _is_utf8(chain([data], rest)) else "cp1252"
+
+
+def _is_utf8(pieces: Iterator[bytes]) -> bool:
+    """Whether the text is UTF-8, perhaps with a few wrong bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    right = wrong = False
+    for piece in chain(pieces, [b""]):
+        text = decoder.decode(piece, not piece)
+        if not text.isascii():
+            wrong = wrong or is_broken(text)
+            right = right or any(c > "\x7f" and c not in _STRANGE for c in set(text))
+        if right:
+            return True
+    return not wrong
+
+
+# --- csv rows --------------------------------------------------------------------------------
+# Parses a CSV file line by line into its header and rows, each with its first physical line; a malformed row becomes its error text.
+
+
+class Rows:
+    """The rows of a CSV file. Read `columns` first."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """`lines`: with their line ends, of any kind."""
+        self._lines = iter(lines)
+        self._before = 0  # lines before those that the reader counts
+        self._delimiter = ","
+
+    @property
+    def line(self) -> int:
+        """The line of the header, after `columns` was read."""
+        return self._before
+
+    def columns(self) -> Columns | HeaderError:
+        """The columns that the header names, or why it names none."""
+        for line in self._lines:
+            self._before += 1
+            if not line.strip(" \t\r\n,;") or line.lower().startswith("sep="):
+                continue  # spreadsheets begin with either
+            found = header(line)
+            if isinstance(found, Columns):
+                self._delimiter = found.delimiter
+            return found
+        return HeaderError("the list is empty", "the first line names the columns, such as email,name,file")
+
+    def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
+        reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
+        while True:
+            line = self._before + reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield line, str(error)
+                continue
+            yield line, f"a cell has more than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells

@@ -19,7 +19,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from distributor.model.people import escape_unsafe
 from distributor.pki.checks import ANY_USE, EMAIL_PROTECTION
-from distributor.pki.signatures import UNREADABLE, SignatureStatus, signature
+from distributor.pki.keypairs import UNREADABLE, SignatureStatus, signature
 
 E = TypeVar("E", bound=x509.ExtensionType)
 WEB = ("http://", "https://")

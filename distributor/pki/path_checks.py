@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.pki.chain_certificate import ChainCertificate
 from distributor.pki.checks import SMALLEST_RSA
-from distributor.pki.signatures import UNREADABLE, weak_hash
+from distributor.pki.keypairs import UNREADABLE, weak_hash
 
 _RENEW = "have its authority renew it, and a new certificate issued below it"
 _MAIL = "have a certificate issued below an authority for mail, and tell your authority"

@@ -12,11 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain as joined
 from typing import Any, NamedTuple
 
-from distributor.model.audit_log import ChainVerifier, Link, canonical, format_timestamp
-from distributor.model.events import AuditRecord
-from distributor.model.export_comparison import ExportComparison
+from distributor.model.audit_log import AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport, canonical, format_timestamp
 from distributor.model.people import escape_unsafe
-from distributor.model.proof import VerificationReport
 
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings

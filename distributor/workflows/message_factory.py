@@ -23,7 +23,7 @@ from distributor.model.people import Address, has_unsafe_chars
 from distributor.model.secret import Secret
 from distributor.pki import package, package_check, parse_material
 from distributor.pki.package import PackageContent
-from distributor.pki.reopening import load_known_key
+from distributor.pki.pkcs12 import load_known_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from distributor.errors import RequestDenied
 from distributor.model.certificates import CertificateInfo, ParsedIdentities, SourceMaterial
 from distributor.model.delivery import Delivery, ExistingDelivery, Taken
-from distributor.model.directory_users import Directory
 from distributor.model.issues import Issue
+from distributor.model.people import Directory
 from distributor.model.ports import Ledger, NewSpool, Roster, Source, Spool, WorkerPool
 from distributor.model.states import State
-from distributor.workflows.duplicate_keys import KeyOwners, already_taken, one_key
-from distributor.workflows.matching import Candidate, Matching
+from distributor.workflows.matching import Candidate, KeyOwners, Matching, already_taken, one_key
 from distributor.workflows.plan_messages import already
 from distributor.workflows.roster import gather
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial
+from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial, is_hold
 from distributor.model.delivery import ExistingDelivery
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
-from distributor.model.revoking import is_hold
 from distributor.model.states import State
-from distributor.workflows.directory_comparison import PRIMARY_ONLY
+from distributor.workflows.roster import PRIMARY_ONLY
 
 ABSENT = {
     "roster": ("on the roster", "add the person to the roster, or remove the file"),

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
-from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Address, parse_address
-from distributor.model.publishing import (
+from distributor.model.certificates import (
     CertificateHolder,
     PublicationRequest,
     PublicationResult,
@@ -17,7 +15,9 @@ from distributor.model.publishing import (
     PublicDirectory,
     PublishableCertificate,
 )
-from distributor.pki import encrypting
+from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.people import Address, parse_address
+from distributor.pki import checks
 
 
 @dataclass
@@ -120,7 +120,7 @@ def _objection(certificate: PublishableCertificate, address: str, now: datetime)
         )
     if certificate.revoked:
         return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
-    match encrypting.unusable_reason(certificate.leaf, now):
+    match checks.unusable_reason(certificate.leaf, now):
         case None:
             return None
         case (check, reason):

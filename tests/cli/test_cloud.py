@@ -15,8 +15,7 @@ import pytest
 
 from distributor.adapters.transports import graph as road
 from distributor.clients.app_registration import AppRegistration
-from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, RecordIntent
-from distributor.model.outcomes import Accepted
+from distributor.model.delivery import Accepted, AttemptResult, Claim, DeliveryFilter, RecordIntent
 from distributor.model.secret import Secret
 from distributor.model.states import State
 from tests.authority import Authority

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, RecordIntent
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, DraftRef, RecordIntent
 from distributor.model.states import State
 from distributor.workers import process
 from tests.cli import test_cloud as plain

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.clients import ldap
-from distributor.clients.ldap_results import ldap_result
-from distributor.clients.ldap_url import BadUrl, LdapEndpoint, read
+from distributor.clients.ldap_connection import BadUrl, LdapEndpoint, ldap_result, read
 from distributor.model.redaction import REDACTED, Redactor
 from distributor.model.secret import Secret
 

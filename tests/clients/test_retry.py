@@ -9,7 +9,7 @@ import pytest
 
 from distributor.clients.graph import trouble
 from distributor.clients.http import HttpResponse, answered
-from distributor.clients.retry import RetryPolicy
+from distributor.clients.throttle import RetryPolicy
 
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
 RETRIES = RetryPolicy(4, timedelta(seconds=50), timedelta(seconds=120))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.config.values import duration, duration_text, rate, rate_text, size, size_text
+from distributor.config.converter import duration, duration_text, rate, rate_text, size, size_text
 
 
 @pytest.mark.parametrize(("text", "per_minute"), [("30/min", 30), ("2/s", 120), ("600/h", 10), ("0.5 / s", 30)])

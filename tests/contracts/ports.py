@@ -11,9 +11,9 @@ from distributor.adapters.sources.files import Files
 from distributor.adapters.trackers import message_trace, sent_items
 from distributor.adapters.transports import folder, graph, smtp
 from distributor.ledger.repository import SqlLedger
-from distributor.model.directory_users import Directory
+from distributor.model.certificates import PublicDirectory
+from distributor.model.people import Directory
 from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker, Transport, Vault
-from distributor.model.publishing import PublicDirectory
 from distributor.vault import AgeVault
 
 

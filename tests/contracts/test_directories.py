@@ -22,9 +22,9 @@ import pytest
 from distributor.adapters import REGISTRY
 from distributor.adapters.directories import folder, ldap
 from distributor.errors import InvalidInput, ServiceUnavailable
+from distributor.model.certificates import PublicationRequest, PublicationResult, PublicDirectory
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address
-from distributor.model.publishing import PublicationRequest, PublicationResult, PublicDirectory
 from distributor.model.secret import Secret
 from tests.authority import Authority
 from tests.doubles.slapd import ADMIN, BASE, PASSWORD, WRITER, WRITES, Slapd, slapd

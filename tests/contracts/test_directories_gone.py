@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from distributor.model.certificates import PublicationResult
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.publishing import PublicationResult
 from tests.authority import Authority
 from tests.contracts.test_directories import (  # noqa: F401  fixtures too
     ALICE,

@@ -20,9 +20,19 @@ from distributor.adapters.transports.graph.responses import RequestStep, classif
 from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.graph import NoResponse
 from distributor.errors import Error, InvalidInput
-from distributor.model.delivery import Account, TrackedMessage, TrackingEvent
+from distributor.model.delivery import (
+    Accepted,
+    Account,
+    Ambiguous,
+    DraftRef,
+    NotSent,
+    OutboundMessage,
+    Outcome,
+    Rejected,
+    TrackedMessage,
+    TrackingEvent,
+)
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret
 from distributor.model.states import State

@@ -11,8 +11,8 @@ import pytest
 
 from distributor.adapters.transports.graph import GraphTransport, cleanup
 from distributor.model.cleanup import CleanupEvent, CleanupItem, MailboxCleaner
+from distributor.model.delivery import Accepted, DraftRef, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import Accepted, DraftRef, OutboundMessage, Outcome
 from distributor.model.ports import CommitIntent
 from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, moving, spotless
 from tests.doubles.graphd import Cloud

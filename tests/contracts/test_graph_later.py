@@ -13,7 +13,7 @@ import pytest
 from distributor.adapters.transports.graph.responses import RequestStep, classify_response
 from distributor.clients.graph import HttpResponse
 from distributor.errors import ServiceUnavailable
-from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, Outcome, Rejected
+from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, Outcome, Rejected
 from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, spotless
 from tests.contracts.test_graph_copies import PURGE, Book, ended
 from tests.doubles.graphd import Cloud

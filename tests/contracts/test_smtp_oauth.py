@@ -23,8 +23,7 @@ from distributor.clients.app_registration import AppRegistration
 from distributor.clients.entra import entra
 from distributor.config.converter import ConfigErrors, structure
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.delivery import Account
-from distributor.model.outcomes import Accepted, Deferred, NotSent, Outcome
+from distributor.model.delivery import Accepted, Account, Deferred, NotSent, Outcome
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
 from tests.authority import Authority

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from distributor.adapters import REGISTRY
-from distributor.model.outcomes import Accepted, DraftRef, NotSent, OutboundMessage
+from distributor.model.delivery import Accepted, DraftRef, NotSent, OutboundMessage
 from distributor.model.ports import CommitIntent, Transport
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.sink import smtpd

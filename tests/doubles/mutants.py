@@ -14,8 +14,7 @@ from distributor.adapters.transports.smtp import session as _session
 from distributor.adapters.transports.smtp.replies import Reply
 from distributor.ledger import certificate_owners, clock, copy_guard, leases, packing, sending, sqlite, transitions
 from distributor.ledger.transitions import Transition
-from distributor.model.delivery import AttemptUpdate, LeaseHolder, RecordIntent
-from distributor.model.outcomes import Accepted, Ambiguous, NotSent, OutboundMessage, Outcome
+from distributor.model.delivery import Accepted, Ambiguous, AttemptUpdate, LeaseHolder, NotSent, OutboundMessage, Outcome, RecordIntent
 from distributor.model.states import PasswordState, State
 from distributor.pki import package_check
 

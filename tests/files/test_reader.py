@@ -11,7 +11,7 @@ import pytest
 
 from distributor.files import reader
 from distributor.files.reader import LONGEST_LINE, FileRefused, Reason, read_file, text_lines
-from distributor.model.plaintext import LONGEST_CELL, decode
+from distributor.model.csv_table import LONGEST_CELL, decode
 
 
 def refused(path: Path, limit: int = 100, *, follow: bool = False) -> Reason:

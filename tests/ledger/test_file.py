@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
-from distributor.ledger import open_ledger, schema, sqlite
+from distributor.ledger import open_ledger, opening, sqlite
 from distributor.ledger.driver import sqlite3
 from distributor.model.delivery import Delivery
 from distributor.model.states import State
@@ -192,7 +192,7 @@ def test_a_new_ledger_appears_when_it_is_complete(tmp_path: Path, monkeypatch: p
         assert not (tmp_path / "new.db").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(schema, "upgrade", fail)
+    monkeypatch.setattr(opening, "upgrade", fail)
     with pytest.raises(KeyboardInterrupt):
         open_ledger(f"sqlite:///{tmp_path / 'new.db'}", by="root@host", now=Clock(), create=True)
     assert list(tmp_path.iterdir()) == []

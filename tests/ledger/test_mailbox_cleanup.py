@@ -8,8 +8,7 @@ import pytest
 
 from distributor.ledger import mailbox_cleanup
 from distributor.model.cleanup import CleanupEvent
-from distributor.model.delivery import Claim, DeliveryFilter, RecordIntent, TrackingEvent
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import Claim, DeliveryFilter, DraftRef, RecordIntent, TrackingEvent
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World
 

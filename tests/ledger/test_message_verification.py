@@ -11,8 +11,7 @@ from distributor.errors import InvalidInput
 from distributor.ledger import packing, planning
 from distributor.ledger.transaction import NewEvent
 from distributor.model.audit_log import canonical, commit
-from distributor.model.delivery import ExistingDelivery, RecordIntent
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent
 from distributor.model.states import State
 from tests.ledger.tampering import lifted
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed, spelled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distributor.model.publishing import CertificateHolder
+from distributor.model.certificates import CertificateHolder
 from tests.ledger.world import ME, World, packed
 
 PLACE = "ldaps://ldap.example.org:636/dc=example,dc=org"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distributor.errors import RequestDenied
-from distributor.model.publishing import RELEASED, REVOKED
-from distributor.model.revoking import GOOD_AGAIN
+from distributor.model.certificates import GOOD_AGAIN, RELEASED, REVOKED
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, draft
 

@@ -14,8 +14,7 @@ from distributor.ledger.opening import open_database
 from distributor.ledger.transaction import NewEvent, write_transaction
 from distributor.model.audit_log import ERASED
 from distributor.model.certificates import CertificateInfo, Locator
-from distributor.model.delivery import ExistingDelivery, RecordIntent, Taken
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent, Taken
 from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.pki import certificate

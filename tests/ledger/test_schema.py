@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from distributor.errors import InvalidInput
-from distributor.ledger import migrations, open_ledger, schema, sqlite, tables
+from distributor.ledger import migrations, open_ledger, opening, sqlite, tables
 from distributor.ledger.driver import sqlite3
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, Clock, World, draft
@@ -37,7 +37,7 @@ def test_the_migrations_make_the_tables_the_program_uses(url: str) -> None:
 
 def test_the_number_of_the_schema_is_that_of_the_last_migration() -> None:
     (folder,) = migrations.__path__
-    assert ScriptDirectory(folder).get_current_head() == f"{schema.NEWEST:04}"
+    assert ScriptDirectory(folder).get_current_head() == f"{opening.NEWEST:04}"
 
 
 def test_the_database_refuses_states_that_are_not_ours(world: World) -> None:
@@ -83,7 +83,7 @@ def test_a_newer_ledger_file_is_refused_and_not_touched(file_world: World) -> No
     file_world.close()
     path = Path(file_world.url.removeprefix("sqlite:///"))
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version={schema.NEWEST + 1}")
+        connection.execute(f"PRAGMA user_version={opening.NEWEST + 1}")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(InvalidInput, match="written by a newer distributor") as refused:
@@ -96,7 +96,7 @@ def test_a_newer_ledger_file_is_refused_and_not_touched(file_world: World) -> No
 def test_a_newer_step_in_a_ledger_file_is_refused_too(file_world: World) -> None:
     file_world.close()
     with sqlite3.connect(file_world.url.removeprefix("sqlite:///")) as connection:
-        connection.execute(f"UPDATE alembic_version SET version_num = '{schema.NEWEST + 1:04}'")  # noqa: S608  a number of ours
+        connection.execute(f"UPDATE alembic_version SET version_num = '{opening.NEWEST + 1:04}'")  # noqa: S608  a number of ours
     connection.close()
     with pytest.raises(InvalidInput, match="written by a newer distributor"):
         open_ledger(file_world.url, by="root@host", now=Clock())
@@ -108,11 +108,11 @@ def test_a_newer_ledger_on_a_server_is_refused(world: World) -> None:
         return
     world.close()
     try:
-        world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST + 1:04}'")  # noqa: S608  a number of ours
+        world.sql(f"UPDATE alembic_version SET version_num = '{opening.NEWEST + 1:04}'")  # noqa: S608  a number of ours
         with pytest.raises(InvalidInput, match="written by a newer distributor"):
             open_ledger(world.url, by="root@host", now=Clock())
     finally:
-        world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST:04}'")  # noqa: S608  a number of ours
+        world.sql(f"UPDATE alembic_version SET version_num = '{opening.NEWEST:04}'")  # noqa: S608  a number of ours
 
 
 def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_schema_that_is_no_number_of_ours_is_left_alone(world: World, url: str
     world.sql("UPDATE alembic_version SET version_num = 'f00d'")
     with pytest.raises(InvalidInput, match='schema "f00d"'):
         open_ledger(url, by="root@host", now=Clock())
-    world.sql(f"UPDATE alembic_version SET version_num = '{schema.NEWEST:04}'")  # noqa: S608  a number of ours
+    world.sql(f"UPDATE alembic_version SET version_num = '{opening.NEWEST:04}'")  # noqa: S608  a number of ours
 
 
 def test_two_that_make_the_same_ledger_at_once_both_succeed(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from distributor.model.delivery import AttemptResult, DeliveryFilter, RecordIntent, SenderFilter, TrackingEvent
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import AttemptResult, DeliveryFilter, DraftRef, RecordIntent, SenderFilter, TrackingEvent
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from distributor.microsoft import chain_gaps, collection
+from distributor.microsoft import collection
 from distributor.microsoft.collection import SOON, CollectionEntry
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.pki.keypairs import spki
@@ -175,7 +175,7 @@ def test_the_same_certificates_in_any_order_make_the_same_collection() -> None:
 
 
 def lacks(inside: list[Made], given: list[Made]) -> list[Issue]:
-    return list(chain_gaps.issues(chain_gaps.find_gaps(known(*inside), known(*given, source="at-hand.pem"))))
+    return list(collection.issues(collection.find_gaps(known(*inside), known(*given, source="at-hand.pem"))))
 
 
 def test_nothing_is_missing_for_a_person_below_the_collection() -> None:
@@ -223,7 +223,7 @@ def test_the_way_that_lacks_least_counts() -> None:
     crossed = make("Middle", make("Elsewhere"))
     assert lacks([ROOT, MIDDLE], [ALICE]) == []
     assert lacks([crossed, MIDDLE, ROOT], [ALICE]) == []
-    assert [sought.lacks for sought in chain_gaps.find_gaps(known(crossed, ROOT, MIDDLE), known(ALICE))] == [()]
+    assert [sought.lacks for sought in collection.find_gaps(known(crossed, ROOT, MIDDLE), known(ALICE))] == [()]
 
 
 def test_a_person_who_signed_himself_is_vouched_for_by_nobody() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from distributor.microsoft import powershell
+from distributor.microsoft.permissions import remedy
 from distributor.microsoft.powershell import App, command, steps
-from distributor.microsoft.sign_in_remedies import remedy
 
 APP = App("tenant-1", "app-1", "object-1", "https://graph.microsoft.com")
 BOX = "certificates@example.org"

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.pki import bundle, sst
+from distributor.pki import pem, sst
 from tests.authority import Authority
 from tests.needs import require
 from tests.pki.pki import make
@@ -22,7 +22,7 @@ DERS = [ROOT.der, MIDDLE.der]
 
 
 def ders(data: bytes) -> list[bytes]:
-    return [stored.certificate for stored in bundle.read(data)]
+    return [stored.certificate for stored in pem.read(data)]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_one_certificate_in_der_is_read() -> None:
 def test_a_key_beside_a_certificate_is_passed_over(authority: Authority) -> None:
     alice = authority.issue("alice@example.org")
     assert ders(alice.key_pem() + alice.pem) == [alice.der]
-    with pytest.raises(bundle.Empty):
-        bundle.read(alice.key_pem())
+    with pytest.raises(pem.Empty):
+        pem.read(alice.key_pem())
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ def test_a_key_beside_a_certificate_is_passed_over(authority: Authority) -> None
     ],
 )
 def test_what_is_no_such_file_is_refused_with_a_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(bundle.NotCertificates, match=reason):
-        bundle.read(data)
+    with pytest.raises(pem.NotCertificates, match=reason):
+        pem.read(data)
 
 
 def test_a_pfx_is_not_opened(authority: Authority) -> None:
-    with pytest.raises(bundle.NotCertificates, match="private keys"):
-        bundle.read(authority.issue("alice@example.org").pfx())
+    with pytest.raises(pem.NotCertificates, match="private keys"):
+        pem.read(authority.issue("alice@example.org").pfx())
 
 
 @given(st.binary(max_size=200))
 def test_whatever_the_bytes_nothing_else_is_raised(data: bytes) -> None:
     for whole in (data, b"\x30\x80" + data, b"-----BEGIN TRUSTED CERTIFICATE-----\n" + data + b"\n-----END TRUSTED CERTIFICATE-----"):
         try:
-            bundle.read(whole)
-        except bundle.NotCertificates:
+            pem.read(whole)
+        except pem.NotCertificates:
             continue

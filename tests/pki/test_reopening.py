@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from distributor.model.certificates import FilePart, Limits, SourceMaterial
 from distributor.model.secret import Secret
 from distributor.pki import parse_material
-from distributor.pki.reopening import load_known_key
+from distributor.pki.pkcs12 import load_known_key
 from tests.authority import Authority, Identity, rsa_key
 from tests.identities import CAME_WITH, credential, material
 

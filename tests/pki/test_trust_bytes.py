@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import pytest
 from cryptography import x509
 
-from distributor.pki.validation.asn1 import Certificate, CertificateList
-from distributor.pki.validation.validator import RevocationMode, validate_path
+from distributor.pki.validation.validator import Certificate, CertificateList, RevocationMode, validate_path
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, Extension, der, root
 from tests.pki.worlds import LEAF, NOW, SUB, World, world

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.audit_log import ORIGIN, Link, canonical, commit, digest, format_timestamp, parse_timestamp
-from distributor.model.events import AuditRecord, Event
+from distributor.model.audit_log import ORIGIN, AuditRecord, Event, Link, canonical, commit, digest, format_timestamp, parse_timestamp
 from distributor.model.states import State
 from distributor.workflows.audit import FIELDS, export, prove_export
 

@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from distributor.model.delivery import DeliveryFilter
-from distributor.model.outcomes import Deferred, OutboundMessage
+from distributor.model.delivery import Deferred, DeliveryFilter, OutboundMessage
 from distributor.workflows.sending.report import SendReport
 from tests.workflows import messages as letters
 from tests.workflows.script import Answer, House, Script

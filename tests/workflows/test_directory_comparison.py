@@ -14,9 +14,8 @@ from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
 from distributor.ledger import open_ledger
 from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
-from distributor.model.directory_users import DirectoryUser
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Address, Person, parse_address
+from distributor.model.people import Address, DirectoryUser, Person, parse_address
 from distributor.model.ports import Ledger
 from distributor.pki import parse_material
 from distributor.workers.pool import Workers

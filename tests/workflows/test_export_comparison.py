@@ -8,9 +8,7 @@ from dataclasses import replace
 import pytest
 
 from distributor.files.reader import bounded_lines
-from distributor.model.audit_log import ORIGIN, Link, canonical, digest, format_timestamp
-from distributor.model.events import AuditRecord
-from distributor.model.export_comparison import ExportComparison
+from distributor.model.audit_log import ORIGIN, AuditRecord, ExportComparison, Link, canonical, digest, format_timestamp
 from distributor.workflows import audit
 from distributor.workflows.audit import LONGEST_LINE, earlier, export, prove_export
 from tests.workflows.test_audit import Chain

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.workflows.sending.forecast import Forecast, allocate, forecast
+from distributor.workflows.sending.limits import Forecast, allocate, forecast
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from distributor.errors import ServiceUnavailable
 from distributor.mail.message import Mailbox
-from distributor.model.outcomes import Accepted, NotSent, OutboundMessage, Outcome
+from distributor.model.delivery import Accepted, NotSent, OutboundMessage, Outcome
 from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.workflows.message_factory import sender_of

@@ -11,11 +11,10 @@ import pytest
 
 from distributor.errors import ServiceUnavailable
 from distributor.ledger import publications
-from distributor.model.certificates import CertificateInfo, Locator
+from distributor.model.certificates import CertificateInfo, Locator, PublicationRequest, PublicationResult
 from distributor.model.delivery import AttemptResult, Delivery, DeliveryRequest
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, Person
-from distributor.model.publishing import PublicationRequest, PublicationResult
 from distributor.model.states import State
 from distributor.pki import certificate
 from distributor.workflows.publish import Published, publish

@@ -12,7 +12,7 @@ from distributor.errors import RequestDenied
 from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, LeaseHolder, RecordIntent
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
-from distributor.workflows import resolution
+from distributor.workflows import tracking
 from tests.workflows import messages as letters
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -32,7 +32,7 @@ class Doubtful:
         self.ledger.write([RecordIntent(claim, WAIT), AttemptResult(claim, State.AMBIGUOUS, "the message: the connection was cut")], HERE)
 
     def again(self, *, alive: bool | None) -> None:
-        resolution.send_again(self.ledger, self.id, "not in its log", alive=lambda _: alive, now=self.time, attempt_timeout=WAIT)
+        tracking.send_again(self.ledger, self.id, "not in its log", alive=lambda _: alive, now=self.time, attempt_timeout=WAIT)
 
     def state(self) -> State:
         found = self.ledger.delivery(self.id)
@@ -49,14 +49,14 @@ def doubtful(tmp_path: Path) -> Iterator[Doubtful]:
 
 
 def test_a_doubt_shows_its_evidence_and_when_to_look_again(doubtful: Doubtful) -> None:
-    (doubt,) = resolution.ambiguous_deliveries(doubtful.ledger, DeliveryFilter(), alive=lambda _: None, now=NOON, attempt_timeout=WAIT)
+    (doubt,) = tracking.ambiguous_deliveries(doubtful.ledger, DeliveryFilter(), alive=lambda _: None, now=NOON, attempt_timeout=WAIT)
     assert doubt.delivery.id == doubtful.id
     assert doubt.retry_allowed_at == NOON + WAIT
     assert "the connection was cut" in doubt.evidence
 
 
 def test_a_person_who_saw_it_accepted_makes_its_password_ready(doubtful: Doubtful) -> None:
-    resolution.accept(doubtful.ledger, doubtful.id, "mx1 has it")
+    tracking.accept(doubtful.ledger, doubtful.id, "mx1 has it")
     found = doubtful.ledger.delivery(doubtful.id)
     assert found
     assert (found.state, found.password_state) == (State.ACCEPTED, PasswordState.READY)
@@ -97,8 +97,8 @@ def test_the_very_same_message_is_sent_again(doubtful: Doubtful) -> None:
 
 
 def test_a_delivery_that_is_not_ambiguous_is_not_resolved(doubtful: Doubtful) -> None:
-    resolution.accept(doubtful.ledger, doubtful.id, "mx1 has it")
+    tracking.accept(doubtful.ledger, doubtful.id, "mx1 has it")
     with pytest.raises(RequestDenied, match="not ambiguous"):
         doubtful.again(alive=False)
     with pytest.raises(RequestDenied, match="no such delivery"):
-        resolution.accept(doubtful.ledger, "d-nothing", "mx1 has it")
+        tracking.accept(doubtful.ledger, "d-nothing", "mx1 has it")

@@ -10,8 +10,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.delivery import AttemptResult, AttemptUpdate, DeliveryFilter, LeaseHolder
-from distributor.model.outcomes import Accepted, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.delivery import (
+    Accepted,
+    Ambiguous,
+    AttemptResult,
+    AttemptUpdate,
+    Deferred,
+    DeliveryFilter,
+    LeaseHolder,
+    NotSent,
+    OutboundMessage,
+    Outcome,
+    Rejected,
+)
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import SendReport, WaitNotice

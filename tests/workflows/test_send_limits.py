@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.delivery import ALL_SENDERS, DeliveryFilter, RecordIntent, SenderFilter
-from distributor.model.outcomes import Accepted, Deferred, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.delivery import (
+    ALL_SENDERS,
+    Accepted,
+    Deferred,
+    DeliveryFilter,
+    NotSent,
+    OutboundMessage,
+    Outcome,
+    RecordIntent,
+    Rejected,
+    SenderFilter,
+)
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import SendReport, WaitNotice

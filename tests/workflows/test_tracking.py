@@ -6,8 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import DeliveryFilter, TrackingEvent
-from distributor.model.outcomes import Ambiguous, DraftRef
+from distributor.model.delivery import Ambiguous, DeliveryFilter, DraftRef, TrackingEvent
 from distributor.model.states import PasswordState, State
 from distributor.workflows.sending.report import SendReport, WaitNotice
 from distributor.workflows.tracking import TrackingContext, track

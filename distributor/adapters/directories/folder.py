@@ -17,9 +17,9 @@ from pathlib import Path
 from distributor.errors import InvalidInput
 from distributor.files import atomic
 from distributor.files.reader import FileRefused, open_file, read_bounded
+from distributor.model.certificates import PublicationRequest, PublicationResult
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
-from distributor.model.publishing import PublicationRequest, PublicationResult
 
 KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 LONGEST_NAME = 200  # characters of a file name, without its extension

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from distributor.clients import ldap as client
 from distributor.clients.ldap import NO_SUCH_ATTRIBUTE, VALUE_EXISTS, LdapBind, LdapChange, LdapEntry, LdapResult, check, escape, is_filter
-from distributor.errors import InvalidInput
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.errors import Error, InvalidInput
+from distributor.microsoft.powershell import steps
+from distributor.model.certificates import PublicationRequest, PublicationResult
+from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
 from distributor.model.people import escape_unsafe
-from distributor.model.publishing import PublicationRequest, PublicationResult
 
 if TYPE_CHECKING:
     from distributor.microsoft.ldap_lookup import LdapProbe
+
 
 KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 MOST_VALUES = 15  # the most that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
@@ -214,3 +218,38 @@ def _before_ours(public: PublicationRequest, entry: LdapEntry) -> Issue | None:
 
 def _issue(public: PublicationRequest, check_: CheckId, message: str, hint: str, severity: Severity = Severity.ERROR) -> Issue:
     return Issue(severity, check_, message, hint, "directory", None, str(public.address))
+
+
+# --- ldap check --------------------------------------------------------------------------------
+# Checks an LDAP directory for `doctor`: connects, signs in, looks for the base. Writes nothing.
+
+
+_ANYTHING = "(objectClass=*)"
+
+
+def examine(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
+    """Ask for one entry below the base. `key` and `area` name the table and the part of `doctor`."""
+    if (fault := client.check(settings, key)) is not None:
+        return [Diagnostic(area, "error", str(fault), fault.hint)]
+    with closing(client.ldap(settings, key)) as connection:
+        try:
+            found = connection.find(settings.base, _ANYTHING, ("objectClass",), 1)
+        except Error as error:
+            return [
+                Diagnostic(area, "error", str(error), steps(f"{error.hint}; the same question without distributor:", (_by_hand(settings),)))
+            ]
+        who = f"signed in as {settings.bind}" if settings.bind else "anonymously"
+        if not found:
+            return [
+                Diagnostic(
+                    area, "warning", f'{connection.where}, {who}: nothing below "{settings.base}" can be seen', f"correct `{key}.base`"
+                )
+            ]
+        return [Diagnostic(area, "ok", f"{connection.where} answers, {who}")]
+
+
+def _by_hand(settings: LdapBind) -> str:
+    """The same search with OpenLDAP's client, which asks for the password."""
+    secure = " -ZZ" if settings.starttls and settings.url.lower().startswith("ldap://") else ""
+    signed = f" -D {quote(settings.bind)} -W" if settings.bind else ""
+    return f"ldapsearch -x -H {quote(settings.url)}{secure}{signed} -b {quote(settings.base)} -s base dn"

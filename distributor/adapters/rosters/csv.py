@@ -10,11 +10,9 @@ from pathlib import Path
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, text_lines
 from distributor.model.cells import addresses_in, describe_cell, quotable_address
-from distributor.model.csv_rows import Rows
-from distributor.model.csv_table import Columns, HeaderError, without_address
+from distributor.model.csv_table import Columns, HeaderError, Rows, is_broken, without_address
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import BadAddress, Person, RosterRow, escape_unsafe, parse_address
-from distributor.model.plaintext import is_broken
 from distributor.model.secret import Secret
 
 _TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # a language tag; anything else is dropped

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any
 
-from distributor.model.directory_users import DirectoryUser
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Address, BadAddress, Person, escape_unsafe, parse_address
+from distributor.model.people import Address, BadAddress, DirectoryUser, Person, escape_unsafe, parse_address
 
 FIELDS = (
     "id",

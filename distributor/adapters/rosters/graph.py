@@ -16,12 +16,10 @@ from distributor.clients import graph as client
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
-from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, RequiredPermission, lacking, missing
+from distributor.microsoft.permissions import READ_GROUPS, READ_PEOPLE, RequiredPermission, lacking, missing, remedy
 from distributor.microsoft.powershell import App
-from distributor.microsoft.sign_in_remedies import remedy
-from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
-from distributor.model.people import Person, escape_unsafe
+from distributor.model.people import DirectoryUser, Person, escape_unsafe, in_use
 
 KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 PAGE = 999  # users; the most that Graph gives

@@ -15,9 +15,8 @@ from distributor.clients import ldap as client
 from distributor.clients.ldap import LdapBind, check, is_filter
 from distributor.clients.ldap import LdapEntry as Found
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.directory_users import DirectoryUser, in_use
 from distributor.model.issues import Issue
-from distributor.model.people import Person
+from distributor.model.people import DirectoryUser, Person, in_use
 
 KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.adapters.sources import file_types
+from distributor.adapters.sources import reader
 from distributor.adapters.sources.inventory import Inventory, issue
 from distributor.adapters.sources.lookup import Names, hints
 from distributor.adapters.sources.passwords import EXTENSIONS, Passwords
@@ -97,13 +97,13 @@ class Files:
     def _material(self, entries: list[Entry], person: Person | None, requested_for: str) -> Iterator[SourceMaterial | Issue]:
         try:
             parts = tuple(map(self._reader.part, entries))
-            if len(parts) == 1 and not file_types.is_candidate(entries[0].extension) and not file_types.looks_like(parts[0].data):
+            if len(parts) == 1 and not reader.is_candidate(entries[0].extension) and not reader.looks_like(parts[0].data):
                 raise _no_certificate()
         except ReadFault as fault:
             address = str(person.address) if person else None
             yield replace(issue(fault, entries[0].source), address=address)
             return
-        form = file_types.form(entries[0].extension, parts[0].data)
+        form = reader.form(entries[0].extension, parts[0].data)
         yield SourceMaterial(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), requested_for)
 
     def _secrets(self, entries: list[Entry], person: Person | None) -> tuple[Secret, ...]:
@@ -127,13 +127,13 @@ class Files:
         for entry in inventory.unused():
             if self._is_ours(entry):
                 continue
-            if entry.extension in file_types.PEM:
+            if entry.extension in reader.PEM:
                 group = [other for other in inventory.of_one_stem(entry, unused=True) if not self._is_ours(other)]
                 for other in group:
                     inventory.use(other)
                 unpaired = unpaired or self._pairs()
                 yield from self._pems(group, unpaired)
-            elif entry.extension in file_types.PKCS12:
+            elif entry.extension in reader.PKCS12:
                 yield from self._material([entry], None, "")
             elif not _is_password_file(entry, inventory, passwords):
                 yield from self._other(entry, Severity.ERROR if entry in inventory.named else Severity.NOTE)
@@ -164,7 +164,7 @@ class Files:
         except ReadFault as fault:
             yield issue(fault, entry.source, severity)
             return
-        if file_types.looks_like(data):
+        if reader.looks_like(data):
             yield from self._material([entry], None, "")
         else:
             yield issue(_no_certificate(), entry.source, severity)

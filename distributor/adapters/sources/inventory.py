@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from distributor.adapters.sources import file_types
+from distributor.adapters.sources import reader
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
 from distributor.model.compact import HashIndex
 from distributor.model.issues import CheckId, Issue, Severity
@@ -60,7 +60,7 @@ class Inventory:
         """Mark an entry as used, so that it is not in `unused` any more."""
         if (number := self._number(entry)) is not None:
             self._used[number] = True
-        elif self._names and file_types.is_candidate(entry.extension):
+        elif self._names and reader.is_candidate(entry.extension):
             self._elsewhere.add(entry.stem.casefold())
 
     def unused(self) -> Iterator[Entry]:
@@ -72,13 +72,13 @@ class Inventory:
     def of_one_stem(self, entry: Entry, *, unused: bool = False) -> list[Entry]:
         """The PEM and DER files with an entry's stem in the same place, itself among them. `unused`: only unused ones."""
         stem = entry.stem.casefold()
-        numbers = sorted(number for extension in file_types.PEM for number in self._numbers_of(stem + extension))
+        numbers = sorted(number for extension in reader.PEM for number in self._numbers_of(stem + extension))
         found = [(number, self._entry(number)) for number in numbers if not (unused and self._used[number])]
         return [other for _, other in found if other.place == entry.place]
 
     def has_stem(self, stem: str) -> bool:
         """Whether there is a certificate or key with this stem (lower case)."""
-        return stem in self._elsewhere or any(self._by_base.find(stem + extension) is not None for extension in file_types.CANDIDATES)
+        return stem in self._elsewhere or any(self._by_base.find(stem + extension) is not None for extension in reader.CANDIDATES)
 
     def _numbers_of(self, base: str) -> tuple[int, ...]:
         """Entries by their base name in lower case."""

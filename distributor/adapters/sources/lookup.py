@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from distributor.adapters.sources import file_types
+from distributor.adapters.sources import reader
 from distributor.adapters.sources.inventory import Inventory
 from distributor.adapters.sources.passwords import Passwords
 from distributor.adapters.sources.paths import Unsafe, inside, steps
@@ -68,7 +68,7 @@ class Names:
     def _with_partner(self, entries: list[Entry]) -> list[Entry]:
         """Add the other PEM files of the same stem: a certificate's key."""
         (entry,) = entries
-        if entry.extension not in file_types.PEM:
+        if entry.extension not in reader.PEM:
             return entries
         partners = self._inventory.of_one_stem(entry) or list(_beside(entry))
         return [entry, *(other for other in partners if other != entry)]
@@ -107,7 +107,7 @@ def _beside(entry: Entry) -> Iterator[Entry]:
     if entry.member is not None:
         return
     folder, stem = os.path.dirname(entry.path), entry.stem
-    for extension in sorted(file_types.PEM):
+    for extension in sorted(reader.PEM):
         path = os.path.join(folder, stem + extension)
         if os.path.isfile(path) and not os.path.islink(path):
             yield Entry(path)

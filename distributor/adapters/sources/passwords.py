@@ -10,10 +10,8 @@ from distributor.adapters.sources.paths import Unsafe, inside, steps
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, text_lines
-from distributor.model.csv_rows import Rows
-from distributor.model.csv_table import Columns, HeaderError
+from distributor.model.csv_table import Columns, HeaderError, Rows, decode
 from distributor.model.people import Address, Person, RosterRow, parse_address
-from distributor.model.plaintext import decode
 from distributor.model.secret import Secret
 
 EXTENSIONS = (".txt", ".pass", ".pwd")

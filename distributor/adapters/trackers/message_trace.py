@@ -17,11 +17,10 @@ from distributor.adapters.trackers.trace_pages import PATH, TracePages
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
 from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, literal, trouble
-from distributor.clients.retry import Sleep
+from distributor.clients.throttle import Sleep
 from distributor.errors import Error
-from distributor.microsoft.permissions import READ_TRACE, RequiredPermission, lacking, missing
+from distributor.microsoft.permissions import READ_TRACE, RequiredPermission, lacking, missing, remedy
 from distributor.microsoft.powershell import WINDOW, App, steps, trace_service
-from distributor.microsoft.sign_in_remedies import remedy
 from distributor.model.delivery import TrackedMessage, TrackingEvent
 from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
-from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, segment, trouble
-from distributor.clients.sent_items import SentItems
+from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, SentItems, graph, segment, trouble
 from distributor.errors import Error, InvalidInput
-from distributor.microsoft.permissions import READ_MAIL, MailboxDenied, PermissionUse, RequiredPermission, let_in
+from distributor.microsoft.permissions import READ_MAIL, MailboxDenied, PermissionUse, RequiredPermission, let_in, remedy
 from distributor.microsoft.powershell import App
-from distributor.microsoft.sign_in_remedies import remedy
 from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 

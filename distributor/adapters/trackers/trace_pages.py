@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, trouble
-from distributor.clients.retry import RetryPolicy, Sleep
+from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import ServiceUnavailable
 from distributor.model.ports import Now
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from distributor.errors import InvalidInput
 from distributor.files import atomic
-from distributor.model.delivery import Account
+from distributor.model.delivery import Accepted, Account, Ambiguous, NotSent, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import Accepted, Ambiguous, NotSent, OutboundMessage, Outcome
 from distributor.model.ports import CommitIntent
 
 _HINT = "check that the folder in `transport.path` exists, is writable and has room"

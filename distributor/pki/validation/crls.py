@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from distributor.pki.chain_certificate import ChainCertificate, DistributionPoint, points, shown
-from distributor.pki.signatures import UNREADABLE, fits, weak_hash
+from distributor.pki.keypairs import UNREADABLE, fits, weak_hash
 
 TOLERANCE = timedelta(seconds=1)  # after nextUpdate; as pyhanko-certvalidator has it
 AHEAD = timedelta(minutes=5)  # before thisUpdate: clocks differ, and a CRL may be issued after the run began

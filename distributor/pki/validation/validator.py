@@ -12,6 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from asn1crypto import crl, x509
 from pyhanko_certvalidator import CertificateValidator, ValidationContext, errors
 from pyhanko_certvalidator.authority import CertTrustAnchor, TrustedServiceType, derive_quals_from_cert
 from pyhanko_certvalidator.name_trees import default_excluded_subtrees, default_permitted_subtrees
@@ -26,7 +27,46 @@ from pyhanko_certvalidator.policy_decl import (
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.pki.chain_certificate import authority
-from distributor.pki.validation.asn1 import Certificate, CertificateList
+
+# --- asn1 --------------------------------------------------------------------------------
+# Certificates and CRLs in DER -> asn1crypto objects that dump exactly the bytes they were loaded from.
+#
+# asn1crypto takes every header that ends in 0x80 for one of indefinite length, and writes the whole anew when it is dumped: one
+# certificate in 128 or so. What it writes need not be what was signed (`ldap:///…` becomes `ldap://…`), and the signature would be
+# checked over other bytes.
+
+
+class _KeepsBytes:
+    """Dumps what was loaded; not for objects that are changed."""
+
+    _header: bytes
+    _contents: bytes
+    _trailer: bytes
+
+    def dump(self, force: bool = False) -> bytes:  # noqa: ARG002, FBT001, FBT002  asn1crypto's own signature
+        """The bytes it was loaded from."""
+        return self._header + self._contents + self._trailer
+
+
+class _Body(_KeepsBytes, x509.TbsCertificate):  # type: ignore[misc]  # asn1crypto has no types
+    """The signed part of a certificate."""
+
+
+class Certificate(_KeepsBytes, x509.Certificate):  # type: ignore[misc]  # asn1crypto has no types
+    """A certificate; `load` is asn1crypto's."""
+
+    _fields = [("tbs_certificate", _Body), *x509.Certificate._fields[1:]]  # noqa: RUF012  asn1crypto's way of declaring fields
+
+
+class _Listed(_KeepsBytes, crl.TbsCertList):  # type: ignore[misc]  # asn1crypto has no types
+    """The signed part of a CRL."""
+
+
+class CertificateList(_KeepsBytes, crl.CertificateList):  # type: ignore[misc]  # asn1crypto has no types
+    """A CRL; `load` is asn1crypto's."""
+
+    _fields = [("tbs_cert_list", _Listed), *crl.CertificateList._fields[1:]]  # noqa: RUF012  asn1crypto's way of declaring fields
+
 
 LONGEST = 300  # characters of the library's words
 PARSER_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError, AssertionError)

@@ -14,8 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from distributor.errors import ServiceUnavailable
-from distributor.model.delivery import AttemptResult, AttemptUpdate, Claim, LeaseHolder, RecordIntent
-from distributor.model.outcomes import DraftRef
+from distributor.model.delivery import AttemptResult, AttemptUpdate, Claim, DraftRef, LeaseHolder, RecordIntent
 from distributor.model.ports import Ledger
 
 T = TypeVar("T")

@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from distributor.errors import Error, ServiceUnavailable
-from distributor.model.delivery import Claim, LeaseHolder, SenderFilter
-from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, Outcome
+from distributor.model.delivery import Accepted, Ambiguous, Claim, DraftRef, LeaseHolder, NotSent, Outcome, SenderFilter
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent, Connection, Ledger, Transport
 from distributor.model.states import State
-from distributor.workflows.sending.claims import ClaimQueue, SendLimit
+from distributor.workflows.sending.claims import ClaimQueue, SendAttempt, SendLimit, Settler
 from distributor.workflows.sending.commits import GroupCommitter
 from distributor.workflows.sending.limits import DAY, Backoff, DailyQuota, RateLimiter
 from distributor.workflows.sending.report import CircuitBreaker, EarlyStop, OutcomeCounter, SendOptions, Tell, WaitNotice
-from distributor.workflows.sending.settlement import SendAttempt, Settler
 from distributor.workflows.sending.shutdown import Sleep, sleep_unless
 
 SHORT_WAIT = timedelta(minutes=2)  # a run waits so long for deferred messages before it ends

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -19,7 +19,6 @@ from distributor.model.states import REMAINING, State
 from distributor.workflows.sending.claims import SendLimit
 from distributor.workflows.sending.commits import GroupCommitter
 from distributor.workflows.sending.mailbox import MailboxSender, SenderContext
-from distributor.workflows.sending.recovery import recover
 from distributor.workflows.sending.report import (
     DeliveryResult,
     OutcomeCounter,
@@ -32,6 +31,20 @@ from distributor.workflows.sending.report import (
 )
 from distributor.workflows.sending.shutdown import ShutdownRequest, sleep_unless
 from distributor.workflows.tracking import TrackingContext, track
+
+# --- recovery --------------------------------------------------------------------------------
+# Recovers expired leases: a claim without a recorded intent is queued again, one with it becomes ambiguous.
+
+
+UNCLEAR = "its sender ended while the message was being sent"
+
+
+def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None]) -> tuple[int, list[DeliveryResult]]:
+    """How many messages are due again, and those that are ambiguous from now on. `alive`: None where it cannot be known."""
+    freed = ledger.recover(alive)
+    unclear = [delivery for delivery, state in freed if state is State.AMBIGUOUS]
+    rows = [row for row in map(ledger.delivery, unclear) if row is not None]
+    return len(freed) - len(unclear), [DeliveryResult(row.id, row.address, State.AMBIGUOUS, UNCLEAR) for row in rows]
 
 
 async def send(  # noqa: PLR0913  what a use case needs

@@ -12,9 +12,8 @@ import pytest
 
 from distributor.adapters.rosters import graph
 from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.directory_users import DirectoryUser
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Address, Person
+from distributor.model.people import Address, DirectoryUser, Person
 from distributor.model.secret import Secret
 from tests.doubles.graphd import Cloud
 from tests.doubles.graphd.caller import SECRET

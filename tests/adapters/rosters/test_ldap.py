@@ -16,9 +16,8 @@ import pytest
 from distributor.adapters.rosters import ldap
 from distributor.clients import ldap_tls
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
-from distributor.model.directory_users import DirectoryUser
 from distributor.model.issues import CheckId, Issue
-from distributor.model.people import Person
+from distributor.model.people import DirectoryUser, Person
 from distributor.model.secret import Secret
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, entry, slapd
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributor.adapters.sources import reader
-from distributor.adapters.sources.zip_directory import BadZip, zip_directory
+from distributor.adapters.sources.reader import BadZip, zip_directory
 from distributor.mail.time_limit import cpu_limit
 from tests.heaps import find, issues, materials, zipped
 

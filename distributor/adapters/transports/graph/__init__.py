@@ -17,15 +17,13 @@ from distributor.adapters.transports.graph.cleanup import SentItemsCleaner
 from distributor.adapters.transports.graph.mailbox import DraftSender
 from distributor.clients.app_registration import AppRegistration, Tell, registration
 from distributor.clients.entra import check
-from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, graph
+from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, SentItems, graph
 from distributor.clients.http import MAX_WAIT
-from distributor.clients.retry import Sleep
-from distributor.clients.sent_items import SentItems
+from distributor.clients.throttle import Sleep
 from distributor.errors import InvalidInput
 from distributor.model.cleanup import CleanupStore
-from distributor.model.delivery import Account
+from distributor.model.delivery import Account, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import OutboundMessage, Outcome
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent
 

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from distributor.adapters.transports.graph.responses import Response
-from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, segment
-from distributor.clients.sent_items import IMMUTABLE, MailboxMessage, find, look_at
+from distributor.clients.graph import IMMUTABLE, GraphClient, HttpResponse, MailboxMessage, NoResponse, find, look_at, segment
 from distributor.errors import Error
-from distributor.model.outcomes import DraftRef, OutboundMessage
+from distributor.model.delivery import DraftRef, OutboundMessage
 
 PAGE = 1000  # messages on a page; the most that Graph gives
 _NO_SUCH_CALL = frozenset({400, 404, 405, 501})  # answers to permanentDelete in clouds that do not have it

@@ -15,12 +15,11 @@ from distributor.clients.app_registration import AccessToken, AppRegistration
 from distributor.clients.granted_permissions import NEEDS
 from distributor.clients.graph import GraphClient, HttpResponse, trouble
 from distributor.errors import Error
-from distributor.microsoft import clock_skew, powershell
-from distributor.microsoft.permissions import MailboxDenied, PermissionUse, excess_permissions, let_in
+from distributor.microsoft import permissions, powershell
+from distributor.microsoft.permissions import MailboxDenied, PermissionUse, excess_permissions, let_in, remedy
 from distributor.microsoft.powershell import WINDOW, App, steps
-from distributor.microsoft.sign_in_remedies import remedy
+from distributor.model.delivery import NotSent
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import NotSent
 
 NEEDED = tuple(need.permission for need in NEEDS)
 _BAD_FORM, _FORBIDDEN = 400, 403
@@ -44,7 +43,7 @@ async def examine(graph: GraphClient, who: AppRegistration, boxes: Sequence[Grap
         issues = await _mailbox(box, token, granted.app, save_copy=save_copy)
         found += [let_in(diagnostic, granted.app, uses) if isinstance(diagnostic, MailboxDenied) else diagnostic for diagnostic in issues]
         good += [] if any(diagnostic.level == "error" for diagnostic in issues) else [box.name]
-    found = [*excess_permissions("transport", granted, uses), *found, *clock_skew.clock_skew_check(graph.skew)]
+    found = [*excess_permissions("transport", granted, uses), *found, *permissions.clock_skew_check(graph.skew)]
     return [Diagnostic("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
 
 

@@ -14,14 +14,13 @@ from datetime import UTC, datetime, timedelta
 
 from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.responses import RequestStep, Response, describe
-from distributor.clients.graph import IN_FLIGHT, HttpResponse
+from distributor.clients.graph import IN_FLIGHT, HttpResponse, MailboxMessage
 from distributor.clients.http import BUSY, MAX_WAIT
-from distributor.clients.retry import RetryPolicy, Sleep
-from distributor.clients.sent_items import MailboxMessage
+from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import Error
 from distributor.model.cleanup import CleanupEvent, CleanupItem, CleanupStore
+from distributor.model.delivery import DraftRef
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import DraftRef
 
 AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each search at the end, as long as copies of messages just sent are missing
 JUST = timedelta(minutes=5)

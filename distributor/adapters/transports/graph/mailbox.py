@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.responses import RequestStep, Response, classify_response
-from distributor.clients.graph import HttpResponse, NoResponse
-from distributor.clients.sent_items import MailboxMessage
+from distributor.clients.graph import HttpResponse, MailboxMessage, NoResponse
 from distributor.errors import Error
-from distributor.model.outcomes import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import CommitIntent
 
 CLAIM_LOST = NotSent("another process has claimed this message")

@@ -15,15 +15,13 @@ from datetime import timedelta
 from distributor.adapters.transports.smtp.authentication import Authenticator
 from distributor.adapters.transports.smtp.check import examine
 from distributor.adapters.transports.smtp.connect import ConnectFailure, Login, Server, connect, is_loopback
-from distributor.adapters.transports.smtp.envelope import dot_stuff, mail, rcpt, validate_message
 from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply, classify_reply
-from distributor.adapters.transports.smtp.session import Session
+from distributor.adapters.transports.smtp.session import Session, dot_stuff, mail, rcpt, validate_message
 from distributor.clients.app_registration import AccessToken, AppRegistration, Tell
 from distributor.clients.entra import check, entra
 from distributor.errors import InvalidInput
-from distributor.model.delivery import Account
+from distributor.model.delivery import Account, Ambiguous, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import Ambiguous, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret
 

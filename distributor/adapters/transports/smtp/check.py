@@ -14,12 +14,11 @@ from distributor.adapters.transports.smtp.replies import Phase, Reply
 from distributor.adapters.transports.smtp.session import Session
 from distributor.clients.app_registration import AccessToken, AppRegistration
 from distributor.errors import Error
-from distributor.microsoft import clock_skew, is_exchange_online, powershell
+from distributor.microsoft import is_exchange_online, permissions, powershell
+from distributor.microsoft.permissions import remedy
 from distributor.microsoft.powershell import EXCHANGE, WINDOW, App, steps
-from distributor.microsoft.sign_in_remedies import remedy
-from distributor.model.delivery import Account
+from distributor.model.delivery import Account, NotSent
 from distributor.model.issues import Diagnostic
-from distributor.model.outcomes import NotSent
 
 NEEDED = "SMTP.SendAsApp"
 _HIGH_VOLUME = "smtp-hve."  # its hosts begin so, and want Mail.Send of the same service (facts: sending.md 4)
@@ -75,7 +74,7 @@ async def examine(transport: CheckedTransport, accounts: Sequence[Account]) -> l
     app = App(who.tenant, who.client_id, token.holder if isinstance(token, AccessToken) else "", transport.settings.resource)
     found = [await _check_account(transport, account, app) for account in accounts]
     if isinstance(token, AccessToken):
-        found += [*_permissions(token, app, _needed(transport)), *clock_skew.clock_skew_check(token.skew)]
+        found += [*_permissions(token, app, _needed(transport)), *permissions.clock_skew_check(token.skew)]
     return [*found, *([_sent_items(app, accounts)] if is_exchange_online(transport.server.host) else [])]
 
 
