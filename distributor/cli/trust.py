@@ -216,7 +216,7 @@ def runbook(
     from distributor.cli import certificate_files
     from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
-    from distributor.microsoft.powershell import powershell
+    from distributor.microsoft.runbook import powershell
 
     path = _collection(sst, chosen)
     if is_folder(path) or path.suffix.lower() in PLAIN:

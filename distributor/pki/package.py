@@ -120,7 +120,7 @@ _LATIN = str.maketrans(
 
 
 def plain_name(person: Person) -> str:
-    """The person's name in ASCII messages, digits, hyphens and spaces; from the address where the name cannot be written so."""
+    """The person's name in ASCII letters, digits, hyphens and spaces; from the address where the name cannot be written so."""
     for text in (person.name, person.address.local.replace(".", " ")):
         if found := _ascii(text, german=person.language.lower().split("-")[0] == "de"):
             return found[:LONGEST_NAME].rstrip(" -")

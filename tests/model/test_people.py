@@ -97,7 +97,7 @@ def test_messages_that_folding_joins_are_two_mailboxes() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_two_mailboxes_are_one_only_where_ascii_messages_differ_in_case(one: str, other: str) -> None:
+def test_two_mailboxes_are_one_only_where_ascii_letters_differ_in_case(one: str, other: str) -> None:
     first, second = (parse_address(f"{local}@example.org") for local in (one, other))
     if isinstance(first, Address) and isinstance(second, Address):
         plain = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")

@@ -52,7 +52,7 @@ class FolderDirectory:
         self.where = str(path)
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """Write or remove one person's files; see model.publishing.PublicDirectory."""
+        """Write or remove one person's files; see model.certificates.PublicDirectory."""
         del now
         name = file_name(public.address.key)
         try:

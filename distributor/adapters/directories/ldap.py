@@ -78,7 +78,7 @@ class LdapDirectory:
         self.where = f"{asked.where}/{settings.base}"
 
     def publish(self, public: PublicationRequest, now: datetime) -> PublicationResult | Issue:
-        """Write or remove one person's certificates; see model.publishing.PublicDirectory."""
+        """Write or remove one person's certificates; see model.certificates.PublicDirectory."""
         for _ in range(TRIES - 1):
             done = self._once(public, now)
             if not isinstance(done, _Overtaken):

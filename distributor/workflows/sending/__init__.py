@@ -9,7 +9,7 @@ Sending one message, step by step (`mailbox.MailboxSender._connection_loop` driv
 (4) record intent     durable event `transmitting`: from here on the message may have left     commits.GroupCommitter.record_intent
 (5) transmit          SMTP: the message and the end of data; Graph: send the draft             model.ports.Connection.deliver
 (6) classify          what the answer, or its absence, means: an Outcome                       classify_reply, classify_response (adapters)
-(7) settle            accepted, deferred, rejected, ambiguous or queued again, durable         settlement.Settler.record_outcome
+(7) settle            accepted, deferred, rejected, ambiguous or queued again, durable         claims.Settler.record_outcome
 (8) back off          after a failure, longer each time; stop where no message gets through    limits.Backoff, report.CircuitBreaker
 
 What fails before (4) was certainly not sent and may be tried again. What is unclear after it is ambiguous, and never sent again without

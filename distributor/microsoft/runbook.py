@@ -1,0 +1,114 @@
+"""A collection's file name, hash and certificates -> the PowerShell script that uploads it to the tenant (facts: exchange.md 1.2).
+
+`Set-SmimeConfig` replaces the whole collection, so the present one is saved first; `ReadAllBytes` works in every version of PowerShell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from distributor.microsoft.collection import CollectionEntry
+from distributor.model.people import escape_unsafe
+
+_ASCII = re.compile(r"([^\x20-\x7e]+)")
+# What Outlook on the web reads of the same object, with Microsoft's default and what it means here.
+OTHERS = (
+    ("OWADisableCRLCheck", "$false", "$true would hide that a certificate was revoked"),
+    ("OWACheckCRLOnSend", "$false", "$true checks when a message is sent, too"),
+    ("OWACRLConnectionTimeout", "60000", "milliseconds for one list"),
+    ("OWACRLRetrievalTimeout", "10000", "milliseconds for all lists; a slower one counts as failed"),
+    ("OWAUseSecondaryProxiesWhenFindingCertificates", "$true", "Outlook on the web only; phones compare the primary address"),
+    ("OWASigningAlgorithms", "8004", "8004 is SHA-1; 800C is SHA-256, 800D SHA-384, 800E SHA-512"),
+    ("OWAEncryptionAlgorithms", "6610", "6610 is AES-256, 660F AES-192, 660E AES-128, 6603 3DES"),
+)
+
+
+def powershell(name: str, sha256: str, members: Sequence[CollectionEntry]) -> str:
+    """The runbook for a file of that name in the current folder. Raises ValueError for a name with line breaks or the like.
+
+    ASCII only: Windows PowerShell 5.1 reads a script without a byte-order mark in the machine's own code page.
+    """
+    if escape_unsafe(name) != name:
+        raise ValueError("its name has characters that cannot be shown")
+    return _TEMPLATE.format(
+        file=_quoted(name),
+        sha256=sha256.upper(),
+        members="\n".join(f"#   {member.facts.not_after:%Y-%m-%d}  {_ascii(member.facts.subject)}" for member in members),
+        fields=",\n    ".join(name for name, _, _ in OTHERS),
+        others="\n".join(f"    #   {field:45}  {default:8} {meaning}" for field, default, meaning in OTHERS),
+    )
+
+
+def _ascii(text: str) -> str:
+    """A text as it can stand in a comment."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _quoted(text: str) -> str:
+    """A PowerShell expression for the text; characters beyond ASCII, curved quotes too, by their UTF-16 numbers."""
+    parts = [_numbers(part) if number % 2 else "'" + part.replace("'", "''") + "'" for number, part in enumerate(_ASCII.split(text))]
+    while len(parts) > 1 and parts[-1] == "''":
+        parts.pop()
+    return parts[0] if len(parts) == 1 else f"({' + '.join(parts)})"
+
+
+def _numbers(text: str) -> str:
+    data = text.encode("utf-16-be")
+    return " + ".join(f"[char]0x{data[i : i + 2].hex().upper()}" for i in range(0, len(data), 2))
+
+
+_TEMPLATE = """\
+# The virtual certificate collection of Exchange Online, from this file (valid until, subject):
+{members}
+#
+# Run it where the file is, as one script. It needs the module ExchangeOnlineManagement, and the right to change the
+# organisation's S/MIME settings.
+$ErrorActionPreference = 'Stop'
+$File = (Resolve-Path -LiteralPath {file}).ProviderPath
+$Expected = '{sha256}'
+
+# 1. The file is the one that was checked.
+if ((Get-FileHash -LiteralPath $File -Algorithm SHA256).Hash -ne $Expected) {{ throw "$File is not the file that was checked" }}
+$New = [System.IO.File]::ReadAllBytes($File)
+
+function Read-Collection {{
+    $Value = (Get-SmimeConfig).SMIMECertificateIssuingCA
+    if ($Value -is [string]) {{ $Value = [Convert]::FromBase64String($Value) }}
+    if ($null -eq $Value) {{ $Value = @() }}
+    , [byte[]]$Value
+}}
+
+# 2. Sign in.
+Connect-ExchangeOnline -ShowBanner:$false
+try {{
+    # 3. Keep the present collection: the new one replaces all of it.
+    $Before = Read-Collection
+    if ($Before.Length -gt 0) {{
+        $Backup = "$File.$(Get-Date -Format yyyyMMdd-HHmmss).before"
+        [System.IO.File]::WriteAllBytes($Backup, $Before)
+        $Quoted = [System.Management.Automation.Language.CodeGeneration]::EscapeSingleQuotedStringContent($Backup)
+        "kept: $Backup; to go back: Set-SmimeConfig -SMIMECertificateIssuingCA ([System.IO.File]::ReadAllBytes('$Quoted'))"
+    }} else {{
+        "the tenant has no collection yet"
+    }}
+
+    # 4. Upload. Exchange Online refuses all of it when one certificate has expired.
+    Set-SmimeConfig -SMIMECertificateIssuingCA $New
+
+    # 5. Read it back and compare, byte for byte.
+    $After = Read-Collection
+    [Convert]::ToBase64String($After) | Set-Content -LiteralPath 'tenant.txt' -Encoding ascii
+    if ([Convert]::ToBase64String($After) -cne [Convert]::ToBase64String($New)) {{
+        throw "the tenant shows another collection than the one uploaded; compare: distributor trust check --tenant tenant.txt"
+    }}
+    "uploaded: $($New.Length) bytes, SHA-256 $Expected"
+
+    # 6. Look at what else counts. Outlook on the web and new Outlook read these; phones lean on the collection alone. Microsoft's defaults:
+{others}
+    Get-SmimeConfig | Format-List {fields}
+}} finally {{
+    # 7. Sign out.
+    Disconnect-ExchangeOnline -Confirm:$false
+}}
+"""
