@@ -15,7 +15,6 @@ import typer
 from distributor.cli.options import Config, Json
 from distributor.cli.output_file import replacing
 from distributor.errors import InvalidInput
-from distributor.files.reader import FileRefused, bounded_lines, open_file
 
 if TYPE_CHECKING:
     from distributor.model.audit_log import ExportComparison, VerificationReport
@@ -160,6 +159,7 @@ def _beside(export: Path) -> ExportComparison:
 
 
 def _lines(file: Path) -> Iterator[str]:
+    from distributor.files.reader import FileRefused, bounded_lines, open_file
     from distributor.workflows import audit
 
     try:

@@ -9,12 +9,13 @@ from typing import BinaryIO
 
 from distributor.cli.options import is_folder
 from distributor.errors import InvalidInput
-from distributor.files import atomic
 
 
 @contextmanager
 def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
     """A file to write to, with this mode whatever the umask. `such_as`: a file name for hints. Raises InvalidInput."""
+    from distributor.files import atomic
+
     if is_folder(path):
         raise InvalidInput("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
     try:

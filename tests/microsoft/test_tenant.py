@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.microsoft import tenant
-from distributor.microsoft.powershell import powershell
+from distributor.microsoft.runbook import powershell
 from distributor.pki import sst
 from tests.pki.pki import known, make
 
