@@ -43,6 +43,17 @@ def file_url(tmp_path: Path, empty_file: Path) -> str:
 
 
 JOURNAL = pytest.param("journal", marks=pytest.mark.slow(reason="the statements are those of the write-ahead log's file"))
+SAME_ON_A_SERVER = ("test_row_verification", "test_message_verification", "test_messages", "test_certificate_owners", "test_restored")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On PostgreSQL, what is decided by events and not by SQL is in the slow part."""
+    slow = pytest.mark.slow(reason="the rules are those on SQLite; other files try the statements on PostgreSQL")
+    for item in items:
+        called = getattr(item, "callspec", None)
+        if item.path.stem in SAME_ON_A_SERVER and called is not None and called.params.get("url") == "postgresql":
+            item.add_marker(slow)
 
 
 @pytest.fixture(params=["wal", JOURNAL, "postgresql"])
