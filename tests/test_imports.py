@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HEAVY = (
     "cryptography",
     "httpx2",
@@ -57,6 +59,21 @@ def test_showing_the_configuration_opens_no_ledger(tmp_path: Path) -> None:
     loaded = {name.partition(".")[0] for name in _loaded("config", "show", "--config", str(tmp_path / "distributor.toml"))}
     assert "cattrs" in loaded
     assert not loaded & {"sqlalchemy", "cryptography", "jinja2", "pyrage", "rich"}
+
+
+@pytest.mark.parametrize("command", [("plan", "certificates", "--json"), ("send", "--yes")])
+def test_the_parent_process_of_a_run_loads_no_cryptography(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Its children do: it is what most of their memory and start is made of."""
+    subprocess.run([sys.executable, "-m", "distributor", "demo", "--keep", str(tmp_path / "play")], check=True, capture_output=True)
+    workspace = tmp_path / "play"
+    place = ("--config", str(workspace / "distributor.toml"))
+    if command[0] == "send":
+        again = ("resend", "chloe@example.org", "--reason", "new phone", "--yes", *place)
+        subprocess.run([sys.executable, "-m", "distributor", *again], check=True, capture_output=True)
+    words = [str(workspace / word) if word == "certificates" else word for word in command]
+    loaded = _loaded(*words, *place)
+    assert "distributor.ledger.repository" in loaded
+    assert not {name for name in loaded if name.partition(".")[0] in {"cryptography", "pyhanko_certvalidator", "asn1crypto", "pkilint"}}
 
 
 def test_help_takes_less_than_twice_as_long_as_typer_alone() -> None:

@@ -17,7 +17,7 @@ from distributor.model.certificates import (
 )
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, parse_address
-from distributor.pki import checks
+from distributor.pki import encrypting
 
 
 @dataclass
@@ -120,7 +120,7 @@ def _objection(certificate: PublishableCertificate, address: str, now: datetime)
         )
     if certificate.revoked:
         return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
-    match checks.unusable_reason(certificate.leaf, now):
+    match encrypting.unusable_reason(certificate.leaf, now):
         case None:
             return None
         case (check, reason):
