@@ -1,7 +1,7 @@
 # distributor from a fresh clone: needs Python 3.11 or newer and make, nothing else.
 #   make demo     five people get their certificates, in front of you; make demo-graph: through Microsoft Graph, played by a double
 #   make test     the tests but the slow ones; what this machine lacks is skipped by name
-#   make test-all the slow ones too; TESTS=tests/core runs a part of either
+#   make test-all the slow ones too; TESTS=tests/pki runs a part of either
 #   make lint types bench clean
 #   make requirements   pins the newest releases with their hashes (needs uv)
 

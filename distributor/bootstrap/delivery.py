@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
+OUTDATED_MOVE = "mv templates/letter templates/message"
 PACK_SECONDS = 20.0  # for one message, besides the time that opening its file may take
 
 
@@ -200,8 +201,15 @@ def outdated_templates(settings: config.Settings) -> InvalidInput | None:
     """The error about workspace templates in the folder of earlier versions; ignored silently, other texts than meant would be sent."""
     if not (settings.folder / "templates" / "letter").is_dir():
         return None
-    hint = "mv templates/letter templates/message; in the files, write message/ where they say letter/"
+    move = "move its files into templates/message" if (settings.folder / "templates" / "message").exists() else OUTDATED_MOVE
+    hint = f"{move}; in the files, write message/ where they say letter/"
     return InvalidInput("its templates are not used: the folder is templates/message now", where="templates/letter", hint=hint)
+
+
+def refuse_outdated_templates(settings: config.Settings) -> None:
+    """Raise InvalidInput before anything is packed with other texts than the workspace's own."""
+    if (error := outdated_templates(settings)) is not None:
+        raise error
 
 
 def check_templates(settings: config.Settings) -> list[Diagnostic]:

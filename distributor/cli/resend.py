@@ -36,6 +36,7 @@ def resend(
     from distributor.workflows.resend import choose
 
     settings, why, key = bootstrap.settings(chosen), bootstrap.reason(reason), bootstrap.address_key(address)
+    delivery.refuse_outdated_templates(settings)
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
         old = choose(ledger, key, certificate, bootstrap.now())
         if not yes:

@@ -44,8 +44,7 @@ def send(
     from distributor.workflows.sending.run import recover
 
     settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan)
-    if (outdated := delivery.outdated_templates(settings)) is not None:
-        raise outdated
+    delivery.refuse_outdated_templates(settings)
     with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None:
             _known(ledger, plan)

@@ -26,7 +26,7 @@ _KINDS = {  # of keys that look like those that phones install
 ORDINARY_KEY = "have one issued for an ordinary RSA key (rsaEncryption)"
 _REISSUE = "have a new certificate issued"
 _HIDDEN = "Outlook hides a certificate without the primary address in it; correct the row or have a new certificate issued"
-_ALIKE = "a mail server may tell these messages apart; if the certificate is right, write its address in the row"
+_ALIKE = "a mail server may tell these letters apart; if the certificate is right, write its address in the row"
 
 
 def check_certificate(info: CertificateInfo, person: Address | None, now: datetime) -> list[Issue]:

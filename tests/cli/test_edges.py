@@ -185,12 +185,21 @@ def test_templates_in_the_folder_of_earlier_versions_stop_a_send_and_are_told(pl
     own = planned.folder / "templates/letter/en"
     own.mkdir(parents=True)
     (own / "subject.txt").write_text("our own words\n", encoding="utf-8")
-    for command, code in (("send --yes", 3), ("send --dry-run look", 3), ("doctor", 1), ("plan certificates --roster people.csv", 0)):
+    for command, code in (
+        ("send --yes", 3),
+        ("send --dry-run look", 3),
+        ("resend alice@example.org --reason lost --yes", 3),
+        ("doctor", 1),
+        ("plan certificates --roster people.csv", 0),
+    ):
         told = planned.run(f"distributor {command}")
         assert told.returncode == code, told.stdout
         assert "templates/letter: its templates are not used: the folder is templates/message now" in " ".join(told.stdout.split())
         assert "mv templates/letter templates/message" in told.stdout
     assert planned.handler.messages == []
+    (planned.folder / "templates/message").mkdir()
+    assert "move its files into templates/message; in the files" in planned.run("distributor send --yes").stdout
+    (planned.folder / "templates/message").rmdir()
     own.parent.rename(planned.folder / "templates/message")
     assert planned.run("distributor send --yes").returncode == 0
     assert any(b"our own words" in message for message in planned.handler.messages)

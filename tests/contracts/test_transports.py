@@ -1,4 +1,4 @@
-"""Every transport keeps the promises of core.ports.Transport. A new file in the house is found here and needs its road below."""
+"""Every transport keeps the promises of model.ports.Transport. A new kind is found in the registry and needs its server below."""
 
 from __future__ import annotations
 

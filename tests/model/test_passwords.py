@@ -16,10 +16,10 @@ from distributor.model.passwords import ALPHABET, FLOOR, LONGEST, PasswordPolicy
 def in_turn() -> Callable[[Sequence[str]], str]:
     """Chance that can be foretold."""
     numbers = itertools.count()
-    return lambda messages: messages[next(numbers) % len(messages)]
+    return lambda letters: letters[next(numbers) % len(letters)]
 
 
-def test_the_default_is_five_groups_of_five_messages_that_nobody_mistakes() -> None:
+def test_the_default_is_five_groups_of_five_letters_that_nobody_mistakes() -> None:
     assert make(PasswordPolicy(), in_turn()).reveal() == "abcde-fghjk-mnpqr-stuvw-xyzab"
     assert re.fullmatch(r"[a-hjkmnp-z]{5}(-[a-hjkmnp-z]{5}){4}", make(PasswordPolicy(), secrets.choice).reveal())
     assert not set("ilo") & set(ALPHABET)
