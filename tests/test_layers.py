@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -168,3 +172,14 @@ def test_nothing_has_a_name_that_means_nothing() -> None:
 
 def test_a_file_has_at_most_four_hundred_lines() -> None:
     assert [path for path in files() if len(path.read_text(encoding="utf-8").splitlines()) > 400] == []
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((PRODUCT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [each for name in ("postgresql", "keyring", "ldap", "lint") for each in project["optional-dependencies"][name]]
+    declared = {re.split(r"[\[>;= ]", each)[0].lower() for each in (*project["dependencies"], *extras)}
+    known = packages_distributions()
+    imported = {name.partition(".")[0] for path in files() for name, _ in imports(path)} - {"distributor", "tests", "_typeshed"}
+    foreign = imported - set(sys.stdlib_module_names)
+    undeclared = {name for name in foreign if not {each.lower() for each in known.get(name, [name])} & declared}
+    assert undeclared == set()
