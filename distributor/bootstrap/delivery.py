@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from distributor.workflows.sending.report import Packing
     from distributor.workflows.tracking import TrackingReport
 
-OUTDATED_MOVE = "mv templates/letter templates/message"
 PACK_SECONDS = 20.0  # for one message, besides the time that opening its file may take
 
 
@@ -201,7 +200,8 @@ def outdated_templates(settings: config.Settings) -> InvalidInput | None:
     """The error about workspace templates in the folder of earlier versions; ignored silently, other texts than meant would be sent."""
     if not (settings.folder / "templates" / "letter").is_dir():
         return None
-    move = "move its files into templates/message" if (settings.folder / "templates" / "message").exists() else OUTDATED_MOVE
+    there = (settings.folder / "templates" / "message").exists()
+    move = "move its files into templates/message" if there else "mv templates/letter templates/message"
     hint = f"{move}; in the files, write message/ where they say letter/"
     return InvalidInput("its templates are not used: the folder is templates/message now", where="templates/letter", hint=hint)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributor.cli.output_file import make_folder
 from distributor.cli.progress import Bar
 from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.cli.send_run import ProgressReporter
@@ -50,7 +51,7 @@ def write_messages(
             reporter(DeliveryResult(each.delivery, each.address, each.after, each.said))
     withdrawn = sum(each.after is State.WITHDRAWN for each in taken_back)
     held = len(taken_back) - withdrawn
-    _folder(folder)
+    make_folder(folder)
     written = _written(itertools.islice(ledger.messages(scope), limit), folder)
     counts = ledger.counts(scope)
     if as_json:
@@ -87,13 +88,6 @@ def _written(messages: Iterator[OutboundMessage], folder: Path) -> Iterator[dict
         path = folder / f"{message.delivery}.eml"
         _write(path, message.message)
         yield {"id": message.delivery, "address": message.address, "state": "queued", "said": "would send", "file": str(path)}
-
-
-def _folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
 
 
 def _write(path: Path, message: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Writes the output file of a command atomically: an old file stays until the new one is complete."""
+"""Writes the output file of a command atomically, and makes the folders that commands write into."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
         ) from None
     with suppress(OSError):  # not every file system can
         atomic.sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder, unless it is there. Raises InvalidInput."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distributor.cli.output_file import make_folder
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.files import atomic
 
@@ -156,7 +157,7 @@ def _all_or_nothing(folder: Path) -> Iterator[list[Path]]:
     new_folders = [place for place in (folder, *folder.parents) if not place.exists()]
     made: list[Path] = []
     try:
-        _folder(folder)
+        make_folder(folder)
         yield made
     except BaseException:
         for path in made:
@@ -166,13 +167,6 @@ def _all_or_nothing(folder: Path) -> Iterator[list[Path]]:
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
         raise
-
-
-def _folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
 
 
 def _write(path: Path, text: str) -> Path:

@@ -17,7 +17,7 @@ def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = Fal
     """The ledger at a database URL; `by` is who writes ("root@host"), `create` makes it where there is none.
 
     Its times are the database server's, or for a file those of this machine; `now` replaces that clock. An older schema is upgraded. Raises
-    Unusable when it is no ledger, empty, damaged or newer, Unavailable when it is locked or cannot be reached.
+    InvalidInput when it is no ledger, empty, damaged or newer, ServiceUnavailable when it is locked or cannot be reached.
     """
     from distributor.ledger.opening import open_database  # noqa: PLC0415
     from distributor.ledger.repository import SqlLedger  # noqa: PLC0415  SQLAlchemy takes 0.2 s to import
@@ -26,7 +26,7 @@ def open_ledger(url: str, *, by: str, now: Now | None = None, create: bool = Fal
 
 
 def refuse_lost(marks: Path | None, place: str) -> None:
-    """Raise Unusable where this host knows of a ledger that lay in a place in which there is none: a new one would hide that."""
+    """Raise InvalidInput where this host knows of a ledger that lay in a place in which there is none: a new one would hide that."""
     from distributor.ledger.high_water_marks import of_place  # noqa: PLC0415  as above
     from distributor.model.high_water_mark import missing_ledger  # noqa: PLC0415  rarely needed
 
@@ -41,7 +41,7 @@ def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
 ) -> Ledger:
     """The ledger, each of whose writes is compared with what this host remembers of it in the folder `marks`.
 
-    Raises as `open_ledger` does; where messages are to be sent from it (`sends`), also Unusable for one that was restored or moved.
+    Raises as `open_ledger` does; where messages are to be sent from it (`sends`), also InvalidInput for one that was restored or moved.
     """
     from distributor.ledger.copy_guard import CopyGuard  # noqa: PLC0415  as above
     from distributor.ledger.opening import open_database  # noqa: PLC0415  as above

@@ -121,7 +121,7 @@ def _taken(request: DeliveryRequest, other: CertificateOwner) -> Taken:
 
 
 def refuse_other_owner(tx: WriteTransaction, who: str, sha256: str) -> None:
-    """Raise Refused where a certificate, or its key, is another person's too. `who`: an Address.key."""
+    """Raise RequestDenied where a certificate, or its key, is another person's too. `who`: an Address.key."""
     key = tx.connection.execute(select(certificate.c.key_sha256).where(certificate.c.sha256 == sha256)).scalar_one_or_none()
     for other in OwnerIndex(tx, {sha256: key}).of(sha256, key):
         if other.person != who:

@@ -76,7 +76,7 @@ class CopyGuard:
             return find_restored(connection, end, mark, None if not database.sqlite else self.here)
 
     def check(self, database: Database) -> None:
-        """Raise Unusable where nothing may be sent from here, or what is sent could not be remembered."""
+        """Raise InvalidInput where nothing may be sent from here, or what is sent could not be remembered."""
         if self._place is None:
             raise InvalidInput(_NO_PLACE, where=database.where, hint="set one of them to a folder on a local disk (see docs/restore.md)")
         if (found := self.restored(database)) is not None:
@@ -87,7 +87,7 @@ class CopyGuard:
         file.advance(HighWaterMark(ChainEnd(row.seq, row.hash, row.at), database.where))
 
     def before(self, tx: WriteTransaction, database: Database) -> None:
-        """Compare the ledger's end with the mark, as a writing transaction begins. Raises Unusable where it is strict."""
+        """Compare the ledger's end with the mark, as a writing transaction begins. Raises InvalidInput where it is strict."""
         if self._off:
             return
         file = self.name(tx.connection)
@@ -105,7 +105,7 @@ class CopyGuard:
         self._known, self._seen = (tx.seq, tx.hash), mark
 
     def after(self, end: ChainEnd, database: Database) -> None:
-        """Remember the end that was committed. Raises Unusable where it is strict and that fails."""
+        """Remember the end that was committed. Raises InvalidInput where it is strict and that fails."""
         if self._off or self._file is None or (isinstance(self._seen, HighWaterMark) and self._seen.end.seq >= end.seq):
             return
         mark = HighWaterMark(end, database.where)
@@ -114,7 +114,7 @@ class CopyGuard:
             self._known, self._seen = (end.seq, end.hash), mark
 
     def adopted(self, end: ChainEnd, database: Database) -> None:
-        """From now on this ledger is the one. Raises Unusable."""
+        """From now on this ledger is the one. Raises InvalidInput."""
         if self._file is None:
             raise InvalidInput(_NO_PLACE, where=database.where, hint="set one of them to a folder on a local disk (see docs/restore.md)")
         self._file.replace(HighWaterMark(end, database.where))

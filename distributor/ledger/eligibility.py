@@ -55,12 +55,14 @@ def keep_eligible(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str
     reason_by_certificate = revoked.revoked(tx.connection, (row["certificate"] for row in waiting))
     good = revoked.withdraw_revoked(tx, waiting) if reason_by_certificate else frozenset(row["id"] for row in waiting)
     gone = {one.id: reason_by_certificate[one.certificate] for one in info if one.id not in good}
-    reasons = _reasons(tx, [one for one in info if one.id in good])
-    held = {one.id for one in info if one.id in reasons and _expired(one, tx)}
-    if held and tx.time_has_passed():
-        held = set()
-    left = [id_ for id_ in reasons if id_ not in held]
-    transitions.apply_transitions(tx, [_withdrawn(row, reasons[row["id"]]) for row in transitions.rows(tx, left).values()])
+    left = [one for one in info if one.id in good]
+    expired = {one.id: expiry_message(one.not_after) for one in left if one.not_after <= tx.now}
+    held = frozenset(expired) if expired and not tx.time_has_passed() else frozenset()
+    owners = {one.id: (one.person, one.certificate, one.key) for one in left if one.id not in expired}
+    reasons = expired | certificate_owners.other_owners(tx, owners)
+    transitions.apply_transitions(
+        tx, [_withdrawn(row, reasons[row["id"]]) for row in transitions.rows(tx, [id_ for id_ in reasons if id_ not in held]).values()]
+    )
     gone |= reasons
     states = {row["id"]: State(row.get("state", State.PLANNED)) for row in waiting}
     for one in (one for one in info if one.id in gone):
@@ -90,16 +92,6 @@ def _facts(tx: WriteTransaction, ids: Sequence[str]) -> list[_Facts]:
     return found
 
 
-def _reasons(tx: WriteTransaction, info: Sequence[_Facts]) -> dict[str, str]:
-    over = {one.id: expiry_message(one.not_after) for one in info if _expired(one, tx)}
-    rest = {one.id: (one.person, one.certificate, one.key) for one in info if one.id not in over}
-    return over | certificate_owners.other_owners(tx, rest)
-
-
-def _expired(one: _Facts, tx: WriteTransaction) -> bool:
-    return one.not_after <= tx.now
-
-
 def expiry_message(not_after: str) -> str:
     """The words for a certificate that expired; `not_after` is a stamp."""
     return f"the certificate expired on {not_after[:10]}"
@@ -111,7 +103,7 @@ def _withdrawn(row: transitions.Row, reason: str) -> transitions.Transition:
 
 
 def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:
-    """Raise Unusable where a certificate is not valid yet: it was when its delivery was planned, so a clock is wrong."""
+    """Raise InvalidInput where a certificate is not valid yet: it was when its delivery was planned, so a clock is wrong."""
     for one in _facts(tx, [row["id"] for row in waiting]):
         if one.not_before > tx.now:
             raise InvalidInput(

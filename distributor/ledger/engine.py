@@ -194,7 +194,7 @@ class Database:
             self._connection, self._lock, self._pid = None, threading.RLock(), os.getpid()
 
     def refuse_moved(self, connection: Connection) -> None:
-        """Raise Unusable where the ledger's path leads to another file than the open one."""
+        """Raise InvalidInput where the ledger's path leads to another file than the open one."""
         if self.sqlite:
             sqlite.refuse_moved(connection, self.where)
 

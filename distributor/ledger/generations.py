@@ -24,7 +24,7 @@ _ON_THE_WAY = frozenset({State.CLAIMED, State.TRANSMITTING})
 def regenerate(
     tx: WriteTransaction, old_id: str, reason: str, request: DeliveryRequest | None, place: tuple[str, Locator] | None = None
 ) -> str:
-    """Plan the next generation; the id of the new delivery. Raises Unusable where the old one is not as its events tell."""
+    """Plan the next generation; the id of the new delivery. Raises InvalidInput where the old one is not as its events tell."""
     refuse_changed_origin(tx.connection, old_id)
     old = _free(tx, transitions.row(tx, old_id))
     new = _successor(tx, old, sanitize(reason), request, place)
@@ -70,7 +70,7 @@ def _successor(
 
 
 def _last(tx: WriteTransaction, old: transitions.Row, who: str, sha256: str) -> int:
-    """The highest generation so far; raises Refused when `old` is not the last of its line."""
+    """The highest generation so far; raises RequestDenied when `old` is not the last of its line."""
     highest = select(func.max(delivery.c.generation))
     own = tx.connection.execute(
         highest.where(delivery.c.person == old["person"], delivery.c.certificate == old["certificate"])

@@ -92,7 +92,7 @@ class MarkFile:
             return UnreadableMark(str(self.path), (error.strerror or "cannot be opened").lower())
 
     def advance(self, mark: HighWaterMark) -> None:
-        """Remember an event, unless a later one is known: another process was faster. Raises Unusable where that cannot be done."""
+        """Remember an event, unless a later one is known: another process was faster. Raises InvalidInput where that cannot be done."""
         with self._translated(), self._locked(mark) as descriptor:
             found = self._newest(descriptor)
             if isinstance(found.mark, UnreadableMark):
@@ -103,7 +103,7 @@ class MarkFile:
                 self._write(descriptor, _record(mark, self._ledger, found.number + 1), found.slot * RECORD)
 
     def replace(self, mark: HighWaterMark) -> None:
-        """Remember an event whatever was known. Raises Unusable."""
+        """Remember an event whatever was known. Raises InvalidInput."""
         with self._translated(), self._locked(mark) as descriptor:
             number = self._newest(descriptor).number
             os.ftruncate(descriptor, 2 * RECORD)

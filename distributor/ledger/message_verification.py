@@ -50,14 +50,14 @@ class _Known:
 
 
 def verify_messages(tx: WriteTransaction, messages: Sequence[QueuedMessage]) -> None:
-    """Raise Unusable for the first frozen message that was changed from outside."""
+    """Raise InvalidInput for the first frozen message that was changed from outside."""
     known = _read(tx.connection, [message["id"] for message in messages], _everything)
     for message in messages:
         _refuse(message["id"], _message_faults(message, known[message["id"]]))
 
 
 def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) -> None:
-    """Raise Unusable for the first planned delivery that was changed from outside.
+    """Raise InvalidInput for the first planned delivery that was changed from outside.
 
     `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
@@ -67,7 +67,7 @@ def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) ->
 
 
 def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
-    """Raise Unusable when a delivery's password is not the one that was sealed with its package, or not its person's."""
+    """Raise InvalidInput when a delivery's password is not the one that was sealed with its package, or not its person's."""
     known = _read(tx.connection, [delivery_id], _everything)[delivery_id]
     row = dict(zip(_PASSWORD_NAMES, tx.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
     expected = known.expected()
@@ -79,7 +79,7 @@ def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
 
 
 def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
-    """Raise Unusable when a delivery, in whatever state, or its person is not what the events tell: its next generation would be another's.
+    """Raise InvalidInput when a delivery, in any state, or its person is not what the events tell: its next generation would be another's.
 
     Nothing where there is none.
     """

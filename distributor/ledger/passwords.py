@@ -58,7 +58,7 @@ def _bytes(sealed: bytes | str | None) -> bytes | None:
 
 
 def hand_over(tx: WriteTransaction, delivery_id: str, reason: str, channel: str) -> bytes:
-    """Ready -> handed-over; the sealed bytes, which the ledger no longer has. Raises Unusable where somebody took them away."""
+    """Ready -> handed-over; the sealed bytes, which the ledger no longer has. Raises InvalidInput where somebody took them away."""
     row = tx.connection.execute(_ENVELOPES.where(handover.c.delivery == delivery_id)).mappings().one_or_none()
     if row is None:
         raise RequestDenied("it has no password", where=delivery_id, hint="`distributor status` shows which deliveries have one")

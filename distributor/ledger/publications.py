@@ -64,7 +64,7 @@ def _page(connection: Connection, last: str, until: str) -> list[CertificateHold
 
 
 def _refuse_changed(connection: Connection, rows: Sequence[Any]) -> None:
-    """Raise Unusable where a certificate is not the one that a delivery was planned with: others would encrypt to whoever put it there."""
+    """Raise InvalidInput where a certificate is not the one that a delivery was planned with: others would encrypt to a stranger."""
     planned: dict[str, str] = {}
     for ids in _chunks([row.delivery for row in rows]):
         asked = select(event.c.delivery, event.c.evidence).where(event.c.delivery.in_(ids), event.c.event == State.PLANNED.value)

@@ -108,7 +108,7 @@ def _identity(path: str) -> Identity:
 
 
 def refuse_moved(connection: Connection, path: str) -> None:
-    """Raise Unusable where another file lies at the path than the open one, or at that of its write-ahead log.
+    """Raise InvalidInput where another file lies at the path than the open one, or at that of its write-ahead log.
 
     Messages would leave, and the ledger that the next command opens would not know of them.
     """

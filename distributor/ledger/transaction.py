@@ -66,7 +66,7 @@ class WriteTransaction:
     seq: int
     hash: str
     here: Machine | None = None  # recorded by events that a second copy of the ledger must not repeat
-    taken_back: list[RevokedDelivery] = field(default_factory=list)  # deliveries that were withdrawn because they must not leave any more
+    taken_back: list[RevokedDelivery] = field(default_factory=list)  # withdrawn since they must not leave any more, or held back
 
     @property
     def moment(self) -> datetime:

@@ -91,7 +91,7 @@ def _held(size: int) -> Select[Any]:
 
 
 def row(tx: WriteTransaction, delivery_id: str) -> Row:
-    """One delivery; raises Refused when there is none."""
+    """One delivery; raises RequestDenied when there is none."""
     found = rows(tx, [delivery_id])
     if delivery_id not in found:
         raise RequestDenied("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")

@@ -174,6 +174,11 @@ class Person:
     hint: RosterRow | None = None
     more_rows: tuple[RosterRow, ...] = ()  # rows of the same person that name other files
 
+    @property
+    def rows(self) -> tuple[RosterRow, ...]:
+        """Every row of the person."""
+        return (self.hint, *self.more_rows) if self.hint is not None else self.more_rows
+
 
 # --- directory users --------------------------------------------------------------------------------
 # Users of a directory, as far as planning needs them: the person, other addresses, and whether the account is enabled.

@@ -84,7 +84,7 @@ class Finding:
 
 
 class Linter:
-    """The rules, loaded once. Raises Unusable without the extra."""
+    """The rules, loaded once. Raises InvalidInput without the extra."""
 
     def __init__(self) -> None:
         try:

@@ -109,11 +109,6 @@ _WORD = re.compile(r"[^\s<>()\[\],;:\"'\\]+")
 _LONGEST = 1000  # characters of a bad address cell that are searched for addresses
 
 
-def hints(person: Person) -> tuple[RosterRow, ...]:
-    """Every row of a person."""
-    return (person.hint, *person.more_rows) if person.hint is not None else person.more_rows
-
-
 def files(hint: RosterRow | None) -> tuple[object, ...]:
     """What a row says about its file and password; empty where it says nothing."""
     found = (hint.file, hint.key, hint.password, hint.password_file) if hint is not None else ()
@@ -176,7 +171,7 @@ class RosterRows:
 
     def missing_files(self, person: Person) -> Iterator[Issue]:
         """The issues of rows that name a file which is in no source."""
-        for hint in hints(person) if self._missing else ():
+        for hint in person.rows if self._missing else ():
             issue = self._missing.get((person.address.key, hint.source, hint.line))
             if issue is not None and _named(hint) and not self._has(person, hint):
                 other = self._alternatives.get(person.address.key)
@@ -191,19 +186,19 @@ class RosterRows:
 
     def row_without_file_issue(self, person: Person) -> Issue | None:
         """The issue of a row that names no file; it matters only if no certificate is found."""
-        rows = ((person.address.key, hint.source, hint.line) for hint in hints(person) if not _named(hint))
+        rows = ((person.address.key, hint.source, hint.line) for hint in person.rows if not _named(hint))
         return next((self._missing[row] for row in rows if row in self._missing), None)
 
     @staticmethod
     def row_naming(person: Person | None, source: str) -> str | None:
         """Source and line of the person's row that names this file."""
-        rows = (hint for hint in hints(person) if _named(hint) and _base(_named(hint)) == _base(source)) if person else ()
+        rows = (hint for hint in person.rows if _named(hint) and _base(_named(hint)) == _base(source)) if person else ()
         return next((f"{hint.source} line {hint.line}" for hint in rows), None)
 
     @staticmethod
     def names_files(person: Person) -> bool:
         """Whether a row of this person names a file."""
-        return any(_named(hint) for hint in hints(person))
+        return any(_named(hint) for hint in person.rows)
 
 
 def _named(hint: RosterRow) -> str:
@@ -241,8 +236,8 @@ class MergedRoster:
         elif _without_files(first) != replace(_without_files(person), address=first.address):
             self._contradicted.add(key)
             self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
-        elif files(person.hint) and files(person.hint) not in map(files, hints(first)):
-            self.by_key[key] = replace(first, more_rows=(*first.more_rows, *hints(person)))
+        elif files(person.hint) and files(person.hint) not in map(files, first.rows):
+            self.by_key[key] = replace(first, more_rows=(*first.more_rows, *person.rows))
         else:
             self.issues.append(_repeated(person, first, Severity.NOTE, "the row repeats", "nothing is to be done; it counts once"))
 

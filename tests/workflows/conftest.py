@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from distributor.ledger import open_ledger
+from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.ports import Ledger
+from distributor.pki import parse_material
+from distributor.workers.pool import Workers
 from tests.workflows import messages as letters
 from tests.workflows.script import Clock, House
 
@@ -18,3 +25,16 @@ def house(tmp_path: Path) -> Iterator[House]:
     yield House(ledger, clock)
     assert ledger.verify() == []
     ledger.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", by="test", now=lambda: datetime.now(UTC), create=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Workers[SourceMaterial, ParsedIdentities]]:
+    with Workers(functools.partial(parse_material, limits=Limits()), 1, 20, 2**30) as workers:
+        yield workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,12 +11,10 @@ import pytest
 
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
-from distributor.ledger import open_ledger
-from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, DirectoryUser, Person, parse_address
 from distributor.model.ports import Ledger
-from distributor.pki import parse_material
 from distributor.workers.pool import Workers
 from distributor.workflows.plan import PlanResult, plan
 from distributor.workflows.roster import gather
@@ -44,19 +41,6 @@ def user(address: str, *others: str, enabled: bool = True, proved: bool = True, 
     primary = parse_address(address)
     assert isinstance(primary, Address)
     return DirectoryUser(Person(primary, **more), enabled, others, proved)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", by="test", now=lambda: datetime.now(UTC), create=True)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Workers[SourceMaterial, ParsedIdentities]]:
-    with Workers(functools.partial(parse_material, limits=Limits()), 1, 20, 2**30) as workers:
-        yield workers
 
 
 @pytest.fixture

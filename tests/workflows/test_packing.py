@@ -30,6 +30,14 @@ from tests.workflows.messages import new_ledger
 
 OWNER = LeaseHolder("o-1", "here", 1, None)
 NOW = datetime.now(UTC).replace(microsecond=0)
+OPTIONS = {
+    "owner": OWNER,
+    "lease": timedelta(seconds=60),
+    "scope": DeliveryFilter(),
+    "limit": None,
+    "now": lambda: NOW,
+    "stop": lambda: False,
+}
 SEALED: list[str] = []
 
 
@@ -202,16 +210,8 @@ def quick(job: PackingJob) -> PackedMessage:
 def run(
     book: Book, shelf: Shelf, work: Callable[[PackingJob], PackedMessage | ParseProblem | WorkerFailure] = quick, **more: object
 ) -> list[Batch]:
-    options = {
-        "owner": OWNER,
-        "lease": timedelta(seconds=60),
-        "scope": DeliveryFilter(),
-        "limit": None,
-        "now": lambda: NOW,
-        "stop": lambda: False,
-    }
     people: Mapping[str, Person] = {}
-    return list(pack(book, lambda _: (shelf, people), Inline(work), **{**options, **more}))  # type: ignore[arg-type]  doubles
+    return list(pack(book, lambda _: (shelf, people), Inline(work), **{**OPTIONS, **more}))  # type: ignore[arg-type]  doubles
 
 
 def book(identity: Identity, count: int) -> Book:
@@ -270,15 +270,7 @@ def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_messages(alice: Id
         raise InvalidInput("there is no such file", where="people.csv", hint="put it back")
 
     ledger = book(alice, 2)
-    options = {
-        "owner": OWNER,
-        "lease": timedelta(seconds=60),
-        "scope": DeliveryFilter(),
-        "limit": None,
-        "now": lambda: NOW,
-        "stop": lambda: False,
-    }
-    (batch,) = pack(ledger, broken, Inline(quick), **options)  # type: ignore[arg-type]  doubles
+    (batch,) = pack(ledger, broken, Inline(quick), **OPTIONS)  # type: ignore[arg-type]  doubles
     assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: there is no such file")] * 2
     assert opened == ["p-1"]
 
@@ -320,13 +312,5 @@ def test_when_told_to_stop_no_more_is_begun_and_what_is_made_is_kept(alice: Iden
 def test_a_person_of_the_plan_s_roster_is_handed_to_the_source_with_the_row(alice: Identity) -> None:
     row = Person(Address("alice", "example.org"), "Alice of the Row")
     shelf = Shelf(material(alice))
-    options = {
-        "owner": OWNER,
-        "lease": timedelta(seconds=60),
-        "scope": DeliveryFilter(),
-        "limit": None,
-        "now": lambda: NOW,
-        "stop": lambda: False,
-    }
-    list(pack(book(alice, 1), lambda _: (shelf, {"alice@example.org": row}), Inline(quick), **options))  # type: ignore[arg-type]  doubles
+    list(pack(book(alice, 1), lambda _: (shelf, {"alice@example.org": row}), Inline(quick), **OPTIONS))  # type: ignore[arg-type]  doubles
     assert [row] == shelf.asked

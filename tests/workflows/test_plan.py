@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,12 +10,10 @@ import pytest
 
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
-from distributor.ledger import open_ledger
-from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.ports import Ledger
 from distributor.model.states import State
-from distributor.pki import parse_material
 from distributor.workers.pool import Workers
 from distributor.workflows.plan import PlanResult, plan
 from tests.authority import Authority, Identity, rsa_key
@@ -24,19 +21,6 @@ from tests.heaps import look
 
 PASSWORD = "in-comes-a-file"
 Planner = Callable[..., PlanResult]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", by="test", now=lambda: datetime.now(UTC), create=True)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Workers[SourceMaterial, ParsedIdentities]]:
-    with Workers(functools.partial(parse_material, limits=Limits()), 1, 20, 2**30) as workers:
-        yield workers
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from distributor.adapters.sources import reader
 from distributor.adapters.sources.inventory import Inventory, issue
-from distributor.adapters.sources.lookup import Names, hints
+from distributor.adapters.sources.lookup import Names
 from distributor.adapters.sources.passwords import EXTENSIONS, Passwords
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
 from distributor.model.certificates import FilePart, Limits, Locator, SourceMaterial
@@ -74,10 +74,10 @@ class Files:
             yield from inventory.add(path)
         names = Names(self._base, inventory, self._reader, self._passwords)
         for person in people.values():
-            for hint in hints(person):
+            for hint in person.rows:
                 self._passwords.learn(person, hint, self._base)
         for key, person in people.items():
-            for hint in hints(person):
+            for hint in person.rows:
                 yield from self._named(key, person, hint, names, inventory)
         for entry in names.refused:
             inventory.use(entry)
@@ -107,7 +107,7 @@ class Files:
         yield SourceMaterial(form, parts[:1] if form == "pkcs12" else parts, self._secrets(entries, person), requested_for)
 
     def _secrets(self, entries: list[Entry], person: Person | None) -> tuple[Secret, ...]:
-        rows = hints(person) if person else ()
+        rows = person.rows if person else ()
         found = [self._passwords.likely(entry, person, rows, self._base) for entry in reversed(entries)]
         self._note_unread(entries[0], person)
         return tuple(dict.fromkeys(secret for secrets in found for secret in secrets))

@@ -19,11 +19,6 @@ from distributor.model.people import Person, RosterRow, escape_unsafe
 _DRIVE = re.compile(r"[A-Za-z]:/|//")
 
 
-def hints(person: Person) -> tuple[RosterRow, ...]:
-    """Every row of a person."""
-    return (person.hint, *person.more_rows) if person.hint is not None else person.more_rows
-
-
 class Names:
     """Looks up the names of rows."""
 
