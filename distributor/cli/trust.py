@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -286,6 +285,8 @@ def _file(path: Path, data: bytes) -> dict[str, object]:
 
 
 def _sha256(data: bytes) -> str:
+    import hashlib  # --help needs none
+
     return hashlib.sha256(data).hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ def partial_file(path: Path, mode: int = PRIVATE) -> Iterator[tuple[BinaryIO, Pa
 
     It has these permissions, whatever the umask. No name can be known beforehand, so nobody can have laid something there.
     """
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+    part = path.with_name(f".{path.name[:200]}.{os.urandom(8).hex()}.part")
     with _new_file(part, mode) as file:
         yield file, part
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
@@ -22,10 +21,7 @@ def stage(tmp_path: Path, authority: Authority) -> Stage:
 
 def test_it_answers_with_five_people_of_whom_one_is_refused_with_a_reason(stage: Stage) -> None:
     stage.preloaded = False
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     told = stage.run("distributor demo --keep play --json 2>/dev/null")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 15  # seconds of the processor, whoever else wants it
     assert told.returncode == 0
     answer = json.loads(told.stdout)
     assert next(iter(answer)) == "schema"

@@ -12,7 +12,7 @@ from distributor.files import atomic
 
 
 def test_a_file_appears_whole_with_its_own_permissions(tmp_path: Path) -> None:
-    path = tmp_path / "letter.eml"
+    path = tmp_path / "message.eml"
     path.write_text("old")
     old = os.umask(0o077)
     try:
@@ -28,11 +28,11 @@ def test_a_file_appears_whole_with_its_own_permissions(tmp_path: Path) -> None:
 
 def test_what_somebody_laid_there_is_neither_opened_nor_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even who could know the name beforehand gains nothing."""
-    victim, path = tmp_path / "victim", tmp_path / "letter.eml"
+    victim, path = tmp_path / "victim", tmp_path / "message.eml"
     victim.write_text("precious")
-    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("os.urandom", lambda _: b"guessed")
     for trap in (lambda part: part.symlink_to(victim), lambda part: part.hardlink_to(victim), lambda part: part.touch(mode=0o666)):
-        part = tmp_path / ".letter.eml.guessed.part"
+        part = tmp_path / f".message.eml.{b'guessed'.hex()}.part"
         trap(part)
         with pytest.raises(FileExistsError):
             atomic.write_atomically(path, b"secret")
@@ -41,7 +41,7 @@ def test_what_somebody_laid_there_is_neither_opened_nor_followed(tmp_path: Path,
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
-    path = tmp_path / "letter.eml"
+    path = tmp_path / "message.eml"
 
     def break_off() -> None:
         with atomic.partial_file(path) as (file, _):
