@@ -106,7 +106,7 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
     """
     import asyncio
 
-    from distributor.model.cleanup import MailboxCleaner
+    from distributor.model.delivery import MailboxCleaner
     from distributor.model.issues import Diagnostic
 
     offline = transport(settings, signed_in=False).tracker()

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json
-from distributor.cli.output_file import replacing
+from distributor.cli.options import Config, Json, replacing
 from distributor.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.cli.options import is_folder
-from distributor.cli.output_file import replacing
+from distributor.cli.options import is_folder, replacing
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
 from distributor.model.issues import CheckId, Issue, Severity

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.cli.output_file import make_folder
+from distributor.cli.options import make_folder
 from distributor.cli.progress import Bar
 from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.cli.send_run import ProgressReporter

@@ -1,4 +1,4 @@
-"""Options that several commands share.
+"""Options that several commands share, output files and questions.
 
 A path is checked by the command, not by typer, which calls an unreadable file a usage error; here it is invalid input (exit 3).
 `readable=False` in every declaration of a path turns typer's check off.
@@ -7,12 +7,15 @@ A path is checked by the command, not by typer, which calls an unreadable file a
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
-from distributor.errors import InvalidInput
+from distributor.errors import InvalidInput, RequestDenied, UsageError
 
 
 def _before_or_after(context: typer.Context, value: Path | None) -> Path | None:
@@ -45,3 +48,60 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the ledger.")]
+
+
+# --- output file --------------------------------------------------------------------------------
+#
+# Writes the output file of a command atomically, and makes the folders that commands write into.
+
+
+@contextmanager
+def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
+    """A file to write to, with this mode whatever the umask. `such_as`: a file name for hints. Raises InvalidInput."""
+    from distributor.files import atomic
+
+    if is_folder(path):
+        raise InvalidInput("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
+    try:
+        with atomic.partial_file(path, mode) as (file, part):
+            yield file
+        atomic.publish(part, path)
+    except OSError as error:
+        raise InvalidInput(
+            (error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file"
+        ) from None
+    with suppress(OSError):  # not every file system can
+        atomic.sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder, unless it is there. Raises InvalidInput."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+
+
+# --- prompt --------------------------------------------------------------------------------
+#
+# Asks questions on the terminal; without one, the error names the flag that answers them.
+
+
+def confirm(question: str, flag: str) -> None:
+    """Ask yes or no on the terminal. Raises RequestDenied after a no, UsageError where there is no terminal."""
+    if not can_ask():
+        raise UsageError("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.buffer.readline().strip().lower() not in {b"y", b"yes"}:
+        raise RequestDenied("not confirmed; nothing was done")
+
+
+def can_ask() -> bool:
+    """Whether a question can be asked: on stderr, with the answer from stdin."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def wait_for_enter() -> None:
+    """Wait for Enter; bytes that are not text are ignored."""
+    sys.stdin.buffer.readline()

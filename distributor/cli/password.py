@@ -117,7 +117,7 @@ def _tell(address: str) -> None:
 
 def _show(address: str, password: Secret) -> None:
     """Show it in groups until Enter; SIGTERM of a service manager clears the screen as Ctrl-C does."""
-    from distributor.cli.prompt import wait_for_enter
+    from distributor.cli.options import wait_for_enter
     from distributor.cli.render import BOLD, coloured, escape
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)

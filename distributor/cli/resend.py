@@ -48,7 +48,7 @@ def resend(
 
 
 def _ask(settings: Settings, old: Delivery) -> None:
-    from distributor.cli.prompt import confirm
+    from distributor.cli.options import confirm
     from distributor.cli.render import escape
 
     domain = old.address.rpartition("@")[2]

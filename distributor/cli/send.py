@@ -102,7 +102,7 @@ def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
 
 
 def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:
-    from distributor.cli.prompt import confirm
+    from distributor.cli.options import confirm
     from distributor.cli.render import counted
 
     named = ", ".join(domain for domain, _ in due.most_common(MOST_DOMAINS))

@@ -33,8 +33,7 @@ def status(
     from distributor import bootstrap
     from distributor.cli import clock
     from distributor.cli.clock import warn_restored
-    from distributor.cli.delivery_json import line
-    from distributor.cli.render import print_json, stderr_line
+    from distributor.cli.render import line, print_json, stderr_line
     from distributor.model.delivery import DeliveryFilter
 
     scope = DeliveryFilter(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))

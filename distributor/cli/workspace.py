@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distributor.cli.output_file import make_folder
+from distributor.cli.options import make_folder
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.files import atomic
 

@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 from distributor.clients import ldap_tls
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.people import escape_unsafe
-from distributor.model.redaction import Redactor
+from distributor.model.redaction import Redactor, without_password
 from distributor.model.secret import Secret
-from distributor.model.urls import without_password
 
 # --- ldap results --------------------------------------------------------------------------------
 # An LDAP result or a connection failure -> an Error with place and hint.

@@ -34,7 +34,7 @@ from distributor.config.schema import (
 )
 from distributor.errors import Error, ErrorGroup, InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
-from distributor.model import passwords, urls
+from distributor.model import passwords, redaction
 from distributor.model.certificates import Limits
 
 # --- lines --------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def _without_passwords(key: str, value: object) -> object:
     """Hides passwords in URLs, which may have one even where none is expected."""
     match value:
         case str() if "://" in value or key == "ledger.url":
-            return urls.without_password(value)
+            return redaction.without_password(value)
         case list() | tuple():
             return [_without_passwords(key, item) for item in value]
         case dict():

@@ -43,7 +43,7 @@ def open_guarded(  # noqa: PLR0913  as open_ledger, and what this host remembers
 
     Raises as `open_ledger` does; where messages are to be sent from it (`sends`), also InvalidInput for one that was restored or moved.
     """
-    from distributor.ledger.copy_guard import CopyGuard  # noqa: PLC0415  as above
+    from distributor.ledger.high_water_marks import CopyGuard  # noqa: PLC0415  as above
     from distributor.ledger.opening import open_database  # noqa: PLC0415  as above
     from distributor.ledger.repository import SqlLedger  # noqa: PLC0415  as above
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, bindparam, select
 
 from distributor.ledger import transitions
 from distributor.ledger.clock import Clock
-from distributor.ledger.copy_guard import CopyGuard
 from distributor.ledger.engine import Database
+from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.tables import delivery, event
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize, write_transaction
 from distributor.model.audit_log import ADOPTION, parse_timestamp

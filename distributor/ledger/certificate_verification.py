@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, select
 
-from distributor.ledger import statements
+from distributor.ledger import engine
 from distributor.ledger.engine import Database
 from distributor.ledger.planning import storable
 from distributor.ledger.tables import authority, certificate
@@ -42,7 +42,7 @@ def _pages(database: Database, table: Table, asked: Any) -> Iterator[Any]:  # no
     paged = asked.where(table.c.sha256 > bindparam("last")).order_by(table.c.sha256).limit(PAGE)
     while True:
         with database.reading() as connection:
-            page = statements.all_rows(connection, paged, {"last": last})
+            page = engine.all_rows(connection, paged, {"last": last})
         yield from page
         if len(page) < PAGE:
             return

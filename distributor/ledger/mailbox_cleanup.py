@@ -21,8 +21,7 @@ from distributor.ledger.queries import events_of_senders
 from distributor.ledger.tables import delivery, event, handover
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
-from distributor.model.cleanup import CleanupEvent, CleanupItem
-from distributor.model.delivery import DraftRef, SenderFilter
+from distributor.model.delivery import CleanupEvent, CleanupItem, DraftRef, SenderFilter
 from distributor.model.states import PasswordState, State
 
 PAGE = transitions.CHUNK  # deliveries

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, t
 from sqlalchemy.types import NullType
 
 from distributor.errors import InvalidInput
-from distributor.ledger import comparison, people, statements, transitions
+from distributor.ledger import comparison, engine, people, transitions
 from distributor.ledger.comparison import Difference
 from distributor.ledger.projection import COLUMNS, INPUTS, ExpectedState, fingerprint, project
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
@@ -112,7 +112,7 @@ def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Difference
 def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
     """Whether a person is as the last event of any of their deliveries says."""
     links = []
-    for *columns, before in statements.all_rows(connection, _OF_PERSON, {"person": who}):
+    for *columns, before in engine.all_rows(connection, _OF_PERSON, {"person": who}):
         links.append(Link(*columns))
         if not fits(links[-1], before or ORIGIN):
             yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
@@ -168,8 +168,8 @@ def _fields(found: Sequence[Difference]) -> str:
 def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
     known = {id_: _Known() for id_ in ids}
     for start in range(0, len(ids), transitions.CHUNK):
-        size, values = statements.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        for *columns, before in statements.all_rows(connection, asked(size), values):
+        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
+        for *columns, before in engine.all_rows(connection, asked(size), values):
             link = Link(*columns)
             theirs = known[str(link.delivery)]
             theirs.links.append(link)
@@ -180,7 +180,7 @@ def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _
 
 @cache
 def _everything(size: int) -> Select[Any]:
-    return _LINKED.where(statements.one_of(event.c.delivery, size))
+    return _LINKED.where(engine.one_of(event.c.delivery, size))
 
 
 def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from distributor.errors import InvalidInput, NoLedger
 from distributor.ledger import durability, sqlite
 from distributor.ledger.engine import Database, translated
-from distributor.model import urls
+from distributor.model import redaction
 
 # --- schema --------------------------------------------------------------------------------
 # Which schema a database has, and the way from there to the program's own.
@@ -121,7 +121,7 @@ def _parsed(url: str) -> URL:
     except (ArgumentError, ValueError):
         hint = "write sqlite:///distributor.db or postgresql+psycopg://..."
         raise InvalidInput("this is not a database URL", where="ledger.url", hint=hint) from None
-    if parsed.get_backend_name() != "sqlite" and not urls.is_unambiguous(url):
+    if parsed.get_backend_name() != "sqlite" and not redaction.is_unambiguous(url):
         hint = "in a user or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
         raise InvalidInput("its user, password or query holds characters that are not escaped", where="ledger.url", hint=hint)
     return parsed

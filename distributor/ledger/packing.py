@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
-from distributor.ledger import clock, eligibility, statements, transitions
+from distributor.ledger import clock, eligibility, engine, transitions
 from distributor.ledger.comparison import address_key
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
 from distributor.ledger.projection import fingerprint
@@ -149,7 +149,7 @@ def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dic
     ids = list(frozen)
     people: dict[str, str] = {}
     for start in range(0, len(ids), transitions.CHUNK):
-        size, values = statements.pad_to_bucket(ids[start : start + transitions.CHUNK])
+        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
         people |= dict(tx.all(_addresses(size), values))
     named = {id_: recipient(message.message) or "" for id_, message in frozen.items()}
     for id_, address in named.items():
@@ -161,7 +161,7 @@ def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dic
 @cache
 def _addresses(size: int) -> Select[Any]:
     asked = select(delivery.c.id, person.c.address).join(person, person.c.id == delivery.c.person)
-    return asked.where(statements.one_of(delivery.c.id, size))
+    return asked.where(engine.one_of(delivery.c.id, size))
 
 
 def _outbox_row(message: PackedMessage, address: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 
-from distributor.ledger import statements
+from distributor.ledger import engine
 from distributor.ledger.comparison import Difference, address_key, shown
 from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.projection import fingerprint
@@ -58,11 +58,11 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
     last = ""
     while True:
         with snapshot(database) as connection:
-            rows = [dict(zip(person.c.keys(), row, strict=True)) for row in statements.all_rows(connection, _PEOPLE, {"last": last})]
+            rows = [dict(zip(person.c.keys(), row, strict=True)) for row in engine.all_rows(connection, _PEOPLE, {"last": last})]
             until = rows[-1]["id"] if len(rows) == PAGE else LAST
             page = {"last": last, "until": until}
-            events = _by_person(statements.all_rows(connection, _EVENTS, page))
-            public = _by_person(statements.all_rows(connection, _PUBLIC, page))
+            events = _by_person(engine.all_rows(connection, _EVENTS, page))
+            public = _by_person(engine.all_rows(connection, _PUBLIC, page))
         for row in rows:
             links = [Link(*columns) for columns in events.get(row["id"], ())]
             if not links and not _was_parted(database, row):
@@ -78,7 +78,7 @@ def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
 def _was_parted(database: Database, row: Row) -> bool:
     """Whether a migration gave all their deliveries to another person, whom the address's key had joined with them (see `s0004_key`)."""
     with snapshot(database) as connection:
-        others = statements.all_rows(connection, _KEYS, {})
+        others = engine.all_rows(connection, _KEYS, {})
     alike = row["key"].casefold()
     return any(key.casefold() == alike and id_ == merged_finding(row["id"], key) for id_, key in others)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 
-from distributor.ledger import certificate_owners, people, statements, transitions
+from distributor.ledger import certificate_owners, engine, people, transitions
 from distributor.ledger.engine import ERASED
 from distributor.ledger.projection import fingerprint
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
@@ -266,19 +266,19 @@ def keep_certificates(tx: WriteTransaction, requests: Sequence[DeliveryRequest])
     _insert_missing(tx, certificate, leaves)
     found: dict[str, dict[str, str]] = {}
     for start in range(0, len(leaves), transitions.CHUNK):  # one that was known keeps the chain it came with first
-        size, values = statements.pad_to_bucket(list(leaves)[start : start + transitions.CHUNK])
+        size, values = engine.pad_to_bucket(list(leaves)[start : start + transitions.CHUNK])
         found |= {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in tx.all(_described(size), values)}
     return found
 
 
 @cache
 def _described(size: int) -> Select[Any]:
-    return select(*(certificate.c[name] for name in DESCRIBED)).where(statements.one_of(certificate.c.sha256, size))
+    return select(*(certificate.c[name] for name in DESCRIBED)).where(engine.one_of(certificate.c.sha256, size))
 
 
 def described(tx: WriteTransaction, sha256: str) -> dict[str, str]:
     """What is kept of a certificate, without its bytes."""
-    size, values = statements.pad_to_bucket([sha256])
+    size, values = engine.pad_to_bucket([sha256])
     return dict(zip(DESCRIBED, tx.all(_described(size), values)[0], strict=True))
 
 

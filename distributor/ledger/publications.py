@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from distributor.errors import InvalidInput
-from distributor.ledger import revoked, transitions
+from distributor.ledger import certificate_owners, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import certificate, delivery, event, person, publication
 from distributor.ledger.transaction import NewEvent, WriteTransaction
@@ -57,7 +57,7 @@ def holders(database: Database) -> Iterator[CertificateHolder]:
 def _page(connection: Connection, last: str, until: str) -> list[CertificateHolder]:
     rows = connection.execute(_THEIRS, {"last": last, "until": until}).all()
     _refuse_changed(connection, rows)
-    gone = frozenset(revoked.revoked(connection, (row.sha256 for row in rows)))
+    gone = frozenset(certificate_owners.revoked(connection, (row.sha256 for row in rows)))
     places = _places(connection, rows)
     found = (_holder(list(theirs), gone, places) for _, theirs in groupby(rows, key=lambda row: row.id))
     return [holder for holder in found if holder.certificates]

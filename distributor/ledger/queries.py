@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import clock, revoked, statements
+from distributor.ledger import certificate_owners, clock, engine
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_ARMING, certificate, delivery, event, handover, head, outbox, person, plan
 from distributor.model.audit_log import Event, canonical, parse_timestamp
@@ -126,10 +126,10 @@ def rows(database: Database, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]
     asked = _listing(scope.plan is not None, scope.address is not None, scope.states)
     values = {"plan": scope.plan, "address": scope.address, "last": ""}
     with database.reading() as connection:
-        gone = revoked.every(connection)
+        gone = certificate_owners.every(connection)
     while True:
         with database.reading() as connection:
-            page = statements.all_rows(connection, asked, values)
+            page = engine.all_rows(connection, asked, values)
         yield from map(partial(_with_revocation, gone), page) if gone else page
         if len(page) < PAGE:
             return

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from distributor.ledger import (
+    certificate_owners,
     durability,
-    generations,
+    eligibility,
     leases,
     message_verification,
     packing,
@@ -19,14 +20,13 @@ from distributor.ledger import (
     queries,
     resolution,
     revocations,
-    revoked,
     sending,
     verification,
 )
 from distributor.ledger.adoption import AdoptableLedger
 from distributor.ledger.clock import Clock
-from distributor.ledger.copy_guard import CopyGuard
 from distributor.ledger.engine import Database
+from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.mailbox_cleanup import CleanupQueries
 from distributor.ledger.transaction import WriteTransaction, write_transaction
@@ -101,7 +101,7 @@ class CertificateQueries:
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
         """Which of them are revoked."""
         with self._database.reading() as connection:
-            return revoked.revoked(connection, certificates)
+            return certificate_owners.revoked(connection, certificates)
 
 
 class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
@@ -169,7 +169,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
     ) -> Delivery:
         """Plan the next generation of a delivery."""
         with self._writing() as tx:
-            new = generations.regenerate(tx, delivery, reason, request, place)
+            new = eligibility.regenerate(tx, delivery, reason, request, place)
             return queries.by_ids(tx.connection, [new])[new]
 
     # pack

@@ -9,7 +9,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import eligibility, mailbox_cleanup, revoked, transitions
+from distributor.ledger import certificate_owners, eligibility, mailbox_cleanup, transitions
 from distributor.ledger.queries import DELIVERIES, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
@@ -100,7 +100,7 @@ def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
 
 def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
     """When and why its certificate was revoked, if it was, or that it expired."""
-    reason = revoked.revoked(tx.connection, [row["certificate"]]).get(row["certificate"])
+    reason = certificate_owners.revoked(tx.connection, [row["certificate"]]).get(row["certificate"])
     ends = tx.connection.execute(select(certificate.c.not_after).where(certificate.c.sha256 == row["certificate"])).scalar_one()
     return eligibility.expiry_message(ends) if reason is None and ends <= tx.now else reason
 

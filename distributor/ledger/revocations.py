@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
-from distributor.ledger import revoked, transitions
+from distributor.ledger import certificate_owners, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_REVOCATION, authority, certificate, delivery, event, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
@@ -52,7 +52,7 @@ def issued(database: Database, now: datetime) -> Iterator[CertificateInUse]:
             chains = [json.loads(row.chain) for row in page]
             _learn(connection, above, {sha for chain in chains for sha in chain})
             whose = _whose(connection, [row.sha256 for row in page])
-            gone = revoked.revoked(connection, [row.sha256 for row in page])
+            gone = certificate_owners.revoked(connection, [row.sha256 for row in page])
         for row, chain in zip(page, chains, strict=True):
             yield CertificateInUse(
                 row.sha256, bytes(row.der), tuple(above[sha] for sha in chain), tuple(whose[row.sha256]), gone.get(row.sha256)
@@ -84,10 +84,10 @@ def revoke(tx: WriteTransaction, certificate_sha256: str, reason: str) -> list[R
     addresses: dict[str, str] = dict(tx.connection.execute(_IN_USE_OF, {"certificate": certificate_sha256}).all())
     rows = transitions.rows(tx, list(addresses))
     by_certificate = {certificate_sha256: reason}
-    new = revoked.record_revocation(tx, [rows[id_] for id_ in addresses], by_certificate)
+    new = certificate_owners.record_revocation(tx, [rows[id_] for id_ in addresses], by_certificate)
     _set_said(tx, addresses, reason)
     unsent = [rows[id_] for id_ in addresses if State(rows[id_]["state"]) in REMAINING]
-    revoked.withdraw(tx, unsent, by_certificate)
+    certificate_owners.withdraw(tx, unsent, by_certificate)
     gone = {row["id"] for row in unsent}
     touched = gone | {row["id"] for row in new}
     return [_revoked_delivery(rows[id_], address, reason, gone=id_ in gone) for id_, address in addresses.items() if id_ in touched]
@@ -100,11 +100,11 @@ def _revoked_delivery(row: transitions.Row, address: str, reason: str, *, gone: 
 
 def reinstate(tx: WriteTransaction, certificate_sha256: str, reason: str) -> list[RevokedDelivery]:
     """Record on its deliveries that the hold is over; withdrawn ones stay so. Nothing where it was revoked for good."""
-    known = revoked.recorded_revocations(tx.connection, [certificate_sha256])
-    if not known or not is_hold(revoked.revoked(tx.connection, [certificate_sha256]).get(certificate_sha256, "")):
+    known = certificate_owners.recorded_revocations(tx.connection, [certificate_sha256])
+    if not known or not is_hold(certificate_owners.revoked(tx.connection, [certificate_sha256]).get(certificate_sha256, "")):
         return []
     rows = transitions.rows(tx, list(known))
-    tx.append([NewEvent(id_, RELEASED, None, None, revoked.evidence(certificate_sha256, reason)) for id_ in rows])
+    tx.append([NewEvent(id_, RELEASED, None, None, certificate_owners.evidence(certificate_sha256, reason)) for id_ in rows])
     _set_said(tx, [id_ for id_, row in rows.items() if row["state"] != State.WITHDRAWN], reason)
     addresses: dict[str, str] = dict(tx.connection.execute(_DELIVERIES_OF, {"certificate": certificate_sha256}).all())
     return [_revoked_delivery(row, addresses[id_], reason, gone=False) for id_, row in rows.items()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from distributor.ledger import comparison, statements
+from distributor.ledger import comparison, engine
 from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.projection import COLUMNS, project
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
@@ -48,7 +48,7 @@ class RowVerifier:
         last = ""
         while True:
             with snapshot(self._database) as connection:
-                rows = [dict(zip(comparison.NAMES, row, strict=True)) for row in statements.all_rows(connection, _ROWS, {"last": last})]
+                rows = [dict(zip(comparison.NAMES, row, strict=True)) for row in engine.all_rows(connection, _ROWS, {"last": last})]
                 until = rows[-1]["delivery_id"] if len(rows) == PAGE else LAST
                 updates = _steps(connection, last, until)
             yield from self._page({row["delivery_id"]: row for row in rows}, updates)
@@ -68,4 +68,4 @@ class RowVerifier:
 
 
 def _steps(connection: Connection, last: str, until: str) -> Iterator[Link]:
-    return map(Link._make, statements.all_rows(connection, _STEPS, {"last": last, "until": until}))
+    return map(Link._make, engine.all_rows(connection, _STEPS, {"last": last, "until": until}))

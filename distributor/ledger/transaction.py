@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from distributor.ledger import statements
+from distributor.ledger import engine
 from distributor.ledger.clock import SERVER, Clock
 from distributor.ledger.engine import Database
 from distributor.ledger.identity import NAMED
@@ -86,13 +86,13 @@ class WriteTransaction:
             self.append([NewEvent(None, "clock-gap", evidence={"last_event": self.last})])
         return verdict is Passed.YES
 
-    def all(self, statement: statements.Statement, values: Mapping[str, Any]) -> list[Any]:
+    def all(self, statement: engine.Statement, values: Mapping[str, Any]) -> list[Any]:
         """The rows of a query that runs often."""
-        return statements.all_rows(self.connection, statement, values)
+        return engine.all_rows(self.connection, statement, values)
 
-    def many(self, statement: statements.Statement, rows: Sequence[Mapping[str, Any]]) -> int:
+    def many(self, statement: engine.Statement, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run a statement for each row; how many it touched."""
-        return statements.many(self.connection, statement, rows) if rows else 0
+        return engine.many(self.connection, statement, rows) if rows else 0
 
     def append(self, notes: Sequence[NewEvent]) -> None:
         """Add events to the chain."""
@@ -137,10 +137,10 @@ def write_transaction(database: Database, by: str, clock: Clock) -> Iterator[Wri
     """One durable transaction; its events move the head of the chain with it."""
     with database.writing() as connection:
         if clock.is_servers:
-            seq, last, ends, at = statements.all_rows(connection, _HEAD_AND_TIME, {})[0]
+            seq, last, ends, at = engine.all_rows(connection, _HEAD_AND_TIME, {})[0]
             now = clock.from_server(at)
         else:
-            seq, last, ends = statements.all_rows(connection, _HEAD, {})[0]
+            seq, last, ends = engine.all_rows(connection, _HEAD, {})[0]
             now = clock.read(connection)
         tx = WriteTransaction(connection, by, now, last, seq, ends)
         yield tx

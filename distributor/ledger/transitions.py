@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
 
 from distributor.errors import InvalidInput, RequestDenied
-from distributor.ledger import statements
+from distributor.ledger import engine
 from distributor.ledger.engine import ERASED
 from distributor.ledger.tables import delivery, handover, outbox, owner
 from distributor.ledger.transaction import NewEvent, WriteTransaction
@@ -73,20 +73,20 @@ def rows(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, Row]:
     """Deliveries by id."""
     found: dict[str, Row] = {}
     for start in range(0, len(ids), CHUNK):
-        size, values = statements.pad_to_bucket(ids[start : start + CHUNK])
+        size, values = engine.pad_to_bucket(ids[start : start + CHUNK])
         found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in tx.all(_rows(size), values)}
     return found
 
 
 @cache
 def _rows(size: int) -> Select[Any]:
-    return select(delivery).where(statements.one_of(delivery.c.id, size))
+    return select(delivery).where(engine.one_of(delivery.c.id, size))
 
 
 @cache
 def _held(size: int) -> Select[Any]:
     return select(handover.c.delivery, handover.c.lasts).where(
-        statements.one_of(handover.c.delivery, size), handover.c.state == PasswordState.HELD.value
+        engine.one_of(handover.c.delivery, size), handover.c.state == PasswordState.HELD.value
     )
 
 
@@ -134,7 +134,7 @@ def _after(tx: WriteTransaction, change: Transition) -> Row:
 def _move_passwords(tx: WriteTransaction, changes: Sequence[Transition]) -> None:
     received = [change.row["id"] for change in changes if change.after in RECEIVED]
     if received:
-        size, values = statements.pad_to_bucket(received)
+        size, values = engine.pad_to_bucket(received)
         tx.many(_READY, [{"b_id": id_, "until": _until(tx, lasts)} for id_, lasts in tx.all(_held(size), values)])
     withdrawn = [change.row["id"] for change in changes if change.after is State.WITHDRAWN]
     if withdrawn:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from distributor.ledger import certificate_verification, identity, lease_holders, people, row_verification, schema_verification, statements
+from distributor.ledger import certificate_verification, engine, identity, leases, people, row_verification, schema_verification
 from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.queries import PAGE, to_event
 from distributor.ledger.tables import event, head
@@ -61,14 +61,14 @@ class _Chain:
         self._beside = beside
         self.erased = 0
         self.doubtful: set[str] = set()  # deliveries with an event that does not hold: their rows cannot be compared with events
-        self.claimed = lease_holders.ClaimEvents()
+        self.claimed = leases.ClaimEvents()
         self._database = database
 
     def faults(self) -> Iterator[str]:
         """What is wrong with them."""
         while True:
             with snapshot(self._database) as connection:
-                page = statements.all_rows(connection, _LINKS, {"last": self.walk.seq})
+                page = engine.all_rows(connection, _LINKS, {"last": self.walk.seq})
                 ends = connection.execute(select(head.c.seq, head.c.hash, head.c.at)).one_or_none()
             for row in page:
                 yield from self._step(Link(*row))

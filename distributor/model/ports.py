@@ -8,12 +8,12 @@ from typing import Any, Protocol, TypeVar
 
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
-from distributor.model.cleanup import CleanupStore
 from distributor.model.csv_table import FurtherColumns
 from distributor.model.delivery import (
     ALL_SENDERS,
     AttemptUpdate,
     Claim,
+    CleanupStore,
     Delivery,
     DeliveryFilter,
     DeliveryRequest,

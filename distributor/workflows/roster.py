@@ -7,9 +7,8 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 
 from distributor.model.certificates import SourceMaterial
-from distributor.model.compact import BitSet
+from distributor.model.compact import BitSet, PackedPeople
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.packed_people import PackedPeople
 from distributor.model.people import Address, Directory, DirectoryUser, Person, RosterRow, key_of, parse_address
 from distributor.model.ports import NewSpool, Roster, Spool
 

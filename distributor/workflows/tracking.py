@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from distributor.errors import Error, RequestDenied
-from distributor.model.cleanup import MailboxCleaner
-from distributor.model.delivery import Delivery, DeliveryFilter, LastAttempt, LeaseHolder, TrackedMessage, TrackingEvent
+from distributor.model.delivery import Delivery, DeliveryFilter, LastAttempt, LeaseHolder, MailboxCleaner, TrackedMessage, TrackingEvent
 from distributor.model.ports import Ledger, Now, Tracker
 from distributor.model.states import State
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.cli.delivery_json import line
+from distributor.cli.render import line
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 MAYBE = st.none() | WORDS

@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from distributor.adapters.transports.graph import GraphTransport, cleanup
-from distributor.model.cleanup import CleanupEvent, CleanupItem, MailboxCleaner
-from distributor.model.delivery import Accepted, DraftRef, OutboundMessage, Outcome
+from distributor.model.delivery import Accepted, CleanupEvent, CleanupItem, DraftRef, MailboxCleaner, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
 from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, moving, spotless

@@ -31,7 +31,7 @@ from distributor.adapters.transports import graph, smtp
 from distributor.adapters.transports.smtp import session as _session
 from distributor.clients.graph import GraphClient
 from distributor.ledger import open_guarded, transaction
-from distributor.ledger.copy_guard import CopyGuard
+from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.repository import SqlLedger
 from distributor.mail.message import Mailbox
 from distributor.mail.templates import TemplateRenderer

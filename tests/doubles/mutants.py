@@ -12,7 +12,7 @@ from distributor.adapters.transports import smtp
 from distributor.adapters.transports.graph import mailbox
 from distributor.adapters.transports.smtp import session as _session
 from distributor.adapters.transports.smtp.replies import Reply
-from distributor.ledger import certificate_owners, clock, copy_guard, leases, packing, sending, sqlite, transitions
+from distributor.ledger import certificate_owners, clock, high_water_marks, leases, packing, sending, sqlite, transitions
 from distributor.ledger.transitions import Transition
 from distributor.model.delivery import Accepted, Ambiguous, AttemptUpdate, LeaseHolder, NotSent, OutboundMessage, Outcome, RecordIntent
 from distributor.model.states import PasswordState, State
@@ -124,7 +124,7 @@ def one_certificate_for_two() -> None:
 
 def mark_ignored() -> None:
     """What this host remembers of a ledger does not matter."""
-    copy_guard.find_restored = lambda *_: None
+    high_water_marks.find_restored = lambda *_: None
 
 
 def move_ignored() -> None:

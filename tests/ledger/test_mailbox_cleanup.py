@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 
 from distributor.ledger import mailbox_cleanup
-from distributor.model.cleanup import CleanupEvent
-from distributor.model.delivery import Claim, DeliveryFilter, DraftRef, RecordIntent, TrackingEvent
+from distributor.model.delivery import Claim, CleanupEvent, DeliveryFilter, DraftRef, RecordIntent, TrackingEvent
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World
 

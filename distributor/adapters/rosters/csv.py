@@ -9,8 +9,16 @@ from pathlib import Path
 
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, text_lines
-from distributor.model.cells import addresses_in, describe_cell, quotable_address
-from distributor.model.csv_table import Columns, HeaderError, Rows, is_broken, without_address
+from distributor.model.csv_table import (
+    Columns,
+    HeaderError,
+    Rows,
+    addresses_in,
+    describe_cell,
+    is_broken,
+    quotable_address,
+    without_address,
+)
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import BadAddress, Person, RosterRow, escape_unsafe, parse_address
 from distributor.model.secret import Secret

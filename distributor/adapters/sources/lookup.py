@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from distributor.adapters.sources import reader
 from distributor.adapters.sources.inventory import Inventory
 from distributor.adapters.sources.passwords import Passwords
-from distributor.adapters.sources.paths import Unsafe, inside, steps
 from distributor.adapters.sources.reader import Entry, Reader
-from distributor.model.cells import name_cell
+from distributor.files.reader import Unsafe, inside, steps
+from distributor.model.csv_table import name_cell
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Person, RosterRow, escape_unsafe
 

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from distributor.adapters.sources.paths import Unsafe, inside, steps
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
 from distributor.errors import InvalidInput
-from distributor.files.reader import FileRefused, Reason, text_lines
+from distributor.files.reader import FileRefused, Reason, Unsafe, inside, steps, text_lines
 from distributor.model.csv_table import Columns, HeaderError, Rows, decode
 from distributor.model.people import Address, Person, RosterRow, parse_address
 from distributor.model.secret import Secret

@@ -185,7 +185,7 @@ class DemoOutput:
 
     def open_package(self, message: bytes, password: str) -> bool:
         """Open the attachment with the password, as a phone does."""
-        from distributor.cli.demo.open_package import open_package
+        from distributor.cli.demo.fixtures import open_package
 
         found = open_package(message, password)
         for name, value in found.items():

@@ -1,4 +1,4 @@
-"""The demo's inputs: a throw-away certification authority, the certificates of five people, and a mail server in this process."""
+"""The demo's throw-away certification authority, five people's certificates, a mail server, and what a phone reads of a package."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
 
 from aiosmtpd.controller import Controller
@@ -18,10 +20,12 @@ from aiosmtpd.smtp import Envelope
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import PrivateFormat
-from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12, serialize_key_and_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from distributor.errors import InvalidInput
 from distributor.files import atomic
 
 YEAR = timedelta(days=365)
@@ -173,3 +177,35 @@ def server() -> Iterator[tuple[DemoMailServer, int]]:
         yield received, port
     finally:
         controller.stop()
+
+
+# --- open package --------------------------------------------------------------------------------
+#
+# Opens a message's attachment as a phone would, for the demo: with the cryptography library, not with our own reader.
+
+
+def open_package(message: bytes, password: str) -> dict[str, str]:
+    """The contents of the package, by name. Raises InvalidInput when there is none, or it does not open."""
+    attachment = next(message_from_bytes(message, policy=default).iter_attachments(), None)
+    if attachment is None:
+        raise InvalidInput("the message has no attachment", where="demo", hint="please report this")
+    data = attachment.get_content()
+    try:
+        package = load_pkcs12(data, password.encode())
+    except ValueError:
+        raise InvalidInput("the attachment does not open with the password", where="demo", hint="please report this") from None
+    if package.cert is None or not isinstance(package.key, RSAPrivateKey):
+        raise InvalidInput("the package holds no certificate with its key", where="demo", hint="please report this")
+    certificate = package.cert.certificate
+    return {
+        "file": f"{attachment.get_filename()}, {len(data)} bytes",
+        "belongs to": certificate.subject.rfc4514_string(),
+        "issued by": certificate.issuer.rfc4514_string(),
+        "valid until": f"{certificate.not_valid_after_utc:%Y-%m-%d}",
+        "key": f"RSA, {package.key.key_size} bits, fits the certificate: {'yes' if _fits(package.key, certificate.public_key()) else 'no'}",
+        "with it": ", ".join(other.certificate.subject.rfc4514_string() for other in package.additional_certs),
+    }
+
+
+def _fits(key: RSAPrivateKey, public: object) -> bool:
+    return key.public_key() == public

@@ -21,8 +21,7 @@ from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, SentItems, g
 from distributor.clients.http import MAX_WAIT
 from distributor.clients.throttle import Sleep
 from distributor.errors import InvalidInput
-from distributor.model.cleanup import CleanupStore
-from distributor.model.delivery import Account, OutboundMessage, Outcome
+from distributor.model.delivery import Account, CleanupStore, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 from distributor.model.ports import CommitIntent

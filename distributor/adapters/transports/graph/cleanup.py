@@ -18,8 +18,7 @@ from distributor.clients.graph import IN_FLIGHT, HttpResponse, MailboxMessage
 from distributor.clients.http import BUSY, MAX_WAIT
 from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import Error
-from distributor.model.cleanup import CleanupEvent, CleanupItem, CleanupStore
-from distributor.model.delivery import DraftRef
+from distributor.model.delivery import CleanupEvent, CleanupItem, CleanupStore, DraftRef
 from distributor.model.issues import Diagnostic
 
 AGAIN = (0.0, 5.0, 15.0, 40.0)  # seconds before each search at the end, as long as copies of messages just sent are missing

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from distributor.adapters.transports.smtp.authentication import Authenticator
 from distributor.adapters.transports.smtp.check import examine
-from distributor.adapters.transports.smtp.connect import ConnectFailure, Login, Server, connect, is_loopback
+from distributor.adapters.transports.smtp.connect import Authenticator, ConnectFailure, Login, Server, connect, is_loopback
 from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply, classify_reply
 from distributor.adapters.transports.smtp.session import Session, dot_stuff, mail, rcpt, validate_message
 from distributor.clients.app_registration import AccessToken, AppRegistration, Tell

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from distributor.adapters.transports.smtp.authentication import TOKEN_REJECTED_CODES
-from distributor.adapters.transports.smtp.connect import ConnectFailure, Server
+from distributor.adapters.transports.smtp.connect import TOKEN_REJECTED_CODES, ConnectFailure, Server
 from distributor.adapters.transports.smtp.replies import Phase, Reply
 from distributor.adapters.transports.smtp.session import Session
 from distributor.clients.app_registration import AccessToken, AppRegistration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributor.model.cells import addresses_in, describe_cell, name_cell, quotable_address
+from distributor.model.csv_table import addresses_in, describe_cell, name_cell, quotable_address
 
 
 @pytest.mark.parametrize("cell", ["anna@exmaple", "anna.b@example.org", "anna@example", " anna@example..org"[:13]])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.packed_people import PackedPeople
+from distributor.model.compact import PackedPeople
 from distributor.model.people import Address, Person, RosterRow
 from distributor.model.secret import Secret
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.model.urls import is_unambiguous, without_password
+from distributor.model.redaction import is_unambiguous, without_password
 
 
 @pytest.mark.parametrize(
