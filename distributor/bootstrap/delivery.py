@@ -160,6 +160,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
         words=TemplateRenderer(folder, organisation.languages),
         seal=seal(recipients),
         organisation=organisation.name,
+        helpdesk=organisation.helpdesk,
         senders=tuple(Mailbox(mailbox.address, mailbox.name) for mailbox in mailboxes),
         channel=password.channel,
         expires=password.expires,

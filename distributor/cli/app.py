@@ -29,6 +29,7 @@ from distributor.cli import (
     resolve,
     send,
     status,
+    templates,
     track,
     trust,
     trust_ldap,
@@ -82,6 +83,7 @@ trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
 app.add_typer(trust.app, name="trust")
 app.add_typer(intune.app, name="intune", epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(templates.app, name="templates", epilog="\b\nexample:\n  distributor templates export --language de")
 app.add_typer(config.app, name="config", epilog="\b\nexample:\n  distributor config show")
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 

@@ -22,6 +22,7 @@ TEMPLATE = """\
 
 [organisation]
 name = "{organisation}"
+# helpdesk = {{name = "IT Service", phone = "+49 30 1234567", hours = "Mon-Fri 8-17", url = ""}}   # messages name it
 languages = ["en", "de", "fr"]     # of the messages; the first is the fall-back
 
 [sender]

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, replace
+from dataclasses import MISSING, Field, asdict, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from distributor.errors import Error, ErrorGroup, InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
 from distributor.model import passwords, redaction
 from distributor.model.certificates import Limits
+from distributor.model.people import Helpdesk, has_unsafe_chars
 
 # --- lines --------------------------------------------------------------------------------
 # Finds the line of each dotted key in the text of a TOML file, for error messages; a key that it does not find has no line.
@@ -111,9 +112,13 @@ def _provenance_own(settings: Settings, document: Mapping[str, Any], lines: dict
         if table is None:
             continue
         for field in fields(table):
-            key = f"{name}.{field.name}"
-            value = _as_written(key, getattr(table, field.name))
-            yield key, Provenance(value, _place(settings, key, lines) if field.name in given else "default")
+            key, value = f"{name}.{field.name}", getattr(table, field.name)
+            if isinstance(value, Helpdesk):
+                for part, text in asdict(value).items():
+                    written = part in given.get(field.name, {})
+                    yield f"{key}.{part}", Provenance(text, _place(settings, f"{key}.{part}", lines) if written else "default")
+            else:
+                yield key, Provenance(_as_written(key, value), _place(settings, key, lines) if field.name in given else "default")
 
 
 def _fields(settings: Settings, key: str, table: Any, lines: dict[str, int]) -> Iterator[tuple[str, Provenance]]:  # noqa: ANN401  any dataclass
@@ -183,8 +188,8 @@ def validate(own: Mapping[str, Any], kinds: AdapterKinds) -> list[ConfigFault]:
     """The faults of values whose types are right. `own`: the tables that belong to no adapter."""
     faults: list[ConfigFault] = []
     match own.get("organisation"):
-        case Organisation(languages=languages):
-            faults += _languages(languages)
+        case Organisation() as organisation:
+            faults += _languages(organisation.languages) + _helpdesk(organisation.helpdesk)
     match own.get("vault"):
         case VaultKeys(recipients=recipients):
             faults += _recipients(recipients)
@@ -216,6 +221,14 @@ def _languages(languages: tuple[str, ...]) -> list[ConfigFault]:
         ConfigFault(f"organisation.languages[{n}]", f'"{language}" is not a language tag', 'write "en", "de" or "de-AT"')
         for n, language in enumerate(languages)
         if not _LANGUAGE.fullmatch(language)
+    ]
+
+
+def _helpdesk(helpdesk: Helpdesk) -> list[ConfigFault]:
+    return [
+        ConfigFault(f"organisation.helpdesk.{name}", "not one line of text", "messages print it as it is")
+        for name, value in asdict(helpdesk).items()
+        if has_unsafe_chars(value)
     ]
 
 

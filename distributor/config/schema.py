@@ -15,7 +15,7 @@ from distributor.errors import Error
 from distributor.microsoft import is_exchange_online
 from distributor.model.certificates import Limits
 from distributor.model.passwords import ALPHABET, PasswordPolicy
-from distributor.model.people import Address
+from distributor.model.people import Address, Helpdesk
 
 
 class Profile(StrEnum):
@@ -27,10 +27,11 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """`[organisation]`; the first of `languages` is the fall-back."""
+    """`[organisation]`; the first of `languages` is the fall-back, and messages name the helpdesk."""
 
     name: str
     languages: tuple[str, ...] = ("en",)
+    helpdesk: Helpdesk = field(default_factory=Helpdesk)
 
 
 @dataclass(frozen=True, slots=True)

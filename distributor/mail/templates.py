@@ -7,10 +7,12 @@ and time and size of the output are limited. Memory is limited by the worker pro
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import walk_tb
@@ -19,7 +21,16 @@ from typing import Any, NoReturn
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
+from jinja2 import (
+    ChoiceLoader,
+    FileSystemLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateRuntimeError,
+    TemplateSyntaxError,
+    UndefinedError,
+)
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -28,7 +39,7 @@ from distributor.mail import template_columns
 from distributor.mail.message import RenderedText
 from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
 from distributor.model.issues import Diagnostic
-from distributor.model.people import has_unsafe_chars
+from distributor.model.people import Helpdesk, has_unsafe_chars
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged messages have some 15 000
 LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged messages take a few milliseconds
@@ -152,7 +163,7 @@ def _size(value: object) -> int:
 @functools.lru_cache(maxsize=8)
 def _environment(folders: tuple[Path, ...]) -> _Sandbox:
     environment = _Sandbox(
-        loader=FileSystemLoader(folders),
+        loader=ChoiceLoader([PrefixLoader({"packaged": FileSystemLoader(packaged())}), FileSystemLoader(folders)]),
         undefined=StrictUndefined,
         autoescape=lambda name: name is not None and name.endswith(".html"),
         auto_reload=False,
@@ -163,7 +174,7 @@ def _environment(folders: tuple[Path, ...]) -> _Sandbox:
     for name in ("format", "center", "indent", "pprint", "xmlattr"):  # each can be asked for a gigabyte, and no message needs one
         environment.filters.pop(name, None)
     environment.globals.clear()
-    environment.filters["date"] = _date
+    environment.filters |= {"date": _date, "wrap": _wrapped}
     return environment
 
 
@@ -174,6 +185,12 @@ def _date(moment: datetime, language: str) -> str:
     written = format_date(day, "long", _locale(language))
     # CLDR leaves out the one ordinal that French dates have.
     return written.replace("1 ", "1er ", 1) if day.day == 1 and written.startswith("1 ") and language.startswith("fr") else written
+
+
+def _wrapped(text: str) -> str:
+    """One paragraph of plain text in lines of at most 72 characters; an address is never broken, and no line begins like one of a list."""
+    text = re.sub(r"\b(\d+\.) ", "\\1\N{NO-BREAK SPACE}", text)
+    return "\n".join((*textwrap.wrap(text, 72, break_long_words=False, break_on_hyphens=False), ""))
 
 
 @functools.lru_cache(maxsize=64)
@@ -210,7 +227,7 @@ def _render(environment: _Sandbox, name: str, values: Mapping[str, object]) -> s
         with cpu_limit(LONGEST_RENDERING):  # the worker's own time-out would not know the line
             return "".join(_bounded(environment.get_template(name).generate(values)))
     except Exception as error:  # noqa: BLE001  a template can raise anything that Python can
-        _explain(error, name)
+        _explain(error, name, values)
 
 
 def _bounded(pieces: Iterator[str]) -> Iterator[str]:
@@ -222,7 +239,7 @@ def _bounded(pieces: Iterator[str]) -> Iterator[str]:
         yield piece
 
 
-def _explain(error: Exception, name: str) -> NoReturn:
+def _explain(error: Exception, name: str, values: Mapping[str, object]) -> NoReturn:
     match error:
         case TemplateSyntaxError():
             where, line = error.name or name, error.lineno
@@ -239,6 +256,8 @@ def _explain(error: Exception, name: str) -> NoReturn:
             reason = "it needs too much memory"
         case TimeLimitExceeded():
             reason = f"it takes longer than {LONGEST_RENDERING:.0f} s"
+        case UndefinedError():
+            reason = _unknown(str(error), values)
         case _:
             reason = str(error) or type(error).__name__
     raise InvalidInput(
@@ -246,6 +265,18 @@ def _explain(error: Exception, name: str) -> NoReturn:
         where=f"templates/{where} line {line}",
         hint=_NEW if isinstance(error, UndefinedError) else "correct the template; `distributor doctor` renders every message",
     ) from None
+
+
+def _unknown(text: str, values: Mapping[str, object]) -> str:
+    """Jinja2's message about an undefined name, in plain words, with the nearest name that templates have."""
+    name = text.split("'")[-2] if text.count("'") > 1 else ""
+    known = set(values).union(*(_names(value) for value in values.values()))
+    near = difflib.get_close_matches(name, known, 1)
+    return (f'there is no "{name}"' if name else text) + (f'; did you mean "{near[0]}"?' if near else "")
+
+
+def _names(value: object) -> Iterable[str]:
+    return value if isinstance(value, dict) else (name for name in dir(value) if not name.startswith("_")) if is_dataclass(value) else ()
 
 
 _NEW = "correct the template, or plan again if it names a column that it did not name before; `distributor doctor` renders every message"
@@ -301,4 +332,6 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
         "password": {"groups": 5, "length": 5, "shape": "-".join(["xxxxx"] * 5), "plain": True},
         "generation": generation,
         "expires": 14,
+        "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
+        "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
     }

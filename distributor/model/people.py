@@ -50,6 +50,21 @@ def key_of(address: str) -> str:
     return address.lower() if address.isascii() else address.translate(_LOWER)
 
 
+@dataclass(frozen=True, slots=True)
+class Helpdesk:
+    """`[organisation] helpdesk`: whom people may ask, as messages name it. Empty where it is not configured."""
+
+    name: str = ""
+    phone: str = ""
+    hours: str = ""
+    url: str = ""
+
+    @property
+    def line(self) -> str:
+        """All but the URL, on one line; the phone number is never broken."""
+        return ", ".join(filter(None, (self.name, self.phone.replace(" ", "\N{NO-BREAK SPACE}"), self.hours)))
+
+
 _TOO_LONG = ("the address is too long", "an address has at most 64 octets before the @ and 254 in all")
 
 

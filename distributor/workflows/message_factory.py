@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from distributor.errors import InvalidInput
 from distributor.mail import message
@@ -19,11 +19,13 @@ from distributor.model.certificates import Identity, Limits, ParseProblem
 from distributor.model.delivery import PackedMessage, PackingJob, PackingTask
 from distributor.model.issues import CheckId
 from distributor.model.passwords import PasswordPolicy
-from distributor.model.people import Address, has_unsafe_chars
+from distributor.model.people import Address, Helpdesk, has_unsafe_chars
 from distributor.model.secret import Secret
 from distributor.pki import package, package_check, parse_material
 from distributor.pki.package import PackageContent
 from distributor.pki.pkcs12 import load_known_key
+
+A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Packer:
     seal: Callable[[Secret, str], bytes]  # password, delivery id
     organisation: str
     senders: tuple[Mailbox, ...]
+    helpdesk: Helpdesk = field(default_factory=Helpdesk)
     channel: str = "reveal"
     expires: timedelta | None = None
     profile: str = "phone"
@@ -61,7 +64,7 @@ class Packer:
         name = package.friendly_name(todo.person, todo.not_before, use)
         data = package.build_pkcs12(content, password, self.profile, name, include_root=self.include_root)
         attachment = Attachment(package.file_name(todo.person, todo.not_before, use), data)
-        wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use))
+        wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use, job.now))
         head = MessageHeaders(
             sender,
             Mailbox(todo.person.address, todo.person.name),
@@ -81,7 +84,7 @@ class Packer:
             expires=self.expires,
         )
 
-    def _values(self, todo: PackingTask, sender: Mailbox, file_name: str, use: str) -> dict[str, object]:
+    def _values(self, todo: PackingTask, sender: Mailbox, file_name: str, use: str, now: datetime) -> dict[str, object]:
         """The variables of templates. Never the password; a name with invisible or direction-changing characters is left out."""
         person = todo.person
         return {
@@ -112,6 +115,8 @@ class Packer:
             },
             "generation": todo.generation,
             "expires": self.expires.days if self.expires else 0,
+            "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
+            "helpdesk": self.helpdesk,
         }
 
 

@@ -11,6 +11,7 @@ import pytest
 from distributor.errors import InvalidInput
 from distributor.mail import templates as module
 from distributor.mail.templates import LARGEST_TEXT, TemplateRenderer, sample
+from distributor.model.people import Helpdesk
 
 LANGUAGES = ("de", "en", "es", "fr", "it")
 CHANNELS = ("reveal", "letter", "mail")
@@ -48,13 +49,15 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
-            self.words += words(data)
+            self.words += WORD.findall(data.lower())
+
+
+WORD = re.compile(r"[\w@.:/=+-]*\w")
 
 
 def words(text: str) -> list[str]:
     """Letters and digits only: a list's numbers, quotation marks around labels and capitals of headings are typography."""
-    text = re.sub(r"(?m)^(\d+\.|-) ", "", text)
-    return re.findall(r"[\w@.:/=+-]*\w", text.lower())
+    return WORD.findall(re.sub(r"(?m)^(\d+\.|-) ", "", text).lower())
 
 
 @pytest.mark.parametrize(("language", "channel", "generation"), VARIANTS)
@@ -87,10 +90,10 @@ def test_every_message_has_what_a_reader_needs(language: str) -> None:
         ),
         *("Install Certificate", "Enter Password", "Certificate Installed", "VPN & app user certificate", "User certificate installed"),
         *("Type the password to extract the certificates", "Sign and Encrypt", "xxxxx-xxxxx-xxxxx-xxxxx-xxxxx", "alice@example.org"),
-        *("certificates@example.org", "4f2a90c1d7", "CN=Example Mail CA", "2028"),
+        *("certificates@example.org", "4f2a90c1", "CN=Example Mail CA", "16", "+49 30 1234567", "2028"),
     ):
         assert needed in " ".join(wording.text.replace("\u00a0", " ").split()), needed
-        assert needed.replace("&", "&amp;") in wording.html, needed
+        assert needed.replace("&", "&amp;") in wording.html.replace("\u00a0", " "), needed
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -262,6 +265,38 @@ def test_the_shared_paper_may_be_replaced(own: Path) -> None:
     assert "#123456" in TemplateRenderer(own.parents[2]).render("fr", sample()).html
 
 
+BLOCKS = ("greeting", "introduction", "attachment", "replaces", "before", "password", "shape", "several", "iphone", "android", "smime")
+BLOCKS += ("wrong_password", "help", "genuine", "footer")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["body.txt", "body.html"])
+def test_any_one_block_may_be_replaced_without_a_copy_of_the_file(tmp_path: Path, language: str, name: str) -> None:
+    for block in BLOCKS:
+        own = tmp_path / block / "templates" / "message" / language
+        own.mkdir(parents=True)
+        (own / name).write_text(f'{{% extends "packaged/message/{language}/{name}" %}}{{% block {block} %}}Ours.{{% endblock %}}')
+        ours = TemplateRenderer(tmp_path / block).render(language, sample("reveal", 2))
+        theirs = TemplateRenderer(None).render(language, sample("reveal", 2))
+        got, packaged = (ours.text, theirs.text) if name == "body.txt" else (ours.html, theirs.html)
+        assert got.count("Ours.") == 1, block
+        assert len(got) < len(packaged)
+        start, end = got.split("Ours.")
+        assert packaged.startswith(start.rstrip())
+        assert packaged.rstrip().endswith(end.strip())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_without_a_helpdesk_nobody_is_sent_to_a_number(language: str) -> None:
+    plain = TemplateRenderer(None).render(language, sample() | {"helpdesk": Helpdesk(), "fetch_by": None})
+    assert not re.search(r"\(\s*\)|\+49| ,", plain.text)
+    assert "2026" in plain.text  # in the attachment's name and the certificate's dates
+    assert "16" not in plain.text
+    with_page = TemplateRenderer(None).render(language, sample() | {"helpdesk": Helpdesk(url="help.example.org/smime")})
+    assert "help.example.org/smime" in with_page.text
+    assert "help.example.org/smime" in with_page.html
+
+
 def test_html_escapes_what_people_are_called_and_text_does_not() -> None:
     name = '<script>alert(1)</script> & "Söhne" {{ 7*7 }}'
     wording = TemplateRenderer(None).render("en", sample() | {"person": {"name": name, "address": "a@example.org", "columns": {}}})
@@ -294,7 +329,7 @@ def test_a_missing_variable_is_named_with_file_and_line(own: Path) -> None:
 def test_a_missing_variable_in_html_is_named_with_its_own_line(own: Path) -> None:
     page = '{% from "message/_layout.html" import page %}\n{% call page(language, "t", "o") %}\n<p>{{ persn.name }}</p>\n{% endcall %}\n'
     error = refused(own, page, "body.html")
-    assert (error.where, error.message) == ("templates/message/en/body.html line 3", "'persn' is undefined")
+    assert (error.where, error.message) == ("templates/message/en/body.html line 3", 'there is no "persn"; did you mean "person"?')
 
 
 def test_a_slip_of_the_pen_is_named_with_file_and_line(own: Path) -> None:
@@ -378,7 +413,7 @@ def test_a_checkup_renders_every_message(own: Path) -> None:
     assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "messages in de, en, es, fr, it")]
     (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
     (fault,) = TemplateRenderer(own.parents[2]).check()
-    assert (fault.level, fault.message) == ("error", "templates/message/en/body.txt line 1: 'persn' is undefined")
+    assert (fault.level, fault.message) == ("error", 'templates/message/en/body.txt line 1: there is no "persn"; did you mean "person"?')
 
 
 def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
