@@ -17,9 +17,10 @@ from distributor.config.loader import lines_of
 from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
 from distributor.microsoft import outlook, tenant
 from distributor.model.compact import PackedPeople
-from distributor.model.csv_table import Rows, decode, guess, header
+from distributor.model.csv_table import Rows, header
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import bounded, escape_unsafe, has_unsafe_chars, parse_address
+from distributor.model.text_encoding import decode, guess
 from distributor.pki import pem
 from distributor.workflows.audit import prove_export
 from distributor.workflows.roster import RosterRows as PeoplesRows

@@ -25,7 +25,8 @@ def export(
     """
     from distributor import bootstrap
     from distributor.files import atomic
-    from distributor.mail.templates import FILES, available, packaged
+    from distributor.files.reader import read_file
+    from distributor.mail.templates import FILES, LARGEST_TEXT, available, packaged
 
     known = available((packaged(),))
     if unknown := [tag for tag in language or () if tag not in known]:
@@ -36,7 +37,7 @@ def export(
         target = folder / "message" / name
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write_new(target, (packaged() / "message" / name).read_bytes())
+            atomic.write_new(target, read_file(packaged() / "message" / name, LARGEST_TEXT))
             stdout_line(escape(target))
         except FileExistsError:
             kept += 1

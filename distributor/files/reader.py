@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import IO, TextIO
 
-from distributor.model.csv_table import LONGEST_CELL, errors, guess, name_cell
+from distributor.model.csv_table import LONGEST_CELL, name_cell
 from distributor.model.people import escape_unsafe
+from distributor.model.text_encoding import errors, guess
 
 LARGEST_LIST = 256 * 2**20  # bytes of a list of people or passwords; two million people
 MOST_ROWS = 2_000_000
@@ -73,14 +74,14 @@ def read_file(path: str | os.PathLike[str], limit: int, *, follow: bool = False)
 
 
 @contextmanager
-def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: int = MOST_ROWS) -> Iterator[Iterator[str]]:
-    """The lines of a text file with their ends, whatever its encoding; a link is followed. Raises FileRefused, also between lines."""
+def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: int = MOST_ROWS) -> Iterator[tuple[Iterator[str], str]]:
+    """The lines of a text file with their ends, and its encoding; a link is followed. Raises FileRefused, also between lines."""
     with open_file(path, limit, follow=True) as file:
         try:
             encoding = guess(iter(lambda: file.read(_CHUNK), b""))
             file.seek(0)
             with io.TextIOWrapper(file, encoding, errors(encoding), newline="") as text:
-                yield bounded_lines(text, most)
+                yield bounded_lines(text, most), encoding
         except OSError as error:
             raise _unreadable(error) from None
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Protocol
 
 from distributor.model.people import Address, escape_unsafe, parse_address
@@ -59,32 +57,41 @@ def name_cell(cell: str) -> str:
 
 DELIMITERS = ",;\t"
 MOST_COLUMNS = 1000  # each row is as wide as the header
-_NAMES: Mapping[str, str] = {  # field -> names, the first is the proper one; compared without case, spaces and punctuation
-    "email": "email mail address smtp emailaddress mailaddress smtpaddress primarysmtpaddress workemail emailadresse adresseemail",
-    "user": "upn userprincipalname user userid username",  # the address where no column of the line above is there
-    "file": "file pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath datei",
-    "certificate": "certificate cert certificatefile certificatepath certfile crt",
-    "password": "password pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword kennwort passwort motdepasse "
-    "pwd pass pw passwd passcode pfxpass pfxpwd p12password p12pass certpassword certificatepassword zertifikatspasswort passwörter mdp "
-    "contraseña contrasena contrasenya clave wachtwoord senha palavrapasse parola parolachiave hasło haslo пароль парола lösenord losenord "
-    "adgangskode kodeord passord salasana heslo jelszó jelszo geslo lozinka şifre sifre parool parole slaptažodis slaptazodis κωδικός "
-    "密码 密碼 パスワード 비밀번호 סיסמה",
-    "password_file": "passwordfile passwordpath pinfile",
-    "key": "key keyfile privatekey keypath privatekeyfile",
-    "name": "name displayname fullname",
-    "first_name": "firstname givenname vorname prenom",
-    "last_name": "lastname surname familyname nachname",
-    "language": "language lang locale preferredlanguage sprache langue",
-    "phone": "phone mobile mobilephone phonenumber telephone",
+LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
+LONGEST_HEADER = 50  # lines: a spreadsheet may break the names of columns
+_NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared without case, accents, spaces, punctuation and [markers]
+    "email": "email | primarysmtpaddress primaryemail | mail emailaddress mailaddress smtp smtpaddress workemail emailadresse adresseemail "
+    "address courriel adressedemessagerie correo correoelectronico posta indirizzoemail | windowsemailaddress | "
+    "proxyaddresses proxyadressen",
+    "user": "upn userprincipalname user userid username benutzerprinzipalname principalname",  # where there is none of the line above
+    "file": "file | pfx p12 path pathtopfxfile filename pfxfile p12file pfxpath filepath datei",
+    "certificate": "certificate | cert certificatefile certificatepath certfile crt",
+    "password": "password | pfxpassword passphrase pin pfxpassphrase encryptedkeypassword filepassword pickuppassword kennwort passwort "
+    "motdepasse pwd pass pw passwd passcode pfxpass pfxpwd p12password p12pass certpassword certificatepassword "
+    "zertifikatspasswort passwörter mdp contraseña contrasena contrasenya clave wachtwoord senha palavrapasse parola parolachiave "
+    "hasło haslo пароль парола lösenord losenord adgangskode kodeord passord salasana heslo jelszó jelszo geslo lozinka şifre "
+    "sifre parool parole slaptažodis slaptazodis κωδικός 密码 密碼 パスワード 비밀번호 סיסמה",
+    "password_file": "passwordfile | passwordpath pinfile",
+    "key": "key | keyfile privatekey keypath privatekeyfile",
+    "name": "displayname anzeigename nomdaffichage nombreparamostrar | fullname nomcomplet nombrecompleto | name | commonname friendlyname",
+    "first_name": "firstname givenname vorname prenom nombre nome imie",
+    "last_name": "lastname surname familyname nachname nom apellido apellidos cognome nazwisko sn",
+    "language": "preferredlanguage language lang locale sprache langue idioma lingua",
+    "phone": "phone | mobile mobilephone phonenumber telephone",
     "manager": "manager manageremail",
-    "alternate_email": "alternateemail alternativeemail alternateemails alternativeemails privateemail secondaryemail",
+    "alternate_email": "alternateemail alternativeemail alternateemails alternativeemails alternateemailaddress privateemail "
+    "secondaryemail",
 }
-_FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
-_RANKS = {names.split()[0]: 2 for names in _NAMES.values()} | {"primarysmtpaddress": 1}  # of two names of a field, which is meant
+_FIELDS: dict[str, tuple[str, int]] = {}  # plain name -> field, and how good a name it is: 0 is the best
 _SECRET = re.compile(  # a column with such a name is never kept for templates
     r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
 )
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
+_MUST_AGREE = ("email", "file", "certificate", "password", "password_file", "key")
+_DIRECTORY = {"userprincipalname", "benutzerprinzipalname", "upn", "objectid", "objectguid", "distinguishedname", "samaccountname"}
+_DIRECTORY |= {"recipienttypedetails", "orgunitpath"}  # columns of a directory's export, which also lists accounts without a mailbox
+_GUID = re.compile(r"\{?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
+_PRIMARY = re.compile(r"(?:^|[+;,\s])SMTP:([^+;,\s]+)")  # in a list of proxy addresses; the others are in small letters
 
 
 class FurtherColumns(Protocol):
@@ -105,16 +112,40 @@ class HeaderError:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The column of each field."""
+    """The columns of each field, the better ones first."""
 
     delimiter: str
     names: tuple[str, ...]  # as written
-    fields: Mapping[str, int]
+    fields: Mapping[str, tuple[int, ...]]
     others: Mapping[str, int]  # further columns by the name that templates use
 
+    @property
+    def of_a_directory(self) -> bool:
+        """Whether the list is a directory's export, in which an account may have no mailbox."""
+        return any(_plain(name) in _DIRECTORY for name in self.names)
+
     def read(self, cells: Sequence[str]) -> dict[str, str]:
-        """The fields of a row that are present."""
-        return {f: cells[i] if f in _AS_WRITTEN else cells[i].strip() for f, i in self.fields.items() if i < len(cells)}
+        """The fields of a row that are present: the first cell that can be used."""
+        there = {field: [cells[number] for number in numbers if number < len(cells)] for field, numbers in self.fields.items()}
+        return {field: _best(field, found) for field, found in there.items() if found}
+
+    def conflict(self, cells: Sequence[str]) -> tuple[str, ...]:
+        """The names of two columns that mean the same and differ in this row, though neither has the better name."""
+        for field in _MUST_AGREE:
+            if len(numbers := self.fields.get(field, ())) < 2:  # noqa: PLR2004  two can differ
+                continue
+            equal = [n for n in numbers if n < len(cells) and _rank(self.names[n]) == _rank(self.names[numbers[0]])]
+            values = {self.names[n]: value for n in reversed(equal) if (value := _comparable(field, cells[n]))}
+            if len(set(values.values())) > 1:
+                return tuple(sorted(values, key=self.names.index)[:2])
+        return ()
+
+    def choices(self) -> Iterator[tuple[str, list[str]]]:
+        """The names of the columns of an address or a name where there are several: the one that is used, and the others."""
+        for field in ("email", "name"):
+            used, *others = (escape_unsafe(" ".join(self.names[number].split())) for number in self.fields.get(field, (0,)))
+            if others:
+                yield used, others
 
     def only(self, names: Collection[str]) -> Columns:
         """A copy without the further columns that are not in `names`."""
@@ -125,8 +156,32 @@ class Columns:
         return {name: cells[i].strip() if i < len(cells) else "" for name, i in self.others.items()}
 
 
+def _best(field: str, cells: Sequence[str]) -> str:
+    """The first cell that can be used, else the first that is filled."""
+    usable = [_usable(field, cell) for cell in cells]
+    if field == "email" and len(cells) > 1:
+        usable.sort(key=lambda cell: not isinstance(parse_address(cell), Address))
+    return next((cell for cell in usable if cell.strip()), "")
+
+
+def _usable(field: str, cell: str) -> str:
+    cell = cell if field in _AS_WRITTEN else cell.strip()
+    if field == "email" and "SMTP:" in cell and (primary := _PRIMARY.search(cell)):
+        return primary[1]
+    if field == "name" and _GUID.fullmatch(cell):  # the name of new mailboxes in Exchange Online
+        return ""
+    return "" if field == "password" and not cell.strip("*") else cell  # Google's exports have asterisks where there is a password
+
+
+def _comparable(field: str, cell: str) -> str:
+    if field != "email":
+        return cell.strip()
+    address = parse_address(cell.strip())
+    return address.key if isinstance(address, Address) else ""
+
+
 def header(line: str) -> Columns | HeaderError:
-    """Parse a header line with the delimiter that yields the most known columns."""
+    """Parse a header with the delimiter that yields the most known columns. It may have line ends in quotes."""
     split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
     best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
     if len(split[best]) > MOST_COLUMNS:
@@ -136,29 +191,29 @@ def header(line: str) -> Columns | HeaderError:
 
 def _split(line: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        return next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter), [])
     except csv.Error:
         return []
 
 
-def _columns(delimiter: str, names: Sequence[str]) -> Columns | HeaderError:
-    fields: dict[str, int] = {}
+def _columns(delimiter: str, names: Sequence[str]) -> Columns:
+    fields: dict[str, list[int]] = {}
     for number, name in enumerate(names):
-        plain = _plain(name)
-        field = _FIELDS.get(plain)
-        if field is None:
-            continue
-        if field in fields:
-            mine, before = (_RANKS.get(each, 0) for each in (plain, _plain(names[fields[field]])))
-            if mine == before:
-                return _twice(names[fields[field]], name)
-            if mine < before:
-                continue
-        fields[field] = number
-    if "user" in fields:
-        user = fields.pop("user")
-        fields.setdefault("email", user)
-    return Columns(delimiter, tuple(names), fields, _others(names, set(fields.values())))
+        if found := _FIELDS.get(_plain(name)):
+            fields.setdefault(found[0], []).append(number)
+    for numbers in fields.values():
+        numbers.sort(key=lambda number: _rank(names[number]))  # in order where they are equal
+    users = fields.pop("user", [])
+    if "email" not in fields or all(_plain(names[number]).startswith("proxy") for number in fields["email"]):
+        fields["email"] = [*fields.get("email", ()), *users]
+        if not fields["email"]:
+            del fields["email"]
+    taken = {number for numbers in (*fields.values(), users) for number in numbers}
+    return Columns(delimiter, tuple(names), {field: tuple(numbers) for field, numbers in fields.items()}, _others(names, taken))
+
+
+def _rank(name: str) -> int:
+    return _FIELDS[_plain(name)][1]
 
 
 def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
@@ -166,17 +221,20 @@ def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
     for number, name in enumerate(names):
         word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
         plain = _plain(name)
-        if number not in taken and word and not _SECRET.search(plain) and _FIELDS.get(plain) != "password":
+        if number not in taken and word and not _SECRET.search(plain) and _FIELDS.get(plain, ("",))[0] != "password":
             others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
     return others
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", name).lower())
+    bare = re.sub(r"(?<=\S)\s*[\[(][^\])]*[\])]\s*$", "", name)  # "Email Address [Required]"
+    letters = unicodedata.normalize("NFKD", bare).lower()
+    return "".join(c for c in letters if c.isalnum() and not unicodedata.combining(c))
 
 
-def _twice(first: str, second: str) -> HeaderError:
-    return HeaderError(f'the columns "{escape_unsafe(first)}" and "{escape_unsafe(second)}" mean the same', "rename or remove one of them")
+_FIELDS |= {
+    _plain(name): (field, rank) for field, names in _NAMES.items() for rank, group in enumerate(names.split("|")) for name in group.split()
+}
 
 
 def without_address(columns: Columns) -> HeaderError:
@@ -191,62 +249,6 @@ def without_address(columns: Columns) -> HeaderError:
     return HeaderError(f'no column "email"; there is {" and ".join([*([", ".join(known)] if known else []), *others])}', hint)
 
 
-# --- plaintext --------------------------------------------------------------------------------
-# Decodes rosters and password files: UTF-8 with or without BOM, UTF-16, Windows-1252. Bytes that do not fit stay recognisable.
-
-
-LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-_STRANGE = frozenset(map(chr, range(0xDC80, 0xDD00))) | {"\ufffd"}
-
-
-def decode(data: bytes) -> str:
-    """The text; bytes that do not fit the encoding become a lone surrogate or U+FFFD (`is_broken`)."""
-    encoding = guess([data])
-    return data.decode(encoding, errors(encoding))
-
-
-def errors(encoding: str) -> str:
-    """The error handler that keeps bytes that do not fit an encoding recognisable."""
-    return "replace" if encoding.startswith("utf-16") else "surrogateescape"
-
-
-def is_broken(text: str) -> bool:
-    """Whether the text had bytes that do not fit its encoding."""
-    return not text.isascii() and not _STRANGE.isdisjoint(text)
-
-
-def guess(pieces: Iterable[bytes]) -> str:
-    """The encoding of a text in pieces, the first of at least two bytes if there are as many.
-
-    By its byte order mark, by the NUL bytes of UTF-16, UTF-8 where any multi-byte character is valid, else Windows-1252.
-    """
-    rest = iter(pieces)
-    data = next(rest, b"")
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            return encoding
-    if data[1:2] == b"\0" and data[:1] != b"\0":
-        return "utf-16-le"
-    if data[:1] == b"\0" and data[1:2] not in {b"\0", b""}:
-        return "utf-16-be"
-    return "utf-8" if _is_utf8(chain([data], rest)) else "cp1252"
-
-
-def _is_utf8(pieces: Iterator[bytes]) -> bool:
-    """Whether the text is UTF-8, perhaps with a few wrong bytes."""
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    right = wrong = False
-    for piece in chain(pieces, [b""]):
-        text = decoder.decode(piece, not piece)
-        if not text.isascii():
-            wrong = wrong or is_broken(text)
-            right = right or any(c > "\x7f" and c not in _STRANGE for c in set(text))
-        if right:
-            return True
-    return not wrong
-
-
 # --- csv rows --------------------------------------------------------------------------------
 # Parses a CSV file line by line into its header and rows, each with its first physical line; a malformed row becomes its error text.
 
@@ -258,24 +260,29 @@ class Rows:
         """`lines`: with their line ends, of any kind."""
         self._lines = iter(lines)
         self._before = 0  # lines before those that the reader counts
+        self.line = 0  # the first of the header, after `columns` was read
         self._delimiter = ","
-
-    @property
-    def line(self) -> int:
-        """The line of the header, after `columns` was read."""
-        return self._before
 
     def columns(self) -> Columns | HeaderError:
         """The columns that the header names, or why it names none."""
-        for line in self._lines:
+        for first in self._lines:
             self._before += 1
-            if not line.strip(" \t\r\n,;") or line.lower().startswith("sep="):
-                continue  # spreadsheets begin with either
-            found = header(line)
+            if not first.strip(" \t\r\n,;") or first.lower().startswith("sep=") or first.startswith("#TYPE "):
+                continue  # spreadsheets begin with either of the first two, PowerShell with the third
+            self.line = self._before
+            found = header(self._whole(first))
             if isinstance(found, Columns):
                 self._delimiter = found.delimiter
             return found
         return HeaderError("the list is empty", "the first line names the columns, such as email,name,file")
+
+    def _whole(self, line: str) -> str:
+        """The line, with those after it while a quote is open."""
+        lines = [line]
+        while sum(each.count('"') for each in lines) % 2 and len(lines) < LONGEST_HEADER and (following := next(self._lines, "")):
+            self._before += 1
+            lines.append(following)
+        return "".join(lines)
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
         reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)

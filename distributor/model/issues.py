@@ -51,6 +51,8 @@ class CheckId(StrEnum):
     CRL_STALE = "crl-stale"
     LINT = "lint"
     NOT_PUBLISHED = "not-published"
+    COLUMNS = "columns"
+    NO_MAILBOX = "no-mailbox"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import pytest
 
 from distributor.files import reader
 from distributor.files.reader import LONGEST_LINE, FileRefused, Reason, read_file, text_lines
-from distributor.model.csv_table import LONGEST_CELL, decode
+from distributor.model.csv_table import LONGEST_CELL
+from distributor.model.text_encoding import decode
 
 
 def refused(path: Path, limit: int = 100, *, follow: bool = False) -> Reason:
@@ -56,20 +57,20 @@ def test_a_file_whose_size_is_not_told_is_read_to_its_end() -> None:
 def test_lines_are_those_of_the_whole_text_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     text = "zoë\r\nmüller\rcafé\n" * 100_000  # so that some characters lie across pieces
     (tmp_path / "list").write_bytes(text.encode(encoding))
-    with text_lines(tmp_path / "list") as lines:
+    with text_lines(tmp_path / "list") as (lines, _):
         assert "".join(lines) == text == decode(text.encode(encoding))
 
 
 def test_utf8_with_a_broken_byte_far_behind_is_still_utf8(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes("zoë\n".encode() + b"x\n" * 2**20 + b"\xff\n")
-    with text_lines(tmp_path / "list") as lines:
+    with text_lines(tmp_path / "list") as (lines, _):
         assert next(iter(lines)) == "zoë\n"
 
 
 def test_a_list_takes_no_more_memory_because_it_is_long(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"alice@example.org,Alice\n" * 500_000)
     tracemalloc.start()
-    with text_lines(tmp_path / "list") as lines:
+    with text_lines(tmp_path / "list") as (lines, _):
         assert sum(1 for _ in lines) == 500_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -78,7 +79,7 @@ def test_a_list_takes_no_more_memory_because_it_is_long(tmp_path: Path) -> None:
 
 def test_a_line_that_is_too_long_is_cut_off_and_is_no_row_any_more(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a," * (2 * LONGEST_LINE) + b"\nnext\n")
-    with text_lines(tmp_path / "list") as lines:
+    with text_lines(tmp_path / "list") as (lines, _):
         first, second = lines
     assert second == "next\n"
     assert len(first) < LONGEST_LINE + LONGEST_CELL + 10
@@ -87,7 +88,7 @@ def test_a_line_that_is_too_long_is_cut_off_and_is_no_row_any_more(tmp_path: Pat
 
 def test_a_list_with_too_many_lines_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a\n" * 11)
-    with pytest.raises(FileRefused, match="more than 10 lines"), text_lines(tmp_path / "list", most=10) as lines:
+    with pytest.raises(FileRefused, match="more than 10 lines"), text_lines(tmp_path / "list", most=10) as (lines, _):
         list(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from distributor.errors import InvalidInput
@@ -15,15 +16,16 @@ from distributor.model.csv_table import (
     Rows,
     addresses_in,
     describe_cell,
-    is_broken,
     quotable_address,
     without_address,
 )
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import BadAddress, Person, RosterRow, escape_unsafe, parse_address
 from distributor.model.secret import Secret
+from distributor.model.text_encoding import UNUSUAL, is_broken
 
-_TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # a language tag; anything else is dropped
+_TAG = re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{1,8})*")  # a language tag
+LONGEST_TAG = 3  # letters of a language's code alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class CsvRoster:
     def people(self) -> Iterator[Person | Issue]:
         """Every person, or the issue of the row. Raises InvalidInput when the file cannot be used at all."""
         try:
-            with text_lines(self._path) as lines:
+            with text_lines(self._path) as (lines, encoding):
+                if encoding in UNUSUAL:
+                    message = f"the list is read as {UNUSUAL[encoding]}"
+                    yield self._note(CheckId.BAD_ENCODING, message, "save it as UTF-8 if names of people look wrong")
                 yield from self._people(Rows(lines))
         except FileRefused as refused:
             hint = "split the list" if refused.reason is Reason.LARGE else "name a readable CSV file with --roster"
@@ -62,13 +67,22 @@ class CsvRoster:
             raise InvalidInput(columns.message, where=f"{self._path.name} line {max(1, rows.line)}", hint=columns.hint)
         if self._keep is not None and columns.others:
             columns = columns.only(self._keep())
+        for used, others in columns.choices():
+            names = " and ".join(f'"{name}"' for name in others)
+            yield self._note(CheckId.COLUMNS, f'the column "{used}" is used, not {names}', "remove a column to use another", rows.line)
+        without, may_lack = 0, columns.of_a_directory
         for line, cells in rows:
-            if isinstance(cells, str):
+            if may_lack and not isinstance(cells, str) and any(cells) and not columns.read(cells).get("email"):
+                without += 1
+            elif isinstance(cells, str):
                 yield self._issue(
                     CheckId.BAD_ROW, line, f"the row is no CSV: {cells}", "correct it; a quote inside quotes is written twice"
                 )
             elif any(cell.strip() for cell in cells):
                 yield self._person(columns, line, cells)
+        if without:
+            message = f"accounts without a mail address: {without}; they are left out"
+            yield self._note(CheckId.NO_MAILBOX, message, "give an address to those that belong to a person")
 
     def _person(self, columns: Columns, line: int, cells: list[str]) -> Person | Issue:
         if (fault := _row_fault(columns, cells)) is not None:
@@ -83,7 +97,7 @@ class CsvRoster:
         return Person(
             address=address,
             name=_name(row),
-            language=language if _TAG.fullmatch(language := row.get("language", "")) else "",
+            language=_language(row.get("language", "")),
             phone=row.get("phone", ""),
             manager=row.get("manager", ""),
             alternate_email=row.get("alternate_email", ""),
@@ -103,6 +117,9 @@ class CsvRoster:
             password_file=row.get("password_file", ""),
         )
 
+    def _note(self, check: CheckId, message: str, hint: str, line: int | None = None) -> Issue:
+        return Issue(Severity.NOTE, check, message, hint, self._path.name, line)
+
     def _issue(self, check: CheckId, line: int, message: str, hint: str, address: str | None = None) -> Issue:
         return Issue(Severity.ERROR, check, message, hint, self._path.name, line, address)
 
@@ -112,14 +129,17 @@ def _row_fault(columns: Columns, cells: list[str]) -> tuple[CheckId, str, str] |
         return CheckId.BAD_ROW, "the row holds a NUL byte", "type the row again, or save the list anew as CSV"
     if any(is_broken(cell) for cell in cells):
         return CheckId.BAD_ENCODING, "the row holds characters that are not in the encoding of the file", "save the list as UTF-8"
-    if any(cells[len(columns.names) :]):
+    if conflict := columns.conflict(cells):
+        names = " and ".join(f'"{escape_unsafe(" ".join(name.split()))}"' for name in conflict)
+        return CheckId.BAD_ROW, f"the columns {names} mean the same and differ", "correct the row, or remove one of the columns"
+    if any(cell.strip() for cell in cells[len(columns.names) :]):
         return CheckId.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
     return None
 
 
 def _bad_address(columns: Columns, cells: list[str], fault: BadAddress) -> tuple[str, str, str | None]:
     """Message, hint and address of the issue. A cell that may be something else than an address is not quoted: it may be a secret."""
-    place = columns.fields["email"]
+    place = columns.fields["email"][0]
     cell = cells[place].strip() if place < len(cells) else ""
     others = [other for number, other in enumerate(cells) if number != place]
     if not cell:
@@ -134,6 +154,26 @@ def _address(columns: Columns, cells: list[str]) -> str | None:
     """The address of a row that cannot be used, if it has a good one."""
     found = parse_address(columns.read(cells).get("email", ""))
     return None if isinstance(found, BadAddress) else str(found)
+
+
+def _language(text: str) -> str:
+    """The tag of a language: "de" for "de", "German", "Deutsch" or "Allemand", "de-CH" for "de_CH"; empty where it is none."""
+    if _TAG.fullmatch(text) and (len(text) <= LONGEST_TAG or "-" in text or "_" in text):
+        return text.replace("_", "-")
+    return _language_names().get(text.casefold(), "") if text else ""
+
+
+@lru_cache(maxsize=1)
+def _language_names() -> Mapping[str, str]:
+    """What languages are called by themselves and in the languages of the packaged messages."""
+    from babel import Locale, localedata  # noqa: PLC0415  few lists name languages so, and it takes a moment
+
+    plain = [tag for tag in localedata.locale_identifiers() if len(tag) <= LONGEST_TAG]
+    own = {name.casefold(): tag for tag in plain if (name := Locale(tag).get_language_name(tag))}
+    foreign = {
+        name.casefold(): tag for known in ("it", "es", "fr", "de", "en") for tag, name in Locale(known).languages.items() if tag in plain
+    }
+    return foreign | own
 
 
 def _name(row: Mapping[str, str]) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from distributor.adapters.sources.reader import Entry, Reader, ReadFault
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, Unsafe, inside, steps, text_lines
-from distributor.model.csv_table import Columns, HeaderError, Rows, decode
+from distributor.model.csv_table import Columns, HeaderError, Rows
 from distributor.model.people import Address, Person, RosterRow, parse_address
 from distributor.model.secret import Secret
+from distributor.model.text_encoding import decode
 
 EXTENSIONS = (".txt", ".pass", ".pwd")
 _FEW = 500  # passwords by address that may all be tried on a file of unknown owner: 0.4 s for a PFX of today
@@ -123,7 +124,7 @@ class Passwords:
 
     def _list(self, place: Path) -> None:
         try:
-            with text_lines(place, LARGEST_LIST) as lines:
+            with text_lines(place, LARGEST_LIST) as (lines, _):
                 self._rows(Rows(lines), place.name)
         except FileRefused as refused:
             raise InvalidInput(refused.message, where=str(place), hint=_HINTS.get(refused.reason, _READABLE)) from None
