@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from distributor.model.people import Address, escape_unsafe, parse_address
@@ -270,6 +271,9 @@ class Rows:
             if not first.strip(" \t\r\n,;") or first.lower().startswith("sep=") or first.startswith("#TYPE "):
                 continue  # spreadsheets begin with either of the first two, PowerShell with the third
             self.line = self._before
+            if isinstance(parse_address(first.strip()), Address):  # one address a line, as SSL.com takes them
+                self._before, self._lines = self._before - 1, chain([first], self._lines)
+                return Columns(self._delimiter, ("email",), {"email": (0,)}, {})
             found = header(self._whole(first))
             if isinstance(found, Columns):
                 self._delimiter = found.delimiter

@@ -183,3 +183,12 @@ def test_a_password_under_a_foreign_word_is_the_password_and_no_column(tmp_path:
     assert alice.hint.password is not None
     assert alice.hint.password.reveal() == "S3creto"
     assert alice.columns == {}
+
+
+def test_a_list_may_be_one_address_a_line(tmp_path: Path) -> None:
+    found, issues = read(tmp_path, "alice@example.org\n\nbob@example.org\nnobody\n")
+    assert [(str(person.address), person.hint and person.hint.line) for person in found] == [
+        ("alice@example.org", 1),
+        ("bob@example.org", 3),
+    ]
+    assert [(issue.check, issue.line) for issue in issues] == [(CheckId.BAD_ADDRESS, 4)]
