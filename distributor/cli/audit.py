@@ -137,10 +137,10 @@ def _tell_notes(report: VerificationReport) -> None:
 
 def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> VerificationReport:
     from distributor import bootstrap
-    from distributor.cli import clock
+    from distributor.cli.ledger import warn_clock_ahead
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
-        clock.warn_clock_ahead(ledger)
+        warn_clock_ahead(ledger)
         return ledger.prove(beside)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from distributor.cli.options import Config, Json
 
-app = typer.Typer(help="The configuration.", no_args_is_help=True)
+app = typer.Typer(help="The configuration.", no_args_is_help=True, epilog="\b\nexample:\n  distributor config show")
 
 
 @app.command(epilog="\b\nexample:\n  distributor config show --json | jq '.values[\"transport.rate\"]'")

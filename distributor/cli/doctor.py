@@ -108,7 +108,7 @@ def _diagnostic(area: str, level: str, message: str, hint: str | None = None) ->
 
 def _ledger(settings: Settings) -> Iterator[Diagnostic]:
     from distributor import bootstrap
-    from distributor.cli import clock
+    from distributor.cli.ledger import clock_ahead_message
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.issues import Issue
 
@@ -124,7 +124,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
         counts = ledger.counts(DeliveryFilter())
         ahead = ledger.ahead()
         if ahead is not None:
-            yield _diagnostic("clock", "warning", clock.clock_ahead_message(ahead, ledger.now()), _CLOCK)
+            yield _diagnostic("clock", "warning", clock_ahead_message(ahead, ledger.now()), _CLOCK)
         yield from ledger.check()
         restored = ledger.restored()
     states = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"

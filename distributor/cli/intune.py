@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from distributor.microsoft.outlook import Setting
     from distributor.model.issues import Diagnostic
 
-app = typer.Typer(help="Outlook's settings for Intune or another device management.", no_args_is_help=True)
+app = typer.Typer(
+    help="Outlook's settings for Intune or another device management.",
+    no_args_is_help=True,
+    epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/",
+)
 TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-ios.json", "outlook-android.json", "outlook-apps.json"
 
 

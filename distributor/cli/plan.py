@@ -92,7 +92,7 @@ def _made(
 
     from distributor import bootstrap
     from distributor.bootstrap import delivery, inputs, trust
-    from distributor.cli.clock import warn_gap, warn_restored
+    from distributor.cli.ledger import warn_gap, warn_restored
     from distributor.cli.progress import Bar
     from distributor.cli.render import stderr_line
     from distributor.files.spool import FileSpool

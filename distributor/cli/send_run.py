@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distributor.cli.clock import tell_under_way
+from distributor.cli.ledger import tell_under_way
 from distributor.cli.progress import Bar
 from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.errors import Interrupted
