@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from distributor.cli.options import is_folder, replacing
 from distributor.errors import InvalidInput
 from distributor.files.reader import FileRefused, Reason, read_file
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -89,7 +89,6 @@ def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> 
     """The certificates in PFX files with their chains, each once, and the issues of files that do not open."""
     from distributor.bootstrap import trust
     from distributor.microsoft import collection
-    from distributor.model.issues import WorkerFailure
     from distributor.pki.sst import Stored
     from distributor.workflows.plan_messages import lost
 

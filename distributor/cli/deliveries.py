@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, Reason, Yes
+from distributor.cli.options import Config, Json, Reason, Yes, confirm
+from distributor.cli.progress import Bar
+from distributor.cli.render import escape, issue_row, print_json, stderr_line, stdout_line, tell_issue
 from distributor.errors import RequestDenied
 
 if TYPE_CHECKING:
@@ -51,9 +53,6 @@ def resend(
 
 
 def _ask_to_resend(settings: Settings, old: Delivery) -> None:
-    from distributor.cli.options import confirm
-    from distributor.cli.render import escape
-
     domain = old.address.rpartition("@")[2]
     what = f"1 message from {settings.sender.address} to {escape(old.address)} (1 domain: {domain})"
     confirm(f"Send {what}? Its old password dies.", "--yes")
@@ -63,7 +62,6 @@ def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> No
     import secrets
 
     from distributor.bootstrap import inputs
-    from distributor.cli.render import escape, stderr_line
     from distributor.workflows.resend import Places, renew
 
     configured = inputs.configured(settings)
@@ -86,8 +84,6 @@ def withdraw(
     The message leaves the outbox and its password is destroyed.
     """
     from distributor import bootstrap
-    from distributor.cli.render import escape, stderr_line, stdout_line
-    from distributor.errors import RequestDenied
 
     refused = 0
     with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
@@ -126,7 +122,6 @@ def publish(chosen: Config = None, as_json: Json = False) -> int:
 def _publish(settings: Settings, ledger: Ledger) -> Published:
     from distributor import bootstrap
     from distributor.bootstrap import delivery
-    from distributor.cli.progress import Bar
     from distributor.workflows.publish import publish as publish_certificates
 
     opened = delivery.directories(settings)
@@ -139,9 +134,6 @@ def _publish(settings: Settings, ledger: Ledger) -> Published:
 
 
 def _show_published(done: Published, *, as_json: bool) -> None:
-    from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import print_json, stderr_line, stdout_line
-
     if as_json:
         counts = {"written": done.written, "unchanged": done.unchanged, "removed": done.removed}
         print_json("publish", {**counts, "issues": map(issue_row, done.issues)})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import escape, print_json, stderr_line, table
 from distributor.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def settings(
 
     Only keys that Microsoft documents. They install no certificate: people still open the file that was mailed.
     """
-    from distributor.cli.render import print_json
     from distributor.microsoft import outlook
 
     try:
@@ -77,8 +77,6 @@ def _remark_row(diagnostic: Diagnostic) -> dict[str, object]:
 
 
 def _show(found: Sequence[Setting], diagnostics: Sequence[Diagnostic], written: Sequence[Path]) -> None:
-    from distributor.cli.render import escape, stderr_line, table
-
     table(("value", "default", "key", "means"), _cells(found))
     for diagnostic in diagnostics:
         level = "note" if diagnostic.level == "ok" else diagnostic.level

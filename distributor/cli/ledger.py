@@ -9,6 +9,7 @@ import typer
 from distributor.cli.options import Config, Json, Reason
 from distributor.cli.render import YELLOW, coloured, counted, escape, print_json, stderr_line, stdout_line, time
 from distributor.errors import RequestDenied
+from distributor.model.states import RECEIVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +67,6 @@ def adopt(
 
 def _show_adoption(ledger: Ledger, found: AdoptionResult) -> None:
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.states import RECEIVED
 
     number = sum(found.unclear.values())
     were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from distributor.model.issues import Issue
+
 
 BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
 STDOUT, STDERR = "standard output", "standard error"
@@ -191,6 +193,29 @@ def flush() -> None:
     """Flush both streams, so that output of two writers keeps its order."""
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def issue_row(issue: Issue) -> dict[str, object]:
+    """An issue as in every command's `--json`."""
+    return {
+        "severity": issue.severity,
+        "check": issue.check,
+        "source": issue.source,
+        "line": issue.line,
+        "address": issue.address,
+        "message": issue.message,
+        "hint": issue.hint,
+    }
+
+
+def tell_issue(issue: Issue) -> None:
+    """Print an issue in three lines."""
+    level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
+    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
+    who = issue.address or ""
+    stdout_line(f"\n{level}  {issue.check}  {escape('  '.join(filter(None, (place, who))))}")
+    for text in filter(None, (issue.message, issue.hint)):
+        stdout_line(wrapped(f"         {escape(text)}", 9))  # columns; below the severity
 
 
 # --- delivery json --------------------------------------------------------------------------------

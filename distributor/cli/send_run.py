@@ -14,6 +14,7 @@ from distributor.cli.progress import Bar
 from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.errors import Interrupted
 from distributor.files.spool import FileSpool
+from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -36,7 +37,6 @@ class ProgressReporter:
     def __call__(self, event: object) -> None:
         """Show one result, wait, batch or diagnostic."""
         from distributor.model.certificates import HELD_BACK_PREFIX
-        from distributor.model.issues import Diagnostic
         from distributor.workflows.packing import Batch
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import BOLD, coloured, escape, line, print_json, stderr_line, stdout_line, table, time, wrapped
+from distributor.errors import RequestDenied
 from distributor.model.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ def status(
     """Count deliveries by state and list them."""
     from distributor import bootstrap
     from distributor.cli.ledger import warn_clock_ahead, warn_restored
-    from distributor.cli.render import line, print_json, stderr_line
     from distributor.model.delivery import DeliveryFilter
 
     scope = DeliveryFilter(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))
@@ -57,7 +58,6 @@ def _seconds(stamp: str) -> str:
 
 def _show_deliveries(counts: dict[str, int], ledger: Ledger, scope: DeliveryFilter) -> None:
     from distributor.cli.ledger import tell_under_way
-    from distributor.cli.render import stderr_line, stdout_line, table
 
     stdout_line("   ".join(f"{number} {state}" for state, number in counts.items()))
     stdout_line()
@@ -138,8 +138,6 @@ def history(
 ) -> None:
     """Tell everything that happened to a person's deliveries."""
     from distributor import bootstrap
-    from distributor.cli.render import print_json
-    from distributor.errors import RequestDenied
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
         events = ledger.history(bootstrap.address_key(address))
@@ -196,8 +194,6 @@ OF_THE_MACHINE = frozenset(
 
 def _show_events(events: Iterator[Event]) -> None:
     """One line for each event, under the delivery that it belongs to."""
-    from distributor.cli.render import BOLD, coloured, escape, stdout_line, time, wrapped
-
     delivery: str | None = ""
     for event in events:
         if event.delivery != delivery:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import counted, escape, issue_row, print_json, stderr_line, table, tell_issue
 from distributor.errors import Error, RequestDenied, UsageError
 from distributor.model.issues import Diagnostic
+from distributor.model.states import State
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -51,7 +53,6 @@ def track(
 def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     from distributor.bootstrap import delivery
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.states import State
     from distributor.workers import process
 
     ledger.recover(process.is_alive)
@@ -73,7 +74,6 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
 def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
     """Remove copies and drafts from the mailboxes, also of messages settled just now. A service that cannot be asked is a warning."""
     from distributor.bootstrap import delivery
-    from distributor.cli.render import escape, stderr_line
 
     try:
         diagnostics = delivery.clean_mailboxes(settings, ledger)
@@ -104,9 +104,6 @@ def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
 
 
 def _show_report(found: TrackingReport, revocations: _Revocations, *, as_json: bool) -> None:
-    from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import counted, escape, print_json, stderr_line, table
-
     if as_json:
         issues = [issue_row(issue) for issue in revocations.issues]
         checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
@@ -164,9 +161,7 @@ def resolve(
 def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
     """Settle what trackers have evidence of. A service that cannot be asked is only a warning."""
     from distributor.bootstrap.delivery import track, trackers
-    from distributor.cli.render import escape, stderr_line
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.states import State
 
     if not ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS):
         return ()
@@ -193,7 +188,6 @@ def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
     from distributor.bootstrap.delivery import transport
-    from distributor.cli.render import stderr_line
     from distributor.workers import process
     from distributor.workflows import tracking
 
@@ -217,7 +211,6 @@ def _password(delivery: Delivery | None) -> str:
 
 def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
     from distributor.bootstrap.delivery import transport
-    from distributor.cli.render import counted, escape, stderr_line
     from distributor.workers import process
     from distributor.workflows import tracking
 
@@ -235,7 +228,6 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
 
 def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[StateChange], *, as_json: bool) -> int:
     from distributor.bootstrap.delivery import transport
-    from distributor.cli.render import counted, print_json, stderr_line, table
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows import tracking

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, is_folder
+from distributor.cli.progress import Bar
+from distributor.cli.render import counted, day, escape, issue_row, print_json, stderr_line, stdout_line, table, tell_issue
 from distributor.errors import InvalidInput, RequestDenied, UsageError
+from distributor.model.issues import Severity
 
 if TYPE_CHECKING:
     from distributor.cli.certificate_files import CheckedCertificates
@@ -53,7 +56,6 @@ def export(
     from distributor import bootstrap
     from distributor.cli import certificate_files
     from distributor.microsoft import collection
-    from distributor.model.issues import Severity
     from distributor.pki import sst
 
     found, issues = certificate_files.gathered(certificates, without=output)
@@ -71,8 +73,6 @@ def export(
 
 
 def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, issues: Sequence[Issue]) -> None:
-    from distributor.cli.render import counted, escape, stderr_line
-
     if not data:
         stderr_line(f"{counted(_wrong(issues), 'error')}: {escape(output)} is not written")
         return
@@ -116,7 +116,6 @@ def check(
     """
     from distributor import bootstrap
     from distributor.cli import certificate_files
-    from distributor.cli.render import stderr_line
     from distributor.microsoft import collection
 
     path, now = _collection(sst, chosen), bootstrap.now()
@@ -192,8 +191,6 @@ def _summary(
     difference: Difference | None,
     issues: Sequence[Issue],
 ) -> None:
-    from distributor.cli.render import counted, escape, stderr_line
-
     hashed = f", SHA-256 {extra['sha256']}" if "sha256" in extra else ""
     stderr_line(f"{escape(path)}: {counted(len(found), 'certificate')}{hashed}")
     lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
@@ -220,7 +217,6 @@ def runbook(
     """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
     from distributor import bootstrap
     from distributor.cli import certificate_files
-    from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
     from distributor.microsoft.runbook import powershell
 
@@ -241,9 +237,6 @@ def runbook(
 
 
 def _answer(as_json: bool, found: Sequence[CollectionEntry], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
-    from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import day, print_json, table
-
     if as_json:
         print_json("trust", {"certificates": map(_row, found), "issues": map(issue_row, issues), **rest})
         return
@@ -322,7 +315,6 @@ def watched(settings: Settings, ledger: Ledger) -> Watched:
     """The same for another command; checks nothing where `[trust]` is not configured."""
     from distributor import bootstrap
     from distributor.bootstrap import trust
-    from distributor.cli.progress import Bar
     from distributor.workflows import revocation
 
     now = bootstrap.now()
@@ -336,9 +328,6 @@ def rows(deliveries: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
 
 
 def _show_watched(done: Watched, *, as_json: bool) -> None:
-    from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import counted, print_json, stderr_line, table
-
     if as_json:
         found = {"revoked": rows(done.revoked), "reinstated": rows(done.reinstated)}
         print_json("trust-watch", {"checked": done.checked, **found, "issues": [issue_row(issue) for issue in done.issues]})
