@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from distributor.clients.app_registration import CREDENTIAL_KINDS, AccessToken, AppRegistration, CallerContext, Tell
+from distributor.clients.app_registration import CREDENTIAL_KINDS, AccessToken, AppRegistration, CallerContext, Tell, registration
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.microsoft.permissions import GrantedPermissions
 from distributor.microsoft.powershell import App
@@ -111,6 +111,12 @@ def granted(token: AccessToken, sign_in: AppRegistration, root: str) -> GrantedP
     """The app of a token, and the permissions in it."""
     app = App(sign_in.tenant, sign_in.client_id, token.holder, root)
     return GrantedPermissions(app, token.roles, token.scopes, token.readable)
+
+
+async def fetch_granted(settings: AppRegistration, root: str, key: str) -> GrantedPermissions:
+    """The app and the permissions in its token; tables of one registration share the token. Raises ServiceUnavailable."""
+    who = registration(settings)
+    return granted(await entra(who, key).token(root), who, root)
 
 
 _caches: dict[AppRegistration, TokenCache] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from distributor.adapters.rosters import ldap
-from distributor.clients import ldap_tls
+from distributor.clients import ldap_connection
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.issues import CheckId, Issue
 from distributor.model.people import DirectoryUser, Person
@@ -271,7 +271,7 @@ def test_what_answers_but_is_no_directory_is_an_error_of_ours(server: Slapd, ans
 
 
 def test_an_answer_without_end_is_given_up(server: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ldap_tls, "LARGEST", 4096)
+    monkeypatch.setattr(ldap_connection, "LARGEST", 4096)
     flood = bytes.fromhex("308400ffffff") + b"x" * 100_000
     clear = settings(server, bind=None, password=None, starttls=False)
     with answering(flood) as url, pytest.raises(Error, match="larger than"):
