@@ -131,7 +131,7 @@ def write_messages(
             reporter(result)
         taken_back = ledger.taken_back()
         for each in taken_back:
-            reporter(DeliveryResult(each.delivery, each.address, each.after, each.said))
+            reporter(DeliveryResult(each.delivery, each.address, each.after, each.reason))
     withdrawn = sum(each.after is State.WITHDRAWN for each in taken_back)
     held = len(taken_back) - withdrawn
     make_folder(folder)

@@ -41,12 +41,12 @@ class ProgressReporter:
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 
         match event:
-            case DeliveryResult(id=delivery, address=address, state=state, said=said, final=True):
+            case DeliveryResult(id=delivery, address=address, state=state, response=response, final=True):
                 self.bar.step()
                 if self.keep:
-                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
-                if state not in {"accepted", "queued"} or said.startswith(HELD_BACK_PREFIX):
-                    self.bar.line(f"{escape(address)}: {state}: {escape(said)}")
+                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": response}))
+                if state not in {"accepted", "queued"} or response.startswith(HELD_BACK_PREFIX):
+                    self.bar.line(f"{escape(address)}: {state}: {escape(response)}")
             case WaitNotice(seconds=None, why=why):
                 self.bar.line(f"waiting: {escape(why)}")
             case WaitNotice(seconds=seconds, why=why):

@@ -107,10 +107,10 @@ def _show_report(found: TrackingReport, revocations: _Revocations, *, as_json: b
     if as_json:
         issues = [issue_row(issue) for issue in revocations.issues]
         checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
-        rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.said} for m in found.moved]
+        rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in found.moved]
         print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **checked})
         return
-    table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
+    table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.reason) for m in found.moved))
     stderr_line(f"{counted(found.read, 'message')} sighted, {len(found.moved)} moved")
     for row in revocations.revoked:
         stderr_line(f"{escape(row['address'])}: the certificate was revoked; distributor history {escape(row['address'])}")
@@ -169,7 +169,7 @@ def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
     for error in found.errors:
         stderr_line(f"warning: {escape(error)}" + (f"\nhint: {escape(error.hint)}" if error.hint else ""))
     for moved in found.moved:
-        stderr_line(f"{moved.delivery}: {escape(moved.address)} is {moved.after}: {escape(moved.said)}")
+        stderr_line(f"{moved.delivery}: {escape(moved.address)} is {moved.after}: {escape(moved.reason)}")
     return found.moved
 
 
@@ -260,7 +260,7 @@ def _ambiguous(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -
 
 
 def _moved(moved: StateChange) -> dict[str, object]:
-    return {"id": moved.delivery, "address": moved.address, "to": moved.after, "said": moved.said}
+    return {"id": moved.delivery, "address": moved.address, "to": moved.after, "said": moved.reason}
 
 
 def _row(doubt: AmbiguousDelivery) -> dict[str, object]:
@@ -268,7 +268,7 @@ def _row(doubt: AmbiguousDelivery) -> dict[str, object]:
         "id": doubt.delivery.id,
         "address": doubt.delivery.address,
         "message_id": doubt.delivery.message_id,
-        "said": doubt.delivery.said,
+        "said": doubt.delivery.response,
         "evidence": doubt.evidence,
         "armed_at": doubt.armed_at,
         "again_at": doubt.retry_allowed_at,

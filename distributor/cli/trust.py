@@ -324,7 +324,7 @@ def watched(settings: Settings, ledger: Ledger) -> Watched:
 
 def rows(deliveries: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
     """Deliveries whose certificate was revoked, or is good again, as JSON."""
-    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.said} for r in deliveries]
+    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.reason} for r in deliveries]
 
 
 def _show_watched(done: Watched, *, as_json: bool) -> None:
@@ -332,7 +332,7 @@ def _show_watched(done: Watched, *, as_json: bool) -> None:
         found = {"revoked": rows(done.revoked), "reinstated": rows(done.reinstated)}
         print_json("trust-watch", {"checked": done.checked, **found, "issues": [issue_row(issue) for issue in done.issues]})
         return
-    table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.said) for r in (*done.revoked, *done.reinstated)))
+    table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.reason) for r in (*done.revoked, *done.reinstated)))
     for issue in done.issues:
         tell_issue(issue)
     stderr_line(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")

@@ -285,7 +285,7 @@ def trouble(response: HttpResponse | NoResponse, where: str) -> ServiceUnavailab
         return ServiceUnavailable(response.why, where=where, hint=TRUST if "not trusted" in response.why else REACH)
     later = f"run the same command again {response.when}" if response.status in BUSY else _ODD
     hint = _HINTS.get(response.code) or _HINTS.get(str(response.status), later)
-    return ServiceUnavailable(f'the service refuses: "{response.said}"', where=where, hint=hint)
+    return ServiceUnavailable(f'the service refuses: "{response.detail}"', where=where, hint=hint)
 
 
 # --- sent items --------------------------------------------------------------------------------

@@ -28,14 +28,14 @@ _EMPTY = frozenset({202, 204})  # statuses that may come without a body
 class HttpResponse:
     """A well-formed response of any status; `code` is Graph's error code.
 
-    `said` is one line, bounded and harmless: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
+    `detail` is one line, bounded and harmless: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
     `content` is kept where something else than JSON was requested. Names of headers are in lower case. `again` is `retry_after` as a
     time.
     """
 
     status: int
     code: str
-    said: str
+    detail: str
     body: Mapping[str, Any] | None = None
     retry_after: timedelta | None = None
     request_id: str = ""

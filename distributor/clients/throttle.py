@@ -117,5 +117,5 @@ class RequestThrottle:
         if self._pause_reason is None or left <= timedelta():
             return None
         again = datetime.now(UTC) + left
-        text = bounded(f'not asked: the service wants to be left alone until {minute(again)}: "{self._pause_reason.said}"')
-        return replace(self._pause_reason, status=_TOO_MANY_REQUESTS, said=text, retry_after=left, again=again)
+        text = bounded(f'not asked: the service wants to be left alone until {minute(again)}: "{self._pause_reason.detail}"')
+        return replace(self._pause_reason, status=_TOO_MANY_REQUESTS, detail=text, retry_after=left, again=again)

@@ -112,7 +112,7 @@ def test_a_draft_is_made_read_and_sent(desk: Desk) -> None:
 
     value, sent = desk.run(act)
     assert (value.content, value.body) == (desk.mime(), None)
-    assert (sent.status, sent.code, sent.said, sent.body, sent.good) == (202, "", "202 Accepted", None, True)
+    assert (sent.status, sent.code, sent.detail, sent.body, sent.good) == (202, "", "202 Accepted", None, True)
     assert [record["mailbox"] for record in desk.cloud.stored() if record["mailbox"] == desk.box] == [desk.box]
 
 
@@ -120,7 +120,7 @@ def test_a_refusal_is_one_line_with_graphs_own_words(desk: Desk) -> None:
     desk.cloud.fault("*", "429", retry_after=7)
     answer = desk.run(lambda opened: opened.call("GET", desk.messages, mailbox=desk.box))
     assert (answer.status, answer.code, answer.good) == (429, "ApplicationThrottled", False)
-    assert answer.said == "429 ApplicationThrottled: Application is over its MailboxConcurrency limit."
+    assert answer.detail == "429 ApplicationThrottled: Application is over its MailboxConcurrency limit."
     assert answer.retry_after == timedelta(seconds=7)
     assert uuid.UUID(answer.request_id)
     assert answer.headers["retry-after"] == "7"
@@ -129,14 +129,14 @@ def test_a_refusal_is_one_line_with_graphs_own_words(desk: Desk) -> None:
 def test_what_is_said_is_harmless_and_bounded(desk: Desk) -> None:
     desk.cloud.fault("*", "status", status=400, code="Odd", message="\x1b[2J\u202egone\r\n" + "x" * 5000)
     answer = desk.run(lambda opened: opened.call("GET", desk.messages))
-    assert answer.said.startswith("400 Odd: \\x1b[2J\\u202egone xxx")
-    assert len(answer.said) == 500
+    assert answer.detail.startswith("400 Odd: \\x1b[2J\\u202egone xxx")
+    assert len(answer.detail) == 500
 
 
 def test_a_gateways_page_is_an_answer_without_graphs_words(desk: Desk) -> None:
     desk.cloud.fault("*", "html")
     answer = desk.run(lambda opened: opened.call("GET", desk.messages))
-    assert (answer.status, answer.code, answer.said, answer.body) == (502, "", "502 Bad Gateway", None)
+    assert (answer.status, answer.code, answer.detail, answer.body) == (502, "", "502 Bad Gateway", None)
 
 
 def test_a_list_is_asked_for_with_its_words_as_they_are(desk: Desk) -> None:
@@ -208,7 +208,7 @@ def test_a_good_status_with_something_else_than_json_is_no_answer(status: int, c
 def test_a_refusal_without_form_is_still_a_refusal(body: bytes) -> None:
     found = answered(400, {}, body, raw=False, now=NOW)
     assert isinstance(found, HttpResponse)
-    assert (found.code, found.said, found.request_id) == ("", "400 Bad Request", "")
+    assert (found.code, found.detail, found.request_id) == ("", "400 Bad Request", "")
 
 
 # --- lost ----------------------------------------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_a_token_that_graph_repeats_is_in_nothing_that_is_kept(desk: Desk) -> No
         return token, await opened.call("GET", desk.messages)
 
     token, answer = desk.run(act)
-    assert answer.said == f"403 Odd: not {REDACTED}, nor {REDACTED}"
+    assert answer.detail == f"403 Odd: not {REDACTED}, nor {REDACTED}"
     assert answer.request_id == REDACTED
     assert not [start for start in range(len(token) - 8) if token[start : start + 8] in repr(answer)]
 

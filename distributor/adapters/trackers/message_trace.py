@@ -148,7 +148,7 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
             return Diagnostic("tracker", "ok", f"{where} answers questions about messages")
         case HttpResponse(status=401 | 403):
             hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
-            return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.said}"', hint)
+            return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.detail}"', hint)
     stop = trouble(response, where)
     return Diagnostic("tracker", "error", str(stop), stop.hint)
 
@@ -263,7 +263,7 @@ class TracePages:
             case HttpResponse(status=200, body={"value": list()}):
                 return response.body or {}
             case HttpResponse(status=401 | 403):
-                raise ServiceUnavailable(f'the message trace is refused: "{response.said}"', where=self._graph.where, hint=_HINT)
+                raise ServiceUnavailable(f'the message trace is refused: "{response.detail}"', where=self._graph.where, hint=_HINT)
             case HttpResponse(status=200):
                 raise trouble(NoResponse("an answer that makes no sense: no list of traces", request_sent=True), self._graph.where)
         raise trouble(response, self._graph.where)

@@ -77,7 +77,7 @@ def _answer(response: HttpResponse | NoResponse, mailbox: str, app: App) -> Diag
     if isinstance(response, HttpResponse) and response.good:
         return Diagnostic("tracker", "ok", f"{mailbox} can be read")
     if isinstance(response, HttpResponse) and response.status == _FORBIDDEN:
-        shut = MailboxDenied("tracker", "error", f'{mailbox} does not allow this app to read mail: "{response.said}"', why=_WHY)
+        shut = MailboxDenied("tracker", "error", f'{mailbox} does not allow this app to read mail: "{response.detail}"', why=_WHY)
         return let_in(shut, app, [PermissionUse("tracker", (READ_MAIL,), (mailbox,))])
     stop = trouble(response, mailbox)
     return Diagnostic("tracker", "error", str(stop), stop.hint)

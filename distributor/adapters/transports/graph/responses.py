@@ -36,7 +36,7 @@ def describe(step: RequestStep, response: Response) -> str:
     """One line for the ledger: status, code, text and the request-id that Microsoft's support asks for."""
     match response:
         case HttpResponse(request_id=number):
-            return bounded(f"{response.said}, request-id {number}" if number else response.said)
+            return bounded(f"{response.detail}, request-id {number}" if number else response.detail)
         case NoResponse(why):
             return bounded(f"{step}: {why}")
         case error:
