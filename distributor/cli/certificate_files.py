@@ -168,12 +168,13 @@ def check_certificates(
 ) -> CheckedCertificates:
     """Check certificates of people and of authorities against a collection. `table`: `[trust]`, which says how strictly."""
     from distributor.bootstrap import trust
-    from distributor.microsoft import collection as chain_gaps
+    from distributor.microsoft.collection import find_gaps
+    from distributor.microsoft.collection import issues as gap_issues
     from distributor.workflows.revocation import judged
 
     if not certificates:
         return CheckedCertificates()
-    sought = chain_gaps.find_gaps(collection, certificates)
+    sought = find_gaps(collection, certificates)
     people = [one for one in sought if not one.member.authority]
     above = [member.der for member in certificates if member.authority]
     lacks = [one for one in sought if one.member.authority]
@@ -188,7 +189,7 @@ def check_certificates(
                 wrong.add(one.member.der)
             address = next(iter(one.member.facts.addresses), None)
             issues += [replace(issue, source=one.member.source, address=address) for issue in found]
-    missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in chain_gaps.issues(lacks)]
+    missing = [replace(issue, severity=Severity.WARNING) if checker.soft else issue for issue in gap_issues(lacks)]
     return CheckedCertificates(tuple(sought), (*missing, *issues), frozenset(wrong))
 
 

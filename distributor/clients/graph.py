@@ -7,7 +7,6 @@ other request knows whether it may be repeated; `pages` only reads, and does. Re
 from __future__ import annotations
 
 import asyncio
-import json as notation
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from json import dumps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -106,7 +106,7 @@ class GraphClient:
         url = f"{self.root}/v1.0/{path.lstrip('/')}" + (f"?{query}" if query else "")
         given = _lower(headers)
         if json is not None:
-            content, given = notation.dumps(json).encode(), {"content-type": "application/json", **given}
+            content, given = dumps(json).encode(), {"content-type": "application/json", **given}
         return await self._ask(method, url, mailbox, content, given, timeout)
 
     async def _ask(  # noqa: PLR0913, PLR0917

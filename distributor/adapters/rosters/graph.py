@@ -21,7 +21,6 @@ from distributor.microsoft.powershell import App
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
 from distributor.model.people import DirectoryUser, Person, escape_unsafe, in_use
 
-KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 PAGE = 999  # users; the most that Graph gives
 NAMED = 3  # users without an address who are named in the note
 ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and the users in a group, need it
@@ -42,7 +41,7 @@ class Settings(AppRegistration):
     guests: bool = False  # include people of other organisations
 
 
-def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter has this name
+def open(settings: Settings, key: str) -> GraphRoster:  # noqa: A001  every adapter has this name
     """The roster; connects when it is read. `key` names its table. Raises InvalidInput for settings that cannot work."""
     sign_in = registration(settings)
     if (fault := check(sign_in, key)) is not None:
