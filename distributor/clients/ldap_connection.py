@@ -37,10 +37,6 @@ def import_ldap3() -> Any:  # noqa: ANN401  ldap3 has no types
     return ldap3
 
 
-class ResponseTooLarge(OSError):
-    """A response beyond the limits of size or time."""
-
-
 class TlsWrapper:
     """Replaces ldap3's Tls: the system's trust and SSL_CERT_FILE, the host name verified by OpenSSL."""
 
@@ -71,13 +67,13 @@ class BoundedSocket:
         self._left, self._ends = LARGEST_RESPONSE, time.monotonic() + SLOWEST_RESPONSE
 
     def recv(self, size: int) -> bytes:
-        """Some bytes."""
+        """Some bytes. Raises OSError beyond the limits."""
         data: bytes = self.wrapped.recv(max(size, _CHUNK))
         self._left -= len(data)
         if self._left < 0:
-            raise ResponseTooLarge(f"the answer is larger than {LARGEST_RESPONSE // 2**20} MiB")
+            raise OSError(f"the answer is larger than {LARGEST_RESPONSE // 2**20} MiB")
         if time.monotonic() > self._ends:
-            raise ResponseTooLarge(f"the answer takes longer than {SLOWEST_RESPONSE:g} s")
+            raise OSError(f"the answer takes longer than {SLOWEST_RESPONSE:g} s")
         return data
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever else a socket has

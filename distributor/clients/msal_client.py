@@ -22,9 +22,9 @@ from requests.adapters import HTTPAdapter
 
 from distributor.clients import aadsts
 from distributor.clients.app_registration import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
-from distributor.clients.client_certificate import Faulty, keys
+from distributor.clients.client_certificate import keys
 from distributor.clients.http import REACH, TRUST, reason, untrusted
-from distributor.errors import Error, ServiceUnavailable
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.files.reader import FileRefused, read_file
 from distributor.model.people import bounded
 from distributor.model.redaction import Redactor
@@ -263,8 +263,8 @@ def _proof(sign_in: AppRegistration, view: CallerContext) -> object:
     if sign_in.certificate is not None:
         try:
             found = keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
-        except Faulty as faulty:
-            raise ServiceUnavailable(faulty.message, where=f"{view.key}.{faulty.about}", hint=faulty.hint) from None
+        except InvalidInput as error:
+            raise ServiceUnavailable(error.message, where=f"{view.key}.{error.where}", hint=error.hint) from None
         return {"private_key": found.key, "public_certificate": found.pem}  # without a thumbprint: SHA-256 (x5t#S256)
     return {"client_assertion": _assertion(sign_in, view)}
 
