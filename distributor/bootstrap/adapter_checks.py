@@ -167,7 +167,7 @@ def _not_checked(member: Member) -> Diagnostic:
     return Diagnostic(member.area, "warning", "not looked at, since the sign-in that it shares fails (above)")
 
 
-def unopened(settings: Settings, error: Error) -> Iterator[Diagnostic]:
+def transport_not_opened(settings: Settings, error: Error) -> Iterator[Diagnostic]:
     """The diagnostics of a transport that cannot be opened, such as one whose certificate has expired."""
     values = settings.transport.values
     oauth = values.get("oauth")
@@ -194,7 +194,7 @@ def _guarded(settings: Settings, registrations: Registrations, table: Table) -> 
         if table.kind == "ldap":
             from distributor.adapters.directories import ldap
 
-            yield from ldap.examine(own, table.key, area)
+            yield from ldap.check_directory(own, table.key, area)
         else:
             yield from registrations.table(table)
     except Error as error:

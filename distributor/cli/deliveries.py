@@ -9,7 +9,7 @@ import typer
 
 from distributor.cli.options import Config, Json, Reason, Yes, confirm
 from distributor.cli.progress import Bar
-from distributor.cli.render import escape, issue_row, print_json, stderr_line, stdout_line, tell_issue
+from distributor.cli.render import escape, issue_row, print_issue, print_json, stderr_line, stdout_line
 from distributor.errors import RequestDenied
 
 if TYPE_CHECKING:
@@ -141,6 +141,6 @@ def _show_published(done: Published, *, as_json: bool) -> None:
     removed = f", {done.removed} removed" if done.removed else ""
     stdout_line(f"{done.written} written, {done.unchanged} unchanged{removed}")
     for issue in done.issues:
-        tell_issue(issue)
+        print_issue(issue)
     if not (done.written or done.unchanged or done.removed or done.issues or done.errors):
         stderr_line("nobody has received a certificate yet; next: distributor send")

@@ -172,7 +172,7 @@ def _services(settings: Settings) -> Iterator[Diagnostic]:
     try:
         yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=stderr_line).check()))
     except Error as error:
-        yield from adapter_checks.unopened(settings, error)
+        yield from adapter_checks.transport_not_opened(settings, error)
     yield from adapter_checks.check_tables(settings, registrations)
 
 

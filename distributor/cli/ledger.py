@@ -94,7 +94,7 @@ def clock_ahead_message(at: datetime, now: datetime) -> str:
     return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
 
 
-def tell_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = stderr_line) -> None:
+def print_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = stderr_line) -> None:
     """List the deliveries that senders have claimed: by whom, since when and until when."""
     for each in held:
         doing = "claimed by" if each.state == "claimed" else "being sent by"

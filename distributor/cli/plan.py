@@ -18,11 +18,11 @@ from distributor.cli.render import (
     encoded,
     escape,
     issue_row,
+    print_issue,
     print_json,
     stderr_line,
     stdout_line,
     table,
-    tell_issue,
     time,
 )
 from distributor.model.states import REMAINING
@@ -199,7 +199,7 @@ def _show(planned: PlanResult) -> None:
     if ready > MOST_ROWS:
         stdout_line(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
     for issue in planned.issues:
-        tell_issue(issue)
+        print_issue(issue)
     wrong = sum(issue.severity == "error" for issue in planned.issues)
     if len(planned.issues):
         stdout_line()

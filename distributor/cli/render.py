@@ -208,7 +208,7 @@ def issue_row(issue: Issue) -> dict[str, object]:
     }
 
 
-def tell_issue(issue: Issue) -> None:
+def print_issue(issue: Issue) -> None:
     """Print an issue in three lines."""
     level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
     place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
@@ -223,7 +223,7 @@ def tell_issue(issue: Issue) -> None:
 # Formats a row of `Ledger.rows` for `status --json`, four times as fast as `json.dumps` of an object: there may be 100 000.
 
 
-def line(row: tuple[Any, ...]) -> Written:
+def delivery_json(row: tuple[Any, ...]) -> Written:
     """A delivery as JSON; times are UTC text whose first 19 characters are seconds."""
     (
         id_,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distributor.cli.ledger import tell_under_way
+from distributor.cli.ledger import print_under_way
 from distributor.cli.progress import Bar
 from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.errors import Interrupted
@@ -138,7 +138,7 @@ def report(found: SendReport, reporter: ProgressReporter, *, as_json: bool, held
         print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, reporter.results)})
     else:
         _words(found, reporter.unpacked, under_way=bool(held))
-    tell_under_way(held)
+    print_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.cli.render import BOLD, coloured, escape, line, print_json, stderr_line, stdout_line, table, time, wrapped
+from distributor.cli.render import BOLD, coloured, delivery_json, escape, print_json, stderr_line, stdout_line, table, time, wrapped
 from distributor.errors import RequestDenied
 from distributor.model.states import RECEIVED, PasswordState, State
 
@@ -44,7 +44,7 @@ def status(
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
         if as_json:
-            print_json("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
+            print_json("status", {"counts": counts, "deliveries": map(delivery_json, ledger.rows(scope))})
         elif counts:
             _show_deliveries(counts, ledger, scope)
         else:
@@ -57,13 +57,13 @@ def _seconds(stamp: str) -> str:
 
 
 def _show_deliveries(counts: dict[str, int], ledger: Ledger, scope: DeliveryFilter) -> None:
-    from distributor.cli.ledger import tell_under_way
+    from distributor.cli.ledger import print_under_way
 
     stdout_line("   ".join(f"{number} {state}" for state, number in counts.items()))
     stdout_line()
     open_ends = OpenEnds()
     table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope), open_ends))
-    tell_under_way(ledger.under_way(scope), stdout_line)
+    print_under_way(ledger.under_way(scope), stdout_line)
     if step := _next(counts, open_ends, ledger, scope):
         stderr_line(f"next: {step}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.cli.render import counted, escape, issue_row, print_json, stderr_line, table, tell_issue
+from distributor.cli.render import counted, escape, issue_row, print_issue, print_json, stderr_line, table
 from distributor.errors import Error, RequestDenied, UsageError
 from distributor.model.issues import Diagnostic
 from distributor.model.states import State
@@ -117,7 +117,7 @@ def _show_report(found: TrackingReport, revocations: _Revocations, *, as_json: b
     for row in revocations.reinstated:
         stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
     for issue in revocations.issues:
-        tell_issue(issue)
+        print_issue(issue)
 
 
 RESOLVE_EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'

@@ -10,7 +10,7 @@ import typer
 
 from distributor.cli.options import Config, Json, is_folder
 from distributor.cli.progress import Bar
-from distributor.cli.render import counted, day, escape, issue_row, print_json, stderr_line, stdout_line, table, tell_issue
+from distributor.cli.render import counted, day, escape, issue_row, print_issue, print_json, stderr_line, stdout_line, table
 from distributor.errors import InvalidInput, RequestDenied, UsageError
 from distributor.model.issues import Severity
 
@@ -248,7 +248,7 @@ def _answer(as_json: bool, found: Sequence[CollectionEntry], issues: Sequence[Is
         ),
     )
     for issue in issues:
-        tell_issue(issue)
+        print_issue(issue)
 
 
 def _row(member: CollectionEntry) -> dict[str, object]:
@@ -334,5 +334,5 @@ def _show_watched(done: Watched, *, as_json: bool) -> None:
         return
     table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.reason) for r in (*done.revoked, *done.reinstated)))
     for issue in done.issues:
-        tell_issue(issue)
+        print_issue(issue)
     stderr_line(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")

@@ -39,7 +39,7 @@ class SigningKey:
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
 
-def keys(text: Secret, password: Secret | None, now: datetime) -> SigningKey:
+def load_signing_key(text: Secret, password: Secret | None, now: datetime) -> SigningKey:
     """The key and its certificate. Raises InvalidInput; its `where` is the key below the table: `certificate` or `certificate_password`."""
     try:
         blocks = list(pem.blocks(text.reveal().encode()))

@@ -168,10 +168,10 @@ def _login(sign_in: AppRegistration, key: str) -> Error | None:
 def _keys(sign_in: AppRegistration, key: str) -> Error | None:
     if not sign_in.certificate:
         return None
-    from distributor.clients.client_certificate import keys  # noqa: PLC0415  heavy, and only needed with a certificate
+    from distributor.clients.client_certificate import load_signing_key  # noqa: PLC0415  heavy, and only needed with a certificate
 
     try:
-        keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
+        load_signing_key(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
     except InvalidInput as error:
         return InvalidInput(error.message, where=f"{key}.{error.where}", hint=error.hint)
     return None

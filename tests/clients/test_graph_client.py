@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.clients import graph as client
 from distributor.clients.app_registration import AppRegistration
-from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, literal, segment
-from distributor.clients.http import answered, retry_after
+from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, odata_literal, path_segment
+from distributor.clients.http import parse_response, retry_after
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
@@ -77,7 +77,7 @@ class Desk:
 
     @property
     def messages(self) -> str:
-        return f"users/{segment(self.box)}/messages"
+        return f"users/{path_segment(self.box)}/messages"
 
     def mime(self) -> bytes:
         lines = f"From: {self.box}\r\nTo: alice@elsewhere.example\r\nSubject: s\r\nMessage-ID: <1.{self.box}>\r\n\r\nhello\r\n"
@@ -107,7 +107,7 @@ def desk(cloud: Cloud) -> Desk:
 
 def test_a_draft_is_made_read_and_sent(desk: Desk) -> None:
     async def act(opened: GraphClient) -> tuple[HttpResponse, HttpResponse]:
-        place = f"{desk.messages}/{segment(await desk.draft(opened))}"
+        place = f"{desk.messages}/{path_segment(await desk.draft(opened))}"
         return await opened.call("GET", f"{place}/$value", mailbox=desk.box), await opened.call("POST", f"{place}/send", mailbox=desk.box)
 
     value, sent = desk.run(act)
@@ -142,7 +142,7 @@ def test_a_gateways_page_is_an_answer_without_graphs_words(desk: Desk) -> None:
 def test_a_list_is_asked_for_with_its_words_as_they_are(desk: Desk) -> None:
     async def act(opened: GraphClient) -> HttpResponse:
         await desk.draft(opened)
-        params = {"$filter": f"internetMessageId eq {literal(f'<1.{desk.box}>')}", "$select": "id,subject"}
+        params = {"$filter": f"internetMessageId eq {odata_literal(f'<1.{desk.box}>')}", "$select": "id,subject"}
         return await opened.call("GET", desk.messages, mailbox=desk.box, params=params)
 
     assert [item["subject"] for item in desk.run(act).body["value"]] == ["s"]
@@ -163,12 +163,12 @@ def test_how_far_the_services_clock_is_from_ours(desk: Desk) -> None:
 
 
 def test_names_are_quoted_for_where_they_stand() -> None:
-    assert segment("AAMk+/x==") == "AAMk%2B%2Fx%3D%3D"
-    assert segment("o'hara+1@example.org") == "o%27hara%2B1%40example.org"
-    assert literal("o'hara") == "'o''hara'"
+    assert path_segment("AAMk+/x==") == "AAMk%2B%2Fx%3D%3D"
+    assert path_segment("o'hara+1@example.org") == "o%27hara%2B1%40example.org"
+    assert odata_literal("o'hara") == "'o''hara'"
     for nothing in ("", ".", ".."):
         with pytest.raises(ValueError, match="segment"):
-            segment(nothing)
+            path_segment(nothing)
 
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -199,14 +199,14 @@ def test_a_wish_to_wait_is_read_in_both_its_forms(text: str, seconds: float | No
     [(200, b"<html>"), (200, b""), (200, b"[1]"), (201, b""), (202, b"<html>"), (204, b"hello"), (200, b"[" * 100_000), (200, b"\xff")],
 )
 def test_a_good_status_with_something_else_than_json_is_no_answer(status: int, content: bytes) -> None:
-    found = answered(status, {}, content, raw=False, now=NOW)
+    found = parse_response(status, {}, content, raw=False, now=NOW)
     assert isinstance(found, NoResponse)
     assert found.request_sent
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"error": "x"}', b'{"error": {"code": 5, "message": [], "innerError": 1}}', b"\xff"])
 def test_a_refusal_without_form_is_still_a_refusal(body: bytes) -> None:
-    found = answered(400, {}, body, raw=False, now=NOW)
+    found = parse_response(400, {}, body, raw=False, now=NOW)
     assert isinstance(found, HttpResponse)
     assert (found.code, found.detail, found.request_id) == ("", "400 Bad Request", "")
 
@@ -317,7 +317,7 @@ def test_an_untrusted_graph_gets_nothing(desk: Desk, tmp_path: Path, monkeypatch
     assert isinstance(lost, NoResponse)
     assert not lost.request_sent
     assert lost.why.startswith("the certificate is not trusted")
-    assert "SSL_CERT_FILE" in str(client.trouble(lost, "x").hint)
+    assert "SSL_CERT_FILE" in str(client.service_error(lost, "x").hint)
     assert desk.asked() == []
 
 
@@ -568,7 +568,7 @@ def people(desk: Desk) -> list[str]:
 
 def only(people: list[str]) -> dict[str, dict[str, str]]:
     """The parameters of a list of these people, two a page."""
-    return {"params": {"$filter": f"department eq {literal(people[0])}", "$select": "mail", "$top": "2"}}
+    return {"params": {"$filter": f"department eq {odata_literal(people[0])}", "$select": "mail", "$top": "2"}}
 
 
 def test_a_list_is_read_to_its_last_page(desk: Desk, people: list[str]) -> None:
@@ -614,7 +614,7 @@ def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_as
 def test_a_list_that_is_refused_says_what_to_do(desk: Desk, roles: list[str], path: str, words: str, hint: str) -> None:
     desk.cloud.app(desk.sign_in.client_id, roles=roles)
     with pytest.raises(ServiceUnavailable, match=words) as caught:
-        desk.run(lambda opened: listed(opened, path.replace("BOX", segment(desk.box))))
+        desk.run(lambda opened: listed(opened, path.replace("BOX", path_segment(desk.box))))
     assert caught.value.where == f"localhost:{desk.cloud.port}"
     assert hint in str(caught.value.hint)
     assert desk.slept == []

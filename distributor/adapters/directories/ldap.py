@@ -226,7 +226,7 @@ def _issue(public: PublicationRequest, check_: CheckId, message: str, hint: str,
 _ANYTHING = "(objectClass=*)"
 
 
-def examine(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
+def check_directory(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
     """Ask for one entry below the base. `key` and `area` name the table and the part of `doctor`."""
     if (fault := client.check(settings, key)) is not None:
         return [Diagnostic(area, "error", str(fault), fault.hint)]

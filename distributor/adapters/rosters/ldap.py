@@ -60,7 +60,7 @@ class LdapRoster:
         try:
             for found in self._client.pages(self._settings.base, filter_, FIELDS):
                 shown = bool(shown) or any(found.all(name) for name in DISABLED)
-                match directory_user.entry(_user(found)):
+                match directory_user.to_directory_user(_user(found)):
                     case Issue() as issue:
                         yield replace(issue, hint="correct it in the directory")
                     case DirectoryUser() as entry:

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
-from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, literal, trouble
+from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, odata_literal, service_error
 from distributor.clients.throttle import RetryPolicy, Sleep
 from distributor.errors import Error, ServiceUnavailable
 from distributor.microsoft.permissions import READ_TRACE, RequiredPermission, lacking, missing, remedy
@@ -104,7 +104,7 @@ class MessageTraceTracker:
                     by_sender[key_of(sender)].append(message)
         for sender, messages in by_sender.items():
             known = {_key(message.message_id): message for message in messages}
-            for since, until in windows((moment for message in messages for moment in moments(message)), self._now()):
+            for since, until in windows((moment for message in messages for moment in send_times(message)), self._now()):
                 async for sighting in self._window(sender, since, until, known):
                     yield sighting
 
@@ -129,7 +129,8 @@ class MessageTraceTracker:
     async def _window(
         self, sender: str, since: datetime, until: datetime, known: Mapping[str, TrackedMessage]
     ) -> AsyncIterator[TrackingEvent]:
-        filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
+        received = f"receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
+        filtered = f"senderAddress eq {odata_literal(sender)} and {received}"
         best: dict[str, Mapping[str, Any]] = {}
         async for row in self._pages.rows(filtered):
             message = known.get(_key(str(row.get("messageId") or "")))
@@ -137,7 +138,7 @@ class MessageTraceTracker:
                 best[message.delivery] = row
         now = self._now()
         for message in known.values():
-            if message.delivery in best and (found := sighting(message, best[message.delivery], now)):
+            if message.delivery in best and (found := tracking_event(message, best[message.delivery], now)):
                 yield found
 
 
@@ -149,11 +150,11 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
         case HttpResponse(status=401 | 403):
             hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
             return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.detail}"', hint)
-    stop = trouble(response, where)
+    stop = service_error(response, where)
     return Diagnostic("tracker", "error", str(stop), stop.hint)
 
 
-def moments(message: TrackedMessage) -> Iterator[datetime]:
+def send_times(message: TrackedMessage) -> Iterator[datetime]:
     """When it may have been sent; several moments, a day apart, in a ledger that was restored."""
     moment, until = message.since, message.until or message.since
     while moment < until:
@@ -180,7 +181,7 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
             first = end  # noqa: PLW2901  the rest of the span
 
 
-def sighting(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
+def tracking_event(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
     """What a row tells about a message; None where it tells nothing new."""
     status = str(row.get("status") or "")
     early = status == "failed" and _is_for(message, row) and now - _received(row, message.since) < UNSETTLED
@@ -265,8 +266,8 @@ class TracePages:
             case HttpResponse(status=401 | 403):
                 raise ServiceUnavailable(f'the message trace is refused: "{response.detail}"', where=self._graph.where, hint=_HINT)
             case HttpResponse(status=200):
-                raise trouble(NoResponse("an answer that makes no sense: no list of traces", request_sent=True), self._graph.where)
-        raise trouble(response, self._graph.where)
+                raise service_error(NoResponse("an answer that makes no sense: no list of traces", request_sent=True), self._graph.where)
+        raise service_error(response, self._graph.where)
 
     async def _wait_for_rate_limit(self) -> None:
         now = self._now()
