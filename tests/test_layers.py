@@ -22,7 +22,7 @@ LAYERS: dict[str, frozenset[str]] = {  # each package, and those that it may imp
     "errors": frozenset(),
     "model": frozenset({"errors"}),
     "pki": frozenset({"errors", "model"}),
-    "mail": frozenset({"errors", "model"}),
+    "mail": frozenset({"errors", "files", "model"}),
     "microsoft": frozenset({"errors", "model", "pki"}),
     "vault": frozenset({"errors", "model"}),
     "files": frozenset({"errors", "model"}),

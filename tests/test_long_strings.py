@@ -14,7 +14,7 @@ from distributor.adapters.transports.smtp.replies import retry_after
 from distributor.clients import aadsts, ldap_connection
 from distributor.config import converter
 from distributor.config.loader import lines_of
-from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
+from distributor.mail.templates import TimeLimitExceeded, cpu_limit
 from distributor.microsoft import outlook, tenant
 from distributor.model.compact import PackedPeople
 from distributor.model.csv_table import Rows, header
@@ -87,7 +87,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "a tenant's answer": _octets(tenant.parse_smime_config),
     "a refused sign-in": _judged,
     "a server's retry_after": retry_after,
-    "an LDAP URL": ldap_connection.read,
+    "an LDAP URL": ldap_connection.parse_url,
     "an LDAP host": outlook.host,
     "a rate": converter.rate,
     "a duration": converter.duration,

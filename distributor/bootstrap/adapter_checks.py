@@ -106,10 +106,9 @@ class Registrations:
     def _granted(self, member: Member) -> GrantedPermissions | Error:
         if member.who not in self._seen:
             try:
-                from distributor.clients import granted_permissions
+                from distributor.clients.entra import fetch_granted
 
-                asked = granted_permissions.granted(member.settings, member.settings.graph, member.table.key)
-                self._seen[member.who] = asyncio.run(asked)
+                self._seen[member.who] = asyncio.run(fetch_granted(member.settings, member.settings.graph, member.table.key))
             except Error as error:
                 self._seen[member.who] = error
         return self._seen[member.who]
@@ -149,18 +148,14 @@ def _member(settings: Settings, table: Table) -> Member | None:
         return None
     if not hasattr(own, "graph"):
         return None
-    from distributor.clients import granted_permissions
+    from distributor.clients.app_registration import registration
 
-    who = granted_permissions.same(own)
-    if family == "transports":
-        boxes = [own.mailbox or str(settings.sender.address), *(other.username or str(other.address) for other in settings.senders)]
-        return Member(table, own, who, PermissionUse(table.key, granted_permissions.NEEDS, tuple(boxes)))
     box = getattr(own, "mailbox", "")
-    return Member(table, own, who, PermissionUse(table.key, _graph_module(table).needs(own), (box,) if box else ()))
-
-
-def _graph_module(table: Table) -> _GraphModule:
-    return cast("_GraphModule", bootstrap.load_adapter(family_of(table), table.kind))
+    boxes = [box] if box else []
+    if family == "transports":
+        boxes = [box or str(settings.sender.address), *(other.username or str(other.address) for other in settings.senders)]
+    module = cast("_GraphModule", bootstrap.load_adapter(family, table.kind))
+    return Member(table, own, registration(own), PermissionUse(table.key, module.needs(own), tuple(boxes)))
 
 
 def _failed(member: Member, error: Error) -> Diagnostic:
@@ -172,7 +167,7 @@ def _not_checked(member: Member) -> Diagnostic:
     return Diagnostic(member.area, "warning", "not looked at, since the sign-in that it shares fails (above)")
 
 
-def unopened(settings: Settings, error: Error) -> Iterator[Diagnostic]:
+def transport_not_opened(settings: Settings, error: Error) -> Iterator[Diagnostic]:
     """The diagnostics of a transport that cannot be opened, such as one whose certificate has expired."""
     values = settings.transport.values
     oauth = values.get("oauth")
@@ -199,7 +194,7 @@ def _guarded(settings: Settings, registrations: Registrations, table: Table) -> 
         if table.kind == "ldap":
             from distributor.adapters.directories import ldap
 
-            yield from ldap.examine(own, table.key, area)
+            yield from ldap.check_directory(own, table.key, area)
         else:
             yield from registrations.table(table)
     except Error as error:

@@ -110,13 +110,14 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
     from distributor.model.issues import Diagnostic
 
     offline = transport(settings, signed_in=False).tracker()
-    if not isinstance(offline, MailboxCleaner) or not offline.has_work(ledger):
+    if offline is None or not isinstance(offline, MailboxCleaner) or not offline.has_work(ledger):
         return []
     with bootstrap.open_for_writing(settings) as own:
         if not all(own.lock_mailbox(key_of(mailbox)) for mailbox in ("", *senders(settings)[1:])):
             return [Diagnostic("transport", "ok", "what messages left in the mailbox is removed by the `distributor send` that runs now")]
         cleaner = transport(settings).tracker()
-        assert isinstance(cleaner, MailboxCleaner)  # noqa: S101  the same transport, signed in
+        assert cleaner is not None  # noqa: S101  the same transport, signed in
+        assert isinstance(cleaner, MailboxCleaner)  # noqa: S101
 
         async def work() -> list[Diagnostic]:
             try:

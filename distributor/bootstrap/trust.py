@@ -65,13 +65,13 @@ def opened(
     files: Sequence[Path], passwords: Path | None, limits: Limits
 ) -> Iterator[tuple[SourceMaterial, ParsedIdentities | WorkerFailure] | Issue]:
     """People's PFX files, opened by child processes with the passwords beside them or in `passwords`, as `plan` does it."""
-    from distributor.adapters.sources import files as source
+    from distributor.adapters.sources import files as file_source
     from distributor.bootstrap.inputs import CHILD_MEMORY, cores
     from distributor.model.certificates import SourceMaterial
     from distributor.pki import parse_material
     from distributor.workers.pool import Workers
 
-    found = source.open(source.Settings(tuple(file.absolute() for file in files), passwords, limits), _pairs).finds({})
+    found = file_source.open(file_source.Settings(tuple(file.absolute() for file in files), passwords, limits), _pairs).finds({})
     materials = []
     for find in found:
         if isinstance(find, SourceMaterial):

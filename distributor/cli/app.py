@@ -16,25 +16,20 @@ from distributor import __version__
 from distributor.cli import (
     audit,
     config,
+    deliveries,
     demo,
     doctor,
-    history,
     init,
     intune,
     ledger,
     password,
     plan,
-    publish,
-    resend,
-    resolve,
     send,
     status,
     templates,
     track,
     trust,
     trust_ldap,
-    trust_watch,
-    withdraw,
 )
 from distributor.cli.options import Config
 from distributor.cli.render import STDERR, STDOUT, escape, stderr_line, stop_writing
@@ -73,19 +68,24 @@ def _begin(
     """Send S/MIME certificates to phones, hand the passwords over by another channel, and know what happened to each."""
 
 
-for _command in (init, plan, send, status, history, track, resolve, resend, withdraw, publish):
-    app.command(epilog=_command.EXAMPLE)(getattr(_command, _command.__name__.rpartition(".")[2]))
-app.add_typer(password.app, name="password")
-app.add_typer(audit.app, name="audit")
-app.add_typer(ledger.app, name="ledger")
-trust.app.command(epilog=trust_watch.EXAMPLE)(trust_watch.watch)
+for _command, _example in (  # in the order in which --help prints them
+    (init.init, init.EXAMPLE),
+    (plan.plan, plan.EXAMPLE),
+    (send.send, send.EXAMPLE),
+    (status.status, status.EXAMPLE),
+    (status.history, status.HISTORY_EXAMPLE),
+    (track.track, track.EXAMPLE),
+    (track.resolve, track.RESOLVE_EXAMPLE),
+    (deliveries.resend, deliveries.RESEND_EXAMPLE),
+    (deliveries.withdraw, deliveries.WITHDRAW_EXAMPLE),
+    (deliveries.publish, deliveries.PUBLISH_EXAMPLE),
+    (doctor.doctor, doctor.EXAMPLE),
+    (demo.demo, demo.EXAMPLE),
+):
+    app.command(epilog=_example)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-app.add_typer(trust.app, name="trust")
-app.add_typer(intune.app, name="intune", epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/")
-app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
-app.add_typer(templates.app, name="templates", epilog="\b\nexample:\n  distributor templates export --language de")
-app.add_typer(config.app, name="config", epilog="\b\nexample:\n  distributor config show")
-app.command(epilog=demo.EXAMPLE)(demo.demo)
+for _group in (password, audit, ledger, trust, intune, templates, config):
+    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, replacing
+from distributor.cli.render import counted, escape, print_json, stderr_line, stdout_line
 from distributor.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ def export(
 ) -> None:
     """Write every event, oldest first, personal fields opened."""
     from distributor import bootstrap
-    from distributor.cli.render import counted, stderr_line
     from distributor.workflows import audit
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger, _whole(output) as write:
@@ -75,8 +75,6 @@ def verify(
 
     A chain whose every hash was computed anew is whole: only `--against`, with an export kept elsewhere, finds that.
     """
-    from distributor.cli.render import counted, escape, stderr_line, stdout_line
-
     beside = None if against is None else _beside(against)
     report = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
     what, findings = "the ledger" if file is None else str(file), report.findings
@@ -94,8 +92,6 @@ def verify(
 
 
 def _answer(what: str, report: VerificationReport, beside: ExportComparison | None) -> None:
-    from distributor.cli.render import print_json
-
     last = {"seq": report.events, "at": report.at, "hash": report.hash} if report.events else None
     verified = {"verified": what, "ok": not report.findings, "findings": report.findings, "last": last}
     counts = {"erased": report.erased, "set_back": report.back}
@@ -105,8 +101,6 @@ def _answer(what: str, report: VerificationReport, beside: ExportComparison | No
 
 def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
     """Say what was proved. Whether an exported file has the ledger's last event cannot be seen from the file."""
-    from distributor.cli.render import counted, escape, stderr_line, stdout_line
-
     if not report.events:
         stdout_line(f"{what}: the chain is whole, and nothing is on it yet")
         _tell_notes(report)
@@ -129,18 +123,16 @@ def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison 
 
 
 def _tell_notes(report: VerificationReport) -> None:
-    from distributor.cli.render import escape, stderr_line
-
     for note in report.notes:
         stderr_line(escape(note))
 
 
 def _in_ledger(chosen: Path | None, beside: ExportComparison | None) -> VerificationReport:
     from distributor import bootstrap
-    from distributor.cli import clock
+    from distributor.cli.ledger import warn_clock_ahead
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
-        clock.warn_clock_ahead(ledger)
+        warn_clock_ahead(ledger)
         return ledger.prove(beside)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import print_json, stderr_line, table
 
-app = typer.Typer(help="The configuration.", no_args_is_help=True)
+app = typer.Typer(help="The configuration.", no_args_is_help=True, epilog="\b\nexample:\n  distributor config show")
 
 
 @app.command(epilog="\b\nexample:\n  distributor config show --json | jq '.values[\"transport.rate\"]'")
 def show(chosen: Config = None, as_json: Json = False) -> None:
     """Print the effective values and where each came from; secrets as references."""
     from distributor import bootstrap
-    from distributor.cli.render import print_json, stderr_line, table
 
     settings = bootstrap.settings(chosen)
     if as_json:

@@ -12,12 +12,13 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import GREEN, RED, YELLOW, coloured, counted, escape, print_json, stderr_line, stdout_line, wrapped
 from distributor.errors import Error, ErrorGroup, InvalidInput
 from distributor.microsoft.powershell import steps
+from distributor.model.issues import Diagnostic, Issue
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.issues import Diagnostic
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this is wrong
@@ -30,8 +31,6 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
 
     Connects to the server, to rosters, trackers and directories, and signs in; sends nothing.
     """
-    from distributor.cli.render import print_json
-
     found: list[Diagnostic] = []
     for diagnostic in _examine(chosen):
         found.append(diagnostic)
@@ -60,7 +59,6 @@ def _row(diagnostic: Diagnostic) -> dict[str, object]:
 
 
 def _show(diagnostic: Diagnostic) -> None:
-    from distributor.cli.render import GREEN, RED, YELLOW, coloured, escape, stdout_line, wrapped
     from distributor.microsoft.powershell import command
 
     level = coloured(f"{diagnostic.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(diagnostic.level, RED))
@@ -81,7 +79,7 @@ def _examine(chosen: Path | None) -> Iterator[Diagnostic]:
     except Error as error:
         yield from _of_error("configuration", error)
     else:
-        yield _diagnostic("configuration", "ok", str(settings.file))
+        yield Diagnostic("configuration", "ok", str(settings.file))
         for area, look in _AREAS.items():
             yield from _guarded(area, look, settings)
     yield _clock()
@@ -97,25 +95,18 @@ def _guarded(area: str, look: Callable[[Settings], Iterator[Diagnostic]], settin
 
 def _of_error(area: str, error: Error) -> Iterator[Diagnostic]:
     for fault in error.faults if isinstance(error, ErrorGroup) else (error,):
-        yield _diagnostic(area, "error", str(fault), fault.hint)
-
-
-def _diagnostic(area: str, level: str, message: str, hint: str | None = None) -> Diagnostic:
-    from distributor.model.issues import Diagnostic
-
-    return Diagnostic(area, level, message, hint)
+        yield Diagnostic(area, "error", str(fault), fault.hint)
 
 
 def _ledger(settings: Settings) -> Iterator[Diagnostic]:
     from distributor import bootstrap
-    from distributor.cli import clock
+    from distributor.cli.ledger import clock_ahead_message
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.issues import Issue
 
     with bootstrap.open_for_reading(settings) as ledger:
         faults = ledger.verify()
         for wrong in faults:
-            yield _diagnostic(
+            yield Diagnostic(
                 "ledger",
                 "error",
                 wrong.message if isinstance(wrong, Issue) else str(wrong),
@@ -124,18 +115,18 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
         counts = ledger.counts(DeliveryFilter())
         ahead = ledger.ahead()
         if ahead is not None:
-            yield _diagnostic("clock", "warning", clock.clock_ahead_message(ahead, ledger.now()), _CLOCK)
+            yield Diagnostic("clock", "warning", clock_ahead_message(ahead, ledger.now()), _CLOCK)
         yield from ledger.check()
         restored = ledger.restored()
     states = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
     if not faults:
-        yield _diagnostic("ledger", "ok", f"the chain is whole; {states}")
+        yield Diagnostic("ledger", "ok", f"the chain is whole; {states}")
     if restored is not None:
-        yield _diagnostic("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
+        yield Diagnostic("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
     file = bootstrap.ledger_file(settings)
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         fix = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
-        yield _diagnostic(
+        yield Diagnostic(
             "ledger", "warning", f"{file} can be read here but not written", steps("give this user the file and its folder:", (fix,))
         )
 
@@ -145,23 +136,22 @@ def _vault(settings: Settings) -> Iterator[Diagnostic]:
 
     keys = len(settings.vault.recipients)
     if settings.vault.identity is None:
-        yield _diagnostic("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
+        yield Diagnostic("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
         return
     bootstrap.vault(settings)
-    yield _diagnostic("vault", "ok", f"{settings.vault.identity} opens what is sealed")
+    yield Diagnostic("vault", "ok", f"{settings.vault.identity} opens what is sealed")
 
 
 def _files(settings: Settings) -> Iterator[Diagnostic]:
     from distributor import bootstrap
-    from distributor.cli.render import counted
     from distributor.config.secrets import exposed
 
     found = {path: fault for path in bootstrap.private_files(settings) if (fault := exposed(path))}
     for path, fault in found.items():
         fixes = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
-        yield _diagnostic("files", "warning", fault, steps("let only the user that runs distributor read it:", fixes))
+        yield Diagnostic("files", "warning", fault, steps("let only the user that runs distributor read it:", fixes))
     if not found:
-        yield _diagnostic(
+        yield Diagnostic(
             "files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} can be read by their owner only"
         )
 
@@ -177,13 +167,12 @@ def _services(settings: Settings) -> Iterator[Diagnostic]:
     import asyncio
 
     from distributor.bootstrap import adapter_checks, delivery
-    from distributor.cli.render import stderr_line
 
     registrations = adapter_checks.Registrations(settings)
     try:
         yield from registrations.transport(asyncio.run(delivery.transport(settings, tell=stderr_line).check()))
     except Error as error:
-        yield from adapter_checks.unopened(settings, error)
+        yield from adapter_checks.transport_not_opened(settings, error)
     yield from adapter_checks.check_tables(settings, registrations)
 
 
@@ -192,7 +181,7 @@ def _trust(settings: Settings) -> Iterator[Diagnostic]:
 
     if settings.trust is not None:
         found = trust.collection(settings.trust.collection)
-        yield _diagnostic(
+        yield Diagnostic(
             "trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each"
         )
 
@@ -212,8 +201,8 @@ def _clock() -> Diagnostic:
 
     moment = bootstrap.now()
     if moment < BUILT:
-        return _diagnostic("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
-    return _diagnostic("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
+        return Diagnostic("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
+    return Diagnostic("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
 
 
 def _versions() -> Iterator[Diagnostic]:
@@ -229,7 +218,7 @@ def _versions() -> Iterator[Diagnostic]:
     journal = (
         "with the write-ahead log" if keeps_wal() else "without the write-ahead log, since this release can damage it; slower, but safe"
     )
-    yield _diagnostic("versions", "ok", f"distributor {__version__}, Python {platform.python_version()} on {sys.platform}")
-    yield _diagnostic("versions", "ok", f"cryptography {version('cryptography')} with {backend.openssl_version_text()}")
-    yield _diagnostic("versions", "ok", f"SQLite {sqlite3.sqlite_version}, {journal}")
-    yield _diagnostic("versions", "ok", f"aiosmtplib {version('aiosmtplib')}")
+    yield Diagnostic("versions", "ok", f"distributor {__version__}, Python {platform.python_version()} on {sys.platform}")
+    yield Diagnostic("versions", "ok", f"cryptography {version('cryptography')} with {backend.openssl_version_text()}")
+    yield Diagnostic("versions", "ok", f"SQLite {sqlite3.sqlite_version}, {journal}")
+    yield Diagnostic("versions", "ok", f"aiosmtplib {version('aiosmtplib')}")

@@ -1,18 +1,23 @@
-"""`distributor init`: makes a workspace, or the ledger that one lacks."""
+"""`distributor init`: makes a workspace (distributor.toml, the ledger and the vault's key), or the ledger that one lacks."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config
+from distributor.cli.options import Config, make_folder
 from distributor.cli.render import escape, stderr_line, stdout_line
+from distributor.errors import InvalidInput, RequestDenied
+from distributor.files import atomic
 
 if TYPE_CHECKING:
     from distributor.config import Settings
+
 
 EXAMPLE = "\b\nexample:\n  distributor init mailing && cd mailing"
 
@@ -25,20 +30,18 @@ def init(
 
     Where only the ledger is missing, only that is made. Nothing that exists is overwritten, and nothing half-made is left behind.
     """
-    from distributor.cli import workspace
-
-    config = chosen if chosen is not None and folder == Path() else folder / workspace.CONFIG
-    if config.is_file() and (settings := workspace.complete(config)):
+    config = chosen if chosen is not None and folder == Path() else folder / CONFIG
+    if config.is_file() and (settings := complete(config)):
         _completed(config, settings)
         return
-    workspace.create(folder)
+    create(folder)
     for name, what in (
-        (workspace.CONFIG, "the configuration; its comments say what to change"),
-        (workspace.LEDGER, "the ledger, empty"),
-        (workspace.KEY, "opens the passwords: keep a copy in a safe place"),
+        (CONFIG, "the configuration; its comments say what to change"),
+        (LEDGER, "the ledger, empty"),
+        (KEY, "opens the passwords: keep a copy in a safe place"),
     ):
         stdout_line(f"{escape(folder / name)}  {what}")
-    _next(folder, f"edit {workspace.CONFIG}, then distributor doctor")
+    _next(folder, f"edit {CONFIG}, then distributor doctor")
 
 
 def _completed(config: Path, settings: Settings) -> None:
@@ -63,3 +66,168 @@ def _completed(config: Path, settings: Settings) -> None:
 def _next(folder: Path, what: str) -> None:
     elsewhere = "" if folder.resolve() == Path.cwd() else f"cd {escape(folder)}; "
     stderr_line(f"next: {elsewhere}{what}")
+
+
+CONFIG, LEDGER, KEY = "distributor.toml", "distributor.db", "vault.key"
+
+TEMPLATE = """\
+# distributor: certificates to phones. Every key is explained in the project's README; `distributor config show` prints what counts.
+
+[organisation]
+name = "{organisation}"
+# helpdesk = {{name = "IT Service", phone = "+49 30 1234567", hours = "Mon-Fri 8-17", url = ""}}   # messages name it
+languages = ["en", "de", "fr"]     # of the messages; the first is the fall-back
+
+[sender]
+address = "{sender}"
+name = "Certificate Service"
+
+[transport]
+kind = "smtp"                      # smtp | graph (Exchange Online) | folder (writes .eml files into `path`)
+host = "127.0.0.1"
+port = 2525
+tls = "none"                       # starttls | implicit | none; none only on this very machine
+connections = 12
+# rate = "30/min"                  # default: none; 30/min and 3 connections for Exchange Online
+# username = "..."                 # default: sender.address
+# password = "env:SMTP_PASSWORD"   # a reference: env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, never the password itself
+# oauth = {{tenant = "...", client_id = "...", certificate = "file:app.pem"}}    # instead of a password, for Exchange Online
+
+# [[senders]]                      # more mailboxes that send side by side, each at its own pace
+# address = "certificates2@example.org"
+
+[package]
+profile = "phone"                  # phone (opens on every phone) | modern (AES; not on older phones)
+# include_root = false
+
+[password]
+channel = "reveal"                 # the helpdesk reads it out: distributor password reveal ADDRESS
+expires = "14d"
+
+[vault]
+recipients = ["{recipient}"]
+identity = "file:vault.key"        # needed only where passwords are revealed; keep a copy, without it no password can be read
+
+[ledger]
+url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several machines
+# lease = "60s"
+
+# [limits]                         # of one incoming file
+# file = "1MiB"
+# archive = "512MiB"
+# iterations = 2000000
+# open_seconds = 10
+
+# [[sources]]                      # where `plan` without SOURCE and `resend` find certificates
+# kind = "files"
+# path = "certificates/"
+# passwords = "passwords.csv"
+# roster = "people.csv"
+
+# [[rosters]]                      # people from the directory (Microsoft Graph)
+# kind = "graph"
+# group = "..."                    # or kind = "ldap": url, base, bind, password
+
+# [trust]                          # what Exchange Online trusts: `plan` checks each certificate's chain and revocation against it
+# collection = "collection.sst"
+
+# [[directories]]                  # where `distributor publish` puts certificates, so that others can encrypt to their people
+# kind = "ldap"                    # ldap | folder
+# url = "ldaps://ldap.example.org"
+# base = "dc=example,dc=org"
+# bind = "cn=writer,dc=example,dc=org"
+# password = "env:LDAP_PASSWORD"
+
+# [[trackers]]                     # services that know whether messages arrived: `distributor track`, `distributor resolve`
+# kind = "trace"                   # the message trace of Exchange Online
+"""
+
+
+def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org") -> Path:
+    """Make a workspace and return its configuration; raises RequestDenied when there is one, and leaves nothing behind on failure."""
+    from distributor import bootstrap
+    from distributor.model.people import escape_unsafe
+
+    if escape_unsafe(str(folder.absolute())) != str(folder.absolute()):
+        raise InvalidInput("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
+    _refuse_empty(folder / LEDGER)
+    with _all_or_nothing(folder) as made:
+        for name in (CONFIG, LEDGER, KEY):
+            if os.path.lexists(folder / name):
+                raise RequestDenied(
+                    "exists already and is not overwritten", where=str(folder / name), hint="name another folder: `distributor init DIR`"
+                )
+        bootstrap.refuse_lost(folder / LEDGER)
+        identity, recipient = bootstrap.new_identity()
+        made.append(_write(folder / KEY, identity.reveal()))
+        bootstrap.create_ledger(folder / LEDGER)
+        made.append(folder / LEDGER)
+        made.append(
+            _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient)),
+        )
+    return folder / CONFIG
+
+
+def complete(config: Path) -> Settings | None:
+    """Make the ledger that a workspace lacks and return its settings; None where it has one. Raises RequestDenied beside a lost one's log.
+
+    Nothing else is made: a new key could not open what was sealed for the first one.
+    """
+    from distributor import bootstrap
+
+    try:
+        settings = bootstrap.settings(config)
+    except InvalidInput:
+        return None
+    ledger = bootstrap.ledger_file(settings)
+    if ledger is None:  # on a server
+        if bootstrap.has_ledger(settings):
+            return None
+        bootstrap.make_ledger(settings)
+        return settings
+    if os.path.lexists(ledger):
+        _refuse_empty(ledger)
+        return None
+    for log in (f"{ledger}-wal", f"{ledger}-journal"):  # SQLite would take it for the new ledger's
+        if os.path.lexists(log):
+            hint = f"restore {ledger.name} beside it, or move it away"
+            raise RequestDenied("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
+    bootstrap.refuse_lost(ledger)
+    with _all_or_nothing(ledger.parent) as made:
+        bootstrap.make_ledger(settings)
+        made.append(ledger)
+    return settings
+
+
+def _refuse_empty(ledger: Path) -> None:
+    """Raise InvalidInput where the file is empty: it may be a ledger that was lost, which a new one would hide."""
+    if ledger.is_file() and not ledger.stat().st_size:
+        hint = "restore a backup in its place (docs/restore.md); where it never was a ledger, move it away and run `distributor init` again"
+        raise InvalidInput("is empty (0 bytes) and is not written over: it may have been a ledger", where=str(ledger), hint=hint)
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[list[Path]]:
+    new_folders = [place for place in (folder, *folder.parents) if not place.exists()]
+    made: list[Path] = []
+    try:
+        make_folder(folder)
+        yield made
+    except BaseException:
+        for path in made:
+            for leftover in (path, *path.parent.glob(f"{path.name}-*")):  # SQLite's journal
+                leftover.unlink(missing_ok=True)
+        for place in new_folders:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        raise
+
+
+def _write(path: Path, text: str) -> Path:
+    """Create a file with mode 0600."""
+    try:
+        atomic.write_new(path, text.encode())
+    except OSError as error:
+        hint = "make room there, or name a folder you may write in"
+        raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint=hint) from None
+    return path

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import escape, print_json, stderr_line, table
 from distributor.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from distributor.microsoft.outlook import Setting
     from distributor.model.issues import Diagnostic
 
-app = typer.Typer(help="Outlook's settings for Intune or another device management.", no_args_is_help=True)
+app = typer.Typer(
+    help="Outlook's settings for Intune or another device management.",
+    no_args_is_help=True,
+    epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/",
+)
 TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-ios.json", "outlook-android.json", "outlook-apps.json"
 
 
@@ -46,7 +51,6 @@ def settings(
 
     Only keys that Microsoft documents. They install no certificate: people still open the file that was mailed.
     """
-    from distributor.cli.render import print_json
     from distributor.microsoft import outlook
 
     try:
@@ -73,8 +77,6 @@ def _remark_row(diagnostic: Diagnostic) -> dict[str, object]:
 
 
 def _show(found: Sequence[Setting], diagnostics: Sequence[Diagnostic], written: Sequence[Path]) -> None:
-    from distributor.cli.render import escape, stderr_line, table
-
     table(("value", "default", "key", "means"), _cells(found))
     for diagnostic in diagnostics:
         level = "note" if diagnostic.level == "ok" else diagnostic.level

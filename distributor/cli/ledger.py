@@ -1,4 +1,4 @@
-"""`distributor ledger adopt`: takes a restored, copied or moved ledger into use."""
+"""`distributor ledger adopt`, and what several commands print about the ledger: its clock, whether it was restored, who sends from it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, Reason
+from distributor.cli.render import YELLOW, coloured, counted, escape, print_json, stderr_line, stdout_line, time
 from distributor.errors import RequestDenied
+from distributor.model.states import RECEIVED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime, timedelta
+
+    from distributor.model.delivery import UnderWay
     from distributor.model.high_water_mark import AdoptionResult
     from distributor.model.ports import Ledger
+
 
 EXAMPLE = '\b\nexample:\n  distributor ledger adopt --reason "restored the backup of Monday after the disk failed"'
 app = typer.Typer(help="The ledger itself.", no_args_is_help=True, epilog=EXAMPLE)
@@ -40,7 +47,6 @@ def adopt(
     `distributor resolve`. Until then nothing is sent from it.
     """
     from distributor import bootstrap
-    from distributor.cli.render import escape, print_json, stderr_line
 
     why = bootstrap.reason(reason)
     with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
@@ -55,14 +61,12 @@ def adopt(
             unclear = {str(state): number for state, number in found.unclear.items()}
             print_json("ledger-adopt", {"ambiguous": sum(found.unclear.values()), "were": unclear, "kind": seen and seen.kind})
         else:
-            _show(ledger, found)
+            _show_adoption(ledger, found)
     return 1 if found.unclear else 0
 
 
-def _show(ledger: Ledger, found: AdoptionResult) -> None:
-    from distributor.cli.render import counted, stderr_line, stdout_line
+def _show_adoption(ledger: Ledger, found: AdoptionResult) -> None:
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.states import RECEIVED
 
     number = sum(found.unclear.values())
     were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())
@@ -75,3 +79,49 @@ def _show(ledger: Ledger, found: AdoptionResult) -> None:
         )
         stderr_line("hint: distributor resend ADDRESS --reason TEXT makes a new one; tell the person to delete the older messages")
     stderr_line("next: distributor resolve" if number else "next: distributor status")
+
+
+def warn_clock_ahead(ledger: Ledger) -> None:
+    """Warn where the ledger's last event is in the future."""
+    at = ledger.ahead()
+    if at is not None:
+        stderr_line(f"{coloured('warning', YELLOW)}: {clock_ahead_message(at, ledger.now())}")
+        stderr_line("hint: set the clock with `timedatectl set-ntp true`; if it is right now, go on: this clock decides, not that event")
+
+
+def clock_ahead_message(at: datetime, now: datetime) -> str:
+    """The message about an event in the future."""
+    return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
+
+
+def print_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = stderr_line) -> None:
+    """List the deliveries that senders have claimed: by whom, since when and until when."""
+    for each in held:
+        doing = "claimed by" if each.state == "claimed" else "being sent by"
+        until = "" if each.until is None else f"; unless it ends before, `distributor send` frees them after {time(each.until)}"
+        who = f"process {each.owner.pid} of {escape(each.by or each.owner.host)}"
+        show(f"{counted(each.number, 'message')} {doing} {who} since {time(each.since)}{until}")
+
+
+def _span(ahead: timedelta) -> str:
+    minutes = round(ahead.total_seconds() / 60)
+    if minutes < 120:  # noqa: PLR2004  two hours
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"  # noqa: PLR2004  two days
+
+
+def warn_gap(ledger: Ledger) -> None:
+    """Warn of people who may be missing in an adopted ledger."""
+    from distributor.model.high_water_mark import LOOK
+
+    if (found := ledger.gap()) is not None:
+        stderr_line(f"warning: {found.message}")
+        stderr_line(f"hint: {LOOK}")
+
+
+def warn_restored(ledger: Ledger) -> None:
+    """Warn where nothing can be sent from this ledger until it is adopted."""
+    if (found := ledger.restored()) is not None:
+        stderr_line(f"warning: {escape(found.message)}; nothing is sent from it")
+        stderr_line(f"hint: {found.hint}")

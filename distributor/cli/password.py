@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Reason
-from distributor.errors import Error, Interrupted, InvalidInput
+from distributor.cli.options import Config, Reason, wait_for_enter
+from distributor.cli.render import BOLD, STDOUT, coloured, escape, stderr_line, stop_writing
+from distributor.errors import Error, Interrupted, InvalidInput, UsageError
+from distributor.model.states import PasswordState
 
 if TYPE_CHECKING:
     from distributor.model.delivery import SealedPassword
@@ -40,7 +42,6 @@ def reveal(
 ) -> None:
     """Show a ready password once; the ledger has it before the screen."""
     from distributor import bootstrap
-    from distributor.errors import UsageError
     from distributor.workflows.reveal import Reveal
 
     why, key = bootstrap.reason(reason), bootstrap.address_key(address)
@@ -73,16 +74,12 @@ class HandOverStatus:
 
 def _is_spent(ledger: Ledger, key: str, wanted: SealedPassword) -> bool:
     """Asks the ledger, since an interrupt may have come between its commit and our knowing of it."""
-    from distributor.model.states import PasswordState
-
     return any(found.delivery == wanted.delivery and found.state is PasswordState.HANDED_OVER for found in ledger.envelopes(key))
 
 
 @contextmanager
 def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
     """Once the password is handed over, the last line says so and how to get a new one, however the command ends."""
-    from distributor.cli.render import STDOUT, stop_writing
-
     spent = HandOverStatus()
     try:
         yield spent
@@ -110,16 +107,11 @@ def _handed_over(address: str) -> str:
 
 
 def _tell(address: str) -> None:
-    from distributor.cli.render import escape, stderr_line
-
     stderr_line(escape(_handed_over(address)))
 
 
 def _show(address: str, password: Secret) -> None:
     """Show it in groups until Enter; SIGTERM of a service manager clears the screen as Ctrl-C does."""
-    from distributor.cli.options import wait_for_enter
-    from distributor.cli.render import BOLD, coloured, escape
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))
     try:

@@ -10,6 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, listable
+from distributor.cli.progress import Bar
+from distributor.cli.render import (
+    Written,
+    counted,
+    day,
+    encoded,
+    escape,
+    issue_row,
+    print_issue,
+    print_json,
+    stderr_line,
+    stdout_line,
+    table,
+    time,
+)
+from distributor.model.states import REMAINING
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -20,7 +36,6 @@ if TYPE_CHECKING:
     from distributor.workflows.plan import PlanResult
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
-INDENT = 9  # columns; below the severity
 MOST_LEFT = 5  # files without certificates that are listed; `--json` has all
 MOST_ROWS = 20  # ready deliveries that are listed; `status --plan` has all
 
@@ -58,7 +73,6 @@ def plan(
     Sends nothing. Problems are listed with file, line and a hint; deliveries without problems are planned.
     """
     from distributor import bootstrap
-    from distributor.cli.render import Written, print_json
 
     settings = bootstrap.settings(chosen)
     if offline:
@@ -92,9 +106,7 @@ def _made(
 
     from distributor import bootstrap
     from distributor.bootstrap import delivery, inputs, trust
-    from distributor.cli.clock import warn_gap, warn_restored
-    from distributor.cli.progress import Bar
-    from distributor.cli.render import stderr_line
+    from distributor.cli.ledger import warn_gap, warn_restored
     from distributor.files.spool import FileSpool
     from distributor.workflows.plan import plan as make_plan
 
@@ -137,8 +149,6 @@ def _linted(checker: Checker | None) -> Checker:
 
 
 def _say_offline(settings: Settings) -> None:
-    from distributor.cli.render import stderr_line
-
     if settings.trust is None:
         stderr_line("offline: nothing is left out; no [trust] is configured, so chains and revocation are not checked anyway")
     else:
@@ -149,8 +159,6 @@ def _say_offline(settings: Settings) -> None:
 
 def _row(delivery: Delivery, info: CertificateInfo) -> str:
     """A delivery as JSON text."""
-    from distributor.cli.render import encoded
-
     row = {
         "id": delivery.id,
         "address": delivery.address,
@@ -165,14 +173,10 @@ def _row(delivery: Delivery, info: CertificateInfo) -> str:
 
 def _cells(delivery: Delivery, _: CertificateInfo) -> tuple[str, ...]:
     """A delivery as a row of the table."""
-    from distributor.cli.render import day
-
     return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
 
 
 def _certificate(info: CertificateInfo) -> dict[str, object]:
-    from distributor.cli.render import time
-
     return {
         "sha256": info.sha256,
         "serial": info.serial,
@@ -186,22 +190,7 @@ def _certificate(info: CertificateInfo) -> dict[str, object]:
     }
 
 
-def issue_row(issue: Issue) -> dict[str, object]:
-    """An issue as in every command's `--json`."""
-    return {
-        "severity": issue.severity,
-        "check": issue.check,
-        "source": issue.source,
-        "line": issue.line,
-        "address": issue.address,
-        "message": issue.message,
-        "hint": issue.hint,
-    }
-
-
 def _show(planned: PlanResult) -> None:
-    from distributor.cli.render import counted, stderr_line, stdout_line, table
-
     ready = len(planned.deliveries)
     stdout_line(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
     if ready:
@@ -210,7 +199,7 @@ def _show(planned: PlanResult) -> None:
     if ready > MOST_ROWS:
         stdout_line(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
     for issue in planned.issues:
-        tell_issue(issue)
+        print_issue(issue)
     wrong = sum(issue.severity == "error" for issue in planned.issues)
     if len(planned.issues):
         stdout_line()
@@ -222,8 +211,6 @@ def _show(planned: PlanResult) -> None:
 
 def _say_left(left: Spool[Issue]) -> None:
     """List the files that hold no certificate: no issue, but nothing is skipped silently."""
-    from distributor.cli.render import escape, stderr_line
-
     for one in islice(left, MOST_LEFT):
         stderr_line(f"left alone: {escape(one.source)}: {escape(one.message)}")
     if len(left) > MOST_LEFT:
@@ -231,9 +218,6 @@ def _say_left(left: Spool[Issue]) -> None:
 
 
 def _say_next(planned: PlanResult, wrong: int) -> None:
-    from distributor.cli.render import stderr_line
-    from distributor.model.states import REMAINING
-
     if len(planned.deliveries) or not REMAINING.isdisjoint(planned.known):
         stderr_line("next: distributor send")
     elif planned.nobody == "roster":
@@ -242,15 +226,3 @@ def _say_next(planned: PlanResult, wrong: int) -> None:
         stderr_line("the directory names nobody")
     elif not planned.known and not wrong:
         stderr_line("nothing was found to plan")
-
-
-def tell_issue(issue: Issue) -> None:
-    """Print an issue in three lines."""
-    from distributor.cli.render import DIM, RED, YELLOW, coloured, escape, stdout_line, wrapped
-
-    level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
-    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
-    who = issue.address or ""
-    stdout_line(f"\n{level}  {issue.check}  {escape('  '.join(filter(None, (place, who))))}")
-    for text in filter(None, (issue.message, issue.hint)):
-        stdout_line(wrapped(f"         {escape(text)}", INDENT))

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from distributor.model.issues import Issue
+
 
 BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
 STDOUT, STDERR = "standard output", "standard error"
@@ -193,12 +195,35 @@ def flush() -> None:
     sys.stderr.flush()
 
 
+def issue_row(issue: Issue) -> dict[str, object]:
+    """An issue as in every command's `--json`."""
+    return {
+        "severity": issue.severity,
+        "check": issue.check,
+        "source": issue.source,
+        "line": issue.line,
+        "address": issue.address,
+        "message": issue.message,
+        "hint": issue.hint,
+    }
+
+
+def print_issue(issue: Issue) -> None:
+    """Print an issue in three lines."""
+    level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
+    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
+    who = issue.address or ""
+    stdout_line(f"\n{level}  {issue.check}  {escape('  '.join(filter(None, (place, who))))}")
+    for text in filter(None, (issue.message, issue.hint)):
+        stdout_line(wrapped(f"         {escape(text)}", 9))  # columns; below the severity
+
+
 # --- delivery json --------------------------------------------------------------------------------
 #
 # Formats a row of `Ledger.rows` for `status --json`, four times as fast as `json.dumps` of an object: there may be 100 000.
 
 
-def line(row: tuple[Any, ...]) -> Written:
+def delivery_json(row: tuple[Any, ...]) -> Written:
     """A delivery as JSON; times are UTC text whose first 19 characters are seconds."""
     (
         id_,

@@ -1,19 +1,31 @@
-"""`distributor send`: packs planned deliveries and sends the messages that are due."""
+"""`distributor send`: packs and sends the messages that are due, writes them as files (`--dry-run`) and estimates how long it takes."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, Yes
+from distributor.cli.options import Config, Json, Yes, confirm, make_folder
+from distributor.cli.progress import Bar
+from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line
+from distributor.errors import InvalidInput, RequestDenied
+from distributor.files import atomic
+from distributor.model.states import REMAINING, State
 
 if TYPE_CHECKING:
     from distributor.config import Settings
-    from distributor.model.delivery import DeliveryFilter
-    from distributor.model.ports import Ledger
+    from distributor.model.certificates import ParseProblem
+    from distributor.model.delivery import DeliveryFilter, OutboundMessage, PackedMessage, PackingJob
+    from distributor.model.ports import Ledger, WorkerPool
+    from distributor.workflows.sending.limits import Forecast
+    from distributor.workflows.sending.report import DeliveryResult
+
 
 EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --limit 5 && distributor send"
 MOST_DOMAINS = 5  # named in the question
@@ -36,9 +48,8 @@ def send(
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
-    from distributor.cli import clock, send_run
-    from distributor.cli.dry_run import write_messages
-    from distributor.cli.estimate import duration
+    from distributor.cli import send_run
+    from distributor.cli.ledger import warn_clock_ahead
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows.sending.run import recover
@@ -46,9 +57,9 @@ def send(
     settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan)
     delivery.refuse_outdated_templates(settings)
     with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
-        if plan is not None:
-            _known(ledger, plan)
-        clock.warn_clock_ahead(ledger)
+        if plan is not None and ledger.plan_inputs(plan) is None:
+            raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+        warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         if dry_run is not None:
             return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
@@ -64,26 +75,15 @@ def send(
 
 def _remind(ledger: Ledger, reported: int) -> None:
     """Mention ambiguous messages of earlier runs."""
-    from distributor.cli.render import counted, stderr_line
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.states import State
 
     older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - reported
     if older > 0:
         stderr_line(f"{counted(older, 'message')} of earlier runs still unclear; next: distributor resolve")
 
 
-def _known(ledger: Ledger, plan: str) -> None:
-    from distributor.errors import RequestDenied
-
-    if ledger.plan_inputs(plan) is None:
-        raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
-
-
 def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
     """About how many messages are due, for the progress bar, without reading each row."""
-    from distributor.model.states import REMAINING, State
-
     return Counter(
         {str(state): number for state, number in ledger.counts(scope).items() if state in REMAINING and (early or state != State.DEFERRED)}
     )
@@ -91,10 +91,7 @@ def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[
 
 def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
     """How many messages are due, by domain."""
-    from dataclasses import replace
-
     from distributor.model.clocks import is_due
-    from distributor.model.states import REMAINING
 
     moment = ledger.now()
     rows = ledger.deliveries(replace(scope, states=REMAINING))
@@ -102,11 +99,121 @@ def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
 
 
 def _ask(settings: Settings, due: Counter[str], total: int, lasts: str) -> None:
-    from distributor.cli.options import confirm
-    from distributor.cli.render import counted
-
     named = ", ".join(domain for domain, _ in due.most_common(MOST_DOMAINS))
     more = f" and {len(due) - MOST_DOMAINS} more" if len(due) > MOST_DOMAINS else ""
     domains = f"{counted(len(due), 'domain')} ({named}{more})"
     others = f" and {counted(len(settings.senders), 'more mailbox', 'more mailboxes')}" if settings.senders else ""
     confirm(f"Send {counted(total, 'message')} from {settings.sender.address}{others} to {domains}{lasts}?", "--yes")
+
+
+def write_messages(
+    settings: Settings,
+    ledger: Ledger,
+    pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
+    scope: DeliveryFilter,
+    folder: Path,
+    *,
+    limit: int | None,
+    as_json: bool,
+    unclear: Sequence[DeliveryResult] = (),
+) -> int:
+    """Pack planned deliveries, then write queued and deferred messages; nothing is sent. `unclear`: ambiguous ones of an earlier run."""
+    from distributor.bootstrap import delivery
+    from distributor.cli.send_run import ProgressReporter
+    from distributor.files.spool import FileSpool
+    from distributor.workers import process
+    from distributor.workflows.sending.report import DeliveryResult, held_back_by_clock
+
+    packing = delivery.packing_workflow(settings, ledger, pool, process.current_process(), scope, limit)
+    with Bar("packing", None) as bar:
+        reporter = ProgressReporter(bar, keep=False)
+        for result in itertools.chain(unclear, packing(lambda: False)):
+            reporter(result)
+        taken_back = ledger.taken_back()
+        for each in taken_back:
+            reporter(DeliveryResult(each.delivery, each.address, each.after, each.reason))
+    withdrawn = sum(each.after is State.WITHDRAWN for each in taken_back)
+    held = len(taken_back) - withdrawn
+    make_folder(folder)
+    written = _write_files(itertools.islice(ledger.messages(scope), limit), folder)
+    if as_json:
+        rows = FileSpool[str]()
+        for row in written:
+            rows.append(encoded(row))
+        zeros = dict.fromkeys(("accepted", "deferred", "rejected"), 0)
+        remaining = sum(number for state, number in ledger.counts(scope).items() if state in REMAINING)
+        others = {"ambiguous": len(unclear), "remaining": remaining, "withdrawn": withdrawn}
+        print_json("send", {**zeros, **others, "would_send": len(rows), "deliveries": map(Written, rows)})
+    else:
+        number = 0
+        for row in written:
+            stdout_line(f"would send to {row['address']}: {escape(row['file'])}")
+            number += 1
+        stderr_line(f"{counted(number, 'message')} in {folder}; nothing was sent")
+        stderr_line("next: " + ("correct what is named above" if reporter.unpacked else "look at them") + ", then distributor send")
+    if held:
+        raise held_back_by_clock(held)
+    return 1 if reporter.unpacked or unclear or withdrawn else 0
+
+
+def _write_files(messages: Iterator[OutboundMessage], folder: Path) -> Iterator[dict[str, str]]:
+    for message in messages:
+        path = folder / f"{message.delivery}.eml"
+        try:
+            atomic.replace_file(path, message.message)
+        except OSError as error:
+            hint = "make room, or name another folder"
+            raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint=hint) from None
+        yield {"id": message.delivery, "address": message.address, "state": "queued", "said": "would send", "file": str(path)}
+
+
+def duration(settings: Settings, ledger: Ledger, scope: DeliveryFilter, *, early: bool, limit: int | None) -> str:
+    """The estimate in parentheses; empty where there is no limit."""
+    from distributor.bootstrap import delivery
+
+    transport = delivery.transport(settings, signed_in=False)
+    if transport.per_minute is None and transport.daily is None:
+        return ""
+    found = _forecast(settings, ledger, scope, transport.per_minute, transport.daily, early=early, limit=limit)
+    if found.later:
+        return _in_days(found, transport.daily)
+    if transport.per_minute is None:
+        return ""
+    each = " a mailbox" if settings.senders else ""
+    return f" (about {span(found.lasts.total_seconds() / 60)} at {transport.per_minute:g} messages a minute{each})"
+
+
+def _forecast(
+    settings: Settings,
+    ledger: Ledger,
+    scope: DeliveryFilter,
+    per_minute: float | None,
+    daily: int | None,
+    *,
+    early: bool,
+    limit: int | None,
+) -> Forecast:
+    from distributor.bootstrap import delivery
+    from distributor.workflows.sending.limits import DAY, allocate, forecast
+    from distributor.workflows.sending.run import partition_senders
+
+    senders, now = delivery.senders(settings), ledger.now()
+    waiting = allocate(ledger.due(scope, early=early), ledger.counts(scope).get(State.PLANNED, 0), senders)
+    sent = [[] if daily is None else ledger.sent_times(now - DAY, each) for each in partition_senders(senders)]
+    return forecast(waiting, sent, now=now, per_minute=per_minute, daily=daily, limit=limit)
+
+
+def _in_days(found: Forecast, daily: int | None) -> str:
+    again = f"after {found.again:%Y-%m-%d %H:%M} UTC: run `distributor send` again" if found.again else "another day"
+    if not found.messages:
+        return f" (none now: {counted(daily or 0, 'message')} in 24 hours are all that a mailbox may send; {found.later} {again})"
+    lasts = f"about {span(found.lasts.total_seconds() / 60)} for " if found.lasts else ""
+    return f" ({lasts}{counted(found.messages, 'message')} today; {found.later} more {again})"
+
+
+def span(minutes: float) -> str:
+    """`40 s`, `12 min`, `5 h 40 min`."""
+    if minutes < 1:
+        return f"{max(1, round(minutes * 60))} s"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distributor.cli.clock import tell_under_way
+from distributor.cli.ledger import print_under_way
 from distributor.cli.progress import Bar
 from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line
 from distributor.errors import Interrupted
 from distributor.files.spool import FileSpool
+from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -36,17 +37,16 @@ class ProgressReporter:
     def __call__(self, event: object) -> None:
         """Show one result, wait, batch or diagnostic."""
         from distributor.model.certificates import HELD_BACK_PREFIX
-        from distributor.model.issues import Diagnostic
         from distributor.workflows.packing import Batch
         from distributor.workflows.sending.report import DeliveryResult, WaitNotice
 
         match event:
-            case DeliveryResult(id=delivery, address=address, state=state, said=said, final=True):
+            case DeliveryResult(id=delivery, address=address, state=state, response=response, final=True):
                 self.bar.step()
                 if self.keep:
-                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": said}))
-                if state not in {"accepted", "queued"} or said.startswith(HELD_BACK_PREFIX):
-                    self.bar.line(f"{escape(address)}: {state}: {escape(said)}")
+                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": response}))
+                if state not in {"accepted", "queued"} or response.startswith(HELD_BACK_PREFIX):
+                    self.bar.line(f"{escape(address)}: {state}: {escape(response)}")
             case WaitNotice(seconds=None, why=why):
                 self.bar.line(f"waiting: {escape(why)}")
             case WaitNotice(seconds=seconds, why=why):
@@ -138,7 +138,7 @@ def report(found: SendReport, reporter: ProgressReporter, *, as_json: bool, held
         print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, reporter.results)})
     else:
         _words(found, reporter.unpacked, under_way=bool(held))
-    tell_under_way(held)
+    print_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:

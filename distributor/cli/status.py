@@ -1,20 +1,24 @@
-"""`distributor status`: prints the number of deliveries in each state, a row for each delivery, and the next step."""
+"""`distributor status` and `history`: print deliveries with their states and the next step, and the events of a person's deliveries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import BOLD, coloured, delivery_json, escape, print_json, stderr_line, stdout_line, table, time, wrapped
+from distributor.errors import RequestDenied
 from distributor.model.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from distributor.model.audit_log import Event
     from distributor.model.delivery import DeliveryFilter
     from distributor.model.ports import Ledger
+
 
 UNDER_WAY = (State.PLANNED, State.QUEUED, State.DEFERRED, State.CLAIMED, State.TRANSMITTING)  # the last two after a crash
 REFUSED = frozenset({State.REJECTED, State.BOUNCED})
@@ -31,20 +35,18 @@ def status(
 ) -> None:
     """Count deliveries by state and list them."""
     from distributor import bootstrap
-    from distributor.cli import clock
-    from distributor.cli.clock import warn_restored
-    from distributor.cli.render import line, print_json, stderr_line
+    from distributor.cli.ledger import warn_clock_ahead, warn_restored
     from distributor.model.delivery import DeliveryFilter
 
     scope = DeliveryFilter(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
-        clock.warn_clock_ahead(ledger)
+        warn_clock_ahead(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
         if as_json:
-            print_json("status", {"counts": counts, "deliveries": map(line, ledger.rows(scope))})
+            print_json("status", {"counts": counts, "deliveries": map(delivery_json, ledger.rows(scope))})
         elif counts:
-            _show(counts, ledger, scope)
+            _show_deliveries(counts, ledger, scope)
         else:
             stderr_line("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
 
@@ -54,15 +56,14 @@ def _seconds(stamp: str) -> str:
     return stamp[:19] + "Z"
 
 
-def _show(counts: dict[str, int], ledger: Ledger, scope: DeliveryFilter) -> None:
-    from distributor.cli.clock import tell_under_way
-    from distributor.cli.render import stderr_line, stdout_line, table
+def _show_deliveries(counts: dict[str, int], ledger: Ledger, scope: DeliveryFilter) -> None:
+    from distributor.cli.ledger import print_under_way
 
     stdout_line("   ".join(f"{number} {state}" for state, number in counts.items()))
     stdout_line()
     open_ends = OpenEnds()
     table(("address", "state", "gen", "password", "since", "delivery", "said"), _rows(ledger.rows(scope), open_ends))
-    tell_under_way(ledger.under_way(scope), stdout_line)
+    print_under_way(ledger.under_way(scope), stdout_line)
     if step := _next(counts, open_ends, ledger, scope):
         stderr_line(f"next: {step}")
 
@@ -123,3 +124,94 @@ def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> O
             newest[key] = max(newest[key], row[4])
     kept = {one for one in found if newest[one[:2]] == one[2]}
     return OpenEnds(open_ends.refused & kept, open_ends.expired & kept, open_ends.ready)
+
+
+INDENT = 44  # columns; evidence that does not fit goes on below itself
+LONG = 32  # characters of a hash or serial
+HISTORY_EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
+
+
+def history(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
+    chosen: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Tell everything that happened to a person's deliveries."""
+    from distributor import bootstrap
+
+    with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+        events = ledger.history(bootstrap.address_key(address))
+        first = next(events, None)
+        if first is None:
+            raise RequestDenied(f'the ledger knows no "{address}"', hint="`distributor status` lists everyone")
+        events = chain([first], events)
+        if as_json:
+            print_json("history", {"address": address, "events": map(as_row, events)})
+        else:
+            _show_events(events)
+
+
+def as_row(event: Event) -> dict[str, object]:
+    """An event as in `history --json`."""
+    return {
+        "seq": event.seq,
+        "at": event.at,
+        "delivery": event.delivery,
+        "event": event.event,
+        "from": event.before,
+        "to": event.after,
+        "by": event.by,
+        "evidence": {key: _seconds(str(value)) if key in TIMES else value for key, value in event.evidence.items()},
+    }
+
+
+TIMES = frozenset({"certificate_not_after"})  # in evidence, where the ledger writes microseconds
+OF_THE_MACHINE = frozenset(
+    {
+        "owner",
+        "host",
+        "machine",
+        "ledger",
+        "pid",
+        "attempt",
+        "letter_sha256",
+        "certificate_sha256",
+        "locator_sha256",
+        "inputs_sha256",
+        "chain_sha256",
+        "sealed_sha256",
+        "password_seconds",
+        "started",
+        "certificate_issuer",
+        "certificate_not_after",
+        "sender",
+        "address",
+        "name",
+        "person",
+    }
+)
+
+
+def _show_events(events: Iterator[Event]) -> None:
+    """One line for each event, under the delivery that it belongs to."""
+    delivery: str | None = ""
+    for event in events:
+        if event.delivery != delivery:
+            delivery = event.delivery
+            stdout_line(coloured(delivery or "-", BOLD))
+        stdout_line(wrapped(f"  {time(event.at)}  {event.event:<18}  {event.by}  {escape(_evidence(event))}".rstrip(), INDENT))
+
+
+def _evidence(event: Event) -> str:
+    shown = {key: value for key, value in event.evidence.items() if key not in OF_THE_MACHINE and value is not None and value != ""}
+    said = shown.pop("said", None) or shown.pop("reason", None)
+    if said is not None and str(shown.get("reason", "")) in str(said):
+        shown.pop("reason", None)  # it is in `said` already
+    parts = [str(said)] if said else []
+    return "  ".join([*parts, *(f"{key}={_short(value)}" for key, value in shown.items())])
+
+
+def _short(value: object) -> str:
+    """A long hash or serial cut to 12 characters; `--json` has all of it."""
+    text = str(value)
+    return f"{text[:12]}..." if len(text) >= LONG and all(c in "0123456789abcdef" for c in text) else text

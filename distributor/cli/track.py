@@ -1,22 +1,28 @@
-"""`distributor track`: asks Sent Items and the message trace about messages, and records what they report."""
+"""`distributor track` and `resolve`: record what Sent Items and message traces report, and settle ambiguous deliveries."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import counted, escape, issue_row, print_issue, print_json, stderr_line, table
 from distributor.errors import Error, RequestDenied, UsageError
 from distributor.model.issues import Diagnostic
+from distributor.model.states import State
 
 if TYPE_CHECKING:
     from distributor.config import Settings
+    from distributor.model.delivery import Delivery
     from distributor.model.issues import Issue
     from distributor.model.ports import Ledger
-    from distributor.workflows.tracking import TrackingReport
+    from distributor.workflows.tracking import AmbiguousDelivery, StateChange, TrackingReport
+
 
 EXAMPLE = "\b\nexample:\n  distributor track --json | jq '.moved[] | select(.to == \"bounced\")'"
 EVERY = 300.0  # seconds between two rounds; a message trace is no faster
@@ -47,7 +53,6 @@ def track(
 def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     from distributor.bootstrap import delivery
     from distributor.model.delivery import DeliveryFilter
-    from distributor.model.states import State
     from distributor.workers import process
 
     ledger.recover(process.is_alive)
@@ -58,7 +63,7 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     clean_mailboxes(settings, ledger)
     revocations = _watched(settings, ledger)
-    _show(found, revocations, as_json=as_json)
+    _show_report(found, revocations, as_json=as_json)
     if found.errors:
         raise found.errors[0]
     unclear = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0)
@@ -69,7 +74,6 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
 def clean_mailboxes(settings: Settings, ledger: Ledger) -> None:
     """Remove copies and drafts from the mailboxes, also of messages settled just now. A service that cannot be asked is a warning."""
     from distributor.bootstrap import delivery
-    from distributor.cli.render import escape, stderr_line
 
     try:
         diagnostics = delivery.clean_mailboxes(settings, ledger)
@@ -93,27 +97,192 @@ def _watched(settings: Settings, ledger: Ledger) -> _Revocations:
     """Check certificates of deliveries for revocation, where `[trust]` is configured."""
     if settings.trust is None:
         return _Revocations()
-    from distributor.cli.trust_watch import rows, watched
+    from distributor.cli.trust import rows, watched
 
     done = watched(settings, ledger)
     return _Revocations(rows(done.revoked), rows(done.reinstated), done.issues)
 
 
-def _show(found: TrackingReport, revocations: _Revocations, *, as_json: bool) -> None:
-    from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import counted, escape, print_json, stderr_line, table
-
+def _show_report(found: TrackingReport, revocations: _Revocations, *, as_json: bool) -> None:
     if as_json:
         issues = [issue_row(issue) for issue in revocations.issues]
         checked = {"revoked": revocations.revoked, "reinstated": revocations.reinstated, "issues": issues}
-        rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.said} for m in found.moved]
+        rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in found.moved]
         print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **checked})
         return
-    table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.said) for m in found.moved))
+    table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.reason) for m in found.moved))
     stderr_line(f"{counted(found.read, 'message')} sighted, {len(found.moved)} moved")
     for row in revocations.revoked:
         stderr_line(f"{escape(row['address'])}: the certificate was revoked; distributor history {escape(row['address'])}")
     for row in revocations.reinstated:
         stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
     for issue in revocations.issues:
-        tell_issue(issue)
+        print_issue(issue)
+
+
+RESOLVE_EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --reason "the mail log of mx1 has it"'
+
+
+def resolve(
+    delivery: Annotated[str | None, typer.Argument(metavar="DELIVERY", help="Which; default: list all that are ambiguous.")] = None,
+    accepted: Annotated[bool, typer.Option("--accepted", help="The server has the message.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same message again.")] = False,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="All that became ambiguous because the ledger was restored, instead of one.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="How you know; it is kept in the ledger.")] = None,
+    chosen: Config = None,
+    as_json: Json = False,
+) -> int:
+    """List ambiguous deliveries, or settle one.
+
+    A message is ambiguous when the connection was cut after its end and before the answer. Sent Items and the message trace are asked
+    first, where there are any; else look into the server's log.
+    """
+    from distributor import bootstrap
+    from distributor.workers import process
+
+    settings = bootstrap.settings(chosen)
+    _sensible(delivery, accepted=accepted, again=again, reason=reason, restored=restored)
+    with bootstrap.open_for_writing(settings) as ledger:
+        ledger.recover(process.is_alive)
+        if restored:
+            _settle_restored(settings, ledger, bootstrap.reason(reason or ""), accepted=accepted)
+            return _list_ambiguous(settings, ledger, None, (), as_json=as_json)
+        if delivery is not None and (accepted or again):
+            _settle(settings, ledger, delivery, bootstrap.reason(reason or ""), accepted=accepted)
+            clean_mailboxes(settings, ledger)
+            return _list_ambiguous(settings, ledger, None, (), as_json=as_json)
+        settled = _look(settings, ledger)
+        clean_mailboxes(settings, ledger)
+        return _list_ambiguous(settings, ledger, delivery, settled, as_json=as_json)
+
+
+def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
+    """Settle what trackers have evidence of. A service that cannot be asked is only a warning."""
+    from distributor.bootstrap.delivery import track, trackers
+    from distributor.model.delivery import DeliveryFilter
+
+    if not ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS):
+        return ()
+    found = track(settings, ledger, trackers(settings), frozenset({State.AMBIGUOUS}))
+    for error in found.errors:
+        stderr_line(f"warning: {escape(error)}" + (f"\nhint: {escape(error.hint)}" if error.hint else ""))
+    for moved in found.moved:
+        stderr_line(f"{moved.delivery}: {escape(moved.address)} is {moved.after}: {escape(moved.reason)}")
+    return found.moved
+
+
+def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None, restored: bool) -> None:
+    if accepted and again:
+        raise UsageError("--accepted and --again contradict each other", hint="choose one")
+    if restored and (delivery is not None or not (accepted or again)):
+        raise UsageError("--restored means all deliveries and wants --accepted or --again", hint="add one of them, and name no delivery")
+    if (accepted or again) and delivery is None and not restored:
+        raise UsageError(
+            "which delivery is missing", hint="`distributor resolve` lists them; name one: distributor resolve DELIVERY --accepted"
+        )
+    if (accepted or again) and not (reason or "").strip():
+        raise UsageError("--reason is missing", hint="say how you know; it is kept in the ledger")
+
+
+def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
+    from distributor.bootstrap.delivery import transport
+    from distributor.workers import process
+    from distributor.workflows import tracking
+
+    if accepted:
+        tracking.accept(ledger, delivery, reason)
+        found = ledger.delivery(delivery)
+        stderr_line(f"{delivery}: accepted; {_password(found)}")
+    else:
+        wait = transport(settings, signed_in=False).attempt_timeout
+        tracking.send_again(ledger, delivery, reason, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+        found = ledger.delivery(delivery)
+        stderr_line(f"{delivery}: {found and found.state}; next: distributor send")
+
+
+def _password(delivery: Delivery | None) -> str:
+    """What is known of the password of a message that arrived; the ledger has none of a message sent after the backup."""
+    if delivery is None or delivery.password_state is None:
+        return "its password is not in this ledger: `distributor resend` makes a new package with a new password"
+    return f"its password is {delivery.password_state}"
+
+
+def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepted: bool) -> None:
+    from distributor.bootstrap.delivery import transport
+    from distributor.workers import process
+    from distributor.workflows import tracking
+
+    wait = transport(settings, signed_in=False).attempt_timeout
+    found = tracking.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
+    stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
+    for delivery, error in found.left:
+        stderr_line(f"left as it is: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
+        stderr_line(f"hint: {escape(error.hint)}")
+    if found.waiting:
+        stderr_line(
+            f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run it again later"
+        )
+
+
+def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, settled: Sequence[StateChange], *, as_json: bool) -> int:
+    from distributor.bootstrap.delivery import transport
+    from distributor.model.delivery import DeliveryFilter
+    from distributor.workers import process
+    from distributor.workflows import tracking
+
+    now, wait = ledger.now(), transport(settings, signed_in=False).attempt_timeout
+    doubts = list(tracking.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
+    if delivery is not None and delivery not in {moved.delivery for moved in settled}:
+        _ambiguous(ledger, delivery, doubts)
+    if delivery is not None:
+        doubts = [doubt for doubt in doubts if doubt.delivery.id == delivery]
+    if as_json:
+        print_json("resolve", {"ambiguous": [_row(doubt) for doubt in doubts], "settled": [_moved(moved) for moved in settled]})
+    elif doubts:
+        table(("delivery", "address", "message id", "evidence", "again"), (_line(doubt, now) for doubt in doubts))
+    if doubts:
+        stderr_line(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous: look for the message id in the server's log")
+        stderr_line("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again where the server does not have it")
+    elif not as_json:
+        stderr_line("nothing is ambiguous")
+    return 1 if doubts else 0
+
+
+def _ambiguous(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
+    if any(doubt.delivery.id == delivery for doubt in doubts):
+        return
+    found = ledger.delivery(delivery)
+    if found is None:
+        raise RequestDenied("there is no such delivery", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+    raise RequestDenied(f"it is not ambiguous but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+
+
+def _moved(moved: StateChange) -> dict[str, object]:
+    return {"id": moved.delivery, "address": moved.address, "to": moved.after, "said": moved.reason}
+
+
+def _row(doubt: AmbiguousDelivery) -> dict[str, object]:
+    return {
+        "id": doubt.delivery.id,
+        "address": doubt.delivery.address,
+        "message_id": doubt.delivery.message_id,
+        "said": doubt.delivery.response,
+        "evidence": doubt.evidence,
+        "armed_at": doubt.armed_at,
+        "again_at": doubt.retry_allowed_at,
+    }
+
+
+def _line(doubt: AmbiguousDelivery, now: datetime) -> tuple[object, ...]:
+    from distributor.cli.render import time
+
+    again = (
+        "while its sender runs: no"
+        if doubt.retry_allowed_at is None
+        else "now"
+        if doubt.retry_allowed_at <= now
+        else f"from {time(doubt.retry_allowed_at)}"
+    )
+    return doubt.delivery.id, doubt.delivery.address, doubt.delivery.message_id or "-", doubt.evidence, again

@@ -1,4 +1,4 @@
-"""`distributor trust`: writes and checks the virtual certificate collection of Exchange Online, and prints the script that uploads it."""
+"""`distributor trust`: writes, checks and uploads the virtual certificate collection of Exchange Online; `watch` asks fresh CRLs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json, is_folder
+from distributor.cli.progress import Bar
+from distributor.cli.render import counted, day, escape, issue_row, print_issue, print_json, stderr_line, stdout_line, table
 from distributor.errors import InvalidInput, RequestDenied, UsageError
+from distributor.model.issues import Severity
 
 if TYPE_CHECKING:
-    from distributor.cli.trust_people import CheckedCertificates
+    from distributor.cli.certificate_files import CheckedCertificates
+    from distributor.config import Settings
     from distributor.microsoft.collection import ChainGap, CollectionEntry, Difference
+    from distributor.model.certificates import RevokedDelivery
     from distributor.model.issues import Issue
+    from distributor.model.ports import Ledger
+    from distributor.workflows.revocation import Watched
+
 
 app = typer.Typer(
     help="What Exchange Online trusts: its virtual certificate collection.",
@@ -48,7 +56,6 @@ def export(
     from distributor import bootstrap
     from distributor.cli import certificate_files
     from distributor.microsoft import collection
-    from distributor.model.issues import Severity
     from distributor.pki import sst
 
     found, issues = certificate_files.gathered(certificates, without=output)
@@ -66,8 +73,6 @@ def export(
 
 
 def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, issues: Sequence[Issue]) -> None:
-    from distributor.cli.render import counted, escape, stderr_line
-
     if not data:
         stderr_line(f"{counted(_wrong(issues), 'error')}: {escape(output)} is not written")
         return
@@ -110,8 +115,7 @@ def check(
     With certificates (people's or authorities'): checks them as `plan` does, chain and revocation, and says what is missing for them.
     """
     from distributor import bootstrap
-    from distributor.cli import certificate_files, trust_people
-    from distributor.cli.render import stderr_line
+    from distributor.cli import certificate_files
     from distributor.microsoft import collection
 
     path, now = _collection(sst, chosen), bootstrap.now()
@@ -120,7 +124,9 @@ def check(
     given, unreadable = certificate_files.with_packages(certificates or (), passwords, chosen)
     if offline and given:
         stderr_line("offline: revocation is not checked, and no issuer's certificate is fetched")
-    checked = trust_people.check_certificates(found, given, trust_people.configured(chosen) if given else None, now, offline=offline)
+    checked = certificate_files.check_certificates(
+        found, given, certificate_files.configured(chosen) if given else None, now, offline=offline
+    )
     difference = _compared(found, tenant) if tenant else None
     issues += [*unreadable, *checked.issues, *(collection.differing(difference, now) if difference else ())]
     rows = (_checked_row(one, checked) for one in checked.sought)
@@ -185,8 +191,6 @@ def _summary(
     difference: Difference | None,
     issues: Sequence[Issue],
 ) -> None:
-    from distributor.cli.render import counted, escape, stderr_line
-
     hashed = f", SHA-256 {extra['sha256']}" if "sha256" in extra else ""
     stderr_line(f"{escape(path)}: {counted(len(found), 'certificate')}{hashed}")
     lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
@@ -213,7 +217,6 @@ def runbook(
     """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
     from distributor import bootstrap
     from distributor.cli import certificate_files
-    from distributor.cli.render import escape, stderr_line, stdout_line
     from distributor.microsoft import collection
     from distributor.microsoft.runbook import powershell
 
@@ -234,9 +237,6 @@ def runbook(
 
 
 def _answer(as_json: bool, found: Sequence[CollectionEntry], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
-    from distributor.cli.plan import issue_row, tell_issue
-    from distributor.cli.render import day, print_json, table
-
     if as_json:
         print_json("trust", {"certificates": map(_row, found), "issues": map(issue_row, issues), **rest})
         return
@@ -248,7 +248,7 @@ def _answer(as_json: bool, found: Sequence[CollectionEntry], issues: Sequence[Is
         ),
     )
     for issue in issues:
-        tell_issue(issue)
+        print_issue(issue)
 
 
 def _row(member: CollectionEntry) -> dict[str, object]:
@@ -292,3 +292,47 @@ def _sha256(data: bytes) -> str:
 
 def _wrong(issues: Iterable[Issue]) -> int:
     return sum(issue.severity == "error" for issue in issues)
+
+
+@app.command(epilog="\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'")
+def watch(chosen: Config = None, as_json: Json = False) -> int:
+    """Ask again whether certificates in use were revoked.
+
+    Unsent deliveries of a revoked one are withdrawn; `status` and `history` show the others. Best run every day.
+    """
+    from distributor import bootstrap
+
+    settings = bootstrap.settings(chosen)
+    if settings.trust is None:
+        raise RequestDenied("no [trust] is configured", hint='add [trust] with collection = "collection.sst" to distributor.toml')
+    with bootstrap.open_for_writing(settings) as ledger:
+        done = watched(settings, ledger)
+    _show_watched(done, as_json=as_json)
+    return 1 if done.revoked or any(issue.severity == "error" for issue in done.issues) else 0
+
+
+def watched(settings: Settings, ledger: Ledger) -> Watched:
+    """The same for another command; checks nothing where `[trust]` is not configured."""
+    from distributor import bootstrap
+    from distributor.bootstrap import trust
+    from distributor.workflows import revocation
+
+    now = bootstrap.now()
+    with trust.chain_checker(settings, now) as checker, Bar("checking", None) as bar:
+        return revocation.Watched() if checker is None else revocation.watch(ledger, checker, now=now, tell=lambda _: bar.step())
+
+
+def rows(deliveries: Sequence[RevokedDelivery]) -> list[dict[str, object]]:
+    """Deliveries whose certificate was revoked, or is good again, as JSON."""
+    return [{"id": r.delivery, "address": r.address, "from": r.before, "to": r.after, "said": r.reason} for r in deliveries]
+
+
+def _show_watched(done: Watched, *, as_json: bool) -> None:
+    if as_json:
+        found = {"revoked": rows(done.revoked), "reinstated": rows(done.reinstated)}
+        print_json("trust-watch", {"checked": done.checked, **found, "issues": [issue_row(issue) for issue in done.issues]})
+        return
+    table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.reason) for r in (*done.revoked, *done.reinstated)))
+    for issue in done.issues:
+        print_issue(issue)
+    stderr_line(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distributor.cli.options import Config, Json
+from distributor.cli.render import GREEN, RED, YELLOW, coloured, counted, escape, print_json, stderr_line, stdout_line, table, wrapped
 from distributor.errors import InvalidInput, ServiceUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def _delivered(chosen: Path | None, *, required: bool) -> dict[str, bytes]:
 
 
 def _show(place: str, probe: LdapProbe, verdicts: Sequence[EncryptionVerdict], diagnostics: Sequence[Diagnostic], *, as_json: bool) -> None:
-    from distributor.cli.render import counted, print_json, stderr_line, stdout_line, table
-
     good = sum(verdict.level == "ok" for verdict in verdicts)
     if as_json:
         ways = [{"url": way.url, "works": not way.failed, "secure": way.secure, "said": way.failed or None} for way in probe.ways]
@@ -101,8 +100,6 @@ def _show(place: str, probe: LdapProbe, verdicts: Sequence[EncryptionVerdict], d
 
 
 def _show_diagnostic(diagnostic: Diagnostic) -> None:
-    from distributor.cli.render import GREEN, RED, YELLOW, coloured, escape, stdout_line, wrapped
-
     colour = {"error": RED, "warning": YELLOW}.get(diagnostic.level, GREEN)
     stdout_line(f"{coloured(f'{diagnostic.level:<7}', colour)}  {wrapped(escape(diagnostic.message), 9)}")
     if diagnostic.hint:

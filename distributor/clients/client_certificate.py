@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key, pkcs12
 
+from distributor.errors import InvalidInput
 from distributor.model.secret import Secret
 from distributor.pki import pem
 from distributor.pki.pbe import Unsupported
@@ -38,38 +39,34 @@ class SigningKey:
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
 
-class Faulty(Exception):
-    """What is wrong with it; `about`: the configuration key."""
-
-    def __init__(self, message: str, hint: str, about: str = "certificate") -> None:
-        self.message, self.hint, self.about = message, hint, about
-        super().__init__(message)
-
-
-def keys(text: Secret, password: Secret | None, now: datetime) -> SigningKey:
-    """Raises Faulty."""
+def load_signing_key(text: Secret, password: Secret | None, now: datetime) -> SigningKey:
+    """The key and its certificate. Raises InvalidInput; its `where` is the key below the table: `certificate` or `certificate_password`."""
     try:
         blocks = list(pem.blocks(text.reveal().encode()))
     except Unsupported:
-        raise Faulty("a PEM block in it is damaged", _WHOLE) from None
+        raise InvalidInput("a PEM block in it is damaged", where="certificate", hint=_WHOLE) from None
     found, certificates = _pfx(blocks, password) if any(block.label == _PFX for block in blocks) else _pem(blocks, password)
     if found is None:
-        raise Faulty("there is no private key in it", _WHOLE)
+        raise InvalidInput("there is no private key in it", where="certificate", hint=_WHOLE)
     if not certificates:
-        raise Faulty("there is no certificate in it", _WHOLE)
+        raise InvalidInput("there is no certificate in it", where="certificate", hint=_WHOLE)
     return _fit(found, certificates, now)
 
 
 def _fit(key: PrivateKeyTypes, certificates: Iterable[x509.Certificate], now: datetime) -> SigningKey:
     if not isinstance(key, RSAPrivateKey):
-        raise Faulty("its key is not an RSA key, and Entra takes no other", _RENEW)
+        raise InvalidInput("its key is not an RSA key, and Entra takes no other", where="certificate", hint=_RENEW)
     own = next((each for each in certificates if each.public_key() == key.public_key()), None)
     if own is None:
-        raise Faulty("its certificate does not belong to its key", _WHOLE)
+        raise InvalidInput("its certificate does not belong to its key", where="certificate", hint=_WHOLE)
     if own.not_valid_after_utc <= now:
-        raise Faulty(f"the certificate expired on {own.not_valid_after_utc:%Y-%m-%d}", _RENEW)
+        raise InvalidInput(f"the certificate expired on {own.not_valid_after_utc:%Y-%m-%d}", where="certificate", hint=_RENEW)
     if own.not_valid_before_utc > now:
-        raise Faulty(f"the certificate is not valid before {own.not_valid_before_utc:%Y-%m-%d}", "set this machine's clock, or wait")
+        raise InvalidInput(
+            f"the certificate is not valid before {own.not_valid_before_utc:%Y-%m-%d}",
+            where="certificate",
+            hint="set this machine's clock, or wait",
+        )
     return SigningKey(key, own)
 
 
@@ -90,7 +87,7 @@ def _certificate(block: pem.Block) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(block.der)
     except ValueError:
-        raise Faulty("a certificate in it cannot be read", _WHOLE) from None
+        raise InvalidInput("a certificate in it cannot be read", where="certificate", hint=_WHOLE) from None
 
 
 def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
@@ -102,7 +99,7 @@ def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if block.encrypted:
             raise _wrong_password("its key") from None
-        raise Faulty("its private key cannot be read", _WHOLE) from None
+        raise InvalidInput("its private key cannot be read", where="certificate", hint=_WHOLE) from None
 
 
 # --- PFX -----------------------------------------------------------------------------------------------------------
@@ -111,7 +108,7 @@ def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
 def _pfx(blocks: Iterable[pem.Block], password: Secret | None) -> tuple[PrivateKeyTypes | None, list[x509.Certificate]]:
     der = next(block.der for block in blocks if block.label == _PFX)
     if der[_content(der) :][:3] != _VERSION_3:
-        raise Faulty("it is neither PEM nor a PFX", _WHOLE)
+        raise InvalidInput("it is neither PEM nor a PFX", where="certificate", hint=_WHOLE)
     for word in _words(password):
         try:
             key, certificate, others = pkcs12.load_key_and_certificates(der, word)
@@ -134,9 +131,13 @@ def _words(password: Secret | None) -> Iterator[bytes | None]:
         yield from (None, b"")
 
 
-def _wants_password(what: str) -> Faulty:
-    return Faulty(f"{what} needs a password", "name it beside the certificate: `certificate_password`", "certificate_password")
+def _wants_password(what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{what} needs a password", where="certificate_password", hint="name it beside the certificate: `certificate_password`"
+    )
 
 
-def _wrong_password(what: str) -> Faulty:
-    return Faulty(f"the password does not open {what}", "correct the secret that `certificate_password` names", "certificate_password")
+def _wrong_password(what: str) -> InvalidInput:
+    return InvalidInput(
+        f"the password does not open {what}", where="certificate_password", hint="correct the secret that `certificate_password` names"
+    )

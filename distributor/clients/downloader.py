@@ -15,7 +15,7 @@ import httpx2
 
 from distributor import __version__
 from distributor.clients import ip_addresses
-from distributor.clients.http import reason
+from distributor.clients.http import describe_error
 from distributor.model.people import bounded
 from distributor.pki.validation.revocation import DownloadFailed, Fetched
 
@@ -60,7 +60,8 @@ class Downloader:
         except _Stop as stop:
             return stop.failure
         except Exception as error:  # noqa: BLE001  whatever a hostile response or URL causes, only this one download fails
-            return DownloadFailed(reason(error, self._bounds.seconds), silent=isinstance(error, TimeoutError | httpx2.TimeoutException))
+            silent = isinstance(error, TimeoutError | httpx2.TimeoutException)
+            return DownloadFailed(describe_error(error, self._bounds.seconds), silent=silent)
         return Fetched(data, time.monotonic() - began)
 
     async def _follow(self, text: str, largest: int) -> bytes:

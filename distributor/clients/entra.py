@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from distributor.clients.app_registration import CREDENTIAL_KINDS, AccessToken, AppRegistration, CallerContext, Tell
+from distributor.clients.app_registration import CREDENTIAL_KINDS, AccessToken, AppRegistration, CallerContext, Tell, registration
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.microsoft.permissions import GrantedPermissions
 from distributor.microsoft.powershell import App
@@ -113,6 +113,12 @@ def granted(token: AccessToken, sign_in: AppRegistration, root: str) -> GrantedP
     return GrantedPermissions(app, token.roles, token.scopes, token.readable)
 
 
+async def fetch_granted(settings: AppRegistration, root: str, key: str) -> GrantedPermissions:
+    """The app and the permissions in its token; tables of one registration share the token. Raises ServiceUnavailable."""
+    who = registration(settings)
+    return granted(await entra(who, key).token(root), who, root)
+
+
 _caches: dict[AppRegistration, TokenCache] = {}
 
 
@@ -162,10 +168,10 @@ def _login(sign_in: AppRegistration, key: str) -> Error | None:
 def _keys(sign_in: AppRegistration, key: str) -> Error | None:
     if not sign_in.certificate:
         return None
-    from distributor.clients.client_certificate import Faulty, keys  # noqa: PLC0415  heavy, and only needed with a certificate
+    from distributor.clients.client_certificate import load_signing_key  # noqa: PLC0415  heavy, and only needed with a certificate
 
     try:
-        keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
-    except Faulty as faulty:
-        return InvalidInput(faulty.message, where=f"{key}.{faulty.about}", hint=faulty.hint)
+        load_signing_key(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
+    except InvalidInput as error:
+        return InvalidInput(error.message, where=f"{key}.{error.where}", hint=error.hint)
     return None

@@ -7,7 +7,6 @@ other request knows whether it may be repeated; `pages` only reads, and does. Re
 from __future__ import annotations
 
 import asyncio
-import json as notation
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,13 +14,14 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from json import dumps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from distributor import __version__
 from distributor.clients.app_registration import AccessToken, AppRegistration, Tell
 from distributor.clients.entra import Entra, entra
-from distributor.clients.http import BUSY, MAX_WAIT, REACH, TRUST, HttpResponse, NoResponse, answered, date
+from distributor.clients.http import BUSY, MAX_WAIT, REACH, TRUST, HttpResponse, NoResponse, date, parse_response
 from distributor.clients.throttle import Clock, RequestThrottle, RetryPolicy, Sleep
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import TrackedMessage, TrackingEvent
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from distributor.clients.http_connections import HttpConnections
 
 
-__all__ = ["ROOT", "GraphClient", "HttpResponse", "NoResponse", "graph", "literal", "segment", "trouble"]
+__all__ = ["ROOT", "GraphClient", "HttpResponse", "NoResponse", "graph", "odata_literal", "path_segment", "service_error"]
 
 ROOT = "https://graph.microsoft.com"
 IN_FLIGHT = 4  # requests side by side for one mailbox; Graph refuses a fifth (facts: sending.md 1.2)
@@ -42,14 +42,14 @@ LONGEST_REFUSAL = 64 * 2**10  # bytes of an error response that are kept
 _RETRIES = RetryPolicy(5, timedelta(seconds=10), MAX_WAIT)  # of one page
 
 
-def segment(text: str) -> str:
+def path_segment(text: str) -> str:
     """A mailbox's address or an opaque id as one segment of a path."""
     if text in {"", ".", ".."}:
         raise ValueError("not a segment of a path")
     return quote(text, safe="")
 
 
-def literal(text: str) -> str:
+def odata_literal(text: str) -> str:
     """A string literal in an OData expression."""
     return "'" + text.replace("'", "''") + "'"
 
@@ -106,7 +106,7 @@ class GraphClient:
         url = f"{self.root}/v1.0/{path.lstrip('/')}" + (f"?{query}" if query else "")
         given = _lower(headers)
         if json is not None:
-            content, given = notation.dumps(json).encode(), {"content-type": "application/json", **given}
+            content, given = dumps(json).encode(), {"content-type": "application/json", **given}
         return await self._ask(method, url, mailbox, content, given, timeout)
 
     async def _ask(  # noqa: PLR0913, PLR0917
@@ -153,7 +153,7 @@ class GraphClient:
         headers = {name: redact(value) for name, value in reply.headers.items()}
         content = reply.content if reply.status < 300 else redact(reply.content[:LONGEST_REFUSAL].decode("utf-8", "replace")).encode()  # noqa: PLR2004
         raw = urlsplit(url).path.rpartition("/")[2].startswith("$")
-        return answered(reply.status, headers, content, raw=raw, now=now)
+        return parse_response(reply.status, headers, content, raw=raw, now=now)
 
     def _redactor(self, token: AccessToken) -> Redactor:
         """Removes the token from a response that repeats it."""
@@ -231,7 +231,7 @@ class GraphClient:
     async def _with_retries(self, ask: Callable[[], Awaitable[HttpResponse | NoResponse]]) -> HttpResponse:
         response = await _RETRIES.call(ask, self._sleep)
         if isinstance(response, NoResponse) or not response.good:
-            raise trouble(response, self.where)
+            raise service_error(response, self.where)
         return response
 
 
@@ -279,13 +279,13 @@ _HINTS = {  # by code, then by status (facts: sending.md 1.3)
 }
 
 
-def trouble(response: HttpResponse | NoResponse, where: str) -> ServiceUnavailable:
+def service_error(response: HttpResponse | NoResponse, where: str) -> ServiceUnavailable:
     """The error of a failed request."""
     if isinstance(response, NoResponse):
         return ServiceUnavailable(response.why, where=where, hint=TRUST if "not trusted" in response.why else REACH)
     later = f"run the same command again {response.when}" if response.status in BUSY else _ODD
     hint = _HINTS.get(response.code) or _HINTS.get(str(response.status), later)
-    return ServiceUnavailable(f'the service refuses: "{response.said}"', where=where, hint=hint)
+    return ServiceUnavailable(f'the service refuses: "{response.detail}"', where=where, hint=hint)
 
 
 # --- sent items --------------------------------------------------------------------------------
@@ -314,24 +314,24 @@ class MailboxMessage:
 
 async def find(graph: GraphClient, mailbox: str, message_id: str, timeout: float) -> list[MailboxMessage] | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
     """The messages with this Message-ID, newest first; the response itself where it is no list. Raises ServiceUnavailable."""
-    params = {"$filter": f"internetMessageId eq {literal(message_id)}", "$select": _SELECT, "$top": str(_MOST)}
-    where = f"users/{segment(mailbox)}/messages"
+    params = {"$filter": f"internetMessageId eq {odata_literal(message_id)}", "$select": _SELECT, "$top": str(_MOST)}
+    where = f"users/{path_segment(mailbox)}/messages"
     response = await graph.call("GET", where, mailbox=mailbox, params=params, headers=IMMUTABLE, timeout=timeout)
     match response:
         case HttpResponse(status=200, body={"value": list(rows)}) if all(_is_message(row) for row in rows):
-            return sorted((_found(row) for row in rows), key=lambda found: found.created_at, reverse=True)
+            return sorted((_mailbox_message(row) for row in rows), key=lambda found: found.created_at, reverse=True)
         case HttpResponse(status=200):
             return NoResponse("an answer that makes no sense: no list of messages", request_sent=True)
     return response
 
 
-async def look_at(graph: GraphClient, mailbox: str, message: str, timeout: float) -> MailboxMessage | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
+async def get_message(graph: GraphClient, mailbox: str, message: str, timeout: float) -> MailboxMessage | HttpResponse | NoResponse:  # noqa: ASYNC109  of one exchange
     """The message with this id; the response itself where it is none. Raises ServiceUnavailable if the sign-in fails."""
-    where = f"users/{segment(mailbox)}/messages/{segment(message)}"
+    where = f"users/{path_segment(mailbox)}/messages/{path_segment(message)}"
     response = await graph.call("GET", where, mailbox=mailbox, params={"$select": _SELECT}, headers=IMMUTABLE, timeout=timeout)
     match response:
         case HttpResponse(status=200, body=dict(row)) if _is_message(row):
-            return _found(row)
+            return _mailbox_message(row)
         case HttpResponse(status=200):
             return NoResponse("an answer that makes no sense: no message", request_sent=True)
     return response
@@ -341,7 +341,7 @@ def _is_message(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("isDraft"), bool)
 
 
-def _found(row: Mapping[str, Any]) -> MailboxMessage:
+def _mailbox_message(row: Mapping[str, Any]) -> MailboxMessage:
     message_id, sent_at, created_at = (str(row.get(name) or "") for name in ("internetMessageId", "sentDateTime", "createdDateTime"))
     return MailboxMessage(row["id"], row["isDraft"], message_id, sent_at, created_at)
 
@@ -372,8 +372,8 @@ class SentItems:
             response = await asyncio.gather(*(self._find_with_retries(message, mailbox) for message, mailbox in batch))
             for (message, mailbox), found in zip(batch, response, strict=True):
                 if not isinstance(found, list):
-                    raise trouble(found, mailbox)
-                if seen := sighting(message, found):
+                    raise service_error(found, mailbox)
+                if seen := tracking_event(message, found):
                     yield seen
 
     async def close(self) -> None:
@@ -384,7 +384,7 @@ class SentItems:
         return await _SENT_ITEM_RETRIES.call(lambda: find(self._graph, mailbox, message.message_id, self._timeout), self._sleep)
 
 
-def sighting(tracked: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:
+def tracking_event(tracked: TrackedMessage, found: Sequence[MailboxMessage]) -> TrackingEvent | None:
     """What the messages with its Message-ID prove about a message: one that is no draft proves that it was sent.
 
     A draft proves that it was not, but only the draft that was to be sent: another may be a late result of a create that timed out.

@@ -28,14 +28,14 @@ _EMPTY = frozenset({202, 204})  # statuses that may come without a body
 class HttpResponse:
     """A well-formed response of any status; `code` is Graph's error code.
 
-    `said` is one line, bounded and harmless: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
+    `detail` is one line, bounded and harmless: '429 ApplicationThrottled: Application is over its MailboxConcurrency limit.'
     `content` is kept where something else than JSON was requested. Names of headers are in lower case. `again` is `retry_after` as a
     time.
     """
 
     status: int
     code: str
-    said: str
+    detail: str
     body: Mapping[str, Any] | None = None
     retry_after: timedelta | None = None
     request_id: str = ""
@@ -66,7 +66,7 @@ class NoResponse:
     request_sent: bool
 
 
-def answered(status: int, headers: Mapping[str, str], content: bytes, *, raw: bool, now: datetime) -> HttpResponse | NoResponse:
+def parse_response(status: int, headers: Mapping[str, str], content: bytes, *, raw: bool, now: datetime) -> HttpResponse | NoResponse:
     """Parse a response; `raw`: something else than JSON was requested."""
     good, shaped = 200 <= status < 300, _object(content)  # noqa: PLR2004
     if good and not raw and shaped is None and (content.strip() or status not in _EMPTY):
@@ -145,7 +145,7 @@ REACH = "check the network, a proxy's HTTPS_PROXY and NO_PROXY, and the service'
 _CUT = ("disconnected", "closed", "reset", "incomplete", "broken", "aborted")
 
 
-def reason(error: BaseException, seconds: float) -> str:
+def describe_error(error: BaseException, seconds: float) -> str:
     """Why there is no response; `seconds`: the time-out."""
     chain = list(_chain(error))
     known = next(filter(None, (_known(each, seconds) for each in chain)), None)

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from distributor.clients.http import NoResponse, reason
+from distributor.clients.http import NoResponse, describe_error
 
 CONNECT = 30.0  # seconds
 IDLE = 15.0  # seconds a connection is kept without use; the service keeps its end longer, so that it is not the one to close first
@@ -77,7 +77,7 @@ class HttpConnections:
                 return await self._exchange(method, url, content, headers, seconds, trace)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:  # a time-out is an OSError too
             limit = CONNECT if isinstance(error, httpx2.ConnectTimeout) else seconds
-            return NoResponse(reason(error, min(limit, seconds)), request_sent=trace.begun)
+            return NoResponse(describe_error(error, min(limit, seconds)), request_sent=trace.begun)
         finally:
             await trace.close()
 

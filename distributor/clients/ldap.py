@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from distributor.clients import ldap_tls
 from distributor.clients.ldap_connection import (
     NO_SUCH_ATTRIBUTE,
     NO_SUCH_OBJECT,
@@ -21,13 +20,15 @@ from distributor.clients.ldap_connection import (
     LdapBind,
     LdapEndpoint,
     LdapResult,
-    broken,
+    TlsWrapper,
     connect,
+    connection_failed,
     disconnect,
+    import_ldap3,
     is_loopback,
     ldap_result,
-    read,
-    refused,
+    parse_url,
+    search_refused,
 )
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.redaction import Redactor
@@ -91,7 +92,7 @@ def is_filter(text: str) -> bool:
 
 def check(sign_in: LdapBind, key: str) -> InvalidInput | None:
     """What is wrong with a table, without connecting. `key` names it."""
-    place = read(sign_in.url, starttls=sign_in.starttls)
+    place = parse_url(sign_in.url, starttls=sign_in.starttls)
     if isinstance(place, BadUrl):
         return InvalidInput(place.reason, where=f"{key}.url", hint=place.hint)
     if place.security == "none" and not is_loopback(place.host):
@@ -112,7 +113,7 @@ def check(sign_in: LdapBind, key: str) -> InvalidInput | None:
 
 def ldap(sign_in: LdapBind, key: str) -> LdapClient:
     """The client for a checked table; does not connect yet."""
-    place = read(sign_in.url, starttls=sign_in.starttls)
+    place = parse_url(sign_in.url, starttls=sign_in.starttls)
     assert isinstance(place, LdapEndpoint)  # noqa: S101  checked before
     return LdapClient(place, sign_in, key)
 
@@ -125,7 +126,7 @@ class LdapClient:
         self._sign_in, self._key, self._seconds = sign_in, key, seconds
         self._redact = Redactor([sign_in.password] if sign_in and sign_in.password else ())
         self._connection: Any = None
-        self._trust: ldap_tls.TlsWrapper | None = None
+        self._trust: TlsWrapper | None = None
         self._capabilities: frozenset[str] | None = None
 
     def active_directory(self) -> bool:
@@ -143,7 +144,7 @@ class LdapClient:
         """At most so many entries."""
         found, no = self.ask(base, wanted, attributes, most=most)
         if no.code not in {SUCCESS, SIZE_LIMIT} or (no.code == SIZE_LIMIT and len(found) < most):
-            raise refused(no, self.where, self._key, base)
+            raise search_refused(no, self.where, self._key, base)
         return found[:most]
 
     def pages(self, base: str, wanted: str, attributes: Sequence[str]) -> Iterator[LdapEntry]:
@@ -152,7 +153,7 @@ class LdapClient:
         for _ in range(MOST_PAGES):
             found, no = self.ask(base, wanted, attributes, page=PAGE, cookie=cookie)
             if no.code != SUCCESS:
-                raise refused(no, self.where, self._key, base)
+                raise search_refused(no, self.where, self._key, base)
             yield from found
             cookie = self._cookie()
             if not cookie:
@@ -220,10 +221,10 @@ class LdapClient:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         """The connection for one request; a failure closes it and raises an Error."""
-        library = ldap_tls.library()
+        library = import_ldap3()
         try:
             if self._connection is None:
-                self._trust = ldap_tls.TlsWrapper(self.place.host)
+                self._trust = TlsWrapper(self.place.host)
                 self._connection = connect(self.place, self._trust, self._sign_in, self._key, self._seconds)
             self._connection.socket.begin()
             yield self._connection
@@ -236,7 +237,7 @@ class LdapClient:
         except (library.core.exceptions.LDAPException, OSError) as error:
             failed = self._trust.failed if self._trust else None
             self.close()
-            raise broken(error, failed, self.where, self._seconds) from None
+            raise connection_failed(error, failed, self.where, self._seconds) from None
         except Exception as error:  # of ldap3 and pyasn1 for a malformed response
             self.close()
             raise ServiceUnavailable("the answer is no LDAP", where=self.where, hint="check `url`: something else answers there") from error

@@ -1,4 +1,7 @@
-"""An endpoint and credentials -> a connection of ldap3, encrypted and bound, or an Error that says why not."""
+"""Connects to an LDAP server with ldap3: its URL, TLS, the bind, limits on time and size of a response, and result codes as Errors.
+
+ldap3 verifies host names itself and uses another trust store than the rest of the program, so its TLS wrapper and socket are replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,78 @@ import ipaddress
 import os
 import re
 import ssl
+import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from distributor.clients import ldap_tls
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.people import escape_unsafe
 from distributor.model.redaction import Redactor, without_password
 from distributor.model.secret import Secret
 
-# --- ldap results --------------------------------------------------------------------------------
-# An LDAP result or a connection failure -> an Error with place and hint.
+LARGEST_RESPONSE = 16 * 2**20  # bytes of one response (a page of people has less than one); a hostile server could send for ever
+SLOWEST_RESPONSE = 120.0  # seconds for one response, however slowly it trickles
+_CHUNK = 64 * 1024  # bytes per read; ldap3 uses 4 096
+
+
+def import_ldap3() -> Any:  # noqa: ANN401  ldap3 has no types
+    """Import ldap3. Raises InvalidInput where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it uses old names of pyasn1
+            import ldap3  # noqa: PLC0415  an extra, and slow to load
+    except ModuleNotFoundError as error:
+        raise InvalidInput("LDAP needs ldap3, which is not installed", hint="pip install 'distributor[ldap]'") from error
+    return ldap3
+
+
+class TlsWrapper:
+    """Replaces ldap3's Tls: the system's trust and SSL_CERT_FILE, the host name verified by OpenSSL."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._context = ssl.create_default_context()
+        self.failed: Exception | None = None  # ldap3 keeps only its text
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002  ldap3's own call
+        """Encrypt a connection's socket."""
+        del do_handshake
+        try:
+            connection.socket = self._context.wrap_socket(connection.socket, server_hostname=self._host)
+        except (OSError, ValueError) as error:
+            self.failed = error
+            raise
+
+
+class BoundedSocket:
+    """A socket with limits on bytes and time for each response."""
+
+    def __init__(self, wrapped: Any) -> None:  # noqa: ANN401  a socket, encrypted or not
+        self.wrapped = wrapped
+        self.begin()
+
+    def begin(self) -> None:
+        """Reset the limits for a new request."""
+        self._left, self._ends = LARGEST_RESPONSE, time.monotonic() + SLOWEST_RESPONSE
+
+    def recv(self, size: int) -> bytes:
+        """Some bytes. Raises OSError beyond the limits."""
+        data: bytes = self.wrapped.recv(max(size, _CHUNK))
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(f"the answer is larger than {LARGEST_RESPONSE // 2**20} MiB")
+        if time.monotonic() > self._ends:
+            raise OSError(f"the answer takes longer than {SLOWEST_RESPONSE:g} s")
+        return data
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever else a socket has
+        return getattr(self.wrapped, name)
+
+
+# --- results --------------------------------------------------------------------------------
 
 
 LONGEST_TEXT = 16 * 2**10  # characters of a server's message that are used
@@ -51,12 +113,12 @@ def ldap_result(result: object, redact: Redactor) -> LdapResult:
     return LdapResult(int(values.get("result", -1)), str(values.get("description", "")), escape_unsafe(text[:LONGEST]))
 
 
-def not_signed_in(no: LdapResult, where: str, key: str) -> Error:
+def bind_refused(no: LdapResult, where: str, key: str) -> Error:
     """The error of a refused bind."""
     return ServiceUnavailable(f"the sign-in is refused: {no}", where=where, hint=f"check `{key}.bind` and `{key}.password`")
 
 
-def refused(no: LdapResult, where: str, key: str, base: str) -> Error:
+def search_refused(no: LdapResult, where: str, key: str, base: str) -> Error:
     """The error of a refused search."""
     if no.code in {NO_SUCH_OBJECT, INVALID_DN}:
         return InvalidInput(f'there is no entry "{base}" that we may see: {no}', where=where, hint=f"correct `{key}.base`")
@@ -73,7 +135,7 @@ def refused(no: LdapResult, where: str, key: str, base: str) -> Error:
     return ServiceUnavailable(f"the server refuses: {no}", where=where, hint="look into the server's log; the same command may be repeated")
 
 
-def broken(error: BaseException, failed: BaseException | None, where: str, seconds: float) -> ServiceUnavailable:
+def connection_failed(error: BaseException, failed: BaseException | None, where: str, seconds: float) -> ServiceUnavailable:
     """The error of a failed or broken connection; `failed`: the exception of TLS, of which ldap3 keeps only the text."""
     match failed or error:
         case ssl.SSLCertVerificationError(verify_message=reason):
@@ -114,8 +176,7 @@ def _spaced(name: str) -> str:
     return re.sub(r"(?<=[a-z])([A-Z])", lambda found: f" {found[1].lower()}", name)
 
 
-# --- ldap url --------------------------------------------------------------------------------
-# `ldaps://host:636` -> an LdapEndpoint, or a BadUrl with the reason.
+# --- URL --------------------------------------------------------------------------------
 
 
 LDAP, LDAPS = 389, 636  # ports
@@ -153,7 +214,7 @@ class BadUrl:
     hint: str = _FORM
 
 
-def read(url: str, *, starttls: bool = True) -> LdapEndpoint | BadUrl:
+def parse_url(url: str, *, starttls: bool = True) -> LdapEndpoint | BadUrl:
     """The server that a URL names."""
     try:
         parts = urlsplit(url.strip())
@@ -198,16 +259,16 @@ class LdapBind:
     starttls: bool = True  # false: ldap:// in clear, on this machine and anonymous only
 
 
-def connect(place: LdapEndpoint, trust: ldap_tls.TlsWrapper, sign_in: LdapBind | None, key: str, seconds: int) -> Any:  # noqa: ANN401  ldap3 has no types
+def connect(place: LdapEndpoint, trust: TlsWrapper, sign_in: LdapBind | None, key: str, seconds: int) -> Any:  # noqa: ANN401  ldap3 has no types
     """Connect and bind; anonymous without `sign_in`. Also raises ldap3's exceptions."""
-    library = ldap_tls.library()
+    library = import_ldap3()
     encrypted = place.security == "tls"
     server = library.Server(place.host, port=place.port, use_ssl=encrypted, get_info=library.NONE, connect_timeout=seconds)
     server.tls = trust  # its own would be asked for by name
     connection = library.Connection(server, auto_referrals=False, auto_range=False, check_names=False, receive_timeout=seconds)
     try:
         connection.open(read_server_info=False)
-        connection.socket = ldap_tls.BoundedSocket(connection.socket)
+        connection.socket = BoundedSocket(connection.socket)
         if place.security == "starttls":
             _start_tls(connection, trust, str(place))
         _bind(library, connection, sign_in, key, str(place))
@@ -217,7 +278,7 @@ def connect(place: LdapEndpoint, trust: ldap_tls.TlsWrapper, sign_in: LdapBind |
     return connection
 
 
-def _start_tls(connection: Any, trust: ldap_tls.TlsWrapper, where: str) -> None:  # noqa: ANN401
+def _start_tls(connection: Any, trust: TlsWrapper, where: str) -> None:  # noqa: ANN401
     connection.extended(_STARTTLS)
     no = ldap_result(connection.result, Redactor())  # no credentials were sent yet
     if no.code != SUCCESS:
@@ -225,7 +286,7 @@ def _start_tls(connection: Any, trust: ldap_tls.TlsWrapper, where: str) -> None:
         raise ServiceUnavailable(f"the server does not begin TLS: {no}", where=where, hint=hint)
     connection.socket = connection.socket.wrapped
     trust.wrap_socket(connection)
-    connection.socket = ldap_tls.BoundedSocket(connection.socket)
+    connection.socket = BoundedSocket(connection.socket)
     connection.tls_started = True
 
 
@@ -242,7 +303,7 @@ def _bind(library: Any, connection: Any, sign_in: LdapBind | None, key: str, whe
     finally:
         connection.password = connection.request = None  # the request contains it too
     if no.code != SUCCESS:
-        raise not_signed_in(no, where, key)
+        raise bind_refused(no, where, key)
 
 
 def disconnect(connection: Any) -> None:  # noqa: ANN401

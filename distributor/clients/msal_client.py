@@ -22,9 +22,9 @@ from requests.adapters import HTTPAdapter
 
 from distributor.clients import aadsts
 from distributor.clients.app_registration import AccessToken, AppRegistration, CallerContext, SignInUnavailable, claims
-from distributor.clients.client_certificate import Faulty, keys
-from distributor.clients.http import REACH, TRUST, reason, untrusted
-from distributor.errors import Error, ServiceUnavailable
+from distributor.clients.client_certificate import load_signing_key
+from distributor.clients.http import REACH, TRUST, describe_error, untrusted
+from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.files.reader import FileRefused, read_file
 from distributor.model.people import bounded
 from distributor.model.redaction import Redactor
@@ -222,7 +222,7 @@ class Application:
             return self._refused(json_object(last.text) if last else {}, resource, view)
         if isinstance(error, OSError):  # requests' errors are
             hint = TRUST if untrusted(error) else _NO_MACHINE if self._sign_in.managed_identity else REACH
-            return SignInUnavailable(reason(error, PATIENCE), where=where, hint=hint)
+            return SignInUnavailable(describe_error(error, PATIENCE), where=where, hint=hint)
         return SignInUnavailable(
             "an answer that makes no sense", where=where, hint=f"check `{view.key}.login`, and what is between it and here"
         )
@@ -262,9 +262,9 @@ def _proof(sign_in: AppRegistration, view: CallerContext) -> object:
         return sign_in.secret.reveal()
     if sign_in.certificate is not None:
         try:
-            found = keys(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
-        except Faulty as faulty:
-            raise ServiceUnavailable(faulty.message, where=f"{view.key}.{faulty.about}", hint=faulty.hint) from None
+            found = load_signing_key(sign_in.certificate, sign_in.certificate_password, datetime.now(UTC))
+        except InvalidInput as error:
+            raise ServiceUnavailable(error.message, where=f"{view.key}.{error.where}", hint=error.hint) from None
         return {"private_key": found.key, "public_certificate": found.pem}  # without a thumbprint: SHA-256 (x5t#S256)
     return {"client_assertion": _assertion(sign_in, view)}
 

@@ -1,6 +1,6 @@
-"""Throttles the requests to one mailbox: a limit on concurrency, lower after a 429, and none before Retry-After is over.
+"""Repeats requests while a service is busy (429, 503), and limits how many run concurrently to one mailbox.
 
-Requests sent before Retry-After count towards the service's limit (facts: sending.md 1.2 and 8).
+Nothing is sent before Retry-After is over: it would be refused again, and counted (facts: sending.md 1.2 and 8).
 """
 
 from __future__ import annotations
@@ -15,19 +15,13 @@ from typing import TypeVar
 from distributor.clients.http import BUSY, MAX_WAIT, HttpResponse, NoResponse, minute
 from distributor.model.people import bounded
 
-# --- retry --------------------------------------------------------------------------------
-# Repeats a request while the service is busy (429, 503): after its Retry-After, or with exponential backoff. Only for idempotent requests.
-#
-# A request before Retry-After is over is refused again, and counted (facts: sending.md 1.2).
-
-
 T = TypeVar("T")  # the result of a request; only an HttpResponse can be busy
 Sleep = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a request is tried; without Retry-After the wait is `shortest`, doubled each time up to `longest`."""
+    """How often an idempotent request is tried; without Retry-After the wait is `shortest`, doubled each time up to `longest`."""
 
     tries: int
     shortest: timedelta
@@ -123,5 +117,5 @@ class RequestThrottle:
         if self._pause_reason is None or left <= timedelta():
             return None
         again = datetime.now(UTC) + left
-        text = bounded(f'not asked: the service wants to be left alone until {minute(again)}: "{self._pause_reason.said}"')
-        return replace(self._pause_reason, status=_TOO_MANY_REQUESTS, said=text, retry_after=left, again=again)
+        text = bounded(f'not asked: the service wants to be left alone until {minute(again)}: "{self._pause_reason.detail}"')
+        return replace(self._pause_reason, status=_TOO_MANY_REQUESTS, detail=text, retry_after=left, again=again)

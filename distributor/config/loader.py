@@ -284,7 +284,7 @@ def find(chosen: Path | None) -> Path:
     if named is not None:
         if named.is_dir():
             raise InvalidInput("it is a folder", where=str(named), hint=f"name the file in it: {named / NAME}")
-        if not named.is_file():
+        if not named.exists():
             raise InvalidInput("there is no such file", where=str(named), hint="`distributor init` makes one")
         return named.absolute()
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "distributor" / "config.toml"

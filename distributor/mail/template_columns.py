@@ -8,22 +8,22 @@ from pathlib import Path
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-LARGEST = 256 * 2**10  # bytes of a file that are parsed
+from distributor.files.reader import FileRefused, read_file
+
+LARGEST_TEMPLATE = 256 * 2**10  # bytes of one file
 
 
 def columns_used(folders: Iterable[Path]) -> frozenset[str]:
     """The columns that any template of a message in these folders names."""
     names = {path for folder in folders for path in folder.glob("message/**/*") if path.suffix in {".txt", ".html"}}
-    files = filter(Path.is_file, names)  # reading a pipe would block
-    return frozenset(name for file in files for name in _columns_in(file))
+    return frozenset(name for file in names for name in _columns_in(file))
 
 
 def _columns_in(file: Path) -> Iterator[str]:
     """The names after `column` or `person.columns`; every word of a file where they cannot be told."""
     try:
-        with file.open("rb") as opened:
-            text = opened.read(LARGEST).decode("utf-8", "replace")
-    except OSError:
+        text = read_file(file, LARGEST_TEMPLATE, follow=True).decode("utf-8", "replace")
+    except FileRefused:
         return
     try:
         tree = Environment(autoescape=True).parse(text)

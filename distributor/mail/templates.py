@@ -2,7 +2,7 @@
 
 Each file is looked up in the workspace's `templates/`, then among the packaged ones. Languages fall back de-AT -> de -> the
 organisation's first -> en. Templates are untrusted code: they run in a sandbox, a missing name is an error with file and line,
-and time and size of the output are limited. Memory is limited by the worker process they run in.
+and time, size of a file and size of the output are limited. Memory is limited by the worker process they run in.
 """
 
 from __future__ import annotations
@@ -10,34 +10,35 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import signal
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import walk_tb
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 from jinja2 import (
-    ChoiceLoader,
-    FileSystemLoader,
-    PrefixLoader,
+    FunctionLoader,
     StrictUndefined,
     TemplateNotFound,
     TemplateRuntimeError,
     TemplateSyntaxError,
     UndefinedError,
 )
+from jinja2.loaders import split_template_path
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from distributor.errors import InvalidInput
-from distributor.mail import template_columns
+from distributor.files.reader import FileRefused, read_file
 from distributor.mail.message import RenderedText
-from distributor.mail.time_limit import TimeLimitExceeded, cpu_limit
+from distributor.mail.template_columns import LARGEST_TEMPLATE, columns_used
 from distributor.model.issues import Diagnostic
 from distributor.model.people import Helpdesk, has_unsafe_chars
 
@@ -45,6 +46,8 @@ LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged mess
 LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged messages take a few milliseconds
 FILES = ("subject.txt", "body.txt", "body.html")
 LAST_RESORT = "en"
+PACKAGED = "packaged/"  # before the name of a template that a workspace overrides and extends
+_SOON = 0.001  # seconds
 Checking = Callable[[Callable[[str], list[Diagnostic]], Iterable[str]], Iterable[list[Diagnostic]]]
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
@@ -71,7 +74,7 @@ class TemplateRenderer:
 
     def columns(self) -> frozenset[str]:
         """The further roster columns that any template names. The others are not kept, since they may hold a secret."""
-        return template_columns.columns_used(self.folders)
+        return columns_used(self.folders)
 
     def check(self, run: Checking = map) -> list[Diagnostic]:
         """Render every language with sample values, for `doctor`: a diagnostic for each fault, or one that all is well.
@@ -160,10 +163,23 @@ def _size(value: object) -> int:
     return abs(value) if isinstance(value, int) else len(value) if isinstance(value, Sized) else LARGEST_TEXT + 1
 
 
+def _load(folders: tuple[Path, ...], name: str) -> tuple[str, str, None] | None:
+    """The text and the path of a template, from the first folder that has it; `packaged/...` is the program's own."""
+    if name.startswith(PACKAGED):
+        folders, name = (packaged(),), name.removeprefix(PACKAGED)
+    for path in (folder.joinpath(*split_template_path(name)) for folder in folders):
+        if path.is_file():
+            try:
+                return read_file(path, LARGEST_TEMPLATE, follow=True).decode(), str(path), None
+            except FileRefused as refused:
+                raise TemplateSyntaxError(refused.message, 1, name) from None
+    return None
+
+
 @functools.lru_cache(maxsize=8)
 def _environment(folders: tuple[Path, ...]) -> _Sandbox:
     environment = _Sandbox(
-        loader=ChoiceLoader([PrefixLoader({"packaged": FileSystemLoader(packaged())}), FileSystemLoader(folders)]),
+        loader=FunctionLoader(functools.partial(_load, folders)),
         undefined=StrictUndefined,
         autoescape=lambda name: name is not None and name.endswith(".html"),
         auto_reload=False,
@@ -335,3 +351,31 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
         "fetch_by": datetime(2026, 11, 16, 8, tzinfo=UTC),
         "helpdesk": Helpdesk("IT Service", "+49 30 1234567", "Mon-Fri 8-17") if generation == 1 else Helpdesk(),
     }
+
+
+class TimeLimitExceeded(Exception):
+    """The code took too much CPU time."""
+
+
+@contextmanager
+def cpu_limit(most: float) -> Iterator[None]:
+    """Raise TimeLimitExceeded in the body after `most` CPU seconds; not outside the main thread, nor on Windows."""
+    try:
+        before = signal.signal(signal.SIGVTALRM, _too_slow)
+    except (AttributeError, ValueError):
+        yield
+        return
+    signal.setitimer(signal.ITIMER_VIRTUAL, most)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _too_slow(number: int, frame: FrameType | None) -> None:
+    del number
+    if frame is None or frame.f_lineno is None:  # between two lines; who tells a person where it happened needs one
+        signal.setitimer(signal.ITIMER_VIRTUAL, _SOON)
+        return
+    raise TimeLimitExceeded

@@ -50,7 +50,7 @@ class LookupResult:
     values: tuple[bytes, ...]
     plainly: bool = False  # only when `;binary` was left out
     code: int = SUCCESS
-    said: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def verdicts(looked: LdapProbe, delivered: Mapping[str, bytes], now: datetime) -
 
 def _verdict(answer: LookupResult, delivered: bytes | None, now: datetime) -> tuple[str, str]:  # noqa: PLR0911  a line a case
     if answer.code not in {SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT}:
-        return "error", f"the server refuses: {answer.said}"
+        return "error", f"the server refuses: {answer.detail}"
     if not answer.entries:
         return "error", "nobody with this address is found"
     if not answer.values:
@@ -172,7 +172,7 @@ def _hint(message: str, looked: LdapProbe) -> str:
 
 
 def _wants_sign_in(answer: LookupResult) -> bool:
-    return answer.code in {STRONGER_AUTH, INAPPROPRIATE_AUTH} or (answer.code == UNWILLING and "authentication" in answer.said)
+    return answer.code in {STRONGER_AUTH, INAPPROPRIATE_AUTH} or (answer.code == UNWILLING and "authentication" in answer.detail)
 
 
 def _named(addresses: list[str]) -> str:

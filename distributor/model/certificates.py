@@ -211,9 +211,9 @@ HELD_BACK_PREFIX = "held back: "  # the beginning of the text for deliveries tha
 GOOD_AGAIN = "the certificate was on hold, and is good again"
 
 
-def is_hold(said: str) -> bool:
+def is_hold(reason: str) -> bool:
     """Whether a revocation's text says that it may be lifted again."""
-    return said.endswith(f"{HOLD})")
+    return reason.endswith(f"{HOLD})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class RevokedDelivery:
     address: str
     before: State
     after: State
-    said: str
+    reason: str
 
 
 class Revocations(Protocol):

@@ -129,7 +129,7 @@ class Delivery:
     message_id: str | None
     package_sha256: str | None
     profile: str | None
-    said: str | None
+    response: str | None
     not_before: datetime | None
     updated_at: datetime
     plan: str
@@ -353,7 +353,7 @@ class CleanupItem:
     delivery: str
     message_id: str  # the one its reader sees, with angle brackets
     sender: str | None
-    said: str  # the last response; empty where none was kept
+    response: str  # the last response; empty where none was kept
     first: datetime
     last: datetime
     handles: tuple[DraftRef, ...] = ()

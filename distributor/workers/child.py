@@ -57,7 +57,7 @@ def pack(value: object) -> bytes:
     return bytes(frame)
 
 
-def unframed(received: bytearray) -> bytes | None:
+def read_frame(received: bytearray) -> bytes | None:
     """The first whole frame, taken out."""
     if len(received) < _HEAD.size:
         return None

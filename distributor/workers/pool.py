@@ -20,7 +20,7 @@ from typing import IO, Any, Generic, Self, TypeVar
 
 from distributor.errors import Error, InvalidInput
 from distributor.model.issues import WorkerFailure
-from distributor.workers.child import pack, unframed
+from distributor.workers.child import pack, read_frame
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -224,7 +224,7 @@ class _Child:
         chunk = os.read(self.output.fileno(), 1 << 20)
         self.gone = not chunk
         self._received += chunk
-        while (frame := unframed(self._received)) is not None:
+        while (frame := read_frame(self._received)) is not None:
             self.since = time.monotonic()
             answer = pickle.loads(frame)  # noqa: S301  our own child's answer
             if self.warm:

@@ -12,7 +12,7 @@ from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, parse_address
 from distributor.model.ports import Ledger, Source, WorkerPool
-from distributor.workflows.plan_messages import locator as place
+from distributor.workflows.plan_messages import locator as locator_of
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
 RELOCATED = "relocated"  # the event of a certificate that was found in another place
@@ -130,7 +130,7 @@ def _find(
     only = {person.address.key: person} if person is not None else {}
     found = _first_with((find for find in source.finds(only) if isinstance(find, SourceMaterial)), pool, old)
     if found is not None:
-        return place(found)
+        return locator_of(found)
     if isinstance(same_place, Issue):
         return same_place
     return Issue(Severity.ERROR, CheckId.UNREADABLE, "the file does not open", source=same_place.source)

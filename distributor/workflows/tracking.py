@@ -40,7 +40,9 @@ def ambiguous_deliveries(
     """Every ambiguous delivery, oldest first."""
     for attempt in ledger.ambiguous(scope):
         free_at, why = retry_allowed_at(attempt, alive, now, attempt_timeout)
-        yield AmbiguousDelivery(attempt.delivery, attempt.armed_at, f"{attempt.delivery.said or 'no answer was recorded'}; {why}", free_at)
+        yield AmbiguousDelivery(
+            attempt.delivery, attempt.armed_at, f"{attempt.delivery.response or 'no answer was recorded'}; {why}", free_at
+        )
 
 
 def accept(ledger: Ledger, delivery: str, reason: str) -> None:
@@ -158,7 +160,7 @@ class StateChange:
     address: str
     before: State
     after: State
-    said: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

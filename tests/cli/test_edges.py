@@ -64,7 +64,7 @@ def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.
     def broken(*_: object, **__: object) -> None:
         raise KeyError("the secret is open sesame")
 
-    monkeypatch.setattr("distributor.cli.workspace.create", broken)
+    monkeypatch.setattr("distributor.cli.init.create", broken)
     assert app.run(["init", "anywhere"]) == 3
     told = capsys.readouterr().err
     assert "has a fault of its own: KeyError in cli/init.py line" in told
@@ -89,7 +89,7 @@ def test_an_error_of_the_system_is_not_blamed_on_standard_output(
     def broken(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("distributor.cli.workspace.create", broken)
+    monkeypatch.setattr("distributor.cli.init.create", broken)
     assert app.run(["init", "anywhere"]) == 3
     said = capsys.readouterr().err
     assert told in said

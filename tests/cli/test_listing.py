@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distributor.cli.render import line
+from distributor.cli.render import delivery_json
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 MAYBE = st.none() | WORDS
@@ -37,7 +37,7 @@ def test_any_words_come_out_as_they_went_in(address: str, name: str, said: str |
         "reveal",
         "held",
     )
-    written = line(row)
+    written = delivery_json(row)
     assert written.isascii()
     assert json.loads(written) == {
         "id": "d-1",
@@ -80,5 +80,5 @@ def test_what_is_only_planned_has_neither_times_nor_a_password() -> None:
         None,
         None,
     )
-    read = json.loads(line(row))
+    read = json.loads(delivery_json(row))
     assert (read["not_before"], read["password"], read["said"]) == (None, None, None)

@@ -160,7 +160,7 @@ def test_without_a_workspace_somebody_has_to_be_named(server: Slapd) -> None:
 
 
 def test_active_directory_that_answers_nobody_is_told_its_own_way_out() -> None:
-    answer = LookupResult(ALICE, "", 0, (), code=1, said='operations error ("a successful bind must be completed") [1]')
+    answer = LookupResult(ALICE, "", 0, (), code=1, detail='operations error ("a successful bind must be completed") [1]')
     looked = LdapProbe((Endpoint("ldaps://dc.example.org:636", secure=True),), ("dc=example,dc=org",), active=True, answers=(answer,))
     found = list(ldap_lookup.remarks(looked, ldap_lookup.verdicts(looked, {}, NOW)))
     assert [diagnostic.level for diagnostic in found] == ["ok", "error"]

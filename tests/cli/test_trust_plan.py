@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.cli.trust_watch import watch
+from distributor.cli.trust import watch
 from distributor.pki import sst
 from tests.authority import Authority, Identity, rsa_key
 from tests.doubles.pki import CA, Server, root, server, without_chain

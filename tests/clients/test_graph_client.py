@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.clients import graph as client
 from distributor.clients.app_registration import AppRegistration
-from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, literal, segment
-from distributor.clients.http import answered, retry_after
+from distributor.clients.graph import GraphClient, HttpResponse, NoResponse, graph, odata_literal, path_segment
+from distributor.clients.http import parse_response, retry_after
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
@@ -77,7 +77,7 @@ class Desk:
 
     @property
     def messages(self) -> str:
-        return f"users/{segment(self.box)}/messages"
+        return f"users/{path_segment(self.box)}/messages"
 
     def mime(self) -> bytes:
         lines = f"From: {self.box}\r\nTo: alice@elsewhere.example\r\nSubject: s\r\nMessage-ID: <1.{self.box}>\r\n\r\nhello\r\n"
@@ -107,12 +107,12 @@ def desk(cloud: Cloud) -> Desk:
 
 def test_a_draft_is_made_read_and_sent(desk: Desk) -> None:
     async def act(opened: GraphClient) -> tuple[HttpResponse, HttpResponse]:
-        place = f"{desk.messages}/{segment(await desk.draft(opened))}"
+        place = f"{desk.messages}/{path_segment(await desk.draft(opened))}"
         return await opened.call("GET", f"{place}/$value", mailbox=desk.box), await opened.call("POST", f"{place}/send", mailbox=desk.box)
 
     value, sent = desk.run(act)
     assert (value.content, value.body) == (desk.mime(), None)
-    assert (sent.status, sent.code, sent.said, sent.body, sent.good) == (202, "", "202 Accepted", None, True)
+    assert (sent.status, sent.code, sent.detail, sent.body, sent.good) == (202, "", "202 Accepted", None, True)
     assert [record["mailbox"] for record in desk.cloud.stored() if record["mailbox"] == desk.box] == [desk.box]
 
 
@@ -120,7 +120,7 @@ def test_a_refusal_is_one_line_with_graphs_own_words(desk: Desk) -> None:
     desk.cloud.fault("*", "429", retry_after=7)
     answer = desk.run(lambda opened: opened.call("GET", desk.messages, mailbox=desk.box))
     assert (answer.status, answer.code, answer.good) == (429, "ApplicationThrottled", False)
-    assert answer.said == "429 ApplicationThrottled: Application is over its MailboxConcurrency limit."
+    assert answer.detail == "429 ApplicationThrottled: Application is over its MailboxConcurrency limit."
     assert answer.retry_after == timedelta(seconds=7)
     assert uuid.UUID(answer.request_id)
     assert answer.headers["retry-after"] == "7"
@@ -129,20 +129,20 @@ def test_a_refusal_is_one_line_with_graphs_own_words(desk: Desk) -> None:
 def test_what_is_said_is_harmless_and_bounded(desk: Desk) -> None:
     desk.cloud.fault("*", "status", status=400, code="Odd", message="\x1b[2J\u202egone\r\n" + "x" * 5000)
     answer = desk.run(lambda opened: opened.call("GET", desk.messages))
-    assert answer.said.startswith("400 Odd: \\x1b[2J\\u202egone xxx")
-    assert len(answer.said) == 500
+    assert answer.detail.startswith("400 Odd: \\x1b[2J\\u202egone xxx")
+    assert len(answer.detail) == 500
 
 
 def test_a_gateways_page_is_an_answer_without_graphs_words(desk: Desk) -> None:
     desk.cloud.fault("*", "html")
     answer = desk.run(lambda opened: opened.call("GET", desk.messages))
-    assert (answer.status, answer.code, answer.said, answer.body) == (502, "", "502 Bad Gateway", None)
+    assert (answer.status, answer.code, answer.detail, answer.body) == (502, "", "502 Bad Gateway", None)
 
 
 def test_a_list_is_asked_for_with_its_words_as_they_are(desk: Desk) -> None:
     async def act(opened: GraphClient) -> HttpResponse:
         await desk.draft(opened)
-        params = {"$filter": f"internetMessageId eq {literal(f'<1.{desk.box}>')}", "$select": "id,subject"}
+        params = {"$filter": f"internetMessageId eq {odata_literal(f'<1.{desk.box}>')}", "$select": "id,subject"}
         return await opened.call("GET", desk.messages, mailbox=desk.box, params=params)
 
     assert [item["subject"] for item in desk.run(act).body["value"]] == ["s"]
@@ -163,12 +163,12 @@ def test_how_far_the_services_clock_is_from_ours(desk: Desk) -> None:
 
 
 def test_names_are_quoted_for_where_they_stand() -> None:
-    assert segment("AAMk+/x==") == "AAMk%2B%2Fx%3D%3D"
-    assert segment("o'hara+1@example.org") == "o%27hara%2B1%40example.org"
-    assert literal("o'hara") == "'o''hara'"
+    assert path_segment("AAMk+/x==") == "AAMk%2B%2Fx%3D%3D"
+    assert path_segment("o'hara+1@example.org") == "o%27hara%2B1%40example.org"
+    assert odata_literal("o'hara") == "'o''hara'"
     for nothing in ("", ".", ".."):
         with pytest.raises(ValueError, match="segment"):
-            segment(nothing)
+            path_segment(nothing)
 
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -199,16 +199,16 @@ def test_a_wish_to_wait_is_read_in_both_its_forms(text: str, seconds: float | No
     [(200, b"<html>"), (200, b""), (200, b"[1]"), (201, b""), (202, b"<html>"), (204, b"hello"), (200, b"[" * 100_000), (200, b"\xff")],
 )
 def test_a_good_status_with_something_else_than_json_is_no_answer(status: int, content: bytes) -> None:
-    found = answered(status, {}, content, raw=False, now=NOW)
+    found = parse_response(status, {}, content, raw=False, now=NOW)
     assert isinstance(found, NoResponse)
     assert found.request_sent
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"error": "x"}', b'{"error": {"code": 5, "message": [], "innerError": 1}}', b"\xff"])
 def test_a_refusal_without_form_is_still_a_refusal(body: bytes) -> None:
-    found = answered(400, {}, body, raw=False, now=NOW)
+    found = parse_response(400, {}, body, raw=False, now=NOW)
     assert isinstance(found, HttpResponse)
-    assert (found.code, found.said, found.request_id) == ("", "400 Bad Request", "")
+    assert (found.code, found.detail, found.request_id) == ("", "400 Bad Request", "")
 
 
 # --- lost ----------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_an_untrusted_graph_gets_nothing(desk: Desk, tmp_path: Path, monkeypatch
     assert isinstance(lost, NoResponse)
     assert not lost.request_sent
     assert lost.why.startswith("the certificate is not trusted")
-    assert "SSL_CERT_FILE" in str(client.trouble(lost, "x").hint)
+    assert "SSL_CERT_FILE" in str(client.service_error(lost, "x").hint)
     assert desk.asked() == []
 
 
@@ -463,7 +463,7 @@ def test_a_token_that_graph_repeats_is_in_nothing_that_is_kept(desk: Desk) -> No
         return token, await opened.call("GET", desk.messages)
 
     token, answer = desk.run(act)
-    assert answer.said == f"403 Odd: not {REDACTED}, nor {REDACTED}"
+    assert answer.detail == f"403 Odd: not {REDACTED}, nor {REDACTED}"
     assert answer.request_id == REDACTED
     assert not [start for start in range(len(token) - 8) if token[start : start + 8] in repr(answer)]
 
@@ -568,7 +568,7 @@ def people(desk: Desk) -> list[str]:
 
 def only(people: list[str]) -> dict[str, dict[str, str]]:
     """The parameters of a list of these people, two a page."""
-    return {"params": {"$filter": f"department eq {literal(people[0])}", "$select": "mail", "$top": "2"}}
+    return {"params": {"$filter": f"department eq {odata_literal(people[0])}", "$select": "mail", "$top": "2"}}
 
 
 def test_a_list_is_read_to_its_last_page(desk: Desk, people: list[str]) -> None:
@@ -614,7 +614,7 @@ def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_as
 def test_a_list_that_is_refused_says_what_to_do(desk: Desk, roles: list[str], path: str, words: str, hint: str) -> None:
     desk.cloud.app(desk.sign_in.client_id, roles=roles)
     with pytest.raises(ServiceUnavailable, match=words) as caught:
-        desk.run(lambda opened: listed(opened, path.replace("BOX", segment(desk.box))))
+        desk.run(lambda opened: listed(opened, path.replace("BOX", path_segment(desk.box))))
     assert caught.value.where == f"localhost:{desk.cloud.port}"
     assert hint in str(caught.value.hint)
     assert desk.slept == []

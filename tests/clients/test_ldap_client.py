@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.clients import ldap
-from distributor.clients.ldap_connection import BadUrl, LdapEndpoint, ldap_result, read
+from distributor.clients.ldap_connection import BadUrl, LdapEndpoint, ldap_result, parse_url
 from distributor.model.redaction import REDACTED, Redactor
 from distributor.model.secret import Secret
 
@@ -33,13 +33,13 @@ TABLE = ldap.LdapBind("ldaps://ldap.example.org", "dc=example,dc=org")
     ],
 )
 def test_a_url_names_a_server(url: str, place: LdapEndpoint) -> None:
-    assert read(url) == place
-    assert read(str(place)) == place
+    assert parse_url(url) == place
+    assert parse_url(str(place)) == place
 
 
 @pytest.mark.parametrize("url", ["https://me:hunter2@ldap.example.org", "ldap//me:hunter2@x", "ldaps://me:hun@ter2@[::1"])
 def test_a_password_in_a_url_is_not_repeated(url: str) -> None:
-    found = read(url)
+    found = parse_url(url)
     assert isinstance(found, BadUrl)
     assert "ter2" not in f"{found.reason} {found.hint}"
 
@@ -66,7 +66,7 @@ def test_what_a_server_repeats_of_a_bind_is_cut_out() -> None:
     ],
 )
 def test_what_names_no_server_is_told_with_a_way_out(url: str) -> None:
-    found = read(url)
+    found = parse_url(url)
     assert isinstance(found, BadUrl)
     assert found.reason
     assert found.hint

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from distributor.clients.graph import trouble
-from distributor.clients.http import HttpResponse, answered
+from distributor.clients.graph import service_error
+from distributor.clients.http import HttpResponse, parse_response
 from distributor.clients.throttle import RetryPolicy
 
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
@@ -16,7 +16,7 @@ RETRIES = RetryPolicy(4, timedelta(seconds=50), timedelta(seconds=120))
 
 
 def busy(status: int = 429, retry_after: str | None = None) -> HttpResponse:
-    found = answered(status, {} if retry_after is None else {"retry-after": retry_after}, b"{}", raw=False, now=NOW)
+    found = parse_response(status, {} if retry_after is None else {"retry-after": retry_after}, b"{}", raw=False, now=NOW)
     assert isinstance(found, HttpResponse)
     return found
 
@@ -59,4 +59,4 @@ def test_where_no_time_is_named_waits_double_up_to_the_longest() -> None:
     ],
 )
 def test_a_busy_service_that_ends_a_command_says_when_to_run_it_again(retry_after: str | None, hint: str) -> None:
-    assert {trouble(busy(status, retry_after), "graph").hint for status in (429, 503)} == {hint}
+    assert {service_error(busy(status, retry_after), "graph").hint for status in (429, 503)} == {hint}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -207,3 +208,13 @@ def test_a_table_written_twice_is_named_as_the_file_writes_it(toml: Path) -> Non
     with pytest.raises(InvalidInput) as refused:
         settings(toml, GOOD + "[transport]\n")
     assert refused.value.message == "not TOML: cannot declare transport twice"
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_a_named_pipe_as_the_configuration_is_refused_for_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_environment: bool
+) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    monkeypatch.setenv("DISTRIBUTOR_CONFIG", str(pipe))
+    with pytest.raises(InvalidInput, match="it is not a regular file"):
+        bootstrap.settings(None if by_environment else pipe)

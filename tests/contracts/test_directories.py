@@ -54,7 +54,11 @@ def _folder(place: Path, server: Slapd) -> Iterator[Shelf]:
         path = place / "public" / f"{address}.cer"
         return [path.read_bytes()] if path.exists() else []
 
-    yield Shelf(folder.open(folder.Settings(place / "public")), folder.open(folder.Settings(place / "file" / "below")), read)
+    yield Shelf(
+        folder.open(folder.Settings(place / "public"), "directories[0]"),
+        folder.open(folder.Settings(place / "file" / "below"), "directories[0]"),
+        read,
+    )
 
 
 @contextmanager
@@ -163,7 +167,7 @@ def test_a_folder_has_pem_der_and_a_vcard_that_everybody_may_read(tmp_path: Path
     identity, place = authority.issue(str(ALICE)), tmp_path / "a" / "b"
     before = os.umask(0o077)
     try:
-        folder.open(folder.Settings(place)).publish(public(ALICE, identity.der, name="Alice; Doe, Ä"), NOW)
+        folder.open(folder.Settings(place), "directories[0]").publish(public(ALICE, identity.der, name="Alice; Doe, Ä"), NOW)
     finally:
         os.umask(before)
     assert sorted(path.name for path in place.iterdir()) == [f"{ALICE}.cer", f"{ALICE}.pem", f"{ALICE}.vcf"]
@@ -207,7 +211,7 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(tmp_path: Path, autho
     place.mkdir()
     (place / f"{ALICE}.cer").symlink_to(target)
     (place / f".{ALICE}.pem.part").symlink_to(target)
-    folder.open(folder.Settings(place)).publish(public(ALICE, leaf), NOW)
+    folder.open(folder.Settings(place), "directories[0]").publish(public(ALICE, leaf), NOW)
     assert target.read_text(encoding="utf-8") == "precious"
     assert (place / f"{ALICE}.cer").read_bytes() == leaf
     assert not (place / f"{ALICE}.cer").is_symlink()
@@ -215,7 +219,7 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(tmp_path: Path, autho
 
 def test_a_link_to_the_very_same_is_no_file_of_ours(tmp_path: Path, authority: Authority) -> None:
     place, leaf = tmp_path / "public", authority.issue(str(ALICE)).der
-    shelf = folder.open(folder.Settings(place))
+    shelf = folder.open(folder.Settings(place), "directories[0]")
     shelf.publish(public(ALICE, leaf), NOW)
     (place / f"{ALICE}.cer").rename(tmp_path / "elsewhere")
     (place / f"{ALICE}.cer").symlink_to(tmp_path / "elsewhere")
@@ -225,7 +229,7 @@ def test_a_link_to_the_very_same_is_no_file_of_ours(tmp_path: Path, authority: A
 
 def test_a_folder_where_a_file_should_be_is_one_persons_misfortune(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / f"{ALICE}.cer").mkdir()
-    shelf = folder.open(folder.Settings(tmp_path))
+    shelf = folder.open(folder.Settings(tmp_path), "directories[0]")
     done = shelf.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert isinstance(done, Issue)
     assert (done.check, done.address) == (CheckId.NOT_PUBLISHED, str(ALICE))
@@ -478,7 +482,7 @@ def test_a_foreign_client_finds_what_was_published(server: Slapd, person: Callab
 def test_reading_a_table_loads_nothing_heavy() -> None:
     program = (
         "import sys; from distributor.adapters.directories import folder, ldap\n"
-        "ldap.open(ldap.Settings('ldaps://ldap.example.org', 'dc=example'))\n"
+        "ldap.open(ldap.Settings('ldaps://ldap.example.org', 'dc=example'), 'directories[0]')\n"
         "sys.exit(any(name in sys.modules for name in ('ldap3', 'cryptography', 'asyncio')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

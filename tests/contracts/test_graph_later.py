@@ -142,7 +142,7 @@ def test_what_is_our_fault_stops_the_job_and_rejects_nobody(what: str, step: Req
     heard, words = OURS[what]
     stop = stop_of(outcome(step, heard))
     assert words in str(stop.hint)
-    assert heard.said.strip() in str(stop)
+    assert heard.detail.strip() in str(stop)
 
 
 @pytest.mark.parametrize("operation", [CREATE, SEND])

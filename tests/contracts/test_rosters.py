@@ -62,7 +62,7 @@ def _graph(folder: Path) -> Iterator[Lists]:
         cloud.user("bob@example.org", displayName=None)
         app = cloud.app(secrets={SECRET: None}, roles=["User.Read.All"])
         settings = graph.Settings(tenant=cloud.tenant, client_id=app, secret=Secret(SECRET), login=cloud.login, graph=cloud.graph)
-        yield Lists(graph.open(settings), graph.open(replace(settings, group=str(uuid.uuid4()))), ALICE)
+        yield Lists(graph.open(settings, "rosters[0]"), graph.open(replace(settings, group=str(uuid.uuid4())), "rosters[0]"), ALICE)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _ldap(folder: Path) -> Iterator[Lists]:
         server.add("nobody", "inetOrgPerson", mail="not an address")
         server.add("bob", "inetOrgPerson", mail="bob@example.org")
         settings = ldap.Settings(server.url, f"ou=people,{BASE}", WRITER, Secret(WRITES))
-        yield Lists(ldap.open(settings), ldap.open(replace(settings, base="ou=gone,dc=example,dc=org")), ALICE)
+        yield Lists(ldap.open(settings, "rosters[0]"), ldap.open(replace(settings, base="ou=gone,dc=example,dc=org"), "rosters[0]"), ALICE)
 
 
 LISTS: dict[str, Callable[[Path], AbstractContextManager[Lists]]] = {"csv": _csv, "graph": _graph, "ldap": _ldap}

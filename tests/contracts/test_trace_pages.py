@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distributor.adapters.trackers.trace_pages import TracePages
+from distributor.adapters.trackers.message_trace import TracePages
 from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import HttpResponse, graph
 from distributor.errors import ServiceUnavailable

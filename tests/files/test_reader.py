@@ -105,7 +105,6 @@ def test_nothing_but_the_reader_and_the_writer_opens_files_that_a_user_names() -
         "ledger/locks.py": "a lock needs the file itself",
         "ledger/sqlite.py": "/proc, and an empty file for SQLite",
         "ledger/high_water_marks.py": "records are written in place",
-        "mail/template_columns.py": "a template, looked at before: mail is below files",
         "cli/demo/__init__.py": "its own workspace, new",
     }
     opens = re.compile(r"\bos\.open\(|(?<![\w.])open\([^)]*[\"'][rwa]b?[\"']|\.(read|write)_(text|bytes)\(|\.open\(\"")

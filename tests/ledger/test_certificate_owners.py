@@ -192,7 +192,7 @@ def test_what_expired_by_a_clock_that_jumped_is_held_back_until_a_second_sign(wo
     for _ in range(2):
         assert world.ledger.lease(ME, 1, LEASE, EVERYTHING) == []
         assert world.ledger.claim(ME, 1, LEASE, EVERYTHING) == []
-        told = {(struck.delivery, struck.before, struck.after, struck.said) for struck in world.ledger.taken_back()}
+        told = {(struck.delivery, struck.before, struck.after, struck.reason) for struck in world.ledger.taken_back()}
         said = "held back: the certificate expired on 2028-01-01, by a clock that jumped"
         assert told == {(planned, State.PLANNED, State.PLANNED, said), (queued, State.QUEUED, State.QUEUED, said)}
     young = draft("dora")

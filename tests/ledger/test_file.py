@@ -251,7 +251,7 @@ def test_reading_goes_on_while_another_program_writes(file_world: World) -> None
     reader = file_world.another()
     with file_world.ledger._database.writing() as connection:  # type: ignore[attr-defined]  # noqa: SLF001  a sender in the middle of its work
         connection.exec_driver_sql("UPDATE delivery SET said = 'uncommitted'")
-        assert [delivery.said for delivery in reader.deliveries(EVERYTHING)] == [None]
+        assert [delivery.response for delivery in reader.deliveries(EVERYTHING)] == [None]
         assert reader.counts(EVERYTHING) == {State.QUEUED: 1}
         connection.exec_driver_sql("UPDATE delivery SET said = NULL")
 

@@ -31,7 +31,7 @@ def test_a_message_that_left_may_have_a_copy_until_it_is_known_to_be_gone(world:
     delivery = sent(world)
     (message,) = world.ledger.copies()
     assert (message.delivery, message.message_id, message.sender) == (delivery, FIRST.message_id, "certs@example.org")
-    assert (message.said, message.first, message.last, message.handles) == ("202 Accepted", began, began, (FIRST,))
+    assert (message.response, message.first, message.last, message.handles) == ("202 Accepted", began, began, (FIRST,))
     world.ledger.note_cleared([delivery], CleanupEvent.COPY_REMOVED)
     assert world.ledger.copies() == []
     assert world.events()[-1] == "copy-removed"

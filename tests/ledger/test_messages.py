@@ -114,7 +114,7 @@ def test_an_accepted_message_has_every_step_in_its_history_and_a_ready_password(
     id_ = world.accepted()
     found = world.ledger.delivery(id_)
     assert found is not None
-    assert (found.state, found.attempts, found.said, found.password_state) == (State.ACCEPTED, 1, "250 ok", PasswordState.READY)
+    assert (found.state, found.attempts, found.response, found.password_state) == (State.ACCEPTED, 1, "250 ok", PasswordState.READY)
     assert world.events() == ["planned", "queued", "claimed", "transmitting", "accepted"]
     assert list(world.ledger.messages(EVERYTHING)) == []
 
@@ -312,9 +312,9 @@ def test_what_servers_and_people_say_is_kept_short_and_printable(world: World) -
     assert world.settle(claim, State.REJECTED, said="550 \x1b[31mno\r\n\u202e\ud800\x00" + "x" * 10**6)
     found = world.ledger.delivery(claim.id)
     assert found is not None
-    assert found.said is not None
-    assert found.said.startswith("550 \\x1b[31mno\\r\\n\\u202e\\ud800\\x00xxx")
-    assert len(found.said) < 2100
+    assert found.response is not None
+    assert found.response.startswith("550 \\x1b[31mno\\r\\n\\u202e\\ud800\\x00xxx")
+    assert len(found.response) < 2100
 
 
 def test_plain_rows_say_what_deliveries_say(world: World) -> None:

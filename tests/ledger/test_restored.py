@@ -74,7 +74,7 @@ def test_what_may_have_been_sent_meanwhile_becomes_ambiguous(world: World, tmp_p
     assert adopted(world, tmp_path) == {State(state.__name__): 1}
     (attempt,) = world.ledger.ambiguous(EVERYTHING)
     assert (attempt.delivery.id, attempt.restored, attempt.armed_at) == (delivery, True, ended)
-    assert attempt.delivery.said == "the ledger was restored; the message may have been sent meanwhile"
+    assert attempt.delivery.response == "the ledger was restored; the message may have been sent meanwhile"
     assert world.ledger.verify() == []
     (note,) = [record.event for record in world.ledger.records() if record.event.event == "adopted"]
     assert (note.delivery, note.evidence["reason"], note.evidence["host"]) == (None, "the disk failed", HERE.host)

@@ -45,7 +45,7 @@ def test_a_revocation_is_written_once_and_shown_by_the_status(world: World) -> N
     assert world.events().count("revoked") == 1
     delivery = world.ledger.delivery(id_)
     assert delivery is not None
-    assert delivery.said == SAID
+    assert delivery.response == SAID
     *_, last = world.ledger.history("anna@example.org")
     assert (last.event, last.before, last.after, last.evidence["said"]) == ("revoked", None, None, SAID)
 

@@ -96,7 +96,7 @@ def test_a_hold_that_is_over_is_written_once_and_the_certificate_is_good_again(w
     id_ = world.accepted()
     world.ledger.revoke(sha(), HELD)
     (told,) = world.ledger.reinstate(sha(), GOOD_AGAIN)
-    assert (told.delivery, told.address, told.said) == (id_, "anna@example.org", GOOD_AGAIN)
+    assert (told.delivery, told.address, told.reason) == (id_, "anna@example.org", GOOD_AGAIN)
     assert world.ledger.reinstate(sha(), GOOD_AGAIN) == []
     assert (revoked(world, "anna"), shown(world)) == ({}, [GOOD_AGAIN])
     assert world.events()[-2:] == [REVOKED, RELEASED]

@@ -76,7 +76,7 @@ def test_evidence_settles_what_was_unclear_and_opens_its_password(world: World) 
     sighting = TrackingEvent(claim.id, State.ACCEPTED, "found in Sent Items", {"kind": "sent-items", "id": "AAMk"})
     assert world.ledger.observe([sighting, sighting]) == [State.AMBIGUOUS, None]
     delivery = world.ledger.delivery(claim.id)
-    assert (delivery.state, delivery.said, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
+    assert (delivery.state, delivery.response, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
 
 
 def test_a_message_that_was_replaced_is_not_sent_again_by_evidence(world: World) -> None:

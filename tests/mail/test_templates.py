@@ -351,6 +351,13 @@ def test_a_file_that_is_not_utf_8_is_named(own: Path) -> None:
     assert "body.txt" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["body.txt", "included.txt"])
+def test_a_file_that_is_too_large_is_refused_and_named(own: Path, name: str) -> None:
+    (own / "body.txt").write_text('{% include "message/en/included.txt" %}')
+    error = refused(own, "{#" + "x" * module.LARGEST_TEMPLATE + "#}", name)
+    assert str(error) == f"templates/message/en/{name} line 1: it has 262148 bytes; 262144 bytes are allowed"
+
+
 @pytest.mark.parametrize("subject", ["two\nlines", "{{ person.name }}\n{{ person.address }}", "", "  \n", "a{{ '\\u202e' }}b"])
 def test_a_subject_is_one_line(own: Path, subject: str) -> None:
     assert refused(own, subject, "subject.txt").where == "templates/message/en/subject.txt"

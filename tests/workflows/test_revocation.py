@@ -142,7 +142,7 @@ def test_what_was_revoked_is_withdrawn_where_it_has_not_left_and_told_elsewhere(
     leaves = [draft(name).leaf for name in ("anna", "bert")]
     done = watch(world.ledger, Saying(REVOKED, of=leaves), now=world.clock.now)
     assert done.checked == 3
-    found = {struck.address: (struck.before, struck.after, struck.said) for struck in done.revoked}
+    found = {struck.address: (struck.before, struck.after, struck.reason) for struck in done.revoked}
     assert found == {
         "anna@example.org": (State.ACCEPTED, State.ACCEPTED, REVOKED.message),
         "bert@example.org": (State.QUEUED, State.WITHDRAWN, REVOKED.message),

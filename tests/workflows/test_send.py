@@ -45,7 +45,7 @@ def test_each_message_of_a_mixed_run_gets_its_own_state(house: House) -> None:
     road = Script({"p1": [Deferred("451 later")], "p2": [Rejected("550 5.1.1 nobody")], "p3": [Ambiguous("cut")]})
     assert house.run(road) == SendReport(1, 1, 1, 1, 1)
     assert house.states() == {"p1": "deferred", "p2": "rejected", "p3": "ambiguous", "p4": "accepted"}
-    assert {result.address[:2]: result.said for result in house.results()}["p2"] == "550 5.1.1 nobody"
+    assert {result.address[:2]: result.response for result in house.results()}["p2"] == "550 5.1.1 nobody"
 
 
 def test_deferred_messages_wait_longer_each_time(house: House) -> None:
@@ -108,7 +108,7 @@ def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_message(house: Hou
     report = house.run(Script({"p2": [NotSent("535 no", fatal=stop)]}))
     assert report == SendReport(1, 0, 0, 0, 4, error=stop)
     assert Counter(house.states().values()) == {"accepted": 1, "queued": 4}
-    assert [(result.state, result.said) for result in house.results()][-1] == (State.QUEUED, "535 no")
+    assert [(result.state, result.response) for result in house.results()][-1] == (State.QUEUED, "535 no")
 
 
 def test_five_messages_in_a_row_without_service_end_the_run(house: House) -> None:

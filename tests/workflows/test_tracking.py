@@ -29,7 +29,7 @@ def test_a_run_looks_for_its_own_unclear_messages_after_a_minute(house: House) -
     assert WaitNotice(60.0, "messages whose fate is unclear are looked for") in house.told
     assert tracker.asked == ["p1"]
     (delivery,) = house.ledger.deliveries(DeliveryFilter(address="p1@example.org"))
-    assert (delivery.state, delivery.said, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
+    assert (delivery.state, delivery.response, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
     event = list(house.ledger.history("p1@example.org"))[-1]
     assert (event.event, event.evidence["kind"], event.evidence["id"]) == ("accepted", "sent-items", "AAMk")
 

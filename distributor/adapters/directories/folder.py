@@ -21,7 +21,6 @@ from distributor.model.certificates import PublicationRequest, PublicationResult
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 
-KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 LONGEST_NAME = 200  # characters of a file name, without its extension
 LONGEST_LINE = 75  # octets of a line in a vCard, RFC 6350 3.2
 MODE = 0o644  # everybody may read it
@@ -38,7 +37,7 @@ class Settings:
     path: Path
 
 
-def open(settings: Settings, key: str = KEY) -> FolderDirectory:  # noqa: A001  every adapter has this name
+def open(settings: Settings, key: str) -> FolderDirectory:  # noqa: A001  every adapter has this name
     """The directory; its folder is made when something is published. `key` names its table."""
     del key
     return FolderDirectory(settings.path)

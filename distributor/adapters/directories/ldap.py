@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from distributor.microsoft.ldap_lookup import LdapProbe
 
 
-KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 MOST_VALUES = 15  # the most that Entra Connect exports; of an entry with more it exports none (facts: exchange.md 3.1)
 TRIES = 3  # when others write to the same entry at the same time
 ADDRESS = "{address}"
@@ -44,7 +43,7 @@ class Settings(LdapBind):
     active_directory: bool | None = None  # None: ask the server
 
 
-def open(settings: Settings, key: str = KEY) -> LdapDirectory:  # noqa: A001  every adapter has this name
+def open(settings: Settings, key: str) -> LdapDirectory:  # noqa: A001  every adapter has this name
     """The directory; connects when something is published. `key` names its table. Raises InvalidInput for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
@@ -227,7 +226,7 @@ def _issue(public: PublicationRequest, check_: CheckId, message: str, hint: str,
 _ANYTHING = "(objectClass=*)"
 
 
-def examine(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
+def check_directory(settings: LdapBind, key: str, area: str) -> list[Diagnostic]:
     """Ask for one entry below the base. `key` and `area` name the table and the part of `doctor`."""
     if (fault := client.check(settings, key)) is not None:
         return [Diagnostic(area, "error", str(fault), fault.hint)]

@@ -65,7 +65,7 @@ def _answer(client: LdapClient, bases: Sequence[str], address: str) -> LookupRes
             return found
         if refusal is None or no.code not in {SUCCESS, NO_SUCH_OBJECT}:
             refusal = no
-    return LookupResult(address, "", 0, (), code=refusal.code if refusal else SUCCESS, said=str(refusal or ""))
+    return LookupResult(address, "", 0, (), code=refusal.code if refusal else SUCCESS, detail=str(refusal or ""))
 
 
 def _ask(client: LdapClient, base: str, address: str) -> tuple[LookupResult | None, LdapResult]:

@@ -41,7 +41,7 @@ def has_address(user: Mapping[str, Any]) -> bool:
     return bool(_primary(user)[0])
 
 
-def entry(user: Mapping[str, Any]) -> DirectoryUser | Issue | None:
+def to_directory_user(user: Mapping[str, Any]) -> DirectoryUser | Issue | None:
     """The user; None without a mail address, and for a bad address of a disabled account."""
     written, authoritative = _primary(user)
     if not written:

@@ -21,7 +21,6 @@ from distributor.microsoft.powershell import App
 from distributor.model.issues import CheckId, Diagnostic, Issue, Severity
 from distributor.model.people import DirectoryUser, Person, escape_unsafe, in_use
 
-KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 PAGE = 999  # users; the most that Graph gives
 NAMED = 3  # users without an address who are named in the note
 ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and the users in a group, need it
@@ -42,7 +41,7 @@ class Settings(AppRegistration):
     guests: bool = False  # include people of other organisations
 
 
-def open(settings: Settings, key: str = KEY) -> GraphRoster:  # noqa: A001  every adapter has this name
+def open(settings: Settings, key: str) -> GraphRoster:  # noqa: A001  every adapter has this name
     """The roster; connects when it is read. `key` names its table. Raises InvalidInput for settings that cannot work."""
     sign_in = registration(settings)
     if (fault := check(sign_in, key)) is not None:
@@ -75,7 +74,7 @@ class GraphRoster:
         """Every user with an address, disabled ones too; one note about those without an address comes last. Raises ServiceUnavailable."""
         without: list[str] = []
         for user in self._users():
-            if (entry := directory_user.entry(user)) is not None:
+            if (entry := directory_user.to_directory_user(user)) is not None:
                 yield entry
             elif user.get("accountEnabled") and not directory_user.has_address(user):
                 without.append(directory_user.name(user))
@@ -127,7 +126,7 @@ class GraphRoster:
 def _answer(response: client.HttpResponse | client.NoResponse, where: str) -> Diagnostic:
     """One user proves that they can be read; none is a warning, since nothing would be planned."""
     if not isinstance(response, client.HttpResponse) or not response.good:
-        stop = _explained(client.trouble(response, where))
+        stop = _explained(client.service_error(response, where))
         return Diagnostic("roster", "error", str(stop), stop.hint)
     if not (response.body or {}).get("value"):
         return Diagnostic(
@@ -137,7 +136,9 @@ def _answer(response: client.HttpResponse | client.NoResponse, where: str) -> Di
 
 
 def _question(settings: Settings) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
-    path = "users" if settings.group is None else f"groups/{client.segment(settings.group.strip())}/transitiveMembers/microsoft.graph.user"
+    path = "users"
+    if settings.group is not None:
+        path = f"groups/{client.path_segment(settings.group.strip())}/transitiveMembers/microsoft.graph.user"
     params = {"$select": ",".join(directory_user.FIELDS), "$top": str(PAGE)}
     if settings.filter is not None:
         params["$filter"] = settings.filter

@@ -12,13 +12,11 @@ from typing import Any
 
 from distributor.adapters.rosters import directory_user
 from distributor.clients import ldap as client
-from distributor.clients.ldap import LdapBind, check, is_filter
-from distributor.clients.ldap import LdapEntry as Found
+from distributor.clients.ldap import LdapBind, LdapEntry, check, is_filter
 from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.issues import Issue
 from distributor.model.people import DirectoryUser, Person, in_use
 
-KEY = "transport"  # the table's name in errors, until bootstrap puts in the real one
 DISABLED = ("userAccountControl", "nsAccountLock", "pwdAccountLockedTime")
 FIELDS = ("mail", "proxyAddresses", "displayName", "cn", "preferredLanguage", "otherMailbox", "userPrincipalName", *DISABLED)
 REACHABLE = "(|(mail=*)(proxyAddresses=*))"
@@ -34,7 +32,7 @@ class Settings(LdapBind):
     filter: str | None = None  # RFC 4515; people without an address are left out anyway
 
 
-def open(settings: Settings, key: str = KEY) -> LdapRoster:  # noqa: A001  every adapter has this name
+def open(settings: Settings, key: str) -> LdapRoster:  # noqa: A001  every adapter has this name
     """The roster; connects when it is read. `key` names its table. Raises InvalidInput for settings that cannot work."""
     if (fault := check(settings, key)) is not None:
         raise fault
@@ -62,7 +60,7 @@ class LdapRoster:
         try:
             for found in self._client.pages(self._settings.base, filter_, FIELDS):
                 shown = bool(shown) or any(found.all(name) for name in DISABLED)
-                match directory_user.entry(_user(found)):
+                match directory_user.to_directory_user(_user(found)):
                     case Issue() as issue:
                         yield replace(issue, hint="correct it in the directory")
                     case DirectoryUser() as entry:
@@ -74,7 +72,7 @@ class LdapRoster:
             self._client.close()
 
 
-def _user(found: Found) -> dict[str, Any]:
+def _user(found: LdapEntry) -> dict[str, Any]:
     """The entry as Graph's JSON: only `directory_user` knows which address is primary."""
     mails = found.texts("mail")
     return {
@@ -89,7 +87,7 @@ def _user(found: Found) -> dict[str, Any]:
     }
 
 
-def _is_disabled(found: Found) -> bool:
+def _is_disabled(found: LdapEntry) -> bool:
     """Whether the account is disabled, by the attributes of Active Directory, 389 Directory Server and OpenLDAP."""
     control = found.text(DISABLED[0])
     flags = int(control) if control.removeprefix("-").isdecimal() else 0

@@ -33,10 +33,6 @@ _LONGEST_COMMENT = 2**16
 _CHUNK = 2**16
 
 
-class BadZip(ValueError):
-    """The file does not end as a zip does, or its directory is not where it should be."""
-
-
 @dataclass(frozen=True, slots=True)
 class ZipDirectory:
     """A zip's central directory. `size` in bytes; `entries` as counted, no further than asked for."""
@@ -49,7 +45,7 @@ def zip_directory(file: IO[bytes], largest: int, most: int) -> ZipDirectory:
     """The directory of an open zip; one larger than `largest` is not read, and counting ends after one member more than `most`."""
     size, place = _directory(file)
     if place < 0:
-        raise BadZip("the directory is not in the file")
+        raise zipfile.BadZipFile("the directory is not in the file")
     entries = _count(file, place, size, most) if size <= largest else 0
     file.seek(0)
     return ZipDirectory(size, entries)
@@ -64,7 +60,7 @@ def _directory(file: IO[bytes]) -> tuple[int, int]:
     if at < 0 or tail[at : at + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":
         at = tail.rfind(b"PK\5\6")
     if at < 0 or at + _END.size > len(tail):
-        raise BadZip("there is no end of a directory")
+        raise zipfile.BadZipFile("there is no end of a directory")
     size = _END.unpack_from(tail, at)[5]
     place = base + at - size
     return _directory64(file, base + at) or (size, place)
@@ -91,17 +87,17 @@ def _count(file: IO[bytes], place: int, size: int, most: int) -> int:
         if len(window) - at < _HEADER.size:
             window, at = window[at:] + file.read(_CHUNK), 0
         if len(window) < _HEADER.size:
-            raise BadZip("the directory is cut off")
+            raise zipfile.BadZipFile("the directory is cut off")
         signature, *lengths = _HEADER.unpack_from(window, at)
         if signature != b"PK\1\2":
-            raise BadZip("the directory is damaged")
+            raise zipfile.BadZipFile("the directory is damaged")
         length = _HEADER.size + sum(lengths)
         entries, size, at = entries + 1, size - length, at + length
         if at > len(window):
             file.seek(at - len(window), os.SEEK_CUR)
             window, at = b"", 0
     if size < 0:
-        raise BadZip("the directory's last entry reaches beyond it")
+        raise zipfile.BadZipFile("the directory's last entry reaches beyond it")
     return entries
 
 

@@ -7,18 +7,17 @@ ones are asked for again by the next tracking (facts: sending.md 1.5).
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from distributor.adapters.trackers.trace_pages import PATH, TracePages
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
-from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, literal, trouble
-from distributor.clients.throttle import Sleep
-from distributor.errors import Error
+from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, graph, odata_literal, service_error
+from distributor.clients.throttle import RetryPolicy, Sleep
+from distributor.errors import Error, ServiceUnavailable
 from distributor.microsoft.permissions import READ_TRACE, RequiredPermission, lacking, missing, remedy
 from distributor.microsoft.powershell import WINDOW, App, steps, trace_service
 from distributor.model.delivery import TrackedMessage, TrackingEvent
@@ -27,6 +26,17 @@ from distributor.model.people import key_of
 from distributor.model.ports import Now
 from distributor.model.states import State
 
+PATH = "admin/exchange/tracing/messageTraces"
+PAGE = 5000  # rows; the most that the service gives
+MAX_REQUESTS, RATE_WINDOW = 90, timedelta(minutes=5)  # the service allows 100, and an administrator may use it too
+_RETRY = RetryPolicy(4, timedelta(seconds=30), RATE_WINDOW)  # of one page
+_HEADERS = {"Prefer": "include-unknown-enum-members"}
+_HINT = (
+    "grant the app ExchangeMessageTrace.Read.All with an administrator's consent, and let the trace's own service into the tenant: "
+    "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
+)
+
+Ask = Callable[[], Awaitable[HttpResponse | NoResponse]]  # requests one page
 LONGEST_WINDOW = timedelta(days=10)
 OLDEST = timedelta(days=90) - timedelta(hours=1)  # an hour for clocks that differ
 BEFORE, AFTER = timedelta(days=2), timedelta(days=1)  # around `since`, which later evidence may have moved
@@ -94,7 +104,7 @@ class MessageTraceTracker:
                     by_sender[key_of(sender)].append(message)
         for sender, messages in by_sender.items():
             known = {_key(message.message_id): message for message in messages}
-            for since, until in windows((moment for message in messages for moment in moments(message)), self._now()):
+            for since, until in windows((moment for message in messages for moment in send_times(message)), self._now()):
                 async for sighting in self._window(sender, since, until, known):
                     yield sighting
 
@@ -119,7 +129,8 @@ class MessageTraceTracker:
     async def _window(
         self, sender: str, since: datetime, until: datetime, known: Mapping[str, TrackedMessage]
     ) -> AsyncIterator[TrackingEvent]:
-        filtered = f"senderAddress eq {literal(sender)} and receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
+        received = f"receivedDateTime ge {_stamp(since)} and receivedDateTime le {_stamp(until)}"
+        filtered = f"senderAddress eq {odata_literal(sender)} and {received}"
         best: dict[str, Mapping[str, Any]] = {}
         async for row in self._pages.rows(filtered):
             message = known.get(_key(str(row.get("messageId") or "")))
@@ -127,7 +138,7 @@ class MessageTraceTracker:
                 best[message.delivery] = row
         now = self._now()
         for message in known.values():
-            if message.delivery in best and (found := sighting(message, best[message.delivery], now)):
+            if message.delivery in best and (found := tracking_event(message, best[message.delivery], now)):
                 yield found
 
 
@@ -138,12 +149,12 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
             return Diagnostic("tracker", "ok", f"{where} answers questions about messages")
         case HttpResponse(status=401 | 403):
             hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
-            return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.said}"', hint)
-    stop = trouble(response, where)
+            return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.detail}"', hint)
+    stop = service_error(response, where)
     return Diagnostic("tracker", "error", str(stop), stop.hint)
 
 
-def moments(message: TrackedMessage) -> Iterator[datetime]:
+def send_times(message: TrackedMessage) -> Iterator[datetime]:
     """When it may have been sent; several moments, a day apart, in a ledger that was restored."""
     moment, until = message.since, message.until or message.since
     while moment < until:
@@ -170,7 +181,7 @@ def windows(moments: Iterable[datetime], now: datetime) -> Iterator[tuple[dateti
             first = end  # noqa: PLW2901  the rest of the span
 
 
-def sighting(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
+def tracking_event(message: TrackedMessage, row: Mapping[str, Any], now: datetime) -> TrackingEvent | None:
     """What a row tells about a message; None where it tells nothing new."""
     status = str(row.get("status") or "")
     early = status == "failed" and _is_for(message, row) and now - _received(row, message.since) < UNSETTLED
@@ -213,3 +224,56 @@ def _key(message_id: str) -> str:
 
 def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class TracePages:
+    """Reads the rows of the trace page by page, within its rate limit (facts: sending.md 1.5)."""
+
+    def __init__(self, graph: GraphClient, timeout: float, now: Now, sleep: Sleep) -> None:
+        self._graph = graph
+        self._timeout = timeout
+        self._now = now
+        self._sleep = sleep
+        self._requests: deque[datetime] = deque()
+
+    async def rows(self, filtered: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Every row that matches the filter. Raises ServiceUnavailable."""
+        page = await self._page(lambda: self._first(filtered))
+        while True:
+            for row in page["value"]:
+                if isinstance(row, dict):
+                    yield row
+            if (link := page.get("@odata.nextLink")) is None:
+                return
+            page = await self._page(self._next(link))
+
+    def _first(self, filtered: str) -> Awaitable[HttpResponse | NoResponse]:
+        params = {"$filter": filtered, "$top": str(PAGE)}
+        return self._graph.call("GET", PATH, params=params, headers=_HEADERS, timeout=self._timeout)
+
+    def _next(self, link: object) -> Ask:
+        return lambda: self._graph.follow(link, headers=_HEADERS, timeout=self._timeout)
+
+    async def _page(self, ask: Ask) -> Mapping[str, Any]:
+        async def ask_within_limit() -> HttpResponse | NoResponse:
+            await self._wait_for_rate_limit()
+            return await ask()
+
+        response = await _RETRY.call(ask_within_limit, self._sleep)
+        match response:
+            case HttpResponse(status=200, body={"value": list()}):
+                return response.body or {}
+            case HttpResponse(status=401 | 403):
+                raise ServiceUnavailable(f'the message trace is refused: "{response.detail}"', where=self._graph.where, hint=_HINT)
+            case HttpResponse(status=200):
+                raise service_error(NoResponse("an answer that makes no sense: no list of traces", request_sent=True), self._graph.where)
+        raise service_error(response, self._graph.where)
+
+    async def _wait_for_rate_limit(self) -> None:
+        now = self._now()
+        while self._requests and self._requests[0] <= now - RATE_WINDOW:
+            self._requests.popleft()
+        if len(self._requests) >= MAX_REQUESTS:
+            await self._sleep((self._requests.popleft() + RATE_WINDOW - now).total_seconds())
+            now = self._now()
+        self._requests.append(now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from distributor.clients.app_registration import AppRegistration, registration
 from distributor.clients.entra import check, granted
-from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, SentItems, graph, segment, trouble
+from distributor.clients.graph import ROOT, GraphClient, HttpResponse, NoResponse, SentItems, graph, path_segment, service_error
 from distributor.errors import Error, InvalidInput
 from distributor.microsoft.permissions import READ_MAIL, MailboxDenied, PermissionUse, RequiredPermission, let_in, remedy
 from distributor.microsoft.powershell import App
@@ -70,14 +70,14 @@ class MailboxTracker(SentItems):
 
     @property
     def _path(self) -> str:
-        return f"users/{segment(self._settings.mailbox)}/messages"
+        return f"users/{path_segment(self._settings.mailbox)}/messages"
 
 
 def _answer(response: HttpResponse | NoResponse, mailbox: str, app: App) -> Diagnostic:
     if isinstance(response, HttpResponse) and response.good:
         return Diagnostic("tracker", "ok", f"{mailbox} can be read")
     if isinstance(response, HttpResponse) and response.status == _FORBIDDEN:
-        shut = MailboxDenied("tracker", "error", f'{mailbox} does not allow this app to read mail: "{response.said}"', why=_WHY)
+        shut = MailboxDenied("tracker", "error", f'{mailbox} does not allow this app to read mail: "{response.detail}"', why=_WHY)
         return let_in(shut, app, [PermissionUse("tracker", (READ_MAIL,), (mailbox,))])
-    stop = trouble(response, mailbox)
+    stop = service_error(response, mailbox)
     return Diagnostic("tracker", "error", str(stop), stop.hint)

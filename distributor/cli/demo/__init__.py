@@ -55,7 +55,7 @@ def demo(
 
     A throw-away certification authority and a mail server live inside this process; nothing is left behind without --keep.
     """
-    from distributor.cli import workspace
+    from distributor.cli import init
     from distributor.cli.demo import fixtures
 
     del chosen  # the demo makes its own
@@ -64,7 +64,7 @@ def demo(
         output.introduction("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
         with _all_or_nothing(folder):
             fixtures.certificates(Path(), _today())
-            config = workspace.create(Path(), sender="certificates@example.org")
+            config = init.create(Path(), sender="certificates@example.org")
             atomic.replace_file(config, config.read_bytes() + SOURCES.encode())
             _transport(config, tables)
         answer = _run_steps(output, server)

@@ -30,7 +30,7 @@ class DeliveryResult:
     id: str
     address: str
     state: State
-    said: str
+    response: str
     final: bool = True
 
 
@@ -114,7 +114,7 @@ class OutcomeCounter:
                 self.unclear.add(result.id)
         else:
             self.unsettled[result.id] = result
-            self.tell(DeliveryResult(result.id, result.address, result.state, result.said, final=False))
+            self.tell(DeliveryResult(result.id, result.address, result.state, result.response, final=False))
 
     def report(self, remaining: int, error: Error | None, *, interrupted: bool) -> SendReport:
         """Report the results that are final now, and sum up."""

@@ -170,7 +170,7 @@ class SendRun:
             raise failure
         held = 0
         for revoked in await self.committer.call(self.ledger.taken_back):
-            self.counter.count(DeliveryResult(revoked.delivery, revoked.address, revoked.after, revoked.said))
+            self.counter.count(DeliveryResult(revoked.delivery, revoked.address, revoked.after, revoked.reason))
             held += revoked.after is not State.WITHDRAWN
         if held:
             self.error = self.error or held_back_by_clock(held)
@@ -286,4 +286,4 @@ class SendRun:
         found = await track(context, [tracker], self.options.scope, frozenset({State.AMBIGUOUS}))
         for moved in found.moved:
             if moved.after is not State.QUEUED or wait:
-                self.counter.count(DeliveryResult(moved.delivery, moved.address, moved.after, moved.said))
+                self.counter.count(DeliveryResult(moved.delivery, moved.address, moved.after, moved.reason))

@@ -45,7 +45,7 @@ def directory(cloud: Cloud, tag: str) -> Opened:
         app = cloud.app(secrets={SECRET: None}, roles=roles)
         more = more or {"filter": f"department eq '{tag}'"}
         sign_in = {"tenant": cloud.tenant, "client_id": app, "secret": Secret(SECRET), "login": cloud.login, "graph": cloud.graph}
-        return graph.open(graph.Settings(**{**sign_in, **more}))
+        return graph.open(graph.Settings(**{**sign_in, **more}), "rosters[0]")
 
     return opened
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from distributor.adapters.rosters import ldap
-from distributor.clients import ldap_tls
+from distributor.clients import ldap_connection
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.model.issues import CheckId, Issue
 from distributor.model.people import DirectoryUser, Person
@@ -56,7 +56,7 @@ def settings(server: Slapd, **changes: Any) -> ldap.Settings:  # noqa: ANN401  s
 
 
 def entries(server: Slapd, **changes: Any) -> list[DirectoryUser]:  # noqa: ANN401  settings
-    found = list(ldap.open(settings(server, **changes)).entries())
+    found = list(ldap.open(settings(server, **changes), "rosters[0]").entries())
     assert all(isinstance(one, DirectoryUser) for one in found)
     return [one for one in found if isinstance(one, DirectoryUser)]
 
@@ -84,7 +84,7 @@ def test_ten_thousand_people_come_page_by_page() -> None:
         patch.setattr(ldap.client.LdapClient, "ask", counting)
         seen: set[str] = set()
         tracemalloc.start()
-        for one in ldap.open(settings(server)).people():
+        for one in ldap.open(settings(server), "rosters[0]").people():
             assert isinstance(one, Person)
             seen.add(one.address.local)
         peak = tracemalloc.get_traced_memory()[1]
@@ -102,7 +102,7 @@ def test_a_server_that_gives_only_a_part_is_an_error_and_no_short_list() -> None
     with slapd(people=text, limit=f'limits dn.exact="{WRITER}" size=5') as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(server.ca))
         with pytest.raises(ServiceUnavailable, match="only a part") as caught:
-            list(ldap.open(settings(server)).people())
+            list(ldap.open(settings(server), "rosters[0]").people())
     assert "limits" in (caught.value.hint or "")
 
 
@@ -155,7 +155,7 @@ def test_another_mailbox_is_a_second_road(server: Slapd, add: Add, written: str)
 def test_a_disabled_account_is_an_entry_and_no_person(server: Slapd, add: Add, control: str, enabled: bool) -> None:  # noqa: FBT001
     add("alice", mail="alice@example.org", userAccountControl=control)
     assert [one.enabled for one in entries(server)] == [enabled]
-    assert len(list(ldap.open(settings(server)).people())) == enabled
+    assert len(list(ldap.open(settings(server), "rosters[0]").people())) == enabled
 
 
 def test_active_directory_that_hides_who_is_disabled_is_not_trusted(server: Slapd, add: Add) -> None:
@@ -163,13 +163,13 @@ def test_active_directory_that_hides_who_is_disabled_is_not_trusted(server: Slap
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ldap.client.LdapClient, "active_directory", lambda _: True)
         with pytest.raises(ServiceUnavailable, match="which accounts are disabled"):
-            list(ldap.open(settings(server)).entries())
+            list(ldap.open(settings(server), "rosters[0]").entries())
 
 
 @pytest.mark.parametrize("address", ["a@b@c", "x,y@example.org", "a@example.org\u202e", "=?utf-8?q?x?=@example.org", "\x1b[2J@example.org"])
 def test_a_bad_address_is_an_issue_that_names_the_entry(server: Slapd, add: Add, address: str) -> None:
     add("alice", proxyAddresses=f"SMTP:{address}")
-    (found,) = ldap.open(settings(server)).entries()
+    (found,) = ldap.open(settings(server), "rosters[0]").entries()
     assert isinstance(found, Issue)
     assert found.check is CheckId.BAD_ADDRESS
     assert "uid=alice" in found.message
@@ -182,7 +182,7 @@ def test_a_filter_narrows_and_everybody_is_no_longer_meant(server: Slapd, add: A
     add("robot", departmentNumber="42")
     assert addresses(server, filter="(departmentNumber=42)") == ["alice@example.org"]
     assert addresses(server) == ["alice@example.org", "bob@example.org"]
-    assert [ldap.open(settings(server, filter=chosen)).is_full_directory for chosen in (None, "(cn=*)")] == [True, False]
+    assert [ldap.open(settings(server, filter=chosen), "rosters[0]").is_full_directory for chosen in (None, "(cn=*)")] == [True, False]
 
 
 @pytest.mark.parametrize("wrong", ["", "cn=alice", "(cn=alice", "(cn=alice))", "(&(cn=a)\n)"])
@@ -264,24 +264,24 @@ def _numbered(operation: bytes, asked: bytes) -> bytes:
 )
 def test_what_answers_but_is_no_directory_is_an_error_of_ours(server: Slapd, answers: list[bytes], why: str) -> None:
     with answering(*answers) as url, pytest.raises(ServiceUnavailable) as caught:
-        list(ldap.open(settings(server, url=url)).people())
+        list(ldap.open(settings(server, url=url), "rosters[0]").people())
     assert caught.value.where == url
     assert re.search(why, caught.value.message), caught.value.message
     assert caught.value.hint
 
 
 def test_an_answer_without_end_is_given_up(server: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ldap_tls, "LARGEST", 4096)
+    monkeypatch.setattr(ldap_connection, "LARGEST_RESPONSE", 4096)
     flood = bytes.fromhex("308400ffffff") + b"x" * 100_000
     clear = settings(server, bind=None, password=None, starttls=False)
     with answering(flood) as url, pytest.raises(Error, match="larger than"):
-        list(ldap.open(replace(clear, url=url)).people())
+        list(ldap.open(replace(clear, url=url), "rosters[0]").people())
 
 
 def test_a_silent_server_is_waited_for_so_long_and_no_longer(server: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ldap.client.LdapClient.__init__, "__defaults__", (None, "url", 1))
     with answering(b"", close=False) as url, pytest.raises(ServiceUnavailable, match="no answer in 1 s"):
-        list(ldap.open(settings(server, url=url)).people())
+        list(ldap.open(settings(server, url=url), "rosters[0]").people())
 
 
 def test_referrals_are_not_followed(server: Slapd) -> None:

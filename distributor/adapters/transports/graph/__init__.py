@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from distributor.adapters.transports.graph.api import GraphMailboxApi
-from distributor.adapters.transports.graph.check import examine
+from distributor.adapters.transports.graph.check import NEEDS, examine
 from distributor.adapters.transports.graph.cleanup import SentItemsCleaner
 from distributor.adapters.transports.graph.mailbox import DraftSender
 from distributor.clients.app_registration import AppRegistration, Tell, registration
@@ -21,6 +21,7 @@ from distributor.clients.graph import IN_FLIGHT, ROOT, GraphClient, SentItems, g
 from distributor.clients.http import MAX_WAIT
 from distributor.clients.throttle import Sleep
 from distributor.errors import InvalidInput
+from distributor.microsoft.permissions import RequiredPermission
 from distributor.model.delivery import Account, CleanupStore, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
@@ -50,6 +51,11 @@ def open(  # noqa: A001  every adapter has this name
         raise wrong
     _check(settings)
     return GraphTransport(settings, accounts, graph(registration(settings), settings.graph, tell=tell, sleep=sleep), sleep)
+
+
+def needs(_: Settings) -> tuple[RequiredPermission, ...]:
+    """The permissions without which it cannot work."""
+    return NEEDS
 
 
 def _check(settings: Settings) -> None:

@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from distributor.adapters.transports.graph.responses import Response
-from distributor.clients.graph import IMMUTABLE, GraphClient, HttpResponse, MailboxMessage, NoResponse, find, look_at, segment
+from distributor.clients.graph import (
+    IMMUTABLE,
+    GraphClient,
+    HttpResponse,
+    MailboxMessage,
+    NoResponse,
+    find,
+    get_message,
+    path_segment,
+)
 from distributor.errors import Error
 from distributor.model.delivery import DraftRef, OutboundMessage
 
@@ -39,7 +48,7 @@ class GraphMailboxApi:
     async def look_at(self, message: str) -> MailboxMessage | Response:
         """The message with this id."""
         try:
-            found = await look_at(self.graph, self.name, message, self._timeout)
+            found = await get_message(self.graph, self.name, message, self._timeout)
         except Error as error:
             return error
         self.reached = self.reached or not isinstance(found, NoResponse)
@@ -62,7 +71,7 @@ class GraphMailboxApi:
 
     async def send(self, draft: str) -> Response:
         """Send a draft; one that was sent already is not found."""
-        return await self.ask("POST", f"messages/{segment(draft)}/send")
+        return await self.ask("POST", f"messages/{path_segment(draft)}/send")
 
     async def send_mail(self, message: OutboundMessage) -> Response:
         """Send without a draft: when the answer is lost, nobody can tell."""
@@ -73,12 +82,12 @@ class GraphMailboxApi:
     def sent_since(self, moment: str) -> AsyncIterator[Mapping[str, Any]]:
         """Id and Message-ID of each message in Sent Items from then on. Raises ServiceUnavailable."""
         params = {"$filter": f"sentDateTime ge {moment}", "$select": "id,internetMessageId", "$top": str(PAGE)}
-        where = f"users/{segment(self.name)}/mailFolders/sentitems/messages"
+        where = f"users/{path_segment(self.name)}/mailFolders/sentitems/messages"
         return self.graph.pages(where, mailbox=self.name, params=params, headers=IMMUTABLE)
 
     async def remove(self, message: str) -> Response | None:
         """Remove a message for good; None when it is gone, else the answer that refused it."""
-        response = await self._removed(segment(message))
+        response = await self._removed(path_segment(message))
         return None if isinstance(response, HttpResponse) and (response.good or response.code == "ErrorItemNotFound") else response
 
     async def _removed(self, message: str) -> Response:
@@ -92,7 +101,7 @@ class GraphMailboxApi:
 
     async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:  # noqa: ANN401  as Graph.call
         """Make one request below the mailbox; ids in the request and in the answer are immutable ones."""
-        where, headers = f"users/{segment(self.name)}/{path}", {**IMMUTABLE, **(headers or {})}
+        where, headers = f"users/{path_segment(self.name)}/{path}", {**IMMUTABLE, **(headers or {})}
         try:
             response = await self.graph.call(method, where, mailbox=self.name, timeout=self._timeout, headers=headers, **more)
         except Error as error:

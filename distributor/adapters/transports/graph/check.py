@@ -12,15 +12,15 @@ from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.responses import RequestStep, Response, classify_response
 from distributor.clients import entra
 from distributor.clients.app_registration import AccessToken, AppRegistration
-from distributor.clients.granted_permissions import NEEDS
-from distributor.clients.graph import GraphClient, HttpResponse, trouble
+from distributor.clients.graph import GraphClient, HttpResponse, service_error
 from distributor.errors import Error
 from distributor.microsoft import permissions, powershell
-from distributor.microsoft.permissions import MailboxDenied, PermissionUse, excess_permissions, let_in, remedy
+from distributor.microsoft.permissions import KEEP_DRAFTS, SEND, MailboxDenied, PermissionUse, excess_permissions, let_in, remedy
 from distributor.microsoft.powershell import WINDOW, App, steps
 from distributor.model.delivery import NotSent
 from distributor.model.issues import Diagnostic
 
+NEEDS = (SEND, KEEP_DRAFTS)
 NEEDED = tuple(need.permission for need in NEEDS)
 _BAD_FORM, _FORBIDDEN = 400, 403
 _BOTH = "the app needs both Mail.Send and Mail.ReadWrite for this mailbox"
@@ -117,7 +117,7 @@ def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | Non
         case NotSent(fatal=Error() as stop):
             pass
         case _:
-            stop = trouble(response, mailbox)
+            stop = service_error(response, mailbox)
     return _refused(response, stop, mailbox, app)
 
 

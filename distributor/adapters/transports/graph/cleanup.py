@@ -91,7 +91,7 @@ class SentItemsCleaner:
     def _copies_to_remove(self) -> list[CleanupItem]:
         """Messages whose copies to remove. One without a draft may have been sent by another transport, where no copy was kept."""
         found = self._store.copies() if self._copies else []
-        return [message for message in found if message.handles or message.said.startswith(_OURS)]
+        return [message for message in found if message.handles or message.response.startswith(_OURS)]
 
     async def _round(self, connections: int) -> dict[str, list[CleanupItem]]:
         """Clean each mailbox once; the messages whose copies remain."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from distributor.clients.app_registration import SignInUnavailable
-from distributor.clients.graph import HttpResponse, NoResponse, trouble
+from distributor.clients.graph import HttpResponse, NoResponse, service_error
 from distributor.clients.http import MAX_WAIT
 from distributor.errors import Error, ServiceUnavailable
 from distributor.model.delivery import Accepted, Ambiguous, NotSent, Outcome, Rejected
@@ -36,7 +36,7 @@ def describe(step: RequestStep, response: Response) -> str:
     """One line for the ledger: status, code, text and the request-id that Microsoft's support asks for."""
     match response:
         case HttpResponse(request_id=number):
-            return bounded(f"{response.said}, request-id {number}" if number else response.said)
+            return bounded(f"{response.detail}, request-id {number}" if number else response.detail)
         case NoResponse(why):
             return bounded(f"{step}: {why}")
         case error:
@@ -53,7 +53,7 @@ def classify_response(step: RequestStep, response: Response, mailbox: str, *, re
         case Error():
             return NotSent(text, fatal=None if isinstance(response, SignInUnavailable) and reached else response)
         case NoResponse(request_sent=request_sent):
-            stop = None if request_sent or reached else trouble(response, mailbox)
+            stop = None if request_sent or reached else service_error(response, mailbox)
             return Ambiguous(text) if step in _FINAL_STEPS and request_sent else NotSent(text, fatal=stop)
         case _:
             return _answered(step, response, text, mailbox)

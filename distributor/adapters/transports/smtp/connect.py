@@ -190,7 +190,7 @@ def _failure(verb: Phase, error: Exception, server: Server, redact: Redactor) ->
 
 def _refused(verb: Phase, code: int, text: str, server: Server) -> ConnectFailure:
     reply = Reply(code, text)
-    return ConnectFailure(reply, verb, ServiceUnavailable(f'{verb} is refused: "{reply.said}"', where=server.where))
+    return ConnectFailure(reply, verb, ServiceUnavailable(f'{verb} is refused: "{reply.detail}"', where=server.where))
 
 
 def _unreached(verb: Phase, why: str, server: Server) -> ConnectFailure:

@@ -41,7 +41,7 @@ class Reply:
     text: str
 
     @property
-    def said(self) -> str:
+    def detail(self) -> str:
         """Code and text on one line, without control characters, bounded."""
         return bounded(f"{self.code} {' '.join(self.text.split())}".strip())
 
@@ -66,7 +66,7 @@ def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bo
             text = bounded(f"{verb}: {why}")
             return Ambiguous(text) if verb is Phase.END_OF_DATA else NotSent(text)
         case Reply(code) if code not in _CODE:
-            return classify_reply(verb, Lost(f"an answer that makes no sense: {response.said}"), where)
+            return classify_reply(verb, Lost(f"an answer that makes no sense: {response.detail}"), where)
         case Reply(code) if code < 400:  # noqa: PLR2004  the first digit is the class
             return _positive(verb, response, where)
         case _:
@@ -75,15 +75,15 @@ def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bo
 
 def _positive(verb: Phase, reply: Reply, where: str) -> Outcome | None:
     if (reply.code == _GO_AHEAD) if verb is Phase.DATA else (reply.code < 300):  # noqa: PLR2004
-        return Accepted(reply.said) if verb is Phase.END_OF_DATA else None
-    return classify_reply(verb, Lost(f"an answer that makes no sense: {reply.said}"), where)
+        return Accepted(reply.detail) if verb is Phase.END_OF_DATA else None
+    return classify_reply(verb, Lost(f"an answer that makes no sense: {reply.detail}"), where)
 
 
 def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
     if _THROTTLED.search(reply.text) and (reply.code < 500):  # noqa: PLR2004
-        return NotSent(reply.said, throttled=True)
+        return NotSent(reply.detail, throttled=True)
     if error := _job_refusal(verb, reply, where, oauth=oauth):
-        return NotSent(reply.said, fatal=error)
+        return NotSent(reply.detail, fatal=error)
     if reply.code < 500:  # noqa: PLR2004
         return _transient(verb, reply)
     return _permanent(verb, reply, where)
@@ -91,23 +91,23 @@ def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
 
 def _transient(verb: Phase, reply: Reply) -> Outcome:
     if verb in {Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET}:
-        return NotSent(reply.said)  # not about this message
-    return Deferred(reply.said, retry_after(reply.text), service=reply.code == 421)  # noqa: PLR2004
+        return NotSent(reply.detail)  # not about this message
+    return Deferred(reply.detail, retry_after(reply.text), service=reply.code == 421)  # noqa: PLR2004
 
 
 def _permanent(verb: Phase, reply: Reply, where: str) -> Outcome:
     oversized = (reply.code == 552 and not reply.status.startswith("5.2.")) or reply.status.startswith(("5.3.4", "5.6."))  # noqa: PLR2004
     match verb:
         case Phase.DATA | Phase.END_OF_DATA:
-            return Rejected(reply.said, content=True)
+            return Rejected(reply.detail, content=True)
         case Phase.RCPT:
-            return Rejected(reply.said, content=oversized or reply.status.startswith("5.7."))
+            return Rejected(reply.detail, content=oversized or reply.status.startswith("5.7."))
         case Phase.MAIL if oversized:
-            return Rejected(reply.said, content=True)
+            return Rejected(reply.detail, content=True)
         case Phase.MAIL:
-            return NotSent(reply.said, fatal=ServiceUnavailable(f'the sender is refused: "{reply.said}"', where=where, hint=_SENDER))
+            return NotSent(reply.detail, fatal=ServiceUnavailable(f'the sender is refused: "{reply.detail}"', where=where, hint=_SENDER))
         case _:
-            return NotSent(reply.said, fatal=ServiceUnavailable(f'{verb} is refused: "{reply.said}"', where=where, hint=_SERVER))
+            return NotSent(reply.detail, fatal=ServiceUnavailable(f'{verb} is refused: "{reply.detail}"', where=where, hint=_SERVER))
 
 
 def retry_after(text: str) -> timedelta | None:
@@ -182,5 +182,5 @@ def _job_refusal(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Error
     line = f"{reply.code} {reply.text}"
     for verbs, pattern, hint, token in _JOB_REFUSALS:
         if (not verbs or verb in verbs) and pattern.search(line):
-            return ServiceUnavailable(f'the server refuses the whole job: "{reply.said}"', where=where, hint=token if oauth else hint)
+            return ServiceUnavailable(f'the server refuses the whole job: "{reply.detail}"', where=where, hint=token if oauth else hint)
     return None
