@@ -49,11 +49,15 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The server asked to try later. `retry_after`: its own figure, if any; `service`: the reason is the server, not the message."""
+    """The server asked to try later. `retry_after`: its own figure, if any; `service`: the reason is the server, not the message.
+
+    `hint`: what to do when it says so to one message after the other.
+    """
 
     response: str
     retry_after: timedelta | None = None
     service: bool = False
+    hint: str = "run `distributor send` again later"
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,8 +139,8 @@ class CircuitBreaker:
         match outcome:
             case NotSent(fatal=error):
                 return error
-            case Deferred(response, service=True) if self._count("unavailable") >= MAX_UNAVAILABLE:
-                return ServiceUnavailable(f'the service is not available: "{response}"', hint="run `distributor send` again later")
+            case Deferred(response, service=True, hint=hint) if self._count("unavailable") >= MAX_UNAVAILABLE:
+                return ServiceUnavailable(f'the service is not available: "{response}"', hint=hint)
             case Ambiguous(response) if self._count("unanswered") >= MAX_UNANSWERED:
                 hint = "look into the server's log, settle them with `distributor resolve`, then run `distributor send` again"
                 return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{response}"', hint=hint)

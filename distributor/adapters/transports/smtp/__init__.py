@@ -14,12 +14,12 @@ from datetime import timedelta
 
 from distributor.adapters.transports.smtp.check import examine
 from distributor.adapters.transports.smtp.connect import Authenticator, ConnectFailure, Login, Server, connect, is_loopback
-from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply, classify_reply
+from distributor.adapters.transports.smtp.replies import Lost, Phase, Reply, classify_reply, is_session_limit
 from distributor.adapters.transports.smtp.session import Session, dot_stuff, mail, rcpt, validate_message
 from distributor.clients.app_registration import AccessToken, AppRegistration, Tell
 from distributor.clients.entra import check, entra
 from distributor.errors import InvalidInput
-from distributor.model.delivery import Account, Ambiguous, NotSent, OutboundMessage, Outcome, Rejected
+from distributor.model.delivery import Account, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret
@@ -184,12 +184,9 @@ class SmtpConnection:
         try:
             if fault := validate_message(message):
                 return Rejected(fault, content=True)
-            match await self._begin(message):  # (3) connect, MAIL
+            match await self._begin(message):  # (3) connect, MAIL, RCPT
                 case Session() as session:
-                    outcome = await self._transmit(session, message, record_intent)  # RCPT, DATA, and (4) to (6)
-                    if isinstance(outcome, Ambiguous | NotSent):
-                        session.abort()  # replies to further commands could not be trusted
-                    return outcome
+                    return await self._transmit(session, message, record_intent)  # DATA, and (4) to (6)
                 case outcome:
                     return outcome
         except BaseException:  # cancelled, or the ledger failed: the server must not be left with half a message
@@ -204,24 +201,28 @@ class SmtpConnection:
             await session.quit()
 
     async def _begin(self, message: OutboundMessage) -> Session | Outcome:
-        """A connection on which MAIL was accepted. A kept one may have timed out: then a new one is tried once, without a report."""
+        """A connection on which MAIL and RCPT were accepted.
+
+        A kept one may have timed out or carried as many messages as the server allows: then a new one is tried once, without a report.
+        """
         kept = self._session
         if kept is not None and kept.open:
-            outcome, stale = await self._mail(kept, message)
+            outcome, stale = await self._envelope(kept, message)
             if outcome is None:
                 return kept
             if not stale:
                 return outcome
+            await self.close()
         match await self._transport.connect(self._account):
             case ConnectFailure() as failure:
                 return self._transport.unconnected(failure)
             case session:
                 self._session = session
-        outcome, _ = await self._mail(session, message)
+        outcome, _ = await self._envelope(session, message)
         return session if outcome is None else outcome
 
-    async def _mail(self, session: Session, message: OutboundMessage) -> tuple[Outcome | None, bool]:
-        """The outcome of MAIL (None: accepted), and whether only a kept connection was at fault."""
+    async def _envelope(self, session: Session, message: OutboundMessage) -> tuple[Outcome | None, bool]:
+        """The outcome of MAIL and RCPT (None: accepted), and whether only a kept connection was at fault."""
         timeout, transport = self._transport.settings.reply_timeout, self._transport
         used = session.messages > 0 or session.dirty
         if session.dirty:
@@ -233,26 +234,29 @@ class SmtpConnection:
         words = mail(message, session.offers)
         if isinstance(words, Rejected):
             return words, False
-        response = await session.say(*words, timeout=timeout)
-        outcome = transport.classify_reply(Phase.MAIL, response)
-        session.dirty = outcome is None
+        if outcome := transport.classify_reply(Phase.MAIL, await session.say(*words, timeout=timeout)):
+            if isinstance(outcome, NotSent):
+                session.abort()
+            return outcome, used and (not session.open or isinstance(outcome, Deferred))
+        session.dirty = True
+        response = await session.say(*rcpt(message, session.offers), timeout=timeout)
+        outcome = transport.classify_reply(Phase.RCPT, response)
         if isinstance(outcome, NotSent):
             session.abort()
-        return outcome, used and not session.open
+        return outcome, used and is_session_limit(outcome)
 
     async def _transmit(self, session: Session, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
+        """DATA and the message, once MAIL and RCPT were accepted."""
         settings, transport = self._transport.settings, self._transport
-        """RCPT, DATA and the message, once MAIL was accepted."""
-        response = await session.say(*rcpt(message, session.offers), timeout=settings.reply_timeout)
-        if outcome := transport.classify_reply(Phase.RCPT, response):
-            return outcome
         intent = asyncio.ensure_future(record_intent())  # (4) record intent, during the round trip of DATA
         response = await session.say(b"DATA", timeout=settings.data_timeout)
         if not await intent:
-            return NotSent("another process has claimed this message")
-        if outcome := transport.classify_reply(Phase.DATA, response):
-            return outcome
-        return await self._end_data(session, message)
+            outcome: Outcome = NotSent("another process has claimed this message")
+        else:
+            outcome = transport.classify_reply(Phase.DATA, response) or await self._end_data(session, message)
+        if isinstance(outcome, Ambiguous | NotSent):
+            session.abort()  # replies to further commands could not be trusted
+        return outcome
 
     async def _end_data(self, session: Session, message: OutboundMessage) -> Outcome:
         """(5) transmit the message with the end of data, (6) classify the reply."""

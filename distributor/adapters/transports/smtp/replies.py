@@ -92,7 +92,10 @@ def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
 def _transient(verb: Phase, reply: Reply) -> Outcome:
     if verb in {Phase.CONNECT, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET}:
         return NotSent(reply.detail)  # not about this message
-    return Deferred(reply.detail, retry_after(reply.text), service=reply.code == 421)  # noqa: PLR2004
+    hint = next((hint for pattern, hint in _SERVER_TROUBLE if pattern.search(reply.detail)), None)
+    if hint is not None:
+        return Deferred(reply.detail, retry_after(reply.text), service=True, hint=hint)
+    return Deferred(reply.detail, retry_after(reply.text), service=reply.code == 421 or verb is Phase.MAIL)  # noqa: PLR2004
 
 
 def _permanent(verb: Phase, reply: Reply, where: str) -> Outcome:
@@ -152,7 +155,27 @@ _BASIC = (
 )
 _DIRECT = "direct send is off in this tenant; sign in with an account, or switch it on: Set-OrganizationConfig -RejectDirectSend $false"
 _QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Items, or send again tomorrow"
+_RELAY = "write `transport.password` or `transport.oauth`, or have the server allow this machine: it relays only for whom it knows"
+_STORAGE = "free space on the mail server, then run `distributor send` again"
+_RATE = "lower `transport.rate` or `transport.connections`, or run `distributor send` again later"
 _THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"
+
+# what a 4xx says about the server; met by several messages in a row, it stops the mailbox
+_SERVER_TROUBLE = tuple(
+    (re.compile(pattern, re.IGNORECASE), hint)
+    for pattern, hint in (
+        (r"relay\w* (?:access )?(?:is )?(?:denied|not permitted|not allowed|prohibited)|unable to relay|^4\d\d 4\.7\.0 .*authenti", _RELAY),
+        (r"^4\d\d 4\.3\.1\b|insufficient (?:system |disk )?(?:storage|resources|space)|disk (?:is )?full", _STORAGE),
+        (r"too (?:much|many) (?:e?-?mails?|messages|connections|requests)|rate limit|sending limit|slow down", _RATE),
+    )
+)
+_SESSION_LIMIT = re.compile(r"(?:messages|mails|recipients|transactions|commands)\b.*\b(?:session|connection)", re.IGNORECASE)
+
+
+def is_session_limit(outcome: Outcome | None) -> bool:
+    """Whether a server takes no more messages on this connection, but may on another one."""
+    return isinstance(outcome, Deferred) and _SESSION_LIMIT.search(outcome.response) is not None
+
 
 # (verbs; empty: any) (pattern over "code text") (hint; with a token). The first that matches counts; texts of Exchange Online (facts: 4).
 _JOB_REFUSALS: tuple[tuple[frozenset[Phase], re.Pattern[str], str, str], ...] = tuple(
