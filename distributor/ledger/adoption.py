@@ -10,11 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Connection, bindparam, select
 
 from distributor.ledger import transitions
-from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.tables import delivery, event
-from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize, write_transaction
+from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, sanitize, write_transaction
 from distributor.model.audit_log import ADOPTION, parse_timestamp
 from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, Machine, RestoredLedger
 from distributor.model.states import UNCERTAIN, State

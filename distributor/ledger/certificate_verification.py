@@ -19,13 +19,13 @@ from distributor.model.audit_log import format_timestamp
 from distributor.model.people import escape_unsafe
 from distributor.pki import spki
 
-PAGE = 500  # certificates; one has about 1.5 KB
+CERTIFICATES_PAGE = 500  # certificates; one has about 1.5 KB
 _FIELDS = ("subject", "not_before", "key_sha256")
 _LEAVES = select(*(certificate.c[name] for name in ("sha256", "der", *_FIELDS)))
 _AUTHORITIES = select(authority.c.sha256, authority.c.der)
 
 
-def faults(database: Database) -> Iterator[str]:
+def verify_certificates(database: Database) -> Iterator[str]:
     """Everything that is wrong with leaves, then with authorities."""
     for sha, der, *fields in _pages(database, certificate, _LEAVES):
         if not _is(der, sha):
@@ -39,12 +39,12 @@ def faults(database: Database) -> Iterator[str]:
 
 def _pages(database: Database, table: Table, asked: Any) -> Iterator[Any]:  # noqa: ANN401  a query and its rows
     last = ""
-    paged = asked.where(table.c.sha256 > bindparam("last")).order_by(table.c.sha256).limit(PAGE)
+    paged = asked.where(table.c.sha256 > bindparam("last")).order_by(table.c.sha256).limit(CERTIFICATES_PAGE)
     while True:
         with database.reading() as connection:
             page = engine.all_rows(connection, paged, {"last": last})
         yield from page
-        if len(page) < PAGE:
+        if len(page) < CERTIFICATES_PAGE:
             return
         last = page[-1][0]
 

@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.ledger import sqlite
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 
 # --- errors --------------------------------------------------------------------------------
 # What a database driver raises -> what the program says: locked and unreachable may be tried again, the rest cannot be used.

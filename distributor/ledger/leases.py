@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from distributor.ledger import clock, engine, transitions
-from distributor.ledger.comparison import shown
+from distributor.ledger import engine, transitions
 from distributor.ledger.engine import Database, snapshot
-from distributor.ledger.queries import within
+from distributor.ledger.projection import shown
+from distributor.ledger.queries import was_ahead, within
 from distributor.ledger.tables import delivery, event, owner, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import Link, format_timestamp, parse_timestamp
@@ -88,13 +88,13 @@ def _why(until: str | None, now: str, *, dead: bool, living: bool) -> str:
         return "its sender ended"
     if until is not None and until <= now:
         return LEASE_EXPIRED
-    return AHEAD if not living and clock.was_ahead(until, now, LONGEST_LEASE) else ""
+    return AHEAD if not living and was_ahead(until, now, LONGEST_LEASE) else ""
 
 
 def misdated(connection: Connection, now: str) -> list[str]:
     """Ambiguous deliveries whose attempt is dated in the future: waiting for the end of its time-out would never end."""
     rows = connection.execute(_ARMED_AT).all()
-    return [id_ for id_, armed in rows if clock.was_ahead(armed, now, LONGEST_LEASE)]
+    return [id_ for id_, armed in rows if was_ahead(armed, now, LONGEST_LEASE)]
 
 
 def _correct(tx: WriteTransaction) -> None:

@@ -15,11 +15,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, literal, or_, select
 
 from distributor.ledger import transitions
-from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
 from distributor.ledger.queries import events_of_senders
 from distributor.ledger.tables import delivery, event, handover
-from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.delivery import CleanupEvent, CleanupItem, DraftRef, SenderFilter
 from distributor.model.states import PasswordState, State

@@ -10,11 +10,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
-from distributor.ledger import clock, eligibility, engine, transitions
-from distributor.ledger.comparison import address_key
+from distributor.ledger import eligibility, engine, transitions
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
-from distributor.ledger.projection import fingerprint
-from distributor.ledger.queries import within
+from distributor.ledger.projection import address_key, fingerprint
+from distributor.ledger.queries import lease_is_over, within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -74,7 +73,7 @@ def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelt
 
 
 def _free(tx: WriteTransaction, limit: int, scope: DeliveryFilter) -> list[RowMapping]:
-    asked = within(_PLANNED.where(clock.free(tx.now)), scope).limit(limit)
+    asked = within(_PLANNED.where(lease_is_over(tx.now)), scope).limit(limit)
     while found := tx.connection.execute(asked).mappings().all():
         refuse_changed_plans(tx, found)
         good = eligibility.keep_eligible(tx, found)

@@ -15,19 +15,18 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select
 
 from distributor.ledger import engine
-from distributor.ledger.comparison import Difference, address_key, shown
 from distributor.ledger.engine import Database, snapshot
-from distributor.ledger.projection import fingerprint
+from distributor.ledger.projection import Difference, address_key, fingerprint, shown
 from distributor.ledger.tables import delivery, event, person, publication
 from distributor.model.audit_log import Link
 
 FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
 CHANGED = "person-changed"  # a later roster says something else of them
 PUBLISHED, UNPUBLISHED = "published", "unpublished"
-PAGE = 500  # people
-LONGEST = 200  # characters recorded of a value; of a longer one, and of a roster's further columns, the SHA-256 is recorded
+PEOPLE_PAGE = 500  # people
+LONGEST_RECORDED = 200  # characters recorded of a value; of a longer one, and of a roster's further columns, the SHA-256 is recorded
 LAST = "\U0010ffff"  # sorts behind every identifier
-_PEOPLE = select(person).where(person.c.id > bindparam("last")).order_by(person.c.id).limit(PAGE)
+_PEOPLE = select(person).where(person.c.id > bindparam("last")).order_by(person.c.id).limit(PEOPLE_PAGE)
 _EVENTS = (
     select(delivery.c.person, *(event.c[name] for name in Link._fields))
     .join(event, event.c.delivery == delivery.c.id)
@@ -50,16 +49,16 @@ def personal_evidence(row: Row) -> dict[str, str]:
 
 
 def _brief(name: str, value: str) -> str:
-    return f"sha256:{fingerprint(value)}" if name == "columns" or len(value) > LONGEST else value
+    return f"sha256:{fingerprint(value)}" if name == "columns" or len(value) > LONGEST_RECORDED else value
 
 
-def faults(database: Database, doubtful: set[str]) -> Iterator[str]:
+def verify_people(database: Database, doubtful: set[str]) -> Iterator[str]:
     """Every person and publication that differs from the events; none with a delivery in `doubtful`, whose events do not verify."""
     last = ""
     while True:
         with snapshot(database) as connection:
             rows = [dict(zip(person.c.keys(), row, strict=True)) for row in engine.all_rows(connection, _PEOPLE, {"last": last})]
-            until = rows[-1]["id"] if len(rows) == PAGE else LAST
+            until = rows[-1]["id"] if len(rows) == PEOPLE_PAGE else LAST
             page = {"last": last, "until": until}
             events = _by_person(engine.all_rows(connection, _EVENTS, page))
             public = _by_person(engine.all_rows(connection, _PUBLIC, page))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import certificate_owners, clock, engine
+from distributor.ledger import certificate_owners, engine
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_ARMING, certificate, delivery, event, handover, head, outbox, person, plan
-from distributor.model.audit_log import Event, canonical, parse_timestamp
+from distributor.model.audit_log import Event, canonical, format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
+from distributor.model.clocks import LONGEST_DELAY, LONGEST_LEASE, TOLERANCE, is_implausible
 from distributor.model.delivery import Delivery, DeliveryFilter, OutboundMessage, SenderFilter
 from distributor.model.states import PasswordState, State
 
@@ -66,6 +68,29 @@ def _names(sender: str) -> ColumnElement[bool]:
     # Canonical JSON: quotes inside a value are escaped, so only the key itself can match.
     return _frozen_event.c.evidence.contains(canonical({"sender": sender})[1:-1], autoescape=True)
 
+
+def wait_is_over(now: str) -> ColumnElement[bool]:
+    """A message that was put off may be sent."""
+    column = delivery.c.not_before
+    return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_DELAY))
+
+
+def lease_is_over(now: str) -> ColumnElement[bool]:
+    """The condition that no lease on the delivery is in force."""
+    column = delivery.c.lease_until
+    return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_LEASE))
+
+
+def was_ahead(until: str | None, now: str, longest: timedelta) -> bool:
+    """Whether a time in a row was written by a clock that was ahead."""
+    return until is not None and is_implausible(parse_timestamp(until), parse_timestamp(now), longest)
+
+
+def _latest(now: str, longest: timedelta) -> str:
+    return format_timestamp(parse_timestamp(now) + longest + TOLERANCE)
+
+
+# --- deliveries and events -------------------------------------------------------------------------------------------
 
 PAGE = 2000  # deliveries or events
 MESSAGES = 50  # a message has about 14 KB
@@ -300,7 +325,7 @@ def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFi
     return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, packing))
 
 
-def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
+def due_by_sender(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
     """How many messages are due, by sender."""
     asked = within(_joined_outbox(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
     return {str(sender): int(number) for sender, number in connection.execute(asked)}
@@ -313,5 +338,5 @@ def _joined_outbox(asked: Select[Any]) -> Select[Any]:
 def _is_due(now: str | None) -> ColumnElement[bool]:
     deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
     if now is not None:
-        deferred = and_(deferred, clock.due(now))
+        deferred = and_(deferred, wait_is_over(now))
     return or_(delivery.c.state == State.QUEUED.value, deferred)

@@ -9,27 +9,25 @@ from typing import Any
 
 from distributor.ledger import (
     certificate_owners,
-    durability,
+    certificates,
     eligibility,
     leases,
     message_verification,
+    opening,
     packing,
     passwords,
     planning,
-    publications,
     queries,
     resolution,
-    revocations,
     sending,
     verification,
 )
 from distributor.ledger.adoption import AdoptableLedger
-from distributor.ledger.clock import Clock
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.mailbox_cleanup import CleanupQueries
-from distributor.ledger.transaction import WriteTransaction, write_transaction
+from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
 from distributor.model.certificates import CertificateHolder, CertificateInUse, Locator, RevokedDelivery
 from distributor.model.clocks import TOLERANCE
@@ -71,32 +69,32 @@ class CertificateQueries:
     # directories
     def holders(self) -> Iterator[CertificateHolder]:
         """Everybody who received a certificate."""
-        return publications.holders(self._database)
+        return certificates.holders(self._database)
 
     def note_published(self, delivery: str, place: str, entry: str) -> None:
         """A certificate is public somewhere."""
         with self._writing() as tx:
-            publications.note(tx, delivery, place, entry)
+            certificates.note_published(tx, delivery, place, entry)
 
     def note_unpublished(self, delivery: str, place: str, entry: str, *, found: bool = False) -> None:
         """It is no longer public there."""
         with self._writing() as tx:
-            publications.note_gone(tx, delivery, place, entry, found=found)
+            certificates.note_unpublished(tx, delivery, place, entry, found=found)
 
     # revocation
     def issued(self, now: datetime) -> Iterator[CertificateInUse]:
         """Every certificate in use."""
-        return revocations.issued(self._database, now)
+        return certificates.issued(self._database, now)
 
     def revoke(self, certificate: str, reason: str) -> list[RevokedDelivery]:
         """Record a revocation on the deliveries of a certificate."""
         with self._writing() as tx:
-            return revocations.revoke(tx, certificate, reason)
+            return certificates.revoke(tx, certificate, reason)
 
     def reinstate(self, certificate: str, reason: str) -> list[RevokedDelivery]:
         """Record on the deliveries of a certificate that its hold is over."""
         with self._writing() as tx:
-            return revocations.reinstate(tx, certificate, reason)
+            return certificates.reinstate(tx, certificate, reason)
 
     def revoked(self, certificates: Sequence[str]) -> Mapping[str, str]:
         """Which of them are revoked."""
@@ -269,7 +267,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
     def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
         """How many messages wait, by sender."""
         with self._database.reading() as connection:
-            return queries.due(connection, scope, None if early else self._clock.read(connection))
+            return queries.due_by_sender(connection, scope, None if early else self._clock.read(connection))
 
     # know
     def counts(self, scope: DeliveryFilter) -> dict[State, int]:
@@ -321,7 +319,7 @@ class SqlLedger(AdoptableLedger, CleanupQueries, CertificateQueries):
         if self._database.sqlite:
             return []
         with self._database.reading() as connection:
-            return list(durability.remarks(connection))
+            return list(opening.durability(connection))
 
     # settle by hand
     def ambiguous(self, scope: DeliveryFilter) -> list[LastAttempt]:

@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from distributor.ledger import comparison, engine
+from distributor.ledger import engine, projection
 from distributor.ledger.engine import Database, snapshot
-from distributor.ledger.projection import COLUMNS, project
+from distributor.ledger.projection import EVENT_COLUMNS, project
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import Link
 
-PAGE = 200  # deliveries; a message has about 14 KB
+DELIVERIES_PAGE = 200  # deliveries; a message has about 14 KB
 LAST = "\U0010ffff"  # sorts behind every identifier
 _ROWS = (
-    select(*comparison.COLUMNS)
+    select(*projection.ROW_COLUMNS)
     .select_from(delivery)
     .join(plan, plan.c.id == delivery.c.plan, isouter=True)
     .join(person, person.c.id == delivery.c.person, isouter=True)
@@ -27,10 +27,10 @@ _ROWS = (
     .join(outbox, outbox.c.delivery == delivery.c.id, isouter=True)
     .where(delivery.c.id > bindparam("last"))
     .order_by(delivery.c.id)
-    .limit(PAGE)
+    .limit(DELIVERIES_PAGE)
 )
 _STEPS = (
-    select(*COLUMNS)
+    select(*EVENT_COLUMNS)
     .where(event.c.delivery > bindparam("last"), event.c.delivery <= bindparam("until"))
     .order_by(event.c.delivery, event.c.seq)
 )
@@ -48,8 +48,8 @@ class RowVerifier:
         last = ""
         while True:
             with snapshot(self._database) as connection:
-                rows = [dict(zip(comparison.NAMES, row, strict=True)) for row in engine.all_rows(connection, _ROWS, {"last": last})]
-                until = rows[-1]["delivery_id"] if len(rows) == PAGE else LAST
+                rows = [dict(zip(projection.ROW_NAMES, row, strict=True)) for row in engine.all_rows(connection, _ROWS, {"last": last})]
+                until = rows[-1]["delivery_id"] if len(rows) == DELIVERIES_PAGE else LAST
                 updates = _steps(connection, last, until)
             yield from self._page({row["delivery_id"]: row for row in rows}, updates)
             if until == LAST:
@@ -63,7 +63,7 @@ class RowVerifier:
                 yield f"delivery {id_}: has events but is gone"
             elif id_ not in self._doubtful:
                 self.deliveries += 1
-                yield from (f"delivery {id_}: {fault.words}" for fault in comparison.differences(row, project(theirs)))
+                yield from (f"delivery {id_}: {fault.words}" for fault in projection.differences(row, project(theirs)))
         yield from (f"delivery {id_}: has no events" for id_ in rows)
 
 

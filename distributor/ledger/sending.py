@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, LargeBinary, RowMapping, Select, or_, select, true, type_coerce
 from sqlalchemy.types import NullType
 
-from distributor.ledger import clock, eligibility, mailbox_cleanup, transitions
+from distributor.ledger import eligibility, mailbox_cleanup, transitions
 from distributor.ledger.message_verification import verify_messages
-from distributor.ledger.queries import of_senders, within
+from distributor.ledger.queries import of_senders, wait_is_over, was_ahead, within
 from distributor.ledger.tables import delivery, event, handover, outbox, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp
@@ -86,11 +86,11 @@ def claim(  # noqa: PLR0913  the port's own arguments
 def _put_off(tx: WriteTransaction, *, early: bool, since: int | None) -> ColumnElement[bool]:
     """Which messages that were put off are wanted: those whose time has come, or `early` all that were so before event `since`."""
     if not early:
-        return clock.due(tx.now)
+        return wait_is_over(tx.now)
     if since is None:
         return true()
     again = select(event.c.seq).where(event.c.delivery == delivery.c.id, event.c.seq > since, event.c.event == State.DEFERRED.value)
-    return or_(clock.due(tx.now), ~again.exists())
+    return or_(wait_is_over(tx.now), ~again.exists())
 
 
 def _eligible(tx: WriteTransaction, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
@@ -123,7 +123,7 @@ def _claim(tx: WriteTransaction, row: transitions.Row, holder: LeaseHolder, unti
     }
     if holder.machine:
         evidence["machine"] = holder.machine
-    if clock.was_ahead(row["not_before"], tx.now, LONGEST_DELAY):
+    if was_ahead(row["not_before"], tx.now, LONGEST_DELAY):
         evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
     columns = {"attempt": attempt, "owner": holder.id, "lease_until": until, "armed_at": None, "not_before": None}
     return transitions.Transition(row, State.CLAIMED, columns, evidence)

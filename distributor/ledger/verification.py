@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from distributor.ledger import certificate_verification, engine, identity, leases, people, row_verification, schema_verification
+from distributor.ledger import certificate_verification, engine, leases, people, row_verification, schema_verification, transaction
 from distributor.ledger.engine import Database, snapshot
 from distributor.ledger.queries import PAGE, to_event
 from distributor.ledger.tables import event, head
@@ -44,10 +44,16 @@ def verify(database: Database, beside: ExportComparison | None = None) -> Verifi
     """Everything that is wrong, also beside an earlier export, and how far the chain goes."""
     chain = _Chain(database, beside)
     explained = row_verification.RowVerifier(database, chain.doubtful)
-    of_people = people.faults(database, chain.doubtful)
-    rows = (_of_name(database), explained.findings(), chain.claimed.faults(database), of_people, certificate_verification.faults(database))
+    of_people = people.verify_people(database, chain.doubtful)
+    rows = (
+        _of_name(database),
+        explained.findings(),
+        chain.claimed.faults(database),
+        of_people,
+        certificate_verification.verify_certificates(database),
+    )
     notes: list[str] = []
-    found = joined(chain.faults(), *rows, schema_verification.faults(database, notes.append), _of_file(database))
+    found = joined(chain.faults(), *rows, schema_verification.verify_schema(database, notes.append), _of_file(database))
     findings = tuple(finding for finding, _ in zip(found, range(MOST), strict=False))
     walk = chain.walk
     return VerificationReport(findings, walk.seq, walk.at, walk.hash, chain.erased, walk.back, explained.deliveries, tuple(notes))
@@ -101,7 +107,7 @@ class _Chain:
 def _of_name(database: Database) -> Iterator[str]:
     with database.reading() as connection:
         ends = connection.execute(select(head.c.id)).first()
-        found = identity.ledger_identity(connection) if ends is not None else None  # without it the chain's end was reported as missing
+        found = transaction.ledger_identity(connection) if ends is not None else None  # without it the chain's end was reported as missing
     if found is not None and found.fault is not None:
         yield f"ledger: {found.fault}"
 

@@ -120,7 +120,7 @@ def free_the_password_with_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lend_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.clock, "free", lambda _: true())
+    monkeypatch.setattr(packing, "lease_is_over", lambda _: true())
 
 
 @pytest.mark.parametrize(
