@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, bindparam, select
 
-from distributor.ledger import transitions
+from distributor.ledger import engine, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.tables import delivery, event
@@ -23,7 +23,7 @@ _PAGE = (
     select(delivery.c.id)
     .where(delivery.c.state.in_([state.value for state in UNCERTAIN]), delivery.c.id > bindparam("last"))
     .order_by(delivery.c.id)
-    .limit(transitions.CHUNK)
+    .limit(engine.CHUNK)
 )
 
 _ADOPTIONS = select(event.c.seq, event.c.evidence).where(event.c.event == ADOPTION).order_by(event.c.seq.desc()).limit(1)

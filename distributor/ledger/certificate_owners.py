@@ -94,11 +94,7 @@ class OwnerIndex:
 
 
 def _rows(tx: WriteTransaction, asked: Any, names: Iterable[str]) -> list[Any]:  # noqa: ANN401  a query that is made for a number of names
-    wanted, found = sorted(set(names)), list[Any]()
-    for start in range(0, len(wanted), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(wanted[start : start + transitions.CHUNK])
-        found += tx.all(asked(size), values)
-    return found
+    return engine.rows_of(tx.connection, asked, sorted(set(names)))
 
 
 def find_other_owners(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> list[Taken | None]:
@@ -183,11 +179,7 @@ def recorded_revocations(connection: Connection, certificates: Iterable[str]) ->
 
 
 def _events(connection: Connection, certificates: Iterable[str]) -> list[Any]:
-    wanted, found = sorted(set(certificates)), list[Any]()
-    for start in range(0, len(wanted), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(wanted[start : start + transitions.CHUNK])
-        found += engine.all_rows(connection, _of(size), values)
-    return found
+    return engine.rows_of(connection, _of, sorted(set(certificates)))
 
 
 def _standing(events: Iterable[Any], of: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from distributor.errors import InvalidInput
-from distributor.ledger import certificate_owners, transitions
+from distributor.ledger import certificate_owners, engine, transitions
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_REVOCATION, authority, certificate, delivery, event, person, publication
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
@@ -76,7 +76,7 @@ def _page(connection: Connection, last: str, until: str) -> list[CertificateHold
 def _refuse_changed(connection: Connection, rows: Sequence[Any]) -> None:
     """Raise InvalidInput where a certificate is not the one that a delivery was planned with: others would encrypt to a stranger."""
     planned: dict[str, str] = {}
-    for ids in _chunks([row.delivery for row in rows]):
+    for ids in engine.chunks([row.delivery for row in rows]):
         asked = select(event.c.delivery, event.c.evidence).where(event.c.delivery.in_(ids), event.c.event == State.PLANNED.value)
         for id_, evidence in connection.execute(asked.order_by(event.c.seq.desc())):
             planned[id_] = json.loads(evidence).get("certificate_sha256", planned.get(id_, ""))
@@ -103,16 +103,12 @@ def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, s
 
 def _places(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
-    for ids in _chunks(sorted({row.id for row in rows})):
+    for ids in engine.chunks(sorted({row.id for row in rows})):
         for who, what, place in connection.execute(
             select(publication.c.person, publication.c.certificate, publication.c.place).where(publication.c.person.in_(ids))
         ):
             found.setdefault((who, what), set()).add(place)
     return found
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + transitions.CHUNK] for start in range(0, len(ids), transitions.CHUNK))
 
 
 def note_published(tx: WriteTransaction, delivery_id: str, place: str, entry: str) -> None:
@@ -210,8 +206,8 @@ def _whose(connection: Connection, certificates: list[str]) -> dict[str, dict[st
 def _learn(connection: Connection, above: dict[str, bytes], wanted: set[str]) -> None:
     """Authorities that were not met before."""
     missing = sorted(wanted - set(above))
-    for start in range(0, len(missing), transitions.CHUNK):
-        asked = select(authority.c.sha256, authority.c.der).where(authority.c.sha256.in_(missing[start : start + transitions.CHUNK]))
+    for chunk in engine.chunks(missing):
+        asked = select(authority.c.sha256, authority.c.der).where(authority.c.sha256.in_(chunk))
         above |= {sha: bytes(der) for sha, der in connection.execute(asked)}
 
 

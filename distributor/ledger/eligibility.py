@@ -88,11 +88,7 @@ def not_expired(now: str) -> ColumnElement[bool]:
 
 
 def _facts(tx: WriteTransaction, ids: Sequence[str]) -> list[_Facts]:
-    found: list[_Facts] = []
-    for start in range(0, len(ids), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        found += [_Facts(*row) for row in tx.all(_about(size), values)]
-    return found
+    return [_Facts(*row) for row in engine.rows_of(tx.connection, _about, ids)]
 
 
 def expiry_message(not_after: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, literal, or_, select
 
-from distributor.ledger import transitions
+from distributor.ledger import engine
 from distributor.ledger.engine import Database
 from distributor.ledger.queries import events_of_senders
 from distributor.ledger.tables import delivery, event, handover
@@ -23,7 +23,7 @@ from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.delivery import CleanupEvent, CleanupItem, DraftRef, SenderFilter
 from distributor.model.states import PasswordState, State
 
-PAGE = transitions.CHUNK  # deliveries
+PAGE = engine.CHUNK  # deliveries
 SETTLED = timedelta(hours=1)  # after which a draft of a replaced message that is unclear cannot be on its way any more
 _COPY = frozenset({CleanupEvent.COPY_REMOVED, CleanupEvent.COPY_NOT_FOUND})
 _DRAFT = frozenset({CleanupEvent.DRAFT_REMOVED, CleanupEvent.DRAFT_NOT_FOUND})
@@ -107,9 +107,8 @@ def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """The draft that each message was last to be sent from; none once a person has decided that it was not sent."""
     asked = select(event.c.delivery, event.c.evidence).order_by(event.c.seq)
     found: dict[str, str] = {}
-    for start in range(0, len(ids), transitions.CHUNK):
-        chunk = asked.where(event.c.delivery.in_(ids[start : start + transitions.CHUNK]), or_(_HAS_DRAFT, _AGAIN))
-        for id_, evidence in connection.execute(chunk):
+    for chunk in engine.chunks(ids):
+        for id_, evidence in connection.execute(asked.where(event.c.delivery.in_(chunk), or_(_HAS_DRAFT, _AGAIN))):
             values = json.loads(evidence)
             if "handle" in values:
                 found[id_] = values["handle"]
@@ -122,10 +121,8 @@ def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) ->
     """Record once for each that it is gone, or no longer looked for."""
     alike = [one.value for one in (_COPY if mark in _COPY else _DRAFT)]
     known: set[str] = set()
-    for start in range(0, len(deliveries), transitions.CHUNK):
-        asked = select(event.c.delivery).where(
-            event.c.delivery.in_(deliveries[start : start + transitions.CHUNK]), event.c.event.in_(alike)
-        )
+    for chunk in engine.chunks(deliveries):
+        asked = select(event.c.delivery).where(event.c.delivery.in_(chunk), event.c.event.in_(alike))
         known |= set(tx.connection.execute(asked).scalars())
     tx.append([NewEvent(id_, mark.value) for id_ in dict.fromkeys(deliveries) if id_ not in known])
 

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, t
 from sqlalchemy.types import NullType
 
 from distributor.errors import InvalidInput
-from distributor.ledger import engine, people, projection, transitions
-from distributor.ledger.projection import EVENT_COLUMNS, INPUTS, Difference, ExpectedState, fingerprint, project
+from distributor.ledger import engine, projection
+from distributor.ledger.projection import EVENT_COLUMNS, INPUTS, PERSON_CHANGED, Difference, ExpectedState, fingerprint, project
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -52,7 +52,7 @@ class _Known:
 
 def verify_messages(tx: WriteTransaction, messages: Sequence[QueuedMessage]) -> None:
     """Raise InvalidInput for the first frozen message that was changed from outside."""
-    known = _read(tx.connection, [message["id"] for message in messages], _everything)
+    known = _read(tx.connection, [message["id"] for message in messages])
     for message in messages:
         _refuse(message["id"], _message_faults(message, known[message["id"]]))
 
@@ -62,14 +62,14 @@ def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) ->
 
     `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
-    known = _read(tx.connection, [row["id"] for row in planned], _everything)
+    known = _read(tx.connection, [row["id"] for row in planned])
     for row in planned:
         _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
 
 def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
     """Raise InvalidInput when a delivery's password is not the one that was sealed with its package, or not its person's."""
-    known = _read(tx.connection, [delivery_id], _everything)[delivery_id]
+    known = _read(tx.connection, [delivery_id])[delivery_id]
     row = dict(zip(_PASSWORD_NAMES, tx.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
     expected = known.expected()
     found = [*_doubts(known, expected), *projection.password_faults(row, expected)]
@@ -87,7 +87,7 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
     found = connection.execute(_ORIGIN, {"id": delivery_id}).mappings().one_or_none()
     if found is None:
         return
-    known = _read(connection, [delivery_id], _everything)[delivery_id]
+    known = _read(connection, [delivery_id])[delivery_id]
     faults = [*_plan_faults(found, known), *projection.state_faults(found["state"], known.expected())]
     faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
     if faults:
@@ -119,11 +119,11 @@ def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
             yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
             return
     for row in connection.execute(select(person).where(person.c.id == who)).mappings():
-        yield from people.person_faults(dict(row), links)
+        yield from projection.person_faults(dict(row), links)
 
 
 _OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(
-    delivery.c.person == bindparam("person"), or_(event.c.event == State.PLANNED.value, event.c.event == people.CHANGED)
+    delivery.c.person == bindparam("person"), or_(event.c.event == State.PLANNED.value, event.c.event == PERSON_CHANGED)
 )
 _INPUTS = select(plan.c.inputs).where(plan.c.id == bindparam("id"))
 _ORIGIN = (
@@ -166,21 +166,19 @@ def _fields(found: Sequence[Difference]) -> str:
     return ", ".join(dict.fromkeys(fault.field for fault in found))
 
 
-def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
+def _read(connection: Connection, ids: Sequence[str]) -> dict[str, _Known]:
     known = {id_: _Known() for id_ in ids}
-    for start in range(0, len(ids), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        for *columns, before in engine.all_rows(connection, asked(size), values):
-            link = Link(*columns)
-            theirs = known[str(link.delivery)]
-            theirs.links.append(link)
-            if not fits(link, before or ORIGIN):
-                theirs.broken.append(link.seq)
+    for *columns, before in engine.rows_of(connection, _events_of, ids):
+        link = Link(*columns)
+        theirs = known[str(link.delivery)]
+        theirs.links.append(link)
+        if not fits(link, before or ORIGIN):
+            theirs.broken.append(link.seq)
     return known
 
 
 @cache
-def _everything(size: int) -> Select[Any]:
+def _events_of(size: int) -> Select[Any]:
     return _LINKED.where(engine.one_of(event.c.delivery, size))
 
 

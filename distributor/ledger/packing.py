@@ -145,11 +145,7 @@ def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict
 
 def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dict[str, str]:
     """The address that each message names in its To, which must be its person's; a roster may spell it otherwise since it was leased."""
-    ids = list(frozen)
-    people: dict[str, str] = {}
-    for start in range(0, len(ids), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        people |= dict(tx.all(_addresses(size), values))
+    people: dict[str, str] = dict(engine.rows_of(tx.connection, _addresses, list(frozen)))
     named = {id_: recipient(message.message) or "" for id_, message in frozen.items()}
     for id_, address in named.items():
         if address_key(address) != address_key(people[id_]):

@@ -1,4 +1,4 @@
-"""The events of one delivery, oldest first -> what its row, its password and its frozen message must be.
+"""The events of one delivery, oldest first -> what its row, its password and its frozen message must be, and in what they differ.
 
 What a mapping lacks is in no event: it was never recorded, or it was erased with a person. Evidence that cannot be read counts as none;
 the chain's own check has found it before.
@@ -148,9 +148,8 @@ def _set_response(row: Values, step: Link, evidence: Mapping[str, Any], personal
         row["said"] = ""
 
 
-def _ambiguous(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
+def _ambiguous(expected: ExpectedState, step: Link, evidence: Values, _personal: Values) -> None:
     """Since when it is unclear; where a restored ledger was taken into use, since that ledger's last event."""
-    del personal
     if ADOPTION in evidence and step.before != State.TRANSMITTING:
         expected.row["armed_at"] = evidence.get("since")
 
@@ -182,25 +181,21 @@ def _queued(expected: ExpectedState, step: Link, evidence: Values, personal: Val
         expected.digests[SEALED] = evidence["sealed_sha256"]
 
 
-def _claimed(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del step, personal
+def _claimed(expected: ExpectedState, _step: Link, evidence: Values, _personal: Values) -> None:
     expected.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
 
 
-def _transmitting(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del personal
+def _transmitting(expected: ExpectedState, step: Link, evidence: Values, _personal: Values) -> None:
     expected.row["armed_at"] = step.at
     if "message_id" in evidence:  # where the message lies at a service that gave it one of its own
         expected.row["message_id"] = evidence["message_id"]
 
 
-def _deferred(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del step, personal
+def _deferred(expected: ExpectedState, _step: Link, evidence: Values, _personal: Values) -> None:
     expected.row |= {"deferrals": expected.row.get("deferrals", 0) + 1, "not_before": evidence.get("not_before")}
 
 
-def _withdrawn(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del evidence, personal
+def _withdrawn(expected: ExpectedState, step: Link, _evidence: Values, _personal: Values) -> None:
     expected.outbox = None
     _close(expected, step, PasswordState.DESTROYED)
 
@@ -216,18 +211,13 @@ _STEPS: dict[str, Callable[[ExpectedState, Link, Values, Values], None]] = {
 }
 
 
-# --- comparison --------------------------------------------------------------------------------
-#
-# What the events of a delivery say, beside its rows -> which columns were changed by something other than this program.
-
+# --- what the rows are instead ---------------------------------------------------------------------------------------
 
 LONGEST_SHOWN = 80  # characters shown of a value; a server's words may have two thousand
 _GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # messages of these leave the outbox some day
 _TABLES = (delivery, plan, person, certificate, handover, outbox)
 ROW_COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _TABLES for column in table.columns if column.name != "der"]
 ROW_NAMES = [column.name for column in ROW_COLUMNS]
-
-
 Row = Mapping[str, Any] | RowMapping
 
 
@@ -239,7 +229,7 @@ class Difference(NamedTuple):
 
 
 def differences(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
-    """Everything in which the rows of a delivery are not what its events tell. `row` has COLUMNS by their NAMES."""
+    """Everything in which the rows of a delivery are not what its events tell. `row` has ROW_COLUMNS by their ROW_NAMES."""
     yield from state_faults(row["delivery_state"], expected)
     yield from _different(row, "delivery_", expected.row, "")
     yield from address_faults(row["person_key"], row["person_address"], expected)
@@ -265,7 +255,7 @@ def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iter
 
 
 def digest_faults(expected: ExpectedState, found: Mapping[str, object]) -> Iterator[Difference]:
-    """Long values that are not those whose SHA-256 the events tell; `found` has them by the names in `telling`."""
+    """Long values that are not those whose SHA-256 the events tell; `found` has them by their names above."""
     for name, value in found.items():
         if name in expected.digests and not (isinstance(value, str | bytes) and fingerprint(value) == expected.digests[name]):
             yield Difference(name, f"{name} is not the one that its events tell")
@@ -307,7 +297,7 @@ def address_key(address: object) -> str:
 
 
 def password_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
-    """Whether a password is the one that was sealed with its package, and where its events say. `row` has COLUMNS by their NAMES."""
+    """Whether a password is the one that was sealed with its package, and where its events say. `row` as in `differences`."""
     there = row["handover_delivery"] is not None
     if expected.password is None:
         if there:
@@ -370,3 +360,35 @@ def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the o
     frozen_for = wanted.get("address", address)
     if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
         yield Difference("outbox address", f"was planned for {shown(expected.address)}, but its message was frozen for {shown(frozen_for)}")
+
+
+# --- people: what events record of them, and in what their rows differ -----------------------------------------------
+
+PERSON_FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
+PERSON_CHANGED = "person-changed"  # a later roster says something else of them
+_LONGEST_RECORDED = 200  # characters of a value; of a longer one, and of a roster's further columns, the SHA-256 is recorded
+
+
+def personal_evidence(row: Row) -> dict[str, str]:
+    """What an event records of a person, under its commitment: what is there, by column."""
+    hashed = {name: name == "columns" or len(row[name]) > _LONGEST_RECORDED for name in PERSON_FIELDS if row[name]}
+    return {name: f"sha256:{fingerprint(row[name])}" if long else row[name] for name, long in hashed.items()}
+
+
+def person_faults(row: Row, links: Iterable[Link]) -> Iterator[Difference]:
+    """Where a person is not what the last of these events that tells of them says; nothing where its personal fields were erased."""
+    wanted: Mapping[str, str] | None = None
+    for link in links:
+        if link.event in {"planned", PERSON_CHANGED}:
+            told = json.loads(link.personal).get("person") if link.personal else None
+            if not isinstance(told, dict):
+                wanted = None
+            elif address_key(told.get("address", "")) == row["key"]:  # else the delivery was given to somebody else, which is found there
+                wanted = told
+    if wanted is None:
+        return
+    found = personal_evidence(row)
+    for name in PERSON_FIELDS:
+        if found.get(name, "") != wanted.get(name, ""):
+            words = f"{name} is {shown(found.get(name) or None)}, but its events say {shown(wanted.get(name) or None)}"
+            yield Difference(f"person's {name}", words)

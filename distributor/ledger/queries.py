@@ -75,6 +75,14 @@ def wait_is_over(now: str) -> ColumnElement[bool]:
     return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_DELAY))
 
 
+def is_due(now: str | None) -> ColumnElement[bool]:
+    """A message waits to be sent, and may be; `now` is None: deferred ones before their time too."""
+    deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
+    if now is not None:
+        deferred = and_(deferred, wait_is_over(now))
+    return or_(delivery.c.state == State.QUEUED.value, deferred)
+
+
 def lease_is_over(now: str) -> ColumnElement[bool]:
     """The condition that no lease on the delivery is in force."""
     column = delivery.c.lease_until
@@ -152,13 +160,8 @@ def rows(database: Database, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]
     values = {"plan": scope.plan, "address": scope.address, "last": ""}
     with database.reading() as connection:
         gone = certificate_owners.every(connection)
-    while True:
-        with database.reading() as connection:
-            page = engine.all_rows(connection, asked, values)
-        yield from map(partial(_with_revocation, gone), page) if gone else page
-        if len(page) < PAGE:
-            return
-        values["last"] = page[-1][0]
+    found = engine.paged(database, asked, PAGE, values)
+    yield from map(partial(_with_revocation, gone), found) if gone else found
 
 
 _SAID, _SHA256 = 10, 14  # columns of DELIVERIES
@@ -182,11 +185,8 @@ def _listing(one_plan: bool, one_person: bool, states: frozenset[State]) -> Sele
 
 def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, Delivery]:
     """Deliveries by id."""
-    found: dict[str, Delivery] = {}
-    for start in range(0, len(ids), 500):
-        rows = connection.execute(DELIVERIES.where(delivery.c.id.in_(ids[start : start + 500]))).all()
-        found |= {row[0]: to_delivery(row) for row in rows}
-    return found
+    asked = (DELIVERIES.where(delivery.c.id.in_(chunk)) for chunk in engine.chunks(ids))
+    return {row[0]: to_delivery(row) for each in asked for row in connection.execute(each)}
 
 
 def end(connection: Connection) -> tuple[int, str]:
@@ -221,8 +221,7 @@ _MESSAGES = (
     .join(outbox, outbox.c.delivery == delivery.c.id)
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
-    .where(delivery.c.state.in_((State.QUEUED.value, State.DEFERRED.value)), delivery.c.id > bindparam("last"))
-    .where(certificate.c.not_after > bindparam("now"))
+    .where(is_due(None), delivery.c.id > bindparam("last"), certificate.c.not_after > bindparam("now"))
     .order_by(delivery.c.id)
     .limit(MESSAGES)
 )
@@ -230,14 +229,7 @@ _MESSAGES = (
 
 def messages(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
     """Frozen messages that wait to be sent, and whose certificate has not expired."""
-    asked, last = within(_MESSAGES, scope), ""
-    while True:
-        with database.reading() as connection:
-            page = connection.execute(asked, {"last": last, "now": now}).all()
-        yield from (OutboundMessage(*row) for row in page)
-        if len(page) < MESSAGES:
-            return
-        last = page[-1][0]
+    return (OutboundMessage(*row) for row in engine.paged(database, within(_MESSAGES, scope), MESSAGES, {"last": "", "now": now}))
 
 
 def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
@@ -266,14 +258,7 @@ _HISTORY = (
 
 def history(database: Database, address: str) -> Iterator[Event]:
     """Everything that happened to a person's deliveries."""
-    last = 0
-    while True:
-        with database.reading() as connection:
-            page = connection.execute(_HISTORY, {"address": address, "last": last}).all()
-        yield from map(to_event, page)
-        if len(page) < PAGE:
-            return
-        last = page[-1][0]
+    return map(to_event, engine.paged(database, _HISTORY, PAGE, {"address": address, "last": 0}))
 
 
 def to_event(row: Sequence[Any]) -> Event:
@@ -317,7 +302,7 @@ def _known_again(connection: Connection, seq: int, now: str) -> str:
 
 def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFilter, now: str | None) -> bool:
     """Whether a message is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
-    waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
+    waits = or_(is_due(now), delivery.c.state == State.CLAIMED.value)
     frozen = of_senders(within(_joined_outbox(select(literal(1))), scope), senders).where(waits)
     packing = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
         delivery.c.state == State.PLANNED.value, delivery.c.owner.is_not(None)
@@ -327,16 +312,9 @@ def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFi
 
 def due_by_sender(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
     """How many messages are due, by sender."""
-    asked = within(_joined_outbox(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
+    asked = within(_joined_outbox(select(outbox.c.sender, func.count())), scope).where(is_due(now)).group_by(outbox.c.sender)
     return {str(sender): int(number) for sender, number in connection.execute(asked)}
 
 
 def _joined_outbox(asked: Select[Any]) -> Select[Any]:
     return asked.select_from(delivery).join(outbox, outbox.c.delivery == delivery.c.id).join(person, person.c.id == delivery.c.person)
-
-
-def _is_due(now: str | None) -> ColumnElement[bool]:
-    deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
-    if now is not None:
-        deferred = and_(deferred, wait_is_over(now))
-    return or_(delivery.c.state == State.QUEUED.value, deferred)

@@ -20,7 +20,6 @@ from distributor.model.delivery import LeaseHolder
 from distributor.model.states import RECEIVED, PasswordState, State, allowed
 
 Row = dict[str, Any]  # one delivery, by column
-CHUNK = 500  # rows asked for at once; SQLite allows 32 766 parameters
 _CHANGING = (
     "state",
     "attempt",
@@ -71,11 +70,7 @@ class Transition:
 
 def rows(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, Row]:
     """Deliveries by id."""
-    found: dict[str, Row] = {}
-    for start in range(0, len(ids), CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + CHUNK])
-        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in tx.all(_rows(size), values)}
-    return found
+    return {row[0]: dict(zip(_NAMES, row, strict=True)) for row in engine.rows_of(tx.connection, _rows, ids)}
 
 
 @cache
@@ -134,8 +129,8 @@ def _after(tx: WriteTransaction, change: Transition) -> Row:
 def _move_passwords(tx: WriteTransaction, changes: Sequence[Transition]) -> None:
     received = [change.row["id"] for change in changes if change.after in RECEIVED]
     if received:
-        size, values = engine.pad_to_bucket(received)
-        tx.many(_READY, [{"b_id": id_, "until": _until(tx, lasts)} for id_, lasts in tx.all(_held(size), values)])
+        held = engine.rows_of(tx.connection, _held, received)
+        tx.many(_READY, [{"b_id": id_, "until": _until(tx, lasts)} for id_, lasts in held])
     withdrawn = [change.row["id"] for change in changes if change.after is State.WITHDRAWN]
     if withdrawn:
         close_passwords(tx, withdrawn, PasswordState.DESTROYED)
