@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, liter
 
 from distributor.ledger import engine
 from distributor.ledger.engine import Database
-from distributor.ledger.queries import events_of_senders
+from distributor.ledger.queries import events_of_senders, senders_of
 from distributor.ledger.tables import delivery, event, handover
 from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
@@ -28,7 +28,8 @@ SETTLED = timedelta(hours=1)  # after which a draft of a replaced message that i
 _COPY = frozenset({CleanupEvent.COPY_REMOVED, CleanupEvent.COPY_NOT_FOUND})
 _DRAFT = frozenset({CleanupEvent.DRAFT_REMOVED, CleanupEvent.DRAFT_NOT_FOUND})
 _LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED)  # a message in one of these was in its mailbox's Sent Items
-_HAS_DRAFT = and_(event.c.event == State.TRANSMITTING.value, event.c.evidence.contains('"handle":', autoescape=True))
+_ATTEMPT = State.TRANSMITTING.value
+_HAS_DRAFT = and_(event.c.event == _ATTEMPT, event.c.evidence.contains('"handle":', autoescape=True))
 
 _AGAIN = and_(event.c.event == State.QUEUED.value, event.c.before == State.AMBIGUOUS.value)
 
@@ -134,7 +135,6 @@ def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) ->
 class _Attempts:
     """What the events of a message record."""
 
-    sender: str | None = None
     times: list[str] = field(default_factory=list)
     handles: list[DraftRef] = field(default_factory=list)
 
@@ -145,7 +145,8 @@ def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Ite
         with database.reading() as connection:
             page = connection.execute(asked, {**values, "last": last}).all()
             attempts = _attempts(connection, [row.id for row in page])
-        yield from (_cleanup_item(row, attempts[row.id]) for row in page if attempts[row.id].times)
+            senders = senders_of(connection, [row.id for row in page])
+        yield from (_cleanup_item(row, attempts[row.id], senders.get(row.id)) for row in page if attempts[row.id].times)
         if len(page) < PAGE:
             return
         last = page[-1].id
@@ -153,23 +154,17 @@ def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Ite
 
 def _attempts(connection: Connection, ids: Sequence[str]) -> dict[str, _Attempts]:
     found = {id_: _Attempts() for id_ in ids}
-    frozen = and_(event.c.event == State.QUEUED.value, event.c.before == State.PLANNED.value)
-    wanted = or_(event.c.event == State.TRANSMITTING.value, frozen)
-    asked = select(event.c.delivery, event.c.event, event.c.at, event.c.evidence).where(event.c.delivery.in_(ids), wanted)
-    for id_, name, at, evidence in connection.execute(asked.order_by(event.c.seq)):
-        _learn(found[id_], name, at, json.loads(evidence))
+    asked = select(event.c.delivery, event.c.at, event.c.evidence).where(
+        event.c.delivery.in_(ids), event.c.event == State.TRANSMITTING.value
+    )
+    for id_, at, recorded in connection.execute(asked.order_by(event.c.seq)):
+        found[id_].times.append(at)
+        evidence = json.loads(recorded)
+        if "handle" in evidence:
+            found[id_].handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
     return found
 
 
-def _learn(message: _Attempts, name: str, at: str, evidence: dict[str, Any]) -> None:
-    if name == State.QUEUED:
-        message.sender = evidence.get("sender")
-        return
-    message.times.append(at)
-    if "handle" in evidence:
-        message.handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
-
-
-def _cleanup_item(row: Any, attempts: _Attempts) -> CleanupItem:  # noqa: ANN401  a row of the database
+def _cleanup_item(row: Any, attempts: _Attempts, sender: str | None) -> CleanupItem:  # noqa: ANN401  a row of the database
     first, last = parse_timestamp(attempts.times[0]), parse_timestamp(attempts.times[-1])
-    return CleanupItem(row.id, row.message_id, attempts.sender, row.said or "", first, last, tuple(dict.fromkeys(attempts.handles)))
+    return CleanupItem(row.id, row.message_id, sender, row.said or "", first, last, tuple(dict.fromkeys(attempts.handles)))

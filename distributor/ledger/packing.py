@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 from distributor.ledger import eligibility, engine, transitions
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
 from distributor.ledger.projection import address_key, fingerprint
-from distributor.ledger.queries import lease_is_over, within
+from distributor.ledger.queries import freezes, lease_is_over, within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -45,8 +45,7 @@ _AUTHORITIES = select(authority.c.sha256, authority.c.der).where(authority.c.sha
 _EARLIER = (
     select(delivery.c.person, event.c.evidence)
     .join(event, event.c.delivery == delivery.c.id)
-    .where(delivery.c.person.in_(bindparam("people", expanding=True)), event.c.before == State.PLANNED.value)
-    .where(event.c.after == State.QUEUED.value)
+    .where(delivery.c.person.in_(bindparam("people", expanding=True)), freezes())
     .order_by(event.c.seq)
 )
 _INSERT_MESSAGE = insert(outbox)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, and_, bindparam, func, literal, or_, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, engine
@@ -25,6 +25,21 @@ from distributor.model.states import PasswordState, State
 
 
 _frozen_event = event.alias("frozen")
+
+
+def freezes(one: FromClause = event) -> ColumnElement[bool]:
+    """An event stored a message, and names its sender. It is never removed, as the outbox's row is: by a withdrawal, or by age."""
+    return and_(one.c.event == State.QUEUED.value, one.c.before == State.PLANNED.value)
+
+
+@cache
+def _freezing(size: int) -> Select[Any]:
+    return select(event.c.delivery, event.c.evidence).where(engine.one_of(event.c.delivery, size), freezes()).order_by(event.c.seq)
+
+
+def senders_of(connection: Connection, ids: Sequence[str]) -> dict[str, str | None]:
+    """The sender of each delivery that has, or had, a message."""
+    return {id_: json.loads(evidence).get("sender") for id_, evidence in engine.rows_of(connection, _freezing, ids)}
 
 
 def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
@@ -51,14 +66,11 @@ def of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
 
 
 def events_of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
-    """A query over events, restricted to messages of some mailboxes.
-
-    The event that froze a message names its sender. It is never removed, as a message in the outbox is: by a withdrawal, or by age.
-    """
+    """A query over events, restricted to messages of some mailboxes, also of those whose message has gone."""
     if senders.only is None and not senders.without:
         return asked
-    frozen = select(_frozen_event.c.seq).where(_frozen_event.c.delivery == event.c.delivery, _frozen_event.c.event == State.QUEUED.value)
-    frozen = frozen.where(_frozen_event.c.before == State.PLANNED.value, *(~_names(sender) for sender in sorted(senders.without)))
+    frozen = select(_frozen_event.c.seq).where(_frozen_event.c.delivery == event.c.delivery, freezes(_frozen_event))
+    frozen = frozen.where(*(~_names(sender) for sender in sorted(senders.without)))
     if senders.only is not None:
         frozen = frozen.where(_names(senders.only))
     return asked.where(frozen.exists())

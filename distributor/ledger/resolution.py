@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
 from distributor.errors import RequestDenied
 from distributor.ledger import certificate_owners, eligibility, mailbox_cleanup, transitions
-from distributor.ledger.queries import DELIVERIES, to_delivery, within
+from distributor.ledger.queries import DELIVERIES, senders_of, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.audit_log import ADOPTION, parse_timestamp
@@ -114,14 +114,12 @@ _SOUGHT = (
     select(
         delivery.c.id,
         delivery.c.message_id,
-        outbox.c.sender,
         person.c.address,
         delivery.c.state,
         delivery.c.armed_at,
         delivery.c.updated_at,
     )
     .join(person, person.c.id == delivery.c.person)
-    .outerjoin(outbox, outbox.c.delivery == delivery.c.id)
     .where(delivery.c.message_id.is_not(None))
     .order_by(delivery.c.id)
 )
@@ -130,19 +128,20 @@ _SOUGHT = (
 def sought(connection: Connection, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
     """Messages whose outcome a tracker may know."""
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
+    senders = senders_of(connection, [row.id for row in found])
     requests = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
         TrackedMessage(
             id_,
             message_id,
-            sender,
+            senders.get(id_),
             address,
             State(state),
             parse_timestamp(armed or updated),
             requests.get(id_),
             parse_timestamp(updated) if state == State.AMBIGUOUS else None,
         )
-        for id_, message_id, sender, address, state, armed, updated in found
+        for id_, message_id, address, state, armed, updated in found
     ]
 
 
