@@ -6,8 +6,7 @@ Only the events count: an attempt (`transmitting`) names the draft, the `queued`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -60,32 +59,6 @@ _REPLACED = and_(
     select(handover.c.delivery).where(handover.c.delivery == delivery.c.id, handover.c.state == PasswordState.DESTROYED.value).exists(),
 )
 _DRAFTS = _messages(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.REJECTED.value]), _REPLACED), _has(_HAS_DRAFT)), _DRAFT)
-
-
-class CleanupQueries:
-    """The part of the Ledger port about copies and drafts in mailboxes."""
-
-    _database: Database
-    _clock: Clock
-    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
-
-    def copies(self) -> list[CleanupItem]:
-        """Copies that may still be in a mailbox."""
-        return copies(self._database)
-
-    def drafts(self) -> list[CleanupItem]:
-        """Drafts that may still be in a mailbox and will not be sent."""
-        return drafts(self._database, self._clock)
-
-    def drafted(self, sender: str) -> bool:
-        """Whether a message of this sender was ever created as a draft."""
-        with self._database.reading() as connection:
-            return drafted(connection, sender)
-
-    def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
-        """Record that copies or drafts are gone."""
-        with self._writing() as tx:
-            note(tx, deliveries, mark)
 
 
 def copies(database: Database) -> list[CleanupItem]:
