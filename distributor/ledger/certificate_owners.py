@@ -202,12 +202,11 @@ def withdraw_revoked(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[
 def withdraw(tx: WriteTransaction, rows: Sequence[transitions.Row], reasons: Mapping[str, str]) -> None:
     """Take deliveries back that have not left. `reasons`: when and why, by certificate."""
     record_revocation(tx, rows, reasons)
-    transitions.apply_transitions(tx, [_withdrawn(row, sanitize(reasons[row["certificate"]])) for row in rows])
-
-
-def _withdrawn(row: transitions.Row, reason: str) -> transitions.Transition:
-    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": reason}
-    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": reason})
+    changes = []
+    for row in rows:
+        said = sanitize(reasons[row["certificate"]])
+        changes.append(transitions.withdrawal(row, said, {"certificate_sha256": row["certificate"]}, {"said": said}))
+    transitions.apply_transitions(tx, changes)
 
 
 def record_revocation(tx: WriteTransaction, rows: Sequence[transitions.Row], reasons: Mapping[str, str]) -> list[transitions.Row]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
-from distributor.ledger import eligibility, engine, transitions
+from distributor.ledger import eligibility, engine, leases, transitions
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
 from distributor.ledger.projection import address_key, fingerprint
-from distributor.ledger.queries import freezes, lease_is_over, within
+from distributor.ledger.queries import freezes, within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -59,7 +59,7 @@ def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelt
     """
     found = _free(tx, limit, scope)
     if found:
-        transitions.ensure_holder(tx, holder)
+        leases.ensure_holder(tx, holder)
         until = format_timestamp(tx.moment + bounded_lease(lease))
         tx.many(_LEASE, [{"b_id": row["id"], "who": holder.id, "until": until} for row in found])
     chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
@@ -72,7 +72,7 @@ def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelt
 
 
 def _free(tx: WriteTransaction, limit: int, scope: DeliveryFilter) -> list[RowMapping]:
-    asked = within(_PLANNED.where(lease_is_over(tx.now)), scope).limit(limit)
+    asked = within(_PLANNED.where(leases.is_over(tx.now)), scope).limit(limit)
     while found := tx.connection.execute(asked).mappings().all():
         refuse_changed_plans(tx, found)
         good = eligibility.keep_eligible(tx, found)

@@ -16,7 +16,7 @@ from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_ARMING, certificate, delivery, event, handover, head, outbox, person, plan
 from distributor.model.audit_log import Event, canonical, format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
-from distributor.model.clocks import LONGEST_DELAY, LONGEST_LEASE, TOLERANCE, is_implausible
+from distributor.model.clocks import LONGEST_DELAY, TOLERANCE, is_implausible
 from distributor.model.delivery import Delivery, DeliveryFilter, OutboundMessage, SenderFilter
 from distributor.model.states import PasswordState, State
 
@@ -84,7 +84,7 @@ def _names(sender: str) -> ColumnElement[bool]:
 def wait_is_over(now: str) -> ColumnElement[bool]:
     """A message that was put off may be sent."""
     column = delivery.c.not_before
-    return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_DELAY))
+    return or_(column.is_(None), column <= now, column > latest_plausible(now, LONGEST_DELAY))
 
 
 def is_due(now: str | None) -> ColumnElement[bool]:
@@ -95,18 +95,13 @@ def is_due(now: str | None) -> ColumnElement[bool]:
     return or_(delivery.c.state == State.QUEUED.value, deferred)
 
 
-def lease_is_over(now: str) -> ColumnElement[bool]:
-    """The condition that no lease on the delivery is in force."""
-    column = delivery.c.lease_until
-    return or_(column.is_(None), column <= now, column > _latest(now, LONGEST_LEASE))
-
-
 def was_ahead(until: str | None, now: str, longest: timedelta) -> bool:
     """Whether a time in a row was written by a clock that was ahead."""
     return until is not None and is_implausible(parse_timestamp(until), parse_timestamp(now), longest)
 
 
-def _latest(now: str, longest: timedelta) -> str:
+def latest_plausible(now: str, longest: timedelta) -> str:
+    """The latest time in a row that a clock which was right may have written."""
     return format_timestamp(parse_timestamp(now) + longest + TOLERANCE)
 
 

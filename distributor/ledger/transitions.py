@@ -8,15 +8,14 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, or_, select, update
 
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import engine
 from distributor.ledger.engine import ERASED
-from distributor.ledger.tables import delivery, handover, outbox, owner
+from distributor.ledger.tables import delivery, handover, outbox
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp
-from distributor.model.delivery import LeaseHolder
 from distributor.model.states import RECEIVED, PasswordState, State, allowed
 
 Row = dict[str, Any]  # one delivery, by column
@@ -66,6 +65,14 @@ class Transition:
     evidence: Mapping[str, object] = field(default_factory=dict)
     personal: Mapping[str, object] = field(default_factory=dict)
     adopted: bool = False  # a step that only a restored ledger takes; `evidence` names the event
+
+
+RELEASED: Mapping[str, object] = dict.fromkeys(("owner", "lease_until", "armed_at", "not_before"))  # of one that nobody holds
+
+
+def withdrawal(row: Row, reason: str, evidence: Mapping[str, object], columns: Mapping[str, object] | None = None) -> Transition:
+    """A delivery taken back; `reason` is fit for a line."""
+    return Transition(row, State.WITHDRAWN, {**RELEASED, **(columns or {})}, evidence, {"reason": reason})
 
 
 def rows(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, Row]:
@@ -146,19 +153,3 @@ def close_passwords(tx: WriteTransaction, ids: Sequence[str], state: PasswordSta
     closed = tx.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": tx.now, "who": tx.by}).rowcount
     tx.connection.info[ERASED] = closed > 0 or tx.connection.info.get(ERASED, False)
     return closed
-
-
-def ensure_holder(tx: WriteTransaction, holder: LeaseHolder) -> None:
-    """Make an owner known, so that claims can name it."""
-    if tx.connection.execute(select(owner.c.id).where(owner.c.id == holder.id)).first() is None:
-        tx.connection.execute(insert(owner), {"id": holder.id, "host": holder.host, "pid": holder.pid, "started": started(holder)})
-
-
-def started(holder: LeaseHolder) -> str | None:
-    """When an owner's process started, as it is kept: clock ticks pass what a column of numbers holds."""
-    return None if holder.started is None else str(holder.started)
-
-
-def holder_from_row(id_: str, host: str, pid: int, started: str | None) -> LeaseHolder:
-    """An owner from its row."""
-    return LeaseHolder(id_, host, pid, None if started is None else int(started))
