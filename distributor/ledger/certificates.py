@@ -1,4 +1,4 @@
-"""Who received certificates, and where they are public."""
+"""Certificates that people have: where they are published, which are in use, and what is recorded when one is revoked or reinstated."""
 
 from __future__ import annotations
 
@@ -143,9 +143,7 @@ def _append(tx: WriteTransaction, name: str, row: transitions.Row, place: str, e
     tx.append([NewEvent(row["id"], name, None, None, evidence, {"address": address, "entry": entry})])
 
 
-# --- revocations --------------------------------------------------------------------------------
-#
-# Certificates in use, to be checked for revocation; and what is recorded when one is revoked or reinstated.
+# --- revocation ----------------------------------------------------------------------------------------------------
 
 
 CERTIFICATES_PAGE = 200  # certificates

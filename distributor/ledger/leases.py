@@ -1,4 +1,4 @@
-"""Lease holders, and what becomes of leases that expired or whose process ended: queued again, or ambiguous after the intent."""
+"""Leases: when one is in force and whose it is; what expired or whose process ended is queued again, or ambiguous after the intent."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _frozen_event = event.alias("frozen")
 
 
 def freezes(one: FromClause = event) -> ColumnElement[bool]:
-    """An event stored a message, and names its sender. It is never removed, as the outbox's row is: by a withdrawal, or by age."""
+    """An event that stored a message. It names the sender and stays, while the outbox's row goes with a withdrawal, or with age."""
     return and_(one.c.event == State.QUEUED.value, one.c.before == State.PLANNED.value)
 
 
