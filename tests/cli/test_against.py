@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.audit_log import ORIGIN, Link, digest
 from tests.stage import Stage
 

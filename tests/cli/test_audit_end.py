@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from tests.stage import Stage
 
 

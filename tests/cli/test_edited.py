@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from tests.authority import Authority
 from tests.stage import PASSWORD, Stage
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.pki.asn1 import wrap
 from tests.authority import Authority, Identity
 from tests.pki.spkis import info, reissued

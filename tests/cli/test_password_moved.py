@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from tests.stage import Stage
 
 SWAP = """

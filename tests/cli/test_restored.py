@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from tests.stage import Stage
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")

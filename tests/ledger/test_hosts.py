@@ -69,7 +69,7 @@ def test_every_time_that_is_written_is_the_servers_and_none_this_machines(ledger
         def now(cls, tz: Any = None) -> datetime:  # noqa: ANN401
             return datetime.now(tz) + timedelta(hours=1)
 
-    monkeypatch.setattr("distributor.ledger.clock.datetime", Ahead)
+    monkeypatch.setattr("distributor.ledger.transaction.datetime", Ahead)
     monkeypatch.setattr("distributor.bootstrap.datetime", Ahead)
     began = datetime.now(UTC)
     id_ = queued(ledger, "anna")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from distributor.ledger import revocations
+from distributor.ledger import certificates
 from distributor.model.states import State
 from tests.ledger.world import CHAIN, ME, World, draft
 
@@ -32,7 +32,7 @@ def test_what_expired_is_asked_about_no_more(world: World) -> None:
 
 
 def test_all_are_found_over_several_pages(world: World) -> None:
-    names = [f"p{n}" for n in range(revocations.PAGE + 3)]
+    names = [f"p{n}" for n in range(certificates.CERTIFICATES_PAGE + 3)]
     world.plan(*names)
     assert len(list(world.ledger.issued(world.clock.now))) == len(names)
 

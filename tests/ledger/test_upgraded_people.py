@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributor.ledger import open_ledger
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.audit_log import canonical, commit
 from distributor.model.delivery import Delivery, ExistingDelivery
 from distributor.model.people import Address, Person, key_of

@@ -10,7 +10,7 @@ from hashlib import sha256
 from sqlalchemy import create_engine, text
 
 from distributor.ledger import open_ledger
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.certificates import Locator
 from distributor.model.delivery import (
     AttemptResult,

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distributor.ledger.driver import sqlite3
 from distributor.ledger.repository import SqlLedger
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.states import RECEIVED, PasswordState, State
 from tests.authority import Authority

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import ServiceUnavailable
-from distributor.ledger import publications
+from distributor.ledger import certificates
 from distributor.model.certificates import CertificateInfo, Locator, PublicationRequest, PublicationResult
 from distributor.model.delivery import AttemptResult, Delivery, DeliveryRequest
 from distributor.model.issues import CheckId, Issue, Severity
@@ -242,8 +242,8 @@ def test_a_resent_certificate_is_the_same_one(world: World, authority: Authority
 
 
 def test_several_pages_of_people_come_once_each(world: World, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publications, "PAGE", 2)
-    monkeypatch.setattr(publications, "_PEOPLE", publications._PEOPLE.limit(2))  # noqa: SLF001  as it is made of it
+    monkeypatch.setattr(certificates, "PEOPLE_PAGE", 2)
+    monkeypatch.setattr(certificates, "_PEOPLE", certificates._PEOPLE.limit(2))  # noqa: SLF001  as it is made of it
     names = ["a", "b", "c", "d", "e"]
     for name in names:
         received(world, name, authority.issue(f"{name}@example.org"))

@@ -20,6 +20,7 @@ from distributor.model.delivery import (
     RecordIntent,
     Rejected,
     SenderFilter,
+    TrackingEvent,
 )
 from distributor.model.ports import Ledger
 from distributor.model.states import State
@@ -194,6 +195,17 @@ def test_what_was_refused_is_not_of_the_day_s_messages(house: House, refusal: Ou
     assert house.run(road).accepted == 5
     assert house.run(Script(daily=5)).accepted == 0
     assert len(armed(house)) == 5
+
+
+def test_a_message_that_bounced_and_was_withdrawn_stays_of_the_day_s_messages(house: House) -> None:
+    letters.queue(house.ledger, 3)
+    assert house.run(Script(daily=2)).accepted == 2
+    first = next(house.ledger.deliveries(DeliveryFilter()))
+    assert house.ledger.observe([TrackingEvent(first.id, State.BOUNCED, "550 5.1.1 no", {"kind": "notice"})]) == [State.ACCEPTED]
+    house.ledger.withdraw(first.id, "a wrong address")
+    assert house.run(Script(daily=2)).accepted == 0
+    house.clock.pass_by(days=1)
+    assert house.run(Script(daily=2)).accepted == 1
 
 
 def test_the_day_s_last_message_waits_for_those_on_the_wire_and_goes_if_one_is_refused(house: House) -> None:

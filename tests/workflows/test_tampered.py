@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distributor.errors import InvalidInput
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from tests.workflows import messages as letters
 from tests.workflows.script import Clock, House, Script
 

@@ -9,9 +9,8 @@ import pytest
 from cryptography import x509
 
 from distributor.errors import InvalidInput
-from distributor.ledger.clock import Clock
 from distributor.ledger.opening import open_database
-from distributor.ledger.transaction import NewEvent, write_transaction
+from distributor.ledger.transaction import Clock, NewEvent, write_transaction
 from distributor.model.audit_log import ERASED
 from distributor.model.certificates import CertificateInfo, Locator
 from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent, Taken
