@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
     from distributor.model.issues import Issue, WorkerFailure
     from distributor.model.ports import WorkerPool
-    from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
+    from distributor.pki.pem import KeyFingerprint, UnpairedFile
     from distributor.workflows.revocation import ChainChecker
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB

@@ -17,6 +17,7 @@ from distributor.model.certificates import Limits, ParsedIdentities, ParseProble
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, sst
+from distributor.pki.certificate import Certificate, load
 from distributor.pki.pbe import Scheme, Unsupported
 
 # Dashes end a block, so that no text is read twice, however many blocks begin and never end.
@@ -253,3 +254,55 @@ def _first(data: bytes) -> bytes:
         return asn1.Value(data, asn1.SEQUENCE, 0, 0, len(data)).parts()[0].whole
     except (ValueError, IndexError):
         raise NotCertificates("a damaged certificate in it") from None
+
+
+# --- unpaired files --------------------------------------------------------------------------------
+# A PEM or DER file without a partner of the same name -> its public key, by which certificate and key files are paired.
+#
+# Runs in a child process: a hostile file decides how long it takes.
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedFile:
+    """A file of certificates, or of a key with the passwords to try."""
+
+    data: bytes
+    passwords: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFingerprint:
+    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: all its certificates are CAs."""
+
+    public: bytes | None = None
+    authority: bool = False
+
+
+def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
+    """The fingerprint of a file; empty where it cannot be read."""
+    try:
+        found = list(blocks(loose.data))
+        key = next((block for block in found if block.is_key), None)
+        if key is not None:
+            return KeyFingerprint(_public_key(key, loose.passwords, limits))
+        return _of_certificates([block.der for block in found if block.is_certificate])
+    except (Unsupported, ValueError, IndexError):
+        return KeyFingerprint()
+
+
+def _public_key(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | None:
+    """The key's, if a password decrypts it and all attempts together stay within the iteration limit."""
+    candidates: Sequence[Secret | None] = passwords if key.encrypted else (None,)
+    if not 0 <= rounds(key) * len(candidates) <= limits.iterations:
+        return None
+    for secret in candidates:
+        try:
+            return keypairs.spki(load_key(key, secret).public_key())
+        except Unsupported:
+            continue
+    return None
+
+
+def _of_certificates(ders: Sequence[bytes]) -> KeyFingerprint:
+    found = [one for one in map(load, ders[: keypairs.MOST]) if isinstance(one, Certificate)]
+    return KeyFingerprint(found[0].public_key, len(found) == len(ders) and all(one.is_ca for one in found)) if found else KeyFingerprint()

@@ -15,7 +15,7 @@ from cryptography.x509 import verification
 
 from distributor.model.issues import CheckId, Issue
 from distributor.pki import pem
-from distributor.pki.chain_certificate import read, unpack
+from distributor.pki.certificate import read, unpack
 from distributor.pki.pbe import Unsupported
 from distributor.pki.validation import ChainValidator, crls
 from distributor.pki.validation.path import MOST_ABOVE, IssuerStore, build_trust_store, find_issuers

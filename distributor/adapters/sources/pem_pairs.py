@@ -10,9 +10,8 @@ from distributor.model.certificates import FilePart, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.ports import WorkerPool
 from distributor.model.secret import Secret
-from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
 from distributor.pki.pbe import Unsupported
-from distributor.pki.pem import blocks
+from distributor.pki.pem import KeyFingerprint, UnpairedFile, blocks
 
 Secrets = Callable[[list[Entry], None], tuple[Secret, ...]]
 Look = Callable[[], AbstractContextManager[WorkerPool[UnpairedFile, KeyFingerprint]]]
