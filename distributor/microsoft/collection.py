@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 from cryptography import x509
 
@@ -233,30 +234,46 @@ def find_gaps(collection: Iterable[CollectionEntry], certificates: Sequence[Coll
     return [ChainGap(member, graph.lacking(member)) for member in certificates]
 
 
+# how much is missing, the numbers of its issuers among their like, its certificates, what is missing, whether it ends
+_PartialPath = tuple[int, tuple[int, ...], tuple[CollectionEntry, ...], tuple[MissingIssuer, ...], bool]
+
+
 class _IssuerGraph:
     def __init__(self, collection: Iterable[CollectionEntry], certificates: Iterable[CollectionEntry]) -> None:
         self._inside = {member.der: member for member in collection if member.authority}
         others = {member.der: member for member in certificates if member.authority and member.der not in self._inside}
         self._entries = self._inside | others
         self._index = IssuerIndex(member.cert for member in self._entries.values())
-        self._known: dict[bytes, tuple[MissingIssuer, ...]] = {}
 
     def lacking(self, member: CollectionEntry) -> tuple[MissingIssuer, ...]:
-        if member.der not in self._known:
-            self._known[member.der] = (MissingIssuer(member, above=True),)  # certificates that sign each other lead to no root
-            self._known[member.der] = self._own(member) + self._above(member)
-        return self._known[member.der]
+        """Best first, so that certificates which sign each other are passed once; among equals the first issuer counts."""
+        own = self._own(member)
+        queue: list[_PartialPath] = [(len(own), (0,), (member,), own, member.self_signed)]
+        passed: set[bytes] = set()
+        while queue:
+            _, order, path, lacks, ends = heappop(queue)
+            if ends:
+                return lacks
+            if path[-1].der in passed:
+                continue
+            passed.add(path[-1].der)
+            for number, (issuer, more, last) in enumerate(self._above(path)):
+                heappush(queue, (len(lacks + more), (*order, number), (*path, issuer), lacks + more, last))
+        return (*own, MissingIssuer(member, above=True))  # those above it sign each other
 
     def _own(self, member: CollectionEntry) -> tuple[MissingIssuer, ...]:
         wanted = member.authority or member.self_signed
         return (MissingIssuer(member),) if wanted and member.der not in self._inside else ()
 
-    def _above(self, member: CollectionEntry) -> tuple[MissingIssuer, ...]:
-        if member.self_signed:
-            return ()
-        paths = [self.lacking(self._entries[issuer.der]) for issuer in self._index.seeming_issuers(member.cert)]
-        same_name = bool(self._index.named(member.cert.issuer))
-        return min(paths, key=len, default=(MissingIssuer(member, above=True, same_name=same_name),))
+    def _above(self, path: tuple[CollectionEntry, ...]) -> Iterator[tuple[CollectionEntry, tuple[MissingIssuer, ...], bool]]:
+        """Each issuer of the last one, what it adds to what is missing, and whether the path ends there."""
+        cert, found = path[-1].cert, False
+        for issuer in self._index.seeming_issuers(cert):
+            entry, found = self._entries[issuer.der], True
+            circle = entry in path
+            yield entry, (MissingIssuer(entry, above=True),) if circle else self._own(entry), circle or entry.self_signed
+        if not found:
+            yield path[-1], (MissingIssuer(path[-1], above=True, same_name=bool(self._index.named(cert.issuer))),), True
 
 
 def issues(sought: Iterable[ChainGap]) -> Iterator[Issue]:
