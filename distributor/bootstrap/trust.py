@@ -106,10 +106,11 @@ def _files(path: Path) -> list[Path]:
 
 def _certificates(file: Path) -> tuple[bytes, ...]:
     from distributor.pki import pem
+    from distributor.pki.asn1 import Unreadable
 
     try:
         return tuple(stored.certificate for stored in pem.read(_bytes(file)))
-    except pem.NotCertificates as error:
+    except Unreadable as error:
         raise InvalidInput(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_priv
 
 from distributor.model.secret import Secret
 from distributor.pki import pem
-from distributor.pki.pbe import Unsupported
+from distributor.pki.asn1 import Unreadable
 
 _PFX = b"PKCS12"  # the armour's label (config/secrets.py)
 _VERSION_3 = b"\x02\x01\x03"  # the first value of a PFX
@@ -50,7 +50,7 @@ def keys(text: Secret, password: Secret | None, now: datetime) -> SigningKey:
     """Raises Faulty."""
     try:
         blocks = list(pem.blocks(text.reveal().encode()))
-    except Unsupported:
+    except Unreadable:
         raise Faulty("a PEM block in it is damaged", _WHOLE) from None
     found, certificates = _pfx(blocks, password) if any(block.label == _PFX for block in blocks) else _pem(blocks, password)
     if found is None:
