@@ -12,7 +12,7 @@ from distributor.adapters.sources import files
 from distributor.model.certificates import Limits, SourceMaterial
 from distributor.model.issues import Issue
 from distributor.model.people import Address, Person, RosterRow, parse_address
-from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile, fingerprints
+from distributor.pki.pem import KeyFingerprint, UnpairedFile, fingerprints
 
 
 class Here:

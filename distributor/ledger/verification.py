@@ -336,14 +336,12 @@ def _is(der: object, sha: str) -> bool:
 
 def _says(der: bytes) -> tuple[str | None, ...]:
     """What a certificate says, as its row has it; nothing where it cannot be read."""
-    from cryptography import x509  # noqa: PLC0415  heavy, and only a look at the whole ledger needs it
+    from distributor.pki.certificate import Certificate, load  # noqa: PLC0415  heavy, and only a look at the whole ledger needs it
 
-    from distributor.pki import certificate as certificates  # noqa: PLC0415
-
-    read = certificates.load(der)
-    if not isinstance(read, x509.Certificate):
+    read = load(der)
+    if not isinstance(read, Certificate):
         return ()
-    return storable(escape_unsafe(read.subject.rfc4514_string())), format_timestamp(read.not_valid_before_utc), spki.sha256_of(der)
+    return storable(escape_unsafe(read.parsed.subject.rfc4514_string())), format_timestamp(read.not_before), spki.sha256_of(der)
 
 
 # --- (7) the file ----------------------------------------------------------------------------------------------------

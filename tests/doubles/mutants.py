@@ -16,7 +16,7 @@ from distributor.ledger import certificate_owners, high_water_marks, leases, pac
 from distributor.ledger.transitions import Transition
 from distributor.model.delivery import Accepted, Ambiguous, AttemptUpdate, LeaseHolder, NotSent, OutboundMessage, Outcome, RecordIntent
 from distributor.model.states import PasswordState, State
-from distributor.pki import package_check
+from distributor.pki import package
 
 
 def requeue_what_was_armed() -> None:
@@ -113,7 +113,7 @@ def refused_means_accepted() -> None:
 
 def anybody_gets_any_key() -> None:
     """What is packed is not held against the addresses in the certificate."""
-    package_check.check_package = lambda *_: None
+    package.check_package = lambda *_: None
 
 
 def one_certificate_for_two() -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
-from cryptography import x509
 
 from distributor.errors import InvalidInput
 from distributor.ledger.opening import open_database
@@ -211,7 +210,7 @@ def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_h
 
 def test_a_certificate_s_subject_is_held_against_what_it_says_of_itself(world: World, authority: Authority) -> None:
     issued = authority.issue("anna@example.org", name="Anna").der
-    info = certificate.facts(x509.load_der_x509_certificate(issued), issued)
+    info = certificate.info(issued)
     assert isinstance(info, CertificateInfo)
     planned = replace(draft("anna"), facts=info, leaf=issued)
     world.ledger.plan("plan-1", [planned])

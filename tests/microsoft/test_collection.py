@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from asn1crypto import x509 as asn1
@@ -16,7 +15,10 @@ from distributor.microsoft.collection import SOON, CollectionEntry
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.pki.keypairs import spki
 from distributor.pki.sst import Stored
+from tests.authority import rsa_key
+from tests.doubles.pki import root
 from tests.pki.pki import NOW, Made, key, known, make
+from tests.pki.worlds import old_ca
 
 ROOT = make("Root")
 MIDDLE = make("Middle", ROOT)
@@ -110,20 +112,21 @@ def test_an_authority_for_other_uses_than_mail_is_worth_a_warning() -> None:
     assert examined(ROOT, make("Both", ROOT, extended=(servers, mail))) == []
 
 
-def with_facts(made: Made, **info: object) -> CollectionEntry:
-    """As if the certificate said so."""
-    (member,) = known(made)
-    return replace(member, facts=replace(member.facts, **info))
+def of_rsa(*ders: bytes) -> list[CollectionEntry]:
+    found, issues = collection.members([("rsa.cer", Stored(der)) for der in ders])
+    assert issues == []
+    return found
 
 
-@pytest.mark.parametrize(("key", "found"), [("rsa-2047", [("warning", "weak-key")]), ("rsa-2048", []), ("ec-p256", [])])
-def test_a_short_rsa_key_is_worth_a_warning(key: str, found: list[tuple[str, str]]) -> None:
-    assert told(collection.examine([with_facts(ROOT, key=key)], NOW)) == found
+@pytest.mark.parametrize(("bits", "found"), [(2040, [("warning", "weak-key")]), (2048, [])])
+def test_a_short_rsa_key_is_worth_a_warning(bits: int, found: list[tuple[str, str]]) -> None:
+    assert told(collection.examine(of_rsa(root("Root", rsa_key(7, bits)).der), datetime.now(UTC))) == found
 
 
 def test_an_old_signature_is_worth_a_warning_unless_it_is_the_roots_own_which_nobody_checks() -> None:
-    old = [with_facts(ROOT, signature="sha1"), with_facts(MIDDLE, signature="sha1")]
-    (issue,) = collection.examine(old, NOW)
+    top = old_ca(root("Root", rsa_key(60)))
+    middle = old_ca(top.sub("Middle", rsa_key(61)))
+    (issue,) = collection.examine(of_rsa(top.der, middle.der), datetime.now(UTC))
     assert told([issue]) == [("warning", "weak-signature")]
     assert issue.message == '"CN=Middle" is signed with SHA1, which is no longer trusted'
 

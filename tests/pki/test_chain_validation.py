@@ -15,8 +15,8 @@ from cryptography.x509 import verification
 
 from distributor.model.issues import CheckId, Issue
 from distributor.pki import pem
-from distributor.pki.chain_certificate import read, unpack
-from distributor.pki.pbe import Unsupported
+from distributor.pki.asn1 import Unreadable
+from distributor.pki.certificate import read, unpack
 from distributor.pki.validation import ChainValidator, crls
 from distributor.pki.validation.path import MOST_ABOVE, IssuerStore, build_trust_store, find_issuers
 from distributor.pki.validation.revocation import DownloadFailed
@@ -474,7 +474,7 @@ def _files(*endings: str) -> list[Path]:
 def _octets(path: Path) -> list[bytes]:
     try:
         return [block.der for block in pem.blocks(path.read_bytes()) if block.is_certificate]
-    except Unsupported:
+    except Unreadable:
         return []
 
 

@@ -8,7 +8,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.microsoft import collection
 from distributor.model.issues import CheckId
-from distributor.pki.chain_certificate import is_self_signed, read
+from distributor.pki.certificate import read
+from distributor.pki.issuers import is_self_signed
 from distributor.pki.sst import Stored
 from distributor.pki.validation.path import build_trust_store
 from tests.authority import rsa_key

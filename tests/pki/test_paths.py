@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 
 from distributor.errors import ServiceUnavailable
 from distributor.model.issues import CheckId
-from distributor.pki.chain_certificate import read
+from distributor.pki.certificate import read
 from distributor.pki.validation import ChainValidator
 from distributor.pki.validation.path import MOST_ABOVE, MOST_OF_ONE_NAME, IssuerStore, PathEnd, build_trust_store, find_issuers
 from distributor.pki.validation.revocation import DownloadFailed, Fetched

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from cryptography import x509
 
-from distributor.pki.validation.validator import Certificate, CertificateList, RevocationMode, validate_path
+from distributor.pki.validation.validator import Asn1Certificate, Asn1Crl, RevocationMode, validate_path
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, Extension, der, root
 from tests.pki.worlds import LEAF, NOW, SUB, World, world
@@ -63,13 +63,13 @@ def test_what_was_read_is_dumped_as_it_came() -> None:
     person = CA_.person("a@example.org", rsa_key(1), crl=AD)
     for size in SIZES:
         data = der(CA_.person("a@example.org", rsa_key(1), crl=AD, extensions=padding(size)).certificate)
-        read = Certificate.load(data, strict=True)
+        read = Asn1Certificate.load(data, strict=True)
         assert read.native["tbs_certificate"]["extensions"]
         assert read.dump() == data
         assert read["tbs_certificate"].dump() == x509.load_der_x509_certificate(data).tbs_certificate_bytes
     for size in SIZES:
         data = CA_.crl(person.certificate.serial_number, extensions=padding(size))
-        listed = CertificateList.load(data)
+        listed = Asn1Crl.load(data)
         assert listed["tbs_cert_list"]["revoked_certificates"].native
         assert listed.dump() == data
         assert listed["tbs_cert_list"].dump() == x509.load_der_x509_crl(data).tbs_certlist_bytes

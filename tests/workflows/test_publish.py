@@ -69,7 +69,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def planned(world: World, name: str, identity: Identity) -> str:
-    info = certificate.facts(identity.certificate, identity.der)
+    info = certificate.info(identity.der)
     assert isinstance(info, CertificateInfo)
     locator = Locator("pkcs12", ((f"/in/{name}.pfx", None, "0" * 64),))
     draft = DeliveryRequest(Person(Address(name, "example.org"), f"{name.title()} Example"), "en", info, identity.der, (), locator)

@@ -16,7 +16,7 @@ from distributor.adapters.sources import files
 from distributor.errors import InvalidInput
 from distributor.model.certificates import Locator, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
-from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
+from distributor.pki.pem import KeyFingerprint, UnpairedFile
 from tests.authority import Authority
 from tests.heaps import find, issues, look, materials, words, zipped
 
