@@ -65,9 +65,9 @@ def todo(identity: Issued, number: int = 0, **columns: str) -> PackingTask:
     )
 
 
-def attachment(letter: PackedMessage) -> bytes:
+def attachment(packed: PackedMessage) -> bytes:
     """The package in a message."""
-    message = email.message_from_bytes(letter.message, policy=email.policy.default)
+    message = email.message_from_bytes(packed.message, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     (part,) = message.iter_attachments()
     found: bytes = part.get_content()

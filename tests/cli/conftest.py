@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 
 @pytest.fixture
-def planned(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+def planned(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
     """Two messages are planned, and a server waits."""
-    stage = Stage(tmp_path, authority)
-    stage.play(
+    workspace = Workspace(tmp_path, authority)
+    workspace.run_script(
         "$ distributor init >/dev/null 2>&1\n+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n"
     )
-    yield stage
-    stage.close()
+    yield workspace
+    workspace.close()
 
 
 @pytest.fixture
-def sent(planned: Stage) -> Stage:
+def sent(planned: Workspace) -> Workspace:
     """Both messages are accepted."""
-    planned.play("$ distributor send --yes >/dev/null 2>&1\n")
+    planned.run_script("$ distributor send --yes >/dev/null 2>&1\n")
     return planned

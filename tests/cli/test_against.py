@@ -10,7 +10,7 @@ import pytest
 
 from distributor.ledger.driver import sqlite3
 from distributor.model.audit_log import ORIGIN, Link, digest
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -34,7 +34,7 @@ def forge(ledger: Path) -> None:
         connection.commit()
 
 
-def test_a_ledger_that_went_on_begins_with_its_export_in_both_forms(sent: Stage) -> None:
+def test_a_ledger_that_went_on_begins_with_its_export_in_both_forms(sent: Workspace) -> None:
     for form in ("jsonl", "csv"):
         assert sent.run(f"distributor audit export --format {form} --output kept.{form}").returncode == 0
     assert sent.run("distributor resend alice@example.org --reason lost --yes").returncode == 0
@@ -43,11 +43,11 @@ def test_a_ledger_that_went_on_begins_with_its_export_in_both_forms(sent: Stage)
         done = sent.run(f"distributor audit verify --against kept.{form}")
         assert done.returncode == 0, done.stdout
         assert f"it begins with the {number} events of kept.{form}, none changed and none missing" in done.stdout
-    told = json.loads(sent.run("distributor audit verify --against kept.jsonl --json").stdout)
-    assert (told["ok"], told["against"]) == (True, {"export": "kept.jsonl", "unchanged": number})
+    answer = json.loads(sent.run("distributor audit verify --against kept.jsonl --json").stdout)
+    assert (answer["ok"], answer["against"]) == (True, {"export": "kept.jsonl", "unchanged": number})
 
 
-def test_a_chain_that_was_written_anew_as_a_whole_is_found_beside_an_export_only(sent: Stage) -> None:
+def test_a_chain_that_was_written_anew_as_a_whole_is_found_beside_an_export_only(sent: Workspace) -> None:
     assert sent.run("distributor audit export --output kept.jsonl").returncode == 0
     forge(sent.folder / "distributor.db")
     assert sent.run("distributor audit verify").returncode == 0
@@ -58,7 +58,7 @@ def test_a_chain_that_was_written_anew_as_a_whole_is_found_beside_an_export_only
     assert "event 3: is " in sent.run("distributor audit verify forged.jsonl --against kept.jsonl").stdout
 
 
-def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Stage) -> None:
+def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Workspace) -> None:
     assert sent.run("cp distributor.db older.db").returncode == 0
     assert sent.run("distributor resend alice@example.org --reason lost --yes").returncode == 0
     assert sent.run("distributor audit export --output kept.jsonl && rm -f distributor.db-* && cp older.db distributor.db").returncode == 0
@@ -68,7 +68,7 @@ def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Stage) ->
     assert finding.endswith("the end was cut off")
 
 
-def test_an_export_that_is_not_there_or_not_text_ends_in_words(sent: Stage) -> None:
+def test_an_export_that_is_not_there_or_not_text_ends_in_words(sent: Workspace) -> None:
     for make, words in (
         ("true", "no such file"),
         ("head -c 100 /dev/urandom > kept.jsonl", "not UTF-8"),

@@ -6,17 +6,17 @@ import json
 from contextlib import closing
 
 from distributor.ledger.driver import sqlite3
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 
-def line(stage: Stage, what: str) -> str:
+def line(workspace: Workspace, what: str) -> str:
     """The first line that `audit verify` prints, without what it was about."""
-    done = stage.run(f"distributor audit verify {what}")
+    done = workspace.run(f"distributor audit verify {what}")
     assert done.returncode == 0, done.stdout
     return done.stdout.splitlines()[0].partition(": ")[2]
 
 
-def test_a_whole_export_ends_where_the_ledger_does_and_a_cut_one_does_not(sent: Stage) -> None:
+def test_a_whole_export_ends_where_the_ledger_does_and_a_cut_one_does_not(sent: Workspace) -> None:
     assert sent.run("distributor audit export --output all.jsonl && head -n 9 all.jsonl > cut.jsonl").returncode == 0
     *_, last = (sent.folder / "all.jsonl").read_text(encoding="utf-8").splitlines()
     event = json.loads(last)
@@ -26,11 +26,11 @@ def test_a_whole_export_ends_where_the_ledger_does_and_a_cut_one_does_not(sent: 
     assert (
         "compare event and hash with those that `distributor audit verify` names" in sent.run("distributor audit verify cut.jsonl").stdout
     )
-    told = json.loads(sent.run("distributor audit verify all.jsonl --json").stdout)
-    assert told["last"] == {name: event[name] for name in ("seq", "at", "hash")}
+    answer = json.loads(sent.run("distributor audit verify all.jsonl --json").stdout)
+    assert answer["last"] == {name: event[name] for name in ("seq", "at", "hash")}
 
 
-def test_events_that_lost_their_personal_fields_are_counted_and_found_unless_an_event_explains_it(sent: Stage) -> None:
+def test_events_that_lost_their_personal_fields_are_counted_and_found_unless_an_event_explains_it(sent: Workspace) -> None:
     with closing(sqlite3.connect(sent.folder / "distributor.db")) as connection:
         connection.execute("UPDATE event SET personal = NULL, salt = NULL WHERE seq <= 2")
         connection.commit()

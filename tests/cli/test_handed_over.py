@@ -12,7 +12,7 @@ from distributor.cli.password import CLEAR
 from distributor.errors import InvalidInput
 from distributor.workflows import reveal
 from tests.cli.screen import Screen, screen
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -25,7 +25,7 @@ def last(terminal: Screen) -> str:
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_screen_says_that_the_password_is_spent(sent: Stage, how: str) -> None:
+def test_an_interrupted_screen_says_that_the_password_is_spent(sent: Workspace, how: str) -> None:
     with screen(sent.folder, sent.environment(), *REVEAL) as terminal:
         terminal.until("press Enter")
         terminal.press("\x03") if how == "Ctrl-C" else os.kill(terminal.pid, signal.SIGTERM)
@@ -35,7 +35,7 @@ def test_an_interrupted_screen_says_that_the_password_is_spent(sent: Stage, how:
     assert last(terminal) == f"hint: {SPENT}"
 
 
-def test_after_enter_it_is_said_too_whatever_was_typed_before(sent: Stage) -> None:
+def test_after_enter_it_is_said_too_whatever_was_typed_before(sent: Workspace) -> None:
     with screen(sent.folder, sent.environment(), *REVEAL) as terminal:
         terminal.until("press Enter")
         os.write(terminal._terminal, b"\xff\xfe\n")  # noqa: SLF001  octets that are no text
@@ -43,7 +43,7 @@ def test_after_enter_it_is_said_too_whatever_was_typed_before(sent: Stage) -> No
     assert last(terminal) == SPENT
 
 
-def test_a_pipe_that_takes_nothing_says_that_the_password_is_spent(sent: Stage) -> None:
+def test_a_pipe_that_takes_nothing_says_that_the_password_is_spent(sent: Workspace) -> None:
     done = sent.run(f'distributor {" ".join(REVEAL[:3])} --reason "she called" --stdout >/dev/full')
     assert done.returncode == 3
     assert done.stdout.splitlines() == [
@@ -53,13 +53,13 @@ def test_a_pipe_that_takes_nothing_says_that_the_password_is_spent(sent: Stage) 
     assert "handed-over" in sent.run("distributor status alice@example.org").stdout
 
 
-def test_a_reader_that_is_gone_lost_the_password_and_that_is_said(sent: Stage) -> None:
+def test_a_reader_that_is_gone_lost_the_password_and_that_is_said(sent: Workspace) -> None:
     done = sent.run(f'(sleep 1; distributor {" ".join(REVEAL[:3])} --reason "she called" --stdout; echo $? >&2) | true')
     assert done.stdout.splitlines() == ["error: standard output: the password cannot be written: broken pipe", f"hint: {SPENT}", "3"]
 
 
 def test_an_envelope_that_does_not_open_is_spent_all_the_same(
-    sent: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sent: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Torn(reveal.Reveal):
         def hand_over(self, envelope: reveal.SealedPassword, reason: str) -> reveal.Secret:
@@ -72,7 +72,7 @@ def test_an_envelope_that_does_not_open_is_spent_all_the_same(
 
 
 def test_an_interrupt_before_the_hand_over_spends_nothing(
-    sent: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sent: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from distributor.ledger.driver import sqlite3
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 SWAP = """
 UPDATE handover SET sealed = (SELECT h.sealed FROM handover h JOIN delivery d ON d.id = h.delivery JOIN person p ON p.id = d.person
@@ -13,7 +13,7 @@ WHERE p.key LIKE 'bob@%') WHERE delivery = (SELECT d.id FROM delivery d JOIN per
 """
 
 
-def test_another_person_s_password_is_never_shown(sent: Stage) -> None:
+def test_another_person_s_password_is_never_shown(sent: Workspace) -> None:
     with closing(sqlite3.connect(sent.folder / "distributor.db")) as connection:
         assert connection.execute(SWAP).rowcount == 1
         connection.commit()

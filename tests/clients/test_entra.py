@@ -1,4 +1,4 @@
-"""Signing in to Entra: every road, each refusal in our words, one question however many ask, and no secret anywhere but on the wire."""
+"""Signing in to Entra: every flow, each refusal in our words, one question however many ask, and no secret anywhere but on the wire."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def questions(cloud: Cloud) -> int:
     return len(cloud.requests("token"))
 
 
-# --- the roads -----------------------------------------------------------------------------------------------------
+# --- the flows -----------------------------------------------------------------------------------------------------
 
 
 def test_a_secret_gives_a_token_that_says_what_the_app_may_do(cloud: Cloud) -> None:
@@ -143,13 +143,13 @@ def test_a_machine_signs_in_with_its_identity_and_through_no_proxy(
 def test_a_machines_token_is_renewed_when_it_was_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.machine_identity.items():
         monkeypatch.setenv(name, value)
-    door = entra(AppRegistration(managed_identity=True, client_id=cloud.app(managed="user", roles=["Mail.Send"])))
-    first, second = asyncio.run(twice(door, cloud.graph))
+    client = entra(AppRegistration(managed_identity=True, client_id=cloud.app(managed="user", roles=["Mail.Send"])))
+    first, second = asyncio.run(twice(client, cloud.graph))
     assert first.secret != second.secret
 
 
-async def twice(door: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
-    return await door.token(resource), await door.token(resource, fresh=True)
+async def twice(client: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
+    return await client.token(resource), await client.token(resource, fresh=True)
 
 
 def assertion(**claims: object) -> str:
@@ -170,10 +170,10 @@ def workload(cloud: Cloud, file: Path, text: str, *, trusted: bool = True) -> Ap
 def test_a_workloads_token_is_read_again_at_every_use(cloud: Cloud, tmp_path: Path) -> None:
     with cloud.during(replayed_assertions="refused"):
         sign_in = workload(cloud, tmp_path / "token", assertion() + "\n")
-        door = entra(sign_in)
-        assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
+        client = entra(sign_in)
+        assert asyncio.run(client.token(cloud.graph)).roles == {"Mail.Send"}
         (tmp_path / "token").write_text(assertion(), encoding="ascii")
-        assert asyncio.run(door.token(cloud.graph, fresh=True)).roles == {"Mail.Send"}
+        assert asyncio.run(client.token(cloud.graph, fresh=True)).roles == {"Mail.Send"}
 
 
 @pytest.mark.parametrize(("text", "why"), [(None, "no such file or directory"), ("", "is empty"), ("\xff", "it is no token")])
@@ -204,14 +204,14 @@ def code_in(text: str) -> str:
 
 def test_a_person_is_shown_a_code_once_and_signs_in(cloud: Cloud) -> None:
     sign_in, name = person(cloud)
-    told: list[str] = []
+    prompts: list[str] = []
 
     def tell(text: str) -> None:
-        told.append(text)
+        prompts.append(text)
         cloud.approve(code_in(text), name)
 
     first, second = asyncio.run(twice(entra(sign_in, tell=tell), cloud.graph))
-    assert told == [f"to sign in, open {cloud.login}/device and enter the code {code_in(told[0])}"]
+    assert prompts == [f"to sign in, open {cloud.login}/device and enter the code {code_in(prompts[0])}"]
     assert (first.scopes, first.roles) == ({"Mail.Send"}, frozenset())
     assert first.secret != second.secret
 
@@ -234,8 +234,8 @@ def test_whoever_gives_up_waiting_for_a_person_waits_no_longer(cloud: Cloud) -> 
 
     async def go() -> None:
         shown, loop = asyncio.Event(), asyncio.get_running_loop()
-        door = entra(sign_in, tell=lambda _: loop.call_soon_threadsafe(shown.set))
-        waiting = asyncio.ensure_future(door.token(cloud.graph))
+        client = entra(sign_in, tell=lambda _: loop.call_soon_threadsafe(shown.set))
+        waiting = asyncio.ensure_future(client.token(cloud.graph))
         await shown.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -266,9 +266,9 @@ def test_eight_who_were_refused_with_one_token_get_one_other(cloud: Cloud) -> No
     sign_in = registered(cloud)
 
     async def go() -> tuple[AccessToken, list[AccessToken]]:
-        door = entra(sign_in)
-        old = await door.token(cloud.graph)
-        return old, await asyncio.gather(*(door.renewed(cloud.graph, old) for _ in range(8)))
+        client = entra(sign_in)
+        old = await client.token(cloud.graph)
+        return old, await asyncio.gather(*(client.renewed(cloud.graph, old) for _ in range(8)))
 
     before = questions(cloud)
     old, new = asyncio.run(go())
@@ -281,9 +281,9 @@ def test_eight_who_want_a_fresh_token_at_once_get_the_same(cloud: Cloud) -> None
     sign_in = registered(cloud)
 
     async def go() -> set[str]:
-        door = entra(sign_in)
-        old = await door.token(cloud.graph)
-        tokens = await asyncio.gather(*(door.token(cloud.graph, fresh=True) for _ in range(8)))
+        client = entra(sign_in)
+        old = await client.token(cloud.graph)
+        tokens = await asyncio.gather(*(client.token(cloud.graph, fresh=True) for _ in range(8)))
         return {old.secret.reveal(), *(token.secret.reveal() for token in tokens)}
 
     assert len(asyncio.run(go())) == 2
@@ -307,34 +307,34 @@ def test_a_token_near_its_end_is_renewed(cloud: Cloud) -> None:
     assert first.secret != second.secret
 
 
-async def near(door: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
-    return await door.token(resource), await door.token(resource)
+async def near(client: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
+    return await client.token(resource), await client.token(resource)
 
 
 def test_while_nobody_answers_a_token_near_its_end_is_still_good(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     with cloud.during(token_seconds=299):
-        first = asyncio.run(door.token(cloud.graph))
+        first = asyncio.run(client.token(cloud.graph))
     cloud.fault("token", "reset-before")
-    assert asyncio.run(door.token(cloud.graph)).secret == first.secret
+    assert asyncio.run(client.token(cloud.graph)).secret == first.secret
 
 
 def test_a_refusal_is_not_answered_from_memory_once_its_reason_is_gone(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     cloud.fault("token", "aadsts", number=65001, status=400)
     with pytest.raises(ServiceUnavailable, match="nobody has consented"):
-        asyncio.run(door.token(cloud.graph))
-    assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
+        asyncio.run(client.token(cloud.graph))
+    assert asyncio.run(client.token(cloud.graph)).roles == {"Mail.Send"}
 
 
 def test_a_service_that_asks_to_come_later_is_left_alone_until_then(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     cloud.fault("token", "status", status=429, retry_after=60)
     with pytest.raises(SignInUnavailable, match="asks to come later"):
-        asyncio.run(door.token(cloud.graph))
+        asyncio.run(client.token(cloud.graph))
     before = questions(cloud)
     with pytest.raises(SignInUnavailable, match="asks to come later"):
-        asyncio.run(door.token(cloud.graph))
+        asyncio.run(client.token(cloud.graph))
     assert questions(cloud) == before
 
 
@@ -432,9 +432,9 @@ def test_of_an_unknown_number_the_first_sentence_is_told_and_nothing_behind_it(c
     assert error.message == 'the sign-in is refused (AADSTS1234567): "The moon\\x1b[2J is in the wrong house"'
 
 
-@pytest.mark.parametrize("said", [SECRET, SECRET.upper(), SECRET[:12], base64.b64encode(SECRET.encode()).decode()])
-def test_a_secret_that_the_service_repeats_is_not_told(cloud: Cloud, said: str) -> None:
-    cloud.fault("token", "aadsts", number=1234567, text=f"Nobody knows {said} here.")
+@pytest.mark.parametrize("repeated", [SECRET, SECRET.upper(), SECRET[:12], base64.b64encode(SECRET.encode()).decode()])
+def test_a_secret_that_the_service_repeats_is_not_told(cloud: Cloud, repeated: str) -> None:
+    cloud.fault("token", "aadsts", number=1234567, text=f"Nobody knows {repeated} here.")
     error = refused(registered(cloud), cloud.graph)
     assert error.message == f'the sign-in is refused (AADSTS1234567): "Nobody knows {REDACTED} here"'
 
@@ -490,12 +490,12 @@ def test_a_broken_line_is_told_and_the_next_one_is_tried(cloud: Cloud, operation
 
 
 def test_a_broken_line_is_no_reason_to_give_up_for_ever(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     for operation in ("discovery", "token"):
         cloud.fault(operation, "reset-before")
         with pytest.raises(SignInUnavailable):
-            asyncio.run(door.token(cloud.graph))
-    assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
+            asyncio.run(client.token(cloud.graph))
+    assert asyncio.run(client.token(cloud.graph)).roles == {"Mail.Send"}
 
 
 def test_a_page_instead_of_a_token_is_told(cloud: Cloud) -> None:

@@ -81,9 +81,9 @@ def later(another: Cloud) -> Iterator[Caller]:
 
 def new_client(cloud: Cloud, stack: ExitStack, **app: object) -> Caller:
     name = cloud.app(**{"secrets": {SECRET: None}, "roles": ROLES, **app})
-    box = f"certs-{name[:8]}@example.org"
-    cloud.mailbox(box)
-    return Caller(cloud, name, box, stack.enter_context(connected(cloud, cloud.token(name))))
+    address = f"certs-{name[:8]}@example.org"
+    cloud.mailbox(address)
+    return Caller(cloud, name, address, stack.enter_context(connected(cloud, cloud.token(name))))
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,9 @@ WRONG: dict[str, tuple[Callable[[Cloud], dict[str, Any]], str, int]] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_a_refused_sign_in_speaks_as_entra_does(cloud: Cloud, what: str) -> None:
     act, error, number = WRONG[what]
-    said = act(cloud)
-    assert (said["error"], said["error_codes"]) == (error, [number])
-    assert re.match(rf"AADSTS{number}: .* Trace ID: \S+ Correlation ID: \S+ Timestamp: \S+ \S+Z$", said["error_description"])
+    body = act(cloud)
+    assert (body["error"], body["error_codes"]) == (error, [number])
+    assert re.match(rf"AADSTS{number}: .* Trace ID: \S+ Correlation ID: \S+ Timestamp: \S+ \S+Z$", body["error_description"])
 
 
 def test_a_certificate_that_is_not_registered_is_refused(cloud: Cloud, leaf: Identity) -> None:
@@ -149,9 +149,9 @@ def test_a_certificate_that_is_not_registered_is_refused(cloud: Cloud, leaf: Ide
 def test_a_signature_by_another_key_is_refused(cloud: Cloud, leaf: Identity) -> None:
     app = cloud.app(certificates=[leaf.pem.decode()])
     forged = {"private_key": Identity(rsa_key(7), leaf.certificate).key_pem().decode(), "public_certificate": leaf.pem.decode()}
-    said = signed_in(cloud, app, forged)
-    assert said["error_codes"] == [700027]
-    assert "signature value did not match" in said["error_description"]
+    body = signed_in(cloud, app, forged)
+    assert body["error_codes"] == [700027]
+    assert "signature value did not match" in body["error_description"]
 
 
 def test_an_unknown_tenant_has_no_discovery(cloud: Cloud) -> None:
@@ -180,8 +180,8 @@ FEDERATED = {"iss": 700211, "sub": 700213, "aud": 700212, "exp": 700024}
 def test_a_workload_signs_in_with_an_assertion_of_its_issuer(cloud: Cloud, wrong: str) -> None:
     public = rsa_key(8).public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo).decode()
     app = cloud.app(federated=[{"issuer": "https://issuer.example", "subject": "system:job", "key": public}])
-    said = signed_in(cloud, app, federated(rsa_key(8), **({wrong: 1 if wrong == "exp" else "another"} if wrong else {})))
-    assert said.get("error_codes", []) == ([FEDERATED[wrong]] if wrong else [])
+    body = signed_in(cloud, app, federated(rsa_key(8), **({wrong: 1 if wrong == "exp" else "another"} if wrong else {})))
+    assert body.get("error_codes", []) == ([FEDERATED[wrong]] if wrong else [])
 
 
 def test_a_workload_without_a_trusted_issuer_or_with_a_wrong_key_is_refused(cloud: Cloud) -> None:
@@ -210,7 +210,7 @@ def test_a_device_code_waits_for_its_person(cloud: Cloud) -> None:
         assert again["access_token"] != result["access_token"]
     with connected(cloud, again["access_token"]) as http:
         other = new_client(cloud, ExitStack())
-        assert code(http.post(f"/users/{other.box}/messages/x/send")) == "ErrorAccessDenied"
+        assert code(http.post(f"/users/{other.address}/messages/x/send")) == "ErrorAccessDenied"
         assert code(http.post(f"/users/{person}/messages/x/send")) == "ErrorItemNotFound"
         other.http.close()
 
@@ -335,7 +335,7 @@ def test_an_app_is_held_to_its_mailboxes(cloud: Cloud) -> None:
     with ExitStack() as stack:
         client = new_client(cloud, stack, mailboxes=["other@example.org"])
         assert client.list().json()["error"]["message"] == "Access to OData is disabled."
-        cloud.app(client.app, mailboxes=[client.box.upper()])
+        cloud.app(client.app, mailboxes=[client.address.upper()])
         assert client.list().status_code == 200
 
 
@@ -351,8 +351,8 @@ def test_nobody_and_somebody_without_a_mailbox_are_told_apart(client: Caller) ->
 def test_a_mime_draft_keeps_our_message_id_and_its_bytes(client: Caller) -> None:
     created = client.create(client.mime()).json()
     assert (created["internetMessageId"], created["isDraft"], created["subject"]) == (client.message_id(), True, "message 1")
-    assert client.http.get(f"/users/{client.box}/messages/{created['id']}/$value").content == client.mime()
-    folder = client.http.get(f"/users/{client.box}/mailFolders/drafts").json()
+    assert client.http.get(f"/users/{client.address}/messages/{created['id']}/$value").content == client.mime()
+    folder = client.http.get(f"/users/{client.address}/mailFolders/drafts").json()
     assert (created["parentFolderId"], folder["totalItemCount"]) == (folder["id"], 1)
 
 
@@ -381,7 +381,7 @@ def test_the_immutable_id_survives_the_send_or_does_not(client: Caller, habit: s
     draft = client.draft(**IMMUTABLE)
     with client.cloud.during(id_after_send=habit):
         client.send(draft)
-    assert client.http.get(f"/users/{client.box}/messages/{draft}", headers=IMMUTABLE).status_code == found
+    assert client.http.get(f"/users/{client.address}/messages/{draft}", headers=IMMUTABLE).status_code == found
 
 
 @pytest.mark.parametrize(("looks", "seen"), [("draft", [True]), ("hidden", [])])
@@ -398,7 +398,7 @@ def test_the_sent_copy_takes_its_time(later: Caller, looks: str, seen: list[bool
 def test_a_message_from_somebody_else_is_refused_unless_allowed(client: Caller) -> None:
     draft = client.create(client.mime(sender="boss@example.org")).json()["id"]
     assert (client.send(draft).status_code, code(client.send(draft)), client.left()) == (403, "ErrorSendAsDenied", [])
-    client.cloud.mailbox(client.box, send_as=["boss@example.org"])
+    client.cloud.mailbox(client.address, send_as=["boss@example.org"])
     assert client.send(client.create(client.mime(sender="boss@example.org")).json()["id"]).status_code == 202
 
 
@@ -409,21 +409,21 @@ def test_a_recipient_that_is_no_address_is_refused(client: Caller) -> None:
 
 
 def test_what_is_no_base64_and_what_is_too_large_is_refused(client: Caller) -> None:
-    post = {"url": f"/users/{client.box}/messages", "headers": {"Content-Type": "text/plain"}}
+    post = {"url": f"/users/{client.address}/messages", "headers": {"Content-Type": "text/plain"}}
     assert code(client.http.post(**post, content=b"From: not base64")) == "ErrorMimeContentInvalidBase64String"
     assert client.http.post(**post, content=b"A" * (4 * 2**20 + 4)).status_code == 413
 
 
 def test_send_wants_an_empty_body(client: Caller) -> None:
     draft = client.draft()
-    assert client.http.post(f"/users/{client.box}/messages/{draft}/send", json={}).status_code == 400
+    assert client.http.post(f"/users/{client.address}/messages/{draft}/send", json={}).status_code == 400
     assert client.left() == []
 
 
 def test_send_wants_to_be_told_its_length(client: Caller) -> None:
     draft = client.draft()
     line = http.client.HTTPSConnection("localhost", client.cloud.port, context=ssl.create_default_context(cafile=client.cloud.ca))
-    line.putrequest("POST", f"/graph/v1.0/users/{client.box}/messages/{draft}/send")
+    line.putrequest("POST", f"/graph/v1.0/users/{client.address}/messages/{draft}/send")
     line.putheader("Authorization", client.http.headers["authorization"])
     line.endheaders()
     assert line.getresponse().status == 411
@@ -431,7 +431,7 @@ def test_send_wants_to_be_told_its_length(client: Caller) -> None:
 
 
 def test_send_mail_by_mime_leaves_a_copy_and_by_json_when_it_may(client: Caller) -> None:
-    where = f"/users/{client.box}/sendMail"
+    where = f"/users/{client.address}/sendMail"
     assert client.http.post(where, content=base64.b64encode(client.mime()), headers={"Content-Type": "text/plain"}).status_code == 202
     message = {
         "subject": "by JSON",
@@ -449,7 +449,7 @@ def test_send_mail_by_mime_leaves_a_copy_and_by_json_when_it_may(client: Caller)
 def test_own_headers_in_json_begin_with_x_and_are_five_at_most(client: Caller) -> None:
     def create(*names: str) -> httpx2.Response:
         headers = [{"name": name, "value": "1"} for name in names]
-        return client.http.post(f"/users/{client.box}/messages", json={"subject": "s", "internetMessageHeaders": headers})
+        return client.http.post(f"/users/{client.address}/messages", json={"subject": "s", "internetMessageHeaders": headers})
 
     assert create("x-a", "X-B").status_code == 201
     assert code(create("Auto-Submitted")) == "InvalidInternetMessageHeader"
@@ -458,26 +458,26 @@ def test_own_headers_in_json_begin_with_x_and_are_five_at_most(client: Caller) -
 
 def test_a_deleted_message_is_in_deleted_items_and_a_purged_one_is_gone(client: Caller) -> None:
     first, second = client.draft(1), client.draft(2)
-    assert client.http.delete(f"/users/{client.box}/messages/{first}").status_code == 204
-    assert client.http.post(f"/users/{client.box}/messages/{second}/permanentDelete").status_code == 204
+    assert client.http.delete(f"/users/{client.address}/messages/{first}").status_code == 204
+    assert client.http.post(f"/users/{client.address}/messages/{second}/permanentDelete").status_code == 204
     (deleted,) = client.by_message_id(1, "deleteditems")
     assert client.by_message_id(2) == []
-    assert [one["subject"] for one in client.cloud.messages(client.box, "recoverableitemspurges")] == ["message 2"]
-    client.http.delete(f"/users/{client.box}/messages/{deleted['id']}")
+    assert [one["subject"] for one in client.cloud.messages(client.address, "recoverableitemspurges")] == ["message 2"]
+    client.http.delete(f"/users/{client.address}/messages/{deleted['id']}")
     assert client.by_message_id(1) == []
 
 
 def test_a_message_can_be_marked(client: Caller) -> None:
     draft = client.draft()
-    changed = client.http.patch(f"/users/{client.box}/messages/{draft}", json={"isRead": False, "categories": ["sent by us"]})
+    changed = client.http.patch(f"/users/{client.address}/messages/{draft}", json={"isRead": False, "categories": ["sent by us"]})
     assert (changed.json()["isRead"], changed.json()["categories"]) == (False, ["sent by us"])
-    assert client.http.patch(f"/users/{client.box}/messages/{draft}", json={"subject": "another"}).status_code == 400
+    assert client.http.patch(f"/users/{client.address}/messages/{draft}", json={"subject": "another"}).status_code == 400
 
 
 def test_a_message_to_a_mailbox_of_the_tenant_arrives_in_its_inbox(client: Caller) -> None:
-    client.cloud.mailbox(f"to-{client.box}")
-    client.send(client.create(client.mime(to=f"to-{client.box}")).json()["id"])
-    (arrived,) = client.cloud.messages(f"to-{client.box}", "inbox")
+    client.cloud.mailbox(f"to-{client.address}")
+    client.send(client.create(client.mime(to=f"to-{client.address}")).json()["id"])
+    (arrived,) = client.cloud.messages(f"to-{client.address}", "inbox")
     assert (arrived["internetMessageId"], arrived["isRead"]) == (client.message_id(), False)
 
 
@@ -523,7 +523,7 @@ def test_a_list_is_refused_with(client: Caller, what: str) -> None:
 def test_a_plus_that_was_not_encoded_is_a_space(client: Caller) -> None:
     mime = client.mime().replace(client.message_id().encode(), b"<a+b@x.example>")
     client.create(mime)
-    where = f"/users/{client.box}/messages?$filter=internetMessageId eq '<a+b@x.example>'"
+    where = f"/users/{client.address}/messages?$filter=internetMessageId eq '<a+b@x.example>'"
     assert values(client.http.get(where)) == []
     assert len(values(client.list(filter="internetMessageId eq '<a+b@x.example>'"))) == 1
 
@@ -532,11 +532,11 @@ def test_what_the_description_does_not_know_is_refused_and_remembered(client: Ca
     before = len(client.cloud.refusals())
     answers = [
         client.http.get("/users/x/nonsense"),
-        client.http.put(f"/users/{client.box}/messages", json={}),
-        client.http.post(f"/users/{client.box}/messages", json={"subjekt": "x"}),
-        client.http.post(f"/users/{client.box}/sendMail", json={"saveToSentItems": True}),
-        client.http.post(f"/users/{client.box}/messages", content=b"x", headers={"Content-Type": "message/rfc822"}),
-        client.http.post(f"/users/{client.box}/messages", content=b"{", headers={"Content-Type": "application/json"}),
+        client.http.put(f"/users/{client.address}/messages", json={}),
+        client.http.post(f"/users/{client.address}/messages", json={"subjekt": "x"}),
+        client.http.post(f"/users/{client.address}/sendMail", json={"saveToSentItems": True}),
+        client.http.post(f"/users/{client.address}/messages", content=b"x", headers={"Content-Type": "message/rfc822"}),
+        client.http.post(f"/users/{client.address}/messages", content=b"{", headers={"Content-Type": "application/json"}),
     ]
     assert [answer.status_code for answer in answers] == [400] * 6
     error = answers[2].json()["error"]
@@ -547,7 +547,7 @@ def test_what_the_description_does_not_know_is_refused_and_remembered(client: Ca
 
 def test_a_delta_tells_what_came_and_what_went(client: Caller) -> None:
     def arrive(number: int) -> str:
-        return client.cloud.deliver(client.box, client.mime(number))
+        return client.cloud.deliver(client.address, client.mime(number))
 
     def follow(url: str) -> tuple[list[dict[str, Any]], str]:
         found: list[dict[str, Any]] = []
@@ -559,10 +559,10 @@ def test_a_delta_tells_what_came_and_what_went(client: Caller) -> None:
             url = page["@odata.nextLink"]
 
     ids = [arrive(number) for number in range(3)]
-    found, later = follow(f"/users/{client.box}/mailFolders/inbox/messages/delta?$select=subject")
+    found, later = follow(f"/users/{client.address}/mailFolders/inbox/messages/delta?$select=subject")
     assert [one["id"] for one in found] == ids
     assert follow(later)[0] == []
-    client.http.delete(f"/users/{client.box}/messages/{ids[0]}")
+    client.http.delete(f"/users/{client.address}/messages/{ids[0]}")
     new = arrive(3)
     found, last = follow(later)
     assert [(one["id"], one.get("@removed", {}).get("reason")) for one in found] == [(ids[0], "deleted"), (new, None)]
@@ -589,7 +589,7 @@ def test_a_broken_line_leaves_the_message_where_the_fault_says(client: Caller, d
     draft = client.draft()
     client.cloud.fault("message.send", do)
     with pytest.raises(wanted):
-        client.http.post(f"/users/{client.box}/messages/{draft}/send", timeout=PATIENCE)
+        client.http.post(f"/users/{client.address}/messages/{draft}/send", timeout=PATIENCE)
     assert len(client.left()) == left
     assert [one["isDraft"] for one in client.by_message_id()] == [left == 0]
 
@@ -605,11 +605,11 @@ SPOILED: dict[str, tuple[dict[str, Any], int, str, int]] = {
 
 @pytest.mark.parametrize("do", SPOILED)
 def test_an_error_on_demand_is_an_error_of_the_services_form(client: Caller, do: str) -> None:
-    options, status, said, left = SPOILED[do]
+    options, status, body, left = SPOILED[do]
     draft = client.draft()
     client.cloud.fault("message.send", do, **options)
     answer = client.send(draft)
-    assert (answer.status_code, code(answer), len(client.left())) == (status, said, left)
+    assert (answer.status_code, code(answer), len(client.left())) == (status, body, left)
     assert answer.headers.get("retry-after") == ("3" if do == "429" else None)
 
 
@@ -684,7 +684,7 @@ def test_a_fifth_request_in_flight_is_too_many(client: Caller) -> None:
 
 def await_in_flight(client: Caller, wanted: int) -> None:
     deadline = time.monotonic() + 60
-    while client.cloud.counts()["mailboxes"].get(client.box, {}).get("max_in_flight") != wanted:
+    while client.cloud.counts()["mailboxes"].get(client.address, {}).get("max_in_flight") != wanted:
         assert time.monotonic() < deadline
 
 
@@ -701,7 +701,7 @@ def test_messages_past_the_pace_are_accepted_and_counted(client: Caller) -> None
     before = client.cloud.over_pace
     assert [client.send(client.draft(number)).status_code for number in range(32)] == [202] * 32
     tally = client.tally()
-    assert (tally["letters_per_minute"], tally["over_pace"], client.cloud.over_pace - before) == (32, 2, 2)
+    assert (tally["messages_per_minute"], tally["over_pace"], client.cloud.over_pace - before) == (32, 2, 2)
 
 
 def test_a_day_has_so_many_recipients(later: Caller) -> None:
@@ -734,7 +734,7 @@ def traced(client: Caller, text: str = "", **query: object) -> httpx2.Response:
 
 
 def test_a_message_shows_late_and_unsure_at_first(later: Caller) -> None:
-    mine = f"senderAddress eq '{later.box}'"
+    mine = f"senderAddress eq '{later.address}'"
     later.cloud.fate("lost@elsewhere.example", "failed")
     later.send(later.draft(1))
     later.send(later.create(later.mime(2, "lost@elsewhere.example")).json()["id"])
@@ -750,8 +750,8 @@ def test_a_message_shows_late_and_unsure_at_first(later: Caller) -> None:
 
 def test_the_trace_is_deaf_to_or_and_to_a_second_value(client: Caller) -> None:
     for status in ("delivered", "failed", "quarantined"):
-        client.cloud.trace(f"<{status}>", client.box, "a@x.example", status=status, at=client.cloud.now() - 300)
-    mine = f"senderAddress eq '{client.box}'"
+        client.cloud.trace(f"<{status}>", client.address, "a@x.example", status=status, at=client.cloud.now() - 300)
+    mine = f"senderAddress eq '{client.address}'"
     deaf = f"{mine} and status eq 'failed' or status eq 'quarantined'"
     twice = f"{mine} and status eq 'failed' and status eq 'quarantined'"
     assert [[row["status"] for row in values(traced(client, text))] for text in (deaf, twice)] == [["failed"], ["failed"]]
@@ -760,8 +760,8 @@ def test_the_trace_is_deaf_to_or_and_to_a_second_value(client: Caller) -> None:
 def test_the_trace_pages_and_looks_back_two_days_by_itself(client: Caller) -> None:
     now = client.cloud.now()
     for hours in (1, 2, 3, 49):
-        client.cloud.trace(f"<{hours}>", client.box, "a@x.example", at=now - hours * 3600)
-    mine = f"senderAddress eq '{client.box}'"
+        client.cloud.trace(f"<{hours}>", client.address, "a@x.example", at=now - hours * 3600)
+    mine = f"senderAddress eq '{client.address}'"
     page = traced(client, mine, top=2).json()
     more = client.http.get(page["@odata.nextLink"], headers={"Authorization": f"Bearer {client.cloud.token(client.app)}"}).json()
     assert [row["messageId"] for row in page["value"] + more["value"]] == ["<1>", "<2>", "<3>"]
@@ -809,8 +809,8 @@ def test_people_come_in_pages_with_what_was_selected(client: Caller) -> None:
 
 
 def test_without_a_selection_the_addresses_stay_away(client: Caller) -> None:
-    answer = client.http.get(f"/users/{client.box}").json()
-    assert answer["mail"] == client.box
+    answer = client.http.get(f"/users/{client.address}").json()
+    assert answer["mail"] == client.address
     assert "proxyAddresses" not in answer
     assert client.http.get("/users/nobody").json()["error"]["code"] == "Request_ResourceNotFound"
 
@@ -883,7 +883,7 @@ def test_a_killed_client_does_not_take_the_double_along(client: Caller) -> None:
 import base64, os, signal, ssl, urllib.request
 context = ssl.create_default_context(cafile={str(client.cloud.ca)!r})
 body = base64.b64encode({client.mime()!r})
-request = urllib.request.Request({client.cloud.graph!r} + "/v1.0/users/{client.box}/sendMail", body, method="POST")
+request = urllib.request.Request({client.cloud.graph!r} + "/v1.0/users/{client.address}/sendMail", body, method="POST")
 request.add_header("Authorization", {client.http.headers["authorization"]!r})
 request.add_header("Content-Type", "text/plain")
 urllib.request.urlopen(request, context=context)
@@ -903,4 +903,4 @@ def test_what_was_asked_is_remembered(client: Caller) -> None:
         ("message.send", 404, "ErrorItemNotFound"),
     ]
     assert (mine[0]["prefer"], mine[0]["type"]) == (IMMUTABLE["Prefer"], "text/plain")
-    assert json.loads(json.dumps(client.cloud.counts()))["mailboxes"][client.box]["letters"] == 0
+    assert json.loads(json.dumps(client.cloud.counts()))["mailboxes"][client.address]["messages"] == 0

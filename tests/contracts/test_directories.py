@@ -1,4 +1,4 @@
-"""Every directory keeps the promises of core.publishing.PublicDirectory. A new file in the house is found here and needs a shelf below."""
+"""Every directory keeps the promises of model.certificates.PublicDirectory. A new kind is found in the registry and needs its server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ USER = "userCertificate;binary"
 
 
 @dataclass
-class Shelf:
+class DirectoryCase:
     """A directory of one kind, one that cannot work, and who looks into the good one with other eyes."""
 
     directory: PublicDirectory
@@ -46,7 +46,7 @@ class Shelf:
 
 
 @contextmanager
-def _folder(place: Path, server: Slapd) -> Iterator[Shelf]:
+def _folder(place: Path, server: Slapd) -> Iterator[DirectoryCase]:
     del server
     (place / "file").write_text("not a folder", encoding="utf-8")
 
@@ -54,20 +54,20 @@ def _folder(place: Path, server: Slapd) -> Iterator[Shelf]:
         path = place / "public" / f"{address}.cer"
         return [path.read_bytes()] if path.exists() else []
 
-    yield Shelf(folder.open(folder.Settings(place / "public")), folder.open(folder.Settings(place / "file" / "below")), read)
+    yield DirectoryCase(folder.open(folder.Settings(place / "public")), folder.open(folder.Settings(place / "file" / "below")), read)
 
 
 @contextmanager
-def _ldap(place: Path, server: Slapd) -> Iterator[Shelf]:
+def _ldap(place: Path, server: Slapd) -> Iterator[DirectoryCase]:
     del place
     names = [server.add(str(address).partition("@")[0], "inetOrgPerson", mail=str(address)) for address in (ALICE, BOB)]
     good, broken = opened(server), opened(server, password=Secret("wrong"))
-    yield Shelf(good, broken, lambda address: server.read(f"uid={address.local},ou=people,{BASE}").get(USER, []))
+    yield DirectoryCase(good, broken, lambda address: server.read(f"uid={address.local},ou=people,{BASE}").get(USER, []))
     for name in names:
         server.run("ldapdelete", name)
 
 
-SHELVES: dict[str, Callable[[Path, Slapd], AbstractContextManager[Shelf]]] = {"folder": _folder, "ldap": _ldap}
+SERVERS: dict[str, Callable[[Path, Slapd], AbstractContextManager[DirectoryCase]]] = {"folder": _folder, "ldap": _ldap}
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,10 @@ def _trusted(server: Slapd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(params=KINDS)
-def shelf(request: pytest.FixtureRequest, tmp_path: Path, server: Slapd) -> Iterator[Shelf]:
-    if request.param not in SHELVES:
-        pytest.fail(f"{request.param} has no shelf in {__file__}")
-    with SHELVES[request.param](tmp_path, server) as made:
+def case(request: pytest.FixtureRequest, tmp_path: Path, server: Slapd) -> Iterator[DirectoryCase]:
+    if request.param not in SERVERS:
+        pytest.fail(f"{request.param} has no server in {__file__}")
+    with SERVERS[request.param](tmp_path, server) as made:
         yield made
 
 
@@ -115,45 +115,45 @@ def test_a_kind_has_settings_and_open(kind: str) -> None:
     assert callable(module.open)
 
 
-def test_exactly_what_was_delivered_is_there_and_twice_is_once(shelf: Shelf, authority: Authority) -> None:
+def test_exactly_what_was_delivered_is_there_and_twice_is_once(case: DirectoryCase, authority: Authority) -> None:
     leaf = authority.issue(str(ALICE)).der
-    first = shelf.directory.publish(public(ALICE, leaf), NOW)
-    again = shelf.directory.publish(public(ALICE, leaf), NOW)
+    first = case.directory.publish(public(ALICE, leaf), NOW)
+    again = case.directory.publish(public(ALICE, leaf), NOW)
     assert isinstance(first, PublicationResult)
     assert (first.changed, again) == (True, replace(first, changed=False))
-    assert (shelf.read(ALICE), shelf.read(BOB)) == ([leaf], [])
+    assert (case.read(ALICE), case.read(BOB)) == ([leaf], [])
 
 
-def test_a_newer_certificate_takes_the_place_of_one_that_expired(shelf: Shelf, authority: Authority) -> None:
+def test_a_newer_certificate_takes_the_place_of_one_that_expired(case: DirectoryCase, authority: Authority) -> None:
     old, new = authority.issue(str(ALICE), days=10).der, authority.issue(str(ALICE)).der
-    shelf.directory.publish(public(ALICE, old), NOW)
-    shelf.directory.publish(public(ALICE, new), NOW + timedelta(days=20))
-    assert shelf.read(ALICE) == [new]
+    case.directory.publish(public(ALICE, old), NOW)
+    case.directory.publish(public(ALICE, new), NOW + timedelta(days=20))
+    assert case.read(ALICE) == [new]
 
 
-def test_a_revoked_certificate_goes_and_anybody_elses_stays(shelf: Shelf, authority: Authority) -> None:
+def test_a_revoked_certificate_goes_and_anybody_elses_stays(case: DirectoryCase, authority: Authority) -> None:
     revoked, kept = authority.issue(str(ALICE)).der, authority.issue(str(BOB)).der
-    shelf.directory.publish(public(ALICE, revoked), NOW)
-    shelf.directory.publish(public(BOB, kept), NOW)
-    done = shelf.directory.publish(public(ALICE, None, revoked), NOW)
-    untouched = shelf.directory.publish(public(BOB, None, revoked), NOW)
+    case.directory.publish(public(ALICE, revoked), NOW)
+    case.directory.publish(public(BOB, kept), NOW)
+    done = case.directory.publish(public(ALICE, None, revoked), NOW)
+    untouched = case.directory.publish(public(BOB, None, revoked), NOW)
     assert isinstance(done, PublicationResult)
     assert isinstance(untouched, PublicationResult)
     assert (done.changed, untouched.changed) == (True, False)
-    assert (shelf.read(ALICE), shelf.read(BOB)) == ([], [kept])
+    assert (case.read(ALICE), case.read(BOB)) == ([], [kept])
 
 
-def test_its_name_says_where_and_holds_no_secret(shelf: Shelf) -> None:
-    assert shelf.directory.where
-    assert WRITES not in shelf.directory.where
+def test_its_name_says_where_and_holds_no_secret(case: DirectoryCase) -> None:
+    assert case.directory.where
+    assert WRITES not in case.directory.where
 
 
-def test_what_works_for_nobody_is_an_error_with_a_place_and_a_way_out(shelf: Shelf, authority: Authority) -> None:
+def test_what_works_for_nobody_is_an_error_with_a_place_and_a_way_out(case: DirectoryCase, authority: Authority) -> None:
     with pytest.raises((InvalidInput, ServiceUnavailable)) as caught:
-        shelf.broken.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
+        case.broken.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert caught.value.where
     assert caught.value.hint
-    shelf.broken.close()
+    case.broken.close()
 
 
 # --- a folder ---------------------------------------------------------------------------------------------------------
@@ -215,21 +215,21 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(tmp_path: Path, autho
 
 def test_a_link_to_the_very_same_is_no_file_of_ours(tmp_path: Path, authority: Authority) -> None:
     place, leaf = tmp_path / "public", authority.issue(str(ALICE)).der
-    shelf = folder.open(folder.Settings(place))
-    shelf.publish(public(ALICE, leaf), NOW)
+    case = folder.open(folder.Settings(place))
+    case.publish(public(ALICE, leaf), NOW)
     (place / f"{ALICE}.cer").rename(tmp_path / "elsewhere")
     (place / f"{ALICE}.cer").symlink_to(tmp_path / "elsewhere")
-    assert shelf.publish(public(ALICE, leaf), NOW) == PublicationResult(str(ALICE))
+    assert case.publish(public(ALICE, leaf), NOW) == PublicationResult(str(ALICE))
     assert not (place / f"{ALICE}.cer").is_symlink()
 
 
 def test_a_folder_where_a_file_should_be_is_one_persons_misfortune(tmp_path: Path, authority: Authority) -> None:
     (tmp_path / f"{ALICE}.cer").mkdir()
-    shelf = folder.open(folder.Settings(tmp_path))
-    done = shelf.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
+    case = folder.open(folder.Settings(tmp_path))
+    done = case.publish(public(ALICE, authority.issue(str(ALICE)).der), NOW)
     assert isinstance(done, Issue)
     assert (done.check, done.address) == (CheckId.NOT_PUBLISHED, str(ALICE))
-    assert isinstance(shelf.publish(public(BOB, authority.issue(str(BOB)).der), NOW), PublicationResult)
+    assert isinstance(case.publish(public(BOB, authority.issue(str(BOB)).der), NOW), PublicationResult)
     assert not list(tmp_path.glob(".*"))
 
 
@@ -471,8 +471,8 @@ def test_a_foreign_client_finds_what_was_published(server: Slapd, person: Callab
         f"mail={ALICE}",
         USER,
     ]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert f"{USER}:: {base64.b64encode(leaf).decode()}" in told
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert f"{USER}:: {base64.b64encode(leaf).decode()}" in output
 
 
 def test_reading_a_table_loads_nothing_heavy() -> None:

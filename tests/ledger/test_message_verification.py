@@ -125,11 +125,11 @@ def test_a_message_frozen_for_somebody_edited_in_before_is_not_claimed(world: Wo
 )
 def test_bytes_that_name_another_recipient_than_the_envelope_are_not_frozen(world: World, header: str) -> None:
     (anna,) = world.plan("anna")
-    letter = packed(anna.id)
-    message = letter.message.replace(b"To: anna@example.org", header.encode())
+    waiting = packed(anna.id)
+    message = waiting.message.replace(b"To: anna@example.org", header.encode())
     world.spoiled = True
     with pytest.raises(InvalidInput):
-        world.ledger.enqueue([replace(letter, message=message)], ME)
+        world.ledger.enqueue([replace(waiting, message=message)], ME)
 
 
 def test_a_message_whose_recipient_in_the_bytes_is_not_its_envelope_s_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,10 +244,10 @@ def test_what_older_programs_did_not_tell_stops_no_message(world: World, monkeyp
 
 def older_note(new: planning.PlannedDelivery) -> NewEvent:
     """A first event as it was before."""
-    told = ("plan", "generation", "language", "certificate_sha256", "certificate_serial", "certificate_issuer", "certificate_not_after")
+    fields = ("plan", "generation", "language", "certificate_sha256", "certificate_serial", "certificate_issuer", "certificate_not_after")
     note = note_of(new)
     personal = {name: note.personal[name] for name in ("address", "name")}
-    return replace(note, evidence={name: note.evidence[name] for name in told}, personal=personal)
+    return replace(note, evidence={name: note.evidence[name] for name in fields}, personal=personal)
 
 
 note_of = planning.PlannedDelivery.note
@@ -272,5 +272,5 @@ def test_an_address_that_a_later_roster_spells_otherwise_is_no_tampering(world: 
 def test_a_message_that_a_service_gave_a_message_id_of_its_own_goes_again(world: World) -> None:
     claim = world.claimed()
     world.ledger.write([RecordIntent(claim, timedelta(minutes=10), DraftRef("draft-1", "<of-a-service@example.org>"))], ME)
-    assert world.settle(claim, State.QUEUED, said="429 slow down")
+    assert world.settle(claim, State.QUEUED, response="429 slow down")
     assert world.claim().message.message_id == "<of-a-service@example.org>"

@@ -54,7 +54,7 @@ def queued(world: World) -> str:
 
 def deferred(world: World) -> str:
     claim = world.armed()
-    assert world.settle(claim, State.DEFERRED, said="451 later", not_before=world.clock.now + MINUTE)
+    assert world.settle(claim, State.DEFERRED, response="451 later", not_before=world.clock.now + MINUTE)
     return claim.id
 
 
@@ -132,11 +132,11 @@ def test_adopting_twice_is_adopting_again(world: World, tmp_path: Path) -> None:
     assert world.ledger.verify() == []
 
 
-def chained(*told: dict[str, Any]) -> list[str]:
+def chained(*events: dict[str, Any]) -> list[str]:
     """What is wrong with a chain of events about one delivery."""
     walk, prev = ChainVerifier(), ORIGIN
     findings: list[str] = []
-    for seq, one in enumerate(told, 1):
+    for seq, one in enumerate(events, 1):
         link = Link(
             seq, f"2026-11-24T09:00:0{seq}.000000Z", **{"by": "x", "personal": None, "salt": None, "commitment": "", "hash": "", **one}
         )

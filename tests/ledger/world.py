@@ -129,9 +129,11 @@ class World:
     def arm(self, claim: Claim, owner: LeaseHolder = ME) -> bool:
         return self.ledger.write([RecordIntent(claim, timedelta(minutes=10))], owner)[0]
 
-    def settle(self, claim: Claim, state: State, owner: LeaseHolder = ME, said: str = "250 ok", not_before: datetime | None = None) -> bool:
+    def settle(
+        self, claim: Claim, state: State, owner: LeaseHolder = ME, response: str = "250 ok", not_before: datetime | None = None
+    ) -> bool:
         wait = None if not_before is None else not_before - self.clock.now
-        return self.ledger.write([AttemptResult(claim, state, said, wait)], owner)[0]
+        return self.ledger.write([AttemptResult(claim, state, response, wait)], owner)[0]
 
     def accepted(self, name: str = "anna") -> str:
         claim = self.armed(name)
@@ -140,7 +142,7 @@ class World:
 
     def ambiguous(self, name: str = "anna") -> Claim:
         claim = self.armed(name)
-        assert self.settle(claim, State.AMBIGUOUS, said="no answer")
+        assert self.settle(claim, State.AMBIGUOUS, response="no answer")
         return claim
 
     def state(self, delivery: str) -> State:

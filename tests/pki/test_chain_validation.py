@@ -23,15 +23,15 @@ from distributor.pki.validation.revocation import DownloadFailed
 from distributor.pki.validation.validator import RevocationMode, validate_path
 from tests.authority import Identity, rsa_key
 from tests.doubles.pki import CA, DAY, certificate, der, ec_key, point, root, without_chain
-from tests.pki.worlds import LEAF, NOW, SUB, WEB, Downloads, World, world
+from tests.pki.hierarchy import LEAF, NOW, SUB, WEB, Downloads, Hierarchy, hierarchy
 
 
 def test_a_chain_in_order_has_nothing_against_it() -> None:
-    assert world().issues() == []
+    assert hierarchy().issues() == []
 
 
 def test_ten_thousand_certificates_of_an_authority_cost_one_list() -> None:
-    w = world()
+    w = hierarchy()
     people = [w.sub.person(f"{n}@example.org", crl=LEAF, key=rsa_key()) for n in range(20)]
     chains = w.chains()
     assert [chains.validate(one.der, [w.sub.der]) for one in people] == [[]] * 20
@@ -42,7 +42,7 @@ def test_ten_thousand_certificates_of_an_authority_cost_one_list() -> None:
 
 
 def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
-    w = world()
+    w = hierarchy()
     bare = without_chain(w.person)
     assert w.checks(bare) == ["chain-incomplete"]
     w.collection = [w.root.der, w.sub.der]
@@ -62,7 +62,7 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
     ],
 )
 def test_an_issuer_that_is_nowhere_is_named_with_the_places(page: bytes | DownloadFailed, words: str) -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[f"{WEB}/sub.cer"] = page
     person = without_chain(w.sub.person("b@example.org", crl=LEAF, aia=[f"{WEB}/sub.cer", "ldap://x/"]))
     (issue,) = w.issues(person)
@@ -76,7 +76,7 @@ def test_an_issuer_two_steps_up_is_fetched_too() -> None:
     top = root()
     middle = top.sub("Middle", crl=f"{WEB}/middle.crl")
     sub = middle.sub("Mail CA", crl=SUB, aia=f"{WEB}/middle.cer")
-    w = world(top, sub, without_chain(sub.person("a@example.org", crl=LEAF, aia=f"{WEB}/sub.cer")))
+    w = hierarchy(top, sub, without_chain(sub.person("a@example.org", crl=LEAF, aia=f"{WEB}/sub.cer")))
     w.downloads.pages |= {f"{WEB}/middle.crl": top.crl(), SUB: middle.crl(), f"{WEB}/middle.cer": middle.der, f"{WEB}/sub.cer": sub.der}
     assert w.checks() == []
     del w.downloads.pages[f"{WEB}/middle.cer"]
@@ -85,7 +85,7 @@ def test_an_issuer_two_steps_up_is_fetched_too() -> None:
 
 
 def test_a_root_that_is_not_in_the_collection_is_named() -> None:
-    w = world()
+    w = hierarchy()
     w.collection = [root("Other").der]
     (issue,) = w.issues()
     assert (issue.check, issue.hint) == (
@@ -98,14 +98,14 @@ def test_a_root_that_is_not_in_the_collection_is_named() -> None:
 def test_a_certificate_signed_by_itself_is_untrusted_unless_it_is_collected() -> None:
     key = rsa_key()
     own = Identity(key, certificate("a@example.org", key, None, addresses=("a@example.org",)))
-    w = world()
+    w = hierarchy()
     assert w.checks(own) == ["chain-untrusted"]
     w.collection = [own.der]
     assert w.checks(own) == []
 
 
 def test_an_authority_of_the_same_name_with_another_key_is_no_issuer() -> None:
-    w = world()
+    w = hierarchy()
     impostor = CA(ec_key(), w.sub.certificate)
     forged = Identity(
         rsa_key(),
@@ -188,7 +188,7 @@ def test_a_path_is_judged_as_the_library_and_as_cryptography_judge_it(name: str)
     spoil, good = PATHS[name]
     top = root()
     sub, person = spoil(top)
-    w = world(top, sub, person)
+    w = hierarchy(top, sub, person)
     w.downloads.pages |= {f"{WEB}/lower.crl": sub.crl(), LEAF: (sub.above[0] if sub.above[0] is not top else sub).crl()}
     found = w.checks()
     assert found == ([] if good else ["chain-untrusted"])
@@ -196,13 +196,13 @@ def test_a_path_is_judged_as_the_library_and_as_cryptography_judge_it(name: str)
     assert by_cryptography(w, person) is good
 
 
-def full(w: World, person: Identity) -> Issue | None:
+def full(w: Hierarchy, person: Identity) -> Issue | None:
     """What pyhanko-certvalidator says of it all at once, hard-fail, with all CRLs."""
     lists = [page for page in w.downloads.pages.values() if isinstance(page, bytes) and not isinstance(crls.read(page), crls.CrlError)]
     return validate_path(person.der, w.collection, [der(one) for one in person.chain], lists, NOW, RevocationMode.CRLS)
 
 
-def by_cryptography(w: World, person: Identity) -> bool:
+def by_cryptography(w: Hierarchy, person: Identity) -> bool:
     """Whether cryptography's verifier finds a path; it knows no CRLs and no policies."""
     ee = verification.ExtensionPolicy.permit_all()
     ca = (
@@ -235,7 +235,7 @@ def _no_policies(_: verification.Policy, __: x509.Certificate, constraints: x509
 def test_an_expired_root_is_no_anchor_and_a_renewed_one_is() -> None:
     key = ec_key()
     old, new = root("Root", key, starts=-100 * DAY, lasts=50 * DAY), root("Root", key)
-    w = world(old)
+    w = hierarchy(old)
     assert w.checks() == ["chain-untrusted"]
     assert "expired on" in w.issues()[0].message
     w.collection = [old.der, new.der]
@@ -244,9 +244,9 @@ def test_an_expired_root_is_no_anchor_and_a_renewed_one_is() -> None:
 
 def test_a_root_binds_those_below_it() -> None:
     top = root("Root", extensions=[(x509.NameConstraints(None, [x509.RFC822Name("example.org")]), True)])
-    assert world(top).checks() == ["chain-untrusted"]
+    assert hierarchy(top).checks() == ["chain-untrusted"]
     short = root("Root", path_length=0)
-    assert world(short).checks() == ["chain-untrusted"]
+    assert hierarchy(short).checks() == ["chain-untrusted"]
 
 
 def test_a_cross_signed_authority_is_good_if_one_of_its_roads_is() -> None:
@@ -254,7 +254,9 @@ def test_a_cross_signed_authority_is_good_if_one_of_its_roads_is() -> None:
     sub = old.sub("Mail CA", crl=SUB)
     again = sub.again(new, crl=f"{WEB}/new.crl")
     person = sub.person("a@example.org", crl=LEAF)
-    w = World(old, sub, person, Downloads({SUB: old.crl(), f"{WEB}/new.crl": new.crl(), LEAF: sub.crl()}), [old.der, new.der, again.der])
+    w = Hierarchy(
+        old, sub, person, Downloads({SUB: old.crl(), f"{WEB}/new.crl": new.crl(), LEAF: sub.crl()}), [old.der, new.der, again.der]
+    )
     assert w.checks() == []
     w.downloads.pages[f"{WEB}/new.crl"] = new.crl(again.certificate.serial_number)
     assert set(w.checks()) <= {"chain-untrusted", "revoked"}
@@ -267,7 +269,7 @@ def test_a_maze_of_certificates_costs_little() -> None:
     cas = [root(f"R{n}", key) for n, key in enumerate(keys)]
     maze = [CA(a.key, a.certificate).again(b) for a in cas for b in cas if a is not b]
     person = cas[0].person("a@example.org", crl=LEAF)
-    w = world()
+    w = hierarchy()
     before = datetime.now(UTC)
     found = w.chains().validate(person.der, [one.der for one in maze])
     assert [issue.check for issue in found] in ([CheckId.CHAIN_INCOMPLETE], [CheckId.CHAIN_UNTRUSTED])
@@ -285,7 +287,7 @@ def serial(person: Identity) -> int:
 
 
 def test_a_revoked_certificate_is_told_with_day_and_reason() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), now=NOW)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
@@ -293,7 +295,7 @@ def test_a_revoked_certificate_is_told_with_day_and_reason() -> None:
 
 
 def test_a_revoked_authority_is_told_by_its_name() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[SUB] = w.root.crl(w.sub.certificate.serial_number)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
@@ -301,14 +303,14 @@ def test_a_revoked_authority_is_told_by_its_name() -> None:
 
 
 def test_what_is_on_no_list_of_another_authority_is_not_revoked() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[SUB] = w.root.crl(serial(w.person))
     w.downloads.pages[LEAF] = w.sub.crl(serial(w.person) + 1)
     assert w.checks() == []
 
 
 def test_revocation_is_told_beside_an_untrusted_chain() -> None:
-    w = world()
+    w = hierarchy()
     w.collection = [root("Other").der]
     w.downloads.pages[LEAF] = w.sub.crl(serial(w.person))
     assert w.checks() == ["chain-untrusted", "revoked"]
@@ -323,7 +325,7 @@ def idp(**how: object) -> tuple[x509.ExtensionType, bool]:
 HOME = [x509.UniformResourceIdentifier(LEAF)]
 ELSEWHERE = [x509.UniformResourceIdentifier(f"{WEB}/other.crl")]
 SOME = frozenset({x509.ReasonFlags.key_compromise})
-Make = Callable[[World], bytes | DownloadFailed]
+Make = Callable[[Hierarchy], bytes | DownloadFailed]
 LISTS: dict[str, tuple[Make, str | None, str]] = {
     "good": (lambda w: w.sub.crl(), None, ""),
     "of everybody else": (lambda w: w.sub.crl(1, 2, 3), None, ""),
@@ -360,7 +362,7 @@ LISTS: dict[str, tuple[Make, str | None, str]] = {
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_is_judged_as_the_library_judges_it(name: str) -> None:
     make, check, words = LISTS[name]
-    w = world()
+    w = hierarchy()
     w.downloads.pages[LEAF] = make(w)
     found = w.issues()
     assert [str(issue.check) for issue in found] == ([check] if check else [])
@@ -385,7 +387,7 @@ def test_a_list_is_judged_as_the_library_judges_it(name: str) -> None:
     ],
 )
 def test_what_a_certificate_says_of_its_lists_counts(how: dict[str, object], check: str | None, words: str) -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages |= {
         f"{WEB}/stale.crl": w.sub.crl(begins=-9 * DAY),
         f"{WEB}/some.crl": w.sub.crl(extensions=[idp(only_some_reasons=SOME)]),
@@ -414,15 +416,15 @@ def freshest(url: str) -> tuple[x509.ExtensionType, bool]:
     ],
 )
 def test_a_list_of_changes_counts_with_the_list_it_belongs_to(
-    make: Callable[[World, int], bytes | DownloadFailed], check: str | None
+    make: Callable[[Hierarchy, int], bytes | DownloadFailed], check: str | None
 ) -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(f"{WEB}/delta.crl")]), f"{WEB}/delta.crl": make(w, 7)}
     assert w.checks() == ([check] if check else [])
 
 
 def test_what_was_taken_off_a_list_is_good_again() -> None:
-    w = world()
+    w = hierarchy()
     held = (serial(w.person), x509.ReasonFlags.certificate_hold)
     back = (serial(w.person), x509.ReasonFlags.remove_from_crl)
     w.downloads.pages |= {
@@ -433,14 +435,14 @@ def test_what_was_taken_off_a_list_is_good_again() -> None:
 
 
 def test_lists_that_take_longer_than_exchange_waits_are_out_of_reach() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.seconds = 6.0
     (issue,) = w.issues()
     assert issue.message == "the CRLs of its chain take 12.0 s to fetch; Exchange Online waits 10 s for all of them"
 
 
 def test_offline_only_what_needs_no_network_is_said() -> None:
-    w = world(person=None)
+    w = hierarchy(person=None)
     assert w.checks(offline=True) == []
     assert w.checks(without_chain(w.person), offline=True) == ["chain-incomplete"]
     assert w.checks(without_chain(w.sub.person("b@example.org", aia=f"{WEB}/sub.cer")), offline=True) == []
@@ -454,7 +456,7 @@ def test_offline_only_what_needs_no_network_is_said() -> None:
 
 @pytest.mark.parametrize("what", ["leaf", "list"])
 def test_no_flipped_bit_passes(what: str) -> None:
-    w = world()
+    w = hierarchy()
     good = w.person.der if what == "leaf" else w.sub.crl()
     end = len(good) - 80  # behind it the signature begins, the bits of which OpenSSL answers for
     for place in range(0, end, 3):
@@ -479,7 +481,7 @@ def _octets(path: Path) -> list[bytes]:
 
 
 def test_certificates_of_every_kind_are_judged_without_a_crash() -> None:
-    w = world()
+    w = hierarchy()
     chains = w.chains()
     every = [octets for path in _files(".pem", ".crt", ".der", ".cer") for octets in _octets(path)]
     for octets in every:
@@ -491,7 +493,7 @@ def test_certificates_of_every_kind_are_judged_without_a_crash() -> None:
 
 
 def test_lists_of_every_kind_are_read_without_a_crash() -> None:
-    w = world()
+    w = hierarchy()
     readable = 0
     for path in _files(".crl", ".pem", ".der"):
         data = path.read_bytes()

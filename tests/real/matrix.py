@@ -21,12 +21,12 @@ from tests.authority import Authority
 from tests.doubles import people
 from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import Sink
-from tests.workflows.messages import new_ledger
+from tests.workflows.outbox import new_ledger
 
 SENT_ALREADY = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.TRANSMITTING})
 ENDED = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REJECTED})
 KILLED = -9
-LETTERS = 5
+MESSAGES = 5
 _numbers = itertools.count(1)
 
 
@@ -66,9 +66,9 @@ class Cell:
     authority: Authority
     folder: Path
     empty: Path  # an empty ledger to copy
-    count: int = LETTERS
+    count: int = MESSAGES
     mutant: str | None = None
-    road: dict[str, object] = field(default_factory=dict)  # the order's words for another road than SMTP
+    transport: dict[str, object] = field(default_factory=dict)  # the order's settings for another transport than SMTP
     tag: str = field(default_factory=lambda: f"c{next(_numbers)}")
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Cell:
     def run(self, do: str, **what: object) -> list[int]:
         """Order one process, or several."""
         marks = str(self.folder / f"{self.tag}.state")
-        order = {"ledger": str(self.ledger), "marks": marks, "port": self.sink.port, "people": str(self.people), **self.road}
+        order = {"ledger": str(self.ledger), "marks": marks, "port": self.sink.port, "people": str(self.people), **self.transport}
         return self.server.order(do=do, mutant=self.mutant, **order, **what)
 
     def copy(self) -> Path:
@@ -111,7 +111,7 @@ class Cell:
     def fresh(self, mutant: str | None = None, sink: Sink | None = None, server: Crashing | None = None, count: int = 0) -> Cell:
         """Another cell of the same world, or the same one seen by another server."""
         return Cell(
-            server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant, self.road
+            server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant, self.transport
         )
 
     # --- what is there ---------------------------------------------------------------------------------------------
@@ -195,10 +195,10 @@ class Cell:
     def _database(self) -> list[str]:
         database = sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)
         try:
-            said = database.execute("PRAGMA integrity_check").fetchall() + database.execute("PRAGMA foreign_key_check").fetchall()
+            problems = database.execute("PRAGMA integrity_check").fetchall() + database.execute("PRAGMA foreign_key_check").fetchall()
         finally:
             database.close()
-        return [] if said == [("ok",)] else [f"database: {said}"]
+        return [] if problems == [("ok",)] else [f"database: {problems}"]
 
     def broken_after_recovery(self) -> list[str]:
         """Nothing may be stuck, and recovering once more changes nothing."""

@@ -21,7 +21,7 @@ class Tally:
 
     requests: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # in_flight, requests, recipients
-    letters: int = 0
+    messages: int = 0
     over_pace: int = 0
     max_in_flight: int = 0
     minute: Window = field(default_factory=lambda: Window(MINUTE))
@@ -31,10 +31,10 @@ class Tally:
         return {
             "requests": dict(self.requests),
             "refused": dict(self.refused),
-            "letters": self.letters,
+            "messages": self.messages,
             "over_pace": self.over_pace,
             "max_in_flight": self.max_in_flight,
-            "letters_per_minute": self.minute.most,
+            "messages_per_minute": self.minute.most,
             "recipients_per_day": self.day.most,
         }
 
@@ -89,7 +89,7 @@ class Limits:
             return Refusal(429, "TooManyRequests", "Too many requests.", retry_after=window.opens(now))
         return None
 
-    def letter(self, mailbox: str, recipients: int) -> None:
+    def count_message(self, mailbox: str, recipients: int) -> None:
         """One message more. Past the pace it is only counted, since the service delays it; past the day's recipients it is refused."""
         now, tally = self.clock.now(), self.tally(mailbox)
         if tally.day.total(now) + recipients > self.settings.recipients_per_day:
@@ -97,8 +97,8 @@ class Limits:
             text = "The message can't be submitted because the sender's submission quota was exceeded. Please try again later."
             raise Refusal(429, "ErrorSubmissionQuotaExceeded", text)
         tally.day.add(now, recipients)
-        tally.letters += 1
-        if tally.minute.add(now) > self.settings.letters_per_minute:
+        tally.messages += 1
+        if tally.minute.add(now) > self.settings.messages_per_minute:
             tally.over_pace += 1
 
     def shown(self) -> dict[str, object]:
