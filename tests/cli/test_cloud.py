@@ -196,7 +196,7 @@ def test_a_sign_in_that_is_refused_is_told_in_our_words_without_the_secret(works
 
 
 @pytest.mark.slow(reason="a whole demo with a service")
-def test_the_demo_shows_the_road_through_graph(tmp_path: Path, authority: Authority) -> None:
+def test_the_demo_sends_through_graph(tmp_path: Path, authority: Authority) -> None:
     workspace = Workspace(tmp_path, authority)
     result = answer(workspace.run("distributor demo --graph --keep play --json 2>/dev/null"))
     assert [person["state"] for person in result["people"]].count("accepted") == 4

@@ -65,7 +65,7 @@ def test_it_needs_no_configuration_and_touches_none(workspace: Workspace) -> Non
     assert workspace.run("distributor demo >/dev/null 2>&1").returncode == 0
 
 
-def test_a_stage_that_cannot_be_set_leaves_nothing(workspace: Workspace) -> None:
+def test_a_demo_that_cannot_be_set_up_leaves_nothing(workspace: Workspace) -> None:
     result = workspace.run("ulimit -f 2; distributor demo --keep play 2>&1 >/dev/null")
     assert result.returncode == 3
     assert "play: file too large\nhint: make room" in result.stdout

@@ -84,7 +84,7 @@ def test_the_directory_says_who_there_is_and_what_is_wrong(workspace: Workspace,
     ]
 
 
-def test_a_roster_is_held_against_the_directory(workspace: Workspace, run: Run) -> None:
+def test_a_roster_is_compared_with_the_directory(workspace: Workspace, run: Run) -> None:
     for name in ("alice", "bob", "dora", "gone"):
         workspace.add_pfx(name, f"{name}@example.org")
     workspace.add_roster("a.example@example.org,Alice,en", "Bob@example.org,Bob,", "dora@example.org,Dora,en", "gone@example.org,Gone,en")
@@ -98,7 +98,7 @@ def test_a_roster_is_held_against_the_directory(workspace: Workspace, run: Run) 
     ]
 
 
-def test_a_roster_in_the_sources_is_held_against_it_too(workspace: Workspace, run: Run) -> None:
+def test_a_roster_in_the_sources_is_compared_with_it_too(workspace: Workspace, run: Run) -> None:
     workspace.add_pfx("dora", "dora@example.org")
     workspace.add_roster("dora@example.org,Dora,en")
     with (workspace.folder / "distributor.toml").open("a", encoding="utf-8") as config:

@@ -61,14 +61,14 @@ def test_a_reader_that_is_gone_lost_the_password_and_that_is_said(sent: Workspac
 def test_an_envelope_that_does_not_open_is_spent_all_the_same(
     sent: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Torn(reveal.Reveal):
+    class FailingReveal(reveal.Reveal):
         def hand_over(self, envelope: reveal.SealedPassword, reason: str) -> reveal.Secret:
             super().hand_over(envelope, reason)
-            raise InvalidInput("it is torn", where="envelope", hint="look for another")
+            raise InvalidInput("it is damaged", where="envelope", hint="look for another")
 
-    monkeypatch.setattr(reveal, "Reveal", Torn)
+    monkeypatch.setattr(reveal, "Reveal", FailingReveal)
     assert app.run(["--config", str(sent.folder / "distributor.toml"), *REVEAL, "--stdout"]) == 3
-    assert capsys.readouterr().err == f"error: envelope: it is torn\nhint: look for another; {SPENT}\n"
+    assert capsys.readouterr().err == f"error: envelope: it is damaged\nhint: look for another; {SPENT}\n"
 
 
 def test_an_interrupt_before_the_hand_over_spends_nothing(

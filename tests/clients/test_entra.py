@@ -1,4 +1,4 @@
-"""Signing in to Entra: every flow, each refusal in our words, one question however many ask, and no secret anywhere but on the wire."""
+"""Signing in to Entra: every flow, each refusal in our words, one question however many ask, and no secret anywhere but in the request."""
 
 from __future__ import annotations
 

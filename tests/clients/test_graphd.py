@@ -679,7 +679,7 @@ def test_a_fifth_request_in_flight_is_too_many(client: Caller) -> None:
         assert refused.json()["error"]["message"] == "Application is over its MailboxConcurrency limit."
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         assert [one.result().status_code for one in slow] == [200] * 4
-    assert (client.list().status_code, client.tally()["max_in_flight"]) == (200, 5)
+    assert (client.list().status_code, client.counts()["max_in_flight"]) == (200, 5)
 
 
 def await_in_flight(client: Caller, wanted: int) -> None:
@@ -694,14 +694,14 @@ def test_requests_past_the_limit_wait_for_the_window_and_count_all_the_same(late
         assert 590 <= int(later.list().headers["retry-after"]) <= 600
         later.cloud.advance(601)
         assert later.list().status_code == 200
-    assert (later.tally()["requests"], later.tally()["refused"]) == ({"user.listMessages": 7}, {"requests": 3})
+    assert (later.counts()["requests"], later.counts()["refused"]) == ({"user.listMessages": 7}, {"requests": 3})
 
 
 def test_messages_past_the_pace_are_accepted_and_counted(client: Caller) -> None:
     before = client.cloud.over_pace
     assert [client.send(client.draft(number)).status_code for number in range(32)] == [202] * 32
-    tally = client.tally()
-    assert (tally["messages_per_minute"], tally["over_pace"], client.cloud.over_pace - before) == (32, 2, 2)
+    counts = client.counts()
+    assert (counts["messages_per_minute"], counts["over_pace"], client.cloud.over_pace - before) == (32, 2, 2)
 
 
 def test_a_day_has_so_many_recipients(later: Caller) -> None:

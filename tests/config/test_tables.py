@@ -1,4 +1,4 @@
-"""Tables of adapters: several mailboxes, who knows what became of messages, people from the directory, and one registration for all."""
+"""Tables of adapters: several mailboxes, who knows the state of messages, people from the directory, and one registration for all."""
 
 from __future__ import annotations
 

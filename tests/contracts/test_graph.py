@@ -222,9 +222,9 @@ def test_many_messages_cost_two_requests_each_and_stay_within_the_limits(mailbox
         return [outcome for share in done for outcome in share]
 
     assert {type(outcome) for outcome in asyncio.run(go())} == {Accepted}
-    tally = mailbox.cloud.counts()["mailboxes"][mailbox.address]
-    assert (sum(tally["requests"].values()), tally["refused"], tally["messages"]) == (40, {}, 20)
-    assert tally["max_in_flight"] <= 4
+    counts = mailbox.cloud.counts()["mailboxes"][mailbox.address]
+    assert (sum(counts["requests"].values()), counts["refused"], counts["messages"]) == (40, {}, 20)
+    assert counts["max_in_flight"] <= 4
     assert len({record["to"] for record in mailbox.left()}) == 20
 
 

@@ -123,7 +123,7 @@ def test_messages_go_without_drafts_only_where_drafts_are_seen_to_be_closed(send
     assert diagnostics == ["warning: without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up"]
 
 
-def test_a_403_that_passes_stops_the_mailbox_and_changes_no_road(mailbox: GraphMailbox) -> None:
+def test_a_403_that_passes_stops_the_mailbox_and_leaves_the_way_of_sending_as_it_was(mailbox: GraphMailbox) -> None:
     mailbox.cloud.fault(CREATE, "status", **FORBIDDEN)
     outcomes, diagnostics = run(mailbox.open(), mailbox.outbound(1), mailbox.outbound(2))
     hint = stopped(outcomes[0])

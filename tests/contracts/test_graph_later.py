@@ -50,7 +50,7 @@ def stop_of(found: Outcome) -> ServiceUnavailable:
 
 
 @pytest.mark.parametrize("step", RequestStep)
-def test_a_service_that_asks_for_more_than_two_minutes_ends_the_road_and_says_when_to_go_on(step: RequestStep) -> None:
+def test_a_service_that_asks_for_more_than_two_minutes_stops_the_mailbox_and_says_until_when(step: RequestStep) -> None:
     stop = stop_of(outcome(step, answer(429, "ApplicationThrottled", 3600)))
     assert str(stop) == f'{SENDER}: the service asks for more time than is waited for: "429 ApplicationThrottled"'
     assert (stop.hint, stop.exit_code) == ("run `distributor send` again after 2026-11-30 13:01 UTC", 4)

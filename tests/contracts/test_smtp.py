@@ -344,6 +344,6 @@ def test_a_configuration_that_would_send_in_clear_is_refused(settings: dict[str,
 
 
 @pytest.mark.parametrize(("key", "value"), [("connections", 0), ("per_minute", 0.0), ("per_minute", -1.0)])
-def test_a_road_on_which_nothing_could_go_is_refused(key: str, value: float) -> None:
+def test_a_transport_that_could_send_nothing_is_refused(key: str, value: float) -> None:
     with pytest.raises(InvalidInput, match=f"{value:g}"):
         smtp.open(smtp.Settings("127.0.0.1", tls="none", **{key: value}))

@@ -180,7 +180,7 @@ def test_doctor_says_as_whom_one_is_signed_in(oauth_server: OAuthServer) -> None
     assert "Add-MailboxPermission" in str(bad.hint)
 
 
-def test_a_road_tells_its_pace_and_its_day_and_knows_nobody_who_looks_afterwards(oauth_server: OAuthServer) -> None:
+def test_a_transport_has_a_rate_and_a_daily_limit_and_no_tracker(oauth_server: OAuthServer) -> None:
     transport = oauth_server.open(daily=10_000, per_minute=30.0, connections=3)
     assert (transport.max_connections, transport.per_minute, transport.daily) == (3, 30.0, 10_000)
     assert transport.tracker() is None  # type: ignore[func-returns-value]

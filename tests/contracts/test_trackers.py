@@ -259,7 +259,7 @@ STATUSES: dict[str, tuple[State, str]] = {
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_the_trace_says_what_became_of_a_message(mailbox: GraphMailbox, status: str) -> None:
+def test_the_trace_gives_the_state_of_a_message(mailbox: GraphMailbox, status: str) -> None:
     state, words = STATUSES[status]
     mailbox.traced(1, status)
     (found,) = look(mailbox.tracing(), [mailbox.sought()])

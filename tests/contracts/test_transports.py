@@ -225,7 +225,7 @@ def test_a_cancelled_message_closes_its_connection_and_the_next_one_gets_its_own
     assert case.arrived() == [outbound(2).message]
 
 
-def test_doctor_finds_a_working_road(case: TransportCase) -> None:
+def test_doctor_finds_a_working_transport(case: TransportCase) -> None:
     diagnostics = asyncio.run(case.transport.check())
     assert [diagnostic.level for diagnostic in diagnostics] == ["ok"]
 

@@ -214,7 +214,7 @@ def do_plan(order: dict[str, Any]) -> int:
     return 0
 
 
-def road_of(order: dict[str, Any]) -> Any:
+def transport_of(order: dict[str, Any]) -> Any:
     """SMTP, or Graph where the order says so."""
     connections = order.get("connections", 1)
     if settings := order.get("graph"):
@@ -250,7 +250,7 @@ def do_send(order: dict[str, Any]) -> int:
     alive = (lambda _: None) if order.get("blind") else process.is_alive
     context = SendContext(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
     wanted = SendOptions(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
-    transport = road_of(order)
+    transport = transport_of(order)
     if order.get("wire"):  # seconds: how long an armed message may stay without a word
         transport.attempt_timeout = timedelta(seconds=order["wire"])
     report = asyncio.run(send(ledger, transport, owner=owner, context=context, options=wanted))

@@ -139,11 +139,11 @@ def test_a_mailbox_that_was_lost_with_the_connection_is_taken_again(postgresql: 
 
 
 def test_nothing_is_armed_once_another_has_the_mailbox(postgresql: Server, empty_database: str, served: World) -> None:
-    on_the_wire = served.armed("anna")
+    in_flight = served.armed("anna")
     claim = served.claimed("bert")
     assert served.ledger.lock_mailbox(MAILBOX)
     cut(postgresql, empty_database, served)
     assert served.another().lock_mailbox(MAILBOX)
     with pytest.raises(ServiceUnavailable, match="took the mailbox over"):
         served.ledger.write([RecordIntent(claim, LEASE)], ME)
-    assert served.settle(on_the_wire, State.ACCEPTED)
+    assert served.settle(in_flight, State.ACCEPTED)

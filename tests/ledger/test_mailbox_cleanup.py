@@ -57,7 +57,7 @@ def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.BOUNCED])
-def test_what_became_of_a_message_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
+def test_a_later_state_of_a_message_changes_nothing_about_its_copy(world: World, state: State) -> None:
     delivery = sent(world)
     assert world.ledger.observe([TrackingEvent(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
     assert [message.delivery for message in world.ledger.copies()] == [delivery]

@@ -218,7 +218,7 @@ BYTES = {
 
 
 @pytest.mark.parametrize(("field", "statement"), BYTES.items(), ids=BYTES)
-def test_what_a_message_is_made_from_is_held_against_what_was_planned(world: World, field: str, statement: str) -> None:
+def test_what_a_message_is_made_from_is_compared_with_what_was_planned(world: World, field: str, statement: str) -> None:
     world.plan("anna")
     world.sql(statement)
     assert f"({field})" in refused_to_pack(world).message

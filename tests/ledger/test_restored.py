@@ -236,14 +236,14 @@ def test_a_later_event_that_is_remembered_is_never_replaced_by_an_earlier_one(tm
     assert shared.read() == HighWaterMark(ChainEnd(399, f"{399:064}", ""), "place")
 
 
-@pytest.mark.parametrize("torn", [0, 1])
-def test_one_torn_record_leaves_the_other(tmp_path: Path, torn: int) -> None:
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_one_damaged_record_leaves_the_other(tmp_path: Path, damaged: int) -> None:
     file = MarkFile(tmp_path, "ledger")
     for number in (1, 2, 3):
         file.advance(HighWaterMark(ChainEnd(number, "a" * 64, ""), "place"))
     with file.path.open("r+b") as raw:
-        raw.seek(torn * RECORD + 40)
-        raw.write(b"torn")
+        raw.seek(damaged * RECORD + 40)
+        raw.write(b"damaged")
     found = MarkFile(tmp_path, "ledger").read()
     assert isinstance(found, HighWaterMark)
     assert found.end.seq in {2, 3}

@@ -195,7 +195,7 @@ def test_a_process_that_holds_a_message_cannot_be_renamed_unseen(world: World) -
     assert found(world, "UPDATE owner SET pid = 1") == ["owner me: pid is 1, but its claims say 4711"]
 
 
-def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_hashes(world: World) -> None:
+def test_the_bytes_of_a_certificate_and_of_an_authority_are_compared_with_their_hashes(world: World) -> None:
     world.plan("anna")
     sha = draft("anna").facts.sha256
     one, other = [str(row[0]) for row in world.sql("SELECT sha256 FROM authority ORDER BY sha256")]
@@ -210,7 +210,7 @@ def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_h
     ]
 
 
-def test_a_certificate_s_subject_is_held_against_what_it_says_of_itself(world: World, authority: Authority) -> None:
+def test_a_certificate_s_columns_are_compared_with_its_bytes(world: World, authority: Authority) -> None:
     issued = authority.issue("anna@example.org", name="Anna").der
     info = certificate.facts(x509.load_der_x509_certificate(issued), issued)
     assert isinstance(info, CertificateInfo)
@@ -348,11 +348,11 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("statement", "words"), PLACES, ids=["locator", "inputs", "chain"])
-def test_places_inputs_and_chains_are_held_against_what_was_planned(four: Four, statement: str, words: str) -> None:
+def test_paths_inputs_and_chains_are_compared_with_what_was_planned(four: Four, statement: str, words: str) -> None:
     assert four.says("bert", words) in four.found(statement)
 
 
-def test_the_start_of_a_process_that_holds_a_message_is_held_against_its_claim(world: World) -> None:
+def test_the_start_of_a_process_that_holds_a_message_is_compared_with_its_claim(world: World) -> None:
     world.claimed()
     findings = found(world, "UPDATE owner SET started = '1'")
     assert findings == [f'''owner me: started is "1", but its claims say "{ME.started}"''']

@@ -94,7 +94,7 @@ def test_every_message_has_what_a_reader_needs(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_each_road_of_the_password_has_its_own_words_and_a_later_message_says_so(language: str) -> None:
+def test_each_channel_of_the_password_has_its_own_text_and_a_later_message_says_so(language: str) -> None:
     messages = {TemplateRenderer(None).render(language, sample(channel, generation)).text for channel in CHANNELS for generation in (1, 2)}
     assert len(messages) == 6
 
@@ -270,7 +270,7 @@ def test_html_escapes_what_people_are_called_and_text_does_not() -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;Söhne&#34; {{ 7*7 }}" in wording.html
 
 
-def test_stationery_crosses_into_another_process(own: Path) -> None:
+def test_templates_are_sent_to_another_process(own: Path) -> None:
     there = pickle.loads(pickle.dumps(TemplateRenderer(own.parents[2], ("de",))))  # noqa: S301  our own bytes
     assert there.render("", sample()).language == "de"
 
@@ -297,7 +297,7 @@ def test_a_missing_variable_in_html_is_named_with_its_own_line(own: Path) -> Non
     assert (error.where, error.message) == ("templates/message/en/body.html line 3", "'persn' is undefined")
 
 
-def test_a_slip_of_the_pen_is_named_with_file_and_line(own: Path) -> None:
+def test_a_mistake_in_a_template_is_named_with_file_and_line(own: Path) -> None:
     error = refused(own, "Hello\n{% if person.name %}\nthere\n")
     assert error.where is not None
     assert error.where.startswith("templates/message/en/body.txt line ")
@@ -339,7 +339,7 @@ def test_a_subject_is_one_line(own: Path, subject: str) -> None:
         "{% include 'message/../../distributor.toml' %}",
     ],
 )
-def test_the_sandbox_keeps_its_door_shut(own: Path, attack: str) -> None:
+def test_a_template_cannot_leave_the_sandbox(own: Path, attack: str) -> None:
     (own.parents[2] / "distributor.toml").write_text("secret")
     assert refused(own, attack).where
 

@@ -1,4 +1,4 @@
-"""What an app may do, held against what all tables of its registration need."""
+"""What an app may do, compared with what all tables of its registration need."""
 
 from __future__ import annotations
 

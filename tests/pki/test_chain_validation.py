@@ -249,7 +249,7 @@ def test_a_root_binds_those_below_it() -> None:
     assert hierarchy(short).checks() == ["chain-untrusted"]
 
 
-def test_a_cross_signed_authority_is_good_if_one_of_its_roads_is() -> None:
+def test_a_cross_signed_authority_is_good_if_one_of_its_paths_is() -> None:
     old, new = root("Old", starts=-100 * DAY, lasts=50 * DAY), root("New")
     sub = old.sub("Mail CA", crl=SUB)
     again = sub.again(new, crl=f"{WEB}/new.crl")

@@ -110,7 +110,7 @@ def test_an_authority_that_promised_nothing_is_given_advice(linter: Linter) -> N
 
 
 @pytest.mark.parametrize("policy", [OWN_POLICY, None])
-def test_that_it_promised_nothing_is_not_held_against_it(linter: Linter, policy: str | None) -> None:
+def test_a_certificate_that_claims_no_policy_breaks_none(linter: Linter, policy: str | None) -> None:
     assert linter.lint(made(policy)) == []
 
 

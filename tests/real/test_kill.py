@@ -65,7 +65,7 @@ def test_a_sender_that_was_killed_loses_nothing_and_doubles_nothing(world: Cell,
     assert cell.broken_at_the_end() == []
     unclear = sum(delivery.state is State.AMBIGUOUS for delivery in cell.deliveries())
     if step in AFTER_ARM:
-        assert unclear == 1  # the message that was on the wire, and not one more
+        assert unclear == 1  # the message that was in flight, and not one more
     elif step in SETTLED or hit > 1:
         assert unclear <= 1  # a connection begins its next message while the answer to the last one is being written
     else:

@@ -105,8 +105,8 @@ def test_two_senders_stay_below_four_requests_and_the_day_s_messages(tmp_path: P
     assert sum(report["accepted"] for _, report, _ in ended) == 10
     assert [sorted(code for code, _, _ in ended)] == [[4, 4]]
     assert len(cloud.stored()) == 10
-    tally = cloud.counts()["mailboxes"][SENDER]
-    assert (tally["max_in_flight"] <= 4, tally["refused"]) == (True, {})
+    counts = cloud.counts()["mailboxes"][SENDER]
+    assert (counts["max_in_flight"] <= 4, counts["refused"]) == (True, {})
 
 
 def test_a_sender_that_was_killed_is_followed_by_the_one_that_waits_and_the_pace_goes_on(

@@ -66,8 +66,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def run(ledger: Ledger, port: int, **settings: object) -> SendReport:
     transport = smtp.open(smtp.Settings("127.0.0.1", port, "none", **settings))
-    doors = SendContext(alive=processes.is_alive, sleep=lambda _: asyncio.sleep(0))
-    return asyncio.run(send(ledger, transport, owner=processes.current_process(), context=doors, options=SendOptions()))
+    context = SendContext(alive=processes.is_alive, sleep=lambda _: asyncio.sleep(0))
+    return asyncio.run(send(ledger, transport, owner=processes.current_process(), context=context, options=SendOptions()))
 
 
 def dumped(folder: Path) -> list[str]:

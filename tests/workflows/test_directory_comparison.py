@@ -1,4 +1,4 @@
-"""Roster, directory and certificate held against each other: what `plan` says, with real files and the real ledger."""
+"""Roster, directory and certificate compared with each other: what `plan` says, with real files and the real ledger."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def addresses(result: PlanResult) -> list[str]:
     return [delivery.address for delivery in result.deliveries]
 
 
-# --- a roster, held against the directory --------------------------------------------------------------------------------
+# --- a roster, compared with the directory -------------------------------------------------------------------------------
 
 
 def test_who_is_in_roster_directory_and_certificate_alike_is_planned_without_a_word(planned: Planner) -> None:
@@ -142,7 +142,7 @@ def test_a_certificate_that_a_disabled_person_shares_goes_to_nobody(planned: Pla
     assert addresses(result) == []
 
 
-def test_a_certificate_of_somebody_else_is_not_laid_at_the_door_of_whom_an_alias_clashes_with(planned: Planner) -> None:
+def test_another_person_s_certificate_is_not_blamed_on_whom_an_alias_clashes_with(planned: Planner) -> None:
     directory = FakeDirectory([user("alice@example.org", "bob@example.org"), user("bob@example.org")])
     result = planned(directory, "alice@example.org", "bob@example.org", roster="email\nbob@example.org\n")
     assert issue_rows(result) == [("warning", "no-person", "1.pfx", None, "alice@example.org")]

@@ -1,4 +1,4 @@
-"""Several mailboxes side by side: each with its own pace, day and walls; a person's messages stay with one."""
+"""Several mailboxes side by side: each with its own rate, daily limit and circuit breaker; a person's messages stay with one."""
 
 from __future__ import annotations
 

@@ -168,9 +168,9 @@ def test_a_password_that_cannot_be_read_does_not_matter_where_another_opens_the_
 )
 def test_a_person_whose_row_was_refused_is_still_known_to_be_on_the_roster(inbox: Inbox, rows: str) -> None:
     result = inbox.plan(f"email,name\n{rows}")
-    (stray,) = (issue for issue in result.issues if issue.source == "bob.pfx")
-    assert (stray.severity, stray.check, stray.hint) == ("warning", "no-person", "correct people.csv line 3")
-    assert "who is on the roster, but not with a row that can be used" in stray.message
+    (found,) = (issue for issue in result.issues if issue.source == "bob.pfx")
+    assert (found.severity, found.check, found.hint) == ("warning", "no-person", "correct people.csv line 3")
+    assert "who is on the roster, but not with a row that can be used" in found.message
     assert BOB not in addresses(result)
 
 

@@ -139,7 +139,7 @@ def test_five_messages_in_a_row_without_an_answer_end_the_run(harness: SendHarne
     assert Counter(harness.states().values()) == {"ambiguous": 5, "queued": 4}
 
 
-def test_unknown_people_are_no_wall(harness: SendHarness) -> None:
+def test_unknown_recipients_do_not_end_the_run(harness: SendHarness) -> None:
     outbox.queue(harness.ledger, 9)
     assert harness.run(ScriptedTransport({"": [Rejected("550 5.1.1 nobody") for _ in range(8)]})) == SendReport(1, 0, 8, 0, 0)
 
@@ -175,7 +175,7 @@ def test_the_pace_is_kept(harness: SendHarness) -> None:
     assert harness.clock.now() - datetime(2026, 5, 1, 12, tzinfo=UTC) >= timedelta(seconds=6)
 
 
-def test_the_first_request_to_stop_lets_the_message_on_the_wire_finish(harness: SendHarness) -> None:
+def test_the_first_request_to_stop_lets_messages_in_flight_finish(harness: SendHarness) -> None:
     outbox.queue(harness.ledger, 9)
     shutdown = ShutdownRequest()
 

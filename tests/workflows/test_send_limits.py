@@ -196,7 +196,7 @@ def test_what_was_refused_is_not_of_the_day_s_messages(harness: SendHarness, ref
     assert len(armed(harness)) == 5
 
 
-def test_the_day_s_last_message_waits_for_those_on_the_wire_and_goes_if_one_is_refused(harness: SendHarness) -> None:
+def test_the_day_s_last_message_waits_for_those_in_flight_and_goes_if_one_is_refused(harness: SendHarness) -> None:
     outbox.queue(harness.ledger, 3)
     held = asyncio.Event()
 
@@ -212,7 +212,7 @@ def test_the_day_s_last_message_waits_for_those_on_the_wire_and_goes_if_one_is_r
     assert (report.accepted, report.rejected, report.error) == (2, 1, None)
 
 
-def test_messages_on_the_wire_finish_where_the_day_s_last_one_waits(harness: SendHarness) -> None:
+def test_messages_in_flight_finish_where_the_day_s_last_one_waits(harness: SendHarness) -> None:
     outbox.queue(harness.ledger, 3)
     shutdown = ShutdownRequest()
 

@@ -59,7 +59,7 @@ class Caller:
     def left(self) -> list[dict[str, Any]]:
         return [record for record in self.cloud.stored() if record["mailbox"] == self.address]
 
-    def tally(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, Any]:
         return dict(self.cloud.counts()["mailboxes"][self.address])
 
 

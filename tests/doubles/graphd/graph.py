@@ -1,4 +1,4 @@
-"""Graph itself: each request is found in the description, counted, held against limits and faults, let in, and answered."""
+"""Graph itself: each request is found in the description, counted, checked for limits and faults, let in, and answered."""
 
 from __future__ import annotations
 

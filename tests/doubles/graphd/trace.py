@@ -1,4 +1,4 @@
-"""The message trace: what became of each message, late and unsure at first. Hears one value a property, and nothing after an `or`."""
+"""The message trace: the state of each message, late and unsure at first. Hears one value a property, and nothing after an `or`."""
 
 from __future__ import annotations
 
