@@ -17,9 +17,8 @@ def test_a_banned_word_is_found() -> None:
 
 
 def test_private_functions_and_short_docstrings_are_counted() -> None:
-    tree = ast.parse(
-        '"""A."""\nclass C:\n    def _x(self):\n        """One two three four five."""\n    def __len__(self):\n        """Two words."""'
-    )
+    method, dunder = 'def _x(self):\n  """One two three four five."""', 'def __len__(self):\n  """Two words."""'
+    tree = ast.parse(f'"""A."""\nclass C:\n {method}\n {dunder}')
     assert metrics.private_functions({"m": tree}) == ["m:_x"]
     assert metrics.short_docstrings({"m": tree}) == ["m:: A.", "m:__len__: Two words."]
 

@@ -10,8 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from distributor.model.audit_log import ORIGIN, canonical, format_timestamp
 from distributor.model.states import State
-from tests.ledger.tampering import found, lifted
-from tests.ledger.world import World
+from tests.ledger.world import World, found, lifted
 
 
 @pytest.fixture

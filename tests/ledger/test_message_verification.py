@@ -13,8 +13,7 @@ from distributor.ledger.transaction import NewEvent
 from distributor.model.audit_log import canonical, commit
 from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent
 from distributor.model.states import State
-from tests.ledger.tampering import lifted
-from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed, spelled
+from tests.ledger.world import EVERYTHING, LEASE, ME, World, lifted, packed, spelled
 
 TAMPERING = {
     "outbox address": "UPDATE outbox SET address = 'evil@evil.example'",

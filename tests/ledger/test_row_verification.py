@@ -19,8 +19,7 @@ from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.pki import certificate
 from tests.authority import Authority
-from tests.ledger.tampering import found
-from tests.ledger.world import ME, World, draft, packed, spelled
+from tests.ledger.world import ME, World, draft, found, packed, spelled
 
 
 @dataclass

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.postgresql import Server
-from tests.ledger.tampering import found
-from tests.ledger.world import World
+from tests.ledger.world import World, found
 
 DEMO = Path(__file__).parents[1] / "data" / "ledgers" / "0003-demo.db.gz"
 SO = ", so events could be changed or removed"

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from distributor.ledger.driver import sqlite3
 from distributor.ledger.repository import SqlLedger
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.states import RECEIVED, PasswordState, State
 from tests.authority import Authority
-from tests.doubles import people
-from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import Sink
 from tests.workflows.outbox import new_ledger
 
@@ -28,6 +28,18 @@ ENDED = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REJECTED})
 KILLED = -9
 MESSAGES = 5
 _numbers = itertools.count(1)
+
+
+CAME_WITH = "in-comes-a-file"
+
+
+def make_people(folder: Path, authority: Authority, count: int, tag: str) -> None:
+    """A PFX a person, `p1.TAG@example.org` and so on, with its password beside it."""
+    folder.mkdir()
+    for number in range(1, count + 1):
+        identity = authority.issue(f"p{number}.{tag}@example.org", name=f"Person {number}", key=ec.generate_private_key(ec.SECP256R1()))
+        (folder / f"p{number}.pfx").write_bytes(identity.pfx(CAME_WITH, rounds=1))
+        (folder / f"p{number}.txt").write_text(CAME_WITH)
 
 
 @dataclass
@@ -75,7 +87,7 @@ class Cell:
         self.ledger = self.folder / f"{self.tag}.db"
         shutil.copy(self.empty, self.ledger)
         self.people = self.folder / self.tag
-        people.make(self.people, self.authority, self.count, self.tag)
+        make_people(self.people, self.authority, self.count, self.tag)
 
     def run(self, do: str, **what: object) -> list[int]:
         """Order one process, or several."""
