@@ -19,7 +19,7 @@ from distributor.model.delivery import Accepted, AttemptResult, Claim, DeliveryF
 from distributor.model.secret import Secret
 from distributor.model.states import State
 from tests.authority import Authority
-from tests.contracts.test_smtp_oauth import SECRET, started
+from tests.contracts.oauth_server import SECRET, started
 from tests.doubles.graphd import Cloud, graphd
 from tests.workflows import outbox
 from tests.workspace import Workspace

@@ -153,7 +153,9 @@ def test_too_many_without_a_time_makes_them_fewer_too() -> None:
     run(act)
 
 
-@pytest.mark.parametrize("heard", [busy(20, 202), busy(20, 500), busy(None, 503), NoResponse("the connection was cut", request_sent=True)])
+@pytest.mark.parametrize(
+    "response", [busy(20, 202), busy(20, 500), busy(None, 503), NoResponse("the connection was cut", request_sent=True)]
+)
 def test_nothing_else_holds_requests_back(response: HttpResponse | NoResponse) -> None:
     async def act(harness: ThrottleHarness) -> None:
         harness.throttle.record(response)

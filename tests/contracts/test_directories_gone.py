@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from distributor.model.certificates import PublicationResult
 from distributor.model.issues import CheckId, Issue, Severity
 from tests.authority import Authority
-from tests.contracts.test_directories import (  # noqa: F401  fixtures too
+from tests.contracts.directory_servers import (  # noqa: F401  fixtures too
     ALICE,
     BOB,
     NOW,
@@ -17,10 +17,10 @@ from tests.contracts.test_directories import (  # noqa: F401  fixtures too
     _trusted,
     case,
     opened,
-    person,
     public,
     server,
 )
+from tests.contracts.test_directory_ldap import person  # noqa: F401  a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from distributor.adapters.transports import graph
-from distributor.adapters.transports.graph import GraphConnection, GraphTransport, Settings
+from distributor.adapters.transports.graph import GraphConnection
 from distributor.adapters.transports.graph.responses import RequestStep, classify_response
 from distributor.clients.app_registration import SignInUnavailable
 from distributor.clients.graph import NoResponse
-from distributor.errors import Error, InvalidInput
+from distributor.errors import Error
 from distributor.model.delivery import (
     Accepted,
     Account,
@@ -29,160 +25,12 @@ from distributor.model.delivery import (
     OutboundMessage,
     Outcome,
     Rejected,
-    TrackedMessage,
-    TrackingEvent,
 )
-from distributor.model.issues import Diagnostic
-from distributor.model.ports import CommitIntent
 from distributor.model.secret import Secret
 from distributor.model.states import State
-from tests.doubles.graphd import Cloud, graphd
-from tests.doubles.graphd.caller import Caller, connected
+from tests.contracts.graph_mailbox import CREATE, LOOK, SEND, GraphMailbox, IntentRecorder
 
-SECRET = "a-secret-of-the-app"
-ROLES = ["Mail.Send", "Mail.ReadWrite"]
-PATIENCE = 0.5  # seconds a message waits for an answer that never comes
-CREATE, SEND, LOOK = "user.createMessage", "message.send", "user.listMessages"
-
-
-@dataclass
-class IntentRecorder:
-    """Records the intent to send, or refuses to; and keeps the drafts it was given."""
-
-    verdict: bool = True
-    handles: list[DraftRef | None] = field(default_factory=list)
-
-    async def __call__(self, handle: DraftRef | None = None, /) -> bool:
-        self.handles.append(handle)
-        return self.verdict
-
-
-@dataclass
-class GraphMailbox:
-    """A mailbox of its own with an app that may use it; `slept` is how long the transport would have waited."""
-
-    cloud: Cloud
-    address: str
-    app: str
-    slept: list[float] = field(default_factory=list)
-    moves: bool = False  # the cloud's clock with every sleep
-
-    def settings(self, **changes: object) -> Settings:
-        names = {"tenant": self.cloud.tenant, "client_id": self.app, "secret": Secret(SECRET), "login": self.cloud.login}
-        silent = any("silence" in fault["do"] for fault in self.cloud.faults())
-        usual = {"graph": self.cloud.graph, "mailbox": self.address, "reply_timeout": PATIENCE if silent else 10.0}
-        return Settings(**{**names, **usual, **changes})
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        if self.moves:
-            self.cloud.advance(seconds)
-
-    def open(self, accounts: Sequence[Account] = (), **changes: object) -> GraphTransport:
-        return graph.open(self.settings(**changes), accounts, sleep=self.sleep)
-
-    def outbound(self, number: int = 1, attempt: int = 1) -> OutboundMessage:
-        head = f"From: {self.address}\r\nTo: p{number}@elsewhere.example\r\nMessage-ID: {self.message_id(number)}\r\n"
-        message = f"{head}Content-Type: text/plain\r\n\r\nletter {number}\r\n".encode()
-        return OutboundMessage(f"d-{number}", self.address, f"p{number}@elsewhere.example", self.message_id(number), message, attempt)
-
-    def message_id(self, number: int = 1) -> str:
-        return f"<{number}.{self.address}>"
-
-    def deliver(
-        self, *outgoing: OutboundMessage, record_intent: CommitIntent | None = None, transport: GraphTransport | None = None
-    ) -> list[Outcome]:
-        """One after the other, in one run."""
-        opened = transport or self.open()
-
-        async def go() -> list[Outcome]:
-            connection = opened.connection()
-            try:
-                return [await connection.deliver(message, record_intent or IntentRecorder()) for message in outgoing]
-            finally:
-                await opened.finish()
-
-        return asyncio.run(go())
-
-    def once(
-        self, number: int = 1, attempt: int = 1, record_intent: CommitIntent | None = None, transport: GraphTransport | None = None
-    ) -> Outcome:
-        return self.deliver(self.outbound(number, attempt), record_intent=record_intent, transport=transport)[0]
-
-    def sought(self, number: int = 1) -> TrackedMessage:
-        return TrackedMessage(f"d-{number}", self.message_id(number), self.address, "p", State.AMBIGUOUS, datetime.now(UTC))
-
-    def look(self, number: int = 1) -> TrackingEvent | None:
-        """What the mailbox says of a message that is ambiguous."""
-        transport = self.open(reply_timeout=10.0)
-
-        async def go() -> list[TrackingEvent]:
-            tracker = transport.tracker()
-            try:
-                return [event async for event in tracker.track([self.sought(number)])]
-            finally:
-                await tracker.close()
-
-        return next(iter(asyncio.run(go())), None)
-
-    def check(self, **changes: object) -> list[Diagnostic]:
-        return asyncio.run(self.open(**changes).check())
-
-    def left(self) -> list[dict[str, Any]]:
-        return [record for record in self.cloud.stored() if record["mailbox"] == self.address]
-
-    def lying(self, folder: str) -> list[str]:
-        return [message["internetMessageId"] for message in self.cloud.messages(self.address, folder)]
-
-    def asked(self) -> list[str]:
-        """The operations that this app asked for, oldest first."""
-        return [one["operation"] for one in self.cloud.requests() if one.get("app") == self.app]
-
-    def by_hand(self, act: Callable[[Caller], object]) -> object:
-        """What somebody else does in the mailbox, with an app of their own."""
-        other = self.cloud.app(roles=ROLES)
-        with connected(self.cloud, self.cloud.token(other)) as http:
-            return act(Caller(self.cloud, other, self.address, http))
-
-    def draft(self, number: int = 1) -> str:
-        return str(self.by_hand(lambda caller: caller.create(self.outbound(number).message).json()["id"]))
-
-
-@pytest.fixture(scope="module")
-def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """One whose clock is moved."""
-    with graphd(tmp_path_factory.mktemp("graphd")) as cloud:
-        cloud.set(sign_in_clock="real")
-        yield cloud
-
-
-def mailbox_at(cloud: Cloud, patch: pytest.MonkeyPatch, **app: object) -> GraphMailbox:
-    patch.setenv("SSL_CERT_FILE", str(cloud.ca))
-    patch.setenv("NO_PROXY", "localhost")
-    address = f"certs-{uuid.uuid4().hex[:8]}@example.org"
-    cloud.mailbox(address)
-    return GraphMailbox(cloud, address, cloud.app(**{"secrets": {SECRET: None}, "roles": ROLES, **app}))
-
-
-@pytest.fixture
-def mailbox(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
-    yield mailbox_at(running, monkeypatch)
-    spotless(running)
-
-
-@pytest.fixture
-def later(moving: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
-    yield replace(mailbox_at(moving, monkeypatch), moves=True)
-    spotless(moving)
-
-
-def spotless(cloud: Cloud) -> None:
-    waiting = cloud.faults()
-    cloud.clear_faults()
-    assert (waiting, cloud.violations(), cloud.refusals()) == ([], [], [])
-
-
-# --- a message ------------------------------------------------------------------------------------------------------
+# --- a message -------------------------------------------------------------------------------------------------------
 
 
 def test_a_message_is_a_draft_then_armed_then_sent_with_its_very_bytes(mailbox: GraphMailbox) -> None:
@@ -265,6 +113,7 @@ def test_each_sender_has_its_own_mailbox_and_the_first_that_of_the_table(mailbox
 
 
 # --- what goes wrong before the point of no return -------------------------------------------------------------------
+
 
 BEFORE: dict[str, tuple[str, dict[str, Any], NotSent]] = {
     "504 before the draft": ("504-before", {}, NotSent("504 UnknownError")),
@@ -351,6 +200,7 @@ def test_a_message_that_was_sent_already_is_accepted_and_not_sent_again(mailbox:
 
 
 # --- what goes wrong after it ----------------------------------------------------------------------------------------
+
 
 AFTER: dict[str, tuple[str, dict[str, Any], int]] = {
     "the message left, then 504": ("504-after", {}, 1),
@@ -542,162 +392,3 @@ def test_a_message_that_is_cut_off_is_cancelled_and_the_lane_goes_on(mailbox: Gr
 
     assert isinstance(asyncio.run(go()), Accepted)
     assert len(mailbox.left()) == 2
-
-
-# --- an app that may only send ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def sender_only(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
-    yield mailbox_at(running, monkeypatch, roles=["Mail.Send"])
-    spotless(running)
-
-
-def ended(
-    transport: GraphTransport, *outgoing: OutboundMessage, record_intent: CommitIntent | None = None
-) -> tuple[list[Outcome], list[Diagnostic]]:
-    async def go() -> tuple[list[Outcome], list[Diagnostic]]:
-        connection = transport.connection()
-        outcomes = [await connection.deliver(message, record_intent or IntentRecorder()) for message in outgoing]
-        return outcomes, await transport.finish()
-
-    return asyncio.run(go())
-
-
-def test_without_drafts_messages_go_at_once_and_the_run_says_what_that_costs(sender_only: GraphMailbox) -> None:
-    mailbox, record_intent = sender_only, IntentRecorder()
-    outcomes, diagnostics = ended(mailbox.open(), mailbox.outbound(1), mailbox.outbound(2), record_intent=record_intent)
-    assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
-    assert (record_intent.handles, mailbox.asked()) == ([None, None], [CREATE, "user.sendMail", "user.sendMail"])
-    assert [mailbox.cloud.bytes_of(record) for record in mailbox.left()] == [mailbox.outbound(1).message, mailbox.outbound(2).message]
-    (diagnostic,) = diagnostics
-    assert (diagnostic.level, diagnostic.message.partition(": ")[2]) == (
-        "warning",
-        "without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up",
-    )
-
-
-@pytest.mark.parametrize(("do", "left"), [("504-after", 1), ("504-before", 0), ("reset-after", 1), ("silence-after", 1), ("html", 0)])
-def test_without_drafts_a_lost_answer_is_ambiguous(sender_only: GraphMailbox, do: str, left: int) -> None:
-    sender_only.cloud.fault("user.sendMail", do)
-    assert isinstance(sender_only.once(), Ambiguous)
-    assert len(sender_only.left()) == left
-
-
-def test_without_any_permission_both_are_named(sender_only: GraphMailbox) -> None:
-    sender_only.cloud.app(sender_only.app, roles=[])
-    outcome = sender_only.once()
-    assert isinstance(outcome, NotSent)
-    assert outcome.fatal is not None
-    assert all(role in (outcome.fatal.hint or "") for role in ROLES)
-    assert sender_only.left() == []
-
-
-# --- doctor ----------------------------------------------------------------------------------------------------------
-
-
-def test_doctor_shows_how_to_narrow_an_app_that_may_use_every_mailbox(mailbox: GraphMailbox) -> None:
-    good, wide = mailbox.check()
-    assert (good.level, wide.level) == ("ok", "warning")
-    assert mailbox.app in good.message
-    assert mailbox.cloud.tenant in good.message
-    assert mailbox.address in good.message
-    assert wide.message.startswith("Mail.ReadWrite and Mail.Send: granted for the whole tenant")
-    first, second = (line for line in (wide.hint or "").splitlines() if line.startswith("  "))
-    assert "two hours after InScope was True" in (wide.hint or "")
-    assert [word for word in ("Connect-ExchangeOnline", "Connect-MgGraph", "Remove-Mg") if word in first] == ["Connect-ExchangeOnline"]
-    assert f"$names = '{mailbox.address}'; $filter = " in first
-    assert "Get-MgServicePrincipalAppRoleAssignment" in second
-    assert f"appId eq '{mailbox.app}'" in second
-
-
-def doctor(mailbox: GraphMailbox, **changes: object) -> list[tuple[str, str]]:
-    """What is not good, but for the breadth of what was granted."""
-    return [
-        (diagnostic.level, f"{diagnostic.message} | {diagnostic.hint}")
-        for diagnostic in mailbox.check(**changes)
-        if diagnostic.level != "ok" and "whole tenant" not in diagnostic.message
-    ]
-
-
-@pytest.mark.parametrize(
-    ("app", "level", "words"),
-    [
-        ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite messages go by sendMail"),
-        ({"roles": ["Mail.Send", "Mail.Read"]}, "warning", "without Mail.ReadWrite"),
-        ({"roles": ["Mail.ReadWrite"]}, "error", "the app may not send from it"),
-        ({"roles": []}, "error", "the app may not send from it"),
-        ({"mailboxes": ["another@example.org"]}, "error", "Access to OData is disabled"),
-        ({"roles": [*ROLES, "Files.ReadWrite.All"]}, "warning", "permissions that nothing here needs: Files.ReadWrite.All"),
-        ({"secrets": {"another": None}}, "error", "transport.secret"),
-    ],
-)
-def test_doctor_says_what_is_wrong_with_the_permissions(mailbox: GraphMailbox, app: dict[str, Any], level: str, words: str) -> None:
-    mailbox.cloud.app(mailbox.app, **app)
-    found = doctor(mailbox)
-    assert [one[0] for one in found if words in one[1]] == [level]
-    assert all("None" not in one[1] for one in found)
-
-
-def test_doctor_sends_nothing(mailbox: GraphMailbox) -> None:
-    mailbox.cloud.app(mailbox.app, roles=["Mail.ReadWrite"])
-    mailbox.check()
-    assert (mailbox.left(), mailbox.lying("drafts"), mailbox.lying("sentitems")) == ([], [], [])
-
-
-@pytest.mark.parametrize(
-    ("fault", "level", "words"),
-    [
-        ({"do": "429", "retry_after": 30}, "warning", "throttles the app for 30 s"),
-        ({"do": "status", "status": 404, "code": "MailboxNotEnabledForRESTAPI"}, "error", "licence"),
-        ({"do": "status", "status": 404, "code": "ErrorInvalidUser"}, "error", "user principal name"),
-        ({"do": "504-before"}, "error", "504"),
-        ({"do": "reset-before"}, "error", "check the network"),
-    ],
-)
-def test_doctor_says_what_is_wrong_with_the_mailbox(mailbox: GraphMailbox, fault: dict[str, Any], level: str, words: str) -> None:
-    mailbox.cloud.fault("mailFolder.listMessages", **fault)
-    ((found, text),) = doctor(mailbox)
-    assert (found, words in text) == (level, True)
-
-
-def test_doctor_says_where_copies_stay_in_spite_of_the_configuration(mailbox: GraphMailbox) -> None:
-    mailbox.cloud.app(mailbox.app, roles=["Mail.Send"])
-    ((_, text),) = doctor(mailbox, save_copy=False)
-    assert "`save_copy = false` cannot be honoured" in text
-
-
-@pytest.mark.parametrize(("ahead", "level"), [(40, "warning"), (320, "error")])
-def test_doctor_says_that_the_clock_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float, level: str) -> None:
-    with graphd(tmp_path) as cloud:
-        mailbox = mailbox_at(cloud, monkeypatch)
-        cloud.set(sign_in_clock="real")
-        cloud.advance(ahead)
-        ((found, text),) = doctor(mailbox)
-    assert (found, "behind the service's" in text) == (level, True)
-
-
-# --- settings --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "where"),
-    [
-        ({"connections": 5}, "transport.connections"),
-        ({"connections": 0}, "transport.connections"),
-        ({"per_minute": 0.0}, "transport.rate"),
-        ({"daily": 0}, "transport.daily"),
-        ({"mailbox": ""}, "transport.mailbox"),
-        ({"graph": "http://graph.microsoft.com"}, "transport.graph"),
-        ({"login": "http://login.microsoftonline.com"}, "transport.login"),
-        ({"secret": None}, "transport"),
-        ({"tenant": ""}, "transport.tenant"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_before_anything_is_touched(changes: dict[str, Any], where: str) -> None:
-    good = Settings(tenant="t", client_id="c", secret=Secret(""), mailbox="a@example.org")
-    assert graph.open(good).max_connections == 4
-    with pytest.raises(InvalidInput) as raised:
-        graph.open(replace(good, **changes))
-    assert raised.value.where == where
-    assert raised.value.hint

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,10 +13,9 @@ from distributor.adapters.transports.graph import GraphTransport, cleanup
 from distributor.model.delivery import Accepted, CleanupEvent, CleanupItem, DraftRef, MailboxCleaner, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
-from tests.contracts.test_graph import CREATE, SEND, GraphMailbox, IntentRecorder, mailbox_at, moving, spotless
+from tests.contracts.graph_mailbox import CREATE, SEND, GraphMailbox, IntentRecorder, mailbox_at, spotless
 from tests.doubles.graphd import Cloud
 
-__all__ = ["moving"]
 PURGE = "message.permanentDelete"
 
 
@@ -104,18 +103,6 @@ async def some_removed(ledger: FakeLedger) -> None:
 
 def diagnostic_lines(diagnostics: Sequence[Diagnostic]) -> list[str]:
     return [f"{diagnostic.level}: {diagnostic.message.partition(': ')[2]}" for diagnostic in diagnostics]
-
-
-@pytest.fixture
-def mailbox(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
-    yield mailbox_at(running, monkeypatch)
-    spotless(running)
-
-
-@pytest.fixture
-def later(moving: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
-    yield replace(mailbox_at(moving, monkeypatch), moves=True)
-    spotless(moving)
 
 
 # --- copies of this run ----------------------------------------------------------------------------------------------

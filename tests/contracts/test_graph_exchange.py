@@ -16,14 +16,14 @@ from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, O
 from distributor.model.states import State
 from tests.contracts import test_graph as plain
 from tests.contracts import test_graph_copies as copies
-from tests.contracts.test_graph import (
+from tests.contracts import test_graph_doctor as checks
+from tests.contracts.graph_mailbox import (
     CREATE,
     LOOK,
     ROLES,
     SEND,
     GraphMailbox,
     IntentRecorder,
-    doctor,
     mailbox_at,
     spotless,
 )
@@ -32,6 +32,7 @@ from tests.contracts.test_graph_copies import (
     carry,
     diagnostic_lines,
 )
+from tests.contracts.test_graph_doctor import doctor
 from tests.doubles.graphd import Cloud
 
 REPEATED = (
@@ -42,7 +43,7 @@ REPEATED = (
     plain.test_a_token_that_is_refused_once_is_renewed,
     plain.test_after_the_arm_what_is_unclear_is_ambiguous_and_the_mailbox_knows,
     plain.test_before_the_arm_everything_may_be_repeated,
-    plain.test_doctor_sends_nothing,
+    checks.test_doctor_sends_nothing,
     plain.test_many_messages_cost_two_requests_each_and_stay_within_the_limits,
     plain.test_surplus_drafts_are_found_and_removed,
     copies.test_copies_go_after_the_run_for_three_requests_a_message_and_others_stay,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,20 +13,13 @@ from distributor.adapters.transports.graph.responses import RequestStep, classif
 from distributor.clients.graph import HttpResponse
 from distributor.errors import ServiceUnavailable
 from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, Outcome, Rejected
-from tests.contracts.test_graph import CREATE, SEND, GraphMailbox, IntentRecorder, mailbox_at, spotless
+from tests.contracts.graph_mailbox import CREATE, SEND, GraphMailbox, IntentRecorder
 from tests.contracts.test_graph_copies import PURGE, FakeLedger, ended
-from tests.doubles.graphd import Cloud
 
 SENDER = "certificates@example.org"
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
 ARMED = {RequestStep.SEND, RequestStep.SENDMAIL}
 AGAIN = re.compile(r"run `distributor send` again after \d{4}-\d\d-\d\d \d\d:\d\d UTC")
-
-
-@pytest.fixture
-def mailbox(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
-    yield mailbox_at(running, monkeypatch)
-    spotless(running)
 
 
 def answer(status: int, code: str = "", seconds: float | None = None) -> HttpResponse:

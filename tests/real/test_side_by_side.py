@@ -20,8 +20,8 @@ import pytest
 from distributor.model.delivery import DeliveryFilter
 from distributor.model.states import State
 from tests.authority import Authority
-from tests.doubles import people
 from tests.doubles.graphd import Cloud, graphd
+from tests.real.matrix import make_people
 from tests.workflows.outbox import new_ledger
 
 SENDER = "certificates@example.org"
@@ -74,7 +74,7 @@ def shared(tmp_path: Path, authority: Authority, cloud: Cloud, count: int, limit
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")
     config.write_text(text[:begin] + table + text[end:], encoding="utf-8")
-    people.make(tmp_path / "people", authority, count, "side")
+    make_people(tmp_path / "people", authority, count, "side")
     for words in (("plan", str(tmp_path / "people")), ("send", "--dry-run", str(tmp_path / "dry"))):
         with made.start(*words) as process:
             stderr = process.communicate(timeout=PATIENCE)
