@@ -61,7 +61,10 @@ def mailbox_of(cloud: Cloud, patch: pytest.MonkeyPatch, *roles: str, consented: 
     return made
 
 
-@pytest.fixture(params=[(), (TRACE,)], ids=["a token without roles", "a token with another role"])
+ANOTHER_ROLE = pytest.param((TRACE,), marks=pytest.mark.slow(reason="what `sender_only` does with such a token is in the quick part"))
+
+
+@pytest.fixture(params=[(), ANOTHER_ROLE], ids=["a token without roles", "a token with another role"])
 def mailbox(running: Cloud, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[GraphMailbox]:
     yield mailbox_of(running, monkeypatch, *ROLES, consented=request.param)
     spotless(running)
