@@ -112,7 +112,7 @@ def refused_means_accepted() -> None:
 
 
 def anybody_gets_any_key() -> None:
-    """What is packed is not held against the addresses in the certificate."""
+    """What is packed is not compared with the addresses in the certificate."""
     package.check_package = lambda *_: None
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledger.postgresql import Server
-from tests.ledger.tampering import found
-from tests.ledger.world import World
+from tests.ledger.world import World, found
 
 DEMO = Path(__file__).parents[1] / "data" / "ledgers" / "0003-demo.db.gz"
 SO = ", so events could be changed or removed"
@@ -41,8 +40,8 @@ def test_every_trigger_that_is_dropped_is_missed(file_world: World, server_world
         there = names(world)
         assert len(there) == number
         on = "" if world is file_world else " ON event"
-        told = found(world, *(f"DROP TRIGGER {name}{on}" for name in there))
-        assert sorted(told) == [f'trigger "{name}": {GONE}' for name in there]
+        findings = found(world, *(f"DROP TRIGGER {name}{on}" for name in there))
+        assert sorted(findings) == [f'trigger "{name}": {GONE}' for name in there]
 
 
 def test_triggers_that_are_switched_off_or_do_nothing_are_found(file_world: World, server_world: World) -> None:
@@ -56,9 +55,9 @@ def test_triggers_that_are_switched_off_or_do_nothing_are_found(file_world: Worl
 
 def test_a_function_that_lets_everything_pass_is_found(server_world: World) -> None:
     server_world.sql("CREATE OR REPLACE FUNCTION event_is_never_changed() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$")
-    told = [str(line) for line in server_world.ledger.verify()]
-    assert told[0] == 'function "event_is_never_changed()": is not as this program makes it'
-    assert [line.partition(": ")[2] for line in told[1:]] == [OTHER] * 3
+    findings = [str(line) for line in server_world.ledger.verify()]
+    assert findings[0] == 'function "event_is_never_changed()": is not as this program makes it'
+    assert [line.partition(": ")[2] for line in findings[1:]] == [OTHER] * 3
 
 
 KEEPS = "INSERT INTO stash SELECT old.sealed"  # what a password's destruction was to take away
@@ -84,12 +83,12 @@ def test_an_index_that_leaves_rows_out_is_found(file_world: World) -> None:
 
 
 def test_a_constraint_that_was_taken_away_by_rewriting_the_schema_is_found(file_world: World) -> None:
-    told = found(
+    findings = found(
         file_world,
         "PRAGMA writable_schema = ON",
         "UPDATE sqlite_master SET sql = replace(sql, 'sealed IS NULL OR', '1 OR') WHERE name = 'handover'",
     )
-    assert 'table "handover": is not as this program makes it' in told
+    assert 'table "handover": is not as this program makes it' in findings
 
 
 def test_statistics_of_the_database_itself_are_no_finding(file_world: World) -> None:
@@ -124,8 +123,8 @@ def test_what_somebody_adds_to_a_server_or_takes_away_is_found(server_world: Wor
 
 
 def test_foreign_keys_that_are_not_looked_after_are_found(server_world: World) -> None:
-    told = found(server_world, "ALTER TABLE event DISABLE TRIGGER ALL")
-    assert any(line.startswith("foreign key's trigger \"event.event_delivery_fkey") for line in told)
+    findings = found(server_world, "ALTER TABLE event DISABLE TRIGGER ALL")
+    assert any(line.startswith("foreign key's trigger \"event.event_delivery_fkey") for line in findings)
 
 
 def test_a_role_that_may_make_no_schema_looks_at_the_triggers_and_says_so(server_world: World, postgresql: Server) -> None:

@@ -17,8 +17,7 @@ from distributor.model.people import Address
 from distributor.model.states import State
 from distributor.pki import certificate
 from tests.authority import Authority
-from tests.ledger.tampering import found
-from tests.ledger.world import ME, World, draft, packed, spelled
+from tests.ledger.world import ME, World, draft, found, packed, spelled
 
 
 @dataclass
@@ -59,16 +58,16 @@ PASSWORDS = [
 
 @pytest.mark.parametrize(("who", "change", "words"), PASSWORDS, ids=lambda text: text.split(",")[0])
 def test_a_password_that_was_edited_is_found(four: Four, who: str, change: str, words: str) -> None:
-    told = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{{who}}}'")  # noqa: S608  tampering is the point
-    assert told[0] == four.says(who, words)
+    findings = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{{who}}}'")  # noqa: S608  tampering is the point
+    assert findings[0] == four.says(who, words)
 
 
 def test_a_password_that_was_removed_or_invented_is_found(four: Four) -> None:
-    told = four.found(
+    findings = four.found(
         "DELETE FROM handover WHERE delivery = '{bert}'",
         "INSERT INTO handover (delivery, state, channel) VALUES ('{dora}', 'destroyed', 'reveal')",
     )
-    assert told == [
+    assert findings == [
         four.says("bert", 'has no password, but its events say that one is "ready"'),
         four.says("dora", "has a password, but its events tell of none"),
     ]
@@ -95,27 +94,27 @@ DELIVERIES = [
 @pytest.mark.parametrize(("column", "value", "wanted"), DELIVERIES, ids=[column for column, *_ in DELIVERIES])
 def test_a_delivery_that_was_edited_is_found(four: Four, column: str, value: str, wanted: str) -> None:
     four.world.ledger.begin_plan("plan-2", {})
-    told = four.found(f"UPDATE delivery SET {column} = {value} WHERE id = '{{bert}}'")  # noqa: S608  tampering is the point
-    assert told[0].startswith(four.says("bert", f"{column} is "))
-    assert f"but its events say {wanted.format(**four.ids)}" in told[0]
-    assert all("None" not in line for line in told)
+    findings = four.found(f"UPDATE delivery SET {column} = {value} WHERE id = '{{bert}}'")  # noqa: S608  tampering is the point
+    assert findings[0].startswith(four.says("bert", f"{column} is "))
+    assert f"but its events say {wanted.format(**four.ids)}" in findings[0]
+    assert all("None" not in line for line in findings)
 
 
 def test_a_delivery_given_to_another_person_is_found(four: Four) -> None:
     ((bert,),) = four.world.sql("SELECT id FROM person WHERE key = 'bert@example.org'")
-    told = four.found("UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'anna@example.org') WHERE id = '{bert}'")
-    assert told == [
+    findings = four.found("UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'anna@example.org') WHERE id = '{bert}'")
+    assert findings == [
         four.says("bert", """person's address is "anna@example.org", but its events say "bert@example.org\""""),
         f"person {bert}: no delivery is for them, and no event tells of them",
     ]
 
 
 def test_a_person_who_was_invented_is_found(four: Four) -> None:
-    told = four.found(
+    findings = four.found(
         "INSERT INTO person SELECT 'p-eve', 'eve@evil.example', 'eve@evil.example', "
         "name, language, phone, manager, alternate_email, columns FROM person WHERE key = 'bert@example.org'"
     )
-    assert told == ["person p-eve: no delivery is for them, and no event tells of them"]
+    assert findings == ["person p-eve: no delivery is for them, and no event tells of them"]
 
 
 def test_people_of_whom_nothing_new_is_planned_leave_nothing(four: Four) -> None:
@@ -147,22 +146,22 @@ def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spe
     four.world.ledger.plan("plan-1", [spelled("bert", "Bert")])
     assert four.world.sql("SELECT address FROM person WHERE key = 'bert@example.org'") == [("Bert@example.org",)]
     assert four.world.ledger.verify() == []
-    told = four.found("UPDATE person SET address = 'eve@example.org' WHERE key = 'bert@example.org'")
-    assert told[0] == four.says("bert", """person's address is "eve@example.org", but its events say "bert@example.org\"""")
-    told = four.found("UPDATE person SET key = 'eve@example.org' WHERE key = 'bert@example.org'")
-    assert len(told) == 1
+    findings = four.found("UPDATE person SET address = 'eve@example.org' WHERE key = 'bert@example.org'")
+    assert findings[0] == four.says("bert", """person's address is "eve@example.org", but its events say "bert@example.org\"""")
+    findings = four.found("UPDATE person SET key = 'eve@example.org' WHERE key = 'bert@example.org'")
+    assert len(findings) == 1
 
 
 @pytest.mark.parametrize("column", ["serial", "issuer", "not_after"])
 def test_a_certificate_that_was_edited_is_found_at_its_delivery(four: Four, column: str) -> None:
-    told = four.found(
+    findings = four.found(
         f"UPDATE certificate SET {column} = 'x' WHERE sha256 = (SELECT certificate FROM delivery WHERE id = '{{bert}}')"  # noqa: S608
     )
-    assert len(told) == 1
-    assert told[0].startswith(four.says("bert", f"""certificate's {column} is "x", but its events say \""""))
+    assert len(findings) == 1
+    assert findings[0].startswith(four.says("bert", f"""certificate's {column} is "x", but its events say \""""))
 
 
-LETTERS = [
+OUTBOX_FIELDS = [
     ("address", "'evil@evil.example'", """outbox address is "evil@evil.example", but its events say "cleo@example.org\""""),
     ("sender", "'evil@evil.example'", """outbox sender is "evil@evil.example", but its events say "certs@example.org\""""),
     ("message_id", "'<x@y>'", """outbox message_id is "<x@y>", but its events say "<{cleo}@example.org>\""""),
@@ -170,22 +169,22 @@ LETTERS = [
 ]
 
 
-@pytest.mark.parametrize(("column", "value", "words"), LETTERS, ids=[column for column, *_ in LETTERS])
+@pytest.mark.parametrize(("column", "value", "words"), OUTBOX_FIELDS, ids=[column for column, *_ in OUTBOX_FIELDS])
 def test_a_waiting_message_that_was_edited_is_found(four: Four, column: str, value: str, words: str) -> None:
-    told = four.found(f"UPDATE outbox SET {column} = {value} WHERE delivery = '{{cleo}}'")  # noqa: S608  tampering is the point
-    assert told == [four.says("cleo", words.format(**four.ids))]
+    findings = four.found(f"UPDATE outbox SET {column} = {value} WHERE delivery = '{{cleo}}'")  # noqa: S608  tampering is the point
+    assert findings == [four.says("cleo", words.format(**four.ids))]
 
 
 def test_a_waiting_message_that_was_removed_is_found_and_one_that_left_long_ago_is_not_missed(four: Four) -> None:
-    told = four.found("DELETE FROM outbox")
-    assert told == [four.says("cleo", "has no message in the outbox, but its events say that one waits there")]
+    findings = four.found("DELETE FROM outbox")
+    assert findings == [four.says("cleo", "has no message in the outbox, but its events say that one waits there")]
 
 
 def test_a_message_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
     four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
     four.world.ledger.enqueue([packed(four.ids["dora"], to="eve@example.org")], ME)
-    told = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
-    assert told == [four.says("dora", 'was planned for "dora@example.org", but its message was frozen for "eve@example.org"')]
+    findings = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
+    assert findings == [four.says("dora", 'was planned for "dora@example.org", but its message was frozen for "eve@example.org"')]
 
 
 def test_a_process_that_holds_a_message_cannot_be_renamed_unseen(world: World) -> None:
@@ -193,30 +192,30 @@ def test_a_process_that_holds_a_message_cannot_be_renamed_unseen(world: World) -
     assert found(world, "UPDATE owner SET pid = 1") == ["owner me: pid is 1, but its claims say 4711"]
 
 
-def test_the_bytes_of_a_certificate_and_of_an_authority_are_held_against_their_hashes(world: World) -> None:
+def test_the_bytes_of_a_certificate_and_of_an_authority_are_compared_with_their_hashes(world: World) -> None:
     world.plan("anna")
     sha = draft("anna").facts.sha256
     one, other = [str(row[0]) for row in world.sql("SELECT sha256 FROM authority ORDER BY sha256")]
-    told = found(
+    findings = found(
         world,
         f"UPDATE certificate SET der = (SELECT der FROM authority WHERE sha256 = '{one}')",  # noqa: S608  tampering is the point
         f"UPDATE authority SET der = (SELECT der FROM authority WHERE sha256 = '{one}')",  # noqa: S608
     )
-    assert told == [
+    assert findings == [
         f"certificate {sha}: holds other bytes than its SHA-256 tells",
         f"authority {other}: holds other bytes than its SHA-256 tells",
     ]
 
 
-def test_a_certificate_s_subject_is_held_against_what_it_says_of_itself(world: World, authority: Authority) -> None:
+def test_a_certificate_s_columns_are_compared_with_its_bytes(world: World, authority: Authority) -> None:
     issued = authority.issue("anna@example.org", name="Anna").der
     info = certificate.info(issued)
     assert isinstance(info, CertificateInfo)
     planned = replace(draft("anna"), facts=info, leaf=issued)
     world.ledger.plan("plan-1", [planned])
     assert world.ledger.verify() == []
-    told = found(world, "UPDATE certificate SET subject = 'CN=Eve'")
-    assert told == [f'certificate {planned.facts.sha256}: subject is "CN=Eve", but it says "{planned.facts.subject}" of itself']
+    findings = found(world, "UPDATE certificate SET subject = 'CN=Eve'")
+    assert findings == [f'certificate {planned.facts.sha256}: subject is "CN=Eve", but it says "{planned.facts.subject}" of itself']
 
 
 def erase(world: World, *which: int) -> None:
@@ -239,18 +238,18 @@ def test_what_erased_events_do_not_tell_is_not_found_but_counted(four: Four) -> 
 def test_an_erasure_that_no_event_explains_is_found(four: Four) -> None:
     erase(four.world, 1, 2)
     assert four.world.ledger.verify() == []
-    told = four.found("UPDATE event SET personal = NULL, salt = NULL WHERE seq = 6")
-    assert told == ["event 6: its personal fields are gone, and no event tells that they were erased"]
+    findings = four.found("UPDATE event SET personal = NULL, salt = NULL WHERE seq = 6")
+    assert findings == ["event 6: its personal fields are gone, and no event tells that they were erased"]
 
 
 # --- passwords, people, publications ---------------------------------------------------------------------------------
 
 
 def test_passwords_that_changed_places_are_found_and_not_shown(four: Four) -> None:
-    told = four.found(
+    findings = four.found(
         "UPDATE handover SET sealed = (SELECT sealed FROM handover WHERE delivery = '{cleo}') WHERE delivery = '{bert}'",
     )
-    assert told == [four.says("bert", "password's sealed is not the one that its events tell")]
+    assert findings == [four.says("bert", "password's sealed is not the one that its events tell")]
     with pytest.raises(InvalidInput, match=r"changed from outside \(password's sealed\), so this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
 
@@ -265,8 +264,8 @@ TEN_YEARS = [
 
 @pytest.mark.parametrize(("change", "words"), TEN_YEARS, ids=[change for change, _ in TEN_YEARS])
 def test_a_password_that_was_given_ten_years_is_found_and_not_shown(four: Four, change: str, words: str) -> None:
-    told = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{bert}}'")  # noqa: S608  tampering is the point
-    assert told[0].startswith(four.says("bert", words))
+    findings = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{bert}}'")  # noqa: S608  tampering is the point
+    assert findings[0].startswith(four.says("bert", words))
     with pytest.raises(InvalidInput, match="so this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
 
@@ -296,8 +295,8 @@ def test_a_person_who_was_edited_is_found(world: World, column: str, value: str,
     world.ledger.plan("plan-1", [replace(known, person=replace(known.person, **contacts))])
     assert world.ledger.verify() == []
     (id_,) = world.sql("SELECT id FROM person")[0]
-    (told,) = found(world, f"UPDATE person SET {column} = {value}")  # noqa: S608  tampering is the point
-    assert told.startswith(f"person {id_}: {column} is {now}, but its events say {before}")
+    (findings,) = found(world, f"UPDATE person SET {column} = {value}")  # noqa: S608  tampering is the point
+    assert findings.startswith(f"person {id_}: {column} is {now}, but its events say {before}")
 
 
 def test_what_a_later_roster_says_of_a_person_is_told_by_an_event(world: World) -> None:
@@ -305,8 +304,8 @@ def test_what_a_later_roster_says_of_a_person_is_told_by_an_event(world: World) 
     world.ledger.plan("plan-1", [draft("anna", title="Anna Newname")])
     assert world.events()[-1] == "person-changed"
     assert world.ledger.verify() == []
-    (told,) = found(world, "UPDATE person SET name = 'anna Example'")
-    assert told.endswith('name is "anna Example", but its events say "Anna Newname"')
+    (findings,) = found(world, "UPDATE person SET name = 'anna Example'")
+    assert findings.endswith('name is "anna Example", but its events say "Anna Newname"')
 
 
 def test_no_event_holds_a_further_column_or_a_long_value_in_clear(world: World) -> None:
@@ -325,11 +324,11 @@ def test_publications_that_were_invented_moved_or_removed_are_found(four: Four) 
     world.ledger.note_published(four.ids["bert"], "ldaps://there", "cn=bert")
     world.ledger.note_unpublished(four.ids["bert"], "ldaps://there", "cn=bert")
     assert world.ledger.verify() == []
-    told = four.found(
+    findings = four.found(
         "INSERT INTO publication (person, certificate, place, at) SELECT person, certificate, 'ldaps://evil', '' FROM publication",
         "DELETE FROM publication WHERE place = 'ldaps://there'",
     )
-    assert told == [
+    assert findings == [
         f'publication of {sha} at "ldaps://evil": since "", but its events say there is none',
         f'publication of {sha} at "ldaps://there": there is none, but its events say since "2026-11-24T09:00:00.000000Z"',
     ]
@@ -346,19 +345,21 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("statement", "words"), PLACES, ids=["locator", "inputs", "chain"])
-def test_places_inputs_and_chains_are_held_against_what_was_planned(four: Four, statement: str, words: str) -> None:
+def test_paths_inputs_and_chains_are_compared_with_what_was_planned(four: Four, statement: str, words: str) -> None:
     assert four.says("bert", words) in four.found(statement)
 
 
-def test_the_start_of_a_process_that_holds_a_message_is_held_against_its_claim(world: World) -> None:
+def test_the_start_of_a_process_that_holds_a_message_is_compared_with_its_claim(world: World) -> None:
     world.claimed()
-    told = found(world, "UPDATE owner SET started = '1'")
-    assert told == [f'''owner me: started is "1", but its claims say "{ME.started}"''']
+    findings = found(world, "UPDATE owner SET started = '1'")
+    assert findings == [f'''owner me: started is "1", but its claims say "{ME.started}"''']
 
 
 def test_the_ledger_s_own_note_of_its_end_is_of_the_last_event(four: Four) -> None:
-    told = four.found("UPDATE head SET at = '2099-01-01T00:00:00.000000Z'")
-    assert told == ["event 14: is of 2026-11-24T09:00:00.000000Z, but the ledger's own note of its end says 2099-01-01T00:00:00.000000Z"]
+    findings = four.found("UPDATE head SET at = '2099-01-01T00:00:00.000000Z'")
+    assert findings == [
+        "event 14: is of 2026-11-24T09:00:00.000000Z, but the ledger's own note of its end says 2099-01-01T00:00:00.000000Z"
+    ]
 
 
 def test_a_proof_names_the_last_event(four: Four) -> None:
@@ -378,15 +379,15 @@ def test_a_delivery_that_went_over_to_a_later_plan_is_what_its_events_tell(world
     world.ledger.plan("plan-2", [replace(draft("anna"), locator=Locator("pkcs12", (("/elsewhere/anna.pfx", None, "1" * 64),)))])
     assert world.sql("SELECT plan FROM delivery") == [("plan-2",)]
     assert world.ledger.verify() == []
-    told = found(world, "UPDATE delivery SET plan = 'plan-1'")
-    assert told[0] == f'delivery {anna.id}: plan is "plan-1", but its events say "plan-2"'
-    assert told[1:] == [f"delivery {anna.id}: plan's inputs is not the one that its events tell"]
+    findings = found(world, "UPDATE delivery SET plan = 'plan-1'")
+    assert findings[0] == f'delivery {anna.id}: plan is "plan-1", but its events say "plan-2"'
+    assert findings[1:] == [f"delivery {anna.id}: plan's inputs is not the one that its events tell"]
 
 
 def test_every_way_of_a_message_is_told_by_its_events(world: World) -> None:
     """Deferred, given back, taken by a silent sender, unclear, settled, replaced: each is what it must be at every step."""
     claim = world.armed()
-    world.settle(claim, State.DEFERRED, said="", not_before=world.clock.now + timedelta(minutes=5))
+    world.settle(claim, State.DEFERRED, response="", not_before=world.clock.now + timedelta(minutes=5))
     steps = [world.ledger.verify()]
     world.clock.forward(minutes=6)
     claim = world.claim()

@@ -21,8 +21,8 @@ from distributor.pki.issuers import IssuerIndex, is_self_signed, issued, seems_i
 from distributor.pki.validation.path import IssuerStore, PathEnd, build_trust_store, find_issuers
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, der, root
+from tests.pki.hierarchy import old_ca
 from tests.pki.pki import NOW, Made, key, known, make
-from tests.pki.worlds import old_ca
 
 PARTIES = [f"{name}{number}" for name, number in product("ABC", "12")]  # three names, each with two keys
 

@@ -1,4 +1,4 @@
-"""A serialized certificate store, held against a builder and a reader of the tests' own."""
+"""A serialized certificate store, compared with a builder and a reader of the tests' own."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from distributor.pki.validation.validator import Asn1Certificate, Asn1Crl, RevocationMode, validate_path
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, Extension, der, root
-from tests.pki.worlds import LEAF, NOW, SUB, World, world
+from tests.pki.hierarchy import LEAF, NOW, SUB, Hierarchy, hierarchy
 
 AD = "ldap:///CN=Mail%20CA,CN=CDP,CN=Services,DC=example,DC=org?certificateRevocationList?base?objectClass=cRLDistributionPoint"
 SIZES = range(1, 400)  # every remainder of 256 for each header, although longer lengths leap over some
@@ -55,8 +55,8 @@ def test_an_authority_of_such_a_length_spoils_nobody_below_it() -> None:
         assert [chains.validate(one.der, [sub.der]) for one in people] == [[]] * 3
 
 
-def below(sub: CA) -> World:
-    return world(TOP, sub, sub.person("a@example.org", rsa_key(1), crl=LEAF))
+def below(sub: CA) -> Hierarchy:
+    return hierarchy(TOP, sub, sub.person("a@example.org", rsa_key(1), crl=LEAF))
 
 
 def test_what_was_read_is_dumped_as_it_came() -> None:

@@ -26,7 +26,7 @@ MESSAGE_ID = re.compile(rb"(?im)^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]*)\r?\
 
 
 @dataclass(frozen=True)
-class Letter:
+class ParsedMessage:
     """The facts of one message; its bytes lie in a file of its own."""
 
     sha256: str
@@ -74,13 +74,13 @@ def has_message_id(mime: bytes) -> bool:
     return bool(MESSAGE_ID.search(mime.partition(b"\r\n\r\n")[0] + b"\r\n"))
 
 
-def letter(mime: bytes) -> Letter:
+def parse_message(mime: bytes) -> ParsedMessage:
     message = email.message_from_bytes(mime)
     message_id = " ".join(str(message.get("Message-ID", "")).split())
     subject = _decoded(message.get("Subject", ""))
     senders = _addresses(message, "From")
     thread = (str(message.get("References", "")).split() or [message_id])[0]
-    return Letter(
+    return ParsedMessage(
         sha256=hashlib.sha256(mime).hexdigest(),
         size=len(mime),
         message_id=message_id,

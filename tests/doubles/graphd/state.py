@@ -16,7 +16,7 @@ from tests.doubles.graphd.faults import Faults
 from tests.doubles.graphd.limits import Limits
 from tests.doubles.graphd.mailbox import Mailbox
 from tests.doubles.graphd.settings import DOMAINS, TENANT, Settings
-from tests.doubles.graphd.tokens import Mint
+from tests.doubles.graphd.tokens import TokenSigner
 
 REMEMBERED = 100_000  # requests; a long run forgets its oldest
 
@@ -26,17 +26,17 @@ class Delivered:
     """The log of messages that left: one JSON line each, on the disk before the service answers; and their bytes."""
 
     log: Path
-    letters: Path
+    messages: Path
 
     def __post_init__(self) -> None:
-        self.letters.mkdir(parents=True, exist_ok=True)
+        self.messages.mkdir(parents=True, exist_ok=True)
         self._log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def keep(self, sha256: str, mime: bytes) -> None:
-        (self.letters / f"{sha256}.eml").write_bytes(mime)
+        (self.messages / f"{sha256}.eml").write_bytes(mime)
 
     def bytes_of(self, sha256: str) -> bytes:
-        return (self.letters / f"{sha256}.eml").read_bytes()
+        return (self.messages / f"{sha256}.eml").read_bytes()
 
     def write(self, record: dict[str, Any]) -> None:
         os.write(self._log, (json.dumps(record) + "\n").encode())
@@ -76,7 +76,7 @@ class Directory:
         return str(group["id"])
 
     def users_of(self, group: str, *, deep: bool) -> list[dict[str, Any]]:
-        """Each once, however many roads lead there."""
+        """Each once, however many groups it is in."""
         found: dict[str, dict[str, Any]] = {}
         seen, todo = {group}, [group]
         while todo:
@@ -90,9 +90,9 @@ class Directory:
 
 
 @dataclass
-class World:
+class ServiceState:
     delivered: Delivered
-    mint: Mint
+    signer: TokenSigner
     login: str = ""  # roots, known when the ports are
     graph: str = ""
     clock: Clock = field(default_factory=Clock)
@@ -144,4 +144,4 @@ class World:
         self.limits.tokens_issued += 1
         identity = {"appid": app.id, "app_displayname": app.name, "tid": app.tenant, "iss": f"{self.login}/{app.tenant}/", "uti": uti}
         lasts = self.settings.token_seconds if seconds is None else seconds
-        return self.mint.access_token(audience, self.clock.now(), lasts, **identity, **claims)
+        return self.signer.access_token(audience, self.clock.now(), lasts, **identity, **claims)

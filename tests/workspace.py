@@ -1,6 +1,6 @@
-"""A stage for transcripts: a folder, the real program, a mail server on loopback, and props that a script asks for with `+ NAME`.
+"""A workspace for transcripts: a folder, the real program, a mail server on loopback, and fixtures that a script asks for with `+ NAME`.
 
-A script has comments (`# ...`), props (`+ people`), commands (`$ ...`), the lines they print on stdout and stderr together, and
+A script has comments (`# ...`), fixtures (`+ people`), commands (`$ ...`), the lines they print on stdout and stderr together, and
 `? CODE` where the exit code is not 0. `...` in a line stands for anything, `...` alone for any lines.
 """
 
@@ -43,7 +43,7 @@ class Step:
 
 
 def steps(script: str) -> Iterator[Step]:
-    """The commands of a script; props are commands that begin with `+`."""
+    """The commands of a script; fixtures are commands that begin with `+`."""
     step: Step | None = None
     for number, line in enumerate(script.splitlines(), 1):
         if line.startswith(("$ ", "+ ")):
@@ -82,8 +82,8 @@ class Recording(Sink):
         return f"250 2.0.0 queued as {len(self.messages)}"
 
 
-class Stage:
-    """One folder to play in."""
+class Workspace:
+    """One workspace: its folder, its mail server, and the program run in it."""
 
     preloaded = True  # whether commands run in forks of a process that has the modules loaded: the same program, only sooner
 
@@ -102,9 +102,9 @@ class Stage:
 
     def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one command line through a shell, as a person does; both outputs together."""
-        told = f'distributor() {{ {shlex.join(self.program())} "$@"; }}; {command}'
+        shell = f'distributor() {{ {shlex.join(self.program())} "$@"; }}; {command}'
         return subprocess.run(
-            ["/bin/sh", "-c", told],
+            ["/bin/sh", "-c", shell],
             cwd=self.folder,
             env={**self.environment(), **environment},
             stdin=subprocess.DEVNULL,
@@ -116,7 +116,7 @@ class Stage:
         )
 
     def program(self) -> list[str]:
-        """The words before a command's arguments; one server of preloaded commands serves all stages of this process."""
+        """The words before a command's arguments; one server of preloaded commands serves all workspaces of this process."""
         if not self.preloaded:
             return [sys.executable, "-m", "distributor"]
         if not PRELOADED:
@@ -125,33 +125,33 @@ class Stage:
         return PRELOADED[0].command()
 
     def environment(self) -> dict[str, str]:
-        """Ours, without what would reach into the play."""
+        """The environment of this process, without what would configure the program."""
         kept = {
             name: value for name, value in os.environ.items() if name == "XDG_STATE_HOME" or not name.startswith(("DISTRIBUTOR", "XDG"))
         }
         return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(self.folder), "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
 
-    def play(self, script: str) -> None:
+    def run_script(self, script: str) -> None:
         """Run a script; an AssertionError names the line where it went another way."""
         for step in steps(script):
             if step.command.startswith("+ "):
                 name, *arguments = step.command[2:].split()
-                getattr(self, f"prop_{name}")(*arguments)
+                getattr(self, f"add_{name}")(*arguments)
                 continue
             done = self.run(step.command)
             printed = done.stdout.rstrip("\n").splitlines()
             assert done.returncode == step.code, f"line {step.line}: $ {step.command}\nexit code {done.returncode}\n{done.stdout}"
             assert matches(step.expected, printed), f"line {step.line}: $ {step.command}\nprinted:\n{done.stdout}"
 
-    # --- props ---------------------------------------------------------------------------------------------------
+    # --- fixtures ------------------------------------------------------------------------------------------------
 
-    def prop_nobody(self) -> None:
-        """A port where nobody answers, for as long as the play lasts."""
+    def add_closed_port(self) -> None:
+        """A port where nobody answers, until the workspace is closed."""
         taken = self._ends.enter_context(socket.socket())
         taken.bind(("127.0.0.1", 0))
         self._point_to(taken.getsockname()[1])
 
-    def prop_server(self) -> None:
+    def add_server(self) -> None:
         """A mail server for the workspace here."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -160,7 +160,7 @@ class Stage:
         self.server.start()
         self._point_to(port)
 
-    def prop_faulty_server(self, *rules: str) -> None:
+    def add_faulty_server(self, *rules: str) -> None:
         """The server of tests/doubles with faults such as `DOT:stored-drop:1` (verb, what it does, at which time)."""
         asked = [rule.split(":") for rule in rules]
         faults = [{"verb": verb, "do": do, "nth": [int(nth)]} for verb, do, nth in asked]
@@ -171,14 +171,14 @@ class Stage:
         config = self.folder / "distributor.toml"
         config.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", config.read_text(encoding="utf-8")), encoding="utf-8")
 
-    def prop_pfx(self, name: str, *addresses: str) -> None:
+    def add_pfx(self, name: str, *addresses: str) -> None:
         """A PFX `certificates/NAME.pfx` for these addresses."""
         folder = self.folder / "certificates"
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.pfx").write_bytes(self.authority.issue(*addresses, name=name.title()).pfx(PASSWORD))
         (folder / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
 
-    def prop_authorities(self) -> None:
+    def add_authorities(self) -> None:
         """The certificates of root and intermediate in authorities/, and Alice's in alice.pem."""
         folder = self.folder / "authorities"
         folder.mkdir(exist_ok=True)
@@ -186,16 +186,16 @@ class Stage:
         (folder / "mail-ca.cer").write_bytes(self.authority.issuer.public_bytes(Encoding.DER))
         (self.folder / "alice.pem").write_bytes(self.authority.issue("alice@example.org", name="Alice").pem)
 
-    def prop_roster(self, *rows: str) -> None:
+    def add_roster(self, *rows: str) -> None:
         """people.csv with rows `address,name,language`; a name's blanks are written as underscores."""
         text = "\n".join(["email,name,language", *(row.replace("_", " ") for row in rows)])
         (self.folder / "people.csv").write_text(text + "\n", encoding="utf-8")
 
-    def prop_people(self) -> None:
+    def add_people(self) -> None:
         """Alice and Bob with their certificates, and a roster."""
-        self.prop_pfx("alice", "alice@example.org")
-        self.prop_pfx("bob", "bob@example.org")
-        self.prop_roster("alice@example.org,Alice_Example,en", "bob@example.org,Bob_Example,de")
+        self.add_pfx("alice", "alice@example.org")
+        self.add_pfx("bob", "bob@example.org")
+        self.add_roster("alice@example.org,Alice_Example,en", "bob@example.org,Bob_Example,de")
 
 
 def matches(expected: list[str], printed: list[str]) -> bool:

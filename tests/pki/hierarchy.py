@@ -41,7 +41,7 @@ class Downloads:
 
 
 @dataclass
-class World:
+class Hierarchy:
     """A root, an authority below it, a person, and their lists; a test spoils one thing."""
 
     root: CA
@@ -61,11 +61,11 @@ class World:
         return [str(issue.check) for issue in self.issues(person, offline=offline)]
 
 
-def world(top: CA | None = None, sub: CA | None = None, person: Identity | None = None) -> World:
+def hierarchy(top: CA | None = None, sub: CA | None = None, person: Identity | None = None) -> Hierarchy:
     top = top or root()
     sub = sub or top.sub("Mail CA", crl=SUB, path_length=0)
     person = person or sub.person("a@example.org", crl=LEAF)
-    return World(top, sub, person, Downloads({SUB: top.crl(), LEAF: sub.crl()}), [top.der])
+    return Hierarchy(top, sub, person, Downloads({SUB: top.crl(), LEAF: sub.crl()}), [top.der])
 
 
 _SHA256, _SHA1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")  # with RSA

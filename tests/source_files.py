@@ -1,4 +1,4 @@
-"""Heaps of files, and what the source `files` finds in them."""
+"""Files, and what the source `files` finds in them."""
 
 from __future__ import annotations
 

@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from tests.doubles.graphd import Cloud
 from tests.doubles.graphd.caller import SECRET, Caller, code, connected, signed_in
 
-BOX, OTHER = "granted@example.org", "ungranted@example.org"
+ADDRESS, OTHER = "granted@example.org", "ungranted@example.org"
 
 
-def caller(cloud: Cloud, stack: ExitStack, *exchange: str, box: str = BOX, **app: object) -> Caller:
-    for address in (BOX, OTHER):
-        cloud.mailbox(address)
-    client = cloud.app(secrets={SECRET: None}, exchange_roles={BOX: list(exchange)}, **app)
+def caller(cloud: Cloud, stack: ExitStack, *exchange: str, address: str = ADDRESS, **app: object) -> Caller:
+    for each in (ADDRESS, OTHER):
+        cloud.mailbox(each)
+    client = cloud.app(secrets={SECRET: None}, exchange_roles={ADDRESS: list(exchange)}, **app)
     token = signed_in(cloud, client)["access_token"]
-    return Caller(cloud, client, box, stack.enter_context(connected(cloud, token)))
+    return Caller(cloud, client, address, stack.enter_context(connected(cloud, token)))
 
 
 def test_what_exchange_grants_is_in_no_token_and_holds_in_its_mailbox_only(running: Cloud) -> None:
@@ -27,7 +27,7 @@ def test_what_exchange_grants_is_in_no_token_and_holds_in_its_mailbox_only(runni
         assert "roles" not in json.loads(base64.urlsafe_b64decode(token + "=="))
         assert client.list().status_code == 200
         assert client.send(client.draft()).status_code == 202
-        client.box = OTHER
+        client.address = OTHER
         assert (client.list().status_code, code(client.list())) == (403, "ErrorAccessDenied")
 
 
@@ -54,4 +54,4 @@ def test_a_mailbox_opens_no_directory(running: Cloud) -> None:
     with ExitStack() as stack:
         client = caller(running, stack, "User.Read.All")
         assert code(client.http.get("/users")) == "Authorization_RequestDenied"
-        assert code(client.http.get(f"/users/{BOX}")) == "Authorization_RequestDenied"
+        assert code(client.http.get(f"/users/{ADDRESS}")) == "Authorization_RequestDenied"

@@ -13,7 +13,7 @@ from distributor.model.certificates import Locator
 from distributor.model.delivery import DeliveryFilter, DeliveryRequest, LeaseHolder, PackedMessage
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
-from tests.facts import plain_facts
+from tests.identities import plain_facts
 
 SENDER = "certificates@example.org"
 

@@ -1,4 +1,4 @@
-"""A transport that answers from a script, a clock that only sleeping moves, and a run over a real ledger with both."""
+"""A transport with scripted answers, a clock that only sleeping moves, and a run over a real ledger with both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from distributor.model.ports import CommitIntent, Ledger, Tracker
 from distributor.workflows.sending.report import DeliveryResult, SendContext, SendOptions, SendReport
 from distributor.workflows.sending.run import send
 from distributor.workflows.sending.shutdown import ShutdownRequest
-from tests.workflows import messages as letters
+from tests.workflows import outbox
 
 Answer = Outcome | Callable[[OutboundMessage], Awaitable[Outcome]]
 
@@ -55,8 +55,8 @@ class Clock:
 
 
 @dataclass
-class Script:
-    """A transport that answers from a list, or accepts; each lane carries one message at a time."""
+class ScriptedTransport:
+    """A transport that answers from a list, or accepts; each connection carries one message at a time."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)  # by local part of the address; "" for any
     max_connections: int = 1
@@ -64,41 +64,41 @@ class Script:
     daily: int | None = None
     attempt_timeout: timedelta = timedelta(minutes=10)
     knows: Tracker | None = None
-    left_over: list[Diagnostic] = field(default_factory=list)
-    lanes_of: list[str | None] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    senders: list[str | None] = field(default_factory=list)
     sent: list[OutboundMessage] = field(default_factory=list)
-    handle: DraftRef | None = None  # where messages lie before they go
-    before: Callable[[OutboundMessage], Awaitable[None]] | None = None  # awaited before ARM
+    draft_ref: DraftRef | None = None  # where messages lie before they go
+    before_intent: Callable[[OutboundMessage], Awaitable[None]] | None = None  # awaited before the intent is recorded
 
-    def connection(self, sender: str | None = None) -> ScriptLane:
-        self.lanes_of.append(sender)
-        return ScriptLane(self)
+    def connection(self, sender: str | None = None) -> ScriptedConnection:
+        self.senders.append(sender)
+        return ScriptedConnection(self)
 
     def tracker(self) -> Tracker | None:
         return self.knows
 
     async def finish(self, *, settled: bool = True) -> list[Diagnostic]:
-        return self.left_over if settled else []
+        return self.diagnostics if settled else []
 
     async def check(self) -> list[Diagnostic]:
         return []
 
 
 @dataclass
-class ScriptLane:
-    road: Script
+class ScriptedConnection:
+    transport: ScriptedTransport
 
-    async def deliver(self, message: OutboundMessage, arm: CommitIntent) -> Outcome:
+    async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
         await asyncio.sleep(0)
-        if self.road.before:
-            await self.road.before(message)
-        mine = self.road.answers.get(message.address.partition("@")[0]) or self.road.answers.get("") or []
+        if self.transport.before_intent:
+            await self.transport.before_intent(message)
+        mine = self.transport.answers.get(message.address.partition("@")[0]) or self.transport.answers.get("") or []
         answer = mine.pop(0) if mine else Accepted("250 2.0.0 ok")
         if isinstance(answer, NotSent):
             return answer
-        if not await arm(self.road.handle):
+        if not await record_intent(self.transport.draft_ref):
             return NotSent("another process has claimed this message")
-        self.road.sent.append(message)
+        self.transport.sent.append(message)
         return answer if isinstance(answer, Outcome) else await answer(message)
 
     async def close(self) -> None:
@@ -106,30 +106,30 @@ class ScriptLane:
 
 
 @dataclass
-class House:
-    """A ledger, a clock, and what a run told."""
+class SendHarness:
+    """A ledger, a clock, and the progress that a run reported."""
 
     ledger: Ledger
     clock: Clock
-    told: list[object] = field(default_factory=list)
+    progress: list[object] = field(default_factory=list)
     alive: Callable[[LeaseHolder], bool | None] = lambda _: None
 
-    async def send(self, road: Script, *, shutdown: ShutdownRequest | None = None, **wanted: object) -> SendReport:
-        doors = SendContext(alive=self.alive, sleep=self.clock.sleep, elapsed=self.clock.elapsed, tell=self.told.append)
-        return await send(self.ledger, road, owner=letters.me(), context=doors, options=SendOptions(**wanted), shutdown=shutdown)
+    async def send(self, transport: ScriptedTransport, *, shutdown: ShutdownRequest | None = None, **options: object) -> SendReport:
+        context = SendContext(alive=self.alive, sleep=self.clock.sleep, elapsed=self.clock.elapsed, tell=self.progress.append)
+        return await send(self.ledger, transport, owner=outbox.me(), context=context, options=SendOptions(**options), shutdown=shutdown)
 
-    def run(self, road: Script, **wanted: object) -> SendReport:
-        return asyncio.run(self.send(road, **wanted))
+    def run(self, transport: ScriptedTransport, **options: object) -> SendReport:
+        return asyncio.run(self.send(transport, **options))
 
     def states(self) -> dict[str, str]:
         return {each.address.partition("@")[0]: each.state.value for each in self.ledger.deliveries(DeliveryFilter())}
 
     def results(self) -> list[DeliveryResult]:
-        return [news for news in self.told if isinstance(news, DeliveryResult) and news.final]
+        return [event for event in self.progress if isinstance(event, DeliveryResult) and event.final]
 
 
 @dataclass
-class Knowing:
+class ScriptedTracker:
     """A tracker that knows some messages, by local part of the address."""
 
     knows: dict[str, TrackingEvent | Exception] = field(default_factory=dict)
