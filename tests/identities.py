@@ -6,16 +6,16 @@ import base64
 import email
 import email.policy
 import hashlib
+from datetime import UTC, datetime
 from email.message import EmailMessage
 
 from cryptography.hazmat.primitives import serialization as ser
 
-from distributor.model.certificates import FilePart, Identity, Locator, SourceMaterial
+from distributor.model.certificates import CertificateInfo, FilePart, Identity, Locator, SourceMaterial
 from distributor.model.delivery import PackedMessage, PackingTask
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
 from tests.authority import Identity as Issued
-from tests.facts import plain_facts
 
 CAME_WITH = "in-comes-a-file"
 
@@ -65,10 +65,37 @@ def todo(identity: Issued, number: int = 0, **columns: str) -> PackingTask:
     )
 
 
-def attachment(letter: PackedMessage) -> bytes:
+def attachment(packed: PackedMessage) -> bytes:
     """The package in a message."""
-    message = email.message_from_bytes(letter.message, policy=email.policy.default)
+    message = email.message_from_bytes(packed.message, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     (part,) = message.iter_attachments()
     found: bytes = part.get_content()
     return found
+
+
+def plain_facts(  # noqa: PLR0913, PLR0917  what tells one certificate from another
+    sha256: str,
+    serial: str,
+    subject: str,
+    issuer: str,
+    address: str,
+    not_before: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    not_after: datetime = datetime(2028, 1, 1, tzinfo=UTC),
+) -> CertificateInfo:
+    return CertificateInfo(
+        sha256=sha256,
+        serial=serial,
+        subject=subject,
+        issuer=issuer,
+        addresses=(address,),
+        subject_addresses=(),
+        not_before=not_before,
+        not_after=not_after,
+        key="rsa-2048",
+        signature="sha256",
+        is_ca=False,
+        key_usage=None,
+        extended_key_usage=None,
+        usages=("sign", "encrypt"),
+    )

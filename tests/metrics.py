@@ -1,4 +1,4 @@
-"""Figures of the product's source: size, import circles, names defined more than once, banned words. `python -m tests.metrics`."""
+"""Figures of the product's source: size, import circles, names defined twice, banned words, short docstrings. `python -m tests.metrics`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PRODUCT = ROOT / "distributor"
 TEXTS = ("distributor/**/*.py", "docs/**/*.md", "templates/**/*", "README.md")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines
+SHORT_DOCSTRING = 4  # words
 BANNED = (  # metaphors that this code base once had; the words of mail, databases and PKI say it better
     r"\b(?:desk(?! phone)|tally|walls?|feed|heaps?|stray|pile|slips?|postbox|stationery|knock|torn|hungry)\b",
     r"\bheld against\b",
@@ -119,6 +120,23 @@ def functions(found: dict[str, ast.Module]) -> Iterator[tuple[int, str]]:
                 yield (node.end_lineno or node.lineno) - node.lineno + 1, f"{name}:{node.name}"
 
 
+def private_functions(found: dict[str, ast.Module]) -> list[str]:
+    """Functions and methods whose name begins with one underscore."""
+    return [where for _, where in functions(found) if re.search(r":_(?!_)", where)]
+
+
+def short_docstrings(found: dict[str, ast.Module]) -> list[str]:
+    """Docstrings of four words or fewer: too little to help, and a name would say as much."""
+    short = []
+    for name, tree in found.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                text = ast.get_docstring(node)
+                if text is not None and len(text.split()) <= SHORT_DOCSTRING:
+                    short.append(f"{name}:{getattr(node, 'name', '')}: {text}")
+    return short
+
+
 def lengths() -> dict[Path, int]:
     """The lines of every file of the product."""
     return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PRODUCT.rglob("*.py")}
@@ -144,13 +162,15 @@ def main() -> None:
     lines = lengths()
     longest_file, longest_function = max(lines.items(), key=lambda item: item[1]), max(functions(found))
     stems = Counter(name.rpartition(".")[2] for name in found)
-    twice, left = defined_twice(found), list(banned())
+    twice, left, short = defined_twice(found), list(banned()), short_docstrings(found)
     show = "--all" in sys.argv
     for line in (
         f"files                    {len(lines)}, {sum(count < 100 for count in lines.values())} of them under 100 lines",
         f"lines                    {sum(lines.values())}",
         f"longest file             {longest_file[0].relative_to(ROOT)} {longest_file[1]}",
         f"longest function         {longest_function[1]} {longest_function[0]}",
+        f"private functions        {len(private_functions(found))} of {len(list(functions(found)))}",
+        f"docstrings of <= {SHORT_DOCSTRING} words {len(short)}",
         f"import circles           {len(circles(found, with_types=False))} at import, {len(circles(found))} with types and in functions",
         f"classes defined twice    {len(twice)}",
         f"module names twice       {sum(count > 1 for count in stems.values())}",
@@ -158,7 +178,7 @@ def main() -> None:
     ):
         print(line)
     if show:
-        print("\n".join([*map(repr, circles(found)), *(f"{name}: {', '.join(where)}" for name, where in twice.items()), *left]))
+        print("\n".join([*map(repr, circles(found)), *(f"{name}: {', '.join(where)}" for name, where in twice.items()), *left, *short]))
 
 
 if __name__ == "__main__":

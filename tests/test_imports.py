@@ -29,10 +29,10 @@ HEAVY = (
 
 
 def _loaded(*arguments: str) -> set[str]:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "distributor", *arguments], capture_output=True, text=True, check=False
     )
-    return {line.rpartition("|")[2].strip() for line in told.stderr.splitlines() if line.startswith("import time:")}
+    return {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
 
 
 def _heavy(loaded: set[str]) -> set[str]:

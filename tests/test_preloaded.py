@@ -10,26 +10,26 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="each command runs twice; it concerns the tests themselves")
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
-    found = Stage(tmp_path, authority)
-    found.play("$ distributor init >/dev/null 2>&1\n")
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
+    found = Workspace(tmp_path, authority)
+    found.run_script("$ distributor init >/dev/null 2>&1\n")
     yield found
     found.close()
 
 
-def both(stage: Stage, command: str, **environment: str) -> list[tuple[int, str]]:
+def both(workspace: Workspace, command: str, **environment: str) -> list[tuple[int, str]]:
     """Exit code and output, each way."""
-    told = []
-    for stage.preloaded in (True, False):
-        done = stage.run(command, **environment)
-        told.append((done.returncode, done.stdout))
-    return told
+    results = []
+    for workspace.preloaded in (True, False):
+        done = workspace.run(command, **environment)
+        results.append((done.returncode, done.stdout))
+    return results
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,24 @@ def both(stage: Stage, command: str, **environment: str) -> list[tuple[int, str]
         "DISTRIBUTOR_CONFIG=elsewhere.toml distributor status",
     ],
 )
-def test_it_ends_and_prints_the_same(stage: Stage, command: str) -> None:
-    preloaded, alone = both(stage, command)
+def test_it_ends_and_prints_the_same(workspace: Workspace, command: str) -> None:
+    preloaded, alone = both(workspace, command)
     assert preloaded == alone
 
 
 @pytest.mark.parametrize("preloaded", [True, False])
-def test_it_is_a_process_that_a_signal_reaches(stage: Stage, preloaded: bool) -> None:  # noqa: FBT001
-    stage.play("+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
-    config = stage.folder / "distributor.toml"
+def test_it_is_a_process_that_a_signal_reaches(workspace: Workspace, preloaded: bool) -> None:  # noqa: FBT001
+    workspace.run_script("+ server\n+ people\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    config = workspace.folder / "distributor.toml"
     config.write_text(config.read_text(encoding="utf-8").replace('# rate = "30/min"', 'rate = "1/min"'), encoding="utf-8")
-    stage.preloaded = preloaded
+    workspace.preloaded = preloaded
     with subprocess.Popen(
-        [*stage.program(), "send", "--yes"], cwd=stage.folder, env=stage.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*workspace.program(), "send", "--yes"],
+        cwd=workspace.folder,
+        env=workspace.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as sending:
-        assert stage.handler.arrived.wait(300)
+        assert workspace.handler.arrived.wait(300)
         sending.send_signal(signal.SIGINT)
         assert sending.wait(300) == 130

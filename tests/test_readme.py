@@ -10,7 +10,7 @@ import pytest
 
 from distributor import errors
 from tests.authority import Authority
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,18 +18,18 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
-    found = Stage(tmp_path, authority)
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
+    found = Workspace(tmp_path, authority)
     yield found
     found.close()
 
 
-def test_the_session_is_what_the_program_prints(stage: Stage) -> None:
+def test_the_session_is_what_the_program_prints(workspace: Workspace) -> None:
     (session,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     before, after = session.split("$ distributor plan", 1)
-    stage.play(before)
-    stage.play("+ server\n+ people\n$ distributor plan" + after)
-    assert len(stage.handler.messages) == 2
+    workspace.run_script(before)
+    workspace.run_script("+ server\n+ people\n$ distributor plan" + after)
+    assert len(workspace.handler.messages) == 2
 
 
 def _listed() -> list[str]:
@@ -37,24 +37,24 @@ def _listed() -> list[str]:
     return [re.split(r" [\[A-Z-]", command)[0] for row in rows for command in re.findall(r"`distributor ([^`]*)`", row)]
 
 
-def test_every_listed_command_exists_and_has_an_example(stage: Stage) -> None:
+def test_every_listed_command_exists_and_has_an_example(workspace: Workspace) -> None:
     assert len(_listed()) == 23
     for command in _listed():
-        told = stage.run(f"distributor {command} --help")
-        assert told.returncode == 0, told.stdout
-        assert "example:" in told.stdout, command
+        result = workspace.run(f"distributor {command} --help")
+        assert result.returncode == 0, result.stdout
+        assert "example:" in result.stdout, command
 
 
-def test_every_flag_in_the_table_exists(stage: Stage) -> None:
+def test_every_flag_in_the_table_exists(workspace: Workspace) -> None:
     for row in re.findall(r"^\| `distributor (.*?)` \|", README.replace("\\|", "/"), re.MULTILINE):
         command = re.split(r" [\[A-Z-]", row)[0]
         if "`" not in row:
-            told = stage.run(f"distributor {command} --help").stdout
-            assert not [flag for flag in re.findall(r"--[a-z-]+", row) if flag not in told], row
+            result = workspace.run(f"distributor {command} --help").stdout
+            assert not [flag for flag in re.findall(r"--[a-z-]+", row) if flag not in result], row
 
 
-def test_every_command_of_the_program_is_listed(stage: Stage) -> None:
-    _, _, section = stage.run("distributor --help").stdout.partition("Commands:")
+def test_every_command_of_the_program_is_listed(workspace: Workspace) -> None:
+    _, _, section = workspace.run("distributor --help").stdout.partition("Commands:")
     names = set(re.findall(r"^  ([a-z]+)  ", section, re.MULTILINE))
     assert names == {command.split()[0] for command in _listed()}
 

@@ -45,8 +45,8 @@ def user(place: Path) -> subprocess.Popen[str]:
 def test_a_shared_server_starts_once_and_stops_after_its_last_user_even_one_that_was_killed(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     with user(tmp_path) as first, user(tmp_path) as second:
-        told = {process.stdout.readline() for process in (first, second)}
-        assert len(told) == 1
+        result = {process.stdout.readline() for process in (first, second)}
+        assert len(result) == 1
         first.communicate()
         assert notes.read_text() == "started\n"
         second.kill()
@@ -59,8 +59,8 @@ def test_a_shared_server_starts_once_and_stops_after_its_last_user_even_one_that
 
 def test_a_key_is_the_same_in_all_processes_of_the_run_and_another_for_each_number() -> None:
     program = "from tests.authority import rsa_key; print(rsa_key(1).private_numbers().d)"
-    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert int(told) == rsa_key(1).private_numbers().d
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert int(result) == rsa_key(1).private_numbers().d
     assert rsa_key(1).public_key() != rsa_key(2).public_key()
 
 

@@ -24,7 +24,7 @@ from distributor.model.ports import Roster, Source, WorkerPool
 
 if TYPE_CHECKING:
     from distributor.model.certificates import ParsedIdentities
-    from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
+    from distributor.pki.pem import KeyFingerprint, UnpairedFile
 
 CHILD_MEMORY = 2**30  # bytes of address space of a child process
 EARLY = 2  # children that are started before there is a job
@@ -167,7 +167,7 @@ def parsing_pool(settings: config.Settings) -> Iterator[WorkerPool[SourceMateria
 @contextmanager
 def pairing_pool(settings: config.Settings) -> Iterator[WorkerPool[UnpairedFile, KeyFingerprint]]:
     """Child processes that fingerprint keys, to find which certificate and key belong together."""
-    from distributor.pki.key_fingerprints import fingerprints
+    from distributor.pki.pem import fingerprints
     from distributor.workers.pool import Workers
 
     with Workers(partial(fingerprints, limits=settings.limits), cores(), settings.limits.open_seconds, CHILD_MEMORY) as pool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distributor.model.certificates import Limits, ParsedIdentities, SourceMaterial
     from distributor.model.issues import Issue, WorkerFailure
     from distributor.model.ports import WorkerPool
-    from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
+    from distributor.pki.pem import KeyFingerprint, UnpairedFile
     from distributor.workflows.revocation import ChainChecker
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
@@ -106,10 +106,11 @@ def _files(path: Path) -> list[Path]:
 
 def _certificates(file: Path) -> tuple[bytes, ...]:
     from distributor.pki import pem
+    from distributor.pki.asn1 import Unreadable
 
     try:
         return tuple(stored.certificate for stored in pem.read(_bytes(file)))
-    except pem.NotCertificates as error:
+    except Unreadable as error:
         raise InvalidInput(str(error), where=f'trust.collection "{file}"', hint=_HINT) from None
 
 

@@ -109,10 +109,11 @@ def _unlocked(files: Sequence[Path], passwords: Path | None, limits: Limits) -> 
 
 def _file(path: Path, issues: list[Issue], *, in_folder: bool = False) -> Iterator[tuple[str, Stored]]:
     from distributor.pki import pem
+    from distributor.pki.asn1 import Unreadable
 
     try:
         stored = pem.read(read(path))
-    except pem.NotCertificates as fault:
+    except Unreadable as fault:
         if not (in_folder and isinstance(fault, pem.Empty)):  # a key beside its certificate
             issues.append(_issue(path, str(fault)))
         return

@@ -212,8 +212,7 @@ def _versions() -> Iterator[Diagnostic]:
     from cryptography.hazmat.backends.openssl import backend
 
     from distributor import __version__
-    from distributor.ledger.driver import sqlite3
-    from distributor.ledger.sqlite import keeps_wal
+    from distributor.ledger.sqlite import keeps_wal, sqlite3
 
     journal = (
         "with the write-ahead log" if keeps_wal() else "without the write-ahead log, since this release can damage it; slower, but safe"

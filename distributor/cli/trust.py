@@ -153,6 +153,7 @@ def _read(path: Path) -> tuple[list[CollectionEntry], list[Issue], dict[str, obj
     from distributor.cli import certificate_files
     from distributor.microsoft import collection
     from distributor.pki import sst
+    from distributor.pki.asn1 import Unreadable
 
     if is_folder(path):
         return *certificate_files.gathered((path,), deep=False), {"path": str(path)}
@@ -161,7 +162,7 @@ def _read(path: Path) -> tuple[list[CollectionEntry], list[Issue], dict[str, obj
         return *certificate_files.gathered((path,)), {"path": str(path)}
     try:
         store = sst.read(data)
-    except sst.Malformed as fault:
+    except Unreadable as fault:
         raise InvalidInput(str(fault), where=str(path), hint=f"export it again, or make one: {_AGAIN}") from None
     members, issues = collection.members((certificate_files.called(path), one) for one in store.stored)
     return members, issues, {**_file(path, data), "crls": store.crls, "ctls": store.ctls}
@@ -171,14 +172,15 @@ def _compared(found: Iterable[CollectionEntry], saved: Path) -> Difference:
     from distributor.cli import certificate_files
     from distributor.microsoft import collection, tenant
     from distributor.pki import sst
+    from distributor.pki.asn1 import Unreadable
 
+    what = ""
     try:
         data = tenant.parse_smime_config(certificate_files.read(saved))
+        what = "the collection in it is damaged: "
         store = sst.read(data) if data else sst.Collection(())
-    except sst.Malformed as fault:
-        raise InvalidInput(f"the collection in it is damaged: {fault}", where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
-    except tenant.Unknown as fault:
-        raise InvalidInput(str(fault), where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
+    except Unreadable as fault:
+        raise InvalidInput(f"{what}{fault}", where=str(saved), hint=f"save it with: {tenant.COMMAND}") from None
     theirs, _ = collection.members((certificate_files.called(saved), one) for one in store.stored)
     return collection.compare(found, theirs)
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_priv
 from distributor.errors import InvalidInput
 from distributor.model.secret import Secret
 from distributor.pki import pem
-from distributor.pki.pbe import Unsupported
+from distributor.pki.asn1 import Unreadable
 
 _PFX = b"PKCS12"  # the armour's label (config/secrets.py)
 _VERSION_3 = b"\x02\x01\x03"  # the first value of a PFX
@@ -43,7 +43,7 @@ def load_signing_key(text: Secret, password: Secret | None, now: datetime) -> Si
     """The key and its certificate. Raises InvalidInput; its `where` is the key below the table: `certificate` or `certificate_password`."""
     try:
         blocks = list(pem.blocks(text.reveal().encode()))
-    except Unsupported:
+    except Unreadable:
         raise InvalidInput("a PEM block in it is damaged", where="certificate", hint=_WHOLE) from None
     found, certificates = _pfx(blocks, password) if any(block.label == _PFX for block in blocks) else _pem(blocks, password)
     if found is None:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, bindparam, select
 
-from distributor.ledger import transitions
-from distributor.ledger.clock import Clock
-from distributor.ledger.engine import Database
-from distributor.ledger.high_water_marks import CopyGuard
+from distributor.ledger import engine, transitions
 from distributor.ledger.tables import delivery, event
-from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize, write_transaction
+from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import ADOPTION, parse_timestamp
-from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, Machine, RestoredLedger
+from distributor.model.high_water_mark import AdoptionResult, EventGap, Machine
 from distributor.model.states import UNCERTAIN, State
 
 SAID = "the ledger was restored; the message may have been sent meanwhile"
@@ -24,55 +19,13 @@ _PAGE = (
     select(delivery.c.id)
     .where(delivery.c.state.in_([state.value for state in UNCERTAIN]), delivery.c.id > bindparam("last"))
     .order_by(delivery.c.id)
-    .limit(transitions.CHUNK)
+    .limit(engine.CHUNK)
 )
 
 _ADOPTIONS = select(event.c.seq, event.c.evidence).where(event.c.event == ADOPTION).order_by(event.c.seq.desc()).limit(1)
 _FIRST_PLANNED = select(event.c.evidence).where(
     event.c.seq > bindparam("seq"), event.c.event == State.PLANNED.value, event.c.before.is_(None)
 )
-
-
-class AdoptableLedger:
-    """The part of the ledger that is about having been restored: every write is compared with what this host remembers."""
-
-    _database: Database
-    _guard: CopyGuard | None
-    _by: str
-    _clock: Clock
-    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
-
-    @contextmanager
-    def _guarded(self, transaction: AbstractContextManager[WriteTransaction]) -> Iterator[WriteTransaction]:
-        """A writing transaction of a ledger that may not be an older copy."""
-        with transaction as tx:
-            if self._guard is not None:
-                tx.here = self._guard.here
-                self._guard.before(tx, self._database)
-            yield tx
-        if self._guard is not None:  # committed; nothing has left yet that depends on it
-            self._guard.after(ChainEnd(tx.seq, tx.hash, tx.now), self._database)
-
-    def restored(self) -> RestoredLedger | None:
-        """What speaks against sending from here."""
-        return None if self._guard is None else self._guard.restored(self._database)
-
-    def gap(self) -> EventGap | None:
-        """What it may lack since it was taken into use, until somebody new is planned."""
-        with self._database.reading() as connection:
-            return gap(connection)
-
-    def adopt(self, reason: str, *, nothing_sent: bool = False) -> AdoptionResult:
-        """Take the ledger into use."""
-        assert self._guard is not None  # noqa: S101  a ledger that commands open has one
-        guard = self._guard
-        with write_transaction(self._database, self._by, self._clock) as tx:
-            file = guard.name(tx.connection)
-            mark = file.read() if file is not None else None
-            missing = max(0, mark.end.seq - tx.seq) if isinstance(mark, HighWaterMark) else None
-            found = adopt(tx, guard.here, reason, nothing_sent=nothing_sent, missing=missing)
-        guard.adopted(ChainEnd(tx.seq, tx.hash, tx.now), self._database)
-        return found
 
 
 def adopt(tx: WriteTransaction, here: Machine, reason: str, *, nothing_sent: bool, missing: int | None = None) -> AdoptionResult:

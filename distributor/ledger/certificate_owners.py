@@ -94,11 +94,7 @@ class OwnerIndex:
 
 
 def _rows(tx: WriteTransaction, asked: Any, names: Iterable[str]) -> list[Any]:  # noqa: ANN401  a query that is made for a number of names
-    wanted, found = sorted(set(names)), list[Any]()
-    for start in range(0, len(wanted), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(wanted[start : start + transitions.CHUNK])
-        found += tx.all(asked(size), values)
-    return found
+    return engine.rows_of(tx.connection, asked, sorted(set(names)))
 
 
 def find_other_owners(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> list[Taken | None]:
@@ -183,11 +179,7 @@ def recorded_revocations(connection: Connection, certificates: Iterable[str]) ->
 
 
 def _events(connection: Connection, certificates: Iterable[str]) -> list[Any]:
-    wanted, found = sorted(set(certificates)), list[Any]()
-    for start in range(0, len(wanted), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(wanted[start : start + transitions.CHUNK])
-        found += engine.all_rows(connection, _of(size), values)
-    return found
+    return engine.rows_of(connection, _of, sorted(set(certificates)))
 
 
 def _standing(events: Iterable[Any], of: int) -> dict[str, str]:
@@ -210,12 +202,11 @@ def withdraw_revoked(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[
 def withdraw(tx: WriteTransaction, rows: Sequence[transitions.Row], reasons: Mapping[str, str]) -> None:
     """Take deliveries back that have not left. `reasons`: when and why, by certificate."""
     record_revocation(tx, rows, reasons)
-    transitions.apply_transitions(tx, [_withdrawn(row, sanitize(reasons[row["certificate"]])) for row in rows])
-
-
-def _withdrawn(row: transitions.Row, reason: str) -> transitions.Transition:
-    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": reason}
-    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": reason})
+    changes = []
+    for row in rows:
+        said = sanitize(reasons[row["certificate"]])
+        changes.append(transitions.withdrawal(row, said, {"certificate_sha256": row["certificate"]}, {"said": said}))
+    transitions.apply_transitions(tx, changes)
 
 
 def record_revocation(tx: WriteTransaction, rows: Sequence[transitions.Row], reasons: Mapping[str, str]) -> list[transitions.Row]:

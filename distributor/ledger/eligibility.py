@@ -64,7 +64,11 @@ def keep_eligible(tx: WriteTransaction, waiting: Sequence[Any]) -> frozenset[str
     owners = {one.id: (one.person, one.certificate, one.key) for one in left if one.id not in expired}
     reasons = expired | certificate_owners.other_owners(tx, owners)
     transitions.apply_transitions(
-        tx, [_withdrawn(row, reasons[row["id"]]) for row in transitions.rows(tx, [id_ for id_ in reasons if id_ not in held]).values()]
+        tx,
+        [
+            transitions.withdrawal(row, sanitize(reasons[row["id"]]), {"certificate_sha256": row["certificate"]})
+            for row in transitions.rows(tx, [id_ for id_ in reasons if id_ not in held]).values()
+        ],
     )
     gone |= reasons
     states = {row["id"]: State(row.get("state", State.PLANNED)) for row in waiting}
@@ -88,21 +92,12 @@ def not_expired(now: str) -> ColumnElement[bool]:
 
 
 def _facts(tx: WriteTransaction, ids: Sequence[str]) -> list[_Facts]:
-    found: list[_Facts] = []
-    for start in range(0, len(ids), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        found += [_Facts(*row) for row in tx.all(_about(size), values)]
-    return found
+    return [_Facts(*row) for row in engine.rows_of(tx.connection, _about, ids)]
 
 
 def expiry_message(not_after: str) -> str:
     """The words for a certificate that expired; `not_after` is a stamp."""
     return f"the certificate expired on {not_after[:10]}"
-
-
-def _withdrawn(row: transitions.Row, reason: str) -> transitions.Transition:
-    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
-    return transitions.Transition(row, State.WITHDRAWN, columns, {"certificate_sha256": row["certificate"]}, {"reason": sanitize(reason)})
 
 
 def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:
@@ -123,7 +118,6 @@ def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:
 
 _PERSON = select(person).where(person.c.id == bindparam("id"))
 _UNSENT = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})
-_ON_THE_WAY = frozenset({State.CLAIMED, State.TRANSMITTING})
 
 
 def regenerate(
@@ -132,23 +126,21 @@ def regenerate(
     """Plan the next generation; the id of the new delivery. Raises InvalidInput where the old one is not as its events tell."""
     refuse_changed_origin(tx.connection, old_id)
     old = _free(tx, transitions.row(tx, old_id))
-    new = _successor(tx, old, sanitize(reason), request, place)
+    reason = sanitize(reason)
+    new = _successor(tx, old, reason, request, place)
     if State(old["state"]) in _UNSENT:
-        released = {"owner": None, "lease_until": None, "not_before": None}
-        transitions.apply_transitions(
-            tx, [transitions.Transition(old, State.WITHDRAWN, released, {"replaced_by": new.id}, {"reason": new.reason})]
-        )
+        transitions.apply_transitions(tx, [transitions.withdrawal(old, reason, {"replaced_by": new.id})])
     elif transitions.close_passwords(tx, [old_id], PasswordState.DESTROYED):
-        tx.append([NewEvent(old_id, "password-destroyed", evidence={"replaced_by": new.id}, personal={"reason": new.reason})])
+        tx.append([NewEvent(old_id, "password-destroyed", evidence={"replaced_by": new.id}, personal={"reason": reason})])
     planning.enter(tx, [new])
     return new.id
 
 
 def _free(tx: WriteTransaction, old: transitions.Row) -> transitions.Row:
     """The row, its lease released if that has expired. Raises RequestDenied while a sender holds it."""
-    if State(old["state"]) not in _ON_THE_WAY:
+    if old["state"] not in leases.ON_THE_WAY:
         return old
-    if old["lease_until"] > tx.now:
+    if not leases.has_expired(old["lease_until"], tx.now):
         raise RequestDenied(
             "it is being sent at this moment", where=old["id"], hint="wait until `distributor send` is done, then run the command again"
         )

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, Engine, bindparam
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.ledger import sqlite
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 
 # --- errors --------------------------------------------------------------------------------
 # What a database driver raises -> what the program says: locked and unreachable may be tried again, the rest cannot be used.
@@ -228,6 +228,8 @@ def snapshot(database: Database) -> Iterator[Connection]:
 # Statements composed by SQLAlchemy -> run by the driver itself: a message takes a dozen, and SQLAlchemy costs ten times the running.
 
 
+CHUNK = 500  # rows asked for at once; SQLite allows 32 766 parameters
+Value = TypeVar("Value")
 Values = Mapping[str, Any]
 Statement = ClauseElement  # a select, insert, update or delete
 _compiled: dict[tuple[str, Statement, tuple[str, ...]], tuple[str, Callable[[Values], Any]]] = {}
@@ -288,3 +290,28 @@ def pad_to_bucket(ids: Sequence[str]) -> tuple[int, dict[str, str]]:
     """The number of parameters for a list, a power of two so that few statements are compiled, and their values; the last is repeated."""
     size = 1 << max(len(ids) - 1, 0).bit_length()
     return size, {f"in_{i}": ids[min(i, len(ids) - 1)] for i in range(size)}
+
+
+def rows_of(connection: Connection, asked: Callable[[int], Statement], ids: Sequence[str]) -> list[Any]:
+    """The rows of a query about any number of ids. `asked` makes it for a number of them, with `one_of`, and is cached."""
+    found: list[Any] = []
+    for chunk in chunks(ids):
+        size, values = pad_to_bucket(chunk)
+        found += all_rows(connection, asked(size), values)
+    return found
+
+
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """Parts of a list, each short enough for one query."""
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+
+
+def paged(database: Database, asked: Statement, size: int, values: Values) -> Iterator[Any]:
+    """The rows of a query in pages, each in a transaction of its own. It is ordered by its first column, which it compares with `last`."""
+    while True:
+        with database.reading() as connection:
+            page = all_rows(connection, asked, values)
+        yield from page
+        if len(page) < size:
+            return
+        values = {**values, "last": page[-1][0]}

@@ -22,9 +22,8 @@ from sqlalchemy import Connection, bindparam, case, func, select
 
 from distributor.errors import InvalidInput
 from distributor.ledger.engine import Database
-from distributor.ledger.identity import ledger_identity
 from distributor.ledger.tables import event, head
-from distributor.ledger.transaction import WriteTransaction
+from distributor.ledger.transaction import WriteTransaction, ledger_identity
 from distributor.model.audit_log import ADOPTION
 from distributor.model.high_water_mark import (
     ChainEnd,

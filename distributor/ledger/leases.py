@@ -1,32 +1,29 @@
-"""Lease holders, and what becomes of leases that expired or whose process ended: queued again, or ambiguous after the intent."""
+"""Leases: when one is in force and whose it is; what expired or whose process ended is queued again, or ambiguous after the intent."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
 
-from distributor.ledger import clock, engine, transitions
-from distributor.ledger.comparison import shown
-from distributor.ledger.engine import Database, snapshot
-from distributor.ledger.queries import within
+from distributor.ledger import transitions
+from distributor.ledger.queries import latest_plausible, was_ahead, within
 from distributor.ledger.tables import delivery, event, owner, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction
-from distributor.model.audit_log import Link, format_timestamp, parse_timestamp
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.clocks import LONGEST_LEASE, bounded_lease
-from distributor.model.delivery import DeliveryFilter, LeaseHolder, UnderWay
+from distributor.model.delivery import Claim, DeliveryFilter, LeaseHolder, UnderWay
 from distributor.model.states import State
 
-_HELD = (State.PLANNED.value, State.CLAIMED.value, State.TRANSMITTING.value)
+ON_THE_WAY = (State.CLAIMED.value, State.TRANSMITTING.value)
+_IS_HELD = and_(delivery.c.state.in_((State.PLANNED.value, *ON_THE_WAY)), delivery.c.owner.is_not(None))  # by a packer or a sender
 _HOLDERS = (
     select(owner.c.id, owner.c.host, owner.c.pid, owner.c.started)
-    .where(owner.c.id.in_(select(delivery.c.owner).where(delivery.c.state.in_(_HELD), delivery.c.owner.is_not(None))))
+    .where(owner.c.id.in_(select(delivery.c.owner).where(_IS_HELD)))
     .order_by(owner.c.id)
 )
-_OF = select(delivery).where(delivery.c.state.in_(_HELD), delivery.c.owner.is_not(None)).order_by(delivery.c.id)
-_ON_THE_WAY = (State.CLAIMED.value, State.TRANSMITTING.value)
+_OF = select(delivery).where(_IS_HELD).order_by(delivery.c.id)
 _UNDER_WAY = (
     select(
         delivery.c.state,
@@ -38,7 +35,7 @@ _UNDER_WAY = (
     )
     .join(owner, owner.c.id == delivery.c.owner)
     .join(person, person.c.id == delivery.c.person)
-    .where(delivery.c.state.in_(_ON_THE_WAY))
+    .where(delivery.c.state.in_(ON_THE_WAY))
     .group_by(delivery.c.state, owner.c.id, owner.c.host, owner.c.pid, owner.c.started)
     .order_by(func.min(delivery.c.updated_at))
 )
@@ -59,6 +56,22 @@ _RENEW = (
 )
 
 
+def is_over(now: str) -> ColumnElement[bool]:
+    """The condition that no lease on the delivery is in force."""
+    column = delivery.c.lease_until
+    return or_(column.is_(None), column <= now, column > latest_plausible(now, LONGEST_LEASE))
+
+
+def has_expired(until: str | None, now: str) -> bool:
+    """Whether a lease ended; one without an end has not."""
+    return until is not None and until <= now
+
+
+def holds(holder: LeaseHolder, claim: Claim, row: transitions.Row) -> bool:
+    """Whether a delivery's last claim is this one (fencing)."""
+    return bool(row["owner"] == holder.id and row["attempt"] == claim.attempt)
+
+
 def renew(tx: WriteTransaction, holder: LeaseHolder, lease: timedelta) -> None:
     """Extend every lease of an owner: deliveries being packed, and claims before their point of no return."""
     tx.connection.execute(_RENEW, {"who": holder.id, "until": format_timestamp(tx.moment + bounded_lease(lease))})
@@ -66,7 +79,7 @@ def renew(tx: WriteTransaction, holder: LeaseHolder, lease: timedelta) -> None:
 
 def holders(connection: Connection) -> list[LeaseHolder]:
     """The owners of all leases."""
-    return [transitions.holder_from_row(*row) for row in connection.execute(_HOLDERS)]
+    return [holder_from_row(*row) for row in connection.execute(_HOLDERS)]
 
 
 def recover(tx: WriteTransaction, dead: frozenset[str], living: frozenset[str] = frozenset()) -> list[tuple[str, State]]:
@@ -86,15 +99,15 @@ def recover(tx: WriteTransaction, dead: frozenset[str], living: frozenset[str] =
 def _why(until: str | None, now: str, *, dead: bool, living: bool) -> str:
     if dead:
         return "its sender ended"
-    if until is not None and until <= now:
+    if has_expired(until, now):
         return LEASE_EXPIRED
-    return AHEAD if not living and clock.was_ahead(until, now, LONGEST_LEASE) else ""
+    return AHEAD if not living and was_ahead(until, now, LONGEST_LEASE) else ""
 
 
 def misdated(connection: Connection, now: str) -> list[str]:
     """Ambiguous deliveries whose attempt is dated in the future: waiting for the end of its time-out would never end."""
     rows = connection.execute(_ARMED_AT).all()
-    return [id_ for id_, armed in rows if clock.was_ahead(armed, now, LONGEST_LEASE)]
+    return [id_ for id_, armed in rows if was_ahead(armed, now, LONGEST_LEASE)]
 
 
 def _correct(tx: WriteTransaction) -> None:
@@ -111,9 +124,7 @@ def under_way(connection: Connection, scope: DeliveryFilter) -> list[UnderWay]:
     for state, number, holder, host, pid, started, since, until, one in connection.execute(within(_UNDER_WAY, scope)).all():
         by = connection.execute(_BY, {"id": one}).scalar_one_or_none() or ""
         ends = None if until is None else parse_timestamp(until)
-        found.append(
-            UnderWay(State(state), number, transitions.holder_from_row(holder, host, pid, started), by, parse_timestamp(since), ends)
-        )
+        found.append(UnderWay(State(state), number, holder_from_row(holder, host, pid, started), by, parse_timestamp(since), ends))
     return found
 
 
@@ -129,45 +140,17 @@ def _change(row: transitions.Row, why: str) -> transitions.Transition:
     return transitions.Transition(row, State.AMBIGUOUS, {"lease_until": None}, {**evidence, "armed_at": row["armed_at"]})
 
 
-# --- lease holders --------------------------------------------------------------------------------
-#
-# Processes that claimed messages -> where their rows differ from the events of their claims.
-#
-# A process that only packed has a row too, but no event names it.
+def ensure_holder(tx: WriteTransaction, holder: LeaseHolder) -> None:
+    """Make an owner known, so that claims can name it."""
+    if tx.connection.execute(select(owner.c.id).where(owner.c.id == holder.id)).first() is None:
+        tx.connection.execute(insert(owner), {"id": holder.id, "host": holder.host, "pid": holder.pid, "started": started(holder)})
 
 
-_NAMES = ("host", "pid", "started")
-_OWNERS = select(owner.c.id, *(owner.c[name] for name in _NAMES))
+def started(holder: LeaseHolder) -> str | None:
+    """When an owner's process started, as it is kept: clock ticks pass what a column of numbers holds."""
+    return None if holder.started is None else str(holder.started)
 
 
-class ClaimEvents:
-    """What the events of claims record of their owners; older programs recorded less."""
-
-    def __init__(self) -> None:
-        self._recorded: dict[str, dict[str, object]] = {}
-
-    def step(self, link: Link) -> None:
-        """Read one event."""
-        if link.event == State.CLAIMED:
-            try:
-                evidence = json.loads(link.evidence)
-            except (ValueError, RecursionError):  # the chain's own check has found it
-                return
-            if isinstance(evidence, dict) and isinstance(evidence.get("owner"), str):
-                recorded = self._recorded.setdefault(evidence["owner"], {})
-                for name in _NAMES:
-                    if name in evidence:
-                        recorded.setdefault(name, evidence[name])
-
-    def faults(self, database: Database) -> Iterator[str]:
-        """One line for each column that differs from what the claims recorded."""
-        with snapshot(database) as connection:
-            rows = {id_: dict(zip(_NAMES, row, strict=True)) for id_, *row in engine.all_rows(connection, _OWNERS, {})}
-        for id_, recorded in self._recorded.items():
-            row = rows.get(id_)
-            if row is None:
-                yield f"owner {id_}: has claims but is gone"
-                continue
-            for name, wanted in recorded.items():
-                if row[name] != wanted:
-                    yield f"owner {id_}: {name} is {shown(row[name])}, but its claims say {shown(wanted)}"
+def holder_from_row(id_: str, host: str, pid: int, started: str | None) -> LeaseHolder:
+    """An owner from its row."""
+    return LeaseHolder(id_, host, pid, None if started is None else int(started))

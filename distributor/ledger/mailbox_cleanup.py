@@ -6,30 +6,29 @@ Only the events count: an attempt (`transmitting`) names the draft, the `queued`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, literal, or_, select
 
-from distributor.ledger import transitions
-from distributor.ledger.clock import Clock
+from distributor.ledger import engine
 from distributor.ledger.engine import Database
-from distributor.ledger.queries import events_of_senders
+from distributor.ledger.queries import events_of_senders, senders_of
 from distributor.ledger.tables import delivery, event, handover
-from distributor.ledger.transaction import NewEvent, WriteTransaction
+from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.delivery import CleanupEvent, CleanupItem, DraftRef, SenderFilter
 from distributor.model.states import PasswordState, State
 
-PAGE = transitions.CHUNK  # deliveries
+PAGE = engine.CHUNK  # deliveries
 SETTLED = timedelta(hours=1)  # after which a draft of a replaced message that is unclear cannot be on its way any more
 _COPY = frozenset({CleanupEvent.COPY_REMOVED, CleanupEvent.COPY_NOT_FOUND})
 _DRAFT = frozenset({CleanupEvent.DRAFT_REMOVED, CleanupEvent.DRAFT_NOT_FOUND})
 _LEFT = (State.ACCEPTED, State.DELIVERED, State.BOUNCED)  # a message in one of these was in its mailbox's Sent Items
-_HAS_DRAFT = and_(event.c.event == State.TRANSMITTING.value, event.c.evidence.contains('"handle":', autoescape=True))
+_ATTEMPT = State.TRANSMITTING.value
+_HAS_DRAFT = and_(event.c.event == _ATTEMPT, event.c.evidence.contains('"handle":', autoescape=True))
 
 _AGAIN = and_(event.c.event == State.QUEUED.value, event.c.before == State.AMBIGUOUS.value)
 
@@ -62,32 +61,6 @@ _REPLACED = and_(
 _DRAFTS = _messages(and_(or_(delivery.c.state.in_([State.WITHDRAWN.value, State.REJECTED.value]), _REPLACED), _has(_HAS_DRAFT)), _DRAFT)
 
 
-class CleanupQueries:
-    """The part of the Ledger port about copies and drafts in mailboxes."""
-
-    _database: Database
-    _clock: Clock
-    _writing: Callable[[], AbstractContextManager[WriteTransaction]]
-
-    def copies(self) -> list[CleanupItem]:
-        """Copies that may still be in a mailbox."""
-        return copies(self._database)
-
-    def drafts(self) -> list[CleanupItem]:
-        """Drafts that may still be in a mailbox and will not be sent."""
-        return drafts(self._database, self._clock)
-
-    def drafted(self, sender: str) -> bool:
-        """Whether a message of this sender was ever created as a draft."""
-        with self._database.reading() as connection:
-            return drafted(connection, sender)
-
-    def note_cleared(self, deliveries: Sequence[str], mark: CleanupEvent) -> None:
-        """Record that copies or drafts are gone."""
-        with self._writing() as tx:
-            note(tx, deliveries, mark)
-
-
 def copies(database: Database) -> list[CleanupItem]:
     """Sent messages whose copy is not known to be gone."""
     return list(_read(database, COPIES, {}))
@@ -108,9 +81,8 @@ def handles(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """The draft that each message was last to be sent from; none once a person has decided that it was not sent."""
     asked = select(event.c.delivery, event.c.evidence).order_by(event.c.seq)
     found: dict[str, str] = {}
-    for start in range(0, len(ids), transitions.CHUNK):
-        chunk = asked.where(event.c.delivery.in_(ids[start : start + transitions.CHUNK]), or_(_HAS_DRAFT, _AGAIN))
-        for id_, evidence in connection.execute(chunk):
+    for chunk in engine.chunks(ids):
+        for id_, evidence in connection.execute(asked.where(event.c.delivery.in_(chunk), or_(_HAS_DRAFT, _AGAIN))):
             values = json.loads(evidence)
             if "handle" in values:
                 found[id_] = values["handle"]
@@ -123,10 +95,8 @@ def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) ->
     """Record once for each that it is gone, or no longer looked for."""
     alike = [one.value for one in (_COPY if mark in _COPY else _DRAFT)]
     known: set[str] = set()
-    for start in range(0, len(deliveries), transitions.CHUNK):
-        asked = select(event.c.delivery).where(
-            event.c.delivery.in_(deliveries[start : start + transitions.CHUNK]), event.c.event.in_(alike)
-        )
+    for chunk in engine.chunks(deliveries):
+        asked = select(event.c.delivery).where(event.c.delivery.in_(chunk), event.c.event.in_(alike))
         known |= set(tx.connection.execute(asked).scalars())
     tx.append([NewEvent(id_, mark.value) for id_ in dict.fromkeys(deliveries) if id_ not in known])
 
@@ -138,7 +108,6 @@ def note(tx: WriteTransaction, deliveries: Sequence[str], mark: CleanupEvent) ->
 class _Attempts:
     """What the events of a message record."""
 
-    sender: str | None = None
     times: list[str] = field(default_factory=list)
     handles: list[DraftRef] = field(default_factory=list)
 
@@ -149,7 +118,8 @@ def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Ite
         with database.reading() as connection:
             page = connection.execute(asked, {**values, "last": last}).all()
             attempts = _attempts(connection, [row.id for row in page])
-        yield from (_cleanup_item(row, attempts[row.id]) for row in page if attempts[row.id].times)
+            senders = senders_of(connection, [row.id for row in page])
+        yield from (_cleanup_item(row, attempts[row.id], senders.get(row.id)) for row in page if attempts[row.id].times)
         if len(page) < PAGE:
             return
         last = page[-1].id
@@ -157,23 +127,17 @@ def _read(database: Database, asked: Select[Any], values: dict[str, str]) -> Ite
 
 def _attempts(connection: Connection, ids: Sequence[str]) -> dict[str, _Attempts]:
     found = {id_: _Attempts() for id_ in ids}
-    frozen = and_(event.c.event == State.QUEUED.value, event.c.before == State.PLANNED.value)
-    wanted = or_(event.c.event == State.TRANSMITTING.value, frozen)
-    asked = select(event.c.delivery, event.c.event, event.c.at, event.c.evidence).where(event.c.delivery.in_(ids), wanted)
-    for id_, name, at, evidence in connection.execute(asked.order_by(event.c.seq)):
-        _learn(found[id_], name, at, json.loads(evidence))
+    asked = select(event.c.delivery, event.c.at, event.c.evidence).where(
+        event.c.delivery.in_(ids), event.c.event == State.TRANSMITTING.value
+    )
+    for id_, at, recorded in connection.execute(asked.order_by(event.c.seq)):
+        found[id_].times.append(at)
+        evidence = json.loads(recorded)
+        if "handle" in evidence:
+            found[id_].handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
     return found
 
 
-def _learn(message: _Attempts, name: str, at: str, evidence: dict[str, Any]) -> None:
-    if name == State.QUEUED:
-        message.sender = evidence.get("sender")
-        return
-    message.times.append(at)
-    if "handle" in evidence:
-        message.handles.append(DraftRef(evidence["handle"], evidence.get("message_id", "")))
-
-
-def _cleanup_item(row: Any, attempts: _Attempts) -> CleanupItem:  # noqa: ANN401  a row of the database
+def _cleanup_item(row: Any, attempts: _Attempts, sender: str | None) -> CleanupItem:  # noqa: ANN401  a row of the database
     first, last = parse_timestamp(attempts.times[0]), parse_timestamp(attempts.times[-1])
-    return CleanupItem(row.id, row.message_id, attempts.sender, row.said or "", first, last, tuple(dict.fromkeys(attempts.handles)))
+    return CleanupItem(row.id, row.message_id, sender, row.said or "", first, last, tuple(dict.fromkeys(attempts.handles)))

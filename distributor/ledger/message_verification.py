@@ -20,9 +20,8 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, or_, select, t
 from sqlalchemy.types import NullType
 
 from distributor.errors import InvalidInput
-from distributor.ledger import comparison, engine, people, transitions
-from distributor.ledger.comparison import Difference
-from distributor.ledger.projection import COLUMNS, INPUTS, ExpectedState, fingerprint, project
+from distributor.ledger import engine, projection
+from distributor.ledger.projection import EVENT_COLUMNS, INPUTS, PERSON_CHANGED, Difference, ExpectedState, fingerprint, project
 from distributor.ledger.tables import certificate, delivery, event, handover, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -35,7 +34,9 @@ _WITHDRAW = "`distributor audit verify` says what was changed; take the message 
 _RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
 _AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
 _before = event.alias("before_it")
-_LINKED = select(*COLUMNS, _before.c.hash).select_from(event).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
+_LINKED = (
+    select(*EVENT_COLUMNS, _before.c.hash).select_from(event).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
+)
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class _Known:
 
 def verify_messages(tx: WriteTransaction, messages: Sequence[QueuedMessage]) -> None:
     """Raise InvalidInput for the first frozen message that was changed from outside."""
-    known = _read(tx.connection, [message["id"] for message in messages], _everything)
+    known = _read(tx.connection, [message["id"] for message in messages])
     for message in messages:
         _refuse(message["id"], _message_faults(message, known[message["id"]]))
 
@@ -61,18 +62,18 @@ def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) ->
 
     `planned`: columns of delivery (with `state`) and certificate, with `inputs` of the plan, `address` and `person_key`.
     """
-    known = _read(tx.connection, [row["id"] for row in planned], _everything)
+    known = _read(tx.connection, [row["id"] for row in planned])
     for row in planned:
         _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
 
 def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
     """Raise InvalidInput when a delivery's password is not the one that was sealed with its package, or not its person's."""
-    known = _read(tx.connection, [delivery_id], _everything)[delivery_id]
+    known = _read(tx.connection, [delivery_id])[delivery_id]
     row = dict(zip(_PASSWORD_NAMES, tx.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
     expected = known.expected()
-    found = [*_doubts(known, expected), *comparison.password_faults(row, expected)]
-    found += comparison.person_faults(row["person_key"], row["person_address"], expected)
+    found = [*_doubts(known, expected), *projection.password_faults(row, expected)]
+    found += projection.address_faults(row["person_key"], row["person_address"], expected)
     if found:
         message = f"the ledger was changed from outside ({_fields(found)}), so this password is not shown"
         raise InvalidInput(message, where=delivery_id, hint=_RESEND)
@@ -86,8 +87,8 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
     found = connection.execute(_ORIGIN, {"id": delivery_id}).mappings().one_or_none()
     if found is None:
         return
-    known = _read(connection, [delivery_id], _everything)[delivery_id]
-    faults = [*_plan_faults(found, known), *comparison.state_faults(found["state"], known.expected())]
+    known = _read(connection, [delivery_id])[delivery_id]
+    faults = [*_plan_faults(found, known), *projection.state_faults(found["state"], known.expected())]
     faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
     if faults:
         message = f"the ledger was changed from outside ({_fields(faults)}), so no new package is planned from it"
@@ -118,11 +119,11 @@ def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
             yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
             return
     for row in connection.execute(select(person).where(person.c.id == who)).mappings():
-        yield from people.person_faults(dict(row), links)
+        yield from projection.person_faults(dict(row), links)
 
 
 _OF_PERSON = _LINKED.join(delivery, delivery.c.id == event.c.delivery).where(
-    delivery.c.person == bindparam("person"), or_(event.c.event == State.PLANNED.value, event.c.event == people.CHANGED)
+    delivery.c.person == bindparam("person"), or_(event.c.event == State.PLANNED.value, event.c.event == PERSON_CHANGED)
 )
 _INPUTS = select(plan.c.inputs).where(plan.c.id == bindparam("id"))
 _ORIGIN = (
@@ -140,7 +141,7 @@ _ORIGIN = (
     .where(delivery.c.id == bindparam("id"))
 )
 _PASSWORD = (
-    select(*(column for column in comparison.COLUMNS if column.name.startswith(("handover_", "person_"))))
+    select(*(column for column in projection.ROW_COLUMNS if column.name.startswith(("handover_", "person_"))))
     .select_from(delivery)
     .join(person, person.c.id == delivery.c.person)
     .join(handover, handover.c.delivery == delivery.c.id)
@@ -165,21 +166,19 @@ def _fields(found: Sequence[Difference]) -> str:
     return ", ".join(dict.fromkeys(fault.field for fault in found))
 
 
-def _read(connection: Connection, ids: Sequence[str], asked: Any) -> dict[str, _Known]:  # noqa: ANN401  a cached function
+def _read(connection: Connection, ids: Sequence[str]) -> dict[str, _Known]:
     known = {id_: _Known() for id_ in ids}
-    for start in range(0, len(ids), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        for *columns, before in engine.all_rows(connection, asked(size), values):
-            link = Link(*columns)
-            theirs = known[str(link.delivery)]
-            theirs.links.append(link)
-            if not fits(link, before or ORIGIN):
-                theirs.broken.append(link.seq)
+    for *columns, before in engine.rows_of(connection, _events_of, ids):
+        link = Link(*columns)
+        theirs = known[str(link.delivery)]
+        theirs.links.append(link)
+        if not fits(link, before or ORIGIN):
+            theirs.broken.append(link.seq)
     return known
 
 
 @cache
-def _everything(size: int) -> Select[Any]:
+def _events_of(size: int) -> Select[Any]:
     return _LINKED.where(engine.one_of(event.c.delivery, size))
 
 
@@ -197,17 +196,17 @@ def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
 def _state_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
     updates = [link for link in known.links if link.after is not None]
-    yield from comparison.state_faults(row["state"], known.expected())
+    yield from projection.state_faults(row["state"], known.expected())
     yield from (Difference("state", "state is not where it was left") for one, next_ in pairwise(updates) if one.after != next_.before)
 
 
 def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     expected = known.expected()
     yield from _doubts(known, expected)
-    yield from comparison.planned_faults(row, expected)
-    yield from comparison.digest_faults(expected, {INPUTS: row["inputs"]})
-    yield from comparison.person_faults(row["person_key"], row["address"], expected)
-    yield from comparison.certificate_faults(row, expected)
+    yield from projection.planned_faults(row, expected)
+    yield from projection.digest_faults(expected, {INPUTS: row["inputs"]})
+    yield from projection.address_faults(row["person_key"], row["address"], expected)
+    yield from projection.certificate_faults(row, expected)
     if not isinstance(row["der"], bytes) or fingerprint(row["der"]) != row["certificate"]:
         yield Difference("certificate", "certificate holds other bytes than its SHA-256 tells")
 
@@ -223,10 +222,10 @@ def _frozen_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference
     expected = known.expected()
     yield from _doubts(known, expected)
     yield from _state_faults(message, known)
-    yield from comparison.password_faults(message, expected)
+    yield from projection.password_faults(message, expected)
     place = ("person_key", "sender", "address", "outbox_message_id", "message")
-    yield from comparison.outbox_differences(expected, *(message[name] for name in place))
-    yield from comparison.person_faults(message["person_key"], message["person_address"], expected)
+    yield from projection.outbox_differences(expected, *(message[name] for name in place))
+    yield from projection.address_faults(message["person_key"], message["person_address"], expected)
     if message["message_id"] != expected.row.get("message_id"):
         yield Difference("message_id", "message_id is not the one that its events tell")
-    yield from comparison.planned_faults(message, expected)
+    yield from projection.planned_faults(message, expected)

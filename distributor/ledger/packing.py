@@ -10,11 +10,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, bindparam, insert, select, update
 
-from distributor.ledger import clock, eligibility, engine, transitions
-from distributor.ledger.comparison import address_key
+from distributor.ledger import eligibility, engine, leases, transitions
 from distributor.ledger.message_verification import refusal, refuse_changed_plans
-from distributor.ledger.projection import fingerprint
-from distributor.ledger.queries import within
+from distributor.ledger.projection import address_key, fingerprint
+from distributor.ledger.queries import freezes, within
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, outbox, person, plan
 from distributor.ledger.transaction import WriteTransaction
 from distributor.mail.message import recipient
@@ -46,8 +45,7 @@ _AUTHORITIES = select(authority.c.sha256, authority.c.der).where(authority.c.sha
 _EARLIER = (
     select(delivery.c.person, event.c.evidence)
     .join(event, event.c.delivery == delivery.c.id)
-    .where(delivery.c.person.in_(bindparam("people", expanding=True)), event.c.before == State.PLANNED.value)
-    .where(event.c.after == State.QUEUED.value)
+    .where(delivery.c.person.in_(bindparam("people", expanding=True)), freezes())
     .order_by(event.c.seq)
 )
 _INSERT_MESSAGE = insert(outbox)
@@ -61,7 +59,7 @@ def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelt
     """
     found = _free(tx, limit, scope)
     if found:
-        transitions.ensure_holder(tx, holder)
+        leases.ensure_holder(tx, holder)
         until = format_timestamp(tx.moment + bounded_lease(lease))
         tx.many(_LEASE, [{"b_id": row["id"], "who": holder.id, "until": until} for row in found])
     chains = {row["certificate"]: json.loads(row["chain"]) for row in found}
@@ -74,7 +72,7 @@ def lease(tx: WriteTransaction, holder: LeaseHolder, limit: int, lease: timedelt
 
 
 def _free(tx: WriteTransaction, limit: int, scope: DeliveryFilter) -> list[RowMapping]:
-    asked = within(_PLANNED.where(clock.free(tx.now)), scope).limit(limit)
+    asked = within(_PLANNED.where(leases.is_over(tx.now)), scope).limit(limit)
     while found := tx.connection.execute(asked).mappings().all():
         refuse_changed_plans(tx, found)
         good = eligibility.keep_eligible(tx, found)
@@ -146,11 +144,7 @@ def _freeze(tx: WriteTransaction, rows: dict[str, transitions.Row], frozen: dict
 
 def _envelopes(tx: WriteTransaction, frozen: Mapping[str, PackedMessage]) -> dict[str, str]:
     """The address that each message names in its To, which must be its person's; a roster may spell it otherwise since it was leased."""
-    ids = list(frozen)
-    people: dict[str, str] = {}
-    for start in range(0, len(ids), transitions.CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + transitions.CHUNK])
-        people |= dict(tx.all(_addresses(size), values))
+    people: dict[str, str] = dict(engine.rows_of(tx.connection, _addresses, list(frozen)))
     named = {id_: recipient(message.message) or "" for id_, message in frozen.items()}
     for id_, address in named.items():
         if address_key(address) != address_key(people[id_]):

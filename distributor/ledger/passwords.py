@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, type_coerce, update
 from sqlalchemy.types import NullType
 
 from distributor.errors import InvalidInput, RequestDenied
-from distributor.ledger import transitions
+from distributor.ledger import engine, transitions
 from distributor.ledger.message_verification import refuse_changed_password
 from distributor.ledger.tables import delivery, handover, outbox, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
@@ -133,9 +134,9 @@ def _destroy(tx: WriteTransaction) -> None:
     tx.connection.execute(delete(outbox).where(outbox.c.delivery.in_(_old_messages(tx.now))))
 
 
-def _in_parts(tx: WriteTransaction, asked: Select[str]) -> list[list[str]]:
+def _in_parts(tx: WriteTransaction, asked: Select[str]) -> list[Sequence[str]]:
     ids = list(tx.connection.execute(asked.order_by(handover.c.delivery)).scalars())
-    return [ids[start : start + transitions.CHUNK] for start in range(0, len(ids), transitions.CHUNK)]
+    return list(engine.chunks(ids))
 
 
 def _over(now: str) -> Select[str]:

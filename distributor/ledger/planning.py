@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 
-from distributor.ledger import certificate_owners, engine, people, transitions
+from distributor.ledger import certificate_owners, engine, transitions
 from distributor.ledger.engine import ERASED
-from distributor.ledger.projection import fingerprint
+from distributor.ledger.projection import PERSON_CHANGED, PERSON_FIELDS, fingerprint, personal_evidence
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import canonical, format_timestamp, parse_timestamp
@@ -32,7 +32,7 @@ _DELIVERY = insert(delivery)
 _NEW_PERSON = insert(person)
 _RELOCATE = update(delivery).where(delivery.c.id == bindparam("b_id")).values(plan=bindparam("b_plan"), locator=bindparam("b_locator"))
 _INSERT = {table.name: insert(table) for table in (authority, certificate)}
-_UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in people.FIELDS})
+_UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in PERSON_FIELDS})
 
 
 class Ids:
@@ -61,8 +61,7 @@ def begin(tx: WriteTransaction, name: str, inputs: Mapping[str, object]) -> None
 def record(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest]) -> list[str | ExistingDelivery | Taken]:
     """Plan drafts; the id of each new delivery, or what is known of the pair, or who else has the certificate or its key."""
     found: list[str | ExistingDelivery | Taken] = []
-    for start in range(0, len(requests), transitions.CHUNK):
-        chunk = requests[start : start + transitions.CHUNK]
+    for chunk in engine.chunks(requests):
         taken = certificate_owners.find_other_owners(tx, chunk)
         recorded = iter(_record(tx, name, [request for request, other in zip(chunk, taken, strict=True) if other is None]))
         found += [next(recorded) if other is None else other for other in taken]
@@ -177,7 +176,7 @@ class PlannedDelivery:
             "chain_sha256": fingerprint(self.certificate["chain"]),
         }
         address, name = self.person["address"], sanitize(self.person["name"])
-        personal: dict[str, object] = {"address": address, "name": name, "person": people.personal_evidence(self.person)}
+        personal: dict[str, object] = {"address": address, "name": name, "person": personal_evidence(self.person)}
         if self.replaces is not None:
             evidence["replaces"], personal["reason"] = self.replaces, self.reason
         return NewEvent(self.id, State.PLANNED.value, None, State.PLANNED.value, evidence, personal)
@@ -218,9 +217,9 @@ def keep_people(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> di
     found = {row["key"]: dict(row) for row in tx.connection.execute(select(person).where(person.c.key.in_(list(wanted)))).mappings()}
     new = {key: {"id": f"p-{_ids.next(tx.now)}", "key": key, **columns} for key, columns in wanted.items() if key not in found}
     changed = {
-        key: {**found[key], **{n: columns[n] or found[key][n] for n in people.FIELDS}}  # an empty cell takes nothing away
+        key: {**found[key], **{n: columns[n] or found[key][n] for n in PERSON_FIELDS}}  # an empty cell takes nothing away
         for key, columns in wanted.items()
-        if key in found and any(columns[n] and columns[n] != found[key][n] for n in people.FIELDS)
+        if key in found and any(columns[n] and columns[n] != found[key][n] for n in PERSON_FIELDS)
     }
     tx.many(_NEW_PERSON, list(new.values()))
     change_people(tx, [(found[key], row) for key, row in changed.items()])
@@ -229,26 +228,22 @@ def keep_people(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> di
 
 def change_people(tx: WriteTransaction, changes: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> None:
     """Change rows of people, and say it on each one's newest delivery. `changes`: rows as they were and as they are to be."""
-    for start in range(0, len(changes), transitions.CHUNK):
-        part = changes[start : start + transitions.CHUNK]
-        tx.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in people.FIELDS}} for _, row in part])
+    for part in engine.chunks(changes):
+        tx.many(_UPDATE_PERSON, [{"b_id": row["id"], **{n: row[n] for n in PERSON_FIELDS}} for _, row in part])
         asked = select(delivery.c.person, func.max(delivery.c.id)).group_by(delivery.c.person)
         newest = dict(tx.connection.execute(asked.where(delivery.c.person.in_([row["id"] for _, row in part]))).all())
         notes = [(newest[row["id"]], old, row) for old, row in part if row["id"] in newest]
         tx.append(
-            [
-                NewEvent(id_, people.CHANGED, None, None, _changes(old, row), {"person": people.personal_evidence(row)})
-                for id_, old, row in notes
-            ]
+            [NewEvent(id_, PERSON_CHANGED, None, None, _changes(old, row), {"person": personal_evidence(row)}) for id_, old, row in notes]
         )
 
 
 def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, object]:
-    return {"fields": ", ".join(name for name in people.FIELDS if old[name] != new[name])}
+    return {"fields": ", ".join(name for name in PERSON_FIELDS if old[name] != new[name])}
 
 
 def _columns(who: Person) -> dict[str, str]:
-    plain = {name: storable(getattr(who, name)) for name in people.FIELDS[1:-1]}
+    plain = {name: storable(getattr(who, name)) for name in PERSON_FIELDS[1:-1]}
     columns = {storable(k): storable(v) for k, v in who.columns.items()}
     return {"address": str(who.address), **plain, "columns": canonical(columns) if columns else ""}
 
@@ -264,11 +259,8 @@ def keep_certificates(tx: WriteTransaction, requests: Sequence[DeliveryRequest])
     chains = {sha256_of(der): der for request in requests for der in request.chain}
     _insert_missing(tx, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
     _insert_missing(tx, certificate, leaves)
-    found: dict[str, dict[str, str]] = {}
-    for start in range(0, len(leaves), transitions.CHUNK):  # one that was known keeps the chain it came with first
-        size, values = engine.pad_to_bucket(list(leaves)[start : start + transitions.CHUNK])
-        found |= {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in tx.all(_described(size), values)}
-    return found
+    rows = engine.rows_of(tx.connection, _described, list(leaves))
+    return {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in rows}  # one that was known keeps the chain it came with first
 
 
 @cache
@@ -278,14 +270,11 @@ def _described(size: int) -> Select[Any]:
 
 def described(tx: WriteTransaction, sha256: str) -> dict[str, str]:
     """What is kept of a certificate, without its bytes."""
-    size, values = engine.pad_to_bucket([sha256])
-    return dict(zip(DESCRIBED, tx.all(_described(size), values)[0], strict=True))
+    return dict(zip(DESCRIBED, engine.rows_of(tx.connection, _described, [sha256])[0], strict=True))
 
 
 def _insert_missing(tx: WriteTransaction, table: Table, wanted: Mapping[str, dict[str, Any]]) -> None:
-    keys = list(wanted)
-    for start in range(0, len(keys), transitions.CHUNK):
-        part = keys[start : start + transitions.CHUNK]
+    for part in engine.chunks(list(wanted)):
         there = set(tx.connection.execute(select(table.c.sha256).where(table.c.sha256.in_(part))).scalars())
         missing = [wanted[key] for key in part if key not in there]
         tx.many(_INSERT[table.name], missing)

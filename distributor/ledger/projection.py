@@ -1,4 +1,4 @@
-"""The events of one delivery, oldest first -> what its row, its password and its frozen message must be.
+"""The events of one delivery, oldest first -> what its row, its password and its frozen message must be, and in what they differ.
 
 What a mapping lacks is in no event: it was never recorded, or it was erased with a person. Evidence that cannot be read counts as none;
 the chain's own check has found it before.
@@ -7,14 +7,18 @@ the chain's own check has found it before.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
-from distributor.ledger.tables import event
-from distributor.model.audit_log import ADOPTION, Link
+from sqlalchemy import RowMapping
+
+from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
+from distributor.model.audit_log import ADOPTION, Link, format_timestamp, parse_timestamp
 from distributor.model.certificates import REVOKED
+from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, PasswordState, State
 
 Values = dict[str, Any]
@@ -27,7 +31,7 @@ _ANSWERS = frozenset(
 )  # states that somebody's words may come with
 
 
-COLUMNS = tuple(event.c[name] for name in Link._fields)
+EVENT_COLUMNS = tuple(event.c[name] for name in Link._fields)
 
 
 @dataclass(slots=True)
@@ -144,9 +148,8 @@ def _set_response(row: Values, step: Link, evidence: Mapping[str, Any], personal
         row["said"] = ""
 
 
-def _ambiguous(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
+def _ambiguous(expected: ExpectedState, step: Link, evidence: Values, _personal: Values) -> None:
     """Since when it is unclear; where a restored ledger was taken into use, since that ledger's last event."""
-    del personal
     if ADOPTION in evidence and step.before != State.TRANSMITTING:
         expected.row["armed_at"] = evidence.get("since")
 
@@ -178,25 +181,21 @@ def _queued(expected: ExpectedState, step: Link, evidence: Values, personal: Val
         expected.digests[SEALED] = evidence["sealed_sha256"]
 
 
-def _claimed(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del step, personal
+def _claimed(expected: ExpectedState, _step: Link, evidence: Values, _personal: Values) -> None:
     expected.row |= {"attempt": evidence.get("attempt"), "owner": evidence.get("owner"), "armed_at": None}
 
 
-def _transmitting(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del personal
+def _transmitting(expected: ExpectedState, step: Link, evidence: Values, _personal: Values) -> None:
     expected.row["armed_at"] = step.at
     if "message_id" in evidence:  # where the message lies at a service that gave it one of its own
         expected.row["message_id"] = evidence["message_id"]
 
 
-def _deferred(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del step, personal
+def _deferred(expected: ExpectedState, _step: Link, evidence: Values, _personal: Values) -> None:
     expected.row |= {"deferrals": expected.row.get("deferrals", 0) + 1, "not_before": evidence.get("not_before")}
 
 
-def _withdrawn(expected: ExpectedState, step: Link, evidence: Values, personal: Values) -> None:
-    del evidence, personal
+def _withdrawn(expected: ExpectedState, step: Link, _evidence: Values, _personal: Values) -> None:
     expected.outbox = None
     _close(expected, step, PasswordState.DESTROYED)
 
@@ -210,3 +209,186 @@ _STEPS: dict[str, Callable[[ExpectedState, Link, Values, Values], None]] = {
     "deferred": _deferred,
     "withdrawn": _withdrawn,
 }
+
+
+# --- what the rows are instead ---------------------------------------------------------------------------------------
+
+LONGEST_SHOWN = 80  # characters shown of a value; a server's words may have two thousand
+_GONE = frozenset(str(state) for state in (*RECEIVED, State.BOUNCED))  # messages of these leave the outbox some day
+_TABLES = (delivery, plan, person, certificate, handover, outbox)
+ROW_COLUMNS = [column.label(f"{table.name}_{column.name}") for table in _TABLES for column in table.columns if column.name != "der"]
+ROW_NAMES = [column.name for column in ROW_COLUMNS]
+Row = Mapping[str, Any] | RowMapping
+
+
+class Difference(NamedTuple):
+    """A field that was changed, and the words for it."""
+
+    field: str
+    words: str
+
+
+def differences(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
+    """Everything in which the rows of a delivery are not what its events tell. `row` has ROW_COLUMNS by their ROW_NAMES."""
+    yield from state_faults(row["delivery_state"], expected)
+    yield from _different(row, "delivery_", expected.row, "")
+    yield from address_faults(row["person_key"], row["person_address"], expected)
+    yield from _different(row, "certificate_", expected.certificate, "certificate's ")
+    found = {LOCATOR: row["delivery_locator"], INPUTS: row["plan_inputs"], CHAIN: row["certificate_chain"]}
+    yield from digest_faults(expected, found)
+    yield from password_faults(row, expected)
+    yield from _outbox_row(row, expected)
+
+
+def state_faults(found: object, expected: ExpectedState) -> Iterator[Difference]:
+    """Whether a delivery is where its last event left it."""
+    wanted = expected.row.pop("state", None)
+    if found != wanted:
+        yield Difference("state", f'is "{found}", but its last event says "{wanted}"')
+
+
+def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Difference]:
+    for name, value in wanted.items():
+        found = row[place + name]
+        if found != value:
+            yield Difference(of + name, f"{of}{name} is {shown(found)}, but its events say {shown(value)}")
+
+
+def digest_faults(expected: ExpectedState, found: Mapping[str, object]) -> Iterator[Difference]:
+    """Long values that are not those whose SHA-256 the events tell; `found` has them by their names above."""
+    for name, value in found.items():
+        if name in expected.digests and not (isinstance(value, str | bytes) and fingerprint(value) == expected.digests[name]):
+            yield Difference(name, f"{name} is not the one that its events tell")
+
+
+def planned_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
+    """Whether a delivery still leads to the certificate and the plan that it was planned with. `row` has its columns by their names."""
+    yield from _different(row, "", {name: expected.row.get(name) for name in _PLANNED}, "")
+    yield from digest_faults(expected, {LOCATOR: row["locator"]})
+
+
+_PLANNED = ("plan", "certificate", "generation", "language")
+
+
+def certificate_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
+    """Whether a certificate's row says what it said when it was planned. `row` has its columns by their names."""
+    yield from _different(row, "", expected.certificate, "certificate's ")
+    yield from digest_faults(expected, {CHAIN: row["chain"]})
+
+
+def shown(value: object) -> str:
+    """A value in quotes, cut where it is long."""
+    if value is None or value == "":
+        return "empty" if value is None else '""'
+    text = str(value)
+    return str(value) if isinstance(value, int) else f'"{text[:LONGEST_SHOWN]}{"..." * (len(text) > LONGEST_SHOWN)}"'
+
+
+def address_faults(key: str, address: str, expected: ExpectedState) -> Iterator[Difference]:
+    """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
+    wanted = key if expected.address is None else address_key(expected.address)
+    if not key == address_key(address) == wanted:
+        yield Difference("person's address", f"person's address is {shown(address)}, but its events say {shown(expected.address or key)}")
+
+
+def address_key(address: object) -> str:
+    """As `Address.key`, also of whatever somebody wrote there instead of an address."""
+    return key_of(str(address))
+
+
+def password_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
+    """Whether a password is the one that was sealed with its package, and where its events say. `row` as in `differences`."""
+    there = row["handover_delivery"] is not None
+    if expected.password is None:
+        if there:
+            yield Difference("password", "has a password, but its events tell of none")
+    elif there:
+        yield from _different(row, "handover_", expected.password, "password's ")
+        yield from _sealed(row["handover_sealed"], expected)
+        until = {"expires_at": _until(expected.ready_at, expected.password.get("lasts", row["handover_lasts"]))}
+        yield from _different(row, "handover_", until, "password's ")
+    else:
+        yield Difference("password", f'has no password, but its events say that one is "{expected.password["state"]}"')
+
+
+def _sealed(found: object, expected: ExpectedState) -> Iterator[Difference]:
+    state = expected.password["state"] if expected.password else None
+    if not expected.sealed:
+        if found is not None:
+            yield Difference("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
+    elif not isinstance(found, bytes):
+        yield Difference("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
+    else:
+        yield from digest_faults(expected, {SEALED: found})
+
+
+def _until(ready_at: str | None, lasts: object) -> str | None:
+    if ready_at is None or not isinstance(lasts, int):
+        return None
+    try:
+        return format_timestamp(parse_timestamp(ready_at) + timedelta(seconds=lasts))
+    except (ValueError, OverflowError):  # a time or duration that this program never writes
+        return None
+
+
+def _outbox_row(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Difference]:
+    there = row["outbox_delivery"] is not None
+    if expected.outbox is None:
+        if there:
+            yield Difference("message", "has a message in the outbox, but its events tell of none there")
+    elif there:
+        names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
+        yield from outbox_differences(expected, *(row[name] for name in names))
+    elif row["delivery_state"] not in _GONE:
+        yield Difference("message", "has no message in the outbox, but its events say that one waits there")
+
+
+def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
+    expected: ExpectedState, person_key: str, sender: str, address: str, message_id: str, message: object
+) -> Iterator[Difference]:
+    """Whether a message is the one that was frozen, and for the person that the delivery was planned for."""
+    wanted = dict(expected.outbox or {"sender": None, "message_id": None, "sha256": None})
+    digest = wanted.pop("sha256")
+    found = {"outbox_sender": sender, "outbox_address": address, "outbox_message_id": message_id}
+    yield from _different(found, "outbox_", wanted, "outbox ")
+    if not isinstance(message, bytes):
+        yield Difference("outbox message", "outbox message is not bytes, as every frozen message is")
+    elif sha256(message).hexdigest() != digest:
+        yield Difference("outbox message", "outbox message is not the one that was frozen")
+    if "address" not in wanted and address_key(address) != person_key:
+        yield Difference("outbox address", f"outbox address is {shown(address)}, but its person is {shown(person_key)}")
+    frozen_for = wanted.get("address", address)
+    if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
+        yield Difference("outbox address", f"was planned for {shown(expected.address)}, but its message was frozen for {shown(frozen_for)}")
+
+
+# --- people: what events record of them, and in what their rows differ -----------------------------------------------
+
+PERSON_FIELDS = ("address", "name", "language", "phone", "manager", "alternate_email", "columns")
+PERSON_CHANGED = "person-changed"  # a later roster says something else of them
+_LONGEST_RECORDED = 200  # characters of a value; of a longer one, and of a roster's further columns, the SHA-256 is recorded
+
+
+def personal_evidence(row: Row) -> dict[str, str]:
+    """What an event records of a person, under its commitment: what is there, by column."""
+    hashed = {name: name == "columns" or len(row[name]) > _LONGEST_RECORDED for name in PERSON_FIELDS if row[name]}
+    return {name: f"sha256:{fingerprint(row[name])}" if long else row[name] for name, long in hashed.items()}
+
+
+def person_faults(row: Row, links: Iterable[Link]) -> Iterator[Difference]:
+    """Where a person is not what the last of these events that tells of them says; nothing where its personal fields were erased."""
+    wanted: Mapping[str, str] | None = None
+    for link in links:
+        if link.event in {"planned", PERSON_CHANGED}:
+            told = json.loads(link.personal).get("person") if link.personal else None
+            if not isinstance(told, dict):
+                wanted = None
+            elif address_key(told.get("address", "")) == row["key"]:  # else the delivery was given to somebody else, which is found there
+                wanted = told
+    if wanted is None:
+        return
+    found = personal_evidence(row)
+    for name in PERSON_FIELDS:
+        if found.get(name, "") != wanted.get(name, ""):
+            words = f"{name} is {shown(found.get(name) or None)}, but its events say {shown(wanted.get(name) or None)}"
+            yield Difference(f"person's {name}", words)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from datetime import timedelta
+from functools import cache, lru_cache, partial
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, and_, bindparam, func, literal, or_, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import certificate_owners, clock, engine
+from distributor.ledger import certificate_owners, engine
 from distributor.ledger.engine import Database
 from distributor.ledger.tables import IS_ARMING, certificate, delivery, event, handover, head, outbox, person, plan
-from distributor.model.audit_log import Event, canonical, parse_timestamp
+from distributor.model.audit_log import Event, canonical, format_timestamp, parse_timestamp
 from distributor.model.certificates import Locator
+from distributor.model.clocks import LONGEST_DELAY, TOLERANCE, is_implausible
 from distributor.model.delivery import Delivery, DeliveryFilter, OutboundMessage, SenderFilter
 from distributor.model.states import PasswordState, State
 
@@ -23,6 +25,21 @@ from distributor.model.states import PasswordState, State
 
 
 _frozen_event = event.alias("frozen")
+
+
+def freezes(one: FromClause = event) -> ColumnElement[bool]:
+    """An event that stored a message. It names the sender and stays, while the outbox's row goes with a withdrawal, or with age."""
+    return and_(one.c.event == State.QUEUED.value, one.c.before == State.PLANNED.value)
+
+
+@cache
+def _freezing(size: int) -> Select[Any]:
+    return select(event.c.delivery, event.c.evidence).where(engine.one_of(event.c.delivery, size), freezes()).order_by(event.c.seq)
+
+
+def senders_of(connection: Connection, ids: Sequence[str]) -> dict[str, str | None]:
+    """The sender of each delivery that has, or had, a message."""
+    return {id_: json.loads(evidence).get("sender") for id_, evidence in engine.rows_of(connection, _freezing, ids)}
 
 
 def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
@@ -49,14 +66,11 @@ def of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
 
 
 def events_of_senders(asked: Select[Any], senders: SenderFilter) -> Select[Any]:
-    """A query over events, restricted to messages of some mailboxes.
-
-    The event that froze a message names its sender. It is never removed, as a message in the outbox is: by a withdrawal, or by age.
-    """
+    """A query over events, restricted to messages of some mailboxes, also of those whose message has gone."""
     if senders.only is None and not senders.without:
         return asked
-    frozen = select(_frozen_event.c.seq).where(_frozen_event.c.delivery == event.c.delivery, _frozen_event.c.event == State.QUEUED.value)
-    frozen = frozen.where(_frozen_event.c.before == State.PLANNED.value, *(~_names(sender) for sender in sorted(senders.without)))
+    frozen = select(_frozen_event.c.seq).where(_frozen_event.c.delivery == event.c.delivery, freezes(_frozen_event))
+    frozen = frozen.where(*(~_names(sender) for sender in sorted(senders.without)))
     if senders.only is not None:
         frozen = frozen.where(_names(senders.only))
     return asked.where(frozen.exists())
@@ -66,6 +80,32 @@ def _names(sender: str) -> ColumnElement[bool]:
     # Canonical JSON: quotes inside a value are escaped, so only the key itself can match.
     return _frozen_event.c.evidence.contains(canonical({"sender": sender})[1:-1], autoescape=True)
 
+
+def wait_is_over(now: str) -> ColumnElement[bool]:
+    """A message that was put off may be sent."""
+    column = delivery.c.not_before
+    return or_(column.is_(None), column <= now, column > latest_plausible(now, LONGEST_DELAY))
+
+
+def is_due(now: str | None) -> ColumnElement[bool]:
+    """A message waits to be sent, and may be; `now` is None: deferred ones before their time too."""
+    deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
+    if now is not None:
+        deferred = and_(deferred, wait_is_over(now))
+    return or_(delivery.c.state == State.QUEUED.value, deferred)
+
+
+def was_ahead(until: str | None, now: str, longest: timedelta) -> bool:
+    """Whether a time in a row was written by a clock that was ahead."""
+    return until is not None and is_implausible(parse_timestamp(until), parse_timestamp(now), longest)
+
+
+def latest_plausible(now: str, longest: timedelta) -> str:
+    """The latest time in a row that a clock which was right may have written."""
+    return format_timestamp(parse_timestamp(now) + longest + TOLERANCE)
+
+
+# --- deliveries and events -------------------------------------------------------------------------------------------
 
 PAGE = 2000  # deliveries or events
 MESSAGES = 50  # a message has about 14 KB
@@ -127,13 +167,8 @@ def rows(database: Database, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]
     values = {"plan": scope.plan, "address": scope.address, "last": ""}
     with database.reading() as connection:
         gone = certificate_owners.every(connection)
-    while True:
-        with database.reading() as connection:
-            page = engine.all_rows(connection, asked, values)
-        yield from map(partial(_with_revocation, gone), page) if gone else page
-        if len(page) < PAGE:
-            return
-        values["last"] = page[-1][0]
+    found = engine.paged(database, asked, PAGE, values)
+    yield from map(partial(_with_revocation, gone), found) if gone else found
 
 
 _SAID, _SHA256 = 10, 14  # columns of DELIVERIES
@@ -157,11 +192,8 @@ def _listing(one_plan: bool, one_person: bool, states: frozenset[State]) -> Sele
 
 def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, Delivery]:
     """Deliveries by id."""
-    found: dict[str, Delivery] = {}
-    for start in range(0, len(ids), 500):
-        rows = connection.execute(DELIVERIES.where(delivery.c.id.in_(ids[start : start + 500]))).all()
-        found |= {row[0]: to_delivery(row) for row in rows}
-    return found
+    asked = (DELIVERIES.where(delivery.c.id.in_(chunk)) for chunk in engine.chunks(ids))
+    return {row[0]: to_delivery(row) for each in asked for row in connection.execute(each)}
 
 
 def end(connection: Connection) -> tuple[int, str]:
@@ -196,8 +228,7 @@ _MESSAGES = (
     .join(outbox, outbox.c.delivery == delivery.c.id)
     .join(person, person.c.id == delivery.c.person)
     .join(certificate, certificate.c.sha256 == delivery.c.certificate)
-    .where(delivery.c.state.in_((State.QUEUED.value, State.DEFERRED.value)), delivery.c.id > bindparam("last"))
-    .where(certificate.c.not_after > bindparam("now"))
+    .where(is_due(None), delivery.c.id > bindparam("last"), certificate.c.not_after > bindparam("now"))
     .order_by(delivery.c.id)
     .limit(MESSAGES)
 )
@@ -205,14 +236,7 @@ _MESSAGES = (
 
 def messages(database: Database, scope: DeliveryFilter, now: str) -> Iterator[OutboundMessage]:
     """Frozen messages that wait to be sent, and whose certificate has not expired."""
-    asked, last = within(_MESSAGES, scope), ""
-    while True:
-        with database.reading() as connection:
-            page = connection.execute(asked, {"last": last, "now": now}).all()
-        yield from (OutboundMessage(*row) for row in page)
-        if len(page) < MESSAGES:
-            return
-        last = page[-1][0]
+    return (OutboundMessage(*row) for row in engine.paged(database, within(_MESSAGES, scope), MESSAGES, {"last": "", "now": now}))
 
 
 def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
@@ -241,14 +265,7 @@ _HISTORY = (
 
 def history(database: Database, address: str) -> Iterator[Event]:
     """Everything that happened to a person's deliveries."""
-    last = 0
-    while True:
-        with database.reading() as connection:
-            page = connection.execute(_HISTORY, {"address": address, "last": last}).all()
-        yield from map(to_event, page)
-        if len(page) < PAGE:
-            return
-        last = page[-1][0]
+    return map(to_event, engine.paged(database, _HISTORY, PAGE, {"address": address, "last": 0}))
 
 
 def to_event(row: Sequence[Any]) -> Event:
@@ -292,7 +309,7 @@ def _known_again(connection: Connection, seq: int, now: str) -> str:
 
 def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFilter, now: str | None) -> bool:
     """Whether a message is due, claimed and not on its way, or being packed; `now` is None: deferred ones before their time too."""
-    waits = or_(_is_due(now), delivery.c.state == State.CLAIMED.value)
+    waits = or_(is_due(now), delivery.c.state == State.CLAIMED.value)
     frozen = of_senders(within(_joined_outbox(select(literal(1))), scope), senders).where(waits)
     packing = within(select(literal(1)).select_from(delivery).join(person, person.c.id == delivery.c.person), scope).where(
         delivery.c.state == State.PLANNED.value, delivery.c.owner.is_not(None)
@@ -300,18 +317,11 @@ def has_pending(connection: Connection, scope: DeliveryFilter, senders: SenderFi
     return any(connection.execute(asked.limit(1)).first() is not None for asked in (frozen, packing))
 
 
-def due(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
+def due_by_sender(connection: Connection, scope: DeliveryFilter, now: str | None) -> dict[str, int]:
     """How many messages are due, by sender."""
-    asked = within(_joined_outbox(select(outbox.c.sender, func.count())), scope).where(_is_due(now)).group_by(outbox.c.sender)
+    asked = within(_joined_outbox(select(outbox.c.sender, func.count())), scope).where(is_due(now)).group_by(outbox.c.sender)
     return {str(sender): int(number) for sender, number in connection.execute(asked)}
 
 
 def _joined_outbox(asked: Select[Any]) -> Select[Any]:
     return asked.select_from(delivery).join(outbox, outbox.c.delivery == delivery.c.id).join(person, person.c.id == delivery.c.person)
-
-
-def _is_due(now: str | None) -> ColumnElement[bool]:
-    deferred: ColumnElement[bool] = delivery.c.state == State.DEFERRED.value
-    if now is not None:
-        deferred = and_(deferred, clock.due(now))
-    return or_(delivery.c.state == State.QUEUED.value, deferred)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 
 from distributor.errors import RequestDenied
-from distributor.ledger import certificate_owners, eligibility, mailbox_cleanup, transitions
-from distributor.ledger.queries import DELIVERIES, to_delivery, within
+from distributor.ledger import certificate_owners, eligibility, leases, mailbox_cleanup, transitions
+from distributor.ledger.queries import DELIVERIES, senders_of, to_delivery, within
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, owner, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.audit_log import ADOPTION, parse_timestamp
@@ -29,12 +29,7 @@ _LAST_UNCLEAR = (
     select(func.max(_newer.c.seq)).where(_newer.c.delivery == delivery.c.id, _newer.c.event == State.AMBIGUOUS.value).scalar_subquery()
 )
 _later = delivery.alias("later")
-_LATER = (  # a generation that replaces a delivery
-    select(_later.c.id)
-    .join(delivery, and_(delivery.c.person == _later.c.person, delivery.c.certificate == _later.c.certificate))
-    .where(delivery.c.id == bindparam("id"), _later.c.generation > delivery.c.generation, _later.c.state != State.WITHDRAWN.value)
-)
-_REPLACED = exists().where(
+_REPLACED = exists().where(  # by a later generation
     _later.c.person == delivery.c.person,
     _later.c.certificate == delivery.c.certificate,
     _later.c.generation > delivery.c.generation,
@@ -47,6 +42,7 @@ _AMBIGUOUS = (
     .where(delivery.c.state == State.AMBIGUOUS.value)
     .order_by(delivery.c.id)
 )
+_IS_REPLACED = select(delivery.c.id).where(delivery.c.id == bindparam("id"), _REPLACED)
 
 
 def ambiguous(connection: Connection, scope: DeliveryFilter) -> list[LastAttempt]:
@@ -54,7 +50,7 @@ def ambiguous(connection: Connection, scope: DeliveryFilter) -> list[LastAttempt
     found = []
     for row in connection.execute(within(_AMBIGUOUS, scope)):
         id_, host, pid, started, armed, evidence, replaced = row[-7:]
-        who = None if id_ is None else transitions.holder_from_row(id_, host, pid, started)
+        who = None if id_ is None else leases.holder_from_row(id_, host, pid, started)
         restored = evidence is not None and ADOPTION in json.loads(evidence)
         found.append(LastAttempt(to_delivery(row[:-7]), who, None if armed is None else parse_timestamp(armed), restored, bool(replaced)))
     return found
@@ -76,7 +72,7 @@ def resolve(tx: WriteTransaction, delivery_id: str, state: State, evidence: Mapp
         public[ADOPTION] = adoption
     personal = {k: v for k, v in clean.items() if k in _PERSONAL}
     said = str(personal.setdefault("said", f"a person's word: {clean['reason']}" if clean.get("reason") else ""))
-    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None, "said": said}
+    columns = {**transitions.RELEASED, "said": said}
     transitions.apply_transitions(tx, [transitions.Transition(row, state, columns, public, personal, adopted=adoption is not None)])
 
 
@@ -107,21 +103,19 @@ def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
 
 def _is_replaced(tx: WriteTransaction, delivery_id: str) -> bool:
     state = tx.connection.execute(select(handover.c.state).where(handover.c.delivery == delivery_id)).scalar_one_or_none()
-    return state == PasswordState.DESTROYED or tx.connection.execute(_LATER, {"id": delivery_id}).first() is not None
+    return state == PasswordState.DESTROYED or tx.connection.execute(_IS_REPLACED, {"id": delivery_id}).first() is not None
 
 
 _SOUGHT = (
     select(
         delivery.c.id,
         delivery.c.message_id,
-        outbox.c.sender,
         person.c.address,
         delivery.c.state,
         delivery.c.armed_at,
         delivery.c.updated_at,
     )
     .join(person, person.c.id == delivery.c.person)
-    .outerjoin(outbox, outbox.c.delivery == delivery.c.id)
     .where(delivery.c.message_id.is_not(None))
     .order_by(delivery.c.id)
 )
@@ -130,19 +124,20 @@ _SOUGHT = (
 def sought(connection: Connection, states: frozenset[State], scope: DeliveryFilter) -> list[TrackedMessage]:
     """Messages whose outcome a tracker may know."""
     found = connection.execute(within(_SOUGHT, replace(scope, states=states))).all()
+    senders = senders_of(connection, [row.id for row in found])
     requests = mailbox_cleanup.handles(connection, [row.id for row in found if row.state == State.AMBIGUOUS])
     return [
         TrackedMessage(
             id_,
             message_id,
-            sender,
+            senders.get(id_),
             address,
             State(state),
             parse_timestamp(armed or updated),
             requests.get(id_),
             parse_timestamp(updated) if state == State.AMBIGUOUS else None,
         )
-        for id_, message_id, sender, address, state, armed, updated in found
+        for id_, message_id, address, state, armed, updated in found
     ]
 
 
@@ -182,8 +177,7 @@ def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:
     if unclear or State.WITHDRAWN not in EDGES[state]:
         hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
         raise RequestDenied(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
-    columns = {"owner": None, "lease_until": None, "armed_at": None, "not_before": None}
-    transitions.apply_transitions(tx, [transitions.Transition(row, State.WITHDRAWN, columns, {}, {"reason": sanitize(reason)})])
+    transitions.apply_transitions(tx, [transitions.withdrawal(row, sanitize(reason), {})])
 
 
 _NOT_BACK = {

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from distributor.ledger import opening, trigger_verification
-from distributor.ledger.driver import sqlite3
+from distributor.ledger import opening
 from distributor.ledger.engine import Database
+from distributor.ledger.sqlite import sqlite3
 
+SO = ", so events could be changed or removed"
 UNCOMPARED = "only the triggers of events were compared with what they must be: this role may make no schema to compare the whole with ({})"
 _OF_EVENTS = frozenset({"event_is_kept", "event_is_never_removed", "event_is_never_emptied"})
 _MASTER = text("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_stat%' ESCAPE '~'")  # what ANALYZE makes
@@ -37,7 +38,7 @@ class _Name(NamedTuple):
 Objects = Mapping[_Name, str]  # how each is defined
 
 
-def faults(database: Database, note: Callable[[str], None]) -> Iterator[str]:
+def verify_schema(database: Database, note: Callable[[str], None]) -> Iterator[str]:
     """Everything that is wrong with the schema; `note` is told what could not be looked at."""
     if database.sqlite:
         with database.reading() as connection:
@@ -63,7 +64,7 @@ def _differences(found: Objects, wanted: Objects) -> Iterator[str]:
 
 
 def _so(name: _Name) -> str:
-    return trigger_verification.SO if name.name in _OF_EVENTS else ""
+    return SO if name.name in _OF_EVENTS else ""
 
 
 # --- in a file -------------------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ def _on_server(connection: Connection, note: Callable[[str], None]) -> Iterator[
     except DBAPIError as error:
         trial.rollback()
         note(UNCOMPARED.format(str(error.orig).splitlines()[0]))
-        return trigger_verification.faults(connection)
+        return trigger_faults(connection)
     trial.rollback()
     return _differences(found, wanted)
 
@@ -167,3 +168,47 @@ _CATALOGUE = {
         WHERE p.pronamespace = CAST(current_schema() AS regnamespace) AND NOT EXISTS
             (SELECT FROM pg_depend d WHERE d.classid = CAST('pg_proc' AS regclass) AND d.objid = p.oid AND d.deptype = 'e')""",
 }
+
+
+# --- on a server where this role may make no schema ----------------------------------------------------------------------
+# Only the triggers that keep events from being changed are compared, with the texts of `migrations/` as the server tells them; a test holds
+# the two together.
+
+
+_KEPT = ("seq", "at", "delivery", "event", "before", "after", "by", "evidence", "commitment", "hash")
+_BODY = "BEGIN RAISE EXCEPTION USING MESSAGE = 'an event is never changed or removed'; END"
+_UNTOUCHED = " AND ".join(f"NOT new.{c} IS DISTINCT FROM old.{c}" for c in _KEPT)
+_POSTGRESQL = {
+    "event_is_kept": "BEFORE UPDATE ON event FOR EACH ROW "
+    f"WHEN NOT {_UNTOUCHED} AND new.personal IS NULL AND new.salt IS NULL EXECUTE FUNCTION event_is_never_changed",
+    "event_is_never_removed": "BEFORE DELETE ON event FOR EACH ROW EXECUTE FUNCTION event_is_never_changed",
+    "event_is_never_emptied": "BEFORE TRUNCATE ON event FOR EACH STATEMENT EXECUTE FUNCTION event_is_never_changed",
+}
+_ASK_POSTGRESQL = text(
+    "SELECT t.tgname, t.tgenabled IN ('O', 'A'), pg_get_triggerdef(t.oid, true), p.prosrc "
+    "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = 'event'::regclass AND NOT t.tgisinternal"
+)
+
+
+def trigger_faults(connection: Connection) -> Iterator[str]:
+    """Everything that is wrong with them."""
+    found = _triggers(connection)
+    for name, definition in _POSTGRESQL.items():
+        if name not in found:
+            yield f'trigger "{name}": is gone{SO}'
+        elif found[name] != definition:
+            yield f'trigger "{name}": is switched off or another one{SO}'
+
+
+def _triggers(connection: Connection) -> dict[str, str]:
+    """What is switched off, or calls another function, has no definition."""
+    rows = connection.execute(_ASK_POSTGRESQL)
+    return {name: _without_names(definition) if enabled and body == _BODY else "" for name, enabled, definition, body in rows}
+
+
+def _without_names(definition: str) -> str:
+    """The server's own writing of a trigger without parentheses, quotes, schema and name."""
+    words = re.sub(r'[()"]', " ", definition).split()
+    place = words.index("ON") + 1
+    words[place] = words[place].rpartition(".")[2]
+    return " ".join(words[3:])

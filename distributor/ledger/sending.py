@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, LargeBinary, RowMapping, Select, or_, select, true, type_coerce
 from sqlalchemy.types import NullType
 
-from distributor.ledger import clock, eligibility, mailbox_cleanup, transitions
+from distributor.ledger import eligibility, leases, mailbox_cleanup, transitions
 from distributor.ledger.message_verification import verify_messages
-from distributor.ledger.queries import of_senders, within
+from distributor.ledger.queries import of_senders, wait_is_over, was_ahead, within
 from distributor.ledger.tables import delivery, event, handover, outbox, person
 from distributor.ledger.transaction import WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp
@@ -73,7 +73,7 @@ def claim(  # noqa: PLR0913  the port's own arguments
     found = _eligible(tx, limit, of_senders(within(_DUE, scope), senders), _put_off(tx, early=early, since=since))
     if not found:
         return []
-    transitions.ensure_holder(tx, holder)
+    leases.ensure_holder(tx, holder)
     until = format_timestamp(tx.moment + bounded_lease(lease))
     changes = [_claim(tx, dict(row), holder, until) for row in found]
     moved = transitions.apply_transitions(tx, changes)
@@ -86,11 +86,11 @@ def claim(  # noqa: PLR0913  the port's own arguments
 def _put_off(tx: WriteTransaction, *, early: bool, since: int | None) -> ColumnElement[bool]:
     """Which messages that were put off are wanted: those whose time has come, or `early` all that were so before event `since`."""
     if not early:
-        return clock.due(tx.now)
+        return wait_is_over(tx.now)
     if since is None:
         return true()
     again = select(event.c.seq).where(event.c.delivery == delivery.c.id, event.c.seq > since, event.c.event == State.DEFERRED.value)
-    return or_(clock.due(tx.now), ~again.exists())
+    return or_(wait_is_over(tx.now), ~again.exists())
 
 
 def _eligible(tx: WriteTransaction, limit: int, asked: Select[Any], put_off: ColumnElement[bool]) -> list[RowMapping]:
@@ -119,11 +119,11 @@ def _claim(tx: WriteTransaction, row: transitions.Row, holder: LeaseHolder, unti
         "owner": holder.id,
         "host": holder.host,
         "pid": holder.pid,
-        "started": transitions.started(holder),
+        "started": leases.started(holder),
     }
     if holder.machine:
         evidence["machine"] = holder.machine
-    if clock.was_ahead(row["not_before"], tx.now, LONGEST_DELAY):
+    if was_ahead(row["not_before"], tx.now, LONGEST_DELAY):
         evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
     columns = {"attempt": attempt, "owner": holder.id, "lease_until": until, "armed_at": None, "not_before": None}
     return transitions.Transition(row, State.CLAIMED, columns, evidence)
@@ -150,7 +150,7 @@ def write(tx: WriteTransaction, updates: Sequence[AttemptUpdate], holder: LeaseH
 
 
 def _step(tx: WriteTransaction, row: transitions.Row | None, update: AttemptUpdate, holder: LeaseHolder) -> transitions.Transition | None:
-    if row is None or row["owner"] != holder.id or row["attempt"] != update.claim.attempt:
+    if row is None or not leases.holds(holder, update.claim, row):
         return None
     match update:
         case RecordIntent():
@@ -160,7 +160,7 @@ def _step(tx: WriteTransaction, row: transitions.Row | None, update: AttemptUpda
 
 
 def _arm(tx: WriteTransaction, row: transitions.Row, update: RecordIntent) -> transitions.Transition | None:
-    if row["state"] != State.CLAIMED or row["lease_until"] <= tx.now:
+    if row["state"] != State.CLAIMED or leases.has_expired(row["lease_until"], tx.now):
         return None
     columns: dict[str, object] = {"lease_until": format_timestamp(tx.moment + bounded_lease(update.lease)), "armed_at": tx.now}
     evidence: dict[str, object] = {"attempt": row["attempt"], "owner": row["owner"]}
@@ -173,7 +173,7 @@ def _arm(tx: WriteTransaction, row: transitions.Row, update: RecordIntent) -> tr
 def _settle(tx: WriteTransaction, row: transitions.Row, update: AttemptResult) -> transitions.Transition | None:
     before = State(row["state"])
     late = before is State.AMBIGUOUS and update.state is State.ACCEPTED  # a 250 that came after all, of the same attempt
-    on_time = before in {State.CLAIMED, State.TRANSMITTING} and update.state in _ENDS and allowed(before, update.state)
+    on_time = before in leases.ON_THE_WAY and update.state in _ENDS and allowed(before, update.state)
     if not (late or on_time):
         return None
     response = sanitize(update.response)
@@ -201,7 +201,7 @@ def release(tx: WriteTransaction, claims: Sequence[Claim], holder: LeaseHolder) 
     changes: list[transitions.Transition] = []
     for given in claims:
         row: dict[str, Any] | None = rows.get(given.id)
-        if row and row["owner"] == holder.id and row["attempt"] == given.attempt and row["state"] == State.CLAIMED:
+        if row and leases.holds(holder, given, row) and row["state"] == State.CLAIMED:
             changes.append(
                 transitions.Transition(row, State.QUEUED, _FREE, {"attempt": given.attempt, "owner": holder.id, "why": "given back"})
             )

@@ -1,4 +1,8 @@
-"""The rules for a ledger in an SQLite file: where it may lie, who may read it, and how each connection is set."""
+"""The rules for a ledger in an SQLite file: which SQLite, where the file may lie, who may read it, and how each connection is set.
+
+The SQLite is the one that comes along, since a system's own may be years old and unsafe with a write-ahead log. A process must keep to one:
+two copies of SQLite drop each other's locks (sqlite.org/howtocorrupt.html 2.2.1).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from distributor.errors import InvalidInput, NoLedger
-from distributor.ledger.driver import sqlite3
+
+if TYPE_CHECKING:
+    import sqlite3 as sqlite3  # noqa: PLC0414  so that others may import it from here
+else:
+    try:
+        from pysqlite3 import dbapi2 as sqlite3
+    except ImportError:  # no such package for this machine: the system's serves, without a write-ahead log where that is unsafe
+        import sqlite3
 
 PATIENCE = 10.0  # seconds that another program may hold the ledger
 APPLICATION = 0x64737472  # "dstr"

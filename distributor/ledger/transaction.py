@@ -1,27 +1,81 @@
-"""A writing transaction that knows the time, who writes, and the end of the chain of events; every note becomes the next link."""
+"""A writing transaction: it has the ledger's clock, who writes, and the end of the chain of events, to which each new event is added."""
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, literal_column, select, update
 
 from distributor.ledger import engine
-from distributor.ledger.clock import SERVER, Clock
 from distributor.ledger.engine import Database
-from distributor.ledger.identity import NAMED
 from distributor.ledger.tables import event, head
 from distributor.model import audit_log
+from distributor.model.audit_log import ORIGIN, Link, digest, format_timestamp, parse_timestamp
 from distributor.model.certificates import RevokedDelivery
 from distributor.model.clocks import SECOND_SIGN, Passed, has_passed
 from distributor.model.high_water_mark import Machine
 from distributor.model.people import escape_unsafe
+from distributor.model.ports import Now
 
+# --- the clock -----------------------------------------------------------------------------------------------------
+# Leases, waiting times, quotas and expiry are written and compared by this clock and by no other. On a server it is the server's own, since
+# the clocks of its clients differ; in a file it is that of the machine. `event.at` is its time too; the order is that of `event.seq` alone.
+
+
+STALE = 60.0  # seconds after which the server is asked again
+_FORM: ColumnElement[str] = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")  # that of `stamp`
+SERVER = func.to_char(func.timezone("UTC", func.clock_timestamp()), _FORM)
+
+
+class Clock:
+    """The clock of one ledger. `given` replaces the database's own, so that a test can move it."""
+
+    def __init__(self, database: Database, given: Now | None) -> None:
+        self._database = database
+        self._given = given if given is not None or not database.sqlite else _of_this_machine
+        self._server_time: tuple[datetime, float] | None = None  # the server's time, and when it was read by a clock that is never set
+
+    @property
+    def is_servers(self) -> bool:
+        """Whether the time is the database server's."""
+        return self._given is None
+
+    def read(self, connection: Connection) -> str:
+        """Now, as a stamp, within a transaction."""
+        if self._given is not None:
+            return format_timestamp(self._given())
+        return self.from_server(str(connection.execute(select(SERVER)).scalar_one()))
+
+    def from_server(self, at: str) -> str:
+        """The server's time, as a writing transaction read it with its first query."""
+        self._server_time = parse_timestamp(at), time.monotonic()
+        return at
+
+    def now(self) -> datetime:
+        """Now. The server's time is extrapolated from when it was read last, so that it is hardly ever queried."""
+        if self._given is not None:
+            return self._given()
+        if self._server_time is None or time.monotonic() - self._server_time[1] > STALE:
+            with self._database.reading() as connection:
+                return parse_timestamp(self.read(connection))
+        at, since = self._server_time
+        return at + timedelta(seconds=time.monotonic() - since)
+
+
+def _of_this_machine() -> datetime:
+    return datetime.now(UTC)
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+NAMED = "ledger"  # in the evidence of the first event
 LONGEST_SAID = 2000  # characters kept of a server's reply or a person's reason; a hostile reply may have a megabyte
 _SALT = 16  # bytes
 _HEAD = select(head.c.seq, head.c.at, head.c.hash).where(head.c.id == 1).with_for_update()  # on PostgreSQL this orders all writers
@@ -71,7 +125,7 @@ class WriteTransaction:
     @property
     def moment(self) -> datetime:
         """Now, as a time."""
-        return audit_log.parse_timestamp(self.now)
+        return parse_timestamp(self.now)
 
     def time_has_passed(self) -> bool:
         """Whether the clock may be believed where what is over is to be destroyed or withdrawn.
@@ -79,9 +133,9 @@ class WriteTransaction:
         A jump is noted once, by an event; it counts when a later command finds the same.
         """
         sign = self.connection.execute(_SIGN).scalar_one_or_none()
-        earlier = self.connection.execute(_EARLIER, {"until": audit_log.format_timestamp(self.moment - SECOND_SIGN)}).scalar_one_or_none()
-        known = [None if at is None else audit_log.parse_timestamp(at) for at in (earlier, sign)]
-        verdict = has_passed(self.moment, audit_log.parse_timestamp(self.last) if self.last else self.moment, *known)
+        earlier = self.connection.execute(_EARLIER, {"until": format_timestamp(self.moment - SECOND_SIGN)}).scalar_one_or_none()
+        known = [None if at is None else parse_timestamp(at) for at in (earlier, sign)]
+        verdict = has_passed(self.moment, parse_timestamp(self.last) if self.last else self.moment, *known)
         if verdict is Passed.JUMPED:
             self.append([NewEvent(None, "clock-gap", evidence={"last_event": self.last})])
         return verdict is Passed.YES
@@ -146,3 +200,42 @@ def write_transaction(database: Database, by: str, clock: Clock) -> Iterator[Wri
         yield tx
         if tx.seq != seq:
             tx.many(_MOVE_HEAD, [{"was": seq, "is": tx.seq, "now": tx.now, "ends": tx.hash}])
+
+
+# --- which ledger this is ------------------------------------------------------------------------------------------
+# The first event tells the name that the ledger was made with, which all copies share; who changes it breaks the chain. That of an earlier
+# program tells none, and its own hash is the name.
+
+LENGTH = 32  # hex digits of the first event's hash, where that is the name
+_NAME = select(head.c.ledger).where(head.c.id == 1)
+_FIRST = select(*(event.c[name] for name in Link._fields)).where(event.c.seq <= 2).order_by(event.c.seq)  # noqa: PLR2004  the second holds the first
+
+
+class LedgerIdentity(NamedTuple):
+    """A ledger's name, and what is wrong with it."""
+
+    name: str
+    fault: str | None
+
+
+def ledger_identity(connection: Connection) -> LedgerIdentity:
+    """The name by the chain; by the row beside its end while there is no event."""
+    kept = str(connection.execute(_NAME).scalar_one())
+    links = [Link(*row) for row in connection.execute(_FIRST)]
+    if not links:
+        return LedgerIdentity(kept, None)
+    name = _told(links[0].evidence) or links[0].hash[:LENGTH]
+    prev = ORIGIN
+    for link in links:
+        if digest(link, prev) != link.hash:
+            return LedgerIdentity(name, f"event {link.seq} was changed, so it is not known which ledger this is")
+        prev = link.hash
+    return LedgerIdentity(name, None if name == kept else "the name that it is remembered by is not the one that its first event tells")
+
+
+def _told(evidence: str) -> str | None:
+    try:
+        found = json.loads(evidence).get(NAMED)
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and found else None

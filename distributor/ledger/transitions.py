@@ -8,19 +8,17 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, or_, select, update
 
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import engine
 from distributor.ledger.engine import ERASED
-from distributor.ledger.tables import delivery, handover, outbox, owner
+from distributor.ledger.tables import delivery, handover, outbox
 from distributor.ledger.transaction import NewEvent, WriteTransaction
 from distributor.model.audit_log import format_timestamp
-from distributor.model.delivery import LeaseHolder
 from distributor.model.states import RECEIVED, PasswordState, State, allowed
 
 Row = dict[str, Any]  # one delivery, by column
-CHUNK = 500  # rows asked for at once; SQLite allows 32 766 parameters
 _CHANGING = (
     "state",
     "attempt",
@@ -69,13 +67,17 @@ class Transition:
     adopted: bool = False  # a step that only a restored ledger takes; `evidence` names the event
 
 
+RELEASED: Mapping[str, object] = dict.fromkeys(("owner", "lease_until", "armed_at", "not_before"))  # of one that nobody holds
+
+
+def withdrawal(row: Row, reason: str, evidence: Mapping[str, object], columns: Mapping[str, object] | None = None) -> Transition:
+    """A delivery taken back; `reason` is fit for a line."""
+    return Transition(row, State.WITHDRAWN, {**RELEASED, **(columns or {})}, evidence, {"reason": reason})
+
+
 def rows(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, Row]:
     """Deliveries by id."""
-    found: dict[str, Row] = {}
-    for start in range(0, len(ids), CHUNK):
-        size, values = engine.pad_to_bucket(ids[start : start + CHUNK])
-        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in tx.all(_rows(size), values)}
-    return found
+    return {row[0]: dict(zip(_NAMES, row, strict=True)) for row in engine.rows_of(tx.connection, _rows, ids)}
 
 
 @cache
@@ -134,8 +136,8 @@ def _after(tx: WriteTransaction, change: Transition) -> Row:
 def _move_passwords(tx: WriteTransaction, changes: Sequence[Transition]) -> None:
     received = [change.row["id"] for change in changes if change.after in RECEIVED]
     if received:
-        size, values = engine.pad_to_bucket(received)
-        tx.many(_READY, [{"b_id": id_, "until": _until(tx, lasts)} for id_, lasts in tx.all(_held(size), values)])
+        held = engine.rows_of(tx.connection, _held, received)
+        tx.many(_READY, [{"b_id": id_, "until": _until(tx, lasts)} for id_, lasts in held])
     withdrawn = [change.row["id"] for change in changes if change.after is State.WITHDRAWN]
     if withdrawn:
         close_passwords(tx, withdrawn, PasswordState.DESTROYED)
@@ -151,19 +153,3 @@ def close_passwords(tx: WriteTransaction, ids: Sequence[str], state: PasswordSta
     closed = tx.connection.execute(_CLOSE, {"ids": ids, "closed": state.value, "now": tx.now, "who": tx.by}).rowcount
     tx.connection.info[ERASED] = closed > 0 or tx.connection.info.get(ERASED, False)
     return closed
-
-
-def ensure_holder(tx: WriteTransaction, holder: LeaseHolder) -> None:
-    """Make an owner known, so that claims can name it."""
-    if tx.connection.execute(select(owner.c.id).where(owner.c.id == holder.id)).first() is None:
-        tx.connection.execute(insert(owner), {"id": holder.id, "host": holder.host, "pid": holder.pid, "started": started(holder)})
-
-
-def started(holder: LeaseHolder) -> str | None:
-    """When an owner's process started, as it is kept: clock ticks pass what a column of numbers holds."""
-    return None if holder.started is None else str(holder.started)
-
-
-def holder_from_row(id_: str, host: str, pid: int, started: str | None) -> LeaseHolder:
-    """An owner from its row."""
-    return LeaseHolder(id_, host, pid, None if started is None else int(started))

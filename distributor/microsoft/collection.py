@@ -9,34 +9,46 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 from cryptography import x509
-from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from distributor.model.certificates import CertificateInfo, ParseProblem
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
-from distributor.pki import certificate as certificates
-from distributor.pki.checks import ANY_USE, EMAIL_PROTECTION, SMALLEST_RSA, WEAK_HASHES
-from distributor.pki.keypairs import is_issued_by, public
+from distributor.pki.certificate import Certificate, load
+from distributor.pki.checks import authority_faults, validity_fault
+from distributor.pki.issuers import IssuerIndex, seems_issued
 from distributor.pki.sst import Stored
 
 SOON = timedelta(days=90)  # an authority's renewal takes longer than a person's
 KINDS = ("root", "intermediate", "person")
+_HINTS = {
+    CheckId.KEY_USAGE: "ask its authority",
+    CheckId.NOT_FOR_MAIL: "take it out, or ask its authority for the one of its mail certificates",
+}
 NOT_AN_AUTHORITY = "take it out; a collection is for the authorities' certificates, and people's are trusted through them"
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionEntry:
-    """A certificate: its fields, whether it signed itself, whether it is a CA, and its file."""
+    """A certificate with its fields, whether it seems to be signed by itself, and its file."""
 
-    der: bytes
+    cert: Certificate
     facts: CertificateInfo
-    certificate: x509.Certificate
     self_signed: bool
-    authority: bool
     source: str
     name: str = ""  # the friendly one of a Windows store
+
+    @property
+    def der(self) -> bytes:
+        """Its bytes."""
+        return self.cert.der
+
+    @property
+    def authority(self) -> bool:
+        """Whether it is a CA; a root of version 1 has no basic constraints."""
+        return self.cert.is_ca or (self.self_signed and self.cert.parsed.version is x509.Version.v1)
 
     @property
     def called(self) -> str:
@@ -74,15 +86,12 @@ def members(found: Iterable[tuple[str, Stored]]) -> tuple[list[CollectionEntry],
 
 
 def _member(source: str, stored: Stored) -> CollectionEntry | ParseProblem:
-    certificate = certificates.load(stored.certificate)
-    if isinstance(certificate, ParseProblem):
-        return certificate
-    info = certificates.facts(certificate, stored.certificate)
-    if isinstance(info, ParseProblem):
-        return info
-    own = certificate.subject == certificate.issuer and is_issued_by(stored.certificate, stored.certificate)
-    old_root = own and certificate.version is x509.Version.v1  # version 1 has no basic constraints
-    return CollectionEntry(stored.certificate, info, certificate, own, info.is_ca or old_root, source, escape_unsafe(stored.name))
+    cert = load(stored.certificate)
+    if isinstance(cert, ParseProblem):
+        return cert
+    if isinstance(cert.info, ParseProblem):
+        return cert.info
+    return CollectionEntry(cert, cert.info, seems_issued(cert, cert), source, escape_unsafe(stored.name))
 
 
 def ordered(found: Iterable[CollectionEntry]) -> list[CollectionEntry]:
@@ -106,32 +115,19 @@ def _alone(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
         yield error(CheckId.IS_CA, f"{member.called} is a person's certificate, not an authority's", NOT_AN_AUTHORITY, member)
         return
     yield from _time(member, now)
-    usage = member.facts.key_usage
-    if usage is not None and "keyCertSign" not in usage:
-        yield _warning(CheckId.KEY_USAGE, f"{member.called} may not sign certificates by its key usage", "ask its authority", member)
-    uses = member.facts.extended_key_usage
-    if uses is not None and not uses & {EMAIL_PROTECTION, ANY_USE}:
-        text = f"{member.called} is for other uses than mail by its extended key usage"
-        yield _warning(CheckId.NOT_FOR_MAIL, text, "take it out, or ask its authority for the one of its mail certificates", member)
-    kind, _, size = member.facts.key.partition("-")
-    if kind == "rsa" and int(size) < SMALLEST_RSA:
-        yield _warning(CheckId.WEAK_KEY, f"{member.called} has an RSA key of {size} bits", "have its authority renew it", member)
-    if member.facts.signature in WEAK_HASHES and not member.self_signed:
-        text = f"{member.called} is signed with {member.facts.signature.upper()}, which is no longer trusted"
-        yield _warning(CheckId.WEAK_SIGNATURE, text, "have its authority renew it", member)
+    for check, text in authority_faults(member.cert, root=member.self_signed):
+        yield _warning(check, f"{member.called} {text}", _HINTS.get(check, "have its authority renew it"), member)
 
 
 def _time(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
-    info = member.facts
-    if info.not_after <= now:
+    if fault := validity_fault(member.cert, now):
         hint = "take it out: Exchange Online refuses the whole collection for it"
-        yield error(CheckId.EXPIRED, f"{member.called} expired on {_day(info.not_after)}", hint, member)
-    elif info.not_before > now:
-        hint = "leave it out until then; Exchange Online checks every certificate of a collection"
-        yield error(CheckId.NOT_YET_VALID, f"{member.called} is valid from {_day(info.not_before)} on", hint, member)
-    elif info.not_after - now < SOON:
+        if fault[0] is CheckId.NOT_YET_VALID:
+            hint = "leave it out until then; Exchange Online checks every certificate of a collection"
+        yield error(fault[0], f"{member.called} {fault[1]}", hint, member)
+    elif member.facts.not_after - now < SOON:
         hint = "get its successor and upload a new collection before; with an expired one in it, none can be uploaded"
-        yield _warning(CheckId.EXPIRES_SOON, f"{member.called} expires on {_day(info.not_after)}", hint, member)
+        yield _warning(CheckId.EXPIRES_SOON, f"{member.called} expires on {_day(member.facts.not_after)}", hint, member)
 
 
 def _repeated(found: Sequence[CollectionEntry], weight: Severity) -> Iterator[Issue]:
@@ -149,7 +145,8 @@ def _together(found: Sequence[CollectionEntry]) -> Iterator[Issue]:
         message = "there is no root (a self-signed certificate) in it, so nothing is trusted"
         hint = "add the root's certificate of each authority"
         yield Issue(Severity.ERROR, CheckId.CHAIN_INCOMPLETE, message, hint, _source(found))
-    dangling = [member for member in authorities if not member.self_signed and not issuers(member, authorities)]
+    index = IssuerIndex(member.cert for member in authorities)
+    dangling = [member for member in authorities if not member.self_signed and not any(index.seeming_issuers(member.cert))]
     for member in dangling:
         whole = [other for other in authorities if other not in dangling and _same_key(other, member)]
         text = f'{member.called}: its issuer "{member.facts.issuer}" is not in it'
@@ -165,27 +162,14 @@ def _source(found: Iterable[CollectionEntry]) -> str | None:
     return sources.pop() if len(sources) == 1 else None
 
 
-def issuers(member: CollectionEntry, among: Iterable[CollectionEntry]) -> list[CollectionEntry]:
-    """Those that signed it."""
-    wanted = member.certificate.issuer
-    return [other for other in among if other.certificate.subject == wanted and is_issued_by(other.der, member.der)]
-
-
 def _same_key(one: CollectionEntry, other: CollectionEntry) -> bool:
-    return one.certificate.subject == other.certificate.subject and public(one.certificate) == public(other.certificate)
+    return (one.cert.subject, one.cert.public_key) == (other.cert.subject, other.cert.public_key)
 
 
 def fetched_from(member: CollectionEntry) -> str:
     """`; it is at http://...` by the certificate's authority information access, or nothing."""
-    try:
-        access = member.certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
-        return ""
-    for one in access:
-        location = one.access_location
-        if one.access_method == AuthorityInformationAccessOID.CA_ISSUERS and isinstance(location, x509.UniformResourceIdentifier):
-            return f"; it is at {escape_unsafe(location.value)}"
-    return ""
+    urls = member.cert.issuer_urls
+    return f"; it is at {escape_unsafe(urls[0])}" if urls else ""
 
 
 def compare(here: Iterable[CollectionEntry], there: Iterable[CollectionEntry]) -> Difference:
@@ -250,31 +234,46 @@ def find_gaps(collection: Iterable[CollectionEntry], certificates: Sequence[Coll
     return [ChainGap(member, graph.lacking(member)) for member in certificates]
 
 
+# how much is missing, the numbers of its issuers among their like, its certificates, what is missing, whether it ends
+_PartialPath = tuple[int, tuple[int, ...], tuple[CollectionEntry, ...], tuple[MissingIssuer, ...], bool]
+
+
 class _IssuerGraph:
     def __init__(self, collection: Iterable[CollectionEntry], certificates: Iterable[CollectionEntry]) -> None:
         self._inside = {member.der: member for member in collection if member.authority}
         others = {member.der: member for member in certificates if member.authority and member.der not in self._inside}
-        self._named: dict[x509.Name, list[CollectionEntry]] = defaultdict(list)
-        for member in (*self._inside.values(), *others.values()):
-            self._named[member.certificate.subject].append(member)
-        self._known: dict[bytes, tuple[MissingIssuer, ...]] = {}
+        self._entries = self._inside | others
+        self._index = IssuerIndex(member.cert for member in self._entries.values())
 
     def lacking(self, member: CollectionEntry) -> tuple[MissingIssuer, ...]:
-        if member.der not in self._known:
-            self._known[member.der] = (MissingIssuer(member, above=True),)  # certificates that sign each other lead to no root
-            self._known[member.der] = self._own(member) + self._above(member)
-        return self._known[member.der]
+        """Best first, so that certificates which sign each other are passed once; among equals the first issuer counts."""
+        own = self._own(member)
+        queue: list[_PartialPath] = [(len(own), (0,), (member,), own, member.self_signed)]
+        passed: set[bytes] = set()
+        while queue:
+            _, order, path, lacks, ends = heappop(queue)
+            if ends:
+                return lacks
+            if path[-1].der in passed:
+                continue
+            passed.add(path[-1].der)
+            for number, (issuer, more, last) in enumerate(self._above(path)):
+                heappush(queue, (len(lacks + more), (*order, number), (*path, issuer), lacks + more, last))
+        return (*own, MissingIssuer(member, above=True))  # those above it sign each other
 
     def _own(self, member: CollectionEntry) -> tuple[MissingIssuer, ...]:
         wanted = member.authority or member.self_signed
         return (MissingIssuer(member),) if wanted and member.der not in self._inside else ()
 
-    def _above(self, member: CollectionEntry) -> tuple[MissingIssuer, ...]:
-        if member.self_signed:
-            return ()
-        named = self._named.get(member.certificate.issuer, [])
-        paths = [self.lacking(issuer) for issuer in named if is_issued_by(issuer.der, member.der)]
-        return min(paths, key=len, default=(MissingIssuer(member, above=True, same_name=bool(named)),))
+    def _above(self, path: tuple[CollectionEntry, ...]) -> Iterator[tuple[CollectionEntry, tuple[MissingIssuer, ...], bool]]:
+        """Each issuer of the last one, what it adds to what is missing, and whether the path ends there."""
+        cert, found = path[-1].cert, False
+        for issuer in self._index.seeming_issuers(cert):
+            entry, found = self._entries[issuer.der], True
+            circle = entry in path
+            yield entry, (MissingIssuer(entry, above=True),) if circle else self._own(entry), circle or entry.self_signed
+        if not found:
+            yield path[-1], (MissingIssuer(path[-1], above=True, same_name=bool(self._index.named(cert.issuer))),), True
 
 
 def issues(sought: Iterable[ChainGap]) -> Iterator[Issue]:
@@ -282,7 +281,7 @@ def issues(sought: Iterable[ChainGap]) -> Iterator[Issue]:
     wanting: dict[tuple[object, bool], list[tuple[MissingIssuer, CollectionEntry]]] = defaultdict(list)
     for one in sought:
         for lack in one.lacks:
-            wanting[(lack.member.certificate.issuer if lack.above else lack.member.der), lack.above].append((lack, one.member))
+            wanting[(lack.member.cert.issuer if lack.above else lack.member.der), lack.above].append((lack, one.member))
     for found in wanting.values():
         lack = found[0][0]
         people = sum(not member.authority for _, member in found)

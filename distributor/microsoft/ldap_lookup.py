@@ -11,7 +11,8 @@ from datetime import datetime
 
 from distributor.model.issues import CheckId, Diagnostic
 from distributor.model.people import escape_unsafe, key_of
-from distributor.pki import encrypting
+from distributor.pki.certificate import info
+from distributor.pki.checks import encryption_fault, is_for
 
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32  # result codes of LDAP
 STRONGER_AUTH, INAPPROPRIATE_AUTH, UNWILLING = 8, 48, 53
@@ -89,7 +90,7 @@ def _verdict(answer: LookupResult, delivered: bytes | None, now: datetime) -> tu
         return "error", useless
     if delivered is not None and delivered not in answer.values:
         return "error", "another certificate than the one that was delivered"
-    if delivered is not None and (wrong := encrypting.unusable_reason(delivered, now)) is not None:
+    if delivered is not None and (wrong := encryption_fault(info(delivered), now)) is not None:
         return "error", "the certificate that was delivered " + ("has expired" if wrong[0] is CheckId.EXPIRED else "is of no use to others")
     if answer.base:
         return "error", "found with a base only"
@@ -113,11 +114,9 @@ def _useless(answer: LookupResult, now: datetime) -> str | None:
 
 
 def _wrong(value: bytes, address: str, now: datetime) -> CheckId | None:
-    match encrypting.unusable_reason(value, now):
-        case None:
-            return None if encrypting.is_of(value, address) else CheckId.ADDRESS_MISMATCH
-        case (check, _):
-            return check
+    if fault := encryption_fault(info(value), now):
+        return fault[0]
+    return None if is_for(info(value), address) else CheckId.ADDRESS_MISMATCH
 
 
 def remarks(looked: LdapProbe, people: Iterable[EncryptionVerdict]) -> Iterator[Diagnostic]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from distributor.microsoft.collection import CollectionEntry
+from distributor.microsoft.powershell import quoted
 from distributor.model.people import escape_unsafe
 
 _ASCII = re.compile(r"([^\x20-\x7e]+)")
@@ -32,7 +33,7 @@ def powershell(name: str, sha256: str, members: Sequence[CollectionEntry]) -> st
     if escape_unsafe(name) != name:
         raise ValueError("its name has characters that cannot be shown")
     return _TEMPLATE.format(
-        file=_quoted(name),
+        file=_ascii_quoted(name),
         sha256=sha256.upper(),
         members="\n".join(f"#   {member.facts.not_after:%Y-%m-%d}  {_ascii(member.facts.subject)}" for member in members),
         fields=",\n    ".join(name for name, _, _ in OTHERS),
@@ -45,9 +46,9 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
 
 
-def _quoted(text: str) -> str:
-    """A PowerShell expression for the text; characters beyond ASCII, curved quotes too, by their UTF-16 numbers."""
-    parts = [_numbers(part) if number % 2 else "'" + part.replace("'", "''") + "'" for number, part in enumerate(_ASCII.split(text))]
+def _ascii_quoted(text: str) -> str:
+    """A PowerShell expression in ASCII for the text: other characters by their UTF-16 numbers."""
+    parts = [_numbers(part) if number % 2 else quoted(part) for number, part in enumerate(_ASCII.split(text))]
     while len(parts) > 1 and parts[-1] == "''":
         parts.pop()
     return parts[0] if len(parts) == 1 else f"({' + '.join(parts)})"

@@ -12,6 +12,7 @@ import json
 import re
 
 from distributor.pki import pem, sst
+from distributor.pki.asn1 import Unreadable
 
 FIELD = "SMIMECertificateIssuingCA"
 COMMAND = f"[Convert]::ToBase64String((Get-SmimeConfig).{FIELD}) > tenant.txt"
@@ -21,12 +22,8 @@ _NUMBERS = re.compile(r"[0-9]{1,3}(?:[\s,]+[0-9]{1,3})*,?")
 _OCTETS = 256
 
 
-class Unknown(ValueError):
-    """The text is not a saved collection; the message says why."""
-
-
 def parse_smime_config(data: bytes) -> bytes:
-    """The collection's bytes; none where the tenant has no collection. Raises Unknown.
+    """The collection's bytes; none where the tenant has no collection. Raises Unreadable.
 
     A file with nothing at all in it is what a failed command leaves behind `>`; the runbook writes an empty line.
     """
@@ -34,13 +31,13 @@ def parse_smime_config(data: bytes) -> bytes:
         return data
     text = _text(data).lstrip("\ufeff")
     if not text:
-        raise Unknown("it is empty: the command that saved it failed, or the tenant has no collection")
+        raise Unreadable("it is empty: the command that saved it failed, or the tenant has no collection")
     text = text.strip()
     if text[:1] in {"{", "["} and (found := _json(text)) is not None:
         return found
     listed = _LISTED.search(text)
     if listed is None and (FIELD in text or _ANOTHER.search(text)):
-        raise Unknown(f"the value of {FIELD} is not in it")
+        raise Unreadable(f"the value of {FIELD} is not in it")
     return _value(listed[1] if listed else text)
 
 
@@ -64,7 +61,7 @@ def _json(text: str) -> bytes | None:
         case {"SMIMECertificateIssuingCA": value}:
             return _of_json(value)
         case dict():
-            raise Unknown(f"the value of {FIELD} is not in it")
+            raise Unreadable(f"the value of {FIELD} is not in it")
     return _of_json(document)
 
 
@@ -78,13 +75,13 @@ def _of_json(value: object) -> bytes:
             return _of_json(inner)
         case list() if all(type(number) is int and 0 <= number < _OCTETS for number in value):
             return bytes(value)
-    raise Unknown(f"the value of {FIELD} is neither base64 nor bytes")
+    raise Unreadable(f"the value of {FIELD} is neither base64 nor bytes")
 
 
 def _value(text: str) -> bytes:
     text = text.strip().strip("{}").strip()
     if text.endswith(("...", "\u2026")):
-        raise Unknown("PowerShell cut the value short")
+        raise Unreadable("PowerShell cut the value short")
     if _NUMBERS.fullmatch(text):
         numbers = [int(number) for number in re.findall(r"[0-9]+", text)]
         if max(numbers) < _OCTETS:
@@ -92,4 +89,4 @@ def _value(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise Unknown("neither base64 nor the output of Get-SmimeConfig") from None
+        raise Unreadable("neither base64 nor the output of Get-SmimeConfig") from None

@@ -387,14 +387,14 @@ class CleanupStore(Protocol):
 class MailboxCleaner(Protocol):
     """A tracker that can also remove copies and drafts from the mailboxes."""
 
-    def attach_ledger(self, book: CleanupStore) -> None:
+    def attach_ledger(self, store: CleanupStore) -> None:
         """What the ledger knows, for the run whose transport this tracker came from: it clears while it sends, and when it finishes."""
         ...
 
-    def has_work(self, book: CleanupStore) -> bool:
+    def has_work(self, store: CleanupStore) -> bool:
         """Whether there is anything to remove; asks no service."""
         ...
 
-    async def clear(self, book: CleanupStore) -> list[Diagnostic]:
+    async def clear(self, store: CleanupStore) -> list[Diagnostic]:
         """Remove now; reports what was removed and what remains. Never raises for a service's errors."""
         ...

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem, SourceMaterial
 from distributor.model.issues import CheckId
+from distributor.pki.asn1 import Unreadable
 
 
 def parse_material(material: SourceMaterial, limits: Limits, *, expected_sha256: str | None = None) -> ParsedIdentities:
     """Every identity in it. `expected_sha256`: the SHA-256 of the one leaf to return, if these bytes were opened and its pair verified."""
-    from distributor.pki.pbe import Unsupported  # noqa: PLC0415  heavy, needed in a worker only
-
     try:
         return _open(material, limits, expected_sha256)
-    except Unsupported as reason:
-        from distributor.pki.pkcs12 import CONVERT  # noqa: PLC0415
-
-        return _unreadable(str(reason), CONVERT)
+    except Unreadable as reason:
+        return _unreadable(str(reason), _CONVERT if material.form == "pkcs12" else _AGAIN)
     except RecursionError:
         return _unreadable("it is nested too deep", _AGAIN)
     except MemoryError:
@@ -34,6 +31,9 @@ def _open(material: SourceMaterial, limits: Limits, expected_sha256: str | None)
     return open_pem(tuple(part.data for part in material.parts), material.passwords, limits, expected_sha256)
 
 
+_CONVERT = (
+    "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
+)
 _AGAIN = "export it again from where it was made"
 
 

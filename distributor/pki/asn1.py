@@ -12,6 +12,10 @@ _LONG = 0x80
 _WIDEST = 4  # octets of a length
 
 
+class Unreadable(ValueError):
+    """The bytes cannot be read as what they are meant to be. The message says why, for users; that of any other ValueError is not."""
+
+
 class Value(NamedTuple):
     """A value inside `data`: its tag, where it begins, where its content begins and where it ends."""
 

@@ -1,14 +1,21 @@
-"""A certificate's fields, its person and the time -> the Issues that Exchange Online and Outlook would have with it. No network."""
+"""The fields of a certificate -> what makes it unfit for mail: a person's before it is sent, an authority's, one found published.
+
+Exchange Online and Outlook decide what counts. No network, and no cryptography is loaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from distributor.model.certificates import CertificateInfo
+from distributor.model.certificates import CertificateInfo, ParseProblem
 from distributor.model.issues import CheckId, Issue, Severity
-from distributor.model.people import Address, BadAddress, escape_unsafe, parse_address
+from distributor.model.people import Address, BadAddress, escape_unsafe, key_of, parse_address
 from distributor.pki.spki import is_installed
+
+if TYPE_CHECKING:
+    from distributor.pki.certificate import Certificate
 
 SOON = timedelta(days=30)  # Outlook's warnings begin then (facts: exchange.md 1.5)
 SMALLEST_RSA = 2048  # bits, CA/B S/MIME BR 6.1.5
@@ -27,6 +34,66 @@ ORDINARY_KEY = "have one issued for an ordinary RSA key (rsaEncryption)"
 _REISSUE = "have a new certificate issued"
 _HIDDEN = "Outlook hides a certificate without the primary address in it; correct the row or have a new certificate issued"
 _ALIKE = "a mail server may tell these letters apart; if the certificate is right, write its address in the row"
+
+
+# --- predicates --------------------------------------------------------------------------------
+# A fault is a check and a text that completes "the certificate ...".
+
+Fault = tuple[CheckId, str]
+
+
+def validity_fault(cert: CertificateInfo | Certificate, now: datetime) -> Fault | None:
+    """Why it is not valid at this time."""
+    if cert.not_after <= now:
+        return CheckId.EXPIRED, f"expired on {_day(cert.not_after)}"
+    if cert.not_before > now:
+        return CheckId.NOT_YET_VALID, f"is valid from {_day(cert.not_before)} on"
+    return None
+
+
+def signature_fault(cert: CertificateInfo | Certificate) -> Fault | None:
+    """Why its signature could be forged by now."""
+    if cert.signature in WEAK_HASHES:
+        return CheckId.WEAK_SIGNATURE, f"is signed with {cert.signature.upper()}, which is no longer trusted"
+    return None
+
+
+def allows_mail(uses: frozenset[str] | None, *, any_use: bool) -> bool:
+    """Whether an extended key usage allows mail, or there is none. `any_use`: anyExtendedKeyUsage is enough."""
+    return uses is None or EMAIL_PROTECTION in uses or (any_use and ANY_USE in uses)
+
+
+def authority_faults(cert: Certificate, *, root: bool) -> Iterator[Fault]:
+    """What makes a CA certificate unfit for mail, but for its validity. A root's own signature does not matter: it carries no trust."""
+    if cert.key_usage is not None and "keyCertSign" not in cert.key_usage:
+        yield CheckId.KEY_USAGE, "may not sign certificates by its key usage"
+    if not root and (fault := signature_fault(cert)):
+        yield fault
+    if not allows_mail(cert.extended_key_usage, any_use=True):  # Windows nests extended key usages
+        yield CheckId.NOT_FOR_MAIL, "is for other uses than mail by its extended key usage, and so is all below it"
+    if cert.rsa_bits is not None and cert.rsa_bits < SMALLEST_RSA:
+        yield CheckId.WEAK_KEY, f"has an RSA key of {cert.rsa_bits} bits; at least {SMALLEST_RSA} are wanted"
+
+
+def encryption_fault(info: CertificateInfo | ParseProblem, now: datetime) -> Fault | None:
+    """Why others cannot encrypt to a certificate that is to be published, or was found published."""
+    if isinstance(info, ParseProblem):
+        return info.check, f"cannot be used: {info.message}"
+    if fault := validity_fault(info, now):
+        return fault
+    if "encrypt" not in info.usages:
+        return CheckId.KEY_USAGE, "is for signing only, nobody can encrypt to it"
+    if not allows_mail(info.extended_key_usage, any_use=False):
+        return CheckId.NOT_FOR_MAIL, "is not for mail by its extended key usage"
+    return None
+
+
+def is_for(info: CertificateInfo | ParseProblem, address: str) -> bool:
+    """Whether the certificate contains the address, ignoring the case of ASCII letters as mail programs do."""
+    return isinstance(info, CertificateInfo) and key_of(address) in {one.key for one in addresses(info)[0]}
+
+
+# --- a person's certificate --------------------------------------------------------------------------------
 
 
 def check_certificate(info: CertificateInfo, person: Address | None, now: datetime) -> list[Issue]:
@@ -65,10 +132,8 @@ def subject_address(info: CertificateInfo) -> Address | Issue:
 
 
 def _time(info: CertificateInfo, now: datetime) -> Iterator[Issue]:
-    if info.not_after <= now:
-        yield _error(CheckId.EXPIRED, f"the certificate expired on {_day(info.not_after)}", _REISSUE)
-    elif info.not_before > now:
-        yield _error(CheckId.NOT_YET_VALID, f"the certificate is valid from {_day(info.not_before)} on", "plan it again then")
+    if fault := validity_fault(info, now):
+        yield _error(fault[0], f"the certificate {fault[1]}", _REISSUE if fault[0] is CheckId.EXPIRED else "plan it again then")
     elif info.not_after - now < SOON:
         yield _warning(
             CheckId.EXPIRES_SOON,
@@ -92,7 +157,7 @@ def _extended(uses: frozenset[str] | None) -> Iterator[Issue]:
     """CA/B S/MIME BR 7.1.2.3: present, with emailProtection, and without uses other than mail."""
     if uses is None:
         yield _error(CheckId.NOT_FOR_MAIL, "it has no extended key usage; emailProtection is wanted", _REISSUE)
-    elif EMAIL_PROTECTION not in uses:
+    elif not allows_mail(uses, any_use=False):
         yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage has no emailProtection", "have one issued for secure mail")
     elif others := [name for oid, name in _NEVER.items() if oid in uses]:
         message = f"its extended key usage allows {' and '.join(others)}, which mail certificates must not"
@@ -115,8 +180,8 @@ def _strength(info: CertificateInfo) -> Iterator[Issue]:
         )
     else:
         yield _error(CheckId.KEY_TYPE, foreign_key(info.key), ORDINARY_KEY)
-    if info.signature in WEAK_HASHES:
-        yield _error(CheckId.WEAK_SIGNATURE, f"it is signed with {info.signature.upper()}, which is no longer trusted", _REISSUE)
+    if fault := signature_fault(info):
+        yield _error(fault[0], f"it {fault[1]}", _REISSUE)
 
 
 def foreign_key(kind: str) -> str:

@@ -1,5 +1,6 @@
 """An Identity and a password -> the PKCS#12 that a phone installs, its friendly name and its file name (facts: pkcs12.md B6).
 
+`check_package` looks a last time whether the identity may be sent to the person.
 One identity a file: Android installs only the first key. Encryption and MAC of a profile belong together: a phone that cannot read
 one of them reports a wrong password.
 """
@@ -12,19 +13,31 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, load_der_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 
-from distributor.model.certificates import Identity
-from distributor.model.people import Person
+from distributor.model.certificates import Identity, ParseProblem
+from distributor.model.issues import CheckId, Severity
+from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
-from distributor.pki import certificate
+from distributor.pki.certificate import Certificate
+from distributor.pki.checks import check_certificate
+from distributor.pki.keypairs import spki
 
 LONGEST_NAME = 64  # characters; more does not fit a phone's line
+_WITHDRAW = "see `distributor audit verify`, then take it back with `distributor withdraw` and run `distributor plan` again"
+_HINTS = {
+    CheckId.ADDRESS_MISMATCH: _WITHDRAW,
+    CheckId.NOT_YET_VALID: "correct this machine's clock, or run `distributor send` then",
+}
+_DECISIVE = frozenset(
+    {CheckId.ADDRESS_MISMATCH, CheckId.BAD_ADDRESS, CheckId.NO_ADDRESS, CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.KEY_TYPE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,27 @@ class PackageContent:
     key: Key
     leaf: x509.Certificate
     chain: tuple[bytes, ...]  # issuer of the leaf first
+
+
+def check_package(content: PackageContent, certificate_sha256: str, person: Address, now: datetime) -> ParseProblem | None:
+    """Why an identity about to be packaged must not be sent; None where it may.
+
+    The last check, where the message is made: between the plan and this moment the ledger, the files or the clock may have changed.
+    """
+    der = content.leaf.public_bytes(Encoding.DER)
+    if sha256(der).hexdigest() != certificate_sha256:
+        return ParseProblem(CheckId.NO_CERTIFICATE, "its certificate is not the one that was planned", _WITHDRAW)
+    cert = Certificate(der, content.leaf)
+    if isinstance(cert.info, ParseProblem):
+        return cert.info
+    for issue in check_certificate(cert.info, person, now):
+        if issue.severity is Severity.ERROR and issue.check in _DECISIVE:
+            return ParseProblem(issue.check, issue.message, _HINTS.get(issue.check, issue.hint))
+    if spki(content.key.public_key()) != cert.public_key:
+        return ParseProblem(
+            CheckId.KEY_MISMATCH, "the private key does not belong to the certificate", "run `distributor plan` on the file again"
+        )
+    return None
 
 
 def build(identity: Identity, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
@@ -95,7 +129,7 @@ def _certificate(der: bytes) -> x509.Certificate:
 
 def only_use(leaf: x509.Certificate) -> str:
     """Its only purpose, "signing" or "encryption"; empty where it is for both."""
-    usages = certificate.usages(leaf)
+    usages = Certificate(leaf.public_bytes(Encoding.DER), leaf).usages
     return _USES[usages[0]] if len(usages) == 1 else ""
 
 

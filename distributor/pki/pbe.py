@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from distributor.pki import asn1
-from distributor.pki.asn1 import Value
+from distributor.pki.asn1 import Unreadable, Value
 
 KEY, IV, MAC = 1, 2, 3  # what a derivation is for, RFC 7292 B.3
 _PBES2, _PBKDF2, _PBMAC1 = "1.2.840.113549.1.5.13", "1.2.840.113549.1.5.12", "1.2.840.113549.1.5.14"
@@ -39,10 +39,6 @@ _DIGESTS = {
 }
 _HMACS = {f"1.2.840.113549.2.{number}": name for number, name in enumerate(_HASHES, 7)}
 _LARGE_BLOCKS = frozenset({"sha384", "sha512"})  # hashes that work on 128 bytes, the others on 64
-
-
-class Unsupported(ValueError):
-    """A scheme that this program does not support; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,7 @@ class Scheme(NamedTuple):
             cipher_name, iv = _algorithm(cipher)
             return cls(name, derivation.salt, derivation.rounds, derivation, cipher_name, iv.content)
         if not name.startswith(_PBES1):
-            raise Unsupported(f"it uses an encryption that is not known here ({name})")
+            raise Unreadable(f"it uses an encryption that is not known here ({name})")
         salt, count = parameters.sequence(2)[:2]
         return cls(name, salt.octets(), _positive(count.number()))
 
@@ -171,7 +167,7 @@ class Mac(NamedTuple):
             derivation = _pbmac1(parameters)
             return cls(derivation.prf, wanted.octets(), derivation.salt, derivation.rounds, derivation)
         if name not in _DIGESTS:
-            raise Unsupported(f"its integrity check uses a hash that is not known here ({name})")
+            raise Unreadable(f"its integrity check uses a hash that is not known here ({name})")
         return cls(_DIGESTS[name], wanted.octets(), salt.octets(), _positive(count[0].number() if count else 1), None)
 
     def fits(self, word: EncodedPassword, content: bytes) -> bool:
@@ -187,21 +183,21 @@ def _pbmac1(parameters: Value) -> Derivation:
     kdf, scheme = parameters.sequence(2)[:2]
     derivation = _derivation(kdf)
     if _HMACS.get(_algorithm(scheme)[0]) != derivation.prf:
-        raise Unsupported("its PBMAC1 mixes algorithms")
+        raise Unreadable("its PBMAC1 mixes algorithms")
     if derivation.size is None or not 20 <= derivation.size <= 64:  # noqa: PLR2004  RFC 9879: at least 20; CVE-2025-11187 for the upper bound
-        raise Unsupported("its PBMAC1 key has an odd length")
+        raise Unreadable("its PBMAC1 key has an odd length")
     return derivation
 
 
 def _derivation(kdf: Value) -> Derivation:
     name, parameters = _algorithm(kdf)
     if name != _PBKDF2:
-        raise Unsupported(f"it uses a key derivation that is not known here ({name})")
+        raise Unreadable(f"it uses a key derivation that is not known here ({name})")
     salt, count, *rest = parameters.sequence(2)
     size = rest.pop(0).number() if rest and rest[0].tag == asn1.INTEGER else None
     prf = _algorithm(rest[0])[0] if rest else "1.2.840.113549.2.7"
     if prf not in _HMACS:
-        raise Unsupported(f"its key derivation uses a hash that is not known here ({prf})")
+        raise Unreadable(f"its key derivation uses a hash that is not known here ({prf})")
     return Derivation(salt.octets(), _positive(count.number()), size, _HMACS[prf])
 
 
@@ -218,5 +214,5 @@ def _dotted(whole: bytes) -> str:
 
 def _positive(count: int) -> int:
     if count < 1:
-        raise Unsupported(f"its key derivation has {count} iterations")
+        raise Unreadable(f"its key derivation has {count} iterations")
     return count

@@ -17,7 +17,9 @@ from distributor.model.certificates import Limits, ParsedIdentities, ParseProble
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, sst
-from distributor.pki.pbe import Scheme, Unsupported
+from distributor.pki.asn1 import Unreadable
+from distributor.pki.certificate import Certificate, load
+from distributor.pki.pbe import Scheme
 
 # Dashes end a block, so that no text is read twice, however many blocks begin and never end.
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*+\n?+((?:[^-]++|-(?!----))*+)-----END \1-----")
@@ -74,7 +76,7 @@ def blocks(data: bytes) -> Iterator[Block]:
         try:
             der = binascii.a2b_base64(body)
         except binascii.Error:
-            raise Unsupported("a PEM block in it is damaged") from None
+            raise Unreadable("a PEM block in it is damaged") from None
         yield Block(found[1], found[0] + b"\n", der)
 
 
@@ -92,15 +94,15 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     """Every identity in the files together."""
     found = [block for data in files for block in blocks(data)]
     if not found:
-        raise Unsupported("there is neither a certificate nor a key in it")
+        raise Unreadable("there is neither a certificate nor a key in it")
     if (cost := sum(rounds(block) for block in found)) > limits.iterations:
         from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  only for the message
 
         return too_costly(cost, limits)
-    ders = list(dict.fromkeys(_ders(found)))
+    ders = list(dict.fromkeys(der for block in found for der in _block(block)))
     try:
         keys = _keys(found, passwords)
-    except Unsupported:
+    except Unreadable:
         if refused := keypairs.key_types(ders):
             return refused
         raise
@@ -121,16 +123,6 @@ def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKe
     return keys
 
 
-def _ders(found: Sequence[Block]) -> Iterator[bytes]:
-    for block in found:
-        if block.label == b"TRUSTED CERTIFICATE":
-            yield asn1.Value(block.der, 0, 0, 0, len(block.der)).parts()[0].whole  # trust settings follow the certificate
-        elif block.is_certificate:
-            yield block.der
-        elif block.label in {b"PKCS7", b"CMS"}:
-            yield from (c.public_bytes(Encoding.DER) for c in pkcs7.load_der_pkcs7_certificates(block.der))
-
-
 def rounds(block: Block) -> int:
     """The iterations of its key derivation."""
     if block.label != PKCS8_ENCRYPTED:
@@ -140,7 +132,7 @@ def rounds(block: Block) -> int:
 
 def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParseProblem:
     if block.label == b"OPENSSH PRIVATE KEY":
-        raise Unsupported("its key is in OpenSSH's own form")
+        raise Unreadable("its key is in OpenSSH's own form")
     if not block.encrypted:
         return load_key(block, None)
     if not passwords:
@@ -150,7 +142,7 @@ def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParsePr
     for secret in passwords:
         try:
             return load_key(block, secret)
-        except Unsupported:
+        except Unreadable:
             continue
     return ParseProblem(
         CheckId.WRONG_PASSWORD, "the password does not open its key", "correct the password in the roster or in --passwords"
@@ -158,14 +150,14 @@ def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParsePr
 
 
 def load_key(block: Block, secret: Secret | None) -> PrivateKeyTypes:
-    """The key in a block. Raises Unsupported when it cannot be read, with this password."""
+    """The key in a block. Raises Unreadable when it cannot be read, with this password."""
     word = secret.reveal().encode() if secret is not None and secret else None
     try:
         if block.text:
             return load_pem_private_key(block.text, word, unsafe_skip_rsa_key_validation=True)
         return load_der_private_key(block.der, word, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Unsupported("its private key cannot be read") from None
+        raise Unreadable("its private key cannot be read") from None
 
 
 # --- bundle --------------------------------------------------------------------------------
@@ -178,21 +170,17 @@ EXTENSIONS = frozenset({".cer", ".crt", ".der", ".p7b", ".p7c", ".pem", ".spc"})
 _SIGNED = "1.2.840.113549.1.7.2"
 
 
-class NotCertificates(ValueError):
-    """The bytes are no file of certificates; the message says why."""
-
-
-class Empty(NotCertificates):
+class Empty(Unreadable):
     """PEM without a certificate in it, such as a private key."""
 
 
 def read(data: bytes) -> tuple[sst.Stored, ...]:
-    """Every certificate in a file, with the names that a store gives them. Raises NotCertificates."""
+    """Every certificate in a file, with the names that a store gives them. Raises Unreadable."""
     if data.startswith(sst.MAGIC):
         try:
             return sst.read(data).stored
-        except sst.Malformed as fault:
-            raise NotCertificates(f"a damaged collection, {fault}") from None
+        except Unreadable as fault:
+            raise Unreadable(f"a damaged collection, {fault}") from None
     found = tuple(map(sst.Stored, _bundle_ders(data)))
     if not found:
         raise Empty("there is no certificate in it")
@@ -204,11 +192,8 @@ def _bundle_ders(data: bytes) -> Iterator[bytes]:
     if b"-----BEGIN " not in data:
         yield from _binary(data)
         return
-    try:
-        for block in blocks(data):
-            yield from _block(block)
-    except Unsupported as fault:
-        raise NotCertificates(str(fault)) from None
+    for block in blocks(data):
+        yield from _block(block)
 
 
 def _block(block: Block) -> Iterator[bytes]:
@@ -226,13 +211,13 @@ def _binary(data: bytes) -> Iterator[bytes]:
         parts = asn1.read(asn1.to_definite_length(data)).sequence(2)
         kind = asn1.dotted(parts[0]) if parts[0].tag == asn1.OID else ""
     except ValueError:
-        raise NotCertificates("neither PEM nor DER, or damaged") from None
+        raise Unreadable("neither PEM nor DER, or damaged") from None
     if parts[0].tag == asn1.INTEGER:
-        raise NotCertificates("it contains private keys and needs a password")
+        raise Unreadable("it contains private keys and needs a password")
     if kind == _SIGNED:
         yield from _signed(data)
     elif kind:
-        raise NotCertificates("a PKCS#7 file of another kind than certificates")
+        raise Unreadable("a PKCS#7 file of another kind than certificates")
     else:
         yield data
 
@@ -243,7 +228,7 @@ def _signed(data: bytes) -> Iterator[bytes]:
             warnings.simplefilter("ignore")  # BER instead of DER is no reason to refuse
             found = pkcs7.load_der_pkcs7_certificates(asn1.to_definite_length(data))
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise NotCertificates("a damaged PKCS#7 file, or one without certificates") from None
+        raise Unreadable("a damaged PKCS#7 file, or one without certificates") from None
     yield from (one.public_bytes(Encoding.DER) for one in found)
 
 
@@ -252,4 +237,56 @@ def _first(data: bytes) -> bytes:
     try:
         return asn1.Value(data, asn1.SEQUENCE, 0, 0, len(data)).parts()[0].whole
     except (ValueError, IndexError):
-        raise NotCertificates("a damaged certificate in it") from None
+        raise Unreadable("a damaged certificate in it") from None
+
+
+# --- unpaired files --------------------------------------------------------------------------------
+# A PEM or DER file without a partner of the same name -> its public key, by which certificate and key files are paired.
+#
+# Runs in a child process: a hostile file decides how long it takes.
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedFile:
+    """A file of certificates, or of a key with the passwords to try."""
+
+    data: bytes
+    passwords: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFingerprint:
+    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: all its certificates are CAs."""
+
+    public: bytes | None = None
+    authority: bool = False
+
+
+def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
+    """The fingerprint of a file; empty where it cannot be read."""
+    try:
+        found = list(blocks(loose.data))
+        key = next((block for block in found if block.is_key), None)
+        if key is not None:
+            return KeyFingerprint(_public_key(key, loose.passwords, limits))
+        return _of_certificates([block.der for block in found if block.is_certificate])
+    except (ValueError, IndexError):
+        return KeyFingerprint()
+
+
+def _public_key(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | None:
+    """The key's, if a password decrypts it and all attempts together stay within the iteration limit."""
+    candidates: Sequence[Secret | None] = passwords if key.encrypted else (None,)
+    if not 0 <= rounds(key) * len(candidates) <= limits.iterations:
+        return None
+    for secret in candidates:
+        try:
+            return keypairs.spki(load_key(key, secret).public_key())
+        except Unreadable:
+            continue
+    return None
+
+
+def _of_certificates(ders: Sequence[bytes]) -> KeyFingerprint:
+    found = [one for one in map(load, ders[: keypairs.MOST]) if isinstance(one, Certificate)]
+    return KeyFingerprint(found[0].public_key, len(found) == len(ders) and all(one.is_ca for one in found)) if found else KeyFingerprint()

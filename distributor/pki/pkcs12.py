@@ -21,9 +21,9 @@ from distributor.model.certificates import Limits, ParsedIdentities, ParseProble
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, pbe
-from distributor.pki.asn1 import Value, to_definite_length, wrap
+from distributor.pki.asn1 import Unreadable, Value, to_definite_length, wrap
 from distributor.pki.package import Key, PackageContent
-from distributor.pki.pbe import EncodedPassword, Mac, Scheme, Unsupported
+from distributor.pki.pbe import EncodedPassword, Mac, Scheme
 
 DEEPEST = 4  # bags within bags
 _DATA = bytes.fromhex("2a864886f70d010701")
@@ -31,9 +31,6 @@ _ENCRYPTED = bytes.fromhex("2a864886f70d010706")
 _X509 = bytes.fromhex("2a864886f70d01091601")
 _KEY, _SHROUDED, _CERTIFICATE, _NESTED = (bytes.fromhex(f"2a864886f70d010c0a010{number}") for number in (1, 2, 3, 6))
 _SHA1 = wrap(asn1.SEQUENCE, bytes.fromhex("06052b0e03021a0500"))
-CONVERT = (
-    "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
-)
 
 
 class WrongPassword(Exception):
@@ -105,10 +102,10 @@ def _parse_header(data: bytes) -> tuple[bytes, Mac | None]:
     """The octets that the MAC covers, and the MAC."""
     version, safes, *mac = asn1.read(to_definite_length(data)).sequence(2)
     if version.number() != 3:  # noqa: PLR2004  the only one there is (RFC 7292 4)
-        raise Unsupported("it is not PKCS#12 version 3")
+        raise Unreadable("it is not PKCS#12 version 3")
     kind, content = _content_info(safes)
     if kind != _DATA:
-        raise Unsupported("it is protected by a public key, not by a password")
+        raise Unreadable("it is protected by a public key, not by a password")
     return content.octets(), Mac.of(mac[0]) if mac else None
 
 
@@ -129,7 +126,7 @@ def _safe(value: Value) -> _SafeContents:
     if kind == _DATA:
         return _SafeContents(value.whole, content.octets(), None)
     if kind != _ENCRYPTED:
-        raise Unsupported("a part of it is protected by a public key, not by a password")
+        raise Unreadable("a part of it is protected by a public key, not by a password")
     algorithm, sealed = content.sequence(2)[1].sequence(3)[1:3]
     return _SafeContents(value.whole, sealed.wanted(0x80).content, Scheme.of(algorithm))
 
@@ -146,7 +143,7 @@ def _rounds(safes: Sequence[_SafeContents]) -> Iterator[int]:
 def _bags(content: bytes, depth: int = DEEPEST) -> Iterator[tuple[bytes, Value]]:
     """Kind and content of every bag, of those within bags too."""
     if not depth:
-        raise Unsupported("its bags are nested too deep")
+        raise Unreadable("its bags are nested too deep")
     for bag in asn1.read(to_definite_length(content)).sequence(0):
         kind, wrapped = bag.sequence(2)[:2]
         value = _only(wrapped.wanted(asn1.EXPLICIT_0))
@@ -187,7 +184,7 @@ def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits,
         if expected_sha256 is None and (cost := sum(_shroud(bag)[0].rounds for bag in bags.shrouded)) > limits.iterations:
             return too_costly(cost, limits)
         bags.keys.extend(_key(bag, word) for bag in bags.shrouded)
-    except Unsupported:
+    except Unreadable:
         if refused := keypairs.key_types(bags.certificates):
             return refused
         raise
@@ -234,11 +231,11 @@ def _by_library(safe: bytes, word: EncodedPassword, bags: _Bags) -> None:
             warnings.simplefilter("ignore")
             found = load_pkcs12(wrap(asn1.SEQUENCE, wrap(asn1.INTEGER, b"\3"), _data(content), mac), word.utf8 or None)
     except UnsupportedAlgorithm:
-        raise Unsupported("it uses an old encryption that cannot be read here") from None
+        raise Unreadable("it uses an old encryption that cannot be read here") from None
     except ValueError as error:
         if "password" in str(error).lower():
             raise WrongPassword from None
-        raise Unsupported("it uses an old encryption that cannot be read here") from None
+        raise Unreadable("it uses an old encryption that cannot be read here") from None
     chosen = [found.cert] if found.cert else []
     bags.certificates.extend(entry.certificate.public_bytes(Encoding.DER) for entry in [*chosen, *found.additional_certs])
     if found.key is not None:
@@ -274,7 +271,7 @@ def _load(plain: bytes) -> PrivateKeyTypes:
     try:
         return load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Unsupported("a private key in it cannot be read") from None
+        raise Unreadable("a private key in it cannot be read") from None
 
 
 def _refuse(check: CheckId, message: str, hint: str) -> ParsedIdentities:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from distributor.pki.asn1 import Unreadable
+
 MAGIC = struct.pack("<I4s", 0, b"CERT")
 END = bytes(12)
 CERTIFICATE, CRL, CTL = 32, 33, 34  # the context types; the last two from wincrypt.h
@@ -17,17 +19,6 @@ FRIENDLY_NAME = 11  # a property: UTF-16LE, ends with a zero
 _ENCODING = 1  # X.509
 _LAST_PROPERTY = 0xFFFF
 _ENTRY = struct.Struct("<III")  # id, encoding, length
-
-
-class Malformed(ValueError):
-    """The bytes are no serialized certificate store: `offset` says where, `reason` what."""
-
-    def __init__(self, offset: int, reason: str) -> None:
-        self.offset, self.reason = offset, reason
-        super().__init__(f"byte {offset}: {reason}")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Malformed, (self.offset, self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +65,9 @@ def write(certificates: Sequence[bytes]) -> bytes:
 
 
 def read(data: bytes) -> Collection:
-    """Parse a store. Raises Malformed for anything else, or for bytes after its end."""
+    """Parse a store. Raises Unreadable for anything else, or for bytes after its end."""
     if data[: len(MAGIC)] != MAGIC:
-        raise Malformed(0, "not a serialized certificate store; it does not begin like one")
+        raise _malformed(0, "not a serialized certificate store; it does not begin like one")
     stored: list[Stored] = []
     others = {CRL: 0, CTL: 0}
     for context, properties in _elements(data):
@@ -99,7 +90,7 @@ def _elements(data: bytes) -> Iterator[tuple[_Entry, dict[int, bytes]]]:
         else:
             properties[entry.id] = entry.value
     if properties:
-        raise Malformed(last, "properties without a certificate after them")
+        raise _malformed(last, "properties without a certificate after them")
 
 
 def _entries(data: bytes) -> Iterator[_Entry]:
@@ -109,20 +100,24 @@ def _entries(data: bytes) -> Iterator[_Entry]:
         yield entry
         at += _ENTRY.size + len(entry.value)
     if len(data) != at + len(END):
-        raise Malformed(at + len(END), f"{len(data) - at - len(END)} bytes follow the end")
+        raise _malformed(at + len(END), f"{len(data) - at - len(END)} bytes follow the end")
 
 
 def _entry(data: bytes, at: int) -> _Entry:
     if at + _ENTRY.size > len(data):
-        raise Malformed(at, "cut off; the end is missing")
+        raise _malformed(at, "cut off; the end is missing")
     number, encoding, length = _ENTRY.unpack_from(data, at)
     if not 0 < number <= _LAST_PROPERTY:
-        raise Malformed(at, f"an entry of the unknown kind {number}")
+        raise _malformed(at, f"an entry of the unknown kind {number}")
     if encoding != _ENCODING:
-        raise Malformed(at + 4, f"an entry in the unknown encoding {encoding}")
+        raise _malformed(at + 4, f"an entry in the unknown encoding {encoding}")
     begin = at + _ENTRY.size
     if length > len(data) - begin:
-        raise Malformed(at + 8, f"an entry of {length} bytes where {len(data) - begin} are left")
+        raise _malformed(at + 8, f"an entry of {length} bytes where {len(data) - begin} are left")
     if number == CERTIFICATE and not length:
-        raise Malformed(at + 8, "an empty certificate")
+        raise _malformed(at + 8, "an empty certificate")
     return _Entry(at, number, data[begin : begin + length])
+
+
+def _malformed(offset: int, reason: str) -> Unreadable:
+    return Unreadable(f"byte {offset}: {reason}")

@@ -21,7 +21,7 @@ from distributor.model.issues import CheckId
 from distributor.model.passwords import PasswordPolicy
 from distributor.model.people import Address, Helpdesk, has_unsafe_chars
 from distributor.model.secret import Secret
-from distributor.pki import package, package_check, parse_material
+from distributor.pki import package, parse_material
 from distributor.pki.package import PackageContent
 from distributor.pki.pkcs12 import load_known_key
 
@@ -49,7 +49,7 @@ class Packer:
         found = _content(job, self.limits)
         if isinstance(found, ParseProblem):
             return found
-        if problem := package_check.check_package(found, job.task.certificate_sha256, job.task.person.address, job.now):
+        if problem := package.check_package(found, job.task.certificate_sha256, job.task.person.address, job.now):
             return problem
         try:
             return self._pack(job, found)

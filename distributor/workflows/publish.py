@@ -17,7 +17,8 @@ from distributor.model.certificates import (
 )
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import Address, parse_address
-from distributor.pki import encrypting
+from distributor.pki.certificate import info
+from distributor.pki.checks import encryption_fault
 
 
 @dataclass
@@ -120,11 +121,11 @@ def _objection(certificate: PublishableCertificate, address: str, now: datetime)
         )
     if certificate.revoked:
         return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
-    match encrypting.unusable_reason(certificate.leaf, now):
+    match encryption_fault(info(certificate.leaf), now):
         case None:
             return None
         case (check, reason):
-            return _issue(check, f"{reason} and is not published", _HINTS.get(check, _REISSUE), address)
+            return _issue(check, f"the certificate {reason} and is not published", _HINTS.get(check, _REISSUE), address)
 
 
 _REISSUE = "have a new one issued, and send it"

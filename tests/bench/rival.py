@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
 
 PEOPLE = 200  # enough for a rate
-LETTER = """TO: {{email}}
+TEMPLATE = """TO: {{email}}
 FROM: certificates@example.org
 SUBJECT: Your S/MIME certificate
 ATTACHMENT: {{pfx}}
@@ -69,14 +69,14 @@ def _package(folder: Path, roster: Path) -> None:
 
 def _send(folder: Path, port: int) -> float:
     out = folder / "rival"
-    (out / "letter.txt").write_text(LETTER, encoding="utf-8")
+    (out / "message.txt").write_text(TEMPLATE, encoding="utf-8")
     (out / "server.conf").write_text(f"[smtp_server]\nhost = 127.0.0.1\nport = {port}\n", encoding="utf-8")
     command = [
         str(_mailmerge()),
         "--no-dry-run",
         "--no-limit",
         "--template",
-        "letter.txt",
+        "message.txt",
         "--database",
         "database.csv",
         "--config",

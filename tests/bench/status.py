@@ -23,7 +23,7 @@ PEOPLE = 1000  # written by the ledger itself
 COPIES = 100  # of each, made by SQL
 BATCH = 50
 TIMES = 5
-LETTER = os.urandom(10_000)
+MESSAGE = os.urandom(10_000)
 COLUMNS = (
     "d.id, p.address, p.name, d.language, d.generation, d.state, d.attempt, d.message_id, d.package_sha256, d.profile, d.said, "
     "d.not_before, d.updated_at, d.plan, d.certificate, c.serial, c.subject, c.not_after, h.channel, h.state"
@@ -102,7 +102,7 @@ def _all(more: Callable[[], list[object]]) -> list[object]:
 
 def _packed(lent: PackingTask) -> PackedMessage:
     return PackedMessage(
-        lent.id, f"<{lent.id}@example.org>", LETTER, "ab" * 32, "phone", "certs@example.org", LETTER[:300], "reveal", timedelta(days=14)
+        lent.id, f"<{lent.id}@example.org>", MESSAGE, "ab" * 32, "phone", "certs@example.org", MESSAGE[:300], "reveal", timedelta(days=14)
     )
 
 

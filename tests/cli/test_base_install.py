@@ -75,7 +75,7 @@ def test_the_demo_runs_with_the_base_set_alone(python: Path, tmp_path: Path) -> 
     environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     for missing in ("ldap3", "psycopg", "keyring", "pkilint", "hatchling", "pytest"):
         assert subprocess.run([python, "-c", f"import {missing}"], env=environment, capture_output=True, check=False).returncode == 1
-    told = subprocess.run(
+    result = subprocess.run(
         [python, "-m", "distributor", "demo", "--json"],
         cwd=tmp_path,
         env=environment,
@@ -84,5 +84,5 @@ def test_the_demo_runs_with_the_base_set_alone(python: Path, tmp_path: Path) -> 
         timeout=120,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["opened"] is True
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["opened"] is True

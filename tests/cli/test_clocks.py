@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.doubles.sink import smtpd
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -18,24 +18,24 @@ HOUR, DAY = 3600, 86400
 PATIENCE = 60.0  # seconds
 
 
-def ahead(stage: Stage, seconds: int, command: str) -> subprocess.CompletedProcess[str]:
-    return stage.run(f"{sys.executable} -m tests.doubles.elsewhere {seconds} - {command}")
+def ahead(workspace: Workspace, seconds: int, command: str) -> subprocess.CompletedProcess[str]:
+    return workspace.run(f"{sys.executable} -m tests.doubles.elsewhere {seconds} - {command}")
 
 
-def listed(stage: Stage) -> dict[str, dict[str, object]]:
-    rows = json.loads(stage.run("distributor status --json 2>/dev/null").stdout)["deliveries"]
+def listed(workspace: Workspace) -> dict[str, dict[str, object]]:
+    rows = json.loads(workspace.run("distributor status --json 2>/dev/null").stdout)["deliveries"]
     return {str(row["address"]).partition("@")[0]: row for row in rows}
 
 
-def test_messages_go_out_after_a_plan_from_the_future(planned: Stage) -> None:
-    planned.prop_pfx("cleo", "cleo@example.org")
+def test_messages_go_out_after_a_plan_from_the_future(planned: Workspace) -> None:
+    planned.add_pfx("cleo", "cleo@example.org")
     assert ahead(planned, 5 * 365 * DAY, "plan certificates/cleo.pfx").returncode == 1  # by that clock it expired
-    planned.prop_pfx("dora", "dora@example.org")
+    planned.add_pfx("dora", "dora@example.org")
     assert ahead(planned, 3 * HOUR, "plan certificates/dora.pfx").returncode == 0
-    told = planned.run("distributor send --yes")
-    assert (told.returncode, "3 messages accepted" in told.stdout) == (0, True), told.stdout
-    assert "3 h ahead of the clock" in told.stdout
-    assert "timedatectl set-ntp true" in told.stdout
+    result = planned.run("distributor send --yes")
+    assert (result.returncode, "3 messages accepted" in result.stdout) == (0, True), result.stdout
+    assert "3 h ahead of the clock" in result.stdout
+    assert "timedatectl set-ntp true" in result.stdout
     again = planned.run("distributor send --yes")
     assert (again.returncode, "ahead of the clock" in again.stdout) == (0, False), again.stdout
     verified = planned.run("distributor audit verify")
@@ -43,32 +43,32 @@ def test_messages_go_out_after_a_plan_from_the_future(planned: Stage) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "audit verify", "doctor"])
-def test_a_last_event_from_the_future_is_told_by_every_look(planned: Stage, command: str) -> None:
-    planned.prop_pfx("dora", "dora@example.org")
+def test_a_last_event_from_the_future_is_told_by_every_look(planned: Workspace, command: str) -> None:
+    planned.add_pfx("dora", "dora@example.org")
     ahead(planned, 3 * HOUR, "plan certificates/dora.pfx")
-    told = planned.run(f"distributor {command}")
-    assert (told.returncode, "3 h ahead of the clock" in told.stdout) == (0, True), told.stdout
+    result = planned.run(f"distributor {command}")
+    assert (result.returncode, "3 h ahead of the clock" in result.stdout) == (0, True), result.stdout
 
 
-def test_a_server_that_says_later_is_asked_once_also_after_an_event_from_the_future(planned: Stage) -> None:
-    planned.prop_pfx("later", "later@example.org")
+def test_a_server_that_says_later_is_asked_once_also_after_an_event_from_the_future(planned: Workspace) -> None:
+    planned.add_pfx("later", "later@example.org")
     ahead(planned, 3 * HOUR, "plan certificates/later.pfx")
     report = json.loads(planned.run("distributor send --yes --json 2>/dev/null").stdout)
     assert (report["accepted"], report["deferred"]) == (2, 1)
     assert listed(planned)["later"]["attempts"] == 1
 
 
-def test_two_harmless_commands_with_a_clock_ahead_cost_no_password(sent: Stage) -> None:
+def test_two_harmless_commands_with_a_clock_ahead_cost_no_password(sent: Workspace) -> None:
     for seconds in (15 * DAY, 15 * DAY + 60):
         assert ahead(sent, seconds, "resolve").returncode == 0
     assert listed(sent)["alice"]["password"] == {"channel": "reveal", "state": "expired"}
-    told = sent.run('distributor password reveal alice@example.org --reason "called" --stdout 2>/dev/null')
-    assert (told.returncode, len(told.stdout.split())) == (0, 1), told.stdout
+    result = sent.run('distributor password reveal alice@example.org --reason "called" --stdout 2>/dev/null')
+    assert (result.returncode, len(result.stdout.split())) == (0, 1), result.stdout
     assert sent.run("distributor audit verify").returncode == 0
 
 
-def test_what_another_sender_holds_is_told_with_who_and_until_when(planned: Stage) -> None:
-    planned.prop_faulty_server("DOT:silence:1")
+def test_what_another_sender_holds_is_told_with_who_and_until_when(planned: Workspace) -> None:
+    planned.add_faulty_server("DOT:silence:1")
     environment = planned.environment()
     argv = [sys.executable, "-m", "tests.doubles.elsewhere", "0", "another host", "send", "--limit", "1", "--yes"]
     with subprocess.Popen(argv, cwd=planned.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sender:

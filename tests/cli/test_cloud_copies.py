@@ -12,104 +12,104 @@ from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, Dra
 from distributor.model.states import State
 from distributor.workers import process
 from tests.cli import test_cloud as plain
-from tests.cli.test_cloud import BOX, HOUR_AGO, Run, answer
+from tests.cli.test_cloud import HOUR_AGO, SENDER, Run, answer
 from tests.doubles.graphd import Cloud
 from tests.doubles.graphd.caller import Caller, connected
-from tests.stage import Stage
-from tests.workflows import messages as letters
+from tests.workflows import outbox
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
-client, cloud, run, stage = plain.client, plain.cloud, plain.run, plain.stage
+client, cloud, run, workspace = plain.client, plain.cloud, plain.run, plain.workspace
 IMMUTABLE = 'IdType="ImmutableId"'
-REMOVED = f"{BOX}: 1 copy that earlier runs left in Sent Items removed"
+REMOVED = f"{SENDER}: 1 copy that earlier runs left in Sent Items removed"
 
 
 @pytest.fixture
-def sparing(stage: Stage) -> Stage:
+def sparing(workspace: Workspace) -> Workspace:
     """Its configuration wants no copies."""
-    config = stage.folder / "distributor.toml"
+    config = workspace.folder / "distributor.toml"
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('rate = "6000/min"', 'rate = "6000/min"\nsave_copy = false'), encoding="utf-8")
-    return stage
+    return workspace
 
 
 def in_mailbox(cloud: Cloud, act: Callable[[Caller], object]) -> object:
     app = cloud.app(roles=["Mail.ReadWrite", "Mail.Send"])
     with connected(cloud, cloud.token(app)) as http:
-        return act(Caller(cloud, app, BOX, http))
+        return act(Caller(cloud, app, SENDER, http))
 
 
-def earlier(stage: Stage, cloud: Cloud, state: State, said: str, *, sends: bool) -> Claim:
+def earlier(workspace: Workspace, cloud: Cloud, state: State, response: str, *, sends: bool) -> Claim:
     """A message that a run of an hour ago armed as a draft, and what it wrote of it."""
-    ledger = letters.new_ledger(stage.folder / "distributor.db", lambda: HOUR_AGO)
-    letters.queue(ledger, 1)
+    ledger = outbox.new_ledger(workspace.folder / "distributor.db", lambda: HOUR_AGO)
+    outbox.queue(ledger, 1)
     owner = replace(process.current_process(), started=1)  # a process of this machine that is gone
     (claim,) = ledger.claim(owner, 1, timedelta(minutes=1), DeliveryFilter())
     draft = str(in_mailbox(cloud, lambda caller: caller.create(claim.message.message, Prefer=IMMUTABLE).json()["id"]))
     assert ledger.write([RecordIntent(claim, timedelta(minutes=1), DraftRef(draft, claim.message.message_id))], owner) == [True]
     if sends:
         in_mailbox(cloud, lambda caller: caller.send(draft))
-    assert ledger.write([AttemptResult(claim, state, said)], owner) == [True]
+    assert ledger.write([AttemptResult(claim, state, response)], owner) == [True]
     ledger.close()
     return claim
 
 
-def test_a_send_with_nothing_to_send_removes_the_copies_that_a_killed_one_left(sparing: Stage, run: Run, cloud: Cloud) -> None:
+def test_a_send_with_nothing_to_send_removes_the_copies_that_a_killed_one_left(sparing: Workspace, run: Run, cloud: Cloud) -> None:
     earlier(sparing, cloud, State.ACCEPTED, "202 Accepted", sends=True)
-    told = run("distributor send --yes")
-    assert (told.returncode, REMOVED in told.stdout) == (0, True)
-    assert cloud.messages(BOX, "sentitems") == []
+    result = run("distributor send --yes")
+    assert (result.returncode, REMOVED in result.stdout) == (0, True)
+    assert cloud.messages(SENDER, "sentitems") == []
     assert REMOVED not in run("distributor send --yes").stdout
     history = answer(run("distributor history p1@example.org --json"))["events"]
     assert history[-1]["event"] == "copy-removed"
     assert run("distributor audit verify").returncode == 0
 
 
-def test_track_removes_the_copy_of_a_message_that_it_settles(sparing: Stage, run: Run, cloud: Cloud) -> None:
+def test_track_removes_the_copy_of_a_message_that_it_settles(sparing: Workspace, run: Run, cloud: Cloud) -> None:
     earlier(sparing, cloud, State.AMBIGUOUS, "504 Gateway Timeout", sends=True)
-    told = run("distributor track")
-    assert (told.returncode, "1 moved" in told.stdout, REMOVED in told.stdout) == (0, True, True)
-    assert cloud.messages(BOX, "sentitems") == []
+    result = run("distributor track")
+    assert (result.returncode, "1 moved" in result.stdout, REMOVED in result.stdout) == (0, True, True)
+    assert cloud.messages(SENDER, "sentitems") == []
 
 
-def test_resolve_removes_the_copy_of_a_message_that_a_person_settles(sparing: Stage, run: Run, cloud: Cloud) -> None:
+def test_resolve_removes_the_copy_of_a_message_that_a_person_settles(sparing: Workspace, run: Run, cloud: Cloud) -> None:
     claim = earlier(sparing, cloud, State.AMBIGUOUS, "504 Gateway Timeout", sends=True)
-    told = run(f'distributor resolve {claim.id} --accepted --reason "the mailbox has it"')
-    assert (told.returncode, REMOVED in told.stdout) == (0, True)
-    assert cloud.messages(BOX, "sentitems") == []
+    result = run(f'distributor resolve {claim.id} --accepted --reason "the mailbox has it"')
+    assert (result.returncode, REMOVED in result.stdout) == (0, True)
+    assert cloud.messages(SENDER, "sentitems") == []
 
 
-def test_copies_that_are_wanted_stay(stage: Stage, run: Run, cloud: Cloud) -> None:
-    earlier(stage, cloud, State.ACCEPTED, "202 Accepted", sends=True)
+def test_copies_that_are_wanted_stay(workspace: Workspace, run: Run, cloud: Cloud) -> None:
+    earlier(workspace, cloud, State.ACCEPTED, "202 Accepted", sends=True)
     assert run("distributor send --yes").returncode == run("distributor track").returncode == 0
-    assert len(cloud.messages(BOX, "sentitems")) == 1
+    assert len(cloud.messages(SENDER, "sentitems")) == 1
 
 
-def test_track_leaves_a_mailbox_alone_that_a_send_drives(sparing: Stage, run: Run, cloud: Cloud) -> None:
+def test_track_leaves_a_mailbox_alone_that_a_send_drives(sparing: Workspace, run: Run, cloud: Cloud) -> None:
     earlier(sparing, cloud, State.ACCEPTED, "202 Accepted", sends=True)
-    ledger = letters.new_ledger(sparing.folder / "distributor.db")
+    ledger = outbox.new_ledger(sparing.folder / "distributor.db")
     assert ledger.lock_mailbox("")
     assert "removed by the `distributor send` that runs now" in run("distributor track").stdout
-    assert len(cloud.messages(BOX, "sentitems")) == 1
+    assert len(cloud.messages(SENDER, "sentitems")) == 1
     ledger.close()
     assert REMOVED in run("distributor track").stdout
 
 
-def test_a_service_that_cannot_be_asked_is_told_and_no_more(sparing: Stage, cloud: Cloud) -> None:
+def test_a_service_that_cannot_be_asked_is_told_and_no_more(sparing: Workspace, cloud: Cloud) -> None:
     earlier(sparing, cloud, State.ACCEPTED, "202 Accepted", sends=True)
-    told = sparing.run("distributor resolve", **cloud.environment, APP_SECRET="not-the-secret")
-    assert told.returncode == 0
-    assert "warning: " in told.stdout
-    assert "1 message's copy stays in Sent Items" in told.stdout
+    result = sparing.run("distributor resolve", **cloud.environment, APP_SECRET="not-the-secret")
+    assert result.returncode == 0
+    assert "warning: " in result.stdout
+    assert "1 message's copy stays in Sent Items" in result.stdout
 
 
-def test_a_withdrawal_needs_no_network_and_the_next_track_removes_the_draft(stage: Stage, run: Run, cloud: Cloud) -> None:
-    claim = earlier(stage, cloud, State.QUEUED, "403 ErrorMessageSubmissionBlocked", sends=False)
+def test_a_withdrawal_needs_no_network_and_the_next_track_removes_the_draft(workspace: Workspace, run: Run, cloud: Cloud) -> None:
+    claim = earlier(workspace, cloud, State.QUEUED, "403 ErrorMessageSubmissionBlocked", sends=False)
     asked = len(cloud.requests())
-    assert stage.run(f'distributor withdraw {claim.id} --reason "left the company"').returncode == 0
-    assert (len(cloud.requests()), len(cloud.messages(BOX, "drafts"))) == (asked, 1)
-    told = run("distributor track")
-    assert f"{BOX}: 1 draft of messages that were withdrawn, refused or replaced removed" in told.stdout
-    assert cloud.messages(BOX, "drafts") == []
+    assert workspace.run(f'distributor withdraw {claim.id} --reason "left the company"').returncode == 0
+    assert (len(cloud.requests()), len(cloud.messages(SENDER, "drafts"))) == (asked, 1)
+    result = run("distributor track")
+    assert f"{SENDER}: 1 draft of messages that were withdrawn, refused or replaced removed" in result.stdout
+    assert cloud.messages(SENDER, "drafts") == []
     assert "draft" not in run("distributor send --yes").stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -22,11 +22,11 @@ LINES = {SLOW: 2, LARGE: 6}
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
-    stage = Stage(tmp_path, authority)
-    stage.play("$ distributor init >/dev/null 2>&1\n+ people\n")
-    yield stage
-    stage.close()
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
+    workspace = Workspace(tmp_path, authority)
+    workspace.run_script("$ distributor init >/dev/null 2>&1\n+ people\n")
+    yield workspace
+    workspace.close()
 
 
 @pytest.mark.parametrize(
@@ -34,47 +34,47 @@ def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
     [("--roster", "it is not a regular file"), ("--passwords", "it is not a regular file"), ("--config", "there is no such file")],
 )
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(stage: Stage, option: str, why: str, kind: str) -> None:
+def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(workspace: Workspace, option: str, why: str, kind: str) -> None:
     path = "/dev/zero"
     if kind == "pipe":
-        os.mkfifo(stage.folder / "pipe")
+        os.mkfifo(workspace.folder / "pipe")
         path = "pipe"
-    told = stage.run(f"ulimit -t 20; distributor plan certificates {option} {path}")
-    assert told.returncode == 3
-    assert f"{path}: {why}\nhint: " in told.stdout
+    result = workspace.run(f"ulimit -t 20; distributor plan certificates {option} {path}")
+    assert result.returncode == 3
+    assert f"{path}: {why}\nhint: " in result.stdout
 
 
 @pytest.mark.parametrize("option", ["--roster", "--passwords"])
-def test_a_list_that_is_too_large_is_not_read(stage: Stage, option: str) -> None:
-    with (stage.folder / "large.csv").open("wb") as file:
+def test_a_list_that_is_too_large_is_not_read(workspace: Workspace, option: str) -> None:
+    with (workspace.folder / "large.csv").open("wb") as file:
         file.write(b"email,password\n")
         file.truncate(400 * 2**20)
-    told = stage.run(f"ulimit -v {MEMORY}; distributor plan certificates {option} large.csv")
-    assert told.returncode == 3
-    assert "large.csv: it has 400 MiB; " in told.stdout
+    result = workspace.run(f"ulimit -v {MEMORY}; distributor plan certificates {option} large.csv")
+    assert result.returncode == 3
+    assert "large.csv: it has 400 MiB; " in result.stdout
 
 
-def test_a_cell_of_a_hundred_thousand_characters_is_a_bad_row_and_the_others_go_on(stage: Stage) -> None:
-    with (stage.folder / "people.csv").open("a", encoding="utf-8") as file:
+def test_a_cell_of_a_hundred_thousand_characters_is_a_bad_row_and_the_others_go_on(workspace: Workspace) -> None:
+    with (workspace.folder / "people.csv").open("a", encoding="utf-8") as file:
         file.write(f"{'x' * 130_000},Long,en\n{'x' * 30_000},Shorter,en\n")
-    told = stage.run("ulimit -t 20; distributor plan certificates --roster people.csv --json 2>/dev/null")
-    answer = json.loads(told.stdout)
+    result = workspace.run("ulimit -t 20; distributor plan certificates --roster people.csv --json 2>/dev/null")
+    answer = json.loads(result.stdout)
     assert answer["ready"] == 2
     assert [(issue["check"], issue["line"]) for issue in answer["issues"]] == [("bad-row", 4), ("bad-address", 5)]
     assert all(len(str(issue)) < 2000 for issue in answer["issues"])
 
 
 @pytest.mark.parametrize(("bomb", "why"), [(SLOW, "takes longer than"), (LARGE, "needs too much memory")])
-def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(stage: Stage, bomb: str, why: str) -> None:
-    folder = stage.folder / "templates" / "message" / "en"
+def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(workspace: Workspace, bomb: str, why: str) -> None:
+    folder = workspace.folder / "templates" / "message" / "en"
     folder.mkdir(parents=True)
     (folder / "body.txt").write_text(bomb, encoding="utf-8")
-    told = stage.run(f"ulimit -v {4 * MEMORY}; distributor doctor --json 2>/dev/null")
-    (found,) = [check for check in json.loads(told.stdout)["checks"] if check["area"] == "templates"]
+    result = workspace.run(f"ulimit -v {4 * MEMORY}; distributor doctor --json 2>/dev/null")
+    (found,) = [check for check in json.loads(result.stdout)["checks"] if check["area"] == "templates"]
     assert found["level"] == "error"
     assert why in found["message"]
-    stage.play("+ server\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
-    told = stage.run("distributor send --yes")
-    assert told.returncode == 1
-    assert f"alice@example.org: not packed: templates/message/en/body.txt line {LINES[bomb]}: it {why}" in told.stdout
-    assert [b"To: Bob Example" in message for message in stage.handler.messages] == [True]
+    workspace.run_script("+ server\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    result = workspace.run("distributor send --yes")
+    assert result.returncode == 1
+    assert f"alice@example.org: not packed: templates/message/en/body.txt line {LINES[bomb]}: it {why}" in result.stdout
+    assert [b"To: Bob Example" in message for message in workspace.handler.messages] == [True]

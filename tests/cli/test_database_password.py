@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,14 @@ from tests.stage import Stage
     ],
 )
 def test_no_command_prints_it(tmp_path: Path, authority: Authority, url: str) -> None:
-    stage = Stage(tmp_path, authority)
-    stage.play("$ distributor init >/dev/null 2>&1\n")
-    config = stage.folder / "distributor.toml"
+    workspace = Workspace(tmp_path, authority)
+    workspace.run_script("$ distributor init >/dev/null 2>&1\n")
+    config = workspace.folder / "distributor.toml"
     text, found = re.subn(r'(?m)^url = "sqlite.*"', f'url = "{url}"', config.read_text(encoding="utf-8"))
     assert found == 1
     config.write_text(text, encoding="utf-8")
     for command, code in (("config show", 0), ("config show --json", 0), ("status", None), ("doctor", None)):
-        done = stage.run(f"distributor {command}")
+        done = workspace.run(f"distributor {command}")
         assert code in {done.returncode, None}, done.stdout
         assert not re.search("sesame|street|Traceback|fault of its own", done.stdout), done.stdout
         assert "ledger" in done.stdout

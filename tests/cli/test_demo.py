@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
@@ -11,19 +12,30 @@ import pytest
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from tests.authority import Authority
-from tests.stage import Stage
+from tests.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> tuple[Workspace, subprocess.CompletedProcess[str]]:
+    """A demo that was kept in `play`, and what it printed; run as a process of its own."""
+    workspace = Workspace(tmp_path_factory.mktemp("kept"), authority)
+    workspace.preloaded = False
+    printed = workspace.run("distributor demo --keep play --json 2>/dev/null", XDG_STATE_HOME=str(workspace.folder / "state"))
+    workspace.preloaded = True
+    return workspace, printed
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Stage:
-    return Stage(tmp_path, authority)
+def workspace(tmp_path: Path, authority: Authority) -> Workspace:
+    return Workspace(tmp_path, authority)
 
 
-def test_it_answers_with_five_people_of_whom_one_is_refused_with_a_reason(stage: Stage) -> None:
-    stage.preloaded = False
-    told = stage.run("distributor demo --keep play --json 2>/dev/null")
-    assert told.returncode == 0
-    answer = json.loads(told.stdout)
+def test_it_answers_with_five_people_of_whom_one_is_refused_with_a_reason(
+    kept: tuple[Workspace, subprocess.CompletedProcess[str]],
+) -> None:
+    workspace, result = kept
+    assert result.returncode == 0
+    answer = json.loads(result.stdout)
     assert next(iter(answer)) == "schema"
     assert answer["schema"] == "distributor/demo/1"
     assert [person["state"] for person in answer["people"]].count("accepted") == 4
@@ -31,15 +43,18 @@ def test_it_answers_with_five_people_of_whom_one_is_refused_with_a_reason(stage:
     assert [(issue["check"], issue["severity"]) for issue in answer["issues"]] == [("address-mismatch", "error")]
     assert answer["opened"] is True
     (reveal,) = answer["reveals"]
-    message = message_from_bytes((stage.folder / "play" / answer["letters"][0]).read_bytes(), policy=default)
+    message = message_from_bytes((workspace.folder / "play" / answer["letters"][0]).read_bytes(), policy=default)
     (attachment,) = message.iter_attachments()
     assert load_pkcs12(attachment.get_content(), reveal["password"].encode()).cert is not None
     assert reveal["password"] not in str(message)
 
 
-def test_what_it_keeps_is_an_ordinary_workspace(stage: Stage) -> None:
-    stage.run("distributor demo --keep play")
-    stage.play(
+def test_what_it_keeps_is_an_ordinary_workspace(
+    kept: tuple[Workspace, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, _ = kept
+    monkeypatch.setenv("XDG_STATE_HOME", str(workspace.folder / "state"))
+    workspace.run_script(
         "$ cd play && distributor status --json | grep -c accepted\n5\n"
         "$ cd play && distributor audit verify >/dev/null\n"
         "$ cd play && distributor doctor >/dev/null\n"
@@ -50,23 +65,20 @@ def test_what_it_keeps_is_an_ordinary_workspace(stage: Stage) -> None:
     )
 
 
-def test_without_keep_nothing_is_left_behind(stage: Stage, state_folder: Path) -> None:
-    temp = stage.folder / "temp"
+def test_without_keep_nothing_is_left_behind_and_no_configuration_is_read(workspace: Workspace, state_folder: Path) -> None:
+    temp, config = workspace.folder / "temp", workspace.folder / "distributor.toml"
+    config.write_text("not even TOML", encoding="utf-8")
     temp.mkdir()
-    told = stage.run("distributor demo", TMPDIR=str(temp))
-    assert told.returncode == 0, told.stdout
-    assert "Nothing is left behind" in told.stdout
-    assert [path for path in stage.folder.rglob("*") if path != temp] == []
+    result = workspace.run("distributor demo", TMPDIR=str(temp))
+    assert result.returncode == 0, result.stdout
+    assert "Nothing is left behind" in result.stdout
+    assert [path for path in workspace.folder.rglob("*") if path not in {temp, config}] == []
+    assert config.read_text(encoding="utf-8") == "not even TOML"
     assert not state_folder.exists()
 
 
-def test_it_needs_no_configuration_and_touches_none(stage: Stage) -> None:
-    (stage.folder / "distributor.toml").write_text("not even TOML", encoding="utf-8")
-    assert stage.run("distributor demo >/dev/null 2>&1").returncode == 0
-
-
-def test_a_stage_that_cannot_be_set_leaves_nothing(stage: Stage) -> None:
-    told = stage.run("ulimit -f 2; distributor demo --keep play 2>&1 >/dev/null")
-    assert told.returncode == 3
-    assert "play: file too large\nhint: make room" in told.stdout
-    assert not (stage.folder / "play").exists()
+def test_a_demo_that_cannot_be_set_up_leaves_nothing(workspace: Workspace) -> None:
+    result = workspace.run("ulimit -f 2; distributor demo --keep play 2>&1 >/dev/null")
+    assert result.returncode == 3
+    assert "play: file too large\nhint: make room" in result.stdout
+    assert not (workspace.folder / "play").exists()

@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from distributor.model.redaction import FRAGMENT, REDACTED
 from tests.authority import Authority
 from tests.doubles.sink import smtpd
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -41,27 +41,27 @@ COMMANDS = (
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
-    made = Stage(tmp_path / "play", authority)
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
+    made = Workspace(tmp_path / "play", authority)
     made.folder.mkdir()
-    made.play("$ distributor init >/dev/null 2>&1\n+ people\n")
+    made.run_script("$ distributor init >/dev/null 2>&1\n+ people\n")
     yield made
     made.close()
 
 
 @contextmanager
-def signing_in_to(stage: Stage, mechanism: str, *rules: dict[str, object]) -> Iterator[None]:
+def signing_in_to(workspace: Workspace, mechanism: str, *rules: dict[str, object]) -> Iterator[None]:
     """The workspace signs in, over TLS, at a server with these faults."""
-    place = stage.folder.parent / "server"
+    place = workspace.folder.parent / "server"
     place.mkdir()
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    found = stage.authority.issue(name="localhost", names=names, extended=(ExtendedKeyUsageOID.SERVER_AUTH,))
+    found = workspace.authority.issue(name="localhost", names=names, extended=(ExtendedKeyUsageOID.SERVER_AUTH,))
     chain = b"".join(each.public_bytes(Encoding.PEM) for each in found.chain)
     (place / "root.pem").write_bytes(chain)
     (place / "server.pem").write_bytes(found.pem + chain)
     (place / "server.key").write_bytes(found.key_pem())
     options = ("--tls", str(place / "server.pem"), str(place / "server.key"), "--auth", f"{NAME}:{WORD}", "--mechanisms", mechanism)
-    config = stage.folder / "distributor.toml"
+    config = workspace.folder / "distributor.toml"
     with smtpd(place, *rules, options=options) as sink:
         text = config.read_text(encoding="utf-8").replace('tls = "none"', f'tls = "starttls"\nusername = "{NAME}"')
         text = text.replace('# password = "env:SMTP_PASSWORD"', 'password = "env:SMTP_PASSWORD"').replace(
@@ -71,12 +71,12 @@ def signing_in_to(stage: Stage, mechanism: str, *rules: dict[str, object]) -> It
         yield
 
 
-def told(stage: Stage) -> dict[str, str]:
+def outputs(workspace: Workspace) -> dict[str, str]:
     """What the commands print and leave behind, by place."""
-    environment = {"SMTP_PASSWORD": WORD, "SSL_CERT_FILE": str(stage.folder.parent / "server" / "root.pem")}
-    places = {command: stage.run(f"distributor {command}", **environment).stdout for command in COMMANDS}
+    environment = {"SMTP_PASSWORD": WORD, "SSL_CERT_FILE": str(workspace.folder.parent / "server" / "root.pem")}
+    places = {command: workspace.run(f"distributor {command}", **environment).stdout for command in COMMANDS}
     assert "Traceback" not in "".join(places.values())
-    for path in stage.folder.iterdir():
+    for path in workspace.folder.iterdir():
         if path.is_file() and path.name != "distributor.toml":
             places[path.name] = path.read_bytes().decode("latin-1")
     return places
@@ -100,16 +100,18 @@ def shown(places: dict[str, str]) -> list[tuple[str, str]]:
         ("LOGIN", "DOT", "250 2.0.0 queued as SIGN_IN"),
     ],
 )
-def test_nothing_that_a_server_repeats_of_the_sign_in_is_kept_or_shown(stage: Stage, mechanism: str, verb: str, text: str) -> None:
-    with signing_in_to(stage, mechanism, {"verb": verb, "do": "reply", "text": text}):
-        places = told(stage)
+def test_nothing_that_a_server_repeats_of_the_sign_in_is_kept_or_shown(workspace: Workspace, mechanism: str, verb: str, text: str) -> None:
+    with signing_in_to(workspace, mechanism, {"verb": verb, "do": "reply", "text": text}):
+        places = outputs(workspace)
     assert "alice@example.org" in places["distributor.db"]
     assert REDACTED in places["send --yes --json"]
     assert shown(places) == []
 
 
-def test_what_is_cut_out_is_only_the_sign_in(stage: Stage) -> None:
+def test_what_is_cut_out_is_only_the_sign_in(workspace: Workspace) -> None:
     """The user's own name and the server's words stay, or nobody could tell what is wrong."""
-    with signing_in_to(stage, "PLAIN", {"verb": "AUTH", "do": "reply", "text": f"535 5.7.8 {NAME}: SIGN_IN does not open this mailbox"}):
-        places = told(stage)
+    with signing_in_to(
+        workspace, "PLAIN", {"verb": "AUTH", "do": "reply", "text": f"535 5.7.8 {NAME}: SIGN_IN does not open this mailbox"}
+    ):
+        places = outputs(workspace)
     assert f"535 5.7.8 {NAME}: AUTH PLAIN {REDACTED} does not open this mailbox" in places["doctor"]

@@ -12,52 +12,52 @@ from pathlib import Path
 import pytest
 
 from distributor.cli import app, render
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 
 @pytest.mark.parametrize("command", ["distributor history alice@example.org --json", "distributor --help", "distributor config show"])
-def test_a_reader_that_goes_away_is_no_error(sent: Stage, command: str) -> None:
-    told = sent.run(f"({command} 2>/dev/null; echo $? >&2) | true")
-    assert told.stdout == "0\n"
+def test_a_reader_that_goes_away_is_no_error(sent: Workspace, command: str) -> None:
+    result = sent.run(f"({command} 2>/dev/null; echo $? >&2) | true")
+    assert result.stdout == "0\n"
 
 
-def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned: Stage) -> None:
+def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned: Workspace) -> None:
     words = planned.folder / "templates" / "message" / "en" / "body.txt"
     words.parent.mkdir(parents=True)
     words.write_text("Hello\n{{ nobody.name }}\n")
     for _ in range(2):
-        told = planned.run("distributor send --dry-run look")
-        assert told.returncode == 1, told.stdout
-        assert "templates/message/en/body.txt line 2: 'nobody' is undefined (correct the template" in told.stdout
-        assert "next: correct what is named above" in told.stdout
+        result = planned.run("distributor send --dry-run look")
+        assert result.returncode == 1, result.stdout
+        assert 'templates/message/en/body.txt line 2: there is no "nobody" (correct the template' in result.stdout
+        assert "next: correct what is named above" in result.stdout
     words.unlink()
-    told = planned.run("distributor send --dry-run look")
-    assert (told.returncode, len(list((planned.folder / "look").glob("*.eml")))) == (0, 2)
+    result = planned.run("distributor send --dry-run look")
+    assert (result.returncode, len(list((planned.folder / "look").glob("*.eml")))) == (0, 2)
 
 
-def test_a_message_that_waits_is_shown_with_its_time(sent: Stage) -> None:
-    sent.play("+ pfx later later@example.org\n$ distributor plan certificates/later.pfx >/dev/null 2>&1\n")
+def test_a_message_that_waits_is_shown_with_its_time(sent: Workspace) -> None:
+    sent.run_script("+ pfx later later@example.org\n$ distributor plan certificates/later.pfx >/dev/null 2>&1\n")
     assert "shows when" in sent.run("distributor send --yes").stdout
     assert "in 10 minutes (waits until 20" in sent.run("distributor status --state deferred").stdout
     assert "nothing is due at this moment" in sent.run("distributor send --yes").stdout
 
 
-def test_a_full_disk_behind_stdout_is_told(sent: Stage) -> None:
-    told = sent.run("distributor status --json >/dev/full")
-    assert told.returncode == 3
-    assert told.stdout.startswith("error: standard output: the answer cannot be written: no space left on device\n")
+def test_a_full_disk_behind_stdout_is_told(sent: Workspace) -> None:
+    result = sent.run("distributor status --json >/dev/full")
+    assert result.returncode == 3
+    assert result.stdout.startswith("error: standard output: the answer cannot be written: no space left on device\n")
 
 
-def test_closed_streams_are_no_reason_to_fail(sent: Stage) -> None:
+def test_closed_streams_are_no_reason_to_fail(sent: Workspace) -> None:
     assert sent.run("distributor status >&- 2>&- <&-; echo $?").stdout == "0\n"
 
 
 @pytest.mark.slow(reason="every command with every encoding")
-def test_any_text_goes_to_any_terminal(sent: Stage) -> None:
-    sent.play("+ pfx zoe zoe@example.org\n+ roster zoe@example.org,Zo\u00eb_\u4f8b,en\n")
-    told = sent.run("distributor plan certificates/zoe.pfx --roster people.csv", PYTHONIOENCODING="ascii")
-    assert told.returncode == 0, told.stdout
-    assert "Zo\\xeb \\u4f8b" in told.stdout
+def test_any_text_goes_to_any_terminal(sent: Workspace) -> None:
+    sent.run_script("+ pfx zoe zoe@example.org\n+ roster zoe@example.org,Zo\u00eb_\u4f8b,en\n")
+    result = sent.run("distributor plan certificates/zoe.pfx --roster people.csv", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stdout
+    assert "Zo\\xeb \\u4f8b" in result.stdout
 
 
 def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,14 +66,14 @@ def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.
 
     monkeypatch.setattr("distributor.cli.init.create", broken)
     assert app.run(["init", "anywhere"]) == 3
-    told = capsys.readouterr().err
-    assert "has a fault of its own: KeyError in cli/init.py line" in told
-    assert "sesame" not in told
-    assert "Traceback" not in told
+    result = capsys.readouterr().err
+    assert "has a fault of its own: KeyError in cli/init.py line" in result
+    assert "sesame" not in result
+    assert "Traceback" not in result
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (OSError(errno.EAGAIN, "fork failed"), "error: the operating system refuses: resource temporarily unavailable\n"),
         (OSError(errno.EMFILE, "too many"), "error: the operating system refuses: too many open files\n"),
@@ -84,17 +84,17 @@ def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.
     ],
 )
 def test_an_error_of_the_system_is_not_blamed_on_standard_output(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, told: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, expected: str
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("distributor.cli.init.create", broken)
     assert app.run(["init", "anywhere"]) == 3
-    said = capsys.readouterr().err
-    assert told in said
-    assert "standard output" not in said
-    assert "secret" not in said
+    stderr = capsys.readouterr().err
+    assert expected in stderr
+    assert "standard output" not in stderr
+    assert "secret" not in stderr
 
 
 @pytest.mark.parametrize("size", [10, 3_000, 5_000, 100_000])
@@ -109,8 +109,8 @@ except OSError as error:
     print(error.filename, file=sys.stderr, flush=True)
     __import__("os")._exit(0)
 """
-    told = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >/dev/full', sys.executable, code], capture_output=True, text=True, check=True)
-    assert told.stderr == "standard output\n"
+    result = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >/dev/full', sys.executable, code], capture_output=True, text=True, check=True)
+    assert result.stderr == "standard output\n"
 
 
 def test_no_core_is_dumped_and_files_are_for_their_owner(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ try:
 except SystemExit:
     print(resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))
 """
-    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "(0, 0) 0o77"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "(0, 0) 0o77"
 
 
 def test_foreign_text_cannot_move_the_cursor() -> None:
@@ -133,13 +133,13 @@ def test_foreign_text_cannot_move_the_cursor() -> None:
 
 def test_an_answer_is_one_object_in_ascii_whose_first_key_is_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     render.print_json("status", {"counts": {}, "deliveries": iter([{"name": "Zoë \u202e"}, {"name": "b"}])})
-    told = capsys.readouterr().out
-    assert told.isascii()
-    assert list(json.loads(told)) == ["schema", "counts", "deliveries"]
-    assert json.loads(told)["deliveries"] == [{"name": "Zoë \u202e"}, {"name": "b"}]
+    result = capsys.readouterr().out
+    assert result.isascii()
+    assert list(json.loads(result)) == ["schema", "counts", "deliveries"]
+    assert json.loads(result)["deliveries"] == [{"name": "Zoë \u202e"}, {"name": "b"}]
 
 
-def test_a_sending_run_that_is_told_to_stop_ends_with_130_and_loses_nothing(planned: Stage) -> None:
+def test_a_sending_run_that_is_told_to_stop_ends_with_130_and_loses_nothing(planned: Workspace) -> None:
     config = planned.folder / "distributor.toml"
     config.write_text(config.read_text(encoding="utf-8").replace('# rate = "30/min"', 'rate = "1/min"'), encoding="utf-8")
     with subprocess.Popen(
@@ -152,9 +152,9 @@ def test_a_sending_run_that_is_told_to_stop_ends_with_130_and_loses_nothing(plan
     ) as sending:
         assert planned.handler.arrived.wait(300)
         sending.send_signal(signal.SIGTERM)
-        told, _ = sending.communicate(timeout=300)
-    assert sending.returncode == 130, told
-    assert "Traceback" not in told
+        result, _ = sending.communicate(timeout=300)
+    assert sending.returncode == 130, result
+    assert "Traceback" not in result
     counts = json.loads(planned.run("distributor status --json").stdout)["counts"]
     assert counts == {"queued": 1, "accepted": 1}
 
@@ -181,7 +181,7 @@ def test_a_wrong_value_of_an_option_is_told_in_lower_case(capsys: pytest.Capture
     assert capsys.readouterr().err.startswith('error: invalid value for "--limit": input should be ')
 
 
-def test_templates_in_the_folder_of_earlier_versions_stop_a_send_and_are_told(planned: Stage) -> None:
+def test_templates_in_the_folder_of_earlier_versions_stop_a_send_and_are_told(planned: Workspace) -> None:
     own = planned.folder / "templates/letter/en"
     own.mkdir(parents=True)
     (own / "subject.txt").write_text("our own words\n", encoding="utf-8")
@@ -192,10 +192,10 @@ def test_templates_in_the_folder_of_earlier_versions_stop_a_send_and_are_told(pl
         ("doctor", 1),
         ("plan certificates --roster people.csv", 0),
     ):
-        told = planned.run(f"distributor {command}")
-        assert told.returncode == code, told.stdout
-        assert "templates/letter: its templates are not used: the folder is templates/message now" in " ".join(told.stdout.split())
-        assert "mv templates/letter templates/message" in told.stdout
+        result = planned.run(f"distributor {command}")
+        assert result.returncode == code, result.stdout
+        assert "templates/letter: its templates are not used: the folder is templates/message now" in " ".join(result.stdout.split())
+        assert "mv templates/letter templates/message" in result.stdout
     assert planned.handler.messages == []
     (planned.folder / "templates/message").mkdir()
     assert "move its files into templates/message; in the files" in planned.run("distributor send --yes").stdout

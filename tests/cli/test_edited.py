@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from tests.authority import Authority
-from tests.stage import PASSWORD, Stage
+from tests.workspace import PASSWORD, Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -36,10 +36,10 @@ QUEUED = {
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
     """Two people are planned, and a server waits."""
-    made = Stage(tmp_path, authority)
-    made.play("$ distributor init >/dev/null 2>&1\n+ server\n$ mkdir certificates\n")
+    made = Workspace(tmp_path, authority)
+    made.run_script("$ distributor init >/dev/null 2>&1\n+ server\n$ mkdir certificates\n")
     for name in ("alice", "bob"):
         (made.folder / "certificates" / f"{name}.pfx").write_bytes(authority.issue(f"{name}@example.org").pfx(PASSWORD))
         (made.folder / "certificates" / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
@@ -48,8 +48,8 @@ def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
     made.close()
 
 
-def edit(stage: Stage, *statements: str) -> None:
-    with closing(sqlite3.connect(stage.folder / "distributor.db")) as connection:
+def edit(workspace: Workspace, *statements: str) -> None:
+    with closing(sqlite3.connect(workspace.folder / "distributor.db")) as connection:
         for statement in statements:
             assert connection.execute(statement).rowcount > 0
         connection.commit()
@@ -61,20 +61,20 @@ ALL = [*([what] for what in (*PLANNED, *QUEUED)), ["the person's whole address",
 @pytest.mark.parametrize(
     ("what", "more"), [(what, more) for what, *more in ALL], ids=["-".join(each[:1] + ["erased"] * len(each[1:])) for each in ALL]
 )
-def test_nothing_of_an_edited_delivery_leaves_and_it_can_be_withdrawn(stage: Stage, what: str, more: list[str]) -> None:
-    ((alice,),) = read(stage, f"SELECT {_OF.format('id', 'alice')}")
+def test_nothing_of_an_edited_delivery_leaves_and_it_can_be_withdrawn(workspace: Workspace, what: str, more: list[str]) -> None:
+    ((alice,),) = read(workspace, f"SELECT {_OF.format('id', 'alice')}")
     if what in QUEUED:
-        assert stage.run("distributor send --dry-run look").returncode == 0
-    edit(stage, {**PLANNED, **QUEUED}[what], *more)
-    told = stage.run("distributor send --yes")
-    assert told.returncode == 3, told.stdout
-    assert "changed from outside" in told.stdout
-    assert all(b"To: bob@example.org" in message for message in stage.handler.messages)
-    assert stage.run("distributor audit verify").returncode == 1
-    assert stage.run(f"distributor withdraw {alice} --reason 'was edited'").returncode == 0
-    assert read(stage, f"SELECT state FROM delivery WHERE id = '{alice}'") == [("withdrawn",)]
+        assert workspace.run("distributor send --dry-run look").returncode == 0
+    edit(workspace, {**PLANNED, **QUEUED}[what], *more)
+    result = workspace.run("distributor send --yes")
+    assert result.returncode == 3, result.stdout
+    assert "changed from outside" in result.stdout
+    assert all(b"To: bob@example.org" in message for message in workspace.handler.messages)
+    assert workspace.run("distributor audit verify").returncode == 1
+    assert workspace.run(f"distributor withdraw {alice} --reason 'was edited'").returncode == 0
+    assert read(workspace, f"SELECT state FROM delivery WHERE id = '{alice}'") == [("withdrawn",)]
 
 
-def read(stage: Stage, asked: str) -> list[tuple[str, ...]]:
-    with closing(sqlite3.connect(stage.folder / "distributor.db")) as connection:
+def read(workspace: Workspace, asked: str) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(workspace.folder / "distributor.db")) as connection:
         return list(connection.execute(asked))

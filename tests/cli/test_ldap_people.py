@@ -11,7 +11,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, slapd
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 LDAP = """
 [[rosters]]
@@ -36,26 +36,26 @@ def server() -> Iterator[Slapd]:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority, server: Slapd) -> Iterator[Stage]:
-    made = Stage(tmp_path, authority)
-    made.play("$ distributor init >/dev/null 2>&1\n")
+def workspace(tmp_path: Path, authority: Authority, server: Slapd) -> Iterator[Workspace]:
+    made = Workspace(tmp_path, authority)
+    made.run_script("$ distributor init >/dev/null 2>&1\n")
     with (tmp_path / "distributor.toml").open("a", encoding="utf-8") as config:
         config.write(LDAP.format(url=server.url, base=BASE, bind=WRITER))
     yield made
     made.close()
 
 
-def plan(stage: Stage, server: Slapd, code: int) -> dict[str, Any]:
-    told = stage.run("distributor plan certificates --json", **server.environment, LDAP_PASSWORD=WRITES)
-    assert told.returncode == code, told.stdout
-    found: dict[str, Any] = json.loads(told.stdout)
+def plan(workspace: Workspace, server: Slapd, code: int) -> dict[str, Any]:
+    result = workspace.run("distributor plan certificates --json", **server.environment, LDAP_PASSWORD=WRITES)
+    assert result.returncode == code, result.stdout
+    found: dict[str, Any] = json.loads(result.stdout)
     return found
 
 
-def test_the_directory_says_who_there_is_and_what_is_wrong(stage: Stage, server: Slapd) -> None:
+def test_the_directory_says_who_there_is_and_what_is_wrong(workspace: Workspace, server: Slapd) -> None:
     for name, address in {"a": "alice@example.org", "b": "a.example@example.org", "d": "dora@example.org", "g": "gone@example.org"}.items():
-        stage.prop_pfx(name, address)
-    found = plan(stage, server, 1)
+        workspace.add_pfx(name, address)
+    found = plan(workspace, server, 1)
     assert [(d["address"], d["name"], d["language"]) for d in found["deliveries"]] == [("alice@example.org", "Alice Example", "de-AT")]
     assert [(i["severity"], i["check"], i["source"], i["address"]) for i in found["issues"]] == [
         ("error", "address-mismatch", "b.pfx", "alice@example.org"),
@@ -65,26 +65,26 @@ def test_the_directory_says_who_there_is_and_what_is_wrong(stage: Stage, server:
     ]
 
 
-def test_a_plan_keeps_whom_it_asked_and_not_how(stage: Stage, server: Slapd) -> None:
-    stage.prop_pfx("alice", "alice@example.org")
-    plan(stage, server, 0)
-    kept = b"".join(path.read_bytes() for path in stage.folder.glob("distributor.db*"))
+def test_a_plan_keeps_whom_it_asked_and_not_how(workspace: Workspace, server: Slapd) -> None:
+    workspace.add_pfx("alice", "alice@example.org")
+    plan(workspace, server, 0)
+    kept = b"".join(path.read_bytes() for path in workspace.folder.glob("distributor.db*"))
     assert server.url.encode() in kept
     assert WRITES.encode() not in kept
     assert WRITER.encode() not in kept
 
 
-def test_a_directory_that_is_away_ends_the_plan_with_nothing_planned(stage: Stage, server: Slapd) -> None:
-    stage.prop_pfx("alice", "alice@example.org")
-    told = stage.run("distributor plan certificates", LDAP_PASSWORD=WRITES, SSL_CERT_FILE="/dev/null")
-    assert told.returncode == 4, told.stdout
-    assert "not trusted" in told.stdout
-    assert json.loads(stage.run("distributor status --json").stdout)["deliveries"] == []
-    assert server.url in told.stdout
+def test_a_directory_that_is_away_ends_the_plan_with_nothing_planned(workspace: Workspace, server: Slapd) -> None:
+    workspace.add_pfx("alice", "alice@example.org")
+    result = workspace.run("distributor plan certificates", LDAP_PASSWORD=WRITES, SSL_CERT_FILE="/dev/null")
+    assert result.returncode == 4, result.stdout
+    assert "not trusted" in result.stdout
+    assert json.loads(workspace.run("distributor status --json").stdout)["deliveries"] == []
+    assert server.url in result.stdout
 
 
-def test_the_configuration_is_shown_without_the_password(stage: Stage) -> None:
-    shown = stage.run("distributor config show --json", LDAP_PASSWORD=WRITES)
+def test_the_configuration_is_shown_without_the_password(workspace: Workspace) -> None:
+    shown = workspace.run("distributor config show --json", LDAP_PASSWORD=WRITES)
     assert shown.returncode == 0, shown.stdout
     assert WRITES not in shown.stdout
     assert "env:LDAP_PASSWORD" in shown.stdout

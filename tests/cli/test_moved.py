@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distributor.ledger import sqlite
-from tests.stage import Recording, Stage
+from tests.workspace import Recording, Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -50,7 +50,7 @@ class Meddling(Recording):
 
 
 @pytest.mark.parametrize("happens", [moved, deleted, replaced, without_its_log])
-def test_a_ledger_that_is_no_longer_in_its_place_stops_the_run(planned: Stage, happens: Callable[[Path], None]) -> None:
+def test_a_ledger_that_is_no_longer_in_its_place_stops_the_run(planned: Workspace, happens: Callable[[Path], None]) -> None:
     config = planned.folder / "distributor.toml"
     config.write_text(config.read_text(encoding="utf-8").replace("connections = 12", "connections = 1"), encoding="utf-8")
     handler = Meddling(lambda: happens(planned.folder / "distributor.db"))

@@ -14,7 +14,7 @@ from distributor.model.delivery import DeliveryFilter, TrackingEvent
 from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workers import process
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -23,29 +23,29 @@ RESEND = "next: distributor history ADDRESS, then distributor resend ADDRESS --r
 
 
 @contextmanager
-def ledger(stage: Stage) -> Iterator[Ledger]:
-    with bootstrap.open_for_writing(bootstrap.settings(stage.folder / "distributor.toml")) as found:
+def ledger(workspace: Workspace) -> Iterator[Ledger]:
+    with bootstrap.open_for_writing(bootstrap.settings(workspace.folder / "distributor.toml")) as found:
         yield found
 
 
-def last(stage: Stage, scope: str = "") -> str:
+def last(workspace: Workspace, scope: str = "") -> str:
     """The last line that `status` says to a person; empty where it says none."""
-    said = stage.run(f"distributor status {scope} 2>&1 >/dev/null").stdout.splitlines()
-    return "\n".join(line for line in said if not line.startswith(("warning: ", "hint: ")))  # of a clock that was ahead
+    lines = workspace.run(f"distributor status {scope} 2>&1 >/dev/null").stdout.splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("warning: ", "hint: ")))  # of a clock that was ahead
 
 
-def reveal(stage: Stage, *people: str) -> None:
+def reveal(workspace: Workspace, *people: str) -> None:
     for person in people:
-        assert stage.run(f'distributor password reveal {person}@example.org --reason "called" --stdout').returncode == 0
+        assert workspace.run(f'distributor password reveal {person}@example.org --reason "called" --stdout').returncode == 0
 
 
-def bounce(stage: Stage, person: str) -> None:
-    with ledger(stage) as found:
+def bounce(workspace: Workspace, person: str) -> None:
+    with ledger(workspace) as found:
         ids = [delivery.id for delivery in found.deliveries(DeliveryFilter(address=f"{person}@example.org"))]
         assert found.observe([TrackingEvent(ids[-1], State.BOUNCED, "550 gone", {"kind": "notice"})]) == [State.ACCEPTED]
 
 
-def test_a_password_is_offered_as_long_as_one_is_ready(sent: Stage) -> None:
+def test_a_password_is_offered_as_long_as_one_is_ready(sent: Workspace) -> None:
     reveal(sent, "alice")
     assert last(sent) == REVEAL
     assert last(sent, "alice@example.org") == ""
@@ -53,33 +53,33 @@ def test_a_password_is_offered_as_long_as_one_is_ready(sent: Stage) -> None:
     assert last(sent) == ""
 
 
-def test_what_a_crashed_sender_held_is_sent_on(planned: Stage) -> None:
-    planned.play("$ distributor send --dry-run look >/dev/null 2>&1\n")
+def test_what_a_crashed_sender_held_is_sent_on(planned: Workspace) -> None:
+    planned.run_script("$ distributor send --dry-run look >/dev/null 2>&1\n")
     with ledger(planned) as found:
         assert len(found.claim(process.current_process(), 10, timedelta(0), DeliveryFilter())) == 2
     assert planned.run("distributor status --json").stdout.count('"state": "claimed"') == 2
     assert last(planned) == "next: distributor send"
 
 
-def test_a_bounced_message_is_sent_anew_once_and_then_its_successor_counts(sent: Stage) -> None:
+def test_a_bounced_message_is_sent_anew_once_and_then_its_successor_counts(sent: Workspace) -> None:
     reveal(sent, "alice", "bob")
     bounce(sent, "alice")
     assert last(sent) == RESEND
-    sent.play('$ distributor resend alice@example.org --reason "bounced" --yes >/dev/null 2>&1\n')
+    sent.run_script('$ distributor resend alice@example.org --reason "bounced" --yes >/dev/null 2>&1\n')
     assert last(sent) == REVEAL
     assert last(sent, "--state bounced") == ""
     reveal(sent, "alice")
     assert last(sent) == ""
 
 
-def test_a_bounced_successor_is_open_again(sent: Stage) -> None:
+def test_a_bounced_successor_is_open_again(sent: Workspace) -> None:
     bounce(sent, "alice")
-    sent.play('$ distributor resend alice@example.org --reason "bounced" --yes >/dev/null 2>&1\n')
+    sent.run_script('$ distributor resend alice@example.org --reason "bounced" --yes >/dev/null 2>&1\n')
     bounce(sent, "alice")
     assert last(sent, "--state bounced") == RESEND
 
 
-def test_an_expired_password_is_followed_by_a_new_one(sent: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_password_is_followed_by_a_new_one(sent: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     reveal(sent, "bob")
     later = bootstrap.now() + timedelta(days=15)
     monkeypatch.setattr(bootstrap, "now", lambda: later)
@@ -89,6 +89,6 @@ def test_an_expired_password_is_followed_by_a_new_one(sent: Stage, monkeypatch: 
     assert last(sent, "bob@example.org") == ""
 
 
-def test_an_address_that_is_empty_is_not_everybody(sent: Stage) -> None:
+def test_an_address_that_is_empty_is_not_everybody(sent: Workspace) -> None:
     done = sent.run("distributor status ''")
     assert (done.returncode, done.stdout.splitlines()[0]) == (2, "error: the address is empty")

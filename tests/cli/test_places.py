@@ -14,7 +14,7 @@ import typer
 from typer.models import ParameterInfo
 
 from distributor.cli import app as cli
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -52,21 +52,21 @@ def test_the_look_of_typer_would_be_noticed() -> None:
 class Plain:
     """The program for a user who may read only what its mode allows."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "distributor", *arguments]
         if os.geteuid() == 0:
             command = ["setpriv", "--bounding-set", PRIVILEGES, "--inh-caps", PRIVILEGES, *command]
         done = subprocess.run(
-            command, cwd=self.stage.folder, env=self.stage.environment(), capture_output=True, text=True, timeout=600, check=False
+            command, cwd=self.workspace.folder, env=self.workspace.environment(), capture_output=True, text=True, timeout=600, check=False
         )
         return done.returncode, done.stderr or done.stdout
 
 
 @pytest.fixture
-def plain(planned: Stage) -> Iterator[Plain]:
+def plain(planned: Workspace) -> Iterator[Plain]:
     """With `closed.csv` and a folder `closed` that nobody may read."""
     file, folder = planned.folder / "closed.csv", planned.folder / "closed"
     file.write_text("email\n", encoding="utf-8")
@@ -102,31 +102,31 @@ def plain(planned: Stage) -> Iterator[Plain]:
     ids=" ".join,
 )
 def test_what_may_not_be_read_is_exit_3_in_two_lines_with_its_place(plain: Plain, arguments: tuple[str, ...]) -> None:
-    code, told = plain(*arguments)
-    error, hint = told.splitlines()
-    assert (code, error.endswith(": permission denied"), hint[:6]) == (3, True, "hint: "), told
+    code, result = plain(*arguments)
+    error, hint = result.splitlines()
+    assert (code, error.endswith(": permission denied"), hint[:6]) == (3, True, "hint: "), result
     assert "closed" in error
 
 
 @pytest.mark.parametrize("source", ["certificates/alice.pfx", "closed"])
 def test_a_source_that_may_not_be_read_is_an_issue_and_the_others_are_planned(plain: Plain, source: str) -> None:
-    plain.stage.play("+ pfx carol carol@example.org\n")
-    path = plain.stage.folder / source
+    plain.workspace.run_script("+ pfx carol carol@example.org\n")
+    path = plain.workspace.folder / source
     path.chmod(0)
-    code, told = plain("plan", "certificates/carol.pfx", source, "--json")
-    assert (code, told.count('"check": "unreadable"'), told.count("permission denied")) == (1, 1, 1), told
-    assert '"ready": 1' in told
+    code, result = plain("plan", "certificates/carol.pfx", source, "--json")
+    assert (code, result.count('"check": "unreadable"'), result.count("permission denied")) == (1, 1, 1), result
+    assert '"ready": 1' in result
 
 
 @pytest.mark.parametrize("output", [".", "..", "/", "certificates"])
 @pytest.mark.parametrize("command", [("audit", "export"), ("trust", "export", "authorities/root.crt")], ids="-".join)
-def test_a_folder_is_no_file_to_write_into(planned: Stage, command: tuple[str, ...], output: str) -> None:
-    planned.play("+ authorities\n")
+def test_a_folder_is_no_file_to_write_into(planned: Workspace, command: tuple[str, ...], output: str) -> None:
+    planned.run_script("+ authorities\n")
     done = planned.run(f"distributor {' '.join(command)} --output {output} 2>&1 >/dev/null")
     assert (done.returncode, done.stdout.splitlines()[0]) == (3, f"error: {output}: it is a folder")
     assert "hint: name a file in it: --output " in done.stdout
 
 
-def test_a_name_that_is_too_long_is_no_fault_of_the_program(planned: Stage) -> None:
+def test_a_name_that_is_too_long_is_no_fault_of_the_program(planned: Workspace) -> None:
     done = planned.run(f"distributor plan {'x' * 300}")
     assert (done.returncode, done.stdout.splitlines()[0]) == (3, f"error: {'x' * 300}: file name too long")

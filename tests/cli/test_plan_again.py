@@ -12,7 +12,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.needs import require
-from tests.stage import PASSWORD, Stage
+from tests.workspace import PASSWORD, Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -20,25 +20,25 @@ OTHERS_FILES = "-dac_override,-dac_read_search"  # what lets root read what nobo
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
     """Alice's and Bob's files in a workspace, and a server."""
-    made = Stage(tmp_path, authority)
-    made.play("$ distributor init >/dev/null 2>&1\n+ server\n+ people\n")
+    made = Workspace(tmp_path, authority)
+    made.run_script("$ distributor init >/dev/null 2>&1\n+ server\n+ people\n")
     yield made
     made.close()
 
 
-def test_a_file_that_changed_or_moved_is_named_and_sent_once_it_is_planned_again(stage: Stage, authority: Authority) -> None:
-    folder = stage.folder / "certificates"
+def test_a_file_that_changed_or_moved_is_named_and_sent_once_it_is_planned_again(workspace: Workspace, authority: Authority) -> None:
+    folder = workspace.folder / "certificates"
     one = authority.issue("carol@example.org", name="Carol")
     (folder / "carol.pfx").write_bytes(one.pfx(PASSWORD))
     (folder / "carol.txt").write_text(PASSWORD)
-    stage.run("distributor plan certificates")
+    workspace.run("distributor plan certificates")
     (folder / "carol.pfx").write_bytes(one.pfx("another"))
     (folder / "carol.txt").write_text("another")
     for end in ("pfx", "txt"):
         (folder / f"bob.{end}").rename(folder / f"robert.{end}")
-    stage.play(
+    workspace.run_script(
         f"""\
 $ distributor send --yes
 bob@example.org: not packed: bob.pfx: it is no longer there (put it back into "{folder}", or run `distributor plan` where it is now)
@@ -68,40 +68,40 @@ bob@example.org: generation 2; the password of generation 1 is destroyed
     )
 
 
-def test_a_readme_among_certificates_is_told_and_fails_nothing(stage: Stage) -> None:
-    (stage.folder / "certificates" / "readme.md").write_text("hello")
-    told = stage.run("distributor plan certificates --json")
-    assert told.returncode == 0, told.stdout
-    answer = json.loads(told.stdout)
+def test_a_readme_among_certificates_is_told_and_fails_nothing(workspace: Workspace) -> None:
+    (workspace.folder / "certificates" / "readme.md").write_text("hello")
+    result = workspace.run("distributor plan certificates --json")
+    assert result.returncode == 0, result.stdout
+    answer = json.loads(result.stdout)
     assert (answer["issues"], [one["source"] for one in answer["left_alone"]]) == ([], ["readme.md"])
-    told = stage.run("distributor plan certificates")
-    assert "left alone: readme.md: it is neither PKCS#12 nor PEM\n" in told.stdout
-    told = stage.run("distributor plan certificates/readme.md")
-    assert (told.returncode, "error    unreadable  readme.md\n" in told.stdout) == (1, True), told.stdout
+    result = workspace.run("distributor plan certificates")
+    assert "left alone: readme.md: it is neither PKCS#12 nor PEM\n" in result.stdout
+    result = workspace.run("distributor plan certificates/readme.md")
+    assert (result.returncode, "error    unreadable  readme.md\n" in result.stdout) == (1, True), result.stdout
 
 
-def test_many_files_that_are_left_alone_are_counted(stage: Stage) -> None:
+def test_many_files_that_are_left_alone_are_counted(workspace: Workspace) -> None:
     for number in range(7):
-        (stage.folder / "certificates" / f"{number}.md").write_text("hello")
-    told = stage.run("distributor plan certificates").stdout
-    assert told.count("left alone: ") == 6
-    assert "left alone: 2 more; --json names them\n" in told
+        (workspace.folder / "certificates" / f"{number}.md").write_text("hello")
+    result = workspace.run("distributor plan certificates").stdout
+    assert result.count("left alone: ") == 6
+    assert "left alone: 2 more; --json names them\n" in result
 
 
-def test_a_roster_with_a_header_only_is_said_to_name_nobody(stage: Stage) -> None:
-    stage.play("+ roster\n")
-    told = stage.run("distributor plan certificates --roster people.csv")
-    assert told.returncode == 1
-    assert told.stdout.startswith("plan (not recorded): 0 ready\n")
-    assert told.stdout.endswith("the roster names nobody: below its header there is no row\n")
+def test_a_roster_with_a_header_only_is_said_to_name_nobody(workspace: Workspace) -> None:
+    workspace.run_script("+ roster\n")
+    result = workspace.run("distributor plan certificates --roster people.csv")
+    assert result.returncode == 1
+    assert result.stdout.startswith("plan (not recorded): 0 ready\n")
+    assert result.stdout.endswith("the roster names nobody: below its header there is no row\n")
 
 
-def test_a_password_that_may_not_be_read_is_named_with_the_reason(stage: Stage) -> None:
-    (stage.folder / "certificates" / "alice.txt").chmod(0)
+def test_a_password_that_may_not_be_read_is_named_with_the_reason(workspace: Workspace) -> None:
+    (workspace.folder / "certificates" / "alice.txt").chmod(0)
     command = f"{sys.executable} -m distributor plan certificates"
     if os.geteuid() == 0:
         command = f"{require('setpriv')} --bounding-set {OTHERS_FILES} --inh-caps {OTHERS_FILES} {command}"
-    told = stage.run(command)
-    assert told.returncode == 1
-    assert 'alice.pfx\n         its password file "alice.txt" cannot be read: permission denied\n' in told.stdout
-    assert ": 1 ready\n" in told.stdout
+    result = workspace.run(command)
+    assert result.returncode == 1
+    assert 'alice.pfx\n         its password file "alice.txt" cannot be read: permission denied\n' in result.stdout
+    assert ": 1 ready\n" in result.stdout

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, slapd
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 LDAP = """
 [[directories]]
@@ -29,8 +29,8 @@ def server() -> Iterator[Slapd]:
         yield running
 
 
-def configure(stage: Stage, *tables: str) -> None:
-    with (stage.folder / "distributor.toml").open("a", encoding="utf-8") as config:
+def configure(workspace: Workspace, *tables: str) -> None:
+    with (workspace.folder / "distributor.toml").open("a", encoding="utf-8") as config:
         config.write("".join(tables))
 
 
@@ -38,11 +38,11 @@ def ldap(server: Slapd, **changes: str) -> str:
     return LDAP.format(**{"url": server.url, "base": BASE, "bind": WRITER, **changes})
 
 
-def run(stage: Stage, server: Slapd, code: int, command: str = "publish --json 2>/dev/null", **environment: str) -> str:
-    told = stage.run(f"distributor {command}", **{**server.environment, "LDAP_PASSWORD": WRITES, **environment})
-    assert told.returncode == code, told.stdout
-    assert "Traceback" not in told.stdout
-    return told.stdout
+def run(workspace: Workspace, server: Slapd, code: int, command: str = "publish --json 2>/dev/null", **environment: str) -> str:
+    result = workspace.run(f"distributor {command}", **{**server.environment, "LDAP_PASSWORD": WRITES, **environment})
+    assert result.returncode == code, result.stdout
+    assert "Traceback" not in result.stdout
+    return result.stdout
 
 
 def answer(text: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def answer(text: str) -> dict[str, Any]:
     return found
 
 
-def test_everybody_is_published_once_in_every_directory(sent: Stage, server: Slapd) -> None:
+def test_everybody_is_published_once_in_every_directory(sent: Workspace, server: Slapd) -> None:
     configure(sent, ldap(server), FOLDER)
     names = [server.add(name, "inetOrgPerson", mail=f"{name}@example.org") for name in ("alice", "bob")]
     try:
@@ -70,7 +70,7 @@ def test_everybody_is_published_once_in_every_directory(sent: Stage, server: Sla
     assert WRITES.encode() not in b"".join(path.read_bytes() for path in sent.folder.rglob("*") if path.is_file())
 
 
-def test_who_is_not_in_the_directory_is_exit_1_and_the_other_is_written(sent: Stage, server: Slapd) -> None:
+def test_who_is_not_in_the_directory_is_exit_1_and_the_other_is_written(sent: Workspace, server: Slapd) -> None:
     configure(sent, ldap(server))
     dn = server.add("alice", "inetOrgPerson", mail="alice@example.org")
     try:
@@ -81,38 +81,38 @@ def test_who_is_not_in_the_directory_is_exit_1_and_the_other_is_written(sent: St
     assert [(i["severity"], i["check"], i["address"]) for i in found["issues"]] == [("error", "no-person", "bob@example.org")]
 
 
-def test_a_directory_that_cannot_be_reached_is_exit_4_and_the_folder_is_written(sent: Stage, server: Slapd) -> None:
+def test_a_directory_that_cannot_be_reached_is_exit_4_and_the_folder_is_written(sent: Workspace, server: Slapd) -> None:
     configure(sent, ldap(server, url="ldap://localhost:1"), FOLDER)
-    told = run(sent, server, 4, "publish")
-    assert "2 written, 0 unchanged" in told
-    assert "error: ldap://localhost:1: connection refused" in told
+    result = run(sent, server, 4, "publish")
+    assert "2 written, 0 unchanged" in result
+    assert "error: ldap://localhost:1: connection refused" in result
 
 
-def test_a_wrong_password_is_exit_4_and_not_shown(sent: Stage, server: Slapd) -> None:
+def test_a_wrong_password_is_exit_4_and_not_shown(sent: Workspace, server: Slapd) -> None:
     configure(sent, ldap(server))
-    told = run(sent, server, 4, "publish", LDAP_PASSWORD="hidden-here")
-    assert "the sign-in is refused" in told
-    assert "`directories[0].password`" in told
-    assert "hidden-here" not in told
+    result = run(sent, server, 4, "publish", LDAP_PASSWORD="hidden-here")
+    assert "the sign-in is refused" in result
+    assert "`directories[0].password`" in result
+    assert "hidden-here" not in result
 
 
-def test_without_a_directory_the_way_out_is_told(sent: Stage, server: Slapd) -> None:
+def test_without_a_directory_the_way_out_is_told(sent: Workspace, server: Slapd) -> None:
     assert "hint: add [[directories]]" in run(sent, server, 1, "publish")
 
 
-def test_nobody_received_anything_yet(planned: Stage, server: Slapd) -> None:
+def test_nobody_received_anything_yet(planned: Workspace, server: Slapd) -> None:
     configure(planned, FOLDER)
     assert "next: distributor send" in run(planned, server, 0, "publish")
 
 
 @pytest.mark.parametrize(("changes", "where"), [({"url": "ldap://ldap.example.org/x"}, "url"), ({"base": "\t"}, "base")])
-def test_a_table_that_cannot_work_is_told_by_every_command(planned: Stage, server: Slapd, changes: dict[str, str], where: str) -> None:
+def test_a_table_that_cannot_work_is_told_by_every_command(planned: Workspace, server: Slapd, changes: dict[str, str], where: str) -> None:
     configure(planned, ldap(server, **changes).replace("ou=people,\t", " "))
     assert f"directories[0].{where}: " in run(planned, server, 3, "status")
 
 
-def test_without_the_extra_the_way_to_it_is_told(sent: Stage, server: Slapd, tmp_path: Path) -> None:
+def test_without_the_extra_the_way_to_it_is_told(sent: Workspace, server: Slapd, tmp_path: Path) -> None:
     configure(sent, ldap(server))
     (tmp_path / "ldap3.py").write_text("raise ModuleNotFoundError('ldap3')", encoding="utf-8")
-    told = run(sent, server, 3, f"publish --config {sent.folder}/distributor.toml", PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
-    assert "pip install 'distributor[ldap]'" in told
+    result = run(sent, server, 3, f"publish --config {sent.folder}/distributor.toml", PYTHONPATH=f"{tmp_path}:{Path(__file__).parents[2]}")
+    assert "pip install 'distributor[ldap]'" in result

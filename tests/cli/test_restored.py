@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger.driver import sqlite3
-from tests.stage import Stage
+from distributor.ledger.sqlite import sqlite3
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -23,56 +23,56 @@ ALICE, BOB = "alice@example.org", "bob@example.org"
 QUIET = " >/dev/null 2>&1"
 
 
-def backup(stage: Stage, name: str = "backup.db") -> Path:
+def backup(workspace: Workspace, name: str = "backup.db") -> Path:
     """A whole copy of the ledger, as `sqlite3 .backup` makes it."""
-    target = stage.folder / name
+    target = workspace.folder / name
     target.unlink(missing_ok=True)
-    source, copy = sqlite3.connect(stage.folder / "distributor.db"), sqlite3.connect(target)
+    source, copy = sqlite3.connect(workspace.folder / "distributor.db"), sqlite3.connect(target)
     source.backup(copy)
     source.close()
     copy.close()
     return target
 
 
-def restore(stage: Stage, name: str = "backup.db") -> None:
-    for old in stage.folder.glob("distributor.db*"):
+def restore(workspace: Workspace, name: str = "backup.db") -> None:
+    for old in workspace.folder.glob("distributor.db*"):
         old.unlink()
-    shutil.copy(stage.folder / name, stage.folder / "distributor.db")
+    shutil.copy(workspace.folder / name, workspace.folder / "distributor.db")
 
 
-def received(stage: Stage) -> Counter[str]:
-    return Counter(str(message_from_bytes(message)["To"]).rpartition("<")[2].rstrip(">") for message in stage.handler.messages)
+def received(workspace: Workspace) -> Counter[str]:
+    return Counter(str(message_from_bytes(message)["To"]).rpartition("<")[2].rstrip(">") for message in workspace.handler.messages)
 
 
-def states(stage: Stage) -> dict[str, str]:
-    rows = json.loads(stage.run("distributor status --json 2>/dev/null").stdout)["deliveries"]
+def states(workspace: Workspace) -> dict[str, str]:
+    rows = json.loads(workspace.run("distributor status --json 2>/dev/null").stdout)["deliveries"]
     return {row["address"]: row["state"] for row in rows}
 
 
-def refused(stage: Stage, command: str) -> str:
-    done = stage.run(command)
+def refused(workspace: Workspace, command: str) -> str:
+    done = workspace.run(command)
     assert done.returncode == 3, done.stdout
     assert "distributor ledger adopt --reason TEXT (see docs/restore.md)" in done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
 
 
-def forget_sending_process(stage: Stage, **evidence: str) -> None:
+def forget_sending_process(workspace: Workspace, **evidence: str) -> None:
     """As if another machine had sent: what its events say of themselves."""
-    with sqlite3.connect(stage.folder / "distributor.db") as connection:
+    with sqlite3.connect(workspace.folder / "distributor.db") as connection:
         connection.execute("DROP TRIGGER event_is_kept")
         for name, value in evidence.items():
             connection.execute(f"UPDATE event SET evidence = json_set(evidence, '$.{name}', ?) WHERE event = 'claimed'", (value,))  # noqa: S608  a name of ours
     connection.close()
 
 
-def test_a_restored_backup_sends_nothing_until_a_person_adopts_it(planned: Stage) -> None:
+def test_a_restored_backup_sends_nothing_until_a_person_adopts_it(planned: Workspace) -> None:
     backup(planned)
-    planned.play(f"$ distributor send --yes{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes{QUIET}\n")
     assert received(planned) == {ALICE: 1, BOB: 1}
     restore(planned)
-    told = refused(planned, "distributor send --yes")
-    assert "distributor.db: nothing was sent: this ledger is older than what this host knows of it: it ends with event" in told
+    result = refused(planned, "distributor send --yes")
+    assert "distributor.db: nothing was sent: this ledger is older than what this host knows of it: it ends with event" in result
     for command in (
         "distributor send --yes --dry-run look",
         f'distributor resend {ALICE} --reason "new phone" --yes',
@@ -82,37 +82,37 @@ def test_a_restored_backup_sends_nothing_until_a_person_adopts_it(planned: Stage
     assert received(planned) == {ALICE: 1, BOB: 1}
 
 
-def test_reading_and_planning_go_on_and_warn(planned: Stage) -> None:
+def test_reading_and_planning_go_on_and_warn(planned: Workspace) -> None:
     backup(planned)
-    planned.play(f"$ distributor send --yes{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes{QUIET}\n")
     restore(planned)
-    told = planned.run("distributor status")
-    assert (told.returncode, "warning: this ledger is older" in told.stdout) == (0, True)
-    told = planned.run("distributor plan certificates --roster people.csv")
-    assert (told.returncode, "warning: this ledger is older" in told.stdout) == (0, True)
-    planned.play(f"+ pfx cleo cleo@example.org\n$ distributor plan certificates{QUIET}\n$ distributor audit verify{QUIET}\n")
+    result = planned.run("distributor status")
+    assert (result.returncode, "warning: this ledger is older" in result.stdout) == (0, True)
+    result = planned.run("distributor plan certificates --roster people.csv")
+    assert (result.returncode, "warning: this ledger is older" in result.stdout) == (0, True)
+    planned.run_script(f"+ pfx cleo cleo@example.org\n$ distributor plan certificates{QUIET}\n$ distributor audit verify{QUIET}\n")
     checks = json.loads(planned.run("distributor doctor --json 2>/dev/null").stdout)["checks"]
     assert [check["level"] for check in checks if "nothing is sent: this ledger" in check["message"]] == ["warning"]
 
 
-def test_a_plan_made_in_a_restored_ledger_does_not_hide_that_it_was_restored(planned: Stage) -> None:
+def test_a_plan_made_in_a_restored_ledger_does_not_hide_that_it_was_restored(planned: Workspace) -> None:
     backup(planned)
-    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes --limit 1{QUIET}\n")
     restore(planned)
     for number in range(12):  # it is longer than what is remembered now
-        planned.prop_pfx(f"p{number}", f"p{number}@example.org")
-    planned.play(f"$ distributor plan certificates{QUIET}\n")
+        planned.add_pfx(f"p{number}", f"p{number}@example.org")
+    planned.run_script(f"$ distributor plan certificates{QUIET}\n")
     assert "this ledger is not the one that was last used here" in refused(planned, "distributor send --yes")
 
 
-def test_what_may_have_been_sent_is_settled_by_a_person_one_by_one(planned: Stage) -> None:
+def test_what_may_have_been_sent_is_settled_by_a_person_one_by_one(planned: Workspace) -> None:
     backup(planned)
-    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes --limit 1{QUIET}\n")
     restore(planned)
     done = planned.run('distributor ledger adopt --reason "the disk failed"')
     assert (done.returncode, "2 deliveries ambiguous (before: 2 planned)" in done.stdout) == (1, True), done.stdout
     assert states(planned) == {ALICE: "ambiguous", BOB: "ambiguous"}
-    planned.play(f"$ distributor send --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
     (got,) = received(planned)
     ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
     (missed,) = set(ids) - {got}
@@ -120,47 +120,47 @@ def test_what_may_have_been_sent_is_settled_by_a_person_one_by_one(planned: Stag
     assert "its password is not in this ledger: `distributor resend`" in done.stdout
     waited = planned.run(f'distributor resolve {ids[missed]} --again --reason "not in the log"')
     assert (waited.returncode, "may still wait for an answer" in waited.stdout) == (1, True), waited.stdout
-    planned.play(f"$ distributor resend {got} --reason 'no password' --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
+    planned.run_script(f"$ distributor resend {got} --reason 'no password' --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
     assert received(planned) == {got: 2}
     assert states(planned)[missed] == "ambiguous"
 
 
-def test_where_nothing_was_sent_since_the_ledger_goes_on_as_it_is(planned: Stage) -> None:
+def test_where_nothing_was_sent_since_the_ledger_goes_on_as_it_is(planned: Workspace) -> None:
     backup(planned)
-    planned.play(f'$ distributor withdraw --reason "left" $(distributor status --json | grep -o "d-[0-9A-Z]*" | head -1){QUIET}\n')
+    planned.run_script(f'$ distributor withdraw --reason "left" $(distributor status --json | grep -o "d-[0-9A-Z]*" | head -1){QUIET}\n')
     restore(planned)
     refused(planned, "distributor send --yes")
-    planned.play(f'$ distributor ledger adopt --nothing-sent --reason "it was on paper"{QUIET}\n$ distributor send --yes{QUIET}\n')
+    planned.run_script(f'$ distributor ledger adopt --nothing-sent --reason "it was on paper"{QUIET}\n$ distributor send --yes{QUIET}\n')
     assert received(planned) == {ALICE: 1, BOB: 1}
-    planned.play(f"$ distributor audit verify{QUIET}\n")
+    planned.run_script(f"$ distributor audit verify{QUIET}\n")
 
 
-def test_a_ledger_that_is_the_one_last_used_here_is_not_adopted_by_mistake(sent: Stage) -> None:
+def test_a_ledger_that_is_the_one_last_used_here_is_not_adopted_by_mistake(sent: Workspace) -> None:
     done = sent.run("distributor ledger adopt --reason why")
     assert (done.returncode, "add --anyway" in done.stdout) == (1, True)
     assert states(sent) == {ALICE: "accepted", BOB: "accepted"}
     assert sent.run("distributor ledger adopt --anyway --reason 'the whole machine was restored'").returncode == 0
 
 
-def test_a_second_copy_on_this_host_cannot_send_as_well(planned: Stage) -> None:
+def test_a_second_copy_on_this_host_cannot_send_as_well(planned: Workspace) -> None:
     shutil.copytree(planned.folder, planned.folder.parent / f"{planned.folder.name}-copy")
-    planned.play(f"$ distributor send --yes{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes{QUIET}\n")
     refused(planned, f"cd ../{planned.folder.name}-copy && distributor send --yes")
     assert received(planned) == {ALICE: 1, BOB: 1}
 
 
 @pytest.mark.parametrize("evidence", [{"machine": "another", "host": "%/x/-"}, {"host": "another/x/-"}], ids=["its id", "its name"])
-def test_a_ledger_from_another_machine_waits_for_a_person(sent: Stage, state_folder: Path, evidence: dict[str, str]) -> None:
+def test_a_ledger_from_another_machine_waits_for_a_person(sent: Workspace, state_folder: Path, evidence: dict[str, str]) -> None:
     name = os.uname().nodename
     forget_sending_process(sent, **{key: value.replace("%", name) for key, value in evidence.items()})
     shutil.rmtree(state_folder)
     assert "this ledger was last used to send on another machine" in refused(sent, f"distributor resend {ALICE} --reason why --yes")
 
 
-def test_a_ledger_that_was_used_here_goes_on_where_nothing_is_remembered(planned: Stage, state_folder: Path) -> None:
-    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+def test_a_ledger_that_was_used_here_goes_on_where_nothing_is_remembered(planned: Workspace, state_folder: Path) -> None:
+    planned.run_script(f"$ distributor send --yes --limit 1{QUIET}\n")
     shutil.rmtree(state_folder)
-    planned.play(f"$ distributor send --yes{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes{QUIET}\n")
     assert received(planned) == {ALICE: 1, BOB: 1}
     assert [(path.suffix, stat.S_IMODE(path.stat().st_mode)) for path in state_folder.iterdir()] == [(".mark", 0o600)]
     assert stat.S_IMODE(state_folder.stat().st_mode) == 0o700
@@ -184,18 +184,21 @@ def _linked(mark: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_cut, _emptied, _scribbled, _linked])
-def test_what_is_remembered_and_cannot_be_read_stops_sending(planned: Stage, state_folder: Path, damage: Callable[[Path], None]) -> None:
-    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+def test_what_is_remembered_and_cannot_be_read_stops_sending(
+    planned: Workspace, state_folder: Path, damage: Callable[[Path], None]
+) -> None:
+    planned.run_script(f"$ distributor send --yes --limit 1{QUIET}\n")
     (mark,) = state_folder.glob("*.mark")
     damage(mark)
     assert "what this host knew of this ledger cannot be read" in refused(planned, "distributor send --yes")
     assert planned.run("distributor status").returncode == 0
     if damage is not _linked:
-        planned.play(f'$ distributor ledger adopt --nothing-sent --reason "it is the ledger"{QUIET}\n$ distributor send --yes{QUIET}\n')
+        adopt = 'distributor ledger adopt --nothing-sent --reason "it is the ledger"'
+        planned.run_script(f"$ {adopt}{QUIET}\n$ distributor send --yes{QUIET}\n")
         assert received(planned) == {ALICE: 1, BOB: 1}
 
 
-def test_a_folder_that_cannot_be_written_stops_sending_before_the_first_message(planned: Stage, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_stops_sending_before_the_first_message(planned: Workspace, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file")
     done = planned.run("distributor send --yes", XDG_STATE_HOME=str(blocked))
@@ -204,7 +207,7 @@ def test_a_folder_that_cannot_be_written_stops_sending_before_the_first_message(
     assert received(planned) == {}
 
 
-def test_a_service_manager_says_where_it_is_remembered(planned: Stage, tmp_path: Path, state_folder: Path) -> None:
+def test_a_service_manager_says_where_it_is_remembered(planned: Workspace, tmp_path: Path, state_folder: Path) -> None:
     done = planned.run("distributor send --yes", STATE_DIRECTORY=f"{tmp_path / 'service'}:/elsewhere")
     assert done.returncode == 0, done.stdout
     assert len(list((tmp_path / "service").glob("*.mark"))) == 1
@@ -214,20 +217,20 @@ def test_a_service_manager_says_where_it_is_remembered(planned: Stage, tmp_path:
 # --- a copy that lies on another machine ----------------------------------------------------------------------------
 
 
-def elsewhere(stage: Stage, command: str, state: str, code: int) -> str:
+def elsewhere(workspace: Workspace, command: str, state: str, code: int) -> str:
     """What a command says on another host, with a state folder of its own."""
-    done = stage.run(
+    done = workspace.run(
         f"{sys.executable} -m tests.doubles.elsewhere 0 there/boot-2/ns {command}", XDG_STATE_HOME=state, PYTHONPATH=str(Path.cwd())
     )
     assert done.returncode == code, done.stdout
     return done.stdout
 
 
-def test_a_copy_made_after_plan_and_before_send_does_not_send_on_another_machine(planned: Stage, tmp_path: Path) -> None:
+def test_a_copy_made_after_plan_and_before_send_does_not_send_on_another_machine(planned: Workspace, tmp_path: Path) -> None:
     state = str(tmp_path / "there")
-    told = elsewhere(planned, "send --yes", state, 3)
-    assert "nothing was sent: this ledger was last used to plan on another machine" in told
-    planned.prop_pfx("cleo", "cleo@example.org")
+    result = elsewhere(planned, "send --yes", state, 3)
+    assert "nothing was sent: this ledger was last used to plan on another machine" in result
+    planned.add_pfx("cleo", "cleo@example.org")
     elsewhere(planned, "plan certificates", state, 0)
     assert "distributor ledger adopt --reason TEXT" in elsewhere(planned, "send --yes", state, 3)
     assert received(planned) == {}
@@ -236,37 +239,37 @@ def test_a_copy_made_after_plan_and_before_send_does_not_send_on_another_machine
     assert received(planned) == {ALICE: 1, BOB: 1, "cleo@example.org": 1}
 
 
-def test_a_plan_goes_on_where_nothing_is_remembered_on_the_same_machine(planned: Stage, state_folder: Path) -> None:
+def test_a_plan_goes_on_where_nothing_is_remembered_on_the_same_machine(planned: Workspace, state_folder: Path) -> None:
     shutil.rmtree(state_folder)
-    planned.play(f"$ distributor send --yes{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes{QUIET}\n")
     assert received(planned) == {ALICE: 1, BOB: 1}
 
 
-def later(stage: Stage, command: str) -> str:
+def later(workspace: Workspace, command: str) -> str:
     """What a command says when no sender can be waiting any more."""
-    done = stage.run(f"{sys.executable} -m tests.doubles.elsewhere 3600 - {command}", PYTHONPATH=str(Path.cwd()))
+    done = workspace.run(f"{sys.executable} -m tests.doubles.elsewhere 3600 - {command}", PYTHONPATH=str(Path.cwd()))
     assert done.returncode == 1, done.stdout
     return done.stdout
 
 
 @pytest.mark.parametrize("word", ["again", "accepted"])
-def test_what_one_word_for_all_may_not_settle_is_listed_and_the_rest_is_settled(planned: Stage, word: str) -> None:
+def test_what_one_word_for_all_may_not_settle_is_listed_and_the_rest_is_settled(planned: Workspace, word: str) -> None:
     backup(planned)
-    planned.play(f"$ distributor send --yes --limit 1{QUIET}\n")
+    planned.run_script(f"$ distributor send --yes --limit 1{QUIET}\n")
     restore(planned)
     assert planned.run("distributor ledger adopt --reason broken").returncode == 1
     ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
-    planned.play(f"$ distributor resend {ALICE} --reason lost --yes{QUIET}\n")
-    told = later(planned, f"resolve --restored --{word} --reason log")
-    assert f"left as it is: {ids[ALICE]}: {ALICE}: " in told
-    assert "replaced" in told
-    assert "1 delivery " in told
+    planned.run_script(f"$ distributor resend {ALICE} --reason lost --yes{QUIET}\n")
+    result = later(planned, f"resolve --restored --{word} --reason log")
+    assert f"left as it is: {ids[ALICE]}: {ALICE}: " in result
+    assert "replaced" in result
+    assert "1 delivery " in result
     now = {row["id"]: row["state"] for row in json.loads(planned.run("distributor status --json 2>/dev/null").stdout)["deliveries"]}
     assert (now[ids[ALICE]], now[ids[BOB]]) == ("ambiguous", "planned" if word == "again" else "accepted")
-    planned.play(f"$ distributor withdraw {ids[ALICE]} --reason replaced{QUIET}\n$ distributor audit verify{QUIET}\n")
+    planned.run_script(f"$ distributor withdraw {ids[ALICE]} --reason replaced{QUIET}\n$ distributor audit verify{QUIET}\n")
 
 
-def test_a_ledger_that_is_lost_is_not_made_anew(planned: Stage, state_folder: Path) -> None:
+def test_a_ledger_that_is_lost_is_not_made_anew(planned: Workspace, state_folder: Path) -> None:
     for old in planned.folder.glob("distributor.db*"):
         old.unlink()
     (mark,) = state_folder.glob("*.mark")
@@ -278,7 +281,7 @@ def test_a_ledger_that_is_lost_is_not_made_anew(planned: Stage, state_folder: Pa
     assert planned.run("distributor init").returncode == 0
 
 
-def test_the_restore_page_can_be_followed_to_the_message(planned: Stage) -> None:
+def test_the_restore_page_can_be_followed_to_the_message(planned: Workspace) -> None:
     page = (Path(__file__).parents[2] / "docs/restore.md").read_text(encoding="utf-8")
     keep, look = (next(line.strip() for line in page.splitlines() if word in line) for word in ("mkdir kept", "verify --config kept"))
     assert planned.run(keep).returncode == 0
@@ -287,10 +290,10 @@ def test_the_restore_page_can_be_followed_to_the_message(planned: Stage) -> None
     assert received(planned) == {ALICE: 1, BOB: 1}
 
 
-def test_whoever_was_first_planned_after_the_backup_is_warned_of(planned: Stage) -> None:
+def test_whoever_was_first_planned_after_the_backup_is_warned_of(planned: Workspace) -> None:
     backup(planned)
-    planned.prop_pfx("cleo", "cleo@example.org")
-    planned.play(f"$ distributor plan certificates{QUIET}\n$ distributor send --yes{QUIET}\n")
+    planned.add_pfx("cleo", "cleo@example.org")
+    planned.run_script(f"$ distributor plan certificates{QUIET}\n$ distributor send --yes{QUIET}\n")
     restore(planned)
     done = planned.run("distributor ledger adopt --reason broken")
     words = ": whoever was first planned after 20"

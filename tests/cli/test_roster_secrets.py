@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority
-from tests.stage import PASSWORD, Stage
+from tests.workspace import PASSWORD, Workspace
 
 WORD = "Sommer-2026-geheim"
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority) -> Iterator[Stage]:
-    made = Stage(tmp_path, authority)
-    made.play("$ distributor init >/dev/null 2>&1\n+ pfx alice alice@example.org\n")
+def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
+    made = Workspace(tmp_path, authority)
+    made.run_script("$ distributor init >/dev/null 2>&1\n+ pfx alice alice@example.org\n")
     yield made
     made.close()
 
 
-def everything(stage: Stage, roster: str, *commands: str) -> str:
+def everything(workspace: Workspace, roster: str, *commands: str) -> str:
     """What is printed and kept of a plan with this list, but for the list itself."""
-    (stage.folder / "people.csv").write_text(roster, encoding="utf-8")
-    printed = [stage.run(f"distributor {command}").stdout for command in commands]
-    kept = [path.read_bytes().decode("latin-1") for path in stage.folder.glob("distributor.db*")]
+    (workspace.folder / "people.csv").write_text(roster, encoding="utf-8")
+    printed = [workspace.run(f"distributor {command}").stdout for command in commands]
+    kept = [path.read_bytes().decode("latin-1") for path in workspace.folder.glob("distributor.db*")]
     assert "Traceback" not in "".join(printed)
     return "".join([*printed, *kept])
 
@@ -45,38 +45,38 @@ def everything(stage: Stage, roster: str, *commands: str) -> str:
         f"email,language\nalice@example.org,{WORD}\n",
     ],
 )
-def test_no_cell_that_may_be_a_password_is_repeated(stage: Stage, roster: str) -> None:
-    told = everything(stage, roster, "plan certificates --roster people.csv --json")
-    assert WORD not in told
-    assert "people.csv" in told
+def test_no_cell_that_may_be_a_password_is_repeated(workspace: Workspace, roster: str) -> None:
+    output = everything(workspace, roster, "plan certificates --roster people.csv --json")
+    assert WORD not in output
+    assert "people.csv" in output
 
 
 @pytest.mark.parametrize("name", ["Contraseña", "PFX Pass", "geheimnis"])
-def test_a_column_that_no_message_names_is_not_kept_whatever_it_is_called(stage: Stage, name: str) -> None:
-    told = everything(
-        stage, f"email;name;{name}\nalice@example.org;Alicia;{WORD}\n", "plan certificates --roster people.csv", "status --json"
+def test_a_column_that_no_message_names_is_not_kept_whatever_it_is_called(workspace: Workspace, name: str) -> None:
+    output = everything(
+        workspace, f"email;name;{name}\nalice@example.org;Alicia;{WORD}\n", "plan certificates --roster people.csv", "status --json"
     )
-    assert "1 ready" in told
-    assert WORD not in told
+    assert "1 ready" in output
+    assert WORD not in output
 
 
 @pytest.mark.parametrize("name", ["Contraseña"])
-def test_a_password_is_known_by_its_name_in_other_languages(stage: Stage, name: str) -> None:
-    (stage.folder / "certificates/alice.txt").unlink()
-    told = everything(stage, f"email;{name}\nalice@example.org;{PASSWORD}\n", "plan certificates --roster people.csv")
-    assert "1 ready" in told
+def test_a_password_is_known_by_its_name_in_other_languages(workspace: Workspace, name: str) -> None:
+    (workspace.folder / "certificates/alice.txt").unlink()
+    output = everything(workspace, f"email;{name}\nalice@example.org;{PASSWORD}\n", "plan certificates --roster people.csv")
+    assert "1 ready" in output
 
 
-def test_a_column_that_a_message_names_is_kept_and_goes_when_no_message_names_it_any_more(stage: Stage) -> None:
-    own = stage.folder / "templates/message/en/body.txt"
+def test_a_column_that_a_message_names_is_kept_and_goes_when_no_message_names_it_any_more(workspace: Workspace) -> None:
+    own = workspace.folder / "templates/message/en/body.txt"
     own.parent.mkdir(parents=True)
     own.write_text("To room {{ column.room }}.\n", encoding="utf-8")
     roster = f"email,room,other\nalice@example.org,Room-4711,{WORD}\n"
-    kept = everything(stage, roster, "plan certificates --roster people.csv", "send --dry-run look")
+    kept = everything(workspace, roster, "plan certificates --roster people.csv", "send --dry-run look")
     assert "Room-4711" in kept
     assert WORD not in kept
-    assert any(b"Room-4711" in path.read_bytes() for path in (stage.folder / "look").iterdir())
+    assert any(b"Room-4711" in path.read_bytes() for path in (workspace.folder / "look").iterdir())
     own.unlink()
-    everything(stage, roster, "plan certificates --roster people.csv")
-    again = b"".join(path.read_bytes() for path in stage.folder.glob("distributor.db*"))
+    everything(workspace, roster, "plan certificates --roster people.csv")
+    again = b"".join(path.read_bytes() for path in workspace.folder.glob("distributor.db*"))
     assert b'"room"' not in again

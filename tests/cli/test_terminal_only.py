@@ -7,12 +7,12 @@ import json
 import pytest
 
 from tests.cli.screen import screen
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 
-def test_a_password_is_shown_large_and_gone_after_enter(sent: Stage) -> None:
+def test_a_password_is_shown_large_and_gone_after_enter(sent: Workspace) -> None:
     with screen(sent.folder, sent.environment(), "password", "reveal", "alice@example.org", "--reason", "she called") as terminal:
         terminal.until("press Enter to clear the screen")
         assert "\x1b[?1049h" in terminal.shown  # the terminal's other screen, which leaves no scroll-back
@@ -24,7 +24,7 @@ def test_a_password_is_shown_large_and_gone_after_enter(sent: Stage) -> None:
     assert events[-1]["evidence"]["reason"] == "she called"
 
 
-def test_an_interrupt_clears_the_password_too(sent: Stage) -> None:
+def test_an_interrupt_clears_the_password_too(sent: Workspace) -> None:
     with screen(sent.folder, sent.environment(), "password", "reveal", "alice@example.org", "--reason", "she called") as terminal:
         terminal.until("press Enter")
         terminal.press("\x03")
@@ -32,7 +32,7 @@ def test_an_interrupt_clears_the_password_too(sent: Stage) -> None:
         assert terminal.end() == 130
 
 
-def test_the_question_names_number_domains_and_sender_and_no_means_no(planned: Stage) -> None:
+def test_the_question_names_number_domains_and_sender_and_no_means_no(planned: Workspace) -> None:
     with screen(planned.folder, planned.environment(), "send") as terminal:
         terminal.until("Send 2 messages from certificates@example.org to 1 domain (example.org)? [y/N] ")
         terminal.press("n\n")
@@ -41,7 +41,7 @@ def test_the_question_names_number_domains_and_sender_and_no_means_no(planned: S
     assert planned.handler.messages == []
 
 
-def test_yes_means_yes_and_the_bar_shows_it(planned: Stage) -> None:
+def test_yes_means_yes_and_the_bar_shows_it(planned: Workspace) -> None:
     with screen(planned.folder, planned.environment(), "send") as terminal:
         terminal.until("[y/N] ")
         terminal.press("y\n")
@@ -51,7 +51,7 @@ def test_yes_means_yes_and_the_bar_shows_it(planned: Stage) -> None:
     assert len(planned.handler.messages) == 2
 
 
-def test_an_interrupted_question_is_exit_130_and_sends_nothing(planned: Stage) -> None:
+def test_an_interrupted_question_is_exit_130_and_sends_nothing(planned: Workspace) -> None:
     with screen(planned.folder, planned.environment(), "send") as terminal:
         terminal.until("[y/N] ")
         terminal.press("\x03")
@@ -60,7 +60,7 @@ def test_an_interrupted_question_is_exit_130_and_sends_nothing(planned: Stage) -
     assert planned.handler.messages == []
 
 
-def test_colours_are_left_out_where_they_are_not_wanted(planned: Stage) -> None:
+def test_colours_are_left_out_where_they_are_not_wanted(planned: Workspace) -> None:
     with screen(planned.folder, planned.environment(), "status") as terminal:
         assert terminal.end() == 0
         assert "\x1b[" in terminal.shown

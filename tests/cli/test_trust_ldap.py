@@ -17,7 +17,7 @@ from distributor.microsoft import ldap_lookup
 from distributor.microsoft.ldap_lookup import Endpoint, LdapProbe, LookupResult
 from tests.authority import Authority
 from tests.doubles.slapd import BASE, WRITER, WRITES, Slapd, entry, slapd
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 ALICE = "alice@example.org"
 USER = "userCertificate;binary"
@@ -59,7 +59,7 @@ def ask(capsys: pytest.CaptureFixture[str], host: str, *addresses: str, code: in
     return found
 
 
-def told(found: dict[str, Any]) -> list[tuple[str, str]]:
+def levels(found: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["area"], one["level"]) for one in found["remarks"]]
 
 
@@ -67,13 +67,13 @@ def test_a_server_that_is_set_up_well_is_found_so(capsys: pytest.CaptureFixture[
     with slapd(people=person(**{USER: authority.issue(ALICE).der})) as running, trusting(running):
         found = ask(capsys, running.ldaps, ALICE, code=0)
     assert (found["found"], found["people"]) == (1, [{"address": ALICE, "level": "ok", "message": "found"}])
-    assert told(found) == [("connection", "ok")]
+    assert levels(found) == [("connection", "ok")]
 
 
 def test_without_a_default_base_the_line_to_add_is_told(capsys: pytest.CaptureFixture[str], authority: Authority) -> None:
     with slapd(people=person(**{USER: authority.issue(ALICE).der}), default_base=False) as running, trusting(running):
         found = ask(capsys, running.ldaps, ALICE, code=1)
-    assert told(found) == [("connection", "ok"), ("base", "error")]
+    assert levels(found) == [("connection", "ok"), ("base", "error")]
     assert f'defaultsearchbase "{BASE}"' in found["remarks"][1]["hint"]
 
 
@@ -81,14 +81,14 @@ def test_certificates_that_nobody_in_particular_may_read_are_told(capsys: pytest
     for access in ("auth", "search"):
         with slapd(people=person(**{USER: authority.issue(ALICE).der}), anonymous=access) as running, trusting(running):
             found = ask(capsys, running.ldaps, ALICE, code=1)
-        assert ("people", "error") in told(found)
+        assert ("people", "error") in levels(found)
         assert "access to" in found["remarks"][-1]["hint"]
 
 
 def test_in_clear_is_a_warning_and_a_closed_way_too(capsys: pytest.CaptureFixture[str], authority: Authority) -> None:
     with slapd(people=person(**{USER: authority.issue(ALICE).der})) as running, trusting(running):
         found = ask(capsys, f"localhost:{running.port}", ALICE, code=0)
-    assert told(found) == [("connection", "warning"), ("connection", "ok"), ("connection", "warning")]
+    assert levels(found) == [("connection", "warning"), ("connection", "ok"), ("connection", "warning")]
     assert [(way["works"], way["secure"]) for way in found["ways"]] == [(False, True), (True, False)]
 
 
@@ -111,7 +111,7 @@ def test_a_certificate_that_phones_do_not_trust_is_no_way(capsys: pytest.Capture
     assert "not trusted" in json.loads(capsys.readouterr().out)["ways"][0]["said"]
 
 
-def test_everybody_who_received_a_certificate_is_looked_for(sent: Stage, server: Slapd, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everybody_who_received_a_certificate_is_looked_for(sent: Workspace, server: Slapd, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = sent.folder / "distributor.toml"
     names = [server.add(name, "inetOrgPerson", mail=f"{name}@example.org") for name in ("alice", "bob")]
     try:
@@ -129,7 +129,7 @@ def test_everybody_who_received_a_certificate_is_looked_for(sent: Stage, server:
     assert (before["found"], after["found"]) == (0, 2)
 
 
-def test_another_certificate_than_the_delivered_one_is_told(sent: Stage, server: Slapd, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_certificate_than_the_delivered_one_is_told(sent: Workspace, server: Slapd, capsys: pytest.CaptureFixture[str]) -> None:
     dn = server.add("alice", "inetOrgPerson", **{"mail": ALICE, USER: sent.authority.issue(ALICE).der})
     try:
         found = ask(capsys, server.ldaps, ALICE, code=1, chosen=sent.folder / "distributor.toml")

@@ -16,7 +16,7 @@ from distributor.cli.trust import watch
 from distributor.pki import sst
 from tests.authority import Authority, Identity, rsa_key
 from tests.doubles.pki import CA, Server, root, server, without_chain
-from tests.stage import PASSWORD, Stage
+from tests.workspace import PASSWORD, Workspace
 
 
 @pytest.fixture
@@ -37,43 +37,43 @@ def sub(site: Server) -> CA:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority, sub: CA) -> Iterator[Stage]:
+def workspace(tmp_path: Path, authority: Authority, sub: CA) -> Iterator[Workspace]:
     """A workspace that trusts the root."""
-    made = Stage(tmp_path, authority)
-    made.play("$ distributor init >/dev/null 2>&1\n")
+    made = Workspace(tmp_path, authority)
+    made.run_script("$ distributor init >/dev/null 2>&1\n")
     (tmp_path / "collection.sst").write_bytes(sst.write([sub.above[0].der]))
     trust(made)
     yield made
     made.close()
 
 
-def trust(stage: Stage, collection: str = "collection.sst", *, private: bool = True, more: str = "") -> None:
+def trust(workspace: Workspace, collection: str = "collection.sst", *, private: bool = True, more: str = "") -> None:
     """`[trust]` as said."""
-    config = stage.folder / "distributor.toml"
+    config = workspace.folder / "distributor.toml"
     text = config.read_text(encoding="utf-8").partition("\n[trust]")[0]
     table = f'\n[trust]\ncollection = "{collection}"\nprivate_addresses = {str(private).lower()}\n{more}'
     config.write_text(text + table, encoding="utf-8")
 
 
-def put(stage: Stage, name: str, identity: Identity) -> None:
-    folder = stage.folder / "certificates"
+def put(workspace: Workspace, name: str, identity: Identity) -> None:
+    folder = workspace.folder / "certificates"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.pfx").write_bytes(identity.pfx(PASSWORD))
     (folder / f"{name}.txt").write_text(PASSWORD, encoding="utf-8")
 
 
-def plan(stage: Stage, code: int, options: str = "") -> dict[str, Any]:
-    told = stage.run(f"distributor plan certificates --json {options} 2>/dev/null")
-    assert told.returncode == code, told.stdout
-    found: dict[str, Any] = json.loads(told.stdout)
+def plan(workspace: Workspace, code: int, options: str = "") -> dict[str, Any]:
+    issue_rows = workspace.run(f"distributor plan certificates --json {options} 2>/dev/null")
+    assert issue_rows.returncode == code, issue_rows.stdout
+    found: dict[str, Any] = json.loads(issue_rows.stdout)
     return found
 
 
-def told(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def issue_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return [(issue["severity"], issue["check"], issue["source"], issue["address"]) for issue in found["issues"]]
 
 
-def test_what_is_in_order_is_planned_and_the_rest_is_told(stage: Stage, sub: CA, site: Server) -> None:
+def test_what_is_in_order_is_planned_and_the_rest_is_told(workspace: Workspace, sub: CA, site: Server) -> None:
     names = ("good", "fetched", "bad", "gone", "lost")
     people = {name: sub.person(f"{name}@example.org", crl=f"{site.url}/sub.crl", aia=f"{site.url}/sub.cer") for name in names}
     people["fetched"] = without_chain(people["fetched"])
@@ -82,10 +82,10 @@ def test_what_is_in_order_is_planned_and_the_rest_is_told(stage: Stage, sub: CA,
     people["strange"] = root("Other").sub("Other CA").person("strange@example.org", crl=f"{site.url}/sub.crl")
     site.put("/sub.crl", sub.crl(people["bad"].certificate.serial_number))
     for name, identity in people.items():
-        put(stage, name, identity)
-    found = plan(stage, 1)
+        put(workspace, name, identity)
+    found = plan(workspace, 1)
     assert [row["address"] for row in found["deliveries"]] == ["fetched@example.org", "good@example.org"]
-    assert sorted(told(found)) == [
+    assert sorted(issue_rows(found)) == [
         ("error", "chain-incomplete", "lost.pfx", "lost@example.org"),
         ("error", "chain-untrusted", "strange.pfx", "strange@example.org"),
         ("error", "crl-unreachable", "gone.pfx", "gone@example.org"),
@@ -94,7 +94,7 @@ def test_what_is_in_order_is_planned_and_the_rest_is_told(stage: Stage, sub: CA,
     assert set(site.asked.values()) == {1}
 
 
-def test_trust_check_judges_certificates_as_plan_does(stage: Stage, sub: CA, site: Server) -> None:
+def test_trust_check_judges_certificates_as_plan_does(workspace: Workspace, sub: CA, site: Server) -> None:
     """The same checks of the same people; what it says of a chain also names what to add."""
     site.put("/sub.cer", sub.der)
     people = {name: sub.person(f"{name}@example.org", crl=f"{site.url}/sub.crl", aia=f"{site.url}/sub.cer") for name in ("good", "bad")}
@@ -103,10 +103,10 @@ def test_trust_check_judges_certificates_as_plan_does(stage: Stage, sub: CA, sit
     people["strange"] = root("Other").sub("Other CA").person("strange@example.org", crl=f"{site.url}/sub.crl")
     site.put("/sub.crl", sub.crl(people["bad"].certificate.serial_number))
     for name, identity in people.items():
-        put(stage, name, identity)
-    checked = stage.run("distributor trust check certificates --json 2>/dev/null")
+        put(workspace, name, identity)
+    checked = workspace.run("distributor trust check certificates --json 2>/dev/null")
     found = json.loads(checked.stdout)
-    of_people = [issue for issue in told(found) if issue[3]]
+    of_people = [issue for issue in issue_rows(found) if issue[3]]
     assert (checked.returncode, sorted(of_people)) == (
         1,
         [
@@ -114,115 +114,117 @@ def test_trust_check_judges_certificates_as_plan_does(stage: Stage, sub: CA, sit
             ("error", "revoked", "bad.pfx", "bad@example.org"),
         ],
     )
-    assert {issue[1] for issue in told(found) if not issue[3]} == {"chain-incomplete", "chain-untrusted"} & {
-        issue[1] for issue in told(found)
+    assert {issue[1] for issue in issue_rows(found) if not issue[3]} == {"chain-incomplete", "chain-untrusted"} & {
+        issue[1] for issue in issue_rows(found)
     }
-    assert {"revoked", "crl-unreachable", "chain-untrusted"} <= {issue[1] for issue in told(plan(stage, 1))}
+    assert {"revoked", "crl-unreachable", "chain-untrusted"} <= {issue[1] for issue in issue_rows(plan(workspace, 1))}
     whole = {row["source"]: row["complete"] for row in found["at_hand"] if "@" in row["subject"]}
     assert whole == {"good.pfx": True, "fetched.pfx": True, "bad.pfx": False, "gone.pfx": False, "strange.pfx": False}
-    quiet = stage.run("distributor trust check --offline certificates")
+    quiet = workspace.run("distributor trust check --offline certificates")
     assert "offline: revocation is not checked" in quiet.stdout
     assert "revoked" not in quiet.stdout.replace("revocation", "")
 
 
-def test_as_warnings_all_but_revocation_let_a_certificate_pass(stage: Stage, sub: CA, site: Server) -> None:
-    trust(stage, more='severity = "warning"\n')
-    put(stage, "gone", sub.person("gone@example.org", crl=f"{site.url}/gone.crl"))
-    assert told(plan(stage, 0)) == [("warning", "crl-unreachable", "gone.pfx", "gone@example.org")]
+def test_as_warnings_all_but_revocation_let_a_certificate_pass(workspace: Workspace, sub: CA, site: Server) -> None:
+    trust(workspace, more='severity = "warning"\n')
+    put(workspace, "gone", sub.person("gone@example.org", crl=f"{site.url}/gone.crl"))
+    assert issue_rows(plan(workspace, 0)) == [("warning", "crl-unreachable", "gone.pfx", "gone@example.org")]
     bad = sub.person("bad@example.org", crl=f"{site.url}/sub.crl")
     site.put("/sub.crl", sub.crl(bad.certificate.serial_number))
-    put(stage, "bad", bad)
-    assert ("error", "revoked", "bad.pfx", "bad@example.org") in told(plan(stage, 1))
+    put(workspace, "bad", bad)
+    assert ("error", "revoked", "bad.pfx", "bad@example.org") in issue_rows(plan(workspace, 1))
 
 
-def test_a_private_address_is_refused_unless_configured(stage: Stage, sub: CA, site: Server) -> None:
-    trust(stage, private=False)
-    put(stage, "alice", sub.person("alice@example.org", crl=f"{site.url}/sub.crl"))
-    found = plan(stage, 1)
+def test_a_private_address_is_refused_unless_configured(workspace: Workspace, sub: CA, site: Server) -> None:
+    trust(workspace, private=False)
+    put(workspace, "alice", sub.person("alice@example.org", crl=f"{site.url}/sub.crl"))
+    found = plan(workspace, 1)
     assert {issue["check"] for issue in found["issues"]} == {"crl-unreachable"}
     assert "trust.private_addresses" in found["issues"][0]["hint"]
     assert site.asked == {}
 
 
-def test_offline_says_so_and_asks_nobody(stage: Stage, sub: CA, site: Server) -> None:
-    put(stage, "alice", sub.person("alice@example.org", crl=f"{site.url}/gone.crl"))
-    put(stage, "lost", without_chain(sub.person("lost@example.org")))
-    said = stage.run("distributor plan certificates --offline 2>&1 >/dev/null")
-    assert said.stdout.startswith("offline: revocation is not checked")
-    assert told(plan(stage, 1, "--offline"))[0] == ("error", "chain-incomplete", "lost.pfx", "lost@example.org")
+def test_offline_says_so_and_asks_nobody(workspace: Workspace, sub: CA, site: Server) -> None:
+    put(workspace, "alice", sub.person("alice@example.org", crl=f"{site.url}/gone.crl"))
+    put(workspace, "lost", without_chain(sub.person("lost@example.org")))
+    result = workspace.run("distributor plan certificates --offline 2>&1 >/dev/null")
+    assert result.stdout.startswith("offline: revocation is not checked")
+    assert issue_rows(plan(workspace, 1, "--offline"))[0] == ("error", "chain-incomplete", "lost.pfx", "lost@example.org")
     assert site.asked == {}
 
 
-def test_a_chain_is_looked_at_although_something_else_is_wrong(stage: Stage, sub: CA, site: Server) -> None:
-    put(stage, "alice", sub.person("alice@example.org", crl=f"{site.url}/gone.crl", usage=("content_commitment", "crl_sign")))
-    put(stage, "weak", sub.person("weak@example.org", crl=f"{site.url}/gone.crl", key=rsa_key(7, 1024)))
-    assert {(check, source) for _, check, source, _ in told(plan(stage, 1))} >= {
+def test_a_chain_is_looked_at_although_something_else_is_wrong(workspace: Workspace, sub: CA, site: Server) -> None:
+    put(workspace, "alice", sub.person("alice@example.org", crl=f"{site.url}/gone.crl", usage=("content_commitment", "crl_sign")))
+    put(workspace, "weak", sub.person("weak@example.org", crl=f"{site.url}/gone.crl", key=rsa_key(7, 1024)))
+    assert {(check, source) for _, check, source, _ in issue_rows(plan(workspace, 1))} >= {
         ("weak-key", "weak.pfx"),
         ("crl-unreachable", "weak.pfx"),
         ("crl-unreachable", "alice.pfx"),
     }
 
 
-def test_a_folder_of_pem_is_a_collection_too(stage: Stage, sub: CA, site: Server) -> None:
-    folder = stage.folder / "trusted"
+def test_a_folder_of_pem_is_a_collection_too(workspace: Workspace, sub: CA, site: Server) -> None:
+    folder = workspace.folder / "trusted"
     folder.mkdir()
     certificate = sub.above[0].certificate
     (folder / "root.pem").write_bytes(certificate.public_bytes(ser.Encoding.PEM))
     (folder / "sub.cer").write_bytes(sub.der)
     (folder / "notes.txt").write_text("not a certificate", encoding="utf-8")
-    trust(stage, "trusted")
-    put(stage, "alice", without_chain(sub.person("alice@example.org", crl=f"{site.url}/sub.crl")))
-    assert told(plan(stage, 0)) == []
+    trust(workspace, "trusted")
+    put(workspace, "alice", without_chain(sub.person("alice@example.org", crl=f"{site.url}/sub.crl")))
+    assert issue_rows(plan(workspace, 0)) == []
 
 
 @pytest.mark.parametrize(("name", "data"), [("none.sst", None), ("bad.sst", b"\0\0\0\0CERTxx"), ("bad.pem", b"text"), ("empty", b"")])
-def test_a_collection_that_cannot_be_read_is_a_fault_of_the_configuration(stage: Stage, name: str, data: bytes | None) -> None:
+def test_a_collection_that_cannot_be_read_is_a_fault_of_the_configuration(workspace: Workspace, name: str, data: bytes | None) -> None:
     if name == "empty":
-        (stage.folder / name).mkdir()
+        (workspace.folder / name).mkdir()
     elif data is not None:
-        (stage.folder / name).write_bytes(data)
-    trust(stage, name)
-    said: subprocess.CompletedProcess[str] = stage.run("distributor plan certificates")
-    assert said.returncode == 3, said.stdout
-    (stage.folder / "certificates").mkdir()
-    said = stage.run("distributor plan certificates")
-    assert said.returncode == 3, said.stdout
-    assert "trust.collection" in said.stdout
-    assert "hint: name a .sst, or a folder of PEM files" in said.stdout
+        (workspace.folder / name).write_bytes(data)
+    trust(workspace, name)
+    result: subprocess.CompletedProcess[str] = workspace.run("distributor plan certificates")
+    assert result.returncode == 3, result.stdout
+    (workspace.folder / "certificates").mkdir()
+    result = workspace.run("distributor plan certificates")
+    assert result.returncode == 3, result.stdout
+    assert "trust.collection" in result.stdout
+    assert "hint: name a .sst, or a folder of PEM files" in result.stdout
 
 
-def test_what_is_revoked_later_is_withdrawn_and_shown(stage: Stage, sub: CA, site: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_revoked_later_is_withdrawn_and_shown(
+    workspace: Workspace, sub: CA, site: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     alice = sub.person("alice@example.org", crl=f"{site.url}/sub.crl")
-    put(stage, "alice", alice)
-    put(stage, "bob", sub.person("bob@example.org", crl=f"{site.url}/sub.crl", key=rsa_key(8)))
-    assert told(plan(stage, 0)) == []
+    put(workspace, "alice", alice)
+    put(workspace, "bob", sub.person("bob@example.org", crl=f"{site.url}/sub.crl", key=rsa_key(8)))
+    assert issue_rows(plan(workspace, 0)) == []
     nothing = {"revoked": [], "reinstated": [], "issues": []}
-    assert looked(stage, capsys) == (0, {"schema": "distributor/trust-watch/1", "checked": 2, **nothing})
+    assert looked(workspace, capsys) == (0, {"schema": "distributor/trust-watch/1", "checked": 2, **nothing})
     site.put("/sub.crl", sub.crl(alice.certificate.serial_number))
-    code, found = looked(stage, capsys)
+    code, found = looked(workspace, capsys)
     assert code == 1
     assert [(row["address"], row["from"], row["to"]) for row in found["revoked"]] == [("alice@example.org", "planned", "withdrawn")]
-    status = json.loads(stage.run("distributor status alice@example.org --json").stdout)
+    status = json.loads(workspace.run("distributor status alice@example.org --json").stdout)
     assert status["deliveries"][0]["said"].startswith("the certificate was revoked (")
-    assert stage.run("distributor audit verify").returncode == 0
+    assert workspace.run("distributor audit verify").returncode == 0
     site.put("/sub.crl", 404)
-    code, found = looked(stage, capsys)
+    code, found = looked(workspace, capsys)
     assert (code, [issue["check"] for issue in found["issues"]]) == (1, ["crl-unreachable"])
 
 
-def looked(stage: Stage, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+def looked(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     """What the command answers."""
-    code = watch(stage.folder / "distributor.toml", as_json=True)
+    code = watch(workspace.folder / "distributor.toml", as_json=True)
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_two_authorities_that_certify_each_other_cost_only_their_own_file(stage: Stage, sub: CA, site: Server) -> None:
+def test_two_authorities_that_certify_each_other_cost_only_their_own_file(workspace: Workspace, sub: CA, site: Server) -> None:
     one, two = root("One"), root("Two")
     below = one.again(two)
     hostile = below.person("circle@example.org", crl=f"{site.url}/sub.crl")
-    put(stage, "circle", replace(hostile, chain=(below.certificate, two.again(one).certificate)))
-    put(stage, "good", sub.person("good@example.org", crl=f"{site.url}/sub.crl"))
-    found = plan(stage, 1)
+    put(workspace, "circle", replace(hostile, chain=(below.certificate, two.again(one).certificate)))
+    put(workspace, "good", sub.person("good@example.org", crl=f"{site.url}/sub.crl"))
+    found = plan(workspace, 1)
     assert [row["address"] for row in found["deliveries"]] == ["good@example.org"]
-    assert told(found) == [("error", "chain-untrusted", "circle.pfx", "circle@example.org")]
+    assert issue_rows(found) == [("error", "chain-untrusted", "circle.pfx", "circle@example.org")]
     assert "certify each other and lead to no root" in found["issues"][0]["message"]

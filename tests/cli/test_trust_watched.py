@@ -13,7 +13,7 @@ from cryptography import x509
 from distributor.pki import sst
 from tests.authority import Authority, Identity
 from tests.doubles.pki import CA, Server, root, server
-from tests.stage import PASSWORD, Stage
+from tests.workspace import PASSWORD, Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -32,10 +32,10 @@ def ca(site: Server) -> CA:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, authority: Authority, ca: CA) -> Iterator[Stage]:
+def workspace(tmp_path: Path, authority: Authority, ca: CA) -> Iterator[Workspace]:
     """A workspace that trusts the authority."""
-    made = Stage(tmp_path, authority)
-    made.play("$ distributor init >/dev/null 2>&1\n")
+    made = Workspace(tmp_path, authority)
+    made.run_script("$ distributor init >/dev/null 2>&1\n")
     (tmp_path / "collection.sst").write_bytes(sst.write([ca.der]))
     config = tmp_path / "distributor.toml"
     table = '\n[trust]\ncollection = "collection.sst"\nprivate_addresses = true\n'
@@ -45,62 +45,62 @@ def stage(tmp_path: Path, authority: Authority, ca: CA) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def alice(stage: Stage, ca: CA, site: Server) -> Identity:
+def alice(workspace: Workspace, ca: CA, site: Server) -> Identity:
     """Her PFX lies in certificates/ with its password."""
     made = ca.person("alice@example.org", crl=f"{site.url}/ca.crl")
-    folder = stage.folder / "certificates"
+    folder = workspace.folder / "certificates"
     folder.mkdir()
     (folder / "alice.pfx").write_bytes(made.pfx(PASSWORD))
     (folder / "alice.txt").write_text(PASSWORD, encoding="utf-8")
     return made
 
 
-def answered(stage: Stage, command: str, code: int = 0) -> dict[str, Any]:
-    done = stage.run(f"distributor {command} --json 2>/dev/null")
+def answered(workspace: Workspace, command: str, code: int = 0) -> dict[str, Any]:
+    done = workspace.run(f"distributor {command} --json 2>/dev/null")
     assert done.returncode == code, done.stdout
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 def test_a_message_that_is_unclear_when_its_certificate_is_revoked_is_not_sent_again(
-    stage: Stage, alice: Identity, ca: CA, site: Server
+    workspace: Workspace, alice: Identity, ca: CA, site: Server
 ) -> None:
-    stage.prop_faulty_server("DOT:stored-drop:1")
-    (delivery,) = answered(stage, "plan certificates")["deliveries"]
-    assert answered(stage, "send --yes", 1)["ambiguous"] == 1
+    workspace.add_faulty_server("DOT:stored-drop:1")
+    (delivery,) = answered(workspace, "plan certificates")["deliveries"]
+    assert answered(workspace, "send --yes", 1)["ambiguous"] == 1
     site.put("/ca.crl", ca.crl(alice.certificate.serial_number))
-    answered(stage, "trust watch", 1)
-    refused = stage.run(f"distributor resolve {delivery['id']} --again --reason x")
+    answered(workspace, "trust watch", 1)
+    refused = workspace.run(f"distributor resolve {delivery['id']} --again --reason x")
     assert refused.returncode == 1
     assert "the certificate was revoked (" in refused.stdout
     assert f"hint: take it back: distributor withdraw {delivery['id']} --reason TEXT" in refused.stdout
-    assert stage.run(f"distributor withdraw {delivery['id']} --reason revoked").returncode == 0
-    planned = answered(stage, "plan certificates --offline", 1)
+    assert workspace.run(f"distributor withdraw {delivery['id']} --reason revoked").returncode == 0
+    planned = answered(workspace, "plan certificates --offline", 1)
     assert (planned["ready"], [issue["check"] for issue in planned["issues"]]) == (0, ["revoked"])
-    assert answered(stage, "send --yes")["accepted"] == 0
-    assert stage.run("distributor audit verify").returncode == 0
+    assert answered(workspace, "send --yes")["accepted"] == 0
+    assert workspace.run("distributor audit verify").returncode == 0
 
 
-def test_a_certificate_that_was_on_hold_is_good_again_everywhere(stage: Stage, alice: Identity, ca: CA, site: Server) -> None:
-    answered(stage, "plan certificates")
+def test_a_certificate_that_was_on_hold_is_good_again_everywhere(workspace: Workspace, alice: Identity, ca: CA, site: Server) -> None:
+    answered(workspace, "plan certificates")
     site.put("/ca.crl", ca.crl((alice.certificate.serial_number, x509.ReasonFlags.certificate_hold), number=2))
-    (struck,) = answered(stage, "trust watch", 1)["revoked"]
+    (struck,) = answered(workspace, "trust watch", 1)["revoked"]
     assert (struck["to"], struck["said"][-9:]) == ("withdrawn", " on hold)")
     site.put("/ca.crl", ca.crl(number=3))
-    told = answered(stage, "trust watch")
-    assert [(row["address"], row["said"]) for row in told["reinstated"]] == [
+    result = answered(workspace, "trust watch")
+    assert [(row["address"], row["said"]) for row in result["reinstated"]] == [
         ("alice@example.org", "the certificate was on hold, and is good again")
     ]
-    assert answered(stage, "plan certificates")["ready"] == 1
-    assert stage.run("distributor audit verify").returncode == 0
+    assert answered(workspace, "plan certificates")["ready"] == 1
+    assert workspace.run("distributor audit verify").returncode == 0
 
 
-def test_a_look_that_could_not_check_anything_says_so_and_fails(stage: Stage, alice: Identity, site: Server) -> None:
+def test_a_look_that_could_not_check_anything_says_so_and_fails(workspace: Workspace, alice: Identity, site: Server) -> None:
     assert alice.certificate.serial_number
-    answered(stage, "plan certificates")
-    assert answered(stage, "track")["issues"] == []
+    answered(workspace, "plan certificates")
+    assert answered(workspace, "track")["issues"] == []
     site.put("/ca.crl", 404)
-    found = answered(stage, "track", 1)
+    found = answered(workspace, "track", 1)
     assert [(issue["check"], issue["address"]) for issue in found["issues"]] == [("crl-unreachable", "alice@example.org")]
-    told = stage.run("distributor track")
-    assert (told.returncode, "the server answers 404" in told.stdout) == (1, True)
+    result = workspace.run("distributor track")
+    assert (result.returncode, "the server answers 404" in result.stdout) == (1, True)

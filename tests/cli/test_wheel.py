@@ -26,13 +26,13 @@ print(*(f"{remark.level}: {remark.message}" for remark in remarks), sep="\\n")
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     (built,) = out.glob("*.whl")
     return built
 
@@ -58,10 +58,10 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(wheel: Path) -> None:
 
 
 def test_an_installed_wheel_renders_every_message_in_every_language(python: Path, tmp_path: Path) -> None:
-    told = subprocess.run([python, "-I", "-c", RENDER], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("ok: messages in ")
-    assert {"de", "en", "fr"} <= set(told.stdout.split("messages in ")[1].strip().split(", "))
+    result = subprocess.run([python, "-I", "-c", RENDER], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("ok: messages in ")
+    assert {"de", "en", "fr"} <= set(result.stdout.split("messages in ")[1].strip().split(", "))
 
 
 def test_the_installed_command_makes_a_workspace(python: Path, tmp_path: Path) -> None:

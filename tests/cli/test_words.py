@@ -10,7 +10,7 @@ from distributor.cli import app, trust_ldap
 from distributor.cli.progress import Bar, pace
 from distributor.microsoft.ldap_lookup import Endpoint, LdapProbe
 from tests.cli.screen import screen
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
@@ -37,26 +37,26 @@ def test_a_usage_error_leads_to_the_help_of_its_command(line: str, error: str, c
 
 
 @pytest.mark.parametrize("asked", ["--help", "send --help", "--version"])
-def test_a_full_disk_behind_the_help_is_nothing_for_the_ledger(sent: Stage, asked: str) -> None:
-    told = sent.run(f"distributor {asked} >/dev/full").stdout.splitlines()
-    assert told == [
+def test_a_full_disk_behind_the_help_is_nothing_for_the_ledger(sent: Workspace, asked: str) -> None:
+    output = sent.run(f"distributor {asked} >/dev/full").stdout.splitlines()
+    assert output == [
         "error: standard output: the answer cannot be written: no space left on device",
         "hint: free some space there, or write to another place",
     ]
 
 
-def test_a_full_disk_behind_an_answer_leads_to_the_ledger(sent: Stage) -> None:
+def test_a_full_disk_behind_an_answer_leads_to_the_ledger(sent: Workspace) -> None:
     assert sent.run("distributor status >/dev/full").stdout.endswith("hint: what was done is in the ledger: distributor status\n")
 
 
-def test_a_demo_that_is_gone_names_no_command_that_needs_it(sent: Stage) -> None:
+def test_a_demo_that_is_gone_names_no_command_that_needs_it(sent: Workspace) -> None:
     gone = json.loads(sent.run("distributor demo --json 2>/dev/null").stdout)
     assert gone["next"] == ["distributor demo --keep playground"]
     kept = json.loads(sent.run("distributor demo --keep play --json 2>/dev/null").stdout)
     assert "distributor status" in kept["next"]
 
 
-def test_every_time_of_the_history_is_in_seconds(sent: Stage) -> None:
+def test_every_time_of_the_history_is_in_seconds(sent: Workspace) -> None:
     (planned, *_) = json.loads(sent.run("distributor history alice@example.org --json").stdout)["events"]
     listed = json.loads(sent.run("distributor status alice@example.org --json").stdout)["deliveries"][0]["certificate"]["not_after"]
     assert planned["evidence"]["certificate_not_after"] == listed
@@ -64,13 +64,14 @@ def test_every_time_of_the_history_is_in_seconds(sent: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("done", "seconds", "told"), [(5, 0.00005, ""), (5, 1.9, ""), (0, 60.0, ""), (500, 10.0, "50/s"), (10, 10.0, "60/min"), (4, 2.0, "2/s")]
+    ("done", "seconds", "shown"),
+    [(5, 0.00005, ""), (5, 1.9, ""), (0, 60.0, ""), (500, 10.0, "50/s"), (10, 10.0, "60/min"), (4, 2.0, "2/s")],
 )
-def test_a_pace_is_told_once_it_can_be_known(done: int, seconds: float, told: str) -> None:
-    assert pace(done, seconds) == told
+def test_a_pace_is_told_once_it_can_be_known(done: int, seconds: float, shown: str) -> None:
+    assert pace(done, seconds) == shown
 
 
-def test_where_nothing_is_due_there_is_no_bar(sent: Stage) -> None:
+def test_where_nothing_is_due_there_is_no_bar(sent: Workspace) -> None:
     with screen(sent.folder, sent.environment(), "send", "--json") as terminal:
         assert terminal.end() == 0
     assert "sending" not in terminal.shown

@@ -1,84 +1,29 @@
-"""Signing in to Entra: every road, each refusal in our words, one question however many ask, and no secret anywhere but on the wire."""
+"""Signing in to Entra: every flow, each refusal in our words, one question however many ask, and no secret anywhere but in the request."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import logging
 import re
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization as ser
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from distributor.clients import msal_client
 from distributor.clients.app_registration import AccessToken, AppRegistration, SignInUnavailable
 from distributor.clients.entra import Entra, check, entra
-from distributor.errors import InvalidInput, ServiceUnavailable
-from distributor.model.redaction import REDACTED
+from distributor.errors import ServiceUnavailable
 from distributor.model.secret import Secret
-from tests.authority import Authority, Identity, rsa_key
+from tests.authority import Identity
+from tests.clients.entra_apps import armoured, assertion, by_certificate, cloud, leaf, questions, refused, registered, signed_in, workload
 from tests.doubles.graphd import Cloud, verify
 
-SECRET = "a-secret-of-the-app-8Q~z"
-NOWHERE = "https://127.0.0.1:1"
+__all__ = ["cloud", "leaf"]  # fixtures
 
-
-@pytest.fixture
-def cloud(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Trusted by SSL_CERT_FILE alone; what requests would look at names something else."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(running.ca))
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.setenv(name, str(running.folder / "signing.pub.pem"))
-    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    yield running
-    faults = running.faults()
-    running.clear_faults()
-    assert faults == []
-
-
-@pytest.fixture(scope="module")
-def leaf() -> Identity:
-    return Authority().issue("app.example.org")
-
-
-def registered(cloud: Cloud, **more: object) -> AppRegistration:
-    """An app with a secret, and the sign-in of whoever knows it."""
-    app = cloud.app(secrets={SECRET: None}, roles=["Mail.Send"], outlook_roles=["SMTP.SendAsApp"])
-    return AppRegistration(**{"tenant": cloud.tenant, "client_id": app, "secret": Secret(SECRET), "login": cloud.login, **more})
-
-
-def by_certificate(cloud: Cloud, leaf: Identity, text: bytes | str, password: str | None = None) -> AppRegistration:
-    app = cloud.app(certificates=[leaf.pem.decode()], roles=["Mail.Send"])
-    secret = Secret(text.decode() if isinstance(text, bytes) else text)
-    word = Secret(password) if password else None
-    return AppRegistration(tenant=cloud.tenant, client_id=app, certificate=secret, certificate_password=word, login=cloud.login)
-
-
-def signed_in(sign_in: AppRegistration, resource: str, **options: object) -> AccessToken:
-    return asyncio.run(entra(sign_in, **options).token(resource))
-
-
-def refused(sign_in: AppRegistration, resource: str, **options: object) -> ServiceUnavailable:
-    with pytest.raises(ServiceUnavailable) as caught:
-        signed_in(sign_in, resource, **options)
-    return caught.value
-
-
-def questions(cloud: Cloud) -> int:
-    return len(cloud.requests("token"))
-
-
-# --- the roads -----------------------------------------------------------------------------------------------------
+# --- the flows -------------------------------------------------------------------------------------------------------
 
 
 def test_a_secret_gives_a_token_that_says_what_the_app_may_do(cloud: Cloud) -> None:
@@ -92,11 +37,6 @@ def test_a_secret_gives_a_token_that_says_what_the_app_may_do(cloud: Cloud) -> N
 def test_a_service_is_named_by_its_root_with_or_without_a_stroke(cloud: Cloud) -> None:
     token = signed_in(registered(cloud), "https://outlook.office365.com/")
     assert verify(token.secret.reveal(), "https://outlook.office365.com", cloud.signing_key)["roles"] == ["SMTP.SendAsApp"]
-
-
-def armoured(pfx: bytes) -> str:
-    """As config/secrets.py gives a PFX."""
-    return f"-----BEGIN PKCS12-----\n{base64.encodebytes(pfx).decode()}-----END PKCS12-----"
 
 
 FORMS: dict[str, Callable[[Identity], tuple[bytes | str, str | None]]] = {
@@ -143,37 +83,22 @@ def test_a_machine_signs_in_with_its_identity_and_through_no_proxy(
 def test_a_machines_token_is_renewed_when_it_was_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.machine_identity.items():
         monkeypatch.setenv(name, value)
-    door = entra(AppRegistration(managed_identity=True, client_id=cloud.app(managed="user", roles=["Mail.Send"])))
-    first, second = asyncio.run(twice(door, cloud.graph))
+    client = entra(AppRegistration(managed_identity=True, client_id=cloud.app(managed="user", roles=["Mail.Send"])))
+    first, second = asyncio.run(twice(client, cloud.graph))
     assert first.secret != second.secret
 
 
-async def twice(door: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
-    return await door.token(resource), await door.token(resource, fresh=True)
-
-
-def assertion(**claims: object) -> str:
-    now = int(time.time())
-    usual = {"iss": "https://issuer.example", "sub": "system:job", "aud": "api://AzureADTokenExchange", "iat": now, "exp": now + 600}
-    return jwt.encode({**usual, "jti": str(uuid.uuid4()), **claims}, rsa_key(8), "RS256")
-
-
-def workload(cloud: Cloud, file: Path, text: str, *, trusted: bool = True) -> AppRegistration:
-    public = rsa_key(8).public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo).decode()
-    trust = [{"issuer": "https://issuer.example", "subject": "system:job", "key": public}] if trusted else []
-    file.write_text(text, encoding="ascii")
-    return AppRegistration(
-        tenant=cloud.tenant, client_id=cloud.app(federated=trust, roles=["Mail.Send"]), assertion=file, login=cloud.login
-    )
+async def twice(client: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
+    return await client.token(resource), await client.token(resource, fresh=True)
 
 
 def test_a_workloads_token_is_read_again_at_every_use(cloud: Cloud, tmp_path: Path) -> None:
     with cloud.during(replayed_assertions="refused"):
         sign_in = workload(cloud, tmp_path / "token", assertion() + "\n")
-        door = entra(sign_in)
-        assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
+        client = entra(sign_in)
+        assert asyncio.run(client.token(cloud.graph)).roles == {"Mail.Send"}
         (tmp_path / "token").write_text(assertion(), encoding="ascii")
-        assert asyncio.run(door.token(cloud.graph, fresh=True)).roles == {"Mail.Send"}
+        assert asyncio.run(client.token(cloud.graph, fresh=True)).roles == {"Mail.Send"}
 
 
 @pytest.mark.parametrize(("text", "why"), [(None, "no such file or directory"), ("", "is empty"), ("\xff", "it is no token")])
@@ -189,7 +114,7 @@ def test_a_workloads_token_that_is_not_there_is_named_before_anything_is_sent(
     assert questions(cloud) == before
 
 
-# --- a person ------------------------------------------------------------------------------------------------------
+# --- a person --------------------------------------------------------------------------------------------------------
 
 
 def person(cloud: Cloud) -> tuple[AppRegistration, str]:
@@ -204,14 +129,14 @@ def code_in(text: str) -> str:
 
 def test_a_person_is_shown_a_code_once_and_signs_in(cloud: Cloud) -> None:
     sign_in, name = person(cloud)
-    told: list[str] = []
+    prompts: list[str] = []
 
     def tell(text: str) -> None:
-        told.append(text)
+        prompts.append(text)
         cloud.approve(code_in(text), name)
 
     first, second = asyncio.run(twice(entra(sign_in, tell=tell), cloud.graph))
-    assert told == [f"to sign in, open {cloud.login}/device and enter the code {code_in(told[0])}"]
+    assert prompts == [f"to sign in, open {cloud.login}/device and enter the code {code_in(prompts[0])}"]
     assert (first.scopes, first.roles) == ({"Mail.Send"}, frozenset())
     assert first.secret != second.secret
 
@@ -234,8 +159,8 @@ def test_whoever_gives_up_waiting_for_a_person_waits_no_longer(cloud: Cloud) -> 
 
     async def go() -> None:
         shown, loop = asyncio.Event(), asyncio.get_running_loop()
-        door = entra(sign_in, tell=lambda _: loop.call_soon_threadsafe(shown.set))
-        waiting = asyncio.ensure_future(door.token(cloud.graph))
+        client = entra(sign_in, tell=lambda _: loop.call_soon_threadsafe(shown.set))
+        waiting = asyncio.ensure_future(client.token(cloud.graph))
         await shown.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -247,7 +172,7 @@ def test_whoever_gives_up_waiting_for_a_person_waits_no_longer(cloud: Cloud) -> 
         assert time.monotonic() - began < 60
 
 
-# --- once ----------------------------------------------------------------------------------------------------------
+# --- once ------------------------------------------------------------------------------------------------------------
 
 
 def test_eight_who_ask_at_once_are_one_question(cloud: Cloud) -> None:
@@ -266,9 +191,9 @@ def test_eight_who_were_refused_with_one_token_get_one_other(cloud: Cloud) -> No
     sign_in = registered(cloud)
 
     async def go() -> tuple[AccessToken, list[AccessToken]]:
-        door = entra(sign_in)
-        old = await door.token(cloud.graph)
-        return old, await asyncio.gather(*(door.renewed(cloud.graph, old) for _ in range(8)))
+        client = entra(sign_in)
+        old = await client.token(cloud.graph)
+        return old, await asyncio.gather(*(client.renewed(cloud.graph, old) for _ in range(8)))
 
     before = questions(cloud)
     old, new = asyncio.run(go())
@@ -281,9 +206,9 @@ def test_eight_who_want_a_fresh_token_at_once_get_the_same(cloud: Cloud) -> None
     sign_in = registered(cloud)
 
     async def go() -> set[str]:
-        door = entra(sign_in)
-        old = await door.token(cloud.graph)
-        tokens = await asyncio.gather(*(door.token(cloud.graph, fresh=True) for _ in range(8)))
+        client = entra(sign_in)
+        old = await client.token(cloud.graph)
+        tokens = await asyncio.gather(*(client.token(cloud.graph, fresh=True) for _ in range(8)))
         return {old.secret.reveal(), *(token.secret.reveal() for token in tokens)}
 
     assert len(asyncio.run(go())) == 2
@@ -307,340 +232,32 @@ def test_a_token_near_its_end_is_renewed(cloud: Cloud) -> None:
     assert first.secret != second.secret
 
 
-async def near(door: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
-    return await door.token(resource), await door.token(resource)
+async def near(client: Entra, resource: str) -> tuple[AccessToken, AccessToken]:
+    return await client.token(resource), await client.token(resource)
 
 
 def test_while_nobody_answers_a_token_near_its_end_is_still_good(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     with cloud.during(token_seconds=299):
-        first = asyncio.run(door.token(cloud.graph))
+        first = asyncio.run(client.token(cloud.graph))
     cloud.fault("token", "reset-before")
-    assert asyncio.run(door.token(cloud.graph)).secret == first.secret
+    assert asyncio.run(client.token(cloud.graph)).secret == first.secret
 
 
 def test_a_refusal_is_not_answered_from_memory_once_its_reason_is_gone(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     cloud.fault("token", "aadsts", number=65001, status=400)
     with pytest.raises(ServiceUnavailable, match="nobody has consented"):
-        asyncio.run(door.token(cloud.graph))
-    assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
+        asyncio.run(client.token(cloud.graph))
+    assert asyncio.run(client.token(cloud.graph)).roles == {"Mail.Send"}
 
 
 def test_a_service_that_asks_to_come_later_is_left_alone_until_then(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
+    client = entra(registered(cloud))
     cloud.fault("token", "status", status=429, retry_after=60)
     with pytest.raises(SignInUnavailable, match="asks to come later"):
-        asyncio.run(door.token(cloud.graph))
+        asyncio.run(client.token(cloud.graph))
     before = questions(cloud)
     with pytest.raises(SignInUnavailable, match="asks to come later"):
-        asyncio.run(door.token(cloud.graph))
+        asyncio.run(client.token(cloud.graph))
     assert questions(cloud) == before
-
-
-# --- refusals ------------------------------------------------------------------------------------------------------
-
-REFUSALS: dict[str, tuple[Callable[[Cloud], AppRegistration], int, str, str]] = {
-    "a wrong secret": (lambda c: registered(c, secret=Secret("guessed")), 7000215, "secret is wrong", "secret's ID was perhaps copied"),
-    "an expired secret": (
-        lambda c: registered(c, client_id=c.app(secrets={SECRET: 1.0})),
-        7000222,
-        "has expired",
-        "behind `transport.secret`",
-    ),
-    "an unknown app": (lambda c: registered(c, client_id="3f0c"), 700016, 'no app "3f0c"', "not an object ID"),
-    "a disabled app": (lambda c: registered(c, client_id=c.app(secrets={SECRET: None}, enabled=False)), 7000112, "disabled", "enable it"),
-    "no consent": (lambda c: registered(c, client_id=c.app(secrets={SECRET: None}, consented=False)), 65001, "consented", "admin consent"),
-    "an unknown tenant": (lambda c: registered(c, tenant="nowhere.example"), 90002, '"nowhere.example"', "transport.tenant"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSALS)
-def test_what_entra_has_against_a_sign_in_is_told_with_what_to_do(cloud: Cloud, what: str) -> None:
-    make, number, message, hint = REFUSALS[what]
-    error = refused(make(cloud), cloud.graph)
-    assert not isinstance(error, SignInUnavailable)
-    assert (error.where, error.exit_code) == (f"localhost:{cloud.port}", 4)
-    assert message in error.message
-    assert error.message.endswith(f"(AADSTS{number})")
-    assert hint in str(error.hint)
-    assert not {"Trace", "Correlation", "Timestamp"} & set(re.findall(r"\w+", f"{error} {error.hint}"))
-
-
-def test_a_service_that_the_tenant_does_not_know_is_named(cloud: Cloud) -> None:
-    error = refused(registered(cloud), "https://nowhere.example")
-    assert error.message == 'the tenant knows no service "https://nowhere.example" (AADSTS500011)'
-
-
-def test_a_certificate_that_is_not_registered_is_told(cloud: Cloud, leaf: Identity) -> None:
-    other = Authority().issue("other.example.org", key=rsa_key(7))
-    error = refused(by_certificate(cloud, leaf, other.pem + other.key_pem()), cloud.graph, key="transport.oauth")
-    assert error.message == "the certificate is not registered with the app (AADSTS700027)"
-    assert "transport.oauth.certificate" in str(error.hint)
-
-
-@pytest.mark.parametrize(
-    ("claims", "number", "word"),
-    [
-        ({"iss": "https://else.example"}, 700211, "issuer"),
-        ({"sub": "else"}, 700213, "subject"),
-        ({"aud": "else"}, 700212, "audience"),
-        ({"exp": 1}, 700024, "too old"),
-    ],
-)
-def test_a_workloads_token_that_does_not_match_is_told(
-    cloud: Cloud, tmp_path: Path, claims: dict[str, object], number: int, word: str
-) -> None:
-    text = assertion(**claims)
-    error = refused(workload(cloud, tmp_path / "token", text), cloud.graph)
-    assert f"AADSTS{number}" in error.message
-    assert word in error.message
-    assert "transport.assertion" in str(error.hint)
-    assert text not in f"{error}{error.hint}"
-
-
-def test_an_app_that_trusts_no_workload_is_told(cloud: Cloud, tmp_path: Path) -> None:
-    error = refused(workload(cloud, tmp_path / "token", assertion(), trusted=False), cloud.graph)
-    assert error.message == "the app trusts no issuer of the token that stands for it (AADSTS70021)"
-
-
-@pytest.mark.parametrize(
-    ("number", "word"),
-    [
-        (53003, "conditional access"),
-        (50034, "no such account"),
-        (50055, "expired"),
-        (50076, "second factor"),
-        (7000218, "sign people in"),
-        (900382, "another cloud"),
-        (501051, "no role"),
-    ],
-)
-def test_numbers_of_entra_have_words_of_ours(cloud: Cloud, number: int, word: str) -> None:
-    cloud.fault("token", "aadsts", number=number)
-    error = refused(registered(cloud), cloud.graph)
-    assert word in error.message
-    assert error.message.endswith(f"(AADSTS{number})")
-    assert error.hint
-    assert "{" not in f"{error.message}{error.hint}"
-
-
-def test_of_an_unknown_number_the_first_sentence_is_told_and_nothing_behind_it(cloud: Cloud) -> None:
-    text = "The moon\x1b[2J is in the wrong house. Consult the stars of eyJhbGciOi."
-    cloud.fault("token", "aadsts", number=1234567, text=text)
-    error = refused(registered(cloud), cloud.graph)
-    assert error.message == 'the sign-in is refused (AADSTS1234567): "The moon\\x1b[2J is in the wrong house"'
-
-
-@pytest.mark.parametrize("said", [SECRET, SECRET.upper(), SECRET[:12], base64.b64encode(SECRET.encode()).decode()])
-def test_a_secret_that_the_service_repeats_is_not_told(cloud: Cloud, said: str) -> None:
-    cloud.fault("token", "aadsts", number=1234567, text=f"Nobody knows {said} here.")
-    error = refused(registered(cloud), cloud.graph)
-    assert error.message == f'the sign-in is refused (AADSTS1234567): "Nobody knows {REDACTED} here"'
-
-
-@pytest.mark.parametrize("number", [90033, 50196])
-def test_an_error_that_passes_is_no_fault_of_the_configuration(cloud: Cloud, number: int) -> None:
-    cloud.fault("token", "aadsts", number=number, error="temporarily_unavailable")
-    assert isinstance(refused(registered(cloud), cloud.graph), SignInUnavailable)
-
-
-def test_a_machine_without_that_identity_is_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in cloud.machine_identity.items():
-        monkeypatch.setenv(name, value)
-    error = refused(AppRegistration(managed_identity=True, client_id="none"), cloud.graph)
-    assert error.message == 'the sign-in is refused (HTTP 400): "Identity not found"'
-    assert "transport.client_id" in str(error.hint)
-
-
-def test_a_machine_without_any_identity_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
-    error = refused(AppRegistration(managed_identity=True, client_id=str(uuid.uuid4())), "https://graph.microsoft.com")
-    assert str(error) == "the machine's identity service: connection refused"
-    assert "Azure" in str(error.hint)
-
-
-# --- the line ------------------------------------------------------------------------------------------------------
-
-
-def test_a_login_where_nobody_listens_is_named(cloud: Cloud) -> None:
-    error = refused(registered(cloud, login=NOWHERE), cloud.graph)
-    assert isinstance(error, SignInUnavailable)
-    assert str(error) == "127.0.0.1:1: connection refused"
-
-
-@pytest.mark.parametrize("operation", ["discovery", "token"])
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ("reset-before", r"connection reset by peer|the connection was cut"),
-        ("garbage", "an answer that makes no sense|the connection was cut"),
-        ("truncated", "an answer that makes no sense|the connection was cut"),
-        ("504-before", r"asks to come later \(AADSTS90033\)"),
-        ("html", r"asks to come later \(HTTP 502\)"),
-    ],
-)
-def test_a_broken_line_is_told_and_the_next_one_is_tried(cloud: Cloud, operation: str, fault: str, words: str) -> None:
-    sign_in = registered(cloud)
-    cloud.fault(operation, fault)
-    error = refused(sign_in, cloud.graph)
-    assert isinstance(error, SignInUnavailable)
-    assert re.search(words, error.message)
-    assert error.where == f"localhost:{cloud.port}"
-
-
-def test_a_broken_line_is_no_reason_to_give_up_for_ever(cloud: Cloud) -> None:
-    door = entra(registered(cloud))
-    for operation in ("discovery", "token"):
-        cloud.fault(operation, "reset-before")
-        with pytest.raises(SignInUnavailable):
-            asyncio.run(door.token(cloud.graph))
-    assert asyncio.run(door.token(cloud.graph)).roles == {"Mail.Send"}
-
-
-def test_a_page_instead_of_a_token_is_told(cloud: Cloud) -> None:
-    cloud.fault("token", "html", status=200)
-    assert refused(registered(cloud), cloud.graph).message == "an answer that makes no sense"
-
-
-def test_an_untrusted_login_is_refused_whatever_requests_would_trust(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "other.pem").write_bytes(Authority().root.public_bytes(ser.Encoding.PEM))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.setenv(name, str(cloud.ca))
-    before = questions(cloud)
-    error = refused(registered(cloud), cloud.graph)
-    assert error.message.startswith("the certificate is not trusted")
-    assert "SSL_CERT_FILE" in str(error.hint)
-    assert questions(cloud) == before
-
-
-def test_a_proxy_of_the_environment_is_used(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("no_proxy", "")
-    assert refused(registered(cloud), cloud.graph).message == "the proxy: connection refused"
-
-
-def test_a_redirect_carries_the_secret_nowhere(cloud: Cloud) -> None:
-    app = registered(cloud)
-    cloud.fault("token", "status", status=307, headers={"Location": f"{cloud.login}/{cloud.tenant}/oauth2/v2.0/token"})
-    before = questions(cloud)
-    refused(app, cloud.graph)
-    assert questions(cloud) == before + 1
-
-
-# --- what is looked at before anything is sent ---------------------------------------------------------------------
-
-
-def ec_leaf() -> bytes:
-    found = Authority().issue("ec.example.org", key=ec.generate_private_key(ec.SECP256R1()))
-    return found.pem + found.key_pem()
-
-
-FAULTY: dict[str, tuple[Callable[[Identity], tuple[bytes | str, str | None]], str, str]] = {
-    "expired": (lambda _: (pair(days=10, starts=timedelta(days=-30)), None), "the certificate expired on 20", "certificate"),
-    "too early": (lambda _: (pair(starts=timedelta(days=2)), None), "is not valid before 20", "certificate"),
-    "another key": (lambda leaf: (leaf.pem + Identity(rsa_key(7), leaf.certificate).key_pem(), None), "does not belong", "certificate"),
-    "no key": (lambda leaf: (leaf.pem, None), "there is no private key", "certificate"),
-    "no certificate": (lambda leaf: (leaf.key_pem(), None), "there is no certificate", "certificate"),
-    "neither": (lambda _: ("hello", None), "there is no private key", "certificate"),
-    "not RSA": (lambda _: (ec_leaf(), None), "not an RSA key", "certificate"),
-    "damaged": (lambda leaf: (leaf.pem.replace(b"MII", b"M!I=", 1) + leaf.key_pem(), None), "(damaged|cannot be read)", "certificate"),
-    "wrong password": (lambda leaf: (leaf.pem + leaf.key_pem("right"), "wrong"), "does not open its key", "certificate_password"),
-    "no password": (lambda leaf: (leaf.pem + leaf.key_pem("right"), None), "its key needs a password", "certificate_password"),
-    "wrong pfx password": (lambda leaf: (armoured(leaf.pfx("right")), "wrong"), "does not open the PFX", "certificate_password"),
-    "no pfx password": (lambda leaf: (armoured(leaf.pfx("right")), None), "the PFX needs a password", "certificate_password"),
-    "der": (lambda leaf: (armoured(leaf.der), None), "neither PEM nor a PFX", "certificate"),
-}
-
-
-def pair(**validity: object) -> bytes:
-    found = Authority().issue("app.example.org", **validity)
-    return found.pem + found.key_pem()
-
-
-@pytest.mark.parametrize("what", FAULTY)
-def test_a_certificate_that_cannot_sign_in_is_told_before_anything_is_sent(cloud: Cloud, leaf: Identity, what: str) -> None:
-    make, words, field = FAULTY[what]
-    sign_in = by_certificate(cloud, leaf, *make(leaf))
-    found = check(sign_in, "transport.oauth")
-    assert isinstance(found, InvalidInput)
-    assert (found.where, bool(found.hint)) == (f"transport.oauth.{field}", True)
-    assert re.search(words, found.message)
-    before = questions(cloud)
-    error = refused(sign_in, cloud.graph, key="transport.oauth")
-    assert (error.where, error.message, error.hint) == (found.where, found.message, found.hint)
-    assert questions(cloud) == before
-
-
-GOOD = {"tenant": "example.org", "client_id": "id", "secret": Secret("x")}
-
-
-@pytest.mark.parametrize(
-    ("changes", "where", "words"),
-    [
-        ({"secret": None}, "transport", "nothing to sign in with"),
-        ({"certificate": Secret("y")}, "transport", "certificate and secret exclude each other"),
-        ({"managed_identity": True}, "transport", "secret and managed_identity exclude each other"),
-        ({"device_code": True, "assertion": Path("x")}, "transport", "secret and assertion and device_code exclude"),
-        ({"tenant": ""}, "transport.tenant", "missing"),
-        ({"tenant": "a/b"}, "transport.tenant", "no name of a tenant"),
-        ({"tenant": "common"}, "transport.tenant", 'cannot sign in at "common"'),
-        ({"client_id": ""}, "transport.client_id", "missing"),
-        ({"certificate_password": Secret("z")}, "transport.certificate_password", "without a certificate"),
-        ({"login": "http://login.example"}, "transport.login", "https"),
-        ({"login": "https://login.example/tenant"}, "transport.login", "https"),
-        ({"login": "https://user@login.example"}, "transport.login", "https"),
-        ({"login": "login.example"}, "transport.login", "https"),
-    ],
-)
-def test_a_sign_in_that_cannot_work_is_told_by_its_key(changes: dict[str, Any], where: str, words: str) -> None:
-    found = check(AppRegistration(**{**GOOD, **changes}), "transport")
-    assert isinstance(found, InvalidInput)
-    assert found.where == where
-    assert words in found.message
-    assert found.hint
-
-
-@pytest.mark.parametrize(
-    "sign_in",
-    [
-        AppRegistration(**GOOD),
-        AppRegistration(**{**GOOD, "login": "https://login.microsoftonline.us/"}),
-        AppRegistration(**{**GOOD, "secret": Secret("")}),
-        AppRegistration(tenant="t", client_id="c", certificate=Secret(""), certificate_password=Secret("")),
-        AppRegistration(tenant="common", client_id="c", device_code=True),
-        AppRegistration(managed_identity=True),
-    ],
-)
-def test_a_sign_in_that_may_work_passes_and_a_secret_that_was_not_opened_counts_as_there(sign_in: AppRegistration) -> None:
-    assert check(sign_in, "transport") is None
-
-
-# --- secrets -------------------------------------------------------------------------------------------------------
-
-
-def test_no_secret_is_in_a_repr_an_error_a_traceback_or_a_log(
-    cloud: Cloud, leaf: Identity, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    key = leaf.pem + leaf.key_pem()
-    good, wrong, certified = registered(cloud), registered(cloud, secret=Secret("hunter2-hunter2")), by_certificate(cloud, leaf, key)
-    token, another = signed_in(good, cloud.graph), signed_in(certified, cloud.graph)
-    seen = [repr((good, certified, token, another)), caplog.text]
-    cloud.fault("token", "garbage", skip=1)
-    for sign_in in (wrong, registered(cloud)):
-        with pytest.raises(ServiceUnavailable) as caught:
-            signed_in(sign_in, cloud.graph)
-        seen += ["".join(traceback.format_exception(caught.value)), str(caught.value), str(caught.value.hint)]
-    text = "\n".join([*seen, caplog.text, *capfd.readouterr()])
-    body = leaf.key_pem().decode().splitlines()[3]
-    for secret in (SECRET, "hunter2-hunter2", body, token.secret.reveal()[:40], another.secret.reveal()[-40:]):
-        assert secret not in text
-
-
-def test_an_opaque_token_says_nothing_of_itself() -> None:
-    for text in ("opaque", "a.b.c", "a.bm90IGpzb24.c", "a.WzFd.c"):
-        token = msal_client._token(text, {"expires_in": 60})  # noqa: SLF001  Entra's are never opaque for Graph
-        assert (token.roles, token.scopes) == (frozenset(), frozenset())

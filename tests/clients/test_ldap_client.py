@@ -45,8 +45,8 @@ def test_a_password_in_a_url_is_not_repeated(url: str) -> None:
 
 
 def test_what_a_server_repeats_of_a_bind_is_cut_out() -> None:
-    heard = {"result": 49, "description": "invalidCredentials", "message": "no HUNTER2- hunter2 for cn=me"}
-    assert str(ldap_result(heard, Redactor([Secret("hunter2-hunter2")]))) == f'invalid credentials ("no {REDACTED} for cn=me") [49]'
+    response = {"result": 49, "description": "invalidCredentials", "message": "no HUNTER2- hunter2 for cn=me"}
+    assert str(ldap_result(response, Redactor([Secret("hunter2-hunter2")]))) == f'invalid credentials ("no {REDACTED} for cn=me") [49]'
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def asked(*answers: HttpResponse) -> tuple[HttpResponse, list[float], int]:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    heard = asyncio.run(RETRIES.call(question, sleep))
-    return heard, slept, len(answers) - len(left)
+    response = asyncio.run(RETRIES.call(question, sleep))
+    return response, slept, len(answers) - len(left)
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -55,7 +55,7 @@ def test_a_short_file_is_enough(toml: Path) -> None:
 
 
 def test_every_fault_is_told_at_once_with_line_and_dotted_name(toml: Path) -> None:
-    told = faults(
+    errors = faults(
         toml,
         f"""
 [organisation]
@@ -79,7 +79,7 @@ url = "https://example.org"
 kind = "ldap"
 """,
     )
-    assert told == [
+    assert errors == [
         "distributor.toml line 2: organisation.name: missing",
         'distributor.toml line 3: organisation.nam: unknown key; did you mean "name"?',
         'distributor.toml line 5: sender.address: "anna@exmaple" is not a mail address',
@@ -92,8 +92,8 @@ kind = "ldap"
 
 
 def test_a_channel_of_another_version_is_named_beside_other_faults(toml: Path) -> None:
-    told = faults(toml, GOOD.replace('name = "Example AG"', "name = 4") + '[password]\nchannel = "mail"\n')
-    assert told == [
+    errors = faults(toml, GOOD.replace('name = "Example AG"', "name = 4") + '[password]\nchannel = "mail"\n')
+    assert errors == [
         "distributor.toml line 3: organisation.name: 4 is not a text",
         'distributor.toml line 15: password.channel: this version has no channel "mail"',
     ]
@@ -186,13 +186,13 @@ def test_each_fault_has_a_way_out_of_its_own(toml: Path) -> None:
 
 
 def test_a_profile_that_is_none_is_refused_with_those_there_are(toml: Path) -> None:
-    (told,) = faults(toml, GOOD + '[package]\nprofile = "phnoe"\n')
-    assert told.endswith('package.profile: "phnoe" is not one of phone, modern')
+    (errors,) = faults(toml, GOOD + '[package]\nprofile = "phnoe"\n')
+    assert errors.endswith('package.profile: "phnoe" is not one of phone, modern')
 
 
 def test_limits_that_let_nothing_in_are_refused(toml: Path) -> None:
-    told = faults(toml, GOOD + "[limits]\nfile = 0\narchive = -5\niterations = 0\nopen_seconds = 0\n")
-    assert [line.partition(": ")[2].partition(":")[0] for line in told] == [
+    errors = faults(toml, GOOD + "[limits]\nfile = 0\narchive = -5\niterations = 0\nopen_seconds = 0\n")
+    assert [line.partition(": ")[2].partition(":")[0] for line in errors] == [
         "limits.file",
         "limits.archive",
         "limits.iterations",

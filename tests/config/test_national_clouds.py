@@ -72,8 +72,8 @@ def test_the_token_of_an_smtp_sign_in_is_written_alike(tmp_path: Path) -> None:
 def test_a_token_is_for_the_cloud_of_the_mail_server(tmp_path: Path, host: str, resource: str, origin: str) -> None:
     (tmp_path / "token").write_text("a.b.c")
     found = settings(tmp_path, smtp(host))
-    road = delivery.transport(found)
-    assert (road.settings.resource, road.max_connections, road.per_minute) == (resource, 3, 30.0)  # type: ignore[attr-defined]
+    opened = delivery.transport(found)
+    assert (opened.settings.resource, opened.max_connections, opened.per_minute) == (resource, 3, 30.0)  # type: ignore[attr-defined]
     assert (found.origins["transport.resource"].value, found.origins["transport.resource"].origin) == (resource, origin)
 
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from distributor.model.certificates import PublicationResult
 from distributor.model.issues import CheckId, Issue, Severity
 from tests.authority import Authority
-from tests.contracts.test_directories import (  # noqa: F401  fixtures too
+from tests.contracts.directory_servers import (  # noqa: F401  fixtures too
     ALICE,
     BOB,
     NOW,
     USER,
-    Shelf,
+    DirectoryCase,
     _trusted,
+    case,
     opened,
-    person,
     public,
     server,
-    shelf,
 )
+from tests.contracts.test_directory_ldap import person  # noqa: F401  a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,23 +32,23 @@ def many(authority: Authority, count: int) -> list[bytes]:
     return [authority.issue(f"p{number}@example.org").der for number in range(count)]
 
 
-def test_an_expired_certificate_goes_without_a_newer_one(shelf: Shelf, authority: Authority) -> None:  # noqa: F811
+def test_an_expired_certificate_goes_without_a_newer_one(case: DirectoryCase, authority: Authority) -> None:  # noqa: F811
     old = authority.issue(str(ALICE), days=10).der
-    shelf.directory.publish(public(ALICE, old), NOW)
-    done = shelf.directory.publish(public(ALICE, None, old), NOW + timedelta(days=20))
-    again = shelf.directory.publish(public(ALICE, None, old), NOW + timedelta(days=20))
+    case.directory.publish(public(ALICE, old), NOW)
+    done = case.directory.publish(public(ALICE, None, old), NOW + timedelta(days=20))
+    again = case.directory.publish(public(ALICE, None, old), NOW + timedelta(days=20))
     assert isinstance(done, PublicationResult)
     assert isinstance(again, PublicationResult)
     assert (done.changed, len(done.removed), again.changed, again.removed) == (True, 1, False, frozenset())
-    assert shelf.read(ALICE) == []
+    assert case.read(ALICE) == []
 
 
-def test_a_newer_one_takes_its_place_and_the_removal_is_told(shelf: Shelf, authority: Authority) -> None:  # noqa: F811
+def test_a_newer_one_takes_its_place_and_the_removal_is_told(case: DirectoryCase, authority: Authority) -> None:  # noqa: F811
     old, new = authority.issue(str(ALICE)).der, authority.issue(str(ALICE)).der
-    shelf.directory.publish(public(ALICE, old), NOW)
-    done = shelf.directory.publish(public(ALICE, new, old), NOW)
+    case.directory.publish(public(ALICE, old), NOW)
+    done = case.directory.publish(public(ALICE, new, old), NOW)
     assert isinstance(done, PublicationResult)
-    assert (done.removed, shelf.read(ALICE)) == (public(ALICE, None, old).gone, [new])
+    assert (done.removed, case.read(ALICE)) == (public(ALICE, None, old).gone, [new])
 
 
 def test_where_nobody_is_nothing_has_to_go(server: Slapd, authority: Authority) -> None:  # noqa: F811

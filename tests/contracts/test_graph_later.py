@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,20 +13,13 @@ from distributor.adapters.transports.graph.responses import RequestStep, classif
 from distributor.clients.graph import HttpResponse
 from distributor.errors import ServiceUnavailable
 from distributor.model.delivery import Accepted, Ambiguous, DraftRef, NotSent, Outcome, Rejected
-from tests.contracts.test_graph import CREATE, SEND, Arm, Desk, desk_at, spotless
-from tests.contracts.test_graph_copies import PURGE, Book, ended
-from tests.doubles.graphd import Cloud
+from tests.contracts.graph_mailbox import CREATE, SEND, GraphMailbox, IntentRecorder
+from tests.contracts.test_graph_copies import PURGE, FakeLedger, ended
 
-BOX = "certificates@example.org"
+SENDER = "certificates@example.org"
 NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
 ARMED = {RequestStep.SEND, RequestStep.SENDMAIL}
 AGAIN = re.compile(r"run `distributor send` again after \d{4}-\d\d-\d\d \d\d:\d\d UTC")
-
-
-@pytest.fixture
-def desk(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    yield desk_at(running, monkeypatch)
-    spotless(running)
 
 
 def answer(status: int, code: str = "", seconds: float | None = None) -> HttpResponse:
@@ -35,8 +27,8 @@ def answer(status: int, code: str = "", seconds: float | None = None) -> HttpRes
     return HttpResponse(status, code, f"{status} {code}", retry_after=wait, again=None if wait is None else NOW + wait)
 
 
-def outcome(step: RequestStep, heard: HttpResponse) -> Outcome:
-    return classify_response(step, heard, BOX, reached=True)
+def outcome(step: RequestStep, response: HttpResponse) -> Outcome:
+    return classify_response(step, response, SENDER, reached=True)
 
 
 def stop_of(found: Outcome) -> ServiceUnavailable:
@@ -50,9 +42,9 @@ def stop_of(found: Outcome) -> ServiceUnavailable:
 
 
 @pytest.mark.parametrize("step", RequestStep)
-def test_a_service_that_asks_for_more_than_two_minutes_ends_the_road_and_says_when_to_go_on(step: RequestStep) -> None:
+def test_a_service_that_asks_for_more_than_two_minutes_stops_the_mailbox_and_says_until_when(step: RequestStep) -> None:
     stop = stop_of(outcome(step, answer(429, "ApplicationThrottled", 3600)))
-    assert str(stop) == f'{BOX}: the service asks for more time than is waited for: "429 ApplicationThrottled"'
+    assert str(stop) == f'{SENDER}: the service asks for more time than is waited for: "429 ApplicationThrottled"'
     assert (stop.hint, stop.exit_code) == ("run `distributor send` again after 2026-11-30 13:01 UTC", 4)
 
 
@@ -76,54 +68,54 @@ def test_an_accepted_message_is_accepted_however_long_the_service_wants_to_be_le
     assert isinstance(outcome(RequestStep.SEND, answer(202, "", 3600)), Accepted)
 
 
-def test_a_run_does_not_wait_for_an_hour_and_asks_nothing_more_of_the_mailbox(desk: Desk) -> None:
-    desk.cloud.fault(SEND, "429", retry_after=3600)
-    stops = [stop_of(found) for found in desk.deliver(*(desk.parcel(number) for number in (1, 2, 3)))]
+def test_a_run_does_not_wait_for_an_hour_and_asks_nothing_more_of_the_mailbox(mailbox: GraphMailbox) -> None:
+    mailbox.cloud.fault(SEND, "429", retry_after=3600)
+    stops = [stop_of(found) for found in mailbox.deliver(*(mailbox.outbound(number) for number in (1, 2, 3)))]
     assert all(AGAIN.fullmatch(str(stop.hint)) for stop in stops)
-    assert (desk.slept, desk.asked()) == ([], [CREATE, SEND])
-    assert (desk.left(), desk.lying("drafts")) == ([], [desk.message_id(1)])
-    assert isinstance(desk.once(1, attempt=2), Accepted)  # an hour later
-    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+    assert (mailbox.slept, mailbox.asked()) == ([], [CREATE, SEND])
+    assert (mailbox.left(), mailbox.lying("drafts")) == ([], [mailbox.message_id(1)])
+    assert isinstance(mailbox.once(1, attempt=2), Accepted)  # an hour later
+    assert (len(mailbox.left()), mailbox.lying("drafts")) == (1, [])
 
 
 @pytest.mark.parametrize(("seconds", "slept"), [(3600, False), (60, True)])
 def test_a_message_that_is_armed_while_the_service_asks_for_time_is_certainly_unsent_or_waits(
-    desk: Desk, seconds: int, *, slept: bool
+    mailbox: GraphMailbox, seconds: int, *, slept: bool
 ) -> None:
-    desk.cloud.fault(SEND, "429", retry_after=seconds)
-    road = desk.open()
+    mailbox.cloud.fault(SEND, "429", retry_after=seconds)
+    transport = mailbox.open()
 
     async def go() -> tuple[Outcome, Outcome]:
         first: list[Outcome] = []
 
-        async def arm(_: DraftRef | None = None, /) -> bool:
-            first.append(await road.connection().deliver(desk.parcel(1), Arm()))
+        async def record_intent(_: DraftRef | None = None, /) -> bool:
+            first.append(await transport.connection().deliver(mailbox.outbound(1), IntentRecorder()))
             return True
 
         try:
-            second = await road.connection().deliver(desk.parcel(2), arm)
+            second = await transport.connection().deliver(mailbox.outbound(2), record_intent)
             return first[0], second
         finally:
-            await road.finish()
+            await transport.finish()
 
     first, second = asyncio.run(go())
     assert isinstance(first, NotSent)
     if slept:
         assert isinstance(second, Accepted)
-        assert desk.slept == [pytest.approx(60, abs=2)]
+        assert mailbox.slept == [pytest.approx(60, abs=2)]
     else:
         assert "not asked: the service wants to be left alone until" in str(stop_of(second))
-        assert (desk.slept, desk.asked(), desk.left()) == ([], [CREATE, CREATE, SEND], [])
+        assert (mailbox.slept, mailbox.asked(), mailbox.left()) == ([], [CREATE, CREATE, SEND], [])
 
 
-def test_copies_that_the_service_lets_wait_for_an_hour_stay_and_are_told_without_asking_again(desk: Desk) -> None:
-    desk.cloud.fault(PURGE, "429", retry_after=3600)
-    _, (diagnostic,) = ended(desk.open(save_copy=False), *(desk.parcel(number) for number in range(10)), book=Book())
-    asked = desk.asked().count(PURGE)
+def test_copies_that_the_service_lets_wait_for_an_hour_stay_and_are_told_without_asking_again(mailbox: GraphMailbox) -> None:
+    mailbox.cloud.fault(PURGE, "429", retry_after=3600)
+    _, (diagnostic,) = ended(mailbox.open(save_copy=False), *(mailbox.outbound(number) for number in range(10)), ledger=FakeLedger())
+    asked = mailbox.asked().count(PURGE)
     assert asked <= 4  # those that were under way
     assert f"{11 - asked} messages' copies stay in Sent Items" in diagnostic.message
     assert "ApplicationThrottled" in diagnostic.message
-    assert desk.slept == []
+    assert mailbox.slept == []
 
 
 # --- our own fault -------------------------------------------------------------------------------------------------
@@ -139,21 +131,21 @@ OURS = {
 @pytest.mark.parametrize("step", RequestStep)
 @pytest.mark.parametrize("what", OURS)
 def test_what_is_our_fault_stops_the_job_and_rejects_nobody(what: str, step: RequestStep) -> None:
-    heard, words = OURS[what]
-    stop = stop_of(outcome(step, heard))
+    response, words = OURS[what]
+    stop = stop_of(outcome(step, response))
     assert words in str(stop.hint)
-    assert heard.detail.strip() in str(stop)
+    assert response.detail.strip() in str(stop)
 
 
 @pytest.mark.parametrize("operation", [CREATE, SEND])
 @pytest.mark.parametrize("what", OURS)
-def test_a_message_that_was_refused_by_our_fault_goes_when_it_is_mended(desk: Desk, what: str, operation: str) -> None:
-    heard, _ = OURS[what]
-    desk.cloud.fault(operation, "status", status=heard.status, code=heard.code)
-    stop_of(desk.once())
-    assert desk.left() == []
-    assert isinstance(desk.once(attempt=2), Accepted)
-    assert (len(desk.left()), desk.lying("drafts")) == (1, [])
+def test_a_message_that_was_refused_by_our_fault_goes_when_it_is_mended(mailbox: GraphMailbox, what: str, operation: str) -> None:
+    response, _ = OURS[what]
+    mailbox.cloud.fault(operation, "status", status=response.status, code=response.code)
+    stop_of(mailbox.once())
+    assert mailbox.left() == []
+    assert isinstance(mailbox.once(attempt=2), Accepted)
+    assert (len(mailbox.left()), mailbox.lying("drafts")) == (1, [])
 
 
 @pytest.mark.parametrize(("code", "content"), [("ErrorInvalidRecipients", False), ("ErrorMimeContentInvalid", True)])

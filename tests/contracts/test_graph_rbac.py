@@ -18,7 +18,7 @@ from distributor.microsoft.powershell import command
 from distributor.model.issues import Diagnostic
 from distributor.model.secret import Secret
 
-BOX = "certificates@example.org"
+SENDER = "certificates@example.org"
 SEND, WRITE, READ = "Mail.Send", "Mail.ReadWrite", "Mail.Read"
 END = datetime(2026, 11, 25, 13, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ class Exchange:
 
     roles: frozenset[str]
     answer: HttpResponse | None = None  # to a message that is none, in place of its own
-    name: str = BOX
+    name: str = SENDER
     root: str = "https://graph.microsoft.com"
     where: str = "graph.microsoft.com"
     skew: timedelta | None = None
@@ -66,7 +66,7 @@ def bad(exchange: Exchange) -> list[Diagnostic]:
 def test_an_app_that_may_send_and_keep_drafts_is_good() -> None:
     exchange = Exchange(frozenset({SEND, WRITE}))
     assert bad(exchange) == []
-    assert f"messages can leave through {BOX}" in found(exchange)[0].message
+    assert f"messages can leave through {SENDER}" in found(exchange)[0].message
 
 
 def test_an_app_that_may_send_and_only_read_is_told_that_it_keeps_no_drafts() -> None:
@@ -75,13 +75,13 @@ def test_an_app_that_may_send_and_only_read_is_told_that_it_keeps_no_drafts() ->
     assert isinstance(diagnostic, MailboxDenied)
     (line,) = [each for each in map(command, (diagnostic.hint or "").splitlines()) if each]
     assert "$id = 'object-1'" in line
-    assert f"$names = '{BOX}'" in line
+    assert f"$names = '{SENDER}'" in line
 
 
 @pytest.mark.parametrize("roles", [{WRITE}, {READ}, set()])
 def test_an_app_that_may_not_send_is_told_so(roles: set[str]) -> None:
     (diagnostic,) = bad(Exchange(frozenset(roles)))
-    assert (diagnostic.level, diagnostic.message) == ("error", f"{BOX}: the app may not send from it")
+    assert (diagnostic.level, diagnostic.message) == ("error", f"{SENDER}: the app may not send from it")
 
 
 @pytest.mark.parametrize("roles", [{SEND, WRITE}, {SEND, READ}])

@@ -23,18 +23,20 @@ from distributor.errors import InvalidInput, ServiceUnavailable
 from distributor.model.delivery import Accepted, Ambiguous, Deferred, NotSent, OutboundMessage, Outcome, Rejected
 from distributor.model.secret import Secret
 from tests.authority import Authority
-from tests.contracts.test_transports import parcel, says
+from tests.contracts.test_transports import intent, outbound
 from tests.doubles.sink import Sink, smtpd
 
 
-def deliver(sink: Sink, *parcels: OutboundMessage, arm: Callable[[], Awaitable[bool]] | None = None, **settings: object) -> list[Outcome]:
-    """Every parcel on one lane."""
+def deliver(
+    sink: Sink, *outgoing: OutboundMessage, record_intent: Callable[[], Awaitable[bool]] | None = None, **settings: object
+) -> list[Outcome]:
+    """Every message on one connection."""
     made = smtp.Settings(**{"host": "127.0.0.1", "port": sink.port, "tls": "none", **settings})
 
     async def go() -> list[Outcome]:
-        lane = smtp.open(made).connection()
-        outcomes = [await lane.deliver(each, arm or says(True)) for each in parcels]
-        await lane.close()
+        connection = smtp.open(made).connection()
+        outcomes = [await connection.deliver(each, record_intent or intent(True)) for each in outgoing]
+        await connection.close()
         return outcomes
 
     return asyncio.run(go())
@@ -52,7 +54,7 @@ QUICK = {"connect_timeout": 0.3, "reply_timeout": 0.3, "data_timeout": 0.3, "dot
 @pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte"])
 def test_whatever_breaks_before_the_message_leaves_it_unsent(tmp_path: Path, verb: str, do: str) -> None:
     with smtpd(tmp_path, fault(verb, do)) as sink:
-        first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
+        first, second = deliver(sink, outbound(1), outbound(2), **QUICK)
         assert isinstance(first, NotSent)
         assert isinstance(second, Accepted)
         assert [record["message_id"] for record in sink.stored()] == ["<m2@x>"]
@@ -61,7 +63,7 @@ def test_whatever_breaks_before_the_message_leaves_it_unsent(tmp_path: Path, ver
 @pytest.mark.parametrize("do", ["drop", "reset", "silence", "megabyte", "stored-drop", "stored-reset", "stored-silence"])
 def test_whatever_breaks_after_the_final_dot_leaves_the_message_ambiguous(tmp_path: Path, do: str) -> None:
     with smtpd(tmp_path, fault("DOT", do)) as sink:
-        first, second = deliver(sink, parcel(1), parcel(2), **QUICK)
+        first, second = deliver(sink, outbound(1), outbound(2), **QUICK)
         assert isinstance(first, Ambiguous)
         assert isinstance(second, Accepted)
         assert [record["message_id"] for record in sink.stored()] == (["<m1@x>"] if "stored" in do else []) + ["<m2@x>"]
@@ -70,7 +72,7 @@ def test_whatever_breaks_after_the_final_dot_leaves_the_message_ambiguous(tmp_pa
 @pytest.mark.parametrize("text", ["hello?", "999 no such class", "354 go on again", "", "25", "\x00\x01", "25\u00b2 odd digit"])
 def test_nonsense_is_no_answer(tmp_path: Path, text: str) -> None:
     with smtpd(tmp_path, fault("RCPT", "reply", text=text), fault("DOT", "reply", text=text)) as sink:
-        before, after, fine = deliver(sink, parcel(1), parcel(2), parcel(3), **QUICK)
+        before, after, fine = deliver(sink, outbound(1), outbound(2), outbound(3), **QUICK)
         assert isinstance(before, NotSent)
         assert isinstance(after, Ambiguous)
         assert isinstance(fine, Accepted)
@@ -78,7 +80,7 @@ def test_nonsense_is_no_answer(tmp_path: Path, text: str) -> None:
 
 def test_words_that_nobody_asked_for_are_not_taken_for_the_next_answer(tmp_path: Path) -> None:
     with smtpd(tmp_path, fault("DATA", "reply", text="354 go on\n250 2.0.0 queued as LIE")) as sink:
-        first, second = deliver(sink, parcel(1), parcel(2))
+        first, second = deliver(sink, outbound(1), outbound(2))
         assert isinstance(first, NotSent)
         assert isinstance(second, Accepted)
         assert [record["message_id"] for record in sink.stored()] == ["<m2@x>"]
@@ -88,14 +90,54 @@ def test_words_that_nobody_asked_for_are_not_taken_for_the_next_answer(tmp_path:
 @pytest.mark.parametrize("text", ["451 4.3.0 later", "421 4.3.2 closing"])
 def test_later_is_a_definite_no_for_now_at_every_verb(tmp_path: Path, verb: str, text: str) -> None:
     with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
-        first, second = deliver(sink, parcel(1), parcel(2))
-        assert first == Deferred(text, service=text.startswith("421"))
+        first, second = deliver(sink, outbound(1), outbound(2))
+        assert first == Deferred(text, service=text.startswith("421") or verb == "MAIL")
         assert isinstance(second, Accepted)
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        ("MAIL", "452 4.4.5 Maximum number of messages per session exceeded."),
+        ("MAIL", "450 4.7.1 Error: too much mail from 192.0.2.1"),
+        ("RCPT", "452 4.5.3 Too many recipients in this session"),
+    ],
+)
+def test_a_used_connection_that_takes_no_more_messages_is_replaced_without_a_report(tmp_path: Path, verb: str, text: str) -> None:
+    with smtpd(tmp_path, {"verb": verb, "do": "reply", "text": text, "nth": [3]}) as sink:
+        assert all(isinstance(outcome, Accepted) for outcome in deliver(sink, *(outbound(number) for number in range(1, 6))))
+        assert len(sink.stored()) == 5
+
+
+@pytest.mark.parametrize(
+    ("verb", "text", "hint"),
+    [
+        ("RCPT", "454 4.7.1 <x@example.org>: Relay access denied", "transport.password"),
+        ("RCPT", "450 4.7.1 relaying denied", "transport.password"),
+        ("MAIL", "452 4.3.1 Insufficient system storage", "free space"),
+        ("DATA", "452 4.3.1 out of memory", "free space"),
+        ("RCPT", "450 4.7.1 Error: too much mail from 192.0.2.1", "transport.rate"),
+        ("MAIL", "451 4.3.0 try again", "again later"),
+    ],
+)
+def test_a_4xx_about_the_server_says_so_and_what_to_do(tmp_path: Path, verb: str, text: str, hint: str) -> None:
+    with smtpd(tmp_path, {"verb": verb, "do": "reply", "text": text}) as sink:
+        (outcome,) = deliver(sink, outbound())
+        assert isinstance(outcome, Deferred)
+        assert outcome.service
+        assert hint in outcome.hint
+
+
+@pytest.mark.parametrize("text", ["452 4.2.2 the mailbox is full", "450 4.2.0 greylisted", "451 4.7.1 greylisting in action"])
+def test_a_4xx_about_one_recipient_is_about_no_more(tmp_path: Path, text: str) -> None:
+    with smtpd(tmp_path, {"verb": "RCPT", "do": "reply", "text": text}) as sink:
+        (outcome,) = deliver(sink, outbound())
+        assert outcome == Deferred(text)
 
 
 def test_a_server_names_its_own_time(tmp_path: Path) -> None:
     with smtpd(tmp_path, fault("RCPT", "reply", text="450 4.7.1 greylisted, try again in 90 seconds")) as sink:
-        (outcome,) = deliver(sink, parcel())
+        (outcome,) = deliver(sink, outbound())
         assert isinstance(outcome, Deferred)
         assert outcome.retry_after is not None
         assert outcome.retry_after.total_seconds() == 90
@@ -115,7 +157,7 @@ def test_a_server_names_its_own_time(tmp_path: Path) -> None:
 )
 def test_a_no_to_this_message_rejects_it_and_the_next_one_goes(tmp_path: Path, verb: str, text: str, content: bool) -> None:  # noqa: FBT001
     with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
-        first, second = deliver(sink, parcel(1), parcel(2))
+        first, second = deliver(sink, outbound(1), outbound(2))
         assert first == Rejected(text, content=content)
         assert isinstance(second, Accepted)
 
@@ -137,7 +179,7 @@ def test_a_no_to_this_message_rejects_it_and_the_next_one_goes(tmp_path: Path, v
 )
 def test_a_no_to_the_whole_job_stops_the_run_with_the_switch_to_turn(tmp_path: Path, verb: str, text: str, hint: str) -> None:
     with smtpd(tmp_path, fault(verb, "reply", text=text)) as sink:
-        (outcome,) = deliver(sink, parcel())
+        (outcome,) = deliver(sink, outbound())
         assert isinstance(outcome, NotSent)
         assert isinstance(outcome.fatal, ServiceUnavailable)
         assert hint in str(outcome.fatal.hint)
@@ -149,20 +191,20 @@ def test_a_no_to_the_whole_job_stops_the_run_with_the_switch_to_turn(tmp_path: P
 )
 def test_too_many_connections_ask_for_one_less(tmp_path: Path, text: str) -> None:
     with smtpd(tmp_path, fault("MAIL", "reply", text=text)) as sink:
-        assert deliver(sink, parcel()) == [NotSent(text, throttled=True)]
+        assert deliver(sink, outbound()) == [NotSent(text, throttled=True)]
 
 
 def test_a_connection_that_died_of_idleness_is_made_again_without_a_word(tmp_path: Path) -> None:
     with smtpd(
         tmp_path, {"verb": "MAIL", "do": "drop", "nth": [2]}, {"verb": "MAIL", "do": "reply", "text": "421 4.4.2 idle", "nth": [4]}
     ) as sink:
-        assert [type(outcome) for outcome in deliver(sink, parcel(1), parcel(2), parcel(3))] == [Accepted] * 3
+        assert [type(outcome) for outcome in deliver(sink, outbound(1), outbound(2), outbound(3))] == [Accepted] * 3
         assert len(sink.stored()) == 3
 
 
 def test_the_envelope_asks_for_notices_and_names_the_delivery(tmp_path: Path) -> None:
     with smtpd(tmp_path) as sink:
-        message = OutboundMessage("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", parcel().message)
+        message = OutboundMessage("d-1+2", "a@example.org", "o'hara+x=y@example.org", "<m@x>", outbound().message)
         deliver(sink, message)
         (record,) = sink.stored()
         assert record["mail"] == f"FROM:<a@example.org> SIZE={len(message.message)} RET=HDRS ENVID=d-1+2B2"
@@ -178,7 +220,7 @@ def test_an_address_beyond_ascii_goes_only_where_the_server_can_take_it(tmp_path
         assert "SMTPUTF8" in record["mail"]
         assert "BODY=8BITMIME" in record["mail"]
     with smtpd(tmp_path / "cannot", options=("--offer", "DSN")) as sink:
-        assert deliver(sink, message, parcel(2))[0] == Rejected("the server does not offer SMTPUTF8, which this address needs")
+        assert deliver(sink, message, outbound(2))[0] == Rejected("the server does not offer SMTPUTF8, which this address needs")
         assert [record["to"] for record in sink.stored()] == ["p2@example.org"]
 
 
@@ -191,7 +233,7 @@ def test_a_message_with_other_line_ends_than_crlf_never_meets_a_server(tmp_path:
 
 def test_what_a_server_says_is_harmless_and_bounded(tmp_path: Path) -> None:
     with smtpd(tmp_path, fault("DOT", "reply", text="550 5.7.1 \x1b[2Jgone \u202e" + "x" * 5000)) as sink:
-        (outcome,) = deliver(sink, parcel())
+        (outcome,) = deliver(sink, outbound())
         assert isinstance(outcome, Rejected)
         assert outcome.response.startswith("550 5.7.1 \\x1b[2Jgone \\u202exxx")
         assert len(outcome.response) == 500
@@ -199,14 +241,14 @@ def test_what_a_server_says_is_harmless_and_bounded(tmp_path: Path) -> None:
 
 def test_a_server_that_was_never_there_stops_the_run_at_once() -> None:
     nobody = Sink(1, Path(), Path(), Path())
-    (outcome,) = deliver(nobody, parcel())
+    (outcome,) = deliver(nobody, outbound())
     assert isinstance(outcome, NotSent)
     assert str(outcome.fatal) == "127.0.0.1:1: connection refused"
 
 
 def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set(tmp_path: Path) -> None:
     with smtpd(tmp_path, {"verb": "DOT", "do": "delay", "seconds": 0.6}) as sink:
-        assert isinstance(deliver(sink, parcel(), dot_timeout=60.0)[0], Accepted)
+        assert isinstance(deliver(sink, outbound(), dot_timeout=60.0)[0], Accepted)
 
 
 class Stubborn:
@@ -241,14 +283,14 @@ def loops() -> list[Any]:
 @pytest.mark.parametrize("loop", loops())
 def test_nothing_of_a_message_goes_out_after_its_time_is_over(loop: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
     """Whatever is still buffered then: the message counts as unclear, and must not arrive whole by and by."""
-    message = replace(parcel(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
+    message = replace(outbound(), message=(b"x" * 998 + b"\r\n") * 32_768)  # more than the system's own buffers take
 
     async def go(port: int) -> Outcome:
-        lane = smtp.open(smtp.Settings("127.0.0.1", port, "none", dot_timeout=0.3)).connection()
-        outcome = await lane.deliver(message, says(True))
+        connection = smtp.open(smtp.Settings("127.0.0.1", port, "none", dot_timeout=0.3)).connection()
+        outcome = await connection.deliver(message, intent(True))
         stubborn.go_on.set()
         await asyncio.to_thread(stubborn.thread.join)
-        await lane.close()
+        await connection.close()
         return outcome
 
     with socket.create_server(("127.0.0.1", 0)) as listening, asyncio.Runner(loop_factory=loop) as runner:
@@ -275,14 +317,21 @@ def trusted(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_starttls_and_a_password_carry_the_message(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=(*trusted, "--auth", "me:päss word")) as sink:
-        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("päss word"))
+        (outcome,) = deliver(sink, outbound(), tls="starttls", username="me", password=Secret("päss word"))
         assert isinstance(outcome, Accepted)
         assert [(record["tls"], record["user"]) for record in sink.stored()] == [(True, "me")]
 
 
+@pytest.mark.parametrize("mechanism", ["LOGIN", "PLAIN", "CRAM-MD5"])
+def test_each_mechanism_signs_in(tmp_path: Path, trusted: tuple[str, ...], mechanism: str) -> None:
+    with smtpd(tmp_path, options=(*trusted, "--auth", "me:word", "--mechanisms", mechanism)) as sink:
+        (outcome,) = deliver(sink, outbound(), tls="starttls", username="me", password=Secret("word"))
+        assert isinstance(outcome, Accepted)
+
+
 def test_implicit_tls_carries_the_message(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=(*trusted, "--implicit")) as sink:
-        assert isinstance(deliver(sink, parcel(), tls="implicit")[0], Accepted)
+        assert isinstance(deliver(sink, outbound(), tls="implicit")[0], Accepted)
 
 
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
@@ -291,7 +340,7 @@ def test_a_certificate_nobody_vouches_for_stops_the_run(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     with smtpd(tmp_path, options=(*trusted, *(["--implicit"] if tls == "implicit" else []))) as sink:
-        (outcome,) = deliver(sink, parcel(), tls=tls)
+        (outcome,) = deliver(sink, outbound(), tls=tls)
         assert isinstance(outcome, NotSent)
         assert "the certificate is not trusted" in str(outcome.fatal)
         assert "SSL_CERT_FILE" in str(outcome.fatal.hint if outcome.fatal else "")
@@ -299,7 +348,7 @@ def test_a_certificate_nobody_vouches_for_stops_the_run(
 
 def test_a_server_without_starttls_gets_nothing(tmp_path: Path) -> None:
     with smtpd(tmp_path) as sink:
-        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
+        (outcome,) = deliver(sink, outbound(), tls="starttls", username="me", password=Secret("word"))
         assert isinstance(outcome, NotSent)
         assert "does not offer STARTTLS" in str(outcome.fatal)
         assert "587" in str(outcome.fatal.hint if outcome.fatal else "")
@@ -308,14 +357,14 @@ def test_a_server_without_starttls_gets_nothing(tmp_path: Path) -> None:
 
 def test_a_server_without_sign_in_stops_the_run_in_our_words(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=trusted) as sink:
-        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("word"))
+        (outcome,) = deliver(sink, outbound(), tls="starttls", username="me", password=Secret("word"))
         assert isinstance(outcome, NotSent)
         assert str(outcome.fatal) == f"127.0.0.1:{sink.port}: the SMTP AUTH extension is not supported by this server"
 
 
 def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted: tuple[str, ...]) -> None:
     with smtpd(tmp_path, options=(*trusted, "--auth", "me:right")) as sink:
-        (outcome,) = deliver(sink, parcel(), tls="starttls", username="me", password=Secret("hunter2"))
+        (outcome,) = deliver(sink, outbound(), tls="starttls", username="me", password=Secret("hunter2"))
         assert isinstance(outcome, NotSent)
         assert outcome.fatal is not None
         assert "transport.password" in str(outcome.fatal.hint)
@@ -342,6 +391,6 @@ def test_a_configuration_that_would_send_in_clear_is_refused(settings: dict[str,
 
 
 @pytest.mark.parametrize(("key", "value"), [("connections", 0), ("per_minute", 0.0), ("per_minute", -1.0)])
-def test_a_road_on_which_nothing_could_go_is_refused(key: str, value: float) -> None:
+def test_a_transport_that_could_send_nothing_is_refused(key: str, value: float) -> None:
     with pytest.raises(InvalidInput, match=f"{value:g}"):
         smtp.open(smtp.Settings("127.0.0.1", tls="none", **{key: value}))

@@ -14,7 +14,7 @@ from distributor.microsoft.powershell import command
 from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
 from distributor.model.secret import Secret
-from tests.contracts.test_smtp_oauth import BOX, PROXIES, SECRET, Post, app, started
+from tests.contracts.oauth_server import PROXIES, SECRET, SENDER, OAuthServer, app, started
 from tests.doubles.graphd import Cloud, graphd
 
 SWITCHED_OFF = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."
@@ -35,7 +35,7 @@ def cloud(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     return running
 
 
-def bad(post: Post, *accounts: Account) -> list[Diagnostic]:
+def bad(post: OAuthServer, *accounts: Account) -> list[Diagnostic]:
     return [diagnostic for diagnostic in asyncio.run(post.open(*accounts).check()) if diagnostic.level != "ok"]
 
 
@@ -43,7 +43,7 @@ def commands(diagnostic: Diagnostic) -> list[str]:
     return [line for each in (diagnostic.hint or "").splitlines() if (line := command(each)) is not None]
 
 
-def with_app(post: Post, **given: Any) -> AppRegistration:  # noqa: ANN401  what an app has
+def with_app(post: OAuthServer, **given: Any) -> AppRegistration:  # noqa: ANN401  what an app has
     post.sign_in = app(post.cloud, **given)
     return post.sign_in
 
@@ -82,13 +82,13 @@ def test_a_mailbox_that_is_shut_is_opened_by_a_line_with_the_real_ids(tmp_path: 
         (diagnostic,) = bad(post)
         (line,) = commands(diagnostic)
         assert f"$id = 'sp-{post.sign_in.client_id}'" in line
-    assert f"Add-MailboxPermission -Identity '{BOX}' -User $id -AccessRights FullAccess" in line
+    assert f"Add-MailboxPermission -Identity '{SENDER}' -User $id -AccessRights FullAccess" in line
 
 
 def test_a_mailbox_whose_smtp_is_off_is_switched_on(tmp_path: Path, cloud: Cloud) -> None:
     with started(tmp_path, cloud, OFF) as post:
         (diagnostic,) = bad(post)
-    assert commands(diagnostic)[0].endswith(f"Set-CASMailbox -Identity '{BOX}' -SmtpClientAuthenticationDisabled $false")
+    assert commands(diagnostic)[0].endswith(f"Set-CASMailbox -Identity '{SENDER}' -SmtpClientAuthenticationDisabled $false")
 
 
 def test_a_secret_that_is_wrong_gets_the_line_that_makes_one(tmp_path: Path, cloud: Cloud) -> None:

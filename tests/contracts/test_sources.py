@@ -1,4 +1,4 @@
-"""What every source does; a new file in `distributor/sources/` is found by itself and needs a heap here."""
+"""What every source does; a new file in `distributor/sources/` is found by itself and needs its files here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distributor.model.people import Address, Person, RosterRow
 from distributor.model.ports import Source
 from distributor.pki import parse_material
 from tests.authority import Authority
-from tests.heaps import look
+from tests.source_files import look
 
 KINDS = sorted(REGISTRY["sources"])
 ALICE = Address("alice", "example.org")
@@ -30,20 +30,20 @@ def _files(folder: Path, pfx: bytes) -> Source:
     return opened
 
 
-HEAPS: dict[str, Callable[[Path, bytes], Source]] = {"files": _files}  # one good material, and one that is refused
+SOURCES: dict[str, Callable[[Path, bytes], Source]] = {"files": _files}  # one good material, and one that is refused
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if name not in HEAPS:
-        pytest.fail(f"{name} has no heap in {__file__}")
+    if name not in SOURCES:
+        pytest.fail(f"{name} has no files in {__file__}")
     return name
 
 
 @pytest.fixture
 def source(kind: str, tmp_path: Path, authority: Authority) -> Source:
-    return HEAPS[kind](tmp_path, authority.issue(str(ALICE)).pfx())
+    return SOURCES[kind](tmp_path, authority.issue(str(ALICE)).pfx())
 
 
 def locator(material: SourceMaterial) -> Locator:

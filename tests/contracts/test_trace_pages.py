@@ -1,19 +1,23 @@
-"""The pages of a message trace: each further one is asked for as the service wrote its address, and at no other."""
+"""The message trace: its pages, and its first hour, in which what failed may still be delivered."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from distributor.adapters.trackers.message_trace import TracePages
+from distributor.adapters.trackers.message_trace import UNSETTLED, TracePages, send_times, tracking_event, windows
 from distributor.clients.app_registration import AppRegistration
 from distributor.clients.graph import HttpResponse, graph
 from distributor.errors import ServiceUnavailable
+from distributor.model.delivery import TrackedMessage
 from distributor.model.secret import Secret
+from distributor.model.states import State
 
 ROOT = "https://graph.example"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -66,3 +70,60 @@ def test_a_further_page_elsewhere_is_not_asked_for(link: object, monkeypatch: py
     with pytest.raises(ServiceUnavailable, match="another address"):
         read(service, monkeypatch)
     assert len(service.asked) == 1
+
+
+# --- the first hour ---------------------------------------------------------------------------------------------------
+
+
+def message(state: State) -> TrackedMessage:
+    return TrackedMessage("d-1", "<1@example.org>", "certificates@example.org", "anna@example.org", state, NOW - timedelta(days=1))
+
+
+def row(age: timedelta, status: str = "failed", recipient: str = "anna@example.org") -> dict[str, str]:
+    received = (NOW - age).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"messageId": "<1@example.org>", "status": status, "recipientAddress": recipient, "receivedDateTime": received}
+
+
+def test_a_failure_of_a_minute_ago_leaves_an_accepted_message_where_it_is() -> None:
+    assert tracking_event(message(State.ACCEPTED), row(timedelta(seconds=61)), NOW) is None
+
+
+def test_a_failure_of_a_minute_ago_proves_that_an_unclear_message_left_and_no_more() -> None:
+    found = tracking_event(message(State.AMBIGUOUS), row(timedelta(seconds=61)), NOW)
+    assert found is not None
+    assert (found.state, found.evidence["status"], "may still change" in found.response) == (State.ACCEPTED, "failed", True)
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.AMBIGUOUS])
+def test_a_failure_that_is_an_hour_old_is_a_bounce(state: State) -> None:
+    young, old = (tracking_event(message(state), row(age), NOW) for age in (UNSETTLED - timedelta(seconds=1), UNSETTLED))
+    assert young is None or young.state is State.ACCEPTED
+    assert old is not None
+    assert old.state is State.BOUNCED
+
+
+def test_a_delivery_is_one_at_once() -> None:
+    found = tracking_event(message(State.ACCEPTED), row(timedelta(seconds=61), "delivered"), NOW)
+    assert found is not None
+    assert found.state is State.DELIVERED
+
+
+def test_a_failure_without_a_time_is_as_old_as_the_attempt() -> None:
+    found = tracking_event(message(State.ACCEPTED), {**row(timedelta()), "receivedDateTime": "soon"}, NOW)
+    assert found is not None
+    assert found.state is State.BOUNCED
+
+
+def test_another_recipients_failure_is_not_called_early() -> None:
+    found = tracking_event(message(State.AMBIGUOUS), row(timedelta(seconds=61), recipient="list@example.org"), NOW)
+    assert found is not None
+    assert found.response == "Exchange has it (failed), by the message trace"
+
+
+def test_an_unclear_message_of_a_restored_ledger_is_looked_for_at_all_times_since_the_backup() -> None:
+    backup = NOW - timedelta(days=30)
+    lost = replace(message(State.AMBIGUOUS), since=backup, until=NOW)
+    spans = list(windows(send_times(lost), NOW))
+    assert (spans[0][0], spans[-1][1]) == (backup - timedelta(days=2), NOW)
+    assert all(end == begin for (_, end), (begin, _) in pairwise(spans))
+    assert list(send_times(message(State.ACCEPTED))) == [NOW - timedelta(days=1)]

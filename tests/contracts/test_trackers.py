@@ -1,4 +1,4 @@
-"""Every tracker keeps the promises of core.ports.Tracker. A new file in the house is found here and needs its witness below."""
+"""Every tracker keeps the promises of model.ports.Tracker. A new kind is found in the registry and needs its service below."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ DAY = timedelta(days=1)
 
 
 @dataclass
-class Desk:
+class GraphMailbox:
     """A mailbox that sent messages, and an app that may ask about them."""
 
     cloud: Cloud
-    box: str
+    address: str
     app: str
     slept: list[float] = field(default_factory=list)
 
@@ -59,15 +59,15 @@ class Desk:
         return MessageTraceTracker(client(sign_in, self.cloud.graph), senders, now=self.now, sleep=self.sleep)
 
     def message_id(self, number: int = 1) -> str:
-        return f"<{number}.{self.box}>"
+        return f"<{number}.{self.address}>"
 
     def sought(self, number: int = 1, state: State = State.AMBIGUOUS, **changes: Any) -> TrackedMessage:  # noqa: ANN401  a message's
-        message = TrackedMessage(f"d-{number}", self.message_id(number), self.box, f"p{number}@elsewhere.example", state, self.now())
+        message = TrackedMessage(f"d-{number}", self.message_id(number), self.address, f"p{number}@elsewhere.example", state, self.now())
         return replace(message, **changes)
 
     def by_hand(self, act: Callable[[Caller], object]) -> object:
         with connected(self.cloud, self.cloud.token(self.app, roles=ROLES)) as http:
-            return act(Caller(self.cloud, self.app, self.box, http))
+            return act(Caller(self.cloud, self.app, self.address, http))
 
     def leave(self, number: int = 1) -> None:
         """A message that left, and that the trace has had time to learn of."""
@@ -77,7 +77,7 @@ class Desk:
     def traced(self, number: int = 1, status: str = "delivered", **row: object) -> None:
         recipient = str(row.pop("recipient", f"p{number}@elsewhere.example"))
         message_id = str(row.pop("message_id", self.message_id(number)))
-        self.cloud.trace(message_id, self.box, recipient, **{"status": status, "at": self.cloud.now() - 3700, **row})
+        self.cloud.trace(message_id, self.address, recipient, **{"status": status, "at": self.cloud.now() - 3700, **row})
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [one for one in self.cloud.requests(operation) if one["app"] == self.app]
@@ -89,20 +89,20 @@ class Desk:
 def look(tracker: Tracker, sought: Sequence[TrackedMessage]) -> list[TrackingEvent]:
     async def go() -> list[TrackingEvent]:
         try:
-            return [sighting async for sighting in tracker.track(sought)]
+            return [event async for event in tracker.track(sought)]
         finally:
             await tracker.close()
 
     return asyncio.run(go())
 
 
-def opened(kind: str, desk: Desk) -> Tracker:
+def opened(kind: str, mailbox: GraphMailbox) -> Tracker:
     if kind == "graph":
-        return graph.open(graph.Settings(**desk.names, mailbox=desk.box), "trackers[0]")
-    return desk.tracing()
+        return graph.open(graph.Settings(**mailbox.names, mailbox=mailbox.address), "trackers[0]")
+    return mailbox.tracing()
 
 
-WITNESSES = {"graph", "trace"}
+COVERED = {"graph", "trace"}
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def desk(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def mailbox(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphMailbox]:
     monkeypatch.setenv("SSL_CERT_FILE", str(running.ca))
     monkeypatch.setenv("NO_PROXY", "localhost")
-    box = f"certs-{uuid.uuid4().hex[:8]}@example.org"
-    running.mailbox(box)
-    yield Desk(running, box, running.app(secrets={SECRET: None}, roles=ROLES))
+    address = f"certs-{uuid.uuid4().hex[:8]}@example.org"
+    running.mailbox(address)
+    yield GraphMailbox(running, address, running.app(secrets={SECRET: None}, roles=ROLES))
     waiting = running.faults()
     running.clear_faults()
     assert (waiting, running.violations(), running.refusals()) == ([], [], [])
@@ -128,119 +128,119 @@ def desk(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 
 def test_every_tracker_is_under_this_contract() -> None:
-    assert KINDS == WITNESSES
+    assert KINDS == COVERED
 
 
-@pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_a_message_that_left_is_known_with_evidence_and_without_addresses(desk: Desk, kind: str) -> None:
-    desk.leave()
-    (found,) = look(opened(kind, desk), [desk.sought(1), desk.sought(2)])
+@pytest.mark.parametrize("kind", sorted(COVERED))
+def test_a_message_that_left_is_known_with_evidence_and_without_addresses(mailbox: GraphMailbox, kind: str) -> None:
+    mailbox.leave()
+    (found,) = look(opened(kind, mailbox), [mailbox.sought(1), mailbox.sought(2)])
     assert found.delivery == "d-1"
     assert found.state in {State.ACCEPTED, State.DELIVERED}
     assert isinstance(found.evidence["kind"], str)
-    told = " ".join(str(value) for name, value in found.evidence.items() if name != "message_id")
-    assert "@" not in told + found.response
+    values = " ".join(str(value) for name, value in found.evidence.items() if name != "message_id")
+    assert "@" not in values + found.response
 
 
-@pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_another_senders_messages_are_not_told(desk: Desk, kind: str) -> None:
-    desk.leave()
-    assert look(opened(kind, desk), [desk.sought(1, sender=f"another-{desk.box}")]) == []
+@pytest.mark.parametrize("kind", sorted(COVERED))
+def test_another_senders_messages_are_not_told(mailbox: GraphMailbox, kind: str) -> None:
+    mailbox.leave()
+    assert look(opened(kind, mailbox), [mailbox.sought(1, sender=f"another-{mailbox.address}")]) == []
 
 
-@pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_nobody_is_asked_where_nothing_is_sought(desk: Desk, kind: str) -> None:
-    assert look(opened(kind, desk), []) == []
-    assert look(opened(kind, desk), [desk.sought(state=State.BOUNCED)]) == []
-    assert [one for one in desk.cloud.requests() if one.get("app") == desk.app] == []
+@pytest.mark.parametrize("kind", sorted(COVERED))
+def test_nobody_is_asked_where_nothing_is_sought(mailbox: GraphMailbox, kind: str) -> None:
+    assert look(opened(kind, mailbox), []) == []
+    assert look(opened(kind, mailbox), [mailbox.sought(state=State.BOUNCED)]) == []
+    assert [one for one in mailbox.cloud.requests() if one.get("app") == mailbox.app] == []
 
 
-@pytest.mark.parametrize("kind", sorted(WITNESSES))
+@pytest.mark.parametrize("kind", sorted(COVERED))
 @pytest.mark.parametrize("fault", ["504-before", "reset-before", "html", "garbage", "403"])
-def test_a_service_that_cannot_be_asked_is_told_with_a_way_out(desk: Desk, kind: str, fault: str) -> None:
+def test_a_service_that_cannot_be_asked_is_told_with_a_way_out(mailbox: GraphMailbox, kind: str, fault: str) -> None:
     operation = {"graph": "user.listMessages", "trace": "messageTrace.list"}[kind]
     if fault == "403":
-        desk.cloud.app(desk.app, roles=["User.Read.All"])
+        mailbox.cloud.app(mailbox.app, roles=["User.Read.All"])
     else:
-        desk.cloud.fault(operation, fault)
+        mailbox.cloud.fault(operation, fault)
     with pytest.raises(ServiceUnavailable) as raised:
-        look(opened(kind, desk), [desk.sought()])
+        look(opened(kind, mailbox), [mailbox.sought()])
     assert raised.value.hint
 
 
-@pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_a_busy_service_is_waited_for(desk: Desk, kind: str) -> None:
-    desk.leave()
-    desk.cloud.fault({"graph": "user.listMessages", "trace": "messageTrace.list"}[kind], "429", retry_after=0)
-    assert len(look(opened(kind, desk), [desk.sought()])) == 1
+@pytest.mark.parametrize("kind", sorted(COVERED))
+def test_a_busy_service_is_waited_for(mailbox: GraphMailbox, kind: str) -> None:
+    mailbox.leave()
+    mailbox.cloud.fault({"graph": "user.listMessages", "trace": "messageTrace.list"}[kind], "429", retry_after=0)
+    assert len(look(opened(kind, mailbox), [mailbox.sought()])) == 1
 
 
-@pytest.mark.parametrize("kind", sorted(WITNESSES))
-def test_closing_a_tracker_that_was_never_asked_does_nothing(desk: Desk, kind: str) -> None:
-    asyncio.run(opened(kind, desk).close())
+@pytest.mark.parametrize("kind", sorted(COVERED))
+def test_closing_a_tracker_that_was_never_asked_does_nothing(mailbox: GraphMailbox, kind: str) -> None:
+    asyncio.run(opened(kind, mailbox).close())
 
 
 # --- Sent Items ------------------------------------------------------------------------------------------------------
 
 
-def sent_items(desk: Desk, *sought: TrackedMessage, **changes: Any) -> list[TrackingEvent]:  # noqa: ANN401  settings
-    return look(graph.open(graph.Settings(**{**desk.names, "mailbox": desk.box, **changes}), "trackers[0]"), sought)
+def sent_items(mailbox: GraphMailbox, *sought: TrackedMessage, **changes: Any) -> list[TrackingEvent]:  # noqa: ANN401  settings
+    return look(graph.open(graph.Settings(**{**mailbox.names, "mailbox": mailbox.address, **changes}), "trackers[0]"), sought)
 
 
-def test_a_copy_in_sent_items_says_when_it_was_sent(desk: Desk) -> None:
-    desk.leave()
-    (found,) = sent_items(desk, desk.sought())
-    (copy,) = desk.cloud.messages(desk.box, "sentitems")
+def test_a_copy_in_sent_items_says_when_it_was_sent(mailbox: GraphMailbox) -> None:
+    mailbox.leave()
+    (found,) = sent_items(mailbox, mailbox.sought())
+    (copy,) = mailbox.cloud.messages(mailbox.address, "sentitems")
     assert (found.state, found.response) == (State.ACCEPTED, f"found in Sent Items, sent at {copy['sentDateTime']}")
-    wanted = {"kind": "sent-items", "message_id": desk.message_id(), "sent_at": copy["sentDateTime"]}
+    wanted = {"kind": "sent-items", "message_id": mailbox.message_id(), "sent_at": copy["sentDateTime"]}
     assert {name: value for name, value in found.evidence.items() if name != "id"} == wanted
 
 
-def test_a_draft_has_not_left_and_may_go_again(desk: Desk) -> None:
-    desk.by_hand(lambda caller: caller.draft(1))
-    (found,) = sent_items(desk, desk.sought())
+def test_a_draft_has_not_left_and_may_go_again(mailbox: GraphMailbox) -> None:
+    mailbox.by_hand(lambda caller: caller.draft(1))
+    (found,) = sent_items(mailbox, mailbox.sought())
     assert (found.state, found.response, found.evidence["kind"]) == (State.QUEUED, "still a draft", "draft")
     assert re.fullmatch(r"AAkALg\S+", str(found.evidence["id"]))
 
 
-def test_a_message_that_left_counts_more_than_a_draft_of_it(desk: Desk) -> None:
-    desk.leave()
-    desk.by_hand(lambda caller: caller.draft(1))
-    assert [found.state for found in sent_items(desk, desk.sought())] == [State.ACCEPTED]
+def test_a_message_that_left_counts_more_than_a_draft_of_it(mailbox: GraphMailbox) -> None:
+    mailbox.leave()
+    mailbox.by_hand(lambda caller: caller.draft(1))
+    assert [found.state for found in sent_items(mailbox, mailbox.sought())] == [State.ACCEPTED]
 
 
-def test_a_copy_that_somebody_put_away_still_says_that_it_left(desk: Desk) -> None:
-    desk.leave()
-    (copy,) = desk.cloud.messages(desk.box, "sentitems")
-    desk.by_hand(lambda caller: caller.http.delete(f"/users/{desk.box}/messages/{copy['id']}"))
-    assert [found.state for found in sent_items(desk, desk.sought())] == [State.ACCEPTED]
+def test_a_copy_that_somebody_put_away_still_says_that_it_left(mailbox: GraphMailbox) -> None:
+    mailbox.leave()
+    (copy,) = mailbox.cloud.messages(mailbox.address, "sentitems")
+    mailbox.by_hand(lambda caller: caller.http.delete(f"/users/{mailbox.address}/messages/{copy['id']}"))
+    assert [found.state for found in sent_items(mailbox, mailbox.sought())] == [State.ACCEPTED]
 
 
-def test_the_mailbox_is_asked_for_its_own_senders_and_for_those_nobody_knows_any_more(desk: Desk) -> None:
-    desk.leave()
-    asked = [desk.sought(sender=sender) for sender in (None, desk.box.upper(), "alias@example.org", "stranger@example.org")]
-    found = sent_items(desk, *asked, senders=("Alias@example.org",))
+def test_the_mailbox_is_asked_for_its_own_senders_and_for_those_nobody_knows_any_more(mailbox: GraphMailbox) -> None:
+    mailbox.leave()
+    asked = [mailbox.sought(sender=sender) for sender in (None, mailbox.address.upper(), "alias@example.org", "stranger@example.org")]
+    found = sent_items(mailbox, *asked, senders=("Alias@example.org",))
     assert len(found) == 3
 
 
-def test_only_what_is_ambiguous_is_looked_for_four_at_a_time(desk: Desk) -> None:
+def test_only_what_is_ambiguous_is_looked_for_four_at_a_time(mailbox: GraphMailbox) -> None:
     for number in range(6):
-        desk.leave(number)
-    messages = [desk.sought(number) for number in range(6)] + [desk.sought(number, State.ACCEPTED) for number in range(6)]
-    assert [found.delivery for found in sent_items(desk, *messages)] == [f"d-{number}" for number in range(6)]
-    assert len(desk.asked("user.listMessages")) == 6
-    assert desk.cloud.counts()["mailboxes"][desk.box]["max_in_flight"] <= 4
+        mailbox.leave(number)
+    messages = [mailbox.sought(number) for number in range(6)] + [mailbox.sought(number, State.ACCEPTED) for number in range(6)]
+    assert [found.delivery for found in sent_items(mailbox, *messages)] == [f"d-{number}" for number in range(6)]
+    assert len(mailbox.asked("user.listMessages")) == 6
+    assert mailbox.cloud.counts()["mailboxes"][mailbox.address]["max_in_flight"] <= 4
 
 
-def test_a_message_id_is_quoted(desk: Desk) -> None:
-    odd = f"<o'neill+1&2%.{desk.box}>"
-    desk.by_hand(lambda caller: caller.create(caller.mime().replace(desk.message_id().encode(), odd.encode())))
-    assert len(sent_items(desk, desk.sought(message_id=odd))) == 1
+def test_a_message_id_is_quoted(mailbox: GraphMailbox) -> None:
+    odd = f"<o'neill+1&2%.{mailbox.address}>"
+    mailbox.by_hand(lambda caller: caller.create(caller.mime().replace(mailbox.message_id().encode(), odd.encode())))
+    assert len(sent_items(mailbox, mailbox.sought(message_id=odd))) == 1
 
 
-def test_a_table_without_a_mailbox_is_refused(desk: Desk) -> None:
+def test_a_table_without_a_mailbox_is_refused(mailbox: GraphMailbox) -> None:
     with pytest.raises(InvalidInput) as raised:
-        graph.open(graph.Settings(**desk.names), "trackers[1]")
+        graph.open(graph.Settings(**mailbox.names), "trackers[1]")
     assert raised.value.where == "trackers[1].mailbox"
 
 
@@ -259,10 +259,10 @@ STATUSES: dict[str, tuple[State, str]] = {
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_the_trace_says_what_became_of_a_message(desk: Desk, status: str) -> None:
+def test_the_trace_gives_the_state_of_a_message(mailbox: GraphMailbox, status: str) -> None:
     state, words = STATUSES[status]
-    desk.traced(1, status)
-    (found,) = look(desk.tracing(), [desk.sought()])
+    mailbox.traced(1, status)
+    (found,) = look(mailbox.tracing(), [mailbox.sought()])
     assert (found.state, found.response.startswith(words)) == (state, True)
     assert {**found.evidence, "trace_id": "", "received_at": ""} == {
         "kind": "message-trace",
@@ -275,95 +275,95 @@ def test_the_trace_says_what_became_of_a_message(desk: Desk, status: str) -> Non
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_of_an_accepted_message_only_the_end_is_news(desk: Desk, status: str) -> None:
-    desk.traced(1, status)
-    found = look(desk.tracing(), [desk.sought(state=State.ACCEPTED)])
+def test_of_an_accepted_message_only_the_end_is_news(mailbox: GraphMailbox, status: str) -> None:
+    mailbox.traced(1, status)
+    found = look(mailbox.tracing(), [mailbox.sought(state=State.ACCEPTED)])
     assert [one.state for one in found] == [state for state in [STATUSES[status][0]] if state is not State.ACCEPTED]
 
 
-def test_message_ids_match_in_any_case_with_and_without_brackets(desk: Desk) -> None:
-    desk.traced(1, message_id=desk.message_id(1).strip("<>").upper())
-    assert [one.state for one in look(desk.tracing(), [desk.sought()])] == [State.DELIVERED]
+def test_message_ids_match_in_any_case_with_and_without_brackets(mailbox: GraphMailbox) -> None:
+    mailbox.traced(1, message_id=mailbox.message_id(1).strip("<>").upper())
+    assert [one.state for one in look(mailbox.tracing(), [mailbox.sought()])] == [State.DELIVERED]
 
 
-def test_the_row_of_our_recipient_counts_and_of_those_the_most_final(desk: Desk) -> None:
+def test_the_row_of_our_recipient_counts_and_of_those_the_most_final(mailbox: GraphMailbox) -> None:
     for status in ("gettingStatus", "delivered", "pending"):
-        desk.traced(1, status, recipient="P1@Elsewhere.Example")
-    desk.traced(1, "failed", recipient="member-of-a-list@elsewhere.example")
-    assert [one.state for one in look(desk.tracing(), [desk.sought()])] == [State.DELIVERED]
+        mailbox.traced(1, status, recipient="P1@Elsewhere.Example")
+    mailbox.traced(1, "failed", recipient="member-of-a-list@elsewhere.example")
+    assert [one.state for one in look(mailbox.tracing(), [mailbox.sought()])] == [State.DELIVERED]
 
 
-def test_another_recipients_row_says_only_that_exchange_has_it(desk: Desk) -> None:
-    desk.traced(1, "failed", recipient="member-of-a-list@elsewhere.example")
-    assert [one.state for one in look(desk.tracing(), [desk.sought()])] == [State.ACCEPTED]
-    assert look(desk.tracing(), [desk.sought(state=State.ACCEPTED)]) == []
+def test_another_recipients_row_says_only_that_exchange_has_it(mailbox: GraphMailbox) -> None:
+    mailbox.traced(1, "failed", recipient="member-of-a-list@elsewhere.example")
+    assert [one.state for one in look(mailbox.tracing(), [mailbox.sought()])] == [State.ACCEPTED]
+    assert look(mailbox.tracing(), [mailbox.sought(state=State.ACCEPTED)]) == []
 
 
-def test_all_messages_of_a_sender_are_one_question_of_one_value_a_property(desk: Desk) -> None:
+def test_all_messages_of_a_sender_are_one_question_of_one_value_a_property(mailbox: GraphMailbox) -> None:
     for number in range(5):
-        desk.traced(number)
-    assert len(look(desk.tracing(), [desk.sought(number) for number in range(5)])) == 5
-    (asked,) = desk.filters()
+        mailbox.traced(number)
+    assert len(look(mailbox.tracing(), [mailbox.sought(number) for number in range(5)])) == 5
+    (asked,) = mailbox.filters()
     assert " or " not in asked
     assert [part.split()[0] for part in asked.split(" and ")] == ["senderAddress", "receivedDateTime", "receivedDateTime"]
 
 
-def test_a_message_whose_sender_nobody_knows_is_asked_for_under_the_table_s_senders(desk: Desk) -> None:
-    desk.traced()
-    assert look(desk.tracing(), [desk.sought(sender=None)]) == []
-    assert len(look(desk.tracing("other@example.org", desk.box), [desk.sought(sender=None)])) == 1
+def test_a_message_whose_sender_nobody_knows_is_asked_for_under_the_table_s_senders(mailbox: GraphMailbox) -> None:
+    mailbox.traced()
+    assert look(mailbox.tracing(), [mailbox.sought(sender=None)]) == []
+    assert len(look(mailbox.tracing("other@example.org", mailbox.address), [mailbox.sought(sender=None)])) == 1
 
 
-def test_pages_are_read_to_the_end(desk: Desk) -> None:
+def test_pages_are_read_to_the_end(mailbox: GraphMailbox) -> None:
     for number in range(7):
-        desk.traced(number)
-    with desk.cloud.during(page_cap=2):
-        assert len(look(desk.tracing(), [desk.sought(number) for number in range(7)])) == 7
-    assert len(desk.asked("messageTrace.list")) == 4
+        mailbox.traced(number)
+    with mailbox.cloud.during(page_cap=2):
+        assert len(look(mailbox.tracing(), [mailbox.sought(number) for number in range(7)])) == 7
+    assert len(mailbox.asked("messageTrace.list")) == 4
 
 
-def test_a_page_that_has_expired_is_told(desk: Desk) -> None:
+def test_a_page_that_has_expired_is_told(mailbox: GraphMailbox) -> None:
     for number in range(3):
-        desk.traced(number)
-    desk.cloud.fault("messageTrace.list", "status", skip=1, status=400, code="Directory_ExpiredPageToken")
-    with desk.cloud.during(page_cap=2), pytest.raises(ServiceUnavailable, match="Directory_ExpiredPageToken"):
-        look(desk.tracing(), [desk.sought(number) for number in range(3)])
+        mailbox.traced(number)
+    mailbox.cloud.fault("messageTrace.list", "status", skip=1, status=400, code="Directory_ExpiredPageToken")
+    with mailbox.cloud.during(page_cap=2), pytest.raises(ServiceUnavailable, match="Directory_ExpiredPageToken"):
+        look(mailbox.tracing(), [mailbox.sought(number) for number in range(3)])
 
 
-def test_the_trace_is_asked_ninety_times_in_five_minutes_at_most(desk: Desk) -> None:
+def test_the_trace_is_asked_ninety_times_in_five_minutes_at_most(mailbox: GraphMailbox) -> None:
     for number in range(95):
-        desk.traced(number)
-    with desk.cloud.during(page_cap=1):
-        assert len(look(desk.tracing(), [desk.sought(number) for number in range(95)])) == 95
-    assert desk.cloud.counts()["refused_traces"] == 0
-    assert 290 < desk.slept[0] <= 300  # for the first of them; the rest of the 95 are due soon after
-    assert len(desk.slept) <= 5
+        mailbox.traced(number)
+    with mailbox.cloud.during(page_cap=1):
+        assert len(look(mailbox.tracing(), [mailbox.sought(number) for number in range(95)])) == 95
+    assert mailbox.cloud.counts()["refused_traces"] == 0
+    assert 290 < mailbox.slept[0] <= 300  # for the first of them; the rest of the 95 are due soon after
+    assert len(mailbox.slept) <= 5
 
 
-def test_a_limit_that_others_used_up_is_waited_for(desk: Desk) -> None:
-    desk.traced()
-    with desk.cloud.during(traces_per_five_minutes=1):
-        assert len(look(desk.tracing(), [desk.sought()])) == 1
-        assert len(look(desk.tracing(), [desk.sought()])) == 1
-    assert len(desk.slept) == 1
-    assert 290 < desk.slept[0] <= 300
+def test_a_limit_that_others_used_up_is_waited_for(mailbox: GraphMailbox) -> None:
+    mailbox.traced()
+    with mailbox.cloud.during(traces_per_five_minutes=1):
+        assert len(look(mailbox.tracing(), [mailbox.sought()])) == 1
+        assert len(look(mailbox.tracing(), [mailbox.sought()])) == 1
+    assert len(mailbox.slept) == 1
+    assert 290 < mailbox.slept[0] <= 300
 
 
-def test_a_missing_permission_names_it_and_the_service_that_has_to_be_let_in(desk: Desk) -> None:
-    desk.cloud.app(desk.app, roles=["Mail.ReadWrite"])
+def test_a_missing_permission_names_it_and_the_service_that_has_to_be_let_in(mailbox: GraphMailbox) -> None:
+    mailbox.cloud.app(mailbox.app, roles=["Mail.ReadWrite"])
     with pytest.raises(ServiceUnavailable) as raised:
-        look(desk.tracing(), [desk.sought()])
+        look(mailbox.tracing(), [mailbox.sought()])
     hint = raised.value.hint or ""
     assert "ExchangeMessageTrace.Read.All" in hint
     assert "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" in hint
 
 
-def test_old_messages_are_asked_for_in_windows_that_the_trace_allows(desk: Desk) -> None:
-    now = desk.now()
-    messages = [desk.sought(days, since=now - days * DAY) for days in (1, 40, 88, 200)]
+def test_old_messages_are_asked_for_in_windows_that_the_trace_allows(mailbox: GraphMailbox) -> None:
+    now = mailbox.now()
+    messages = [mailbox.sought(days, since=now - days * DAY) for days in (1, 40, 88, 200)]
     for days in (1, 40, 88):
-        desk.traced(days, at=desk.cloud.now() - days * 86_400)
-    assert {one.delivery for one in look(desk.tracing(), messages)} == {"d-1", "d-40", "d-88"}
+        mailbox.traced(days, at=mailbox.cloud.now() - days * 86_400)
+    assert {one.delivery for one in look(mailbox.tracing(), messages)} == {"d-1", "d-40", "d-88"}
 
 
 def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyond_ninety() -> None:
@@ -378,9 +378,9 @@ def test_windows_join_where_they_touch_are_cut_at_ten_days_and_never_reach_beyon
     assert list(windows([now - 100 * DAY], now)) == []
 
 
-def test_a_trace_is_opened_from_its_table(desk: Desk) -> None:
-    desk.traced(at=desk.cloud.now() - 300)
-    names = {**desk.names, "senders": (desk.box,)}
+def test_a_trace_is_opened_from_its_table(mailbox: GraphMailbox) -> None:
+    mailbox.traced(at=mailbox.cloud.now() - 300)
+    names = {**mailbox.names, "senders": (mailbox.address,)}
     assert message_trace.open(message_trace.Settings(**names), "trackers[0]").min_age == timedelta(seconds=60)
     with pytest.raises(InvalidInput) as raised:
         message_trace.open(message_trace.Settings(**{**names, "secret": None}), "trackers[0]")

@@ -26,7 +26,7 @@ KINDS = sorted(REGISTRY["transports"])
 
 
 @dataclass(frozen=True)
-class Road:
+class TransportCase:
     transport: Transport
     arrived: Callable[[], list[bytes]]
 
@@ -43,7 +43,7 @@ class Road:
 
 
 @dataclass
-class Clouds:
+class SharedCloud:
     """One Graph for all tests, started by the first that needs it."""
 
     stack: ExitStack
@@ -59,33 +59,33 @@ class Clouds:
 
 
 @pytest.fixture(scope="module")
-def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
+def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedCloud]:
     with ExitStack() as stack:
-        yield Clouds(stack, tmp_path_factory.mktemp("graphd"))
+        yield SharedCloud(stack, tmp_path_factory.mktemp("graphd"))
 
 
 @contextmanager
-def smtp(folder: Path, clouds: Clouds) -> Iterator[Road]:
-    del clouds
+def smtp(folder: Path, shared_cloud: SharedCloud) -> Iterator[TransportCase]:
+    del shared_cloud
     with smtpd(folder) as sink:
         module = importlib.import_module("distributor.adapters.transports.smtp")
         transport = module.open(module.Settings("127.0.0.1", sink.port, "none"))
-        yield Road(transport, lambda: [sink.bytes_of(record) for record in sink.stored()])
+        yield TransportCase(transport, lambda: [sink.bytes_of(record) for record in sink.stored()])
 
 
 @contextmanager
-def folder(folder: Path, clouds: Clouds) -> Iterator[Road]:
-    del clouds
+def folder(folder: Path, shared_cloud: SharedCloud) -> Iterator[TransportCase]:
+    del shared_cloud
     module = importlib.import_module("distributor.adapters.transports.folder")
     transport = module.open(module.Settings(folder / "out"))
-    yield Road(transport, lambda: [path.read_bytes() for path in sorted((folder / "out").glob("*.eml"))])
+    yield TransportCase(transport, lambda: [path.read_bytes() for path in sorted((folder / "out").glob("*.eml"))])
 
 
 @contextmanager
-def graph(folder: Path, clouds: Clouds) -> Iterator[Road]:
-    """A person's own sign-in, since what an app is granted for the whole tenant is more than a road needs."""
+def graph(folder: Path, shared_cloud: SharedCloud) -> Iterator[TransportCase]:
+    """A person's own sign-in, since what an app is granted for the whole tenant is more than a transport needs."""
     del folder
-    cloud, module = clouds.cloud(), importlib.import_module("distributor.adapters.transports.graph")
+    cloud, module = shared_cloud.cloud(), importlib.import_module("distributor.adapters.transports.graph")
     app = cloud.app(delegated=["Mail.Send", "Mail.ReadWrite"])
 
     def tell(text: str) -> None:
@@ -96,139 +96,139 @@ def graph(folder: Path, clouds: Clouds) -> Iterator[Road]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(cloud.ca))
         patch.setenv("NO_PROXY", "localhost")
-        yield Road(module.open(settings, tell=tell), lambda: [cloud.bytes_of(record) for record in cloud.stored()[before:]])
+        yield TransportCase(module.open(settings, tell=tell), lambda: [cloud.bytes_of(record) for record in cloud.stored()[before:]])
     assert cloud.violations() + cloud.refusals() == []
 
 
-ROADS = {"smtp": smtp, "folder": folder, "graph": graph}
+SERVERS = {"smtp": smtp, "folder": folder, "graph": graph}
 
 
 @pytest.fixture(params=KINDS)
-def road(request: pytest.FixtureRequest, tmp_path: Path, clouds: Clouds) -> Iterator[Road]:
-    with ROADS[request.param](tmp_path, clouds) as opened:
+def case(request: pytest.FixtureRequest, tmp_path: Path, shared_cloud: SharedCloud) -> Iterator[TransportCase]:
+    with SERVERS[request.param](tmp_path, shared_cloud) as opened:
         yield opened
 
 
-def parcel(number: int = 1) -> OutboundMessage:
+def outbound(number: int = 1) -> OutboundMessage:
     head = f"From: {SENDER}\r\nTo: p{number}@example.org\r\nMessage-ID: <m{number}@x>\r\n\r\n"
     message = f"{head}.a dot\r\n..two\r\n.\r\nend {number}\r\n".encode()
     return OutboundMessage(f"d-{number}", SENDER, f"p{number}@example.org", f"<m{number}@x>", message)
 
 
-def says(verdict: bool, log: list[str] | None = None) -> CommitIntent:  # noqa: FBT001
-    async def arm(_: DraftRef | None = None, /) -> bool:
+def intent(verdict: bool, log: list[str] | None = None) -> CommitIntent:  # noqa: FBT001
+    async def record_intent(_: DraftRef | None = None, /) -> bool:
         if log is not None:
             log.append("armed")
         return verdict
 
-    return arm
+    return record_intent
 
 
 def test_every_transport_is_under_this_contract() -> None:
-    assert set(ROADS) == set(KINDS)
+    assert set(SERVERS) == set(KINDS)
 
 
-def test_the_very_bytes_arrive_dots_and_all(road: Road) -> None:
+def test_the_very_bytes_arrive_dots_and_all(case: TransportCase) -> None:
     async def go() -> object:
-        lane = road.transport.connection()
+        connection = case.transport.connection()
         try:
-            return await lane.deliver(parcel(), says(True))
+            return await connection.deliver(outbound(), intent(True))
         finally:
-            await lane.close()
+            await connection.close()
 
-    assert isinstance(road.run(go), Accepted)
-    assert road.arrived() == [parcel().message]
+    assert isinstance(case.run(go), Accepted)
+    assert case.arrived() == [outbound().message]
 
 
-def test_one_lane_carries_message_after_message_and_arms_each_once(road: Road) -> None:
+def test_one_lane_carries_message_after_message_and_arms_each_once(case: TransportCase) -> None:
     armed: list[str] = []
 
     async def go() -> None:
-        lane = road.transport.connection()
+        connection = case.transport.connection()
         for number in range(3):
-            assert isinstance(await lane.deliver(parcel(number), says(True, armed)), Accepted)
-        await lane.close()
+            assert isinstance(await connection.deliver(outbound(number), intent(True, armed)), Accepted)
+        await connection.close()
 
-    road.run(go)
+    case.run(go)
     assert len(armed) == 3
-    assert len(road.arrived()) == 3
+    assert len(case.arrived()) == 3
 
 
-def test_a_message_whose_claim_was_lost_does_not_go(road: Road) -> None:
+def test_a_message_whose_claim_was_lost_does_not_go(case: TransportCase) -> None:
     async def go() -> object:
-        lane = road.transport.connection()
-        outcome = await lane.deliver(parcel(1), says(False))
-        assert isinstance(await lane.deliver(parcel(2), says(True)), Accepted)  # and the lane still works
-        await lane.close()
+        connection = case.transport.connection()
+        outcome = await connection.deliver(outbound(1), intent(False))
+        assert isinstance(await connection.deliver(outbound(2), intent(True)), Accepted)  # and the connection still works
+        await connection.close()
         return outcome
 
-    assert isinstance(road.run(go), NotSent)
-    assert road.arrived() == [parcel(2).message]
+    assert isinstance(case.run(go), NotSent)
+    assert case.arrived() == [outbound(2).message]
 
 
-def test_nothing_goes_while_the_ledger_is_asked(road: Road) -> None:
+def test_nothing_goes_while_the_ledger_is_asked(case: TransportCase) -> None:
     async def go() -> None:
         asked, answer = asyncio.Event(), asyncio.Event()
 
-        async def arm(_: DraftRef | None = None, /) -> bool:
+        async def record_intent(_: DraftRef | None = None, /) -> bool:
             asked.set()
             await answer.wait()
             return True
 
-        lane = road.transport.connection()
-        message = asyncio.ensure_future(lane.deliver(parcel(), arm))
+        connection = case.transport.connection()
+        message = asyncio.ensure_future(connection.deliver(outbound(), record_intent))
         await asked.wait()
         await asyncio.sleep(0.05)  # time enough for a transport that does not wait
-        assert parcel().message not in road.arrived()
+        assert outbound().message not in case.arrived()
         answer.set()
         assert isinstance(await message, Accepted)
-        await lane.close()
+        await connection.close()
 
-    road.run(go)
+    case.run(go)
 
 
-def test_a_ledger_that_fails_stops_the_message(road: Road) -> None:
-    async def arm(_: DraftRef | None = None, /) -> bool:
+def test_a_ledger_that_fails_stops_the_message(case: TransportCase) -> None:
+    async def record_intent(_: DraftRef | None = None, /) -> bool:
         raise OSError("disk full")
 
     async def go() -> None:
-        lane = road.transport.connection()
+        connection = case.transport.connection()
         try:
-            await lane.deliver(parcel(), arm)
+            await connection.deliver(outbound(), record_intent)
         finally:
-            await lane.close()
+            await connection.close()
 
     with pytest.raises(OSError, match="disk full"):
-        road.run(go)
-    assert parcel().message not in road.arrived()
+        case.run(go)
+    assert outbound().message not in case.arrived()
 
 
-def test_a_cancelled_message_closes_its_connection_and_the_next_one_gets_its_own_answer(road: Road) -> None:
+def test_a_cancelled_message_closes_its_connection_and_the_next_one_gets_its_own_answer(case: TransportCase) -> None:
     async def go() -> None:
         asked = asyncio.Event()
 
-        async def arm(_: DraftRef | None = None, /) -> bool:
+        async def record_intent(_: DraftRef | None = None, /) -> bool:
             asked.set()
             await asyncio.Event().wait()
             return True
 
-        lane = road.transport.connection()
-        message = asyncio.ensure_future(lane.deliver(parcel(1), arm))
+        connection = case.transport.connection()
+        message = asyncio.ensure_future(connection.deliver(outbound(1), record_intent))
         await asked.wait()
         message.cancel()
         with pytest.raises(asyncio.CancelledError):
             await message
-        assert isinstance(await lane.deliver(parcel(2), says(True)), Accepted)
-        await lane.close()
+        assert isinstance(await connection.deliver(outbound(2), intent(True)), Accepted)
+        await connection.close()
 
-    road.run(go)
-    assert road.arrived() == [parcel(2).message]
+    case.run(go)
+    assert case.arrived() == [outbound(2).message]
 
 
-def test_doctor_finds_a_working_road(road: Road) -> None:
-    diagnostics = asyncio.run(road.transport.check())
+def test_doctor_finds_a_working_transport(case: TransportCase) -> None:
+    diagnostics = asyncio.run(case.transport.check())
     assert [diagnostic.level for diagnostic in diagnostics] == ["ok"]
 
 
-def test_closing_a_lane_that_was_never_used_does_nothing(road: Road) -> None:
-    road.run(road.transport.connection().close)
+def test_closing_a_lane_that_was_never_used_does_nothing(case: TransportCase) -> None:
+    case.run(case.transport.connection().close)

@@ -47,7 +47,7 @@ from distributor.workflows.plan import plan
 from distributor.workflows.sending.report import SendContext, SendOptions
 from distributor.workflows.sending.run import send
 from tests.doubles import mutants
-from tests.heaps import look
+from tests.source_files import look
 
 LONGEST = 300  # seconds a child may take on a busy machine
 
@@ -116,14 +116,14 @@ class Steps:
 
         async def saying(session: Any, *words: bytes, timeout: float) -> Any:  # noqa: ASYNC109
             self.reach(f"{words[0].decode().lower()}:before")
-            heard = await say(session, *words, timeout=timeout)
+            reply = await say(session, *words, timeout=timeout)
             self.reach(f"{words[0].decode().lower()}:after")
-            return heard
+            return reply
 
         async def finishing(session: Any, body: bytes, *, timeout: float) -> Any:  # noqa: ASYNC109
-            heard = await finish(session, body, timeout=timeout)
+            reply = await finish(session, body, timeout=timeout)
             self.reach("reply:after")
-            return heard
+            return reply
 
         def writing(protocol: Any, data: bytes) -> None:
             message = data.endswith(b"\r\n.\r\n")
@@ -152,9 +152,9 @@ class Steps:
         async def calling(client: Any, method: str, path: str, **more: Any) -> Any:
             name = "look" if method == "GET" else "post" if path.endswith("/send") else "draft" if path.endswith("/messages") else "other"
             self.reach(f"{name}:before")
-            heard = await real(client, method, path, **more)
+            reply = await real(client, method, path, **more)
             self.reach(f"{name}:after")
-            return heard
+            return reply
 
         GraphClient.call = calling  # type: ignore[method-assign]
 
@@ -214,16 +214,18 @@ def do_plan(order: dict[str, Any]) -> int:
     return 0
 
 
-def road_of(order: dict[str, Any]) -> Any:
+def transport_of(order: dict[str, Any]) -> Any:
     """SMTP, or Graph where the order says so."""
-    lanes = order.get("lanes", 1)
+    connections = order.get("connections", 1)
     if settings := order.get("graph"):
         os.environ.update(order["environment"])
-        transport = graph.open(graph.Settings(**{**settings, "secret": Secret(settings["secret"])}, connections=lanes, per_minute=None))
+        transport = graph.open(
+            graph.Settings(**{**settings, "secret": Secret(settings["secret"])}, connections=connections, per_minute=None)
+        )
         type(transport.tracker()).min_age = timedelta()  # a minute in the world
         return transport
     times = {"reply_timeout": 60, "data_timeout": 60, "dot_timeout": order.get("dot", 60)}
-    return smtp.open(smtp.Settings("127.0.0.1", order["port"], "none", connections=lanes, **times))
+    return smtp.open(smtp.Settings("127.0.0.1", order["port"], "none", connections=connections, **times))
 
 
 def do_send(order: dict[str, Any]) -> int:
@@ -246,12 +248,12 @@ def do_send(order: dict[str, Any]) -> int:
         )
 
     alive = (lambda _: None) if order.get("blind") else process.is_alive
-    doors = SendContext(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
+    context = SendContext(alive=alive, sleep=lambda seconds: asyncio.sleep(min(seconds, 0.02)))
     wanted = SendOptions(early=order.get("early", False), lease=lease, packing=None if order.get("packed") else pack)
-    transport = road_of(order)
+    transport = transport_of(order)
     if order.get("wire"):  # seconds: how long an armed message may stay without a word
         transport.attempt_timeout = timedelta(seconds=order["wire"])
-    report = asyncio.run(send(ledger, transport, owner=owner, context=doors, options=wanted))
+    report = asyncio.run(send(ledger, transport, owner=owner, context=context, options=wanted))
     return 4 if report.error else 0
 
 
@@ -273,8 +275,8 @@ def child(order: dict[str, Any], number: int) -> None:
         if order.get("mutant"):
             getattr(mutants, order["mutant"])()
         steps.install()
-        if room := order.get("room"):  # bytes that files may still grow by
-            most = Path(order["ledger"]).stat().st_size + room
+        if space := order.get("space"):  # bytes that files may still grow by
+            most = Path(order["ledger"]).stat().st_size + space
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         code = WORK[order["do"]](order)
     except BaseException:  # noqa: BLE001  told to the log of the server

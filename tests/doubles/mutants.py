@@ -12,11 +12,11 @@ from distributor.adapters.transports import smtp
 from distributor.adapters.transports.graph import mailbox
 from distributor.adapters.transports.smtp import session as _session
 from distributor.adapters.transports.smtp.replies import Reply
-from distributor.ledger import certificate_owners, clock, high_water_marks, leases, packing, sending, sqlite, transitions
+from distributor.ledger import certificate_owners, high_water_marks, leases, packing, sending, sqlite, transaction, transitions
 from distributor.ledger.transitions import Transition
 from distributor.model.delivery import Accepted, Ambiguous, AttemptUpdate, LeaseHolder, NotSent, OutboundMessage, Outcome, RecordIntent
 from distributor.model.states import PasswordState, State
-from distributor.pki import package_check
+from distributor.pki import package
 
 
 def requeue_what_was_armed() -> None:
@@ -91,13 +91,13 @@ def nobody_recovers() -> None:
 
 def time_stands_still() -> None:
     """No time lies before the last event's, as if that one's clock were a second one: leases are written and compared by it."""
-    real = clock.Clock.read
+    real = transaction.Clock.read
 
     def read(self: Any, connection: Any) -> str:
         (last,) = connection.exec_driver_sql("SELECT at FROM head").one()
         return max(real(self, connection), last)
 
-    clock.Clock.read = read
+    transaction.Clock.read = read
 
 
 def refused_means_accepted() -> None:
@@ -112,8 +112,8 @@ def refused_means_accepted() -> None:
 
 
 def anybody_gets_any_key() -> None:
-    """What is packed is not held against the addresses in the certificate."""
-    package_check.check_package = lambda *_: None
+    """What is packed is not compared with the addresses in the certificate."""
+    package.check_package = lambda *_: None
 
 
 def one_certificate_for_two() -> None:

@@ -19,7 +19,7 @@ class Sink:
     port: int
     log: Path
     control: Path
-    letters_in: Path
+    stored_messages: Path
 
     def stored(self) -> list[dict[str, Any]]:
         """Every message the server took responsibility for, in order."""
@@ -33,15 +33,15 @@ class Sink:
 
     def bytes_of(self, record: dict[str, Any]) -> bytes:
         """A stored message as it came."""
-        return (self.letters_in / f"{record['sha256']}.eml").read_bytes()
+        return (self.stored_messages / f"{record['sha256']}.eml").read_bytes()
 
 
 @contextmanager
 def smtpd(folder: Path, *rules: dict[str, Any], options: tuple[str, ...] = ()) -> Iterator[Sink]:
     """A running double; its log survives it, and a second one in the same folder goes on in the same log."""
-    keep = folder / "letters"
+    keep = folder / "messages"
     keep.mkdir(parents=True, exist_ok=True)
-    log, control = folder / "letters.jsonl", folder / "control.json"
+    log, control = folder / "messages.jsonl", folder / "control.json"
     argv = [sys.executable, str(PROGRAM), "--log", str(log), "--control", str(control), "--keep", str(keep), "--rules", json.dumps(rules)]
     with subprocess.Popen([*argv, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

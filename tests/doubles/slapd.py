@@ -87,9 +87,9 @@ class Slapd:
 
     def read(self, dn: str) -> dict[str, list[bytes]]:
         """What lies at a name, as another client sees it."""
-        told = self.run("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn)
+        output = self.run("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn)
         found: dict[str, list[bytes]] = {}
-        for line in told.splitlines():
+        for line in output.splitlines():
             name, colon, value = line.partition(":")
             if colon:
                 found.setdefault(name, []).append(base64.b64decode(value[2:]) if value.startswith(": ") else value.strip().encode())

@@ -38,7 +38,7 @@ class Cut(Exception):
 class Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.said: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
         self.log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.attempts = Path(f"{options.log}.attempts")
         self.tls = None
@@ -47,18 +47,18 @@ class Server:
             self.tls.load_cert_chain(*options.tls)
 
     def rule(self, verb: str, line: str) -> dict[str, Any]:
-        self.said[verb] += 1
+        self.seen[verb] += 1
         rules = json.loads(self.options.rules)
         if self.options.control and Path(self.options.control).exists():
             rules = rules + json.loads(Path(self.options.control).read_text() or "[]")
         for rule in rules:
             times = rule.get("nth")
-            if rule["verb"] == verb and (times is None or self.said[verb] in times) and rule.get("match", "") in line:
+            if rule["verb"] == verb and (times is None or self.seen[verb] in times) and rule.get("match", "") in line:
                 return rule
         return {}
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = Talk(self, reader, writer)
+        talk = Session(self, reader, writer)
         try:
             await talk.run()
         except (Cut, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -66,7 +66,7 @@ class Server:
         finally:
             writer.close()
 
-    def store(self, talk: Talk, body: bytes) -> str:
+    def store(self, talk: Session, body: bytes) -> str:
         message = re.sub(rb"(?m)^\.", b"", body)
         found = re.search(rb"(?im)^message-id:\s*(\S+)", message)
         number = f"{os.fstat(self.log).st_size:X}"
@@ -108,7 +108,7 @@ def signed(token: str, wanted: dict[str, Any]) -> bool:
     return wanted["role"] in claims.get("roles", ())
 
 
-class Talk:
+class Session:
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server, self.reader, self.writer = server, reader, writer
         self.sender = self.recipient = self.mail_words = self.rcpt_words = self.user = None
@@ -182,7 +182,11 @@ class Talk:
             await self.by_token(first)
             return
         if kind == "LOGIN":
-            user = base64.b64decode(first).decode()
+            if first:  # as strict as the oldest servers
+                await self.reply("501 5.5.2 LOGIN takes the name in a line of its own")
+                return
+            await self.reply("334 VXNlcm5hbWU6")
+            user = base64.b64decode(await self.listen()).decode()
             await self.reply("334 UGFzc3dvcmQ6")
             given = f"{user}:{base64.b64decode(await self.listen()).decode()}"
         elif kind == "CRAM-MD5":

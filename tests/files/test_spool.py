@@ -71,7 +71,7 @@ def test_a_secret_never_gets_into_the_file() -> None:
         filled(Secret("hunter2"))
 
 
-def test_no_room_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(InvalidInput, match="nowhere") as caught:
         filled(1)

@@ -78,7 +78,7 @@ class Machine(RuleBasedStateMachine):
         return multiple(*self.begin_with(ways))
 
     def begin_with(self, ways: list[str]) -> list[Held]:
-        """Four people; three messages are in the hands of a sender already, on the wire or not."""
+        """Four people; three messages are claimed by a sender already, in flight or not."""
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.url = f"sqlite:///{shutil.copy(self.template, self.folder / 'ledger.db')}"
         self.clock = Clock()

@@ -51,7 +51,7 @@ def sent(world: World, one: DeliveryRequest, state: State = State.ACCEPTED) -> s
     assert world.ledger.enqueue([packed(id_, to=str(one.person.address))], ME) == [True]
     claim = world.claim()
     assert world.arm(claim)
-    assert world.settle(claim, state, said="the server's word")
+    assert world.settle(claim, state, response="the server's word")
     return id_
 
 
@@ -158,8 +158,8 @@ def test_what_an_older_program_planned_for_a_second_person_is_withdrawn_before_i
     sent(world, anna)
     id_ = taken_over(world, anna)
     assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
-    said = "the certificate is accepted for anna@example.org too"
-    assert world.ledger.taken_back() == [RevokedDelivery(id_, "schmidt@example.org", State.PLANNED, State.WITHDRAWN, said)]
+    reason = "the certificate is accepted for anna@example.org too"
+    assert world.ledger.taken_back() == [RevokedDelivery(id_, "schmidt@example.org", State.PLANNED, State.WITHDRAWN, reason)]
     assert world.ledger.taken_back() == []
 
 
@@ -175,10 +175,10 @@ def test_a_certificate_that_expired_meanwhile_is_not_packed_but_withdrawn_and_to
     (id_,) = (delivery.id for delivery in world.plan("anna"))
     pass_time(world)
     assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
-    said = "the certificate expired on 2028-01-01"
-    assert world.ledger.taken_back() == [RevokedDelivery(id_, "anna@example.org", State.PLANNED, State.WITHDRAWN, said)]
+    reason = "the certificate expired on 2028-01-01"
+    assert world.ledger.taken_back() == [RevokedDelivery(id_, "anna@example.org", State.PLANNED, State.WITHDRAWN, reason)]
     *_, event = world.ledger.history("anna@example.org")
-    assert (event.event, event.evidence["reason"]) == ("withdrawn", said)
+    assert (event.event, event.evidence["reason"]) == ("withdrawn", reason)
 
 
 @pytest.mark.parametrize("harmless", [False, True])
@@ -192,9 +192,9 @@ def test_what_expired_by_a_clock_that_jumped_is_held_back_until_a_second_sign(wo
     for _ in range(2):
         assert world.ledger.lease(ME, 1, LEASE, EVERYTHING) == []
         assert world.ledger.claim(ME, 1, LEASE, EVERYTHING) == []
-        told = {(struck.delivery, struck.before, struck.after, struck.reason) for struck in world.ledger.taken_back()}
-        said = "held back: the certificate expired on 2028-01-01, by a clock that jumped"
-        assert told == {(planned, State.PLANNED, State.PLANNED, said), (queued, State.QUEUED, State.QUEUED, said)}
+        revoked = {(struck.delivery, struck.before, struck.after, struck.reason) for struck in world.ledger.taken_back()}
+        reason = "held back: the certificate expired on 2028-01-01, by a clock that jumped"
+        assert revoked == {(planned, State.PLANNED, State.PLANNED, reason), (queued, State.QUEUED, State.QUEUED, reason)}
     young = draft("dora")
     young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))
     other_id = put(world, young)
@@ -214,7 +214,7 @@ def test_a_message_whose_certificate_expired_meanwhile_is_withdrawn_and_the_othe
     else:
         claim = world.armed("anna")
         id_ = claim.id
-        assert world.settle(claim, State.DEFERRED, said="450 later", not_before=world.clock.now + timedelta(minutes=5))
+        assert world.settle(claim, State.DEFERRED, response="450 later", not_before=world.clock.now + timedelta(minutes=5))
     pass_time(world)
     young = draft("bert")
     young = replace(young, facts=replace(young.facts, not_after=world.clock.now + timedelta(days=1)))

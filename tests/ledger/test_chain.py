@@ -10,8 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from distributor.model.audit_log import ORIGIN, canonical, format_timestamp
 from distributor.model.states import State
-from tests.ledger.tampering import found, lifted
-from tests.ledger.world import World
+from tests.ledger.world import World, found, lifted
 
 
 @pytest.fixture
@@ -58,18 +57,18 @@ def test_the_database_refuses_changes_of_events(full: World, statement: str) -> 
     ],
 )
 def test_an_edit_is_found_at_its_event(full: World, column: str, value: str) -> None:
-    told = tamper(full, f"""UPDATE event SET "{column}" = '{value}' WHERE seq = 5""")  # noqa: S608  tampering is the point
-    assert told[0].startswith("event 5: ")
+    findings = tamper(full, f"""UPDATE event SET "{column}" = '{value}' WHERE seq = 5""")  # noqa: S608  tampering is the point
+    assert findings[0].startswith("event 5: ")
 
 
 def test_an_edit_of_a_personal_field_is_found(full: World) -> None:
-    told = tamper(full, """UPDATE event SET personal = '{"address":"eve@example.org","name":"Eve"}' WHERE seq = 1""")
-    assert told == ["event 1: its personal fields do not fit their commitment"]
+    findings = tamper(full, """UPDATE event SET personal = '{"address":"eve@example.org","name":"Eve"}' WHERE seq = 1""")
+    assert findings == ["event 1: its personal fields do not fit their commitment"]
 
 
 def test_an_event_given_to_another_delivery_is_found(full: World) -> None:
-    told = tamper(full, "UPDATE event SET delivery = (SELECT delivery FROM event WHERE seq = 6) WHERE seq = 5")
-    assert told[0] == "event 5: its hash does not fit its content and the event before it"
+    findings = tamper(full, "UPDATE event SET delivery = (SELECT delivery FROM event WHERE seq = 6) WHERE seq = 5")
+    assert findings[0] == "event 5: its hash does not fit its content and the event before it"
 
 
 def test_a_removal_in_the_middle_is_found(full: World) -> None:
@@ -77,17 +76,17 @@ def test_a_removal_in_the_middle_is_found(full: World) -> None:
 
 
 def test_the_removal_of_the_last_events_is_found_by_the_head_and_by_the_state(full: World) -> None:
-    told = tamper(full, "DELETE FROM event WHERE seq >= 10")
-    assert "event 9: is the last one, but the ledger ended with event 12, or with another hash" in told
-    assert any("but its last event says" in line for line in told)
+    findings = tamper(full, "DELETE FROM event WHERE seq >= 10")
+    assert "event 9: is the last one, but the ledger ended with event 12, or with another hash" in findings
+    assert any("but its last event says" in line for line in findings)
 
 
 def test_a_removal_that_also_sets_the_head_back_is_found_by_the_state(full: World) -> None:
-    told = tamper(
+    findings = tamper(
         full, "DELETE FROM event WHERE seq >= 10", "UPDATE head SET seq = 9, hash = (SELECT hash FROM event WHERE seq = 9) WHERE id = 1"
     )
-    assert told
-    assert [line for line in told if not line.startswith(("delivery d-", "owner me", "person p-"))] == []
+    assert findings
+    assert [line for line in findings if not line.startswith(("delivery d-", "owner me", "person p-"))] == []
 
 
 def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
@@ -103,44 +102,44 @@ def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
         "evidence": {},
     }
     hashed = sha256(canonical({**link, "commitment": "", "prev": prev}).encode()).hexdigest()
-    told = tamper(
+    findings = tamper(
         full,
         "INSERT INTO event (seq, at, event, by, evidence, commitment, hash) "  # noqa: S608  tampering is the point
         f"VALUES (13, '{link['at']}', 'noted', 'eve', '{{}}', '', '{hashed}')",
     )
-    assert told == ["event 13: is the last one, but the ledger ended with event 12, or with another hash"]
+    assert findings == ["event 13: is the last one, but the ledger ended with event 12, or with another hash"]
 
 
 def test_two_events_that_changed_places_are_found(full: World) -> None:
-    told = tamper(
+    findings = tamper(
         full,
         "UPDATE event SET seq = 100 WHERE seq = 3",
         "UPDATE event SET seq = 3 WHERE seq = 4",
         "UPDATE event SET seq = 4 WHERE seq = 100",
     )
-    assert any(line.startswith("event 3: ") for line in told)
-    assert any(line.startswith("event 4: ") for line in told)
+    assert any(line.startswith("event 3: ") for line in findings)
+    assert any(line.startswith("event 4: ") for line in findings)
 
 
 def test_a_state_that_no_event_explains_is_found(full: World) -> None:
-    told = tamper(full, "UPDATE delivery SET state = 'delivered' WHERE state = 'planned'")
-    assert len(told) == 1
-    assert told[0].endswith('is "delivered", but its last event says "planned"')
+    findings = tamper(full, "UPDATE delivery SET state = 'delivered' WHERE state = 'planned'")
+    assert len(findings) == 1
+    assert findings[0].endswith('is "delivered", but its last event says "planned"')
 
 
 def test_a_delivery_without_events_is_found(full: World) -> None:
-    told = tamper(
+    findings = tamper(
         full,
         "INSERT INTO delivery (id, plan, person, certificate, generation, language, locator, state, attempt, deferrals, updated_at) "
         "SELECT 'd-ghost', plan, person, certificate, 9, language, locator, state, attempt, deferrals, updated_at FROM delivery "
         "WHERE state = 'planned'",
     )
-    assert told == ["delivery d-ghost: has no events"]
+    assert findings == ["delivery d-ghost: has no events"]
 
 
 def test_erasing_a_person_from_events_keeps_the_chain(full: World) -> None:
-    told = found(full, "UPDATE event SET personal = NULL, salt = NULL WHERE seq = 1")
-    assert told == ["event 1: its personal fields are gone, and no event tells that they were erased"]
+    findings = found(full, "UPDATE event SET personal = NULL, salt = NULL WHERE seq = 1")
+    assert findings == ["event 1: its personal fields are gone, and no event tells that they were erased"]
     first = next(iter(full.ledger.records()))
     assert (first.personal, first.salt) == (None, None)
     assert "address" not in first.event.evidence
@@ -152,7 +151,7 @@ def test_a_record_gives_an_auditor_all_it_takes_to_compute_its_hash(full: World)
         event = record.event
         personal = {name: event.evidence[name] for name in record.personal or ()}
         public = {name: value for name, value in event.evidence.items() if name not in personal}
-        told = {
+        findings = {
             "seq": event.seq,
             "at": format_timestamp(event.at),
             "delivery": event.delivery,
@@ -160,7 +159,7 @@ def test_a_record_gives_an_auditor_all_it_takes_to_compute_its_hash(full: World)
             "by": event.by,
             "evidence": public,
         }
-        whole = {**told, "from": event.before, "to": event.after, "commitment": record.commitment, "prev": prev}
+        whole = {**findings, "from": event.before, "to": event.after, "commitment": record.commitment, "prev": prev}
         text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert record.hash == sha256(text.encode()).hexdigest()
         assert record.prev == prev
@@ -181,9 +180,9 @@ def test_equal_personal_fields_have_unequal_commitments(world: World) -> None:
 
 
 def test_names_and_quotes_of_any_script_survive_the_chain(world: World) -> None:
-    said = 'x"\\ \u2028 \U0001f600 é 中 </script>'
+    response = 'x"\\ \u2028 \U0001f600 é 中 </script>'
     claim = world.armed()
     world.ledger.recover(lambda _: False)
-    world.ledger.resolve(claim.id, State.ACCEPTED, {"reason": said})
+    world.ledger.resolve(claim.id, State.ACCEPTED, {"reason": response})
     *_, last = world.ledger.history("anna@example.org")
-    assert last.evidence["reason"] == said.replace("\u2028", "\\u2028")
+    assert last.evidence["reason"] == response.replace("\u2028", "\\u2028")

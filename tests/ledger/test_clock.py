@@ -326,14 +326,14 @@ def test_bytes_that_should_be_destroyed_and_are_there_are_found(world: World) ->
 @pytest.mark.parametrize(("evidence", "there"), [("{}", False), ('{"sealed_until":"2026-12-15T09:00:00.000000Z"}', True)])
 def test_an_earlier_programs_expired_password_is_one_whose_bytes_are_gone(evidence: str, *, there: bool) -> None:
     at, frozen = "2026-12-08T09:00:00.000000Z", '{"channel":"reveal"}'
-    told = projection.project(
+    expected = projection.project(
         [
             Link(1, at, "d-1", "queued", "planned", "queued", "root@host", frozen, None, None, "", ""),
             Link(2, at, "d-1", "password-expired", None, None, "root@host", evidence, None, None, "", ""),
         ]
     )
-    assert told.password is not None
-    assert (told.password["state"], told.sealed) == (PasswordState.EXPIRED, there)
+    assert expected.password is not None
+    assert (expected.password["state"], expected.sealed) == (PasswordState.EXPIRED, there)
 
 
 # --- the clock that counts --------------------------------------------------------------------------------------------

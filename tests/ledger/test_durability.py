@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.ledger import durability, open_ledger
+from distributor.ledger import open_ledger, opening
 from distributor.ledger.opening import open_database
 from distributor.model.issues import Diagnostic
 from tests.ledger.postgresql import Server, server
@@ -73,7 +73,7 @@ def test_a_session_that_something_resets_is_an_error(keeping: Server) -> None:
     try:
         with database.reading() as connection:
             connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            found = list(durability.remarks(connection))
+            found = list(opening.durability(connection))
         assert [diagnostic.level for diagnostic in found] == ["error"]
     finally:
         database.close()

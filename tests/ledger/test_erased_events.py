@@ -18,7 +18,7 @@ from tests.ledger.world import Clock, World, draft, packed
 pytestmark = pytest.mark.skipif(not sqlite.keeps_wal(), reason="this SQLite keeps no write-ahead log")
 OPEN = """
 import sys
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN")
 connection.execute("SELECT count(*) FROM handover").fetchone()

@@ -16,7 +16,7 @@ import pytest
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
 from distributor.ledger import open_ledger, opening, sqlite
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.delivery import Delivery
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, ME, Clock, World, draft, packed

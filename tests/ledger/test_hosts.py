@@ -24,7 +24,7 @@ from tests.authority import Authority
 from tests.doubles.sink import Sink, smtpd
 from tests.ledger.postgresql import Server
 from tests.ledger.world import EVERYTHING, LEASE, ME, draft, packed
-from tests.stage import Stage
+from tests.workspace import Workspace
 
 HOUR = 3600
 PATIENCE = 60.0  # seconds
@@ -69,7 +69,7 @@ def test_every_time_that_is_written_is_the_servers_and_none_this_machines(ledger
         def now(cls, tz: Any = None) -> datetime:  # noqa: ANN401
             return datetime.now(tz) + timedelta(hours=1)
 
-    monkeypatch.setattr("distributor.ledger.clock.datetime", Ahead)
+    monkeypatch.setattr("distributor.ledger.transaction.datetime", Ahead)
     monkeypatch.setattr("distributor.bootstrap.datetime", Ahead)
     began = datetime.now(UTC)
     id_ = queued(ledger, "anna")
@@ -108,22 +108,22 @@ class Hosts:
     """A workspace whose ledger is on the server; one host's clock is right, the other's is an hour ahead."""
 
     def __init__(self, folder: Path, authority: Authority, url: str, sink: Sink) -> None:
-        self.stage, self.sink = Stage(folder, authority), sink
-        self.stage.play("$ distributor init >/dev/null 2>&1\n+ people\n")
+        self.workspace, self.sink = Workspace(folder, authority), sink
+        self.workspace.run_script("$ distributor init >/dev/null 2>&1\n+ people\n")
         config = folder / "distributor.toml"
         config.write_text(config.read_text().replace("sqlite:///distributor.db", url))
-        self.stage._point_to(sink.port)  # noqa: SLF001  the workspace's mail server
+        self.workspace._point_to(sink.port)  # noqa: SLF001  the workspace's mail server
         assert self.run("one", 0, "plan", "certificates", "--roster", "people.csv").returncode == 0
 
     def start(self, host: str, ahead: int, *words: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "tests.doubles.elsewhere", str(ahead), host, *words]
         pipe = subprocess.PIPE
-        return subprocess.Popen(argv, cwd=self.stage.folder, env=self.stage.environment(), stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(argv, cwd=self.workspace.folder, env=self.workspace.environment(), stdout=pipe, stderr=pipe, text=True)
 
     def run(self, host: str, ahead: int, *words: str) -> subprocess.CompletedProcess[str]:
         with self.start(host, ahead, *words) as process:
-            told, said = process.communicate(timeout=PATIENCE)
-        return subprocess.CompletedProcess(process.args, process.returncode, told, said)
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def states(self) -> Counter[str]:
         rows = json.loads(self.run("one", 0, "status", "--json").stdout)["deliveries"]

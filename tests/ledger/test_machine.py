@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import true
 
-from distributor.ledger import leases, packing, sending, transitions
+from distributor.ledger import leases, sending, transitions
 from distributor.ledger.transaction import WriteTransaction
 from distributor.ledger.transitions import Row, Transition
 from distributor.model.delivery import AttemptUpdate, LeaseHolder, RecordIntent
@@ -120,7 +120,7 @@ def free_the_password_with_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lend_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.clock, "free", lambda _: true())
+    monkeypatch.setattr(leases, "is_over", lambda _: true())
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def armed(world: World, name: str = "anna", handle: DraftRef | None = FIRST) -> 
 
 def sent(world: World, name: str = "anna", handle: DraftRef | None = FIRST) -> str:
     claim = armed(world, name, handle)
-    assert world.settle(claim, State.ACCEPTED, said="202 Accepted")
+    assert world.settle(claim, State.ACCEPTED, response="202 Accepted")
     return claim.id
 
 
@@ -47,17 +47,17 @@ def test_it_is_written_down_once(world: World) -> None:
 
 def test_the_first_and_the_last_attempt_are_told_apart(world: World) -> None:
     began, claim = world.clock.now, armed(world)
-    assert world.settle(claim, State.QUEUED, said="429")
+    assert world.settle(claim, State.QUEUED, response="429")
     world.clock.forward(hours=3)
     (again,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
     assert world.ledger.write([RecordIntent(again, timedelta(minutes=10), SECOND)], ME) == [True]
-    assert world.settle(again, State.ACCEPTED, said="202 Accepted")
+    assert world.settle(again, State.ACCEPTED, response="202 Accepted")
     (message,) = world.ledger.copies()
     assert (message.first, message.last, message.handles) == (began, began + timedelta(hours=3), (FIRST, SECOND))
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.BOUNCED])
-def test_what_became_of_a_message_later_changes_nothing_about_its_copy(world: World, state: State) -> None:
+def test_a_later_state_of_a_message_changes_nothing_about_its_copy(world: World, state: State) -> None:
     delivery = sent(world)
     assert world.ledger.observe([TrackingEvent(delivery, state, "the trace says so", {"kind": "message-trace"})]) == [State.ACCEPTED]
     assert [message.delivery for message in world.ledger.copies()] == [delivery]
@@ -89,7 +89,7 @@ def test_a_page_is_not_the_end(world: World, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_draft_of_a_withdrawn_message_is_told_until_it_is_gone(world: World) -> None:
     claim = armed(world)
-    assert world.settle(claim, State.QUEUED, said="403")
+    assert world.settle(claim, State.QUEUED, response="403")
     assert world.ledger.drafts() == []
     world.ledger.withdraw(claim.id, "left the company")
     (message,) = world.ledger.drafts()
@@ -100,20 +100,20 @@ def test_the_draft_of_a_withdrawn_message_is_told_until_it_is_gone(world: World)
 
 def test_a_message_that_was_replaced_before_it_left_is_one_of_them(world: World) -> None:
     claim = armed(world)
-    assert world.settle(claim, State.QUEUED, said="403")
+    assert world.settle(claim, State.QUEUED, response="403")
     world.ledger.regenerate(claim.id, "asked again")
     assert [message.delivery for message in world.ledger.drafts()] == [claim.id]
 
 
 def test_a_message_that_was_refused_for_good_is_one_too(world: World) -> None:
     claim = armed(world)
-    assert world.settle(claim, State.REJECTED, said="400")
+    assert world.settle(claim, State.REJECTED, response="400")
     assert [message.delivery for message in world.ledger.drafts()] == [claim.id]
 
 
 def test_a_replaced_message_that_is_unclear_waits_an_hour(world: World) -> None:
     claim = armed(world)
-    assert world.settle(claim, State.AMBIGUOUS, said="504")
+    assert world.settle(claim, State.AMBIGUOUS, response="504")
     world.clock.forward(minutes=10)
     assert world.ledger.drafts() == []  # not replaced: its draft may go yet
     world.ledger.regenerate(claim.id, "asked again")
@@ -124,7 +124,7 @@ def test_a_replaced_message_that_is_unclear_waits_an_hour(world: World) -> None:
 
 def test_a_message_without_a_draft_leaves_none(world: World) -> None:
     claim = armed(world, handle=None)
-    assert world.settle(claim, State.QUEUED, said="403")
+    assert world.settle(claim, State.QUEUED, response="403")
     world.ledger.withdraw(claim.id, "left the company")
     assert world.ledger.drafts() == []
 
@@ -142,7 +142,7 @@ def test_a_sender_that_had_drafts_is_known(world: World) -> None:
 
 def test_a_draft_of_a_message_that_was_withdrawn_is_known_to_its_sender(world: World) -> None:
     claim = armed(world)
-    world.settle(claim, State.QUEUED, said="429")
+    world.settle(claim, State.QUEUED, response="429")
     world.ledger.withdraw(claim.id, "left the company")
     assert world.ledger.drafted("certs@example.org")
     assert not world.ledger.drafted("other@example.org")
@@ -151,11 +151,11 @@ def test_a_draft_of_a_message_that_was_withdrawn_is_known_to_its_sender(world: W
 def test_a_message_that_goes_again_bears_the_draft_that_it_was_armed_with(world: World) -> None:
     claim = armed(world)
     assert claim.message.draft is None
-    assert world.settle(claim, State.QUEUED, said="429")
+    assert world.settle(claim, State.QUEUED, response="429")
     second = world.claim()
     assert (second.message.attempt, second.message.draft) == (2, FIRST.id)
     assert world.ledger.write([RecordIntent(second, timedelta(minutes=10), SECOND)], ME) == [True]
-    assert world.settle(second, State.AMBIGUOUS, said="504")
+    assert world.settle(second, State.AMBIGUOUS, response="504")
     assert [message.draft for message in world.ledger.sought(frozenset({State.AMBIGUOUS}), DeliveryFilter())] == [SECOND.id]
     found = TrackingEvent(second.id, State.QUEUED, "still a draft", {"kind": "draft", "id": SECOND.id})
     assert world.ledger.observe([found]) == [State.AMBIGUOUS]
@@ -164,6 +164,6 @@ def test_a_message_that_goes_again_bears_the_draft_that_it_was_armed_with(world:
 
 def test_a_person_who_says_that_it_did_not_leave_says_that_of_its_draft(world: World) -> None:
     claim = armed(world)
-    assert world.settle(claim, State.AMBIGUOUS, said="504")
+    assert world.settle(claim, State.AMBIGUOUS, response="504")
     world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "it is nowhere"})
     assert world.claim().message.draft is None

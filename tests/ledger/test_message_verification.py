@@ -13,8 +13,7 @@ from distributor.ledger.transaction import NewEvent
 from distributor.model.audit_log import canonical, commit
 from distributor.model.delivery import DraftRef, ExistingDelivery, RecordIntent
 from distributor.model.states import State
-from tests.ledger.tampering import lifted
-from tests.ledger.world import EVERYTHING, LEASE, ME, World, packed, spelled
+from tests.ledger.world import EVERYTHING, LEASE, ME, World, lifted, packed, spelled
 
 TAMPERING = {
     "outbox address": "UPDATE outbox SET address = 'evil@evil.example'",
@@ -125,11 +124,11 @@ def test_a_message_frozen_for_somebody_edited_in_before_is_not_claimed(world: Wo
 )
 def test_bytes_that_name_another_recipient_than_the_envelope_are_not_frozen(world: World, header: str) -> None:
     (anna,) = world.plan("anna")
-    letter = packed(anna.id)
-    message = letter.message.replace(b"To: anna@example.org", header.encode())
+    waiting = packed(anna.id)
+    message = waiting.message.replace(b"To: anna@example.org", header.encode())
     world.spoiled = True
     with pytest.raises(InvalidInput):
-        world.ledger.enqueue([replace(letter, message=message)], ME)
+        world.ledger.enqueue([replace(waiting, message=message)], ME)
 
 
 def test_a_message_whose_recipient_in_the_bytes_is_not_its_envelope_s_is_not_claimed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +217,7 @@ BYTES = {
 
 
 @pytest.mark.parametrize(("field", "statement"), BYTES.items(), ids=BYTES)
-def test_what_a_message_is_made_from_is_held_against_what_was_planned(world: World, field: str, statement: str) -> None:
+def test_what_a_message_is_made_from_is_compared_with_what_was_planned(world: World, field: str, statement: str) -> None:
     world.plan("anna")
     world.sql(statement)
     assert f"({field})" in refused_to_pack(world).message
@@ -244,10 +243,10 @@ def test_what_older_programs_did_not_tell_stops_no_message(world: World, monkeyp
 
 def older_note(new: planning.PlannedDelivery) -> NewEvent:
     """A first event as it was before."""
-    told = ("plan", "generation", "language", "certificate_sha256", "certificate_serial", "certificate_issuer", "certificate_not_after")
+    fields = ("plan", "generation", "language", "certificate_sha256", "certificate_serial", "certificate_issuer", "certificate_not_after")
     note = note_of(new)
     personal = {name: note.personal[name] for name in ("address", "name")}
-    return replace(note, evidence={name: note.evidence[name] for name in told}, personal=personal)
+    return replace(note, evidence={name: note.evidence[name] for name in fields}, personal=personal)
 
 
 note_of = planning.PlannedDelivery.note
@@ -272,5 +271,5 @@ def test_an_address_that_a_later_roster_spells_otherwise_is_no_tampering(world: 
 def test_a_message_that_a_service_gave_a_message_id_of_its_own_goes_again(world: World) -> None:
     claim = world.claimed()
     world.ledger.write([RecordIntent(claim, timedelta(minutes=10), DraftRef("draft-1", "<of-a-service@example.org>"))], ME)
-    assert world.settle(claim, State.QUEUED, said="429 slow down")
+    assert world.settle(claim, State.QUEUED, response="429 slow down")
     assert world.claim().message.message_id == "<of-a-service@example.org>"

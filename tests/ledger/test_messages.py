@@ -150,7 +150,7 @@ def test_a_claim_means_only_what_its_scope_names(world: World) -> None:
 def test_a_deferred_message_waits_for_its_time(world: World) -> None:
     claim = world.armed()
     later = world.clock.now + timedelta(minutes=5)
-    assert world.settle(claim, State.DEFERRED, said="451 later", not_before=later)
+    assert world.settle(claim, State.DEFERRED, response="451 later", not_before=later)
     assert world.ledger.next_due(EVERYTHING) == later
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING) == []
     world.clock.forward(minutes=5)
@@ -162,7 +162,7 @@ def test_a_deferred_message_waits_for_its_time(world: World) -> None:
 def test_a_deferred_message_may_be_claimed_early_but_not_twice_in_one_run(world: World) -> None:
     claim = world.armed()
     began = world.ledger.position()
-    assert world.settle(claim, State.DEFERRED, said="451 later", not_before=world.clock.now + timedelta(hours=1))
+    assert world.settle(claim, State.DEFERRED, response="451 later", not_before=world.clock.now + timedelta(hours=1))
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING, early=True, since=began) == []
     assert [found.id for found in world.ledger.claim(ME, 5, LEASE, EVERYTHING, early=True)] == [claim.id]
 
@@ -170,7 +170,7 @@ def test_a_deferred_message_may_be_claimed_early_but_not_twice_in_one_run(world:
 @pytest.mark.parametrize("state", [State.DEFERRED, State.REJECTED, State.QUEUED])
 def test_an_answer_before_the_point_of_no_return_settles_a_claim(world: World, state: State) -> None:
     claim = world.claimed()
-    assert world.settle(claim, state, said="550 no")
+    assert world.settle(claim, state, response="550 no")
     assert world.state(claim.id) is state
 
 
@@ -309,7 +309,7 @@ def test_plan_and_locator_of_a_delivery_are_found_again(world: World) -> None:
 
 def test_what_servers_and_people_say_is_kept_short_and_printable(world: World) -> None:
     claim = world.armed()
-    assert world.settle(claim, State.REJECTED, said="550 \x1b[31mno\r\n\u202e\ud800\x00" + "x" * 10**6)
+    assert world.settle(claim, State.REJECTED, response="550 \x1b[31mno\r\n\u202e\ud800\x00" + "x" * 10**6)
     found = world.ledger.delivery(claim.id)
     assert found is not None
     assert found.response is not None

@@ -1,7 +1,10 @@
-"""Where certificates are public, as the ledger keeps it, in files and on a server."""
+"""Where certificates are public, as the ledger keeps it; one that was edited goes into no directory."""
 
 from __future__ import annotations
 
+import pytest
+
+from distributor.errors import InvalidInput
 from distributor.model.certificates import CertificateHolder
 from tests.ledger.world import ME, World, packed
 
@@ -52,3 +55,20 @@ def test_another_generation_of_the_same_certificate_is_public_already(world: Wor
     assert (held.delivery, held.places) == (second.id, {PLACE})
     world.ledger.note_published(second.id, PLACE, "uid=anna")
     assert world.events().count("published") == 1
+
+
+def test_a_delivery_that_was_given_another_certificate_is_not_published(world: World) -> None:
+    world.accepted("anna")
+    world.accepted("bert")
+    world.sql("UPDATE delivery SET certificate = (SELECT certificate FROM delivery ORDER BY id DESC LIMIT 1)")
+    with pytest.raises(InvalidInput, match="changed from outside"):
+        list(world.ledger.holders())
+    world.spoiled = True
+
+
+def test_a_certificate_with_other_bytes_is_not_published(world: World) -> None:
+    world.accepted("anna")
+    world.sql("UPDATE certificate SET der = (SELECT der FROM authority LIMIT 1)")
+    with pytest.raises(InvalidInput, match="changed from outside"):
+        list(world.ledger.holders())
+    world.spoiled = True

@@ -54,7 +54,7 @@ def queued(world: World) -> str:
 
 def deferred(world: World) -> str:
     claim = world.armed()
-    assert world.settle(claim, State.DEFERRED, said="451 later", not_before=world.clock.now + MINUTE)
+    assert world.settle(claim, State.DEFERRED, response="451 later", not_before=world.clock.now + MINUTE)
     return claim.id
 
 
@@ -132,11 +132,11 @@ def test_adopting_twice_is_adopting_again(world: World, tmp_path: Path) -> None:
     assert world.ledger.verify() == []
 
 
-def chained(*told: dict[str, Any]) -> list[str]:
+def chained(*events: dict[str, Any]) -> list[str]:
     """What is wrong with a chain of events about one delivery."""
     walk, prev = ChainVerifier(), ORIGIN
     findings: list[str] = []
-    for seq, one in enumerate(told, 1):
+    for seq, one in enumerate(events, 1):
         link = Link(
             seq, f"2026-11-24T09:00:0{seq}.000000Z", **{"by": "x", "personal": None, "salt": None, "commitment": "", "hash": "", **one}
         )
@@ -236,14 +236,14 @@ def test_a_later_event_that_is_remembered_is_never_replaced_by_an_earlier_one(tm
     assert shared.read() == HighWaterMark(ChainEnd(399, f"{399:064}", ""), "place")
 
 
-@pytest.mark.parametrize("torn", [0, 1])
-def test_one_torn_record_leaves_the_other(tmp_path: Path, torn: int) -> None:
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_one_damaged_record_leaves_the_other(tmp_path: Path, damaged: int) -> None:
     file = MarkFile(tmp_path, "ledger")
     for number in (1, 2, 3):
         file.advance(HighWaterMark(ChainEnd(number, "a" * 64, ""), "place"))
     with file.path.open("r+b") as raw:
-        raw.seek(torn * RECORD + 40)
-        raw.write(b"torn")
+        raw.seek(damaged * RECORD + 40)
+        raw.write(b"damaged")
     found = MarkFile(tmp_path, "ledger").read()
     assert isinstance(found, HighWaterMark)
     assert found.end.seq in {2, 3}

@@ -9,7 +9,7 @@ from distributor.model.certificates import GOOD_AGAIN, RELEASED, REVOKED
 from distributor.model.states import State
 from tests.ledger.world import EVERYTHING, LEASE, ME, World, draft
 
-SAID = "the certificate was revoked (2026-11-20, superseded)"
+REASON = "the certificate was revoked (2026-11-20, superseded)"
 HELD = "the certificate was revoked (2026-11-20, on hold)"
 
 
@@ -27,7 +27,7 @@ def shown(world: World) -> list[str | None]:
 
 def test_an_ambiguous_message_of_a_revoked_certificate_is_taken_back_and_not_sent_again(world: World) -> None:
     claim = world.ambiguous()
-    world.ledger.revoke(sha(), SAID)
+    world.ledger.revoke(sha(), REASON)
     with pytest.raises(RequestDenied, match="superseded") as refused:
         world.ledger.resolve(claim.id, State.QUEUED, {"kind": "person", "reason": "not in the log"})
     assert f"distributor withdraw {claim.id}" in str(refused.value.hint)
@@ -45,7 +45,7 @@ def test_an_ambiguous_message_of_a_good_certificate_is_not_taken_back(world: Wor
 def test_what_a_sender_gives_back_after_the_revocation_is_withdrawn_and_the_next_message_claimed(world: World) -> None:
     claim = world.claimed("anna")
     world.queue("bert")
-    world.ledger.revoke(sha(), SAID)
+    world.ledger.revoke(sha(), REASON)
     world.ledger.release([claim], ME)
     (next_,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)
     assert next_.id != claim.id
@@ -55,7 +55,7 @@ def test_what_a_sender_gives_back_after_the_revocation_is_withdrawn_and_the_next
 
 def test_what_was_planned_without_asking_is_withdrawn_and_not_packed(world: World) -> None:
     claim = world.ambiguous()
-    world.ledger.revoke(sha(), SAID)
+    world.ledger.revoke(sha(), REASON)
     world.ledger.withdraw(claim.id, "it stays")
     (second,) = world.plan("anna")  # the ledger's caller asks before it plans; who does not is stopped at the packing
     assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
@@ -66,7 +66,7 @@ def test_what_was_planned_without_asking_is_withdrawn_and_not_packed(world: Worl
 def test_of_many_that_wait_the_good_ones_are_packed(world: World) -> None:
     for name in ("anna", "bert"):
         world.plan(name)
-        world.ledger.revoke(sha(name), SAID)
+        world.ledger.revoke(sha(name), REASON)
     bad = world.plan("anna", "bert")
     good = world.plan("cleo", "dora")
     assert [one.id for one in world.ledger.lease(ME, 1, LEASE, EVERYTHING)] == [good[0].id]
@@ -79,24 +79,24 @@ def test_of_many_that_wait_the_good_ones_are_packed(world: World) -> None:
 def test_a_listing_goes_on_saying_that_it_was_revoked_whatever_a_server_says_later(world: World) -> None:
     claim = world.ambiguous()
     world.queue("bert")
-    world.ledger.revoke(sha(), SAID)
-    assert shown(world) == [SAID, None]
+    world.ledger.revoke(sha(), REASON)
+    assert shown(world) == [REASON, None]
     world.ledger.resolve(claim.id, State.ACCEPTED, {"kind": "person", "reason": "the log has it"})
-    assert shown(world) == [f"{SAID}; a person's word: the log has it", None]
+    assert shown(world) == [f"{REASON}; a person's word: the log has it", None]
 
 
 def test_another_persons_delivery_of_the_same_certificate_is_known_by_it_too(world: World) -> None:
     world.accepted("anna")
     assert revoked(world, "anna", "bert") == {}
-    world.ledger.revoke(sha("anna"), SAID)
-    assert revoked(world, "anna", "bert") == {sha("anna"): SAID}
+    world.ledger.revoke(sha("anna"), REASON)
+    assert revoked(world, "anna", "bert") == {sha("anna"): REASON}
 
 
 def test_a_hold_that_is_over_is_written_once_and_the_certificate_is_good_again(world: World) -> None:
     id_ = world.accepted()
     world.ledger.revoke(sha(), HELD)
-    (told,) = world.ledger.reinstate(sha(), GOOD_AGAIN)
-    assert (told.delivery, told.address, told.reason) == (id_, "anna@example.org", GOOD_AGAIN)
+    (reinstated,) = world.ledger.reinstate(sha(), GOOD_AGAIN)
+    assert (reinstated.delivery, reinstated.address, reinstated.reason) == (id_, "anna@example.org", GOOD_AGAIN)
     assert world.ledger.reinstate(sha(), GOOD_AGAIN) == []
     assert (revoked(world, "anna"), shown(world)) == ({}, [GOOD_AGAIN])
     assert world.events()[-2:] == [REVOKED, RELEASED]
@@ -106,16 +106,16 @@ def test_a_hold_that_is_over_is_written_once_and_the_certificate_is_good_again(w
 
 def test_any_other_reason_is_final(world: World) -> None:
     world.accepted()
-    world.ledger.revoke(sha(), SAID)
+    world.ledger.revoke(sha(), REASON)
     assert world.ledger.reinstate(sha(), GOOD_AGAIN) == []
-    assert revoked(world, "anna") == {sha(): SAID}
+    assert revoked(world, "anna") == {sha(): REASON}
 
 
 def test_a_hold_that_becomes_a_revocation_is_final_and_written_again(world: World) -> None:
     world.accepted()
     world.ledger.revoke(sha(), HELD)
-    assert len(world.ledger.revoke(sha(), SAID)) == 1
-    assert world.ledger.revoke(sha(), SAID) == []
+    assert len(world.ledger.revoke(sha(), REASON)) == 1
+    assert world.ledger.revoke(sha(), REASON) == []
     assert world.ledger.reinstate(sha(), GOOD_AGAIN) == []
     assert world.events().count(REVOKED) == 2
 

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 
 from distributor.errors import InvalidInput
 from distributor.ledger import migrations, open_ledger, opening, sqlite, tables
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.states import PasswordState, State
 from tests.ledger.world import EVERYTHING, Clock, World, draft
 

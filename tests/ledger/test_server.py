@@ -92,8 +92,8 @@ database.close()
 
 
 def test_a_server_that_dies_under_several_rows_is_told_once_and_in_our_words(served: str) -> None:
-    told = subprocess.run([sys.executable, "-c", LOST, served], capture_output=True, text=True, check=False, timeout=60)
-    assert (told.stderr, told.stdout) == ("", "the database cannot be reached\n")
+    result = subprocess.run([sys.executable, "-c", LOST, served], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.stderr, result.stdout) == ("", "the database cannot be reached\n")
 
 
 def test_a_child_process_opens_a_connection_of_its_own(served: str) -> None:

@@ -50,6 +50,31 @@ def test_what_a_mailbox_sent_in_a_day_is_known(world: World) -> None:
     assert world.ledger.sent_times(began + timedelta(hours=2), SenderFilter()) == []
 
 
+def test_a_message_is_looked_for_in_its_sender_s_mailbox_also_once_the_outbox_has_it_no_more(world: World) -> None:
+    delivery = queue(world, "anna", "one@example.org")
+    claim = world.claim()
+    assert world.arm(claim)
+    assert world.settle(claim, State.ACCEPTED)
+    world.clock.forward(days=31)
+    world.ledger.expire()
+    world.clock.forward(hours=7)  # a second command finds the same time
+    world.ledger.expire()
+    assert world.outbox() == []
+    (sought,) = world.ledger.sought(frozenset({State.ACCEPTED}), EVERYTHING)
+    assert (sought.delivery, sought.sender) == (delivery, "one@example.org")
+
+
+def test_a_withdrawn_message_is_looked_for_in_its_sender_s_mailbox(world: World) -> None:
+    delivery = queue(world, "anna", "one@example.org")
+    claim = world.claim()
+    assert world.arm(claim)
+    assert world.settle(claim, State.ACCEPTED)
+    assert world.ledger.observe([TrackingEvent(delivery, State.BOUNCED, "550 5.1.1 nobody", {"kind": "notice"})]) == [State.ACCEPTED]
+    world.ledger.withdraw(delivery, "a wrong address")
+    (sought,) = world.ledger.sought(frozenset({State.WITHDRAWN}), EVERYTHING)
+    assert (sought.delivery, sought.sender) == (delivery, "one@example.org")
+
+
 def test_a_message_bears_the_message_id_that_the_service_gave_it(world: World) -> None:
     world.queue("anna")
     (claim,) = world.ledger.claim(ME, 1, LEASE, EVERYTHING)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distributor.ledger import open_ledger
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.audit_log import canonical, commit
 from distributor.model.delivery import Delivery, ExistingDelivery
 from distributor.model.people import Address, Person, key_of
@@ -87,8 +87,8 @@ def test_two_whom_folding_joined_are_parted_by_what_their_deliveries_tell(upgrad
     """Cleo's row was renamed by a later roster; her delivery was planned for the other spelling."""
     personal = canonical({"address": "strauss@example.org", "name": "Johann Strauss"})
     hers = "delivery IN (SELECT id FROM delivery WHERE state = 'planned')"
-    told = f"UPDATE event SET personal = ?, salt = '00', commitment = ? WHERE event = 'planned' AND {hers}"  # noqa: S608  words of ours
-    change = (told, (personal, commit("00", personal)))
+    update = f"UPDATE event SET personal = ?, salt = '00', commitment = ? WHERE event = 'planned' AND {hers}"  # noqa: S608  words of ours
+    change = (update, (personal, commit("00", personal)))
     trigger = ("DROP TRIGGER event_is_kept", ())
     ledger = upgrade(renamed("strauß", "strauss"), trigger, change)
     people = dict(rows(tmp_path, "SELECT key, name FROM person WHERE key LIKE 'str%'"))

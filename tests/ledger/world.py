@@ -10,7 +10,7 @@ from hashlib import sha256
 from sqlalchemy import create_engine, text
 
 from distributor.ledger import open_ledger
-from distributor.ledger.driver import sqlite3
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.certificates import Locator
 from distributor.model.delivery import (
     AttemptResult,
@@ -25,7 +25,7 @@ from distributor.model.delivery import (
 from distributor.model.people import Address, Person
 from distributor.model.ports import Ledger
 from distributor.model.states import State
-from tests.facts import plain_facts
+from tests.identities import plain_facts
 
 LEASE = timedelta(seconds=60)
 EVERYTHING = DeliveryFilter()
@@ -129,9 +129,11 @@ class World:
     def arm(self, claim: Claim, owner: LeaseHolder = ME) -> bool:
         return self.ledger.write([RecordIntent(claim, timedelta(minutes=10))], owner)[0]
 
-    def settle(self, claim: Claim, state: State, owner: LeaseHolder = ME, said: str = "250 ok", not_before: datetime | None = None) -> bool:
+    def settle(
+        self, claim: Claim, state: State, owner: LeaseHolder = ME, response: str = "250 ok", not_before: datetime | None = None
+    ) -> bool:
         wait = None if not_before is None else not_before - self.clock.now
-        return self.ledger.write([AttemptResult(claim, state, said, wait)], owner)[0]
+        return self.ledger.write([AttemptResult(claim, state, response, wait)], owner)[0]
 
     def accepted(self, name: str = "anna") -> str:
         claim = self.armed(name)
@@ -140,7 +142,7 @@ class World:
 
     def ambiguous(self, name: str = "anna") -> Claim:
         claim = self.armed(name)
-        assert self.settle(claim, State.AMBIGUOUS, said="no answer")
+        assert self.settle(claim, State.AMBIGUOUS, response="no answer")
         return claim
 
     def state(self, delivery: str) -> State:
@@ -178,3 +180,18 @@ def worlds(url: str) -> Iterator[World]:
         assert world.spoiled or world.ledger.verify() == []
     finally:
         world.close()
+
+
+def lifted(world: World) -> tuple[list[str], list[str]]:
+    """Statements that take the triggers away, and that put them back."""
+    if not world.url.startswith("sqlite"):
+        return ["ALTER TABLE event DISABLE TRIGGER ALL"], ["ALTER TABLE event ENABLE TRIGGER ALL"]
+    triggers = world.sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    return [f"DROP TRIGGER {name}" for name, _ in triggers], [str(sql) for _, sql in triggers]
+
+
+def found(world: World, *statements: str) -> list[str]:
+    """What `verify` says once somebody has run these statements."""
+    world.sql(*statements)
+    world.spoiled = True
+    return [str(finding) for finding in world.ledger.verify()]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distributor.mail import message as letter
-from distributor.mail.message import Attachment, Mailbox, MessageHeaders, RenderedText
+from distributor.mail.message import Attachment, Mailbox, MessageHeaders, RenderedText, compose
+from distributor.mail.message import mailbox as header_mailbox
 from distributor.model.people import Address, is_unsafe
 
 PACKAGE = Attachment("Alice Example SMIME 2026.pfx", bytes(range(256)) * 13 + b"end")
@@ -80,7 +80,7 @@ def flat(message: EmailMessage) -> list[object]:
 
 
 def test_a_message_reads_as_the_one_that_the_standard_library_makes() -> None:
-    assert flat(twin(ALICE, WORDS)) == flat(parsed(letter.compose(head(), WORDS, PACKAGE)))
+    assert flat(twin(ALICE, WORDS)) == flat(parsed(compose(head(), WORDS, PACKAGE)))
 
 
 NAMES = st.text(min_size=1, max_size=120).map(lambda t: " ".join(t.split())).filter(lambda t: t and not any(is_unsafe(c) for c in t))
@@ -96,9 +96,9 @@ NAMES = st.text(min_size=1, max_size=120).map(lambda t: " ".join(t.split())).fil
 @example(name="a@b, c;d:e(f)[g]", subject=" ")
 @example(name="\U0001d49c" * 100, subject="ü")
 def test_any_name_and_subject_come_out_as_they_went_in(name: str, subject: str) -> None:
-    box = Mailbox(ALICE.address, name)
+    mailbox = Mailbox(ALICE.address, name)
     wording = RenderedText("en", subject.strip() or "x", WORDS.text, WORDS.html)
-    data = letter.compose(head(box), wording, PACKAGE)
+    data = compose(head(mailbox), wording, PACKAGE)
     message = parsed(data)
     (only,) = message["To"].addresses
     assert only.addr_spec == "alice@example.org"
@@ -119,7 +119,7 @@ def shown(data: bytes) -> str:
 @example(text=".\n..\n.hidden\nFrom here\n=3D trailing \t\n" + "x" * 300 + "é" * 300)
 @example(text="")
 def test_any_text_survives(text: str) -> None:
-    data = letter.compose(head(), RenderedText("en", "s", text, text), PACKAGE)
+    data = compose(head(), RenderedText("en", "s", text, text), PACKAGE)
     plain, html = (content(part) for part in parsed(data).walk() if part.get_content_maintype() == "text")
     assert plain == html == "".join(line + "\n" for line in text.splitlines() or [""])
     assert all(len(line) <= 78 for line in data.split(b"\r\n"))
@@ -127,7 +127,7 @@ def test_any_text_survives(text: str) -> None:
 
 
 def test_the_attachment_has_the_type_that_android_opens_and_both_names() -> None:
-    data = letter.compose(head(), WORDS, PACKAGE)
+    data = compose(head(), WORDS, PACKAGE)
     assert b'Content-Type: application/x-pkcs12;\r\n name="Alice Example SMIME 2026.pfx"\r\n' in data
     assert b'Content-Disposition: attachment;\r\n filename="Alice Example SMIME 2026.pfx"\r\n' in data
     (part,) = parsed(data).iter_attachments()
@@ -135,12 +135,12 @@ def test_the_attachment_has_the_type_that_android_opens_and_both_names() -> None
 
 
 def test_text_stands_before_html_and_both_before_the_attachment() -> None:
-    types = [part.get_content_type() for part in parsed(letter.compose(head(), WORDS, PACKAGE)).walk()]
+    types = [part.get_content_type() for part in parsed(compose(head(), WORDS, PACKAGE)).walk()]
     assert types == ["multipart/mixed", "multipart/alternative", "text/plain", "text/html", "application/x-pkcs12"]
 
 
 def test_replies_are_suppressed_and_bounces_are_not() -> None:
-    message = parsed(letter.compose(head(), WORDS, PACKAGE))
+    message = parsed(compose(head(), WORDS, PACKAGE))
     assert message["X-Auto-Response-Suppress"].split(", ") == ["RN", "NRN", "OOF", "AutoReply"]
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Precedence"] is None
@@ -150,59 +150,59 @@ def test_replies_are_suppressed_and_bounces_are_not() -> None:
     "name", ["Alice\r\nBcc: mallory@example.test", "Alice\x1b[31m", "ecilA\u202e", "Ali\u200dce", "\x00", "Alice\u2028Bcc: x"]
 )
 def test_a_name_that_hides_something_is_left_out(name: str) -> None:
-    data = letter.compose(head(Mailbox(ALICE.address, name)), WORDS, PACKAGE)
+    data = compose(head(Mailbox(ALICE.address, name)), WORDS, PACKAGE)
     assert b"\r\nTo: alice@example.org\r\n" in data
     assert b"Bcc" not in data
 
 
 @pytest.mark.parametrize("name", ["علی\u200cرضا", "क्\u200dष"])  # noqa: RUF001  Persian, and Hindi
 def test_a_name_that_is_spelled_with_joiners_stays(name: str) -> None:
-    message = parsed(letter.compose(head(Mailbox(ALICE.address, name)), WORDS, PACKAGE))
+    message = parsed(compose(head(Mailbox(ALICE.address, name)), WORDS, PACKAGE))
     assert message["To"].addresses[0].display_name == name
 
 
 @pytest.mark.parametrize("name", ["", " ", "   "])
 def test_without_a_name_the_address_stands_alone(name: str) -> None:
-    assert letter.mailbox(Mailbox(ALICE.address, name)) == "alice@example.org"
+    assert header_mailbox(Mailbox(ALICE.address, name)) == "alice@example.org"
 
 
 def test_an_address_beyond_ascii_is_written_raw_and_only_then_is_a_header_not_ascii() -> None:
-    box = Mailbox(Address("jürgen", "example.org"), "Jürgen")
-    raw = letter.compose(head(box), WORDS, PACKAGE)
+    mailbox = Mailbox(Address("jürgen", "example.org"), "Jürgen")
+    raw = compose(head(mailbox), WORDS, PACKAGE)
     assert "To: =?utf-8?b?SsO8cmdlbg==?= <jürgen@example.org>\r\n".encode() in raw
-    assert letter.compose(head(Mailbox(ALICE.address, "Jürgen")), WORDS, PACKAGE).isascii()
+    assert compose(head(Mailbox(ALICE.address, "Jürgen")), WORDS, PACKAGE).isascii()
 
 
 @given(local=st.text(string.ascii_lowercase + "ü.", min_size=64, max_size=64).filter(lambda t: "." not in t), labels=st.integers(1, 3))
 def test_the_longest_address_still_fits(local: str, labels: int) -> None:
-    box = Mailbox(Address(local, ".".join(["d" * 60] * labels)), "A Name of Some Length")
-    lines = letter.compose(head(box), WORDS, PACKAGE).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    mailbox = Mailbox(Address(local, ".".join(["d" * 60] * labels)), "A Name of Some Length")
+    lines = compose(head(mailbox), WORDS, PACKAGE).partition(b"\r\n\r\n")[0].split(b"\r\n")
     assert all(len(line) < 998 for line in lines)
 
 
 @pytest.mark.parametrize("subject", ["two\nlines", "a\rb", "a\x00b", "a\u202eb", "\x1b]0;x\x07"])
 def test_a_subject_with_an_unprintable_character_is_refused(subject: str) -> None:
     with pytest.raises(ValueError, match="unprintable"):
-        letter.compose(head(), RenderedText("en", subject, "t", "h"), PACKAGE)
+        compose(head(), RenderedText("en", subject, "t", "h"), PACKAGE)
 
 
 @pytest.mark.parametrize("name", ['a".pfx', "a\r\nb.pfx", "ü.pfx", "../a.pfx", ".pfx", "", "a;b.pfx"])
 def test_a_file_name_that_is_no_plain_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="file name"):
-        letter.compose(head(), WORDS, Attachment(name, b"x"))
+        compose(head(), WORDS, Attachment(name, b"x"))
 
 
 @pytest.mark.parametrize("message_id", ["nothing", "a b@example.org", "a@b@c", "a@b>\r\nX: y", "@example.org", "a@"])
 def test_a_message_id_that_is_none_is_refused(message_id: str) -> None:
     with pytest.raises(ValueError, match="Message-ID"):
-        letter.compose(head(message_id=message_id), WORDS, PACKAGE)
+        compose(head(message_id=message_id), WORDS, PACKAGE)
 
 
 def test_the_same_values_make_the_same_bytes() -> None:
-    assert letter.compose(head(), WORDS, PACKAGE) == letter.compose(head(), WORDS, PACKAGE)
+    assert compose(head(), WORDS, PACKAGE) == compose(head(), WORDS, PACKAGE)
 
 
 def test_no_line_of_a_body_can_end_the_message_early() -> None:
-    data = letter.compose(head(), RenderedText("en", "s", "--=_f00dfeed.1--\n.\n", "--=_f00dfeed.2\n"), PACKAGE)
+    data = compose(head(), RenderedText("en", "s", "--=_f00dfeed.1--\n.\n", "--=_f00dfeed.2\n"), PACKAGE)
     assert len(list(parsed(data).walk())) == 5
     assert not re.search(rb"(?m)^\.\r$", data)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from asn1crypto import x509 as asn1
@@ -16,6 +15,9 @@ from distributor.microsoft.collection import SOON, CollectionEntry
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.pki.keypairs import spki
 from distributor.pki.sst import Stored
+from tests.authority import rsa_key
+from tests.doubles.pki import root
+from tests.pki.hierarchy import old_ca
 from tests.pki.pki import NOW, Made, key, known, make
 
 ROOT = make("Root")
@@ -23,7 +25,7 @@ MIDDLE = make("Middle", ROOT)
 ALICE = make("Alice", MIDDLE, ca=False, usage=("digital_signature",))
 
 
-def told(issues: list[Issue]) -> list[tuple[str, str]]:
+def rows(issues: list[Issue]) -> list[tuple[str, str]]:
     return [(issue.severity.value, issue.check.value) for issue in issues]
 
 
@@ -46,85 +48,86 @@ def test_an_expired_certificate_is_an_error_since_exchange_refuses_all_of_it() -
 def test_validity_is_judged_to_the_second() -> None:
     (member,) = known(ROOT)
     end = member.facts.not_after
-    assert told(collection.examine([member], end - timedelta(seconds=1))) == [("warning", "expires-soon")]
-    assert told(collection.examine([member], end)) == [("error", "expired")]
+    assert rows(collection.examine([member], end - timedelta(seconds=1))) == [("warning", "expires-soon")]
+    assert rows(collection.examine([member], end)) == [("error", "expired")]
 
 
 @pytest.mark.parametrize(("days", "found"), [(89, [("warning", "expires-soon")]), (90, [])])
 def test_ninety_days_before_its_end_a_certificate_is_worth_a_warning(days: int, found: list[tuple[str, str]]) -> None:
-    assert told(examined(make("Root", days=days))) == found
+    assert rows(examined(make("Root", days=days))) == found
 
 
 def test_a_certificate_of_tomorrow_is_an_error() -> None:
-    assert told(examined(ROOT, make("Soon", ROOT, starts=1))) == [("error", "not-yet-valid")]
+    assert rows(examined(ROOT, make("Soon", ROOT, starts=1))) == [("error", "not-yet-valid")]
     assert examined(ROOT, make("Now", ROOT, starts=0)) == []
 
 
 def test_a_persons_certificate_is_an_error_and_told_by_its_name() -> None:
     (issue,) = examined(ROOT, MIDDLE, ALICE)
-    assert told([issue]) == [("error", "is-ca")]
+    assert rows([issue]) == [("error", "is-ca")]
     assert issue.message == "\"CN=Alice\" is a person's certificate, not an authority's"
 
 
 def test_a_certificate_that_stands_there_twice_is_told_once() -> None:
-    assert told(examined(ROOT, MIDDLE, ROOT, ROOT)) == [("error", "duplicate")]
+    assert rows(examined(ROOT, MIDDLE, ROOT, ROOT)) == [("error", "duplicate")]
     (note,) = collection.examine(known(ROOT, ROOT), NOW, repeated=Severity.NOTE)
-    assert (told([note]), note.hint) == ([("note", "duplicate")], "it is written once")
+    assert (rows([note]), note.hint) == ([("note", "duplicate")], "it is written once")
 
 
 def test_without_a_root_nothing_is_trusted() -> None:
     first, second = examined(MIDDLE)
-    assert told([first, second]) == [("error", "chain-incomplete")] * 2
+    assert rows([first, second]) == [("error", "chain-incomplete")] * 2
     assert "no root" in first.message
     assert second.message == '"CN=Middle": its issuer "CN=Root" is not in it'
 
 
 def test_an_empty_collection_is_an_error() -> None:
-    assert told(examined()) == [("error", "no-certificate")]
+    assert rows(examined()) == [("error", "no-certificate")]
 
 
 def test_an_intermediate_without_its_root_names_where_that_may_be() -> None:
     lonely = make("Lonely", make("Elsewhere"), aia="http://pki.example.org/elsewhere.cer")
     (issue,) = examined(ROOT, lonely)
-    assert told([issue]) == [("error", "chain-incomplete")]
+    assert rows([issue]) == [("error", "chain-incomplete")]
     assert issue.hint == "add that certificate; it is at http://pki.example.org/elsewhere.cer"
 
 
 def test_a_cross_certificate_whose_key_has_another_way_up_is_only_a_warning() -> None:
     crossed = make("Middle", make("Elsewhere"))
-    assert told(examined(ROOT, MIDDLE, crossed)) == [("warning", "chain-incomplete")]
-    assert told(examined(ROOT, MIDDLE, make("Middle", make("Elsewhere"), own="another key"))) == [("error", "chain-incomplete")]
+    assert rows(examined(ROOT, MIDDLE, crossed)) == [("warning", "chain-incomplete")]
+    assert rows(examined(ROOT, MIDDLE, make("Middle", make("Elsewhere"), own="another key"))) == [("error", "chain-incomplete")]
 
 
 def test_a_namesake_of_the_issuer_with_another_key_does_not_count() -> None:
-    assert told(examined(make("Root", own="a renewed key"), MIDDLE)) == [("error", "chain-incomplete")]
+    assert rows(examined(make("Root", own="a renewed key"), MIDDLE)) == [("error", "chain-incomplete")]
 
 
 def test_an_authority_that_may_not_sign_is_worth_a_warning() -> None:
-    assert told(examined(ROOT, make("Mute", ROOT, usage=("digital_signature",)))) == [("warning", "key-usage")]
+    assert rows(examined(ROOT, make("Mute", ROOT, usage=("digital_signature",)))) == [("warning", "key-usage")]
 
 
 def test_an_authority_for_other_uses_than_mail_is_worth_a_warning() -> None:
     servers, mail = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.EMAIL_PROTECTION
-    assert told(examined(ROOT, make("Web", ROOT, extended=(servers,)))) == [("warning", "not-for-mail")]
+    assert rows(examined(ROOT, make("Web", ROOT, extended=(servers,)))) == [("warning", "not-for-mail")]
     assert examined(ROOT, make("Both", ROOT, extended=(servers, mail))) == []
 
 
-def with_facts(made: Made, **info: object) -> CollectionEntry:
-    """As if the certificate said so."""
-    (member,) = known(made)
-    return replace(member, facts=replace(member.facts, **info))
+def of_rsa(*ders: bytes) -> list[CollectionEntry]:
+    found, issues = collection.members([("rsa.cer", Stored(der)) for der in ders])
+    assert issues == []
+    return found
 
 
-@pytest.mark.parametrize(("key", "found"), [("rsa-2047", [("warning", "weak-key")]), ("rsa-2048", []), ("ec-p256", [])])
-def test_a_short_rsa_key_is_worth_a_warning(key: str, found: list[tuple[str, str]]) -> None:
-    assert told(collection.examine([with_facts(ROOT, key=key)], NOW)) == found
+@pytest.mark.parametrize(("bits", "found"), [(2040, [("warning", "weak-key")]), (2048, [])])
+def test_a_short_rsa_key_is_worth_a_warning(bits: int, found: list[tuple[str, str]]) -> None:
+    assert rows(collection.examine(of_rsa(root("Root", rsa_key(7, bits)).der), datetime.now(UTC))) == found
 
 
 def test_an_old_signature_is_worth_a_warning_unless_it_is_the_roots_own_which_nobody_checks() -> None:
-    old = [with_facts(ROOT, signature="sha1"), with_facts(MIDDLE, signature="sha1")]
-    (issue,) = collection.examine(old, NOW)
-    assert told([issue]) == [("warning", "weak-signature")]
+    top = old_ca(root("Root", rsa_key(60)))
+    middle = old_ca(top.sub("Middle", rsa_key(61)))
+    (issue,) = collection.examine(of_rsa(top.der, middle.der), datetime.now(UTC))
+    assert rows([issue]) == [("warning", "weak-signature")]
     assert issue.message == '"CN=Middle" is signed with SHA1, which is no longer trusted'
 
 
@@ -147,11 +150,11 @@ def test_a_root_from_before_there_were_extensions_is_a_root() -> None:
     found, issues = collection.members([("old.crt", Stored(whole))])
     assert issues == []
     assert [member.kind for member in found] == ["root"]
-    assert told(collection.examine(found, NOW)) == []
+    assert rows(collection.examine(found, NOW)) == []
 
 
 def test_a_person_who_signed_himself_is_no_root() -> None:
-    assert told(examined(ROOT, make("Self", ca=False))) == [("error", "is-ca")]
+    assert rows(examined(ROOT, make("Self", ca=False))) == [("error", "is-ca")]
 
 
 def test_a_lack_of_several_files_names_none_of_them() -> None:
@@ -184,7 +187,7 @@ def test_nothing_is_missing_for_a_person_below_the_collection() -> None:
 
 def test_a_missing_intermediate_is_named_from_the_persons_certificate() -> None:
     (issue,) = lacks([ROOT], [ALICE])
-    assert told([issue]) == [("error", "chain-incomplete")]
+    assert rows([issue]) == [("error", "chain-incomplete")]
     assert issue.message == 'the issuer "CN=Middle" of "CN=Alice" is neither in the collection nor among the given certificates'
 
 
@@ -201,7 +204,7 @@ def test_a_missing_intermediate_given_is_named_with_its_file() -> None:
 
 def test_a_missing_root_is_told_as_untrusted() -> None:
     (issue,) = lacks([MIDDLE], [ALICE, ROOT])
-    assert told([issue]) == [("error", "chain-untrusted")]
+    assert rows([issue]) == [("error", "chain-untrusted")]
     assert issue.message == 'the root "CN=Root" is not in the collection'
 
 
@@ -228,19 +231,19 @@ def test_the_way_that_lacks_least_counts() -> None:
 
 def test_a_person_who_signed_himself_is_vouched_for_by_nobody() -> None:
     (issue,) = lacks([ROOT], [make("Self", ca=False)])
-    assert told([issue]) == [("error", "chain-untrusted")]
+    assert rows([issue]) == [("error", "chain-untrusted")]
     assert "signed itself" in issue.message
 
 
 def test_a_persons_certificate_inside_the_collection_is_no_issuer() -> None:
     rogue = make("Rogue", ROOT, ca=False)
-    assert told(lacks([ROOT, rogue], [make("Victim", rogue, ca=False)])) == [("error", "chain-incomplete")]
+    assert rows(lacks([ROOT, rogue], [make("Victim", rogue, ca=False)])) == [("error", "chain-incomplete")]
 
 
 def test_certificates_that_vouch_for_each_other_lead_nowhere() -> None:
     east = make("East", make("West"))
     west = make("West", make("East"))
-    assert told(lacks([east, west], [make("Eve", east, ca=False)])) == [("error", "chain-incomplete")]
+    assert rows(lacks([east, west], [make("Eve", east, ca=False)])) == [("error", "chain-incomplete")]
 
 
 # --- the tenant's --------------------------------------------------------------------------------------------------
@@ -252,7 +255,7 @@ def test_two_collections_are_compared_by_what_is_in_them() -> None:
     parts = (found.same, found.only_here, found.only_there)
     assert [[member.der for member in part] for part in parts] == [[ROOT.der], [MIDDLE.der], [other.der]]
     here, there = collection.differing(found, NOW)
-    assert told([here, there]) == [("error", "chain-untrusted"), ("warning", "chain-untrusted")]
+    assert rows([here, there]) == [("error", "chain-untrusted"), ("warning", "chain-untrusted")]
     assert here.message.startswith('"CN=Middle" is not in the tenant\'s collection')
     assert there.message.startswith('"CN=Other" is only in the tenant\'s collection, where it expired on 2026-11-24')
 

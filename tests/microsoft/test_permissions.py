@@ -1,4 +1,4 @@
-"""What an app may do, held against what all tables of its registration need."""
+"""What an app may do, compared with what all tables of its registration need."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from distributor.microsoft.permissions import (
 )
 from distributor.microsoft.powershell import App, command
 
-BOX, OTHER = "certificates@example.org", "reports@example.org"
-LETTERS = PermissionUse("transport", (SEND, KEEP_DRAFTS), (BOX,))
+MAILBOX, OTHER = "certificates@example.org", "reports@example.org"
+SENDING = PermissionUse("transport", (SEND, KEEP_DRAFTS), (MAILBOX,))
 COPIES = PermissionUse("trackers[0]", (READ_MAIL,), (OTHER,))
 PEOPLE = PermissionUse("rosters[0]", (READ_PEOPLE, READ_GROUPS))
 
@@ -60,13 +60,13 @@ def test_an_opaque_token_proves_nothing_missing() -> None:
 
 def test_reading_is_too_much_for_sending_alone_but_not_beside_a_tracker_that_reads() -> None:
     seen = granted("Mail.Send", "Mail.ReadWrite", "Mail.Read")
-    assert ("warning", "permissions that nothing here needs: Mail.Read") in found(seen, LETTERS)
-    assert not [one for one in found(seen, LETTERS, COPIES) if "nothing here needs" in one[1]]
+    assert ("warning", "permissions that nothing here needs: Mail.Read") in found(seen, SENDING)
+    assert not [one for one in found(seen, SENDING, COPIES) if "nothing here needs" in one[1]]
 
 
 def test_people_and_traces_are_too_much_where_nothing_asks_for_them() -> None:
     seen = granted("User.Read.All", "ExchangeMessageTrace.Read.All")
-    assert ("warning", "permissions that nothing here needs: ExchangeMessageTrace.Read.All, User.Read.All") in found(seen, LETTERS)
+    assert ("warning", "permissions that nothing here needs: ExchangeMessageTrace.Read.All, User.Read.All") in found(seen, SENDING)
     assert not [one for one in found(granted("User.Read.All", "GroupMember.Read.All"), PEOPLE) if one[0] != "ok"]
 
 
@@ -80,9 +80,9 @@ def test_what_is_taken_away_is_replaced_first_where_it_was_of_use() -> None:
 
 
 def test_an_app_is_narrowed_in_two_steps_with_all_mailboxes_of_its_registration() -> None:
-    (diagnostic,) = excess_permissions("transport", granted("Mail.Send", "Mail.ReadWrite"), [LETTERS, COPIES])
+    (diagnostic,) = excess_permissions("transport", granted("Mail.Send", "Mail.ReadWrite"), [SENDING, COPIES])
     first, second = commands(diagnostic.hint)
-    assert f"$names = '{BOX}','{OTHER}'" in first
+    assert f"$names = '{MAILBOX}','{OTHER}'" in first
     assert "'Application Mail.ReadWrite','Application Mail.Send'" in first
     assert "Remove-" not in first
     assert "'Mail.ReadWrite','Mail.Send'" in second
@@ -95,13 +95,13 @@ def test_a_reader_alone_gets_the_role_of_reading_only() -> None:
 
 
 def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows_it() -> None:
-    (diagnostic,) = excess_permissions("transport", granted(), [LETTERS])
+    (diagnostic,) = excess_permissions("transport", granted(), [SENDING])
     assert (diagnostic.level, "is not seen here" in diagnostic.message) == ("ok", True)
     assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in commands(diagnostic.hint)[0]
 
 
 def test_a_mailbox_is_named_once_whatever_its_messages() -> None:
     (diagnostic,) = excess_permissions(
-        "transport", granted("Mail.Send"), [LETTERS, PermissionUse("trackers[0]", (READ_MAIL,), (BOX.upper(),))]
+        "transport", granted("Mail.Send"), [SENDING, PermissionUse("trackers[0]", (READ_MAIL,), (MAILBOX.upper(),))]
     )
-    assert f"$names = '{BOX}';" in commands(diagnostic.hint)[0]
+    assert f"$names = '{MAILBOX}';" in commands(diagnostic.hint)[0]

@@ -12,19 +12,19 @@ from distributor.microsoft.permissions import remedy
 from distributor.microsoft.powershell import App, command, steps
 
 APP = App("tenant-1", "app-1", "object-1", "https://graph.microsoft.com")
-BOX = "certificates@example.org"
+MAILBOX = "certificates@example.org"
 DOCS = Path(__file__).parents[2] / "docs" / "exchange-online.md"
 LINES: dict[str, Callable[[App], str]] = {
     "consent": lambda app: powershell.consent(app, ["Mail.Send"]),
     "taken_back": lambda app: powershell.taken_back(app, ["Mail.Send"]),
     "trace_service": powershell.trace_service,
-    "let_in": lambda app: powershell.scope_mailboxes(app, [BOX], ["Mail.Send", "Mail.ReadWrite"]),
+    "let_in": lambda app: powershell.scope_mailboxes(app, [MAILBOX], ["Mail.Send", "Mail.ReadWrite"]),
     "opened": powershell.opened,
-    "full_access": lambda app: powershell.full_access(app, BOX),
-    "smtp_sign_in": lambda app: powershell.smtp_sign_in(app, BOX),
-    "shared_mailbox": lambda app: powershell.shared_mailbox(app, BOX),
-    "licence": lambda app: powershell.licence(app, BOX),
-    "short_memory": lambda app: powershell.sent_items_retention(app, [BOX]),
+    "full_access": lambda app: powershell.full_access(app, MAILBOX),
+    "smtp_sign_in": lambda app: powershell.smtp_sign_in(app, MAILBOX),
+    "shared_mailbox": lambda app: powershell.shared_mailbox(app, MAILBOX),
+    "licence": lambda app: powershell.licence(app, MAILBOX),
+    "short_memory": lambda app: powershell.sent_items_retention(app, [MAILBOX]),
     "new_secret": powershell.new_secret,
     "certificate": powershell.certificate,
     "enterprise_application": powershell.enterprise_application,
@@ -66,8 +66,8 @@ def test_a_line_signs_in_at_the_apps_own_cloud(service: str, graph: str, exchang
 
 
 def test_letting_an_app_in_changes_what_is_there_and_makes_what_is_not() -> None:
-    line = powershell.scope_mailboxes(APP, [BOX, "0f12-an-id"], ["Mail.Send", "Mail.ReadWrite"])
-    assert f"$names = '{BOX}','0f12-an-id'" in line
+    line = powershell.scope_mailboxes(APP, [MAILBOX, "0f12-an-id"], ["Mail.Send", "Mail.ReadWrite"])
+    assert f"$names = '{MAILBOX}','0f12-an-id'" in line
     assert "Guid -eq '$((Get-Mailbox -Identity $_ -ErrorAction Stop).Guid)'" in line
     for old, new in (("Get-ServicePrincipal", "New-ServicePrincipal"), ("Set-ManagementScope", "New-ManagementScope")):
         assert line.index(old) < line.index(new)
@@ -76,7 +76,7 @@ def test_letting_an_app_in_changes_what_is_there_and_makes_what_is_not() -> None
 
 
 def test_without_an_object_id_a_person_is_asked_for_it() -> None:
-    assert "$id = Read-Host" in powershell.scope_mailboxes(App("t", "app-1"), [BOX], ["Mail.Send"])
+    assert "$id = Read-Host" in powershell.scope_mailboxes(App("t", "app-1"), [MAILBOX], ["Mail.Send"])
 
 
 @pytest.mark.parametrize("name", ["o'brien@example.org", "o\u2019brien@example.org", "a'; Remove-Mailbox 'b"])

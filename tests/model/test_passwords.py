@@ -16,7 +16,7 @@ from distributor.model.passwords import ALPHABET, FLOOR, LONGEST, PasswordPolicy
 def in_turn() -> Callable[[Sequence[str]], str]:
     """Chance that can be foretold."""
     numbers = itertools.count()
-    return lambda letters: letters[next(numbers) % len(letters)]
+    return lambda characters: characters[next(numbers) % len(characters)]
 
 
 def test_the_default_is_five_groups_of_five_letters_that_nobody_mistakes() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distributor.pki import pem, sst
+from distributor.pki.asn1 import Unreadable
 from tests.authority import Authority
 from tests.needs import require
 from tests.pki.pki import make
@@ -82,12 +83,12 @@ def test_a_key_beside_a_certificate_is_passed_over(authority: Authority) -> None
     ],
 )
 def test_what_is_no_such_file_is_refused_with_a_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(pem.NotCertificates, match=reason):
+    with pytest.raises(Unreadable, match=reason):
         pem.read(data)
 
 
 def test_a_pfx_is_not_opened(authority: Authority) -> None:
-    with pytest.raises(pem.NotCertificates, match="private keys"):
+    with pytest.raises(Unreadable, match="private keys"):
         pem.read(authority.issue("alice@example.org").pfx())
 
 
@@ -96,5 +97,5 @@ def test_whatever_the_bytes_nothing_else_is_raised(data: bytes) -> None:
     for whole in (data, b"\x30\x80" + data, b"-----BEGIN TRUSTED CERTIFICATE-----\n" + data + b"\n-----END TRUSTED CERTIFICATE-----"):
         try:
             pem.read(whole)
-        except pem.NotCertificates:
+        except Unreadable:
             continue

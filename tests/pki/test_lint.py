@@ -110,7 +110,7 @@ def test_an_authority_that_promised_nothing_is_given_advice(linter: Linter) -> N
 
 
 @pytest.mark.parametrize("policy", [OWN_POLICY, None])
-def test_that_it_promised_nothing_is_not_held_against_it(linter: Linter, policy: str | None) -> None:
+def test_a_certificate_that_claims_no_policy_breaks_none(linter: Linter, policy: str | None) -> None:
     assert linter.lint(made(policy)) == []
 
 
@@ -182,8 +182,8 @@ def test_a_plan_hears_of_the_chain_first_and_of_the_rules_then(linter: Linter) -
 def test_advice_is_told_once_a_run_and_a_broken_promise_each_time(linter: Linter) -> None:
     checker = LintingChecker(linter, None)
     private, public = made(OWN_POLICY, crl=None), made(crl=None)
-    told = [[issue.severity for issue in checker.check(der, [])] for der in (private, private, public, public, private)]
-    assert told == [[Severity.NOTE], [], [Severity.WARNING], [Severity.WARNING], []]
+    severities = [[issue.severity for issue in checker.check(der, [])] for der in (private, private, public, public, private)]
+    assert severities == [[Severity.NOTE], [], [Severity.WARNING], [Severity.WARNING], []]
 
 
 def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,7 @@ from cryptography import x509
 from distributor.model.certificates import ParseProblem
 from distributor.model.issues import CheckId
 from distributor.model.people import Address
-from distributor.pki.package import PackageContent
-from distributor.pki.package_check import check_package
+from distributor.pki.package import PackageContent, check_package
 from tests.authority import Authority, Identity, rsa_key
 from tests.pki.spkis import NULL, info, reissued
 

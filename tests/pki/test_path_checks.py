@@ -8,23 +8,24 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from distributor.microsoft import collection
 from distributor.model.issues import CheckId
-from distributor.pki.chain_certificate import is_self_signed, read
+from distributor.pki.certificate import read
+from distributor.pki.issuers import is_self_signed
 from distributor.pki.sst import Stored
 from distributor.pki.validation.path import build_trust_store
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, DAY, certificate, der, root
-from tests.pki.worlds import LEAF, NOW, SUB, WEB, World, aged, old_ca, world
+from tests.pki.hierarchy import LEAF, NOW, SUB, WEB, Hierarchy, aged, hierarchy, old_ca
 
 OLD_ROOT = old_ca(root("Old Root", rsa_key(60)))
 MAIL, SERVERS, ANY = ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
 
-def below(sub: CA) -> World:
-    return world(sub.above[-1], sub)
+def below(sub: CA) -> Hierarchy:
+    return hierarchy(sub.above[-1], sub)
 
 
 def test_a_root_that_signed_itself_with_sha1_is_a_root() -> None:
-    w = world(OLD_ROOT)
+    w = hierarchy(OLD_ROOT)
     assert w.issues() == []
     assert [one.der for one in build_trust_store([OLD_ROOT.der], NOW).anchors] == [OLD_ROOT.der]
     found, issues = collection.members([("old.cer", Stored(OLD_ROOT.der))])
@@ -32,7 +33,7 @@ def test_a_root_that_signed_itself_with_sha1_is_a_root() -> None:
 
 
 def test_a_root_of_sha1_that_is_not_collected_is_told_as_a_root() -> None:
-    w = world(OLD_ROOT)
+    w = hierarchy(OLD_ROOT)
     w.collection = [root("Other").der]
     (issue,) = w.issues()
     assert 'its root "CN=Old Root" is not in the collection' in issue.message
@@ -82,7 +83,7 @@ def test_a_list_signed_with_sha1_is_told_as_old_and_still_revokes() -> None:
 @pytest.mark.parametrize(("uses", "good"), [((SERVERS,), False), ((SERVERS, MAIL), True), ((MAIL,), True), ((ANY,), True)])
 def test_an_authority_for_other_uses_than_mail_makes_a_chain_useless(uses: tuple[x509.ObjectIdentifier, ...], *, good: bool) -> None:
     only = (x509.ExtendedKeyUsage(uses), False)
-    for w in (below(root().sub("Mail CA", crl=SUB, extensions=[only])), world(root(extensions=[only]))):
+    for w in (below(root().sub("Mail CA", crl=SUB, extensions=[only])), hierarchy(root(extensions=[only]))):
         assert w.checks() == ([] if good else ["chain-untrusted"])
         assert all("for other uses than mail by its extended key usage" in issue.message for issue in w.issues())
 
@@ -90,7 +91,7 @@ def test_an_authority_for_other_uses_than_mail_makes_a_chain_useless(uses: tuple
 def test_an_authority_further_up_counts_too() -> None:
     middle = root().sub("Web CA", crl=SUB, extensions=[(x509.ExtendedKeyUsage([SERVERS]), False)])
     lower = middle.sub("Mail CA", crl=f"{WEB}/middle.crl")
-    w = world(middle.above[0], lower)
+    w = hierarchy(middle.above[0], lower)
     w.downloads.pages |= {SUB: middle.above[0].crl(), f"{WEB}/middle.crl": middle.crl()}
     assert [issue.message for issue in w.issues()] == [
         'the authority "CN=Web CA" is for other uses than mail by its extended key usage, and so is all below it'

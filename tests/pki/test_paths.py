@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives import hashes
 
 from distributor.errors import ServiceUnavailable
 from distributor.model.issues import CheckId
-from distributor.pki.chain_certificate import read
+from distributor.pki.certificate import read
 from distributor.pki.validation import ChainValidator
 from distributor.pki.validation.path import MOST_ABOVE, MOST_OF_ONE_NAME, IssuerStore, PathEnd, build_trust_store, find_issuers
 from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from tests.authority import DUAL, Identity, Key, key_usage, rsa_key
 from tests.doubles.pki import CA, DAY, der, ec_key, point, root, without_chain
-from tests.pki.worlds import LEAF, NOW, SUB, WEB, Downloads, World, world
+from tests.pki.hierarchy import LEAF, NOW, SUB, WEB, Downloads, Hierarchy, hierarchy
 
 OTHER = f"{WEB}/other.crl"
 
@@ -47,13 +47,13 @@ def test_people_of_an_authority_with_two_keys_are_each_checked_with_their_own(or
     cas = [top.sub("Mail CA", crl=SUB), top.sub("Mail CA", crl=SUB)]
     downloads = Downloads({SUB: top.crl(), LEAF: cas[0].crl(), OTHER: cas[1].crl()})
     people = [without_key_id(cas[0], 1, LEAF), without_key_id(cas[1], 2, OTHER)]
-    w = World(top, cas[0], people[0], downloads, [top.der, *(ca.der for ca in cas)])
+    w = Hierarchy(top, cas[0], people[0], downloads, [top.der, *(ca.der for ca in cas)])
     chains = w.chains()
     assert [chains.validate(people[n].der, []) for n in (*order, *order)] == [[]] * 4
 
 
 def test_a_certificate_that_neither_key_signed_is_still_forged() -> None:
-    w = world()
+    w = hierarchy()
     w.collection = [w.root.der, w.sub.der]
     forged = without_key_id(CA(rsa_key(3), w.sub.certificate), 4, LEAF)
     chains = w.chains()
@@ -64,8 +64,8 @@ def test_a_certificate_that_neither_key_signed_is_still_forged() -> None:
 
 
 def test_an_authority_that_expired_in_the_file_and_was_renewed_on_the_web_is_found() -> None:
-    w = world(sub=root().sub("Mail CA", crl=SUB, lasts=DAY))
-    w = world(w.sub.above[0], w.sub)
+    w = hierarchy(sub=root().sub("Mail CA", crl=SUB, lasts=DAY))
+    w = hierarchy(w.sub.above[0], w.sub)
     renewed = w.sub.again(w.root, crl=SUB)
     w.downloads.pages[f"{WEB}/sub.cer"] = renewed.der
     person = w.sub.person("b@example.org", crl=LEAF, aia=f"{WEB}/sub.cer")
@@ -78,21 +78,21 @@ def test_an_authority_that_expired_in_the_file_and_was_renewed_on_the_web_is_fou
 
 def test_a_renewed_authority_speaks_for_itself_when_it_is_wrong_too() -> None:
     sub = root().sub("Mail CA", crl=SUB, lasts=DAY)
-    w = world(sub.above[0], sub)
+    w = hierarchy(sub.above[0], sub)
     renewed = sub.again(w.root, crl=OTHER)
     w.downloads.pages |= {f"{WEB}/sub.cer": renewed.der, OTHER: w.root.crl(renewed.certificate.serial_number)}
     assert w.checks(sub.person("b@example.org", crl=LEAF, aia=f"{WEB}/sub.cer")) == ["revoked"]
 
 
 def test_nothing_is_fetched_where_the_file_holds_a_good_authority() -> None:
-    w = world()
+    w = hierarchy()
     person = w.sub.person("b@example.org", crl=LEAF, aia=f"{WEB}/sub.cer")
     assert w.checks(person) == []
     assert f"{WEB}/sub.cer" not in w.downloads.asked
 
 
 def test_a_url_that_exchange_does_not_fetch_is_reported_as_such() -> None:
-    w = world()
+    w = hierarchy()
     (issue,) = w.issues(without_chain(w.sub.person("b@example.org", crl=LEAF, aia="ldap:///CN=Mail%20CA")))
     assert issue.check is CheckId.CHAIN_INCOMPLETE
     assert issue.message.endswith("; it names a place for it by LDAP only; Exchange Online fetches http")
@@ -111,7 +111,7 @@ def circle() -> Identity:
 
 
 def test_authorities_that_certify_each_other_are_an_issue_of_their_file_only() -> None:
-    w = world()
+    w = hierarchy()
     chains = w.chains()
     person = circle()
     (issue,) = chains.validate(person.der, [der(one) for one in person.chain])
@@ -138,7 +138,7 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("error", [IndexError, RecursionError, MemoryError, OSError, Panic])
 def test_whatever_is_raised_for_a_chain_is_an_issue_of_that_chain(error: type[BaseException]) -> None:
-    w = world()
+    w = hierarchy()
     hostile = w.sub.person("b@example.org", crl=OTHER)
     chains = ChainValidator(build_trust_store(w.collection, NOW), Raising(w.downloads, OTHER, error()), NOW)
     chains.begin(hostile.der)
@@ -150,7 +150,7 @@ def test_whatever_is_raised_for_a_chain_is_an_issue_of_that_chain(error: type[Ba
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ServiceUnavailable("no")])
 def test_ctrl_c_and_our_own_errors_are_no_issue_of_a_chain(error: BaseException) -> None:
-    w = world()
+    w = hierarchy()
     chains = ChainValidator(build_trust_store(w.collection, NOW), Raising(w.downloads, LEAF, error), NOW)
     with pytest.raises(type(error)):
         chains.validate(w.person.der, [w.sub.der])
@@ -199,7 +199,7 @@ def crl_without_key_id(ca: CA) -> bytes:
     return der(builder.add_extension(x509.CRLNumber(1), critical=False).sign(ca.key, hashes.SHA256()))
 
 
-def beyond_the_limit(top: CA, person_of: Callable[[CA], Identity]) -> tuple[World, list[bytes]]:
+def beyond_the_limit(top: CA, person_of: Callable[[CA], Identity]) -> tuple[Hierarchy, list[bytes]]:
     """A chain in which a false twin of the root is an issuer beyond MOST_ABOVE: the root's name and key, signed by another, unconstrained.
 
     The root itself is seen early, by a first certificate of the mail authority that names the root's key; between that one and a second
@@ -215,7 +215,7 @@ def beyond_the_limit(top: CA, person_of: Callable[[CA], Identity]) -> tuple[Worl
         chain.append(ca_certificate("Mail CA", mail, name, key, None, None))
         chain += [ca_certificate(name, key, name, key, None, None) for _ in range(MOST_OF_ONE_NAME)]
     person = person_of(CA(mail, first, (top,)))
-    w = World(top, CA(mail, first, (top,)), person, Downloads({SUB: crl_without_key_id(top), LEAF: CA(mail, first).crl()}), [top.der])
+    w = Hierarchy(top, CA(mail, first, (top,)), person, Downloads({SUB: crl_without_key_id(top), LEAF: CA(mail, first).crl()}), [top.der])
     return w, [der(one) for one in (*chain, second, twin)]
 
 
@@ -246,7 +246,7 @@ def test_no_certificate_beyond_the_limit_is_taken_for_an_anchor(name: str) -> No
 @pytest.mark.parametrize("name", CONSTRAINTS)
 def test_what_a_root_forbids_counts_and_nothing_else(name: str) -> None:
     how, good = CONSTRAINTS[name]
-    assert world(root(**how)).checks() == ([] if good else ["chain-untrusted"])  # type: ignore[arg-type]
+    assert hierarchy(root(**how)).checks() == ([] if good else ["chain-untrusted"])  # type: ignore[arg-type]
 
 
 def ladder(top: CA, steps: int) -> list[CA]:
@@ -267,7 +267,7 @@ def test_a_path_is_followed_to_the_limit_and_its_end_is_named(steps: int, end: P
     assert set(graph.ends.values()) == {end}
     assert [len(path) for path in graph.paths()] == ([MOST_ABOVE] if end is PathEnd.ANCHOR else [])
     if end is PathEnd.TRUNCATED:
-        (issue,) = World(made[0], made[1], person, Downloads(), [made[0].der]).issues(person)
+        (issue,) = Hierarchy(made[0], made[1], person, Downloads(), [made[0].der]).issues(person)
         assert (issue.check, issue.message) == (
             CheckId.CHAIN_UNTRUSTED,
             f"there are too many authorities above it; at most {MOST_ABOVE} are followed",

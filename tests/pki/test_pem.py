@@ -161,3 +161,14 @@ def test_what_does_not_belong_together(authority: Authority, alice: Identity) ->
 )
 def test_garbage_is_refused(data: bytes) -> None:
     assert refused(data, passwords=(PASSWORD,)) in {CheckId.UNREADABLE, CheckId.NO_KEY}
+
+
+def test_a_damaged_pem_file_is_not_told_to_convert_a_pfx(alice: Identity) -> None:
+    damaged = alice.pem.replace(b"\n-----END", b"!\n-----END").replace(b"MI", b"=I", 1)
+    part = FilePart("a.pem", "/a.pem", None, "00", damaged)
+    (problem,) = parse_material(SourceMaterial("pem", (part,)), Limits()).problems
+    assert (problem.check, problem.message, problem.hint) == (
+        CheckId.UNREADABLE,
+        "a PEM block in it is damaged",
+        "export it again from where it was made",
+    )

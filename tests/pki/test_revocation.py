@@ -9,7 +9,7 @@ from distributor.model.issues import CheckId
 from distributor.pki.validation.revocation import DownloadFailed, Fetched
 from tests.authority import Identity, rsa_key
 from tests.doubles.pki import DAY, Extension, point
-from tests.pki.worlds import LEAF, SUB, WEB, World, world
+from tests.pki.hierarchy import LEAF, SUB, WEB, Hierarchy, hierarchy
 
 DELTA, OTHER, FIRST = f"{WEB}/delta.crl", f"{WEB}/other.crl", f"{WEB}/first.crl"
 CHANGES: Extension = (x509.DeltaCRLIndicator(5), True)
@@ -24,7 +24,7 @@ def serial(person: Identity) -> int:
     return person.certificate.serial_number
 
 
-def naming(w: World, *urls: str) -> Identity:
+def naming(w: Hierarchy, *urls: str) -> Identity:
     """A person's certificate that says itself where changes lie."""
     return w.sub.person("b@example.org", crl=LEAF, extensions=[freshest(*urls)])
 
@@ -33,7 +33,7 @@ def naming(w: World, *urls: str) -> Identity:
 
 
 def test_who_is_on_a_stale_list_was_revoked() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[LEAF] = w.sub.crl((serial(w.person), x509.ReasonFlags.key_compromise), begins=-30 * DAY)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
@@ -43,13 +43,13 @@ def test_who_is_on_a_stale_list_was_revoked() -> None:
 
 
 def test_an_authority_on_a_stale_list_was_revoked_too() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[SUB] = w.root.crl(w.sub.certificate.serial_number, begins=-30 * DAY)
     assert w.checks() == ["revoked"]
 
 
 def test_a_stale_list_that_is_forged_or_of_another_says_nothing() -> None:
-    w = world()
+    w = hierarchy()
     one = serial(w.person)
     stranger = w.root.sub("Mail CA", crl=SUB)  # of the same name, with another key
     for data, check in (
@@ -64,13 +64,13 @@ def test_a_stale_list_that_is_forged_or_of_another_says_nothing() -> None:
 
 
 def test_who_is_on_a_list_was_revoked_although_its_changes_are_out_of_reach() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[LEAF] = w.sub.crl(serial(w.person), number=5, extensions=[freshest(DELTA)])
     assert w.checks() == ["revoked"]
 
 
 def test_who_is_on_stale_changes_was_revoked() -> None:
-    w = world()
+    w = hierarchy()
     stale = w.sub.crl(serial(w.person), number=6, begins=-30 * DAY, extensions=[CHANGES])
     w.downloads.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(DELTA)]), DELTA: stale}
     assert w.checks() == ["revoked"]
@@ -80,7 +80,7 @@ def test_who_is_on_stale_changes_was_revoked() -> None:
 
 
 def test_changes_that_the_certificate_names_itself_count() -> None:
-    w = world()
+    w = hierarchy()
     person = naming(w, DELTA)
     w.downloads.pages |= {LEAF: w.sub.crl(number=5), DELTA: w.sub.crl(serial(person), number=6, extensions=[CHANGES])}
     assert w.checks(person) == ["revoked"]
@@ -93,7 +93,7 @@ def test_changes_that_the_certificate_names_itself_count() -> None:
 
 
 def test_changes_of_list_and_certificate_count_both_and_the_newest_most() -> None:
-    w = world()
+    w = hierarchy()
     person = naming(w, DELTA)
     held, back = (serial(person), x509.ReasonFlags.certificate_hold), (serial(person), x509.ReasonFlags.remove_from_crl)
     w.downloads.pages |= {
@@ -107,7 +107,7 @@ def test_changes_of_list_and_certificate_count_both_and_the_newest_most() -> Non
 
 
 def test_changes_that_a_certificate_names_by_ldap_only_are_left_alone() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[LEAF] = w.sub.crl(number=5)
     assert w.checks(naming(w, "ldap:///CN=x")) == []
 
@@ -115,12 +115,12 @@ def test_changes_that_a_certificate_names_by_ldap_only_are_left_alone() -> None:
 # --- time --------------------------------------------------------------------------------------------------------------
 
 
-def two_places(w: World) -> Identity:
+def two_places(w: Hierarchy) -> Identity:
     return w.sub.person("b@example.org", crl=[FIRST, LEAF])
 
 
 def test_a_first_place_that_never_answers_costs_exchange_all_its_time() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     (issue,) = w.issues(two_places(w))
     assert issue.check is CheckId.CRL_UNREACHABLE
@@ -128,33 +128,33 @@ def test_a_first_place_that_never_answers_costs_exchange_all_its_time() -> None:
 
 
 def test_a_first_place_that_refuses_at_once_costs_nothing() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[FIRST] = DownloadFailed("connection refused")
     assert w.checks(two_places(w)) == []
 
 
 def test_what_comes_after_a_good_list_costs_nothing() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     assert w.checks(w.sub.person("b@example.org", crl=[LEAF, FIRST])) == []
 
 
 @pytest.mark.parametrize(("seconds", "check"), [(4.0, None), (7.0, "crl-unreachable")])
 def test_a_slow_first_place_counts_with_the_second(seconds: float, check: str | None) -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages |= {FIRST: Fetched(b"<html>", seconds), LEAF: Fetched(w.sub.crl(), 4.0)}
     assert w.checks(two_places(w)) == ([check] if check else [])
 
 
 def test_a_revoked_certificate_is_told_whatever_its_places_cost() -> None:
-    w = world()
+    w = hierarchy()
     person = two_places(w)
     w.downloads.pages |= {FIRST: DownloadFailed("no answer in 10 s", silent=True), LEAF: w.sub.crl(serial(person))}
     assert w.checks(person) == ["revoked"]
 
 
 def test_changes_take_their_time_too() -> None:
-    w = world()
+    w = hierarchy()
     w.downloads.pages |= {LEAF: w.sub.crl(number=5, extensions=[freshest(DELTA)])}
     w.downloads.pages[DELTA] = Fetched(w.sub.crl(number=6, extensions=[CHANGES]), 10.0)
     assert w.checks() == ["crl-unreachable"]

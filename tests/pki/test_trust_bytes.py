@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 from cryptography import x509
 
-from distributor.pki.validation.validator import Certificate, CertificateList, RevocationMode, validate_path
+from distributor.pki.validation.validator import Asn1Certificate, Asn1Crl, RevocationMode, validate_path
 from tests.authority import rsa_key
 from tests.doubles.pki import CA, Extension, der, root
-from tests.pki.worlds import LEAF, NOW, SUB, World, world
+from tests.pki.hierarchy import LEAF, NOW, SUB, Hierarchy, hierarchy
 
 AD = "ldap:///CN=Mail%20CA,CN=CDP,CN=Services,DC=example,DC=org?certificateRevocationList?base?objectClass=cRLDistributionPoint"
 SIZES = range(1, 400)  # every remainder of 256 for each header, although longer lengths leap over some
@@ -55,21 +55,21 @@ def test_an_authority_of_such_a_length_spoils_nobody_below_it() -> None:
         assert [chains.validate(one.der, [sub.der]) for one in people] == [[]] * 3
 
 
-def below(sub: CA) -> World:
-    return world(TOP, sub, sub.person("a@example.org", rsa_key(1), crl=LEAF))
+def below(sub: CA) -> Hierarchy:
+    return hierarchy(TOP, sub, sub.person("a@example.org", rsa_key(1), crl=LEAF))
 
 
 def test_what_was_read_is_dumped_as_it_came() -> None:
     person = CA_.person("a@example.org", rsa_key(1), crl=AD)
     for size in SIZES:
         data = der(CA_.person("a@example.org", rsa_key(1), crl=AD, extensions=padding(size)).certificate)
-        read = Certificate.load(data, strict=True)
+        read = Asn1Certificate.load(data, strict=True)
         assert read.native["tbs_certificate"]["extensions"]
         assert read.dump() == data
         assert read["tbs_certificate"].dump() == x509.load_der_x509_certificate(data).tbs_certificate_bytes
     for size in SIZES:
         data = CA_.crl(person.certificate.serial_number, extensions=padding(size))
-        listed = CertificateList.load(data)
+        listed = Asn1Crl.load(data)
         assert listed["tbs_cert_list"]["revoked_certificates"].native
         assert listed.dump() == data
         assert listed["tbs_cert_list"].dump() == x509.load_der_x509_crl(data).tbs_certlist_bytes

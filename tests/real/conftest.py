@@ -10,7 +10,7 @@ import pytest
 from tests.authority import Authority
 from tests.doubles.sink import smtpd
 from tests.real.matrix import Cell, Crashing, crashing
-from tests.workflows.messages import new_ledger
+from tests.workflows.outbox import new_ledger
 
 
 @pytest.fixture(scope="package")

@@ -13,21 +13,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distributor.ledger.driver import sqlite3
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from distributor.ledger.repository import SqlLedger
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.states import RECEIVED, PasswordState, State
 from tests.authority import Authority
-from tests.doubles import people
-from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import Sink
-from tests.workflows.messages import new_ledger
+from tests.workflows.outbox import new_ledger
 
 SENT_ALREADY = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.TRANSMITTING})
 ENDED = frozenset({State.ACCEPTED, State.AMBIGUOUS, State.REJECTED})
 KILLED = -9
-LETTERS = 5
+MESSAGES = 5
 _numbers = itertools.count(1)
+
+
+CAME_WITH = "in-comes-a-file"
+
+
+def make_people(folder: Path, authority: Authority, count: int, tag: str) -> None:
+    """A PFX a person, `p1.TAG@example.org` and so on, with its password beside it."""
+    folder.mkdir()
+    for number in range(1, count + 1):
+        identity = authority.issue(f"p{number}.{tag}@example.org", name=f"Person {number}", key=ec.generate_private_key(ec.SECP256R1()))
+        (folder / f"p{number}.pfx").write_bytes(identity.pfx(CAME_WITH, rounds=1))
+        (folder / f"p{number}.txt").write_text(CAME_WITH)
 
 
 @dataclass
@@ -66,21 +78,21 @@ class Cell:
     authority: Authority
     folder: Path
     empty: Path  # an empty ledger to copy
-    count: int = LETTERS
+    count: int = MESSAGES
     mutant: str | None = None
-    road: dict[str, object] = field(default_factory=dict)  # the order's words for another road than SMTP
+    transport: dict[str, object] = field(default_factory=dict)  # the order's settings for another transport than SMTP
     tag: str = field(default_factory=lambda: f"c{next(_numbers)}")
 
     def __post_init__(self) -> None:
         self.ledger = self.folder / f"{self.tag}.db"
         shutil.copy(self.empty, self.ledger)
         self.people = self.folder / self.tag
-        people.make(self.people, self.authority, self.count, self.tag)
+        make_people(self.people, self.authority, self.count, self.tag)
 
     def run(self, do: str, **what: object) -> list[int]:
         """Order one process, or several."""
         marks = str(self.folder / f"{self.tag}.state")
-        order = {"ledger": str(self.ledger), "marks": marks, "port": self.sink.port, "people": str(self.people), **self.road}
+        order = {"ledger": str(self.ledger), "marks": marks, "port": self.sink.port, "people": str(self.people), **self.transport}
         return self.server.order(do=do, mutant=self.mutant, **order, **what)
 
     def copy(self) -> Path:
@@ -111,7 +123,7 @@ class Cell:
     def fresh(self, mutant: str | None = None, sink: Sink | None = None, server: Crashing | None = None, count: int = 0) -> Cell:
         """Another cell of the same world, or the same one seen by another server."""
         return Cell(
-            server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant, self.road
+            server or self.server, sink or self.sink, self.authority, self.folder, self.empty, count or self.count, mutant, self.transport
         )
 
     # --- what is there ---------------------------------------------------------------------------------------------
@@ -195,10 +207,10 @@ class Cell:
     def _database(self) -> list[str]:
         database = sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)
         try:
-            said = database.execute("PRAGMA integrity_check").fetchall() + database.execute("PRAGMA foreign_key_check").fetchall()
+            problems = database.execute("PRAGMA integrity_check").fetchall() + database.execute("PRAGMA foreign_key_check").fetchall()
         finally:
             database.close()
-        return [] if said == [("ok",)] else [f"database: {said}"]
+        return [] if problems == [("ok",)] else [f"database: {problems}"]
 
     def broken_after_recovery(self) -> list[str]:
         """Nothing may be stuck, and recovering once more changes nothing."""

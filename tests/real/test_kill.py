@@ -9,7 +9,7 @@ import pytest
 
 from distributor.model.states import State
 from tests.doubles.sink import smtpd
-from tests.real.matrix import KILLED, LETTERS, Cell
+from tests.real.matrix import KILLED, MESSAGES, Cell
 
 pytestmark = pytest.mark.usefixtures("nothing_doubled")
 PLAN = ["begin_plan:before", "begin_plan:after", "plan:before", "plan:inside", "plan:after"]
@@ -33,7 +33,7 @@ A_LETTER_EACH = ("fetch", "build", "mail", "rcpt", "arm", "dot", "reply", "settl
 
 
 def hits(step: str) -> list[int]:
-    return [1, 3, LETTERS] if step.startswith(A_LETTER_EACH) else [1]
+    return [1, 3, MESSAGES] if step.startswith(A_LETTER_EACH) else [1]
 
 
 MANY = pytest.mark.slow(reason="a hundred cells; the others are a row of them")
@@ -65,9 +65,9 @@ def test_a_sender_that_was_killed_loses_nothing_and_doubles_nothing(world: Cell,
     assert cell.broken_at_the_end() == []
     unclear = sum(delivery.state is State.AMBIGUOUS for delivery in cell.deliveries())
     if step in AFTER_ARM:
-        assert unclear == 1  # the message that was on the wire, and not one more
+        assert unclear == 1  # the message that was in flight, and not one more
     elif step in SETTLED or hit > 1:
-        assert unclear <= 1  # a lane begins its next message while the answer to the last one is being written
+        assert unclear <= 1  # a connection begins its next message while the answer to the last one is being written
     else:
         assert unclear == 0
 
@@ -77,21 +77,21 @@ def test_a_sender_that_was_killed_loses_nothing_and_doubles_nothing(world: Cell,
 def test_one_of_three_senders_that_was_killed_loses_nothing_and_doubles_nothing(world: Cell, step: str) -> None:
     cell = world.fresh()
     assert cell.run("plan") == [0]
-    cell.run("send", step=step, hit=1, workers=3, lanes=2)  # the others may be quicker: then the step is never reached
+    cell.run("send", step=step, hit=1, workers=3, connections=2)  # the others may be quicker: then the step is never reached
     assert cell.broken_at_any_time() == []
-    cell.finish(workers=3, lanes=2)
+    cell.finish(workers=3, connections=2)
     assert cell.broken_at_the_end() == []
     unclear = sum(delivery.state is State.AMBIGUOUS for delivery in cell.deliveries())
-    assert unclear <= 2  # one for each lane of the sender that was killed
+    assert unclear <= 2  # one for each connection of the sender that was killed
 
 
-@pytest.mark.parametrize(("after", "room"), [("nothing", 1), ("nothing", 65_536), ("packing", 1), ("packing", 4_096)])
-def test_a_disk_that_fills_up_loses_nothing_and_doubles_nothing(world: Cell, after: str, room: int) -> None:
+@pytest.mark.parametrize(("after", "space"), [("nothing", 1), ("nothing", 65_536), ("packing", 1), ("packing", 4_096)])
+def test_a_disk_that_fills_up_loses_nothing_and_doubles_nothing(world: Cell, after: str, space: int) -> None:
     cell = world.fresh()
     assert cell.run("plan") == [0]
     if after == "packing":
         assert cell.run("send", step="connect:before") == [KILLED]
-    assert cell.run("send", room=room) != [0]
+    assert cell.run("send", space=space) != [0]
     assert cell.broken_at_any_time() == []
     assert cell.broken_after_recovery() == []
     cell.finish()
@@ -131,6 +131,6 @@ def test_a_server_that_behaves_badly_makes_no_double_and_loses_nobody(tmp_path: 
         assert cell.broken_at_the_end() == []
         counts = Counter(delivery.state for delivery in cell.deliveries())
         if state is State.ACCEPTED:
-            assert counts == {State.ACCEPTED: LETTERS}
+            assert counts == {State.ACCEPTED: MESSAGES}
         else:
-            assert counts == {State.ACCEPTED: LETTERS - 1, state: 1}
+            assert counts == {State.ACCEPTED: MESSAGES - 1, state: 1}

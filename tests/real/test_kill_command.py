@@ -28,8 +28,8 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def run(folder: Path, *words: str) -> int:
     with command(folder, *words) as process:
-        _, told = process.communicate(timeout=600)
-    assert "Traceback" not in told, told
+        _, output = process.communicate(timeout=600)
+    assert "Traceback" not in output, output
     return process.returncode
 
 

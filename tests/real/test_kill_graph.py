@@ -10,8 +10,8 @@ import pytest
 from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
-from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
-from tests.workflows.messages import new_ledger
+from tests.real.matrix import KILLED, MESSAGES, Cell, Crashing
+from tests.workflows.outbox import new_ledger
 
 MAILBOX = "certificates@example.org"
 STEPS = ["claim:after", "draft:before", "draft:after", "arm:before", "arm:inside", "arm:after", "post:before", "post:after"]
@@ -62,8 +62,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, authority: Authority, server
         "login": cloud.login,
         "graph": cloud.graph,
     }
-    road = {"graph": names, "environment": dict(cloud.environment)}
-    return Cell(server, cloud, authority, folder, folder / "empty.db", road=road)
+    transport = {"graph": names, "environment": dict(cloud.environment)}
+    return Cell(server, cloud, authority, folder, folder / "empty.db", transport=transport)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,12 +80,12 @@ DOUBLED: set[str] = set()  # by mutants
 
 def settled(cell: Cell) -> None:
     assert cell.broken_at_the_end() == []
-    assert Counter(delivery.state for delivery in cell.deliveries()) == {State.ACCEPTED: LETTERS}
+    assert Counter(delivery.state for delivery in cell.deliveries()) == {State.ACCEPTED: MESSAGES}
     assert Counter(record["to"] for record in cell.stored()) == {delivery.address: 1 for delivery in cell.deliveries()}
 
 
 @pytest.mark.parametrize(
-    ("step", "hit"), [pytest.param(s, h, marks=[] if (h, s) in ALWAYS else [MANY]) for s in STEPS for h in (1, 3, LETTERS)]
+    ("step", "hit"), [pytest.param(s, h, marks=[] if (h, s) in ALWAYS else [MANY]) for s in STEPS for h in (1, 3, MESSAGES)]
 )
 def test_a_sender_that_was_killed_doubles_nothing_and_every_doubt_is_settled(world: Cell, step: str, hit: int) -> None:
     cell = world.fresh()
@@ -103,9 +103,9 @@ def test_a_sender_that_was_killed_doubles_nothing_and_every_doubt_is_settled(wor
 def test_one_of_three_senders_that_was_killed_doubles_nothing(world: Cell, step: str) -> None:
     cell = world.fresh()
     assert cell.run("plan") == [0]
-    cell.run("send", step=step, workers=3, lanes=2)
+    cell.run("send", step=step, workers=3, connections=2)
     assert cell.broken_at_any_time() == []
-    cell.finish(workers=3, lanes=2)
+    cell.finish(workers=3, connections=2)
     cell.finish()
     settled(cell)
 
@@ -133,8 +133,8 @@ def test_a_service_that_gives_messages_another_message_id_makes_no_double(world:
     cell.finish()
     states = {delivery.address: delivery.message_id for delivery in cell.deliveries() if delivery.state is State.ACCEPTED}
     assert states == {record["to"]: record["message_id"] for record in cell.stored()}
-    assert len(states) == LETTERS
-    assert len(cell.stored()) == LETTERS
+    assert len(states) == MESSAGES
+    assert len(cell.stored()) == MESSAGES
 
 
 def drafts(cloud: Cloud, cell: Cell) -> int:

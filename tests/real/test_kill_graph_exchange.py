@@ -11,9 +11,9 @@ from distributor.model.delivery import CleanupEvent
 from distributor.model.states import State
 from tests.authority import Authority
 from tests.doubles.graphd import Cloud, graphd
-from tests.real.matrix import KILLED, LETTERS, Cell, Crashing
+from tests.real.matrix import KILLED, MESSAGES, Cell, Crashing
 from tests.real.test_kill_graph import DRAFT, MAILBOX, MANY, POST, STEPS, settled
-from tests.workflows.messages import new_ledger
+from tests.workflows.outbox import new_ledger
 
 CLEARING = ["other:before", "other:after"]  # a removal
 
@@ -33,8 +33,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, authority: Authority, server
     new_ledger(folder / "empty.db").close()
     client = cloud.app(secrets={"s3cret": None}, exchange_roles={MAILBOX: ["Mail.Send", "Mail.ReadWrite"]})
     names = {"mailbox": MAILBOX, "tenant": cloud.tenant, "client_id": client, "secret": "s3cret", "login": cloud.login}
-    road = {"graph": {**names, "graph": cloud.graph, "save_copy": False}, "environment": dict(cloud.environment)}
-    return Cell(server, cloud, authority, folder, folder / "empty.db", road=road)
+    transport = {"graph": {**names, "graph": cloud.graph, "save_copy": False}, "environment": dict(cloud.environment)}
+    return Cell(server, cloud, authority, folder, folder / "empty.db", transport=transport)
 
 
 def lying(cloud: Cloud, cell: Cell) -> list[str]:
@@ -77,4 +77,4 @@ def test_a_403_that_passes_loses_and_doubles_nobody(world: Cell, cloud: Cloud, o
     cell.finish()
     settled(cell)
     assert lying(cloud, cell) == []
-    assert LETTERS > 2
+    assert MESSAGES > 2

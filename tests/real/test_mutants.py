@@ -17,9 +17,8 @@ from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
 from distributor.model.states import State
 from distributor.pki import parse_material
-from tests.doubles.people import CAME_WITH
 from tests.doubles.sink import smtpd
-from tests.real.matrix import Cell, Crashing, crashing
+from tests.real.matrix import CAME_WITH, Cell, Crashing, crashing
 
 Case = Callable[[Cell, Path], list[str]]
 

@@ -20,11 +20,11 @@ import pytest
 from distributor.model.delivery import DeliveryFilter
 from distributor.model.states import State
 from tests.authority import Authority
-from tests.doubles import people
 from tests.doubles.graphd import Cloud, graphd
-from tests.workflows.messages import new_ledger
+from tests.real.matrix import make_people
+from tests.workflows.outbox import new_ledger
 
-BOX = "certificates@example.org"
+SENDER = "certificates@example.org"
 PATIENCE = 600.0  # seconds, on a busy machine
 
 pytestmark = pytest.mark.slow(reason="several whole commands work side by side against a service with real seconds")
@@ -33,13 +33,13 @@ pytestmark = pytest.mark.slow(reason="several whole commands work side by side a
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     with graphd(tmp_path / "cloud") as running:
-        running.mailbox(BOX)
+        running.mailbox(SENDER)
         yield running
         assert (running.violations(), running.refusals()) == ([], [])
 
 
 @dataclass
-class Desk:
+class SharedWorkspace:
     """A workspace, and the processes that work in it."""
 
     folder: Path
@@ -61,9 +61,9 @@ class Desk:
             return Counter(record.event.evidence["pid"] for record in ledger.records() if record.event.event == "claimed")
 
 
-def desk(tmp_path: Path, authority: Authority, cloud: Cloud, count: int, limits: str) -> Desk:
+def shared(tmp_path: Path, authority: Authority, cloud: Cloud, count: int, limits: str) -> SharedWorkspace:
     """`count` messages are frozen."""
-    made = Desk(tmp_path / "work", {**os.environ, **cloud.environment, "APP_SECRET": "s3cret"})
+    made = SharedWorkspace(tmp_path / "work", {**os.environ, **cloud.environment, "APP_SECRET": "s3cret"})
     subprocess.run([sys.executable, "-m", "distributor", "init", str(made.folder)], check=True, capture_output=True)
     client = cloud.app(secrets={"s3cret": None}, roles=["Mail.Send", "Mail.ReadWrite"])
     table = (
@@ -74,11 +74,11 @@ def desk(tmp_path: Path, authority: Authority, cloud: Cloud, count: int, limits:
     text = config.read_text(encoding="utf-8")
     begin, end = text.index("[transport]"), text.index("[package]")
     config.write_text(text[:begin] + table + text[end:], encoding="utf-8")
-    people.make(tmp_path / "people", authority, count, "side")
+    make_people(tmp_path / "people", authority, count, "side")
     for words in (("plan", str(tmp_path / "people")), ("send", "--dry-run", str(tmp_path / "dry"))):
         with made.start(*words) as process:
-            told = process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0, told
+            stderr = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, stderr
     return made
 
 
@@ -92,27 +92,27 @@ def until(true: Callable[[], bool]) -> None:
 def end(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
     """Exit code, report, and what a person saw."""
     with process:
-        answer, told = process.communicate(timeout=PATIENCE)
-    assert "Traceback" not in told, told
-    return process.returncode, json.loads(answer), told
+        answer, stderr = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in stderr, stderr
+    return process.returncode, json.loads(answer), stderr
 
 
 def test_two_senders_stay_below_four_requests_and_the_day_s_messages(tmp_path: Path, authority: Authority, cloud: Cloud) -> None:
-    work = desk(tmp_path, authority, cloud, 16, 'rate = "6000/min"\ndaily = 10')
+    work = shared(tmp_path, authority, cloud, 16, 'rate = "6000/min"\ndaily = 10')
     with cloud.during(latency=0.2):
         both = [work.start("send", "--yes", "--json") for _ in range(2)]
         ended = [end(process) for process in both]
     assert sum(report["accepted"] for _, report, _ in ended) == 10
     assert [sorted(code for code, _, _ in ended)] == [[4, 4]]
     assert len(cloud.stored()) == 10
-    tally = cloud.counts()["mailboxes"][BOX]
-    assert (tally["max_in_flight"] <= 4, tally["refused"]) == (True, {})
+    counts = cloud.counts()["mailboxes"][SENDER]
+    assert (counts["max_in_flight"] <= 4, counts["refused"]) == (True, {})
 
 
 def test_a_sender_that_was_killed_is_followed_by_the_one_that_waits_and_the_pace_goes_on(
     tmp_path: Path, authority: Authority, cloud: Cloud
 ) -> None:
-    work = desk(tmp_path, authority, cloud, 10, 'rate = "60/min"')
+    work = shared(tmp_path, authority, cloud, 10, 'rate = "60/min"')
     both = [work.start("send", "--yes", "--json") for _ in range(2)]
     until(lambda: work.counts().get(State.ACCEPTED, 0) >= 4)
     assert len(work.senders()) == 1
@@ -120,9 +120,9 @@ def test_a_sender_that_was_killed_is_followed_by_the_one_that_waits_and_the_pace
     os.killpg(driving.pid, signal.SIGKILL)
     driving.communicate()
     waiting = next(process for process in both if process is not driving)
-    code, report, told = end(waiting)
+    code, report, stderr = end(waiting)
     assert (code, report["remaining"], report["accepted"] > 0) == (0, 0, True)
-    assert "another `distributor send` is using this mailbox" in told
+    assert "another `distributor send` is using this mailbox" in stderr
     sent = Counter(record["to"] for record in cloud.stored())
     assert (len(sent), set(sent.values())) == (10, {1})
     times = [request["at"] for request in cloud.requests("message.send")]

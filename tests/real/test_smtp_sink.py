@@ -23,9 +23,9 @@ from distributor.workers import process as processes
 from distributor.workflows.sending.report import SendContext, SendOptions, SendReport
 from distributor.workflows.sending.run import send
 from tests.needs import require
-from tests.workflows import messages as letters
+from tests.workflows import outbox
 
-LETTERS = 40
+MESSAGES = 40
 
 
 @contextlib.contextmanager
@@ -57,8 +57,8 @@ def _wait(port: int) -> None:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    found = letters.new_ledger(tmp_path / "distributor.db")
-    letters.queue(found, LETTERS, size=10_000)
+    found = outbox.new_ledger(tmp_path / "distributor.db")
+    outbox.queue(found, MESSAGES, size=10_000)
     yield found
     assert found.verify() == []
     found.close()
@@ -66,8 +66,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def run(ledger: Ledger, port: int, **settings: object) -> SendReport:
     transport = smtp.open(smtp.Settings("127.0.0.1", port, "none", **settings))
-    doors = SendContext(alive=processes.is_alive, sleep=lambda _: asyncio.sleep(0))
-    return asyncio.run(send(ledger, transport, owner=processes.current_process(), context=doors, options=SendOptions()))
+    context = SendContext(alive=processes.is_alive, sleep=lambda _: asyncio.sleep(0))
+    return asyncio.run(send(ledger, transport, owner=processes.current_process(), context=context, options=SendOptions()))
 
 
 def dumped(folder: Path) -> list[str]:
@@ -79,7 +79,7 @@ def dumped(folder: Path) -> list[str]:
 @pytest.mark.parametrize("options", [(), ("-e",), ("-8", "-N", "-E"), ("-p",)])
 def test_every_message_arrives_once_whatever_the_server_offers(ledger: Ledger, tmp_path: Path, options: tuple[str, ...]) -> None:
     with smtp_sink(tmp_path / "mails", *options) as port:
-        assert run(ledger, port) == SendReport(LETTERS, 0, 0, 0, 0)
+        assert run(ledger, port) == SendReport(MESSAGES, 0, 0, 0, 0)
         arrived = Counter(dumped(tmp_path / "mails"))
     assert arrived == Counter(str(delivery.message_id) for delivery in ledger.deliveries(DeliveryFilter()))
 
@@ -87,25 +87,25 @@ def test_every_message_arrives_once_whatever_the_server_offers(ledger: Ledger, t
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "."])
 def test_later_at_every_verb_defers_all(ledger: Ledger, tmp_path: Path, verb: str) -> None:
     with smtp_sink(tmp_path / "mails", "-r", verb) as port:
-        assert run(ledger, port) == SendReport(0, LETTERS, 0, 0, LETTERS)
+        assert run(ledger, port) == SendReport(0, MESSAGES, 0, 0, MESSAGES)
 
 
 def test_people_who_are_unknown_are_rejected_one_by_one(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-B", "550 5.1.1 unknown", "-f", "RCPT") as port:
-        assert run(ledger, port) == SendReport(0, 0, LETTERS, 0, 0)
+        assert run(ledger, port) == SendReport(0, 0, MESSAGES, 0, 0)
 
 
 def test_a_sender_who_is_refused_stops_the_run(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-f", "MAIL") as port:
         report = run(ledger, port)
-    assert report.remaining == LETTERS
+    assert report.remaining == MESSAGES
     assert "the sender is refused" in str(report.error)
 
 
 def test_messages_that_are_all_refused_alike_stop_the_run_before_all_are_burnt(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-f", ".") as port:
         report = run(ledger, port, connections=1)
-    assert (report.rejected, report.remaining) == (3, LETTERS - 3)
+    assert (report.rejected, report.remaining) == (3, MESSAGES - 3)
     assert report.error
 
 
@@ -113,14 +113,14 @@ def test_messages_that_are_all_refused_alike_stop_the_run_before_all_are_burnt(l
 def test_a_server_that_always_hangs_up_before_the_message_costs_no_message(ledger: Ledger, tmp_path: Path, verb: str) -> None:
     with smtp_sink(tmp_path / "mails", "-q", verb) as port:
         report = run(ledger, port)
-    assert report.remaining == LETTERS
+    assert report.remaining == MESSAGES
     assert report.error
 
 
 def test_a_server_that_hangs_up_after_every_message_stops_the_run_before_all_are_unclear(ledger: Ledger, tmp_path: Path) -> None:
     with smtp_sink(tmp_path / "mails", "-q", ".") as port:
         report = run(ledger, port, connections=1)
-    assert (report.ambiguous, report.remaining) == (5, LETTERS - 5)
+    assert (report.ambiguous, report.remaining) == (5, MESSAGES - 5)
     assert "no answer" in str(report.error)
 
 
@@ -128,5 +128,5 @@ def test_a_server_that_hangs_up_after_every_message_stops_the_run_before_all_are
 def test_a_server_that_is_closing_stops_the_run_after_five(ledger: Ledger, tmp_path: Path, verb: str) -> None:
     with smtp_sink(tmp_path / "mails", "-Q", verb) as port:
         report = run(ledger, port, connections=1)
-    assert (report.deferred, report.remaining) == (5, LETTERS)
+    assert (report.deferred, report.remaining) == (5, MESSAGES)
     assert report.error

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from distributor.pki import sst
+from distributor.pki.asn1 import Unreadable
 from tests.pki.pki import make
 
 COMPILER = "x86_64-w64-mingw32-gcc"
@@ -38,11 +39,11 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     quiet = {"WINEPREFIX": str(folder / "prefix"), "WINEARCH": "win64", "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml="}
 
     def run(*files: Path) -> list[str]:
-        told = subprocess.run(
+        output = subprocess.run(
             ["wine", program, *files], env={**kept, **quiet}, capture_output=True, check=False, timeout=300, stdin=subprocess.DEVNULL
         )
-        assert told.returncode == 0, told.stderr
-        return told.stdout.decode("ascii").splitlines()
+        assert output.returncode == 0, output.stderr
+        return output.stdout.decode("ascii").splitlines()
 
     yield run
     shutil.rmtree(folder, ignore_errors=True)  # 700 MB; its server ends by itself when its folder is gone
@@ -61,10 +62,10 @@ def sha1(der: bytes) -> str:
 def test_crypt32_finds_every_certificate_and_writes_the_same_bytes(oracle: Oracle, ders: list[bytes], tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.sst", tmp_path / "theirs.sst"
     ours.write_bytes(sst.write(ders))
-    told = oracle(ours, theirs)
-    assert f"query kind {SERIALIZED_STORE}" in told
+    output = oracle(ours, theirs)
+    assert f"query kind {SERIALIZED_STORE}" in output
     for way in ("serialized", "query"):
-        found = [line.rpartition(" ")[2] for line in told if line.startswith(f"{way} certificate ")]
+        found = [line.rpartition(" ")[2] for line in output if line.startswith(f"{way} certificate ")]
         assert found == [sha1(der) for der in reversed(ders)]  # it tells the newest first
     assert theirs.read_bytes() == sst.write(ders[::-1])
     assert sst.read(theirs.read_bytes()).certificates == tuple(ders[::-1])
@@ -74,8 +75,8 @@ def test_crypt32_and_we_refuse_another_beginning(oracle: Oracle, ders: list[byte
     wrong = bytearray(sst.write(ders))
     wrong[7] ^= 1
     (tmp_path / "wrong.sst").write_bytes(wrong)
-    told = oracle(tmp_path / "wrong.sst")
-    assert told[0].startswith("serialized refused")
-    assert told[1:] == ["query kind 0", f"query refused {NO_MATCH}"]
-    with pytest.raises(sst.Malformed):
+    output = oracle(tmp_path / "wrong.sst")
+    assert output[0].startswith("serialized refused")
+    assert output[1:] == ["query kind 0", f"query refused {NO_MATCH}"]
+    with pytest.raises(Unreadable):
         sst.read(bytes(wrong))

@@ -14,15 +14,15 @@ from distributor.model.certificates import Limits, ParsedIdentities, SourceMater
 from distributor.model.ports import Ledger
 from distributor.pki import parse_material
 from distributor.workers.pool import Workers
-from tests.workflows import messages as letters
-from tests.workflows.script import Clock, House
+from tests.workflows import outbox
+from tests.workflows.scripted import Clock, SendHarness
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[SendHarness]:
     clock = Clock()
-    ledger = letters.new_ledger(tmp_path / "distributor.db", clock.now)
-    yield House(ledger, clock)
+    ledger = outbox.new_ledger(tmp_path / "distributor.db", clock.now)
+    yield SendHarness(ledger, clock)
     assert ledger.verify() == []
     ledger.close()
 

@@ -14,7 +14,7 @@ from distributor.model.ports import Ledger
 from distributor.pki import parse_material
 from distributor.workflows.plan import PlanResult, plan
 from tests.authority import Identity
-from tests.heaps import look
+from tests.source_files import look
 
 if TYPE_CHECKING:
     from distributor.model.ports import Checker
@@ -65,7 +65,7 @@ class Inbox:
         )
 
 
-def told(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
+def issue_rows(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
     """What its issues say, without their words."""
     return [(i.severity.value, i.check.value, i.source, i.line, i.address) for i in result.issues]
 

@@ -42,15 +42,15 @@ class Chain:
         self.at += timedelta(seconds=1)
         salt = SALT if personal else None
         link = Link(seq, format_timestamp(self.at), "d-1", event, before, after, by, canonical(public), opened, salt, commitment, "")
-        told = Event(seq, self.at, "d-1", event, before, after, by, {**public, **personal})
-        self.records.append(AuditRecord(told, tuple(personal), salt, commitment, prev, digest(link, prev)))
+        recorded = Event(seq, self.at, "d-1", event, before, after, by, {**public, **personal})
+        self.records.append(AuditRecord(recorded, tuple(personal), salt, commitment, prev, digest(link, prev)))
 
-    def letter(self, said: str = "250 ok", by: str = "root@host") -> list[AuditRecord]:
+    def sent_message(self, response: str = "250 ok", by: str = "root@host") -> list[AuditRecord]:
         self.add("planned", (None, State.PLANNED), {"plan": "p", "generation": 1}, {"address": "anna@example.org", "name": "=cmd()"}, by)
         self.add("queued", (State.PLANNED, State.QUEUED), {"package_sha256": "ab"}, {}, by)
         self.add("claimed", (State.QUEUED, State.CLAIMED), {"attempt": 1}, {}, by)
         self.add("transmitting", (State.CLAIMED, State.TRANSMITTING), {"attempt": 1}, {}, by)
-        self.add("accepted", (State.TRANSMITTING, State.ACCEPTED), {"attempt": 1}, {"said": said}, by)
+        self.add("accepted", (State.TRANSMITTING, State.ACCEPTED), {"attempt": 1}, {"said": response}, by)
         self.add("revealed", (None, None), {"channel": "reveal"}, {"reason": '+49 phoned, with "quotes",\r\nand lines'}, by)
         return self.records
 
@@ -67,12 +67,12 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 def test_an_export_that_nobody_touched_is_good(form: str) -> None:
-    assert verify_export(exported(Chain().letter(), form)) == []
+    assert verify_export(exported(Chain().sent_message(), form)) == []
 
 
-@given(said=st.text(), by=st.text())
-def test_any_words_survive_both_forms(said: str, by: str) -> None:
-    records = Chain().letter(said, by)
+@given(response=st.text(), by=st.text())
+def test_any_words_survive_both_forms(response: str, by: str) -> None:
+    records = Chain().sent_message(response, by)
     for form in ("jsonl", "csv"):
         written: list[str] = []
         export(records, form, written.append)
@@ -81,7 +81,7 @@ def test_any_words_survive_both_forms(said: str, by: str) -> None:
 
 
 def test_a_line_of_json_has_the_keys_of_history_and_those_of_the_chain() -> None:
-    first = json.loads(exported(Chain().letter(), "jsonl")[0])
+    first = json.loads(exported(Chain().sent_message(), "jsonl")[0])
     assert tuple(first) == FIELDS
     assert (first["from"], first["to"], first["personal"]) == (None, "planned", ["address", "name"])
     assert first["evidence"] == {"plan": "p", "generation": 1, "address": "anna@example.org", "name": "=cmd()"}
@@ -91,7 +91,7 @@ def test_a_line_of_json_has_the_keys_of_history_and_those_of_the_chain() -> None
 @pytest.mark.parametrize("by", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1", "'=1", "' =1"])
 def test_no_cell_of_a_csv_is_taken_for_a_formula_and_none_is_lost(by: str) -> None:
     written: list[str] = []
-    records = Chain().letter(by=by)
+    records = Chain().sent_message(by=by)
     export(records, "csv", written.append)
     rows = list(csv.DictReader(io.StringIO("".join(written), newline="")))
     assert rows[0]["by"] == f"'{by}"
@@ -124,7 +124,7 @@ def test_every_change_of_a_file_is_found(form: str, edit: Edit) -> None:
 
 def _lines(form: str) -> Iterator[str]:
     written: list[str] = []
-    export(Chain().letter(), form, written.append)
+    export(Chain().sent_message(), form, written.append)
     yield from written
 
 
@@ -139,7 +139,7 @@ def test_a_chain_that_leaves_the_allowed_way_is_found_though_its_hashes_fit(form
 
 def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> None:
     chain = Chain()
-    records = chain.letter()
+    records = chain.sent_message()
     event = records[0].event
     public = {name: value for name, value in event.evidence.items() if name not in (records[0].personal or ())}
     bare = Event(event.seq, event.at, event.delivery, event.event, event.before, event.after, event.by, public)
@@ -157,7 +157,7 @@ def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> N
 @pytest.mark.parametrize("evidence", [{}, {"events": "1"}, {"events": [2]}, {"events": [[1]]}, {"events": None}], ids=str)
 def test_an_erasure_that_lists_something_else_explains_nothing(form: str, evidence: Fields) -> None:
     chain = Chain()
-    records = chain.letter()
+    records = chain.sent_message()
     records[0] = replace(records[0], event=replace(records[0].event, evidence={"plan": "p", "generation": 1}), personal=None, salt=None)
     chain.add("erased", (None, None), evidence, {}, "root@host")
     assert verify_export(exported(records, form)) == ["event 1: its personal fields are gone, and no event tells that they were erased"]

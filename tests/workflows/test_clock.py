@@ -8,61 +8,61 @@ import pytest
 
 from distributor.model.delivery import Deferred, DeliveryFilter, OutboundMessage
 from distributor.workflows.sending.report import SendReport
-from tests.workflows import messages as letters
-from tests.workflows.script import Answer, House, Script
+from tests.workflows import outbox
+from tests.workflows.scripted import Answer, ScriptedTransport, SendHarness
 
 LONG = timedelta(hours=1)
 
 
 @pytest.mark.parametrize("hours", [-5, -1 / 2, 1 / 2, 5, 24 * 400])
-def test_a_step_of_the_clock_changes_nothing_of_a_mailboxs_pace(house: House, hours: float) -> None:
-    letters.queue(house.ledger, 40)
+def test_a_step_of_the_clock_changes_nothing_of_a_mailboxs_pace(harness: SendHarness, hours: float) -> None:
+    outbox.queue(harness.ledger, 40)
     stepped = False
 
     async def step(_: OutboundMessage) -> None:
         nonlocal stepped
-        if not stepped and house.clock.passed > 30:
+        if not stepped and harness.clock.passed > 30:
             stepped = True
-            house.clock.time += timedelta(hours=hours)
+            harness.clock.time += timedelta(hours=hours)
 
-    road = Script(per_minute=30, before=step)
-    house.run(road, lease=LONG)
-    house.run(road, lease=LONG)  # takes up what the step ended the claims of
-    assert (stepped, house.ledger.counts(DeliveryFilter())) == (True, {"accepted": 40})
-    assert len({message.delivery for message in road.sent}) == len(road.sent) == 40
-    assert house.clock.passed >= 38 * 2  # seconds, for 40 messages at 30 a minute
+    transport = ScriptedTransport(per_minute=30, before_intent=step)
+    harness.run(transport, lease=LONG)
+    harness.run(transport, lease=LONG)  # takes up what the step ended the claims of
+    assert (stepped, harness.ledger.counts(DeliveryFilter())) == (True, {"accepted": 40})
+    assert len({message.delivery for message in transport.sent}) == len(transport.sent) == 40
+    assert harness.clock.passed >= 38 * 2  # seconds, for 40 messages at 30 a minute
 
 
-def test_a_day_that_a_mailbox_may_not_have_is_not_won_by_setting_the_clock(house: House) -> None:
-    letters.queue(house.ledger, 6)
+def test_a_day_that_a_mailbox_may_not_have_is_not_won_by_setting_the_clock(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 6)
 
     async def step(_: OutboundMessage) -> None:
-        house.clock.time += timedelta(hours=25)
+        harness.clock.time += timedelta(hours=25)
 
-    report = house.run(Script(daily=3, before=step), lease=LONG)
+    report = harness.run(ScriptedTransport(daily=3, before_intent=step), lease=LONG)
     assert report.accepted <= 3
     assert report.remaining >= 3
 
 
 @pytest.mark.parametrize("hours", [-3, 3])
-def test_a_message_that_was_put_off_is_tried_once_a_time_whatever_the_clock_does(house: House, hours: int) -> None:
-    letters.queue(house.ledger, 1)
+def test_a_message_that_was_put_off_is_tried_once_a_time_whatever_the_clock_does(harness: SendHarness, hours: int) -> None:
+    outbox.queue(harness.ledger, 1)
     later: list[Answer] = [Deferred("451 in 10 minutes", timedelta(minutes=10)) for _ in range(50)]
-    road = Script({"": later})
+    transport = ScriptedTransport({"": later})
     for early in (False, True):
-        house.run(road, early=early)
-        house.clock.time += timedelta(hours=hours)
-    assert len(road.sent) == 2
+        harness.run(transport, early=early)
+        harness.clock.time += timedelta(hours=hours)
+    assert len(transport.sent) == 2
 
 
-def test_a_run_with_the_clock_set_back_leaves_what_waits_and_says_so(house: House) -> None:
-    letters.queue(house.ledger, 2)
-    began = house.clock.time
+def test_a_run_with_the_clock_set_back_leaves_what_waits_and_says_so(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 2)
+    began = harness.clock.time
 
     async def back(_: OutboundMessage) -> None:
-        if house.clock.time >= began:
-            house.clock.time -= timedelta(days=100)  # the certificates are valid then too
+        if harness.clock.time >= began:
+            harness.clock.time -= timedelta(days=100)  # the certificates are valid then too
 
-    report = house.run(Script({"p1": [Deferred("451 in 90 s", timedelta(seconds=90))]}, before=back))
+    report = harness.run(ScriptedTransport({"p1": [Deferred("451 in 90 s", timedelta(seconds=90))]}, before_intent=back))
     assert report == SendReport(2, 0, 0, 0, 0)
-    assert house.ledger.counts(DeliveryFilter()) == {"accepted": 2}
+    assert harness.ledger.counts(DeliveryFilter()) == {"accepted": 2}

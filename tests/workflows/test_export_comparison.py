@@ -33,8 +33,8 @@ def rehashed(records: list[AuditRecord]) -> list[AuditRecord]:
     for seq, record in enumerate(records, 1):
         event = record.event
         public = {name: value for name, value in event.evidence.items() if name not in (record.personal or ())}
-        told = (event.delivery, event.event, event.before, event.after, event.by, canonical(public))
-        hash_ = digest(Link(seq, format_timestamp(event.at), *told, None, None, record.commitment, ""), prev)
+        columns = (event.delivery, event.event, event.before, event.after, event.by, canonical(public))
+        hash_ = digest(Link(seq, format_timestamp(event.at), *columns, None, None, record.commitment, ""), prev)
         forged.append(AuditRecord(replace(event, seq=seq), record.personal, record.salt, record.commitment, prev, hash_))
         prev = hash_
     return forged
@@ -47,28 +47,28 @@ def form(request: pytest.FixtureRequest) -> str:
 
 def longer() -> list[AuditRecord]:
     chain = Chain()
-    chain.letter()
+    chain.sent_message()
     chain.add("noted", (None, None), {"more": 1}, {}, "root@host")
     return chain.records
 
 
 def test_a_chain_that_went_on_begins_with_what_was_exported(form: str) -> None:
-    assert compared(longer(), written(Chain().letter(), form)) == ["6 unchanged"]
+    assert compared(longer(), written(Chain().sent_message(), form)) == ["6 unchanged"]
 
 
 def test_a_chain_that_was_written_anew_is_whole_and_found_at_its_first_other_event(form: str) -> None:
-    forged = Chain().letter(by="eve@host")
+    forged = Chain().sent_message(by="eve@host")
     assert prove_export(written(forged)).findings == ()
-    (told,) = compared(forged, written(Chain().letter(), form))
-    assert told.startswith('event 1: is "planned" of 2026-11-24T09:00:01')
-    assert "but earlier.jsonl has " in told
+    (columns,) = compared(forged, written(Chain().sent_message(), form))
+    assert columns.startswith('event 1: is "planned" of 2026-11-24T09:00:01')
+    assert "but earlier.jsonl has " in columns
 
 
 def test_an_event_rewritten_in_the_middle_is_where_the_chains_part() -> None:
     forged = longer()
-    forged[3] = AuditRecord(Chain().letter(by="eve")[3].event, (), None, "", "", "")
-    (told,) = compared(forged, written(longer()))
-    assert told.startswith("event 4: ")
+    forged[3] = AuditRecord(Chain().sent_message(by="eve")[3].event, (), None, "", "", "")
+    (columns,) = compared(forged, written(longer()))
+    assert columns.startswith("event 4: ")
 
 
 def test_events_cut_off_at_the_end_are_told() -> None:
@@ -85,7 +85,7 @@ def test_events_removed_in_between_without_new_hashes_are_told() -> None:
 
 
 def test_an_export_that_was_edited_itself_proves_nothing() -> None:
-    before = written(Chain().letter())
+    before = written(Chain().sent_message())
     before[2] = before[2].replace("root@host", "eve@host")
     assert compared(longer(), before) == ["earlier.jsonl: event 3: its hash does not fit its content and the event before it"]
 

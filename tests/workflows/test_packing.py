@@ -26,7 +26,7 @@ from distributor.workflows.packing import BATCH, Batch, pack
 from tests import oldphone
 from tests.authority import Authority, Identity
 from tests.identities import CAME_WITH, attachment, credential, material, todo
-from tests.workflows.messages import new_ledger
+from tests.workflows.outbox import new_ledger
 
 OWNER = LeaseHolder("o-1", "here", 1, None)
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -83,14 +83,14 @@ def test_a_message_carries_the_person_s_key_under_a_new_password(alice: Identity
 
 
 def test_the_password_is_nowhere_in_the_message(alice: Identity) -> None:
-    letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
+    packed_message = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
     for secret in (SEALED[-1], SEALED[-1].replace("-", ""), CAME_WITH):
-        message = email.message_from_bytes(letter.message, policy=email.policy.default)
+        message = email.message_from_bytes(packed_message.message, policy=email.policy.default)
         for part in message.walk():
             assert secret not in str(part.items())
             assert part.is_multipart() or secret not in str(part.get_content())
-    assert SEALED[-1].encode() not in letter.message
-    assert SEALED[-1] not in repr(letter)
+    assert SEALED[-1].encode() not in packed_message.message
+    assert SEALED[-1] not in repr(packed_message)
 
 
 def test_two_messages_share_neither_password_nor_message_id_nor_boundary(alice: Identity) -> None:
@@ -104,12 +104,12 @@ def test_two_messages_share_neither_password_nor_message_id_nor_boundary(alice: 
 
 
 def test_message_id_date_and_addresses_of_the_ledger_are_those_of_the_message(alice: Identity) -> None:
-    letter = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
-    message = email.message_from_bytes(letter.message, policy=email.policy.default)
-    assert letter.message_id == message["Message-ID"]
-    assert letter.message_id.endswith("@example.org>")
+    packed_message = packed(packer()(PackingJob(todo(alice), material(alice), NOW)))
+    message = email.message_from_bytes(packed_message.message, policy=email.policy.default)
+    assert packed_message.message_id == message["Message-ID"]
+    assert packed_message.message_id.endswith("@example.org>")
     assert message["Date"].datetime == NOW
-    assert letter.sender == "certificates@example.org" == message["From"].addresses[0].addr_spec
+    assert packed_message.sender == "certificates@example.org" == message["From"].addresses[0].addr_spec
     assert message["To"].addresses[0].addr_spec == "alice@example.org"
 
 
@@ -151,7 +151,7 @@ def test_a_packer_crosses_into_another_process() -> None:
 
 
 @dataclass
-class Book:
+class FakeLedger:
     """What `pack` asks of a ledger: loans and stored messages, held in memory."""
 
     planned: dict[str, PackingTask]
@@ -189,7 +189,7 @@ class Inline:
 
 
 @dataclass
-class Shelf:
+class FakeSource:
     """A source whose files are all the same, but for those that are gone."""
 
     what: SourceMaterial
@@ -208,27 +208,30 @@ def quick(job: PackingJob) -> PackedMessage:
 
 
 def run(
-    book: Book, shelf: Shelf, work: Callable[[PackingJob], PackedMessage | ParseProblem | WorkerFailure] = quick, **more: object
+    ledger: FakeLedger,
+    source: FakeSource,
+    work: Callable[[PackingJob], PackedMessage | ParseProblem | WorkerFailure] = quick,
+    **more: object,
 ) -> list[Batch]:
     people: Mapping[str, Person] = {}
-    return list(pack(book, lambda _: (shelf, people), Inline(work), **{**OPTIONS, **more}))  # type: ignore[arg-type]  doubles
+    return list(pack(ledger, lambda _: (source, people), Inline(work), **{**OPTIONS, **more}))  # type: ignore[arg-type]  doubles
 
 
-def book(identity: Identity, count: int) -> Book:
+def ledger_with(identity: Identity, count: int) -> FakeLedger:
     todos = [todo(identity, n) for n in range(count)]
-    return Book({t.id: t for t in todos})
+    return FakeLedger({t.id: t for t in todos})
 
 
 def test_everything_planned_is_packed_and_stored_in_batches(alice: Identity) -> None:
-    ledger = book(alice, 2 * BATCH + 7)
-    batches = run(ledger, Shelf(material(alice)))
+    ledger = ledger_with(alice, 2 * BATCH + 7)
+    batches = run(ledger, FakeSource(material(alice)))
     assert [len(batch.stored) for batch in batches] == [BATCH, BATCH, 7]
     assert len(set(ledger.stored)) == 2 * BATCH + 7
     assert ledger.stores == 3
 
 
 def test_the_real_packer_fits_the_verb(alice: Identity) -> None:
-    (batch,) = run(book(alice, 2), Shelf(material(alice)), packer())
+    (batch,) = run(ledger_with(alice, 2), FakeSource(material(alice)), packer())
     assert Batch(("d-0000", "d-0001"), ()) == batch
 
 
@@ -248,9 +251,9 @@ def test_a_real_ledger_hands_out_all_that_a_message_needs(alice: Identity, tmp_p
 
 
 def test_a_file_that_is_gone_is_an_issue_and_the_others_go_on(alice: Identity) -> None:
-    ledger = book(alice, 3)
+    ledger = ledger_with(alice, 3)
     ledger.planned["d-0001"] = replace(ledger.planned["d-0001"], locator=Locator("pkcs12", (("/in/gone.pfx", None, "00"),)))
-    (batch,) = run(ledger, Shelf(material(alice), frozenset({"/in/gone.pfx"})))
+    (batch,) = run(ledger, FakeSource(material(alice), frozenset({"/in/gone.pfx"})))
     assert batch.stored == ("d-0000", "d-0002")
     (issue,) = batch.issues
     assert (issue.address, issue.check) == ("alice@example.org", CheckId.UNREADABLE)
@@ -258,18 +261,18 @@ def test_a_file_that_is_gone_is_an_issue_and_the_others_go_on(alice: Identity) -
 
 
 def test_when_every_file_is_gone_the_verb_ends(alice: Identity) -> None:
-    batches = run(book(alice, 3), Shelf(material(alice), frozenset({"/in/alice.pfx"})))
+    batches = run(ledger_with(alice, 3), FakeSource(material(alice), frozenset({"/in/alice.pfx"})))
     assert [(len(batch.stored), len(batch.issues)) for batch in batches] == [(0, 3)]
 
 
 def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_messages(alice: Identity) -> None:
     opened = []
 
-    def broken(inputs: Mapping[str, object]) -> tuple[Shelf, Mapping[str, Person]]:
+    def broken(inputs: Mapping[str, object]) -> tuple[FakeSource, Mapping[str, Person]]:
         opened.append(inputs["plan"])
         raise InvalidInput("there is no such file", where="people.csv", hint="put it back")
 
-    ledger = book(alice, 2)
+    ledger = ledger_with(alice, 2)
     (batch,) = pack(ledger, broken, Inline(quick), **OPTIONS)  # type: ignore[arg-type]  doubles
     assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: there is no such file")] * 2
     assert opened == ["p-1"]
@@ -280,21 +283,21 @@ def test_a_child_that_does_not_come_back_costs_its_message_only(alice: Identity,
     def work(job: PackingJob) -> PackedMessage | WorkerFailure:
         return WorkerFailure(reason) if job.task.id == "d-0001" else quick(job)
 
-    (batch,) = run(book(alice, 3), Shelf(material(alice)), work)
+    (batch,) = run(ledger_with(alice, 3), FakeSource(material(alice)), work)
     assert batch.stored == ("d-0000", "d-0002")
     assert [check] == [issue.check for issue in batch.issues]
 
 
 def test_a_message_withdrawn_meanwhile_is_not_counted_as_stored(alice: Identity) -> None:
-    ledger = book(alice, 2)
+    ledger = ledger_with(alice, 2)
     ledger.taken.add("d-0000")
-    (batch,) = run(ledger, Shelf(material(alice)))
+    (batch,) = run(ledger, FakeSource(material(alice)))
     assert batch.stored == ("d-0001",)
 
 
 def test_a_limit_is_kept(alice: Identity) -> None:
-    ledger = book(alice, BATCH + 5)
-    batches = run(ledger, Shelf(material(alice)), limit=BATCH + 2)
+    ledger = ledger_with(alice, BATCH + 5)
+    batches = run(ledger, FakeSource(material(alice)), limit=BATCH + 2)
     assert sum(len(batch.stored) for batch in batches) == BATCH + 2
 
 
@@ -305,12 +308,12 @@ def test_when_told_to_stop_no_more_is_begun_and_what_is_made_is_kept(alice: Iden
         made.append(job)
         return quick(job)
 
-    batches = run(book(alice, BATCH), Shelf(material(alice)), work, stop=lambda: len(made) >= 3)
+    batches = run(ledger_with(alice, BATCH), FakeSource(material(alice)), work, stop=lambda: len(made) >= 3)
     assert [len(batch.stored) for batch in batches] == [3]
 
 
 def test_a_person_of_the_plan_s_roster_is_handed_to_the_source_with_the_row(alice: Identity) -> None:
     row = Person(Address("alice", "example.org"), "Alice of the Row")
-    shelf = Shelf(material(alice))
-    list(pack(book(alice, 1), lambda _: (shelf, {"alice@example.org": row}), Inline(quick), **OPTIONS))  # type: ignore[arg-type]  doubles
-    assert [row] == shelf.asked
+    source = FakeSource(material(alice))
+    list(pack(ledger_with(alice, 1), lambda _: (source, {"alice@example.org": row}), Inline(quick), **OPTIONS))  # type: ignore[arg-type]  doubles
+    assert [row] == source.asked

@@ -17,7 +17,7 @@ from distributor.model.states import State
 from distributor.workers.pool import Workers
 from distributor.workflows.plan import PlanResult, plan
 from tests.authority import Authority, Identity, rsa_key
-from tests.heaps import look
+from tests.source_files import look
 
 PASSWORD = "in-comes-a-file"
 Planner = Callable[..., PlanResult]
@@ -51,7 +51,7 @@ def put(folder: Path, name: str, identity: Identity) -> None:
     (folder / name).write_bytes(identity.pfx(PASSWORD))
 
 
-def told(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
+def issue_rows(result: PlanResult) -> list[tuple[str, str, str | None, int | None, str | None]]:
     return [(i.severity.value, i.check.value, i.source, i.line, i.address) for i in result.issues]
 
 
@@ -64,7 +64,7 @@ def test_certificates_go_to_people_by_the_address_in_them(planned: Planner, auth
     put(inbox, "1234567.p12", authority.issue("bob@example.org"))
     result = planned("email,name\nalice@example.org,Alice\nbob@example.org,Bob\n")
     assert sorted(addresses(result)) == ["alice@example.org", "bob@example.org"]
-    assert told(result) == []
+    assert issue_rows(result) == []
 
 
 def test_without_a_roster_each_certificate_names_its_person(planned: Planner, authority: Authority, inbox: Path) -> None:
@@ -72,27 +72,27 @@ def test_without_a_roster_each_certificate_names_its_person(planned: Planner, au
     put(inbox, "b.pfx", authority.issue("bob@example.org", "robert@example.org"))
     result = planned(None)
     assert [(d.address, d.name, d.language) for d in result.deliveries] == [("alice@example.org", "Example, Alice", "en")]
-    assert told(result) == [("error", "several-addresses", "b.pfx", None, None)]
+    assert issue_rows(result) == [("error", "several-addresses", "b.pfx", None, None)]
 
 
 def test_a_person_without_a_certificate_is_reported_once_with_the_row(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "alice.pfx", authority.issue("alice@example.org"))
     result = planned("email\nalice@example.org\n\nbob@example.org\n")
-    assert told(result) == [("error", "no-certificate", "people.csv", 4, "bob@example.org")]
+    assert issue_rows(result) == [("error", "no-certificate", "people.csv", 4, "bob@example.org")]
 
 
 def test_a_certificate_of_nobody_is_a_warning(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "alice.pfx", authority.issue("alice@example.org"))
     put(inbox, "x.pfx", authority.issue("carol@example.org"))
     result = planned("email\nalice@example.org\n")
-    assert told(result) == [("warning", "no-person", "x.pfx", None, "carol@example.org")]
+    assert issue_rows(result) == [("warning", "no-person", "x.pfx", None, "carol@example.org")]
     assert addresses(result) == ["alice@example.org"]
 
 
 def test_a_row_that_names_another_persons_file_is_a_mismatch_and_nothing_else(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "bob.pfx", authority.issue("robert@example.org"))
     result = planned("email,file\nbob@example.org,bob.pfx\n")
-    assert told(result) == [("error", "address-mismatch", "bob.pfx", None, "bob@example.org")]
+    assert issue_rows(result) == [("error", "address-mismatch", "bob.pfx", None, "bob@example.org")]
 
 
 def test_a_file_named_like_a_person_who_lacks_one_is_a_mismatch_and_nothing_else(
@@ -100,13 +100,13 @@ def test_a_file_named_like_a_person_who_lacks_one_is_a_mismatch_and_nothing_else
 ) -> None:
     put(inbox, "bob.pfx", authority.issue("robert@example.org"))
     result = planned("email\nbob@example.org\n")
-    assert told(result) == [("error", "address-mismatch", "bob.pfx", None, "bob@example.org")]
+    assert issue_rows(result) == [("error", "address-mismatch", "bob.pfx", None, "bob@example.org")]
 
 
 def test_one_certificate_for_two_people_is_nobodys(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "both.pfx", authority.issue("alice@example.org", "bob@example.org"))
     result = planned("email\nalice@example.org\nbob@example.org\n")
-    assert told(result) == [
+    assert issue_rows(result) == [
         ("error", "duplicate", "both.pfx", None, "alice@example.org"),
         ("error", "duplicate", "both.pfx", None, "bob@example.org"),
     ]
@@ -118,7 +118,7 @@ def test_the_same_file_twice_is_a_note(planned: Planner, authority: Authority, i
     put(inbox, "a.pfx", identity)
     (inbox / "b.pfx").write_bytes((inbox / "a.pfx").read_bytes())
     result = planned("email\nalice@example.org\n")
-    assert told(result) == [("note", "duplicate", "b.pfx", None, None)]
+    assert issue_rows(result) == [("note", "duplicate", "b.pfx", None, None)]
     assert addresses(result) == ["alice@example.org"]
 
 
@@ -127,7 +127,7 @@ def test_a_person_may_have_two_certificates_in_two_rows(planned: Planner, author
     put(inbox, "encrypt.pfx", authority.issue("alice@example.org", usage=("key_encipherment",), key=rsa_key(1)))
     result = planned("email,file\nalice@example.org,sign.pfx\nalice@example.org,encrypt.pfx\n")
     assert addresses(result) == ["alice@example.org"] * 2
-    assert {check for _, check, *_ in told(result)} == {"key-usage"}
+    assert {check for _, check, *_ in issue_rows(result)} == {"key-usage"}
 
 
 def test_a_file_with_two_peoples_identities_is_split(planned: Planner, authority: Authority, inbox: Path) -> None:
@@ -135,27 +135,27 @@ def test_a_file_with_two_peoples_identities_is_split(planned: Planner, authority
     (inbox / "both.pem").write_bytes(alice.pem + alice.key_pem() + bob.pem + bob.key_pem())
     result = planned("email,file\nalice@example.org,both.pem\nbob@example.org,\n")
     assert sorted(addresses(result)) == ["alice@example.org", "bob@example.org"]
-    assert told(result) == []
+    assert issue_rows(result) == []
 
 
 def test_rows_that_contradict_each_other_get_nothing(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
     result = planned("email,name\nalice@example.org,Alice\nALICE@example.org,Alicia\n")
-    assert ("error", "duplicate", "people.csv", 3, "ALICE@example.org") in told(result)
+    assert ("error", "duplicate", "people.csv", 3, "ALICE@example.org") in issue_rows(result)
     assert addresses(result) == []
 
 
 def test_a_repeated_row_is_a_note(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
     result = planned("email,name\nalice@example.org,Alice\nalice@example.org,Alice\n")
-    assert told(result) == [("note", "duplicate", "people.csv", 3, "alice@example.org")]
+    assert issue_rows(result) == [("note", "duplicate", "people.csv", 3, "alice@example.org")]
     assert addresses(result) == ["alice@example.org"]
 
 
 def test_rows_that_differ_in_case_only_repeat_each_other(planned: Planner, authority: Authority, inbox: Path) -> None:
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
     result = planned("email,name\nalice@example.org,Alice\nAlice@EXAMPLE.org,Alice\n")
-    assert told(result) == [("note", "duplicate", "people.csv", 3, "Alice@example.org")]
+    assert issue_rows(result) == [("note", "duplicate", "people.csv", 3, "Alice@example.org")]
     assert addresses(result) == ["alice@example.org"]
 
 
@@ -163,7 +163,7 @@ def test_what_is_planned_already_is_a_note(planned: Planner, authority: Authorit
     put(inbox, "a.pfx", authority.issue("alice@example.org"))
     planned("email\nalice@example.org\n")
     again = planned("email\nalice@example.org\n", plan_id="p2")
-    assert told(again) == [("note", "already-sent", "a.pfx", None, "alice@example.org")]
+    assert issue_rows(again) == [("note", "already-sent", "a.pfx", None, "alice@example.org")]
     assert list(again.deliveries) == []
     assert again.known == {State.PLANNED: 1}
 
@@ -174,7 +174,7 @@ def test_a_bad_file_beside_good_ones_costs_only_itself(planned: Planner, authori
     (inbox / "c.pfx").write_bytes(authority.issue("carol@example.org").pfx("another"))
     result = planned("email,file\nalice@example.org,\ncarol@example.org,inbox/c.pfx\n")
     assert addresses(result) == ["alice@example.org"]
-    assert told(result) == [
+    assert issue_rows(result) == [
         ("error", "wrong-password", "c.pfx", None, "carol@example.org"),
         ("error", "unreadable", "b.pfx", None, None),
     ]
@@ -182,7 +182,7 @@ def test_a_bad_file_beside_good_ones_costs_only_itself(planned: Planner, authori
 
 def test_a_row_whose_file_is_not_there_says_so_instead_of_no_certificate(planned: Planner) -> None:
     result = planned("email,file\nalice@example.org,alice.pfx\n")
-    assert told(result) == [("error", "no-certificate", "people.csv", 2, "alice@example.org")]
+    assert issue_rows(result) == [("error", "no-certificate", "people.csv", 2, "alice@example.org")]
     assert '"alice.pfx" is not there' in result.issues[0].message
 
 
@@ -203,7 +203,7 @@ def test_only_errors_keep_a_delivery_out(planned: Planner, authority: Authority,
     put(inbox, "late.pfx", authority.issue("bob@example.org", days=5, starts=timedelta(days=-30)))
     result = planned("email\nalice@example.org\nbob@example.org\n")
     assert addresses(result) == ["alice@example.org"]
-    assert {(severity, check) for severity, check, *_ in told(result)} == {("warning", "expires-soon"), ("error", "expired")}
+    assert {(severity, check) for severity, check, *_ in issue_rows(result)} == {("warning", "expires-soon"), ("error", "expired")}
 
 
 def test_the_file_of_an_issue_is_shown_escaped(planned: Planner, inbox: Path) -> None:

@@ -18,9 +18,9 @@ from distributor.model.people import Person
 from distributor.model.states import State
 from distributor.workflows import resend
 from tests.authority import Authority, Identity
-from tests.heaps import look
-from tests.workflows import messages as letters
-from tests.workflows.inbox import Inbox, Opening, told
+from tests.source_files import look
+from tests.workflows import outbox
+from tests.workflows.inbox import Inbox, Opening, issue_rows
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def alice(authority: Authority) -> Identity:
 
 @pytest.fixture
 def inbox(tmp_path: Path, alice: Identity) -> Iterator[Inbox]:
-    ledger = letters.new_ledger(tmp_path / "ledger.db")
+    ledger = outbox.new_ledger(tmp_path / "ledger.db")
     made = Inbox(tmp_path, ledger)
     made.put("alice.pfx", alice)
     yield made
@@ -46,9 +46,9 @@ def only(inbox: Inbox) -> Delivery:
 def bring(inbox: Inbox, state: State) -> None:
     """The only delivery to a state."""
     if state is not State.PLANNED:
-        letters.pack(inbox.ledger)
+        outbox.pack(inbox.ledger)
     if state is State.ACCEPTED:
-        me, lease = letters.me(), timedelta(seconds=60)
+        me, lease = outbox.me(), timedelta(seconds=60)
         (claim,) = inbox.ledger.claim(me, 1, lease, DeliveryFilter())
         assert inbox.ledger.write([RecordIntent(claim, lease)], me) == [True]
         assert inbox.ledger.write([AttemptResult(claim, State.ACCEPTED, "250 ok")], me) == [True]
@@ -75,7 +75,7 @@ def test_a_file_that_moved_is_found_at_its_new_place_once_it_is_planned_again(in
     assert isinstance(gone, Issue)
     assert f'back into "{inbox.folder}", or run `distributor plan`' in str(gone.hint)
     again = inbox.plan()
-    assert told(again) == [("note", "already-sent", "a.pfx", None, "alice@example.org")]
+    assert issue_rows(again) == [("note", "already-sent", "a.pfx", None, "alice@example.org")]
     assert isinstance(fetched(inbox), SourceMaterial)
     assert (only(inbox).id, only(inbox).plan) == (planned.id, again.plan)
     assert events(inbox) == ["planned", "relocated"]
@@ -124,7 +124,7 @@ def test_a_certificate_in_an_archive_is_named_with_it_when_it_is_there_already(i
         for path in inbox.folder.iterdir():
             written.write(path, f"export/{path.name}")
     inbox.plan(None, archive)
-    assert told(inbox.plan(None, archive)) == [("note", "already-sent", "people.zip/alice.pfx", None, "alice@example.org")]
+    assert issue_rows(inbox.plan(None, archive)) == [("note", "already-sent", "people.zip/alice.pfx", None, "alice@example.org")]
 
 
 # --- and a new generation -------------------------------------------------------------------------------------------------

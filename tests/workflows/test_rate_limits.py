@@ -118,3 +118,20 @@ def test_an_answer_ends_the_trouble() -> None:
 
 def test_a_deferred_message_waits_five_minutes_and_at_last_four_hours() -> None:
     assert [retry_delay(n) // timedelta(minutes=1) for n in range(8)] == [5, 15, 30, 60, 120, 240, 240, 240]
+
+
+# --- delays after failures --------------------------------------------------------------------------------------------
+
+
+def rest(seconds: float, chance: float = 1.0) -> float | None:
+    return Backoff(lambda: chance).next_delay(throttled=True, retry_after=timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize("seconds", [121, 300, 86_400])
+def test_a_service_that_asks_for_more_than_two_minutes_is_left_to_the_next_run(seconds: float) -> None:
+    assert rest(seconds) is None
+
+
+def test_two_minutes_are_granted() -> None:
+    assert rest(120) == 120.0
+    assert rest(90) == 90.0

@@ -18,7 +18,7 @@ from distributor.model.people import Person
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
 from distributor.workflows import resend
-from tests.workflows import messages as letters
+from tests.workflows import outbox
 
 CONFIGURED = {"sources": ["configured"]}
 
@@ -51,7 +51,7 @@ class Pool:
             if not text.isdigit():
                 yield job, ParsedIdentities(problems=(ParseProblem(CheckId.UNREADABLE, "damaged"),))
             else:
-                yield job, ParsedIdentities((Identity(letters.draft(int(text)).facts, b"leaf", (), None),))
+                yield job, ParsedIdentities((Identity(outbox.draft(int(text)).facts, b"leaf", (), None),))
 
 
 def places(where_it_was: Mapping[str, str], configured: Mapping[str, str] | None = None) -> resend.Places:
@@ -63,15 +63,15 @@ def places(where_it_was: Mapping[str, str], configured: Mapping[str, str] | None
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    found = letters.new_ledger(tmp_path / "distributor.db")
-    letters.queue(found, 2)
+    found = outbox.new_ledger(tmp_path / "distributor.db")
+    outbox.queue(found, 2)
     yield found
     assert found.verify() == []
     found.close()
 
 
 def old(ledger: Ledger) -> Delivery:
-    return resend.choose(ledger, "p1@example.org", None, letters.now())
+    return resend.choose(ledger, "p1@example.org", None, outbox.now())
 
 
 def test_the_certificate_is_found_where_its_plan_found_it(ledger: Ledger) -> None:
@@ -119,8 +119,8 @@ def test_a_plan_whose_roster_is_gone_is_refused_in_words(ledger: Ledger) -> None
 def also(ledger: Ledger, number: int, **info: object) -> None:
     """One more certificate for p1."""
     ledger.begin_plan(f"p-{number}", {})
-    more = letters.draft(1)
-    ledger.plan(f"p-{number}", [replace(more, facts=replace(more.facts, sha256=letters.sha(number), **info), leaf=letters.leaf(number))])
+    more = outbox.draft(1)
+    ledger.plan(f"p-{number}", [replace(more, facts=replace(more.facts, sha256=outbox.sha(number), **info), leaf=outbox.leaf(number))])
 
 
 def refused(call: Callable[[], object]) -> RequestDenied:
@@ -139,17 +139,17 @@ def test_two_good_certificates_want_a_choice(ledger: Ledger) -> None:
     also(ledger, 99)
     error = refused(lambda: old(ledger))
     assert "--certificate" in str(error.hint)
-    assert resend.choose(ledger, "p1@example.org", letters.sha(99).upper(), letters.now()).certificate_sha256 == letters.sha(99)
+    assert resend.choose(ledger, "p1@example.org", outbox.sha(99).upper(), outbox.now()).certificate_sha256 == outbox.sha(99)
 
 
 def test_an_expired_certificate_is_no_choice(ledger: Ledger) -> None:
     also(ledger, 99, not_after=datetime(2026, 2, 1, tzinfo=UTC))
-    assert old(ledger).certificate_sha256 == letters.sha(1)
-    assert "expired on 2026-02-01" in str(refused(lambda: resend.choose(ledger, "p1@example.org", letters.sha(99), letters.now())))
+    assert old(ledger).certificate_sha256 == outbox.sha(1)
+    assert "expired on 2026-02-01" in str(refused(lambda: resend.choose(ledger, "p1@example.org", outbox.sha(99), outbox.now())))
 
 
 def test_nothing_is_renewed_for_somebody_whose_certificates_all_expired(ledger: Ledger) -> None:
-    later = letters.now() + timedelta(days=365 * 10)
+    later = outbox.now() + timedelta(days=365 * 10)
     assert "expired" in str(refused(lambda: resend.choose(ledger, "p1@example.org", None, later)))
 
 
@@ -157,7 +157,7 @@ def test_nothing_is_renewed_for_somebody_whose_certificates_all_expired(ledger: 
     ("address", "certificate"), [("nobody@example.org", None), ("p1@example.org", "beef" * 16), ("p1@example.org", "0")]
 )
 def test_an_unknown_person_or_certificate_is_refused(ledger: Ledger, address: str, certificate: str | None) -> None:
-    refused(lambda: resend.choose(ledger, address, certificate, letters.now()))
+    refused(lambda: resend.choose(ledger, address, certificate, outbox.now()))
     assert len(list(ledger.deliveries(DeliveryFilter()))) == 2
 
 

@@ -13,7 +13,7 @@ from distributor.model.delivery import AttemptResult, Claim, DeliveryFilter, Lea
 from distributor.model.ports import Ledger
 from distributor.model.states import PasswordState, State
 from distributor.workflows import tracking
-from tests.workflows import messages as letters
+from tests.workflows import outbox
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WAIT = timedelta(minutes=10)
@@ -25,8 +25,8 @@ class Doubtful:
 
     def __init__(self, path: Path) -> None:
         self.time = NOON
-        self.ledger: Ledger = letters.new_ledger(path, lambda: self.time)
-        letters.queue(self.ledger, 2)
+        self.ledger: Ledger = outbox.new_ledger(path, lambda: self.time)
+        outbox.queue(self.ledger, 2)
         claim: Claim = self.ledger.claim(HERE, 1, timedelta(minutes=1), DeliveryFilter())[0]
         self.id = claim.id
         self.ledger.write([RecordIntent(claim, WAIT), AttemptResult(claim, State.AMBIGUOUS, "the message: the connection was cut")], HERE)
@@ -91,9 +91,9 @@ def test_it_is_sent_again_at_once_when_its_sender_has_ended(doubtful: Doubtful) 
 def test_the_very_same_message_is_sent_again(doubtful: Doubtful) -> None:
     before = doubtful.ledger.delivery(doubtful.id)
     doubtful.again(alive=False)
-    parcels = {message.delivery: message for message in doubtful.ledger.messages(DeliveryFilter())}
+    messages = {message.delivery: message for message in doubtful.ledger.messages(DeliveryFilter())}
     assert before
-    assert parcels[doubtful.id].message_id == before.message_id
+    assert messages[doubtful.id].message_id == before.message_id
 
 
 def test_a_delivery_that_is_not_ambiguous_is_not_resolved(doubtful: Doubtful) -> None:

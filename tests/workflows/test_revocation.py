@@ -32,14 +32,14 @@ REVOKED = Issue(Severity.ERROR, CheckId.REVOKED, "the certificate was revoked (2
 STALE = Issue(Severity.WARNING, CheckId.CRL_STALE, "the CRL is out of date", "tell your authority")
 
 
-class Saying:
+class FakeChecker:
     """A checker that says what a test wants of each certificate, and keeps the order of questions."""
 
     def __init__(self, *issues: Issue, of: Sequence[bytes] | None = None) -> None:
         self.issues, self.of = list(issues), of
         self.order: list[str] = []
 
-    def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the door's arguments
+    def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the port's arguments
         self.order.append("begin")
 
     def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:  # noqa: ARG002
@@ -58,7 +58,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 NUMBERS = itertools.count()
 
 
-class Heap:
+class MemorySource:
     """Files in memory, opened without child processes."""
 
     def __init__(self, *people: Identity) -> None:
@@ -76,16 +76,16 @@ class Heap:
 
 
 def planned(world: World, checker: Checker, *people: Identity) -> PlanResult:
-    heap = Heap(*people)
-    return plan(world.ledger, None, heap, heap, plan_id=str(next(NUMBERS)), inputs={}, languages=("en",), now=NOW, checker=checker)  # type: ignore[arg-type]  # doubles
+    source = MemorySource(*people)
+    return plan(world.ledger, None, source, source, plan_id=str(next(NUMBERS)), inputs={}, languages=("en",), now=NOW, checker=checker)  # type: ignore[arg-type]  # doubles
 
 
 def test_an_error_keeps_a_delivery_out_and_a_warning_does_not(world: World, authority: Authority) -> None:
     alice, bob = authority.issue("alice@example.org"), authority.issue("bob@example.org", key=rsa_key(1))
-    result = planned(world, Saying(REVOKED, of=[alice.der]), alice, bob)
+    result = planned(world, FakeChecker(REVOKED, of=[alice.der]), alice, bob)
     assert [delivery.address for delivery in result.deliveries] == ["bob@example.org"]
     assert [(i.check, i.source, i.address) for i in result.issues] == [(CheckId.REVOKED, "0.pem", "alice@example.org")]
-    result = planned(world, Saying(STALE), alice)
+    result = planned(world, FakeChecker(STALE), alice)
     assert [delivery.address for delivery in result.deliveries] == ["alice@example.org"]
     assert [(i.severity, i.check) for i in result.issues] == [(Severity.WARNING, CheckId.CRL_STALE)]
 
@@ -94,14 +94,14 @@ def test_what_is_needed_is_begun_for_a_batch_before_it_is_waited_for(
     world: World, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "BATCH", 2)
-    checker = Saying()
+    checker = FakeChecker()
     planned(world, checker, *(authority.issue(f"{n}@example.org", key=rsa_key(n % 2)) for n in range(3)))
     assert checker.order == ["begin", "begin", "check", "check", "begin", "check"]
 
 
 def test_a_chain_is_looked_at_unless_it_would_only_be_found_wrong_for_the_same_again(world: World, authority: Authority) -> None:
     weak, over = authority.issue("weak@example.org", usage=("crl_sign",)), authority.issue("over@example.org", days=0)
-    result = planned(world, Saying(STALE), weak, over)
+    result = planned(world, FakeChecker(STALE), weak, over)
     assert {(i.check, i.address) for i in result.issues} == {
         (CheckId.KEY_USAGE, "weak@example.org"),
         (CheckId.CRL_STALE, "weak@example.org"),
@@ -110,7 +110,7 @@ def test_a_chain_is_looked_at_unless_it_would_only_be_found_wrong_for_the_same_a
     assert list(result.deliveries) == []
 
 
-class Shelf:
+class FakeDownloader:
     """A library of one list."""
 
     def __init__(self, page: bytes | None) -> None:
@@ -119,7 +119,7 @@ class Shelf:
     def start(self, url: str, *, crl: bool) -> None:
         """Nothing is to be begun."""
 
-    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the door's arguments
+    def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the port's arguments
         return DownloadFailed("the server answers 404") if self.page is None else Fetched(self.page)
 
 
@@ -128,7 +128,7 @@ def test_the_configured_weight_counts_but_revocation_is_always_an_error(*, soft:
     top = root()
     person = top.person("a@example.org", crl="http://pki.example/a.crl")
     for page, expected in ((None, weight), (top.crl(person.certificate.serial_number), Severity.ERROR)):
-        trust = ChainChecker(build_trust_store([top.der], NOW), Shelf(page), NOW, soft=soft)
+        trust = ChainChecker(build_trust_store([top.der], NOW), FakeDownloader(page), NOW, soft=soft)
         (issue,) = trust.check(person.der, [der(one) for one in person.chain])
         assert issue.severity is expected
 
@@ -140,7 +140,7 @@ def test_what_was_revoked_is_withdrawn_where_it_has_not_left_and_told_elsewhere(
     sent, (waiting,) = world.accepted("anna"), world.queue("bert")
     (fresh,) = world.plan("cleo")
     leaves = [draft(name).leaf for name in ("anna", "bert")]
-    done = watch(world.ledger, Saying(REVOKED, of=leaves), now=world.clock.now)
+    done = watch(world.ledger, FakeChecker(REVOKED, of=leaves), now=world.clock.now)
     assert done.checked == 3
     found = {struck.address: (struck.before, struck.after, struck.reason) for struck in done.revoked}
     assert found == {
@@ -154,7 +154,7 @@ def test_what_was_revoked_is_withdrawn_where_it_has_not_left_and_told_elsewhere(
 
 def test_a_fault_that_concerns_many_is_told_once_and_changes_nothing(world: World) -> None:
     ids = world.queue("anna", "bert")
-    done = watch(world.ledger, Saying(STALE), now=world.clock.now)
+    done = watch(world.ledger, FakeChecker(STALE), now=world.clock.now)
     assert (done.checked, done.revoked, [issue.check for issue in done.issues]) == (2, [], [CheckId.CRL_STALE])
     assert all(f"{name}@example.org" in done.issues[0].message for name in ("anna", "bert"))
     assert [world.state(id_) for id_ in ids] == [State.QUEUED] * 2

@@ -9,8 +9,8 @@ import pytest
 
 from distributor.model.issues import CheckId, Issue, Severity
 from tests.authority import Authority, Identity, rsa_key
-from tests.workflows import messages as letters
-from tests.workflows.inbox import Inbox, addresses, told
+from tests.workflows import outbox
+from tests.workflows.inbox import Inbox, addresses, issue_rows
 
 BOB = "bob@example.org"
 
@@ -27,7 +27,7 @@ def bob(authority: Authority) -> Identity:
 
 @pytest.fixture
 def inbox(tmp_path: Path, alice: Identity, bob: Identity) -> Iterator[Inbox]:
-    ledger = letters.new_ledger(tmp_path / "ledger.db")
+    ledger = outbox.new_ledger(tmp_path / "ledger.db")
     made = Inbox(tmp_path, ledger)
     made.put("alice.pfx", alice)
     made.put("bob.pfx", bob)
@@ -50,14 +50,14 @@ def inbox(tmp_path: Path, alice: Identity, bob: Identity) -> Iterator[Inbox]:
 )
 def test_a_row_whose_file_is_of_no_use_gets_no_other_file(inbox: Inbox, cells: str, check: str, hint: str) -> None:
     result = inbox.plan(f"email,file,password_file\nalice@example.org,,\n{BOB},{cells}\n")
-    assert told(result) == [("error", check, "people.csv", 3, BOB)]
+    assert issue_rows(result) == [("error", check, "people.csv", 3, BOB)]
     assert hint in str(result.issues[0].hint)
     assert addresses(result) == ["alice@example.org"]
 
 
 def test_two_rows_that_name_each_other_s_files_are_two_mismatches_and_no_delivery(inbox: Inbox) -> None:
     result = inbox.plan(f"email,file\nalice@example.org,bob.pfx\n{BOB},alice.pfx\n")
-    assert told(result) == [
+    assert issue_rows(result) == [
         ("error", "address-mismatch", "bob.pfx", None, "alice@example.org"),
         ("error", "address-mismatch", "alice.pfx", None, BOB),
     ]
@@ -71,14 +71,14 @@ def test_two_rows_that_name_each_other_s_files_are_two_mismatches_and_no_deliver
 def test_an_expired_certificate_that_a_row_names_is_not_replaced_by_another(inbox: Inbox, authority: Authority) -> None:
     inbox.put("old.pfx", authority.issue(BOB, key=rsa_key(2), days=0))
     result = inbox.plan(f"email,file\n{BOB},old.pfx\nalice@example.org,\n")
-    assert told(result) == [("error", "expired", "old.pfx", None, BOB)]
+    assert issue_rows(result) == [("error", "expired", "old.pfx", None, BOB)]
     assert addresses(result) == ["alice@example.org"]
 
 
 def test_a_file_that_is_no_certificate_is_an_error_when_a_row_names_it(inbox: Inbox) -> None:
     (inbox.folder / "notes.md").write_text("hello")
     result = inbox.plan(f"email,file\n{BOB},notes.md\nalice@example.org,\n")
-    assert told(result) == [("error", "unreadable", "notes.md", None, BOB)]
+    assert issue_rows(result) == [("error", "unreadable", "notes.md", None, BOB)]
     assert "people.csv line 2 names this file" in str(result.issues[0].hint)
     assert addresses(result) == ["alice@example.org"]
 
@@ -92,7 +92,7 @@ class Revoking:
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:
         pass
 
-    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:  # noqa: ARG002  the door's arguments
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:  # noqa: ARG002  the port's arguments
         return [Issue(Severity.ERROR, CheckId.REVOKED, "revoked")] if leaf == self._leaf else []
 
 
@@ -100,20 +100,20 @@ def test_a_revoked_certificate_that_a_row_names_is_not_replaced_by_another(inbox
     revoked = authority.issue(BOB, key=rsa_key(2))
     inbox.put("new.pfx", revoked)
     result = inbox.plan(f"email,file\n{BOB},new.pfx\nalice@example.org,\n", checker=Revoking(revoked.der))
-    assert told(result) == [("error", "revoked", "new.pfx", None, BOB)]
+    assert issue_rows(result) == [("error", "revoked", "new.pfx", None, BOB)]
     assert addresses(result) == ["alice@example.org"]
 
 
 def test_a_second_row_names_a_second_file_and_stands_for_itself(inbox: Inbox) -> None:
     result = inbox.plan(f"email,file\n{BOB},gone.pfx\n{BOB},bob.pfx\nalice@example.org,\n")
-    assert told(result) == [("error", "no-certificate", "people.csv", 2, BOB)]
+    assert issue_rows(result) == [("error", "no-certificate", "people.csv", 2, BOB)]
     assert sorted(addresses(result)) == ["alice@example.org", BOB]
 
 
 def test_beside_a_good_file_that_a_row_names_another_certificate_goes_too(inbox: Inbox, authority: Authority) -> None:
     inbox.put("more.pfx", authority.issue(BOB, key=rsa_key(2)))
     result = inbox.plan(f"email,file\n{BOB},bob.pfx\nalice@example.org,\n")
-    assert (sorted(addresses(result)), told(result)) == (["alice@example.org", BOB, BOB], [])
+    assert (sorted(addresses(result)), issue_rows(result)) == (["alice@example.org", BOB, BOB], [])
 
 
 def test_two_people_whose_rows_name_one_file_of_both_get_their_own(inbox: Inbox, alice: Identity, bob: Identity) -> None:
@@ -121,7 +121,7 @@ def test_two_people_whose_rows_name_one_file_of_both_get_their_own(inbox: Inbox,
         path.unlink()
     (inbox.folder / "both.pem").write_bytes(alice.pem + alice.key_pem() + bob.pem + bob.key_pem())
     result = inbox.plan(f"email,file\nalice@example.org,both.pem\n{BOB},both.pem\n")
-    assert (sorted(addresses(result)), told(result)) == (["alice@example.org", BOB], [])
+    assert (sorted(addresses(result)), issue_rows(result)) == (["alice@example.org", BOB], [])
 
 
 # --- passwords -----------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_two_people_whose_rows_name_one_file_of_both_get_their_own(inbox: Inbox,
 def test_a_password_file_is_known_by_its_name_beside_the_certificate_too(inbox: Inbox) -> None:
     (inbox.folder / "bob.txt").rename(inbox.folder / "pin-of-bob.txt")
     result = inbox.plan(f"email,file,password_file\n{BOB},inbox/bob.pfx,C:\\pins\\pin-of-bob.txt\nalice@example.org,,\n")
-    assert (sorted(addresses(result)), told(result)) == (["alice@example.org", BOB], [])
+    assert (sorted(addresses(result)), issue_rows(result)) == (["alice@example.org", BOB], [])
 
 
 def test_a_password_file_that_a_row_names_is_not_told_to_be_left_alone(inbox: Inbox) -> None:
@@ -145,7 +145,7 @@ def test_a_password_that_cannot_be_read_is_told_instead_of_none(inbox: Inbox) ->
     passwords.mkdir()
     (passwords / "bob.txt").mkdir()
     result = inbox.plan(None, passwords=passwords)
-    assert told(result) == [("error", "wrong-password", "bob.pfx", None, None)]
+    assert issue_rows(result) == [("error", "wrong-password", "bob.pfx", None, None)]
     assert result.issues[0].message == 'its password file "bob.txt" cannot be read: it is not a regular file'
     assert addresses(result) == ["alice@example.org"]
 
@@ -155,7 +155,7 @@ def test_a_password_that_cannot_be_read_does_not_matter_where_another_opens_the_
     passwords.mkdir()
     (passwords / "bob.txt").mkdir()
     result = inbox.plan(None, passwords=passwords)
-    assert (sorted(addresses(result)), told(result)) == (["alice@example.org", BOB], [])
+    assert (sorted(addresses(result)), issue_rows(result)) == (["alice@example.org", BOB], [])
 
 
 # --- people whose rows were refused --------------------------------------------------------------------------------------
@@ -168,9 +168,9 @@ def test_a_password_that_cannot_be_read_does_not_matter_where_another_opens_the_
 )
 def test_a_person_whose_row_was_refused_is_still_known_to_be_on_the_roster(inbox: Inbox, rows: str) -> None:
     result = inbox.plan(f"email,name\n{rows}")
-    (stray,) = (issue for issue in result.issues if issue.source == "bob.pfx")
-    assert (stray.severity, stray.check, stray.hint) == ("warning", "no-person", "correct people.csv line 3")
-    assert "who is on the roster, but not with a row that can be used" in stray.message
+    (found,) = (issue for issue in result.issues if issue.source == "bob.pfx")
+    assert (found.severity, found.check, found.hint) == ("warning", "no-person", "correct people.csv line 3")
+    assert "who is on the roster, but not with a row that can be used" in found.message
     assert BOB not in addresses(result)
 
 
@@ -181,14 +181,14 @@ def test_what_lies_there_and_is_no_certificate_is_left_alone_without_a_finding(i
     (inbox.folder / "README.md").write_text("hello")
     (inbox.folder / "deeper").mkdir()
     result = inbox.plan()
-    assert (sorted(addresses(result)), told(result)) == (["alice@example.org", BOB], [])
+    assert (sorted(addresses(result)), issue_rows(result)) == (["alice@example.org", BOB], [])
     assert [issue.source for issue in result.left] == ["deeper", "README.md"]
 
 
 def test_a_file_that_is_no_certificate_is_an_error_when_it_is_named_by_itself(inbox: Inbox) -> None:
     (inbox.base / "README.md").write_text("hello")
     result = inbox.plan(None, inbox.folder, inbox.base / "README.md")
-    assert told(result) == [("error", "unreadable", "README.md", None, None)]
+    assert issue_rows(result) == [("error", "unreadable", "README.md", None, None)]
 
 
 def test_a_roster_without_a_row_is_told_from_certificates_without_a_person(inbox: Inbox) -> None:

@@ -27,156 +27,156 @@ from distributor.model.ports import Ledger
 from distributor.model.states import State
 from distributor.workflows.sending.report import SendReport, WaitNotice
 from distributor.workflows.sending.shutdown import ShutdownRequest
-from tests.workflows import messages as letters
-from tests.workflows.script import Answer, House, Script
+from tests.workflows import outbox
+from tests.workflows.scripted import Answer, ScriptedTransport, SendHarness
 
 
-def test_everything_that_is_queued_goes_and_is_reported(house: House) -> None:
-    letters.queue(house.ledger, 25)
-    road = Script(max_connections=4)
-    assert house.run(road) == SendReport(25, 0, 0, 0, 0)
-    assert Counter(house.states().values()) == {"accepted": 25}
-    assert {result.address for result in house.results()} == {message.address for message in road.sent}
-    assert len(road.sent) == 25
+def test_everything_that_is_queued_goes_and_is_reported(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 25)
+    transport = ScriptedTransport(max_connections=4)
+    assert harness.run(transport) == SendReport(25, 0, 0, 0, 0)
+    assert Counter(harness.states().values()) == {"accepted": 25}
+    assert {result.address for result in harness.results()} == {message.address for message in transport.sent}
+    assert len(transport.sent) == 25
 
 
-def test_each_message_of_a_mixed_run_gets_its_own_state(house: House) -> None:
-    letters.queue(house.ledger, 4)
-    road = Script({"p1": [Deferred("451 later")], "p2": [Rejected("550 5.1.1 nobody")], "p3": [Ambiguous("cut")]})
-    assert house.run(road) == SendReport(1, 1, 1, 1, 1)
-    assert house.states() == {"p1": "deferred", "p2": "rejected", "p3": "ambiguous", "p4": "accepted"}
-    assert {result.address[:2]: result.response for result in house.results()}["p2"] == "550 5.1.1 nobody"
+def test_each_message_of_a_mixed_run_gets_its_own_state(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 4)
+    transport = ScriptedTransport({"p1": [Deferred("451 later")], "p2": [Rejected("550 5.1.1 nobody")], "p3": [Ambiguous("cut")]})
+    assert harness.run(transport) == SendReport(1, 1, 1, 1, 1)
+    assert harness.states() == {"p1": "deferred", "p2": "rejected", "p3": "ambiguous", "p4": "accepted"}
+    assert {result.address[:2]: result.response for result in harness.results()}["p2"] == "550 5.1.1 nobody"
 
 
-def test_deferred_messages_wait_longer_each_time(house: House) -> None:
-    letters.queue(house.ledger, 1)
+def test_deferred_messages_wait_longer_each_time(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 1)
     waits = []
     for _ in range(8):
-        house.run(Script({"": [Deferred("451 later")]}))
-        due = house.ledger.next_due(DeliveryFilter())
+        harness.run(ScriptedTransport({"": [Deferred("451 later")]}))
+        due = harness.ledger.next_due(DeliveryFilter())
         assert due is not None
-        waits.append((due - house.clock.now()) // timedelta(minutes=1))
-        house.clock.time = due
+        waits.append((due - harness.clock.now()) // timedelta(minutes=1))
+        harness.clock.time = due
     assert waits == [5, 15, 30, 60, 120, 240, 240, 240]
 
 
-def test_a_later_of_two_minutes_is_waited_for(house: House) -> None:
-    letters.queue(house.ledger, 2)
-    report = house.run(Script({"p1": [Deferred("451 in 90 s", timedelta(seconds=90))]}))
+def test_a_later_of_two_minutes_is_waited_for(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 2)
+    report = harness.run(ScriptedTransport({"p1": [Deferred("451 in 90 s", timedelta(seconds=90))]}))
     assert report == SendReport(2, 0, 0, 0, 0)
-    assert house.clock.slept == [90.0]
-    assert WaitNotice(90.0, 'a server said "later"') in house.told
-    assert [result.state for result in house.results()] == [State.ACCEPTED] * 2
+    assert harness.clock.slept == [90.0]
+    assert WaitNotice(90.0, 'a server said "later"') in harness.progress
+    assert [result.state for result in harness.results()] == [State.ACCEPTED] * 2
 
 
-def test_a_longer_later_is_left_to_the_next_run(house: House) -> None:
-    letters.queue(house.ledger, 1)
-    assert house.run(Script({"": [Deferred("451 in 3 min", timedelta(seconds=180))]})) == SendReport(0, 1, 0, 0, 1)
-    assert house.clock.slept == []
-    assert house.run(Script()) == SendReport(0, 0, 0, 0, 1)
-    house.clock.time += timedelta(seconds=200)
-    assert house.run(Script()) == SendReport(1, 0, 0, 0, 0)
+def test_a_longer_later_is_left_to_the_next_run(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 1)
+    assert harness.run(ScriptedTransport({"": [Deferred("451 in 3 min", timedelta(seconds=180))]})) == SendReport(0, 1, 0, 0, 1)
+    assert harness.clock.slept == []
+    assert harness.run(ScriptedTransport()) == SendReport(0, 0, 0, 0, 1)
+    harness.clock.time += timedelta(seconds=200)
+    assert harness.run(ScriptedTransport()) == SendReport(1, 0, 0, 0, 0)
 
 
-def test_a_server_that_says_later_for_ever_does_not_hold_the_run(house: House) -> None:
-    letters.queue(house.ledger, 1)
-    report = house.run(Script({"": [Deferred("451 in 50 s", timedelta(seconds=50)) for _ in range(9)]}))
+def test_a_server_that_says_later_for_ever_does_not_hold_the_run(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 1)
+    report = harness.run(ScriptedTransport({"": [Deferred("451 in 50 s", timedelta(seconds=50)) for _ in range(9)]}))
     assert report == SendReport(0, 1, 0, 0, 1)
-    assert house.clock.slept == [50.0, 50.0]
+    assert harness.clock.slept == [50.0, 50.0]
 
 
-def test_early_takes_what_was_deferred_before_but_not_what_is_deferred_now(house: House) -> None:
-    letters.queue(house.ledger, 3)
+def test_early_takes_what_was_deferred_before_but_not_what_is_deferred_now(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
     later: list[Answer] = [Deferred("451 later")]
-    house.run(Script({"p1": list(later), "p2": list(later)}))
-    house.clock.time += timedelta(seconds=1)
-    road = Script({"p1": list(later)})
-    assert house.run(road, early=True) == SendReport(1, 1, 0, 0, 1)
-    assert sorted(message.address for message in road.sent) == ["p1@example.org", "p2@example.org"]
+    harness.run(ScriptedTransport({"p1": list(later), "p2": list(later)}))
+    harness.clock.time += timedelta(seconds=1)
+    transport = ScriptedTransport({"p1": list(later)})
+    assert harness.run(transport, early=True) == SendReport(1, 1, 0, 0, 1)
+    assert sorted(message.address for message in transport.sent) == ["p1@example.org", "p2@example.org"]
 
 
-def test_a_limit_counts_messages_and_not_tries(house: House) -> None:
-    letters.queue(house.ledger, 10)
-    road = Script({"p2": [NotSent("the connection was cut")]}, max_connections=4)
-    assert house.run(road, limit=3) == SendReport(3, 0, 0, 0, 7)
-    assert len(road.sent) == 3
+def test_a_limit_counts_messages_and_not_tries(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 10)
+    transport = ScriptedTransport({"p2": [NotSent("the connection was cut")]}, max_connections=4)
+    assert harness.run(transport, limit=3) == SendReport(3, 0, 0, 0, 7)
+    assert len(transport.sent) == 3
 
 
-def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_message(house: House) -> None:
-    letters.queue(house.ledger, 5)
+def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_message(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 5)
     stop = ServiceUnavailable("the server refuses the whole job", where="mail:587", hint="do this")
-    report = house.run(Script({"p2": [NotSent("535 no", fatal=stop)]}))
+    report = harness.run(ScriptedTransport({"p2": [NotSent("535 no", fatal=stop)]}))
     assert report == SendReport(1, 0, 0, 0, 4, error=stop)
-    assert Counter(house.states().values()) == {"accepted": 1, "queued": 4}
-    assert [(result.state, result.response) for result in house.results()][-1] == (State.QUEUED, "535 no")
+    assert Counter(harness.states().values()) == {"accepted": 1, "queued": 4}
+    assert [(result.state, result.response) for result in harness.results()][-1] == (State.QUEUED, "535 no")
 
 
-def test_five_messages_in_a_row_without_service_end_the_run(house: House) -> None:
-    letters.queue(house.ledger, 9)
-    report = house.run(Script({"": [Deferred("421 closing", service=True) for _ in range(9)]}))
+def test_five_messages_in_a_row_without_service_end_the_run(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 9)
+    report = harness.run(ScriptedTransport({"": [Deferred("421 closing", service=True) for _ in range(9)]}))
     assert isinstance(report.error, ServiceUnavailable)
-    assert Counter(house.states().values()) == {"deferred": 5, "queued": 4}
+    assert Counter(harness.states().values()) == {"deferred": 5, "queued": 4}
 
 
-def test_three_messages_refused_alike_for_what_they_hold_end_the_run(house: House) -> None:
-    letters.queue(house.ledger, 9)
+def test_three_messages_refused_alike_for_what_they_hold_end_the_run(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 9)
     no = [Rejected(f"550 5.7.1 blocked, id {n}", content=True) for n in range(9)]
-    report = house.run(Script({"p1": [no[0]], "p3": [no[1]], "p4": [no[2]], "p5": [no[3]]}))
+    report = harness.run(ScriptedTransport({"p1": [no[0]], "p3": [no[1]], "p4": [no[2]], "p5": [no[3]]}))
     assert isinstance(report.error, ServiceUnavailable)
-    assert Counter(house.states().values()) == {"rejected": 4, "accepted": 1, "queued": 4}
+    assert Counter(harness.states().values()) == {"rejected": 4, "accepted": 1, "queued": 4}
 
 
-def test_three_alike_are_no_reason_to_fail_when_nothing_else_is_left(house: House) -> None:
-    letters.queue(house.ledger, 3)
+def test_three_alike_are_no_reason_to_fail_when_nothing_else_is_left(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
     no: list[Answer] = [Rejected("550 5.7.1 blocked", content=True) for _ in range(3)]
-    assert house.run(Script({"": no})) == SendReport(0, 0, 3, 0, 0)
+    assert harness.run(ScriptedTransport({"": no})) == SendReport(0, 0, 3, 0, 0)
 
 
-def test_five_messages_in_a_row_without_an_answer_end_the_run(house: House) -> None:
-    letters.queue(house.ledger, 9)
-    report = house.run(Script({"": [Ambiguous("the message: the connection was cut") for _ in range(9)]}))
+def test_five_messages_in_a_row_without_an_answer_end_the_run(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 9)
+    report = harness.run(ScriptedTransport({"": [Ambiguous("the message: the connection was cut") for _ in range(9)]}))
     assert isinstance(report.error, ServiceUnavailable)
-    assert Counter(house.states().values()) == {"ambiguous": 5, "queued": 4}
+    assert Counter(harness.states().values()) == {"ambiguous": 5, "queued": 4}
 
 
-def test_unknown_people_are_no_wall(house: House) -> None:
-    letters.queue(house.ledger, 9)
-    assert house.run(Script({"": [Rejected("550 5.1.1 nobody") for _ in range(8)]})) == SendReport(1, 0, 8, 0, 0)
+def test_unknown_recipients_do_not_end_the_run(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 9)
+    assert harness.run(ScriptedTransport({"": [Rejected("550 5.1.1 nobody") for _ in range(8)]})) == SendReport(1, 0, 8, 0, 0)
 
 
-def test_a_lost_connection_is_tried_again_soon_and_given_up_after_two_minutes(house: House) -> None:
-    letters.queue(house.ledger, 2)
-    report = house.run(Script({"": [NotSent("RCPT: the connection was cut") for _ in range(20)]}))
+def test_a_lost_connection_is_tried_again_soon_and_given_up_after_two_minutes(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 2)
+    report = harness.run(ScriptedTransport({"": [NotSent("RCPT: the connection was cut") for _ in range(20)]}))
     assert isinstance(report.error, ServiceUnavailable)
     assert "RCPT: the connection was cut" in str(report.error)
-    assert 60 < sum(house.clock.slept) < 180
-    assert house.clock.slept[:-1] == sorted(house.clock.slept[:-1])  # the last one only fills the two minutes
-    assert Counter(house.states().values()) == {"queued": 2}
+    assert 60 < sum(harness.clock.slept) < 180
+    assert harness.clock.slept[:-1] == sorted(harness.clock.slept[:-1])  # the last one only fills the two minutes
+    assert Counter(harness.states().values()) == {"queued": 2}
 
 
-def test_one_lost_connection_is_no_trouble(house: House) -> None:
-    letters.queue(house.ledger, 3)
-    assert house.run(Script({"p1": [NotSent("cut")]})) == SendReport(3, 0, 0, 0, 0)
-    assert len(house.clock.slept) == 1
-    assert house.clock.slept[0] < 2
+def test_one_lost_connection_is_no_trouble(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
+    assert harness.run(ScriptedTransport({"p1": [NotSent("cut")]})) == SendReport(3, 0, 0, 0, 0)
+    assert len(harness.clock.slept) == 1
+    assert harness.clock.slept[0] < 2
 
 
-def test_a_crowded_server_gets_one_lane_less_for_a_while(house: House) -> None:
-    letters.queue(house.ledger, 12)
-    road = Script({"p1": [NotSent("432 4.3.2 thread limit", throttled=True)]}, max_connections=3)
-    assert house.run(road) == SendReport(12, 0, 0, 0, 0)
-    (pause,) = [news for news in house.told if isinstance(news, WaitNotice)]
+def test_a_crowded_server_gets_one_lane_less_for_a_while(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 12)
+    transport = ScriptedTransport({"p1": [NotSent("432 4.3.2 thread limit", throttled=True)]}, max_connections=3)
+    assert harness.run(transport) == SendReport(12, 0, 0, 0, 0)
+    (pause,) = [event for event in harness.progress if isinstance(event, WaitNotice)]
     assert 30 < pause.seconds < 60
 
 
-def test_the_pace_is_kept(house: House) -> None:
-    letters.queue(house.ledger, 4)
-    house.run(Script(per_minute=30, max_connections=3))
-    assert house.clock.now() - datetime(2026, 5, 1, 12, tzinfo=UTC) >= timedelta(seconds=6)
+def test_the_pace_is_kept(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 4)
+    harness.run(ScriptedTransport(per_minute=30, max_connections=3))
+    assert harness.clock.now() - datetime(2026, 5, 1, 12, tzinfo=UTC) >= timedelta(seconds=6)
 
 
-def test_the_first_request_to_stop_lets_the_message_on_the_wire_finish(house: House) -> None:
-    letters.queue(house.ledger, 9)
+def test_the_first_request_to_stop_lets_messages_in_flight_finish(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 9)
     shutdown = ShutdownRequest()
 
     async def pressed(_: OutboundMessage) -> Outcome:
@@ -184,13 +184,13 @@ def test_the_first_request_to_stop_lets_the_message_on_the_wire_finish(house: Ho
         await asyncio.sleep(0.01)
         return Accepted("250 ok")
 
-    report = asyncio.run(house.send(Script({"p2": [pressed]}), shutdown=shutdown))
+    report = asyncio.run(harness.send(ScriptedTransport({"p2": [pressed]}), shutdown=shutdown))
     assert report == SendReport(2, 0, 0, 0, 7, interrupted=True)
-    assert Counter(house.states().values()) == {"accepted": 2, "queued": 7}
+    assert Counter(harness.states().values()) == {"accepted": 2, "queued": 7}
 
 
-def test_the_second_request_cuts_armed_messages_are_ambiguous_and_others_queued(house: House) -> None:
-    letters.queue(house.ledger, 9)
+def test_the_second_request_cuts_armed_messages_are_ambiguous_and_others_queued(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 9)
     shutdown = ShutdownRequest()
     waiting = asyncio.Event()
 
@@ -206,15 +206,15 @@ def test_the_second_request_cuts_armed_messages_are_ambiguous_and_others_queued(
             shutdown.request()
             await asyncio.Event().wait()
 
-    road = Script({"p1": [hangs]}, max_connections=2, before=stuck_before)
-    report = asyncio.run(house.send(road, shutdown=shutdown))
+    transport = ScriptedTransport({"p1": [hangs]}, max_connections=2, before_intent=stuck_before)
+    report = asyncio.run(harness.send(transport, shutdown=shutdown))
     assert report == SendReport(0, 0, 0, 1, 8, interrupted=True)
-    assert house.states()["p1"] == "ambiguous"
-    assert Counter(house.states().values()) == {"ambiguous": 1, "queued": 8}
+    assert harness.states()["p1"] == "ambiguous"
+    assert Counter(harness.states().values()) == {"ambiguous": 1, "queued": 8}
 
 
-def test_being_cancelled_is_like_the_second_request(house: House) -> None:
-    letters.queue(house.ledger, 3)
+def test_being_cancelled_is_like_the_second_request(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
 
     async def go() -> None:
         waiting = asyncio.Event()
@@ -224,45 +224,45 @@ def test_being_cancelled_is_like_the_second_request(house: House) -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-        run = asyncio.ensure_future(house.send(Script({"p1": [hangs]})))
+        run = asyncio.ensure_future(harness.send(ScriptedTransport({"p1": [hangs]})))
         await waiting.wait()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
 
     asyncio.run(go())
-    assert Counter(house.states().values()) == {"ambiguous": 1, "queued": 2}
+    assert Counter(harness.states().values()) == {"ambiguous": 1, "queued": 2}
 
 
-def test_what_is_packed_while_sending_goes_in_the_same_run(house: House) -> None:
-    letters.plan(house.ledger, 30)
+def test_what_is_packed_while_sending_goes_in_the_same_run(harness: SendHarness) -> None:
+    outbox.plan(harness.ledger, 30)
 
     def packing(stop: Callable[[], bool]) -> Iterator[str]:
-        while not stop() and letters.pack(house.ledger, limit=10) == 10:
+        while not stop() and outbox.pack(harness.ledger, limit=10) == 10:
             yield "a batch"
 
-    assert house.run(Script(max_connections=2), packing=packing) == SendReport(30, 0, 0, 0, 0)
-    assert house.told.count("a batch") == 3
+    assert harness.run(ScriptedTransport(max_connections=2), packing=packing) == SendReport(30, 0, 0, 0, 0)
+    assert harness.progress.count("a batch") == 3
 
 
-def test_packing_that_fails_ends_the_run_with_its_reason(house: House) -> None:
-    letters.plan(house.ledger, 30)
+def test_packing_that_fails_ends_the_run_with_its_reason(harness: SendHarness) -> None:
+    outbox.plan(harness.ledger, 30)
     reason = InvalidInput("the template is broken")
 
     def packing(_: Callable[[], bool]) -> Iterator[str]:
-        letters.pack(house.ledger, limit=10)
+        outbox.pack(harness.ledger, limit=10)
         yield "a batch"
         raise reason
 
-    assert house.run(Script(), packing=packing).error is reason
+    assert harness.run(ScriptedTransport(), packing=packing).error is reason
 
 
-def test_two_runs_share_the_work_and_no_message_goes_twice(house: House) -> None:
-    letters.queue(house.ledger, 60)
-    one, two = Script(max_connections=2), Script(max_connections=2)
+def test_two_runs_share_the_work_and_no_message_goes_twice(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 60)
+    one, two = ScriptedTransport(max_connections=2), ScriptedTransport(max_connections=2)
 
     async def both() -> Sequence[SendReport]:
-        return await asyncio.gather(house.send(one), house.send(two))
+        return await asyncio.gather(harness.send(one), harness.send(two))
 
     reports = asyncio.run(both())
     assert sum(report.accepted for report in reports) == 60
@@ -271,16 +271,16 @@ def test_two_runs_share_the_work_and_no_message_goes_twice(house: House) -> None
     assert two.sent
 
 
-def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_message(house: House) -> None:
-    letters.queue(house.ledger, 3)
-    dead = letters.me()
-    first, _ = house.ledger.claim(dead, 2, timedelta(minutes=1), DeliveryFilter())
+def test_what_a_dead_sender_held_is_taken_over_but_never_an_armed_message(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
+    dead = outbox.me()
+    first, _ = harness.ledger.claim(dead, 2, timedelta(minutes=1), DeliveryFilter())
     from distributor.model.delivery import RecordIntent  # noqa: PLC0415
 
-    assert house.ledger.write([RecordIntent(first, timedelta(minutes=10))], dead) == [True]
-    house.alive = lambda owner: owner.id != dead.id
-    assert house.run(Script()) == SendReport(2, 0, 0, 1, 0)  # its fate needs a person: the run says so
-    assert house.states() == {"p1": "ambiguous", "p2": "accepted", "p3": "accepted"}
+    assert harness.ledger.write([RecordIntent(first, timedelta(minutes=10))], dead) == [True]
+    harness.alive = lambda owner: owner.id != dead.id
+    assert harness.run(ScriptedTransport()) == SendReport(2, 0, 0, 1, 0)  # its fate needs a person: the run says so
+    assert harness.states() == {"p1": "ambiguous", "p2": "accepted", "p3": "accepted"}
 
 
 # --- a ledger that fails -------------------------------------------------------------------------------------------
@@ -302,58 +302,58 @@ class Failing:
         return self._ledger.write(steps, owner)
 
 
-def test_when_the_ledger_cannot_arm_nothing_is_sent(house: House) -> None:
-    letters.queue(house.ledger, 5)
-    road, real = Script(), house.ledger
-    house.ledger = Failing(real, lambda _: InvalidInput("the disk is full"))
+def test_when_the_ledger_cannot_arm_nothing_is_sent(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 5)
+    transport, real = ScriptedTransport(), harness.ledger
+    harness.ledger = Failing(real, lambda _: InvalidInput("the disk is full"))
     with pytest.raises(InvalidInput, match="disk is full"):
-        house.run(road)
-    house.ledger = real
-    assert road.sent == []
+        harness.run(transport)
+    harness.ledger = real
+    assert transport.sent == []
 
 
-def test_an_acceptance_is_written_at_the_second_try_when_the_ledger_was_locked(house: House) -> None:
-    letters.queue(house.ledger, 1)
-    real, failures = house.ledger, [ServiceUnavailable("locked")]
-    house.ledger = Failing(real, lambda step: failures.pop() if failures and isinstance(step, AttemptResult) else None)
-    assert house.run(Script()) == SendReport(1, 0, 0, 0, 0)
-    house.ledger = real
+def test_an_acceptance_is_written_at_the_second_try_when_the_ledger_was_locked(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 1)
+    real, failures = harness.ledger, [ServiceUnavailable("locked")]
+    harness.ledger = Failing(real, lambda step: failures.pop() if failures and isinstance(step, AttemptResult) else None)
+    assert harness.run(ScriptedTransport()) == SendReport(1, 0, 0, 0, 0)
+    harness.ledger = real
 
 
-def test_an_acceptance_that_cannot_be_written_is_an_error_and_ambiguous_later(house: House) -> None:
-    letters.queue(house.ledger, 3)
-    real = house.ledger
-    house.ledger = Failing(real, lambda step: InvalidInput("the disk is full") if isinstance(step, AttemptResult) else None)
-    road = Script()
+def test_an_acceptance_that_cannot_be_written_is_an_error_and_ambiguous_later(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
+    real = harness.ledger
+    harness.ledger = Failing(real, lambda step: InvalidInput("the disk is full") if isinstance(step, AttemptResult) else None)
+    transport = ScriptedTransport()
     with pytest.raises(InvalidInput, match="disk is full"):
-        house.run(road)
-    house.ledger = real
-    assert len(road.sent) == 1
-    house.alive = lambda _: False
-    house.run(Script())
-    assert house.states() == {"p1": "ambiguous", "p2": "accepted", "p3": "accepted"}
+        harness.run(transport)
+    harness.ledger = real
+    assert len(transport.sent) == 1
+    harness.alive = lambda _: False
+    harness.run(ScriptedTransport())
+    assert harness.states() == {"p1": "ambiguous", "p2": "accepted", "p3": "accepted"}
 
 
-def test_a_claim_that_ran_out_before_arming_does_not_go(house: House) -> None:
-    letters.queue(house.ledger, 1)
+def test_a_claim_that_ran_out_before_arming_does_not_go(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 1)
 
     async def slow(_: OutboundMessage) -> None:
-        house.clock.time += timedelta(minutes=5)
+        harness.clock.time += timedelta(minutes=5)
 
-    road = Script(before=slow)
-    assert house.run(road).accepted == 0
-    assert road.sent == []
+    transport = ScriptedTransport(before_intent=slow)
+    assert harness.run(transport).accepted == 0
+    assert transport.sent == []
 
 
-def test_a_terminal_that_went_away_costs_no_settlement(house: House) -> None:
-    letters.queue(house.ledger, 3)
+def test_a_terminal_that_went_away_costs_no_settlement(harness: SendHarness) -> None:
+    outbox.queue(harness.ledger, 3)
 
     class Gone(list[object]):
         def append(self, _: object) -> None:
             raise BrokenPipeError
 
-    house.told = Gone()
+    harness.progress = Gone()
     with pytest.raises(BrokenPipeError):
-        house.run(Script())
-    assert house.states()["p1"] == "accepted"
-    assert "transmitting" not in house.states().values()
+        harness.run(ScriptedTransport())
+    assert harness.states()["p1"] == "accepted"
+    assert "transmitting" not in harness.states().values()

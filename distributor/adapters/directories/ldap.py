@@ -189,12 +189,10 @@ class _Overtaken:
 
 def is_expired(value: bytes, now: datetime) -> bool:
     """Whether it is an expired certificate; what cannot be parsed is not ours, and stays."""
-    from cryptography import x509  # noqa: PLC0415  slow to load; the configuration is checked without
+    from distributor.pki.certificate import Certificate, load  # noqa: PLC0415  slow to load; the configuration is checked without
 
-    from distributor.pki import certificate  # noqa: PLC0415
-
-    found = certificate.load(value)
-    return isinstance(found, x509.Certificate) and found.not_valid_after_utc <= now
+    found = load(value)
+    return isinstance(found, Certificate) and found.not_after <= now
 
 
 def _digest(value: bytes) -> str:

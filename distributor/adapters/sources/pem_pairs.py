@@ -10,9 +10,8 @@ from distributor.model.certificates import FilePart, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.ports import WorkerPool
 from distributor.model.secret import Secret
-from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
-from distributor.pki.pbe import Unsupported
-from distributor.pki.pem import blocks
+from distributor.pki.asn1 import Unreadable
+from distributor.pki.pem import KeyFingerprint, UnpairedFile, blocks
 
 Secrets = Callable[[list[Entry], None], tuple[Secret, ...]]
 Look = Callable[[], AbstractContextManager[WorkerPool[UnpairedFile, KeyFingerprint]]]
@@ -81,6 +80,6 @@ def _kinds_of(data: bytes) -> tuple[bool, bool]:
     """Whether it contains a certificate, and whether it contains a key."""
     try:
         found = list(blocks(data))
-    except (Unsupported, IndexError):
+    except (Unreadable, IndexError):
         return False, False
     return any(block.is_certificate for block in found), any(block.is_key for block in found)

@@ -16,8 +16,9 @@ from typing import Protocol
 from distributor.errors import Error
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
-from distributor.pki.chain_certificate import ChainCertificate, read, signed_by, unpack, valid, web
-from distributor.pki.path_checks import old_signature, path_weaknesses
+from distributor.pki.certificate import Certificate, read, unpack, web
+from distributor.pki.checks import authority_faults, signature_fault, validity_fault
+from distributor.pki.issuers import issued
 from distributor.pki.validation.path import MOST_ABOVE, IssuerStore, PathEnd, PathGraph, TrustStore, find_issuers
 from distributor.pki.validation.revocation import EXCHANGE_SECONDS, DownloadFailed, Fetched, NotRevoked, RevocationChecker
 from distributor.pki.validation.validator import REPLACE, RevocationMode, validate_path
@@ -26,6 +27,8 @@ MOST_ROUNDS = 6  # of downloading issuers' issuers; a real chain has two steps
 _EXPORT = "put it into the collection, and the collection into the tenant: `distributor trust export`"
 _WHOLE = "have the file made with its whole chain, or put the missing certificate into the collection: `distributor trust export`"
 _OWN_CHAIN = "have the file made again, with the certificates of its own chain only"
+_RENEW = "have its authority renew it, and a new certificate issued below it"
+_MAIL = "have a certificate issued below an authority for mail, and tell your authority"
 _ASK = "tell your authority; Exchange Online trusts no certificate whose CRL it cannot check"
 
 
@@ -45,7 +48,7 @@ class CrlDownloader(Protocol):
 class CertificationPath:
     """The CA certificates from an issuer to an anchor, and what is wrong with them."""
 
-    certs: tuple[ChainCertificate, ...]
+    certs: tuple[Certificate, ...]
     issues: tuple[Issue, ...] = ()
     seconds: float = 0.0  # that their CRLs took to download
 
@@ -109,7 +112,8 @@ class ChainValidator:
             # (6) Validate the path as RFC 5280 6.1 does: dates, basic constraints, path length, names, policies (pyhanko-certvalidator).
             anchors, others = [path.certs[-1].der], [one.der for one in path.certs[:-1]]
             issue = validate_path(cert.der, anchors, others, (), self._now, RevocationMode.PATH_ONLY)
-            issue = issue or next(old_signature(cert, "the certificate"), None)
+            if issue is None and (fault := signature_fault(cert)):
+                issue = Issue(Severity.ERROR, fault[0], f"the certificate {fault[1]}", _RENEW)
             found = [*([issue] if issue else []), *path.issues]
 
             # (7) Look the certificate up in its CRL. That it was revoked counts always, other faults of the CRL only on a good path.
@@ -129,18 +133,18 @@ class ChainValidator:
 
     # --- certification paths (steps 3 and 4) -----------------------------------------------------------------------
 
-    def _paths_of(self, cert: ChainCertificate, chain: tuple[bytes, ...]) -> IssuerPaths:
+    def _paths_of(self, cert: Certificate, chain: tuple[bytes, ...]) -> IssuerPaths:
         """The paths above a certificate. Two CA certificates of one name may have issued (a renewed key), so the signature is checked."""
         known = self._known_paths.setdefault((cert.issuer, cert.issuer_key_id, cert.issuer_urls, chain), [])
         for above in known:
-            if signed_by(cert, above.paths[0].certs[0]):
+            if issued(above.paths[0].certs[0], cert):
                 return above
         above = self._search(cert, chain)
         if above.paths:
             known.append(above)
         return above
 
-    def _search(self, cert: ChainCertificate, chain: tuple[bytes, ...]) -> IssuerPaths:
+    def _search(self, cert: Certificate, chain: tuple[bytes, ...]) -> IssuerPaths:
         store, not_found = IssuerStore(self._trusted, chain), dict[str, str]()
         graph = find_issuers(cert, store)
         asked: set[str] = set()
@@ -156,9 +160,9 @@ class ChainValidator:
         best = self._unexpired(paths)
         return IssuerPaths(tuple(map(self._examine, best + [path for path in paths if path not in best])), graph, store, not_found)
 
-    def _unexpired(self, paths: Sequence[tuple[ChainCertificate, ...]]) -> list[tuple[ChainCertificate, ...]]:
+    def _unexpired(self, paths: Sequence[tuple[Certificate, ...]]) -> list[tuple[Certificate, ...]]:
         """The paths without an expired intermediate; a renewed one may lie at its caIssuers URL."""
-        return [path for path in paths if all(valid(one, self._now) for one in path[:-1])]
+        return [path for path in paths if not any(validity_fault(one, self._now) for one in path[:-1])]
 
     def _download_issuers(self, urls: Sequence[str], store: IssuerStore) -> dict[str, str]:
         """Add what lies at the URLs to the store; returns why a URL gave nothing new."""
@@ -170,16 +174,16 @@ class ChainValidator:
             response = downloader.get(url, crl=False)  # type: ignore[union-attr]
             if isinstance(response, DownloadFailed):
                 not_found[url] = response.reason
-            elif not store.add(found := unpack(response.data)):
+            elif not store.add_untrusted(found := unpack(response.data)):
                 not_found[url] = "the issuer is not in it" if found else "it contains no certificate"
         return not_found
 
-    def _examine(self, path: tuple[ChainCertificate, ...]) -> CertificationPath:
+    def _examine(self, path: tuple[Certificate, ...]) -> CertificationPath:
         """What is wrong with the CA certificates of a path, whomever they certify."""
         for one in path[:-1] if self._downloader else ():
             self._start_crls(self._downloader, one)  # type: ignore[arg-type]  # there is one
         statuses = [self._crl_status(one, path[n + 1 :], f'the authority "{one.name}"') for n, one in enumerate(path[:-1])]
-        issues = [*path_weaknesses(path), *(issue for issue, _ in statuses if issue is not None)]
+        issues = [*_unfit(path), *(issue for issue, _ in statuses if issue is not None)]
         if not issues and self._revocation is not None and len(path) > 1:  # a second opinion, once an issuer
             lists = self._revocation.of(path[:-1])
             opinion = lists and validate_path(
@@ -191,11 +195,11 @@ class ChainValidator:
     # --- revocation (steps 4 and 7) --------------------------------------------------------------------------------
 
     @staticmethod
-    def _start_crls(downloader: CrlDownloader, cert: ChainCertificate) -> None:
+    def _start_crls(downloader: CrlDownloader, cert: Certificate) -> None:
         for url in (*cert.crl_urls, *cert.delta_urls):
             downloader.start(url, crl=True)
 
-    def _crl_status(self, cert: ChainCertificate, above: Sequence[ChainCertificate], who: str) -> tuple[Issue | None, float]:
+    def _crl_status(self, cert: Certificate, above: Sequence[Certificate], who: str) -> tuple[Issue | None, float]:
         """What the CRLs say about a certificate, and the seconds of their download; `above`: from its issuer to the anchor."""
         if self._revocation is None:
             return None, 0.0
@@ -213,7 +217,7 @@ class ChainValidator:
 
     # --- no path (step 5) ------------------------------------------------------------------------------------------
 
-    def _why_no_path(self, cert: ChainCertificate, above: IssuerPaths) -> Iterator[Issue]:
+    def _why_no_path(self, cert: Certificate, above: IssuerPaths) -> Iterator[Issue]:
         """Why no path leads to an anchor."""
         graph = above.graph
         urls = web(url for one in graph.seen for url in one.issuer_urls)
@@ -232,7 +236,7 @@ class ChainValidator:
             text = f"the authorities above it certify each other and lead to no root: {names}"
             yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _WHOLE)
 
-    def _revoked_all_the_same(self, cert: ChainCertificate, above: IssuerPaths) -> Iterator[Issue]:
+    def _revoked_all_the_same(self, cert: Certificate, above: IssuerPaths) -> Iterator[Issue]:
         """That its issuer, though untrusted, revoked it."""
         direct = above.graph.issuers[cert.der]
         if direct and self._revocation is not None:
@@ -240,7 +244,7 @@ class ChainValidator:
             if isinstance(status, Issue) and status.check is CheckId.REVOKED:
                 yield status
 
-    def _no_issuer(self, cert: ChainCertificate, last: ChainCertificate, above: IssuerPaths) -> Iterator[Issue]:
+    def _no_issuer(self, cert: Certificate, last: Certificate, above: IssuerPaths) -> Iterator[Issue]:
         urls = web(last.issuer_urls)
         if self._downloader is None and urls:
             return  # it may be found there
@@ -267,18 +271,27 @@ def _contained() -> Iterator[list[Issue]]:
         issues[:] = [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _OWN_CHAIN)]
 
 
-def _no_url(cert: ChainCertificate) -> str:
+def _no_url(cert: Certificate) -> str:
     kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in cert.issuer_urls if ":" in url))
     return f"it names a place for it by {escape_unsafe(kinds)} only; Exchange Online fetches http" if kinds else "it names no place for it"
 
 
-def _not_signed(cert: ChainCertificate, issuer: ChainCertificate, who: str) -> Issue:
+def _not_signed(cert: Certificate, issuer: Certificate, who: str) -> Issue:
     """A CA certificate has the issuer's name and key identifier, but did not sign, or may not."""
-    if signed_by(cert, issuer):
+    if issued(issuer, cert):
         text, hint = f'"{issuer.name}", which signed {who}, is no authority by its own certificate', REPLACE
     else:
         text, hint = f'the signature of {who} is not that of its issuer "{issuer.name}"', "have it issued again; it is damaged or forged"
     return Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, hint)
+
+
+def _unfit(path: Sequence[Certificate]) -> Iterator[Issue]:
+    """What makes the authorities of a path unfit for mail. That each may issue was decided when the path was built."""
+    for one in path:
+        for check, text in authority_faults(one, root=one is path[-1]):
+            if check is not CheckId.KEY_USAGE:
+                check, hint = (CheckId.CHAIN_UNTRUSTED, _MAIL) if check is CheckId.NOT_FOR_MAIL else (check, _RENEW)  # noqa: PLW2901
+                yield Issue(Severity.ERROR, check, f'the authority "{one.name}" {text}', hint)
 
 
 def _slow(seconds: float) -> Issue:

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from distributor.pki.chain_certificate import ChainCertificate, DistributionPoint, points, shown
-from distributor.pki.keypairs import UNREADABLE, fits, weak_hash
+from distributor.pki.certificate import UNREADABLE, Certificate, DistributionPoint, points, shown
+from distributor.pki.issuers import fits, weak_hash
 
 TOLERANCE = timedelta(seconds=1)  # after nextUpdate; as pyhanko-certvalidator has it
 AHEAD = timedelta(minutes=5)  # before thisUpdate: clocks differ, and a CRL may be issued after the run began
@@ -127,13 +127,13 @@ def _read(data: bytes) -> Crl:
         number=number.crl_number if isinstance(number, x509.CRLNumber) else None,
         base=base.crl_number if isinstance(base, x509.DeltaCRLIndicator) else None,
         scope=scope if isinstance(scope, x509.IssuingDistributionPoint) else None,
-        freshest=tuple(points(freshest)) if isinstance(freshest, x509.FreshestCRL) else (),
+        freshest=points(freshest if isinstance(freshest, x509.FreshestCRL) else None),
         serials=frozenset(entry.serial_number for entry in found),
         unknown=unknown[0] if unknown else None,
     )
 
 
-def objection(crl: Crl, issuer: ChainCertificate, now: datetime) -> CrlError | UnsupportedCrl | None:
+def objection(crl: Crl, issuer: Certificate, now: datetime) -> CrlError | UnsupportedCrl | None:
     """Why the CRL cannot be used for certificates of this issuer; verifies its signature."""
     if crl.issuer != issuer.subject:
         return CrlError(f'it is of another issuer ("{shown(crl.parsed.issuer)}")')
@@ -147,18 +147,18 @@ def objection(crl: Crl, issuer: ChainCertificate, now: datetime) -> CrlError | U
     return replace(fault, signature_valid=_signed_by_issuer(crl, issuer)) if fault else None
 
 
-def _signed(crl: Crl, issuer: ChainCertificate) -> bool:
+def _signed(crl: Crl, issuer: Certificate) -> bool:
     if weak_hash(crl.parsed) is not None:
-        return fits(crl.parsed, issuer.parsed) is not False
+        return fits(crl.parsed, issuer) is not False
     try:
         return crl.parsed.is_signature_valid(issuer.parsed.public_key())  # type: ignore[arg-type]  # other kinds of key raise TypeError
     except UNREADABLE:
         return False
 
 
-def _signed_by_issuer(crl: Crl, issuer: ChainCertificate) -> bool:
+def _signed_by_issuer(crl: Crl, issuer: Certificate) -> bool:
     """Whether the entries of a faulty CRL still count; an unknown critical extension may change their meaning (RFC 5280 5.2)."""
-    return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer.parsed) is True)
+    return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer) is True)
 
 
 def _unknown(crl: Crl) -> CrlError | None:
@@ -181,14 +181,14 @@ def _time(crl: Crl, now: datetime) -> CrlError | None:
     return None
 
 
-def scope_error(crl: Crl, cert: ChainCertificate) -> CrlError | UnsupportedCrl | None:
+def scope_error(crl: Crl, cert: Certificate) -> CrlError | UnsupportedCrl | None:
     """Why the CRL, though valid, does not cover this certificate."""
     scope = crl.scope
     if scope is None:
         return None
     if scope.indirect_crl or scope.only_some_reasons or scope.relative_name is not None:
         return UnsupportedCrl("it is an indirect list" if scope.indirect_crl else "it covers a part only")
-    if scope.only_contains_attribute_certs or (scope.only_contains_ca_certs if not cert.is_authority else scope.only_contains_user_certs):
+    if scope.only_contains_attribute_certs or (scope.only_contains_ca_certs if not cert.may_issue else scope.only_contains_user_certs):
         return CrlError("it covers other kinds of certificates only")
     named = {name for point in cert.points for name in point.names}
     if scope.full_name and not named.intersection(scope.full_name):

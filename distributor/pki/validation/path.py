@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from distributor.pki.chain_certificate import ChainCertificate, authority, is_self_signed, signed_by, valid
+from distributor.pki.certificate import Certificate, read
+from distributor.pki.checks import validity_fault
+from distributor.pki.issuers import IssuerIndex, is_self_signed, issued
 
 MOST_IN_FILE = 32  # CA certificates of one file that are used; a real chain has three
 MOST_ABOVE = 24  # CA certificates above one certificate, on all its paths
@@ -24,62 +26,46 @@ MOST_PARTIAL_PATHS = 16 * MOST_ABOVE  # tried for them
 class TrustStore:
     """A collection: its roots are the trust anchors, the others are intermediates."""
 
-    anchors: tuple[ChainCertificate, ...]
-    others: tuple[ChainCertificate, ...] = ()
+    anchors: tuple[Certificate, ...]
+    others: tuple[Certificate, ...] = ()
 
 
 def build_trust_store(ders: Iterable[bytes], now: datetime) -> TrustStore:
     """Sort a collection's certificates; of roots with the same name and key keep the one that is valid and lasts longest."""
-    roots: dict[tuple[bytes, bytes], ChainCertificate] = {}
-    others: list[ChainCertificate] = []
-    for cert in filter(None, map(authority, dict.fromkeys(ders))):
+    roots: dict[tuple[bytes, bytes], Certificate] = {}
+    others: list[Certificate] = []
+    for cert in filter(None, map(read, dict.fromkeys(ders))):
         if not is_self_signed(cert):
             others.append(cert)
             continue
-        key = (cert.subject, cert.key)
-        roots[key] = max(roots.get(key, cert), cert, key=lambda one: (valid(one, now), one.parsed.not_valid_after_utc))
+        key = (cert.subject, cert.public_key or cert.der)
+        roots[key] = max(roots.get(key, cert), cert, key=lambda one: (validity_fault(one, now) is None, one.not_after))
     return TrustStore(tuple(roots.values()), tuple(others))
 
 
-class IssuerStore:
+class IssuerStore(IssuerIndex):
     """The CA certificates among which issuers of one certificate are sought: the collection's, its file's, and downloaded ones."""
 
     def __init__(self, collected: TrustStore, chain: Sequence[bytes] = ()) -> None:
-        self._anchors = {cert.der for cert in collected.anchors}
-        self._by_name: dict[bytes, list[ChainCertificate]] = {}
-        self._known: set[bytes] = set()
-        for cert in (*collected.anchors, *collected.others):
-            self._add(cert)
-        self.add(chain[:MOST_IN_FILE])
+        super().__init__((*collected.anchors, *collected.others))
+        self._anchors = frozenset(cert.der for cert in collected.anchors)
+        self.add_untrusted(chain[:MOST_IN_FILE])
 
-    def add(self, ders: Iterable[bytes]) -> bool:
-        """Add certificates; whether any of them was new."""
-        before = len(self._known)
-        for cert in filter(None, map(authority, ders)):
-            if len(self._by_name.get(cert.subject, ())) < MOST_OF_ONE_NAME:
-                self._add(cert)
-        return len(self._known) > before
+    def add_untrusted(self, ders: Iterable[bytes]) -> bool:
+        """Add certificates from elsewhere, at most MOST_OF_ONE_NAME of a name; whether any of them was new."""
+        new = False
+        for cert in filter(None, map(read, ders)):
+            if len(self.named(cert.subject)) < MOST_OF_ONE_NAME:
+                new |= self.add(cert)
+        return new
 
-    def _add(self, cert: ChainCertificate) -> None:
-        if cert.der not in self._known:
-            self._known.add(cert.der)
-            self._by_name.setdefault(cert.subject, []).append(cert)
-
-    def is_anchor(self, cert: ChainCertificate) -> bool:
+    def is_anchor(self, cert: Certificate) -> bool:
         """Whether it is a root of the collection."""
         return cert.der in self._anchors
 
-    def candidates(self, cert: ChainCertificate) -> list[ChainCertificate]:
-        """CA certificates whose subject is the certificate's issuer and whose key identifier, where both name one, is the same."""
-        return [one for one in self._by_name.get(cert.issuer, ()) if _key_id_fits(cert, one)]
-
-    def issuers(self, cert: ChainCertificate) -> list[ChainCertificate]:
+    def issuers(self, cert: Certificate) -> list[Certificate]:
         """Those of the candidates whose key made the signature and that are CAs (an anchor is one because it is trusted)."""
-        return [one for one in self.candidates(cert) if (one.is_authority or self.is_anchor(one)) and signed_by(cert, one)]
-
-
-def _key_id_fits(cert: ChainCertificate, issuer: ChainCertificate) -> bool:
-    return cert.issuer_key_id is None or issuer.key_id is None or cert.issuer_key_id == issuer.key_id
+        return [one for one in self.candidates(cert) if (one.may_issue or self.is_anchor(one)) and issued(one, cert)]
 
 
 class PathEnd(Enum):
@@ -95,20 +81,20 @@ class PathEnd(Enum):
 class PathGraph:
     """A certificate and the CA certificates above it."""
 
-    cert: ChainCertificate
-    seen: tuple[ChainCertificate, ...]  # the certificate itself first
-    issuers: dict[bytes, tuple[ChainCertificate, ...]]  # of each of them, by its DER; only issuers that are in `seen`
+    cert: Certificate
+    seen: tuple[Certificate, ...]  # the certificate itself first
+    issuers: dict[bytes, tuple[Certificate, ...]]  # of each of them, by its DER; only issuers that are in `seen`
     ends: dict[bytes, PathEnd]  # by the DER of those where a path ends
 
-    def ending(self, end: PathEnd) -> list[ChainCertificate]:
+    def ending(self, end: PathEnd) -> list[Certificate]:
         """The certificates where a path ends in this way, nearest first."""
         return [one for one in self.seen if self.ends.get(one.der) is end]
 
-    def paths(self) -> list[tuple[ChainCertificate, ...]]:
+    def paths(self) -> list[tuple[Certificate, ...]]:
         """The certification paths from the certificate's issuer to an anchor, the shortest first."""
         trusted = self._leading_to_anchor()
-        found: list[tuple[ChainCertificate, ...]] = []
-        partial: list[tuple[ChainCertificate, ...]] = [()]
+        found: list[tuple[Certificate, ...]] = []
+        partial: list[tuple[Certificate, ...]] = [()]
         for path in partial:  # it grows while it is walked
             for issuer in self.issuers[(path or (self.cert,))[-1].der]:
                 if self.ends.get(issuer.der) is PathEnd.ANCHOR:
@@ -128,10 +114,10 @@ class PathGraph:
         return good
 
 
-def find_issuers(cert: ChainCertificate, store: IssuerStore) -> PathGraph:
+def find_issuers(cert: Certificate, store: IssuerStore) -> PathGraph:
     """Everything above the certificate, as far as MOST_ABOVE allows."""
     seen = {cert.der: cert}
-    issuers: dict[bytes, tuple[ChainCertificate, ...]] = {}
+    issuers: dict[bytes, tuple[Certificate, ...]] = {}
     ends: dict[bytes, PathEnd] = {}
     queue = [cert]
     for one in queue:  # it grows while it is walked

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
-from distributor.pki.chain_certificate import ChainCertificate, web
+from distributor.pki.certificate import Certificate, web
 from distributor.pki.validation import crls
 from distributor.pki.validation.crls import Crl, CrlError, Revoked, UnsupportedCrl
 
@@ -68,7 +68,7 @@ class RevocationChecker:
         self._read: dict[str, Crl | CrlError | DownloadFailed] = {}
         self._objections: dict[tuple[str, bytes], CrlError | UnsupportedCrl | None] = {}
 
-    def check(self, cert: ChainCertificate, issuer: ChainCertificate, who: str) -> NotRevoked | Issue | UnsupportedCrl:
+    def check(self, cert: Certificate, issuer: Certificate, who: str) -> NotRevoked | Issue | UnsupportedCrl:
         """The certificate's status by its CRLs; `who` is how messages call it."""
         if not cert.crl_urls:
             return _no_crl_url(cert, who)
@@ -92,7 +92,7 @@ class RevocationChecker:
             seconds += self._seconds(url)
         return NotRevoked(seconds)
 
-    def _status(self, url: str, cert: ChainCertificate, issuer: ChainCertificate) -> CrlStatus:
+    def _status(self, url: str, cert: Certificate, issuer: Certificate) -> CrlStatus:
         """The status by one CRL. An entry counts even on a CRL that is stale: its issuer did revoke the certificate."""
         crl = self.at(url)
         if not isinstance(crl, Crl):
@@ -104,12 +104,12 @@ class RevocationChecker:
         if unfit is not None:
             return unfit
         deltas = [self._delta(urls, crl, issuer) for urls in _sources(crl, cert)]
-        entry = _entry(cert.parsed.serial_number, crl, deltas)
+        entry = _entry(cert.serial, crl, deltas)
         faults = [one for one in (fault, *(delta.fault for delta in deltas)) if one is not None]
         seconds = self._seconds(url) + sum(self._seconds(delta.url) for delta in deltas)
         return entry or (faults[0] if faults else NotRevoked(seconds))
 
-    def _delta(self, urls: tuple[str, ...], crl: Crl, issuer: ChainCertificate) -> DeltaCrl:
+    def _delta(self, urls: tuple[str, ...], crl: Crl, issuer: Certificate) -> DeltaCrl:
         """The delta CRL for a CRL. Windows and the library require one wherever the CRL or the certificate names one."""
         best = DeltaCrl(fault=CrlError("it names its delta CRL by LDAP only"))
         for url in urls:
@@ -119,7 +119,7 @@ class RevocationChecker:
             best = one if best.crl is None else best
         return best
 
-    def _delta_at(self, url: str, crl: Crl, issuer: ChainCertificate) -> DeltaCrl:
+    def _delta_at(self, url: str, crl: Crl, issuer: Certificate) -> DeltaCrl:
         delta = self.at(url)
         if not isinstance(delta, Crl):
             return DeltaCrl(fault=_unusable_delta(url, delta))
@@ -136,7 +136,7 @@ class RevocationChecker:
             self._read[url] = crls.read(response.data) if isinstance(response, Fetched) else response
         return self._read[url]
 
-    def _objection(self, url: str, crl: Crl, issuer: ChainCertificate) -> CrlError | UnsupportedCrl | None:
+    def _objection(self, url: str, crl: Crl, issuer: Certificate) -> CrlError | UnsupportedCrl | None:
         key = (url, issuer.der)
         if key not in self._objections:
             self._objections[key] = crls.objection(crl, issuer, self._now)
@@ -146,12 +146,12 @@ class RevocationChecker:
         response = self._get(url) if url else None
         return response.seconds if isinstance(response, Fetched) else 0.0
 
-    def of(self, certs: Iterable[ChainCertificate]) -> list[bytes] | None:
+    def of(self, certs: Iterable[Certificate]) -> list[bytes] | None:
         """Every CRL that these certificates name, for pyhanko-certvalidator; None when one is too large for it."""
         found = list(dict.fromkeys(crl.der for cert in certs for crl in self._all(cert)))
         return None if any(len(der) > LARGEST_FOR_LIBRARY for der in found) else found
 
-    def _all(self, cert: ChainCertificate) -> Iterator[Crl]:
+    def _all(self, cert: Certificate) -> Iterator[Crl]:
         for url in cert.crl_urls:
             crl = self.at(url)
             if isinstance(crl, Crl):
@@ -185,7 +185,7 @@ def _unusable_delta(url: str, fault: CrlError | UnsupportedCrl | DownloadFailed)
     return CrlError(f'its delta CRL at "{_shown(url)}" cannot be used: {fault.reason}', _is_stale(fault))
 
 
-def _sources(crl: Crl, cert: ChainCertificate) -> list[tuple[str, ...]]:
+def _sources(crl: Crl, cert: Certificate) -> list[tuple[str, ...]]:
     """The URLs of delta CRLs, named by the CRL and by the certificate (RFC 5280 4.2.1.15), without those by LDAP; each once."""
     listed = [web(url for point in crl.freshest for url in point.urls)] if crl.freshest else []
     return list(dict.fromkeys([*listed, *([cert.delta_urls] if cert.delta_urls else [])]))
@@ -208,7 +208,7 @@ def revoked(status: Revoked, who: str) -> Issue:
     )
 
 
-def _no_crl_url(cert: ChainCertificate, who: str) -> Issue:
+def _no_crl_url(cert: Certificate, who: str) -> Issue:
     named = [url for point in cert.points for url in point.urls]
     kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in named))
     text = f"names its CRL by {escape_unsafe(kinds)} only; Exchange Online fetches http" if named else "names no CRL"

@@ -26,7 +26,7 @@ from pyhanko_certvalidator.policy_decl import (
 
 from distributor.model.issues import CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
-from distributor.pki.chain_certificate import authority
+from distributor.pki.certificate import read
 
 # --- asn1 --------------------------------------------------------------------------------
 # Certificates and CRLs in DER -> asn1crypto objects that dump exactly the bytes they were loaded from.
@@ -52,7 +52,7 @@ class _Body(_KeepsBytes, x509.TbsCertificate):  # type: ignore[misc]  # asn1cryp
     """The signed part of a certificate."""
 
 
-class Certificate(_KeepsBytes, x509.Certificate):  # type: ignore[misc]  # asn1crypto has no types
+class Asn1Certificate(_KeepsBytes, x509.Certificate):  # type: ignore[misc]  # asn1crypto has no types
     """A certificate; `load` is asn1crypto's."""
 
     _fields = [("tbs_certificate", _Body), *x509.Certificate._fields[1:]]  # noqa: RUF012  asn1crypto's way of declaring fields
@@ -62,7 +62,7 @@ class _Listed(_KeepsBytes, crl.TbsCertList):  # type: ignore[misc]  # asn1crypto
     """The signed part of a CRL."""
 
 
-class CertificateList(_KeepsBytes, crl.CertificateList):  # type: ignore[misc]  # asn1crypto has no types
+class Asn1Crl(_KeepsBytes, crl.CertificateList):  # type: ignore[misc]  # asn1crypto has no types
     """A CRL; `load` is asn1crypto's."""
 
     _fields = [("tbs_cert_list", _Listed), *crl.CertificateList._fields[1:]]  # noqa: RUF012  asn1crypto's way of declaring fields
@@ -105,7 +105,7 @@ def validate_path(  # noqa: PLR0913, PLR0917  the inputs of path validation
 
 
 def _policy(rule: RevocationMode) -> DisallowWeakAlgorithmsPolicy:
-    """Which algorithms it refuses. Old hashes and short keys are reported in our own words (path_checks.py)."""
+    """Which algorithms it refuses. Old hashes and short keys are reported in our own words (checks.py)."""
     how = {"weak_hash_algos": frozenset(), "rsa_key_size_threshold": 0} if rule is RevocationMode.PATH_ONLY else {}
     return DisallowWeakAlgorithmsPolicy(**how)  # type: ignore[no-untyped-call]  # the library lacks the annotation
 
@@ -120,16 +120,16 @@ def _finish(work: Coroutine[Any, Any, ValidationPath]) -> None:
     raise NotImplementedError
 
 
-def _load(der: bytes) -> Certificate:
-    loaded: Certificate = Certificate.load(der, strict=True)
+def _load(der: bytes) -> Asn1Certificate:
+    loaded: Asn1Certificate = Asn1Certificate.load(der, strict=True)
     return loaded
 
 
 _parsed = lru_cache(256)(_load)
 
 
-def _listed(der: bytes) -> CertificateList:
-    loaded: CertificateList = CertificateList.load(der)
+def _listed(der: bytes) -> Asn1Crl:
+    loaded: Asn1Crl = Asn1Crl.load(der)
     return loaded
 
 
@@ -168,9 +168,9 @@ def _issue(error: Exception, now: datetime) -> Issue:
 
 def _over(error: errors.ExpiredError, now: datetime) -> str | None:
     for one in error.current_path.iter_certs(include_root=True):
-        cert = authority(one.dump())
-        if cert is not None and cert.parsed.not_valid_after_utc < now:
-            return f'"{cert.name}" in its chain expired on {cert.parsed.not_valid_after_utc:%Y-%m-%d}'
+        cert = read(one.dump())
+        if cert is not None and cert.not_after < now:
+            return f'"{cert.name}" in its chain expired on {cert.not_after:%Y-%m-%d}'
     return None
 
 

@@ -145,7 +145,7 @@ def test_what_is_no_language_is_none(cloud: Cloud, directory: Opened, tag: str, 
     assert [person.language for person in people(directory())] == [""]
 
 
-def test_an_address_of_the_same_mailbox_is_no_second_road(cloud: Cloud, directory: Opened, tag: str) -> None:
+def test_an_address_of_the_same_mailbox_is_no_second_channel(cloud: Cloud, directory: Opened, tag: str) -> None:
     same = [f"a@{tag}.example", "b@example.onmicrosoft.com"]
     cloud.user(
         f"{tag}@example.org",

@@ -146,7 +146,7 @@ def test_a_name_falls_back_to_the_common_one(server: Slapd, add: Add) -> None:
 
 
 @pytest.mark.parametrize("written", ["smtp$alice@home.example", "alice@home.example"])
-def test_another_mailbox_is_a_second_road(server: Slapd, add: Add, written: str) -> None:
+def test_another_mailbox_is_a_second_channel(server: Slapd, add: Add, written: str) -> None:
     add("alice", mail="alice@example.org", otherMailbox=written)
     assert entries(server)[0].person.alternate_email == "alice@home.example"
 

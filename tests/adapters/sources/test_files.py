@@ -17,7 +17,7 @@ from distributor.model.people import RosterRow
 from distributor.model.secret import Secret
 from distributor.pki import parse_material
 from tests.authority import Authority, Identity, rsa_key
-from tests.heaps import find, issues, look, materials, person, words, zipped
+from tests.source_files import find, issues, look, materials, person, words, zipped
 
 
 def test_a_roster_gives_the_password_of_a_file_that_it_does_not_name(inbox: Path, authority: Authority) -> None:
@@ -267,7 +267,7 @@ def test_a_password_that_became_unreadable_is_told_when_the_file_is_fetched_agai
     (inbox / "a.txt").unlink()
     (inbox / "a.txt").mkdir()
     part = found.parts[0]
-    told = source.fetch(Locator(found.form, ((part.path, part.member, part.sha256),)), None)
-    assert isinstance(told, Issue)
-    assert (told.severity, told.source) == ("error", "a.pfx")
-    assert 'its password file "a.txt" cannot be read' in told.message
+    issue = source.fetch(Locator(found.form, ((part.path, part.member, part.sha256),)), None)
+    assert isinstance(issue, Issue)
+    assert (issue.severity, issue.source) == ("error", "a.pfx")
+    assert 'its password file "a.txt" cannot be read' in issue.message

@@ -16,9 +16,9 @@ from distributor.adapters.sources import files
 from distributor.errors import InvalidInput
 from distributor.model.certificates import Locator, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
-from distributor.pki.key_fingerprints import KeyFingerprint, UnpairedFile
+from distributor.pki.pem import KeyFingerprint, UnpairedFile
 from tests.authority import Authority
-from tests.heaps import find, issues, look, materials, words, zipped
+from tests.source_files import find, issues, look, materials, words, zipped
 
 
 def test_links_pipes_and_devices_are_not_opened(inbox: Path, tmp_path: Path) -> None:

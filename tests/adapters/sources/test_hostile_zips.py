@@ -12,7 +12,7 @@ import pytest
 from distributor.adapters.sources import reader
 from distributor.adapters.sources.reader import zip_directory
 from distributor.mail.templates import cpu_limit
-from tests.heaps import find, issues, materials, zipped
+from tests.source_files import find, issues, materials, zipped
 
 MANY = 1_500_000
 

@@ -20,9 +20,9 @@ from tests.doubles.graphd.control import Control
 from tests.doubles.graphd.entra import Entra
 from tests.doubles.graphd.graph import Graph
 from tests.doubles.graphd.identity import Identity
-from tests.doubles.graphd.tokens import Mint
+from tests.doubles.graphd.state import Delivered, ServiceState
+from tests.doubles.graphd.tokens import TokenSigner
 from tests.doubles.graphd.wire import Port, Request, Send
-from tests.doubles.graphd.world import Delivered, World
 
 
 def front(graph: Graph, entra: Entra) -> Port:
@@ -36,18 +36,20 @@ def front(graph: Graph, entra: Entra) -> Port:
 
 async def main(options: argparse.Namespace) -> None:
     keys = trust.make(options.folder)
-    world = World(Delivered(options.folder / "letters.jsonl", options.folder / "letters"), Mint.of(keys.signing, keys.signing_public))
-    graph, entra = Graph(world, contract.read()), Entra(world)
+    service = ServiceState(
+        Delivered(options.folder / "messages.jsonl", options.folder / "messages"), TokenSigner.of(keys.signing, keys.signing_public)
+    )
+    graph, entra = Graph(service, contract.read()), Entra(service)
     https, http = front(graph, entra), Port(Identity(entra).serve)
     https.tls = keys.tls()
-    control = Control(world, graph, entra, [https, http], secrets.token_hex(16))
+    control = Control(service, graph, entra, [https, http], secrets.token_hex(16))
     for order in json.loads(options.orders.read_text()) if options.orders else ():
         if wrong := control.obey({"key": control.key, **order}).get("error"):
             sys.exit(f"{order}: {wrong}")
     port = await https.open(options.port)
-    world.login, world.graph = f"https://localhost:{port}", f"https://localhost:{port}/graph"
+    service.login, service.graph = f"https://localhost:{port}", f"https://localhost:{port}/graph"
     ports = {"port": port, "identity_port": await http.open(), "control_port": await control.open(), "key": control.key}
-    print(json.dumps(ports | {"login": world.login, "graph": world.graph}), flush=True)  # noqa: T201  whoever started it reads it
+    print(json.dumps(ports | {"login": service.login, "graph": service.graph}), flush=True)  # noqa: T201  whoever started it reads it
     await asyncio.to_thread(sys.stdin.read)  # until the test that started us is gone
     os._exit(0)
 

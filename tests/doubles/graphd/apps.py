@@ -66,7 +66,7 @@ class App:
         return self.mailboxes is None or mailbox in {one.lower() for one in self.mailboxes}
 
     def granted_in(self, mailbox: str) -> set[str]:
-        return {role for box, roles in self.exchange_roles.items() if box.lower() == mailbox for role in roles}
+        return {role for address, roles in self.exchange_roles.items() if address.lower() == mailbox for role in roles}
 
 
 SIMPLE = ("name", "roles", "outlook_roles", "delegated", "mailboxes", "exchange_roles")

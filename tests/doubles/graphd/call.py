@@ -11,15 +11,15 @@ from tests.doubles.graphd.faults import Fault
 from tests.doubles.graphd.mailbox import Item, Mailbox
 from tests.doubles.graphd.odata import Clause, Unreadable, Unsupported, parse, read_token, token
 from tests.doubles.graphd.refusals import Refusal, json_answer
+from tests.doubles.graphd.state import ServiceState
 from tests.doubles.graphd.wire import Answer, Request
-from tests.doubles.graphd.world import World
 
 
 @dataclass
 class Call:
     """`claims` are those of the token, believed once the caller was let in."""
 
-    world: World
+    service: ServiceState
     request: Request
     operation: Operation
     params: dict[str, str]
@@ -34,7 +34,7 @@ class Call:
 
     @property
     def now(self) -> float:
-        return self.world.clock.now()
+        return self.service.clock.now()
 
     @property
     def immutable(self) -> bool:
@@ -52,9 +52,9 @@ class Call:
     def mailbox(self) -> Mailbox:
         """Raises Refusal for nobody, or for somebody without a mailbox."""
         given = self.params["user-id"]
-        if self.world.directory.user(given) is None:
+        if self.service.directory.user(given) is None:
             raise Refusal(404, "ErrorInvalidUser", f"The requested user '{given}' is invalid.")
-        mailbox = self.world.mailbox(given)
+        mailbox = self.service.mailbox(given)
         if mailbox is None:
             text = "The mailbox is either inactive, soft-deleted, or is hosted on-premise."
             raise Refusal(404, "MailboxNotEnabledForRESTAPI", text)
@@ -62,7 +62,7 @@ class Call:
 
     def item(self, mailbox: Mailbox) -> Item:
         item = mailbox.find(self.params["message-id"])
-        if item is None or (item.leaves is not None and self.world.settings.under_way == "hidden"):
+        if item is None or (item.leaves is not None and self.service.settings.under_way == "hidden"):
             raise not_found()
         return item
 
@@ -85,13 +85,13 @@ class Call:
             return None
         names = [name.strip() for name in text.split(",")]
         for name in names:
-            if name not in self.world.properties[kind]:
+            if name not in self.service.properties[kind]:
                 text = f"Parsing OData Select and Expand failed: Could not find a property named '{name}' on type 'microsoft.graph.{kind}'."
                 raise Refusal(400, "BadRequest", text)
         return names
 
     def page_size(self, default: int) -> int:
-        cap = self.world.settings.page_cap
+        cap = self.service.settings.page_cap
         size = int(self.query.get("$top", default))
         return min(size, cap) if cap else size
 
@@ -101,10 +101,10 @@ class Call:
         return self.url() + "?" + "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in query.items())
 
     def url(self) -> str:
-        return f"{self.world.graph}/v1.0/" + "/".join(quote(part, safe="") for part in self.request.segments[2:])
+        return f"{self.service.graph}/v1.0/" + "/".join(quote(part, safe="") for part in self.request.segments[2:])
 
     def context(self, rest: str) -> dict[str, str]:
-        return {"@odata.context": f"{self.world.graph}/v1.0/$metadata#{rest}"}
+        return {"@odata.context": f"{self.service.graph}/v1.0/$metadata#{rest}"}
 
     def skipped(self) -> int:
         """Where a page begins; a token that is not ours, or that has expired, is refused."""
@@ -115,13 +115,13 @@ class Call:
             place, generation = read_token(text)
         except ValueError as wrong:
             raise Refusal(400, "BadRequest", "The skip token is invalid.") from wrong
-        if generation != self.world.directory.page_tokens:
+        if generation != self.service.directory.page_tokens:
             text = "The specified page token value has expired and can no longer be included in your request."
             raise Refusal(400, "Directory_ExpiredPageToken", text)
         return int(place)
 
     def next_token(self, place: int) -> str:
-        return token([place, self.world.directory.page_tokens])
+        return token([place, self.service.directory.page_tokens])
 
     def say(self, value: object, status: int = 200) -> Answer:
         return json_answer(status, value)

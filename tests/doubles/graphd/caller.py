@@ -26,16 +26,16 @@ class Caller:
 
     cloud: Cloud
     app: str
-    box: str
+    address: str
     http: httpx2.Client = field(repr=False)
 
     def create(self, mime: bytes, **headers: str) -> httpx2.Response:
         return self.http.post(
-            f"/users/{self.box}/messages", content=base64.b64encode(mime), headers={"Content-Type": "text/plain", **headers}
+            f"/users/{self.address}/messages", content=base64.b64encode(mime), headers={"Content-Type": "text/plain", **headers}
         )
 
     def send(self, message: str, **headers: str) -> httpx2.Response:
-        return self.http.post(f"/users/{self.box}/messages/{message}/send", headers=headers)
+        return self.http.post(f"/users/{self.address}/messages/{message}/send", headers=headers)
 
     def draft(self, number: int = 1, **headers: str) -> str:
         answer = self.create(self.mime(number), **headers)
@@ -43,24 +43,24 @@ class Caller:
         return str(answer.json()["id"])
 
     def mime(self, number: int = 1, to: str = "alice@elsewhere.example", sender: str = "") -> bytes:
-        lines = [f"From: {sender or self.box}", f"To: {to}", f"Subject: message {number}", f"Message-ID: {self.message_id(number)}"]
+        lines = [f"From: {sender or self.address}", f"To: {to}", f"Subject: message {number}", f"Message-ID: {self.message_id(number)}"]
         return ("\r\n".join(lines) + "\r\nContent-Type: text/plain\r\n\r\nhello\r\n").encode()
 
     def message_id(self, number: int = 1) -> str:
-        return f"<{number}.{self.box}>"
+        return f"<{number}.{self.address}>"
 
     def list(self, folder: str = "", **query: object) -> httpx2.Response:
         where = f"mailFolders/{folder}/messages" if folder else "messages"
-        return self.http.get(f"/users/{self.box}/{where}", params={f"${name}": str(value) for name, value in query.items()})
+        return self.http.get(f"/users/{self.address}/{where}", params={f"${name}": str(value) for name, value in query.items()})
 
     def by_message_id(self, number: int = 1, folder: str = "") -> list[dict[str, Any]]:
         return values(self.list(folder, filter=f"internetMessageId eq '{self.message_id(number)}'"))
 
     def left(self) -> list[dict[str, Any]]:
-        return [record for record in self.cloud.stored() if record["mailbox"] == self.box]
+        return [record for record in self.cloud.stored() if record["mailbox"] == self.address]
 
-    def tally(self) -> dict[str, Any]:
-        return dict(self.cloud.counts()["mailboxes"][self.box])
+    def counts(self) -> dict[str, Any]:
+        return dict(self.cloud.counts()["mailboxes"][self.address])
 
 
 def values(answer: httpx2.Response) -> list[dict[str, Any]]:

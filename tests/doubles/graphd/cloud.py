@@ -188,12 +188,12 @@ class Cloud:
 
     def stored(self) -> list[dict[str, Any]]:
         """Every message that left, in order, from the log on the disk; it outlives the double."""
-        log = self.folder / "letters.jsonl"
+        log = self.folder / "messages.jsonl"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     def bytes_of(self, record: Mapping[str, Any]) -> bytes:
         """A message as it left."""
-        return (self.folder / "letters" / f"{record['sha256']}.eml").read_bytes()
+        return (self.folder / "messages" / f"{record['sha256']}.eml").read_bytes()
 
     def messages(self, mailbox: str, folder: str) -> list[dict[str, Any]]:
         """A folder's messages as Graph shows them, oldest first; also "recoverableitemspurges" and "recoverableitemsdeletions"."""
@@ -206,7 +206,7 @@ class Cloud:
     def counts(self) -> dict[str, Any]:
         """What was done, and the most of it.
 
-        Under `mailboxes`, by address: requests (by operation), refused, messages, over_pace, max_in_flight, letters_per_minute,
+        Under `mailboxes`, by address: requests (by operation), refused, messages, over_pace, max_in_flight, messages_per_minute,
         recipients_per_day. For all: requests, token_requests, token_requests_by_grant, tokens_issued, refused_traces.
         """
         return dict(self.order("counts"))

@@ -66,7 +66,7 @@ def _first(call: Call, name: str) -> Round:
     if kind not in {None, *KINDS}:
         raise Refusal(400, "BadRequest", f"The value '{kind}' of changeType is not supported.")
     if "$expand" in call.query:
-        call.world.violations.append("the double lacks $expand for mailFolder.messagesDelta")
+        call.service.violations.append("the double lacks $expand for mailFolder.messagesDelta")
         raise Refusal(501, "NotImplemented", "The double lacks $expand.")
     clauses = call.clauses("ErrorInvalidUrlQueryFilter")
     if any(clause.field != "receivedDateTime" or clause.operator not in {"ge", "gt"} or clause.kind != "time" for clause in clauses):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.doubles.graphd.apps import App
 from tests.doubles.graphd.refusals import Denied
-from tests.doubles.graphd.world import World
+from tests.doubles.graphd.state import ServiceState
 
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 
@@ -35,17 +35,17 @@ class Waiting:
 
 
 class Devices:
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, service: ServiceState) -> None:
+        self.service = service
         self.waiting: dict[str, Waiting] = {}
         self.refresh: dict[str, Grant] = {}
 
     def begin(self, app: App, resource: str, scopes: list[str]) -> dict[str, object]:
-        settings, code = self.world.settings, secrets.token_urlsafe(48)
+        settings, code = self.service.settings, secrets.token_urlsafe(48)
         user_code = "".join(secrets.choice(LETTERS) for _ in range(9))
-        ends = self.world.clock.now() + settings.device_seconds
+        ends = self.service.clock.now() + settings.device_seconds
         self.waiting[code] = Waiting(app.id, resource, tuple(scopes), user_code, ends)
-        page = f"{self.world.login}/device"
+        page = f"{self.service.login}/device"
         return {
             "user_code": user_code,
             "device_code": code,
@@ -64,13 +64,13 @@ class Devices:
         raise ValueError(f"no code {user_code} waits for anybody")
 
     def poll(self, app: App, code: str) -> Grant:
-        one, now = self.waiting.get(code), self.world.clock.now()
+        one, now = self.waiting.get(code), self.service.clock.now()
         if one is None or one.app != app.id:
             raise Denied(70000, "invalid_grant", "Provided grant is invalid or malformed.")
         if one.ends <= now:
             text = "The provided value for the input parameter 'device_code' is not valid. This device code has expired."
             raise Denied(70020, "expired_token", text)
-        early, one.asked = now - one.asked < self.world.settings.device_interval, now
+        early, one.asked = now - one.asked < self.service.settings.device_interval, now
         if one.state == "declined":
             raise Denied(70018, "authorization_declined", "The end user denied the authorization request.")
         if one.state == "pending":

@@ -43,7 +43,7 @@ ADVANCED = (
 
 def get(call: Call) -> Answer:
     given = call.params["user-id"]
-    user = call.world.directory.user(given)
+    user = call.service.directory.user(given)
     if user is None:
         raise _missing(given)
     return call.say({**call.context("users/$entity"), **_shown(user, call.selection("user"))})
@@ -56,15 +56,15 @@ def get_group(call: Call) -> Answer:
 
 def groups(call: Call) -> Answer:
     select = call.selection("group")
-    found = _filtered(call, list(call.world.directory.groups.values()))
+    found = _filtered(call, list(call.service.directory.groups.values()))
     return _paged(call, "groups", found, lambda group: {name: group.get(name) for name in select or group})
 
 
 def _group(call: Call) -> Mapping[str, Any]:
     given = call.params["group-id"]
-    if given not in call.world.directory.groups:
+    if given not in call.service.directory.groups:
         raise _missing(given)
-    return call.world.directory.groups[given]
+    return call.service.directory.groups[given]
 
 
 def _members(call: Call, *, deep: bool) -> Answer:
@@ -72,12 +72,12 @@ def _members(call: Call, *, deep: bool) -> Answer:
     group = _group(call)
     if not call.advanced:
         raise Refusal(400, "Request_UnsupportedQuery", ADVANCED.format("cast"))
-    return _users(call, call.world.directory.users_of(group["id"], deep=deep))
+    return _users(call, call.service.directory.users_of(group["id"], deep=deep))
 
 
 def _users(call: Call, users: Sequence[Mapping[str, Any]]) -> Answer:
     if "$search" in call.query:
-        call.world.violations.append(f"the double lacks $search for {call.operation.id}")
+        call.service.violations.append(f"the double lacks $search for {call.operation.id}")
         raise Refusal(501, "NotImplemented", "The double lacks $search.")
     select = call.selection("user")
     found = _ordered(call, _filtered(call, users))
@@ -127,7 +127,7 @@ def _paged(call: Call, kind: str, found: list[Mapping[str, Any]], show: Callable
 
 
 OPERATIONS: dict[str, Callable[[Call], Answer]] = {
-    "user.list": lambda call: _users(call, list(call.world.directory.users.values())),
+    "user.list": lambda call: _users(call, list(call.service.directory.users.values())),
     "user.get": get,
     "group.list": groups,
     "group.get": get_group,

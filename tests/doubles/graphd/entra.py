@@ -1,4 +1,4 @@
-"""Entra's doors: discovery, the token endpoint with its grants, and the device code. Sign-in by secret, certificate, federation, device."""
+"""Entra's endpoints: discovery, tokens and the device code. Sign-in by secret, certificate, federation, device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.doubles.graphd.assertions import KIND, Assertions
 from tests.doubles.graphd.devices import Devices, Grant
 from tests.doubles.graphd.faults import through
 from tests.doubles.graphd.refusals import Denied, Refusal, dated, entra_error
+from tests.doubles.graphd.state import ServiceState
 from tests.doubles.graphd.wire import Answer, Request, Send
-from tests.doubles.graphd.world import World
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-DOORS = {
+ENDPOINTS = {
     ("GET", "v2.0/.well-known/openid-configuration"): "discovery",
     ("GET", "discovery/v2.0/keys"): "keys",
     ("POST", "oauth2/v2.0/token"): "token",
@@ -25,37 +25,43 @@ OURS = frozenset({"openid", "profile", "offline_access", "email"})  # scopes of 
 
 
 class Entra:
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.assertions, self.devices = Assertions(), Devices(world)
-        self.doors: dict[str, Callable[[str, dict[str, str]], Answer]] = {
+    def __init__(self, service: ServiceState) -> None:
+        self.service = service
+        self.assertions, self.devices = Assertions(), Devices(service)
+        self.endpoints: dict[str, Callable[[str, dict[str, str]], Answer]] = {
             "discovery": self.discovery,
-            "keys": lambda _tenant, _form: _plain(self.world.mint.key_set()),
+            "keys": lambda _tenant, _form: _plain(self.service.signer.key_set()),
             "token": self.token,
             "devicecode": self.device_code,
         }
 
     async def serve(self, request: Request, send: Send) -> None:
         tenant, _, rest = "/".join(request.segments).partition("/")
-        door = DOORS.get((request.method, rest), "")
-        self.world.limits.requests[door or "unknown"] += 1
-        fault = self.world.faults.take(door, lambda: _text(request), graph=False)
-        answer = await through(fault, lambda: self.answer(door, tenant, request), lambda wrong: self._said(wrong, request))
-        self.world.requests.append(
-            {"at": self.world.clock.now(), "method": request.method, "target": request.target, "operation": door, "status": answer.status}
+        endpoint = ENDPOINTS.get((request.method, rest), "")
+        self.service.limits.requests[endpoint or "unknown"] += 1
+        fault = self.service.faults.take(endpoint, lambda: _text(request), graph=False)
+        answer = await through(fault, lambda: self.answer(endpoint, tenant, request), lambda wrong: self._said(wrong, request))
+        self.service.requests.append(
+            {
+                "at": self.service.clock.now(),
+                "method": request.method,
+                "target": request.target,
+                "operation": endpoint,
+                "status": answer.status,
+            }
             | {"fault": fault.do if fault else None}
         )
-        await send(dated(answer, self.world.clock.now()))
+        await send(dated(answer, self.service.clock.now()))
 
-    def answer(self, door: str, tenant: str, request: Request) -> Answer:
+    def answer(self, endpoint: str, tenant: str, request: Request) -> Answer:
         form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
-        if door == "token":
-            self.world.limits.token_requests[form.get("grant_type", "")] += 1
+        if endpoint == "token":
+            self.service.limits.token_requests[form.get("grant_type", "")] += 1
         try:
-            if not door:
+            if not endpoint:
                 return Answer(404)
             _form_encoded(request)
-            return self.doors[door](self._tenant(door, tenant), form)
+            return self.endpoints[endpoint](self._tenant(endpoint, tenant), form)
         except Denied as denied:
             return self._said(denied, request)
 
@@ -66,20 +72,20 @@ class Entra:
             wrong = Denied(90033, "temporarily_unavailable", text, wrong.status, headers=wrong.headers)
         if not isinstance(wrong, Denied):
             raise wrong
-        return entra_error(wrong, request, self.world.clock.now())
+        return entra_error(wrong, request, self.service.clock.now())
 
-    def _tenant(self, door: str, given: str) -> str:
-        tenant = self.world.tenant(given)
+    def _tenant(self, endpoint: str, given: str) -> str:
+        tenant = self.service.tenant(given)
         if tenant is None:
-            error = "invalid_tenant" if door == "discovery" else "invalid_request"
+            error = "invalid_tenant" if endpoint == "discovery" else "invalid_request"
             text = f"Tenant '{given}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."
             raise Denied(90002, error, text)
         return tenant
 
-    # --- doors ------------------------------------------------------------------------------------------------------
+    # --- endpoints ------------------------------------------------------------------------------------------------------
 
     def discovery(self, tenant: str, _form: dict[str, str]) -> Answer:
-        root = f"{self.world.login}/{tenant}"
+        root = f"{self.service.login}/{tenant}"
         return _plain(
             {
                 "issuer": f"{root}/v2.0",
@@ -114,7 +120,7 @@ class Entra:
 
     def _app(self, tenant: str, form: dict[str, str]) -> App:
         given = form.get("client_id", "")
-        app = self.world.apps.get(given)
+        app = self.service.apps.get(given)
         if app is None or app.tenant != tenant:
             text = (
                 f"Application with identifier '{given}' was not found in the directory '{tenant}'. This can happen if the application "
@@ -132,18 +138,18 @@ class Entra:
         claims = {"idtyp": "app", "oid": f"sp-{app.id}", "sub": f"sp-{app.id}"}
         if roles := app.roles_at(resource):
             claims["roles"] = roles
-        seconds = self.world.settings.token_seconds
-        token = self.world.token(app, resource, **claims)
+        seconds = self.service.settings.token_seconds
+        token = self.service.token(app, resource, **claims)
         return _plain({"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token})
 
     def _proved(self, tenant: str, app: App, form: dict[str, str]) -> None:
         if "client_assertion" in form:
             if form.get("client_assertion_type") != KIND:
                 raise Denied(50027, "invalid_request", "Invalid client_assertion_type.")
-            settings = self.world.settings
-            now = self.world.clock.now() - (self.world.clock.ahead if settings.sign_in_clock == "real" else 0)
-            names = {tenant, *self.world.tenants[tenant]}
-            audiences = {f"{self.world.login}/{name}/{end}" for name in names for end in ("oauth2/v2.0/token", "v2.0")}
+            settings = self.service.settings
+            now = self.service.clock.now() - (self.service.clock.ahead if settings.sign_in_clock == "real" else 0)
+            names = {tenant, *self.service.tenants[tenant]}
+            audiences = {f"{self.service.login}/{name}/{end}" for name in names for end in ("oauth2/v2.0/token", "v2.0")}
             once = settings.replayed_assertions == "refused"
             self.assertions.check(app, form["client_assertion"], audiences, now=now, once=once)
         elif "client_secret" in form:
@@ -160,7 +166,7 @@ class Entra:
             )
             raise Denied(7000215, "invalid_client", text, 401)
         expires = app.secrets[given]
-        if expires is not None and expires <= self.world.clock.now():
+        if expires is not None and expires <= self.service.clock.now():
             text = f"The provided client secret keys for app '{app.id}' are expired. Create new keys for your app."
             raise Denied(7000222, "invalid_client", text, 401)
 
@@ -173,7 +179,7 @@ class Entra:
         return self.known(resource)
 
     def known(self, resource: str) -> str:
-        if resource.rstrip("/") not in {self.world.graph, GRAPH, *OUTLOOKS}:
+        if resource.rstrip("/") not in {self.service.graph, GRAPH, *OUTLOOKS}:
             text = f"The resource principal named {resource} was not found in the tenant named Example."
             raise Denied(500011, "invalid_resource", text)
         return resource.rstrip("/")
@@ -189,7 +195,7 @@ class Entra:
     def _delegated(self, app: App, scope: str) -> tuple[str, list[str]]:
         """The resource and the names of what is asked for it; a bare name is Graph's."""
         asked = [one for one in scope.split() if one not in OURS]
-        resources = {one.rpartition("/")[0] or self.world.graph for one in asked}
+        resources = {one.rpartition("/")[0] or self.service.graph for one in asked}
         if len(resources) != 1:
             raise Denied(
                 28000, "invalid_request", "Provided value for the input parameter scope is not valid because it names several resources."
@@ -200,10 +206,10 @@ class Entra:
         return self.known(resources.pop()), list(scopes)
 
     def _for_a_user(self, app: App, grant: Grant) -> Answer:
-        user = self.world.directory.user(grant.user)
+        user = self.service.directory.user(grant.user)
         if user is None:
             raise Denied(50034, "invalid_grant", f"The user account {grant.user} does not exist in the {app.tenant} directory.")
-        upn, seconds = user["userPrincipalName"], self.world.settings.token_seconds
+        upn, seconds = user["userPrincipalName"], self.service.settings.token_seconds
         claims = {"scp": " ".join(grant.scopes), "oid": user["id"], "sub": user["id"], "upn": upn, "unique_name": upn, "idtyp": "user"}
         prefix = f"{grant.resource}/"
         return _plain(
@@ -212,17 +218,19 @@ class Entra:
                 "scope": " ".join(f"{prefix}{scope}" for scope in grant.scopes),
                 "expires_in": seconds,
                 "ext_expires_in": seconds,
-                "access_token": self.world.token(app, grant.resource, **claims),
+                "access_token": self.service.token(app, grant.resource, **claims),
                 "refresh_token": self.devices.refresh_token(grant),
                 "id_token": self._id_token(app, user),
             }
         )
 
     def _id_token(self, app: App, user: dict[str, object]) -> str:
-        now = int(self.world.clock.now() - self.world.clock.ahead)  # the client judges this one, by its own clock
+        now = int(self.service.clock.now() - self.service.clock.ahead)  # the client judges this one, by its own clock
         about = {"oid": user["id"], "sub": user["id"], "preferred_username": user["userPrincipalName"], "name": user["displayName"]}
-        issuer = f"{self.world.login}/{app.tenant}/v2.0"
-        return self.world.mint.sign({"aud": app.id, "iss": issuer, "tid": app.tenant, "iat": now, "exp": now + 3600, "ver": "2.0", **about})
+        issuer = f"{self.service.login}/{app.tenant}/v2.0"
+        return self.service.signer.sign(
+            {"aud": app.id, "iss": issuer, "tid": app.tenant, "iat": now, "exp": now + 3600, "ver": "2.0", **about}
+        )
 
 
 def _plain(value: object) -> Answer:

@@ -1,4 +1,4 @@
-"""Graph's own door: each request is found in the description, counted, held against limits and faults, let in, and answered."""
+"""Graph itself: each request is found in the description, counted, checked for limits and faults, let in, and answered."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.doubles.graphd.call import Call
 from tests.doubles.graphd.contract import Contract
 from tests.doubles.graphd.faults import Fault, through
 from tests.doubles.graphd.refusals import Refusal, dated, graph_error
+from tests.doubles.graphd.state import ServiceState
 from tests.doubles.graphd.tokens import Unverified, peek, verify
 from tests.doubles.graphd.wire import Answer, Request, Send
-from tests.doubles.graphd.world import World
 
 DIRECTORY = ("/users", "/users/{user-id}", "/groups")
 UNBELIEVED = {
@@ -29,11 +29,11 @@ UNBELIEVED = {
 
 
 class Graph:
-    def __init__(self, world: World, contract: Contract) -> None:
-        self.world, self.contract = world, contract
+    def __init__(self, service: ServiceState, contract: Contract) -> None:
+        self.service, self.contract = service, contract
         self.deltas = delta.Deltas()
         for kind in ("message", "mailFolder", "user", "group"):
-            world.properties[kind] = contract.properties(kind) | (directory.EVERYBODY if kind == "user" else frozenset())
+            service.properties[kind] = contract.properties(kind) | (directory.EVERYBODY if kind == "user" else frozenset())
         self.operations: dict[str, Callable[[Call], Answer]] = {
             **mail.OPERATIONS,
             **directory.OPERATIONS,
@@ -46,16 +46,16 @@ class Graph:
         try:
             call = self._found(request)
         except Refusal as refusal:
-            await self._finish(request, None, graph_error(self._noted(request, refusal), request, self.world.clock.now()), send)
+            await self._finish(request, None, graph_error(self._noted(request, refusal), request, self.service.clock.now()), send)
             return
-        with self.world.limits.counted(call.app, self._box(call), call.operation.id) as throttle:
+        with self.service.limits.counted(call.app, self._box(call), call.operation.id) as throttle:
             await self._held(call, throttle, send)
 
     async def _held(self, call: Call, throttle: Refusal | None, send: Send) -> None:
         """While it is in flight."""
-        if self.world.settings.latency and throttle is None:
-            await asyncio.sleep(self.world.settings.latency)
-        call.fault = None if throttle else self.world.faults.take(call.operation.id, lambda: self._text(call))
+        if self.service.settings.latency and throttle is None:
+            await asyncio.sleep(self.service.settings.latency)
+        call.fault = None if throttle else self.service.faults.take(call.operation.id, lambda: self._text(call))
         answer = await through(call.fault, lambda: self.answer(call, throttle), lambda wrong: self._said(call, wrong))
         await self._finish(call.request, call, answer, send)
 
@@ -70,10 +70,10 @@ class Graph:
         except Refusal as refusal:
             answer = self._said(call, refusal)
         except Exception as wrong:  # noqa: BLE001  a fault of the double has to be seen by the test, not to end it
-            self.world.violations.append("".join(traceback.format_exception(wrong)))
+            self.service.violations.append("".join(traceback.format_exception(wrong)))
             answer = self._said(call, Refusal(500, "ErrorInternalServerError", f"The double failed: {wrong!r}"))
         if complaint := self.contract.answer_complaint(call.operation, answer):
-            self.world.violations.append(complaint)
+            self.service.violations.append(complaint)
         return answer
 
     # --- the steps --------------------------------------------------------------------------------------------------
@@ -83,26 +83,26 @@ class Graph:
         if request.segments[:2] != ("graph", "v1.0"):
             raise Refusal(400, "BadRequest", "Invalid version.")
         operation, params = self.contract.find(request.method, request.segments[2:])
-        return Call(self.world, request, operation, params, claims)
+        return Call(self.service, request, operation, params, claims)
 
     def _box(self, call: Call) -> str:
-        user = self.world.directory.user(call.params.get("user-id", ""))
-        box = self.world.mailboxes.get(user["id"]) if user else None
-        return box.address if box and call.operation.template not in DIRECTORY else ""
+        user = self.service.directory.user(call.params.get("user-id", ""))
+        address = self.service.mailboxes.get(user["id"]) if user else None
+        return address.address if address and call.operation.template not in DIRECTORY else ""
 
     def _let_in(self, call: Call) -> None:
         token = _bearer(call.request)
         if token is None:
             raise _unauthorized("Access token is empty.")
         try:
-            call.claims = verify(token, {self.world.graph, GRAPH}, self.world.mint.public_key, now=call.now)
+            call.claims = verify(token, {self.service.graph, GRAPH}, self.service.signer.public_key, now=call.now)
         except Unverified as wrong:
             raise _unauthorized(UNBELIEVED[wrong.reason]) from wrong
-        if call.claims.get("uti") not in self.world.live_tokens:
+        if call.claims.get("uti") not in self.service.live_tokens:
             raise _unauthorized("Continuous access evaluation resulted in challenge: the token was revoked.")
 
     def _described(self, call: Call) -> None:
-        if len(call.request.body) > self.world.settings.largest_body:
+        if len(call.request.body) > self.service.settings.largest_body:
             raise Refusal(413, "RequestEntityTooLarge", "The request is larger than the maximum allowed size.")
         try:
             call.query = self.contract.query(call.operation, call.request)
@@ -114,7 +114,7 @@ class Graph:
         """By the token's roles or scopes, and in a mailbox by what Exchange grants there besides."""
         scopes = set(str(call.claims.get("scp", "")).split())
         granted = {*call.claims.get("roles", ()), *scopes}
-        app = self.world.apps.get(call.app)
+        app = self.service.apps.get(call.app)
         if "user-id" in call.params and call.operation.template not in DIRECTORY:
             self._permitted_in(call, app, granted, person=bool(scopes))
         elif not _enough(call, granted):
@@ -122,14 +122,14 @@ class Graph:
 
     def _permitted_in(self, call: Call, app: App | None, consented: set[str], *, person: bool) -> None:
         """Grants add up; an access policy narrows only those of Entra, and a person opens no mailbox but their own."""
-        box = self._box(call)
-        granted = set() if app is None or person else app.granted_in(box)
-        if not box and not _enough(call, consented):
+        address = self._box(call)
+        granted = set() if app is None or person else app.granted_in(address)
+        if not address and not _enough(call, consented):
             raise _forbidden(call)
         mailbox = call.mailbox()
         if not _enough(call, consented | granted):
             raise _forbidden(call)
-        if app is None or not (app.reaches(box) or _enough(call, granted)):
+        if app is None or not (app.reaches(address) or _enough(call, granted)):
             raise Refusal(403, "ErrorAccessDenied", "Access to OData is disabled.")
         if person and call.claims.get("oid") != mailbox.owner:
             raise Refusal(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
@@ -142,21 +142,21 @@ class Graph:
         return graph_error(wrong, call.request, call.now)
 
     def _noted(self, request: Request, refusal: Refusal) -> Refusal:
-        self.world.refusals.append(f"{request.method} {request.target}: {refusal}")
+        self.service.refusals.append(f"{request.method} {request.target}: {refusal}")
         return refusal
 
     def _text(self, call: Call) -> str:
         """What a fault's `match` looks into: the request, and the message that it is about."""
         parts = [f"{call.request.method} {call.request.target}", _readable(call.request)]
-        box = self.world.mailbox(call.params.get("user-id", ""))
-        item = box.find(call.params["message-id"]) if box and "message-id" in call.params else None
+        address = self.service.mailbox(call.params.get("user-id", ""))
+        item = address.find(call.params["message-id"]) if address and "message-id" in call.params else None
         if item is not None:
-            parts.append(self.world.delivered.bytes_of(item.letter.sha256).decode("utf-8", "replace"))
+            parts.append(self.service.delivered.bytes_of(item.message.sha256).decode("utf-8", "replace"))
         return "\n".join(parts)
 
     async def _finish(self, request: Request, call: Call | None, answer: Answer, send: Send) -> None:
-        self.world.requests.append(_record(request, call, answer, self.world.clock.now()))
-        await send(dated(answer, self.world.clock.now()))
+        self.service.requests.append(_record(request, call, answer, self.service.clock.now()))
+        await send(dated(answer, self.service.clock.now()))
 
 
 def _record(request: Request, call: Call | None, answer: Answer, now: float) -> dict[str, Any]:

@@ -16,12 +16,12 @@ TRACES = 300.0
 
 
 @dataclass
-class Tally:
+class MailboxCounts:
     """One mailbox: its requests by operation, and the most of everything."""
 
     requests: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # in_flight, requests, recipients
-    letters: int = 0
+    messages: int = 0
     over_pace: int = 0
     max_in_flight: int = 0
     minute: Window = field(default_factory=lambda: Window(MINUTE))
@@ -31,10 +31,10 @@ class Tally:
         return {
             "requests": dict(self.requests),
             "refused": dict(self.refused),
-            "letters": self.letters,
+            "messages": self.messages,
             "over_pace": self.over_pace,
             "max_in_flight": self.max_in_flight,
-            "letters_per_minute": self.minute.most,
+            "messages_per_minute": self.minute.most,
             "recipients_per_day": self.day.most,
         }
 
@@ -43,7 +43,7 @@ class Tally:
 class Limits:
     clock: Clock
     settings: Settings
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    mailboxes: dict[str, MailboxCounts] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     token_requests: Counter[str] = field(default_factory=Counter)  # by grant
     tokens_issued: int = 0
@@ -51,8 +51,8 @@ class Limits:
     _in_flight: Counter[tuple[str, str]] = field(default_factory=Counter)
     _windows: dict[tuple[str, str], Window] = field(default_factory=dict)
 
-    def tally(self, mailbox: str) -> Tally:
-        return self.tallies.setdefault(mailbox, Tally())
+    def counts(self, mailbox: str) -> MailboxCounts:
+        return self.mailboxes.setdefault(mailbox, MailboxCounts())
 
     @contextmanager
     def counted(self, app: str, mailbox: str, operation: str) -> Iterator[Refusal | None]:
@@ -61,23 +61,23 @@ class Limits:
         if not mailbox:
             yield self._trace_refusal(app) if operation == "messageTrace.list" else None
             return
-        tally, key = self.tally(mailbox), (app, mailbox)
-        tally.requests[operation] += 1
+        counts, key = self.counts(mailbox), (app, mailbox)
+        counts.requests[operation] += 1
         self._in_flight[key] += 1
-        tally.max_in_flight = max(tally.max_in_flight, self._in_flight[key])
+        counts.max_in_flight = max(counts.max_in_flight, self._in_flight[key])
         try:
-            yield self._refusal(tally, key)
+            yield self._refusal(counts, key)
         finally:
             self._in_flight[key] -= 1
 
-    def _refusal(self, tally: Tally, key: tuple[str, str]) -> Refusal | None:
+    def _refusal(self, counts: MailboxCounts, key: tuple[str, str]) -> Refusal | None:
         now = self.clock.now()
         window = self._windows.setdefault(key, Window(TEN_MINUTES))
         if window.add(now) > self.settings.requests_per_ten_minutes:
-            tally.refused["requests"] += 1
+            counts.refused["requests"] += 1
             return throttled("MailboxRequestRate", window.opens(now))
         if self._in_flight[key] > self.settings.in_flight:
-            tally.refused["in_flight"] += 1
+            counts.refused["in_flight"] += 1
             return throttled("MailboxConcurrency", self.settings.retry_after)
         return None
 
@@ -89,21 +89,21 @@ class Limits:
             return Refusal(429, "TooManyRequests", "Too many requests.", retry_after=window.opens(now))
         return None
 
-    def letter(self, mailbox: str, recipients: int) -> None:
+    def count_message(self, mailbox: str, recipients: int) -> None:
         """One message more. Past the pace it is only counted, since the service delays it; past the day's recipients it is refused."""
-        now, tally = self.clock.now(), self.tally(mailbox)
-        if tally.day.total(now) + recipients > self.settings.recipients_per_day:
-            tally.refused["recipients"] += 1
+        now, counts = self.clock.now(), self.counts(mailbox)
+        if counts.day.total(now) + recipients > self.settings.recipients_per_day:
+            counts.refused["recipients"] += 1
             text = "The message can't be submitted because the sender's submission quota was exceeded. Please try again later."
             raise Refusal(429, "ErrorSubmissionQuotaExceeded", text)
-        tally.day.add(now, recipients)
-        tally.letters += 1
-        if tally.minute.add(now) > self.settings.letters_per_minute:
-            tally.over_pace += 1
+        counts.day.add(now, recipients)
+        counts.messages += 1
+        if counts.minute.add(now) > self.settings.messages_per_minute:
+            counts.over_pace += 1
 
     def shown(self) -> dict[str, object]:
         return {
-            "mailboxes": {mailbox: tally.shown() for mailbox, tally in self.tallies.items()},
+            "mailboxes": {mailbox: counts.shown() for mailbox, counts in self.mailboxes.items()},
             "requests": dict(self.requests),
             "refused_traces": self.refused_traces,
             "token_requests": sum(self.token_requests.values()),

@@ -7,16 +7,16 @@ from typing import Any
 
 from tests.doubles.graphd import messages
 from tests.doubles.graphd.call import Call, not_found
-from tests.doubles.graphd.letters import (
-    Letter,
+from tests.doubles.graphd.mailbox import FOLDERS, GONE, PURGED, Item, Mailbox
+from tests.doubles.graphd.mime import (
+    ParsedMessage,
     from_json,
     has_message_id,
     invented_id,
-    letter,
+    parse_message,
     read_mime,
     with_message_id,
 )
-from tests.doubles.graphd.mailbox import FOLDERS, GONE, PURGED, Item, Mailbox
 from tests.doubles.graphd.refusals import Refusal
 from tests.doubles.graphd.sending import submit
 from tests.doubles.graphd.wire import Answer
@@ -41,7 +41,7 @@ def send(call: Call) -> Answer:
     if not item.draft or item.submitted:
         raise not_found()
     if call.rewrites:
-        mailbox.replace_letter(item, _kept(call, with_message_id(_bytes(call, item.letter), invented_id())))
+        mailbox.replace_message(item, _kept(call, with_message_id(_bytes(call, item.message), invented_id())))
     submit(call, mailbox, item)
     return Answer(202)
 
@@ -67,7 +67,7 @@ def get(call: Call) -> Answer:
 
 def get_content(call: Call) -> Answer:
     item = call.item(call.mailbox())
-    return Answer(200, _bytes(call, item.letter), {"Content-Type": "text/plain"})
+    return Answer(200, _bytes(call, item.message), {"Content-Type": "text/plain"})
 
 
 def update(call: Call) -> Answer:
@@ -139,14 +139,14 @@ def _draft(call: Call, mime: bytes) -> Item:
     return Item(_kept(call, mime), "drafts", created=call.now, draft=True)
 
 
-def _kept(call: Call, mime: bytes) -> Letter:
-    made = letter(mime)
-    call.world.delivered.keep(made.sha256, mime)
+def _kept(call: Call, mime: bytes) -> ParsedMessage:
+    made = parse_message(mime)
+    call.service.delivered.keep(made.sha256, mime)
     return made
 
 
-def _bytes(call: Call, made: Letter) -> bytes:
-    return call.world.delivered.bytes_of(made.sha256)
+def _bytes(call: Call, made: ParsedMessage) -> bytes:
+    return call.service.delivered.bytes_of(made.sha256)
 
 
 def _change(item: Item, given: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.doubles.graphd.letters import Letter
+from tests.doubles.graphd.mime import ParsedMessage
 
 FOLDERS = {"inbox": "Inbox", "drafts": "Drafts", "sentitems": "Sent Items", "deleteditems": "Deleted Items"}
 GONE = "recoverableitemsdeletions"
@@ -27,7 +27,7 @@ def new_id(kind: str) -> str:
 class Item:
     """A message in a folder. `leaves` is when a submitted draft becomes the sent copy, in seconds of the double's clock."""
 
-    letter: Letter
+    message: ParsedMessage
     folder: str
     created: float
     sent: float | None = None
@@ -96,14 +96,14 @@ class Mailbox:
     def add(self, item: Item) -> Item:
         self.items.append(item)
         self._ids[item.id] = self._ids[item.immutable] = item
-        self._by_message_id.setdefault(item.letter.message_id.casefold(), []).append(item)
+        self._by_message_id.setdefault(item.message.message_id.casefold(), []).append(item)
         self._note(item.folder, "created", item)
         return item
 
-    def replace_letter(self, item: Item, message: Letter) -> None:
+    def replace_message(self, item: Item, message: ParsedMessage) -> None:
         """Its Message-ID became another one on the way."""
-        self._by_message_id[item.letter.message_id.casefold()].remove(item)
-        item.letter = message
+        self._by_message_id[item.message.message_id.casefold()].remove(item)
+        item.message = message
         self._by_message_id.setdefault(message.message_id.casefold(), []).append(item)
 
     def update(self, item: Item, now: float) -> None:
@@ -126,7 +126,7 @@ class Mailbox:
             self._note(folder, "created", item)
         elif folder == NOWHERE:
             self.items.remove(item)
-            self._by_message_id[item.letter.message_id.casefold()].remove(item)
+            self._by_message_id[item.message.message_id.casefold()].remove(item)
 
     def submit(self, item: Item, leaves: float) -> None:
         item.submitted, item.leaves = True, leaves

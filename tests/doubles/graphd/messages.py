@@ -9,8 +9,8 @@ from typing import Any
 from tests.doubles.graphd import odata
 from tests.doubles.graphd.call import Call
 from tests.doubles.graphd.clock import stamp
-from tests.doubles.graphd.letters import Named, body_of
 from tests.doubles.graphd.mailbox import SEEN, Item, Mailbox
+from tests.doubles.graphd.mime import Named, body_of
 from tests.doubles.graphd.refusals import Refusal
 from tests.doubles.graphd.wire import Answer
 
@@ -46,7 +46,7 @@ def resource(item: Item, mailbox: Mailbox, call: Call, select: list[str] | None 
 
 
 def _cheap(item: Item, mailbox: Mailbox, *, immutable: bool) -> dict[str, Any]:
-    message, sent = item.letter, stamp(item.sent or item.created)
+    message, sent = item.message, stamp(item.sent or item.created)
     return {
         "@odata.etag": f'W/"{message.sha256[:24]}"',
         "id": item.immutable if immutable else item.id,
@@ -83,7 +83,7 @@ def _recipient(named: Named) -> dict[str, Any]:
 
 
 def _body(item: Item, call: Call) -> dict[str, str]:
-    kind, text = body_of(email.message_from_bytes(call.world.delivered.bytes_of(item.letter.sha256)))
+    kind, text = body_of(email.message_from_bytes(call.service.delivered.bytes_of(item.message.sha256)))
     return {"contentType": kind, "content": text}
 
 
@@ -91,7 +91,7 @@ def _headers(item: Item, call: Call) -> list[dict[str, str]]:
     """None for a sent copy: the service leaves its own headers out there (facts: sending.md 1.1)."""
     if item.folder != "inbox":
         return []
-    message = email.message_from_bytes(call.world.delivered.bytes_of(item.letter.sha256))
+    message = email.message_from_bytes(call.service.delivered.bytes_of(item.message.sha256))
     return [{"name": name, "value": " ".join(str(value).split())} for name, value in message.items()]
 
 
@@ -115,7 +115,7 @@ def listed(call: Call, mailbox: Mailbox, folder: str | None) -> Answer:
 def _known_selection(call: Call) -> list[str] | None:
     for name in ("$expand", "$search"):
         if name in call.query:
-            call.world.violations.append(f"the double lacks {name} for {call.operation.id}")
+            call.service.violations.append(f"the double lacks {name} for {call.operation.id}")
             raise Refusal(501, "NotImplemented", f"The double lacks {name}.")
     return call.selection("message")
 
@@ -147,7 +147,7 @@ def _orders(call: Call, clauses: list[odata.Clause]) -> list[tuple[str, bool]]:
 
 
 def _matching(call: Call, mailbox: Mailbox, folder: str | None, clauses: Iterable[odata.Clause]) -> list[Item]:
-    hidden = call.world.settings.under_way == "hidden"
+    hidden = call.service.settings.under_way == "hidden"
     clauses = list(clauses)
     by_id = [clause.value for clause in clauses if clause.field == "internetMessageId" and clause.operator == "eq"]
     items = mailbox.with_message_id(str(by_id[0])) if by_id else mailbox.visible(hide_under_way=hidden)

@@ -78,14 +78,14 @@ def parse(text: str, *, deaf_to_or: bool = False) -> list[Clause]:
     """The clauses of a $filter. `deaf_to_or` is for a service that ignores whatever follows an `or`."""
     reader = _Reader(text)
     clauses = [reader.clause()]
-    heard = True
+    known = True
     while (word := reader.next()) is not None:
         if word[1] == "or" and deaf_to_or:
-            heard = False
+            known = False
         elif word[1] != "and":
             raise Unsupported(word[1])
         clause = reader.clause()
-        if heard:
+        if known:
             clauses.append(clause)
     return clauses
 

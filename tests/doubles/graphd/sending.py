@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 
 from tests.doubles.graphd.call import Call
-from tests.doubles.graphd.letters import Letter, checked_recipients
 from tests.doubles.graphd.mailbox import Item, Mailbox
+from tests.doubles.graphd.mime import ParsedMessage, checked_recipients
 from tests.doubles.graphd.refusals import Refusal
 
 SEND_AS = (
@@ -17,29 +17,29 @@ SEND_AS = (
 
 def submit(call: Call, mailbox: Mailbox, item: Item, *, fresh: bool = False) -> None:
     """After this the message is out. `fresh` is a message that no folder holds yet; raises Refusal before anything happened."""
-    recipients = checked_recipients(item.letter.recipients)
-    _may_send_as(mailbox, item.letter)
-    call.world.limits.letter(mailbox.address, len(recipients))
+    recipients = checked_recipients(item.message.recipients)
+    _may_send_as(mailbox, item.message)
+    call.service.limits.count_message(mailbox.address, len(recipients))
     _log(call, mailbox, item, recipients)
     if fresh:
         mailbox.add(item)
-    settings, now = call.world.settings, call.now
+    settings, now = call.service.settings, call.now
     mailbox.submit(item, now + settings.sent_after)
     mailbox.settle(now, same_id=settings.id_after_send == "same")
     for address in recipients:
-        trace(call.world.traces, item.letter, mailbox.address, address, now)
-        _deliver_inside(call, item.letter, address)
+        trace(call.service.traces, item.message, mailbox.address, address, now)
+        _deliver_inside(call, item.message, address)
 
 
-def _may_send_as(mailbox: Mailbox, message: Letter) -> None:
+def _may_send_as(mailbox: Mailbox, message: ParsedMessage) -> None:
     sender = message.sender[1].lower() if message.sender else mailbox.address
     if sender != mailbox.address and sender not in mailbox.send_as:
         raise Refusal(403, "ErrorSendAsDenied", SEND_AS)
 
 
 def _log(call: Call, mailbox: Mailbox, item: Item, recipients: tuple[str, ...]) -> None:
-    message = item.letter
-    call.world.delivered.write(
+    message = item.message
+    call.service.delivered.write(
         {
             "message_id": message.message_id,
             "from": message.sender[1] if message.sender else mailbox.address,
@@ -57,7 +57,7 @@ def _log(call: Call, mailbox: Mailbox, item: Item, recipients: tuple[str, ...]) 
     )
 
 
-def trace(rows: list[dict[str, object]], message: Letter, sender: str, recipient: str, now: float) -> None:
+def trace(rows: list[dict[str, object]], message: ParsedMessage, sender: str, recipient: str, now: float) -> None:
     """One row a recipient; its status is worked out when somebody looks."""
     rows.append(
         {
@@ -76,7 +76,7 @@ def new_trace_id() -> str:
     return str(uuid.uuid4())
 
 
-def _deliver_inside(call: Call, message: Letter, address: str) -> None:
-    target = call.world.addresses.get(address.lower()) if call.world.settings.deliver_inside else None
+def _deliver_inside(call: Call, message: ParsedMessage, address: str) -> None:
+    target = call.service.addresses.get(address.lower()) if call.service.settings.deliver_inside else None
     if target is not None:
         target.add(Item(message, "inbox", created=call.now, sent=call.now, read=False))

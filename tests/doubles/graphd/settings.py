@@ -20,7 +20,7 @@ class Settings:
     # limits
     in_flight: int = 4
     requests_per_ten_minutes: int = 10_000
-    letters_per_minute: int = 30
+    messages_per_minute: int = 30
     recipients_per_day: int = 10_000
     traces_per_five_minutes: int = 100
     largest_body: int = 4 * 2**20  # bytes

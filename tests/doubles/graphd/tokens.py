@@ -51,14 +51,14 @@ SKEW = 300  # seconds
 
 
 @dataclass(frozen=True)
-class Mint:
+class TokenSigner:
     """Signs. Its key's id is in the key set that the discovery document names."""
 
     private_key: bytes
     public_key: bytes
 
     @classmethod
-    def of(cls, private: Path, public: Path) -> Mint:
+    def of(cls, private: Path, public: Path) -> TokenSigner:
         return cls(private.read_bytes(), public.read_bytes())
 
     @property

@@ -1,4 +1,4 @@
-"""The message trace: what became of each message, late and unsure at first. Hears one value a property, and nothing after an `or`."""
+"""The message trace: the state of each message, late and unsure at first. Hears one value a property, and nothing after an `or`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listed(call: Call) -> Answer:
     clauses = _heard(call.clauses("BadRequest", deaf_to_or=True))
     since, until = _span(clauses, call.now)
     known = "include-unknown-enum-members" in call.request.headers.get("prefer", "").lower()
-    newest_first = sorted(call.world.traces, key=lambda one: -float(one["at"]))
+    newest_first = sorted(call.service.traces, key=lambda one: -float(one["at"]))
     rows = [_row(call, one, known=known) for one in newest_first if _shows(call, one) and since <= one["at"] <= until]
     found = [row for row in rows if all(clause.holds(row) for clause in clauses if clause.field != "receivedDateTime")]
     start, size = call.skipped(), call.page_size(PAGE)
@@ -70,13 +70,13 @@ def _bad(text: str) -> Refusal:
 
 
 def _shows(call: Call, row: Mapping[str, Any]) -> bool:
-    return bool(row["at"] + call.world.settings.trace_after <= call.now)
+    return bool(row["at"] + call.service.settings.trace_after <= call.now)
 
 
 def _row(call: Call, one: Mapping[str, Any], *, known: bool) -> dict[str, Any]:
-    settings = call.world.settings
+    settings = call.service.settings
     settled = one["at"] + settings.trace_after + settings.trace_settles <= call.now
-    status = one.get("status") or call.world.fates.get(one["recipientAddress"].lower(), "delivered")
+    status = one.get("status") or call.service.fates.get(one["recipientAddress"].lower(), "delivered")
     if status == "recalled" and not known:
         status = "unknownFutureValue"
     row = {name: one[name] for name in ("id", "senderAddress", "recipientAddress", "messageId", "subject", "size")}
