@@ -148,8 +148,8 @@ event = Table(
     Column("commitment", TEXT, nullable=False),
     Column("hash", TEXT, nullable=False),
     Index("event_by_delivery", "delivery", "seq"),
-    Index("event_of_arming", "at", sqlite_where=IS_ARMING, postgresql_where=IS_ARMING),
-    Index("event_of_revocation", "delivery", sqlite_where=IS_REVOCATION, postgresql_where=IS_REVOCATION),
+    Index("event_of_arming", "at", sqlite_where=IS_ARMING),
+    Index("event_of_revocation", "delivery", sqlite_where=IS_REVOCATION),
 )
 
 publication = Table(
