@@ -47,6 +47,17 @@ class AdapterModule(Protocol[Port]):
         ...
 
 
+if TYPE_CHECKING:
+
+    class TransportModule(AdapterModule[Transport], Protocol):
+        """The module of a transport. Commands that send nothing check its settings without the imports that sending needs."""
+
+        @property
+        def check_settings(self) -> Callable[[Any], None]:
+            """Raises InvalidInput for settings that `open` would refuse."""
+            ...
+
+
 def now() -> datetime:
     """The clock of the whole program."""
     return datetime.now(UTC)
@@ -76,14 +87,17 @@ class AdapterRegistry:
         if (family, kind) in OPEN_TOUCHES_FILES:
             return None
         try:
-            load_adapter(family, kind).open(settings, *(() if family == "transports" else (key,)))
+            if family == "transports":
+                load_adapter("transports", kind).check_settings(settings)
+            else:
+                load_adapter(family, kind).open(settings, key)
         except Error as error:
             return error
         return None
 
 
 @overload
-def load_adapter(family: Literal["transports"], kind: str) -> AdapterModule[Transport]: ...
+def load_adapter(family: Literal["transports"], kind: str) -> TransportModule: ...
 @overload
 def load_adapter(family: Literal["trackers"], kind: str) -> AdapterModule[Tracker]: ...
 @overload

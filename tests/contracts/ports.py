@@ -9,7 +9,8 @@ from distributor.adapters.rosters import graph as graph_roster
 from distributor.adapters.rosters import ldap as ldap_roster
 from distributor.adapters.sources.files import Files
 from distributor.adapters.trackers import message_trace, sent_items
-from distributor.adapters.transports import folder, graph, smtp
+from distributor.adapters.transports import folder, graph
+from distributor.adapters.transports.smtp.transport import SmtpTransport
 from distributor.ledger.repository import SqlLedger
 from distributor.model.certificates import PublicDirectory
 from distributor.model.people import Directory
@@ -17,11 +18,11 @@ from distributor.model.ports import Connection, Ledger, Roster, Source, Tracker,
 from distributor.vault import AgeVault
 
 
-def transports(one: folder.FolderTransport, two: graph.GraphTransport, three: smtp.SmtpTransport) -> list[Transport]:
+def transports(one: folder.FolderTransport, two: graph.GraphTransport, three: SmtpTransport) -> list[Transport]:
     return [one, two, three]
 
 
-def connections(one: folder.FolderTransport, two: graph.GraphTransport, three: smtp.SmtpTransport) -> list[Connection]:
+def connections(one: folder.FolderTransport, two: graph.GraphTransport, three: SmtpTransport) -> list[Connection]:
     return [one.connection(), two.connection(), three.connection()]
 
 

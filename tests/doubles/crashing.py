@@ -29,6 +29,7 @@ from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
 from distributor.adapters.transports import graph, smtp
 from distributor.adapters.transports.smtp import session as _session
+from distributor.adapters.transports.smtp import transport as _transport
 from distributor.clients.graph import GraphClient
 from distributor.ledger import open_guarded, transaction
 from distributor.ledger.high_water_marks import CopyGuard
@@ -135,7 +136,7 @@ class Steps:
         aiosmtplib.protocol.SMTPProtocol.write = writing  # type: ignore[method-assign]
 
     def around_dialling(self) -> None:
-        real = smtp.connect
+        real = _transport.connect
 
         async def dialling(*args: Any) -> Any:
             self.reach("connect:before")
@@ -143,7 +144,7 @@ class Steps:
             self.reach("connect:after")
             return found
 
-        smtp.connect = dialling
+        _transport.connect = dialling
 
     def around_calls(self) -> None:
         """What is asked of Graph: `draft`, `post` (a draft goes), `look`."""

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from distributor.adapters.transports import smtp
 from distributor.adapters.transports.graph import mailbox
 from distributor.adapters.transports.smtp import session as _session
+from distributor.adapters.transports.smtp import transport as smtp
 from distributor.adapters.transports.smtp.replies import Reply
 from distributor.ledger import certificate_owners, high_water_marks, leases, packing, sending, sqlite, transaction, transitions
 from distributor.ledger.transitions import Transition
@@ -35,7 +35,6 @@ def arm_after_the_dot() -> None:
 
     async def rest(self: Any, session: Any, message: OutboundMessage, arm: Callable[[], Awaitable[bool]]) -> Outcome:
         settings = self._transport.settings
-        await session.say(*smtp.rcpt(message, session.offers), timeout=settings.reply_timeout)
         await session.say(b"DATA", timeout=settings.data_timeout)
         outcome = await self._end_data(session, message)
         return outcome if await arm() else NotSent("too late")

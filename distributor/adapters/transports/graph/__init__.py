@@ -47,9 +47,7 @@ def open(  # noqa: A001  every adapter has this name
     settings: Settings, accounts: Sequence[Account] = (), *, tell: Tell | None = None, sleep: Sleep = asyncio.sleep
 ) -> GraphTransport:
     """The transport; connects for its first message. `tell` shows a device code to a person. Raises InvalidInput."""
-    if wrong := check(settings, "transport"):
-        raise wrong
-    _check(settings)
+    check_settings(settings)
     return GraphTransport(settings, accounts, graph(registration(settings), settings.graph, tell=tell, sleep=sleep), sleep)
 
 
@@ -58,7 +56,10 @@ def needs(_: Settings) -> tuple[RequiredPermission, ...]:
     return NEEDS
 
 
-def _check(settings: Settings) -> None:
+def check_settings(settings: Settings, _: Sequence[Account] = ()) -> None:
+    """Raise InvalidInput for settings with which nothing could be sent."""
+    if wrong := check(settings, "transport"):
+        raise wrong
     if settings.mailbox == "":
         raise InvalidInput("empty", where="transport.mailbox", hint="write the user principal name of the mailbox, or remove the key")
     if not 1 <= settings.connections <= IN_FLIGHT:

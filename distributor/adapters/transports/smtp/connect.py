@@ -6,7 +6,6 @@ A reply may repeat the proof of a sign-in, so every reply passes `Client.redact`
 from __future__ import annotations
 
 import base64
-import ipaddress
 import os
 import socket
 import ssl
@@ -217,15 +216,6 @@ def _plain(error: BaseException) -> str:
         case _:
             text = bounded(str(error)).rstrip(".") or type(error).__name__  # the library's own sentence
             return text[0].lower() + text[1:]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether every address of this host is this machine's own."""
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        return False
-    return bool(found) and all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
 
 
 # --- authentication --------------------------------------------------------------------------------
