@@ -10,6 +10,7 @@ import pytest
 
 from distributor import errors
 from tests.authority import Authority
+from tests.session_picture import PICTURE, draw, session
 from tests.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -72,3 +73,8 @@ def test_every_make_target_it_names_exists() -> None:
 
 def test_it_can_be_read_in_one_go() -> None:
     assert len(README.splitlines()) <= 160
+
+
+def test_the_picture_shows_the_session() -> None:
+    """`python -m tests.session_picture` draws it anew."""
+    assert PICTURE.read_text(encoding="utf-8") == draw(session())
