@@ -29,19 +29,16 @@ def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
     workspace.close()
 
 
-@pytest.mark.parametrize(
-    ("option", "why"),
-    [("--roster", "it is not a regular file"), ("--passwords", "it is not a regular file"), ("--config", "there is no such file")],
-)
+@pytest.mark.parametrize("option", ["--roster", "--passwords", "--config"])
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(workspace: Workspace, option: str, why: str, kind: str) -> None:
+def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(workspace: Workspace, option: str, kind: str) -> None:
     path = "/dev/zero"
     if kind == "pipe":
         os.mkfifo(workspace.folder / "pipe")
         path = "pipe"
     result = workspace.run(f"ulimit -t 20; distributor plan certificates {option} {path}")
     assert result.returncode == 3
-    assert f"{path}: {why}\nhint: " in result.stdout
+    assert f"{path}: it is not a regular file\nhint: " in result.stdout
 
 
 @pytest.mark.parametrize("option", ["--roster", "--passwords"])
@@ -74,6 +71,8 @@ def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(workspa
     assert found["level"] == "error"
     assert why in found["message"]
     workspace.run_script("+ server\n$ distributor plan certificates --roster people.csv >/dev/null 2>&1\n")
+    with (workspace.folder / "distributor.toml").open("a", encoding="utf-8") as config:
+        config.write("\n[limits]\nopen_seconds = 300\n")  # the template's own limit counts time of the processor
     result = workspace.run("distributor send --yes")
     assert result.returncode == 1
     assert f"alice@example.org: not packed: templates/message/en/body.txt line {LINES[bomb]}: it {why}" in result.stdout
