@@ -1,4 +1,4 @@
-"""ASN.1 octets -> the values in them, and back. Definite lengths only (`to_definite_length` makes them); nothing is read beyond a value's end.
+"""ASN.1 octets -> the values in them, and back. Definite lengths only: `to_definite_length` makes them.
 
 Takes a fifth of the time of a general library, which counts for thousands of files.
 """
@@ -118,7 +118,7 @@ def dotted(value: Value) -> str:
 
 # --- ber --------------------------------------------------------------------------------
 # BER (indefinite lengths, octet strings in pieces: NSS, PKI.js, CMS libraries) -> the same with definite lengths and whole octet strings.
-# Values that are neither stay as they are, octet by octet.
+# Lengths in more octets than they need are shortened, since cryptography refuses them in a key. Whatever is DER stays as it is.
 
 
 DEEPEST = 24  # levels; a real PKCS#12 file has about ten
@@ -129,15 +129,13 @@ _ENCRYPTED_CONTENT = [OID, SEQUENCE, EXPLICIT_0]  # type, algorithm, content in 
 
 
 def to_definite_length(data: bytes) -> bytes:
-    """The same value in definite lengths at every depth, octet strings in one piece; unchanged where it is so already.
+    """The same value in the shortest definite lengths at every depth, octet strings in one piece; unchanged where it is so already.
 
     Raises ValueError for a broken structure of indefinite length. A broken one of definite length comes back as it is, since `read` may
     never look at the broken part.
     """
     try:
-        value, end = _Definite(data).value(0, len(data), DEEPEST)
-        if end != len(data):
-            raise ValueError("bytes follow the end")
+        value = _Definite(data).whole()
     except ValueError:
         if data[1:2] == b"\x80":
             raise
@@ -152,26 +150,36 @@ class _Definite:
         self._data = data
         self._left = MOST_VALUES
 
+    def whole(self) -> bytes | None:
+        """The one value in `data`; None: as it is."""
+        value, end = self.value(0, len(self._data), DEEPEST)
+        if end != len(self._data):
+            raise ValueError("bytes follow the end")
+        return value
+
     def value(self, at: int, limit: int, depth: int) -> tuple[bytes | None, int]:
         """The value at `at` (None: as it is) and where the next begins."""
         self._left -= 1
         if not depth or self._left < 0:
             raise ValueError("nested too deep, or too many values")
         tag_end, begin, end = self._head(at, limit)
-        tag = self._data[at]
+        tag, name = self._data[at], self._data[at:tag_end]
+        same = end is not None and begin - tag_end == _length_octets(end - begin)
         if end is not None and not tag & _CONSTRUCTED:
-            return None, end
-        parts, after, same = self._parts(begin, end, limit, depth)
+            return None if same else name + wrap(0, self._data[begin:end])[1:], end
+        parts, after, unchanged = self._parts(begin, end, limit, depth)
+        same = same and unchanged
         if tag == _OCTETS_IN_PIECES:
             return wrap(OCTETS, *_pieces(parts)), after
         if [part[0] for part in parts] == _ENCRYPTED_CONTENT and (pieces := read(parts[2]).parts()) and pieces[0].tag == OCTETS:
             # [0] IMPLICIT OCTET STRING in pieces; only its neighbours distinguish it from an explicit tag (RFC 5652 6.1)
             parts[2], same = wrap(_CONTEXT_0, *_pieces(piece.whole for piece in pieces)), False
-        return None if same else self._data[at:tag_end] + wrap(0, *parts)[1:], after
+        return None if same else name + wrap(0, *parts)[1:], after
 
     def _parts(self, at: int, end: int | None, limit: int, depth: int) -> tuple[list[bytes], int, bool]:
         """The values in one, where the next begins, and whether all is as it was."""
-        data, found, same = self._data, [], end is not None
+        data, same = self._data, end is not None
+        found: list[bytes] = []
         while at != end:
             if end is None and data[at : at + 2] == b"\0\0":
                 return found, at + 2, False
@@ -201,6 +209,10 @@ class _Definite:
         if size > _WIDEST or end > limit:
             raise ValueError("cut off")
         return tag_end, begin, end
+
+
+def _length_octets(length: int) -> int:
+    return 1 if length < _LONG else 1 + (length.bit_length() + 7) // 8
 
 
 def _pieces(values: Iterable[bytes]) -> Iterator[bytes]:
