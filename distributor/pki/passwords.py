@@ -16,16 +16,22 @@ _LINE_ENDS = ("\n", "\r\n")
 
 
 def candidates(passwords: Sequence[Secret]) -> list[EncodedPassword]:
-    """All of them as given, then as other programs may have spelled them.
+    """What to try on a PFX: all of them as given, then as other programs may have spelled them.
 
     Without a password, and for an empty one, none and the empty one: programs disagree which of the two they mean.
     """
-    texts = [secret.reveal() for secret in passwords] or [""]
-    found: list[str | None] = [*texts, *([None] if "" in texts else [])]
-    found += [other for text in texts for other in _spellings(text)]
-    if len(texts) <= FEW:  # a program that read a whole file or line for the password
+    texts: list[str | None] = [*spelled([secret.reveal() for secret in passwords] or [""])]
+    if "" in texts:
+        texts.insert(texts.index("") + 1, None)
+    return [EncodedPassword.of(text) for text in texts]
+
+
+def spelled(texts: Sequence[str]) -> list[str]:
+    """All of them as given, then in other spellings."""
+    found = [*texts, *(other for text in texts for other in _spellings(text))]
+    if len(texts) <= FEW:  # a program that took a whole file or line for the password
         found += [text + end for text in texts if text for end in _LINE_ENDS]
-    return [EncodedPassword.of(text) for text in dict.fromkeys(found)]
+    return list(dict.fromkeys(found))
 
 
 def _spellings(text: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, sst
 from distributor.pki.asn1 import Unreadable
 from distributor.pki.certificate import Certificate, load
+from distributor.pki.passwords import spelled
 from distributor.pki.pbe import Scheme
 
 # Dashes end a block, so that no text is read twice, however many blocks begin and never end.
@@ -138,9 +139,9 @@ def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParsePr
         return ParseProblem(
             CheckId.WRONG_PASSWORD, "its key needs a password and none was given", "name it in the roster or in --passwords"
         )
-    for secret in passwords:
+    for text in spelled([secret.reveal() for secret in passwords]):
         try:
-            return load_key(block, secret)
+            return load_key(block, Secret(text))
         except Unreadable:
             continue
     return ParseProblem(
