@@ -43,7 +43,8 @@ _LARGE_BLOCKS = frozenset({"sha384", "sha512"})  # hashes that work on 128 bytes
 # Microseconds for one round of one block, measured on a server core with cryptography 50 and rounded up.
 _PKCS12_ROUND = {"sha1": 0.5, "sha224": 0.6, "sha256": 0.6, "sha384": 1.2, "sha512": 1.2}
 _PBKDF2_ROUND = {"sha1": 0.25, "sha224": 0.25, "sha256": 0.25, "sha384": 0.8, "sha512": 0.8}
-_TRIPLE_DES_BLOCKS = 3  # two of SHA-1 for the key, one for the IV; RC2 and RC4 take fewer, and are derived by cryptography, faster
+_TRIPLE_DES_ROUND = 3 * _PKCS12_ROUND["sha1"]  # two blocks for the key, one for the IV
+_LIBRARY_ROUND = 2 * 0.2  # RC2 and others, which cryptography derives
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Scheme(NamedTuple):
     def seconds(self) -> float:
         """About how long its key derivation takes."""
         if self.derivation is None:
-            return self.rounds * _TRIPLE_DES_BLOCKS * _PKCS12_ROUND["sha1"] / 1e6
+            return self.rounds * (_TRIPLE_DES_ROUND if self.name == _TRIPLE_DES else _LIBRARY_ROUND) / 1e6
         return self.derivation.seconds(_AES.get(self.cipher, 32))
 
     @property

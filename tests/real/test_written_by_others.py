@@ -18,6 +18,8 @@ from tests.real.test_parsers import BOUNCY_CASTLE
 PASSWORD = "geheim 2026"
 BEYOND_ASCII = "Zürich-2026"
 LOCALES = ("C", "C.UTF-8")
+_V2 = "PKCS #12 V2 PBE With SHA-1 And"
+OLD_NSS = ("-c", f"{_V2} 3KEY Triple DES-CBC", "-C", f"{_V2} 40 Bit RC2 CBC", "-M", "SHA-1")  # its defaults before AES
 CASES = pytest.mark.parametrize(
     ("number", "password", "locale"),
     [
@@ -77,21 +79,31 @@ def test_gnutls_in_pem_and_der(five: list[Identity], tmp_path: Path, number: int
     out = tmp_path / "out.p12"
     command = (require("certtool"), "--to-p12", "--load-privkey", keys, "--load-certificate", certificates)
     rest = ("--load-ca-certificate", chain, "--p12-name", "alice", "--password", password, "--outfile", str(out))
-    for form in ((), ("--outder",)):
-        run(*command, *rest, *form, locale=locale)
-        data = out.read_bytes()
-        assert (data[:11] == b"-----BEGIN ") is (form == ())
-        assert found(data, password, five[:number], 1)  # certtool takes the first authority of a file
+    in_pem = password == PASSWORD  # its default
+    run(*command, *rest, *(() if in_pem else ("--outder",)), locale=locale)
+    data = out.read_bytes()
+    assert (data[:11] == b"-----BEGIN ") is in_pem
+    assert found(data, password, five[:number], 1)  # certtool takes the first authority of a file
 
 
 @CASES
 def test_nss(five: list[Identity], tmp_path: Path, number: int, password: str, locale: str) -> None:
+    nss(five, tmp_path, number, password, locale)
+
+
+@pytest.mark.slow(reason="600 000 rounds for each part, and RC2")
+@pytest.mark.parametrize("number", [1, 5])
+def test_nss_with_its_old_algorithms(five: list[Identity], tmp_path: Path, number: int) -> None:
+    nss(five, tmp_path, number, PASSWORD, "C", *OLD_NSS)
+
+
+def nss(five: list[Identity], tmp_path: Path, number: int, password: str, locale: str, *options: str) -> None:
     program, database, out = require("pk12util"), f"sql:{tmp_path}", tmp_path / "out.p12"
     run(require("certutil"), "-N", "-d", database, "--empty-password")
     for who in five[:number]:
         (tmp_path / "in.p12").write_bytes(who.pfx(PASSWORD, name="alice"))
         run(program, "-i", str(tmp_path / "in.p12"), "-d", database, "-W", PASSWORD)
-    run(program, "-o", str(out), "-n", "alice", "-d", database, "-W", password, locale=locale)
+    run(program, "-o", str(out), "-n", "alice", "-d", database, "-W", password, *options, locale=locale)
     assert found(out.read_bytes(), password, five[:number])
 
 
