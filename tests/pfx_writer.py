@@ -86,11 +86,11 @@ def integer(number: int) -> bytes:
 
 
 def _sealed(plain: bytes, octets: bytes, rounds: int) -> tuple[bytes, bytes]:
-    """AlgorithmIdentifier and ciphertext of PBES2 with AES-256 and HMAC-SHA-256. More than 100 000 rounds are only claimed."""
+    """AlgorithmIdentifier and ciphertext of PBES2 with AES-256 and HMAC-SHA-256. More than 600 000 rounds are only claimed."""
     prf = wrap(SEQUENCE, oid("2a864886f70d0209"), wrap(NULL))
     kdf = wrap(SEQUENCE, oid("2a864886f70d01050c"), wrap(SEQUENCE, wrap(OCTETS, SALT), integer(rounds), prf))
     cipher = wrap(SEQUENCE, oid("60864801650304012a"), wrap(OCTETS, SALT))
-    key = hashlib.pbkdf2_hmac("sha256", octets, SALT, min(rounds, 100_000), 32)
+    key = hashlib.pbkdf2_hmac("sha256", octets, SALT, min(rounds, 600_000), 32)
     padder, encryptor = PKCS7(128).padder(), Cipher(AES(key), modes.CBC(SALT)).encryptor()
     content = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
     return wrap(SEQUENCE, oid("2a864886f70d01050d"), wrap(SEQUENCE, kdf, cipher)), content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from base64 import encodebytes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +33,25 @@ def test_a_wrong_password_is_told_as_such(alice: Identity, made: Callable[..., b
     assert refused(made("-legacy"), "wrong") == CheckId.WRONG_PASSWORD
 
 
-def test_a_file_without_mac_is_refused(made: Callable[..., bytes]) -> None:
-    assert refused(made("-nomac"), PASSWORD) == CheckId.NO_MAC
+def test_a_file_without_mac_is_refused_with_the_way_to_convert(made: Callable[..., bytes]) -> None:
+    (problem,) = opened(made("-nomac"), PASSWORD).problems
+    assert problem.check == CheckId.NO_MAC
+    assert "openssl pkcs12 -export" in str(problem.hint)
+
+
+def test_pem_under_the_name_of_a_pfx_is_told_as_such(alice: Identity) -> None:
+    (problem,) = opened(alice.pem + alice.key_pem(), PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.UNREADABLE, "the file is PEM, not PKCS#12")
+    assert ".pem" in str(problem.hint)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-300] + text[-30:], lambda text: text.replace(b"MII", b"!!!"), lambda text: text[:900]]
+)
+def test_a_damaged_pfx_in_pem_is_not_said_to_be_something_else(alice: Identity, damage: Callable[[bytes], bytes]) -> None:
+    armoured = b"-----BEGIN PKCS12-----\n" + encodebytes(alice.pfx()) + b"-----END PKCS12-----\n"
+    (problem,) = opened(damage(armoured), PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.UNREADABLE, "the file is damaged or not a PKCS#12 file")
 
 
 def test_the_iterations_of_each_derivation_are_limited(alice: Identity) -> None:
