@@ -20,6 +20,8 @@ from tests.authority import Authority, own_key
 from tests.pfx_writer import in_ber, pfx
 from tests.workspace import Workspace
 
+pytestmark = pytest.mark.slow(reason="whole commands, one for each password; what they rest on is tested in tests/pki")
+
 GIVEN = "Zürich-2026"
 
 
