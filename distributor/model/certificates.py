@@ -19,8 +19,8 @@ class Limits:
 
     file: int = 2**20  # bytes; a real PFX with a chain has 4 to 10 KiB
     archive: int = 512 * 2**20  # bytes
-    iterations: int = 2_000_000  # of all key derivations in one file together (facts: reliability.md 0.8)
-    open_seconds: float = 10.0
+    iterations: int = 2_000_000  # of one key derivation; NSS and GnuTLS use 600 000
+    open_seconds: float = 10.0  # all of a file's key derivations together, estimated before the first, and what the child process may take
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,39 +12,45 @@ def parse_material(material: SourceMaterial, limits: Limits, *, expected_sha256:
     try:
         return _open(material, limits, expected_sha256)
     except Unreadable as reason:
-        return _unreadable(str(reason), _CONVERT if material.form == "pkcs12" else _AGAIN)
+        return _unreadable(str(reason), _convert() if material.form == "pkcs12" else _AGAIN)
     except RecursionError:
         return _unreadable("it is nested too deep", _AGAIN)
     except MemoryError:
         return ParsedIdentities(problems=(ParseProblem(CheckId.TOO_COSTLY, "opening it takes more memory than allowed", _AGAIN),))
     except Exception:  # noqa: BLE001  a parser's message about hostile bytes helps nobody, and may quote them
-        return _unreadable(_what(material), _AGAIN)
+        return _garbled(material)
 
 
 def _open(material: SourceMaterial, limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
-    if material.form == "pkcs12":
-        from distributor.pki.pkcs12 import open_pkcs12  # noqa: PLC0415
+    if material.form == "pkcs12" or _ARMOUR in material.parts[0].data:
+        from distributor.pki.pkcs12 import open_pkcs12, to_binary  # noqa: PLC0415
 
-        return open_pkcs12(material.parts[0].data, material.passwords, limits, expected_sha256)
+        return open_pkcs12(to_binary(material.parts[0].data), material.passwords, limits, expected_sha256)
     from distributor.pki.pem import open_pem  # noqa: PLC0415
 
     return open_pem(tuple(part.data for part in material.parts), material.passwords, limits, expected_sha256)
 
 
-_CONVERT = (
-    "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
-)
+_ARMOUR = b"-----BEGIN PKCS12-----"  # around a PFX, as certtool and some CAs write it
 _AGAIN = "export it again from where it was made"
 
 
-def _what(material: SourceMaterial) -> str:
+def _convert() -> str:
+    from distributor.pki.pkcs12 import CONVERT  # noqa: PLC0415
+
+    return CONVERT
+
+
+def _garbled(material: SourceMaterial) -> ParsedIdentities:
     """What is wrong with a file that cannot be parsed, by its first bytes."""
     data = material.parts[0].data
     if not data:
-        return "the file is empty"
-    if material.form == "pkcs12" and b"-----BEGIN " in data[:4096]:
-        return "the file is PEM, not PKCS#12"
-    return "the file is damaged or not a PKCS#12 file" if material.form == "pkcs12" else "the file is damaged or not PEM"
+        return _unreadable("the file is empty", _AGAIN)
+    if material.form == "pkcs12" and b"-----BEGIN " in data[:4096] and _ARMOUR not in data:
+        return _unreadable("the file is PEM, not PKCS#12", 'rename it: its name must end in ".pem"')
+    return _unreadable(
+        "the file is damaged or not a PKCS#12 file" if material.form == "pkcs12" else "the file is damaged or not PEM", _AGAIN
+    )
 
 
 def _unreadable(message: str, hint: str) -> ParsedIdentities:

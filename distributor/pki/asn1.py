@@ -1,10 +1,11 @@
-"""ASN.1 octets -> the values in them, and back. Definite lengths only (`ber.to_definite_length`); nothing is read beyond a value's end.
+"""ASN.1 octets -> the values in them, and back. Definite lengths only: `to_definite_length` makes them.
 
 Takes a fifth of the time of a general library, which counts for thousands of files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 INTEGER, OCTETS, NULL, OID, SEQUENCE, SET, EXPLICIT_0 = 0x02, 0x04, 0x05, 0x06, 0x30, 0x31, 0xA0
@@ -116,85 +117,104 @@ def dotted(value: Value) -> str:
 
 
 # --- ber --------------------------------------------------------------------------------
-# BER with indefinite lengths, as NSS (Thunderbird, Firefox) writes it -> the same with definite lengths; anything else is unchanged.
+# BER (indefinite lengths, octet strings in pieces: NSS, PKI.js, CMS libraries) -> the same with definite lengths and whole octet strings.
+# Lengths in more octets than they need are shortened, since cryptography refuses them in a key. Whatever is DER stays as it is.
 
 
 DEEPEST = 24  # levels; a real PKCS#12 file has about ten
-_INDEFINITE, _CONSTRUCTED, _OCTETS, _MULTIPLE = 0x80, 0x20, 0x04, 0x1F
-
+MOST_VALUES = 50_000  # in one file; a real one with 64 certificates has about 2 000. They take a tenth of a second
+_CONSTRUCTED, _OCTETS_IN_PIECES, _SEVERAL_OCTETS = 0x20, 0x24, 0x1F
 _CONTEXT_0 = 0x80
-_ENCRYPTED_CONTENT = [0x06, 0x30, 0xA0]  # type, algorithm, content
+_ENCRYPTED_CONTENT = [OID, SEQUENCE, EXPLICIT_0]  # type, algorithm, content in pieces
 
 
 def to_definite_length(data: bytes) -> bytes:
-    """The same value with definite lengths if its first length is indefinite. Raises ValueError for a broken structure."""
-    if data[1:2] != b"\x80":
+    """The same value in the shortest definite lengths at every depth, octet strings in one piece; unchanged where it is so already.
+
+    Raises ValueError for a broken structure of indefinite length. A broken one of definite length comes back as it is, since `read` may
+    never look at the broken part.
+    """
+    try:
+        value = _Definite(data).whole()
+    except ValueError:
+        if data[1:2] == b"\x80":
+            raise
         return data
-    value, end = _value(data, 0, DEEPEST)
-    if end != len(data):
-        raise ValueError("bytes follow the end")
-    return value
+    return data if value is None else value
 
 
-def _value(data: bytes, at: int, depth: int) -> tuple[bytes, int]:
-    """One value from `at` on, and where the next begins."""
-    tag, length, begin = _head(data, at)
-    if not depth:
-        raise ValueError("nested too deep")
-    if length is not None:
-        end = begin + length
-        if end > len(data):
+class _Definite:
+    """Rewrites the values in `data`, up to a number of them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = MOST_VALUES
+
+    def whole(self) -> bytes | None:
+        """The one value in `data`; None: as it is."""
+        value, end = self.value(0, len(self._data), DEEPEST)
+        if end != len(self._data):
+            raise ValueError("bytes follow the end")
+        return value
+
+    def value(self, at: int, limit: int, depth: int) -> tuple[bytes | None, int]:
+        """The value at `at` (None: as it is) and where the next begins."""
+        self._left -= 1
+        if not depth or self._left < 0:
+            raise ValueError("nested too deep, or too many values")
+        tag_end, begin, end = self._head(at, limit)
+        tag, name = self._data[at], self._data[at:tag_end]
+        same = end is not None and begin - tag_end == _length_octets(end - begin)
+        if end is not None and not tag & _CONSTRUCTED:
+            return None if same else name + wrap(0, self._data[begin:end])[1:], end
+        parts, after, unchanged = self._parts(begin, end, limit, depth)
+        same = same and unchanged
+        if tag == _OCTETS_IN_PIECES:
+            return wrap(OCTETS, *_pieces(parts)), after
+        if [part[0] for part in parts] == _ENCRYPTED_CONTENT and (pieces := read(parts[2]).parts()) and pieces[0].tag == OCTETS:
+            # [0] IMPLICIT OCTET STRING in pieces; only its neighbours distinguish it from an explicit tag (RFC 5652 6.1)
+            parts[2], same = wrap(_CONTEXT_0, *_pieces(piece.whole for piece in pieces)), False
+        return None if same else name + wrap(0, *parts)[1:], after
+
+    def _parts(self, at: int, end: int | None, limit: int, depth: int) -> tuple[list[bytes], int, bool]:
+        """The values in one, where the next begins, and whether all is as it was."""
+        data, same = self._data, end is not None
+        found: list[bytes] = []
+        while at != end:
+            if end is None and data[at : at + 2] == b"\0\0":
+                return found, at + 2, False
+            value, after = self.value(at, limit if end is None else end, depth - 1)
+            found.append(data[at:after] if value is None else value)
+            same, at = same and value is None, after
+        return found, at, same
+
+    def _head(self, at: int, limit: int) -> tuple[int, int, int | None]:
+        """Where the tag ends, where the content begins, and where it ends (None: indefinite)."""
+        data, tag_end = self._data, at + 1
+        if at >= limit:
             raise ValueError("cut off")
-        if not tag & _CONSTRUCTED:
-            return data[at:end], end
-    parts, end = _parts(data, begin, None if length is None else begin + length, depth)
-    if tag == _OCTETS | _CONSTRUCTED:
-        return wrap(_OCTETS, b"".join(_content(part) for part in parts)), end
-    if [part[0] for part in parts] == _ENCRYPTED_CONTENT:
-        parts[2] = _implicit(parts[2])
-    return wrap(tag, b"".join(parts)), end
+        if data[at] & _SEVERAL_OCTETS == _SEVERAL_OCTETS:
+            while data[tag_end : tag_end + 1] >= b"\x80":
+                tag_end += 1
+            tag_end += 1
+        if tag_end >= limit:
+            raise ValueError("cut off")
+        first = data[tag_end]
+        if first == _LONG:
+            if not data[at] & _CONSTRUCTED:
+                raise ValueError("an indefinite length where none may be")
+            return tag_end, tag_end + 1, None
+        begin = tag_end + 1 + (size := max(0, first - _LONG))
+        end = begin + (int.from_bytes(data[tag_end + 1 : begin]) if size else first)
+        if size > _WIDEST or end > limit:
+            raise ValueError("cut off")
+        return tag_end, begin, end
 
 
-def _implicit(value: bytes) -> bytes:
-    """`[0] IMPLICIT OCTET STRING` in pieces -> in one. Only its neighbours distinguish it from an explicit tag (RFC 5652 6.1)."""
-    begin = _head(value, 0)[2]
-    pieces, _ = _parts(value, begin, len(value), DEEPEST)
-    return wrap(_CONTEXT_0, b"".join(_content(piece) for piece in pieces))
+def _length_octets(length: int) -> int:
+    return 1 if length < _LONG else 1 + (length.bit_length() + 7) // 8
 
 
-def _parts(data: bytes, at: int, end: int | None, depth: int) -> tuple[list[bytes], int]:
-    found: list[bytes] = []
-    while at != end:
-        if end is None and data[at : at + 2] == b"\0\0":
-            return found, at + 2
-        part, at = _value(data, at, depth - 1)
-        found.append(part)
-        if end is not None and at > end:
-            raise ValueError("a part is longer than the whole")
-    return found, at
-
-
-def _head(data: bytes, at: int) -> tuple[int, int | None, int]:
-    """Tag, length (None: indefinite) and where the content begins."""
-    if at + 2 > len(data):
-        raise ValueError("cut off")
-    tag, first = data[at], data[at + 1]
-    if tag & _MULTIPLE == _MULTIPLE:
-        raise ValueError("a tag of several bytes")
-    if first < _INDEFINITE:
-        return tag, first, at + 2
-    if first == _INDEFINITE:
-        if not tag & _CONSTRUCTED:
-            raise ValueError("an indefinite length where none may be")
-        return tag, None, at + 2
-    size = first - _INDEFINITE
-    if size > 4 or at + 2 + size > len(data):  # noqa: PLR2004  four bytes count to 4 GiB
-        raise ValueError("cut off")
-    return tag, int.from_bytes(data[at + 2 : at + 2 + size]), at + 2 + size
-
-
-def _content(value: bytes) -> bytes:
-    tag, _, begin = _head(value, 0)
-    if tag != _OCTETS:
-        raise ValueError("a string of other things than octets")
-    return value[begin:]
+def _pieces(values: Iterable[bytes]) -> Iterator[bytes]:
+    for value in values:
+        yield read(value).octets()

@@ -19,6 +19,7 @@ from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, sst
 from distributor.pki.asn1 import Unreadable
 from distributor.pki.certificate import Certificate, load
+from distributor.pki.passwords import spelled
 from distributor.pki.pbe import Scheme
 
 # Dashes end a block, so that no text is read twice, however many blocks begin and never end.
@@ -95,10 +96,11 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     found = [block for data in files for block in blocks(data)]
     if not found:
         raise Unreadable("there is neither a certificate nor a key in it")
-    if (cost := sum(rounds(block) for block in found)) > limits.iterations:
-        from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  only for the message
+    if schemes := [scheme for block in found if (scheme := scheme_of(block)) is not None]:
+        from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  slow to load, and only for encrypted keys
 
-        return too_costly(cost, limits)
+        if refused := too_costly(schemes, limits):
+            return refused
     ders = list(dict.fromkeys(der for block in found for der in _block(block)))
     try:
         keys = _keys(found, passwords)
@@ -123,11 +125,9 @@ def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKe
     return keys
 
 
-def rounds(block: Block) -> int:
-    """The iterations of its key derivation."""
-    if block.label != PKCS8_ENCRYPTED:
-        return 0
-    return Scheme.of(asn1.read(block.der).sequence(2)[0]).rounds
+def scheme_of(block: Block) -> Scheme | None:
+    """The encryption of a PKCS#8 key; None where it is not encrypted, or in OpenSSL's old way, which has one iteration."""
+    return Scheme.of(asn1.read(block.der).sequence(2)[0]) if block.label == PKCS8_ENCRYPTED else None
 
 
 def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParseProblem:
@@ -139,9 +139,9 @@ def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParsePr
         return ParseProblem(
             CheckId.WRONG_PASSWORD, "its key needs a password and none was given", "name it in the roster or in --passwords"
         )
-    for secret in passwords:
+    for text in spelled([secret.reveal() for secret in passwords]):
         try:
-            return load_key(block, secret)
+            return load_key(block, Secret(text))
         except Unreadable:
             continue
     return ParseProblem(
@@ -275,9 +275,10 @@ def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
 
 
 def _public_key(key: Block, passwords: Sequence[Secret], limits: Limits) -> bytes | None:
-    """The key's, if a password decrypts it and all attempts together stay within the iteration limit."""
+    """The key's, if a password decrypts it and all attempts together stay within the limits."""
     candidates: Sequence[Secret | None] = passwords if key.encrypted else (None,)
-    if not 0 <= rounds(key) * len(candidates) <= limits.iterations:
+    scheme = scheme_of(key)
+    if scheme and (scheme.rounds > limits.iterations or scheme.seconds * len(candidates) > limits.open_seconds):
         return None
     for secret in candidates:
         try:

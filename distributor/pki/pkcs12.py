@@ -1,11 +1,13 @@
-"""The bytes of a PFX and passwords -> the identities in it. Checks a file's iteration counts before it decrypts anything.
+"""The bytes of a PFX and passwords -> the identities in it. Estimates what its key derivations take before it decrypts anything.
 
 A private key is never validated in full (40 ms); `keypairs.key_matches` does what is needed in a hundredth of the time.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +25,15 @@ from distributor.model.secret import Secret
 from distributor.pki import asn1, keypairs, pbe
 from distributor.pki.asn1 import Unreadable, Value, to_definite_length, wrap
 from distributor.pki.package import Key, PackageContent
+from distributor.pki.passwords import candidates, with_octets
 from distributor.pki.pbe import EncodedPassword, Mac, Scheme
 
 DEEPEST = 4  # bags within bags
+LEAST_TRIED = 2  # passwords, however long one takes
+CONVERT = (
+    "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
+)
+_FEWER = "export it again with fewer iterations"
 _DATA = bytes.fromhex("2a864886f70d010701")
 _ENCRYPTED = bytes.fromhex("2a864886f70d010706")
 _X509 = bytes.fromhex("2a864886f70d01091601")
@@ -58,18 +66,20 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
     """Every identity in a PFX. `expected_sha256`: the SHA-256 of the one leaf to return, if these very bytes were opened before."""
     content, mac = _parse_header(data)
     if mac is None:
-        return _refuse(
-            CheckId.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", "export it again with a password"
-        )
+        return _refuse(CheckId.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", CONVERT)
     safes = [_safe(value) for value in asn1.read(to_definite_length(content)).sequence(0)]
-    words = _words(passwords)
     if expected_sha256 is None:
-        cost = mac.rounds + sum(_rounds(safes))
-        if cost > limits.iterations:
-            return too_costly(cost, limits)
-    if expected_sha256 is None or len(words) > 1:  # a wrong password can decrypt to something: among several only the MAC decides
-        words = _right(mac, content, words, limits)
-    for word in words:
+        if refused := too_costly([mac, *_schemes(safes)], limits):
+            return refused
+    elif len(passwords) == 1 and passwords[0]:
+        try:
+            return _open(safes, EncodedPassword.of(passwords[0].reveal()), limits, expected_sha256)
+        except (WrongPassword, ValueError):
+            pass  # it may be spelled in another way
+    found = _right(mac, content, passwords, limits.open_seconds - sum(scheme.seconds for scheme in _schemes(safes)))
+    if isinstance(found, ParsedIdentities):
+        return found
+    for word in with_octets(found):
         try:
             return _open(safes, word, limits, expected_sha256)
         except WrongPassword:
@@ -77,12 +87,17 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
     return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
 
 
-def too_costly(cost: int, limits: Limits) -> ParsedIdentities:
-    """The problem of a file with too many iterations."""
-    message = f"opening it takes {cost} iterations of key derivation, {limits.iterations} are allowed"
-    return _refuse(
-        CheckId.TOO_COSTLY, message, "export it again with fewer iterations, or raise `limits.iterations` if you trust its origin"
-    )
+def too_costly(derivations: Sequence[Mac | Scheme], limits: Limits) -> ParsedIdentities | None:
+    """The problem of a file whose key derivations take too many iterations, or too long together."""
+    most = max((one.rounds for one in derivations), default=0)
+    if most > limits.iterations:
+        message = f"a key derivation in it has {most} iterations, {limits.iterations} are allowed"
+        return _refuse(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.iterations` if you trust its origin")
+    seconds = sum(one.seconds for one in derivations)
+    if seconds > limits.open_seconds:
+        message = f"opening it takes about {math.ceil(seconds)} s, {limits.open_seconds:g} s are allowed"
+        return _refuse(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.open_seconds` if you trust its origin")
+    return None
 
 
 def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
@@ -93,6 +108,22 @@ def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
         )
     many = "the password does not open it" if len(passwords) == 1 else f"none of the {len(passwords)} passwords given opens it"
     return many, "correct the password in the roster, in --passwords or in the .txt file beside it"
+
+
+def to_binary(data: bytes) -> bytes:
+    """The octets of a PFX that is text: in PEM (certtool), or base64 alone (a secret of Azure Key Vault). Anything else as it is."""
+    if data[:1] == b"\x30":
+        return data
+    from distributor.pki import pem  # noqa: PLC0415  few files are text
+
+    text = pem.plain(data)
+    try:
+        if b"-----BEGIN " in text:
+            return next((block.der for block in pem.blocks(text) if block.label == b"PKCS12"), data)
+        found = base64.b64decode(b"".join(text.split()), validate=True)
+    except ValueError:
+        return data
+    return found if found[:1] == b"\x30" else data
 
 
 # --- structure -------------------------------------------------------------------------------------------------------
@@ -131,13 +162,13 @@ def _safe(value: Value) -> _SafeContents:
     return _SafeContents(value.whole, sealed.wanted(0x80).content, Scheme.of(algorithm))
 
 
-def _rounds(safes: Sequence[_SafeContents]) -> Iterator[int]:
-    """The iterations of each encrypted part that is visible before decryption."""
+def _schemes(safes: Sequence[_SafeContents]) -> Iterator[Scheme]:
+    """The encryption of each part that is visible before decryption."""
     for safe in safes:
         if safe.scheme is not None:
-            yield safe.scheme.rounds
+            yield safe.scheme
         else:
-            yield from (_shroud(bag)[0].rounds for kind, bag in _bags(safe.content) if kind == _SHROUDED)
+            yield from (_shroud(bag)[0] for kind, bag in _bags(safe.content) if kind == _SHROUDED)
 
 
 def _bags(content: bytes, depth: int = DEEPEST) -> Iterator[tuple[bytes, Value]]:
@@ -162,18 +193,17 @@ def _shroud(value: Value) -> tuple[Scheme, bytes]:
 # --- decryption -------------------------------------------------------------------------------------------------------
 
 
-def _words(passwords: Sequence[Secret]) -> list[EncodedPassword]:
-    """The passwords to try. Without one, and for an empty one, none and the empty one: programs disagree which of the two they mean."""
-    texts: list[str | None] = [secret.reveal() for secret in passwords] or [""]
-    empty: list[str | None] = [None] if "" in texts else []
-    return [EncodedPassword.of(text) for text in texts + empty]
-
-
-def _right(mac: Mac, content: bytes, words: Sequence[EncodedPassword], limits: Limits) -> list[EncodedPassword]:
-    """The password that made the MAC, tried as often as the iteration limit allows."""
-    affordable = max(2, limits.iterations // mac.rounds)
+def _right(mac: Mac, content: bytes, passwords: Sequence[Secret], seconds: float) -> EncodedPassword | ParsedIdentities:
+    """The password that made the MAC, or why there is none. `seconds`: what the rest of the file leaves of its time."""
+    words = candidates(passwords)
+    affordable = max(LEAST_TRIED, int(seconds / 2 / mac.seconds))  # half of the time: the estimate is that of a fast, idle machine
     right = next((word for word in words[:affordable] if mac.fits(word, content)), None)
-    return [] if right is None else [right]
+    if right is not None:
+        return right
+    if affordable < len(passwords):
+        message = f"none of the first {affordable} of {len(passwords)} passwords opens it; each takes {mac.seconds:.2g} s"
+        return _refuse(CheckId.WRONG_PASSWORD, message, "give its own password, in the roster or in a .txt file of the same name beside it")
+    return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
 
 
 def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
@@ -181,8 +211,9 @@ def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits,
     try:
         for safe in safes:
             _unlock(safe, word, bags, quick=expected_sha256 is not None)
-        if expected_sha256 is None and (cost := sum(_shroud(bag)[0].rounds for bag in bags.shrouded)) > limits.iterations:
-            return too_costly(cost, limits)
+        sealed = [safe.scheme for safe in safes if safe.scheme is not None]
+        if expected_sha256 is None and (costly := too_costly([*sealed, *(_shroud(bag)[0] for bag in bags.shrouded)], limits)):
+            return costly
         bags.keys.extend(_key(bag, word) for bag in bags.shrouded)
     except Unreadable:
         if refused := keypairs.key_types(bags.certificates):
@@ -196,16 +227,19 @@ def _unlock(safe: _SafeContents, word: EncodedPassword, bags: _Bags, *, quick: b
     if safe.scheme is None:
         _sort(safe.content, bags)
     elif (quick and not safe.scheme.is_modern) or (plain := _plain(safe.scheme, word, safe.content)) is None:
-        _by_library(safe.whole, word, bags)
+        _by_library(safe.whole, word, bags, modern=safe.scheme.is_modern)
     else:
         _sort(plain, bags)
 
 
 def _plain(scheme: Scheme, word: EncodedPassword, content: bytes) -> bytes | None:
     try:
-        return pbe.decrypt(scheme, word, content)
+        plain = pbe.decrypt(scheme, word, content)
     except ValueError:
         raise WrongPassword from None
+    if plain is not None and plain[:1] != b"\x30":  # a wrong password leaves a padding that looks right once in 256 times
+        raise WrongPassword
+    return plain
 
 
 def _sort(content: bytes, bags: _Bags) -> None:
@@ -220,8 +254,11 @@ def _sort(content: bytes, bags: _Bags) -> None:
             bags.shrouded.append(value)
 
 
-def _by_library(safe: bytes, word: EncodedPassword, bags: _Bags) -> None:
+def _by_library(safe: bytes, word: EncodedPassword, bags: _Bags, *, modern: bool) -> None:
     """Decrypt a safe in a new file of its own, whose quick MAC shows cryptography which form of an empty password is meant."""
+    given = word.utf8 if modern else word.bmp_as_utf8
+    if modern and given:  # cryptography makes the BMPString of the MAC from the octets
+        word = EncodedPassword.of(given.decode("utf-8", "replace"))
     content = wrap(asn1.SEQUENCE, safe)
     digest = hmac.digest(pbe.pkcs12_key("sha1", word, b"12345678", 1, pbe.MAC, 20), content, "sha1")
     info = wrap(asn1.SEQUENCE, _SHA1, wrap(asn1.OCTETS, digest))
@@ -229,7 +266,7 @@ def _by_library(safe: bytes, word: EncodedPassword, bags: _Bags) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = load_pkcs12(wrap(asn1.SEQUENCE, wrap(asn1.INTEGER, b"\3"), _data(content), mac), word.utf8 or None)
+            found = load_pkcs12(wrap(asn1.SEQUENCE, wrap(asn1.INTEGER, b"\3"), _data(content), mac), given or None)
     except UnsupportedAlgorithm:
         raise Unreadable("it uses an old encryption that cannot be read here") from None
     except ValueError as error:
@@ -248,20 +285,20 @@ def _data(content: bytes) -> bytes:
 
 
 def _key(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
-    if word.utf8:
+    scheme, content = _shroud(bag)
+    if given := word.utf8 if scheme.is_modern else word.bmp_as_utf8:
         try:
-            return load_der_private_key(bag.whole, word.utf8, unsafe_skip_rsa_key_validation=True)
+            return load_der_private_key(bag.whole, given, unsafe_skip_rsa_key_validation=True)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             pass  # the library raises the same for a wrong password, an unknown scheme and a broken key: decrypt here
-    scheme, content = _shroud(bag)
     plain = _plain(scheme, word, content)
-    return _key_by_library(bag, word) if plain is None else _load(plain)
+    return _key_by_library(bag, word, modern=scheme.is_modern) if plain is None else _load(plain)
 
 
-def _key_by_library(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
+def _key_by_library(bag: Value, word: EncodedPassword, *, modern: bool) -> PrivateKeyTypes:
     found = _Bags()
     bags = wrap(asn1.SEQUENCE, wrap(asn1.SEQUENCE, wrap(asn1.OID, _SHROUDED), wrap(asn1.EXPLICIT_0, bag.whole)))
-    _by_library(_data(bags), word, found)
+    _by_library(_data(bags), word, found, modern=modern)
     if not found.keys:
         raise WrongPassword
     return found.keys[0]
@@ -271,7 +308,18 @@ def _load(plain: bytes) -> PrivateKeyTypes:
     try:
         return load_der_private_key(plain, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
+        pass
+    try:
+        return load_der_private_key(_key_in_der(plain), None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Unreadable("a private key in it cannot be read") from None
+
+
+def _key_in_der(plain: bytes) -> bytes:
+    """A PrivateKeyInfo in BER, and the key in its octet string, in definite lengths. Raises ValueError for something else."""
+    version, algorithm, key, *more = asn1.read(to_definite_length(plain)).sequence(3)
+    inner = wrap(asn1.OCTETS, to_definite_length(key.octets()))
+    return wrap(asn1.SEQUENCE, version.whole, algorithm.whole, inner, *(value.whole for value in more))
 
 
 def _refuse(check: CheckId, message: str, hint: str) -> ParsedIdentities:

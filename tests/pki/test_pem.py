@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import unicodedata
+from base64 import encodebytes
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,17 @@ def test_once_proven_it_comes_with_its_key(alice: Identity) -> None:
 def test_a_chain_in_pkcs7(alice: Identity) -> None:
     bundle = pkcs7.serialize_certificates(list(alice.chain), ser.Encoding.PEM)
     assert len(opened(alice.pem + bundle + alice.key_pem()).identities[0].chain) == 2
+
+
+def test_a_pfx_in_pem_opens_under_any_name(alice: Identity) -> None:
+    armoured = b"-----BEGIN PKCS12-----\n" + encodebytes(alice.pfx(PASSWORD)) + b"-----END PKCS12-----\n"
+    assert leaves(opened(armoured, passwords=(PASSWORD,))) == [alice.der]
+
+
+def test_the_password_of_a_key_may_be_spelled_in_another_way(alice: Identity) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Grüße") for form in ("NFC", "NFD"))
+    assert leaves(opened(alice.pem, alice.key_pem(composed), passwords=(decomposed,))) == [alice.der]
+    assert leaves(opened(alice.pem, alice.key_pem(decomposed), passwords=(composed,))) == [alice.der]
 
 
 def test_the_iterations_of_a_key_are_limited(alice: Identity) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import subprocess
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +94,25 @@ def test_what_thunderbird_and_firefox_write_opens(made: Callable[..., bytes], al
     assert data[1] == 0x80  # indefinite lengths: BER, not DER
     assert [c.leaf for c in opened(data, PASSWORD).identities] == [alice.der]
     assert checks(opened(data + b"\0\0", PASSWORD)) == [CheckId.UNREADABLE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda pfx: b"-----BEGIN PKCS12-----\n" + encodebytes(pfx) + b"-----END PKCS12-----\n",
+        lambda pfx: b"Bag\r\n-----BEGIN PKCS12-----\r\n" + encodebytes(pfx).replace(b"\n", b"\r\n") + b"-----END PKCS12-----",
+        encodebytes,
+        b64encode,
+        lambda pfx: codecs.BOM_UTF8 + b64encode(pfx) + b"\r\n",
+        lambda pfx: b64encode(pfx).decode().encode("utf-16"),
+    ],
+    ids=["PEM", "PEM of Windows", "base64", "base64 in one line", "base64 with a byte order mark", "base64 in UTF-16"],
+)
+def test_a_pfx_as_text_opens(alice: Identity, text: Callable[[bytes], bytes]) -> None:
+    data = text(alice.pfx())
+    assert [c.leaf for c in opened(data, PASSWORD).identities] == [alice.der]
+    again = opened(data, PASSWORD, expected_sha256=hashlib.sha256(alice.der).hexdigest())
+    assert again.identities[0].key is not None
 
 
 def test_several_identities_are_split(authority: Authority, alice: Identity) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from base64 import encodebytes
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from hypothesis import strategies as st
 from distributor.model.certificates import Limits
 from distributor.model.issues import CheckId
 from distributor.pki import pbe
+from distributor.pki.asn1 import SEQUENCE, wrap
+from distributor.pki.pbe import EncodedPassword
 from tests.authority import Authority, Identity, rsa_key
 from tests.pfx import PASSWORD, checks, mac_again, only, opened, refused, together
+from tests.pfx_writer import SHROUDED, bag, encrypted, private_key, shrouded, whole
 
 
 def test_a_wrong_password_is_told_as_such(alice: Identity, made: Callable[..., bytes]) -> None:
@@ -29,16 +33,58 @@ def test_a_wrong_password_is_told_as_such(alice: Identity, made: Callable[..., b
     assert refused(made("-legacy"), "wrong") == CheckId.WRONG_PASSWORD
 
 
-def test_a_file_without_mac_is_refused(made: Callable[..., bytes]) -> None:
-    assert refused(made("-nomac"), PASSWORD) == CheckId.NO_MAC
+def test_a_file_without_mac_is_refused_with_the_way_to_convert(made: Callable[..., bytes]) -> None:
+    (problem,) = opened(made("-nomac"), PASSWORD).problems
+    assert problem.check == CheckId.NO_MAC
+    assert "openssl pkcs12 -export" in str(problem.hint)
 
 
-def test_the_iterations_of_all_parts_are_counted_together(alice: Identity) -> None:
+def test_pem_under_the_name_of_a_pfx_is_told_as_such(alice: Identity) -> None:
+    (problem,) = opened(alice.pem + alice.key_pem(), PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.UNREADABLE, "the file is PEM, not PKCS#12")
+    assert ".pem" in str(problem.hint)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-300] + text[-30:], lambda text: text.replace(b"MII", b"!!!"), lambda text: text[:900]]
+)
+def test_a_damaged_pfx_in_pem_is_not_said_to_be_something_else(alice: Identity, damage: Callable[[bytes], bytes]) -> None:
+    armoured = b"-----BEGIN PKCS12-----\n" + encodebytes(alice.pfx()) + b"-----END PKCS12-----\n"
+    (problem,) = opened(damage(armoured), PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.UNREADABLE, "the file is damaged or not a PKCS#12 file")
+
+
+def test_the_iterations_of_each_derivation_are_limited(alice: Identity) -> None:
     data = alice.pfx(rounds=50_000)
-    (problem,) = opened(data, PASSWORD, limits=Limits(iterations=102_047)).problems
+    (problem,) = opened(data, PASSWORD, limits=Limits(iterations=49_999)).problems
     assert problem.check == CheckId.TOO_COSTLY
-    assert "102048" in problem.message  # twice 50 000, and 2 048 of the MAC
-    assert opened(data, PASSWORD, limits=Limits(iterations=102_048)).identities
+    assert "50000" in problem.message
+    assert "limits.iterations" in str(problem.hint)
+    assert opened(data, PASSWORD, limits=Limits(iterations=50_000)).identities  # the sum of all three does not count
+
+
+def test_the_time_of_all_derivations_together_is_limited(alice: Identity) -> None:
+    data = together([alice.pfx(rounds=50_000)] * 4)  # eight derivations of about 0.0125 s each
+    (problem,) = opened(data, PASSWORD, limits=Limits(open_seconds=0.09)).problems
+    assert problem.check == CheckId.TOO_COSTLY
+    assert "limits.open_seconds" in str(problem.hint)
+    assert opened(data, PASSWORD, limits=Limits(open_seconds=0.12)).identities
+
+
+def test_a_thousand_costly_parts_are_refused_before_any_is_decrypted(alice: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = together([only(alice.pfx(rounds=100_000), "encrypted_data")] * 1000)
+    for derives in ("pbkdf2", "pkcs12_key"):
+        monkeypatch.setattr(pbe, derives, lambda *_: pytest.fail("a key was derived"))
+    (problem,) = opened(data, PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.TOO_COSTLY, "opening it takes about 26 s, 10 s are allowed")
+
+
+def test_keys_that_are_hidden_in_an_encrypted_part_are_counted_too(alice: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = EncodedPassword.of(PASSWORD)
+    key = bag(SHROUDED, shrouded(private_key(alice), word.utf8, rounds=2_000_000))
+    data = whole([encrypted(wrap(SEQUENCE, *[key] * 30), word.utf8)], word)
+    monkeypatch.setattr("distributor.pki.pkcs12._key", lambda *_: pytest.fail("a key was decrypted"))
+    assert refused(data, PASSWORD) == CheckId.TOO_COSTLY
 
 
 def test_what_asks_for_too_much_is_refused_before_any_of_it_is_done(alice: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +209,6 @@ def test_pbmac1_is_read_or_refused_but_never_passed_unread(alice: Identity) -> N
     pfx = asn1.Pfx.load(alice.pfx())
     content = bytes(pfx["auth_safe"]["content"].native)
     key = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, rounds, 32)
-    from distributor.pki.asn1 import wrap  # noqa: PLC0415
-
     prf = wrap(0x30, bytes.fromhex("06082a864886f70d0209"), b"\x05\0")
     kdf = wrap(0x30, bytes.fromhex("06092a864886f70d01050c"), wrap(0x30, wrap(4, salt), b"\x02\x02\x08\x00", b"\x02\x01\x20", prf))
     algorithm = wrap(0x30, bytes.fromhex("06092a864886f70d01050e"), wrap(0x30, kdf, prf))
