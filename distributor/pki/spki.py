@@ -44,12 +44,17 @@ _INSTALLED = re.compile(r"rsa-\d+|ec-p(?:256|384|521)")
 
 def public_key_info(certificate: bytes) -> bytes:
     """The SubjectPublicKeyInfo of a certificate. Raises ValueError where the bytes are no certificate."""
+    return tbs_fields(certificate)[5].wanted(asn1.SEQUENCE).whole
+
+
+def tbs_fields(certificate: bytes) -> list[Value]:
+    """What its issuer signed, without the version: serial, signature, issuer, validity, subject, key. Raises ValueError."""
     fields = asn1.read(certificate).sequence(3)[0].sequence(6)
     if fields[0].tag == asn1.EXPLICIT_0:  # the version, which the first one leaves out
         fields = fields[1:]
-    if len(fields) < 6:  # noqa: PLR2004  serial, signature, issuer, validity, subject, key
+    if len(fields) < 6:  # noqa: PLR2004  see above
         raise ValueError("something is missing")
-    return fields[5].wanted(asn1.SEQUENCE).whole
+    return fields
 
 
 def key_type(info: bytes) -> str:
