@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -105,14 +106,28 @@ class _KeyCertificateSet:
         return any(other.issuer == certificate.subject for other in self.certificates.values() if other is not certificate)
 
     def _chain(self, leaf: Certificate) -> tuple[bytes, ...]:
-        """The certificates above, issuer of the leaf first; ends at a self-signed one, at a missing issuer or where it would repeat."""
-        found = [leaf]
-        while len(found) <= LONGEST_CHAIN and found[-1].subject != found[-1].issuer:
-            above = next((one for one in self.index.seeming_issuers(found[-1]) if one not in found), None)
-            if above is None:
-                break
-            found.append(above)
-        return tuple(one.der for one in found[1:])
+        return _above([leaf], self.index)
+
+
+def complete_chains(opened: ParsedIdentities, issuers: Sequence[bytes]) -> ParsedIdentities:
+    """The same identities, with chains that go on as far as these CA certificates lead; each step is a checked signature."""
+    index = IssuerIndex(found for found in map(load, issuers) if isinstance(found, Certificate))
+    longer = []
+    for identity in opened.identities:
+        known = [found for found in map(load, (identity.leaf, *identity.chain)) if isinstance(found, Certificate)]
+        longer.append(replace(identity, chain=_above(known, index)))
+    return replace(opened, identities=tuple(longer))
+
+
+def _above(known: Sequence[Certificate], index: IssuerIndex) -> tuple[bytes, ...]:
+    """The certificates above the first of those known, its issuer first; ends at a self-signed one, or at a missing issuer."""
+    found = list(known)
+    while len(found) <= LONGEST_CHAIN and found[-1].subject != found[-1].issuer:
+        above = next((one for one in index.seeming_issuers(found[-1]) if one not in found), None)
+        if above is None:
+            break
+        found.append(above)
+    return tuple(one.der for one in found[1:])
 
 
 def key_type(der: bytes) -> ParseProblem | None:

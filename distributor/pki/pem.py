@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
-from distributor.pki import asn1, keypairs, sst
+from distributor.pki import asn1, keypairs, spki, sst
 from distributor.pki.asn1 import Unreadable
 from distributor.pki.certificate import Certificate, load
 from distributor.pki.pbe import Scheme
@@ -187,6 +187,16 @@ def read(data: bytes) -> tuple[sst.Stored, ...]:
     if not found:
         raise Empty("there is no certificate in it")
     return found
+
+
+def authorities(data: bytes) -> tuple[bytes, ...]:
+    """The CA certificates of a file that has nothing else in it; empty for any other file. Quick, and loads no certificate."""
+    try:
+        found = list(blocks(data))
+        ders = tuple(der for block in found for der in _block(block))
+    except (ValueError, IndexError):
+        return ()
+    return ders if all(block.is_certificate for block in found) and all(map(spki.is_authority, ders)) else ()
 
 
 def _bundle_ders(data: bytes) -> Iterator[bytes]:

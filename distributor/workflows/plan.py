@@ -6,6 +6,7 @@ which may be files.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from distributor.errors import RequestDenied
-from distributor.model.certificates import CertificateInfo, ParsedIdentities, SourceMaterial
-from distributor.model.delivery import Delivery, ExistingDelivery, Taken
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.model.delivery import Delivery, DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.issues import Issue
 from distributor.model.people import Directory
 from distributor.model.ports import Ledger, NewSpool, Roster, Source, Spool, WorkerPool
@@ -39,6 +40,7 @@ class PlanResult:
     issues: Spool[Issue]
     known: Counter[State] = field(default_factory=Counter)  # deliveries that the ledger had already, by state
     left: Spool[Issue] = field(default_factory=list)  # files that are no certificates and were left alone
+    chains: Mapping[int, int] = field(default_factory=dict)  # how many planned deliveries have that many CA certificates
     nobody: str | None = None  # "roster" or "directory", where it names no person at all
 
     @property
@@ -60,7 +62,7 @@ def plan(  # noqa: PLR0913  what a use case needs
     directory: Directory | None = None,
     checker: Checker | None = None,
     tell: Callable[[int], None] = lambda _: None,
-    show: Callable[[Delivery, CertificateInfo], Any] = lambda delivery, _: delivery,
+    show: Callable[[Delivery, DeliveryRequest], Any] = lambda delivery, _: delivery,
     spool: NewSpool = list,
 ) -> PlanResult:
     """Plan a delivery for every good certificate.
@@ -78,7 +80,7 @@ def plan(  # noqa: PLR0913  what a use case needs
     for late in (work.missing(), record.notes):
         for issue in late:
             work.issues.append(issue)
-    return PlanResult(plan_id, record.deliveries, work.issues, record.known, work.left, nobody)
+    return PlanResult(plan_id, record.deliveries, work.issues, record.known, work.left, record.deliveries.chains, nobody)
 
 
 def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
@@ -90,7 +92,7 @@ class _Record:
     """A plan in the ledger, begun with its first delivery."""
 
     def __init__(
-        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, CertificateInfo], Any], spool: NewSpool
+        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, DeliveryRequest], Any], spool: NewSpool
     ) -> None:
         self._ledger, self._plan, self._inputs, self._show = ledger, plan_id, inputs, show
         self._keys, self._begun = KeyOwners(), False
@@ -117,7 +119,7 @@ class _Record:
                 case Taken():
                     self._taken(result, candidate.source)
                 case _:
-                    self.deliveries.append((result.id, self._show(result, candidate.draft.facts)))
+                    self.deliveries.append((result.id, self._show(result, candidate.draft)), len(candidate.draft.chain))
 
     def _taken(self, found: Taken, source: str) -> None:
         """Another person has the certificate or key; where that is by this plan, neither gets it."""
@@ -142,14 +144,19 @@ class Kept:
 
     def __init__(self, spool: Spool[tuple[str, Any]]) -> None:
         self._all, self._removed = spool, set[str]()
+        self._lengths = array("B")
+        self.chains: Counter[int] = Counter()
 
-    def append(self, kept: tuple[str, Any]) -> None:
-        """Add a delivery's id and what `show` returned for it."""
+    def append(self, kept: tuple[str, Any], chain: int) -> None:
+        """Add a delivery's id and what `show` returned for it. `chain`: how many CA certificates come with it."""
         self._all.append(kept)
+        self._lengths.append(chain)
+        self.chains[chain] += 1
 
     def remove(self, delivery: str) -> None:
         """Leave out one that was withdrawn."""
         self._removed.add(delivery)
+        self.chains[next(length for length, (known, _) in zip(self._lengths, self._all, strict=True) if known == delivery)] -= 1
 
     def __len__(self) -> int:
         return len(self._all) - len(self._removed)
