@@ -111,7 +111,8 @@ def _made(
     from distributor.workflows.plan import plan as make_plan
 
     found = inputs.source_sets(settings, sources, roster, passwords)
-    used = cache(delivery.template_renderer(settings).columns)
+    renderer = delivery.template_renderer(settings)
+    used = cache(renderer.columns)
     now = bootstrap.now()
     with (
         trust.chain_checker(settings, now, offline=offline) as checker,
@@ -133,6 +134,7 @@ def _made(
             plan_id=secrets.token_hex(4),
             inputs=inputs.inputs(found, settings),
             languages=settings.organisation.languages,
+            written_in=renderer.nearest,
             now=now,
             directory=inputs.directory(settings),
             checker=_linted(checker) if lint else checker,

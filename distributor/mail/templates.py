@@ -59,6 +59,10 @@ class TemplateRenderer:
     workspace: Path | None  # the folder that may hold `templates/`
     languages: tuple[str, ...] = (LAST_RESORT,)
 
+    def nearest(self, language: str) -> str:
+        """The language of the message that somebody with this language gets."""
+        return nearest(language, self.languages, self.folders)
+
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
         """Render a message in the nearest available language. Raises InvalidInput naming the template's file and line."""
         environment, tag, places = _chosen(self, language)

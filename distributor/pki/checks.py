@@ -202,7 +202,7 @@ def _addressed(info: CertificateInfo, person: Address) -> Iterator[Issue]:
             yield _warning(
                 CheckId.NO_ADDRESS,
                 f'"{match}" is in the subject only, not in the subject alternative names',
-                "Outlook accepts that, other mail programs may not; have the next one issued with the address as rfc822Name",
+                "Outlook mobile allows that, other mail programs may not: have the next one issued with the address as rfc822Name",
             )
         if match.local != person.local:
             yield _warning(

@@ -6,6 +6,8 @@ cannot be used, the person gets no other, for the row says which is meant.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +23,7 @@ from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
 from distributor.model.states import State
 from distributor.pki.checks import addresses, check_certificate, subject_address
 from distributor.pki.spki import sha256_of
-from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, revocation, without_rows
+from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, other_language, revocation, without_rows
 from distributor.workflows.roster import SOURCE, MergedRoster
 
 if TYPE_CHECKING:
@@ -76,12 +78,20 @@ class UnmatchedCertificate:
 class Matching:
     """The state of one plan's matching."""
 
-    def __init__(
-        self, people: MergedRoster, languages: Sequence[str], now: datetime, checker: Checker | None, spool: NewSpool = list
+    def __init__(  # noqa: PLR0913, PLR0917  what a plan knows
+        self,
+        people: MergedRoster,
+        languages: Sequence[str],
+        now: datetime,
+        checker: Checker | None,
+        spool: NewSpool = list,
+        written_in: Callable[[str], str] = lambda language: language,
     ) -> None:
         self._people, self._rows = people, people.rows
         self._checker = checker
         self._languages = languages
+        self._written_in = written_in
+        self._messages: Counter[str] = Counter()  # planned, by language
         self._now = now
         self.issues: Spool[Issue] = people.issues  # those of rows come first
         self.left: Spool[Issue] = spool()  # files that are no certificates
@@ -226,6 +236,7 @@ class Matching:
         good = good and (candidate.named or not self._rows.has_unusable_file(request.person))
         if good:
             self._note_use(candidate)
+            self._messages[request.language] += 1
         return good
 
     def _note_use(self, candidate: Candidate) -> None:
@@ -266,6 +277,9 @@ class Matching:
         for issue, key, other in self._single_use:
             if self._people.by_key.number(key) not in self._planned[other]:
                 yield issue
+        for language, number in self._messages.items():
+            if (written := self._written_in(language)).partition("-")[0].lower() != re.split("[-_]", language)[0].lower():
+                yield other_language(language, written, number)
         for unmatched in self._unmatched:
             issue = self._no_person(unmatched)
             if issue.severity is Severity.ERROR and issue.address is not None:

@@ -6,7 +6,6 @@ which may be files.
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +61,7 @@ def plan(  # noqa: PLR0913  what a use case needs
     directory: Directory | None = None,
     checker: Checker | None = None,
     tell: Callable[[int], None] = lambda _: None,
+    written_in: Callable[[str], str] = lambda language: language,
     show: Callable[[Delivery, DeliveryRequest], Any] = lambda delivery, _: delivery,
     spool: NewSpool = list,
 ) -> PlanResult:
@@ -69,11 +69,12 @@ def plan(  # noqa: PLR0913  what a use case needs
 
     People on the roster are compared with the directory; without a roster, everybody in the directory is planned. Without either, each
     certificate's own address is its person. `inputs` is kept in the ledger: absolute paths, never secrets. `tell` gets the number of files
-    opened so far; `show` turns a planned delivery into what the result keeps of it; `spool` makes the lists that are kept until the end.
+    opened so far; `written_in` turns a language into that of the message; `show` turns a planned delivery into what the result keeps of
+    it; `spool` makes the lists that are kept until the end.
     """
     people = gather(roster, directory, spool)
     nobody = people.nobody  # before issues of other kinds are added
-    work = Matching(people, languages, now, checker, spool)
+    work = Matching(people, languages, now, checker, spool, written_in)
     record = _Record(ledger, plan_id, inputs, show, spool)
     for batch in _batches(work.candidates(source, pool, tell)):
         record.keep(work.trusted(batch, ledger.revoked([candidate.draft.facts.sha256 for candidate in batch])))
@@ -119,7 +120,7 @@ class _Record:
                 case Taken():
                     self._taken(result, candidate.source)
                 case _:
-                    self.deliveries.append((result.id, self._show(result, candidate.draft)), len(candidate.draft.chain))
+                    self.deliveries.append((result.id, self._show(result, candidate.draft), len(candidate.draft.chain)))
 
     def _taken(self, found: Taken, source: str) -> None:
         """Another person has the certificate or key; where that is by this plan, neither gets it."""
@@ -142,27 +143,25 @@ class _Record:
 class Kept:
     """The planned deliveries without those that were withdrawn again; a Spool."""
 
-    def __init__(self, spool: Spool[tuple[str, Any]]) -> None:
+    def __init__(self, spool: Spool[tuple[str, Any, int]]) -> None:
         self._all, self._removed = spool, set[str]()
-        self._lengths = array("B")
-        self.chains: Counter[int] = Counter()
+        self.chains: Counter[int] = Counter()  # how many deliveries have that many CA certificates
 
-    def append(self, kept: tuple[str, Any], chain: int) -> None:
-        """Add a delivery's id and what `show` returned for it. `chain`: how many CA certificates come with it."""
+    def append(self, kept: tuple[str, Any, int]) -> None:
+        """Add a delivery's id, what `show` returned for it, and how many CA certificates come with it."""
         self._all.append(kept)
-        self._lengths.append(chain)
-        self.chains[chain] += 1
+        self.chains[kept[2]] += 1
 
     def remove(self, delivery: str) -> None:
         """Leave out one that was withdrawn."""
         self._removed.add(delivery)
-        self.chains[next(length for length, (known, _) in zip(self._lengths, self._all, strict=True) if known == delivery)] -= 1
+        self.chains[next(chain for known, _, chain in self._all if known == delivery)] -= 1
 
     def __len__(self) -> int:
         return len(self._all) - len(self._removed)
 
     def __iter__(self) -> Iterator[Any]:
-        return (kept for delivery, kept in self._all if delivery not in self._removed)
+        return (kept for delivery, kept, _ in self._all if delivery not in self._removed)
 
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401  whatever `show` returned
         return next(islice(self, index, None))

@@ -163,6 +163,8 @@ def test_neither_password_nor_profile_is_optional(alice: Identity) -> None:
 
 
 ISSUED = datetime(2026, 11, 24, tzinfo=UTC)
+SHA256 = "1f0c9a" + 58 * "0"
+SHA256 = "1f0c9a" + 58 * "0"
 
 
 def person(name: str, language: str = "en", local: str = "alice") -> Person:
@@ -198,7 +200,9 @@ def test_two_certificates_of_a_person_are_told_apart_by_what_they_are_for(author
     encryption = authority.issue("alice@example.org", usage=("key_encipherment",))
     assert [package.only_use(one.certificate) for one in (both, signing, encryption)] == ["", "signing", "encryption"]
     assert package.friendly_name(person("Alice Example", "en"), ISSUED, "signing") == "Alice Example 2026-11 signing"
-    assert package.file_name(person("Alice Example", "en"), ISSUED, SHA256, "encryption") == "Alice Example SMIME encryption 2026 1f0c9a.pfx"
+    assert (
+        package.file_name(person("Alice Example", "en"), ISSUED, SHA256, "encryption") == "Alice Example SMIME encryption 2026 1f0c9a.pfx"
+    )
 
 
 def test_an_address_that_cannot_be_written_either_leaves_a_plain_word() -> None:
