@@ -164,7 +164,6 @@ def test_neither_password_nor_profile_is_optional(alice: Identity) -> None:
 
 ISSUED = datetime(2026, 11, 24, tzinfo=UTC)
 SHA256 = "1f0c9a" + 58 * "0"
-SHA256 = "1f0c9a" + 58 * "0"
 
 
 def person(name: str, language: str = "en", local: str = "alice") -> Person:
