@@ -30,7 +30,7 @@ from distributor.model.states import REMAINING
 if TYPE_CHECKING:
     from distributor.config import Settings
     from distributor.model.certificates import CertificateInfo
-    from distributor.model.delivery import Delivery
+    from distributor.model.delivery import Delivery, DeliveryRequest
     from distributor.model.issues import Issue
     from distributor.model.ports import Checker, Spool
     from distributor.workflows.plan import PlanResult
@@ -97,7 +97,7 @@ def _made(
     roster: Path | None,
     passwords: Path | None,
     *,
-    show: Callable[[Delivery, CertificateInfo], object],
+    show: Callable[[Delivery, DeliveryRequest], object],
     offline: bool,
     lint: bool,
 ) -> PlanResult:
@@ -111,7 +111,8 @@ def _made(
     from distributor.workflows.plan import plan as make_plan
 
     found = inputs.source_sets(settings, sources, roster, passwords)
-    used = cache(delivery.template_renderer(settings).columns)
+    renderer = delivery.template_renderer(settings)
+    used = cache(renderer.columns)
     now = bootstrap.now()
     with (
         trust.chain_checker(settings, now, offline=offline) as checker,
@@ -133,6 +134,7 @@ def _made(
             plan_id=secrets.token_hex(4),
             inputs=inputs.inputs(found, settings),
             languages=settings.organisation.languages,
+            written_in=renderer.nearest,
             now=now,
             directory=inputs.directory(settings),
             checker=_linted(checker) if lint else checker,
@@ -157,7 +159,7 @@ def _say_offline(settings: Settings) -> None:
         )
 
 
-def _row(delivery: Delivery, info: CertificateInfo) -> str:
+def _row(delivery: Delivery, request: DeliveryRequest) -> str:
     """A delivery as JSON text."""
     row = {
         "id": delivery.id,
@@ -166,12 +168,13 @@ def _row(delivery: Delivery, info: CertificateInfo) -> str:
         "language": delivery.language,
         "generation": delivery.generation,
         "state": delivery.state,
-        "certificate": _certificate(info),
+        "certificate": _certificate(request.facts),
+        "chain": len(request.chain),
     }
     return encoded(row)
 
 
-def _cells(delivery: Delivery, _: CertificateInfo) -> tuple[str, ...]:
+def _cells(delivery: Delivery, _: DeliveryRequest) -> tuple[str, ...]:
     """A delivery as a row of the table."""
     return delivery.address, delivery.name, delivery.language, day(delivery.certificate_not_after), delivery.certificate_subject
 
@@ -198,6 +201,8 @@ def _show(planned: PlanResult) -> None:
         table(("address", "name", "language", "valid until", "certificate"), islice(planned.deliveries, MOST_ROWS))
     if ready > MOST_ROWS:
         stdout_line(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
+    if ready:
+        stdout_line(_chains([length for length, number in planned.chains.items() if number]))
     for issue in planned.issues:
         print_issue(issue)
     wrong = sum(issue.severity == "error" for issue in planned.issues)
@@ -207,6 +212,14 @@ def _show(planned: PlanResult) -> None:
     if wrong:
         stderr_line(f"{counted(wrong, 'error')}: correct them and plan again; what is ready is not planned twice")
     _say_next(planned, wrong)
+
+
+def _chains(lengths: Sequence[int]) -> str:
+    """How many CA certificates come with the ready ones."""
+    low, high = min(lengths), max(lengths)
+    if not high:
+        return "chain: no CA certificates"
+    return f"chain: {counted(high, 'CA certificate')} each" if low == high else f"chain: {low} to {high} CA certificates"
 
 
 def _say_left(left: Spool[Issue]) -> None:

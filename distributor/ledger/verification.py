@@ -24,7 +24,6 @@ from distributor.ledger.schema_verification import verify_schema
 from distributor.ledger.tables import authority, certificate, delivery, event, handover, head, outbox, owner, person, plan, publication
 from distributor.ledger.transaction import ledger_identity
 from distributor.model.audit_log import ORIGIN, AuditRecord, ChainVerifier, ExportComparison, Link, VerificationReport, format_timestamp
-from distributor.model.people import escape_unsafe
 from distributor.model.states import State
 from distributor.pki import spki
 
@@ -341,7 +340,7 @@ def _says(der: bytes) -> tuple[str | None, ...]:
     read = load(der)
     if not isinstance(read, Certificate):
         return ()
-    return storable(escape_unsafe(read.parsed.subject.rfc4514_string())), format_timestamp(read.not_before), spki.sha256_of(der)
+    return storable(read.subject_text), format_timestamp(read.not_before), spki.sha256_of(der)
 
 
 # --- (7) the file ----------------------------------------------------------------------------------------------------

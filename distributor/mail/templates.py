@@ -59,6 +59,10 @@ class TemplateRenderer:
     workspace: Path | None  # the folder that may hold `templates/`
     languages: tuple[str, ...] = (LAST_RESORT,)
 
+    def nearest(self, language: str) -> str:
+        """The language of the message that somebody with this language gets."""
+        return nearest(language, self.languages, self.folders)
+
     def render(self, language: str, values: Mapping[str, object]) -> RenderedText:
         """Render a message in the nearest available language. Raises InvalidInput naming the template's file and line."""
         environment, tag, places = _chosen(self, language)
@@ -341,7 +345,7 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
             "sha256": "ab" * 32,
             "use": use,
         },
-        "file_name": "Alice Example SMIME 2026.pfx",
+        "file_name": "Alice Example SMIME 2026 1f0c9a.pfx",
         "sender": {"address": "certificates@example.org", "name": "Certificate Service"},
         "contact": "certificates@example.org",
         "channel": channel,

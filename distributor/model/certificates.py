@@ -42,6 +42,7 @@ class SourceMaterial:
     parts: tuple[FilePart, ...]
     passwords: tuple[Secret, ...] = ()
     requested_for: str = ""  # the Address.key of the person whose row names it
+    issuers: tuple[bytes, ...] = ()  # CA certificates in DER from files beside it, which may complete its chain
 
     @property
     def source(self) -> str:
@@ -78,7 +79,7 @@ class CertificateInfo:
     subject: str  # RFC 4514
     issuer: str
     addresses: tuple[str, ...]
-    subject_addresses: tuple[str, ...]  # emailAddress in the subject and a commonName with an @; never enough alone
+    subject_addresses: tuple[str, ...]  # emailAddress in the subject and a commonName with an @; they count where `addresses` is empty
     not_before: datetime
     not_after: datetime
     key: str  # "rsa-2048", "ec-p256", "ed25519"

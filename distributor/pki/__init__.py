@@ -10,7 +10,12 @@ from distributor.pki.asn1 import Unreadable
 def parse_material(material: SourceMaterial, limits: Limits, *, expected_sha256: str | None = None) -> ParsedIdentities:
     """Every identity in it. `expected_sha256`: the SHA-256 of the one leaf to return, if these bytes were opened and its pair verified."""
     try:
-        return _open(material, limits, expected_sha256)
+        opened = _open(material, limits, expected_sha256)
+        if not material.issuers or not opened.identities:
+            return opened
+        from distributor.pki.keypairs import complete_chains  # noqa: PLC0415
+
+        return complete_chains(opened, material.issuers)
     except Unreadable as reason:
         return _unreadable(str(reason), _convert() if material.form == "pkcs12" else _AGAIN)
     except RecursionError:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 INTEGER, OCTETS, NULL, OID, SEQUENCE, SET, EXPLICIT_0 = 0x02, 0x04, 0x05, 0x06, 0x30, 0x31, 0xA0
+CONSTRUCTED = 0x20  # bit of a tag: the content is values
 _LONG = 0x80
 _WIDEST = 4  # octets of a length
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,7 @@ from distributor.model.certificates import CertificateInfo, ParseProblem
 from distributor.model.issues import CheckId
 from distributor.model.people import escape_unsafe
 from distributor.pki import asn1, spki
+from distributor.pki.lenient import readable_copy
 
 UNREADABLE = (
     ValueError,
@@ -35,6 +36,7 @@ UNREADABLE = (
     UnsupportedAlgorithm,
 )
 E = TypeVar("E", bound=x509.ExtensionType)
+T = TypeVar("T")
 Signed = x509.Certificate | x509.CertificateRevocationList
 WEB = ("http://", "https://")
 MOST_URLS = 8  # of one certificate and one kind that are downloaded
@@ -77,30 +79,71 @@ class DistributionPoint:
 
 @dataclass(frozen=True, repr=False)  # without slots, for cached_property
 class Certificate:
-    """A parsed certificate. Its extensions are read when they are asked for, which raises one of UNREADABLE unless `read` made it."""
+    """A parsed certificate. Its extensions are read when they are asked for, which raises one of UNREADABLE unless `read` made it.
+
+    `is_copy`: the library cannot parse `der`, so `parsed` is a copy that it can (`readable_copy`), which no signature fits.
+    """
 
     der: bytes
     parsed: x509.Certificate = field(compare=False)
+    is_copy: bool = field(default=False, compare=False)
 
     @cached_property
     def subject(self) -> bytes:
         """The subject's name in DER."""
-        return self.parsed.subject.public_bytes()
+        return spki.tbs_fields(self.der)[4].whole
 
     @cached_property
     def issuer(self) -> bytes:
         """The issuer's name in DER."""
-        return self.parsed.issuer.public_bytes()
+        return spki.tbs_fields(self.der)[2].whole
+
+    @property
+    def tbs(self) -> bytes:
+        """What its issuer signed."""
+        return asn1.read(self.der).sequence(1)[0].whole
+
+    @cached_property
+    def _copy(self) -> x509.Certificate:
+        return x509.load_der_x509_certificate(readable_copy(self.der))
+
+    def _get(self, part: Callable[[x509.Certificate], T]) -> T:
+        """A part of it, from a copy where the library cannot read the original's. Raises one of UNREADABLE."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
+            try:
+                return part(self.parsed)
+            except x509.DuplicateExtension:
+                raise
+            except UNREADABLE as error:
+                try:
+                    return part(self._copy)
+                except UNREADABLE:
+                    raise error from None
+
+    @cached_property
+    def subject_name(self) -> x509.Name:
+        """Its subject."""
+        return self._get(lambda parsed: parsed.subject)
+
+    @property
+    def subject_text(self) -> str:
+        """Its subject in RFC 4514's form, in full."""
+        return escape_unsafe(self.subject_name.rfc4514_string())
+
+    @cached_property
+    def _issuer_name(self) -> x509.Name:
+        return self._get(lambda parsed: parsed.issuer)
 
     @property
     def name(self) -> str:
         """Its subject as messages show it."""
-        return shown(self.parsed.subject)
+        return shown(self.subject_name)
 
     @property
     def issuer_name(self) -> str:
         """Its issuer as messages show it."""
-        return shown(self.parsed.issuer)
+        return shown(self._issuer_name)
 
     @property
     def not_before(self) -> datetime:
@@ -120,9 +163,7 @@ class Certificate:
     @cached_property
     def serial(self) -> int:
         """Its serial number."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
-            return self.parsed.serial_number
+        return self._get(lambda parsed: parsed.serial_number)
 
     @cached_property
     def signature(self) -> str:
@@ -147,9 +188,7 @@ class Certificate:
     @cached_property
     def extensions(self) -> dict[x509.ObjectIdentifier, x509.ExtensionType]:
         """Its extensions, by identifier."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return {extension.oid: extension.value for extension in self.parsed.extensions}
+        return self._get(lambda parsed: {extension.oid: extension.value for extension in parsed.extensions})
 
     def _extension(self, kind: type[E]) -> E | None:
         found = self.extensions.get(kind.oid)
@@ -237,10 +276,10 @@ class Certificate:
             return CertificateInfo(
                 sha256=self.sha256,
                 serial=format(self.serial, "x"),
-                subject=escape_unsafe(self.parsed.subject.rfc4514_string()),
-                issuer=escape_unsafe(self.parsed.issuer.rfc4514_string()),
+                subject=self.subject_text,
+                issuer=escape_unsafe(self._issuer_name.rfc4514_string()),
                 addresses=tuple(_addresses(self._extension(x509.SubjectAlternativeName) or ())),
-                subject_addresses=tuple(_subject_addresses(self.parsed.subject)),
+                subject_addresses=tuple(_subject_addresses(self.subject_name)),
                 not_before=self.not_before,
                 not_after=self.not_after,
                 key=kind_of_key(self.der),
@@ -261,13 +300,23 @@ class Certificate:
 def load(der: bytes) -> Certificate | ParseProblem:
     """Parse a certificate, but not its extensions; cached, since every file has the same CA certificates."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
-            parsed = x509.load_der_x509_certificate(der)
-            parsed.subject, parsed.issuer, parsed.serial_number  # noqa: B018  parsed at first access
+        found = _parsed(der)
+        found.subject_name, found.issuer_name, found.serial  # noqa: B018  parsed at first access
     except UNREADABLE as error:
         return ParseProblem(CheckId.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", _REISSUE)
-    return Certificate(der, parsed)
+    return found
+
+
+def _parsed(der: bytes) -> Certificate:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Certificate(der, x509.load_der_x509_certificate(der))
+        except UNREADABLE as error:
+            try:
+                return Certificate(der, x509.load_der_x509_certificate(readable_copy(der)), is_copy=True)
+            except UNREADABLE:
+                raise error from None
 
 
 def read(der: bytes) -> Certificate | None:

@@ -102,16 +102,21 @@ def check_certificate(info: CertificateInfo, person: Address | None, now: dateti
 
 
 def addresses(info: CertificateInfo) -> tuple[list[Address], list[BadAddress]]:
-    """The mail addresses in the certificate, each mailbox once, and the entries that are no valid address."""
+    """The mail addresses in the certificate, each mailbox once, and the entries that are no valid address.
+
+    Those of the subject count only where the subject alternative names have none at all, good or bad.
+    """
     good: dict[str, Address] = {}
     bad = []
-    for text in info.addresses:
+    for text in info.addresses or info.subject_addresses:
         match parse_address(text):
+            case Address(local="*"):
+                bad.append(BadAddress(text, "it stands for a whole domain, not for a person", _REISSUE))
             case Address() as address:
                 good.setdefault(address.key, address)
             case BadAddress() as fault:
                 bad.append(fault)
-    return list(good.values()), bad
+    return list(good.values()), bad if info.addresses else []
 
 
 def subject_address(info: CertificateInfo) -> Address | Issue:
@@ -193,6 +198,12 @@ def _addressed(info: CertificateInfo, person: Address) -> Iterator[Issue]:
     good, bad = addresses(info)
     match = next((address for address in good if address.key == person.key), None)
     if match is not None:
+        if not info.addresses:
+            yield _warning(
+                CheckId.NO_ADDRESS,
+                f'"{match}" is in the subject only, not in the subject alternative names',
+                "Outlook mobile allows that, other mail programs may not: have the next one issued with the address as rfc822Name",
+            )
         if match.local != person.local:
             yield _warning(
                 CheckId.ADDRESS_CASE,
@@ -213,7 +224,7 @@ def _addressed(info: CertificateInfo, person: Address) -> Iterator[Issue]:
 
 def _no_address(info: CertificateInfo) -> Issue:
     if info.subject_addresses:
-        text = f'"{escape_unsafe(info.subject_addresses[0])}" stands in the subject only, not among the subject alternative names'
+        text = f'the certificate has no mail address but "{escape_unsafe(info.subject_addresses[0])}" in the subject, which cannot be used'
     else:
         text = "the certificate has no mail address"
     return _error(CheckId.NO_ADDRESS, text, "have one issued with the address as rfc822Name")

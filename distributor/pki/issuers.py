@@ -84,7 +84,12 @@ def is_self_signed(cert: Certificate) -> bool:
 def signature(cert: Certificate, issuer: Certificate) -> SignatureStatus:
     """Verify the certificate's signature with the issuer's key, and that its issuer name is the issuer's subject."""
     try:
-        cert.parsed.verify_directly_issued_by(issuer.parsed)
+        if not (cert.is_copy or issuer.is_copy):
+            cert.parsed.verify_directly_issued_by(issuer.parsed)
+        elif cert.issuer == issuer.subject:
+            _verify(cert.parsed, issuer.parsed.public_key(), cert.tbs)
+        else:
+            return SignatureStatus.WRONG
     except InvalidSignature:
         return SignatureStatus.WRONG
     except UNREADABLE:  # ValueError too where SHA-1 is asked for (cryptography 50)
@@ -94,7 +99,7 @@ def signature(cert: Certificate, issuer: Certificate) -> SignatureStatus:
 
 def _weak_or_unknown(cert: Certificate, issuer: Certificate) -> SignatureStatus:
     if cert.signature in WEAK_HASHES:
-        return SignatureStatus.WRONG if fits(cert.parsed, issuer) is False else SignatureStatus.WEAK
+        return SignatureStatus.WRONG if fits(cert.parsed, issuer, cert.tbs) is False else SignatureStatus.WEAK
     try:
         cert.parsed.signature_hash_algorithm  # noqa: B018  whether the library knows it
     except UnsupportedAlgorithm:
@@ -104,10 +109,10 @@ def _weak_or_unknown(cert: Certificate, issuer: Certificate) -> SignatureStatus:
     return SignatureStatus.WRONG
 
 
-def fits(signed: Signed, issuer: Certificate) -> bool | None:
-    """Whether a signature with an old hash was made by the issuer's key; None where the library does not verify it."""
+def fits(signed: Signed, issuer: Certificate, data: bytes) -> bool | None:
+    """Whether a signature over `data` with an old hash was made by the issuer's key; None where the library does not verify it."""
     try:
-        _verify(signed, issuer.parsed.public_key())
+        _verify(signed, issuer.parsed.public_key(), data)
     except UnsupportedAlgorithm:
         return None
     except (InvalidSignature, *UNREADABLE):
@@ -115,9 +120,8 @@ def fits(signed: Signed, issuer: Certificate) -> bool | None:
     return True
 
 
-def _verify(signed: Signed, key: object) -> None:
+def _verify(signed: Signed, key: object, data: bytes) -> None:
     """Raises InvalidSignature, or one of UNREADABLE."""
-    data = signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certlist_bytes
     digest, parameters = signed.signature_hash_algorithm, signed.signature_algorithm_parameters
     match key, parameters:
         case rsa.RSAPublicKey(), padding.PKCS1v15() | padding.PSS() if digest:

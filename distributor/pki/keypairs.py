@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -13,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from distributor.model.certificates import Identity, ParsedIdentities, ParseProblem
 from distributor.model.issues import CheckId
-from distributor.model.people import escape_unsafe
 from distributor.model.secret import Secret
 from distributor.pki.certificate import Certificate, kind_of_key, load
 from distributor.pki.checks import ORDINARY_KEY, foreign_key
@@ -40,12 +40,14 @@ class _KeyCertificateSet:
     def __init__(self, ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], expected_sha256: str | None) -> None:
         self.expected_sha256 = expected_sha256
         self.problems: list[ParseProblem] = []
+        self.unread = False  # whether a certificate cannot be read: a key without a certificate may be its key
         self.certificates: dict[bytes, Certificate] = {}
         self.keys = {spki(key.public_key()): key for key in keys}
         for der in ders:
             match load(der):
                 case ParseProblem() as problem:
                     self.problems.append(problem)
+                    self.unread = True
                 case certificate:
                     self.certificates[der] = certificate
         self.index = IssuerIndex(self.certificates.values())
@@ -81,7 +83,7 @@ class _KeyCertificateSet:
         return Identity(facts, certificate.der, self._chain(certificate), None)
 
     def _left_over(self, used: set[bytes]) -> Iterator[ParseProblem]:
-        strange = [own for own in self.keys if own not in used]
+        strange = [] if self.unread else [own for own in self.keys if own not in used]
         alone = [c for c in self.certificates.values() if c.public_key not in used and not self._is_authority(c)]
         lonely = [c for c in alone if is_installed(kind_of_key(c.der))]
         yield from (problem for c in alone if (problem := key_type(c.der)) is not None)
@@ -92,8 +94,8 @@ class _KeyCertificateSet:
         elif strange:
             yield _mismatch("a private key in it belongs to no certificate in it")
         elif lonely:
-            for subject in (certificate.parsed.subject.rfc4514_string() for certificate in lonely):
-                yield _no_key(f'the certificate of "{escape_unsafe(subject)}" comes without its private key')
+            for certificate in lonely:
+                yield _no_key(f'the certificate of "{certificate.subject_text}" comes without its private key')
         elif not used and not self.problems:
             yield _no_key("it has no private key")
 
@@ -104,14 +106,28 @@ class _KeyCertificateSet:
         return any(other.issuer == certificate.subject for other in self.certificates.values() if other is not certificate)
 
     def _chain(self, leaf: Certificate) -> tuple[bytes, ...]:
-        """The certificates above, issuer of the leaf first; ends at a self-signed one, at a missing issuer or where it would repeat."""
-        found = [leaf]
-        while len(found) <= LONGEST_CHAIN and found[-1].subject != found[-1].issuer:
-            above = next((one for one in self.index.seeming_issuers(found[-1]) if one not in found), None)
-            if above is None:
-                break
-            found.append(above)
-        return tuple(one.der for one in found[1:])
+        return _above([leaf], self.index)
+
+
+def complete_chains(opened: ParsedIdentities, issuers: Sequence[bytes]) -> ParsedIdentities:
+    """The same identities, with chains that go on as far as these CA certificates lead; each step is a checked signature."""
+    index = IssuerIndex(found for found in map(load, issuers) if isinstance(found, Certificate))
+    longer = []
+    for identity in opened.identities:
+        known = [found for found in map(load, (identity.leaf, *identity.chain)) if isinstance(found, Certificate)]
+        longer.append(replace(identity, chain=_above(known, index)))
+    return replace(opened, identities=tuple(longer))
+
+
+def _above(known: Sequence[Certificate], index: IssuerIndex) -> tuple[bytes, ...]:
+    """The certificates above the first of those known, its issuer first; ends at a self-signed one, or at a missing issuer."""
+    found = list(known)
+    while len(found) <= LONGEST_CHAIN and found[-1].subject != found[-1].issuer:
+        above = next((one for one in index.seeming_issuers(found[-1]) if one not in found), None)
+        if above is None:
+            break
+        found.append(above)
+    return tuple(one.der for one in found[1:])
 
 
 def key_type(der: bytes) -> ParseProblem | None:

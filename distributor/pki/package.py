@@ -8,9 +8,9 @@ one of them reports a wrong password.
 from __future__ import annotations
 
 import base64
-import functools
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -25,9 +25,12 @@ from distributor.model.certificates import Identity, ParseProblem
 from distributor.model.issues import CheckId, Severity
 from distributor.model.people import Address, Person
 from distributor.model.secret import Secret
-from distributor.pki.certificate import Certificate
+from distributor.pki import asn1, pbe
+from distributor.pki.asn1 import Value
+from distributor.pki.certificate import Certificate, load
 from distributor.pki.checks import check_certificate
 from distributor.pki.keypairs import spki
+from distributor.pki.pbe import EncodedPassword, Mac, Scheme
 
 LONGEST_NAME = 64  # characters; more does not fit a phone's line
 _WITHDRAW = "see `distributor audit verify`, then take it back with `distributor withdraw` and run `distributor plan` again"
@@ -64,6 +67,7 @@ class PackageContent:
     key: Key
     leaf: x509.Certificate
     chain: tuple[bytes, ...]  # issuer of the leaf first
+    der: bytes | None = None  # of the leaf, where `leaf` is a copy that the library can read
 
 
 def check_package(content: PackageContent, certificate_sha256: str, person: Address, now: datetime) -> ParseProblem | None:
@@ -71,10 +75,10 @@ def check_package(content: PackageContent, certificate_sha256: str, person: Addr
 
     The last check, where the message is made: between the plan and this moment the ledger, the files or the clock may have changed.
     """
-    der = content.leaf.public_bytes(Encoding.DER)
+    der = content.der or content.leaf.public_bytes(Encoding.DER)
     if sha256(der).hexdigest() != certificate_sha256:
         return ParseProblem(CheckId.NO_CERTIFICATE, "its certificate is not the one that was planned", _WITHDRAW)
-    cert = Certificate(der, content.leaf)
+    cert = Certificate(der, content.leaf, is_copy=content.der is not None)
     if isinstance(cert.info, ParseProblem):
         return cert.info
     for issue in check_certificate(cert.info, person, now):
@@ -94,7 +98,8 @@ def build(identity: Identity, password: Secret, profile: str, friendly_name: str
 
 def content(identity: Identity) -> PackageContent:
     """What goes into an identity's package. Raises ValueError without a key, or with a type of key that no phone installs."""
-    return PackageContent(_key(identity), x509.load_der_x509_certificate(identity.leaf), identity.chain)
+    leaf = _certificate(identity.leaf)
+    return PackageContent(_key(identity), leaf.parsed, identity.chain, leaf.der if leaf.is_copy else None)
 
 
 def build_pkcs12(what: PackageContent, password: Secret, profile: str, friendly_name: str, *, include_root: bool = False) -> bytes:
@@ -108,7 +113,36 @@ def build_pkcs12(what: PackageContent, password: Secret, profile: str, friendly_
         .build(password.reveal().encode("ascii"))
     )
     above = [c for c in map(_certificate, what.chain) if include_root or c.subject != c.issuer]
-    return serialize_key_and_certificates(friendly_name.encode("ascii"), what.key, what.leaf, above, how)
+    package = serialize_key_and_certificates(friendly_name.encode("ascii"), what.key, what.leaf, [c.parsed for c in above], how)
+    originals = {c.parsed.public_bytes(Encoding.DER): c.der for c in above if c.is_copy}
+    if what.der is not None:
+        originals[what.leaf.public_bytes(Encoding.DER)] = what.der
+    return _with_originals(package, originals, EncodedPassword.of(password.reveal())) if originals else package
+
+
+def _with_originals(package: bytes, originals: Mapping[bytes, bytes], word: EncodedPassword) -> bytes:
+    """The package with certificates in place of their copies, encrypted and protected as before."""
+    whole = asn1.read(package)
+    _version, safe, mac_data = whole.sequence(3)
+    content = safe.sequence(2)[1].parts()[0].octets()
+    sealed = {}
+    for info in asn1.read(content).sequence(1):
+        data = info.sequence(2)[1].parts()[0]
+        if data.tag == asn1.SEQUENCE:  # EncryptedData: version, then type, algorithm and octets
+            algorithm, octets = data.sequence(2)[1].sequence(3)[1:]
+            scheme = Scheme.of(algorithm)
+            bags = asn1.read(pbe.decrypt(scheme, word, octets.content) or b"")
+            sealed[octets.content] = pbe.encrypt(scheme, word, _replaced(bags, originals))
+    safes = _replaced(asn1.read(content), sealed)
+    mac = Mac.of(mac_data)
+    return _replaced(whole, {content: safes, mac.wanted: mac.over(word, safes)})
+
+
+def _replaced(value: Value, contents: Mapping[bytes, bytes]) -> bytes:
+    """The value with other contents in the strings that have one of these."""
+    if value.tag & asn1.CONSTRUCTED:
+        return asn1.wrap(value.tag, *(_replaced(part, contents) for part in value.parts()))
+    return asn1.wrap(value.tag, contents.get(value.content, value.content))
 
 
 def _key(identity: Identity) -> Key:
@@ -122,9 +156,11 @@ def _key(identity: Identity) -> Key:
     return key
 
 
-@functools.lru_cache(maxsize=64)  # an organisation's people share a few issuers
-def _certificate(der: bytes) -> x509.Certificate:
-    return x509.load_der_x509_certificate(der)
+def _certificate(der: bytes) -> Certificate:
+    found = load(der)
+    if isinstance(found, ParseProblem):
+        raise ValueError(found.message)  # noqa: TRY004  the bytes are to blame, not the caller's types
+    return found
 
 
 def only_use(leaf: x509.Certificate) -> str:
@@ -141,9 +177,12 @@ def friendly_name(person: Person, issued: datetime, use: str = "") -> str:
     return f"{plain_name(person)} {issued:%Y-%m} {use}".rstrip()
 
 
-def file_name(person: Person, issued: datetime, use: str = "") -> str:
-    """What the message shows as its attachment: "Alice Example SMIME 2026.pfx", or "Alice Example SMIME signing 2026.pfx", in ASCII."""
-    return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}.pfx"])
+def file_name(person: Person, issued: datetime, sha256: str, use: str = "") -> str:
+    """The attachment's name in ASCII: "Alice Example SMIME 2026 1f0c9a.pfx", or "Alice Example SMIME signing 2026 1f0c9a.pfx".
+
+    It ends with the beginning of the certificate's SHA-256, since a person may get two certificates of one year for the same use.
+    """
+    return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}", f"{sha256[:6]}.pfx"])
 
 
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})

@@ -119,13 +119,29 @@ class Scheme(NamedTuple):
 
 def decrypt(scheme: Scheme, word: EncodedPassword, content: bytes) -> bytes | None:
     """The decrypted octets; None for a scheme that only cryptography knows. Raises ValueError for a wrong password."""
+    found = _cipher(scheme, word)
+    return None if found is None else _cbc(*found, content)
+
+
+def encrypt(scheme: Scheme, word: EncodedPassword, plain: bytes) -> bytes:
+    """The encrypted octets. Raises ValueError for a scheme that only cryptography knows."""
+    found = _cipher(scheme, word)
+    if found is None:
+        raise ValueError("an unknown scheme")
+    algorithm, iv = found
+    padder, encryptor = PKCS7(algorithm.block_size).padder(), Cipher(algorithm, modes.CBC(iv)).encryptor()
+    return encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
+
+
+def _cipher(scheme: Scheme, word: EncodedPassword) -> tuple[AES | TripleDES, bytes] | None:
+    """The cipher with its key, and the IV."""
     if scheme.name == _TRIPLE_DES:
         key, iv = (pkcs12_key("sha1", word, scheme.salt, scheme.rounds, purpose, size) for purpose, size in ((KEY, 24), (IV, 8)))
-        return _cbc(TripleDES(key), iv, content)
+        return TripleDES(key), iv
     size = _AES.get(scheme.cipher)
     if scheme.derivation is None or size is None:
         return None
-    return _cbc(AES(pbkdf2(scheme.derivation, word, size)), scheme.iv, content)
+    return AES(pbkdf2(scheme.derivation, word, size)), scheme.iv
 
 
 def pbkdf2(derivation: Derivation, word: EncodedPassword, size: int) -> bytes:
@@ -201,11 +217,15 @@ class Mac(NamedTuple):
 
     def fits(self, word: EncodedPassword, content: bytes) -> bool:
         """Whether this password made the MAC over `content`, compared in constant time."""
+        return hmac.compare_digest(self.over(word, content), self.wanted)
+
+    def over(self, word: EncodedPassword, content: bytes) -> bytes:
+        """The MAC of `content`, made in the same way."""
         if self.derivation is None:
             key = pkcs12_key(self.digest, word, self.salt, self.rounds, MAC, _HASHES[self.digest].digest_size)
         else:
             key = pbkdf2(self.derivation, word, self.derivation.size or 0)
-        return hmac.compare_digest(hmac.digest(key, content, self.digest), self.wanted)
+        return hmac.digest(key, content, self.digest)
 
 
 def _pbmac1(parameters: Value) -> Derivation:

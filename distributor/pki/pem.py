@@ -5,18 +5,17 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key, pkcs7
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
 from distributor.model.certificates import Limits, ParsedIdentities, ParseProblem
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
-from distributor.pki import asn1, keypairs, sst
+from distributor.pki import asn1, keypairs, spki, sst
 from distributor.pki.asn1 import Unreadable
 from distributor.pki.certificate import Certificate, load
 from distributor.pki.passwords import spelled
@@ -31,6 +30,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 PKCS8_ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
+_PKCS7 = frozenset({b"PKCS7", b"PKCS #7 SIGNED DATA", b"CMS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Block:
 
     @property
     def is_certificate(self) -> bool:
-        """Whether it is a certificate."""
-        return self.label in _CERTIFICATES
+        """Whether it is a certificate, or PKCS#7 with certificates."""
+        return self.label in _CERTIFICATES or self.label in _PKCS7
 
     @property
     def encrypted(self) -> bool:
@@ -82,13 +82,15 @@ def blocks(data: bytes) -> Iterator[Block]:
 
 
 def _kind(der: bytes) -> bytes:
-    """Certificates begin with a sequence in a sequence, unencrypted keys with a version, encrypted ones with an algorithm."""
+    """By its first value: certificates have a sequence in a sequence, keys a version or an algorithm, PKCS#7 its type."""
+    if len(der) < 2:  # noqa: PLR2004  tag and length
+        return b"CERTIFICATE"
     begin = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
     if der[begin : begin + 1] == b"\x02":
         return b"PRIVATE KEY"
     if der[begin : begin + 1] == b"\x30" and der[begin + 2 : begin + 3] == b"\x06":
         return PKCS8_ENCRYPTED
-    return b"CERTIFICATE"
+    return b"PKCS7" if der[begin : begin + 1] == b"\x06" else b"CERTIFICATE"
 
 
 def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
@@ -187,6 +189,16 @@ def read(data: bytes) -> tuple[sst.Stored, ...]:
     return found
 
 
+def authorities(data: bytes) -> tuple[bytes, ...]:
+    """The CA certificates of a file that has nothing else in it; empty for any other file. Quick, and loads no certificate."""
+    try:
+        found = list(blocks(data))
+        ders = tuple(der for block in found for der in _block(block))
+    except (ValueError, IndexError):
+        return ()
+    return ders if all(block.is_certificate for block in found) and all(map(spki.is_authority, ders)) else ()
+
+
 def _bundle_ders(data: bytes) -> Iterator[bytes]:
     data = plain(data)
     if b"-----BEGIN " not in data:
@@ -197,7 +209,7 @@ def _bundle_ders(data: bytes) -> Iterator[bytes]:
 
 
 def _block(block: Block) -> Iterator[bytes]:
-    if block.label in {b"PKCS7", b"CMS"}:
+    if block.label in _PKCS7 or (block.is_certificate and _kind(block.der) == b"PKCS7"):  # some authorities write BEGIN CERTIFICATE over it
         yield from _signed(block.der)
     elif block.label == b"TRUSTED CERTIFICATE":
         yield _first(block.der)
@@ -222,14 +234,14 @@ def _binary(data: bytes) -> Iterator[bytes]:
         yield data
 
 
-def _signed(data: bytes) -> Iterator[bytes]:
+def _signed(data: bytes) -> list[bytes]:
+    """The certificates in PKCS#7 signed data (RFC 5652 5.1)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # BER instead of DER is no reason to refuse
-            found = pkcs7.load_der_pkcs7_certificates(asn1.to_definite_length(data))
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        content = asn1.read(asn1.to_definite_length(data)).sequence(2)[1].wanted(asn1.EXPLICIT_0).parts()[0]
+        within = next(part for part in content.sequence(4)[3:] if part.tag == asn1.EXPLICIT_0)
+        return [one.whole for one in within.parts() if one.tag == asn1.SEQUENCE]
+    except (ValueError, IndexError, StopIteration):
         raise Unreadable("a damaged PKCS#7 file, or one without certificates") from None
-    yield from (one.public_bytes(Encoding.DER) for one in found)
 
 
 def _first(data: bytes) -> bytes:
@@ -256,7 +268,7 @@ class UnpairedFile:
 
 @dataclass(frozen=True, slots=True)
 class KeyFingerprint:
-    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate; `authority`: all its certificates are CAs."""
+    """The public key (SubjectPublicKeyInfo in DER) of the key, else of the first certificate that is no CA's; `authority`: all are CAs'."""
 
     public: bytes | None = None
     authority: bool = False
@@ -269,7 +281,7 @@ def fingerprints(loose: UnpairedFile, limits: Limits) -> KeyFingerprint:
         key = next((block for block in found if block.is_key), None)
         if key is not None:
             return KeyFingerprint(_public_key(key, loose.passwords, limits))
-        return _of_certificates([block.der for block in found if block.is_certificate])
+        return _of_certificates([der for block in found for der in _block(block)])
     except (ValueError, IndexError):
         return KeyFingerprint()
 
@@ -290,4 +302,7 @@ def _public_key(key: Block, passwords: Sequence[Secret], limits: Limits) -> byte
 
 def _of_certificates(ders: Sequence[bytes]) -> KeyFingerprint:
     found = [one for one in map(load, ders[: keypairs.MOST]) if isinstance(one, Certificate)]
-    return KeyFingerprint(found[0].public_key, len(found) == len(ders) and all(one.is_ca for one in found)) if found else KeyFingerprint()
+    if not found:
+        return KeyFingerprint()
+    leaf = next((one for one in found if not one.is_ca), found[0])  # PKCS#7 has them in any order
+    return KeyFingerprint(leaf.public_key, len(found) == len(ders) and leaf.is_ca)

@@ -11,7 +11,8 @@ from hashlib import sha256
 from distributor.pki import asn1
 from distributor.pki.asn1 import Value, wrap
 
-_BITS = 0x03
+_BOOLEAN, _BITS, _EXTENSIONS = 0x01, 0x03, 0xA3
+_BASIC_CONSTRAINTS = bytes.fromhex("551d13")
 _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _KINDS = {
     "1.2.840.113549.1.1.7": "rsaes-oaep",
@@ -44,12 +45,31 @@ _INSTALLED = re.compile(r"rsa-\d+|ec-p(?:256|384|521)")
 
 def public_key_info(certificate: bytes) -> bytes:
     """The SubjectPublicKeyInfo of a certificate. Raises ValueError where the bytes are no certificate."""
+    return tbs_fields(certificate)[5].wanted(asn1.SEQUENCE).whole
+
+
+def tbs_fields(certificate: bytes) -> list[Value]:
+    """What its issuer signed, without the version: serial, signature, issuer, validity, subject, key. Raises ValueError."""
     fields = asn1.read(certificate).sequence(3)[0].sequence(6)
     if fields[0].tag == asn1.EXPLICIT_0:  # the version, which the first one leaves out
         fields = fields[1:]
-    if len(fields) < 6:  # noqa: PLR2004  serial, signature, issuer, validity, subject, key
+    if len(fields) < 6:  # noqa: PLR2004  see above
         raise ValueError("something is missing")
-    return fields[5].wanted(asn1.SEQUENCE).whole
+    return fields
+
+
+def is_authority(certificate: bytes) -> bool:
+    """Whether a certificate's basic constraints make it a CA; False where the bytes are no certificate."""
+    try:
+        extensions = next(field for field in tbs_fields(certificate)[6:] if field.tag == _EXTENSIONS)
+        for extension in asn1.read(extensions.content).sequence(0):
+            name, *_critical, octets = extension.sequence(2)
+            if name.content == _BASIC_CONSTRAINTS:
+                parts = asn1.read(octets.octets()).sequence(0)
+                return bool(parts) and parts[0].tag == _BOOLEAN and any(parts[0].content)
+    except (ValueError, StopIteration):
+        pass
+    return False
 
 
 def key_type(info: bytes) -> str:

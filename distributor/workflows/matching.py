@@ -6,6 +6,8 @@ cannot be used, the person gets no other, for the row says which is meant.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +15,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from distributor.model.certificates import CertificateInfo, Identity, Locator, ParsedIdentities, SourceMaterial
-from distributor.model.compact import Digests, PackedList
+from distributor.model.compact import BitSet, Digests, PackedList
 from distributor.model.delivery import DeliveryRequest, Taken
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, escape_unsafe, key_of
@@ -21,7 +23,7 @@ from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
 from distributor.model.states import State
 from distributor.pki.checks import addresses, check_certificate, subject_address
 from distributor.pki.spki import sha256_of
-from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, revocation, without_rows
+from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, other_language, revocation, without_rows
 from distributor.workflows.roster import SOURCE, MergedRoster
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _ALSO_IN_CHAIN = frozenset(  # checks whose fault the chain check would report a
     {CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.WEAK_SIGNATURE, CheckId.IS_CA}
 )
 _ADDRESS_CHECKS = frozenset({CheckId.ADDRESS_MISMATCH, CheckId.NO_ADDRESS, CheckId.BAD_ADDRESS})
+_USES = {"sign": "signing", "encrypt": "encrypting"}
 _DIGEST = 8  # bytes
 _NOBODY = Address("nobody", "invalid")
 
@@ -75,12 +78,20 @@ class UnmatchedCertificate:
 class Matching:
     """The state of one plan's matching."""
 
-    def __init__(
-        self, people: MergedRoster, languages: Sequence[str], now: datetime, checker: Checker | None, spool: NewSpool = list
+    def __init__(  # noqa: PLR0913, PLR0917  what a plan knows
+        self,
+        people: MergedRoster,
+        languages: Sequence[str],
+        now: datetime,
+        checker: Checker | None,
+        spool: NewSpool = list,
+        written_in: Callable[[str], str] = lambda language: language,
     ) -> None:
         self._people, self._rows = people, people.rows
         self._checker = checker
         self._languages = languages
+        self._written_in = written_in
+        self._messages: Counter[str] = Counter()  # planned, by language
         self._now = now
         self.issues: Spool[Issue] = people.issues  # those of rows come first
         self.left: Spool[Issue] = spool()  # files that are no certificates
@@ -88,6 +99,8 @@ class Matching:
         self._alternatives: Spool[tuple[Identity, _File, str]] = spool()  # other certificates of people whose rows name files
         self._seen = Digests()  # certificates
         self._origins = PackedList()  # where each of them came from (`_File.origin`)
+        self._single_use: Spool[tuple[Issue, str, str]] = spool()  # that a certificate is for one use only, its person's key, the other use
+        self._planned = {"sign": BitSet(), "encrypt": BitSet()}  # by use, the numbers of people who get a certificate for it
         self._unread: dict[str, Issue] = {}  # unreadable password files, by the file they are for
 
     def candidates(
@@ -187,7 +200,11 @@ class Matching:
 
     def _check(self, identity: Identity, file: _File, person: Person) -> Iterator[Candidate]:
         issues = self._objections(identity.facts, person)
-        self._report_all(issues, file, person)
+        single = [issue for issue in issues if issue.check is CheckId.KEY_USAGE and issue.severity is Severity.WARNING]
+        self._report_all([issue for issue in issues if issue not in single], file, person)
+        for issue in single:  # reported at the end, unless another certificate of the person is for the other use
+            other = "encrypt" if identity.facts.usages == ("sign",) else "sign"
+            self._single_use.append((self._about(issue, file, person), person.address.key, other))
         errors = {issue.check for issue in issues if issue.severity is Severity.ERROR}
         if not self._people.may_have(person) or (errors and (self._checker is None or errors & _ALSO_IN_CHAIN)):
             return
@@ -216,7 +233,24 @@ class Matching:
         good = candidate.good and all(issue.severity is not Severity.ERROR for issue in issues)
         if candidate.named and not good:
             self._rows.mark_file_unusable(str(request.person.address))
-        return good and (candidate.named or not self._rows.has_unusable_file(request.person))
+        good = good and (candidate.named or not self._rows.has_unusable_file(request.person))
+        if good:
+            self._note_use(candidate)
+            self._messages[request.language] += 1
+        return good
+
+    def _note_use(self, candidate: Candidate) -> None:
+        """Note what a planned certificate is for, and report a second one of a person for the same use."""
+        person = candidate.draft.person
+        number = self._people.by_key.number(person.address.key)
+        uses = [use for use in candidate.draft.facts.usages if number in self._planned[use]]
+        if uses:
+            what = " and ".join(_USES[use] for use in uses)
+            message = f"the person has another valid certificate for {what} in this plan; each comes in a message of its own"
+            hint = "keep both, or remove the file that is no longer needed"
+            self._report(Issue(Severity.NOTE, CheckId.DUPLICATE, message, hint, candidate.source, None, str(person.address)))
+        for use in candidate.draft.facts.usages:
+            self._planned[use].add(number)
 
     def _objections(self, info: CertificateInfo, person: Person) -> list[Issue]:
         issues = check_certificate(info, self._people.primary(person), self._now)
@@ -239,7 +273,13 @@ class Matching:
             self._report(self._about(issue, file, person))
 
     def missing(self) -> Iterator[Issue]:
-        """Certificates without a person, then people without a certificate."""
+        """Certificates for one use without another for the other use, those without a person, then people without a certificate."""
+        for issue, key, other in self._single_use:
+            if self._people.by_key.number(key) not in self._planned[other]:
+                yield issue
+        for language, number in self._messages.items():
+            if (written := self._written_in(language)).partition("-")[0].lower() != re.split("[-_]", language)[0].lower():
+                yield other_language(language, written, number)
         for unmatched in self._unmatched:
             issue = self._no_person(unmatched)
             if issue.severity is Severity.ERROR and issue.address is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from distributor.errors import InvalidInput
@@ -63,7 +63,7 @@ class Packer:
         use = package.only_use(content.leaf)
         name = package.friendly_name(todo.person, todo.not_before, use)
         data = package.build_pkcs12(content, password, self.profile, name, include_root=self.include_root)
-        attachment = Attachment(package.file_name(todo.person, todo.not_before, use), data)
+        attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_sha256, use), data)
         wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use, job.now))
         head = MessageHeaders(
             sender,
@@ -135,7 +135,9 @@ def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:
     if planned and (known := load_known_key(job.material, todo.leaf, todo.chain)):
         return known
     found = _identity(job, limits)
-    return found if isinstance(found, ParseProblem) else package.content(found)
+    if isinstance(found, ParseProblem):
+        return found
+    return package.content(replace(found, chain=todo.chain or found.chain) if planned else found)  # it may have come from files beside
 
 
 def _identity(job: PackingJob, limits: Limits) -> Identity | ParseProblem:

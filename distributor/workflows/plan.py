@@ -14,8 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from distributor.errors import RequestDenied
-from distributor.model.certificates import CertificateInfo, ParsedIdentities, SourceMaterial
-from distributor.model.delivery import Delivery, ExistingDelivery, Taken
+from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.model.delivery import Delivery, DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.issues import Issue
 from distributor.model.people import Directory
 from distributor.model.ports import Ledger, NewSpool, Roster, Source, Spool, WorkerPool
@@ -39,6 +39,7 @@ class PlanResult:
     issues: Spool[Issue]
     known: Counter[State] = field(default_factory=Counter)  # deliveries that the ledger had already, by state
     left: Spool[Issue] = field(default_factory=list)  # files that are no certificates and were left alone
+    chains: Mapping[int, int] = field(default_factory=dict)  # how many planned deliveries have that many CA certificates
     nobody: str | None = None  # "roster" or "directory", where it names no person at all
 
     @property
@@ -60,25 +61,27 @@ def plan(  # noqa: PLR0913  what a use case needs
     directory: Directory | None = None,
     checker: Checker | None = None,
     tell: Callable[[int], None] = lambda _: None,
-    show: Callable[[Delivery, CertificateInfo], Any] = lambda delivery, _: delivery,
+    written_in: Callable[[str], str] = lambda language: language,
+    show: Callable[[Delivery, DeliveryRequest], Any] = lambda delivery, _: delivery,
     spool: NewSpool = list,
 ) -> PlanResult:
     """Plan a delivery for every good certificate.
 
     People on the roster are compared with the directory; without a roster, everybody in the directory is planned. Without either, each
     certificate's own address is its person. `inputs` is kept in the ledger: absolute paths, never secrets. `tell` gets the number of files
-    opened so far; `show` turns a planned delivery into what the result keeps of it; `spool` makes the lists that are kept until the end.
+    opened so far; `written_in` turns a language into that of the message; `show` turns a planned delivery into what the result keeps of
+    it; `spool` makes the lists that are kept until the end.
     """
     people = gather(roster, directory, spool)
     nobody = people.nobody  # before issues of other kinds are added
-    work = Matching(people, languages, now, checker, spool)
+    work = Matching(people, languages, now, checker, spool, written_in)
     record = _Record(ledger, plan_id, inputs, show, spool)
     for batch in _batches(work.candidates(source, pool, tell)):
         record.keep(work.trusted(batch, ledger.revoked([candidate.draft.facts.sha256 for candidate in batch])))
     for late in (work.missing(), record.notes):
         for issue in late:
             work.issues.append(issue)
-    return PlanResult(plan_id, record.deliveries, work.issues, record.known, work.left, nobody)
+    return PlanResult(plan_id, record.deliveries, work.issues, record.known, work.left, record.deliveries.chains, nobody)
 
 
 def _batches(candidates: Iterator[Candidate]) -> Iterator[list[Candidate]]:
@@ -90,7 +93,7 @@ class _Record:
     """A plan in the ledger, begun with its first delivery."""
 
     def __init__(
-        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, CertificateInfo], Any], spool: NewSpool
+        self, ledger: Ledger, plan_id: str, inputs: Mapping[str, object], show: Callable[[Delivery, DeliveryRequest], Any], spool: NewSpool
     ) -> None:
         self._ledger, self._plan, self._inputs, self._show = ledger, plan_id, inputs, show
         self._keys, self._begun = KeyOwners(), False
@@ -117,7 +120,7 @@ class _Record:
                 case Taken():
                     self._taken(result, candidate.source)
                 case _:
-                    self.deliveries.append((result.id, self._show(result, candidate.draft.facts)))
+                    self.deliveries.append((result.id, self._show(result, candidate.draft), len(candidate.draft.chain)))
 
     def _taken(self, found: Taken, source: str) -> None:
         """Another person has the certificate or key; where that is by this plan, neither gets it."""
@@ -140,22 +143,25 @@ class _Record:
 class Kept:
     """The planned deliveries without those that were withdrawn again; a Spool."""
 
-    def __init__(self, spool: Spool[tuple[str, Any]]) -> None:
+    def __init__(self, spool: Spool[tuple[str, Any, int]]) -> None:
         self._all, self._removed = spool, set[str]()
+        self.chains: Counter[int] = Counter()  # how many deliveries have that many CA certificates
 
-    def append(self, kept: tuple[str, Any]) -> None:
-        """Add a delivery's id and what `show` returned for it."""
+    def append(self, kept: tuple[str, Any, int]) -> None:
+        """Add a delivery's id, what `show` returned for it, and how many CA certificates come with it."""
         self._all.append(kept)
+        self.chains[kept[2]] += 1
 
     def remove(self, delivery: str) -> None:
         """Leave out one that was withdrawn."""
         self._removed.add(delivery)
+        self.chains[next(chain for known, _, chain in self._all if known == delivery)] -= 1
 
     def __len__(self) -> int:
         return len(self._all) - len(self._removed)
 
     def __iter__(self) -> Iterator[Any]:
-        return (kept for delivery, kept in self._all if delivery not in self._removed)
+        return (kept for delivery, kept, _ in self._all if delivery not in self._removed)
 
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401  whatever `show` returned
         return next(islice(self, index, None))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial, is_hold
 from distributor.model.delivery import ExistingDelivery
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
+from distributor.model.people import escape_unsafe
 from distributor.model.states import State
 from distributor.workflows.roster import PRIMARY_ONLY
 
@@ -45,6 +46,14 @@ def revocation(reason: str) -> Issue:
 def without_rows(issue: Issue) -> Issue:
     """The same issue without the advice to correct a row, where there is no roster."""
     return replace(issue, hint=f"{PRIMARY_ONLY}; have one issued for that") if issue.check is CheckId.ADDRESS_MISMATCH else issue
+
+
+def other_language(language: str, written: str, number: int) -> Issue:
+    """The note of messages in a language that has no templates."""
+    messages = "1 message" if number == 1 else f"{number} messages"
+    text = f'there are no templates for the language "{escape_unsafe(language)}": {messages} will be in "{written}"'
+    hint = f"correct the roster's column `language`, or write templates/message/{escape_unsafe(language)}/"
+    return Issue(Severity.NOTE, CheckId.BAD_ROW, text, hint, "templates/message")
 
 
 def lost(failed: WorkerFailure) -> Issue:

@@ -93,11 +93,28 @@ def test_addresses(authority: Authority, names: list[str], expected: list[tuple[
     assert objections(authority.issue(name="Alice", names=general)) == expected
 
 
-def test_an_address_in_the_subject_alone_is_not_enough(authority: Authority) -> None:
+def test_an_address_in_the_subject_alone_is_a_warning(authority: Authority) -> None:
     mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "alice@example.org")
     one = authority.issue(name="alice@example.org", subject=[mail])
-    assert objections(one) == [("error", "no-address")]
+    assert objections(one) == [("warning", "no-address")]
+    assert objections(one, to="bob@example.org") == [("error", "address-mismatch")]
     assert facts(one).subject_addresses == ("alice@example.org", "alice@example.org")
+    assert subject_address(facts(one)) == address("alice@example.org")
+
+
+@pytest.mark.parametrize("name", ["bob@example.org", "bob at example.org", "*@example.org"])
+def test_subject_alternative_names_with_another_address_win_over_the_subject(authority: Authority, name: str) -> None:
+    mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "alice@example.org")
+    general = [x509.RFC822Name._init_without_validation(name)]  # noqa: SLF001  authorities write such things
+    ((severity, _),) = objections(authority.issue(name="Alice", subject=[mail], names=general))
+    assert severity == "error"
+
+
+def test_a_whole_domain_is_nobodys_address(authority: Authority) -> None:
+    gateway = facts(authority.issue("*@example.org"))
+    assert getattr(subject_address(gateway), "check", None) == "bad-address"
+    assert objections(authority.issue("*@example.org"), to="*@example.org") == [("error", "bad-address")]
+    assert objections(authority.issue("*@example.org", "alice@example.org")) == []
 
 
 def test_an_internationalised_mailbox_counts(authority: Authority) -> None:

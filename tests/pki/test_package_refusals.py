@@ -41,8 +41,11 @@ def test_another_address_is_refused(alice: Identity, local: str) -> None:
     assert look(alice, Address("alice", "example.com")) is CheckId.ADDRESS_MISMATCH
 
 
-def test_an_address_in_the_subject_alone_is_refused(authority: Authority) -> None:
-    assert look(authority.issue(name="alice@example.org")) is CheckId.NO_ADDRESS
+def test_an_address_in_the_subject_alone_is_enough_if_it_is_the_persons(authority: Authority) -> None:
+    assert look(authority.issue(name="alice@example.org")) is None
+    assert look(authority.issue(name="bob@example.org")) is CheckId.ADDRESS_MISMATCH
+    assert look(authority.issue("bob@example.org", name="alice@example.org")) is CheckId.ADDRESS_MISMATCH
+    assert look(authority.issue(name="Alice")) is CheckId.NO_ADDRESS
 
 
 def test_another_certificate_of_the_same_person_is_refused(alice: Identity, authority: Authority) -> None:

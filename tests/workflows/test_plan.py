@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from distributor.adapters.rosters import csv
 from distributor.adapters.sources import files
+from distributor.mail.templates import TemplateRenderer
 from distributor.model.certificates import ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.ports import Ledger
@@ -18,6 +21,7 @@ from distributor.workers.pool import Workers
 from distributor.workflows.plan import PlanResult, plan
 from tests.authority import Authority, Identity, rsa_key
 from tests.source_files import look
+from tests.workflows.inbox import Opening
 
 PASSWORD = "in-comes-a-file"
 Planner = Callable[..., PlanResult]
@@ -127,7 +131,60 @@ def test_a_person_may_have_two_certificates_in_two_rows(planned: Planner, author
     put(inbox, "encrypt.pfx", authority.issue("alice@example.org", usage=("key_encipherment",), key=rsa_key(1)))
     result = planned("email,file\nalice@example.org,sign.pfx\nalice@example.org,encrypt.pfx\n")
     assert addresses(result) == ["alice@example.org"] * 2
-    assert {check for _, check, *_ in issue_rows(result)} == {"key-usage"}
+    assert issue_rows(result) == []  # neither lacks the other
+
+
+def test_a_certificate_for_one_use_is_told_where_the_other_one_is_missing(planned: Planner, authority: Authority, inbox: Path) -> None:
+    put(inbox, "sign.pfx", authority.issue("alice@example.org", usage=("digital_signature",)))
+    put(
+        inbox,
+        "encrypt.pfx",
+        authority.issue("alice@example.org", usage=("key_encipherment",), key=rsa_key(1), days=1, starts=-timedelta(9)),
+    )
+    assert [row[:3] for row in issue_rows(planned(None))] == [("error", "expired", "encrypt.pfx"), ("warning", "key-usage", "sign.pfx")]
+
+
+def test_two_certificates_of_a_person_for_the_same_use_are_noted(planned: Planner, authority: Authority, inbox: Path) -> None:
+    put(inbox, "a.pfx", authority.issue("alice@example.org", key=rsa_key(1)))
+    put(inbox, "b.pfx", authority.issue("alice@example.org", key=rsa_key(2)))
+    put(inbox, "c.pfx", authority.issue("bob@example.org"))
+    result = planned(None)
+    assert len(result.deliveries) == 3
+    assert issue_rows(result) == [("note", "duplicate", "b.pfx", None, "alice@example.org")]
+
+
+def test_a_language_without_templates_is_noted_once(ledger: Ledger, inbox: Path, authority: Authority, tmp_path: Path) -> None:
+    for who in ("alice", "bob", "carol"):
+        (inbox / f"{who}.pem").write_bytes((one := authority.issue(f"{who}@example.org")).key_pem() + one.pem)
+    people = tmp_path / "people.csv"
+    people.write_text("email,language\nalice@example.org,pl\nbob@example.org,pl\ncarol@example.org,de-AT\n")
+    result = plan(
+        ledger,
+        csv.open(csv.Settings(people)),
+        files.open(files.Settings((inbox,)), look),
+        Opening(),
+        plan_id="p1",
+        inputs={},
+        languages=("en",),
+        written_in=TemplateRenderer(None, ("en",)).nearest,
+        now=datetime.now(UTC),
+    )
+    (note,) = result.issues
+    assert (note.severity, note.message) == ("note", 'there are no templates for the language "pl": 2 messages will be in "en"')
+
+
+def test_an_address_in_the_subject_alone_finds_its_person_with_a_warning(planned: Planner, authority: Authority, inbox: Path) -> None:
+    mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, "carol@example.org")
+    put(inbox, "carol.pfx", authority.issue(name="Carol", subject=[mail]))
+    expected = (["carol@example.org"], [("warning", "no-address", "carol.pfx", None, "carol@example.org")])
+    result = planned(None)
+    assert (addresses(result), issue_rows(result)) == expected
+    assert ("warning", "no-address") in [row[:2] for row in issue_rows(planned("email\ncarol@example.org\n", plan_id="p2"))]
+
+
+def test_a_certificate_for_a_whole_domain_is_for_nobody(planned: Planner, authority: Authority, inbox: Path) -> None:
+    put(inbox, "gateway.pfx", authority.issue("*@example.org", name="Gateway"))
+    assert (addresses(result := planned(None)), [row[:2] for row in issue_rows(result)]) == ([], [("error", "bad-address")])
 
 
 def test_a_file_with_two_peoples_identities_is_split(planned: Planner, authority: Authority, inbox: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_certificate_in_an_archive_is_named_with_it_when_it_is_there_already(i
         for path in inbox.folder.iterdir():
             written.write(path, f"export/{path.name}")
     inbox.plan(None, archive)
-    assert issue_rows(inbox.plan(None, archive)) == [("note", "already-sent", "people.zip/alice.pfx", None, "alice@example.org")]
+    assert issue_rows(inbox.plan(None, archive)) == [("note", "already-sent", "people.zip/export/alice.pfx", None, "alice@example.org")]
 
 
 # --- and a new generation -------------------------------------------------------------------------------------------------

@@ -113,7 +113,10 @@ def test_a_second_row_names_a_second_file_and_stands_for_itself(inbox: Inbox) ->
 def test_beside_a_good_file_that_a_row_names_another_certificate_goes_too(inbox: Inbox, authority: Authority) -> None:
     inbox.put("more.pfx", authority.issue(BOB, key=rsa_key(2)))
     result = inbox.plan(f"email,file\n{BOB},bob.pfx\nalice@example.org,\n")
-    assert (sorted(addresses(result)), issue_rows(result)) == (["alice@example.org", BOB, BOB], [])
+    assert (sorted(addresses(result)), issue_rows(result)) == (
+        ["alice@example.org", BOB, BOB],
+        [("note", "duplicate", "more.pfx", None, BOB)],
+    )
 
 
 def test_two_people_whose_rows_name_one_file_of_both_get_their_own(inbox: Inbox, alice: Identity, bob: Identity) -> None:

@@ -24,6 +24,8 @@ from distributor.model.secret import Secret
 if TYPE_CHECKING:
     from distributor.adapters.sources.pem_pairs import Look, PemPairs
 
+MOST_ISSUERS = 32  # CA certificates beside people's; all go to the child process with every file
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -56,6 +58,8 @@ class Files:
         self._ours = {path.resolve() for path in (*settings.ignore, *filter(None, (settings.passwords,)))}
         self._our_names = {path.name for path in self._ours}
         self._unread: list[Issue] = []
+        self._issuers: dict[bytes, None] = {}  # CA certificates that lie beside people's, in DER
+        self._issuer_files: set[Entry] = set()
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         """What the people's rows name, then all other files.
@@ -66,12 +70,13 @@ class Files:
         for find in self._finds(people):
             yield from self._unread
             self._unread.clear()
-            yield find
+            yield replace(find, issuers=tuple(self._issuers)) if isinstance(find, SourceMaterial) and self._issuers else find
 
     def _finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         inventory = Inventory(self._reader)
         for path in self._settings.paths:
             yield from inventory.add(path)
+        self._find_issuers(inventory)
         names = Names(self._base, inventory, self._reader, self._passwords)
         for person in people.values():
             for hint in person.rows:
@@ -82,6 +87,21 @@ class Files:
         for entry in names.refused:
             inventory.use(entry)
         yield from self._others(inventory, names.passwords)
+
+    def _find_issuers(self, inventory: Inventory) -> None:
+        """Keep the certificates of files that have CA certificates only: a PFX or pair may come without its chain."""
+        for entry in inventory.unused():
+            if entry.extension not in reader.PEM or len(inventory.of_one_stem(entry)) > 1 or self._is_ours(entry):
+                continue
+            from distributor.pki.pem import authorities  # noqa: PLC0415  slow to load
+
+            try:
+                found = authorities(self._reader.read(entry))
+            except ReadFault:  # reported when its turn comes
+                continue
+            if found and len(self._issuers) + len(found) <= MOST_ISSUERS:
+                self._issuers.update(dict.fromkeys(found))
+                self._issuer_files.add(entry)
 
     def _named(self, key: str, person: Person, hint: RosterRow, names: Names, inventory: Inventory) -> Iterator[SourceMaterial | Issue]:
         """The files that one row names."""
@@ -127,7 +147,11 @@ class Files:
         for entry in inventory.unused():
             if self._is_ours(entry):
                 continue
-            if entry.extension in reader.PEM:
+            if entry in self._issuer_files:
+                from distributor.adapters.sources.pem_pairs import authority_note  # noqa: PLC0415  loaded already
+
+                yield authority_note(entry)
+            elif entry.extension in reader.PEM:
                 group = [other for other in inventory.of_one_stem(entry, unused=True) if not self._is_ours(other)]
                 for other in group:
                     inventory.use(other)

@@ -48,9 +48,12 @@ class Inventory:
             yield from self._file(absolute)
 
     def find(self, name: str) -> list[Entry]:
-        """The entries of that base name, in any case; `archive.zip/member` too."""
+        """The entries of that base name, in any case; those in the folders or archive that the name begins with, if there are any."""
         archive, slash, member = name.rpartition("/")
         found = [self._entry(number) for number in self._numbers_of(member.casefold())]
+        wanted = f"/{name.casefold().removeprefix('./')}"
+        if exact := [entry for entry in found if slash and _full(entry).casefold().endswith(wanted)]:
+            return exact
         zip_name = os.path.basename(archive).casefold()
         if slash and zip_name.endswith(".zip"):
             return [entry for entry in found if entry.member is not None and os.path.basename(entry.path).casefold() == zip_name]
@@ -88,8 +91,7 @@ class Inventory:
         return () if found is None else (found,)
 
     def _base(self, number: int) -> str:
-        name, (_, zipped) = self._names[number], self._places[self._within[number]]
-        return (PurePosixPath(name).name if zipped else name).casefold()
+        return self._entry(number).base.casefold()
 
     def _entry(self, number: int) -> Entry:
         path, zipped = self._places[self._within[number]]
@@ -128,11 +130,10 @@ class Inventory:
             yield issue(ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it is there"), name)
             return
         if stat.S_ISDIR(mode):
-            yield issue(
-                ReadFault(CheckId.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too"),
-                name,
-                Severity.NOTE,
-            )
+            fault = ReadFault(CheckId.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too")
+            if reader.is_candidate(os.path.splitext(name)[1].lower()):
+                fault = _folder_like_a_file("the files in it were not read")
+            yield issue(fault, name, Severity.NOTE)
         elif not stat.S_ISREG(mode):
             what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
             yield issue(ReadFault(CheckId.UNSAFE_PATH, f"it is {what}", "put the file itself there"), name)
@@ -150,11 +151,14 @@ class Inventory:
             yield issue(fault, escape_unsafe(os.path.basename(path)))
 
     def _member(self, path: str, info: zipfile.ZipInfo) -> Iterator[Issue]:
-        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if not parts or info.is_dir() or any(_is_junk(part) for part in parts):
-            return
         entry = Entry(path, info.filename)
-        if ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
+        parts = PurePosixPath(entry.within).parts
+        if not parts or any(_is_junk(part) for part in parts):
+            return
+        if entry.within.endswith("/"):
+            if reader.is_candidate(PurePosixPath(entry.within).suffix.lower()):
+                yield issue(_folder_like_a_file("the files in it were read"), entry.source.rstrip("/"), Severity.NOTE)
+        elif ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
             yield issue(
                 ReadFault(CheckId.UNSAFE_PATH, "the archive's member is a link or its name leaves the archive", "pack it again"),
                 entry.source,
@@ -184,6 +188,16 @@ class Inventory:
 def issue(fault: ReadFault, source: str, severity: Severity = Severity.ERROR) -> Issue:
     """A fault as an issue."""
     return Issue(severity, fault.check, fault.message, fault.hint, source)
+
+
+def _folder_like_a_file(what: str) -> ReadFault:
+    return ReadFault(
+        CheckId.UNREADABLE, f"it is a folder, although its name is that of a certificate's file; {what}", "name it as a SOURCE too"
+    )
+
+
+def _full(entry: Entry) -> str:
+    return f"/{os.path.basename(entry.path)}/{entry.within}" if entry.member is not None else entry.path
 
 
 def _is_text(path: str) -> bool:

@@ -86,7 +86,7 @@ class Names:
         """A file in the roster's folder, or in a zip there."""
         for walked in steps(self._base, path):
             if walked.lower().endswith(".zip") and walked != path and os.path.isfile(walked):
-                return self._in_archive(walked, posixpath.basename(path))
+                return self._in_archive(walked, f"{os.path.basename(walked)}/{path[len(walked) + 1 :]}")
         return Entry(path) if os.path.lexists(path) else None
 
     def _in_archive(self, archive: str, member: str) -> Entry | None:

@@ -53,7 +53,8 @@ class Passwords:
                 yield hint.password
             for place in self._places(hint.password_file, entry, base):
                 yield from self._read(place)
-        for name in (entry.source, entry.base, entry.stem):
+        in_archive = (f"{os.path.basename(entry.path)}/{entry.base}", entry.within) if entry.member is not None else ()
+        for name in (entry.source, *in_archive, entry.base, entry.stem):
             if (secret := self._by_name.get(name.casefold())) is not None:
                 yield secret
         yield from self._beside(entry)

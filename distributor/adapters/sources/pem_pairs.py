@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
-from distributor.adapters.sources.reader import Entry
+from distributor.adapters.sources.reader import CHAINS, Entry
 from distributor.model.certificates import FilePart, SourceMaterial
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.ports import WorkerPool
@@ -33,6 +33,7 @@ class PemPairs:
         certificates = [entry for entry, (certificate, _) in kinds.items() if certificate]
         keys = [entry for entry, (_, key) in kinds.items() if key]
         if certificates and keys:
+            certificates.sort(key=lambda entry: entry.extension in CHAINS)  # the person's own file gives the pair its name
             return list(dict.fromkeys(certificates + keys))
         for entry, part in parts.items():
             (self._keys if kinds[entry][1] else self._certificates).append((entry, part))
@@ -45,14 +46,18 @@ class PemPairs:
         waiting: dict[bytes | None, list[Entry]] = {}
         for entry in keys if seen else ():
             waiting.setdefault(seen[entry].public, []).append(entry)
+        groups: dict[bytes | Entry, list[tuple[Entry, FilePart]]] = {}  # one certificate may come in several files, as .crt and .p7b
         for entry, part in self._certificates:
-            if partners := self._partners(seen[entry].public, waiting):
+            groups.setdefault(seen[entry].public or entry, []).append((entry, part))
+        for group in groups.values():
+            entries, parts = [entry for entry, _ in group], [part for _, part in group]
+            if partners := self._partners(seen[entries[0]].public, waiting):
                 partner = partners.pop(0)
-                yield SourceMaterial("pem", (part, keys.pop(partner)), self._secrets([entry, partner], None))
-            elif seen[entry].authority:
-                yield _authority(entry)
+                yield SourceMaterial("pem", (*parts, keys.pop(partner)), self._secrets([*entries, partner], None))
+            elif all(seen[entry].authority for entry in entries):
+                yield from map(authority_note, entries)
             else:
-                yield SourceMaterial("pem", (part,))
+                yield SourceMaterial("pem", tuple(parts))
         for entry, part in keys.items():
             yield SourceMaterial("pem", (part,), self._secrets([entry], None))
 
@@ -71,9 +76,10 @@ class PemPairs:
         return {entry: KeyFingerprint() if isinstance(seen, WorkerFailure) else seen for entry, seen in zip(entries, found, strict=True)}
 
 
-def _authority(entry: Entry) -> Issue:
-    message = "it holds certificates of authorities only and was left alone"
-    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "put the chain into the person's own file if it is to be sent", entry.source)
+def authority_note(entry: Entry) -> Issue:
+    """The note about a file of CA certificates."""
+    message = "it holds CA certificates only; they are added to the chains that they complete"
+    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "nothing is to be done", entry.source)
 
 
 def _kinds_of(data: bytes) -> tuple[bool, bool]:

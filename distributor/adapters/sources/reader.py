@@ -10,7 +10,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import IO
 
 from distributor.files.reader import FileRefused, Reason, format_size, open_file, read_bounded, read_file, too_large
@@ -118,7 +117,12 @@ class Entry:
     @property
     def base(self) -> str:
         """Its name without folders."""
-        return os.path.basename(self.path) if self.member is None else PurePosixPath(self.member).name
+        return os.path.basename(self.path if self.member is None else self.within)
+
+    @property
+    def within(self) -> str:
+        """A member's name with "/" between folders; old Windows programs write a backslash. Empty for a file."""
+        return (self.member or "").replace("\\", "/")
 
     @property
     def stem(self) -> str:
@@ -138,7 +142,7 @@ class Entry:
     @property
     def source(self) -> str:
         """The name that issues show."""
-        return escape_unsafe(self.base if self.member is None else f"{os.path.basename(self.path)}/{self.base}")
+        return escape_unsafe(self.base if self.member is None else f"{os.path.basename(self.path)}/{self.within}")
 
 
 class ReadFault(Exception):
@@ -289,7 +293,8 @@ def _fault(refused: FileRefused, key: str) -> ReadFault:
 
 
 PKCS12 = frozenset({".pfx", ".p12"})
-PEM = frozenset({".pem", ".crt", ".cer", ".der", ".cert", ".key", ".p8", ".pk8"})
+CHAINS = frozenset({".p7b", ".p7c", ".ca-bundle"})  # PKCS#7 and PEM with CA certificates, perhaps with a person's too
+PEM = CHAINS | {".pem", ".crt", ".cer", ".der", ".cert", ".key", ".p8", ".pk8"}
 CANDIDATES = PKCS12 | PEM
 _PFX_VERSION = b"\x02\x01\x03"
 _BEGIN = b"-----BEGIN "

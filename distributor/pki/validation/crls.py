@@ -149,7 +149,7 @@ def objection(crl: Crl, issuer: Certificate, now: datetime) -> CrlError | Unsupp
 
 def _signed(crl: Crl, issuer: Certificate) -> bool:
     if weak_hash(crl.parsed) is not None:
-        return fits(crl.parsed, issuer) is not False
+        return fits(crl.parsed, issuer, crl.parsed.tbs_certlist_bytes) is not False
     try:
         return crl.parsed.is_signature_valid(issuer.parsed.public_key())  # type: ignore[arg-type]  # other kinds of key raise TypeError
     except UNREADABLE:
@@ -158,7 +158,7 @@ def _signed(crl: Crl, issuer: Certificate) -> bool:
 
 def _signed_by_issuer(crl: Crl, issuer: Certificate) -> bool:
     """Whether the entries of a faulty CRL still count; an unknown critical extension may change their meaning (RFC 5280 5.2)."""
-    return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer) is True)
+    return crl.unknown is None and (weak_hash(crl.parsed) is None or fits(crl.parsed, issuer, crl.parsed.tbs_certlist_bytes) is True)
 
 
 def _unknown(crl: Crl) -> CrlError | None:

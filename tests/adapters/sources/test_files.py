@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization as ser
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from distributor.adapters.sources import files
 from distributor.errors import InvalidInput
@@ -17,6 +18,7 @@ from distributor.model.people import RosterRow
 from distributor.model.secret import Secret
 from distributor.pki import parse_material
 from tests.authority import Authority, Identity, rsa_key
+from tests.pki.pki import make
 from tests.source_files import find, issues, look, materials, person, words, zipped
 
 
@@ -53,10 +55,39 @@ def test_a_path_given_twice_is_read_once(inbox: Path) -> None:
     assert len(materials(find(inbox, inbox, inbox / "a.pfx"))) == 1
 
 
-def test_members_in_folders_are_known_by_their_base_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_members_of_one_name_in_different_folders_are_told_apart(tmp_path: Path, slash: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("export/people/alice.pfx", b"a")
-    assert [m.source for m in materials(find(tmp_path / "a.zip"))] == ["a.zip/alice.pfx"]
+        for folder in ("sales", "it"):
+            archive.writestr(zipfile.ZipInfo(f"export{slash}{folder}{slash}alice.pfx"), folder.encode())
+            archive.writestr(zipfile.ZipInfo(f"export{slash}{folder}{slash}alice.txt"), f"word of {folder}".encode())
+    found = materials(find(tmp_path / "a.zip"))
+    assert [m.source for m in found] == ["a.zip/export/sales/alice.pfx", "a.zip/export/it/alice.pfx"]
+    assert [words(m) for m in found] == [["word of sales"], ["word of it"]]
+    for name in ("a.zip/export/it/alice.pfx", "it/alice.pfx", "export\\it\\alice.pfx"):
+        for paths in ((tmp_path / "a.zip",), ()):
+            row = person("alice@example.org", file=name if paths or name[0] == "a" else f"a.zip/export/it/{name[-9:]}")
+            named = materials(find(*paths, people=(row,), base=tmp_path))[0]
+            assert (named.parts[0].data, named.requested_for) == (b"it", "alice@example.org")
+
+
+def test_passwords_of_members_of_one_name_are_listed_with_their_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("sales/alice.pfx", b"1")
+        archive.writestr(zipfile.ZipInfo("it\\alice.pfx"), b"2")
+    (tmp_path / "p.csv").write_text("file,password\na.zip/sales/alice.pfx,one\nit/alice.pfx,two\n")
+    found = materials(find(tmp_path / "a.zip", passwords=tmp_path / "p.csv"))
+    assert [words(m)[0] for m in found] == ["one", "two"]
+
+
+def test_a_folder_with_the_name_of_a_certificate_is_told(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "x.pfx").mkdir()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo("x.pfx\\"), b"")
+        archive.writestr("plain/", b"")
+    found = [one for one in find(inbox, tmp_path / "a.zip") if isinstance(one, Issue)]
+    assert [(one.severity, one.source) for one in found] == [("note", "x.pfx"), ("note", "a.zip/x.pfx")]
+    assert all("it is a folder, although" in one.message for one in found)
 
 
 def test_pairs_by_stem_in_one_file_and_by_public_key(inbox: Path, alice: Identity, bob: Identity, authority: Authority) -> None:
@@ -84,6 +115,52 @@ def test_pairs_in_a_zip(tmp_path: Path, alice: Identity) -> None:
     path = zipped(tmp_path / "a.zip", alice__crt=alice.pem, alice__key=alice.key_pem("secret"), alice__txt=b"secret\r\n")
     (found,) = materials(find(path))
     assert [c.leaf for c in parse_material(found, Limits()).identities] == [alice.der]
+
+
+def test_a_certificate_that_comes_in_two_files_belongs_to_one_key(inbox: Path, alice: Identity) -> None:
+    (inbox / "1.crt").write_bytes(alice.pem)
+    (inbox / "2.p7b").write_bytes(pkcs7.serialize_certificates([*alice.chain, alice.certificate], ser.Encoding.DER))
+    (inbox / "3.key").write_bytes(alice.key_pem())
+    (found,) = materials(find(inbox))
+    assert [part.source for part in found.parts] == ["1.crt", "2.p7b", "3.key"]
+    assert [identity.leaf for identity in parse_material(found, Limits()).identities] == [alice.der]
+
+
+@pytest.mark.parametrize("form", ["der", "pem", "pem-as-certificate"])
+@pytest.mark.parametrize("key", ["alice.key", "another.key"])
+def test_pkcs7_is_paired_with_its_key(inbox: Path, alice: Identity, form: str, key: str) -> None:
+    data = pkcs7.serialize_certificates([*alice.chain, alice.certificate], ser.Encoding.DER if form == "der" else ser.Encoding.PEM)
+    (inbox / "alice.p7b").write_bytes(data.replace(b"PKCS7", b"CERTIFICATE") if form.endswith("certificate") else data)
+    (inbox / key).write_bytes(alice.key_pem())
+    (found,) = materials(find(inbox))
+    (identity,) = parse_material(found, Limits()).identities
+    assert (alice.der, 2) == (identity.leaf, len(identity.chain))
+
+
+@pytest.mark.parametrize("name", ["chain.pem", "Intermediate.crt", "bundle.ca-bundle", "chain.p7b"])
+@pytest.mark.parametrize("person_file", ["alice.pfx", "alice.pem"])
+def test_ca_certificates_beside_a_file_complete_its_chain(inbox: Path, alice: Identity, name: str, person_file: str) -> None:
+    above = [one.public_bytes(ser.Encoding.PEM) for one in alice.chain]
+    (inbox / name).write_bytes(
+        pkcs7.serialize_certificates(list(alice.chain), ser.Encoding.DER) if name.endswith("p7b") else b"".join(above[::-1])
+    )
+    alone = replace(alice, chain=())
+    (inbox / person_file).write_bytes(alone.pfx("word") if person_file.endswith("pfx") else alone.key_pem() + alone.pem)
+    (inbox / "alice.txt").write_text("word")
+    found = find(inbox)
+    (material,) = (one for one in found if isinstance(one, SourceMaterial))
+    (identity,) = parse_material(material, Limits()).identities
+    assert [one.public_bytes(ser.Encoding.DER) for one in alice.chain] == list(identity.chain)
+    assert issues(found) == [("note", "no-key", name)]
+
+
+def test_ca_certificates_that_did_not_sign_are_not_added(inbox: Path, alice: Identity) -> None:
+    stranger = Authority("Stranger")
+    forged = make("Example Mail CA")  # the issuer's name, another key
+    (inbox / "others.pem").write_bytes(stranger.issuer.public_bytes(ser.Encoding.PEM) + forged.pem)
+    (inbox / "alice.pem").write_bytes(alice.key_pem() + alice.pem)
+    (material,) = (one for one in find(inbox) if isinstance(one, SourceMaterial))
+    assert [identity.chain for identity in parse_material(material, Limits()).identities] == [()]
 
 
 def test_a_pfx_under_another_name_is_recognised(inbox: Path, alice: Identity) -> None:
