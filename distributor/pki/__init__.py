@@ -14,7 +14,7 @@ def parse_material(material: SourceMaterial, limits: Limits, *, expected_sha256:
     except Unreadable as reason:
         return _unreadable(str(reason), _CONVERT if material.form == "pkcs12" else _AGAIN)
     except RecursionError:
-        return _unreadable("it is nested too deep", _AGAIN)
+        return _unreadable("the file is nested too deeply", _AGAIN)
     except MemoryError:
         return ParsedIdentities(problems=(ParseProblem(CheckId.TOO_COSTLY, "opening it takes more memory than allowed", _AGAIN),))
     except Exception:  # noqa: BLE001  a parser's message about hostile bytes helps nobody, and may quote them

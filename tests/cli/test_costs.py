@@ -31,7 +31,7 @@ def workspace(tmp_path: Path, authority: Authority) -> Iterator[Workspace]:
 
 @pytest.mark.parametrize(
     ("option", "why"),
-    [("--roster", "it is not a regular file"), ("--passwords", "it is not a regular file"), ("--config", "there is no such file")],
+    [("--roster", "not a regular file"), ("--passwords", "not a regular file"), ("--config", "no such file")],
 )
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(workspace: Workspace, option: str, why: str, kind: str) -> None:

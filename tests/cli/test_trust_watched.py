@@ -89,7 +89,7 @@ def test_a_certificate_that_was_on_hold_is_good_again_everywhere(workspace: Work
     site.put("/ca.crl", ca.crl(number=3))
     result = answered(workspace, "trust watch")
     assert [(row["address"], row["said"]) for row in result["reinstated"]] == [
-        ("alice@example.org", "the certificate was on hold, and is good again")
+        ("alice@example.org", "the certificate was on hold and is valid again")
     ]
     assert answered(workspace, "plan certificates")["ready"] == 1
     assert workspace.run("distributor audit verify").returncode == 0

@@ -96,7 +96,7 @@ def test_a_redirect_is_followed_and_a_circle_is_not(site: Server, web: Callable[
     site.put("/new", b"moved")
     assert web().get(site.put("/old", "new"), crl=True).data == b"moved"  # type: ignore[union-attr]
     site.put("/a", "/b")
-    assert reason(web().get(site.put("/b", "/a"), crl=True)) == "it redirects in a circle"
+    assert reason(web().get(site.put("/b", "/a"), crl=True)) == "redirect loop"
     for number in range(10):
         site.put(f"/{number}", f"/{number + 1}")
     assert reason(web().get(f"{site.url}/0", crl=True)) == "it redirects more than 5 times"
@@ -116,7 +116,7 @@ def test_a_url_with_a_password_is_refused(web: Callable[..., DownloadCache]) -> 
 def test_an_address_of_ones_own_network_is_refused_unless_allowed(site: Server, web: Callable[..., DownloadCache]) -> None:
     url = site.put("/a.crl", b"x")
     came = web(private=False).get(url, crl=True)
-    assert "127.0.0.1, which is no address of the internet" in reason(came)
+    assert "127.0.0.1, which is not a public address" in reason(came)
     assert isinstance(came, DownloadFailed)
     assert came.private
     assert site.asked == {}
@@ -203,7 +203,7 @@ def test_who_trickles_or_is_silent_is_given_up_in_time_and_asked_no_more(site: S
     urls = [site.put(f"/{number}", trickle) for number in range(MOST_SILENT + 2)]
     came = [reason(one.get(url, crl=True)) for url in urls]
     over.set()
-    assert came == ["no answer in 0.3 s"] * MOST_SILENT + ["its host did not answer before"] * 2
+    assert came == ["no answer in 0.3 s"] * MOST_SILENT + ["the host did not respond to an earlier request"] * 2
 
 
 def test_a_resolver_that_hangs_holds_up_nobody(web: Callable[..., DownloadCache]) -> None:

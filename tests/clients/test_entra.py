@@ -101,7 +101,7 @@ def test_a_workloads_token_is_read_again_at_every_use(cloud: Cloud, tmp_path: Pa
         assert asyncio.run(client.token(cloud.graph, fresh=True)).roles == {"Mail.Send"}
 
 
-@pytest.mark.parametrize(("text", "why"), [(None, "no such file or directory"), ("", "is empty"), ("\xff", "it is no token")])
+@pytest.mark.parametrize(("text", "why"), [(None, "no such file or directory"), ("", "is empty"), ("\xff", "not a token")])
 def test_a_workloads_token_that_is_not_there_is_named_before_anything_is_sent(
     cloud: Cloud, tmp_path: Path, text: str | None, why: str
 ) -> None:

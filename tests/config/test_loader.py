@@ -85,7 +85,7 @@ kind = "ldap"
         'distributor.toml line 5: sender.address: "anna@exmaple" is not a mail address',
         'distributor.toml line 9: transport.port: "25" is not a whole number',
         'distributor.toml line 11: transport.conections: unknown key; did you mean "connections"?',
-        'distributor.toml line 13: password.expires: "a fortnight" is not a length of time such as "14d" (or "12h", "30min", "60s")',
+        'distributor.toml line 13: password.expires: "a fortnight" is not a duration such as "14d" (or "12h", "30min", "60s")',
         "distributor.toml line 17: portal: this version has no portal",
         'distributor.toml line 20: sources[0].kind: this version has no source "ldap"',
     ]
@@ -113,7 +113,7 @@ def test_a_literal_secret_is_refused_and_not_shown(toml: Path) -> None:
     with pytest.raises(ErrorGroup) as caught:
         settings(toml, GOOD.replace('tls = "none"', 'tls = "starttls"\npassword = "hunter2:literally"'))
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
-    assert "transport.password: a secret is written as a reference, never as itself" in str(caught.value)
+    assert "transport.password: a secret must be a reference, not the secret itself" in str(caught.value)
     assert "env:NAME" in str(caught.value.hint)
 
 
@@ -216,5 +216,5 @@ def test_a_named_pipe_as_the_configuration_is_refused_for_what_it_is(
 ) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
     monkeypatch.setenv("DISTRIBUTOR_CONFIG", str(pipe))
-    with pytest.raises(InvalidInput, match="it is not a regular file"):
+    with pytest.raises(InvalidInput, match="not a regular file"):
         bootstrap.settings(None if by_environment else pipe)

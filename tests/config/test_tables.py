@@ -73,7 +73,7 @@ def test_the_registration_of_smtp_with_oauth_serves_them_too(toml: Path) -> None
 
 def test_what_an_adapter_has_against_its_table_is_told_with_its_own_name(toml: Path) -> None:
     errors = faults(toml, GOOD + '[[trackers]]\nkind = "trace"\n')
-    assert errors == ["trackers[0]: there is nothing to sign in with"]
+    assert errors == ["trackers[0]: no credential is configured"]
     assert faults(toml, GRAPH.replace("tenant", "tenent")) == ['transport.tenent: unknown key; did you mean "tenant"?']
     assert faults(toml, GRAPH + '[[rosters]]\nkind = "csv"\n') == ['rosters[0].kind: this version has no roster "csv"']
     assert faults(toml, GRAPH.replace("[vault]", "save_copy = 1\n[vault]")) == ["transport.save_copy: 1 is not true or false"]

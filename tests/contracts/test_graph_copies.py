@@ -190,7 +190,7 @@ def test_a_copy_that_was_not_found_for_a_day_is_told_once_and_looked_for_no_more
     ledger = FakeLedger()
     ledger.accept(mailbox.outbound(), Accepted("202 Accepted"), DraftRef("gone", mailbox.message_id()), ago=timedelta(hours=25))
     assert diagnostic_lines(cleared(mailbox.open(save_copy=False), ledger)) == [
-        "warning: 1 message's copy was not found in Sent Items for a day, and no longer looked for"
+        "warning: 1 message's copy was not found in Sent Items for a day; no longer searched for"
     ]
     assert (ledger.of(CleanupEvent.COPY_NOT_FOUND), mailbox.slept) == (["d-1"], [])
     asked = len(mailbox.asked())

@@ -55,7 +55,7 @@ def test_without_drafts_messages_go_at_once_and_the_run_says_what_that_costs(sen
     (diagnostic,) = diagnostics
     assert (diagnostic.level, diagnostic.message.partition(": ")[2]) == (
         "warning",
-        "without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up",
+        "without Mail.ReadWrite 2 messages went by sendMail; if a response is lost, its message cannot be looked up",
     )
 
 
@@ -107,10 +107,10 @@ def doctor(mailbox: GraphMailbox, **changes: object) -> list[tuple[str, str]]:
     [
         ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite messages go by sendMail"),
         ({"roles": ["Mail.Send", "Mail.Read"]}, "warning", "without Mail.ReadWrite"),
-        ({"roles": ["Mail.ReadWrite"]}, "error", "the app may not send from it"),
-        ({"roles": []}, "error", "the app may not send from it"),
+        ({"roles": ["Mail.ReadWrite"]}, "error", "the app is not allowed to send from it"),
+        ({"roles": []}, "error", "the app is not allowed to send from it"),
         ({"mailboxes": ["another@example.org"]}, "error", "Access to OData is disabled"),
-        ({"roles": [*ROLES, "Files.ReadWrite.All"]}, "warning", "permissions that nothing here needs: Files.ReadWrite.All"),
+        ({"roles": [*ROLES, "Files.ReadWrite.All"]}, "warning", "permissions not needed: Files.ReadWrite.All"),
         ({"secrets": {"another": None}}, "error", "transport.secret"),
     ],
 )

@@ -81,7 +81,7 @@ def test_an_app_that_may_send_and_only_read_is_told_that_it_keeps_no_drafts() ->
 @pytest.mark.parametrize("roles", [{WRITE}, {READ}, set()])
 def test_an_app_that_may_not_send_is_told_so(roles: set[str]) -> None:
     (diagnostic,) = bad(Exchange(frozenset(roles)))
-    assert (diagnostic.level, diagnostic.message) == ("error", f"{SENDER}: the app may not send from it")
+    assert (diagnostic.level, diagnostic.message) == ("error", f"{SENDER}: the app is not allowed to send from it")
 
 
 @pytest.mark.parametrize("roles", [{SEND, WRITE}, {SEND, READ}])

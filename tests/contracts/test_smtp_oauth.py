@@ -128,7 +128,7 @@ GOOD = AppRegistration(tenant="example.org", client_id="id", secret=Secret("x"))
     ("settings", "where", "word"),
     [
         ({"oauth": GOOD, "password": Secret("y")}, "transport.oauth", "exclude each other"),
-        ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would travel in clear"),
+        ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would be sent unencrypted"),
         ({"oauth": AppRegistration(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
         ({"oauth": AppRegistration()}, "transport.oauth", "nothing to sign in with"),
         ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "no service"),
@@ -143,7 +143,7 @@ def test_settings_that_cannot_work_are_told_by_their_key(settings: dict[str, Any
 
 
 def test_no_accounts_password_travels_in_clear() -> None:
-    with pytest.raises(InvalidInput, match="the password would travel in clear"):
+    with pytest.raises(InvalidInput, match="the password would be sent unencrypted"):
         smtp.open(smtp.Settings("127.0.0.1", tls="none"), [Account("a@example.org", "a", Secret("x"))])
 
 

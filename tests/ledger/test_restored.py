@@ -74,7 +74,7 @@ def test_what_may_have_been_sent_meanwhile_becomes_ambiguous(world: World, tmp_p
     assert adopted(world, tmp_path) == {State(state.__name__): 1}
     (attempt,) = world.ledger.ambiguous(EVERYTHING)
     assert (attempt.delivery.id, attempt.restored, attempt.armed_at) == (delivery, True, ended)
-    assert attempt.delivery.response == "the ledger was restored; the message may have been sent meanwhile"
+    assert attempt.delivery.response == "the ledger was restored; the message may have been sent in the meantime"
     assert world.ledger.verify() == []
     (note,) = [record.event for record in world.ledger.records() if record.event.event == "adopted"]
     assert (note.delivery, note.evidence["reason"], note.evidence["host"]) == (None, "the disk failed", HERE.host)
@@ -282,7 +282,10 @@ def test_a_ledger_under_another_name_is_found_out(world: World, tmp_path: Path) 
     world.spoiled = True
     world.sql("UPDATE head SET ledger = 'x'")
     assert any("ledger: the name" in str(finding) for finding in world.ledger.verify())
-    with pytest.raises(InvalidInput, match="nothing was sent: this ledger was changed from outside: the name"), guarded(world, tmp_path):
+    with (
+        pytest.raises(InvalidInput, match="nothing was sent: this ledger was modified outside distributor: the name"),
+        guarded(world, tmp_path),
+    ):
         pass
 
 

@@ -68,8 +68,8 @@ def test_a_password_that_was_removed_or_invented_is_found(four: Four) -> None:
         "INSERT INTO handover (delivery, state, channel) VALUES ('{dora}', 'destroyed', 'reveal')",
     )
     assert findings == [
-        four.says("bert", 'has no password, but its events say that one is "ready"'),
-        four.says("dora", "has a password, but its events tell of none"),
+        four.says("bert", 'has no password, but the audit log says it is "ready"'),
+        four.says("dora", "has a password, but the audit log has none"),
     ]
 
 
@@ -105,7 +105,7 @@ def test_a_delivery_given_to_another_person_is_found(four: Four) -> None:
     findings = four.found("UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'anna@example.org') WHERE id = '{bert}'")
     assert findings == [
         four.says("bert", """person's address is "anna@example.org", but its events say "bert@example.org\""""),
-        f"person {bert}: no delivery is for them, and no event tells of them",
+        f"person {bert}: has no delivery and no event",
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_person_who_was_invented_is_found(four: Four) -> None:
         "INSERT INTO person SELECT 'p-eve', 'eve@evil.example', 'eve@evil.example', "
         "name, language, phone, manager, alternate_email, columns FROM person WHERE key = 'bert@example.org'"
     )
-    assert findings == ["person p-eve: no delivery is for them, and no event tells of them"]
+    assert findings == ["person p-eve: has no delivery and no event"]
 
 
 def test_people_of_whom_nothing_new_is_planned_leave_nothing(four: Four) -> None:
@@ -139,7 +139,7 @@ def test_a_process_that_no_delivery_names_any_more_cannot_be_renamed_unseen(four
 
 
 def test_a_process_that_claimed_cannot_vanish_unseen(four: Four) -> None:
-    assert four.found("DELETE FROM owner") == ["owner me: has claims but is gone"]
+    assert four.found("DELETE FROM owner") == ["owner me: has claims but is missing"]
 
 
 def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spells_otherwise(four: Four) -> None:
@@ -165,7 +165,7 @@ OUTBOX_FIELDS = [
     ("address", "'evil@evil.example'", """outbox address is "evil@evil.example", but its events say "cleo@example.org\""""),
     ("sender", "'evil@evil.example'", """outbox sender is "evil@evil.example", but its events say "certs@example.org\""""),
     ("message_id", "'<x@y>'", """outbox message_id is "<x@y>", but its events say "<{cleo}@example.org>\""""),
-    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "outbox message is not the one that was frozen"),
+    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "outbox message does not match the audit log"),
 ]
 
 
@@ -177,14 +177,14 @@ def test_a_waiting_message_that_was_edited_is_found(four: Four, column: str, val
 
 def test_a_waiting_message_that_was_removed_is_found_and_one_that_left_long_ago_is_not_missed(four: Four) -> None:
     findings = four.found("DELETE FROM outbox")
-    assert findings == [four.says("cleo", "has no message in the outbox, but its events say that one waits there")]
+    assert findings == [four.says("cleo", "has no message in the outbox, but the audit log has one")]
 
 
 def test_a_message_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
     four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
     four.world.ledger.enqueue([packed(four.ids["dora"], to="eve@example.org")], ME)
     findings = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
-    assert findings == [four.says("dora", 'was planned for "dora@example.org", but its message was frozen for "eve@example.org"')]
+    assert findings == [four.says("dora", 'was planned for "dora@example.org", but its message is for "eve@example.org"')]
 
 
 def test_a_process_that_holds_a_message_cannot_be_renamed_unseen(world: World) -> None:
@@ -202,8 +202,8 @@ def test_the_bytes_of_a_certificate_and_of_an_authority_are_compared_with_their_
         f"UPDATE authority SET der = (SELECT der FROM authority WHERE sha256 = '{one}')",  # noqa: S608
     )
     assert findings == [
-        f"certificate {sha}: holds other bytes than its SHA-256 tells",
-        f"authority {other}: holds other bytes than its SHA-256 tells",
+        f"certificate {sha}: does not match its SHA-256",
+        f"authority {other}: does not match its SHA-256",
     ]
 
 
@@ -239,7 +239,7 @@ def test_an_erasure_that_no_event_explains_is_found(four: Four) -> None:
     erase(four.world, 1, 2)
     assert four.world.ledger.verify() == []
     findings = four.found("UPDATE event SET personal = NULL, salt = NULL WHERE seq = 6")
-    assert findings == ["event 6: its personal fields are gone, and no event tells that they were erased"]
+    assert findings == ["event 6: its personal fields are missing, but no event records their erasure"]
 
 
 # --- passwords, people, publications ---------------------------------------------------------------------------------

@@ -65,13 +65,13 @@ def test_a_certificate_of_tomorrow_is_an_error() -> None:
 def test_a_persons_certificate_is_an_error_and_told_by_its_name() -> None:
     (issue,) = examined(ROOT, MIDDLE, ALICE)
     assert rows([issue]) == [("error", "is-ca")]
-    assert issue.message == "\"CN=Alice\" is a person's certificate, not an authority's"
+    assert issue.message == '"CN=Alice" is a person\'s certificate, not a CA certificate'
 
 
 def test_a_certificate_that_stands_there_twice_is_told_once() -> None:
     assert rows(examined(ROOT, MIDDLE, ROOT, ROOT)) == [("error", "duplicate")]
     (note,) = collection.examine(known(ROOT, ROOT), NOW, repeated=Severity.NOTE)
-    assert (rows([note]), note.hint) == ([("note", "duplicate")], "it is written once")
+    assert (rows([note]), note.hint) == ([("note", "duplicate")], "no action needed; it is written once")
 
 
 def test_without_a_root_nothing_is_trusted() -> None:
@@ -219,7 +219,7 @@ def test_one_lack_of_many_people_is_told_once_with_their_number() -> None:
 
 def test_an_issuer_that_was_renewed_with_another_key_is_told_apart() -> None:
     (issue,) = lacks([ROOT, make("Middle", ROOT, own="a renewed key")], [ALICE])
-    assert issue.message.endswith("nor among the given certificates; a certificate of that name is, but with another key")
+    assert issue.message.endswith("nor among the given certificates; a certificate of that name is, but its key differs")
 
 
 def test_the_way_that_lacks_least_counts() -> None:

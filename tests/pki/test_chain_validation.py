@@ -55,7 +55,7 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
     ("page", "words"),
     [
         (DownloadFailed("the server answers 404"), "the server answers 404"),
-        (b"<html>", "it contains no certificate"),
+        (b"<html>", "no certificate there"),
         (root("Other").der, "not in it"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_root_that_is_not_in_the_collection_is_named() -> None:
     (issue,) = w.issues()
     assert (issue.check, issue.hint) == (
         CheckId.CHAIN_UNTRUSTED,
-        "put it into the collection, and the collection into the tenant: `distributor trust export`",
+        "add it to the collection with `distributor trust export`, then upload the collection to the tenant",
     )
     assert '"CN=Root"' in issue.message
 

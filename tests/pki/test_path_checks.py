@@ -94,7 +94,7 @@ def test_an_authority_further_up_counts_too() -> None:
     w = hierarchy(middle.above[0], lower)
     w.downloads.pages |= {SUB: middle.above[0].crl(), f"{WEB}/middle.crl": middle.crl()}
     assert [issue.message for issue in w.issues()] == [
-        'the authority "CN=Web CA" is for other uses than mail by its extended key usage, and so is all below it'
+        'the authority "CN=Web CA" is not for mail (extended key usage), nor is any certificate below it'
     ]
 
 

@@ -97,7 +97,7 @@ def test_a_url_that_exchange_does_not_fetch_is_reported_as_such() -> None:
     assert issue.check is CheckId.CHAIN_INCOMPLETE
     assert issue.message.endswith("; it names a place for it by LDAP only; Exchange Online fetches http")
     (issue,) = w.issues(without_chain(w.sub.person("b@example.org", crl=LEAF)))
-    assert issue.message.endswith("; it names no place for it")
+    assert issue.message.endswith("; it gives no URL for it")
 
 
 # --- hostile files -----------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_authorities_that_certify_each_other_are_an_issue_of_their_file_only() -
     person = circle()
     (issue,) = chains.validate(person.der, [der(one) for one in person.chain])
     assert issue.check is CheckId.CHAIN_UNTRUSTED
-    assert issue.message == 'the authorities above it certify each other and lead to no root: "CN=One", "CN=Two"'
+    assert issue.message == 'its chain is circular and leads to no root: "CN=One", "CN=Two"'
     assert chains.validate(w.person.der, [w.sub.der]) == []
     assert w.issues(person, offline=True) == [issue]
 

@@ -87,7 +87,7 @@ def test_events_removed_in_between_without_new_hashes_are_told() -> None:
 def test_an_export_that_was_edited_itself_proves_nothing() -> None:
     before = written(Chain().sent_message())
     before[2] = before[2].replace("root@host", "eve@host")
-    assert compared(longer(), before) == ["earlier.jsonl: event 3: its hash does not fit its content and the event before it"]
+    assert compared(longer(), before) == ["earlier.jsonl: event 3: its hash does not match its content and the previous event"]
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n", "\0", "[1]\n" * 3])

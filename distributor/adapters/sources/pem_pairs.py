@@ -72,8 +72,8 @@ class PemPairs:
 
 
 def _authority(entry: Entry) -> Issue:
-    message = "it holds certificates of authorities only and was left alone"
-    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "put the chain into the person's own file if it is to be sent", entry.source)
+    message = "only CA certificates in it; skipped"
+    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "to send the chain, add it to the person's own file", entry.source)
 
 
 def _kinds_of(data: bytes) -> tuple[bool, bool]:

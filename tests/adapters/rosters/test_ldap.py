@@ -173,7 +173,7 @@ def test_a_bad_address_is_an_issue_that_names_the_entry(server: Slapd, add: Add,
     assert isinstance(found, Issue)
     assert found.check is CheckId.BAD_ADDRESS
     assert "uid=alice" in found.message
-    assert (found.hint, found.source) == ("correct it in the directory", "directory")
+    assert (found.hint, found.source) == ("correct the entry in the directory", "directory")
 
 
 def test_a_filter_narrows_and_everybody_is_no_longer_meant(server: Slapd, add: Add) -> None:
