@@ -45,7 +45,7 @@ _POLICY = "allow the app to sign in from this network: Entra, Conditional Access
 
 # number -> (message, hint); {…} are the fields of ErrorContext. Meanings from Entra's list of error codes.
 TABLE: dict[int, tuple[str, str]] = {
-    7000215: ("the secret is wrong", "check `{key}.secret`: it must be the secret's value, not its ID"),
+    7000215: ("wrong secret", "check `{key}.secret`: it must be the secret's value, not its ID"),
     7000222: ("the secret has expired", f"create a new one ({_CERTIFICATES}) and store its value in `{{key}}.secret`"),
     7000218: ("the app is not allowed to sign people in", "allow public client flows: Entra, App registrations, Authentication"),
     700027: ("the certificate is not registered with the app", f"upload the public half of `{{key}}.certificate`: {_CERTIFICATES}"),

@@ -136,6 +136,4 @@ def _wants_password(what: str) -> InvalidInput:
 
 
 def _wrong_password(what: str) -> InvalidInput:
-    return InvalidInput(
-        f"the password does not open {what}", where="certificate_password", hint="correct the secret in `certificate_password`"
-    )
+    return InvalidInput(f"wrong password for {what}", where="certificate_password", hint="correct the secret in `certificate_password`")

@@ -104,7 +104,7 @@ class Downloader:
             if response.status_code in _MOVED and "location" in response.headers:
                 return str(response.headers["location"])
             if response.status_code != _FINE:
-                raise _Stop(f"the server responded {response.status_code}")
+                raise _Stop(f"the server responded with {response.status_code}")
             return await _body(response, largest)
         finally:
             await response.aclose()

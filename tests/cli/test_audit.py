@@ -68,7 +68,7 @@ def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Workspace
     done = sent.run("distributor audit verify --against kept.jsonl --json")
     assert done.returncode == 1
     (finding,) = json.loads(done.stdout)["findings"]
-    assert finding.endswith("the end was cut off")
+    assert finding.endswith("the end was removed")
 
 
 @WHOLE_COMMANDS

@@ -41,7 +41,7 @@ def test_a_file_that_changed_or_moved_is_named_and_sent_once_it_is_planned_again
     workspace.run_script(
         f"""\
 $ distributor send --yes
-bob@example.org: not packed: bob.pfx: it is no longer there (put it back into "{folder}", or run `distributor plan` where it is now)
+bob@example.org: not packed: bob.pfx: the file no longer exists (put it back into "{folder}", or run `distributor plan` on its new place)
 carol@example.org: not packed: carol.pfx: the file changed since it was planned (run `distributor plan` on the file again)
 1 message accepted; 2 remaining
 next: correct what is named above, then distributor send

@@ -46,9 +46,9 @@ def test_a_mailbox_stands_there_once(toml: Path) -> None:
         'senders[2].address: "a@b" is not a mail address',
     ]
     text = text.partition('[[senders]]\naddress = "a@b"')[0]
-    assert faults(toml, text) == ['senders[1].address: "TWO@example.org" is named twice']
+    assert faults(toml, text) == ['senders[1].address: "TWO@example.org" is listed twice']
     assert faults(toml, GOOD + '[[senders]]\naddress = "certificates@example.org"\n') == [
-        'senders[0].address: "certificates@example.org" is named twice'
+        'senders[0].address: "certificates@example.org" is listed twice'
     ]
 
 
@@ -83,5 +83,5 @@ def test_the_secret_of_a_registration_is_opened_when_it_is_needed(toml: Path, mo
     found = settings(toml, GRAPH)
     monkeypatch.delenv("APP_SECRET", raising=False)
     assert delivery.transport(found, signed_in=False).per_minute == 30
-    with pytest.raises(InvalidInput, match="the environment has no APP_SECRET"):
+    with pytest.raises(InvalidInput, match="environment variable APP_SECRET is not set"):
         delivery.transport(found)

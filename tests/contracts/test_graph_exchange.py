@@ -125,7 +125,7 @@ def test_messages_go_without_drafts_only_where_drafts_are_seen_to_be_closed(send
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
     assert (record_intent.handles, mailbox.asked()) == ([None, None], [CREATE, DRAFTS, MAIL, MAIL])
     assert diagnostics == [
-        "warning: without Mail.ReadWrite 2 messages went by sendMail; if a response is lost, its message cannot be looked up"
+        "warning: 2 messages sent by sendMail without Mail.ReadWrite; if a response is lost, its message cannot be looked up"
     ]
 
 
@@ -251,7 +251,7 @@ def test_doctor_finds_nothing_wrong_with_it(mailbox: GraphMailbox) -> None:
 @pytest.mark.parametrize(
     ("roles", "level", "words"),
     [
-        (["Mail.Send"], "warning", "without Mail.ReadWrite messages go by sendMail"),
+        (["Mail.Send"], "warning", "without Mail.ReadWrite messages are sent by sendMail"),
         (["Mail.Send", "Mail.Read"], "warning", "without Mail.ReadWrite"),
         (["Mail.ReadWrite"], "error", "the app is not allowed to send from it"),
         ([], "error", "the app is not allowed to send from it"),

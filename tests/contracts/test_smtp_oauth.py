@@ -127,10 +127,10 @@ GOOD = AppRegistration(tenant="example.org", client_id="id", secret=Secret("x"))
 @pytest.mark.parametrize(
     ("settings", "where", "word"),
     [
-        ({"oauth": GOOD, "password": Secret("y")}, "transport.oauth", "exclude each other"),
+        ({"oauth": GOOD, "password": Secret("y")}, "transport.oauth", "cannot be combined"),
         ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would be sent unencrypted"),
         ({"oauth": AppRegistration(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
-        ({"oauth": AppRegistration()}, "transport.oauth", "nothing to sign in with"),
+        ({"oauth": AppRegistration()}, "transport.oauth", "no credential is configured"),
         ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "no service"),
         ({"daily": 0}, "transport.daily", "0 messages a day"),
     ],

@@ -77,7 +77,7 @@ def test_a_removal_in_the_middle_is_found(full: World) -> None:
 
 def test_the_removal_of_the_last_events_is_found_by_the_head_and_by_the_state(full: World) -> None:
     findings = tamper(full, "DELETE FROM event WHERE seq >= 10")
-    assert "event 9: is the last one, but the ledger ended with event 12, or with another hash" in findings
+    assert "event 9: is the last one, but the record of the last event says event 12 or another hash" in findings
     assert any("but its last event in the audit log says" in line for line in findings)
 
 
@@ -107,7 +107,7 @@ def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
         "INSERT INTO event (seq, at, event, by, evidence, commitment, hash) "  # noqa: S608  tampering is the point
         f"VALUES (13, '{link['at']}', 'noted', 'eve', '{{}}', '', '{hashed}')",
     )
-    assert findings == ["event 13: is the last one, but the ledger ended with event 12, or with another hash"]
+    assert findings == ["event 13: is the last one, but the record of the last event says event 12 or another hash"]
 
 
 def test_two_events_that_changed_places_are_found(full: World) -> None:

@@ -133,8 +133,8 @@ def test_links_folders_and_memory_are_refused(file_world: World, tmp_path: Path)
     link = tmp_path / "link.db"
     link.symlink_to(path_of(file_world))
     assert "symbolic link" in str(refusal(f"sqlite:///{link}"))
-    assert "not a plain file" in str(refusal(f"sqlite:///{tmp_path}"))
-    assert "needs a file" in str(refusal("sqlite://", create=True))
+    assert "not a regular file" in str(refusal(f"sqlite:///{tmp_path}"))
+    assert "file name is missing" in str(refusal("sqlite://", create=True))
 
 
 @pytest.mark.parametrize("url", ["mysql://host/x", "nonsense", "sqlite3:/x"])

@@ -139,7 +139,7 @@ def test_a_role_that_may_make_no_schema_looks_at_the_triggers_and_says_so(server
     proof = less.ledger.prove()
     assert proof.findings == ()
     (note,) = proof.notes
-    assert note.startswith("only the triggers of events were compared with what they must be")
+    assert note.startswith("only the triggers of `event` were checked")
     server_world.sql("ALTER TABLE event DISABLE TRIGGER event_is_kept")
     assert less.ledger.verify() == [f'trigger "event_is_kept": {OTHER}']
     less.close()

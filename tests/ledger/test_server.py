@@ -53,7 +53,7 @@ def test_a_database_that_is_not_there_cannot_be_used(postgresql: Server) -> None
 
 def test_an_empty_database_is_no_ledger_until_it_is_made_one(postgresql: Server) -> None:
     url = postgresql.url(postgresql.fresh())
-    assert "holds no ledger yet" in str(refusal(url))
+    assert "no ledger in it yet" in str(refusal(url))
     open_ledger(url, by="root@host", now=Clock(), create=True).close()
     open_ledger(url, by="root@host", now=Clock()).close()
 

@@ -134,7 +134,7 @@ def test_a_chain_that_leaves_the_allowed_way_is_found_though_its_hashes_fit(form
     chain.add("accepted", (State.PLANNED, State.ACCEPTED), {}, {}, "x")
     written: list[str] = []
     export(chain.records, form, written.append)
-    assert verify_export(written) == ['event 2: delivery d-1 may not go from "planned" to "accepted"']
+    assert verify_export(written) == ['event 2: delivery d-1 cannot change from "planned" to "accepted"']
 
 
 def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> None:

@@ -100,7 +100,7 @@ def test_what_configured_sources_lack_is_looked_for_where_it_was(ledger: Ledger)
 @pytest.mark.parametrize("was", [{}, {"/nowhere.pfx": "2"}, {"/nowhere.pfx": "damaged"}])
 def test_a_certificate_that_is_nowhere_costs_nobody_a_password(ledger: Ledger, was: Mapping[str, str]) -> None:
     before = old(ledger)
-    with pytest.raises(RequestDenied, match="not found again"):
+    with pytest.raises(RequestDenied, match="cannot find the certificate again"):
         resend.renew(ledger, before, "new phone", places(was, {}), Pool())
     assert ledger.delivery(before.id) == before
 

@@ -257,7 +257,7 @@ def _numbered(operation: bytes, asked: bytes) -> bytes:
     [
         ([NOT_LDAP], "the answer|the connection|message"),
         ([b""], "connection was cut"),
-        ([STRIPPED], "does not begin TLS"),
+        ([STRIPPED], "refused StartTLS"),
         ([bytes.fromhex("3084ffffffff") + b"x" * 100], "connection was cut|larger"),
         ([b"0\x05\x02\x01\x01\x7f\x00"], "answer|connection|Error|tag"),
     ],

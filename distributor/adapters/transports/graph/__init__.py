@@ -197,7 +197,7 @@ _UNTIDY = "run `distributor track` to try again; message status is not affected"
 
 def _without_drafts(name: str, messages: int, *, save_copy: bool) -> Diagnostic:
     went = "1 message" if messages == 1 else f"{messages} messages"
-    message = f"{name}: {went} sent by sendMail, without Mail.ReadWrite; if a response is lost, its message cannot be looked up" + (
+    message = f"{name}: {went} sent by sendMail without Mail.ReadWrite; if a response is lost, its message cannot be looked up" + (
         "" if save_copy else _KEPT
     )
     return Diagnostic("transport", "warning", message, "grant the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
