@@ -255,9 +255,7 @@ def _limits(limits: Limits) -> list[ConfigFault]:
 def _password(password: Password, channels: tuple[str, ...]) -> list[ConfigFault]:
     faults = []
     if password.channel not in channels:
-        faults.append(
-            ConfigFault("password.channel", f'this version has no channel "{password.channel}"', f"use one of: {', '.join(channels)}")
-        )
+        faults.append(ConfigFault("password.channel", f'unknown channel "{password.channel}"', f"use one of: {', '.join(channels)}"))
     if fault := passwords.check(password.recipe):
         faults.append(ConfigFault(f"password.{fault.key}", fault.reason, fault.hint))
     return faults
@@ -349,7 +347,9 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
 def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
     """Unknown and missing tables."""
     known = [*TABLES, "transport", "senders", *LISTS]
-    faults = [ConfigFault(name, f"this version has no {name}", "remove it from the file") for name in LATER if name in document]
+    faults = [
+        ConfigFault(name, f"{name} is not supported in this version", "remove it from the file") for name in LATER if name in document
+    ]
     faults += [unknown("", name, known) for name in document if name not in known and name not in LATER]
     return faults + [ConfigFault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
 

@@ -248,7 +248,7 @@ class _Reader:
         kind = entry.get("kind")
         kinds = self._kinds.kinds(family)
         if not isinstance(kind, str) or kind not in kinds:
-            message = "missing" if kind is None else f'this version has no {_one(key)} "{kind}"'
+            message = "missing" if kind is None else f'unknown {_one(key)} "{kind}"'
             self._add(f"{key}.kind", message, f"use one of: {', '.join(kinds)}")
             return None
         shape = self._kinds.settings(family, kind)

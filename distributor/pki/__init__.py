@@ -34,7 +34,7 @@ def _open(material: SourceMaterial, limits: Limits, expected_sha256: str | None)
 _CONVERT = (
     "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
 )
-_AGAIN = "export it again from where it was made"
+_AGAIN = "export the file again"
 
 
 def _what(material: SourceMaterial) -> str:

@@ -93,7 +93,7 @@ class _KeyCertificateSet:
             yield _mismatch("a private key in it belongs to no certificate in it")
         elif lonely:
             for subject in (certificate.parsed.subject.rfc4514_string() for certificate in lonely):
-                yield _no_key(f'the certificate of "{escape_unsafe(subject)}" comes without its private key')
+                yield _no_key(f'the certificate of "{escape_unsafe(subject)}" has no private key in the file')
         elif not used and not self.problems:
             yield _no_key("it has no private key")
 

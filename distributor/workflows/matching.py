@@ -161,7 +161,7 @@ class Matching:
             self._origins.append(file.origin)
             return False
         if (first := self._origins[number]) != file.origin:
-            message = f'the same certificate came already in "{first[_DIGEST:].decode()}"'
+            message = f'the same certificate is also in "{first[_DIGEST:].decode()}"'
             issue = Issue(Severity.NOTE, CheckId.DUPLICATE, message, "no action needed; it is sent once")
             self._report(self._about(issue, file, None))
         return True

@@ -183,7 +183,7 @@ class RosterRows:
             issue = self._missing.get((person.address.key, hint.source, hint.line))
             if issue is not None and _named(hint) and not self._has(person, hint):
                 other = self._alternatives.get(person.address.key)
-                there = f'; or name "{other}", which holds a certificate for this person' if other else ""
+                there = f'; or name "{other}", which has a certificate for this person' if other else ""
                 yield replace(issue, hint=f"{issue.hint}{there}")
 
     def _has(self, person: Person, hint: RosterRow) -> bool:

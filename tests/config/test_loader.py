@@ -86,8 +86,8 @@ kind = "ldap"
         'distributor.toml line 9: transport.port: "25" is not a whole number',
         'distributor.toml line 11: transport.conections: unknown key; did you mean "connections"?',
         'distributor.toml line 13: password.expires: "a fortnight" is not a duration such as "14d" (or "12h", "30min", "60s")',
-        "distributor.toml line 17: portal: this version has no portal",
-        'distributor.toml line 20: sources[0].kind: this version has no source "ldap"',
+        "distributor.toml line 17: portal: portal is not supported in this version",
+        'distributor.toml line 20: sources[0].kind: unknown source "ldap"',
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_channel_of_another_version_is_named_beside_other_faults(toml: Path) -
     errors = faults(toml, GOOD.replace('name = "Example AG"', "name = 4") + '[password]\nchannel = "mail"\n')
     assert errors == [
         "distributor.toml line 3: organisation.name: 4 is not a text",
-        'distributor.toml line 15: password.channel: this version has no channel "mail"',
+        'distributor.toml line 15: password.channel: unknown channel "mail"',
     ]
 
 
@@ -201,7 +201,9 @@ def test_limits_that_let_nothing_in_are_refused(toml: Path) -> None:
 
 
 def test_a_port_that_is_none_is_refused(toml: Path) -> None:
-    assert faults(toml, GOOD.replace("port = 2525", "port = 99999")) == ["distributor.toml line 10: transport.port: 99999 is not a port number"]
+    assert faults(toml, GOOD.replace("port = 2525", "port = 99999")) == [
+        "distributor.toml line 10: transport.port: 99999 is not a port number"
+    ]
 
 
 def test_a_table_written_twice_is_named_as_the_file_writes_it(toml: Path) -> None:

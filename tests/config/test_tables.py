@@ -75,7 +75,7 @@ def test_what_an_adapter_has_against_its_table_is_told_with_its_own_name(toml: P
     errors = faults(toml, GOOD + '[[trackers]]\nkind = "trace"\n')
     assert errors == ["trackers[0]: no credential is configured"]
     assert faults(toml, GRAPH.replace("tenant", "tenent")) == ['transport.tenent: unknown key; did you mean "tenant"?']
-    assert faults(toml, GRAPH + '[[rosters]]\nkind = "csv"\n') == ['rosters[0].kind: this version has no roster "csv"']
+    assert faults(toml, GRAPH + '[[rosters]]\nkind = "csv"\n') == ['rosters[0].kind: unknown roster "csv"']
     assert faults(toml, GRAPH.replace("[vault]", "save_copy = 1\n[vault]")) == ["transport.save_copy: 1 is not true or false"]
 
 

@@ -85,7 +85,7 @@ def test_doctor_says_as_whom_one_is_signed_in(oauth_server: OAuthServer) -> None
     assert (good.level, bad.level) == ("ok", "error")
     assert (
         good.message
-        == f"localhost:{oauth_server.sink.port} answers, signed in as a@example.org by OAuth; offers dsn, smtputf8, 8bitmime, size"
+        == f"localhost:{oauth_server.sink.port} responds, signed in as a@example.org by OAuth; extensions: dsn, smtputf8, 8bitmime, size"
     )
     assert "Add-MailboxPermission" in str(bad.hint)
 
@@ -131,7 +131,7 @@ GOOD = AppRegistration(tenant="example.org", client_id="id", secret=Secret("x"))
         ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would be sent unencrypted"),
         ({"oauth": AppRegistration(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
         ({"oauth": AppRegistration()}, "transport.oauth", "no credential is configured"),
-        ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "no service"),
+        ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "not an https URL"),
         ({"daily": 0}, "transport.daily", "0 messages a day"),
     ],
 )

@@ -121,7 +121,10 @@ def test_a_checkup_renders_every_message(own: Path) -> None:
     assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "messages in de, en, es, fr, it")]
     (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
     (fault,) = TemplateRenderer(own.parents[2]).check()
-    assert (fault.level, fault.message) == ("error", 'templates/message/en/body.txt line 1: unknown variable "persn"; did you mean "person"?')
+    assert (fault.level, fault.message) == (
+        "error",
+        'templates/message/en/body.txt line 1: unknown variable "persn"; did you mean "person"?',
+    )
 
 
 def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:

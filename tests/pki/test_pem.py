@@ -170,5 +170,5 @@ def test_a_damaged_pem_file_is_not_told_to_convert_a_pfx(alice: Identity) -> Non
     assert (problem.check, problem.message, problem.hint) == (
         CheckId.UNREADABLE,
         "a PEM block in the file is damaged",
-        "export it again from where it was made",
+        "export the file again",
     )

@@ -146,7 +146,7 @@ def test_a_password_that_cannot_be_read_is_told_instead_of_none(inbox: Inbox) ->
     (passwords / "bob.txt").mkdir()
     result = inbox.plan(None, passwords=passwords)
     assert issue_rows(result) == [("error", "wrong-password", "bob.pfx", None, None)]
-    assert result.issues[0].message == 'its password file "bob.txt" cannot be read: it is not a regular file'
+    assert result.issues[0].message == 'its password file "bob.txt" cannot be read: not a regular file'
     assert addresses(result) == ["alice@example.org"]
 
 

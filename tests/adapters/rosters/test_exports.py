@@ -103,7 +103,11 @@ def test_two_equal_columns_are_refused_only_where_they_differ(tmp_path: Path) ->
     )
     assert [str(person.address) for person in found] == ["a@example.org", "b@example.org", "c@example.org"]
     assert note.check == CheckId.COLUMNS
-    assert (issue.check, issue.line, issue.message) == (CheckId.BAD_ROW, 5, 'the columns "mail" and "smtp" mean the same and differ')
+    assert (issue.check, issue.line, issue.message) == (
+        CheckId.BAD_ROW,
+        5,
+        'the columns "mail" and "smtp" mean the same but have different values',
+    )
     assert "e@example.org" not in str(issue.address)
 
 

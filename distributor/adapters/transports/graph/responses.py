@@ -133,7 +133,7 @@ _HINTS = {
     "ErrorNonExistentMailbox": _UNLICENSED,
     "MailboxNotEnabledForRESTAPI": _UNLICENSED,
     "MailboxNotSupportedForRESTAPI": _UNLICENSED,
-    "401": "check the app in `transport.client_id`, and that `transport.graph` and `transport.login` belong to the same cloud",
+    "401": "check the app registration of `transport.client_id`; `transport.graph` and `transport.login` must belong to the same cloud",
     "403": PERMISSIONS,
     "507": _QUOTA,
 }
