@@ -98,7 +98,7 @@ def doctor(mailbox: GraphMailbox, **changes: object) -> list[tuple[str, str]]:
     return [
         (diagnostic.level, f"{diagnostic.message} | {diagnostic.hint}")
         for diagnostic in mailbox.check(**changes)
-        if diagnostic.level != "ok" and "whole tenant" not in diagnostic.message
+        if diagnostic.level != "ok" and "every mailbox of the tenant" not in diagnostic.message
     ]
 
 
