@@ -166,7 +166,7 @@ def test_reading_mail_is_needed_where_a_tracker_reads_and_too_much_where_none_do
 def test_reading_mail_is_not_called_needless_beside_a_tracker_that_reads(doctor: Doctor) -> None:
     checks = doctor([*SENDING, "Mail.Read"], COPIES)
     assert not [check for check in checks if "permissions not needed" in check["message"]]
-    (wide,) = [check for check in checks if "whole tenant" in check["message"]]
+    (wide,) = [check for check in checks if "every mailbox of the tenant" in check["message"]]
     first, second = wide["commands"]
     assert f"$names = '{SENDER}','{OTHER}'" in first
     assert "'Mail.Read','Mail.ReadWrite','Mail.Send'" in second
@@ -237,6 +237,6 @@ def test_directories_are_reached_and_signed_in_to(doctor: Doctor) -> None:
 
 def test_what_is_typed_stands_on_a_line_of_its_own(run: Run) -> None:
     lines = run(SENDING).stdout.splitlines()
-    place = next(number for number, line in enumerate(lines) if "whole tenant" in line)
+    place = next(number for number, line in enumerate(lines) if "every mailbox of the tenant" in line)
     assert [lines[place + step].split()[0] for step in (2, 4)] == ["Connect-ExchangeOnline", "Connect-MgGraph"]
     assert all(lines[place + step].startswith("  Connect-") for step in (2, 4))

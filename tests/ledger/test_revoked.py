@@ -38,7 +38,7 @@ def test_an_ambiguous_message_of_a_revoked_certificate_is_taken_back_and_not_sen
 
 def test_an_ambiguous_message_of_a_good_certificate_is_not_taken_back(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(RequestDenied, match="cannot be taken back"):
+    with pytest.raises(RequestDenied, match="cannot be withdrawn"):
         world.ledger.withdraw(claim.id, "why not")
 
 
