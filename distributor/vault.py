@@ -17,8 +17,8 @@ from distributor.errors import InvalidInput
 from distributor.model.secret import Secret
 
 _PURPOSE = "password of"  # nothing else that is sealed may be taken for a password
-_FOREIGN = "the ledger was changed from outside: nothing was handed over; `distributor resend` makes a new package with a new password"
-_INIT = "`distributor init` makes a pair: the public key belongs in `vault.recipients`, the file in `vault.identity`"
+_FOREIGN = "the ledger was modified outside distributor, no password was shown; run `distributor resend` for a new package and password"
+_INIT = "run `distributor init` to create a key pair: its public key goes into `vault.recipients`, its file into `vault.identity`"
 
 
 def make_identity() -> tuple[Secret, str]:
@@ -48,7 +48,7 @@ def seal(recipients: Sequence[str]) -> Seal:
 @lru_cache(maxsize=16)
 def _recipients(keys: tuple[str, ...]) -> list[x25519.Recipient]:
     if not keys:
-        raise InvalidInput("no public key is named", where="vault.recipients", hint=_INIT)
+        raise InvalidInput("no public key is set", where="vault.recipients", hint=_INIT)
     return [_recipient(key) for key in keys]
 
 
@@ -65,7 +65,7 @@ class AgeVault:
     def __init__(self, text: Secret) -> None:
         keys = [line.strip() for line in text.reveal().splitlines() if line.strip() and not line.lstrip().startswith("#")]
         if not keys:
-            raise InvalidInput("there is no key in it", where="vault.identity", hint=_INIT)
+            raise InvalidInput("no key found", where="vault.identity", hint=_INIT)
         self._identities = [_identity(key) for key in keys]
 
     @property
@@ -87,7 +87,7 @@ class AgeVault:
             raise InvalidInput(
                 "the password was sealed for another identity, or is damaged",
                 where="vault.identity",
-                hint="use the identity that `vault.recipients` names",
+                hint="restore your copy of the identity that belongs to `vault.recipients`; a new one cannot open old passwords",
             ) from None
 
 
@@ -95,4 +95,4 @@ def _identity(key: str) -> x25519.Identity:
     try:
         return x25519.Identity.from_str(key)
     except pyrage.IdentityError:
-        raise InvalidInput("this is not an age identity", where="vault.identity", hint=_INIT) from None
+        raise InvalidInput("not an age identity", where="vault.identity", hint=_INIT) from None

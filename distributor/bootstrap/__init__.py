@@ -249,7 +249,7 @@ def address_key(text: str) -> str:
 def reason(text: str) -> str:
     """The value of --reason, stripped. Raises UsageError where it is empty."""
     if not text.strip():
-        raise UsageError("--reason is empty", hint="say why; it is kept in the ledger")
+        raise UsageError("--reason is empty", hint="give a reason; it is recorded in the ledger")
     return text.strip()
 
 
@@ -269,12 +269,12 @@ def vault(settings: config.Settings) -> Vault:
 
     with with_location(settings):
         if settings.vault.identity is None:
-            hint = "reveal passwords where the identity is, or name it here: file:vault.key"
+            hint = 'run this on the machine that has the identity, or set `vault.identity = "file:vault.key"`'
             raise InvalidInput("missing", where="vault.identity", hint=hint)
         opened = AgeVault(settings.vault.identity.resolve("vault.identity"))
         if not set(opened.recipients) & set(settings.vault.recipients):
             hint = "use the identity that belongs to `vault.recipients`"
-            raise InvalidInput("this identity opens nothing that is sealed for vault.recipients", where="vault.identity", hint=hint)
+            raise InvalidInput("this identity belongs to none of vault.recipients", where="vault.identity", hint=hint)
         return opened
 
 

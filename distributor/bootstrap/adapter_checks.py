@@ -164,7 +164,7 @@ def _failed(member: Member, error: Error) -> Diagnostic:
 
 
 def _not_checked(member: Member) -> Diagnostic:
-    return Diagnostic(member.area, "warning", "not looked at, since the sign-in that it shares fails (above)")
+    return Diagnostic(member.area, "warning", "not checked: the sign-in it shares failed (see above)")
 
 
 def transport_not_opened(settings: Settings, error: Error) -> Iterator[Diagnostic]:

@@ -114,7 +114,7 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
         return []
     with bootstrap.open_for_writing(settings) as own:
         if not all(own.lock_mailbox(key_of(mailbox)) for mailbox in ("", *senders(settings)[1:])):
-            return [Diagnostic("transport", "ok", "what messages left in the mailbox is removed by the `distributor send` that runs now")]
+            return [Diagnostic("transport", "ok", "the running `distributor send` cleans up the mailbox")]
         cleaner = transport(settings).tracker()
         assert cleaner is not None  # noqa: S101  the same transport, signed in
         assert isinstance(cleaner, MailboxCleaner)  # noqa: S101
@@ -204,8 +204,8 @@ def outdated_templates(settings: config.Settings) -> InvalidInput | None:
         return None
     there = (settings.folder / "templates" / "message").exists()
     move = "move its files into templates/message" if there else "mv templates/letter templates/message"
-    hint = f"{move}; in the files, write message/ where they say letter/"
-    return InvalidInput("its templates are not used: the folder is templates/message now", where="templates/letter", hint=hint)
+    hint = f"{move}; in the files, replace letter/ by message/"
+    return InvalidInput("these templates are not used: the folder is now templates/message", where="templates/letter", hint=hint)
 
 
 def refuse_outdated_templates(settings: config.Settings) -> None:
@@ -237,5 +237,7 @@ def _lost(language: str, failed: WorkerFailure) -> Diagnostic:
     """The diagnostic for a template whose rendering ended its process."""
     from distributor.model.issues import Diagnostic
 
-    why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(failed.reason, "breaks its process")
-    return Diagnostic("templates", "error", f'the message in "{language}" {why}', f"look into templates/message/{language}/")
+    why = {"time": f"takes longer than {PACK_SECONDS:.0f} s", "memory": "needs too much memory"}.get(
+        failed.reason, "crashes the rendering process"
+    )
+    return Diagnostic("templates", "error", f'the message in "{language}" {why}', f"check templates/message/{language}/")

@@ -62,12 +62,12 @@ def source_sets(settings: config.Settings, paths: Sequence[Path], roster: Path |
         )
     if not paths and roster is None:
         hint = "name a file or folder: `distributor plan certificates/`, or add [[sources]] to distributor.toml"
-        raise UsageError("there is nothing to plan from", hint=hint)
+        raise UsageError("nothing to plan: no source is given", hint=hint)
     for path in (*paths, *filter(None, (roster, passwords))):
         if not path.exists():
-            raise InvalidInput("there is no such file or folder", where=str(path), hint="check the name")
+            raise InvalidInput("no such file or folder", where=str(path), hint="check the path")
         if not _is_text(path.absolute()):
-            raise InvalidInput("its name is not UTF-8", where=str(path), hint="rename it, and the folders above it")
+            raise InvalidInput("the path is not UTF-8", where=str(path), hint="rename the file or folder")
     return (SourceSet(tuple(path.absolute() for path in paths), _absolute(passwords), _absolute(roster)),)
 
 
@@ -90,7 +90,7 @@ def configured(settings: config.Settings) -> tuple[SourceSet, ...]:
             raise InvalidInput(first.message, where=bootstrap.location_of(settings, first.key), hint=first.hint) from None
         if not source.path.exists():
             hint = f"correct the path; it is relative to {settings.file.name}"
-            raise InvalidInput(f'"{source.path}" is not there', where=bootstrap.location_of(settings, f"{table.key}.path"), hint=hint)
+            raise InvalidInput(f'"{source.path}" does not exist', where=bootstrap.location_of(settings, f"{table.key}.path"), hint=hint)
         found.append(SourceSet((source.path,), source.passwords, source.roster))
     return tuple(found)
 
@@ -231,4 +231,4 @@ class _SourceSets:
         return replace(good[0], passwords=tuple(passwords))
 
 
-_GONE = Issue(Severity.ERROR, CheckId.UNREADABLE, "the plan names no source", "run `distributor plan` again")
+_GONE = Issue(Severity.ERROR, CheckId.UNREADABLE, "the plan has no source", "run `distributor plan` again")

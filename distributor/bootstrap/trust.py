@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributor.workflows.revocation import ChainChecker
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
-_HINT = "name a .sst, or a folder of PEM files; `distributor trust export --output FILE.sst CERT...` makes one"
+_HINT = "name a .sst file or a folder of PEM files; `distributor trust export --output FILE.sst CERT...` creates one"
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def collection(path: Path) -> tuple[bytes, ...]:
     files = _files(path)
     found = tuple(der for file in files for der in _certificates(file))
     if not found:
-        raise InvalidInput("there is no certificate in it", where=f'trust.collection "{path}"', hint=_HINT)
+        raise InvalidInput("no certificate found", where=f'trust.collection "{path}"', hint=_HINT)
     return found
 
 

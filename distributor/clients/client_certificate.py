@@ -22,8 +22,8 @@ from distributor.pki.asn1 import Unreadable
 
 _PFX = b"PKCS12"  # the armour's label (config/secrets.py)
 _VERSION_3 = b"\x02\x01\x03"  # the first value of a PFX
-_RENEW = "make a new one, register it with the app in Entra, and put it here"
-_WHOLE = "name a file that holds the app's certificate and its key: PEM (both in one file), or a PFX"
+_RENEW = "create a new one, add it to the app in Entra, and put it here"
+_WHOLE = "name a file with the app's certificate and its private key: PEM (both in one file) or PFX"
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,28 @@ def load_signing_key(text: Secret, password: Secret | None, now: datetime) -> Si
     try:
         blocks = list(pem.blocks(text.reveal().encode()))
     except Unreadable:
-        raise InvalidInput("a PEM block in it is damaged", where="certificate", hint=_WHOLE) from None
+        raise InvalidInput("a PEM block in the file is damaged", where="certificate", hint=_WHOLE) from None
     found, certificates = _pfx(blocks, password) if any(block.label == _PFX for block in blocks) else _pem(blocks, password)
     if found is None:
-        raise InvalidInput("there is no private key in it", where="certificate", hint=_WHOLE)
+        raise InvalidInput("no private key found", where="certificate", hint=_WHOLE)
     if not certificates:
-        raise InvalidInput("there is no certificate in it", where="certificate", hint=_WHOLE)
+        raise InvalidInput("no certificate found", where="certificate", hint=_WHOLE)
     return _fit(found, certificates, now)
 
 
 def _fit(key: PrivateKeyTypes, certificates: Iterable[x509.Certificate], now: datetime) -> SigningKey:
     if not isinstance(key, RSAPrivateKey):
-        raise InvalidInput("its key is not an RSA key, and Entra takes no other", where="certificate", hint=_RENEW)
+        raise InvalidInput("not an RSA key; Entra accepts no other kind", where="certificate", hint=_RENEW)
     own = next((each for each in certificates if each.public_key() == key.public_key()), None)
     if own is None:
-        raise InvalidInput("its certificate does not belong to its key", where="certificate", hint=_WHOLE)
+        raise InvalidInput("the certificate does not match the private key", where="certificate", hint=_WHOLE)
     if own.not_valid_after_utc <= now:
         raise InvalidInput(f"the certificate expired on {own.not_valid_after_utc:%Y-%m-%d}", where="certificate", hint=_RENEW)
     if own.not_valid_before_utc > now:
         raise InvalidInput(
             f"the certificate is not valid before {own.not_valid_before_utc:%Y-%m-%d}",
             where="certificate",
-            hint="set this machine's clock, or wait",
+            hint="check this machine's clock, or wait",
         )
     return SigningKey(key, own)
 
@@ -87,7 +87,7 @@ def _certificate(block: pem.Block) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(block.der)
     except ValueError:
-        raise InvalidInput("a certificate in it cannot be read", where="certificate", hint=_WHOLE) from None
+        raise InvalidInput("cannot read a certificate in the file", where="certificate", hint=_WHOLE) from None
 
 
 def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
@@ -99,7 +99,7 @@ def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if block.encrypted:
             raise _wrong_password("its key") from None
-        raise InvalidInput("its private key cannot be read", where="certificate", hint=_WHOLE) from None
+        raise InvalidInput("cannot read the private key", where="certificate", hint=_WHOLE) from None
 
 
 # --- PFX -----------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def _key(block: pem.Block, password: Secret | None) -> PrivateKeyTypes:
 def _pfx(blocks: Iterable[pem.Block], password: Secret | None) -> tuple[PrivateKeyTypes | None, list[x509.Certificate]]:
     der = next(block.der for block in blocks if block.label == _PFX)
     if der[_content(der) :][:3] != _VERSION_3:
-        raise InvalidInput("it is neither PEM nor a PFX", where="certificate", hint=_WHOLE)
+        raise InvalidInput("neither PEM nor PFX", where="certificate", hint=_WHOLE)
     for word in _words(password):
         try:
             key, certificate, others = pkcs12.load_key_and_certificates(der, word)
@@ -132,12 +132,8 @@ def _words(password: Secret | None) -> Iterator[bytes | None]:
 
 
 def _wants_password(what: str) -> InvalidInput:
-    return InvalidInput(
-        f"{what} needs a password", where="certificate_password", hint="name it beside the certificate: `certificate_password`"
-    )
+    return InvalidInput(f"{what} needs a password", where="certificate_password", hint="set `certificate_password` beside the certificate")
 
 
 def _wrong_password(what: str) -> InvalidInput:
-    return InvalidInput(
-        f"the password does not open {what}", where="certificate_password", hint="correct the secret that `certificate_password` names"
-    )
+    return InvalidInput(f"wrong password for {what}", where="certificate_password", hint="correct the secret in `certificate_password`")

@@ -73,9 +73,9 @@ class Downloader:
                 return found
             url = _parsed(str(url.join(found)))
             if str(url) in seen:
-                raise _Stop("it redirects in a circle")
+                raise _Stop("redirect loop")
             seen.add(str(url))
-        raise _Stop(f"it redirects more than {MOST_REDIRECTS} times")
+        raise _Stop(f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: httpx2.URL, largest: int) -> bytes | str:
         """The bytes, or the location of a redirect."""
@@ -92,7 +92,7 @@ class Downloader:
         found = await ip_addresses.ask(self._bounds.resolver, url.raw_host.decode("ascii"), port)
         good = [address for address in found if ip_addresses.allowed(address, private=self._bounds.private)]
         if found and not good:
-            raise _Stop(f'"{bounded(url.host)}" is at {found[0]}, which is no address of the internet', private=not self._bounds.private)
+            raise _Stop(f'"{bounded(url.host)}" is at {found[0]}, which is not a public address', private=not self._bounds.private)
         return good
 
     async def _at(self, url: httpx2.URL, address: str, largest: int) -> bytes | str:
@@ -104,7 +104,7 @@ class Downloader:
             if response.status_code in _MOVED and "location" in response.headers:
                 return str(response.headers["location"])
             if response.status_code != _FINE:
-                raise _Stop(f"the server answers {response.status_code}")
+                raise _Stop(f"the server responded with {response.status_code}")
             return await _body(response, largest)
         finally:
             await response.aclose()
@@ -118,12 +118,12 @@ class Downloader:
 def _parsed(text: str) -> httpx2.URL:
     """Parse a URL that may be downloaded."""
     if len(text) > LONGEST_URL:
-        raise _Stop("its URL is too long")
+        raise _Stop("the URL is too long")
     url = httpx2.URL(text)
     if url.scheme not in {"http", "https"} or not url.host:
-        raise _Stop(f'"{bounded(text)[:100]}" is not fetched; only http and https are')
+        raise _Stop(f'"{bounded(text)[:100]}" is not supported; only http and https are')
     if url.userinfo:
-        raise _Stop("its URL contains a user name or a password")
+        raise _Stop("the URL contains a user name or password")
     return url.copy_with(fragment=None)
 
 
@@ -133,7 +133,7 @@ async def _body(response: httpx2.Response, largest: int) -> bytes:
     async for part in response.aiter_raw():
         taken += part
         if len(taken) > largest:
-            raise _Stop(f"it is larger than {_size(largest)}")
+            raise _Stop(f"larger than {_size(largest)}")
     return bytes(taken)
 
 

@@ -71,7 +71,7 @@ class DownloadCache:
         async with self._slots:
             host = urlsplit(url).netloc
             if self._silent.get(host, 0) >= MOST_SILENT:
-                return DownloadFailed("its host did not answer before", silent=True)
+                return DownloadFailed("the host did not respond to an earlier request", silent=True)
             found = await self._open_downloader().fetch(url, largest)
             if isinstance(found, DownloadFailed) and found.silent:
                 self._silent[host] = self._silent.get(host, 0) + 1

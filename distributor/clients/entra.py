@@ -134,10 +134,10 @@ def check(sign_in: AppRegistration, key: str) -> Error | None:
     """What is wrong with a configured registration, without connecting. A secret that was not opened counts as present."""
     given = [name for name in CREDENTIAL_KINDS if getattr(sign_in, name) not in {None, False}]
     if len(given) != 1:
-        message = f"{' and '.join(given)} exclude each other" if given else "there is nothing to sign in with"
+        message = f"{' and '.join(given)} cannot be combined" if given else "no credential is configured"
         return InvalidInput(message, where=key, hint=f"write one of {', '.join(CREDENTIAL_KINDS)}")
     if sign_in.certificate_password is not None and sign_in.certificate is None:
-        return InvalidInput("a password without a certificate", where=f"{key}.certificate_password", hint="remove it")
+        return InvalidInput("a password without a certificate", where=f"{key}.certificate_password", hint="remove the key")
     return _names(sign_in, key) or _login(sign_in, key) or _keys(sign_in, key)
 
 
@@ -145,13 +145,11 @@ def _names(sign_in: AppRegistration, key: str) -> Error | None:
     if sign_in.managed_identity:
         return None
     if not sign_in.tenant:
-        return InvalidInput("missing", where=f"{key}.tenant", hint="write the directory ID of the tenant, or one of its domains")
+        return InvalidInput("missing", where=f"{key}.tenant", hint="write the tenant ID or one of the tenant's domains")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", sign_in.tenant):
-        return InvalidInput("this is no name of a tenant", where=f"{key}.tenant", hint="write its directory ID, or one of its domains")
+        return InvalidInput("not a tenant ID or domain", where=f"{key}.tenant", hint="write the tenant ID or one of the tenant's domains")
     if sign_in.tenant.lower() in {"common", "organizations", "consumers"} and not sign_in.device_code:
-        return InvalidInput(
-            f'an app cannot sign in at "{sign_in.tenant}"', where=f"{key}.tenant", hint="write the directory ID of the tenant"
-        )
+        return InvalidInput(f'an app cannot sign in at "{sign_in.tenant}"', where=f"{key}.tenant", hint="write the tenant ID")
     if not sign_in.client_id:
         return InvalidInput("missing", where=f"{key}.client_id", hint="write the application ID of the app registration")
     return None
@@ -161,7 +159,7 @@ def _login(sign_in: AppRegistration, key: str) -> Error | None:
     parts = urlsplit(sign_in.login)
     if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.path.strip("/") or parts.query:
         hint = "write the root of the sign-in service, such as https://login.microsoftonline.com"
-        return InvalidInput("the sign-in goes over https to a host, and nowhere else", where=f"{key}.login", hint=hint)
+        return InvalidInput("not an https URL with only a host", where=f"{key}.login", hint=hint)
     return None
 
 

@@ -45,7 +45,7 @@ _RETRIES = RetryPolicy(5, timedelta(seconds=10), MAX_WAIT)  # of one page
 def path_segment(text: str) -> str:
     """A mailbox's address or an opaque id as one segment of a path."""
     if text in {"", ".", ".."}:
-        raise ValueError("not a segment of a path")
+        raise ValueError("not a path segment")
     return quote(text, safe="")
 
 
@@ -61,7 +61,7 @@ def graph(
     parts = urlsplit(root)
     if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.query:
         hint = f"write its root, such as {ROOT}"
-        raise InvalidInput("Graph is reached by https, and at no other address", where=f"{key}.graph", hint=hint)
+        raise InvalidInput("not an https URL with only a host", where=f"{key}.graph", hint=hint)
     return GraphClient(entra(sign_in, key, tell), root.rstrip("/"), sleep)
 
 
@@ -224,8 +224,8 @@ class GraphClient:
     def _own(self, link: object) -> str:
         """The link itself, if its origin is the one that the token is for."""
         if not isinstance(link, str) or not _same_origin(link, self.root):
-            hint = "check `graph`, and any proxy in between; the token was not sent there"
-            raise ServiceUnavailable("the next page is at another address", where=self.where, hint=hint)
+            hint = "check `graph`, and any proxy in between; no token was sent to it"
+            raise ServiceUnavailable("the next page is on another server", where=self.where, hint=hint)
         return link
 
     async def _with_retries(self, ask: Callable[[], Awaitable[HttpResponse | NoResponse]]) -> HttpResponse:
@@ -247,7 +247,7 @@ def _slot(throttle: RequestThrottle | None) -> AbstractAsyncContextManager[HttpR
 def _items(page: HttpResponse, where: str) -> list[Mapping[str, Any]]:
     found = (page.body or {}).get("value")
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise ServiceUnavailable("the list that was asked for is none", where=where, hint=_ODD)
+        raise ServiceUnavailable("unexpected response: not a list", where=where, hint=_ODD)
     return found
 
 
@@ -264,18 +264,18 @@ def _same_origin(link: str, root: str) -> bool:
 
 # --- errors ------------------------------------------------------------------------------------------
 
-_ODD = "check `graph`; the same command may be repeated"
+_ODD = "check `graph`, then run the command again"
 _HINTS = {  # by code, then by status (facts: sending.md 1.3)
-    "Authorization_RequestDenied": "give the app the permission that this needs (User.Read.All for people, GroupMember.Read.All for "
+    "Authorization_RequestDenied": "grant the app the permission (User.Read.All for people, GroupMember.Read.All for "
     "groups) and grant admin consent: Entra, App registrations, API permissions",
-    "ErrorAccessDenied": "let the app into this mailbox, by RBAC for Applications or its permission in Entra; it takes up to two hours",
-    "MailboxNotEnabledForRESTAPI": "give the mailbox an Exchange Online licence; one that is on premises cannot be used by Graph",
-    "ErrorInvalidUser": "correct the mailbox's name; nobody in this tenant has it",
-    "Request_ResourceNotFound": "correct the name or id; the tenant has nothing under it",
-    "Directory_ExpiredPageToken": "run the same command again; reading took longer than the service keeps its place",
-    "401": "check the app registration behind `client_id`, and that `graph` and `login` are of one cloud",
-    "403": "give the app the permission that this needs and grant admin consent: Entra, App registrations, API permissions",
-    "404": "correct the name or id; the tenant has nothing under it",
+    "ErrorAccessDenied": "give the app access to this mailbox, with RBAC for Applications or a permission in Entra; allow two hours",
+    "MailboxNotEnabledForRESTAPI": "give the mailbox an Exchange Online licence; Graph cannot use an on-premises mailbox",
+    "ErrorInvalidUser": "correct the mailbox name; it does not exist in this tenant",
+    "Request_ResourceNotFound": "correct the name or ID; it does not exist in the tenant",
+    "Directory_ExpiredPageToken": "run the command again; the service dropped the list before it was read to the end",
+    "401": "check the app registration behind `client_id`, and that `graph` and `login` belong to the same cloud",
+    "403": "grant the app the permission with admin consent: Entra, App registrations, API permissions",
+    "404": "correct the name or ID; it does not exist in the tenant",
 }
 
 
@@ -283,9 +283,9 @@ def service_error(response: HttpResponse | NoResponse, where: str) -> ServiceUna
     """The error of a failed request."""
     if isinstance(response, NoResponse):
         return ServiceUnavailable(response.why, where=where, hint=TRUST if "not trusted" in response.why else REACH)
-    later = f"run the same command again {response.when}" if response.status in BUSY else _ODD
+    later = f"run the command again {response.when}" if response.status in BUSY else _ODD
     hint = _HINTS.get(response.code) or _HINTS.get(str(response.status), later)
-    return ServiceUnavailable(f'the service refuses: "{response.detail}"', where=where, hint=hint)
+    return ServiceUnavailable(f'the service refused: "{response.detail}"', where=where, hint=hint)
 
 
 # --- sent items --------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ async def find(graph: GraphClient, mailbox: str, message_id: str, timeout: float
         case HttpResponse(status=200, body={"value": list(rows)}) if all(_is_message(row) for row in rows):
             return sorted((_mailbox_message(row) for row in rows), key=lambda found: found.created_at, reverse=True)
         case HttpResponse(status=200):
-            return NoResponse("an answer that makes no sense: no list of messages", request_sent=True)
+            return NoResponse("unexpected response: no list of messages", request_sent=True)
     return response
 
 
@@ -333,7 +333,7 @@ async def get_message(graph: GraphClient, mailbox: str, message: str, timeout: f
         case HttpResponse(status=200, body=dict(row)) if _is_message(row):
             return _mailbox_message(row)
         case HttpResponse(status=200):
-            return NoResponse("an answer that makes no sense: no message", request_sent=True)
+            return NoResponse("unexpected response: no message", request_sent=True)
     return response
 
 

@@ -70,7 +70,7 @@ def parse_response(status: int, headers: Mapping[str, str], content: bytes, *, r
     """Parse a response; `raw`: something else than JSON was requested."""
     good, shaped = 200 <= status < 300, _object(content)  # noqa: PLR2004
     if good and not raw and shaped is None and (content.strip() or status not in _EMPTY):
-        return NoResponse(f"an answer that makes no sense: {status} {_phrase(status)}, and no JSON", request_sent=True)
+        return NoResponse(f"unexpected response: {status} {_phrase(status)}, not JSON", request_sent=True)
     error = _table(shaped or {}, "error") if not good else {}
     code, message = _text(error, "code"), _text(error, "message")
     wait = retry_after(headers.get("retry-after", ""), now)
@@ -140,8 +140,8 @@ def date(text: str) -> datetime | None:
 # The exception of a failed connection -> the reason in plain words. Libraries wrap exceptions, so the whole chain is searched.
 
 
-TRUST = "name the service as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
-REACH = "check the network, a proxy's HTTPS_PROXY and NO_PROXY, and the service's name"
+TRUST = "use the host name in the service's certificate, or trust its issuer: SSL_CERT_FILE=issuer.pem"
+REACH = "check the network, the host name, and HTTPS_PROXY and NO_PROXY"
 _CUT = ("disconnected", "closed", "reset", "incomplete", "broken", "aborted")
 
 
@@ -166,7 +166,7 @@ def _of_proxies() -> Iterator[str]:
 
 
 def _guessed(words: str) -> str:
-    return "the connection was cut" if not words.strip() or any(word in words for word in _CUT) else "an answer that makes no sense"
+    return "the connection was cut" if not words.strip() or any(word in words for word in _CUT) else "unexpected response"
 
 
 def untrusted(error: BaseException) -> bool:

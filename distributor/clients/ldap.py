@@ -97,17 +97,17 @@ def check(sign_in: LdapBind, key: str) -> InvalidInput | None:
         return InvalidInput(place.reason, where=f"{key}.url", hint=place.hint)
     if place.security == "none" and not is_loopback(place.host):
         return InvalidInput(
-            "without TLS only this machine itself is asked", where=f"{key}.starttls", hint="remove the key, or use ldaps://"
+            "without TLS only a server on this machine may be used", where=f"{key}.starttls", hint="remove the key, or use ldaps://"
         )
     if not sign_in.base.strip() or not sign_in.base.isprintable():
         return InvalidInput(
-            "this is no place in a directory", where=f"{key}.base", hint='write where the people are: "ou=people,dc=example,dc=org"'
+            "not a distinguished name (DN)", where=f"{key}.base", hint='write where the people are, such as "ou=people,dc=example,dc=org"'
         )
     if (sign_in.bind is None) != (sign_in.password is None):
         lacks = "password" if sign_in.password is None else "bind"
-        return InvalidInput("missing", where=f"{key}.{lacks}", hint="`bind` and `password` go together; neither means anonymous")
+        return InvalidInput("missing", where=f"{key}.{lacks}", hint="set both `bind` and `password`, or neither for an anonymous bind")
     if sign_in.bind is not None and place.security == "none":
-        return InvalidInput("no password goes over a connection in clear", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
+        return InvalidInput("the password would be sent unencrypted", where=f"{key}.starttls", hint="remove the key, or use ldaps://")
     return None
 
 
@@ -158,7 +158,7 @@ class LdapClient:
             cookie = self._cookie()
             if not cookie:
                 return
-        raise ServiceUnavailable(f"it goes on after {MOST_PAGES} pages", where=self.where, hint="narrow `base` or `filter`")
+        raise ServiceUnavailable(f"more than {MOST_PAGES} pages", where=self.where, hint="narrow `base` or `filter`")
 
     def ask(  # noqa: PLR0913  the parts of a search
         self,
@@ -232,15 +232,17 @@ class LdapClient:
             self.close()
             raise
         except library.core.exceptions.LDAPInvalidFilterError as error:
-            hint = "write it as RFC 4515 has it: (&(objectClass=person)(departmentNumber=42))"
-            raise InvalidInput("this is no filter", where=f"{self._key}.filter", hint=hint) from error
+            hint = "write it as in RFC 4515: (&(objectClass=person)(departmentNumber=42))"
+            raise InvalidInput("not an LDAP filter", where=f"{self._key}.filter", hint=hint) from error
         except (library.core.exceptions.LDAPException, OSError) as error:
             failed = self._trust.failed if self._trust else None
             self.close()
             raise connection_failed(error, failed, self.where, self._seconds) from None
         except Exception as error:  # of ldap3 and pyasn1 for a malformed response
             self.close()
-            raise ServiceUnavailable("the answer is no LDAP", where=self.where, hint="check `url`: something else answers there") from error
+            raise ServiceUnavailable(
+                "the response is not LDAP", where=self.where, hint="check `url`: the server there does not speak LDAP"
+            ) from error
 
 
 def _entry(one: Mapping[str, Any]) -> LdapEntry:

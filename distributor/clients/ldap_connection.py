@@ -71,9 +71,9 @@ class BoundedSocket:
         data: bytes = self.wrapped.recv(max(size, _CHUNK))
         self._left -= len(data)
         if self._left < 0:
-            raise OSError(f"the answer is larger than {LARGEST_RESPONSE // 2**20} MiB")
+            raise OSError(f"the response is larger than {LARGEST_RESPONSE // 2**20} MiB")
         if time.monotonic() > self._ends:
-            raise OSError(f"the answer takes longer than {SLOWEST_RESPONSE:g} s")
+            raise OSError(f"the response takes longer than {SLOWEST_RESPONSE:g} s")
         return data
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever else a socket has
@@ -115,37 +115,37 @@ def ldap_result(result: object, redact: Redactor) -> LdapResult:
 
 def bind_refused(no: LdapResult, where: str, key: str) -> Error:
     """The error of a refused bind."""
-    return ServiceUnavailable(f"the sign-in is refused: {no}", where=where, hint=f"check `{key}.bind` and `{key}.password`")
+    return ServiceUnavailable(f"sign-in refused: {no}", where=where, hint=f"check `{key}.bind` and `{key}.password`")
 
 
 def search_refused(no: LdapResult, where: str, key: str, base: str) -> Error:
     """The error of a refused search."""
     if no.code in {NO_SUCH_OBJECT, INVALID_DN}:
-        return InvalidInput(f'there is no entry "{base}" that we may see: {no}', where=where, hint=f"correct `{key}.base`")
+        return InvalidInput(f'there is no entry "{base}", or this account may not see it: {no}', where=where, hint=f"correct `{key}.base`")
     if no.code in {TIME_LIMIT, SIZE_LIMIT, ADMIN_LIMIT}:
-        hint = "let this bind DN read all (slapd: `limits` with size=unlimited), or narrow `filter`"
-        return ServiceUnavailable(f"the server gives only a part: {no}", where=where, hint=hint)
+        hint = "raise the size limit of this account (slapd: `limits` with size=unlimited), or narrow `filter`"
+        return ServiceUnavailable(f"the server returned only part of the results: {no}", where=where, hint=hint)
     if no.code == REFERRAL:
         hint = f"name that server in `{key}.url`; referrals are not followed"
-        return ServiceUnavailable(f"the server refers to another one: {no}", where=where, hint=hint)
+        return ServiceUnavailable(f"the server refers to another server: {no}", where=where, hint=hint)
     if no.code in {NO_RIGHT, OPERATIONS_ERROR, STRONGER_AUTH, CONFIDENTIALITY}:
         return ServiceUnavailable(
-            f"the server does not let us: {no}", where=where, hint=f"give the entry in `{key}.bind` the right to, or sign in"
+            f"the server denied access: {no}", where=where, hint=f"give the account in `{key}.bind` the right, or sign in with another"
         )
-    return ServiceUnavailable(f"the server refuses: {no}", where=where, hint="look into the server's log; the same command may be repeated")
+    return ServiceUnavailable(f"the server refused: {no}", where=where, hint="check the server's log, then run the command again")
 
 
 def connection_failed(error: BaseException, failed: BaseException | None, where: str, seconds: float) -> ServiceUnavailable:
     """The error of a failed or broken connection; `failed`: the exception of TLS, of which ldap3 keeps only the text."""
     match failed or error:
         case ssl.SSLCertVerificationError(verify_message=reason):
-            hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
+            hint = "use the server name in its certificate, or trust its issuer: SSL_CERT_FILE=issuer.pem"
             return ServiceUnavailable(f'the certificate is not trusted: "{escape_unsafe(str(reason))}"', where=where, hint=hint)
         case ssl.SSLError(reason=reason):
-            hint = "ldaps:// is for port 636; with ldap:// StartTLS is asked for"
+            hint = "use ldaps:// with port 636, or ldap:// for StartTLS"
             return ServiceUnavailable(f"TLS failed: {str(reason or 'no reason').replace('_', ' ').lower()}", where=where, hint=hint)
         case _:
-            return ServiceUnavailable(_plain(error, seconds), where=where, hint="check `url`, and that the server runs and can be reached")
+            return ServiceUnavailable(_plain(error, seconds), where=where, hint="check `url`, and that the server is running and reachable")
 
 
 def _plain(error: BaseException, seconds: float) -> str:
@@ -158,7 +158,7 @@ def _plain(error: BaseException, seconds: float) -> str:
     if "terminated by server" in lower:
         return "the connection was cut"
     if "invalid server address" in lower:
-        return "the name cannot be resolved"
+        return "cannot resolve the name"
     plain = escape_unsafe(_PREFIX.sub("", text)[:LONGEST]).rstrip(".") or type(error).__name__
     return plain[0].lower() + plain[1:]
 
@@ -181,7 +181,7 @@ def _spaced(name: str) -> str:
 
 LDAP, LDAPS = 389, 636  # ports
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_FORM = "write ldaps://ldap.example.org or ldap://ldap.example.org, with a port where it is another than 636 or 389"
+_FORM = "write ldaps://ldap.example.org or ldap://ldap.example.org, with a port unless it is 636 or 389"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,13 +220,13 @@ def parse_url(url: str, *, starttls: bool = True) -> LdapEndpoint | BadUrl:
         parts = urlsplit(url.strip())
         port, host = parts.port, parts.hostname or ""
     except ValueError:
-        return BadUrl(f'"{without_password(url)}" is not a URL of a server')
+        return BadUrl(f'"{without_password(url)}" is not a server URL')
     if parts.scheme not in {"ldap", "ldaps"}:
-        return BadUrl(f'"{without_password(url)}" does not begin with ldap:// or ldaps://')
+        return BadUrl(f'"{without_password(url)}" does not start with ldap:// or ldaps://')
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        return BadUrl("a server's URL has no path, no question and no password in it", "put them into `base`, `filter` and `password`")
+        return BadUrl("a server URL has no path, query or password", "put them into `base`, `filter` and `password`")
     if not (_HOST.fullmatch(host) or _is_ip(host)):
-        return BadUrl(f'"{without_password(url)}" names no server')
+        return BadUrl(f'"{without_password(url)}" has no server name')
     if parts.scheme == "ldaps":
         return LdapEndpoint(host, port or LDAPS, "tls")
     return LdapEndpoint(host, port or LDAP, "starttls" if starttls else "none")
@@ -282,8 +282,8 @@ def _start_tls(connection: Any, trust: TlsWrapper, where: str) -> None:  # noqa:
     connection.extended(_STARTTLS)
     no = ldap_result(connection.result, Redactor())  # no credentials were sent yet
     if no.code != SUCCESS:
-        hint = "set up TLS on the server, or use ldaps://; nothing is asked in clear"
-        raise ServiceUnavailable(f"the server does not begin TLS: {no}", where=where, hint=hint)
+        hint = "set up TLS on the server, or use ldaps://; nothing is sent unencrypted"
+        raise ServiceUnavailable(f"the server refused StartTLS: {no}", where=where, hint=hint)
     connection.socket = connection.socket.wrapped
     trust.wrap_socket(connection)
     connection.socket = BoundedSocket(connection.socket)
@@ -294,7 +294,7 @@ def _bind(library: Any, connection: Any, sign_in: LdapBind | None, key: str, whe
     if sign_in is None or sign_in.bind is None or sign_in.password is None:
         return  # a connection is anonymous before a bind (RFC 4513 4)
     if not sign_in.password:
-        raise InvalidInput("empty", where=f"{key}.password", hint="an empty password signs nobody in, and servers say yes to it")
+        raise InvalidInput("empty", where=f"{key}.password", hint="empty password: the server would sign in anonymously")
     connection.authentication, connection.user = library.SIMPLE, sign_in.bind
     connection.password = sign_in.password.reveal()
     try:

@@ -203,7 +203,9 @@ class Application:
                 if kept and "access_token" in kept:
                     return kept
             if view.tell is None:
-                raise ServiceUnavailable("a person has to sign in, and there is nobody to show the code to", where=view.key, hint=_ALONE)
+                raise ServiceUnavailable(
+                    "a person must sign in with a code, and this is not an interactive terminal", where=view.key, hint=_ALONE
+                )
             flow: Result = client.initiate_device_flow(scopes)
             if "user_code" not in flow:
                 return flow
@@ -223,9 +225,7 @@ class Application:
         if isinstance(error, OSError):  # requests' errors are
             hint = TRUST if untrusted(error) else _NO_MACHINE if self._sign_in.managed_identity else REACH
             return SignInUnavailable(describe_error(error, PATIENCE), where=where, hint=hint)
-        return SignInUnavailable(
-            "an answer that makes no sense", where=where, hint=f"check `{view.key}.login`, and what is between it and here"
-        )
+        return SignInUnavailable("unexpected response", where=where, hint=f"check `{view.key}.login`, and any proxy in between")
 
     def _refused(self, body: Mapping[str, object], resource: str, view: CallerContext) -> ServiceUnavailable:
         sign_in, last = self._sign_in, self._session.last
@@ -241,8 +241,8 @@ class Application:
         return _MACHINE if self._sign_in.managed_identity else self._sign_in.login.partition("://")[2].rstrip("/")
 
 
-_ALONE = "run this where a person sees it, or let the app sign in for itself with a certificate"
-_NO_MACHINE = "a managed identity works on a machine of Azure's (or with Azure Arc) that has one; elsewhere use a certificate"
+_ALONE = "run the command in a terminal, or set up a certificate for the app to sign in with"
+_NO_MACHINE = "use a managed identity only on an Azure (or Azure Arc) machine that has one; elsewhere use a certificate"
 
 
 def _app(client: Any) -> AuthFlow:  # noqa: ANN401  msal has no types
@@ -277,7 +277,7 @@ def _assertion(sign_in: AppRegistration, view: CallerContext) -> Callable[[], st
         try:
             text = read_file(str(path), LARGEST_ASSERTION, follow=True).decode("ascii").strip()
         except (FileRefused, UnicodeDecodeError) as error:
-            why = error.message if isinstance(error, FileRefused) else "it is no token"
+            why = error.message if isinstance(error, FileRefused) else "not a token"
             raise ServiceUnavailable(f'"{path}": {why}', where=f"{view.key}.assertion", hint=_FEDERATION) from None
         if not text:
             raise ServiceUnavailable(f'"{path}" is empty', where=f"{view.key}.assertion", hint=_FEDERATION)
@@ -286,7 +286,7 @@ def _assertion(sign_in: AppRegistration, view: CallerContext) -> Callable[[], st
     return read
 
 
-_FEDERATION = "name the file into which the platform writes the workload's token, such as $AZURE_FEDERATED_TOKEN_FILE"
+_FEDERATION = "name the file to which the platform writes the workload's token, such as $AZURE_FEDERATED_TOKEN_FILE"
 
 
 # --- tokens --------------------------------------------------------------------------------------------------------

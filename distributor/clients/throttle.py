@@ -42,7 +42,7 @@ class RetryPolicy:
 REDUCED_CONCURRENCY = 2  # concurrent requests after a 429
 REDUCED_SECONDS = 60.0  # for which concurrency stays reduced after Retry-After
 _TOO_MANY_REQUESTS = 429
-_NO_SLOT = NoResponse(f"not asked: the requests before it took {MAX_WAIT.total_seconds():g} s", request_sent=False)
+_NO_SLOT = NoResponse(f"not sent: earlier requests took {MAX_WAIT.total_seconds():g} s", request_sent=False)
 
 Clock = Callable[[], float]  # seconds; monotonic
 
@@ -117,5 +117,5 @@ class RequestThrottle:
         if self._pause_reason is None or left <= timedelta():
             return None
         again = datetime.now(UTC) + left
-        text = bounded(f'not asked: the service wants to be left alone until {minute(again)}: "{self._pause_reason.detail}"')
+        text = bounded(f'not sent: the service asked to wait until {minute(again)}: "{self._pause_reason.detail}"')
         return replace(self._pause_reason, status=_TOO_MANY_REQUESTS, detail=text, retry_after=left, again=again)

@@ -41,7 +41,7 @@ def duration(text: str) -> timedelta:
     """A length of time, from "14d", "12h", "30min", "60s"; ValueError says what is wrong."""
     match = re.fullmatch(_NUMBER + r"\s*(ms|s|min|m|h|d|w)", text.strip())
     if match is None or float(match[1]) == 0:
-        raise ValueError(f'"{text}" is not a length of time such as "14d" (or "12h", "30min", "60s")')
+        raise ValueError(f'"{text}" is not a duration such as "14d" (or "12h", "30min", "60s")')
     seconds = float(match[1]) * _SECONDS[match[2]]
     if seconds > _LONGEST.total_seconds():
         raise ValueError(f'"{text}" is longer than ten years')
@@ -155,9 +155,7 @@ def _token_file(text: str, folder: Path) -> Path:
     """`file:PATH`, or the path alone. Only a file can be read again whenever the platform has renewed the token in it."""
     scheme, colon, rest = text.partition(":")
     if colon and scheme in SCHEMES and (scheme != "file" or not rest):
-        raise _InvalidValue(
-            f'"{scheme}:" is not where a token is read again at each use', "write file:PATH, the file that the platform renews"
-        )
+        raise _InvalidValue(f'"{scheme}:" cannot be read again at each use', "write file:PATH with the file that the platform renews")
     return folder / Path(rest if colon and scheme == "file" else text).expanduser()
 
 
@@ -206,7 +204,7 @@ def _address(text: str) -> Address:
 
 def _reference(value: object, folder: Path) -> SecretRef:
     if not isinstance(value, str):
-        raise _InvalidValue("a secret is written as a reference, never as itself", REFERENCES)
+        raise _InvalidValue("a secret must be a reference, not the secret itself", REFERENCES)
     try:
         return parse_reference(value, folder)
     except ValueError as error:
@@ -297,4 +295,4 @@ def unknown(key: str, extra: str, known: list[str]) -> ConfigFault:
     place = f"{key}.{extra}" if key else extra
     near = difflib.get_close_matches(extra, known, 1)
     meant = f'; did you mean "{near[0]}"?' if near else ""
-    return ConfigFault(place, f"unknown key{meant}", None if near else f"known here: {', '.join(known)}")
+    return ConfigFault(place, f"unknown key{meant}", None if near else f"known keys: {', '.join(known)}")

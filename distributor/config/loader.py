@@ -208,8 +208,8 @@ def _validation_senders(first: Sender | None, others: tuple[SenderMailbox, ...])
     faults = []
     for number, other in enumerate(others):
         if keys[other.address.key]:
-            message = f'"{other.address}" is named twice'
-            faults.append(ConfigFault(f"senders[{number}].address", message, "each mailbox once; [sender] is one already"))
+            message = f'"{other.address}" is listed twice'
+            faults.append(ConfigFault(f"senders[{number}].address", message, "list each mailbox once; [sender] counts too"))
         keys[other.address.key] += 1
     return faults
 
@@ -226,7 +226,7 @@ def _languages(languages: tuple[str, ...]) -> list[ConfigFault]:
 
 def _helpdesk(helpdesk: Helpdesk) -> list[ConfigFault]:
     return [
-        ConfigFault(f"organisation.helpdesk.{name}", "not one line of text", "messages print it as it is")
+        ConfigFault(f"organisation.helpdesk.{name}", "not a single line of plain text", "remove line breaks and control characters")
         for name, value in asdict(helpdesk).items()
         if has_unsafe_chars(value)
     ]
@@ -234,9 +234,11 @@ def _helpdesk(helpdesk: Helpdesk) -> list[ConfigFault]:
 
 def _recipients(recipients: tuple[str, ...]) -> list[ConfigFault]:
     if not recipients:
-        return [ConfigFault("vault.recipients", "empty", "without a recipient no password can be kept; `distributor init` makes a pair")]
+        return [ConfigFault("vault.recipients", "empty", "add a public key; `distributor init` creates a key pair")]
     return [
-        ConfigFault(f"vault.recipients[{n}]", "not an age recipient", "it begins with age1; `distributor init` makes a pair")
+        ConfigFault(
+            f"vault.recipients[{n}]", "not an age recipient", "write a key that starts with age1; `distributor init` creates a key pair"
+        )
         for n, recipient in enumerate(recipients)
         if not _RECIPIENT.fullmatch(recipient)
     ]
@@ -244,7 +246,7 @@ def _recipients(recipients: tuple[str, ...]) -> list[ConfigFault]:
 
 def _limits(limits: Limits) -> list[ConfigFault]:
     return [
-        ConfigFault(f"limits.{field.name}", f"{getattr(limits, field.name)} lets nothing in", "write more than 0, or remove the key")
+        ConfigFault(f"limits.{field.name}", f"{getattr(limits, field.name)} is not positive", "write more than 0, or remove the key")
         for field in fields(limits)
         if getattr(limits, field.name) <= 0
     ]
@@ -253,9 +255,7 @@ def _limits(limits: Limits) -> list[ConfigFault]:
 def _password(password: Password, channels: tuple[str, ...]) -> list[ConfigFault]:
     faults = []
     if password.channel not in channels:
-        faults.append(
-            ConfigFault("password.channel", f'this version has no channel "{password.channel}"', f"there is: {', '.join(channels)}")
-        )
+        faults.append(ConfigFault("password.channel", f'unknown channel "{password.channel}"', f"use one of: {', '.join(channels)}"))
     if fault := passwords.check(password.recipe):
         faults.append(ConfigFault(f"password.{fault.key}", fault.reason, fault.hint))
     return faults
@@ -283,15 +283,15 @@ def find(chosen: Path | None) -> Path:
     named = chosen or _from_environment()
     if named is not None:
         if named.is_dir():
-            raise InvalidInput("it is a folder", where=str(named), hint=f"name the file in it: {named / NAME}")
+            raise InvalidInput("this is a folder", where=str(named), hint=f"name the file in the folder: {named / NAME}")
         if not named.exists():
-            raise InvalidInput("there is no such file", where=str(named), hint="`distributor init` makes one")
+            raise InvalidInput("no such file", where=str(named), hint="run `distributor init` to create one")
         return named.absolute()
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "distributor" / "config.toml"
     for place in (Path(NAME), home):
         if place.is_file():
             return place.absolute()
-    raise InvalidInput(f"there is no {NAME} here", hint="`distributor init` makes one, or name yours with --config FILE")
+    raise InvalidInput(f"no {NAME} in this folder", hint="run `distributor init` to create one, or name yours with --config FILE")
 
 
 def _from_environment() -> Path | None:
@@ -340,14 +340,16 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
         line = re.search(r"line (\d+)", place)
         where = f"{file.name} line {line[1]}" if line else f"{file.name} line {len(text.splitlines())}"
         raise InvalidInput(
-            f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="texts stand in quotes, one key a line"
+            f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="put text in quotes, and each key on its own line"
         ) from None
 
 
 def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
     """Unknown and missing tables."""
     known = [*TABLES, "transport", "senders", *LISTS]
-    faults = [ConfigFault(name, f"this version has no {name}", "remove it") for name in LATER if name in document]
+    faults = [
+        ConfigFault(name, f"{name} is not supported in this version", "remove it from the file") for name in LATER if name in document
+    ]
     faults += [unknown("", name, known) for name in document if name not in known and name not in LATER]
     return faults + [ConfigFault(name, "missing", f"add the table [{name}]") for name in REQUIRED if name not in document]
 
@@ -385,7 +387,7 @@ def _several(file: Path, lines: dict[str, int], faults: list[ConfigFault]) -> Er
         line = line_of(fault.key, lines)
         where = f"{file.name} line {line}" if line else file.name
         errors.append(
-            InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct it, then run the command again")
+            InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct the file, then run the command again")
         )
     hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
     return ErrorGroup(errors, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

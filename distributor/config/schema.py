@@ -248,8 +248,8 @@ class _Reader:
         kind = entry.get("kind")
         kinds = self._kinds.kinds(family)
         if not isinstance(kind, str) or kind not in kinds:
-            message = "missing" if kind is None else f'this version has no {_one(key)} "{kind}"'
-            self._add(f"{key}.kind", message, f"there is: {', '.join(kinds)}")
+            message = "missing" if kind is None else f'unknown {_one(key)} "{kind}"'
+            self._add(f"{key}.kind", message, f"use one of: {', '.join(kinds)}")
             return None
         shape = self._kinds.settings(family, kind)
         values = self._inherited(shape, {name: value for name, value in entry.items() if name != "kind"}, key)

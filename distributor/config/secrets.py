@@ -19,7 +19,7 @@ SCHEMES = ("env", "file", "keyring", "cred")
 ARMOUR = "PKCS12"  # the label between whose BEGIN and END a binary file comes
 LARGEST_SECRET = 64 * 2**10  # bytes; a key with its chain has less
 _BINARY = (b"\x30\x82", b"\x30\x83", b"\x30\x80")  # a sequence of DER, or of BER without a length; never the begin of UTF-8
-REFERENCES = "write env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, and keep the secret itself there"
+REFERENCES = "write env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, and store the secret there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SecretRef:
                 text = _from_file(self, key)
         text = text.strip("\r\n")
         if not text:
-            raise InvalidInput(f"{self} is empty", where=key, hint="put the secret there")
+            raise InvalidInput(f"{self} is empty", where=key, hint="store the secret there")
         return Secret(text)
 
 
@@ -63,7 +63,7 @@ def parse_reference(text: str, folder: Path) -> SecretRef:
     """Parse a reference. The text of a ValueError never contains it, since it may be a secret."""
     scheme, colon, name = text.partition(":")
     if not colon or scheme not in SCHEMES or not name or (scheme == "keyring" and "/" not in name.strip("/")):
-        raise ValueError("a secret is written as a reference, never as itself")
+        raise ValueError("a secret must be a reference, not the secret itself")
     if scheme == "cred" and ("/" in name or name in {".", ".."}):
         raise ValueError("cred: takes a plain name, not a path")
     return SecretRef(scheme, name, folder)
@@ -86,7 +86,7 @@ def _from_environment(reference: SecretRef, key: str) -> str:
     text = os.environ.get(reference.name)
     if text is None:
         raise InvalidInput(
-            f"the environment has no {reference.name}", where=key, hint=f"export {reference.name} for this command, or use file:PATH"
+            f"environment variable {reference.name} is not set", where=key, hint=f"set {reference.name} for this command, or use file:PATH"
         )
     return text
 
@@ -96,28 +96,32 @@ def _from_keyring(reference: SecretRef, key: str) -> str:
     try:
         import keyring  # noqa: PLC0415  an extra, and slow to load
     except ImportError:
-        raise InvalidInput("keyring: needs the extra `keyring`", where=key, hint="pip install 'distributor[keyring]'") from None
+        raise InvalidInput(
+            "keyring: needs the package `keyring`, which is not installed", where=key, hint="pip install 'distributor[keyring]'"
+        ) from None
     try:
         text = keyring.get_password(service, name)
     except Exception as error:  # noqa: BLE001  each desktop's keyring fails in its own way
-        raise InvalidInput(f"the keyring cannot be read ({type(error).__name__})", where=key, hint="unlock it, or use file:PATH") from None
+        raise InvalidInput(
+            f"cannot read the keyring ({type(error).__name__})", where=key, hint="unlock the keyring, or use file:PATH"
+        ) from None
     if text is None:
-        raise InvalidInput(f'the keyring has nothing under "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
+        raise InvalidInput(f'the keyring has no entry "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
     return str(text)
 
 
 def _from_file(reference: SecretRef, key: str) -> str:
     path = reference.path
     if path is None:
-        raise InvalidInput("$CREDENTIALS_DIRECTORY is not set", where=key, hint="cred: works inside a systemd unit with LoadCredential=")
+        raise InvalidInput("$CREDENTIALS_DIRECTORY is not set", where=key, hint="use cred: only in a systemd unit with LoadCredential=")
     try:
         data = read_file(path, LARGEST_SECRET, follow=True)
     except FileRefused as refused:
         if refused.reason is Reason.LARGE:
-            hint = "name the file that holds nothing but the secret"
+            hint = "name a file that contains only the secret"
             raise InvalidInput(f'"{path}" is too long for a secret (64 KiB)', where=key, hint=hint) from None
-        why = "there is no such file" if refused.reason is Reason.MISSING else refused.message
-        raise InvalidInput(f'"{path}": {why}', where=key, hint="create it with mode 0600, or correct the reference") from None
+        why = "no such file" if refused.reason is Reason.MISSING else refused.message
+        raise InvalidInput(f'"{path}": {why}', where=key, hint="create the file with mode 0600, or correct the reference") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -53,14 +53,14 @@ def open_file(path: str | os.PathLike[str], limit: int, *, follow: bool = False)
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | links)
     except OSError as error:
         if error.errno == errno.ELOOP and not follow:
-            raise FileRefused(Reason.LINK, "it is a link") from None
+            raise FileRefused(Reason.LINK, "this is a link") from None
         raise _unreadable(error) from None
     found = os.fstat(number)
     if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
         return os.fdopen(number, "rb")
     os.close(number)
     if not stat.S_ISREG(found.st_mode):
-        raise FileRefused(Reason.SPECIAL, "it is not a regular file")
+        raise FileRefused(Reason.SPECIAL, "not a regular file")
     raise too_large(found.st_size, limit)
 
 
@@ -98,7 +98,7 @@ def bounded_lines(text: TextIO, most: int = sys.maxsize, longest: int = LONGEST_
         yield line if len(line) < longest else line + _TOO_LONG
         while len(line) == longest:  # its rest is skipped, and only if somebody asks for the next one
             line = text.readline(longest)
-    raise FileRefused(Reason.LARGE, f"it has more than {most} lines")
+    raise FileRefused(Reason.LARGE, f"more than {most} lines")
 
 
 def read_bounded(file: IO[bytes], limit: int) -> bytes:
@@ -107,13 +107,13 @@ def read_bounded(file: IO[bytes], limit: int) -> bytes:
     while chunk := file.read(min(_CHUNK, limit + 1 - len(data))):
         data += chunk
         if len(data) > limit:
-            raise FileRefused(Reason.LARGE, f"it is larger than allowed; {format_size(limit)} are allowed")
+            raise FileRefused(Reason.LARGE, f"larger than the limit of {format_size(limit)}")
     return bytes(data)
 
 
 def too_large(octets: int, limit: int) -> FileRefused:
     """What is said of so many bytes where fewer are allowed."""
-    return FileRefused(Reason.LARGE, f"it has {format_size(octets)}; {format_size(limit)} are allowed")
+    return FileRefused(Reason.LARGE, f"{format_size(octets)} is more than the limit of {format_size(limit)}")
 
 
 def format_size(octets: int) -> str:
@@ -123,7 +123,7 @@ def format_size(octets: int) -> str:
 
 def _unreadable(error: OSError) -> FileRefused:
     reason = Reason.MISSING if isinstance(error, FileNotFoundError) else Reason.UNREADABLE
-    return FileRefused(reason, (error.strerror or "it cannot be read").lower())
+    return FileRefused(reason, (error.strerror or "cannot be read").lower())
 
 
 # --- paths --------------------------------------------------------------------------------
@@ -140,9 +140,9 @@ def inside(base: str | None, name: str, known: bool = False) -> str | None:  # n
     name = name.strip().replace("\\", "/")
     plain = posixpath.normpath(name)
     if "\0" in name:
-        raise Unsafe("the name holds a NUL byte")
+        raise Unsafe("the name contains a NUL byte")
     if plain == ".." or plain.startswith("../"):
-        raise Unsafe(f"{escape_unsafe(name_cell(name))} leaves the folder of the roster")
+        raise Unsafe(f"{escape_unsafe(name_cell(name))} is outside the folder of the roster")
     if base is None:
         return None if not plain.startswith("/") else plain
     path = os.path.normpath(os.path.join(base, plain))

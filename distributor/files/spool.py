@@ -61,7 +61,7 @@ class FileSpool(Generic[Value]):
             self._file.write(_HEAD.pack(len(frame)) + frame)
             self._file.flush()
         except OSError as error:
-            hint = "make room there, or name another folder in $TMPDIR"
+            hint = "free some space there, or set $TMPDIR to another folder"
             raise InvalidInput((error.strerror or "cannot be written").lower(), where=tempfile.gettempdir(), hint=hint) from None
         self._written += len(self._fresh)
         self._fresh.clear()

@@ -14,7 +14,7 @@ from distributor.model.audit_log import ADOPTION, parse_timestamp
 from distributor.model.high_water_mark import AdoptionResult, EventGap, Machine
 from distributor.model.states import UNCERTAIN, State
 
-SAID = "the ledger was restored; the message may have been sent meanwhile"
+SAID = "the ledger was restored; the message may have been sent in the meantime"
 _PAGE = (
     select(delivery.c.id)
     .where(delivery.c.state.in_([state.value for state in UNCERTAIN]), delivery.c.id > bindparam("last"))

@@ -125,8 +125,8 @@ def refuse_other_owner(tx: WriteTransaction, who: str, sha256: str) -> None:
     for other in OwnerIndex(tx, {sha256: key}).of(sha256, key):
         if other.person != who:
             what = "this certificate" if other.certificate == sha256 else "the key of this certificate"
-            hint = "have a certificate with a new key issued; whoever has this one reads the mail of both"
-            raise RequestDenied(f'{what} is also {other.state} for "{other.address}" ({other.id})', where=who, hint=hint)
+            hint = "have a certificate with a new key issued; whoever has this one can read the mail of both"
+            raise RequestDenied(f'{what} is already {other.state} for "{other.address}" ({other.id})', where=who, hint=hint)
 
 
 def other_owners(tx: WriteTransaction, waiting: Mapping[str, tuple[str, str, str | None]]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def other_owners(tx: WriteTransaction, waiting: Mapping[str, tuple[str, str, str
         for other in holders.of(sha256, key):
             if other.person != who and (other.id < id_ or not other.waits):
                 what = "the certificate" if other.certificate == sha256 else "the key of the certificate"
-                found[id_] = f"{what} is {other.state} for {other.address} too"
+                found[id_] = f"{what} is already {other.state} for {other.address}"
                 break
     return found
 

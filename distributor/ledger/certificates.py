@@ -82,8 +82,8 @@ def _refuse_changed(connection: Connection, rows: Sequence[Any]) -> None:
             planned[id_] = json.loads(evidence).get("certificate_sha256", planned.get(id_, ""))
     for row in rows:
         if planned.get(row.delivery) != row.sha256 or sha256(row.der).hexdigest() != row.sha256:
-            message = "the ledger was changed from outside (certificate), so nothing is published"
-            raise InvalidInput(message, where=row.delivery, hint="`distributor audit verify` says what was changed")
+            message = "the ledger was modified outside distributor (certificate); nothing was published"
+            raise InvalidInput(message, where=row.delivery, hint="run `distributor audit verify` to see what was modified")
 
 
 def _holder(rows: Sequence[Any], gone: frozenset[str], places: dict[tuple[str, str], set[str]]) -> CertificateHolder:

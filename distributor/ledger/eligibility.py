@@ -105,9 +105,9 @@ def refuse_not_yet_valid(tx: WriteTransaction, waiting: Sequence[Any]) -> None:
     for one in _facts(tx, [row["id"] for row in waiting]):
         if one.not_before > tx.now:
             raise InvalidInput(
-                f"the certificate is valid from {one.not_before[:19]}Z on, and it is {tx.now[:19]}Z by this machine's clock",
+                f"the certificate is not valid before {one.not_before[:19]}Z; this machine's clock says {tx.now[:19]}Z",
                 where=one.id,
-                hint=f"correct the clock, or take the message back: distributor withdraw {one.id} --reason TEXT",
+                hint=f"correct the clock, or withdraw the message: `distributor withdraw {one.id} --reason TEXT`",
             )
 
 
@@ -142,7 +142,7 @@ def _free(tx: WriteTransaction, old: transitions.Row) -> transitions.Row:
         return old
     if not leases.has_expired(old["lease_until"], tx.now):
         raise RequestDenied(
-            "it is being sent at this moment", where=old["id"], hint="wait until `distributor send` is done, then run the command again"
+            "the message is being sent right now", where=old["id"], hint="wait for `distributor send` to finish, then run the command again"
         )
     return leases.release_expired(tx, [(old, leases.LEASE_EXPIRED)])[0]
 
@@ -176,7 +176,7 @@ def _last(tx: WriteTransaction, old: transitions.Row, who: str, sha256: str) -> 
         raise RequestDenied(
             f"generation {old['generation']} was replaced by generation {own}",
             where=old["id"],
-            hint="`distributor status` names the newest delivery",
+            hint="run `distributor status` to find the newest delivery",
         )
     other = tx.connection.execute(highest.where(delivery.c.person == who, delivery.c.certificate == sha256)).scalar_one()
     return int(max(own, other or 0))

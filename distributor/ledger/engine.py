@@ -30,52 +30,60 @@ _DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore th
 _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY: (
         ServiceUnavailable,
-        "the ledger stays locked by another program",
-        "wait until the other program is done, then run the command again",
+        "the ledger is locked by another program",
+        "wait for the other program to finish, then run the command again",
     ),
     sqlite3.SQLITE_LOCKED: (
         ServiceUnavailable,
-        "the ledger stays locked by another program",
-        "wait until the other program is done, then run the command again",
+        "the ledger is locked by another program",
+        "wait for the other program to finish, then run the command again",
     ),
     sqlite3.SQLITE_PROTOCOL: (
         ServiceUnavailable,
-        "the ledger stays locked by another program",
-        "wait until the other program is done, then run the command again",
+        "the ledger is locked by another program",
+        "wait for the other program to finish, then run the command again",
     ),
     sqlite3.SQLITE_FULL: (InvalidInput, "the disk is full", "free some space, then run the command again; nothing is lost"),
-    sqlite3.SQLITE_READONLY: (InvalidInput, "the ledger is read-only", "make the file and its folder writable for this user"),
+    sqlite3.SQLITE_READONLY: (InvalidInput, "the ledger is read-only", "make the ledger and its folder writable for this user"),
     sqlite3.SQLITE_CANTOPEN: (
         InvalidInput,
-        "the ledger cannot be opened",
-        "check that the folder exists and that this user may write into it",
+        "cannot open the ledger",
+        "check that the folder exists and is writable for this user",
     ),
-    sqlite3.SQLITE_PERM: (InvalidInput, "access to the ledger is denied", "check the permissions of the file and its folder"),
-    sqlite3.SQLITE_AUTH: (InvalidInput, "access to the ledger is denied", "check the permissions of the file and its folder"),
+    sqlite3.SQLITE_PERM: (InvalidInput, "access to the ledger is denied", "check the permissions of the ledger and its folder"),
+    sqlite3.SQLITE_AUTH: (InvalidInput, "access to the ledger is denied", "check the permissions of the ledger and its folder"),
     sqlite3.SQLITE_CORRUPT: (InvalidInput, *_DAMAGED),
-    sqlite3.SQLITE_NOTADB: (InvalidInput, "this is not a ledger", "check `ledger.url`, or restore the latest backup (docs/restore.md)"),
+    sqlite3.SQLITE_NOTADB: (InvalidInput, "not a ledger", "check `ledger.url`, or restore the latest backup (docs/restore.md)"),
     sqlite3.SQLITE_IOERR: (
         InvalidInput,
-        "the disk cannot be read or written",
+        "cannot read or write the disk",
         "check the disk and its free space, then run `distributor doctor`",
     ),
 }
 
 
-_SILENT = (ServiceUnavailable, "the database does not answer", "check that the server runs and can be reached, then run the command again")
-_MISSING = (InvalidInput, "the database, a table or a right is missing", "check `ledger.url` and the rights of its user")
+_SILENT = (
+    ServiceUnavailable,
+    "the database does not respond",
+    "check that the server is running and reachable, then run the command again",
+)
+_MISSING = (InvalidInput, "the database, a table or a privilege is missing", "check `ledger.url` and the privileges of its user")
 _POSTGRESQL: dict[str, tuple[type[Error], str, str]] = {  # classes of SQLSTATE
     "": (  # the driver itself: a refused connection, an unknown database, a sign-in that failed
         ServiceUnavailable,
-        "the database cannot be reached",
-        "check that the server runs, and host, user, password and database in `ledger.url`",
+        "cannot connect to the database",
+        "check that the server is running, and the host, user, password and database in `ledger.url`",
     ),
     "08": _SILENT,  # connection
     "40": _SILENT,  # serialisation, deadlock
     "55": _SILENT,  # lock
     "57": _SILENT,  # shut down
-    "53": (InvalidInput, "the database has no space or no connections left", "free some, then run the command again"),
-    "28": (ServiceUnavailable, "the database refused the sign-in", "check user and password in `ledger.url`"),
+    "53": (
+        InvalidInput,
+        "the database is out of disk space or connections",
+        "free disk space or close connections, then run the command again",
+    ),
+    "28": (ServiceUnavailable, "the database refused the login", "check the user and password in `ledger.url`"),
     "3D": _MISSING,
     "42": _MISSING,
     "25": (InvalidInput, "the database is read-only", "connect to the primary server"),
@@ -88,11 +96,11 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
-        raise ServiceUnavailable("the ledger does not answer", where=where, hint="run the command again") from error
+        raise ServiceUnavailable("the ledger does not respond", where=where, hint="run the command again") from error
     except DBAPIError as error:
         raise _said(error.orig, where) from error
     except SQLAlchemyError as error:
-        raise InvalidInput(f"the ledger cannot be used ({type(error).__name__})", where=where, hint="run `distributor doctor`") from error
+        raise InvalidInput(f"cannot use the ledger ({type(error).__name__})", where=where, hint="run `distributor doctor`") from error
     except sqlite3.Error as error:
         raise _said(error, where) from error
     except Exception as error:
@@ -112,14 +120,17 @@ def _of_sqlite(error: sqlite3.Error, where: str) -> Error:
     if isinstance(error, sqlite3.OperationalError) and code == sqlite3.SQLITE_ERROR:
         return InvalidInput(*_DAMAGED[:1], where=where, hint=_DAMAGED[1])  # a table or column is missing
     kind, message, hint = _SQLITE.get(
-        code, (InvalidInput, f"the ledger refused ({getattr(error, 'sqlite_errorname', 'no code')})", "run `distributor doctor`")
+        code,
+        (InvalidInput, f"the database refused the operation ({getattr(error, 'sqlite_errorname', 'no code')})", "run `distributor doctor`"),
     )
     return kind(message, where=where, hint=hint)
 
 
 def _of_postgresql(error: BaseException | None, where: str) -> Error:
     state = getattr(error, "sqlstate", None) or ""
-    kind, message, hint = _POSTGRESQL.get(state[:2], (InvalidInput, f"the database refused (SQLSTATE {state})", "run `distributor doctor`"))
+    kind, message, hint = _POSTGRESQL.get(
+        state[:2], (InvalidInput, f"the database refused the operation (SQLSTATE {state})", "run `distributor doctor`")
+    )
     return kind(message, where=where, hint=hint)
 
 

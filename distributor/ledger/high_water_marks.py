@@ -43,7 +43,7 @@ RECORD = 1024  # bytes of each of the two records
 LONGEST_PLACE = 600  # bytes kept of where the ledger lay
 FLUSH = 1.0  # seconds between two flushes to disk
 _SUM = 65  # bytes: SHA-256 in hex and a line end
-_HINT = "let STATE_DIRECTORY or XDG_STATE_HOME name a folder on a local disk that this user may write (see docs/restore.md)"
+_HINT = "set STATE_DIRECTORY or XDG_STATE_HOME to a writable folder on a local disk (see docs/restore.md)"
 
 
 def folder(environment: Mapping[str, str]) -> Path | None:
@@ -115,7 +115,7 @@ class MarkFile:
             found = self._newest(descriptor)
             if isinstance(found.mark, UnreadableMark):
                 raise InvalidInput(
-                    f"what this host knew of the ledger cannot be read ({found.mark.reason})", where=str(self.path), hint=_HINT
+                    f"cannot read this machine's record of the ledger ({found.mark.reason})", where=str(self.path), hint=_HINT
                 )
             if found.mark.end.seq < mark.end.seq:
                 self._write(descriptor, _record(mark, self._ledger, found.number + 1), found.slot * RECORD)
@@ -154,7 +154,7 @@ class MarkFile:
             return _Found(UnreadableMark(str(self.path), f"it has {len(data)} bytes, not {2 * RECORD}"), 0, 0)
         found = [(*parsed, slot) for slot in (0, 1) if (parsed := _parsed(data[slot * RECORD : (slot + 1) * RECORD], self._ledger))]
         if not found:
-            return _Found(UnreadableMark(str(self.path), "its checksum is wrong"), 0, 0)
+            return _Found(UnreadableMark(str(self.path), "wrong checksum"), 0, 0)
         number, mark, slot = max(found, key=lambda one: one[0])
         return _Found(mark, number, 1 - slot)
 
@@ -204,7 +204,7 @@ class MarkFile:
         try:
             yield
         except OSError as error:
-            message = f"what was sent cannot be remembered ({(error.strerror or 'input or output failed').lower()})"
+            message = f"cannot record what was sent on this machine ({(error.strerror or 'input or output failed').lower()})"
             raise InvalidInput(message, where=str(self.path), hint=_HINT) from error
 
 
@@ -261,7 +261,7 @@ _PLANNERS = (  # SQLite's words: on a server it does not matter who planned. Eve
     .group_by(_MACHINE, _HOST)
     .order_by(func.max(event.c.seq).desc())
 )
-_NO_PLACE = "STATE_DIRECTORY, XDG_STATE_HOME and HOME are not set, so it cannot be remembered what was sent"
+_NO_PLACE = "STATE_DIRECTORY, XDG_STATE_HOME and HOME are not set: no place on this machine to record what was sent"
 
 
 class CopyGuard:
@@ -312,7 +312,7 @@ class CopyGuard:
         here = self.here if database.sqlite and self._known is None else None
         found = find_restored(tx.connection, ChainEnd(tx.seq, tx.hash, tx.last), mark, here)
         if found is not None and self.strict:
-            raise InvalidInput(f"nothing more is sent: {found.message}", where=database.where, hint=found.hint)
+            raise InvalidInput(f"sending stopped: {found.message}", where=database.where, hint=found.hint)
         self._off = found is not None
         self._known, self._seen = (tx.seq, tx.hash), mark
 

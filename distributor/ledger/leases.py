@@ -45,7 +45,7 @@ _BY = (
     .order_by(event.c.seq.desc())
     .limit(1)
 )
-LEASE_EXPIRED, AHEAD = "its sender went silent", "its lease was written by a clock that was ahead"
+LEASE_EXPIRED, AHEAD = "its sending process stopped responding", "its lease was written while a clock was ahead"
 _ARMED_AT = select(delivery.c.id, delivery.c.armed_at).where(delivery.c.state == State.AMBIGUOUS.value).order_by(delivery.c.id)
 _BEGAN = update(delivery).where(delivery.c.id == bindparam("b_id")).values(armed_at=bindparam("now"))
 _RETURN = update(delivery).where(delivery.c.id == bindparam("b_id")).values(owner=None, lease_until=None)
@@ -98,7 +98,7 @@ def recover(tx: WriteTransaction, dead: frozenset[str], living: frozenset[str] =
 
 def _why(until: str | None, now: str, *, dead: bool, living: bool) -> str:
     if dead:
-        return "its sender ended"
+        return "its sending process ended"
     if has_expired(until, now):
         return LEASE_EXPIRED
     return AHEAD if not living and was_ahead(until, now, LONGEST_LEASE) else ""
@@ -114,7 +114,7 @@ def _correct(tx: WriteTransaction) -> None:
     """Date such attempts now: they began before."""
     ids = misdated(tx.connection, tx.now)
     tx.many(_BEGAN, [{"b_id": id_, "now": tx.now} for id_ in ids])
-    evidence = {"armed_at": tx.now, "why": "it was written by a clock that was ahead"}
+    evidence = {"armed_at": tx.now, "why": "its time was written while a clock was ahead"}
     tx.append([NewEvent(id_, "clock-corrected", evidence=evidence) for id_ in ids])
 
 

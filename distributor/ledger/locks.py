@@ -113,8 +113,8 @@ def _made(path: str) -> int:
     try:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        hint = "check the permissions of the ledger's folder, and that this is a plain file"
-        raise InvalidInput(f"it cannot be opened ({error.strerror})", where=path, hint=hint) from error
+        hint = "check the permissions of the ledger's folder, and that this is a regular file"
+        raise InvalidInput(f"cannot be opened ({error.strerror})", where=path, hint=hint) from error
 
 
 def _locked(path: str, descriptor: int, byte: int) -> bool:
@@ -128,7 +128,7 @@ def _locked(path: str, descriptor: int, byte: int) -> bool:
         return False
     except OSError as error:
         hint = "keep the ledger on a local disk, or use PostgreSQL"
-        raise InvalidInput(f"it cannot be locked ({error.strerror})", where=path, hint=hint) from error
+        raise InvalidInput(f"cannot be locked ({error.strerror})", where=path, hint=hint) from error
     return True
 
 
@@ -169,7 +169,7 @@ class AdvisoryLocks:
             return
         for key in self._held - _of(connection):
             if not _taken(connection, key):
-                message = "another sender took the mailbox over while the database was away"
+                message = "another `distributor send` took over the mailbox while the database was unreachable"
                 raise ServiceUnavailable(message, where=self._database.where, hint="run `distributor send` again later")
 
     def close(self) -> None:

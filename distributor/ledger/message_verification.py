@@ -30,9 +30,9 @@ from distributor.model.states import REMAINING, State
 
 # a delivery's row with `sender`, `address`, `outbox_message_id`, `message`, `person_key`, `person_address`, and its handover
 QueuedMessage = RowMapping
-_WITHDRAW = "`distributor audit verify` says what was changed; take the message back: distributor withdraw {} --reason TEXT"
-_RESEND = "`distributor audit verify` says what was changed; `distributor resend` makes a new package with a new password"
-_AGAIN = "`distributor audit verify` says what was changed; {}; then `distributor plan` plans it again"
+_WITHDRAW = "run `distributor audit verify` to see what was modified, then withdraw the message: `distributor withdraw {} --reason TEXT`"
+_RESEND = "run `distributor audit verify` to see what was modified, then `distributor resend` for a new package and password"
+_AGAIN = "run `distributor audit verify` to see what was modified, {}, then run `distributor plan` again"
 _before = event.alias("before_it")
 _LINKED = (
     select(*EVENT_COLUMNS, _before.c.hash).select_from(event).outerjoin(_before, _before.c.seq == event.c.seq - 1).order_by(event.c.seq)
@@ -75,7 +75,7 @@ def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
     found = [*_doubts(known, expected), *projection.password_faults(row, expected)]
     found += projection.address_faults(row["person_key"], row["person_address"], expected)
     if found:
-        message = f"the ledger was changed from outside ({_fields(found)}), so this password is not shown"
+        message = f"the ledger was modified outside distributor ({_fields(found)}); this password is not shown"
         raise InvalidInput(message, where=delivery_id, hint=_RESEND)
 
 
@@ -91,8 +91,8 @@ def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
     faults = [*_plan_faults(found, known), *projection.state_faults(found["state"], known.expected())]
     faults += [*_inputs_faults(connection, known), *_person_faults(connection, found["person"])]
     if faults:
-        message = f"the ledger was changed from outside ({_fields(faults)}), so no new package is planned from it"
-        back = f"take it back: distributor withdraw {delivery_id} --reason TEXT"
+        message = f"the ledger was modified outside distributor ({_fields(faults)}); no new package is planned from it"
+        back = f"withdraw the delivery with `distributor withdraw {delivery_id} --reason TEXT`"
         way = back if found["state"] in REMAINING else "have a new certificate issued"
         raise InvalidInput(message, where=delivery_id, hint=_AGAIN.format(way))
 
@@ -107,7 +107,7 @@ def _inputs_faults(connection: Connection, known: _Known) -> Iterator[Difference
     for name, wanted in expected.items():
         inputs = connection.execute(_INPUTS, {"id": name}).scalar_one_or_none()
         if inputs is None or fingerprint(inputs) != wanted:
-            yield Difference(INPUTS, f"{INPUTS} is not the one that its events tell")
+            yield Difference(INPUTS, f"{INPUTS} does not match the audit log")
 
 
 def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
@@ -116,7 +116,7 @@ def _person_faults(connection: Connection, who: str) -> Iterator[Difference]:
     for *columns, before in engine.all_rows(connection, _OF_PERSON, {"person": who}):
         links.append(Link(*columns))
         if not fits(links[-1], before or ORIGIN):
-            yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not fit its hash")
+            yield Difference(f"event {links[-1].seq}", f"event {links[-1].seq} does not match its hash")
             return
     for row in connection.execute(select(person).where(person.c.id == who)).mappings():
         yield from projection.person_faults(dict(row), links)
@@ -152,7 +152,7 @@ _PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
 
 def refusal(delivery_id: str, changed: str) -> InvalidInput:
     """The error for a message whose rows were changed. `changed`: which fields."""
-    message = f"the ledger was changed from outside ({changed}), so this message is not sent"
+    message = f"the ledger was modified outside distributor ({changed}); this message is not sent"
     return InvalidInput(message, where=delivery_id, hint=_WITHDRAW.format(delivery_id))
 
 
@@ -184,20 +184,22 @@ def _events_of(size: int) -> Select[Any]:
 
 def _doubts(known: _Known, expected: ExpectedState) -> Iterator[Difference]:
     """Events that do not fit, that are missing or stand twice, or that no longer say for whom."""
-    yield from (Difference(f"event {seq}", f"event {seq} does not fit its hash") for seq in known.broken)
+    yield from (Difference(f"event {seq}", f"event {seq} does not match its hash") for seq in known.broken)
     planned = sum(link.before is None and link.after == State.PLANNED for link in known.links)
     frozen = sum(link.before == State.PLANNED and link.after == State.QUEUED for link in known.links)
     if planned != 1 or frozen > 1:  # in a restored ledger a delivery may be planned again, but not what it is planned for
-        yield Difference("its events", "the events that decide are missing, or stand twice")
+        yield Difference("its events", "events are missing or duplicated")
     elif expected.address is None or (expected.outbox is not None and "address" not in expected.outbox):
-        yield Difference("personal fields of its events", "the events no longer say for whom it is")
+        yield Difference("personal fields of its events", "the events no longer name the recipient")
 
 
 def _state_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     """Whether a delivery is where its last event left it, and each event began where the one before had ended."""
     updates = [link for link in known.links if link.after is not None]
     yield from projection.state_faults(row["state"], known.expected())
-    yield from (Difference("state", "state is not where it was left") for one, next_ in pairwise(updates) if one.after != next_.before)
+    yield from (
+        Difference("state", "state does not follow from the event before") for one, next_ in pairwise(updates) if one.after != next_.before
+    )
 
 
 def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
@@ -208,14 +210,14 @@ def _plan_faults(row: RowMapping, known: _Known) -> Iterator[Difference]:
     yield from projection.address_faults(row["person_key"], row["address"], expected)
     yield from projection.certificate_faults(row, expected)
     if not isinstance(row["der"], bytes) or fingerprint(row["der"]) != row["certificate"]:
-        yield Difference("certificate", "certificate holds other bytes than its SHA-256 tells")
+        yield Difference("certificate", "certificate does not match its SHA-256")
 
 
 def _message_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference]:
     found = list(_frozen_faults(message, known))
     yield from found
     if not found and recipient(message["message"]) != message["address"]:
-        yield Difference("outbox To", "outbox To is not the address of its envelope")
+        yield Difference("outbox To", "outbox To is not the envelope recipient")
 
 
 def _frozen_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference]:
@@ -227,5 +229,5 @@ def _frozen_faults(message: QueuedMessage, known: _Known) -> Iterator[Difference
     yield from projection.outbox_differences(expected, *(message[name] for name in place))
     yield from projection.address_faults(message["person_key"], message["person_address"], expected)
     if message["message_id"] != expected.row.get("message_id"):
-        yield Difference("message_id", "message_id is not the one that its events tell")
+        yield Difference("message_id", "message_id does not match the audit log")
     yield from projection.planned_faults(message, expected)

@@ -34,9 +34,13 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
     if found == NEWEST:
         return
     if not found and not create:
-        how = "once it is moved away, `distributor init` makes an empty ledger" if database.sqlite else "`distributor init` makes one here"
-        hint = f"check `ledger.url`, or restore a backup (docs/restore.md); {how}"
-        raise NoLedger("this holds no ledger yet", where=database.where, hint=hint)
+        how = (
+            "or move this file away and run `distributor init` to create an empty ledger"
+            if database.sqlite
+            else "run `distributor init` to create one here"
+        )
+        hint = f"check `ledger.url`, restore a backup (docs/restore.md), {how}"
+        raise NoLedger("no ledger in it yet", where=database.where, hint=hint)
     with database.writing() as connection:
         if not database.sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADING})
@@ -49,7 +53,7 @@ def _found(connection: Connection, database: Database) -> int:
     found = _in_file(connection, database) if database.sqlite else _by_alembic(connection, database)
     if found > NEWEST:
         raise InvalidInput(
-            f"the ledger was written by a newer distributor (schema {found}, this one knows {NEWEST})",
+            f"the ledger was written by a newer distributor (schema {found}, this one supports {NEWEST})",
             where=database.where,
             hint="upgrade distributor on this machine",
         )
@@ -61,7 +65,7 @@ def _in_file(connection: Connection, database: Database) -> int:
     if application == sqlite.APPLICATION:
         return max(int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()), _by_alembic(connection, database))
     if application or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
-        raise InvalidInput("this is a database of another program", where=database.where, hint="check `ledger.url`")
+        raise InvalidInput("the database belongs to another program", where=database.where, hint="check `ledger.url`")
     return 0
 
 
@@ -71,7 +75,7 @@ def _by_alembic(connection: Connection, database: Database) -> int:
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if found and not found.isdecimal():  # our steps are numbers
         hint = "upgrade distributor on this machine, or check `ledger.url`"
-        raise InvalidInput(f'its schema "{found}" is of a newer distributor, or of another program', where=database.where, hint=hint)
+        raise InvalidInput(f'its schema "{found}" belongs to a newer distributor or another program', where=database.where, hint=hint)
     return int(found) if found else 0
 
 
@@ -106,7 +110,7 @@ def open_database(url: str, *, create: bool) -> Database:
         case "postgresql":
             database = _server(parsed)
         case other:
-            raise InvalidInput(f'"{other}" is not a database the ledger knows', where="ledger.url", hint="use sqlite or postgresql")
+            raise InvalidInput(f'"{other}" is not a supported database', where="ledger.url", hint="use sqlite or postgresql")
     try:
         with translated(database.where):
             bring_up_to_date(database, create=create)
@@ -122,16 +126,16 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         hint = "write sqlite:///distributor.db or postgresql+psycopg://..."
-        raise InvalidInput("this is not a database URL", where="ledger.url", hint=hint) from None
+        raise InvalidInput("not a database URL", where="ledger.url", hint=hint) from None
     if parsed.get_backend_name() != "sqlite" and not redaction.is_unambiguous(url):
         hint = "in a user or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25"
-        raise InvalidInput("its user, password or query holds characters that are not escaped", where="ledger.url", hint=hint)
+        raise InvalidInput("the user, password or query has unescaped characters", where="ledger.url", hint=hint)
     return parsed
 
 
 def _file(url: URL, *, create: bool) -> Database:
     if not url.database or url.database == ":memory:":
-        raise InvalidInput("the ledger needs a file", where="ledger.url", hint="write sqlite:///distributor.db")
+        raise InvalidInput("the file name is missing", where="ledger.url", hint="write sqlite:///distributor.db")
     path = Path(url.database).absolute()
     sqlite.check_place(path)
     if create and not os.path.lexists(path):
@@ -159,7 +163,9 @@ def _server(url: URL) -> Database:
         made = create_engine(url, pool_size=1, max_overflow=0, isolation_level="READ COMMITTED", connect_args={"connect_timeout": 10})
         _say_once()
     except ModuleNotFoundError as error:
-        raise InvalidInput("psycopg is not installed", where=where, hint="install distributor[postgresql]") from error
+        raise InvalidInput(
+            "PostgreSQL needs psycopg, which is not installed", where=where, hint="pip install 'distributor[postgresql]'"
+        ) from error
     event.listen(made, "connect", _keep_what_is_committed)
     return Database(made, where)
 
@@ -204,40 +210,40 @@ def durability(connection: Connection) -> Iterator[Diagnostic]:
     standby, fsync, pages, ours, theirs, names = connection.execute(_ASK).one()
     if standby:
         hint = "name the primary server in `ledger.url`"
-        yield Diagnostic("ledger", "error", "the database is a standby server: nothing can be written to it", hint)
+        yield Diagnostic("ledger", "error", "the database is a read-only standby server", hint)
         return
     found = [*_settings(fsync, pages, ours), *_replication(connection, names)]
     yield from found
     if theirs not in _DURABLE:
-        hint = "nothing to do for distributor, which sets it for itself; check who set it, and why"
+        hint = "no action needed: distributor overrides it in its own session"
         yield Diagnostic(
             "ledger", "warning", f"synchronous_commit is {theirs} for this role or database; distributor writes with {ours}", hint
         )
     if not found:
-        yield Diagnostic("ledger", "ok", f"the database server keeps what it commits (fsync on, synchronous_commit {ours})")
+        yield Diagnostic("ledger", "ok", f"the database server commits durably (fsync on, synchronous_commit {ours})")
 
 
 def _settings(fsync: str, pages: str, ours: str) -> Iterator[Diagnostic]:
     if fsync != "on":
         hint = "set fsync = on in postgresql.conf and restart the server"
         yield Diagnostic(
-            "ledger", "error", "fsync is off: after a crash of the server messages are sent twice, or the ledger is damaged", hint
+            "ledger", "error", "fsync is off: after a server crash, messages may be sent twice or the ledger may be damaged", hint
         )
     if pages != "on":
         hint = "set full_page_writes = on in postgresql.conf and reload the server"
-        yield Diagnostic("ledger", "warning", "full_page_writes is off: a power cut may damage the ledger", hint)
+        yield Diagnostic("ledger", "warning", "full_page_writes is off: a power failure may damage the ledger", hint)
     if ours not in _DURABLE:
-        hint = "something between distributor and the server, such as a pooler, resets its sessions: connect without it"
+        hint = "connect directly: a pooler or proxy in between resets the session"
         yield Diagnostic("ledger", "error", f"synchronous_commit is {ours} in distributor's own session", hint)
 
 
 def _replication(connection: Connection, names: str) -> Iterator[Diagnostic]:
     every, sync = connection.execute(_STANDBYS).one()
     if names and not sync:
-        hint = "start the standby, or take it out of synchronous_standby_names"
+        hint = "start the standby, or remove it from synchronous_standby_names"
         yield Diagnostic("ledger", "error", f'no synchronous standby is connected ("{names}"): every commit waits for one', hint)
     if every and not names:
-        hint = "name a standby in synchronous_standby_names, or after a failover settle what the new primary does not know before sending"
+        hint = "name a standby in synchronous_standby_names, or after a failover see docs/restore.md before sending"
         standbys = f"{every} standby" if every == 1 else f"{every} standbys"
-        message = f"{standbys}, none synchronous: a failover loses the last records, and their messages would be sent again"
+        message = f"{standbys}, none synchronous: a failover loses the last events, and their messages would be sent again"
         yield Diagnostic("ledger", "warning", message, hint)

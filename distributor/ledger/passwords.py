@@ -20,7 +20,7 @@ from distributor.model.states import RECEIVED, PasswordState, State
 MESSAGES_KEPT = timedelta(days=30)  # how long a frozen message stays after its acceptance
 SEALED_KEPT = timedelta(days=7)  # how long the sealed bytes of a password stay after it was found expired, in case the clock was wrong
 _SENT = [state.value for state in (*RECEIVED, State.BOUNCED)]
-_RESEND = "`distributor resend` makes a new package with a new password"
+_RESEND = "run `distributor resend` for a new package and password"
 _SEALED = type_coerce(handover.c.sealed, NullType()).label("sealed")  # as it lies there: somebody may have made a text of it
 _HANDOVER = [_SEALED if column.name == "sealed" else column for column in handover.columns]
 _ENVELOPES = (
@@ -62,11 +62,13 @@ def hand_over(tx: WriteTransaction, delivery_id: str, reason: str, channel: str)
     """Ready -> handed-over; the sealed bytes, which the ledger no longer has. Raises InvalidInput where somebody took them away."""
     row = tx.connection.execute(_ENVELOPES.where(handover.c.delivery == delivery_id)).mappings().one_or_none()
     if row is None:
-        raise RequestDenied("it has no password", where=delivery_id, hint="`distributor status` shows which deliveries have one")
+        raise RequestDenied(
+            "the delivery has no password", where=delivery_id, hint="run `distributor status` to see which deliveries have a password"
+        )
     _refuse_unless_ready(row, tx.now)
     sealed = _bytes(row["sealed"])
     if sealed is None:
-        raise InvalidInput("the ledger was changed from outside: the sealed password is gone", where=delivery_id, hint=_RESEND)
+        raise InvalidInput("the ledger was modified outside distributor: the sealed password is missing", where=delivery_id, hint=_RESEND)
     refuse_changed_password(tx, delivery_id)
     transitions.close_passwords(tx, [delivery_id], PasswordState.HANDED_OVER)
     evidence = {"channel": channel, "certificate_sha256": row["certificate"], "generation": row["generation"]}
@@ -79,14 +81,14 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
     match PasswordState(row["state"]):
         case PasswordState.HELD:
             raise RequestDenied(
-                f"the message was not accepted yet (it is {row['where']}), so its password stays closed",
+                f"the password is not available until the message is accepted (it is {row['where']})",
                 where=where,
                 hint="run `distributor send` first",
             )
         case PasswordState.HANDED_OVER:
             raise RequestDenied(f"the password was handed over on {row['closed_at']} by {row['closed_by']}", where=where, hint=_RESEND)
         case PasswordState.DESTROYED if row["expires_at"] is not None and row["expires_at"] <= row["closed_at"]:
-            raise RequestDenied(f"the password expired on {row['expires_at']} and is destroyed", where=where, hint=_RESEND)
+            raise RequestDenied(f"the password expired on {row['expires_at']} and was destroyed", where=where, hint=_RESEND)
         case PasswordState.DESTROYED:
             raise RequestDenied(f"the password was destroyed on {row['closed_at']}", where=where, hint=_RESEND)
         case PasswordState.EXPIRED:
@@ -94,7 +96,7 @@ def _refuse_unless_ready(row: RowMapping, now: str) -> None:
         case PasswordState.READY if row["expires_at"] is not None and row["expires_at"] <= now:
             raise RequestDenied(f"the password expired on {row['expires_at']}", where=where, hint=_RESEND)
         case PasswordState.READY if row["where"] not in RECEIVED:
-            raise RequestDenied(f"the message is {row['where']}, so its password stays closed", where=where, hint=_RESEND)
+            raise RequestDenied(f"the message is {row['where']}, so its password is not available", where=where, hint=_RESEND)
         case PasswordState.READY:
             return
 
@@ -118,7 +120,7 @@ def expire(tx: WriteTransaction) -> int:
         tx.append([NewEvent(id_, "password-expired", evidence={"sealed_until": kept}) for id_ in part])
     for part in _in_parts(tx, _not_over(tx.now)):
         tx.connection.execute(_READY_AGAIN, {"ids": part})
-        tx.append([NewEvent(id_, "password-ready", evidence={"why": "it expired by a clock that was ahead"}) for id_ in part])
+        tx.append([NewEvent(id_, "password-ready", evidence={"why": "it expired while a clock was ahead"}) for id_ in part])
     _destroy(tx)
     return sum(map(len, over))
 

@@ -244,21 +244,21 @@ def state_faults(found: object, expected: ExpectedState) -> Iterator[Difference]
     """Whether a delivery is where its last event left it."""
     wanted = expected.row.pop("state", None)
     if found != wanted:
-        yield Difference("state", f'is "{found}", but its last event says "{wanted}"')
+        yield Difference("state", f'is "{found}", but its last event in the audit log says "{wanted}"')
 
 
 def _different(row: Row, place: str, wanted: Mapping[str, Any], of: str) -> Iterator[Difference]:
     for name, value in wanted.items():
         found = row[place + name]
         if found != value:
-            yield Difference(of + name, f"{of}{name} is {shown(found)}, but its events say {shown(value)}")
+            yield Difference(of + name, f"{of}{name} is {shown(found)}, but the audit log says {shown(value)}")
 
 
 def digest_faults(expected: ExpectedState, found: Mapping[str, object]) -> Iterator[Difference]:
     """Long values that are not those whose SHA-256 the events tell; `found` has them by their names above."""
     for name, value in found.items():
         if name in expected.digests and not (isinstance(value, str | bytes) and fingerprint(value) == expected.digests[name]):
-            yield Difference(name, f"{name} is not the one that its events tell")
+            yield Difference(name, f"{name} does not match the audit log")
 
 
 def planned_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
@@ -288,7 +288,9 @@ def address_faults(key: str, address: str, expected: ExpectedState) -> Iterator[
     """Whether the person is still the one that the delivery was planned for; a later roster may spell the address otherwise."""
     wanted = key if expected.address is None else address_key(expected.address)
     if not key == address_key(address) == wanted:
-        yield Difference("person's address", f"person's address is {shown(address)}, but its events say {shown(expected.address or key)}")
+        yield Difference(
+            "person's address", f"person's address is {shown(address)}, but the audit log says {shown(expected.address or key)}"
+        )
 
 
 def address_key(address: object) -> str:
@@ -301,23 +303,23 @@ def password_faults(row: Row, expected: ExpectedState) -> Iterator[Difference]:
     there = row["handover_delivery"] is not None
     if expected.password is None:
         if there:
-            yield Difference("password", "has a password, but its events tell of none")
+            yield Difference("password", "has a password, but the audit log has none")
     elif there:
         yield from _different(row, "handover_", expected.password, "password's ")
         yield from _sealed(row["handover_sealed"], expected)
         until = {"expires_at": _until(expected.ready_at, expected.password.get("lasts", row["handover_lasts"]))}
         yield from _different(row, "handover_", until, "password's ")
     else:
-        yield Difference("password", f'has no password, but its events say that one is "{expected.password["state"]}"')
+        yield Difference("password", f'has no password, but the audit log says it is "{expected.password["state"]}"')
 
 
 def _sealed(found: object, expected: ExpectedState) -> Iterator[Difference]:
     state = expected.password["state"] if expected.password else None
     if not expected.sealed:
         if found is not None:
-            yield Difference("password's sealed", f'password\'s sealed is there still, but its events say that it is "{state}"')
+            yield Difference("password's sealed", f'sealed password still exists, but the audit log says it is "{state}"')
     elif not isinstance(found, bytes):
-        yield Difference("password's sealed", f'password\'s sealed is gone, but its events say that it is "{state}"')
+        yield Difference("password's sealed", f'sealed password is missing, but the audit log says it is "{state}"')
     else:
         yield from digest_faults(expected, {SEALED: found})
 
@@ -335,12 +337,12 @@ def _outbox_row(row: Mapping[str, Any], expected: ExpectedState) -> Iterator[Dif
     there = row["outbox_delivery"] is not None
     if expected.outbox is None:
         if there:
-            yield Difference("message", "has a message in the outbox, but its events tell of none there")
+            yield Difference("message", "has a message in the outbox, but the audit log has none")
     elif there:
         names = ("person_key", "outbox_sender", "outbox_address", "outbox_message_id", "outbox_message")
         yield from outbox_differences(expected, *(row[name] for name in names))
     elif row["delivery_state"] not in _GONE:
-        yield Difference("message", "has no message in the outbox, but its events say that one waits there")
+        yield Difference("message", "has no message in the outbox, but the audit log has one")
 
 
 def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the outbox
@@ -352,14 +354,14 @@ def outbox_differences(  # noqa: PLR0913, PLR0917  a message as it lies in the o
     found = {"outbox_sender": sender, "outbox_address": address, "outbox_message_id": message_id}
     yield from _different(found, "outbox_", wanted, "outbox ")
     if not isinstance(message, bytes):
-        yield Difference("outbox message", "outbox message is not bytes, as every frozen message is")
+        yield Difference("outbox message", "outbox message is not bytes")
     elif sha256(message).hexdigest() != digest:
-        yield Difference("outbox message", "outbox message is not the one that was frozen")
+        yield Difference("outbox message", "outbox message does not match the audit log")
     if "address" not in wanted and address_key(address) != person_key:
-        yield Difference("outbox address", f"outbox address is {shown(address)}, but its person is {shown(person_key)}")
+        yield Difference("outbox address", f"outbox address is {shown(address)}, but the person is {shown(person_key)}")
     frozen_for = wanted.get("address", address)
     if expected.address is not None and address_key(frozen_for) != address_key(expected.address):
-        yield Difference("outbox address", f"was planned for {shown(expected.address)}, but its message was frozen for {shown(frozen_for)}")
+        yield Difference("outbox address", f"was planned for {shown(expected.address)}, but its message is for {shown(frozen_for)}")
 
 
 # --- people: what events record of them, and in what their rows differ -----------------------------------------------
@@ -390,5 +392,5 @@ def person_faults(row: Row, links: Iterable[Link]) -> Iterator[Difference]:
     found = personal_evidence(row)
     for name in PERSON_FIELDS:
         if found.get(name, "") != wanted.get(name, ""):
-            words = f"{name} is {shown(found.get(name) or None)}, but its events say {shown(wanted.get(name) or None)}"
+            words = f"{name} is {shown(found.get(name) or None)}, but the audit log says {shown(wanted.get(name) or None)}"
             yield Difference(f"person's {name}", words)

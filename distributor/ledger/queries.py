@@ -243,7 +243,7 @@ def locator(connection: Connection, delivery_id: str) -> tuple[str, Locator]:
     """Plan and locator of a delivery."""
     row = connection.execute(select(delivery.c.plan, delivery.c.locator).where(delivery.c.id == delivery_id)).one_or_none()
     if row is None:
-        raise RequestDenied("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
+        raise RequestDenied("no such delivery", where=delivery_id, hint="run `distributor status` to list them")
     return row.plan, Locator.from_json(json.loads(row.locator))
 
 

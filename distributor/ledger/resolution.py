@@ -60,7 +60,11 @@ def resolve(tx: WriteTransaction, delivery_id: str, state: State, evidence: Mapp
     """Settle an ambiguous delivery."""
     row = transitions.row(tx, delivery_id)
     if row["state"] != State.AMBIGUOUS:
-        raise RequestDenied(f"it is {row['state']}, not ambiguous", where=delivery_id, hint="`distributor resolve` lists what is ambiguous")
+        raise RequestDenied(
+            f"the delivery is {row['state']}, not ambiguous",
+            where=delivery_id,
+            hint="run `distributor resolve` to list ambiguous deliveries",
+        )
     adoption = None
     if state is State.QUEUED:
         _refuse_useless(tx, row)
@@ -71,7 +75,7 @@ def resolve(tx: WriteTransaction, delivery_id: str, state: State, evidence: Mapp
     if adoption is not None:
         public[ADOPTION] = adoption
     personal = {k: v for k, v in clean.items() if k in _PERSONAL}
-    said = str(personal.setdefault("said", f"a person's word: {clean['reason']}" if clean.get("reason") else ""))
+    said = str(personal.setdefault("said", f"settled by hand: {clean['reason']}" if clean.get("reason") else ""))
     columns = {**transitions.RELEASED, "said": said}
     transitions.apply_transitions(tx, [transitions.Transition(row, state, columns, public, personal, adopted=adoption is not None)])
 
@@ -87,11 +91,13 @@ def _never_packed(tx: WriteTransaction, delivery_id: str) -> int | None:
 
 def _refuse_useless(tx: WriteTransaction, row: transitions.Row) -> None:
     """A message whose password is gone would reach a person who can never open it, a revoked certificate one who must not use it."""
-    hint = f"take it back: distributor withdraw {row['id']} --reason TEXT"
+    hint = f"withdraw the delivery: `distributor withdraw {row['id']} --reason TEXT`"
     if _is_replaced(tx, row["id"]):
-        raise RequestDenied("the message was replaced and its password is destroyed, so nobody could open it", where=row["id"], hint=hint)
+        raise RequestDenied(
+            "the message was replaced and its password destroyed, so the recipient could not open it", where=row["id"], hint=hint
+        )
     if (why := _over(tx, row)) is not None:
-        raise RequestDenied(f"its message is not sent again: {why}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
+        raise RequestDenied(f"the message is not sent again: {why}", where=row["id"], hint=f"{hint}; then have a new certificate issued")
 
 
 def _over(tx: WriteTransaction, row: transitions.Row) -> str | None:
@@ -175,13 +181,13 @@ def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:
     state = State(row["state"])
     unclear = state is State.AMBIGUOUS and not _is_replaced(tx, delivery_id) and _over(tx, row) is None
     if unclear or State.WITHDRAWN not in EDGES[state]:
-        hint = _NOT_BACK.get(state, "`distributor history` shows what happened to it")
-        raise RequestDenied(f"it is {state} and cannot be taken back", where=delivery_id, hint=hint)
+        hint = _NOT_BACK.get(state, "run `distributor history ADDRESS` to see what happened")
+        raise RequestDenied(f"the delivery is {state} and cannot be withdrawn", where=delivery_id, hint=hint)
     transitions.apply_transitions(tx, [transitions.withdrawal(row, sanitize(reason), {})])
 
 
 _NOT_BACK = {
-    State.CLAIMED: "wait until `distributor send` is done",
-    State.TRANSMITTING: "wait until `distributor send` is done",
-    State.AMBIGUOUS: "its message may have left: settle it with `distributor resolve` first",
+    State.CLAIMED: "wait for `distributor send` to finish",
+    State.TRANSMITTING: "wait for `distributor send` to finish",
+    State.AMBIGUOUS: "the message may have been sent: settle it with `distributor resolve` first",
 }

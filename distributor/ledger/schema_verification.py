@@ -18,8 +18,8 @@ from distributor.ledger import opening
 from distributor.ledger.engine import Database
 from distributor.ledger.sqlite import sqlite3
 
-SO = ", so events could be changed or removed"
-UNCOMPARED = "only the triggers of events were compared with what they must be: this role may make no schema to compare the whole with ({})"
+SO = ", so events could be modified or deleted"
+UNCOMPARED = "only the triggers of `event` were checked: this role may not create a schema to compare all of it with ({})"
 _OF_EVENTS = frozenset({"event_is_kept", "event_is_never_removed", "event_is_never_emptied"})
 _MASTER = text("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_stat%' ESCAPE '~'")  # what ANALYZE makes
 _QUOTED = re.compile(r'"([a-z_][a-z0-9_]*)"')
@@ -55,11 +55,11 @@ def _differences(found: Objects, wanted: Objects) -> Iterator[str]:
         if name.table in tables and name.name != name.table:
             continue  # a part of what is gone or strange as a whole
         if name not in found:
-            yield f"{name}: is gone{_so(name)}"
+            yield f"{name}: is missing{_so(name)}"
         elif name not in wanted:
-            yield f"{name}: was not made by this program"
+            yield f"{name}: was not created by distributor"
         elif found[name] != wanted[name]:
-            how = "is switched off or another one" if "trigger" in name.kind else "is not as this program makes it"
+            how = "is disabled or modified" if "trigger" in name.kind else "is modified"
             yield f"{name}: {how}{_so(name)}"
 
 
@@ -195,9 +195,9 @@ def trigger_faults(connection: Connection) -> Iterator[str]:
     found = _triggers(connection)
     for name, definition in _POSTGRESQL.items():
         if name not in found:
-            yield f'trigger "{name}": is gone{SO}'
+            yield f'trigger "{name}": is missing{SO}'
         elif found[name] != definition:
-            yield f'trigger "{name}": is switched off or another one{SO}'
+            yield f'trigger "{name}": is disabled or modified{SO}'
 
 
 def _triggers(connection: Connection) -> dict[str, str]:

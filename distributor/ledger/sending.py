@@ -124,7 +124,7 @@ def _claim(tx: WriteTransaction, row: transitions.Row, holder: LeaseHolder, unti
     if holder.machine:
         evidence["machine"] = holder.machine
     if was_ahead(row["not_before"], tx.now, LONGEST_DELAY):
-        evidence["clock"] = f"it was put off until {row['not_before']} by a clock that was ahead"
+        evidence["clock"] = f"it was deferred until {row['not_before']} while a clock was ahead"
     columns = {"attempt": attempt, "owner": holder.id, "lease_until": until, "armed_at": None, "not_before": None}
     return transitions.Transition(row, State.CLAIMED, columns, evidence)
 

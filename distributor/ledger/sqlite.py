@@ -43,7 +43,7 @@ def check_place(path: Path) -> None:
     kind = file_system(path.parent, mounts)
     if kind in _SHARED or kind.startswith("fuse."):
         raise InvalidInput(
-            f"the ledger lies on a network file system ({kind})", where=str(path), hint="keep it on a local disk, or use PostgreSQL"
+            f"the ledger is on a network file system ({kind})", where=str(path), hint="move the ledger to a local disk, or use PostgreSQL"
         )
 
 
@@ -67,20 +67,18 @@ def check_file(path: Path) -> None:
     try:
         found = path.lstat()
     except FileNotFoundError:
-        hint = "check `ledger.url`, or restore a backup (docs/restore.md); `distributor init` makes an empty one"
-        raise NoLedger("there is no ledger", where=str(path), hint=hint) from None
+        hint = "check `ledger.url`, or restore a backup (docs/restore.md); `distributor init` creates an empty one"
+        raise NoLedger("no ledger found", where=str(path), hint=hint) from None
     except OSError as error:
-        raise InvalidInput(
-            f"the ledger cannot be opened ({error.strerror})", where=str(path), hint="check the folder's permissions"
-        ) from error
+        raise InvalidInput(f"cannot open the ledger ({error.strerror})", where=str(path), hint="check the folder's permissions") from error
     mode = found.st_mode
     if stat.S_ISLNK(mode):
         raise InvalidInput("the ledger is a symbolic link", where=str(path), hint="name the file itself in `ledger.url`")
     if not stat.S_ISREG(mode):
-        raise InvalidInput("the ledger is not a plain file", where=str(path), hint="check `ledger.url`")
+        raise InvalidInput("the ledger is not a regular file", where=str(path), hint="check `ledger.url`")
     if not found.st_size:
-        hint = "restore a backup (docs/restore.md); where it never was a ledger, move it away, then `distributor init`"
-        raise InvalidInput("the ledger is empty (0 bytes): what it knew is lost", where=str(path), hint=hint)
+        hint = "restore a backup (docs/restore.md); if it never was a ledger, move it away and run `distributor init`"
+        raise InvalidInput("the ledger is an empty file (0 bytes)", where=str(path), hint=hint)
 
 
 @contextmanager
@@ -103,7 +101,7 @@ def making(path: Path) -> Iterator[Path]:
                 leftover.unlink(missing_ok=True)
     except OSError as error:
         raise InvalidInput(
-            f"the ledger cannot be made ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
+            f"cannot create the ledger ({error.strerror})", where=str(path), hint="check that the folder exists and is writable"
         ) from error
 
 
@@ -129,8 +127,8 @@ def refuse_moved(connection: Connection, path: str) -> None:
         if opened is None and end:
             info[f"file{end}"] = found  # SQLite makes it when it is needed first
         elif found != opened:
-            message = "was moved, deleted or replaced while it was in use: nothing more is sent"
-            raise InvalidInput(message, where=f"{path}{end}", hint="put the very file back; where that cannot be done, see docs/restore.md")
+            message = "was moved, deleted or replaced while in use; sending stopped"
+            raise InvalidInput(message, where=f"{path}{end}", hint="put the same file back; if that is impossible, see docs/restore.md")
 
 
 def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
@@ -161,7 +159,7 @@ def engine(path: Path) -> Engine:
     def remember(_driver: object, record: ConnectionPoolEntry) -> None:
         """Which file SQLite opened: the one that lay there before and after."""
         if _identity(str(path)) != before:
-            raise InvalidInput("the ledger was replaced while it was opened", where=str(path), hint="run the command again")
+            raise InvalidInput("the ledger was replaced while it was being opened", where=str(path), hint="run the command again")
         record.info["file"] = before
 
     made = create_engine(

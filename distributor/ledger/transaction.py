@@ -228,9 +228,9 @@ def ledger_identity(connection: Connection) -> LedgerIdentity:
     prev = ORIGIN
     for link in links:
         if digest(link, prev) != link.hash:
-            return LedgerIdentity(name, f"event {link.seq} was changed, so it is not known which ledger this is")
+            return LedgerIdentity(name, f"event {link.seq} was modified, so this ledger cannot be identified")
         prev = link.hash
-    return LedgerIdentity(name, None if name == kept else "the name that it is remembered by is not the one that its first event tells")
+    return LedgerIdentity(name, None if name == kept else "its identifier does not match its first event")
 
 
 def _told(evidence: str) -> str | None:

@@ -96,7 +96,7 @@ def row(tx: WriteTransaction, delivery_id: str) -> Row:
     """One delivery; raises RequestDenied when there is none."""
     found = rows(tx, [delivery_id])
     if delivery_id not in found:
-        raise RequestDenied("there is no such delivery", where=delivery_id, hint="`distributor status` lists them")
+        raise RequestDenied("no such delivery", where=delivery_id, hint="run `distributor status` to list them")
     return found[delivery_id]
 
 
@@ -117,7 +117,7 @@ def apply_transitions(tx: WriteTransaction, changes: Sequence[Transition]) -> li
     ]
     if tx.many(_UPDATE, updates) != len(updates):
         raise InvalidInput(
-            "a delivery was changed by something else at the same time", where=changes[0].row["id"], hint="run `distributor doctor`"
+            "a delivery was changed by another process at the same time", where=changes[0].row["id"], hint="run `distributor doctor`"
         )
     tx.append([NewEvent(c.row["id"], c.after.value, c.row["state"], c.after.value, c.evidence, c.personal) for c in changes])
     _move_passwords(tx, changes)
@@ -128,7 +128,9 @@ def _after(tx: WriteTransaction, change: Transition) -> Row:
     before = State(change.row["state"])
     if not allowed(before, change.after, adopted=change.adopted):
         raise RequestDenied(
-            f'a delivery that is "{before}" cannot become "{change.after}"', where=change.row["id"], hint="look at `distributor history`"
+            f'a delivery that is "{before}" cannot become "{change.after}"',
+            where=change.row["id"],
+            hint="see `distributor history ADDRESS`",
         )
     return {**change.row, **change.columns, "state": change.after.value, "updated_at": tx.now}
 

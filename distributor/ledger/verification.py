@@ -107,11 +107,11 @@ class _Chain:
         if self._beside:
             yield from self._beside.end(self.walk.seq)
         if ends is None:
-            yield f"event {self.walk.seq}: is the last one, but the ledger's own note of its end is gone"
+            yield f"event {self.walk.seq}: is the last one, but the record of the last event is missing"
         elif (ends.seq, ends.hash) != (self.walk.seq, self.walk.hash):
-            yield f"event {self.walk.seq}: is the last one, but the ledger ended with event {ends.seq}, or with another hash"
+            yield f"event {self.walk.seq}: is the last one, but the record of the last event says event {ends.seq} or another hash"
         elif ends.at != self.walk.at:
-            yield f"event {self.walk.seq}: is of {self.walk.at[:40]}, but the ledger's own note of its end says {ends.at[:40]}"
+            yield f"event {self.walk.seq}: is dated {self.walk.at[:40]}, but the record of the last event says {ends.at[:40]}"
 
 
 # --- (1) its name ----------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class _Rows:
         for id_, theirs in groupby(steps, key=attrgetter("delivery")):
             row = rows.pop(id_, None)
             if row is None:
-                yield f"delivery {id_}: has events but is gone"
+                yield f"delivery {id_}: has events but is missing"
             elif id_ not in doubtful:
                 self.compared += 1
                 yield from (f"delivery {id_}: {fault.words}" for fault in projection.differences(row, projection.project(theirs)))
@@ -212,7 +212,7 @@ class _Claims:
         for id_, recorded in self._recorded.items():
             row = rows.get(id_)
             if row is None:
-                yield f"owner {id_}: has claims but is gone"
+                yield f"owner {id_}: has claims but is missing"
                 continue
             for name, wanted in recorded.items():
                 if row[name] != wanted:
@@ -253,7 +253,7 @@ def _of_people(database: Database, doubtful: set[str]) -> Iterator[str]:
         for row in rows:
             links = [Link(*columns) for columns in events.get(row["id"], ())]
             if not links and not _was_parted(database, row):
-                yield f"person {row['id']}: no delivery is for them, and no event tells of them"
+                yield f"person {row['id']}: has no delivery and no event"
             if not any(link.delivery in doubtful for link in links):
                 yield from (f"person {row['id']}: {fault.words}" for fault in projection.person_faults(row, links))
                 yield from _publication_faults(links, public.get(row["id"], ()))
@@ -292,11 +292,11 @@ def _publication_faults(links: Sequence[Link], public: Sequence[Any]) -> Iterato
     for sha, place in sorted(found.keys() | wanted.keys()):
         at, since = found.get((sha, place)), wanted.get((sha, place))
         if at != since:
-            yield f'publication of {sha} at "{place[:80]}": {_since(at)}, but its events say {_since(since)}'
+            yield f'publication of {sha} at "{place[:80]}": {_since(at)}, but the audit log says {_since(since)}'
 
 
 def _since(at: str | None) -> str:
-    return "there is none" if at is None else f'since "{at}"'
+    return "none" if at is None else f'since "{at}"'
 
 
 # --- (5) certificates ------------------------------------------------------------------------------------------------
@@ -319,14 +319,14 @@ def _of_certificates(database: Database) -> Iterator[str]:
     """Leaves that are other bytes than their hash says, or say something else of themselves than their row; then authorities."""
     for sha, der, *fields in engine.paged(database, _LEAVES, CERTIFICATES_PAGE, {"last": ""}):
         if not _is(der, sha):
-            yield f"certificate {sha}: holds other bytes than its SHA-256 tells"
+            yield f"certificate {sha}: does not match its SHA-256"
             continue
         for name, found, wanted in zip(_FIELDS, fields, _says(der), strict=False):
             if found != wanted:
-                yield f'certificate {sha}: {name} is "{str(found)[:80]}", but it says "{str(wanted)[:80]}" of itself'
+                yield f'certificate {sha}: {name} is "{str(found)[:80]}", but the certificate says "{str(wanted)[:80]}"'
     for sha, der in engine.paged(database, _AUTHORITIES, CERTIFICATES_PAGE, {"last": ""}):
         if not _is(der, sha):
-            yield f"authority {sha}: holds other bytes than its SHA-256 tells"
+            yield f"CA certificate {sha}: does not match its SHA-256"
 
 
 def _is(der: object, sha: str) -> bool:
@@ -353,4 +353,4 @@ def _of_file(database: Database) -> Iterator[str]:
         faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
         strays = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
     yield from (f"database: {fault}" for fault in faults if fault != "ok")
-    yield from (f'database: a row of "{table}" refers to nothing' for table in strays)
+    yield from (f'database: a row of "{table}" refers to a missing row' for table in strays)

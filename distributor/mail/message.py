@@ -173,7 +173,7 @@ def _phrase(name: str, used: int) -> str:
 def unstructured(text: str, used: int = 0) -> str:
     """A subject for a header, folded. Raises ValueError where it has a line end or another unsafe character."""
     if has_unsafe_chars(text):
-        raise ValueError("the subject holds an unprintable character")
+        raise ValueError("the subject has an unprintable character")
     if _TEXT.fullmatch(text) and "=?" not in text and len(text) + used <= LONGEST_LINE and text == text.strip() and text:
         return text
     return encoded_words(text, used)
@@ -203,11 +203,11 @@ def _word(octets: bytes | bytearray) -> str:
 def _message_id(text: str) -> str:
     left, at, right = text.partition("@")
     if not at or not _TOKEN.fullmatch(left) or not _TOKEN.fullmatch(right):
-        raise ValueError("the Message-ID is not left@right")
+        raise ValueError("the Message-ID is not of the form left@right")
     return text
 
 
 def _checked(pattern: re.Pattern[str], text: str, what: str) -> str:
     if not pattern.fullmatch(text):
-        raise ValueError(f"the {what} has no place in a header")
+        raise ValueError(f"the {what} cannot be used in a header")
     return text

@@ -91,8 +91,8 @@ class TemplateRenderer:
             Diagnostic(
                 "templates",
                 "warning",
-                f'there is no message in "{tag}"',
-                f"write templates/message/{tag}/, or take it from [organisation] languages",
+                f'no message templates for "{tag}"',
+                f'create templates/message/{tag}/, or remove "{tag}" from [organisation] languages',
             )
             for tag in missing
         ]
@@ -160,7 +160,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return super().call_binop(context, operator, left, right)
         if operator == "%" and isinstance(left, int):
             return super().call_binop(context, operator, left, right)
-        raise TemplateRuntimeError(f"{operator} is for small numbers here")
+        raise TemplateRuntimeError(f"{operator} is limited to small numbers")
 
 
 def _size(value: object) -> int:
@@ -237,7 +237,9 @@ def _one_line(subject: str, place: str) -> str:
     subject = subject.strip()
     if not subject or has_unsafe_chars(subject):
         raise InvalidInput(
-            "the subject is not one line of plain text", where=f"templates/{place}", hint="a subject is one line without control characters"
+            "the subject is not one line of plain text",
+            where=f"templates/{place}",
+            hint="write the subject on one line, without control characters",
         )
     return subject
 
@@ -255,7 +257,7 @@ def _bounded(pieces: Iterator[str]) -> Iterator[str]:
     for piece in pieces:
         length += len(piece)
         if length > LARGEST_TEXT:
-            raise TemplateRuntimeError(f"the message grows beyond {LARGEST_TEXT // 1024} KiB")
+            raise TemplateRuntimeError(f"the message is larger than {LARGEST_TEXT // 1024} KiB")
         yield piece
 
 
@@ -265,17 +267,17 @@ def _explain(error: Exception, name: str, values: Mapping[str, object]) -> NoRet
             where, line = error.name or name, error.lineno
         case TemplateNotFound():
             raise InvalidInput(
-                f'there is no template "{error.name}"',
+                f'no template "{error.name}"',
                 where=f"templates/{name}",
-                hint="restore the file, or remove your own copy of the message",
+                hint="restore the file, or delete your own copy of these templates",
             ) from None
         case _:
             where, line = _line(error.__traceback__, name)
     match error:
         case MemoryError():
-            reason = "it needs too much memory"
+            reason = "rendering needs too much memory"
         case TimeLimitExceeded():
-            reason = f"it takes longer than {LONGEST_RENDERING:.0f} s"
+            reason = f"rendering takes longer than {LONGEST_RENDERING:.0f} s"
         case UndefinedError():
             reason = _unknown(str(error), values)
         case _:
@@ -292,14 +294,14 @@ def _unknown(text: str, values: Mapping[str, object]) -> str:
     name = text.split("'")[-2] if text.count("'") > 1 else ""
     known = set(values).union(*(_names(value) for value in values.values()))
     near = difflib.get_close_matches(name, known, 1)
-    return (f'there is no "{name}"' if name else text) + (f'; did you mean "{near[0]}"?' if near else "")
+    return (f'unknown variable "{name}"' if name else text) + (f'; did you mean "{near[0]}"?' if near else "")
 
 
 def _names(value: object) -> Iterable[str]:
     return value if isinstance(value, dict) else (name for name in dir(value) if not name.startswith("_")) if is_dataclass(value) else ()
 
 
-_NEW = "correct the template, or plan again if it names a column that it did not name before; `distributor doctor` renders every message"
+_NEW = "correct the template, or run `distributor plan` again if a new column is used"
 
 
 def _told(reason: str) -> str:

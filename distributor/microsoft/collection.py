@@ -24,10 +24,10 @@ from distributor.pki.sst import Stored
 SOON = timedelta(days=90)  # an authority's renewal takes longer than a person's
 KINDS = ("root", "intermediate", "person")
 _HINTS = {
-    CheckId.KEY_USAGE: "ask its authority",
-    CheckId.NOT_FOR_MAIL: "take it out, or ask its authority for the one of its mail certificates",
+    CheckId.KEY_USAGE: "ask the CA",
+    CheckId.NOT_FOR_MAIL: "remove it, or ask the CA for the certificate that issues its mail certificates",
 }
-NOT_AN_AUTHORITY = "take it out; a collection is for the authorities' certificates, and people's are trusted through them"
+NOT_AN_AUTHORITY = "remove it; a collection contains only CA certificates, and people's certificates are trusted through them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def members(found: Iterable[tuple[str, Stored]]) -> tuple[list[CollectionEntry],
     for source, stored in found:
         match _member(source, stored):
             case ParseProblem() as problem:
-                issues.append(Issue(Severity.ERROR, problem.check, problem.message, "take it out, or get it again", source))
+                issues.append(Issue(Severity.ERROR, problem.check, problem.message, "remove it, or download it again", source))
             case member:
                 good.append(member)
     return good, issues
@@ -105,28 +105,28 @@ def examine(found: Sequence[CollectionEntry], now: datetime, *, repeated: Severi
     issues = [issue for member in ordered(found) for issue in _alone(member, now)]
     issues += _repeated(found, repeated)
     if not found:
-        message = "there is no certificate in it, so nothing is trusted"
+        message = "no certificates in the collection, so nothing is trusted"
         return [Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, message, "distributor trust export --output FILE.sst CERT...")]
     return issues + list(_together(ordered(found)))
 
 
 def _alone(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
     if not member.authority:
-        yield error(CheckId.IS_CA, f"{member.called} is a person's certificate, not an authority's", NOT_AN_AUTHORITY, member)
+        yield error(CheckId.IS_CA, f"{member.called} is a person's certificate, not a CA certificate", NOT_AN_AUTHORITY, member)
         return
     yield from _time(member, now)
     for check, text in authority_faults(member.cert, root=member.self_signed):
-        yield _warning(check, f"{member.called} {text}", _HINTS.get(check, "have its authority renew it"), member)
+        yield _warning(check, f"{member.called} {text}", _HINTS.get(check, "ask the CA to renew it"), member)
 
 
 def _time(member: CollectionEntry, now: datetime) -> Iterator[Issue]:
     if fault := validity_fault(member.cert, now):
-        hint = "take it out: Exchange Online refuses the whole collection for it"
+        hint = "remove it: Exchange Online rejects the whole collection because of it"
         if fault[0] is CheckId.NOT_YET_VALID:
-            hint = "leave it out until then; Exchange Online checks every certificate of a collection"
+            hint = "remove it until then; Exchange Online checks every certificate in a collection"
         yield error(fault[0], f"{member.called} {fault[1]}", hint, member)
     elif member.facts.not_after - now < SOON:
-        hint = "get its successor and upload a new collection before; with an expired one in it, none can be uploaded"
+        hint = "upload a new collection with its successor before then; Exchange Online rejects a collection with an expired certificate"
         yield _warning(CheckId.EXPIRES_SOON, f"{member.called} expires on {_day(member.facts.not_after)}", hint, member)
 
 
@@ -134,24 +134,30 @@ def _repeated(found: Sequence[CollectionEntry], weight: Severity) -> Iterator[Is
     times = Counter(member.der for member in found)
     for member in ordered(found):
         if (number := times[member.der]) > 1:
-            hint = "it is written once" if weight is Severity.NOTE else "write the collection again: distributor trust export"
-            yield Issue(weight, CheckId.DUPLICATE, f"{member.called} is there {number} times", hint, member.source)
+            hint = (
+                "no action needed; it is written once"
+                if weight is Severity.NOTE
+                else "write the collection again: distributor trust export"
+            )
+            yield Issue(weight, CheckId.DUPLICATE, f"{member.called} is in the collection {number} times", hint, member.source)
 
 
 def _together(found: Sequence[CollectionEntry]) -> Iterator[Issue]:
     """What is missing among them: a root, or the issuer of one of them."""
     authorities = [member for member in found if member.authority]
     if not any(member.self_signed for member in authorities):
-        message = "there is no root (a self-signed certificate) in it, so nothing is trusted"
-        hint = "add the root's certificate of each authority"
+        message = "no root (self-signed certificate) in the collection, so nothing is trusted"
+        hint = "add the root certificate of each CA"
         yield Issue(Severity.ERROR, CheckId.CHAIN_INCOMPLETE, message, hint, _source(found))
     index = IssuerIndex(member.cert for member in authorities)
     dangling = [member for member in authorities if not member.self_signed and not any(index.seeming_issuers(member.cert))]
     for member in dangling:
         whole = [other for other in authorities if other not in dangling and _same_key(other, member)]
-        text = f'{member.called}: its issuer "{member.facts.issuer}" is not in it'
+        text = f'{member.called}: its issuer "{member.facts.issuer}" is not in the collection'
         if whole:  # a cross-certificate; another certificate for the same key has a path to a root
-            yield _warning(CheckId.CHAIN_INCOMPLETE, text, "it can be taken out; another certificate for the same key is complete", member)
+            yield _warning(
+                CheckId.CHAIN_INCOMPLETE, text, "you can remove it; another certificate with the same key has a complete chain", member
+            )
         else:
             yield error(CheckId.CHAIN_INCOMPLETE, text, f"add that certificate{fetched_from(member)}", member)
 
@@ -169,7 +175,7 @@ def _same_key(one: CollectionEntry, other: CollectionEntry) -> bool:
 def fetched_from(member: CollectionEntry) -> str:
     """`; it is at http://...` by the certificate's authority information access, or nothing."""
     urls = member.cert.issuer_urls
-    return f"; it is at {escape_unsafe(urls[0])}" if urls else ""
+    return f"; download it from {escape_unsafe(urls[0])}" if urls else ""
 
 
 def compare(here: Iterable[CollectionEntry], there: Iterable[CollectionEntry]) -> Difference:
@@ -186,12 +192,12 @@ def compare(here: Iterable[CollectionEntry], there: Iterable[CollectionEntry]) -
 def differing(difference: Difference, now: datetime) -> Iterator[Issue]:
     """The issues of a tenant that has another collection."""
     for member in difference.only_here:
-        message = f"{member.called} is not in the tenant's collection; what it issued is not trusted there"
-        yield error(CheckId.CHAIN_UNTRUSTED, message, "upload this collection: distributor trust runbook", member)
+        message = f"{member.called} is not in the tenant's collection; certificates it issued are not trusted there"
+        yield error(CheckId.CHAIN_UNTRUSTED, message, "upload this collection: `distributor trust runbook`", member)
     for member in difference.only_there:
         over = f", where it expired on {_day(member.facts.not_after)}" if member.facts.not_after <= now else ""
-        message = f"{member.called} is only in the tenant's collection{over}; uploading this one takes it away"
-        yield _warning(CheckId.CHAIN_UNTRUSTED, message, "add it to this one if people have certificates of it", member)
+        message = f"{member.called} is only in the tenant's collection{over}; uploading this one removes it"
+        yield _warning(CheckId.CHAIN_UNTRUSTED, message, "add it to this one if people have certificates it issued", member)
 
 
 def error(check: CheckId, message: str, hint: str, member: CollectionEntry) -> Issue:
@@ -285,25 +291,25 @@ def issues(sought: Iterable[ChainGap]) -> Iterator[Issue]:
     for found in wanting.values():
         lack = found[0][0]
         people = sum(not member.authority for _, member in found)
-        need = f"; {people} people's certificates need it" if people > 1 else ""
+        need = f"; needed by {people} people's certificates" if people > 1 else ""
         yield _unknown(lack, need) if lack.above else _absent(lack.member, need)
 
 
 def _absent(member: CollectionEntry, need: str) -> Issue:
     if not member.authority:
-        text = f"{member.called} signed itself, so nothing in a collection vouches for it"
-        return error(CheckId.CHAIN_UNTRUSTED, text, "have one issued by an authority", member)
+        text = f"{member.called} is self-signed, so no CA in a collection vouches for it"
+        return error(CheckId.CHAIN_UNTRUSTED, text, "have one issued by a CA", member)
     if member.self_signed:
         text = f"the root {member.called} is not in the collection{need}"
-        return error(CheckId.CHAIN_UNTRUSTED, text, "add it: distributor trust export, then trust runbook", member)
-    text = f"the intermediate {member.called} is not in the collection{need}"
-    return error(CheckId.CHAIN_INCOMPLETE, text, "add it: distributor trust export, then trust runbook", member)
+        return error(CheckId.CHAIN_UNTRUSTED, text, "add it: `distributor trust export`, then `distributor trust runbook`", member)
+    text = f"the intermediate certificate {member.called} is not in the collection{need}"
+    return error(CheckId.CHAIN_INCOMPLETE, text, "add it: `distributor trust export`, then `distributor trust runbook`", member)
 
 
 def _unknown(lack: MissingIssuer, need: str) -> Issue:
     member = lack.member
-    other = "; a certificate of that name is, but with another key" if lack.same_name else ""
+    other = "; a certificate of that name is, but its key differs" if lack.same_name else ""
     text = (
         f'the issuer "{member.facts.issuer}" of {member.called} is neither in the collection nor among the given certificates{other}{need}'
     )
-    return error(CheckId.CHAIN_INCOMPLETE, text, f"get its certificate and add it{fetched_from(member)}", member)
+    return error(CheckId.CHAIN_INCOMPLETE, text, f"add the issuer's certificate{fetched_from(member)}", member)

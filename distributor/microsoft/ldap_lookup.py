@@ -17,17 +17,17 @@ from distributor.pki.checks import encryption_fault, is_for
 SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT = 0, 4, 32  # result codes of LDAP
 STRONGER_AUTH, INAPPROPRIATE_AUTH, UNWILLING = 8, 48, 53
 SHOWN = 3  # people named in a line
-_SIGNING = "only certificates that nobody can encrypt to"
-_PUBLISH = "run `distributor publish`, or write it there by hand"
+_SIGNING = "only certificates that cannot be used for encryption"
+_PUBLISH = "run `distributor publish`, or add the certificate by hand"
 _READ = "give everyone read access: slapd `access to attrs=entry,objectClass,mail,userCertificate by * read`"
 _OPEN = (
-    "slapd lets nobody in who has not signed in: remove `require authc` and `disallow bind_anon` (cn=config: olcRequires, olcDisallows), "
-    "or let a small slapd beside it answer, with nothing but the public data in it"
+    "slapd requires a login: remove `require authc` and `disallow bind_anon` (cn=config: olcRequires, olcDisallows), "
+    "or run a separate slapd with only the public data"
 )
 _BASE = 'slapd.conf: `defaultsearchbase "{base}"` before the first database; cn=config: `olcDefaultSearchBase: {base}` in the frontend'
-_CATALOG = "Active Directory answers without a base on its global catalog only: ldaps://HOST:3269"
+_CATALOG = "use Active Directory's global catalog, which responds without a base: ldaps://HOST:3269"
 _ANONYMOUS = (
-    "Active Directory answers nobody in particular unless dsHeuristics has a 2 in the seventh place; a small slapd beside it is safer"
+    "run a separate slapd with only the public data: Active Directory allows no anonymous search unless dsHeuristics has a 2 in 7th place"
 )
 
 
@@ -81,19 +81,19 @@ def verdicts(looked: LdapProbe, delivered: Mapping[str, bytes], now: datetime) -
 
 def _verdict(answer: LookupResult, delivered: bytes | None, now: datetime) -> tuple[str, str]:  # noqa: PLR0911  a line a case
     if answer.code not in {SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT}:
-        return "error", f"the server refuses: {answer.detail}"
+        return "error", f"the server refused: {answer.detail}"
     if not answer.entries:
-        return "error", "nobody with this address is found"
+        return "error", "no entry with this address"
     if not answer.values:
-        return "error", "no certificate that anybody may read"
+        return "error", "no certificate that can be read without a login"
     if (useless := _useless(answer, now)) is not None:
         return "error", useless
     if delivered is not None and delivered not in answer.values:
-        return "error", "another certificate than the one that was delivered"
+        return "error", "not the certificate that was delivered"
     if delivered is not None and (wrong := encryption_fault(info(delivered), now)) is not None:
-        return "error", "the certificate that was delivered " + ("has expired" if wrong[0] is CheckId.EXPIRED else "is of no use to others")
+        return "error", "the delivered certificate " + ("has expired" if wrong[0] is CheckId.EXPIRED else "cannot be used for encryption")
     if answer.base:
-        return "error", "found with a base only"
+        return "error", "found only with a base"
     if answer.plainly:
         return "warning", "found only without ;binary"
     return ("ok", "found") if answer.entries == 1 else ("warning", "several entries have this address")
@@ -107,7 +107,7 @@ def _useless(answer: LookupResult, now: datetime) -> str | None:
     if checks & {CheckId.KEY_USAGE, CheckId.NOT_FOR_MAIL}:
         return _SIGNING
     return (
-        "only certificates of somebody else"
+        "only certificates of someone else"
         if CheckId.ADDRESS_MISMATCH in checks
         else "only certificates that are expired or cannot be read"
     )
@@ -125,18 +125,18 @@ def remarks(looked: LdapProbe, people: Iterable[EncryptionVerdict]) -> Iterator[
     if not any(not way.failed for way in looked.ways):
         return
     if looked.greeted and not looked.active:
-        text = f"the server refuses an anonymous bind, which a phone may do before it searches: {looked.greeted}"
+        text = f"the server refused an anonymous bind, which phones may try before a search: {looked.greeted}"
         yield Diagnostic("sign-in", "error", text, _OPEN)
     found = [answer for answer in looked.answers if answer.base]
     if found:
         hint = _CATALOG if looked.active else _BASE.format(base=found[0].base)
-        yield Diagnostic("base", "error", "the server answers nothing where no base is named, and Outlook cannot name one", hint)
+        yield Diagnostic("base", "error", "the server returns nothing without a search base, and Outlook cannot set one", hint)
     wrong: dict[tuple[str, str], list[str]] = {}
     for verdict in people:
         if verdict.level != "ok":
             wrong.setdefault((verdict.level, verdict.message), []).append(verdict.address)
     for (level, message), addresses in wrong.items():
-        if message != "found with a base only":
+        if message != "found only with a base":
             yield Diagnostic("people", level, f"{message}: {_named(addresses)}", _hint(message, looked))
 
 
@@ -146,27 +146,27 @@ def _of_endpoints(endpoints: tuple[Endpoint, ...]) -> Iterator[Diagnostic]:
         if one.failed:
             yield Diagnostic("connection", "warning" if good else "error", f"{one.url}: {one.failed}", one.hint)
         else:
-            yield Diagnostic("connection", "ok", f"{one.url}: answers" + ("" if one.secure else ", in clear"))
+            yield Diagnostic("connection", "ok", f"{one.url}: responds" + ("" if one.secure else ", unencrypted"))
     if good and not any(one.secure for one in good):
-        hint = "set up ldaps:// with a certificate that phones trust: Microsoft asks for TLS in one text, and for nothing in another"
-        yield Diagnostic("connection", "warning", "anyone between can change the answer", hint)
+        hint = "set up ldaps:// with a certificate that phones trust"
+        yield Diagnostic("connection", "warning", "unencrypted: anyone on the network path can change the response", hint)
 
 
 _OTHER_HINTS = {
-    _SIGNING: f"have one issued that allows encryption (key usage keyEncipherment, emailProtection) and send it; then {_PUBLISH}",
-    "found only without ;binary": "a client that asks for userCertificate;binary, as RFC 4523 has it, finds nothing",
+    _SIGNING: f"have a certificate issued that allows encryption (keyEncipherment, emailProtection) and send it; then {_PUBLISH}",
+    "found only without ;binary": "add the ;binary option (RFC 4523): clients that ask for userCertificate;binary find nothing",
 }
 
 
 def _hint(message: str, looked: LdapProbe) -> str:
-    if message.startswith("the server refuses"):
+    if message.startswith("the server refused"):
         return _ANONYMOUS if looked.active else _OPEN if any(map(_wants_sign_in, looked.answers)) else _READ
     if message.startswith("no certificate"):
         return f"{_PUBLISH}; {_READ}"
-    if message.startswith("nobody"):
+    if message.startswith("no entry"):
         return f"create the entry, or correct its mail attribute; {_READ}"
     if message.startswith("several"):
-        return "let only one entry have the address: a phone may take the other one"
+        return "remove the address from the others: a phone may use the wrong entry"
     return _OTHER_HINTS.get(message, _PUBLISH)
 
 

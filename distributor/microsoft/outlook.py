@@ -49,13 +49,13 @@ def settings(*, sign: bool, encrypt: bool, users_may_change: bool, ldap: str | N
     found = [
         Setting(f"{PREFIX}SMIMEEnabled", True, False, "S/MIME is on"),
         Setting(f"{PREFIX}SMIMEEnabled.UserChangeAllowed", free, True, "people may turn it off"),
-        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail", sign, False, "every mail is signed"),
-        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail.UserChangeAllowed", free, True, "people may change that"),
-        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail", encrypt, False, "every mail is encrypted"),
-        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail.UserChangeAllowed", free, True, "people may change that"),
+        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail", sign, False, "every message is signed"),
+        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail.UserChangeAllowed", free, True, "people may change this"),
+        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail", encrypt, False, "every message is encrypted"),
+        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail.UserChangeAllowed", free, True, "people may change this"),
     ]
     if ldap is not None:
-        found.append(Setting(f"{PREFIX}SMIMEEnabled.LDAPHostName", host(ldap), None, "where else recipients' certificates are"))
+        found.append(Setting(f"{PREFIX}SMIMEEnabled.LDAPHostName", host(ldap), None, "another place to look up recipients' certificates"))
     return found
 
 
@@ -66,9 +66,9 @@ def host(text: str) -> str:
         raise BadHost(_why(text))
     scheme, name, port = (found["scheme"] or "").lower(), found["host"].lower(), found["port"]
     if not _HOST.fullmatch(name) or (name.rpartition(".")[2].isdigit() and not _is_ipv4(name)):
-        raise BadHost(f'"{escape_unsafe(name)}" is not the name of a host')
+        raise BadHost(f'"{escape_unsafe(name)}" is not a host name')
     if port is not None and not 0 < int(port) <= _LAST_PORT:
-        raise BadHost(f"there is no port {port}")
+        raise BadHost(f"{port} is not a port number")
     return (f"{scheme}://" if scheme else "") + name + (f":{int(port)}" if port else "")
 
 
@@ -80,29 +80,31 @@ def _is_ipv4(name: str) -> bool:
 def _why(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if separator and scheme.lower() not in {"ldap", "ldaps"}:
-        return f'"{escape_unsafe(scheme)}" is not a scheme of LDAP'
+        return f'"{escape_unsafe(scheme)}" is not an LDAP scheme'
     rest = rest if separator else text
     if "@" in rest:
-        return "it names an account; Outlook signs in to no directory"
+        return "it has an account, but Outlook does not sign in to LDAP servers"
     if set("/?#") & set(rest):
-        return "a path or base is more than Outlook takes"
-    return f'"{escape_unsafe(text)}" is not the name of a host'
+        return "it has a path or base, which Outlook does not support"
+    return f'"{escape_unsafe(text)}" is not a host name'
 
 
 def remarks(found: Sequence[Setting]) -> Iterator[Diagnostic]:
     """Consequences of these settings that are easy to miss."""
     on = {setting.key.removeprefix(f"{PREFIX}SMIMEEnabled").lstrip("."): setting.value for setting in found}
-    yield Diagnostic("threads", "ok", 'with S/MIME on, Outlook shows no conversations ("Organize by thread"), in any account of the app')
-    yield Diagnostic("app", "ok", "the settings install no certificate; each person opens the file that was mailed")
+    yield Diagnostic(
+        "threads", "ok", 'with S/MIME on, Outlook does not group messages by conversation ("Organize by thread") in any account'
+    )
+    yield Diagnostic("app", "ok", "these settings do not install certificates; each person opens the attachment they were sent")
     if on["EncryptAllMail"]:
-        text = "people who write to someone without a certificate are asked to remove that recipient"
-        yield Diagnostic("encryption", "warning", text, "publish certificates first, or let people choose")
+        text = "Outlook asks people to remove recipients who have no certificate"
+        yield Diagnostic("encryption", "warning", text, "publish certificates first, or let people turn encryption off")
     if (on["SignAllMail"] or on["EncryptAllMail"]) and not on["UserChangeAllowed"]:
         text = "people without a certificate on the phone cannot turn signing or encrypting off"
-        yield Diagnostic("freedom", "warning", text, "give it to people whose certificate is installed")
+        yield Diagnostic("freedom", "warning", text, "assign these settings only to people whose certificate is installed")
     place = on.get("LDAPHostName")
     if isinstance(place, str) and (place.startswith("ldap://") or (place.endswith(f":{_PLAIN_PORT}") and not place.startswith("ldaps://"))):
-        text = f'"{place}" is asked without TLS: anyone between can read whom people write to, and change the answer'
+        text = f'"{place}" is used without TLS: anyone on the network path can see whom people write to, and change the response'
         yield Diagnostic("ldap", "warning", text, "write ldaps://HOST")
 
 

@@ -96,14 +96,14 @@ def missing(granted: GrantedPermissions, needs: Sequence[RequiredPermission]) ->
 
 def lacking(area: str, granted: GrantedPermissions, names: Sequence[str]) -> Diagnostic:
     """The line of `doctor` about missing permissions."""
-    text = f"the app lacks {' and '.join(names)}; without it this part cannot work"
+    text = f"the app lacks {' and '.join(names)}, which is required here"
     return Diagnostic(area, "error", text, steps(f"grant it, {WINDOW}:", (powershell.consent(granted.app, names),)))
 
 
 def let_in(shut: MailboxDenied, app: App, uses: Sequence[PermissionUse], scope: str = powershell.NAME) -> MailboxDenied:
     """The line of `doctor` with that command; `doctor` puts a longer one in its place when it has seen all tables."""
     line = powershell.scope_mailboxes(app, mailboxes(uses), _exchange_roles(uses), scope)
-    return replace(shut, hint=steps(f"{shut.why}; open it, {WINDOW}, and wait up to two hours:", (line,)))
+    return replace(shut, hint=steps(f"{shut.why}; grant access, {WINDOW}, and wait up to two hours:", (line,)))
 
 
 # --- excessive --------------------------------------------------------------------------------------------------------
@@ -116,15 +116,15 @@ def excess_permissions(
     needed = frozenset[str]().union(*(need.enough for use in uses for need in use.needs))
     wide = sorted(role for role in granted.roles & needed if role.startswith("Mail."))
     if wide:
-        text = (
-            f"{' and '.join(wide)}: granted for the whole tenant; unless an application access policy forbids it, anybody's mailbox is open"
-        )
+        text = f"{' and '.join(wide)}: granted for every mailbox of the tenant, unless an application access policy restricts it"
         yield ExcessPermission(area, "warning", text, _narrowing(granted.app, uses, wide, scope))
     if more := needless(granted.shown, needed):
-        yield ExcessPermission(area, "warning", f"permissions that nothing here needs: {', '.join(more)}", _removal(granted, uses, more))
+        yield ExcessPermission(area, "warning", f"permissions not needed: {', '.join(more)}", _removal(granted, uses, more))
     if not wide and granted.readable and granted.roles >= granted.scopes and mailboxes(uses):
-        text = "what Exchange itself opens to the app (RBAC) is in no token: a role without a scope, for every mailbox, is not seen here"
-        hint = steps(f"look at each role's scope, {WINDOW}; ScopeType Organization is every mailbox:", (powershell.opened(granted.app),))
+        text = "roles assigned in Exchange (RBAC) are not visible in a token; one without a scope would apply to every mailbox"
+        hint = steps(
+            f"check the scope of each role, {WINDOW}; ScopeType Organization means every mailbox:", (powershell.opened(granted.app),)
+        )
         yield ExcessPermission(area, "ok", text, hint)
 
 
@@ -137,9 +137,9 @@ def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], sco
     """In two steps: the new roles take effect within two hours, and until then the old ones are needed."""
     boxes = mailboxes(uses)
     return steps(
-        f"let the app into {' and '.join(boxes)} only, in two steps, each {WINDOW}. First:",
+        f"limit the app to {' and '.join(boxes)} in two steps, each {WINDOW}. First:",
         (powershell.scope_mailboxes(app, boxes, _exchange_roles(uses), scope),),
-        "two hours after InScope was True for every role there (a change takes that long), and not sooner:",
+        "two hours after InScope was True for every role, and not earlier (a change takes that long):",
         (powershell.taken_back(app, wide),),
     )
 
@@ -147,15 +147,15 @@ def _narrowing(app: App, uses: Sequence[PermissionUse], wide: Sequence[str], sco
 def _removal(granted: GrantedPermissions, uses: Sequence[PermissionUse], more: Sequence[str]) -> str:
     """If what is removed was what met a need, the least that meets it is granted first."""
     if not granted.roles:
-        return "remove them: Entra, App registrations, API permissions; a person consents anew at the next sign-in"
+        return "remove them: Entra, App registrations, API permissions; people consent again at the next sign-in"
     left = replace(granted, roles=granted.roles - set(more), scopes=granted.scopes - set(more))
     needs = [need for use in uses for need in use.needs]
     lost = sorted({*missing(left, needs)} - {*missing(granted, needs)})
     gone = powershell.taken_back(granted.app, more)
     if not lost:
-        return steps(f"take them back, {WINDOW}:", (gone,))
+        return steps(f"remove them, {WINDOW}:", (gone,))
     first = powershell.consent(granted.app, lost)
-    return steps(f"{' and '.join(lost)} would be enough: grant that, then take those back, {WINDOW}:", (first, gone))
+    return steps(f"{' and '.join(lost)} is enough: grant that, then remove the others, {WINDOW}:", (first, gone))
 
 
 # --- mailboxes -------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def _exchange_roles(uses: Sequence[PermissionUse]) -> list[str]:
 _NUMBER = re.compile(r"AADSTS(\d{4,8})")
 _PUBLIC = "openssl x509 -in app.pem -out app.crt"  # the certificate without its key
 _MENDS: Mapping[int, tuple[str, Callable[[App], str]]] = {
-    7000215: (f"or make a new one, {WINDOW}", powershell.new_secret),
+    7000215: (f"or create a new one, {WINDOW}", powershell.new_secret),
     7000222: (WINDOW, powershell.new_secret),
     7000112: (WINDOW, powershell.enterprise_application),
     7000229: (WINDOW, powershell.enterprise_application),
@@ -223,4 +223,4 @@ def clock_skew_check(skew: timedelta | None) -> Iterator[Diagnostic]:
     seconds = round(abs(skew).total_seconds())
     text = f"this machine's clock is {seconds} s {'behind' if skew > timedelta() else 'ahead of'} the service's"
     level = "error" if abs(skew) > WRONG else "warning"
-    yield Diagnostic("transport", level, text, steps("set the clock, and let it be kept by NTP:", ("timedatectl set-ntp true",)))
+    yield Diagnostic("transport", level, text, steps("set the clock and turn on NTP:", ("timedatectl set-ntp true",)))

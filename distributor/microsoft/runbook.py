@@ -17,8 +17,8 @@ _ASCII = re.compile(r"([^\x20-\x7e]+)")
 OTHERS = (
     ("OWADisableCRLCheck", "$false", "$true would hide that a certificate was revoked"),
     ("OWACheckCRLOnSend", "$false", "$true checks when a message is sent, too"),
-    ("OWACRLConnectionTimeout", "60000", "milliseconds for one list"),
-    ("OWACRLRetrievalTimeout", "10000", "milliseconds for all lists; a slower one counts as failed"),
+    ("OWACRLConnectionTimeout", "60000", "milliseconds per revocation list (CRL)"),
+    ("OWACRLRetrievalTimeout", "10000", "milliseconds for all revocation lists; slower ones count as failed"),
     ("OWAUseSecondaryProxiesWhenFindingCertificates", "$true", "Outlook on the web only; phones compare the primary address"),
     ("OWASigningAlgorithms", "8004", "8004 is SHA-1; 800C is SHA-256, 800D SHA-384, 800E SHA-512"),
     ("OWAEncryptionAlgorithms", "6610", "6610 is AES-256, 660F AES-192, 660E AES-128, 6603 3DES"),
@@ -31,7 +31,7 @@ def powershell(name: str, sha256: str, members: Sequence[CollectionEntry]) -> st
     ASCII only: Windows PowerShell 5.1 reads a script without a byte-order mark in the machine's own code page.
     """
     if escape_unsafe(name) != name:
-        raise ValueError("its name has characters that cannot be shown")
+        raise ValueError("its name has unprintable characters")
     return _TEMPLATE.format(
         file=_ascii_quoted(name),
         sha256=sha256.upper(),
@@ -63,14 +63,14 @@ _TEMPLATE = """\
 # The virtual certificate collection of Exchange Online, from this file (valid until, subject):
 {members}
 #
-# Run it where the file is, as one script. It needs the module ExchangeOnlineManagement, and the right to change the
+# Run the whole script in the folder with the file. It needs the module ExchangeOnlineManagement and permission to change the
 # organisation's S/MIME settings.
 $ErrorActionPreference = 'Stop'
 $File = (Resolve-Path -LiteralPath {file}).ProviderPath
 $Expected = '{sha256}'
 
-# 1. The file is the one that was checked.
-if ((Get-FileHash -LiteralPath $File -Algorithm SHA256).Hash -ne $Expected) {{ throw "$File is not the file that was checked" }}
+# 1. Check that the file is unchanged.
+if ((Get-FileHash -LiteralPath $File -Algorithm SHA256).Hash -ne $Expected) {{ throw "$File is not the file that distributor checked" }}
 $New = [System.IO.File]::ReadAllBytes($File)
 
 function Read-Collection {{
@@ -83,29 +83,29 @@ function Read-Collection {{
 # 2. Sign in.
 Connect-ExchangeOnline -ShowBanner:$false
 try {{
-    # 3. Keep the present collection: the new one replaces all of it.
+    # 3. Save the current collection: the new one replaces it completely.
     $Before = Read-Collection
     if ($Before.Length -gt 0) {{
         $Backup = "$File.$(Get-Date -Format yyyyMMdd-HHmmss).before"
         [System.IO.File]::WriteAllBytes($Backup, $Before)
         $Quoted = [System.Management.Automation.Language.CodeGeneration]::EscapeSingleQuotedStringContent($Backup)
-        "kept: $Backup; to go back: Set-SmimeConfig -SMIMECertificateIssuingCA ([System.IO.File]::ReadAllBytes('$Quoted'))"
+        "saved: $Backup; to restore it: Set-SmimeConfig -SMIMECertificateIssuingCA ([System.IO.File]::ReadAllBytes('$Quoted'))"
     }} else {{
         "the tenant has no collection yet"
     }}
 
-    # 4. Upload. Exchange Online refuses all of it when one certificate has expired.
+    # 4. Upload. Exchange Online rejects the whole collection if one certificate has expired.
     Set-SmimeConfig -SMIMECertificateIssuingCA $New
 
-    # 5. Read it back and compare, byte for byte.
+    # 5. Read it back and compare byte for byte.
     $After = Read-Collection
     [Convert]::ToBase64String($After) | Set-Content -LiteralPath 'tenant.txt' -Encoding ascii
     if ([Convert]::ToBase64String($After) -cne [Convert]::ToBase64String($New)) {{
-        throw "the tenant shows another collection than the one uploaded; compare: distributor trust check --tenant tenant.txt"
+        throw "the tenant's collection differs from the one uploaded; to compare: distributor trust check --tenant tenant.txt"
     }}
     "uploaded: $($New.Length) bytes, SHA-256 $Expected"
 
-    # 6. Look at what else counts. Outlook on the web and new Outlook read these; phones lean on the collection alone. Microsoft's defaults:
+    # 6. Check the related settings, which Outlook on the web and new Outlook use; phones use only the collection. Microsoft's defaults:
 {others}
     Get-SmimeConfig | Format-List {fields}
 }} finally {{

@@ -31,7 +31,7 @@ def parse_smime_config(data: bytes) -> bytes:
         return data
     text = _text(data).lstrip("\ufeff")
     if not text:
-        raise Unreadable("it is empty: the command that saved it failed, or the tenant has no collection")
+        raise Unreadable("the file is empty: the command that saved it failed, or the tenant has no collection")
     text = text.strip()
     if text[:1] in {"{", "["} and (found := _json(text)) is not None:
         return found

@@ -98,7 +98,7 @@ class ChainVerifier:
         if link.seq != self.seq + 1:
             yield f"event {link.seq}: follows event {self.seq}; {_gap(self.seq, link.seq)}"
         if digest(link, self.hash) != link.hash:
-            yield f"event {link.seq}: its hash does not fit its content and the event before it"
+            yield f"event {link.seq}: its hash does not match its content and the previous event"
         self.back += link.at < self.at
         yield from _personal_faults(link)
         if link.delivery is not None:
@@ -114,7 +114,7 @@ class ChainVerifier:
     def end(self) -> Iterator[str]:
         """The faults of the chain as a whole, after its last link."""
         for seq in sorted(self._unexplained):
-            yield f"event {seq}: its personal fields are gone, and no event tells that they were erased"
+            yield f"event {seq}: its personal fields are missing, but no event records their erasure"
 
     def _state_faults(self, link: Link, delivery: str) -> Iterator[str]:
         before = self.states.get(delivery)
@@ -123,9 +123,9 @@ class ChainVerifier:
                 yield f"event {link.seq}: delivery {delivery} was never planned"
             return
         if link.before != before:
-            yield f"event {link.seq}: delivery {delivery} goes from {_named(link.before)}, but it was {_named(before)}"
+            yield f"event {link.seq}: delivery {delivery} changes from {_named(link.before)}, but its state was {_named(before)}"
         if link.after != link.event or not (_allowed(link.before, link.after) or self._adopted(link)):
-            yield f"event {link.seq}: delivery {delivery} may not go from {_named(link.before)} to {_named(link.after)}"
+            yield f"event {link.seq}: delivery {delivery} cannot change from {_named(link.before)} to {_named(link.after)}"
         self.states[delivery] = link.after
 
     def _adopted(self, link: Link) -> bool:
@@ -161,14 +161,14 @@ def _gap(before: int, seq: int) -> str:
 def _personal_faults(link: Link) -> Iterator[str]:
     if link.personal is None or link.salt is None:
         if (link.personal is None) != (link.salt is None):
-            yield f"event {link.seq}: personal fields and their salt are erased together or not at all"
+            yield f"event {link.seq}: only one of personal fields and salt was erased"
         return
     try:
         good = commit(link.salt, link.personal) == link.commitment
     except ValueError:
         good = False
     if not good:
-        yield f"event {link.seq}: its personal fields do not fit their commitment"
+        yield f"event {link.seq}: its personal fields do not match their commitment"
 
 
 def _allowed(before: str | None, after: str) -> bool:
@@ -256,7 +256,7 @@ class ExportComparison:
             self.events += 1
             return
         self._forked = True
-        yield f"event {link.seq}: is {_described(link)}, but {self.name} has {_described(theirs)}; both are alike before it, and not after"
+        yield f"event {link.seq}: is {_described(link)}, but {self.name} has {_described(theirs)}; events before it are identical"
 
     def end(self, last: int) -> Iterator[str]:
         """Events that the export has after the chain's last event, number `last`."""
@@ -266,7 +266,7 @@ class ExportComparison:
         while (theirs := (yield from self._read())) is not None:
             first, until, self._waiting = first or theirs.seq, theirs.seq, None
         if first:
-            yield f"event {last}: is the last one, but {self.name} goes on with {_numbers(first, until)}: the end was cut off"
+            yield f"event {last}: is the last one, but {self.name} continues with {_numbers(first, until)}: the end was removed"
 
     def _missing(self, seq: int) -> Iterator[str]:
         """Read the export up to the first event that is not before `seq`; earlier ones are missing in the chain."""
@@ -274,7 +274,7 @@ class ExportComparison:
         while (theirs := (yield from self._read())) is not None and theirs.seq < seq:
             first, until, self._waiting = first or theirs.seq, theirs.seq, None
         if first:
-            yield f"event {seq}: stands where {self.name} has {_numbers(first, until)} before it, which were removed"
+            yield f"event {seq}: {_numbers(first, until)} of {self.name} should come before it and were removed"
 
     def _read(self) -> Generator[str, None, Link | None]:
         """The export's next event; yields faults of the file before it."""

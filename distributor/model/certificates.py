@@ -122,7 +122,7 @@ class ParsedIdentities:
 
 
 REVOKED = "revoked"  # event: the delivery's certificate was revoked
-RELEASED = "released"  # event: the certificate was on hold, and is good again
+RELEASED = "released"  # event: the certificate was on hold and is valid again
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class Publications(Protocol):
 IN_USE = frozenset(set(State) - {State.REJECTED, State.BOUNCED, State.WITHDRAWN})  # somebody has the certificate, or will get it
 HOLD = "on hold"  # the end of a revocation's text that may be lifted again (RFC 5280 5.3.1 certificateHold); no other may
 HELD_BACK_PREFIX = "held back: "  # the beginning of the text for deliveries that wait because the clock jumped
-GOOD_AGAIN = "the certificate was on hold, and is good again"
+GOOD_AGAIN = "the certificate was on hold and is valid again"
 
 
 def is_hold(reason: str) -> bool:

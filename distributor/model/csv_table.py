@@ -186,7 +186,7 @@ def header(line: str) -> Columns | HeaderError:
     split = {delimiter: _split(line, delimiter) for delimiter in DELIMITERS}
     best = max(split, key=lambda d: (sum(_plain(name) in _FIELDS for name in split[d]), len(split[d])))
     if len(split[best]) > MOST_COLUMNS:
-        return HeaderError(f"the first line names more than {MOST_COLUMNS} columns", "keep the columns that are needed")
+        return HeaderError(f"the header has more than {MOST_COLUMNS} columns", "remove the columns that are not needed")
     return _columns(best, split[best])
 
 
@@ -241,9 +241,9 @@ _FIELDS |= {
 def without_address(columns: Columns) -> HeaderError:
     """The message about a header without a column for the address."""
     names = [name.strip() for name in columns.names]
-    hint = "the first line names the columns, such as email,name,file"
+    hint = "add a first line with column names, such as email,name,file"
     if any(isinstance(parse_address(name), Address) for name in names):
-        return HeaderError("the list has no header", hint)
+        return HeaderError("the list has no header line", hint)
     known = [f'"{escape_unsafe(name)}"' for name in names if _plain(name) in _FIELDS]
     unknown = [describe_cell(name) for name in names if _plain(name) not in _FIELDS][:8]  # without a header, one may be a password
     others = [f"{counted} not known {', '.join(unknown)}"] if (counted := f"{len(names) - len(known)}") != "0" else []
@@ -278,7 +278,7 @@ class Rows:
             if isinstance(found, Columns):
                 self._delimiter = found.delimiter
             return found
-        return HeaderError("the list is empty", "the first line names the columns, such as email,name,file")
+        return HeaderError("the list is empty", "add a first line with column names, such as email,name,file")
 
     def _whole(self, line: str) -> str:
         """The line, with those after it while a quote is open."""
@@ -299,4 +299,4 @@ class Rows:
             except csv.Error as error:
                 yield line, str(error)
                 continue
-            yield line, f"a cell has more than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells
+            yield line, f"a cell is longer than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells

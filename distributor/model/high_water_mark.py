@@ -12,7 +12,7 @@ from typing import Protocol
 
 from distributor.model.states import State
 
-HINT = "put the newest copy back, or take this one into use: distributor ledger adopt --reason TEXT (see docs/restore.md)"
+HINT = "put the newest copy back, or adopt this one: `distributor ledger adopt --reason TEXT` (see docs/restore.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ class EventGap:
     def message(self) -> str:
         """The warning."""
         number = "events" if self.missing is None else "1 event" if self.missing == 1 else f"{self.missing} events"
-        who = f"whoever was first planned after {self.since:%Y-%m-%d %H:%M:%S} UTC"
-        return f"this ledger was restored and may lack {number}: {who} is not known here and would get a second message"
+        who = f"anyone first planned after {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"this ledger was restored and may lack {number}: {who} is missing from it and would get a second message"
 
 
 LOOK = (
-    "before `distributor send`, look for messages after that time in Sent Items or the mail log, and withdraw whoever has one"
+    "before `distributor send`, look for messages after that time in Sent Items or the mail log, and withdraw those deliveries"
     " (see docs/restore.md)"
 )
 
@@ -117,15 +117,15 @@ class Adoptable(Protocol):
 def older_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
     """The ledger lacks events that this host has seen."""
     return RestoredLedger(
-        "older", f"this ledger is older than what this host knows of it: {_ends(end)}, this host has seen {_event(mark.end)}"
+        "older", f"this ledger is older than the one last used on this machine: {_ends(end)}, that one had {_event(mark.end)}"
     )
 
 
 def forked_copy(end: ChainEnd, mark: HighWaterMark) -> RestoredLedger:
     """The ledger has another event in the place of one that this host has seen."""
-    message = f"this ledger is not the one that was last used here: {_ends(end)}"
+    message = f"this ledger is not the one last used on this machine: {_ends(end)}"
     return RestoredLedger(
-        "forked", f"{message}, but its event {mark.end.seq} is not the one that this host has seen ({_time(mark.end.at)})"
+        "forked", f"{message}, but its event {mark.end.seq} differs from the one recorded on this machine ({_time(mark.end.at)})"
     )
 
 
@@ -137,22 +137,20 @@ def used_elsewhere(end: ChainEnd, sent: ChainEnd, machine: Machine, use: str = "
 
 def unreadable_mark(end: ChainEnd, mark: UnreadableMark) -> RestoredLedger:
     """The mark cannot be read."""
-    message = f"what this host knew of this ledger cannot be read ({mark.path}: {mark.reason}), so it may be an older copy; {_ends(end)}"
+    message = f"cannot read this machine's record of this ledger ({mark.path}: {mark.reason}), so it may be an older copy; {_ends(end)}"
     return RestoredLedger("unknown", message)
 
 
 def changed_identity(end: ChainEnd, fault: str) -> RestoredLedger:
     """Somebody changed the ledger's id, so its mark cannot be found."""
-    hint = "put a copy in its place that `distributor audit verify` finds whole (see docs/restore.md)"
-    return RestoredLedger("renamed", f"this ledger was changed from outside: {fault}; {_ends(end)}", hint)
+    hint = "replace it with a copy that passes `distributor audit verify` (see docs/restore.md)"
+    return RestoredLedger("renamed", f"this ledger was modified outside distributor: {fault}; {_ends(end)}", hint)
 
 
 def missing_ledger(mark: HighWaterMark, file: str) -> tuple[str, str]:
     """The message and the hint where a remembered ledger is missing. `file`: the mark's file."""
-    hint = (
-        f"put it back, or restore a backup (docs/restore.md); only where it is given up for good, move {file} away, then `distributor init`"
-    )
-    return f"there is no ledger, but one lay here up to {_event(mark.end)}", hint
+    hint = f"put it back, or restore a backup (docs/restore.md); to give it up for good, move {file} away, then run `distributor init`"
+    return f"no ledger found, but there was one here up to {_event(mark.end)}", hint
 
 
 def _ends(end: ChainEnd) -> str:

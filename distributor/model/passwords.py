@@ -45,26 +45,24 @@ class BadPolicy:
 def check(recipe: PasswordPolicy) -> BadPolicy | None:
     """Why a policy is refused; None when it is good."""
     if fault := _alphabet_fault(recipe.alphabet):
-        return BadPolicy("alphabet", fault, "write each wanted character once: letters and digits are easiest to type")
+        return BadPolicy("alphabet", fault, "list each character once; letters and digits are easiest to type")
     if min(recipe.groups, recipe.length) < 1:
-        return BadPolicy("groups", "groups and length are at least 1", "leave both out for five groups of five")
+        return BadPolicy("groups", "groups and length must be at least 1", "remove both for five groups of five")
     characters = recipe.groups * (recipe.length + 1) - 1
     if characters > LONGEST:
-        return BadPolicy("groups", f"{characters} characters are more than every phone takes ({LONGEST})", "fewer or shorter groups")
+        return BadPolicy("groups", f"{characters} characters are more than the limit of phones ({LONGEST})", "use fewer or shorter groups")
     if recipe.bits < FLOOR:
         needed = math.ceil(FLOOR / math.log2(len(recipe.alphabet)))
-        return BadPolicy(
-            "groups", f"{recipe.bits:.0f} bits are too few ({FLOOR:.0f} are the least)", f"take at least {needed} characters in all"
-        )
+        return BadPolicy("groups", f"{recipe.bits:.0f} bits are too few (at least {FLOOR:.0f})", f"use at least {needed} characters in all")
     return None
 
 
 def _alphabet_fault(alphabet: str) -> str | None:
     strange = sorted({c for c in alphabet if not "!" <= c <= "~" or c in _SPOILED})
     if strange:
-        return "the alphabet holds characters that do not survive typing, pasting or tables: " + ascii("".join(strange))
+        return "the alphabet has characters that are easily garbled: " + ascii("".join(strange))
     if len(set(alphabet)) != len(alphabet):
-        return "the alphabet holds a character twice"
+        return "the alphabet has a duplicate character"
     return "the alphabet has fewer than two characters" if len(alphabet) < 2 else None  # noqa: PLR2004  one character leaves no choice
 
 

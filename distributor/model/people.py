@@ -65,7 +65,7 @@ class Helpdesk:
         return ", ".join(filter(None, (self.name, self.phone.replace(" ", "\N{NO-BREAK SPACE}"), self.hours)))
 
 
-_TOO_LONG = ("the address is too long", "an address has at most 64 octets before the @ and 254 in all")
+_TOO_LONG = ("the address is too long", "use at most 64 octets before the @ and 254 in all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +99,23 @@ def _fault(text: str) -> tuple[str, str] | None:  # noqa: PLR0911  a line a faul
     if not text:
         return "the address is empty", "write one address, such as alice@example.org"
     if not _SEPARATORS.isdisjoint(text):
-        return "one plain address is wanted, without a name and not several", "write alice@example.org only"
+        return "not a single plain address", "write only the address, such as alice@example.org"
     if len(text.split(None, 1)) > 1 or _has_unsafe(text):
-        return "the address has a space or an unprintable character in it", "type the address again by hand"
+        return "the address has a space or an unprintable character", "retype the address"
     if "=?" in text:
-        return "the address holds an encoded-word", "write the address in plain characters"
+        return "the address contains an encoded-word", "write the address in plain characters"
     local, at, domain = text.rpartition("@")
     if not at or not local or not domain or "@" in local:
-        return f'"{text}" is not a mail address', "an address has one @ with something on each side"
+        return f'"{text}" is not a mail address', "write one @ with text on both sides"
     if not all(_ATOM.fullmatch(atom) for atom in local.split(".")):
-        return f'"{local}" is not the local part of a mail address', "quotes, brackets and double dots are not allowed before the @"
+        return f'"{local}" is not the local part of a mail address', "remove quotes, brackets and double dots before the @"
     if not unicodedata.is_normalized("NFC", local):
         return (
-            f'"{local}" holds a character that mail writes otherwise',
-            "type the part before the @ again by hand (mail uses NFC)",
+            f'"{local}" has a character that is not in Unicode normal form (NFC)',
+            "retype the part before the @",
         )
     if "." not in domain:
-        return f'"{text}" is not a mail address', "a domain has a dot"
+        return f'"{text}" is not a mail address', "write a domain with a dot, such as example.org"
     return None
 
 

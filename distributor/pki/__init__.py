@@ -19,7 +19,7 @@ def parse_material(material: SourceMaterial, limits: Limits, *, expected_sha256:
     except Unreadable as reason:
         return _unreadable(str(reason), _convert() if material.form == "pkcs12" else _AGAIN)
     except RecursionError:
-        return _unreadable("it is nested too deep", _AGAIN)
+        return _unreadable("the file is nested too deeply", _AGAIN)
     except MemoryError:
         return ParsedIdentities(problems=(ParseProblem(CheckId.TOO_COSTLY, "opening it takes more memory than allowed", _AGAIN),))
     except Exception:  # noqa: BLE001  a parser's message about hostile bytes helps nobody, and may quote them
@@ -37,7 +37,7 @@ def _open(material: SourceMaterial, limits: Limits, expected_sha256: str | None)
 
 
 _ARMOUR = b"-----BEGIN PKCS12-----"  # around a PFX, as certtool and some CAs write it
-_AGAIN = "export it again from where it was made"
+_AGAIN = "export the file again"
 
 
 def _convert() -> str:

@@ -290,9 +290,9 @@ class Certificate:
                 usages=self.usages,
             )
         except x509.DuplicateExtension as error:
-            text = f"the certificate has the extension {error.oid.dotted_string} twice"
+            text = f"the certificate has a duplicate extension {error.oid.dotted_string}"
         except UNREADABLE as error:
-            text = f"the certificate cannot be read ({_words(error)})"
+            text = f"cannot read the certificate ({_words(error)})"
         return ParseProblem(CheckId.UNREADABLE, text, _REISSUE)
 
 
@@ -303,7 +303,7 @@ def load(der: bytes) -> Certificate | ParseProblem:
         found = _parsed(der)
         found.subject_name, found.issuer_name, found.serial  # noqa: B018  parsed at first access
     except UNREADABLE as error:
-        return ParseProblem(CheckId.UNREADABLE, f"a certificate in it cannot be read ({_words(error)})", _REISSUE)
+        return ParseProblem(CheckId.UNREADABLE, f"cannot read a certificate in the file ({_words(error)})", _REISSUE)
     return found
 
 

@@ -26,14 +26,14 @@ WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1"})
 _KINDS = {  # of keys that look like those that phones install
     "rsassa-pss": "its key is for RSASSA-PSS signatures only (id-RSASSA-PSS): phones do not install it, and nobody can encrypt to it",
     "rsaes-oaep": "its key is for RSAES-OAEP only (id-RSAES-OAEP): phones do not install it, and it cannot sign",
-    "ec-explicit": "its elliptic key spells its curve out in numbers instead of naming it: phones do not install it",
-    "ec-compressed": "its elliptic key is written in compressed form: phones do not install it",
-    "rsaencryption-with-parameters": "its RSA key comes with parameters, where there must be none: programs do not agree what it is",
+    "ec-explicit": "its EC key has explicit curve parameters instead of a named curve: phones do not install it",
+    "ec-compressed": "its EC key is in compressed form: phones do not install it",
+    "rsaencryption-with-parameters": "its RSA key has parameters, which are not allowed: programs disagree on how to read it",
 }
-ORDINARY_KEY = "have one issued for an ordinary RSA key (rsaEncryption)"
+ORDINARY_KEY = "have one issued for a plain RSA key (rsaEncryption)"
 _REISSUE = "have a new certificate issued"
-_HIDDEN = "Outlook hides a certificate without the primary address in it; correct the row or have a new certificate issued"
-_ALIKE = "a mail server may tell these letters apart; if the certificate is right, write its address in the row"
+_HIDDEN = "correct the row, or have a new certificate issued: Outlook hides certificates without the primary address"
+_ALIKE = "if the certificate is right, use its address in the row: mail servers may distinguish upper and lower case"
 
 
 # --- predicates --------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def validity_fault(cert: CertificateInfo | Certificate, now: datetime) -> Fault 
     if cert.not_after <= now:
         return CheckId.EXPIRED, f"expired on {_day(cert.not_after)}"
     if cert.not_before > now:
-        return CheckId.NOT_YET_VALID, f"is valid from {_day(cert.not_before)} on"
+        return CheckId.NOT_YET_VALID, f"is not valid before {_day(cert.not_before)}"
     return None
 
 
@@ -66,13 +66,13 @@ def allows_mail(uses: frozenset[str] | None, *, any_use: bool) -> bool:
 def authority_faults(cert: Certificate, *, root: bool) -> Iterator[Fault]:
     """What makes a CA certificate unfit for mail, but for its validity. A root's own signature does not matter: it carries no trust."""
     if cert.key_usage is not None and "keyCertSign" not in cert.key_usage:
-        yield CheckId.KEY_USAGE, "may not sign certificates by its key usage"
+        yield CheckId.KEY_USAGE, "may not sign certificates (key usage)"
     if not root and (fault := signature_fault(cert)):
         yield fault
     if not allows_mail(cert.extended_key_usage, any_use=True):  # Windows nests extended key usages
-        yield CheckId.NOT_FOR_MAIL, "is for other uses than mail by its extended key usage, and so is all below it"
+        yield CheckId.NOT_FOR_MAIL, "is not for mail (extended key usage), nor is any certificate below it"
     if cert.rsa_bits is not None and cert.rsa_bits < SMALLEST_RSA:
-        yield CheckId.WEAK_KEY, f"has an RSA key of {cert.rsa_bits} bits; at least {SMALLEST_RSA} are wanted"
+        yield CheckId.WEAK_KEY, f"has an RSA key of {cert.rsa_bits} bits; at least {SMALLEST_RSA} are required"
 
 
 def encryption_fault(info: CertificateInfo | ParseProblem, now: datetime) -> Fault | None:
@@ -82,9 +82,9 @@ def encryption_fault(info: CertificateInfo | ParseProblem, now: datetime) -> Fau
     if fault := validity_fault(info, now):
         return fault
     if "encrypt" not in info.usages:
-        return CheckId.KEY_USAGE, "is for signing only, nobody can encrypt to it"
+        return CheckId.KEY_USAGE, "is for signing only; no one can encrypt to it"
     if not allows_mail(info.extended_key_usage, any_use=False):
-        return CheckId.NOT_FOR_MAIL, "is not for mail by its extended key usage"
+        return CheckId.NOT_FOR_MAIL, "is not for mail (extended key usage)"
     return None
 
 
@@ -127,7 +127,7 @@ def subject_address(info: CertificateInfo) -> Address | Issue:
     if good:
         names = ", ".join(str(address) for address in good)
         return _error(
-            CheckId.SEVERAL_ADDRESSES, f"the certificate has several addresses ({names})", "name the person in a roster (--roster)"
+            CheckId.SEVERAL_ADDRESSES, f"the certificate has several addresses ({names})", "add the person to a roster (--roster)"
         )
     if bad:
         return _error(
@@ -138,18 +138,20 @@ def subject_address(info: CertificateInfo) -> Address | Issue:
 
 def _time(info: CertificateInfo, now: datetime) -> Iterator[Issue]:
     if fault := validity_fault(info, now):
-        yield _error(fault[0], f"the certificate {fault[1]}", _REISSUE if fault[0] is CheckId.EXPIRED else "plan it again then")
+        yield _error(
+            fault[0], f"the certificate {fault[1]}", _REISSUE if fault[0] is CheckId.EXPIRED else "run `distributor plan` again then"
+        )
     elif info.not_after - now < SOON:
         yield _warning(
             CheckId.EXPIRES_SOON,
             f"the certificate expires on {_day(info.not_after)}",
-            "renew it soon; Outlook warns during the last 30 days",
+            "renew the certificate soon; Outlook warns during the last 30 days",
         )
 
 
 def _purpose(info: CertificateInfo) -> Iterator[Issue]:
     if info.is_ca:
-        yield _error(CheckId.IS_CA, "this is the certificate of an authority, not of a person", "export the person's own certificate")
+        yield _error(CheckId.IS_CA, "this is a CA certificate, not a person's", "export the person's own certificate")
     yield from _extended(info.extended_key_usage)
     if not info.usages:
         yield _error(CheckId.KEY_USAGE, "its key usage allows neither signing nor encrypting mail", _REISSUE)
@@ -161,9 +163,9 @@ def _purpose(info: CertificateInfo) -> Iterator[Issue]:
 def _extended(uses: frozenset[str] | None) -> Iterator[Issue]:
     """CA/B S/MIME BR 7.1.2.3: present, with emailProtection, and without uses other than mail."""
     if uses is None:
-        yield _error(CheckId.NOT_FOR_MAIL, "it has no extended key usage; emailProtection is wanted", _REISSUE)
+        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage is missing; emailProtection is required", _REISSUE)
     elif not allows_mail(uses, any_use=False):
-        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage has no emailProtection", "have one issued for secure mail")
+        yield _error(CheckId.NOT_FOR_MAIL, "its extended key usage lacks emailProtection", "have one issued for secure mail")
     elif others := [name for oid, name in _NEVER.items() if oid in uses]:
         message = f"its extended key usage allows {' and '.join(others)}, which mail certificates must not"
         yield _error(CheckId.NOT_FOR_MAIL, message, _REISSUE)
@@ -173,15 +175,15 @@ def _strength(info: CertificateInfo) -> Iterator[Issue]:
     kind, _, size = info.key.partition("-")
     if kind == "rsa":
         if int(size) < SMALLEST_RSA:
-            yield _error(CheckId.WEAK_KEY, f"its RSA key has {size} bits; at least {SMALLEST_RSA} are wanted", _REISSUE)
+            yield _error(CheckId.WEAK_KEY, f"its RSA key has {size} bits; at least {SMALLEST_RSA} are required", _REISSUE)
         elif int(size) % 8:
             yield _error(CheckId.WEAK_KEY, f"its RSA key has {size} bits, which is no multiple of 8", _REISSUE)
     elif is_installed(info.key):
         curve = f"P-{info.key[4:]}"
         yield _warning(
             CheckId.KEY_TYPE,
-            f"its key is elliptic ({curve}); Microsoft says nothing about Outlook mobile and such keys",
-            "try one first, or use RSA",
+            f"its key is an EC key ({curve}), which Microsoft does not document for Outlook mobile",
+            "test one certificate first, or use RSA",
         )
     else:
         yield _error(CheckId.KEY_TYPE, foreign_key(info.key), ORDINARY_KEY)
@@ -208,7 +210,7 @@ def _addressed(info: CertificateInfo, person: Address) -> Iterator[Issue]:
             yield _warning(
                 CheckId.ADDRESS_CASE,
                 f'the certificate writes "{match}"',
-                "Outlook may compare character by character; write it alike if it does not appear",
+                "if the certificate does not appear in Outlook, write both addresses alike: Outlook may compare case",
             )
     elif good:
         names = ", ".join(str(address) for address in good)

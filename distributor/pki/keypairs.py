@@ -29,7 +29,7 @@ def match_identities(ders: Sequence[bytes], keys: Sequence[PrivateKeyTypes], exp
     """Every identity in these certificates and keys. `expected_sha256`: the SHA-256 of the one leaf to return, verified before."""
     if len(ders) > MOST or len(keys) > MOST:
         return ParsedIdentities(
-            problems=(ParseProblem(CheckId.TOO_COSTLY, f"it has more than {MOST} certificates or keys", "split it into smaller files"),)
+            problems=(ParseProblem(CheckId.TOO_COSTLY, f"more than {MOST} certificates or keys in the file", "split the file"),)
         )
     return _KeyCertificateSet(ders, keys, expected_sha256).opened()
 
@@ -77,7 +77,7 @@ class _KeyCertificateSet:
             return Identity(facts, certificate.der, self._chain(certificate), secret) if facts.sha256 == self.expected_sha256 else None
         if not key_matches(key, certificate.parsed.public_key()):
             self.problems.append(
-                _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": its numbers do not fit')
+                _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": the public keys differ')
             )
             return None
         return Identity(facts, certificate.der, self._chain(certificate), None)
@@ -95,7 +95,7 @@ class _KeyCertificateSet:
             yield _mismatch("a private key in it belongs to no certificate in it")
         elif lonely:
             for certificate in lonely:
-                yield _no_key(f'the certificate of "{certificate.subject_text}" comes without its private key')
+                yield _no_key(f'the certificate of "{certificate.subject_text}" has no private key in the file')
         elif not used and not self.problems:
             yield _no_key("it has no private key")
 
@@ -174,8 +174,8 @@ def _rsa_fits(key: rsa.RSAPrivateKey, public: rsa.RSAPublicKey) -> bool:
 
 
 def _mismatch(message: str) -> ParseProblem:
-    return ParseProblem(CheckId.KEY_MISMATCH, message, "export certificate and key together from the same place again")
+    return ParseProblem(CheckId.KEY_MISMATCH, message, "export the certificate and its key together again")
 
 
 def _no_key(message: str) -> ParseProblem:
-    return ParseProblem(CheckId.NO_KEY, message, "export it again with its private key")
+    return ParseProblem(CheckId.NO_KEY, message, "export the certificate again with its private key")

@@ -57,9 +57,9 @@ _PROMISED_NOTHING = frozenset(
 _FALSE_ON_P521 = "cabf.smime.prohibited_spki_algorithm_encoding"  # BR 6.1.5 allows P-521 (facts: exchange.md 5)
 _P521 = bytes.fromhex("06052b81040023")
 _SHALL = frozenset({"cabf.smime.crldp_extension_missing"})  # pkilint says WARNING where BR 7.1.2.3 b says SHALL (facts: exchange.md 5)
-_REVOCABLE = "tell the authority: it has to revoke a certificate that is against its rules"
-_RECOMMENDED = "tell the authority: the rules recommend it otherwise (SHOULD); the certificate may stay as it is"
-_ADVICE = "advice, given once for all such certificates: they name no policy of the S/MIME BR, so their authority need not follow them"
+_REVOCABLE = "report it to the CA, which must revoke a certificate that breaks its rules"
+_RECOMMENDED = "report it to the CA; this is only a recommendation (SHOULD), and the certificate can be used"
+_ADVICE = "for information, shown once for all such certificates: they claim no S/MIME BR policy, so their CA need not follow it"
 
 
 @dataclass(frozen=True, slots=True)

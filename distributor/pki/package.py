@@ -33,10 +33,10 @@ from distributor.pki.keypairs import spki
 from distributor.pki.pbe import EncodedPassword, Mac, Scheme
 
 LONGEST_NAME = 64  # characters; more does not fit a phone's line
-_WITHDRAW = "see `distributor audit verify`, then take it back with `distributor withdraw` and run `distributor plan` again"
+_WITHDRAW = "run `distributor audit verify`, then `distributor withdraw` and `distributor plan` again"
 _HINTS = {
     CheckId.ADDRESS_MISMATCH: _WITHDRAW,
-    CheckId.NOT_YET_VALID: "correct this machine's clock, or run `distributor send` then",
+    CheckId.NOT_YET_VALID: "correct this machine's clock, or run `distributor send` on that day",
 }
 _DECISIVE = frozenset(
     {CheckId.ADDRESS_MISMATCH, CheckId.BAD_ADDRESS, CheckId.NO_ADDRESS, CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.KEY_TYPE}
@@ -77,7 +77,7 @@ def check_package(content: PackageContent, certificate_sha256: str, person: Addr
     """
     der = content.der or content.leaf.public_bytes(Encoding.DER)
     if sha256(der).hexdigest() != certificate_sha256:
-        return ParseProblem(CheckId.NO_CERTIFICATE, "its certificate is not the one that was planned", _WITHDRAW)
+        return ParseProblem(CheckId.NO_CERTIFICATE, "the certificate is not the one that was planned", _WITHDRAW)
     cert = Certificate(der, content.leaf, is_copy=content.der is not None)
     if isinstance(cert.info, ParseProblem):
         return cert.info
@@ -147,12 +147,12 @@ def _replaced(value: Value, contents: Mapping[bytes, bytes]) -> bytes:
 
 def _key(identity: Identity) -> Key:
     if identity.key is None:
-        raise ValueError("the credential comes without its key")
+        raise ValueError("the private key is missing")
     der = base64.b64decode(identity.key.reveal())
     # The pair was verified when the file was opened; the library's own check would take 37 ms (facts: pkcs12.md B3).
     key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise ValueError("phones take RSA and EC keys only")  # noqa: TRY004  a key's kind is data here, no mistake of the caller
+        raise ValueError("phones accept only RSA and EC keys")  # noqa: TRY004  a key's kind is data here, no mistake of the caller
     return key
 
 

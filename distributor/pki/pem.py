@@ -77,7 +77,7 @@ def blocks(data: bytes) -> Iterator[Block]:
         try:
             der = binascii.a2b_base64(body)
         except binascii.Error:
-            raise Unreadable("a PEM block in it is damaged") from None
+            raise Unreadable("a PEM block in the file is damaged") from None
         yield Block(found[1], found[0] + b"\n", der)
 
 
@@ -97,7 +97,7 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     """Every identity in the files together."""
     found = [block for data in files for block in blocks(data)]
     if not found:
-        raise Unreadable("there is neither a certificate nor a key in it")
+        raise Unreadable("no certificate or key found")
     if schemes := [scheme for block in found if (scheme := scheme_of(block)) is not None]:
         from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  slow to load, and only for encrypted keys
 
@@ -134,21 +134,19 @@ def scheme_of(block: Block) -> Scheme | None:
 
 def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParseProblem:
     if block.label == b"OPENSSH PRIVATE KEY":
-        raise Unreadable("its key is in OpenSSH's own form")
+        raise Unreadable("the key is in OpenSSH format")
     if not block.encrypted:
         return load_key(block, None)
     if not passwords:
         return ParseProblem(
-            CheckId.WRONG_PASSWORD, "its key needs a password and none was given", "name it in the roster or in --passwords"
+            CheckId.WRONG_PASSWORD, "the key needs a password, but none was given", "add it to the roster or to --passwords"
         )
     for text in spelled([secret.reveal() for secret in passwords]):
         try:
             return load_key(block, Secret(text))
         except Unreadable:
             continue
-    return ParseProblem(
-        CheckId.WRONG_PASSWORD, "the password does not open its key", "correct the password in the roster or in --passwords"
-    )
+    return ParseProblem(CheckId.WRONG_PASSWORD, "wrong password for the key", "correct the password in the roster or in --passwords")
 
 
 def load_key(block: Block, secret: Secret | None) -> PrivateKeyTypes:
@@ -159,7 +157,7 @@ def load_key(block: Block, secret: Secret | None) -> PrivateKeyTypes:
             return load_pem_private_key(block.text, word, unsafe_skip_rsa_key_validation=True)
         return load_der_private_key(block.der, word, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Unreadable("its private key cannot be read") from None
+        raise Unreadable("cannot read the private key") from None
 
 
 # --- bundle --------------------------------------------------------------------------------
@@ -185,7 +183,7 @@ def read(data: bytes) -> tuple[sst.Stored, ...]:
             raise Unreadable(f"a damaged collection, {fault}") from None
     found = tuple(map(sst.Stored, _bundle_ders(data)))
     if not found:
-        raise Empty("there is no certificate in it")
+        raise Empty("no certificate found")
     return found
 
 
@@ -225,11 +223,11 @@ def _binary(data: bytes) -> Iterator[bytes]:
     except ValueError:
         raise Unreadable("neither PEM nor DER, or damaged") from None
     if parts[0].tag == asn1.INTEGER:
-        raise Unreadable("it contains private keys and needs a password")
+        raise Unreadable("the file contains private keys and needs a password")
     if kind == _SIGNED:
         yield from _signed(data)
     elif kind:
-        raise Unreadable("a PKCS#7 file of another kind than certificates")
+        raise Unreadable("a PKCS#7 file that does not contain certificates")
     else:
         yield data
 

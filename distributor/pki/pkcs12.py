@@ -103,11 +103,11 @@ def too_costly(derivations: Sequence[Mac | Scheme], limits: Limits) -> ParsedIde
 def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
     if not passwords:
         return (
-            "it needs a password and none was given",
-            "name it in the roster, in --passwords, or in a .txt file of the same name beside it",
+            "the file needs a password, but none was given",
+            "add it to the roster, to --passwords, or to a .txt file with the same name beside it",
         )
-    many = "the password does not open it" if len(passwords) == 1 else f"none of the {len(passwords)} passwords given opens it"
-    return many, "correct the password in the roster, in --passwords or in the .txt file beside it"
+    many = "wrong password" if len(passwords) == 1 else f"wrong password: none of the {len(passwords)} given opens the file"
+    return many, "correct the password in the roster, in --passwords, or in the .txt file beside the file"
 
 
 def to_binary(data: bytes) -> bytes:

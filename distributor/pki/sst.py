@@ -67,7 +67,7 @@ def write(certificates: Sequence[bytes]) -> bytes:
 def read(data: bytes) -> Collection:
     """Parse a store. Raises Unreadable for anything else, or for bytes after its end."""
     if data[: len(MAGIC)] != MAGIC:
-        raise _malformed(0, "not a serialized certificate store; it does not begin like one")
+        raise _malformed(0, "not a serialized certificate store")
     stored: list[Stored] = []
     others = {CRL: 0, CTL: 0}
     for context, properties in _elements(data):

@@ -135,7 +135,7 @@ class Workers(Generic[Job, Result]):
         code = self._remove(child)
         if not child.warm:
             raise InvalidInput(
-                f"a worker process did not start ({reason}, exit status {code})", hint="see whether memory or processes are limited"
+                f"a worker process did not start ({reason}, exit status {code})", hint="check the limits on memory and processes"
             )
         if child.tasks:
             child.tasks.popleft().finish(WorkerFailure(reason))

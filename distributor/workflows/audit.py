@@ -18,7 +18,7 @@ from distributor.model.people import escape_unsafe
 FIELDS = ("seq", "at", "delivery", "event", "from", "to", "by", "evidence", "personal", "salt", "commitment", "prev", "hash")
 MOST = 1000  # findings
 LONGEST_LINE = 2**22  # characters; an event has a few thousand
-_TOO_LONG = "it is longer than any event"
+_TOO_LONG = "longer than any event"
 LONGEST = 300  # characters of one; a forged file chooses what it is called
 _FORMULA = (
     "=",
@@ -119,12 +119,12 @@ def _followed(verifier: ChainVerifier, lines: Iterable[str]) -> Iterator[Link | 
             yield _cut(f"line {line.number}: {link}")
             continue
         if isinstance(line, _Line) and line.values["prev"] != verifier.hash:
-            yield f"event {link.seq}: does not name the hash of the event before it"
+            yield f"event {link.seq}: does not contain the hash of the previous event"
         yield from map(_cut, verifier.verify_link(link))
         yield link
     yield from verifier.end()
     if line is None:
-        yield "the file holds no event"
+        yield "the file has no events"
 
 
 def _cut(finding: str) -> str:
@@ -154,7 +154,7 @@ def _read_json(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object none of whose names stands twice: readers disagree about which of the two counts."""
     if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("duplicate name")
     return dict(pairs)
 
 
@@ -185,7 +185,7 @@ def _read_csv(lines: Iterable[str]) -> Iterator[_Line | _Unreadable]:
             counted.taken = 0
             if number == 1:
                 if tuple(row) != FIELDS:
-                    yield _Unreadable(number, "is not the header of an export")
+                    yield _Unreadable(number, "is not the header of an audit log export")
                     return
                 continue
             yield _from_row(number, row)
@@ -201,7 +201,7 @@ def _from_row(number: int, row: list[str]) -> _Line | _Unreadable:
         values |= {name: json.loads(values[name] or "", object_pairs_hook=_once) for name in _DOCUMENTS}
         values["seq"] = int(values["seq"] or "")
     except (ValueError, RecursionError):
-        return _Unreadable(number, "holds a cell that cannot be read")
+        return _Unreadable(number, "has a cell that cannot be read")
     return _Line(number, {**values, "commitment": values["commitment"] or "", "by": values["by"] or ""})
 
 
@@ -212,20 +212,20 @@ def _is_number(value: object) -> bool:
 def _link(values: Mapping[str, Any]) -> Link | str:
     """The event as it was hashed, or why the line is no event."""
     if set(values) != set(FIELDS):
-        return f"has other fields than an export: {', '.join(sorted(set(values) ^ set(FIELDS)))[:200]}"
+        return f"has different fields than an export: {', '.join(sorted(set(values) ^ set(FIELDS)))[:200]}"
     evidence, names = values["evidence"], values["personal"]
     if not isinstance(evidence, dict) or not (
         names is None or (isinstance(names, list) and all(isinstance(name, str) and name in evidence for name in names))
     ):
-        return "names personal fields that its evidence lacks"
+        return "lists personal fields that its evidence lacks"
     words = all(isinstance(values[name], str) for name in ("at", "event", "by", "commitment", "hash"))
     if not words or not _is_number(values["seq"]) or not all(isinstance(values[n], str | None) for n in ("delivery", "from", "to", "salt")):
-        return "holds a field of the wrong type"
+        return "has a field of the wrong type"
     personal = {name: evidence[name] for name in names or ()}
     public = {name: value for name, value in evidence.items() if name not in personal}
     columns = (values["delivery"], values["event"], values["from"], values["to"], values["by"])
     try:
         hashed, opened = canonical(public), canonical(personal) if personal else None
     except (ValueError, RecursionError):
-        return "holds evidence that no ledger writes"
+        return "has evidence that distributor does not write"
     return Link(values["seq"], values["at"], *columns, hashed, opened, values["salt"], values["commitment"], values["hash"])

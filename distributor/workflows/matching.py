@@ -174,8 +174,8 @@ class Matching:
             self._origins.append(file.origin)
             return False
         if (first := self._origins[number]) != file.origin:
-            message = f'the same certificate came already in "{first[_DIGEST:].decode()}"'
-            issue = Issue(Severity.NOTE, CheckId.DUPLICATE, message, "nothing is to be done; it is sent once")
+            message = f'the same certificate is also in "{first[_DIGEST:].decode()}"'
+            issue = Issue(Severity.NOTE, CheckId.DUPLICATE, message, "no action needed; it is sent once")
             self._report(self._about(issue, file, None))
         return True
 
@@ -297,7 +297,7 @@ class Matching:
         absent, hint = ABSENT[self._people.origin]
         where = f"is not {absent}"
         if row := self._rows.refused(found):
-            where, hint = f"is {absent}, but not with a row that can be used", f"correct {row}"
+            where, hint = f"is {absent}, but the row cannot be used", f"correct {row}"
         message = f'the certificate is for "{names}", who {where}'
         return Issue(Severity.WARNING, CheckId.NO_PERSON, message, hint, unmatched.file.source, None, names if ", " not in names else None)
 
@@ -364,7 +364,7 @@ def _key(draft: DeliveryRequest) -> str:
 
 def one_key(address: str, other: str, source: str | None) -> Issue:
     """The issue of two people of one plan who have the same key."""
-    message = f'the certificates of "{address}" and "{other}" are about the same key: whoever has it reads the mail of both'
+    message = f'the certificates of "{address}" and "{other}" have the same key: whoever has it can read the mail of both'
     return Issue(Severity.ERROR, CheckId.DUPLICATE, message, OWN_KEY, source, None, address)
 
 
@@ -377,8 +377,8 @@ def already_taken(found: Taken, source: str) -> Issue:
     if found.same_certificate:
         message = f'this certificate is {standing} and cannot be for "{address}" too: one certificate is for one person'
     else:
-        message = f'a certificate about the same key is {standing}, so "{address}" could read the mail of both'
+        message = f'a certificate with the same key is {standing}, so "{address}" could read the mail of both'
     hint = f'have a certificate with a new key issued for "{address}", also where both are one person with a new address'
     if found.state in _MAY_GO_BACK:
-        hint = f"{hint}; or, if the other is the wrong one: distributor withdraw {found.delivery} --reason TEXT"
+        hint = f"{hint}; or, if the other one is wrong, run `distributor withdraw {found.delivery} --reason TEXT`"
     return Issue(Severity.ERROR, CheckId.DUPLICATE, message, hint, source, None, address)

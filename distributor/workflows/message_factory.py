@@ -146,5 +146,6 @@ def _identity(job: PackingJob, limits: Limits) -> Identity | ParseProblem:
         if identity.facts.sha256 == job.task.certificate_sha256:
             return identity
     return next(
-        iter(opened.problems), ParseProblem(CheckId.NO_CERTIFICATE, "the certificate is no longer in it", "run `distributor plan` again")
+        iter(opened.problems),
+        ParseProblem(CheckId.NO_CERTIFICATE, "the certificate is no longer in the file", "run `distributor plan` again"),
     )

@@ -120,12 +120,12 @@ def _jobs(todos: Iterator[PackingTask], plans: _Plans, now: Now, issues: list[Is
 _LOST = {
     "time": (
         CheckId.TOO_COSTLY,
-        "opening it and making its message took too long",
-        "check the file, and your own templates; [limits] open_seconds is the time for one",
+        "opening the file and building its message took too long",
+        "check the file and your own templates, or raise [limits] open_seconds",
     ),
-    "memory": (CheckId.TOO_COSTLY, "it needs more memory than a certificate may", "check the file"),
+    "memory": (CheckId.TOO_COSTLY, "opening the file needs too much memory", "check the file"),
 }
-_CRASHED = (CheckId.UNREADABLE, "it broke the process that opened it", "export the certificate again and run `distributor plan`")
+_CRASHED = (CheckId.UNREADABLE, "opening the file crashed the worker process", "export the certificate again and run `distributor plan`")
 
 
 def _issue(job: PackingJob, result: ParseProblem | WorkerFailure) -> Issue:

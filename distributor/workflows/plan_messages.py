@@ -21,10 +21,10 @@ _RESEND = "`distributor resend` makes a new message with a new password"
 _NEXT: Mapping[State, str] = {
     State.PLANNED: _SENDS,
     State.QUEUED: _SENDS,
-    State.DEFERRED: "`distributor send` sends it when it is due again, with --now at once",
-    State.CLAIMED: "wait until `distributor send` is done",
-    State.TRANSMITTING: "wait until `distributor send` is done",
-    State.AMBIGUOUS: "nobody knows whether it arrived: `distributor resolve`",
+    State.DEFERRED: "run `distributor send` when it is due again, or `distributor send --now`",
+    State.CLAIMED: "wait for `distributor send` to finish",
+    State.TRANSMITTING: "wait for `distributor send` to finish",
+    State.AMBIGUOUS: "run `distributor resolve`: it is not known whether it arrived",
 }
 _BEFORE = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED})  # nothing has left yet
 
@@ -39,7 +39,7 @@ def already(known: ExistingDelivery, source: str) -> Issue:
 
 def revocation(reason: str) -> Issue:
     """A certificate that the ledger knows to be revoked, whatever a CRL says now."""
-    hint = "`distributor trust watch` asks whether it is good again" if is_hold(reason) else "have a new certificate issued"
+    hint = "run `distributor trust watch` to check whether it is valid again" if is_hold(reason) else "have a new certificate issued"
     return Issue(Severity.ERROR, CheckId.REVOKED, reason, hint)
 
 
@@ -58,7 +58,7 @@ def other_language(language: str, written: str, number: int) -> Issue:
 
 def lost(failed: WorkerFailure) -> Issue:
     """A file that could not be opened within its limits of time and memory, or that crashed the child process."""
-    hint = "see what it is; export it again from where it was made"
+    hint = "check the file, or export it again"
     match failed.reason:
         case "time":
             return Issue(Severity.ERROR, CheckId.TOO_COSTLY, "opening it takes longer than `limits.open_seconds` allows", hint)

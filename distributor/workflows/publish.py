@@ -115,10 +115,8 @@ def choose(holder: CertificateHolder, now: datetime) -> tuple[PublishableCertifi
 def _objection(certificate: PublishableCertificate, address: str, now: datetime) -> Issue | None:
     """Why a certificate is not published."""
     if certificate.lost:
-        hint = f"send it again: distributor resend {address} --reason TEXT"
-        return _issue(
-            CheckId.NOT_PUBLISHED, "the message with the certificate came back, so nobody has it, and it is not published", hint, address
-        )
+        hint = f"send it again: `distributor resend {address} --reason TEXT`"
+        return _issue(CheckId.NOT_PUBLISHED, "the message with the certificate bounced, so the certificate is not published", hint, address)
     if certificate.revoked:
         return _issue(CheckId.REVOKED, "the certificate was revoked and is not published", _REISSUE, address)
     match encryption_fault(info(certificate.leaf), now):
@@ -128,10 +126,10 @@ def _objection(certificate: PublishableCertificate, address: str, now: datetime)
             return _issue(check, f"the certificate {reason} and is not published", _HINTS.get(check, _REISSUE), address)
 
 
-_REISSUE = "have a new one issued, and send it"
+_REISSUE = "have a new certificate issued and send it"
 _HINTS = {
     CheckId.NOT_YET_VALID: "run `distributor publish` again then",
-    CheckId.KEY_USAGE: "nothing is to be done if the person has another one for encryption",
+    CheckId.KEY_USAGE: "no action needed if the person has another certificate for encryption",
 }
 
 

@@ -16,7 +16,7 @@ from distributor.workflows.plan_messages import locator as locator_of
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
 RELOCATED = "relocated"  # the event of a certificate that was found in another place
-_HINT = "put the file back where it was, plan it where it is now, or name its new place in [[sources]]"
+_HINT = "put the file back, run `distributor plan` on its new place, or add that place to [[sources]]"
 SHORTEST_NAME = 8  # hex digits that name a certificate
 
 
@@ -38,7 +38,7 @@ def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime)
     for delivery in ledger.deliveries(DeliveryFilter(address=address)):
         newest[delivery.certificate_sha256] = max(newest.get(delivery.certificate_sha256, delivery), delivery, key=_generation)
     if not newest:
-        raise RequestDenied(f'"{address}" is not in the ledger', hint="`distributor status` lists everybody who is")
+        raise RequestDenied(f'"{address}" is not in the ledger', hint="run `distributor status` to list everyone")
     revoked = ledger.revoked(list(newest))
     if certificate is not None:
         return _good(_named(newest, certificate.lower().replace(":", "")), now, revoked)
@@ -46,7 +46,7 @@ def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime)
     good = [delivery for delivery in newest.values() if delivery.certificate_not_after > now]
     if len(good) > 1:
         names = ", ".join(sorted(delivery.certificate_sha256 for delivery in good))
-        raise RequestDenied(f'"{address}" has {len(good)} certificates', hint=f"name one with --certificate: {names}")
+        raise RequestDenied(f'"{address}" has {len(good)} valid certificates', hint=f"name one with --certificate: {names}")
     return _good(max(newest.values(), key=lambda delivery: delivery.certificate_not_after), now, revoked)
 
 
@@ -57,16 +57,16 @@ def _generation(delivery: Delivery) -> int:
 def _named(newest: Mapping[str, Delivery], certificate: str) -> Delivery:
     found = [delivery for sha256, delivery in newest.items() if len(certificate) >= SHORTEST_NAME and sha256.startswith(certificate)]
     if len(found) != 1:
-        raise RequestDenied(f'no such certificate: "{certificate}"', hint=f"there is: {', '.join(sorted(newest))}")
+        raise RequestDenied(f'no such certificate: "{certificate}"', hint=f"choose one of: {', '.join(sorted(newest))}")
     return found[0]
 
 
 def _good(delivery: Delivery, now: datetime, revoked: Container[object]) -> Delivery:
     if delivery.certificate_sha256 in revoked:
         hint = "get a new certificate and run `distributor plan`"
-        raise RequestDenied("the certificate was revoked, and there is none newer", where=delivery.address, hint=hint)
+        raise RequestDenied("the certificate was revoked, and there is no newer one", where=delivery.address, hint=hint)
     if delivery.certificate_not_after <= now:
-        message = f"the certificate expired on {delivery.certificate_not_after:%Y-%m-%d}, and there is none newer"
+        message = f"the certificate expired on {delivery.certificate_not_after:%Y-%m-%d}, and there is no newer one"
         raise RequestDenied(message, where=delivery.address, hint="get a new certificate and run `distributor plan`")
     return delivery
 
@@ -113,9 +113,7 @@ def _find_by_plans(  # noqa: PLR0913, PLR0917  what the search needs
         found = _find(source, people, pool, old, locator)
         if isinstance(found, Locator):
             return plan, found
-        refused.append(
-            RequestDenied(f"its certificate is not found again ({found.message})", where=found.source or old.address, hint=_HINT)
-        )
+        refused.append(RequestDenied(f"cannot find the certificate again ({found.message})", where=found.source or old.address, hint=_HINT))
     raise refused[0]
 
 
@@ -133,7 +131,7 @@ def _find(
         return locator_of(found)
     if isinstance(same_place, Issue):
         return same_place
-    return Issue(Severity.ERROR, CheckId.UNREADABLE, "the file does not open", source=same_place.source)
+    return Issue(Severity.ERROR, CheckId.UNREADABLE, "cannot open the file", source=same_place.source)
 
 
 def _first_with(

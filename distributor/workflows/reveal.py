@@ -31,7 +31,7 @@ class Reveal:
         if len(ready) > 1:
             several = ", ".join(envelope.certificate_sha256[:16] for envelope in ready)
             raise UsageError(
-                f"{len(ready)} passwords are ready, for the certificates {several}", hint="say which one with --certificate SHA256"
+                f"{len(ready)} passwords are ready, for the certificates {several}", hint="choose one with --certificate SHA256"
             )
         if not ready:
             raise _refusal(address, newest, certificate)
@@ -64,18 +64,18 @@ def _newest(envelopes: Sequence[SealedPassword], certificate: str | None) -> lis
 
 
 def _refusal(address: str, newest: Sequence[SealedPassword], certificate: str | None) -> RequestDenied:
-    again = f"a new package with a new password: distributor resend {address} --reason TEXT"
+    again = f"for a new package and password: `distributor resend {address} --reason TEXT`"
     if not newest:
         what = f"with a certificate {certificate}" if certificate else "in the ledger"
-        return RequestDenied(f'there is no password for "{address}" {what}', hint=f"distributor status {address}")
+        return RequestDenied(f'no password for "{address}" {what}', hint=f"run `distributor status {address}`")
     match newest[0].state:
         case PasswordState.HELD:
             return RequestDenied(
-                "the password is held until a server has accepted the message", where=address, hint=f"distributor status {address}"
+                "the password is not available until the message is accepted", where=address, hint=f"run `distributor status {address}`"
             )
         case PasswordState.HANDED_OVER:
-            return RequestDenied("the password was handed over already; there is no second look", where=address, hint=again)
+            return RequestDenied("the password was already handed over; it is shown only once", where=address, hint=again)
         case PasswordState.EXPIRED:
-            return RequestDenied("the password's time is over", where=address, hint=again)
+            return RequestDenied("the password expired", where=address, hint=again)
         case _:
             return RequestDenied("the password was destroyed", where=address, hint=again)

@@ -64,18 +64,18 @@ def _keys(entry: DirectoryUser) -> tuple[str, ...]:
 def compare(person: Person, entry: DirectoryUser | None) -> Issue | None:
     """How a person on the roster differs from the directory. An error: nothing may be sent to them."""
     if entry is None:
-        hint = "check the address, and whom [[rosters]] leaves out; if the person has left, have the certificate revoked"
+        hint = "check the address and the filter of [[rosters]]; if the person has left, have the certificate revoked"
         return _about(person, Severity.WARNING, CheckId.NO_PERSON, "this person is not in the directory", hint)
     primary = entry.person.address
     if not entry.enabled:
-        hint = "remove the row, or plan again once the account is enabled"
+        hint = "remove the row, or run `distributor plan` again when the account is enabled"
         return _about(person, Severity.ERROR, CheckId.NO_PERSON, _DISABLED, hint)
     if primary.key != person.address.key:
         message = f'the primary address of this person is "{primary}" in the directory'
-        hint = f"{PRIMARY_ONLY}; write that in the row, with a certificate for it"
+        hint = f"{PRIMARY_ONLY}; use that address in the row, with a certificate for it"
         return _about(person, Severity.ERROR, CheckId.ADDRESS_MISMATCH, message, hint)
     if primary.local != person.address.local:
-        hint = "Outlook may compare character by character; write it alike if the certificate does not appear"
+        hint = "if the certificate does not appear in Outlook, write both addresses alike: Outlook may compare case"
         return _about(person, Severity.WARNING, CheckId.ADDRESS_CASE, f'the directory writes "{primary}"', hint)
     return None
 
@@ -87,14 +87,23 @@ def _about(person: Person, severity: Severity, check: CheckId, message: str, hin
 
 def disabled() -> Issue:
     """The issue of a certificate whose owner's account is disabled."""
-    return Issue(Severity.ERROR, CheckId.NO_PERSON, _DISABLED, "have the certificate revoked, or plan again once the account is enabled")
+    return Issue(
+        Severity.ERROR,
+        CheckId.NO_PERSON,
+        _DISABLED,
+        "have the certificate revoked, or run `distributor plan` again when the account is enabled",
+    )
 
 
 def without_certificate(count: int) -> Iterator[Issue]:
     """One note for all people without a certificate in a whole directory, where nobody named them."""
     if count:
-        message = f"{count} people in the directory have no certificate here" if count > 1 else "one person in the directory has none here"
-        hint = "name a group in [[rosters]] to be told who of it lacks one"
+        message = (
+            f"{count} people in the directory have no certificate here"
+            if count > 1
+            else "one person in the directory has no certificate here"
+        )
+        hint = "set a group in [[rosters]] to list its people without a certificate"
         yield Issue(Severity.NOTE, CheckId.NO_CERTIFICATE, message, hint, SOURCE)
 
 
@@ -174,7 +183,7 @@ class RosterRows:
             issue = self._missing.get((person.address.key, hint.source, hint.line))
             if issue is not None and _named(hint) and not self._has(person, hint):
                 other = self._alternatives.get(person.address.key)
-                there = f'; or name "{other}", which holds a certificate for this person' if other else ""
+                there = f'; or name "{other}", which has a certificate for this person' if other else ""
                 yield replace(issue, hint=f"{issue.hint}{there}")
 
     def _has(self, person: Person, hint: RosterRow) -> bool:
@@ -208,7 +217,7 @@ def _base(name: str) -> str:
     return name.strip().replace("\\", "/").rpartition("/")[2].casefold()
 
 
-_HINT = "name the certificate's file in the row, or put it among the sources"
+_HINT = "put the file name in the row, or add the file to the sources"
 
 
 class MergedRoster:
@@ -234,11 +243,11 @@ class MergedRoster:
             self.by_key[key] = person
         elif _without_files(first) != replace(_without_files(person), address=first.address):
             self._contradicted.add(key)
-            self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row for a person"))
+            self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row per person"))
         elif files(person.hint) and files(person.hint) not in map(files, first.rows):
             self.by_key[key] = replace(first, more_rows=(*first.more_rows, *person.rows))
         else:
-            self.issues.append(_repeated(person, first, Severity.NOTE, "the row repeats", "nothing is to be done; it counts once"))
+            self.issues.append(_repeated(person, first, Severity.NOTE, "the row repeats", "no action needed; it counts once"))
 
     def refuse(self, row: Issue) -> None:
         """Add the issue of a row that cannot be used; its person counts as on the roster all the same."""
@@ -371,10 +380,8 @@ def gather(roster: Roster | None, directory: Directory | None = None, spool: New
 
 def _no_certificate(person: Person, source: str | None) -> Issue:
     source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
-    hint = _HINT if person.hint else "put the certificate's file among the sources"
-    return Issue(
-        Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address)
-    )
+    hint = _HINT if person.hint else "add the person's file to the sources"
+    return Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate found for this person", hint, source, line, str(person.address))
 
 
 def _repeated(person: Person, first: Person, severity: Severity, what: str, hint: str) -> Issue:

@@ -41,7 +41,7 @@ def ambiguous_deliveries(
     for attempt in ledger.ambiguous(scope):
         free_at, why = retry_allowed_at(attempt, alive, now, attempt_timeout)
         yield AmbiguousDelivery(
-            attempt.delivery, attempt.armed_at, f"{attempt.delivery.response or 'no answer was recorded'}; {why}", free_at
+            attempt.delivery, attempt.armed_at, f"{attempt.delivery.response or 'no response was recorded'}; {why}", free_at
         )
 
 
@@ -61,7 +61,7 @@ def send_again(  # noqa: PLR0913  what a use case needs
         if attempt.delivery.id == delivery:
             free_at, why = retry_allowed_at(attempt, alive, now, attempt_timeout)
             if free_at is None:
-                raise RequestDenied(why, where=delivery, hint="wait until that `distributor send` is done, then run the command again")
+                raise RequestDenied(why, where=delivery, hint="wait for that `distributor send` to finish, then run the command again")
             if free_at > now:
                 hint = f"run the command again after {free_at:%Y-%m-%d %H:%M:%S} UTC, in {_span(free_at - now)}"
                 raise RequestDenied(why, where=delivery, hint=hint)
@@ -104,7 +104,7 @@ def _settle_one(ledger: Ledger, attempt: LastAttempt, reason: str, *, accepted: 
     """Raises RequestDenied where the delivery may not be settled so."""
     id_ = attempt.delivery.id
     if accepted and attempt.replaced:  # "all of them arrived" hardly means both generations of one person
-        hint = f"distributor withdraw {id_} --reason TEXT, or where this one arrived too: distributor resolve {id_} --accepted"
+        hint = f"run `distributor withdraw {id_} --reason TEXT`, or, if this one arrived too, `distributor resolve {id_} --accepted`"
         raise RequestDenied("a later generation replaced it", where=id_, hint=hint)
     ledger.resolve(id_, State.ACCEPTED if accepted else State.QUEUED, {"kind": "person", "reason": reason})
 
@@ -114,13 +114,13 @@ def retry_allowed_at(attempt: LastAttempt, alive: Alive, now: datetime, attempt_
     since = attempt.armed_at or attempt.delivery.updated_at
     match alive(attempt.holder) if attempt.holder else None:
         case True if attempt.holder is not None:
-            return None, f"its sender still runs (process {attempt.holder.pid})"
+            return None, f"its sending process is still running (process {attempt.holder.pid})"
         case False:
-            return min(since, now), "its sender has ended"
+            return min(since, now), "its sending process has ended"
         case _ if since + attempt_timeout > now:
-            return since + attempt_timeout, "its sender ran elsewhere and may still wait for an answer"
+            return since + attempt_timeout, "its sending process ran on another machine and may still be waiting for a response"
         case _:
-            return since + attempt_timeout, "its sender cannot be waiting any more"
+            return since + attempt_timeout, "its sending process can no longer be waiting"
 
 
 def _span(wait: timedelta) -> str:

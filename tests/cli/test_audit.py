@@ -68,7 +68,7 @@ def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Workspace
     done = sent.run("distributor audit verify --against kept.jsonl --json")
     assert done.returncode == 1
     (finding,) = json.loads(done.stdout)["findings"]
-    assert finding.endswith("the end was cut off")
+    assert finding.endswith("the end was removed")
 
 
 @WHOLE_COMMANDS
@@ -76,7 +76,7 @@ def test_an_export_that_is_not_there_or_not_text_ends_in_words(sent: Workspace) 
     for make, words in (
         ("true", "no such file"),
         ("head -c 100 /dev/urandom > kept.jsonl", "not UTF-8"),
-        ("rm kept.jsonl; mkdir kept.jsonl", "it is not a regular file"),
+        ("rm kept.jsonl; mkdir kept.jsonl", "not a regular file"),
     ):
         done = sent.run(f"{make}; distributor audit verify --against kept.jsonl")
         assert done.returncode == 3, done.stdout
@@ -114,6 +114,6 @@ def test_events_that_lost_their_personal_fields_are_counted_and_found_unless_an_
     done = sent.run("distributor audit verify")
     assert done.returncode == 1
     assert done.stdout.splitlines()[:2] == [
-        f"event {seq}: its personal fields are gone, and no event tells that they were erased" for seq in (1, 2)
+        f"event {seq}: its personal fields are missing, but no event records their erasure" for seq in (1, 2)
     ]
     assert json.loads(sent.run("distributor audit verify --json").stdout)["erased"] == 2

@@ -194,7 +194,7 @@ def test_doctor_names_what_the_app_may_more_than_it_needs(run: Run) -> None:
 def test_a_sign_in_that_is_refused_is_told_in_our_words_without_the_secret(workspace: Workspace, cloud: Cloud) -> None:
     result = workspace.run("distributor doctor", **cloud.environment, APP_SECRET="not-the-secret")
     assert result.returncode == 1
-    assert "the secret is wrong (AADSTS7000215)" in result.stdout
+    assert "wrong secret (AADSTS7000215)" in result.stdout
     assert "not-the-secret" not in result.stdout
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow(reason="whole commands, several in each; what they
 
 client, cloud, run, workspace = plain.client, plain.cloud, plain.run, plain.workspace
 IMMUTABLE = 'IdType="ImmutableId"'
-REMOVED = f"{SENDER}: 1 copy that earlier runs left in Sent Items removed"
+REMOVED = f"{SENDER}: removed 1 copy of earlier runs from Sent Items"
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_track_leaves_a_mailbox_alone_that_a_send_drives(sparing: Workspace, run
     earlier(sparing, cloud, State.ACCEPTED, "202 Accepted", sends=True)
     ledger = outbox.new_ledger(sparing.folder / "distributor.db")
     assert ledger.lock_mailbox("")
-    assert "removed by the `distributor send` that runs now" in run("distributor track").stdout
+    assert "the running `distributor send` cleans up the mailbox" in run("distributor track").stdout
     assert len(cloud.messages(SENDER, "sentitems")) == 1
     ledger.close()
     assert REMOVED in run("distributor track").stdout
@@ -101,7 +101,7 @@ def test_a_service_that_cannot_be_asked_is_told_and_no_more(sparing: Workspace, 
     result = sparing.run("distributor resolve", **cloud.environment, APP_SECRET="not-the-secret")
     assert result.returncode == 0
     assert "warning: " in result.stdout
-    assert "1 message's copy stays in Sent Items" in result.stdout
+    assert "the copy of 1 message stays in Sent Items" in result.stdout
 
 
 def test_a_withdrawal_needs_no_network_and_the_next_track_removes_the_draft(workspace: Workspace, run: Run, cloud: Cloud) -> None:
@@ -110,6 +110,6 @@ def test_a_withdrawal_needs_no_network_and_the_next_track_removes_the_draft(work
     assert workspace.run(f'distributor withdraw {claim.id} --reason "left the company"').returncode == 0
     assert (len(cloud.requests()), len(cloud.messages(SENDER, "drafts"))) == (asked, 1)
     result = run("distributor track")
-    assert f"{SENDER}: 1 draft of messages that were withdrawn, refused or replaced removed" in result.stdout
+    assert f"{SENDER}: removed 1 draft of messages that were withdrawn, rejected or replaced" in result.stdout
     assert cloud.messages(SENDER, "drafts") == []
     assert "draft" not in run("distributor send --yes").stdout

@@ -38,7 +38,7 @@ def test_a_pipe_or_a_device_is_refused_wherever_a_file_is_meant(workspace: Works
         path = "pipe"
     result = workspace.run(f"ulimit -t 20; distributor plan certificates {option} {path}")
     assert result.returncode == 3
-    assert f"{path}: it is not a regular file\nhint: " in result.stdout
+    assert f"{path}: not a regular file\nhint: " in result.stdout
 
 
 @pytest.mark.parametrize("option", ["--roster", "--passwords"])

@@ -135,7 +135,7 @@ def test_a_key_that_fails_when_its_secret_is_opened_is_named_by_its_own_table(ru
     own = f'tenant = "example.org"\nclient_id = "another"\nmailbox = "{OTHER}"\ncertificate = "env:TRACKER_CERTIFICATE"\n'
     table = f'[[trackers]]\nkind = "{kind}"\n{own}'.replace("" if kind == "graph" else f'mailbox = "{OTHER}"\n', "")
     result = run(SENDING, table, f"distributor {command}", TRACKER_CERTIFICATE="no PEM block")
-    assert "trackers[0].certificate: there is no private key in it" in result.stdout
+    assert "trackers[0].certificate: no private key found" in result.stdout
     assert "transport.certificate" not in result.stdout
     assert command == "doctor" or re.search(r"distributor\.toml line \d+: trackers\[0\]\.certificate: ", result.stdout)
 
@@ -149,7 +149,7 @@ def test_a_transport_whose_certificate_does_not_fit_is_named_with_its_line(run: 
     result = workspace.run("distributor send", APP_SECRET="no PEM block")
     assert (
         result.returncode,
-        bool(re.search(r"distributor\.toml line \d+: transport\.certificate: there is no private key", result.stdout)),
+        bool(re.search(r"distributor\.toml line \d+: transport\.certificate: no private key found", result.stdout)),
     ) == (3, True)
 
 
@@ -157,14 +157,16 @@ def test_a_transport_whose_certificate_does_not_fit_is_named_with_its_line(run: 
 
 
 def test_reading_mail_is_needed_where_a_tracker_reads_and_too_much_where_none_does(doctor: Doctor) -> None:
-    needless = [check["message"] for check in of(doctor([*SENDING, "Mail.Read"]), "transport") if "nothing here needs" in check["message"]]
-    assert needless == ["permissions that nothing here needs: Mail.Read"]
+    needless = [
+        check["message"] for check in of(doctor([*SENDING, "Mail.Read"]), "transport") if "permissions not needed" in check["message"]
+    ]
+    assert needless == ["permissions not needed: Mail.Read"]
 
 
 def test_reading_mail_is_not_called_needless_beside_a_tracker_that_reads(doctor: Doctor) -> None:
     checks = doctor([*SENDING, "Mail.Read"], COPIES)
-    assert not [check for check in checks if "nothing here needs" in check["message"]]
-    (wide,) = [check for check in checks if "whole tenant" in check["message"]]
+    assert not [check for check in checks if "permissions not needed" in check["message"]]
+    (wide,) = [check for check in checks if "every mailbox of the tenant" in check["message"]]
     first, second = wide["commands"]
     assert f"$names = '{SENDER}','{OTHER}'" in first
     assert "'Mail.Read','Mail.ReadWrite','Mail.Send'" in second
@@ -209,7 +211,7 @@ def test_an_app_whose_exchange_roles_do_not_keep_drafts_is_told_so_and_its_reade
     assert (drafts["level"], "without Mail.ReadWrite" in drafts["message"]) == ("warning", True)
     assert f"$names = '{SENDER}','{OTHER}'" in drafts["commands"][0]
     assert of(checks, "tracker") == []
-    assert [check for check in checks if "is not seen here" in check["message"]]
+    assert [check for check in checks if "not visible in a token" in check["message"]]
     assert (cloud.messages(SENDER, "drafts"), cloud.messages(SENDER, "sentitems")) == ([], [])
 
 
@@ -235,6 +237,6 @@ def test_directories_are_reached_and_signed_in_to(doctor: Doctor) -> None:
 
 def test_what_is_typed_stands_on_a_line_of_its_own(run: Run) -> None:
     lines = run(SENDING).stdout.splitlines()
-    place = next(number for number, line in enumerate(lines) if "whole tenant" in line)
+    place = next(number for number, line in enumerate(lines) if "every mailbox of the tenant" in line)
     assert [lines[place + step].split()[0] for step in (2, 4)] == ["Connect-ExchangeOnline", "Connect-MgGraph"]
     assert all(lines[place + step].startswith("  Connect-") for step in (2, 4))

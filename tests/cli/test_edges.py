@@ -194,7 +194,7 @@ def test_templates_in_the_folder_of_earlier_versions_stop_a_send_and_are_told(pl
     ):
         result = planned.run(f"distributor {command}")
         assert result.returncode == code, result.stdout
-        assert "templates/letter: its templates are not used: the folder is templates/message now" in " ".join(result.stdout.split())
+        assert "templates/letter: these templates are not used: the folder is now templates/message" in " ".join(result.stdout.split())
         assert "mv templates/letter templates/message" in result.stdout
     assert planned.handler.messages == []
     (planned.folder / "templates/message").mkdir()

@@ -58,7 +58,7 @@ def test_a_ledger_that_is_no_longer_in_its_place_stops_the_run(planned: Workspac
     planned.server.handler = handler
     done = planned.run("distributor send --yes")
     assert done.returncode == 3, done.stdout
-    assert "was moved, deleted or replaced while it was in use: nothing more is sent" in done.stdout
+    assert "was moved, deleted or replaced while in use; sending stopped" in done.stdout
     assert "docs/restore.md" in done.stdout
     assert len(handler.messages) == 1
     if happens is moved:

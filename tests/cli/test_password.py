@@ -109,7 +109,7 @@ def test_another_person_s_password_is_never_shown(sent: Workspace) -> None:
     error, hint = done.stdout.splitlines()
     assert error.startswith("error: d-")
     assert error.endswith(": the sealed password belongs to another delivery")
-    assert hint.startswith("hint: the ledger was changed from outside: nothing was handed over; `distributor resend`")
+    assert hint.startswith("hint: the ledger was modified outside distributor, no password was shown; run `distributor resend`")
     assert '"revealed"' not in sent.run("distributor history alice@example.org --json").stdout
     assert sent.run("distributor resend alice@example.org --reason 'was edited' --yes && distributor send --yes").returncode == 0
     assert sent.run("distributor password reveal alice@example.org --reason 'again' --stdout").returncode == 0

@@ -41,8 +41,8 @@ def test_a_file_that_changed_or_moved_is_named_and_sent_once_it_is_planned_again
     workspace.run_script(
         f"""\
 $ distributor send --yes
-bob@example.org: not packed: bob.pfx: it is no longer there (put it back into "{folder}", or run `distributor plan` where it is now)
-carol@example.org: not packed: carol.pfx: the file changed since it was planned (run `distributor plan` on it again)
+bob@example.org: not packed: bob.pfx: the file no longer exists (put it back into "{folder}", or run `distributor plan` on its new place)
+carol@example.org: not packed: carol.pfx: the file changed since it was planned (run `distributor plan` on the file again)
 1 message accepted; 2 remaining
 next: correct what is named above, then distributor send
 ? 1
@@ -75,7 +75,7 @@ def test_a_readme_among_certificates_is_told_and_fails_nothing(workspace: Worksp
     answer = json.loads(result.stdout)
     assert (answer["issues"], [one["source"] for one in answer["left_alone"]]) == ([], ["readme.md"])
     result = workspace.run("distributor plan certificates")
-    assert "left alone: readme.md: it is neither PKCS#12 nor PEM\n" in result.stdout
+    assert "left alone: readme.md: the file is neither PKCS#12 nor PEM\n" in result.stdout
     result = workspace.run("distributor plan certificates/readme.md")
     assert (result.returncode, "error    unreadable  readme.md\n" in result.stdout) == (1, True), result.stdout
 

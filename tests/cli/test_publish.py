@@ -91,7 +91,7 @@ def test_a_directory_that_cannot_be_reached_is_exit_4_and_the_folder_is_written(
 def test_a_wrong_password_is_exit_4_and_not_shown(sent: Workspace, server: Slapd) -> None:
     configure(sent, ldap(server))
     result = run(sent, server, 4, "publish", LDAP_PASSWORD="hidden-here")
-    assert "the sign-in is refused" in result
+    assert "sign-in refused" in result
     assert "`directories[0].password`" in result
     assert "hidden-here" not in result
 

@@ -52,7 +52,7 @@ def states(workspace: Workspace) -> dict[str, str]:
 def refused(workspace: Workspace, command: str) -> str:
     done = workspace.run(command)
     assert done.returncode == 3, done.stdout
-    assert "distributor ledger adopt --reason TEXT (see docs/restore.md)" in done.stdout
+    assert "`distributor ledger adopt --reason TEXT` (see docs/restore.md)" in done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
 
@@ -72,7 +72,7 @@ def test_a_restored_backup_sends_nothing_until_a_person_adopts_it(planned: Works
     assert received(planned) == {ALICE: 1, BOB: 1}
     restore(planned)
     result = refused(planned, "distributor send --yes")
-    assert "distributor.db: nothing was sent: this ledger is older than what this host knows of it: it ends with event" in result
+    assert "distributor.db: nothing was sent: this ledger is older than the one last used on this machine: it ends with event" in result
     for command in (
         "distributor send --yes --dry-run look",
         f'distributor resend {ALICE} --reason "new phone" --yes',
@@ -102,7 +102,7 @@ def test_a_plan_made_in_a_restored_ledger_does_not_hide_that_it_was_restored(pla
     for number in range(12):  # it is longer than what is remembered now
         planned.add_pfx(f"p{number}", f"p{number}@example.org")
     planned.run_script(f"$ distributor plan certificates{QUIET}\n")
-    assert "this ledger is not the one that was last used here" in refused(planned, "distributor send --yes")
+    assert "this ledger is not the one last used on this machine" in refused(planned, "distributor send --yes")
 
 
 def test_what_may_have_been_sent_is_settled_by_a_person_one_by_one(planned: Workspace) -> None:
@@ -190,7 +190,7 @@ def test_what_is_remembered_and_cannot_be_read_stops_sending(
     planned.run_script(f"$ distributor send --yes --limit 1{QUIET}\n")
     (mark,) = state_folder.glob("*.mark")
     damage(mark)
-    assert "what this host knew of this ledger cannot be read" in refused(planned, "distributor send --yes")
+    assert "cannot read this machine's record of this ledger" in refused(planned, "distributor send --yes")
     assert planned.run("distributor status").returncode == 0
     if damage is not _linked:
         adopt = 'distributor ledger adopt --nothing-sent --reason "it is the ledger"'
@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_written_stops_sending_before_the_first_message(
     blocked.write_text("a file")
     done = planned.run("distributor send --yes", XDG_STATE_HOME=str(blocked))
     assert done.returncode == 3, done.stdout
-    assert "hint: let STATE_DIRECTORY or XDG_STATE_HOME name a folder" in done.stdout
+    assert "hint: set STATE_DIRECTORY or XDG_STATE_HOME to a writable folder" in done.stdout
     assert received(planned) == {}
 
 
@@ -275,8 +275,8 @@ def test_a_ledger_that_is_lost_is_not_made_anew(planned: Workspace, state_folder
     (mark,) = state_folder.glob("*.mark")
     for command in ("distributor init", "distributor status"):
         done = planned.run(command)
-        assert (done.returncode, "there is no ledger, but one lay here up to event" in done.stdout) == (3, True), done.stdout
-        assert f"(docs/restore.md); only where it is given up for good, move {mark} away" in done.stdout
+        assert (done.returncode, "no ledger found, but there was one here up to event" in done.stdout) == (3, True), done.stdout
+        assert f"(docs/restore.md); to give it up for good, move {mark} away" in done.stdout
     mark.rename(planned.folder / "given-up")
     assert planned.run("distributor init").returncode == 0
 
@@ -296,7 +296,7 @@ def test_whoever_was_first_planned_after_the_backup_is_warned_of(planned: Worksp
     planned.run_script(f"$ distributor plan certificates{QUIET}\n$ distributor send --yes{QUIET}\n")
     restore(planned)
     done = planned.run("distributor ledger adopt --reason broken")
-    words = ": whoever was first planned after 20"
+    words = ": anyone first planned after 20"
     assert (done.returncode, words in done.stdout, "may lack events" in done.stdout) == (1, True, False), done.stdout
     done = planned.run("distributor plan certificates --json 2>&1 >/dev/null")
     assert words in done.stdout

@@ -98,8 +98,8 @@ def test_who_is_not_there_or_has_nothing_valid_is_told(capsys: pytest.CaptureFix
         found = ask(capsys, running.ldaps, ALICE, "bob@example.org", "*@example.org", code=1)
     assert [one["message"] for one in found["people"]] == [
         "only certificates that are expired or cannot be read",
-        "nobody with this address is found",
-        "nobody with this address is found",
+        "no entry with this address",
+        "no entry with this address",
     ]
 
 
@@ -125,7 +125,7 @@ def test_everybody_who_received_a_certificate_is_looked_for(sent: Workspace, ser
     finally:
         for dn in names:
             server.run("ldapdelete", dn)
-    assert [one["message"] for one in before["people"]] == ["no certificate that anybody may read"] * 2
+    assert [one["message"] for one in before["people"]] == ["no certificate that can be read without a login"] * 2
     assert (before["found"], after["found"]) == (0, 2)
 
 
@@ -135,13 +135,13 @@ def test_another_certificate_than_the_delivered_one_is_told(sent: Workspace, ser
         found = ask(capsys, server.ldaps, ALICE, code=1, chosen=sent.folder / "distributor.toml")
     finally:
         server.run("ldapdelete", dn)
-    assert found["people"][0]["message"] == "another certificate than the one that was delivered"
+    assert found["people"][0]["message"] == "not the certificate that was delivered"
 
 
 def test_a_person_reads_it_too(server: Slapd, capsys: pytest.CaptureFixture[str]) -> None:
     assert ldap(server.ldaps, [ALICE]) == 1
     printed = capsys.readouterr()
-    assert f"{ALICE}  error  nobody with this address is found" in printed.out
+    assert f"{ALICE}  error  no entry with this address" in printed.out
     assert "others can encrypt to 0 of 1 person" in printed.err
 
 

@@ -20,13 +20,13 @@ def verdict(*values: bytes, delivered: bytes | None = None) -> tuple[str, str]:
 def test_a_certificate_for_signing_only_is_not_found(authority: Authority) -> None:
     signs = authority.issue(ALICE, usage=("digital_signature",)).der
     encrypts = authority.issue(ALICE, usage=("key_encipherment",)).der
-    assert verdict(signs) == ("error", "only certificates that nobody can encrypt to")
+    assert verdict(signs) == ("error", "only certificates that cannot be used for encryption")
     assert verdict(signs, encrypts) == ("ok", "found")
-    assert verdict(signs, encrypts, delivered=signs) == ("error", "the certificate that was delivered is of no use to others")
+    assert verdict(signs, encrypts, delivered=signs) == ("error", "the delivered certificate cannot be used for encryption")
 
 
 def test_a_certificate_of_somebody_else_is_not_found(authority: Authority) -> None:
-    assert verdict(authority.issue("bob@example.org").der) == ("error", "only certificates of somebody else")
+    assert verdict(authority.issue("bob@example.org").der) == ("error", "only certificates of someone else")
     assert verdict(authority.issue("ALICE@example.org").der) == ("ok", "found")
 
 
@@ -34,7 +34,7 @@ def test_the_way_out_of_signing_only_is_another_certificate(capsys: pytest.Captu
     signs = authority.issue(ALICE, usage=("digital_signature",)).der
     with slapd(people=person(**{USER: signs})) as running, trusting(running):
         found = ask(capsys, running.ldaps, ALICE, code=1)
-    assert "have one issued that allows encryption" in found["remarks"][-1]["hint"]
+    assert "have a certificate issued that allows encryption" in found["remarks"][-1]["hint"]
 
 
 @pytest.mark.parametrize(("first", "area"), [("require authc", "people"), ("disallow bind_anon", "sign-in")])

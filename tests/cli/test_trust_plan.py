@@ -188,7 +188,7 @@ def test_a_collection_that_cannot_be_read_is_a_fault_of_the_configuration(worksp
     result = workspace.run("distributor plan certificates")
     assert result.returncode == 3, result.stdout
     assert "trust.collection" in result.stdout
-    assert "hint: name a .sst, or a folder of PEM files" in result.stdout
+    assert "hint: name a .sst file or a folder of PEM files" in result.stdout
 
 
 def test_what_is_revoked_later_is_withdrawn_and_shown(
@@ -227,4 +227,4 @@ def test_two_authorities_that_certify_each_other_cost_only_their_own_file(worksp
     found = plan(workspace, 1)
     assert [row["address"] for row in found["deliveries"]] == ["good@example.org"]
     assert issue_rows(found) == [("error", "chain-untrusted", "circle.pfx", "circle@example.org")]
-    assert "certify each other and lead to no root" in found["issues"][0]["message"]
+    assert "is circular and leads to no root" in found["issues"][0]["message"]

@@ -73,7 +73,7 @@ def test_a_message_that_is_unclear_when_its_certificate_is_revoked_is_not_sent_a
     refused = workspace.run(f"distributor resolve {delivery['id']} --again --reason x")
     assert refused.returncode == 1
     assert "the certificate was revoked (" in refused.stdout
-    assert f"hint: take it back: distributor withdraw {delivery['id']} --reason TEXT" in refused.stdout
+    assert f"hint: withdraw the delivery: `distributor withdraw {delivery['id']} --reason TEXT" in refused.stdout
     assert workspace.run(f"distributor withdraw {delivery['id']} --reason revoked").returncode == 0
     planned = answered(workspace, "plan certificates --offline", 1)
     assert (planned["ready"], [issue["check"] for issue in planned["issues"]]) == (0, ["revoked"])
@@ -89,7 +89,7 @@ def test_a_certificate_that_was_on_hold_is_good_again_everywhere(workspace: Work
     site.put("/ca.crl", ca.crl(number=3))
     result = answered(workspace, "trust watch")
     assert [(row["address"], row["said"]) for row in result["reinstated"]] == [
-        ("alice@example.org", "the certificate was on hold, and is good again")
+        ("alice@example.org", "the certificate was on hold and is valid again")
     ]
     assert answered(workspace, "plan certificates")["ready"] == 1
     assert workspace.run("distributor audit verify").returncode == 0
@@ -103,4 +103,4 @@ def test_a_look_that_could_not_check_anything_says_so_and_fails(workspace: Works
     found = answered(workspace, "track", 1)
     assert [(issue["check"], issue["address"]) for issue in found["issues"]] == [("crl-unreachable", "alice@example.org")]
     result = workspace.run("distributor track")
-    assert (result.returncode, "the server answers 404" in result.stdout) == (1, True)
+    assert (result.returncode, "the server responded with 404" in result.stdout) == (1, True)

@@ -61,7 +61,7 @@ def test_a_sign_in_that_fails_is_raised_with_its_hint(mailbox: GraphMailbox) -> 
     mailbox.sign_in = AppRegistration(
         tenant=mailbox.cloud.tenant, client_id=mailbox.sign_in.client_id, secret=Secret("guessed"), login=mailbox.cloud.login
     )
-    with pytest.raises(ServiceUnavailable, match="the secret is wrong"):
+    with pytest.raises(ServiceUnavailable, match="wrong secret"):
         mailbox.run(lambda opened: opened.call("GET", mailbox.messages))
 
 
@@ -240,7 +240,7 @@ def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_as
     with pytest.raises(ServiceUnavailable, match="429 ApplicationThrottled") as caught:
         mailbox.run(listed)
     assert (mailbox.slept, len(mailbox.asked())) == ([], 1)
-    found = re.fullmatch(r"run the same command again after (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", str(caught.value.hint))
+    found = re.fullmatch(r"run the command again after (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", str(caught.value.hint))
     assert found is not None
     moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
     assert timedelta(seconds=300) <= moment - before <= timedelta(seconds=375)
@@ -250,7 +250,7 @@ def test_a_wish_beyond_all_patience_is_left_to_a_later_command_and_nothing_is_as
     ("roles", "path", "words", "hint"),
     [
         (["Mail.Send"], "users", "403 Authorization_RequestDenied", "User.Read.All"),
-        (["Mail.Read"], "users/nobody@example.org/messages", "404 ErrorInvalidUser", "nobody in this tenant"),
+        (["Mail.Read"], "users/nobody@example.org/messages", "404 ErrorInvalidUser", "does not exist in this tenant"),
         (["User.Read.All"], "users/BOX/messages", "403 ErrorAccessDenied", "RBAC for Applications"),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_next_page_elsewhere_is_not_asked_for(mailbox: GraphMailbox, link: obj
     opened.call = call
 
     async def go() -> None:
-        with pytest.raises(ServiceUnavailable, match="another address") as caught:
+        with pytest.raises(ServiceUnavailable, match="another server") as caught:
             await listed(opened)
         assert "evil" not in str(caught.value)
 
@@ -314,5 +314,5 @@ def test_a_list_that_is_none_is_refused(mailbox: GraphMailbox, value: object) ->
         return HttpResponse(200, "", "200 OK", {"value": value})
 
     opened.call = call
-    with pytest.raises(ServiceUnavailable, match="the list that was asked for is none"):
+    with pytest.raises(ServiceUnavailable, match="unexpected response: not a list"):
         asyncio.run(listed(opened))

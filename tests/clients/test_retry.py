@@ -52,10 +52,10 @@ def test_where_no_time_is_named_waits_double_up_to_the_longest() -> None:
 @pytest.mark.parametrize(
     ("retry_after", "hint"),
     [
-        ("3600", "run the same command again after 2026-11-30 13:01 UTC"),
-        ("30", "run the same command again after 2026-11-30 12:01 UTC"),
-        ("Mon, 30 Nov 2026 14:00:00 GMT", "run the same command again after 2026-11-30 14:00 UTC"),
-        (None, "run the same command again later"),
+        ("3600", "run the command again after 2026-11-30 13:01 UTC"),
+        ("30", "run the command again after 2026-11-30 12:01 UTC"),
+        ("Mon, 30 Nov 2026 14:00:00 GMT", "run the command again after 2026-11-30 14:00 UTC"),
+        (None, "run the command again later"),
     ],
 )
 def test_a_busy_service_that_ends_a_command_says_when_to_run_it_again(retry_after: str | None, hint: str) -> None:

@@ -102,7 +102,7 @@ def test_a_time_beyond_two_minutes_is_not_waited_for_and_the_request_is_certainl
         assert (refused.status, refused.code, refused.retry_after) == (429, "ApplicationThrottled", timedelta(seconds=3540))
         assert refused.again is not None
         assert abs(refused.again - again) < timedelta(seconds=5)
-        assert refused.detail.startswith(f"not asked: the service wants to be left alone until {minute(refused.again)}: ")
+        assert refused.detail.startswith(f"not sent: the service asked to wait until {minute(refused.again)}: ")
         assert f'"{status} ApplicationThrottled: Too much."' in refused.detail
 
     harness = run(act)

@@ -34,7 +34,7 @@ def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="there is no such file") as caught:
+    with pytest.raises(InvalidInput, match="no such file") as caught:
         parse_reference("file:none", tmp_path).resolve("transport.password")
     assert caught.value.where == "transport.password"
 

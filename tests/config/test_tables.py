@@ -46,9 +46,9 @@ def test_a_mailbox_stands_there_once(toml: Path) -> None:
         'senders[2].address: "a@b" is not a mail address',
     ]
     text = text.partition('[[senders]]\naddress = "a@b"')[0]
-    assert faults(toml, text) == ['senders[1].address: "TWO@example.org" is named twice']
+    assert faults(toml, text) == ['senders[1].address: "TWO@example.org" is listed twice']
     assert faults(toml, GOOD + '[[senders]]\naddress = "certificates@example.org"\n') == [
-        'senders[0].address: "certificates@example.org" is named twice'
+        'senders[0].address: "certificates@example.org" is listed twice'
     ]
 
 
@@ -73,9 +73,9 @@ def test_the_registration_of_smtp_with_oauth_serves_them_too(toml: Path) -> None
 
 def test_what_an_adapter_has_against_its_table_is_told_with_its_own_name(toml: Path) -> None:
     errors = faults(toml, GOOD + '[[trackers]]\nkind = "trace"\n')
-    assert errors == ["trackers[0]: there is nothing to sign in with"]
+    assert errors == ["trackers[0]: no credential is configured"]
     assert faults(toml, GRAPH.replace("tenant", "tenent")) == ['transport.tenent: unknown key; did you mean "tenant"?']
-    assert faults(toml, GRAPH + '[[rosters]]\nkind = "csv"\n') == ['rosters[0].kind: this version has no roster "csv"']
+    assert faults(toml, GRAPH + '[[rosters]]\nkind = "csv"\n') == ['rosters[0].kind: unknown roster "csv"']
     assert faults(toml, GRAPH.replace("[vault]", "save_copy = 1\n[vault]")) == ["transport.save_copy: 1 is not true or false"]
 
 
@@ -83,5 +83,5 @@ def test_the_secret_of_a_registration_is_opened_when_it_is_needed(toml: Path, mo
     found = settings(toml, GRAPH)
     monkeypatch.delenv("APP_SECRET", raising=False)
     assert delivery.transport(found, signed_in=False).per_minute == 30
-    with pytest.raises(InvalidInput, match="the environment has no APP_SECRET"):
+    with pytest.raises(InvalidInput, match="environment variable APP_SECRET is not set"):
         delivery.transport(found)

@@ -32,7 +32,7 @@ def test_what_is_no_rate_is_told(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "14", "14 fortnights", "-1d", "0s"])
 def test_what_is_no_length_of_time_is_told(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a length of time"):
+    with pytest.raises(ValueError, match="is not a duration"):
         duration(text)
 
 

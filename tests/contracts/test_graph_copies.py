@@ -179,9 +179,9 @@ def test_a_copy_that_does_not_come_is_told_and_found_by_a_later_run(later: Graph
     with later.cloud.during(sent_after=1000):
         _, diagnostics = ended(later.open(save_copy=False), later.outbound(1), later.outbound(2), ledger=ledger)
         later.cloud.advance(1000)
-    assert diagnostic_lines(diagnostics) == ["warning: 2 messages' copies were not found in Sent Items yet"]
+    assert diagnostic_lines(diagnostics) == ["warning: the copies of 2 messages were not found in Sent Items yet"]
     (diagnostic,) = cleared(later.open(save_copy=False), ledger)
-    assert (diagnostic.level, diagnostic.message) == ("ok", f"{later.address}: 2 copies that earlier runs left in Sent Items removed")
+    assert (diagnostic.level, diagnostic.message) == ("ok", f"{later.address}: removed 2 copies of earlier runs from Sent Items")
     assert later.lying("sentitems") == []
     assert cleared(later.open(save_copy=False), ledger) == []
 
@@ -190,7 +190,7 @@ def test_a_copy_that_was_not_found_for_a_day_is_told_once_and_looked_for_no_more
     ledger = FakeLedger()
     ledger.accept(mailbox.outbound(), Accepted("202 Accepted"), DraftRef("gone", mailbox.message_id()), ago=timedelta(hours=25))
     assert diagnostic_lines(cleared(mailbox.open(save_copy=False), ledger)) == [
-        "warning: 1 message's copy was not found in Sent Items for a day, and no longer looked for"
+        "warning: the copy of 1 message was not found in Sent Items for a day; no longer searched for"
     ]
     assert (ledger.of(CleanupEvent.COPY_NOT_FOUND), mailbox.slept) == (["d-1"], [])
     asked = len(mailbox.asked())
@@ -201,7 +201,7 @@ def test_copies_of_an_unsettled_run_stay_until_the_ledger_knows_their_messages(m
     ledger = FakeLedger()
     assert ended(mailbox.open(save_copy=False), mailbox.outbound(), ledger=ledger, settled=False)[1] == []
     assert mailbox.lying("sentitems") == [mailbox.message_id()]
-    assert diagnostic_lines(cleared(mailbox.open(save_copy=False), ledger)) == ["ok: 1 copy that earlier runs left in Sent Items removed"]
+    assert diagnostic_lines(cleared(mailbox.open(save_copy=False), ledger)) == ["ok: removed 1 copy of earlier runs from Sent Items"]
     assert mailbox.lying("sentitems") == []
 
 
@@ -217,7 +217,7 @@ def test_a_copy_that_may_not_be_removed_is_told(mailbox: GraphMailbox) -> None:
     mailbox.cloud.fault(PURGE, "status", status=403, code="ErrorAccessDenied")
     _, diagnostics = ended(mailbox.open(save_copy=False), mailbox.outbound())
     (diagnostic,) = diagnostics
-    assert "1 message's copy stays in Sent Items" in diagnostic.message
+    assert "the copy of 1 message stays in Sent Items" in diagnostic.message
     assert "ErrorAccessDenied" in diagnostic.message
 
 
@@ -239,7 +239,7 @@ def test_where_nothing_is_removed_for_good_it_goes_to_the_recoverable_items(mail
 def test_a_list_of_copies_that_fails_is_told_and_does_not_raise(mailbox: GraphMailbox) -> None:
     mailbox.cloud.fault("mailFolder.listMessages", "html")
     _, diagnostics = ended(mailbox.open(save_copy=False), mailbox.outbound())
-    assert ["1 message's copy stays" in diagnostic.message for diagnostic in diagnostics] == [True]
+    assert ["the copy of 1 message stays" in diagnostic.message for diagnostic in diagnostics] == [True]
 
 
 def test_a_run_that_sent_nothing_asks_nothing_at_its_end(mailbox: GraphMailbox) -> None:
@@ -250,9 +250,9 @@ def test_a_run_that_sent_nothing_asks_nothing_at_its_end(mailbox: GraphMailbox) 
 def test_without_drafts_copies_stay_and_the_words_say_why(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     mailbox = mailbox_at(running, monkeypatch, roles=["Mail.Send"])
     first, second = diagnostic_lines(ended(mailbox.open(save_copy=False), mailbox.outbound())[1])
-    assert "without Mail.ReadWrite 1 message went by sendMail" in first
-    assert "sendMail keeps a copy of every message that is to arrive as it was made" in first
-    assert second.startswith("warning: 1 message's copy stays in Sent Items: ")
+    assert "1 message sent by sendMail without Mail.ReadWrite" in first
+    assert "sendMail keeps a copy of every MIME message" in first
+    assert second.startswith("warning: the copy of 1 message stays in Sent Items: ")
     spotless(running)
 
 
@@ -289,7 +289,7 @@ def test_the_draft_of_a_message_that_was_withdrawn_goes_and_is_told(mailbox: Gra
     ledger = withdrawn(mailbox, refused(mailbox))
     other = mailbox.draft(2)
     assert diagnostic_lines(ended(mailbox.open(), ledger=ledger)[1]) == [
-        "ok: 1 draft of messages that were withdrawn, refused or replaced removed"
+        "ok: removed 1 draft of messages that were withdrawn, rejected or replaced"
     ]
     assert (mailbox.lying("drafts"), ledger.of(CleanupEvent.DRAFT_REMOVED)) == ([mailbox.message_id(2)], ["d-1"])
     assert ended(mailbox.open(), ledger=ledger)[1] == []
@@ -323,5 +323,7 @@ def test_a_draft_that_cannot_be_looked_at_is_told_and_tried_again(mailbox: Graph
     ledger = withdrawn(mailbox, refused(mailbox))
     mailbox.cloud.fault("message.get", "status", status=403, code="ErrorAccessDenied")
     (only,) = diagnostic_lines(cleared(mailbox.open(), ledger))
-    assert only.startswith('warning: 1 draft of messages that will not go may lie in Drafts: "403 ErrorAccessDenied')
-    assert diagnostic_lines(cleared(mailbox.open(), ledger)) == ["ok: 1 draft of messages that were withdrawn, refused or replaced removed"]
+    assert only.startswith('warning: 1 draft of messages that will not be sent may be left in Drafts: "403 ErrorAccessDenied')
+    assert diagnostic_lines(cleared(mailbox.open(), ledger)) == [
+        "ok: removed 1 draft of messages that were withdrawn, rejected or replaced"
+    ]

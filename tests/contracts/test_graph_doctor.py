@@ -55,7 +55,7 @@ def test_without_drafts_messages_go_at_once_and_the_run_says_what_that_costs(sen
     (diagnostic,) = diagnostics
     assert (diagnostic.level, diagnostic.message.partition(": ")[2]) == (
         "warning",
-        "without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up",
+        "2 messages sent by sendMail without Mail.ReadWrite; if a response is lost, its message cannot be looked up",
     )
 
 
@@ -84,7 +84,7 @@ def test_doctor_shows_how_to_narrow_an_app_that_may_use_every_mailbox(mailbox: G
     assert mailbox.app in good.message
     assert mailbox.cloud.tenant in good.message
     assert mailbox.address in good.message
-    assert wide.message.startswith("Mail.ReadWrite and Mail.Send: granted for the whole tenant")
+    assert wide.message.startswith("Mail.ReadWrite and Mail.Send: granted for every mailbox of the tenant")
     first, second = (line for line in (wide.hint or "").splitlines() if line.startswith("  "))
     assert "two hours after InScope was True" in (wide.hint or "")
     assert [word for word in ("Connect-ExchangeOnline", "Connect-MgGraph", "Remove-Mg") if word in first] == ["Connect-ExchangeOnline"]
@@ -98,19 +98,19 @@ def doctor(mailbox: GraphMailbox, **changes: object) -> list[tuple[str, str]]:
     return [
         (diagnostic.level, f"{diagnostic.message} | {diagnostic.hint}")
         for diagnostic in mailbox.check(**changes)
-        if diagnostic.level != "ok" and "whole tenant" not in diagnostic.message
+        if diagnostic.level != "ok" and "every mailbox of the tenant" not in diagnostic.message
     ]
 
 
 @pytest.mark.parametrize(
     ("app", "level", "words"),
     [
-        ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite messages go by sendMail"),
+        ({"roles": ["Mail.Send"]}, "warning", "without Mail.ReadWrite messages are sent by sendMail"),
         ({"roles": ["Mail.Send", "Mail.Read"]}, "warning", "without Mail.ReadWrite"),
-        ({"roles": ["Mail.ReadWrite"]}, "error", "the app may not send from it"),
-        ({"roles": []}, "error", "the app may not send from it"),
+        ({"roles": ["Mail.ReadWrite"]}, "error", "the app is not allowed to send from it"),
+        ({"roles": []}, "error", "the app is not allowed to send from it"),
         ({"mailboxes": ["another@example.org"]}, "error", "Access to OData is disabled"),
-        ({"roles": [*ROLES, "Files.ReadWrite.All"]}, "warning", "permissions that nothing here needs: Files.ReadWrite.All"),
+        ({"roles": [*ROLES, "Files.ReadWrite.All"]}, "warning", "permissions not needed: Files.ReadWrite.All"),
         ({"secrets": {"another": None}}, "error", "transport.secret"),
     ],
 )
@@ -146,7 +146,7 @@ def test_doctor_says_what_is_wrong_with_the_mailbox(mailbox: GraphMailbox, fault
 def test_doctor_says_where_copies_stay_in_spite_of_the_configuration(mailbox: GraphMailbox) -> None:
     mailbox.cloud.app(mailbox.app, roles=["Mail.Send"])
     ((_, text),) = doctor(mailbox, save_copy=False)
-    assert "`save_copy = false` cannot be honoured" in text
+    assert "`save_copy = false` has no effect" in text
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(40, "warning"), (320, "error")])

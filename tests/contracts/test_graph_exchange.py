@@ -124,7 +124,9 @@ def test_messages_go_without_drafts_only_where_drafts_are_seen_to_be_closed(send
     outcomes, diagnostics = run(mailbox.open(), mailbox.outbound(1), mailbox.outbound(2), record_intent=record_intent)
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]
     assert (record_intent.handles, mailbox.asked()) == ([None, None], [CREATE, DRAFTS, MAIL, MAIL])
-    assert diagnostics == ["warning: without Mail.ReadWrite 2 messages went by sendMail; an answer that is lost cannot be looked up"]
+    assert diagnostics == [
+        "warning: 2 messages sent by sendMail without Mail.ReadWrite; if a response is lost, its message cannot be looked up"
+    ]
 
 
 def test_a_403_that_passes_stops_the_mailbox_and_leaves_the_way_of_sending_as_it_was(mailbox: GraphMailbox) -> None:
@@ -249,10 +251,10 @@ def test_doctor_finds_nothing_wrong_with_it(mailbox: GraphMailbox) -> None:
 @pytest.mark.parametrize(
     ("roles", "level", "words"),
     [
-        (["Mail.Send"], "warning", "without Mail.ReadWrite messages go by sendMail"),
+        (["Mail.Send"], "warning", "without Mail.ReadWrite messages are sent by sendMail"),
         (["Mail.Send", "Mail.Read"], "warning", "without Mail.ReadWrite"),
-        (["Mail.ReadWrite"], "error", "the app may not send from it"),
-        ([], "error", "the app may not send from it"),
+        (["Mail.ReadWrite"], "error", "the app is not allowed to send from it"),
+        ([], "error", "the app is not allowed to send from it"),
     ],
 )
 def test_doctor_says_which_role_of_exchange_is_missing(mailbox: GraphMailbox, roles: list[str], level: str, words: str) -> None:

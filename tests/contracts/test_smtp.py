@@ -377,9 +377,9 @@ def test_a_wrong_password_stops_the_run_and_is_not_shown(tmp_path: Path, trusted
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"host": "192.0.2.1", "tls": "none"}, "in clear"),
+        ({"host": "192.0.2.1", "tls": "none"}, "unencrypted"),
         ({"host": "127.0.0.1", "tls": "none", "password": Secret("x")}, "password"),
-        ({"host": "no-such-host.invalid", "tls": "none"}, "in clear"),
+        ({"host": "no-such-host.invalid", "tls": "none"}, "unencrypted"),
         ({"host": "127.0.0.1", "tls": "ssl3"}, "ssl3"),
     ],
 )

@@ -69,7 +69,7 @@ def test_what_smtp_does_not_need_is_more_than_enough(tmp_path: Path, cloud: Clou
     with started(tmp_path, cloud) as post:
         with_app(post, outlook_roles=["SMTP.SendAsApp", more])
         (diagnostic,) = bad(post)
-    assert (diagnostic.level, f"SMTP does not need: {more}" in diagnostic.message) == ("warning", True)
+    assert (diagnostic.level, f"permissions not needed for SMTP: {more}" in diagnostic.message) == ("warning", True)
     assert ("every mailbox" in diagnostic.message) == (more in {"full_access_as_app", "Mail.ReadWrite"})
     (line,) = commands(diagnostic)
     assert f"'{more}'" in line

@@ -85,7 +85,7 @@ def test_doctor_says_as_whom_one_is_signed_in(oauth_server: OAuthServer) -> None
     assert (good.level, bad.level) == ("ok", "error")
     assert (
         good.message
-        == f"localhost:{oauth_server.sink.port} answers, signed in as a@example.org by OAuth; offers dsn, smtputf8, 8bitmime, size"
+        == f"localhost:{oauth_server.sink.port} responds, signed in as a@example.org by OAuth; extensions: dsn, smtputf8, 8bitmime, size"
     )
     assert "Add-MailboxPermission" in str(bad.hint)
 
@@ -127,11 +127,11 @@ GOOD = AppRegistration(tenant="example.org", client_id="id", secret=Secret("x"))
 @pytest.mark.parametrize(
     ("settings", "where", "word"),
     [
-        ({"oauth": GOOD, "password": Secret("y")}, "transport.oauth", "exclude each other"),
-        ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would travel in clear"),
+        ({"oauth": GOOD, "password": Secret("y")}, "transport.oauth", "cannot be combined"),
+        ({"oauth": GOOD, "host": "127.0.0.1", "tls": "none"}, "transport.tls", "the token would be sent unencrypted"),
         ({"oauth": AppRegistration(client_id="id", secret=Secret("x"))}, "transport.oauth.tenant", "missing"),
-        ({"oauth": AppRegistration()}, "transport.oauth", "nothing to sign in with"),
-        ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "no service"),
+        ({"oauth": AppRegistration()}, "transport.oauth", "no credential is configured"),
+        ({"oauth": GOOD, "resource": "outlook"}, "transport.resource", "not an https URL"),
         ({"daily": 0}, "transport.daily", "0 messages a day"),
     ],
 )
@@ -143,7 +143,7 @@ def test_settings_that_cannot_work_are_told_by_their_key(settings: dict[str, Any
 
 
 def test_no_accounts_password_travels_in_clear() -> None:
-    with pytest.raises(InvalidInput, match="the password would travel in clear"):
+    with pytest.raises(InvalidInput, match="the password would be sent unencrypted"):
         smtp.open(smtp.Settings("127.0.0.1", tls="none"), [Account("a@example.org", "a", Secret("x"))])
 
 

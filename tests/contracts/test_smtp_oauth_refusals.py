@@ -33,7 +33,7 @@ def test_a_refused_token_is_replaced_once_and_then_the_job_stops_with_what_to_do
     assert isinstance(outcome, NotSent)
     assert isinstance(outcome.fatal, ServiceUnavailable)
     assert "535 5.7.3 Authentication unsuccessful" in outcome.fatal.message
-    for word in ("SMTP.SendAsApp", "object ID of its Enterprise application", "Add-MailboxPermission", "FullAccess"):
+    for word in ("SMTP.SendAsApp", "object ID of its enterprise application", "Add-MailboxPermission", "FullAccess"):
         assert word in str(outcome.fatal.hint)
     assert (oauth_server.tokens, len(oauth_server.attempts())) == (before + 2, 2)
     assert len({attempt["token"] for attempt in oauth_server.attempts()}) == 2
@@ -194,7 +194,7 @@ def test_a_sign_in_that_entra_refuses_stops_the_job_before_the_server_is_asked(o
     )
     (outcome,) = oauth_server.deliver(oauth_server.open())
     assert isinstance(outcome, NotSent)
-    assert str(outcome.fatal) == f"localhost:{oauth_server.cloud.port}: the secret is wrong (AADSTS7000215)"
+    assert str(outcome.fatal) == f"localhost:{oauth_server.cloud.port}: wrong secret (AADSTS7000215)"
     assert "transport.oauth.secret" in str(outcome.fatal.hint if outcome.fatal else "")
     assert oauth_server.attempts() == []
     (diagnostic,) = asyncio.run(oauth_server.open().check())

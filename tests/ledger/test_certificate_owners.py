@@ -74,7 +74,7 @@ def test_it_counts_in_every_state_but_withdrawn(world: World, state: State) -> N
 
 def test_once_it_is_withdrawn_unsent_another_person_may_have_it(world: World) -> None:
     anna = draft("anna")
-    world.ledger.withdraw(put(world, anna), "the wrong one")
+    world.ledger.withdraw(put(world, anna), "the other one is wrong")
     assert isinstance(plan(world, other("schmidt", anna))[0], Delivery)
 
 
@@ -251,7 +251,7 @@ def test_a_certificate_that_is_not_valid_yet_stops_the_run_for_a_clock_is_wrong(
     assert world.ledger.enqueue([packed(id_)], ME) == [True]
     world.sql("UPDATE head SET at = '2026-11-24T09:00:00.000000Z'")
     world.clock.forward(days=-20)
-    with pytest.raises(InvalidInput, match="valid from 2026-12-23T09:00:00Z on, and it is 2026-12-04"):
+    with pytest.raises(InvalidInput, match="not valid before 2026-12-23T09:00:00Z; this machine's clock says 2026-12-04"):
         world.ledger.claim(ME, 10, LEASE, EVERYTHING)
     assert world.state(id_) is State.QUEUED
     world.spoiled = True

@@ -63,12 +63,12 @@ def test_an_edit_is_found_at_its_event(full: World, column: str, value: str) -> 
 
 def test_an_edit_of_a_personal_field_is_found(full: World) -> None:
     findings = tamper(full, """UPDATE event SET personal = '{"address":"eve@example.org","name":"Eve"}' WHERE seq = 1""")
-    assert findings == ["event 1: its personal fields do not fit their commitment"]
+    assert findings == ["event 1: its personal fields do not match their commitment"]
 
 
 def test_an_event_given_to_another_delivery_is_found(full: World) -> None:
     findings = tamper(full, "UPDATE event SET delivery = (SELECT delivery FROM event WHERE seq = 6) WHERE seq = 5")
-    assert findings[0] == "event 5: its hash does not fit its content and the event before it"
+    assert findings[0] == "event 5: its hash does not match its content and the previous event"
 
 
 def test_a_removal_in_the_middle_is_found(full: World) -> None:
@@ -77,8 +77,8 @@ def test_a_removal_in_the_middle_is_found(full: World) -> None:
 
 def test_the_removal_of_the_last_events_is_found_by_the_head_and_by_the_state(full: World) -> None:
     findings = tamper(full, "DELETE FROM event WHERE seq >= 10")
-    assert "event 9: is the last one, but the ledger ended with event 12, or with another hash" in findings
-    assert any("but its last event says" in line for line in findings)
+    assert "event 9: is the last one, but the record of the last event says event 12 or another hash" in findings
+    assert any("but its last event in the audit log says" in line for line in findings)
 
 
 def test_a_removal_that_also_sets_the_head_back_is_found_by_the_state(full: World) -> None:
@@ -107,7 +107,7 @@ def test_an_insertion_is_found_even_with_a_hash_of_its_own(full: World) -> None:
         "INSERT INTO event (seq, at, event, by, evidence, commitment, hash) "  # noqa: S608  tampering is the point
         f"VALUES (13, '{link['at']}', 'noted', 'eve', '{{}}', '', '{hashed}')",
     )
-    assert findings == ["event 13: is the last one, but the ledger ended with event 12, or with another hash"]
+    assert findings == ["event 13: is the last one, but the record of the last event says event 12 or another hash"]
 
 
 def test_two_events_that_changed_places_are_found(full: World) -> None:
@@ -124,7 +124,7 @@ def test_two_events_that_changed_places_are_found(full: World) -> None:
 def test_a_state_that_no_event_explains_is_found(full: World) -> None:
     findings = tamper(full, "UPDATE delivery SET state = 'delivered' WHERE state = 'planned'")
     assert len(findings) == 1
-    assert findings[0].endswith('is "delivered", but its last event says "planned"')
+    assert findings[0].endswith('is "delivered", but its last event in the audit log says "planned"')
 
 
 def test_a_delivery_without_events_is_found(full: World) -> None:
@@ -139,7 +139,7 @@ def test_a_delivery_without_events_is_found(full: World) -> None:
 
 def test_erasing_a_person_from_events_keeps_the_chain(full: World) -> None:
     findings = found(full, "UPDATE event SET personal = NULL, salt = NULL WHERE seq = 1")
-    assert findings == ["event 1: its personal fields are gone, and no event tells that they were erased"]
+    assert findings == ["event 1: its personal fields are missing, but no event records their erasure"]
     first = next(iter(full.ledger.records()))
     assert (first.personal, first.salt) == (None, None)
     assert "address" not in first.event.evidence

@@ -85,7 +85,7 @@ def test_a_lease_from_a_clock_that_was_ahead_holds_nobody_up(world: World, *, ar
     world.clock.forward(days=-365)
     assert world.ledger.recover(unknown) == [(claim.id, becomes)]
     *_, last = world.ledger.history("anna@example.org")
-    assert last.evidence["why"] == "its lease was written by a clock that was ahead"
+    assert last.evidence["why"] == "its lease was written while a clock was ahead"
 
 
 def test_a_loan_from_a_clock_that_was_ahead_holds_no_packing_up(world: World) -> None:
@@ -255,7 +255,7 @@ def test_an_expired_password_is_destroyed_a_week_later_where_the_ledger_is_in_us
         world.plan(f"day{day}")
     assert (password(world), sealed(world)) == (PasswordState.DESTROYED, 0)
     assert world.events()[-2:] == ["password-expired", "password-destroyed"]
-    with pytest.raises(RequestDenied, match=r"expired on .* and is destroyed"):
+    with pytest.raises(RequestDenied, match=r"expired on .* and was destroyed"):
         world.ledger.hand_over(world.ledger.envelopes("anna@example.org")[0].delivery, "late", "reveal")
 
 
@@ -319,7 +319,7 @@ def test_bytes_that_should_be_destroyed_and_are_there_are_found(world: World) ->
     world.clock.forward(days=15)
     world.ledger.expire()
     world.sql("UPDATE handover SET sealed = NULL")
-    assert any("password's sealed is gone" in str(finding) for finding in world.ledger.verify())
+    assert any("sealed password is missing" in str(finding) for finding in world.ledger.verify())
     world.spoiled = True
 
 

@@ -59,7 +59,7 @@ def test_recovery_says_why_in_the_history(world: World) -> None:
     world.armed()
     world.ledger.recover(dead)
     *_, last = world.ledger.history("anna@example.org")
-    assert last.evidence["why"] == "its sender ended"
+    assert last.evidence["why"] == "its sending process ended"
     assert last.evidence["armed_at"] == "2026-11-24T09:00:00.000000Z"
 
 

@@ -121,7 +121,7 @@ def test_a_write_ahead_log_is_used_only_where_sqlite_resets_it_rightly(version: 
 
 def test_a_missing_ledger_is_said_and_not_made(tmp_path: Path) -> None:
     error = refusal(f"sqlite:///{tmp_path / 'none.db'}")
-    assert str(error) == f"{tmp_path / 'none.db'}: there is no ledger"
+    assert str(error) == f"{tmp_path / 'none.db'}: no ledger found"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,8 +133,8 @@ def test_links_folders_and_memory_are_refused(file_world: World, tmp_path: Path)
     link = tmp_path / "link.db"
     link.symlink_to(path_of(file_world))
     assert "symbolic link" in str(refusal(f"sqlite:///{link}"))
-    assert "not a plain file" in str(refusal(f"sqlite:///{tmp_path}"))
-    assert "needs a file" in str(refusal("sqlite://", create=True))
+    assert "not a regular file" in str(refusal(f"sqlite:///{tmp_path}"))
+    assert "file name is missing" in str(refusal("sqlite://", create=True))
 
 
 @pytest.mark.parametrize("url", ["mysql://host/x", "nonsense", "sqlite3:/x"])
@@ -182,7 +182,7 @@ def test_an_empty_file_is_a_ledger_that_was_lost_and_nothing_is_written_into_it(
     path = tmp_path / "empty.db"
     path.touch(0o600)
     error = refusal(f"sqlite:///{path}", create=create)
-    assert str(error) == f"{path}: the ledger is empty (0 bytes): what it knew is lost"
+    assert str(error) == f"{path}: the ledger is an empty file (0 bytes)"
     assert isinstance(error, InvalidInput)
     assert (path.stat().st_size, list(tmp_path.iterdir())) == (0, [path])
 
@@ -322,7 +322,7 @@ def test_a_file_that_may_not_grow_stops_the_work_and_stays_whole(file_world: Wor
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         fill(file_world.url)
 
-    assert in_a_child(work) == f"InvalidInput: {path_of(file_world)}: the disk cannot be read or written"
+    assert in_a_child(work) == f"InvalidInput: {path_of(file_world)}: cannot read or write the disk"
     assert file_world.ledger.verify() == []
     assert file_world.ledger.plan("plan-1", [draft("after")])
 

@@ -144,6 +144,6 @@ def test_nothing_is_armed_once_another_has_the_mailbox(postgresql: Server, empty
     assert served.ledger.lock_mailbox(MAILBOX)
     cut(postgresql, empty_database, served)
     assert served.another().lock_mailbox(MAILBOX)
-    with pytest.raises(ServiceUnavailable, match="took the mailbox over"):
+    with pytest.raises(ServiceUnavailable, match="took over the mailbox"):
         served.ledger.write([RecordIntent(claim, LEASE)], ME)
     assert served.settle(in_flight, State.ACCEPTED)

@@ -53,7 +53,7 @@ def test_a_message_that_was_edited_is_not_claimed(world: World, field: str, stat
     state = world.state(id_)
     error = refusal(world)
     assert (error.exit_code, error.where) == (3, id_)
-    assert error.message == f"the ledger was changed from outside ({field}), so this message is not sent"
+    assert error.message == f"the ledger was modified outside distributor ({field}); this message is not sent"
     assert error.hint is not None
     assert "distributor audit verify" in error.hint
     assert f"distributor withdraw {id_} --reason TEXT" in error.hint
@@ -66,7 +66,7 @@ def test_a_message_that_was_accepted_is_not_sent_again_because_somebody_says_tha
     world.sql(f"UPDATE delivery SET state = '{state}'")  # noqa: S608  tampering is the point
     error = refused_to_pack(world) if state == "planned" else refusal(world)
     assert (error.exit_code, error.where) == (3, id_)
-    assert error.message.startswith("the ledger was changed from outside (state")
+    assert error.message.startswith("the ledger was modified outside distributor (state")
     assert error.hint is not None
     assert f"distributor withdraw {id_} --reason TEXT" in error.hint
     world.ledger.withdraw(id_, "somebody edited it")

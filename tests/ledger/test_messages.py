@@ -265,7 +265,7 @@ def test_a_withdrawn_message_leaves_the_outbox_and_takes_its_password_along(worl
 
 def test_what_was_accepted_is_not_taken_back(world: World) -> None:
     id_ = world.accepted()
-    with pytest.raises(RequestDenied, match="accepted and cannot be taken back"):
+    with pytest.raises(RequestDenied, match="accepted and cannot be withdrawn"):
         world.ledger.withdraw(id_, "regret")
     with pytest.raises(RequestDenied, match="no such delivery"):
         world.ledger.withdraw("d-none", "typo")
@@ -273,7 +273,7 @@ def test_what_was_accepted_is_not_taken_back(world: World) -> None:
 
 def test_what_may_have_left_is_not_taken_back_before_it_is_settled(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(RequestDenied, match="ambiguous and cannot be taken back") as refused:
+    with pytest.raises(RequestDenied, match="ambiguous and cannot be withdrawn") as refused:
         world.ledger.withdraw(claim.id, "regret")
     assert "resolve" in refused.value.hint
     world.ledger.resolve(claim.id, State.QUEUED, {"reason": "it did not leave"})

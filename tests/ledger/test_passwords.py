@@ -43,7 +43,7 @@ def test_two_readers_at_once_get_one_password(world: World) -> None:
 
 def test_no_password_leaves_before_its_message_is_accepted(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(RequestDenied, match="was not accepted yet"):
+    with pytest.raises(RequestDenied, match="is not available until the message is accepted"):
         world.ledger.hand_over(claim.id, "impatient", "reveal")
     (planned,) = world.plan("bert")
     with pytest.raises(RequestDenied, match="has no password"):
@@ -134,7 +134,7 @@ def test_a_password_whose_sealed_bytes_are_gone_is_not_handed_over(world: World)
     id_ = world.accepted()
     world.sql("UPDATE handover SET sealed = NULL")
     world.spoiled = True
-    with pytest.raises(InvalidInput, match="the sealed password is gone") as refused:
+    with pytest.raises(InvalidInput, match="the sealed password is missing") as refused:
         world.ledger.hand_over(id_, "she phoned", "reveal")
     assert "distributor resend" in str(refused.value.hint)
     assert "revealed" not in world.events()

@@ -40,7 +40,7 @@ def test_no_generation_is_made_from_what_was_edited(file_world: World, field: st
     world.sql(statement.replace(":", "\\:"))
     world.spoiled = True
     for asked in (lambda: world.ledger.regenerate(id_, "new phone"), lambda: world.ledger.locator(id_)):
-        with pytest.raises(InvalidInput, match="the ledger was changed from outside") as caught:
+        with pytest.raises(InvalidInput, match="the ledger was modified outside distributor") as caught:
             asked()
         error = caught.value
         assert (error.exit_code, error.where) == (3, id_)

@@ -74,7 +74,7 @@ def test_what_may_have_been_sent_meanwhile_becomes_ambiguous(world: World, tmp_p
     assert adopted(world, tmp_path) == {State(state.__name__): 1}
     (attempt,) = world.ledger.ambiguous(EVERYTHING)
     assert (attempt.delivery.id, attempt.restored, attempt.armed_at) == (delivery, True, ended)
-    assert attempt.delivery.response == "the ledger was restored; the message may have been sent meanwhile"
+    assert attempt.delivery.response == "the ledger was restored; the message may have been sent in the meantime"
     assert world.ledger.verify() == []
     (note,) = [record.event for record in world.ledger.records() if record.event.event == "adopted"]
     assert (note.delivery, note.evidence["reason"], note.evidence["host"]) == (None, "the disk failed", HERE.host)
@@ -155,7 +155,7 @@ ADOPTION = {"delivery": None, "event": "adopted", "before": None, "after": None,
 
 def test_only_an_adoption_makes_ambiguous_what_was_never_on_its_way() -> None:
     assert chained(step(None, "planned"), ADOPTION, step("planned", "ambiguous", '{"adopted":2}')) == []
-    wrong = ['event 3: delivery d-1 may not go from "planned" to "ambiguous"']
+    wrong = ['event 3: delivery d-1 cannot change from "planned" to "ambiguous"']
     for evidence in ("{}", '{"adopted":1}', '{"adopted":3}', "[2]"):
         assert chained(step(None, "planned"), ADOPTION, step("planned", "ambiguous", evidence)) == wrong
     assert chained(step(None, "planned"), ADOPTION, step("planned", "accepted", '{"adopted":2}')) != []
@@ -182,7 +182,7 @@ def test_an_older_ledger_stops_a_run_that_goes_on(world: World, tmp_path: Path) 
         (claim,) = ledger.claim(SENDER, 1, LEASE, EVERYTHING)
         (path,) = tmp_path.glob("*.mark")
         MarkFile(tmp_path, path.stem).advance(HighWaterMark(ChainEnd(1000, "f" * 64, "2026-11-24T10:00:00.000000Z"), "another copy"))
-        with pytest.raises(InvalidInput, match="nothing more is sent: this ledger is older"):
+        with pytest.raises(InvalidInput, match="sending stopped: this ledger is older"):
             ledger.write([RecordIntent(claim, MINUTE)], SENDER)
     assert world.state(claim.id) is State.CLAIMED
 
@@ -282,7 +282,10 @@ def test_a_ledger_under_another_name_is_found_out(world: World, tmp_path: Path) 
     world.spoiled = True
     world.sql("UPDATE head SET ledger = 'x'")
     assert any("ledger: the name" in str(finding) for finding in world.ledger.verify())
-    with pytest.raises(InvalidInput, match="nothing was sent: this ledger was changed from outside: the name"), guarded(world, tmp_path):
+    with (
+        pytest.raises(InvalidInput, match="nothing was sent: this ledger was modified outside distributor: the name"),
+        guarded(world, tmp_path),
+    ):
         pass
 
 

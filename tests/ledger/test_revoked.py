@@ -38,7 +38,7 @@ def test_an_ambiguous_message_of_a_revoked_certificate_is_taken_back_and_not_sen
 
 def test_an_ambiguous_message_of_a_good_certificate_is_not_taken_back(world: World) -> None:
     claim = world.ambiguous()
-    with pytest.raises(RequestDenied, match="cannot be taken back"):
+    with pytest.raises(RequestDenied, match="cannot be withdrawn"):
         world.ledger.withdraw(claim.id, "why not")
 
 
@@ -82,7 +82,7 @@ def test_a_listing_goes_on_saying_that_it_was_revoked_whatever_a_server_says_lat
     world.ledger.revoke(sha(), REASON)
     assert shown(world) == [REASON, None]
     world.ledger.resolve(claim.id, State.ACCEPTED, {"kind": "person", "reason": "the log has it"})
-    assert shown(world) == [f"{REASON}; a person's word: the log has it", None]
+    assert shown(world) == [f"{REASON}; settled by hand: the log has it", None]
 
 
 def test_another_persons_delivery_of_the_same_certificate_is_known_by_it_too(world: World) -> None:

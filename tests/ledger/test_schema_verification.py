@@ -12,10 +12,10 @@ from tests.ledger.postgresql import Server
 from tests.ledger.world import World, found
 
 DEMO = Path(__file__).parents[1] / "data" / "ledgers" / "0003-demo.db.gz"
-SO = ", so events could be changed or removed"
+SO = ", so events could be modified or deleted"
 GONE = f"is gone{SO}"
-OTHER = f"is switched off or another one{SO}"
-STRANGE = "was not made by this program"
+OTHER = f"is disabled or modified{SO}"
+STRANGE = "was not created by distributor"
 
 
 def names(world: World) -> list[str]:
@@ -56,7 +56,7 @@ def test_triggers_that_are_switched_off_or_do_nothing_are_found(file_world: Worl
 def test_a_function_that_lets_everything_pass_is_found(server_world: World) -> None:
     server_world.sql("CREATE OR REPLACE FUNCTION event_is_never_changed() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$")
     findings = [str(line) for line in server_world.ledger.verify()]
-    assert findings[0] == 'function "event_is_never_changed()": is not as this program makes it'
+    assert findings[0] == 'function "event_is_never_changed()": is modified'
     assert [line.partition(": ")[2] for line in findings[1:]] == [OTHER] * 3
 
 
@@ -67,7 +67,7 @@ FILE = [
     ("CREATE VIEW seen AS SELECT * FROM handover", f'view "seen": {STRANGE}'),
     ("CREATE INDEX quick ON event (at)", f'index "quick": {STRANGE}'),
     ("CREATE UNIQUE INDEX once ON person (name)", f'index "once": {STRANGE}'),
-    ("ALTER TABLE handover ADD COLUMN old BLOB", 'table "handover": is not as this program makes it'),
+    ("ALTER TABLE handover ADD COLUMN old BLOB", 'table "handover": is modified'),
     ("DROP INDEX delivery_by_certificate", 'index "delivery_by_certificate": is gone'),
 ]
 
@@ -79,7 +79,7 @@ def test_what_somebody_adds_to_a_file_or_takes_away_is_found(file_world: World, 
 
 def test_an_index_that_leaves_rows_out_is_found(file_world: World) -> None:
     partial = "CREATE INDEX event_of_revocation ON event (delivery) WHERE event IN ('revoked', 'released') AND seq > 100"
-    assert found(file_world, "DROP INDEX event_of_revocation", partial) == ['index "event_of_revocation": is not as this program makes it']
+    assert found(file_world, "DROP INDEX event_of_revocation", partial) == ['index "event_of_revocation": is modified']
 
 
 def test_a_constraint_that_was_taken_away_by_rewriting_the_schema_is_found(file_world: World) -> None:
@@ -88,7 +88,7 @@ def test_a_constraint_that_was_taken_away_by_rewriting_the_schema_is_found(file_
         "PRAGMA writable_schema = ON",
         "UPDATE sqlite_master SET sql = replace(sql, 'sealed IS NULL OR', '1 OR') WHERE name = 'handover'",
     )
-    assert 'table "handover": is not as this program makes it' in findings
+    assert 'table "handover": is modified' in findings
 
 
 def test_statistics_of_the_database_itself_are_no_finding(file_world: World) -> None:
@@ -108,10 +108,10 @@ SERVER = [
     (["CREATE RULE keep AS ON UPDATE TO handover DO INSTEAD NOTHING"], f'rule "handover.keep": {STRANGE}'),
     (["CREATE INDEX quick ON event (at)"], f'index "quick": {STRANGE}'),
     (["ALTER TABLE handover ADD COLUMN old bytea"], f'column "handover.old": {STRANGE}'),
-    (["ALTER TABLE person ALTER COLUMN phone SET DEFAULT 'x'"], 'column "person.phone": is not as this program makes it'),
+    (["ALTER TABLE person ALTER COLUMN phone SET DEFAULT 'x'"], 'column "person.phone": is modified'),
     (["ALTER TABLE handover DROP CONSTRAINT handover_sealed"], 'constraint "handover.handover_sealed": is gone'),
     (["DROP INDEX delivery_by_certificate"], 'index "delivery_by_certificate": is gone'),
-    (["ALTER TABLE delivery ENABLE ROW LEVEL SECURITY"], 'table "delivery": is not as this program makes it'),
+    (["ALTER TABLE delivery ENABLE ROW LEVEL SECURITY"], 'table "delivery": is modified'),
     (["CREATE SCHEMA other", "CREATE TABLE other.more () INHERITS (event)"], f'inheriting table "event.other.more": {STRANGE}'),
 ]
 
@@ -139,7 +139,7 @@ def test_a_role_that_may_make_no_schema_looks_at_the_triggers_and_says_so(server
     proof = less.ledger.prove()
     assert proof.findings == ()
     (note,) = proof.notes
-    assert note.startswith("only the triggers of events were compared with what they must be")
+    assert note.startswith("only the triggers of `event` were checked")
     server_world.sql("ALTER TABLE event DISABLE TRIGGER event_is_kept")
     assert less.ledger.verify() == [f'trigger "event_is_kept": {OTHER}']
     less.close()

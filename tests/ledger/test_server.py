@@ -33,7 +33,7 @@ def refusal(url: str) -> Error:
 def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not_shown() -> None:
     error = refusal("postgresql+psycopg://someone:hidden-word@127.0.0.1:1/ledger")
     assert isinstance(error, ServiceUnavailable)
-    assert str(error) == "postgresql://127.0.0.1:1/ledger: the database cannot be reached"
+    assert str(error) == "postgresql://127.0.0.1:1/ledger: cannot connect to the database"
     assert "hidden-word" not in f"{error!r} {error.hint}"
 
 
@@ -53,7 +53,7 @@ def test_a_database_that_is_not_there_cannot_be_used(postgresql: Server) -> None
 
 def test_an_empty_database_is_no_ledger_until_it_is_made_one(postgresql: Server) -> None:
     url = postgresql.url(postgresql.fresh())
-    assert "holds no ledger yet" in str(refusal(url))
+    assert "no ledger in it yet" in str(refusal(url))
     open_ledger(url, by="root@host", now=Clock(), create=True).close()
     open_ledger(url, by="root@host", now=Clock()).close()
 
@@ -93,7 +93,7 @@ database.close()
 
 def test_a_server_that_dies_under_several_rows_is_told_once_and_in_our_words(served: str) -> None:
     result = subprocess.run([sys.executable, "-c", LOST, served], capture_output=True, text=True, check=False, timeout=60)
-    assert (result.stderr, result.stdout) == ("", "the database cannot be reached\n")
+    assert (result.stderr, result.stdout) == ("", "cannot connect to the database\n")
 
 
 def test_a_child_process_opens_a_connection_of_its_own(served: str) -> None:
@@ -132,10 +132,13 @@ def test_a_workspace_moves_to_a_server_by_its_url_alone(tmp_path: Path, postgres
     configuration = tmp_path / "distributor.toml"
     configuration.write_text(configuration.read_text().replace("sqlite:///distributor.db", postgresql.url(postgresql.fresh())))
     looked = distributor(tmp_path, "status")
-    assert (looked.returncode, "or restore a backup (docs/restore.md); `distributor init` makes one here" in looked.stderr) == (3, True)
+    assert (looked.returncode, "or restore a backup (docs/restore.md); run `distributor init` to create one here" in looked.stderr) == (
+        3,
+        True,
+    )
     (tmp_path / "certificates").mkdir()
     for words in (("plan", "certificates"), ("send", "--yes")):
-        assert "this holds no ledger yet" in distributor(tmp_path, *words).stderr  # an empty database may be one that was lost
+        assert "no ledger in it yet" in distributor(tmp_path, *words).stderr  # an empty database may be one that was lost
     assert distributor(tmp_path, "status").returncode == 3
     assert distributor(tmp_path, "init").returncode == 0
     assert distributor(tmp_path, "plan", "certificates").returncode == 1  # nothing to plan, but a ledger

@@ -45,14 +45,14 @@ def four(world: World) -> Four:
 
 
 PASSWORDS = [
-    ("anna", "state = 'ready'", """password's state is "ready", but its events say "handed-over\""""),
-    ("anna", "closed_by = 'eve'", """password's closed_by is "eve", but its events say "root@host\""""),
-    ("anna", "closed_at = NULL", """password's closed_at is empty, but its events say "2026-11-24T09:00:00.000000Z\""""),
-    ("bert", "state = 'destroyed', sealed = NULL", """password's state is "destroyed", but its events say "ready\""""),
-    ("bert", "sealed = NULL", """password's sealed is gone, but its events say that it is "ready\""""),
-    ("bert", "channel = 'mail'", """password's channel is "mail", but its events say "reveal\""""),
-    ("bert", "expires_at = NULL", """password's expires_at is empty, but its events say "2026-12-08T09:00:00.000000Z\""""),
-    ("cleo", "state = 'ready'", """password's state is "ready", but its events say "held\""""),
+    ("anna", "state = 'ready'", """password's state is "ready", but the audit log says "handed-over\""""),
+    ("anna", "closed_by = 'eve'", """password's closed_by is "eve", but the audit log says "root@host\""""),
+    ("anna", "closed_at = NULL", """password's closed_at is empty, but the audit log says "2026-11-24T09:00:00.000000Z\""""),
+    ("bert", "state = 'destroyed', sealed = NULL", """password's state is "destroyed", but the audit log says "ready\""""),
+    ("bert", "sealed = NULL", """sealed password is missing, but the audit log says it is "ready\""""),
+    ("bert", "channel = 'mail'", """password's channel is "mail", but the audit log says "reveal\""""),
+    ("bert", "expires_at = NULL", """password's expires_at is empty, but the audit log says "2026-12-08T09:00:00.000000Z\""""),
+    ("cleo", "state = 'ready'", """password's state is "ready", but the audit log says "held\""""),
 ]
 
 
@@ -68,8 +68,8 @@ def test_a_password_that_was_removed_or_invented_is_found(four: Four) -> None:
         "INSERT INTO handover (delivery, state, channel) VALUES ('{dora}', 'destroyed', 'reveal')",
     )
     assert findings == [
-        four.says("bert", 'has no password, but its events say that one is "ready"'),
-        four.says("dora", "has a password, but its events tell of none"),
+        four.says("bert", 'has no password, but the audit log says it is "ready"'),
+        four.says("dora", "has a password, but the audit log has none"),
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_delivery_that_was_edited_is_found(four: Four, column: str, value: str
     four.world.ledger.begin_plan("plan-2", {})
     findings = four.found(f"UPDATE delivery SET {column} = {value} WHERE id = '{{bert}}'")  # noqa: S608  tampering is the point
     assert findings[0].startswith(four.says("bert", f"{column} is "))
-    assert f"but its events say {wanted.format(**four.ids)}" in findings[0]
+    assert f"but the audit log says {wanted.format(**four.ids)}" in findings[0]
     assert all("None" not in line for line in findings)
 
 
@@ -104,8 +104,8 @@ def test_a_delivery_given_to_another_person_is_found(four: Four) -> None:
     ((bert,),) = four.world.sql("SELECT id FROM person WHERE key = 'bert@example.org'")
     findings = four.found("UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'anna@example.org') WHERE id = '{bert}'")
     assert findings == [
-        four.says("bert", """person's address is "anna@example.org", but its events say "bert@example.org\""""),
-        f"person {bert}: no delivery is for them, and no event tells of them",
+        four.says("bert", """person's address is "anna@example.org", but the audit log says "bert@example.org\""""),
+        f"person {bert}: has no delivery and no event",
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_person_who_was_invented_is_found(four: Four) -> None:
         "INSERT INTO person SELECT 'p-eve', 'eve@evil.example', 'eve@evil.example', "
         "name, language, phone, manager, alternate_email, columns FROM person WHERE key = 'bert@example.org'"
     )
-    assert findings == ["person p-eve: no delivery is for them, and no event tells of them"]
+    assert findings == ["person p-eve: has no delivery and no event"]
 
 
 def test_people_of_whom_nothing_new_is_planned_leave_nothing(four: Four) -> None:
@@ -139,7 +139,7 @@ def test_a_process_that_no_delivery_names_any_more_cannot_be_renamed_unseen(four
 
 
 def test_a_process_that_claimed_cannot_vanish_unseen(four: Four) -> None:
-    assert four.found("DELETE FROM owner") == ["owner me: has claims but is gone"]
+    assert four.found("DELETE FROM owner") == ["owner me: has claims but is missing"]
 
 
 def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spells_otherwise(four: Four) -> None:
@@ -147,7 +147,7 @@ def test_an_address_that_was_edited_is_found_but_not_one_that_a_later_roster_spe
     assert four.world.sql("SELECT address FROM person WHERE key = 'bert@example.org'") == [("Bert@example.org",)]
     assert four.world.ledger.verify() == []
     findings = four.found("UPDATE person SET address = 'eve@example.org' WHERE key = 'bert@example.org'")
-    assert findings[0] == four.says("bert", """person's address is "eve@example.org", but its events say "bert@example.org\"""")
+    assert findings[0] == four.says("bert", """person's address is "eve@example.org", but the audit log says "bert@example.org\"""")
     findings = four.found("UPDATE person SET key = 'eve@example.org' WHERE key = 'bert@example.org'")
     assert len(findings) == 1
 
@@ -158,14 +158,14 @@ def test_a_certificate_that_was_edited_is_found_at_its_delivery(four: Four, colu
         f"UPDATE certificate SET {column} = 'x' WHERE sha256 = (SELECT certificate FROM delivery WHERE id = '{{bert}}')"  # noqa: S608
     )
     assert len(findings) == 1
-    assert findings[0].startswith(four.says("bert", f"""certificate's {column} is "x", but its events say \""""))
+    assert findings[0].startswith(four.says("bert", f"""certificate's {column} is "x", but the audit log says \""""))
 
 
 OUTBOX_FIELDS = [
-    ("address", "'evil@evil.example'", """outbox address is "evil@evil.example", but its events say "cleo@example.org\""""),
-    ("sender", "'evil@evil.example'", """outbox sender is "evil@evil.example", but its events say "certs@example.org\""""),
-    ("message_id", "'<x@y>'", """outbox message_id is "<x@y>", but its events say "<{cleo}@example.org>\""""),
-    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "outbox message is not the one that was frozen"),
+    ("address", "'evil@evil.example'", """outbox address is "evil@evil.example", but the audit log says "cleo@example.org\""""),
+    ("sender", "'evil@evil.example'", """outbox sender is "evil@evil.example", but the audit log says "certs@example.org\""""),
+    ("message_id", "'<x@y>'", """outbox message_id is "<x@y>", but the audit log says "<{cleo}@example.org>\""""),
+    ("message", "(SELECT message FROM outbox WHERE delivery = '{bert}')", "outbox message does not match the audit log"),
 ]
 
 
@@ -177,14 +177,14 @@ def test_a_waiting_message_that_was_edited_is_found(four: Four, column: str, val
 
 def test_a_waiting_message_that_was_removed_is_found_and_one_that_left_long_ago_is_not_missed(four: Four) -> None:
     findings = four.found("DELETE FROM outbox")
-    assert findings == [four.says("cleo", "has no message in the outbox, but its events say that one waits there")]
+    assert findings == [four.says("cleo", "has no message in the outbox, but the audit log has one")]
 
 
 def test_a_message_frozen_for_another_than_was_planned_is_found(four: Four) -> None:
     four.world.sql("UPDATE person SET address = 'eve@example.org' WHERE key = 'dora@example.org'")
     four.world.ledger.enqueue([packed(four.ids["dora"], to="eve@example.org")], ME)
     findings = four.found("UPDATE person SET address = 'dora@example.org' WHERE key = 'dora@example.org'")
-    assert findings == [four.says("dora", 'was planned for "dora@example.org", but its message was frozen for "eve@example.org"')]
+    assert findings == [four.says("dora", 'was planned for "dora@example.org", but its message is for "eve@example.org"')]
 
 
 def test_a_process_that_holds_a_message_cannot_be_renamed_unseen(world: World) -> None:
@@ -202,8 +202,8 @@ def test_the_bytes_of_a_certificate_and_of_an_authority_are_compared_with_their_
         f"UPDATE authority SET der = (SELECT der FROM authority WHERE sha256 = '{one}')",  # noqa: S608
     )
     assert findings == [
-        f"certificate {sha}: holds other bytes than its SHA-256 tells",
-        f"authority {other}: holds other bytes than its SHA-256 tells",
+        f"certificate {sha}: does not match its SHA-256",
+        f"authority {other}: does not match its SHA-256",
     ]
 
 
@@ -215,7 +215,7 @@ def test_a_certificate_s_columns_are_compared_with_its_bytes(world: World, autho
     world.ledger.plan("plan-1", [planned])
     assert world.ledger.verify() == []
     findings = found(world, "UPDATE certificate SET subject = 'CN=Eve'")
-    assert findings == [f'certificate {planned.facts.sha256}: subject is "CN=Eve", but it says "{planned.facts.subject}" of itself']
+    assert findings == [f'certificate {planned.facts.sha256}: subject is "CN=Eve", but the certificate says "{planned.facts.subject}"']
 
 
 def erase(world: World, *which: int) -> None:
@@ -239,7 +239,7 @@ def test_an_erasure_that_no_event_explains_is_found(four: Four) -> None:
     erase(four.world, 1, 2)
     assert four.world.ledger.verify() == []
     findings = four.found("UPDATE event SET personal = NULL, salt = NULL WHERE seq = 6")
-    assert findings == ["event 6: its personal fields are gone, and no event tells that they were erased"]
+    assert findings == ["event 6: its personal fields are missing, but no event records their erasure"]
 
 
 # --- passwords, people, publications ---------------------------------------------------------------------------------
@@ -249,16 +249,16 @@ def test_passwords_that_changed_places_are_found_and_not_shown(four: Four) -> No
     findings = four.found(
         "UPDATE handover SET sealed = (SELECT sealed FROM handover WHERE delivery = '{cleo}') WHERE delivery = '{bert}'",
     )
-    assert findings == [four.says("bert", "password's sealed is not the one that its events tell")]
-    with pytest.raises(InvalidInput, match=r"changed from outside \(password's sealed\), so this password is not shown"):
+    assert findings == [four.says("bert", "password's sealed does not match the audit log")]
+    with pytest.raises(InvalidInput, match=r"modified outside distributor \(password's sealed\); this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
 
 
 TEN_YEARS = [
-    ("lasts = 315360000", "password's lasts is 315360000, but its events say 1209600"),
-    ("lasts = NULL", "password's lasts is empty, but its events say 1209600"),
+    ("lasts = 315360000", "password's lasts is 315360000, but the audit log says 1209600"),
+    ("lasts = NULL", "password's lasts is empty, but the audit log says 1209600"),
     ("expires_at = '2036-11-24T09:00:00.000000Z'", "password's expires_at is"),
-    ("lasts = 315360000, expires_at = '2036-11-21T09:00:00.000000Z'", "password's lasts is 315360000, but its events say 1209600"),
+    ("lasts = 315360000, expires_at = '2036-11-21T09:00:00.000000Z'", "password's lasts is 315360000, but the audit log says 1209600"),
 ]
 
 
@@ -266,14 +266,14 @@ TEN_YEARS = [
 def test_a_password_that_was_given_ten_years_is_found_and_not_shown(four: Four, change: str, words: str) -> None:
     findings = four.found(f"UPDATE handover SET {change} WHERE delivery = '{{bert}}'")  # noqa: S608  tampering is the point
     assert findings[0].startswith(four.says("bert", words))
-    with pytest.raises(InvalidInput, match="so this password is not shown"):
+    with pytest.raises(InvalidInput, match="this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "he phoned", "reveal")
 
 
 def test_a_password_is_not_shown_to_a_person_whom_its_delivery_was_given_to(four: Four) -> None:
     four.world.sql(f"UPDATE delivery SET person = (SELECT id FROM person WHERE key = 'dora@example.org') WHERE id = '{four.ids['bert']}'")  # noqa: S608
     four.world.spoiled = True
-    with pytest.raises(InvalidInput, match=r"\(person's address\), so this password is not shown"):
+    with pytest.raises(InvalidInput, match=r"\(person's address\); this password is not shown"):
         four.world.ledger.hand_over(four.ids["bert"], "she phoned", "reveal")
 
 
@@ -296,7 +296,7 @@ def test_a_person_who_was_edited_is_found(world: World, column: str, value: str,
     assert world.ledger.verify() == []
     (id_,) = world.sql("SELECT id FROM person")[0]
     (findings,) = found(world, f"UPDATE person SET {column} = {value}")  # noqa: S608  tampering is the point
-    assert findings.startswith(f"person {id_}: {column} is {now}, but its events say {before}")
+    assert findings.startswith(f"person {id_}: {column} is {now}, but the audit log says {before}")
 
 
 def test_what_a_later_roster_says_of_a_person_is_told_by_an_event(world: World) -> None:
@@ -305,7 +305,7 @@ def test_what_a_later_roster_says_of_a_person_is_told_by_an_event(world: World) 
     assert world.events()[-1] == "person-changed"
     assert world.ledger.verify() == []
     (findings,) = found(world, "UPDATE person SET name = 'anna Example'")
-    assert findings.endswith('name is "anna Example", but its events say "Anna Newname"')
+    assert findings.endswith('name is "anna Example", but the audit log says "Anna Newname"')
 
 
 def test_no_event_holds_a_further_column_or_a_long_value_in_clear(world: World) -> None:
@@ -329,17 +329,17 @@ def test_publications_that_were_invented_moved_or_removed_are_found(four: Four) 
         "DELETE FROM publication WHERE place = 'ldaps://there'",
     )
     assert findings == [
-        f'publication of {sha} at "ldaps://evil": since "", but its events say there is none',
-        f'publication of {sha} at "ldaps://there": there is none, but its events say since "2026-11-24T09:00:00.000000Z"',
+        f'publication of {sha} at "ldaps://evil": since "", but the audit log says none',
+        f'publication of {sha} at "ldaps://there": none, but the audit log says since "2026-11-24T09:00:00.000000Z"',
     ]
 
 
 PLACES = [
-    ("UPDATE delivery SET locator = '{{}}' WHERE id = '{bert}'", "locator is not the one that its events tell"),
-    ("UPDATE plan SET inputs = '{{}}'", "plan's inputs is not the one that its events tell"),
+    ("UPDATE delivery SET locator = '{{}}' WHERE id = '{bert}'", "locator does not match the audit log"),
+    ("UPDATE plan SET inputs = '{{}}'", "plan's inputs does not match the audit log"),
     (
         "UPDATE certificate SET chain = '[]' WHERE sha256 = (SELECT certificate FROM delivery WHERE id = '{bert}')",
-        "certificate's chain is not the one that its events tell",
+        "certificate's chain does not match the audit log",
     ),
 ]
 
@@ -357,9 +357,7 @@ def test_the_start_of_a_process_that_holds_a_message_is_compared_with_its_claim(
 
 def test_the_ledger_s_own_note_of_its_end_is_of_the_last_event(four: Four) -> None:
     findings = four.found("UPDATE head SET at = '2099-01-01T00:00:00.000000Z'")
-    assert findings == [
-        "event 14: is of 2026-11-24T09:00:00.000000Z, but the ledger's own note of its end says 2099-01-01T00:00:00.000000Z"
-    ]
+    assert findings == ["event 14: is dated 2026-11-24T09:00:00.000000Z, but the record of the last event says 2099-01-01T00:00:00.000000Z"]
 
 
 def test_a_proof_names_the_last_event(four: Four) -> None:
@@ -380,8 +378,8 @@ def test_a_delivery_that_went_over_to_a_later_plan_is_what_its_events_tell(world
     assert world.sql("SELECT plan FROM delivery") == [("plan-2",)]
     assert world.ledger.verify() == []
     findings = found(world, "UPDATE delivery SET plan = 'plan-1'")
-    assert findings[0] == f'delivery {anna.id}: plan is "plan-1", but its events say "plan-2"'
-    assert findings[1:] == [f"delivery {anna.id}: plan's inputs is not the one that its events tell"]
+    assert findings[0] == f'delivery {anna.id}: plan is "plan-1", but the audit log says "plan-2"'
+    assert findings[1:] == [f"delivery {anna.id}: plan's inputs does not match the audit log"]
 
 
 def test_every_way_of_a_message_is_told_by_its_events(world: World) -> None:

@@ -30,7 +30,7 @@ def test_a_missing_variable_is_named_with_file_and_line(own: Path) -> None:
 def test_a_missing_variable_in_html_is_named_with_its_own_line(own: Path) -> None:
     page = '{% from "message/_layout.html" import page %}\n{% call page(language, "t", "o") %}\n<p>{{ persn.name }}</p>\n{% endcall %}\n'
     error = refused(own, page, "body.html")
-    assert (error.where, error.message) == ("templates/message/en/body.html line 3", 'there is no "persn"; did you mean "person"?')
+    assert (error.where, error.message) == ("templates/message/en/body.html line 3", 'unknown variable "persn"; did you mean "person"?')
 
 
 def test_a_mistake_in_a_template_is_named_with_file_and_line(own: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_mistake_in_a_template_is_named_with_file_and_line(own: Path) -> None:
 def test_a_file_that_is_too_large_is_refused_and_named(own: Path, name: str) -> None:
     (own / "body.txt").write_text('{% include "message/en/included.txt" %}')
     error = refused(own, "{#" + "x" * LARGEST_TEMPLATE + "#}", name)
-    assert str(error) == f"templates/message/en/{name} line 1: it has 262148 bytes; 262144 bytes are allowed"
+    assert str(error) == f"templates/message/en/{name} line 1: 262148 bytes is more than the limit of 262144 bytes"
 
 
 def test_a_layout_that_is_not_there_is_named(own: Path) -> None:
@@ -121,7 +121,10 @@ def test_a_checkup_renders_every_message(own: Path) -> None:
     assert [(r.level, r.message) for r in TemplateRenderer(None, LANGUAGES).check()] == [("ok", "messages in de, en, es, fr, it")]
     (own / "body.txt").write_text("{% if generation > 1 %}{{ persn }}{% endif %}")
     (fault,) = TemplateRenderer(own.parents[2]).check()
-    assert (fault.level, fault.message) == ("error", 'templates/message/en/body.txt line 1: there is no "persn"; did you mean "person"?')
+    assert (fault.level, fault.message) == (
+        "error",
+        'templates/message/en/body.txt line 1: unknown variable "persn"; did you mean "person"?',
+    )
 
 
 def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
@@ -131,7 +134,7 @@ def test_a_checkup_lets_columns_be_what_the_roster_brings(own: Path) -> None:
 
 def test_a_checkup_says_which_language_has_no_message() -> None:
     (diagnostic,) = TemplateRenderer(None, ("en", "pl", "de-AT")).check()
-    assert (diagnostic.level, diagnostic.message) == ("warning", 'there is no message in "pl"')
+    assert (diagnostic.level, diagnostic.message) == ("warning", 'no message templates for "pl"')
 
 
 def test_a_language_folder_that_is_no_language_is_left_alone(own: Path) -> None:

@@ -65,20 +65,20 @@ def test_a_certificate_of_tomorrow_is_an_error() -> None:
 def test_a_persons_certificate_is_an_error_and_told_by_its_name() -> None:
     (issue,) = examined(ROOT, MIDDLE, ALICE)
     assert rows([issue]) == [("error", "is-ca")]
-    assert issue.message == "\"CN=Alice\" is a person's certificate, not an authority's"
+    assert issue.message == '"CN=Alice" is a person\'s certificate, not a CA certificate'
 
 
 def test_a_certificate_that_stands_there_twice_is_told_once() -> None:
     assert rows(examined(ROOT, MIDDLE, ROOT, ROOT)) == [("error", "duplicate")]
     (note,) = collection.examine(known(ROOT, ROOT), NOW, repeated=Severity.NOTE)
-    assert (rows([note]), note.hint) == ([("note", "duplicate")], "it is written once")
+    assert (rows([note]), note.hint) == ([("note", "duplicate")], "no action needed; it is written once")
 
 
 def test_without_a_root_nothing_is_trusted() -> None:
     first, second = examined(MIDDLE)
     assert rows([first, second]) == [("error", "chain-incomplete")] * 2
     assert "no root" in first.message
-    assert second.message == '"CN=Middle": its issuer "CN=Root" is not in it'
+    assert second.message == '"CN=Middle": its issuer "CN=Root" is not in the collection'
 
 
 def test_an_empty_collection_is_an_error() -> None:
@@ -89,7 +89,7 @@ def test_an_intermediate_without_its_root_names_where_that_may_be() -> None:
     lonely = make("Lonely", make("Elsewhere"), aia="http://pki.example.org/elsewhere.cer")
     (issue,) = examined(ROOT, lonely)
     assert rows([issue]) == [("error", "chain-incomplete")]
-    assert issue.hint == "add that certificate; it is at http://pki.example.org/elsewhere.cer"
+    assert issue.hint == "add that certificate; download it from http://pki.example.org/elsewhere.cer"
 
 
 def test_a_cross_certificate_whose_key_has_another_way_up_is_only_a_warning() -> None:
@@ -193,13 +193,13 @@ def test_a_missing_intermediate_is_named_from_the_persons_certificate() -> None:
 
 def test_where_it_may_be_fetched_is_in_the_hint() -> None:
     (issue,) = lacks([ROOT], [make("Bob", MIDDLE, ca=False, aia="http://pki.example.org/middle.cer")])
-    assert issue.hint == "get its certificate and add it; it is at http://pki.example.org/middle.cer"
+    assert issue.hint == "add the issuer's certificate; download it from http://pki.example.org/middle.cer"
 
 
 def test_a_missing_intermediate_given_is_named_with_its_file() -> None:
     (issue,) = lacks([ROOT], [ALICE, MIDDLE])
     assert (issue.check, issue.source) == (CheckId.CHAIN_INCOMPLETE, "at-hand.pem")
-    assert issue.message == 'the intermediate "CN=Middle" is not in the collection'
+    assert issue.message == 'the intermediate certificate "CN=Middle" is not in the collection'
 
 
 def test_a_missing_root_is_told_as_untrusted() -> None:
@@ -210,16 +210,16 @@ def test_a_missing_root_is_told_as_untrusted() -> None:
 
 def test_one_lack_of_many_people_is_told_once_with_their_number() -> None:
     people = [make(f"Person {number}", MIDDLE, ca=False) for number in range(3)]
-    assert lacks([ROOT], people[:2])[0].message.endswith("; 2 people's certificates need it")
+    assert lacks([ROOT], people[:2])[0].message.endswith("; needed by 2 people's certificates")
     (issue,) = lacks([ROOT], people)
-    assert issue.message.endswith("; 3 people's certificates need it")
+    assert issue.message.endswith("; needed by 3 people's certificates")
     (issue,) = lacks([ROOT], [*people, MIDDLE])
     assert issue.message.endswith('"CN=Middle" is not in the collection; 3 people\'s certificates need it')
 
 
 def test_an_issuer_that_was_renewed_with_another_key_is_told_apart() -> None:
     (issue,) = lacks([ROOT, make("Middle", ROOT, own="a renewed key")], [ALICE])
-    assert issue.message.endswith("nor among the given certificates; a certificate of that name is, but with another key")
+    assert issue.message.endswith("nor among the given certificates; a certificate of that name is, but its key differs")
 
 
 def test_the_way_that_lacks_least_counts() -> None:
@@ -232,7 +232,7 @@ def test_the_way_that_lacks_least_counts() -> None:
 def test_a_person_who_signed_himself_is_vouched_for_by_nobody() -> None:
     (issue,) = lacks([ROOT], [make("Self", ca=False)])
     assert rows([issue]) == [("error", "chain-untrusted")]
-    assert "signed itself" in issue.message
+    assert "is self-signed" in issue.message
 
 
 def test_a_persons_certificate_inside_the_collection_is_no_issuer() -> None:

@@ -60,13 +60,13 @@ def test_an_opaque_token_proves_nothing_missing() -> None:
 
 def test_reading_is_too_much_for_sending_alone_but_not_beside_a_tracker_that_reads() -> None:
     seen = granted("Mail.Send", "Mail.ReadWrite", "Mail.Read")
-    assert ("warning", "permissions that nothing here needs: Mail.Read") in found(seen, SENDING)
-    assert not [one for one in found(seen, SENDING, COPIES) if "nothing here needs" in one[1]]
+    assert ("warning", "permissions not needed: Mail.Read") in found(seen, SENDING)
+    assert not [one for one in found(seen, SENDING, COPIES) if "permissions not needed" in one[1]]
 
 
 def test_people_and_traces_are_too_much_where_nothing_asks_for_them() -> None:
     seen = granted("User.Read.All", "ExchangeMessageTrace.Read.All")
-    assert ("warning", "permissions that nothing here needs: ExchangeMessageTrace.Read.All, User.Read.All") in found(seen, SENDING)
+    assert ("warning", "permissions not needed: ExchangeMessageTrace.Read.All, User.Read.All") in found(seen, SENDING)
     assert not [one for one in found(granted("User.Read.All", "GroupMember.Read.All"), PEOPLE) if one[0] != "ok"]
 
 
@@ -96,7 +96,7 @@ def test_a_reader_alone_gets_the_role_of_reading_only() -> None:
 
 def test_what_exchange_opens_is_said_to_be_out_of_sight_with_the_line_that_shows_it() -> None:
     (diagnostic,) = excess_permissions("transport", granted(), [SENDING])
-    assert (diagnostic.level, "is not seen here" in diagnostic.message) == ("ok", True)
+    assert (diagnostic.level, "not visible in a token" in diagnostic.message) == ("ok", True)
     assert "Test-ServicePrincipalAuthorization -Identity 'object-1'" in commands(diagnostic.hint)[0]
 
 

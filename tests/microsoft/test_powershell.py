@@ -101,14 +101,14 @@ def test_a_hint_keeps_prose_and_what_is_typed_apart() -> None:
 @pytest.mark.parametrize(
     ("message", "word"),
     [
-        ("the secret is wrong (AADSTS7000215)", "Add-MgApplicationPassword"),
+        ("wrong secret (AADSTS7000215)", "Add-MgApplicationPassword"),
         ("the secret has expired (AADSTS7000222)", "Add-MgApplicationPassword"),
         ("the certificate is not registered (AADSTS700027)", "Update-MgApplication"),
         ("transport.certificate: the certificate expired on 2026-01-01", "Update-MgApplication"),
         ("the app is disabled (AADSTS7000112)", "AccountEnabled:$true"),
         ("no service principal (AADSTS7000229)", "New-MgServicePrincipal"),
-        ("nobody has consented (AADSTS65001)", "New-MgServicePrincipalAppRoleAssignment"),
-        ("too old or too early (AADSTS700024)", "timedatectl"),
+        ("the app's permissions have no consent (AADSTS65001)", "New-MgServicePrincipalAppRoleAssignment"),
+        ("the client assertion has expired or is not valid yet (AADSTS700024)", "timedatectl"),
     ],
 )
 def test_a_refused_sign_in_is_mended_by_a_line(message: str, word: str) -> None:

@@ -36,7 +36,7 @@ class Downloads:
 
     def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the port's argument
         self.asked[url] += 1
-        page = self.pages.get(url, DownloadFailed("the server answers 404"))
+        page = self.pages.get(url, DownloadFailed("the server responded with 404"))
         return Fetched(page, self.seconds) if isinstance(page, bytes) else page
 
 

@@ -79,7 +79,7 @@ def test_a_key_beside_a_certificate_is_passed_over(authority: Authority) -> None
         (b"-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n".replace(b"*", b"AAA"), "damaged"),
         (b"-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----\n", "a damaged PKCS#7 file"),
         (sst.write(DERS)[:-1], "a damaged collection, byte"),
-        (bytes.fromhex("300f06092a864886f70d0107013002 0400"), "another kind"),
+        (bytes.fromhex("300f06092a864886f70d0107013002 0400"), "does not contain certificates"),
     ],
 )
 def test_what_is_no_such_file_is_refused_with_a_reason(data: bytes, reason: str) -> None:

@@ -54,8 +54,8 @@ def test_an_issuer_comes_from_the_file_the_collection_or_the_web() -> None:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (DownloadFailed("the server answers 404"), "the server answers 404"),
-        (b"<html>", "it contains no certificate"),
+        (DownloadFailed("the server responded with 404"), "the server responded with 404"),
+        (b"<html>", "no certificate there"),
         (root("Other").der, "not in it"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_root_that_is_not_in_the_collection_is_named() -> None:
     (issue,) = w.issues()
     assert (issue.check, issue.hint) == (
         CheckId.CHAIN_UNTRUSTED,
-        "put it into the collection, and the collection into the tenant: `distributor trust export`",
+        "add it to the collection with `distributor trust export`, then upload the collection to the tenant",
     )
     assert '"CN=Root"' in issue.message
 
@@ -112,7 +112,7 @@ def test_an_authority_of_the_same_name_with_another_key_is_no_issuer() -> None:
     )
     (issue,) = w.issues(forged)
     assert issue.check is CheckId.CHAIN_UNTRUSTED
-    assert "the signature of the certificate is not that of its issuer" in issue.message
+    assert "the signature of the certificate does not match its issuer" in issue.message
     chains = w.chains()  # and not either where the issuer is known to be good
     assert chains.validate(w.person.der, [w.sub.der]) == []
     assert [issue.check for issue in chains.validate(forged.der, [w.sub.der])] == [CheckId.CHAIN_UNTRUSTED]

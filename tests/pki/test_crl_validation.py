@@ -44,7 +44,7 @@ def test_a_revoked_authority_is_told_by_its_name() -> None:
     w.downloads.pages[SUB] = w.root.crl(w.sub.certificate.serial_number)
     (issue,) = w.issues()
     assert issue.check is CheckId.REVOKED
-    assert 'the authority "CN=Mail CA"' in issue.message
+    assert 'the CA "CN=Mail CA"' in issue.message
 
 
 def test_what_is_on_no_list_of_another_authority_is_not_revoked() -> None:
@@ -74,19 +74,19 @@ Make = Callable[[Hierarchy], bytes | DownloadFailed]
 LISTS: dict[str, tuple[Make, str | None, str]] = {
     "good": (lambda w: w.sub.crl(), None, ""),
     "of everybody else": (lambda w: w.sub.crl(1, 2, 3), None, ""),
-    "revoked": (lambda w: w.sub.crl(1, serial(w.person)), "revoked", "no reason is given"),
+    "revoked": (lambda w: w.sub.crl(1, serial(w.person)), "revoked", "no reason given"),
     "on hold": (lambda w: w.sub.crl((serial(w.person), x509.ReasonFlags.certificate_hold)), "revoked", "on hold"),
     "stale": (lambda w: w.sub.crl(begins=-9 * DAY), "crl-stale", "was due on"),
-    "of the future": (lambda w: w.sub.crl(begins=DAY), "crl-unreachable", "it is not valid before"),
-    "of another issuer": (lambda w: w.root.crl(), "crl-unreachable", 'it is of another issuer ("CN=Root")'),
-    "forged": (lambda w: w.sub.crl(key=rsa_key()), "crl-unreachable", "it is forged"),
+    "of the future": (lambda w: w.sub.crl(begins=DAY), "crl-unreachable", "not valid before"),
+    "of another issuer": (lambda w: w.root.crl(), "crl-unreachable", 'issued by another CA ("CN=Root")'),
+    "forged": (lambda w: w.sub.crl(key=rsa_key()), "crl-unreachable", "forged:"),
     "in another's name": (lambda w: w.root.crl(issuer=w.sub.certificate.subject), "crl-unreachable", ""),
-    "gone": (lambda _: DownloadFailed("the server answers 404"), "crl-unreachable", "the server answers 404"),
-    "garbage": (lambda _: b"<html>no", "crl-unreachable", "it is not a CRL"),
-    "empty": (lambda _: b"", "crl-unreachable", "it is not a CRL"),
-    "a certificate": (lambda w: w.sub.der, "crl-unreachable", "it is not a CRL"),
-    "PEM": (lambda w: x509.load_der_x509_crl(w.sub.crl()).public_bytes(Encoding.PEM), "crl-unreachable", "it is PEM"),
-    "trailing bytes": (lambda w: w.sub.crl() + b"\0", "crl-unreachable", "it is not a CRL"),
+    "gone": (lambda _: DownloadFailed("the server responded with 404"), "crl-unreachable", "the server responded with 404"),
+    "garbage": (lambda _: b"<html>no", "crl-unreachable", "not a CRL"),
+    "empty": (lambda _: b"", "crl-unreachable", "not a CRL"),
+    "a certificate": (lambda w: w.sub.der, "crl-unreachable", "not a CRL"),
+    "PEM": (lambda w: x509.load_der_x509_crl(w.sub.crl()).public_bytes(Encoding.PEM), "crl-unreachable", "PEM instead of DER"),
+    "trailing bytes": (lambda w: w.sub.crl() + b"\0", "crl-unreachable", "not a CRL"),
     "for people": (lambda w: w.sub.crl(extensions=[idp(only_contains_user_certs=True)]), None, ""),
     "for authorities": (lambda w: w.sub.crl(extensions=[idp(only_contains_ca_certs=True)]), "crl-unreachable", "other kinds"),
     "for attributes": (lambda w: w.sub.crl(extensions=[idp(only_contains_attribute_certs=True)]), "crl-unreachable", "other kinds"),
@@ -121,8 +121,8 @@ def test_a_list_is_judged_as_the_library_judges_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("how", "check", "words"),
     [
-        ({}, "crl-unreachable", "names no CRL"),
-        ({"crl": "ldap://ldap.example.org/cn=x"}, "crl-unreachable", "by LDAP only"),
+        ({}, "crl-unreachable", "gives no URL for its revocation list (CRL)"),
+        ({"crl": "ldap://ldap.example.org/cn=x"}, "crl-unreachable", "gives only a URL by LDAP"),
         ({"crl": ["ldap://ldap.example.org/cn=x", LEAF]}, None, ""),
         ({"crl": [f"{WEB}/gone.crl", LEAF]}, None, ""),
         ({"crl": [f"{WEB}/stale.crl", f"{WEB}/gone.crl"]}, "crl-stale", ""),
@@ -157,7 +157,7 @@ def freshest(url: str) -> tuple[x509.ExtensionType, bool]:
         (lambda w, n: w.sub.crl(number=n, extensions=[(x509.DeltaCRLIndicator(9), True)]), "crl-unreachable"),
         (lambda w, n: w.sub.crl(number=n), "crl-unreachable"),
         (lambda w, n: w.sub.crl(number=n, extensions=[(x509.DeltaCRLIndicator(4), True), idp(full_name=HOME)]), "crl-unreachable"),
-        (lambda _, __: DownloadFailed("the server answers 404"), "crl-unreachable"),
+        (lambda _, __: DownloadFailed("the server responded with 404"), "crl-unreachable"),
     ],
 )
 def test_a_list_of_changes_counts_with_the_list_it_belongs_to(

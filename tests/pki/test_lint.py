@@ -125,7 +125,7 @@ def test_an_issue_names_rule_section_and_way_out(linter: Linter) -> None:
     assert "\u202e" not in issue.message
     assert "revoke" in (issue.hint or "")
     advice = linter.issues(made(None, crl=None))
-    assert [(issue.severity, (issue.hint or "")[:7]) for issue in advice] == [(Severity.NOTE, "advice,")]
+    assert [(issue.severity, (issue.hint or "")[:7]) for issue in advice] == [(Severity.NOTE, "for inf")]
 
 
 def test_what_is_only_recommended_is_not_called_an_offence(linter: Linter) -> None:

@@ -145,7 +145,7 @@ def test_a_key_that_no_phone_knows_is_refused(alice: Identity) -> None:
 
 
 def test_a_credential_without_its_key_is_refused(alice: Identity) -> None:
-    with pytest.raises(ValueError, match="without its key"):
+    with pytest.raises(ValueError, match="private key is missing"):
         package.build(replace(credential(alice), key=None), Secret(PASSWORD), "phone", NAME)
 
 

@@ -60,7 +60,7 @@ def test_a_certificate_that_neither_key_signed_is_still_forged() -> None:
     assert chains.validate(without_key_id(w.sub, 1, LEAF).der, []) == []
     (issue,) = chains.validate(forged.der, [])
     assert issue.check is CheckId.CHAIN_UNTRUSTED
-    assert "the signature of the certificate is not that of its issuer" in issue.message
+    assert "the signature of the certificate does not match its issuer" in issue.message
 
 
 def test_an_authority_that_expired_in_the_file_and_was_renewed_on_the_web_is_found() -> None:
@@ -95,9 +95,9 @@ def test_a_url_that_exchange_does_not_fetch_is_reported_as_such() -> None:
     w = hierarchy()
     (issue,) = w.issues(without_chain(w.sub.person("b@example.org", crl=LEAF, aia="ldap:///CN=Mail%20CA")))
     assert issue.check is CheckId.CHAIN_INCOMPLETE
-    assert issue.message.endswith("; it names a place for it by LDAP only; Exchange Online fetches http")
+    assert issue.message.endswith("; it gives only a URL by LDAP for it; Exchange Online uses only http")
     (issue,) = w.issues(without_chain(w.sub.person("b@example.org", crl=LEAF)))
-    assert issue.message.endswith("; it names no place for it")
+    assert issue.message.endswith("; it gives no URL for it")
 
 
 # --- hostile files -----------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_authorities_that_certify_each_other_are_an_issue_of_their_file_only() -
     person = circle()
     (issue,) = chains.validate(person.der, [der(one) for one in person.chain])
     assert issue.check is CheckId.CHAIN_UNTRUSTED
-    assert issue.message == 'the authorities above it certify each other and lead to no root: "CN=One", "CN=Two"'
+    assert issue.message == 'its chain is circular and leads to no root: "CN=One", "CN=Two"'
     assert chains.validate(w.person.der, [w.sub.der]) == []
     assert w.issues(person, offline=True) == [issue]
 
@@ -270,7 +270,7 @@ def test_a_path_is_followed_to_the_limit_and_its_end_is_named(steps: int, end: P
         (issue,) = Hierarchy(made[0], made[1], person, Downloads(), [made[0].der]).issues(person)
         assert (issue.check, issue.message) == (
             CheckId.CHAIN_UNTRUSTED,
-            f"there are too many authorities above it; at most {MOST_ABOVE} are followed",
+            f"its chain is too complex: more than {MOST_ABOVE} CA certificates",
         )
 
 

@@ -182,6 +182,6 @@ def test_a_damaged_pem_file_is_not_told_to_convert_a_pfx(alice: Identity) -> Non
     (problem,) = parse_material(SourceMaterial("pem", (part,)), Limits()).problems
     assert (problem.check, problem.message, problem.hint) == (
         CheckId.UNREADABLE,
-        "a PEM block in it is damaged",
-        "export it again from where it was made",
+        "a PEM block in the file is damaged",
+        "export the file again",
     )

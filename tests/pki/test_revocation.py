@@ -124,7 +124,7 @@ def test_a_first_place_that_never_answers_costs_exchange_all_its_time() -> None:
     w.downloads.pages[FIRST] = DownloadFailed("no answer in 10 s", silent=True)
     (issue,) = w.issues(two_places(w))
     assert issue.check is CheckId.CRL_UNREACHABLE
-    assert f'"{FIRST}" does not answer; Exchange Online waits 10 s' in issue.message
+    assert f'"{FIRST}" does not respond; Exchange Online waits 10 s' in issue.message
 
 
 def test_a_first_place_that_refuses_at_once_costs_nothing() -> None:

@@ -106,7 +106,10 @@ def test_what_is_no_certificate_has_no_key(data: bytes) -> None:
 
 KEYS = {
     "pss": (("-algorithm", "RSA-PSS"), "key is for RSASSA-PSS"),
-    "explicit": (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"), "spells its curve out"),
+    "explicit": (
+        ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"),
+        "explicit curve parameters",
+    ),
     "sm2": (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:SM2"), "ec-sm2"),
     "binary": (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:sect233r1"), "ec-1.3.132.0.27"),
 }

@@ -105,9 +105,9 @@ def test_an_empty_store_is_read_and_never_written() -> None:
 @pytest.mark.parametrize(
     ("data", "offset", "reason"),
     [
-        (b"", 0, "does not begin like one"),
-        (b"-----BEGIN CERTIFICATE-----", 0, "does not begin like one"),
-        (number(1) + HEAD[4:] + END, 0, "does not begin like one"),
+        (b"", 0, "not a serialized certificate store"),
+        (b"-----BEGIN CERTIFICATE-----", 0, "not a serialized certificate store"),
+        (number(1) + HEAD[4:] + END, 0, "not a serialized certificate store"),
         (HEAD, 8, "cut off"),
         (HEAD + END[:-1], 8, "cut off"),
         (HEAD + entry(32, b"der"), 23, "cut off"),

@@ -99,7 +99,7 @@ def test_a_sender_who_is_refused_stops_the_run(ledger: Ledger, tmp_path: Path) -
     with smtp_sink(tmp_path / "mails", "-f", "MAIL") as port:
         report = run(ledger, port)
     assert report.remaining == MESSAGES
-    assert "the sender is refused" in str(report.error)
+    assert "the sender was refused" in str(report.error)
 
 
 def test_messages_that_are_all_refused_alike_stop_the_run_before_all_are_burnt(ledger: Ledger, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_chain_that_leaves_the_allowed_way_is_found_though_its_hashes_fit(form
     chain.add("accepted", (State.PLANNED, State.ACCEPTED), {}, {}, "x")
     written: list[str] = []
     export(chain.records, form, written.append)
-    assert verify_export(written) == ['event 2: delivery d-1 may not go from "planned" to "accepted"']
+    assert verify_export(written) == ['event 2: delivery d-1 cannot change from "planned" to "accepted"']
 
 
 def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> None:
@@ -147,7 +147,7 @@ def test_a_person_who_was_erased_leaves_a_chain_that_still_holds(form: str) -> N
     written: list[str] = []
     export(records, form, written.append)
     assert "anna@" not in "".join(written)
-    assert verify_export(written) == ["event 1: its personal fields are gone, and no event tells that they were erased"]
+    assert verify_export(written) == ["event 1: its personal fields are missing, but no event records their erasure"]
     chain.add("erased", (None, None), {"events": [1]}, {}, "root@host")
     written.clear()
     export(records, form, written.append)
@@ -160,7 +160,7 @@ def test_an_erasure_that_lists_something_else_explains_nothing(form: str, eviden
     records = chain.sent_message()
     records[0] = replace(records[0], event=replace(records[0].event, evidence={"plan": "p", "generation": 1}), personal=None, salt=None)
     chain.add("erased", (None, None), evidence, {}, "root@host")
-    assert verify_export(exported(records, form)) == ["event 1: its personal fields are gone, and no event tells that they were erased"]
+    assert verify_export(exported(records, form)) == ["event 1: its personal fields are missing, but no event records their erasure"]
 
 
 GOOD = dict.fromkeys(FIELDS) | {

@@ -73,7 +73,7 @@ def test_an_event_rewritten_in_the_middle_is_where_the_chains_part() -> None:
 
 def test_events_cut_off_at_the_end_are_told() -> None:
     assert compared(longer()[:4], written(longer())) == [
-        "event 4: is the last one, but earlier.jsonl goes on with events 5 to 7: the end was cut off"
+        "event 4: is the last one, but earlier.jsonl continues with events 5 to 7: the end was removed"
     ]
 
 
@@ -81,13 +81,13 @@ def test_events_removed_in_between_without_new_hashes_are_told() -> None:
     lines = written(longer())
     beside = ExportComparison("earlier.jsonl", earlier(lines))
     found = prove_export([*lines[:2], *lines[4:]], beside).findings
-    assert "event 5: stands where earlier.jsonl has events 3 to 4 before it, which were removed" in found
+    assert "event 5: events 3 to 4 of earlier.jsonl should come before it and were removed" in found
 
 
 def test_an_export_that_was_edited_itself_proves_nothing() -> None:
     before = written(Chain().sent_message())
     before[2] = before[2].replace("root@host", "eve@host")
-    assert compared(longer(), before) == ["earlier.jsonl: event 3: its hash does not fit its content and the event before it"]
+    assert compared(longer(), before) == ["earlier.jsonl: event 3: its hash does not match its content and the previous event"]
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n", "\0", "[1]\n" * 3])

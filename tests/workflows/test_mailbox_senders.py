@@ -71,7 +71,7 @@ def test_a_mailbox_stops_before_its_daily_limit_and_goes_on_a_day_later(harness:
     report = harness.run(ScriptedTransport(daily=3))
     assert (report.accepted, report.remaining) == (3, 2)
     assert isinstance(report.error, EarlyStop)
-    assert str(report.error) == f"{outbox.SENDER}: 3 messages in 24 hours are all that this mailbox may send"
+    assert str(report.error) == f"{outbox.SENDER}: 3 messages in 24 hours is the limit of this mailbox"
     assert report.error.hint == "run `distributor send` again after 2026-05-02 12:00 UTC"
     assert harness.run(ScriptedTransport(daily=3)).accepted == 0
     harness.clock.time += timedelta(hours=24)

@@ -270,11 +270,11 @@ def test_a_plan_that_cannot_be_opened_is_told_for_each_of_its_messages(alice: Id
 
     def broken(inputs: Mapping[str, object]) -> tuple[FakeSource, Mapping[str, Person]]:
         opened.append(inputs["plan"])
-        raise InvalidInput("there is no such file", where="people.csv", hint="put it back")
+        raise InvalidInput("no such file", where="people.csv", hint="put it back")
 
     ledger = ledger_with(alice, 2)
     (batch,) = pack(ledger, broken, Inline(quick), **OPTIONS)  # type: ignore[arg-type]  doubles
-    assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: there is no such file")] * 2
+    assert [(i.source, i.message) for i in batch.issues] == [("people.csv", "people.csv: no such file")] * 2
     assert opened == ["p-1"]
 
 

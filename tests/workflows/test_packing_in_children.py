@@ -65,7 +65,7 @@ def test_a_template_that_never_ends_costs_its_message_only(authority: Authority,
     fine, greedy = _results(authority, packer(tmp_path, str(vault.to_public())), 60.0)
     assert isinstance(fine, PackedMessage)
     assert isinstance(greedy, ParseProblem)
-    assert greedy.message == "templates/message/en/body.txt line 1: it takes longer than 1 s"
+    assert greedy.message == "templates/message/en/body.txt line 1: rendering takes longer than 1 s"
 
 
 def _greedy(workspace: Path, body: str) -> None:

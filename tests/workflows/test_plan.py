@@ -240,7 +240,7 @@ def test_a_bad_file_beside_good_ones_costs_only_itself(planned: Planner, authori
 def test_a_row_whose_file_is_not_there_says_so_instead_of_no_certificate(planned: Planner) -> None:
     result = planned("email,file\nalice@example.org,alice.pfx\n")
     assert issue_rows(result) == [("error", "no-certificate", "people.csv", 2, "alice@example.org")]
-    assert '"alice.pfx" is not there' in result.issues[0].message
+    assert '"alice.pfx" was not found' in result.issues[0].message
 
 
 def test_a_failed_child_is_told_as_what_it_means(ledger: Ledger, authority: Authority, inbox: Path) -> None:

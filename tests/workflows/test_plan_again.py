@@ -153,9 +153,9 @@ def test_a_new_generation_finds_its_certificate_where_a_later_plan_saw_it(inbox:
     other = inbox.base / "other"
     inbox.folder.rename(other)
     inbox.folder.mkdir()
-    with pytest.raises(RequestDenied, match="not found again") as refused:
+    with pytest.raises(RequestDenied, match="cannot find the certificate again") as refused:
         renewed(inbox, first=inbox.folder)
-    assert "plan it where it is now" in str(refused.value.hint)
+    assert "run `distributor plan` on its new place" in str(refused.value.hint)
     later = inbox.plan(None, other, name="later")
     assert only(inbox).plan == first.plan  # what was sent stays with the plan that it was sent by
     new = renewed(inbox, first=inbox.folder, later=other)

@@ -100,16 +100,16 @@ def test_what_configured_sources_lack_is_looked_for_where_it_was(ledger: Ledger)
 @pytest.mark.parametrize("was", [{}, {"/nowhere.pfx": "2"}, {"/nowhere.pfx": "damaged"}])
 def test_a_certificate_that_is_nowhere_costs_nobody_a_password(ledger: Ledger, was: Mapping[str, str]) -> None:
     before = old(ledger)
-    with pytest.raises(RequestDenied, match="not found again"):
+    with pytest.raises(RequestDenied, match="cannot find the certificate again"):
         resend.renew(ledger, before, "new phone", places(was, {}), Pool())
     assert ledger.delivery(before.id) == before
 
 
 def test_a_plan_whose_roster_is_gone_is_refused_in_words(ledger: Ledger) -> None:
     def gone(_: Mapping[str, object]) -> tuple[Files, Mapping[str, Person]]:
-        raise InvalidInput("there is no such file", where="people.csv")
+        raise InvalidInput("no such file", where="people.csv")
 
-    with pytest.raises(RequestDenied, match=r"people\.csv: there is no such file"):
+    with pytest.raises(RequestDenied, match=r"people\.csv: no such file"):
         resend.renew(ledger, old(ledger), "new phone", resend.Places(gone, None, "p-new"), Pool())
 
 
@@ -164,7 +164,7 @@ def test_an_unknown_person_or_certificate_is_refused(ledger: Ledger, address: st
 def test_a_revoked_certificate_is_not_sent_again(ledger: Ledger) -> None:
     (delivery,) = ledger.deliveries(DeliveryFilter(address="p1@example.org"))
     ledger.revoke(delivery.certificate_sha256, "revoked on 2026-11-20 (keyCompromise)")
-    with pytest.raises(RequestDenied, match="the certificate was revoked, and there is none newer"):
+    with pytest.raises(RequestDenied, match="the certificate was revoked, and there is no newer one"):
         resend.choose(ledger, "p1@example.org", None, datetime.now(UTC))
     with pytest.raises(RequestDenied, match="revoked"):
         resend.choose(ledger, "p1@example.org", delivery.certificate_sha256, datetime.now(UTC))

@@ -64,7 +64,7 @@ def test_a_person_who_saw_it_accepted_makes_its_password_ready(doubtful: Doubtfu
 
 def test_it_is_not_sent_again_while_its_sender_runs(doubtful: Doubtful) -> None:
     doubtful.time += timedelta(days=3)
-    with pytest.raises(RequestDenied, match="still runs"):
+    with pytest.raises(RequestDenied, match="still running"):
         doubtful.again(alive=True)
     assert doubtful.state() is State.AMBIGUOUS
 

@@ -28,8 +28,8 @@ from tests.ledger.world import World, draft, worlds
 
 NOW = datetime.now(UTC)
 PASSWORD = "in-comes-a-file"
-REVOKED = Issue(Severity.ERROR, CheckId.REVOKED, "the certificate was revoked (2026-11-20, superseded)", "have a new one issued")
-STALE = Issue(Severity.WARNING, CheckId.CRL_STALE, "the CRL is out of date", "tell your authority")
+REVOKED = Issue(Severity.ERROR, CheckId.REVOKED, "the certificate was revoked (2026-11-20, superseded)", "have a new certificate issued")
+STALE = Issue(Severity.WARNING, CheckId.CRL_STALE, "the CRL is out of date", "report it to the CA")
 
 
 class FakeChecker:
@@ -120,7 +120,7 @@ class FakeDownloader:
         """Nothing is to be begun."""
 
     def get(self, url: str, *, crl: bool) -> Fetched | DownloadFailed:  # noqa: ARG002  the port's arguments
-        return DownloadFailed("the server answers 404") if self.page is None else Fetched(self.page)
+        return DownloadFailed("the server responded with 404") if self.page is None else Fetched(self.page)
 
 
 @pytest.mark.parametrize(("soft", "weight"), [(False, Severity.ERROR), (True, Severity.WARNING)])

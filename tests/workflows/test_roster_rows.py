@@ -44,8 +44,8 @@ def inbox(tmp_path: Path, alice: Identity, bob: Identity) -> Iterator[Inbox]:
     [
         ("../../etc/passwd,", "unsafe-path", 'or name "bob.pfx"'),
         ("gone.pfx,", "no-certificate", 'or name "bob.pfx"'),
-        ("bob.pfx,gone.txt", "wrong-password", "correct the name in the row"),
-        ("bob.pfx,../gone.txt", "unsafe-path", "name files in the roster's folder"),
+        ("bob.pfx,gone.txt", "wrong-password", "correct the file name in the row"),
+        ("bob.pfx,../gone.txt", "unsafe-path", "give a path in or below the roster's folder"),
     ],
 )
 def test_a_row_whose_file_is_of_no_use_gets_no_other_file(inbox: Inbox, cells: str, check: str, hint: str) -> None:
@@ -149,7 +149,7 @@ def test_a_password_that_cannot_be_read_is_told_instead_of_none(inbox: Inbox) ->
     (passwords / "bob.txt").mkdir()
     result = inbox.plan(None, passwords=passwords)
     assert issue_rows(result) == [("error", "wrong-password", "bob.pfx", None, None)]
-    assert result.issues[0].message == 'its password file "bob.txt" cannot be read: it is not a regular file'
+    assert result.issues[0].message == 'its password file "bob.txt" cannot be read: not a regular file'
     assert addresses(result) == ["alice@example.org"]
 
 
@@ -173,7 +173,7 @@ def test_a_person_whose_row_was_refused_is_still_known_to_be_on_the_roster(inbox
     result = inbox.plan(f"email,name\n{rows}")
     (found,) = (issue for issue in result.issues if issue.source == "bob.pfx")
     assert (found.severity, found.check, found.hint) == ("warning", "no-person", "correct people.csv line 3")
-    assert "who is on the roster, but not with a row that can be used" in found.message
+    assert "who is on the roster, but the row cannot be used" in found.message
     assert BOB not in addresses(result)
 
 

@@ -104,7 +104,7 @@ def test_a_limit_counts_messages_and_not_tries(harness: SendHarness) -> None:
 
 def test_a_refusal_of_the_whole_job_ends_the_run_and_costs_no_message(harness: SendHarness) -> None:
     outbox.queue(harness.ledger, 5)
-    stop = ServiceUnavailable("the server refuses the whole job", where="mail:587", hint="do this")
+    stop = ServiceUnavailable("the server refused to send for this account", where="mail:587", hint="do this")
     report = harness.run(ScriptedTransport({"p2": [NotSent("535 no", fatal=stop)]}))
     assert report == SendReport(1, 0, 0, 0, 4, error=stop)
     assert Counter(harness.states().values()) == {"accepted": 1, "queued": 4}

@@ -87,7 +87,7 @@ def test_a_mailbox_with_limits_is_waited_for_and_taken_over(harness: SendHarness
     assert harness.run(transport) == SendReport(2, 0, 0, 0, 0)
     assert knocks[:3] == [0, 0, 0]
     assert harness.clock.slept[:3] == [1.0, 1.0, 1.0]
-    assert waits(harness) == [WaitNotice(None, "another `distributor send` is using this mailbox; waiting until it ends")]
+    assert waits(harness) == [WaitNotice(None, "another `distributor send` is using this mailbox; waiting for it to finish")]
 
 
 def test_a_mailbox_without_limits_is_shared(harness: SendHarness, beside: Ledger) -> None:

@@ -29,7 +29,7 @@ def edited(tmp_path: Path) -> Iterator[SendHarness]:
 
 def test_a_run_ends_before_a_message_that_was_edited_and_sends_it_to_nobody(edited: SendHarness) -> None:
     transport = ScriptedTransport(max_connections=2)
-    with pytest.raises(InvalidInput, match="the ledger was changed from outside") as caught:
+    with pytest.raises(InvalidInput, match="the ledger was modified outside distributor") as caught:
         edited.run(transport)
     assert caught.value.hint is not None
     assert "distributor withdraw" in caught.value.hint

@@ -26,7 +26,7 @@ def test_a_run_looks_for_its_own_unclear_messages_after_a_minute(harness: SendHa
     tracker = ScriptedTracker({"p1": SENT})
     assert harness.run(ScriptedTransport(cut(), knows=tracker)) == SendReport(2, 0, 0, 0, 0)
     assert harness.clock.slept == [60.0]
-    assert WaitNotice(60.0, "messages whose fate is unclear are looked for") in harness.progress
+    assert WaitNotice(60.0, "looking for evidence of ambiguous messages") in harness.progress
     assert tracker.asked == ["p1"]
     (delivery,) = harness.ledger.deliveries(DeliveryFilter(address="p1@example.org"))
     assert (delivery.state, delivery.response, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)

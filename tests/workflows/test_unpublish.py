@@ -16,7 +16,7 @@ from tests.ledger.world import World, worlds
 from tests.workflows.test_publish import START, FakeDirectory, received, revoke, run, summary
 
 ANNA = "anna@example.org"
-FULL = Issue(Severity.ERROR, CheckId.NOT_PUBLISHED, "the entry has 15 certificates", "remove old ones", "directory", None, ANNA)
+FULL = Issue(Severity.ERROR, CheckId.NOT_PUBLISHED, "the entry has 15 certificates", "remove old certificates", "directory", None, ANNA)
 
 
 @pytest.fixture(scope="module")

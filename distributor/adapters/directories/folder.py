@@ -26,7 +26,7 @@ LONGEST_LINE = 75  # octets of a line in a vCard, RFC 6350 3.2
 MODE = 0o644  # everybody may read it
 LARGEST = 2**20  # bytes read of an existing file
 _PLAIN = re.compile(r"[^a-z0-9@._+-]")
-_HINT = "check that the folder in `path` can be made, is writable and has room"
+_HINT = "check that the folder in `path` can be created and written to, and that the disk is not full"
 _ONE = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOTDIR})  # errors that concern a single file name
 
 
@@ -62,9 +62,15 @@ class FolderDirectory:
             if error.errno in _ONE and self._path.is_dir():
                 message = f'"{escape_unsafe(name)}" cannot be written ({error.strerror})'
                 return Issue(
-                    Severity.ERROR, CheckId.NOT_PUBLISHED, message, "remove what bears that name", "folder", None, str(public.address)
+                    Severity.ERROR,
+                    CheckId.NOT_PUBLISHED,
+                    message,
+                    "remove the file or folder of that name",
+                    "folder",
+                    None,
+                    str(public.address),
                 )
-            raise InvalidInput(f"a certificate cannot be written ({error.strerror})", where=self.where, hint=_HINT) from error
+            raise InvalidInput(f"cannot write a certificate ({error.strerror})", where=self.where, hint=_HINT) from error
         return PublicationResult(name, changed, removed=public.gone & {before} if changed else frozenset())
 
     def _make(self) -> None:

@@ -50,14 +50,16 @@ def open(settings: Settings, key: str) -> LdapDirectory:  # noqa: A001  every ad
     plain = settings.filter.replace(ADDRESS, "")
     if plain == settings.filter or "{" in plain or not is_filter(plain):
         raise InvalidInput(
-            "this filter finds nobody", where=f"{key}.filter", hint='it is in brackets and holds {address}: "(mail={address})"'
+            "not a filter that finds people by their address",
+            where=f"{key}.filter",
+            hint='write it in parentheses with {address} in it: "(mail={address})"',
         )
     if not _NAME.fullmatch(settings.attribute):
         raise InvalidInput(
-            "this is no attribute", where=f"{key}.attribute", hint="write userCertificate, without ;binary, or remove the key"
+            "not an attribute name", where=f"{key}.attribute", hint="write userCertificate, without ;binary, or remove the key"
         )
     if settings.attribute.casefold() == _SMIME.casefold():
-        hint = "remove the key: userCertificate is what every client reads"
+        hint = "remove the key: every client reads userCertificate"
         raise InvalidInput(f"{_SMIME} holds a signed message, not a certificate", where=f"{key}.attribute", hint=hint)
     return LdapDirectory(client.ldap(settings, key), settings)
 
@@ -121,10 +123,15 @@ class LdapDirectory:
         if len(found) == 1:
             return found[0]
         if not found:
-            hint = "create the entry or correct its mail attribute; `base` and `filter` in [[directories]] say where it is looked for"
-            return _issue(public, CheckId.NO_PERSON, f'nobody with this address is below "{self._settings.base}"', hint)
+            hint = "create the entry or correct its mail attribute; it is searched for with `base` and `filter` of [[directories]]"
+            return _issue(public, CheckId.NO_PERSON, f'no entry with this address below "{self._settings.base}"', hint)
         names = " and ".join(f'"{escape_unsafe(entry.dn)}"' for entry in found)
-        return _issue(public, CheckId.DUPLICATE, f"several entries have this address: {names}", "let only one have it, or narrow `filter`")
+        return _issue(
+            public,
+            CheckId.DUPLICATE,
+            f"several entries have this address: {names}",
+            "remove the address from the others, or narrow `filter`",
+        )
 
     def _work(self, entry: LdapEntry, public: PublicationRequest, now: datetime) -> _Work:
         """The values to remove and to add; where nothing is to be published, only the person's own certificates are removed."""
@@ -174,9 +181,11 @@ def _done(entry: LdapEntry, public: PublicationRequest, work: _Work) -> Publicat
 
 
 def _full(public: PublicationRequest, work: _Work) -> Issue:
-    verb = "has no room for this one" if work.new else "is exported with none of them"
-    message = f"the entry has {work.left} certificates that have not expired, more than {MOST_VALUES} are too many, and it {verb}"
-    return _issue(public, CheckId.NOT_PUBLISHED, message, "remove old ones by hand: Entra Connect exports none of an entry with more")
+    verb = "this one was not added" if work.new else "Entra Connect exports none of them"
+    message = f"the entry has {work.left} certificates that have not expired, the limit is {MOST_VALUES}: {verb}"
+    return _issue(
+        public, CheckId.NOT_PUBLISHED, message, "remove old certificates from the entry: Entra Connect exports none when there are more"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,16 +210,16 @@ def _digest(value: bytes) -> str:
 
 def _refused(public: PublicationRequest, entry: LdapEntry, no: LdapResult, attribute: str) -> Issue:
     """The issue of one entry that the server does not let us write; others may be writable."""
-    hint = f'give the entry in `bind` the right to write {attribute} and objectClass of "{escape_unsafe(entry.dn)}"'
-    return _issue(public, CheckId.NOT_PUBLISHED, f"the directory does not take the certificate: {no}", hint)
+    hint = f'give the account in `bind` write access to {attribute} and objectClass of "{escape_unsafe(entry.dn)}"'
+    return _issue(public, CheckId.NOT_PUBLISHED, f"the directory refused the certificate: {no}", hint)
 
 
 def _before_ours(public: PublicationRequest, entry: LdapEntry) -> Issue | None:
     """Outlook takes a userSMIMECertificate first, a signed message with the certificate in it (facts: exchange.md 3.1)."""
     if public.leaf is None or all(public.leaf in value for value in entry.all(_SMIME)):
         return None
-    message = f"the entry has a {_SMIME} too, with another certificate in it, and Outlook takes that first"
-    return _issue(public, CheckId.NOT_PUBLISHED, message, f"remove {_SMIME}, or renew it", Severity.WARNING)
+    message = f"the entry's {_SMIME} has a different certificate, and Outlook uses that first"
+    return _issue(public, CheckId.NOT_PUBLISHED, message, f"remove or update {_SMIME}", Severity.WARNING)
 
 
 def _issue(public: PublicationRequest, check_: CheckId, message: str, hint: str, severity: Severity = Severity.ERROR) -> Issue:
@@ -233,13 +242,15 @@ def check_directory(settings: LdapBind, key: str, area: str) -> list[Diagnostic]
             found = connection.find(settings.base, _ANYTHING, ("objectClass",), 1)
         except Error as error:
             return [
-                Diagnostic(area, "error", str(error), steps(f"{error.hint}; the same question without distributor:", (_by_hand(settings),)))
+                Diagnostic(
+                    area, "error", str(error), steps(f"{error.hint}; to try the same search without distributor:", (_by_hand(settings),))
+                )
             ]
         who = f"signed in as {settings.bind}" if settings.bind else "anonymously"
         if not found:
             return [
                 Diagnostic(
-                    area, "warning", f'{connection.where}, {who}: nothing below "{settings.base}" can be seen', f"correct `{key}.base`"
+                    area, "warning", f'{connection.where}, {who}: cannot see any entry below "{settings.base}"', f"correct `{key}.base`"
                 )
             ]
         return [Diagnostic(area, "ok", f"{connection.where} answers, {who}")]

@@ -53,7 +53,7 @@ class CsvRoster:
             with text_lines(self._path) as (lines, encoding):
                 if encoding in UNUSUAL:
                     message = f"the list is read as {UNUSUAL[encoding]}"
-                    yield self._note(CheckId.BAD_ENCODING, message, "save it as UTF-8 if names of people look wrong")
+                    yield self._note(CheckId.BAD_ENCODING, message, "if names look wrong, save it as UTF-8")
                 yield from self._people(Rows(lines))
         except FileRefused as refused:
             hint = "split the list" if refused.reason is Reason.LARGE else "name a readable CSV file with --roster"
@@ -76,13 +76,13 @@ class CsvRoster:
                 without += 1
             elif isinstance(cells, str):
                 yield self._issue(
-                    CheckId.BAD_ROW, line, f"the row is no CSV: {cells}", "correct it; a quote inside quotes is written twice"
+                    CheckId.BAD_ROW, line, f"the row is not valid CSV: {cells}", "correct the row; inside quotes, write a quote twice"
                 )
             elif any(cell.strip() for cell in cells):
                 yield self._person(columns, line, cells)
         if without:
-            message = f"accounts without a mail address: {without}; they are left out"
-            yield self._note(CheckId.NO_MAILBOX, message, "give an address to those that belong to a person")
+            message = f"accounts without a mail address: {without}; skipped"
+            yield self._note(CheckId.NO_MAILBOX, message, "add an address for each account that belongs to a person")
 
     def _person(self, columns: Columns, line: int, cells: list[str]) -> Person | Issue:
         if (fault := _row_fault(columns, cells)) is not None:
@@ -126,14 +126,22 @@ class CsvRoster:
 
 def _row_fault(columns: Columns, cells: list[str]) -> tuple[CheckId, str, str] | None:
     if any("\0" in cell for cell in cells):
-        return CheckId.BAD_ROW, "the row holds a NUL byte", "type the row again, or save the list anew as CSV"
+        return CheckId.BAD_ROW, "the row contains a NUL byte", "retype the row, or save the list as CSV again"
     if any(is_broken(cell) for cell in cells):
-        return CheckId.BAD_ENCODING, "the row holds characters that are not in the encoding of the file", "save the list as UTF-8"
+        return CheckId.BAD_ENCODING, "the row has characters that are invalid in the file's encoding", "save the list as UTF-8"
     if conflict := columns.conflict(cells):
         names = " and ".join(f'"{escape_unsafe(" ".join(name.split()))}"' for name in conflict)
-        return CheckId.BAD_ROW, f"the columns {names} mean the same and differ", "correct the row, or remove one of the columns"
+        return (
+            CheckId.BAD_ROW,
+            f"the columns {names} mean the same but have different values",
+            "correct the row, or remove all but one of the columns",
+        )
     if any(cell.strip() for cell in cells[len(columns.names) :]):
-        return CheckId.BAD_ROW, f"the row has {len(cells)} cells, the header {len(columns.names)}", "quote cells that hold the delimiter"
+        return (
+            CheckId.BAD_ROW,
+            f"the row has {len(cells)} cells, the header {len(columns.names)}",
+            "put cells that contain the delimiter in quotes",
+        )
     return None
 
 

@@ -108,5 +108,11 @@ def _alternate(user: Mapping[str, Any], own: set[str]) -> str:
 def _bad(user: Mapping[str, Any], fault: BadAddress) -> Issue:
     message = f'the primary address of the user "{escape_unsafe(name(user))}" cannot be used: {escape_unsafe(fault.reason)}'
     return Issue(
-        Severity.ERROR, CheckId.BAD_ADDRESS, message, "correct it in Exchange or Entra", SOURCE, None, escape_unsafe(fault.text) or None
+        Severity.ERROR,
+        CheckId.BAD_ADDRESS,
+        message,
+        "correct the address in Exchange or Entra",
+        SOURCE,
+        None,
+        escape_unsafe(fault.text) or None,
     )

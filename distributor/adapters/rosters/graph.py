@@ -47,9 +47,9 @@ def open(settings: Settings, key: str) -> GraphRoster:  # noqa: A001  every adap
     if (fault := check(sign_in, key)) is not None:
         raise fault
     if settings.group is not None and settings.group.strip() in {"", ".", ".."}:
-        raise InvalidInput("this is no group", where=f"{key}.group", hint="write the group's object ID, or remove the key")
+        raise InvalidInput("not a group ID", where=f"{key}.group", hint="write the group's object ID, or remove the key")
     if settings.filter is not None and not settings.filter.strip():
-        raise InvalidInput("empty", where=f"{key}.filter", hint="write a filter, or remove the key: everybody is meant without")
+        raise InvalidInput("empty", where=f"{key}.filter", hint="write a filter, or remove the key to include everyone")
     return GraphRoster(client.graph(sign_in, settings.graph, key=key), settings)
 
 
@@ -102,12 +102,12 @@ class GraphRoster:
         shown: bool | None = None  # whether `accountEnabled` is there for any user
         for user in self._listed():
             if user.get("userPrincipalName") is None:
-                raise ServiceUnavailable("the directory does not show us who its users are", where=self._client.where, hint=_PERMIT)
+                raise ServiceUnavailable("the app is not allowed to read users", where=self._client.where, hint=_PERMIT)
             shown = bool(shown) or user.get("accountEnabled") is not None
             if self._settings.guests or not directory_user.is_guest(user):
                 yield user
         if shown is False:
-            raise ServiceUnavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=_PERMIT)
+            raise ServiceUnavailable("the app is not allowed to see which accounts are disabled", where=self._client.where, hint=_PERMIT)
 
     def _listed(self) -> Iterator[Mapping[str, Any]]:
         """The users page by page, in an event loop of its own, for planning runs in none."""
@@ -130,9 +130,9 @@ def _answer(response: client.HttpResponse | client.NoResponse, where: str) -> Di
         return Diagnostic("roster", "error", str(stop), stop.hint)
     if not (response.body or {}).get("value"):
         return Diagnostic(
-            "roster", "warning", f"{where} knows nobody there", "correct `group` or `filter` in [[rosters]], or add people to it"
+            "roster", "warning", f"{where}: no users found", "correct `group` or `filter` in [[rosters]], or add people to it"
         )
-    return Diagnostic("roster", "ok", f"{where} tells who there is")
+    return Diagnostic("roster", "ok", f"{where}: users can be read")
 
 
 def _question(settings: Settings) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
@@ -159,12 +159,12 @@ async def _some(users: AsyncIterator[Mapping[str, Any]]) -> list[Mapping[str, An
 
 def _explained(error: ServiceUnavailable) -> ServiceUnavailable:
     """The error with a hint about [[rosters]]: only its group and filter can make the request wrong."""
-    status = error.message.partition('refuses: "')[2][:3]
+    status = error.message.partition('refused: "')[2][:3]
     return ServiceUnavailable(error.message, where=error.where, hint=_HINTS.get(status, error.hint))
 
 
 def _left_out(names: list[str]) -> Issue:
     shown = ", ".join(f'"{escape_unsafe(name)}"' for name in names[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    message = f"users without a mail address are left out: {shown}{more}"
-    return Issue(Severity.NOTE, CheckId.NO_ADDRESS, message, "nothing is to be done unless they have a mailbox", directory_user.SOURCE)
+    message = f"users without a mail address were skipped: {shown}{more}"
+    return Issue(Severity.NOTE, CheckId.NO_ADDRESS, message, "no action needed unless they have a mailbox", directory_user.SOURCE)

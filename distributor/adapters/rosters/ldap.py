@@ -37,8 +37,8 @@ def open(settings: Settings, key: str) -> LdapRoster:  # noqa: A001  every adapt
     if (fault := check(settings, key)) is not None:
         raise fault
     if settings.filter is not None and not is_filter(settings.filter):
-        hint = 'it is in brackets: "(departmentNumber=42)"; remove the key and everybody is meant'
-        raise InvalidInput("this is no filter", where=f"{key}.filter", hint=hint)
+        hint = 'write it in parentheses: "(departmentNumber=42)", or remove the key to include everyone'
+        raise InvalidInput("not an LDAP filter", where=f"{key}.filter", hint=hint)
     return LdapRoster(client.ldap(settings, key), settings)
 
 
@@ -62,12 +62,14 @@ class LdapRoster:
                 shown = bool(shown) or any(found.all(name) for name in DISABLED)
                 match directory_user.to_directory_user(_user(found)):
                     case Issue() as issue:
-                        yield replace(issue, hint="correct it in the directory")
+                        yield replace(issue, hint="correct the entry in the directory")
                     case DirectoryUser() as entry:
                         yield entry
             if shown is False and self._client.active_directory():
-                hint = f"let the entry in `bind` read {DISABLED[0]}"
-                raise ServiceUnavailable("the directory does not show us which accounts are disabled", where=self._client.where, hint=hint)
+                hint = f"give the account in `bind` read access to {DISABLED[0]}"
+                raise ServiceUnavailable(
+                    "the account in `bind` cannot see which accounts are disabled", where=self._client.where, hint=hint
+                )
         finally:
             self._client.close()
 

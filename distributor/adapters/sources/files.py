@@ -215,11 +215,11 @@ class Files:
         if not self._reader.is_there(entry):
             place = escape_unsafe(str(Path(entry.path).parent) if entry.member is None else entry.path)
             raise ReadFault(
-                CheckId.UNREADABLE, "it is no longer there", f'put it back into "{place}", or run `distributor plan` where it is now'
+                CheckId.UNREADABLE, "the file no longer exists", f'put it back into "{place}", or run `distributor plan` on its new place'
             )
         data = self._reader.read(entry)
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise ReadFault(CheckId.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on it again")
+            raise ReadFault(CheckId.UNREADABLE, "the file changed since it was planned", "run `distributor plan` on the file again")
         return FilePart(entry.source, entry.path, entry.member, sha256, data)
 
 
@@ -231,4 +231,6 @@ def _is_password_file(entry: Entry, inventory: Inventory, passwords: set[str]) -
 
 
 def _no_certificate() -> ReadFault:
-    return ReadFault(CheckId.UNREADABLE, "it is neither PKCS#12 nor PEM", "name the certificate's own file, or move this one elsewhere")
+    return ReadFault(
+        CheckId.UNREADABLE, "the file is neither PKCS#12 nor PEM", "name the file with the certificate, or move this one elsewhere"
+    )

@@ -111,7 +111,7 @@ class Inventory:
                 names = sorted(entry.name for entry in listing)
         except OSError as error:
             yield issue(
-                ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it may be read"),
+                ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "check the folder's permissions"),
                 escape_unsafe(folder),
             )
             return
@@ -122,21 +122,24 @@ class Inventory:
     def _file(self, path: str) -> Iterator[Issue]:
         name = escape_unsafe(os.path.basename(path))
         if not _is_text(path):
-            yield issue(ReadFault(CheckId.UNSAFE_PATH, "its name is not UTF-8", "rename it"), name)
+            yield issue(ReadFault(CheckId.UNSAFE_PATH, "the file's name is not UTF-8", "rename the file"), name)
             return
         try:
             mode = os.lstat(path).st_mode
         except OSError as error:
-            yield issue(ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "see whether it is there"), name)
+            yield issue(
+                ReadFault(CheckId.UNREADABLE, (error.strerror or "cannot be read").lower(), "check that the file exists and can be read"),
+                name,
+            )
             return
         if stat.S_ISDIR(mode):
-            fault = ReadFault(CheckId.UNREADABLE, "it is a folder in a folder and was not looked into", "name it as a SOURCE too")
+            fault = ReadFault(CheckId.UNREADABLE, "subfolder skipped", "name it as a SOURCE to include it")
             if reader.is_candidate(os.path.splitext(name)[1].lower()):
                 fault = _folder_like_a_file("the files in it were not read")
             yield issue(fault, name, Severity.NOTE)
         elif not stat.S_ISREG(mode):
             what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
-            yield issue(ReadFault(CheckId.UNSAFE_PATH, f"it is {what}", "put the file itself there"), name)
+            yield issue(ReadFault(CheckId.UNSAFE_PATH, f"it is {what}", "put the file itself in its place"), name)
         elif path.lower().endswith(".zip"):
             yield from self.archive(path)
         else:
@@ -160,11 +163,13 @@ class Inventory:
                 yield issue(_folder_like_a_file("the files in it were read"), entry.source.rstrip("/"), Severity.NOTE)
         elif ".." in parts or parts[0] == "/" or stat.S_ISLNK(info.external_attr >> 16):
             yield issue(
-                ReadFault(CheckId.UNSAFE_PATH, "the archive's member is a link or its name leaves the archive", "pack it again"),
+                ReadFault(
+                    CheckId.UNSAFE_PATH, "the archive member is a link, or its path points outside the archive", "create the archive again"
+                ),
                 entry.source,
             )
         elif entry.extension == ".zip":
-            yield issue(ReadFault(CheckId.UNREADABLE, "it is an archive in an archive", "unpack it"), entry.source)
+            yield issue(ReadFault(CheckId.UNREADABLE, "archive inside an archive", "unpack the inner archive"), entry.source)
         else:
             self._add(entry)
 

@@ -41,7 +41,7 @@ class Names:
             missing_password = self._password_file_missing(hint, found[0] if found else None)
         except Unsafe as unsafe:
             self.refused.update(filter(None, found))
-            hint_text = "name files in the roster's folder or below, or by their name among the sources"
+            hint_text = "give a path in or below the roster's folder, or the name of a file in the sources"
             return _issue(CheckId.UNSAFE_PATH, str(unsafe), hint_text, hint, person)
         entries = [entry for entry in found if entry is not None]
         if missing := [name for name, entry in zip(names, found, strict=True) if entry is None]:
@@ -111,8 +111,8 @@ def _beside(entry: Entry) -> Iterator[Entry]:
 def _absent(check: CheckId, what: str, name: str, row: RosterRow, person: Person) -> Issue:
     return _issue(
         check,
-        f"the {what} {escape_unsafe(name_cell(name))} is not there",
-        "correct the name in the row, or put the file there",
+        f"the {what} {escape_unsafe(name_cell(name))} was not found",
+        "correct the file name in the row, or add the file",
         row,
         person,
     )

@@ -19,10 +19,10 @@ _FEW = 500  # passwords by address that may all be tried on a file of unknown ow
 LARGEST_LIST = 64 * 2**20  # bytes; all of its passwords are kept in memory
 _READABLE = "name a readable file with --passwords"
 _HINTS = {
-    Reason.LARGE: "split the list, or give a folder with a .txt for each file",
+    Reason.LARGE: "split the list, or use a folder with one .txt per file",
     Reason.SPECIAL: "name a CSV file or a folder with --passwords",
 }
-_HINT = "a list has the columns file,password or email,password; a folder holds a .txt of the same name for each file"
+_HINT = "a list needs the columns file,password or email,password; a folder needs one .txt per file, with the same name"
 
 
 class Passwords:
@@ -137,10 +137,10 @@ class Passwords:
             or "password" not in columns.fields
             or not {"file", "certificate", "email"} & set(columns.fields)
         ):
-            raise InvalidInput("the list of passwords has no columns that say so", where=f"{name} line {max(1, rows.line)}", hint=_HINT)
+            raise InvalidInput("the password list lacks the columns it needs", where=f"{name} line {max(1, rows.line)}", hint=_HINT)
         for line, cells in rows:
             if isinstance(cells, str):
-                raise InvalidInput("the row is no CSV", where=f"{name} line {line}", hint="a quote inside quotes is written twice")
+                raise InvalidInput("the row is not valid CSV", where=f"{name} line {line}", hint="inside quotes, write a quote twice")
             self._keep(columns, cells)
 
     def _keep(self, columns: Columns, cells: list[str]) -> None:

@@ -78,8 +78,8 @@ class PemPairs:
 
 def authority_note(entry: Entry) -> Issue:
     """The note about a file of CA certificates."""
-    message = "it holds CA certificates only; they are added to the chains that they complete"
-    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "nothing is to be done", entry.source)
+    message = "only CA certificates in it; they are added to the chains that they complete"
+    return Issue(Severity.NOTE, CheckId.NO_KEY, message, "no action needed", entry.source)
 
 
 def _kinds_of(data: bytes) -> tuple[bool, bool]:

@@ -44,7 +44,7 @@ def zip_directory(file: IO[bytes], largest: int, most: int) -> ZipDirectory:
     """The directory of an open zip; one larger than `largest` is not read, and counting ends after one member more than `most`."""
     size, place = _directory(file)
     if place < 0:
-        raise zipfile.BadZipFile("the directory is not in the file")
+        raise zipfile.BadZipFile("the list of members is missing")
     entries = _count(file, place, size, most) if size <= largest else 0
     file.seek(0)
     return ZipDirectory(size, entries)
@@ -59,7 +59,7 @@ def _directory(file: IO[bytes]) -> tuple[int, int]:
     if at < 0 or tail[at : at + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":
         at = tail.rfind(b"PK\5\6")
     if at < 0 or at + _END.size > len(tail):
-        raise zipfile.BadZipFile("there is no end of a directory")
+        raise zipfile.BadZipFile("the end of the list of members is missing")
     size = _END.unpack_from(tail, at)[5]
     place = base + at - size
     return _directory64(file, base + at) or (size, place)
@@ -86,17 +86,17 @@ def _count(file: IO[bytes], place: int, size: int, most: int) -> int:
         if len(window) - at < _HEADER.size:
             window, at = window[at:] + file.read(_CHUNK), 0
         if len(window) < _HEADER.size:
-            raise zipfile.BadZipFile("the directory is cut off")
+            raise zipfile.BadZipFile("the list of members is cut off")
         signature, *lengths = _HEADER.unpack_from(window, at)
         if signature != b"PK\1\2":
-            raise zipfile.BadZipFile("the directory is damaged")
+            raise zipfile.BadZipFile("the list of members is damaged")
         length = _HEADER.size + sum(lengths)
         entries, size, at = entries + 1, size - length, at + length
         if at > len(window):
             file.seek(at - len(window), os.SEEK_CUR)
             window, at = b"", 0
     if size < 0:
-        raise zipfile.BadZipFile("the directory's last entry reaches beyond it")
+        raise zipfile.BadZipFile("the last entry of the list of members is too long")
     return entries
 
 
@@ -203,12 +203,14 @@ class Reader:
         try:
             info = archive.getinfo(member)
         except KeyError:
-            raise ReadFault(CheckId.UNREADABLE, "the archive no longer holds it", "look whether the archive was changed") from None
+            raise ReadFault(CheckId.UNREADABLE, "no longer in the archive", "check whether the archive was changed") from None
         if info.flag_bits & 1:
-            raise ReadFault(CheckId.UNREADABLE, "the archive is encrypted", "unpack it and name the folder instead")
+            raise ReadFault(CheckId.UNREADABLE, "the archive is encrypted", "unpack the archive and name the folder instead")
         if info.compress_type not in _METHODS:  # `zipfile` unpacks others without a bound of memory
             raise ReadFault(
-                CheckId.UNREADABLE, "it is compressed by another method than deflate", "pack the archive again, or name the folder"
+                CheckId.UNREADABLE,
+                "unsupported compression method; only deflate is read",
+                "create the archive again, or unpack it and name the folder",
             )
         if info.file_size > self._limits.file:
             raise _fault(too_large(info.file_size, self._limits.file), "limits.file")
@@ -218,13 +220,13 @@ class Reader:
         except FileRefused as refused:
             raise _fault(refused, "limits.file") from None
         except _BROKEN:
-            raise ReadFault(CheckId.UNREADABLE, "the archive is damaged at this member", "pack it again") from None
+            raise ReadFault(CheckId.UNREADABLE, "this archive member is damaged", "create the archive again") from None
         self._spent[path] = self._spent.get(path, 0) + len(data)
         if self._spent[path] > 4 * self._limits.archive:  # the same member may be read several times
             raise ReadFault(
                 CheckId.TOO_COSTLY,
                 f"the archive unpacks to more than {format_size(self._limits.archive)}",
-                "split it, or raise `limits.archive`",
+                "split the archive, or raise `limits.archive`",
             )
         return data
 
@@ -262,19 +264,19 @@ def _archive(path: str, limit: int) -> zipfile.ZipFile:
         raise
     except _BROKEN:
         file.close()
-        raise ReadFault(CheckId.UNREADABLE, "the archive is damaged or not a zip file", "pack it again") from None
+        raise ReadFault(CheckId.UNREADABLE, "the archive is damaged or not a zip file", "create the archive again") from None
     return archive
 
 
 def _too_many() -> ReadFault:
-    return ReadFault(CheckId.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split it")
+    return ReadFault(CheckId.TOO_COSTLY, f"the archive has more than {MOST_MEMBERS} members", "split the archive")
 
 
 _HINTS = {
-    Reason.MISSING: "see whether it is there and may be read",
-    Reason.UNREADABLE: "see whether it is there and may be read",
-    Reason.LINK: "put the file itself there",
-    Reason.SPECIAL: "put a file there",
+    Reason.MISSING: "check that the file exists and can be read",
+    Reason.UNREADABLE: "check that the file exists and can be read",
+    Reason.LINK: "put the file itself in its place",
+    Reason.SPECIAL: "name a regular file",
 }
 
 
@@ -282,7 +284,7 @@ def _fault(refused: FileRefused, key: str) -> ReadFault:
     """The refusal with check and hint; `key` is the limit's configuration key."""
     match refused.reason:
         case Reason.LARGE:
-            return ReadFault(CheckId.TOO_COSTLY, refused.message, f"see what it is; a real file has some kilobytes (`{key}`)")
+            return ReadFault(CheckId.TOO_COSTLY, refused.message, f"check the file, which is usually a few kilobytes, or raise `{key}`")
         case Reason.LINK | Reason.SPECIAL:
             return ReadFault(CheckId.UNSAFE_PATH, refused.message, _HINTS[refused.reason])
     return ReadFault(CheckId.UNREADABLE, refused.message, _HINTS[refused.reason])

@@ -32,7 +32,7 @@ MAX_REQUESTS, RATE_WINDOW = 90, timedelta(minutes=5)  # the service allows 100, 
 _RETRY = RetryPolicy(4, timedelta(seconds=30), RATE_WINDOW)  # of one page
 _HEADERS = {"Prefer": "include-unknown-enum-members"}
 _HINT = (
-    "grant the app ExchangeMessageTrace.Read.All with an administrator's consent, and let the trace's own service into the tenant: "
+    "grant the app ExchangeMessageTrace.Read.All with admin consent, and add the message trace service to the tenant: "
     "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
 )
 
@@ -44,12 +44,12 @@ ASKED_FOR = frozenset({State.AMBIGUOUS, State.ACCEPTED})  # about delivered mess
 UNSETTLED = timedelta(hours=1)  # "failed" may still become "delivered" within this time (facts: sending.md 1.5)
 FINAL = {"delivered": State.DELIVERED, "failed": State.BOUNCED}
 WORDS = {
-    "delivered": "delivered, by the message trace",
-    "failed": "not delivered, by the message trace; the report in the mailbox says why",
-    "quarantined": "in quarantine, by the message trace; an administrator can release it",
-    "filteredAsSpam": "filtered as spam, by the message trace",
+    "delivered": "delivered (message trace)",
+    "failed": "not delivered (message trace); the bounce in the mailbox says why",
+    "quarantined": "in quarantine (message trace); an administrator can release it",
+    "filteredAsSpam": "filtered as spam (message trace)",
 }
-_EARLY = "Exchange has it (failed so far; in its first hour that may still change), by the message trace"
+_EARLY = "not delivered so far, which may change in the first hour (message trace)"
 _RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined", "failed", "delivered")  # the last is the most final
 
 
@@ -146,10 +146,10 @@ def _answer(response: HttpResponse | NoResponse, where: str, app: App) -> Diagno
     """The service's answer; where it refuses an app that has the permission, the trace's own service is missing in the tenant."""
     match response:
         case HttpResponse(good=True):
-            return Diagnostic("tracker", "ok", f"{where} answers questions about messages")
+            return Diagnostic("tracker", "ok", f"{where}: the message trace can be read")
         case HttpResponse(status=401 | 403):
-            hint = steps(f"let the trace's own service into the tenant, once, {WINDOW}:", (trace_service(app),))
-            return Diagnostic("tracker", "error", f'{where}: the message trace is refused: "{response.detail}"', hint)
+            hint = steps(f"add the message trace service to the tenant once, {WINDOW}:", (trace_service(app),))
+            return Diagnostic("tracker", "error", f'{where}: access to the message trace was refused: "{response.detail}"', hint)
     stop = service_error(response, where)
     return Diagnostic("tracker", "error", str(stop), stop.hint)
 
@@ -264,9 +264,11 @@ class TracePages:
             case HttpResponse(status=200, body={"value": list()}):
                 return response.body or {}
             case HttpResponse(status=401 | 403):
-                raise ServiceUnavailable(f'the message trace is refused: "{response.detail}"', where=self._graph.where, hint=_HINT)
+                raise ServiceUnavailable(
+                    f'access to the message trace was refused: "{response.detail}"', where=self._graph.where, hint=_HINT
+                )
             case HttpResponse(status=200):
-                raise service_error(NoResponse("an answer that makes no sense: no list of traces", request_sent=True), self._graph.where)
+                raise service_error(NoResponse("unexpected response: no list of traces", request_sent=True), self._graph.where)
         raise service_error(response, self._graph.where)
 
     async def _wait_for_rate_limit(self) -> None:

@@ -14,7 +14,7 @@ from distributor.model.issues import Diagnostic
 from distributor.model.people import key_of
 
 _FORBIDDEN = 403
-_WHY = "the app needs Mail.ReadBasic or more for this mailbox"
+_WHY = "the app needs at least Mail.ReadBasic for this mailbox"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def open(settings: Settings, key: str) -> MailboxTracker:  # noqa: A001  every a
     if wrong := check(settings, key):
         raise wrong
     if not settings.mailbox:
-        raise InvalidInput("missing", where=f"{key}.mailbox", hint="write the mailbox whose Sent Items are to be looked into")
+        raise InvalidInput("missing", where=f"{key}.mailbox", hint="name the mailbox whose Sent Items to search")
     return MailboxTracker(settings, graph(registration(settings), settings.graph, key=key))
 
 

@@ -16,7 +16,7 @@ from distributor.model.delivery import Accepted, Account, Ambiguous, NotSent, Ou
 from distributor.model.issues import Diagnostic
 from distributor.model.ports import CommitIntent
 
-_HINT = "check that the folder in `transport.path` exists, is writable and has room"
+_HINT = "check that the folder in `transport.path` exists and is writable, and that the disk is not full"
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -33,7 +33,7 @@ def open(settings: Settings, accounts: Sequence[Account] = (), *, tell: object =
     try:
         settings.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput(f"the folder cannot be made ({error.strerror})", where=str(settings.path), hint=_HINT) from error
+        raise InvalidInput(f"cannot create the folder ({error.strerror})", where=str(settings.path), hint=_HINT) from error
     return FolderTransport(settings.path)
 
 
@@ -64,7 +64,7 @@ class FolderTransport:
     async def check(self) -> list[Diagnostic]:
         """Whether the folder is writable."""
         if os.access(self._path, os.W_OK | os.X_OK):
-            return [Diagnostic("transport", "ok", f"messages are written into {self._path}")]
+            return [Diagnostic("transport", "ok", f"messages are written to {self._path}")]
         return [Diagnostic("transport", "error", f"{self._path}: the folder is not writable", _HINT)]
 
 
@@ -104,4 +104,4 @@ class FolderConnection:
 
 
 def _reason(error: OSError) -> str:
-    return f"the message cannot be written ({error.strerror})"
+    return f"cannot write the message ({error.strerror})"

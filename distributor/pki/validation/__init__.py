@@ -24,12 +24,12 @@ from distributor.pki.validation.revocation import EXCHANGE_SECONDS, DownloadFail
 from distributor.pki.validation.validator import REPLACE, RevocationMode, validate_path
 
 MOST_ROUNDS = 6  # of downloading issuers' issuers; a real chain has two steps
-_EXPORT = "put it into the collection, and the collection into the tenant: `distributor trust export`"
-_WHOLE = "have the file made with its whole chain, or put the missing certificate into the collection: `distributor trust export`"
-_OWN_CHAIN = "have the file made again, with the certificates of its own chain only"
-_RENEW = "have its authority renew it, and a new certificate issued below it"
-_MAIL = "have a certificate issued below an authority for mail, and tell your authority"
-_ASK = "tell your authority; Exchange Online trusts no certificate whose CRL it cannot check"
+_EXPORT = "add it to the collection with `distributor trust export`, then upload the collection to the tenant"
+_WHOLE = "export the file with its whole chain, or add the missing certificate to the collection with `distributor trust export`"
+_OWN_CHAIN = "export the file again, with only the certificates of its own chain"
+_RENEW = "ask the CA to renew it and to issue a new certificate"
+_MAIL = "report it to the CA, and have a certificate issued by a CA for mail"
+_ASK = "report it to the CA; Exchange Online does not trust a certificate whose revocation list (CRL) it cannot check"
 
 
 class CrlDownloader(Protocol):
@@ -91,7 +91,7 @@ class ChainValidator:
         # (1) Read the certificate.
         cert = read(leaf)
         if cert is None:
-            return [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, "the certificate cannot be read", REPLACE)]
+            return [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, "cannot read the certificate", REPLACE)]
 
         # (2) A root of the collection is trusted by itself.
         if any(cert.der == anchor.der for anchor in self._trusted.anchors):
@@ -175,14 +175,14 @@ class ChainValidator:
             if isinstance(response, DownloadFailed):
                 not_found[url] = response.reason
             elif not store.add_untrusted(found := unpack(response.data)):
-                not_found[url] = "the issuer is not in it" if found else "it contains no certificate"
+                not_found[url] = "the issuer is not in it" if found else "no certificate there"
         return not_found
 
     def _examine(self, path: tuple[Certificate, ...]) -> CertificationPath:
         """What is wrong with the CA certificates of a path, whomever they certify."""
         for one in path[:-1] if self._downloader else ():
             self._start_crls(self._downloader, one)  # type: ignore[arg-type]  # there is one
-        statuses = [self._crl_status(one, path[n + 1 :], f'the authority "{one.name}"') for n, one in enumerate(path[:-1])]
+        statuses = [self._crl_status(one, path[n + 1 :], f'the CA "{one.name}"') for n, one in enumerate(path[:-1])]
         issues = [*_unfit(path), *(issue for issue, _ in statuses if issue is not None)]
         if not issues and self._revocation is not None and len(path) > 1:  # a second opinion, once an issuer
             lists = self._revocation.of(path[:-1])
@@ -210,7 +210,7 @@ class ChainValidator:
             return status, 0.0
         lists = self._revocation.of((cert, *above[:-1]))
         if lists is None:
-            text = f"the CRL of {who} is too large for what it is: {status.reason}"
+            text = f"the revocation list (CRL) of {who} is too large: {status.reason}"
             return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, text, _ASK), 0.0
         others = [one.der for one in (*above[:-1], *self._trusted.others)]
         return validate_path(cert.der, [above[-1].der], others, lists, self._now, RevocationMode.CRLS), 0.0
@@ -223,17 +223,17 @@ class ChainValidator:
         urls = web(url for one in graph.seen for url in one.issuer_urls)
         if roots := graph.ending(PathEnd.UNTRUSTED_ROOT):
             root = roots[0]
-            who = "the certificate is signed by itself and" if root is cert else f'its root "{root.name}"'
+            who = "the certificate is self-signed and" if root is cert else f'its root "{root.name}"'
             text = f"{who} is not in the collection (SHA-256 {root.sha256[:16]}…)"
             yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _EXPORT)
         elif last := graph.ending(PathEnd.NO_ISSUER):
             yield from self._no_issuer(cert, last[0], above)
         elif graph.ending(PathEnd.TRUNCATED) or any(graph.ends.get(one.der) is PathEnd.ANCHOR for one in graph.seen):
-            text = f"there are too many authorities above it; at most {MOST_ABOVE} are followed"
+            text = f"its chain is too complex: more than {MOST_ABOVE} CA certificates"
             yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _OWN_CHAIN)
         elif self._downloader is not None or not urls:
             names = ", ".join(f'"{one.name}"' for one in graph.seen[1:3])
-            text = f"the authorities above it certify each other and lead to no root: {names}"
+            text = f"its chain is circular and leads to no root: {names}"
             yield Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _WHOLE)
 
     def _revoked_all_the_same(self, cert: Certificate, above: IssuerPaths) -> Iterator[Issue]:
@@ -254,7 +254,7 @@ class ChainValidator:
             return
         places = [f'"{escape_unsafe(url)}" ({above.not_found.get(url, "the issuer is not in it")})' for url in urls]
         where = " or ".join(["in the file", "in the collection", *(f"at {place}" for place in places)])
-        text = f'the issuer of {who}, "{last.issuer_name}", is not found {where}'
+        text = f'the issuer of {who}, "{last.issuer_name}", was not found {where}'
         yield Issue(Severity.ERROR, CheckId.CHAIN_INCOMPLETE, text if urls else f"{text}; {_no_url(last)}", _WHOLE)
 
 
@@ -267,21 +267,24 @@ def _contained() -> Iterator[list[Issue]]:
     except (Error, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001  hostile bytes; the parser's own words may quote them
-        text = f"its chain cannot be checked: a certificate or CRL in it cannot be processed ({type(error).__name__})"
+        text = f"cannot check its chain: a certificate or CRL in it cannot be processed ({type(error).__name__})"
         issues[:] = [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, _OWN_CHAIN)]
 
 
 def _no_url(cert: Certificate) -> str:
     kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in cert.issuer_urls if ":" in url))
-    return f"it names a place for it by {escape_unsafe(kinds)} only; Exchange Online fetches http" if kinds else "it names no place for it"
+    return f"it gives only a URL by {escape_unsafe(kinds)} for it; Exchange Online uses only http" if kinds else "it gives no URL for it"
 
 
 def _not_signed(cert: Certificate, issuer: Certificate, who: str) -> Issue:
     """A CA certificate has the issuer's name and key identifier, but did not sign, or may not."""
     if issued(issuer, cert):
-        text, hint = f'"{issuer.name}", which signed {who}, is no authority by its own certificate', REPLACE
+        text, hint = f'"{issuer.name}", which signed {who}, is not a CA', REPLACE
     else:
-        text, hint = f'the signature of {who} is not that of its issuer "{issuer.name}"', "have it issued again; it is damaged or forged"
+        text, hint = (
+            f'the signature of {who} does not match its issuer "{issuer.name}"',
+            "have the certificate issued again; it is damaged or forged",
+        )
     return Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, text, hint)
 
 
@@ -291,7 +294,7 @@ def _unfit(path: Sequence[Certificate]) -> Iterator[Issue]:
         for check, text in authority_faults(one, root=one is path[-1]):
             if check is not CheckId.KEY_USAGE:
                 check, hint = (CheckId.CHAIN_UNTRUSTED, _MAIL) if check is CheckId.NOT_FOR_MAIL else (check, _RENEW)  # noqa: PLW2901
-                yield Issue(Severity.ERROR, check, f'the authority "{one.name}" {text}', hint)
+                yield Issue(Severity.ERROR, check, f'the CA "{one.name}" {text}', hint)
 
 
 def _slow(seconds: float) -> Issue:

@@ -28,7 +28,7 @@ _KNOWN = (
 )
 _REASONS = {
     "keyCompromise": "key compromise",
-    "cACompromise": "compromise of the authority",
+    "cACompromise": "CA compromise",
     "affiliationChanged": "affiliation changed",
     "superseded": "superseded",
     "cessationOfOperation": "cessation of operation",
@@ -46,7 +46,7 @@ class Revoked:
     reason: str | None
 
     def __str__(self) -> str:
-        return f"{self.since:%Y-%m-%d}, {self.reason or 'no reason is given'}"
+        return f"{self.since:%Y-%m-%d}, {self.reason or 'no reason given'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,13 @@ REMOVED = "removeFromCRL"
 def read(data: bytes) -> Crl | CrlError:
     """Parse a CRL in DER."""
     if data.lstrip()[:11] == b"-----BEGIN ":
-        return CrlError("it is PEM; a CRL is published in DER (RFC 5280 4.2.1.13)")
+        return CrlError("PEM instead of DER (RFC 5280 4.2.1.13)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a negative serial is no reason to refuse
             return _read(data)
     except UNREADABLE:
-        return CrlError("it is not a CRL")
+        return CrlError("not a CRL")
 
 
 def _read(data: bytes) -> Crl:
@@ -136,13 +136,13 @@ def _read(data: bytes) -> Crl:
 def objection(crl: Crl, issuer: Certificate, now: datetime) -> CrlError | UnsupportedCrl | None:
     """Why the CRL cannot be used for certificates of this issuer; verifies its signature."""
     if crl.issuer != issuer.subject:
-        return CrlError(f'it is of another issuer ("{shown(crl.parsed.issuer)}")')
+        return CrlError(f'issued by another CA ("{shown(crl.parsed.issuer)}")')
     if not issuer.signs_crls:
-        return CrlError(f'"{issuer.name}" may not sign CRLs by its key usage')
+        return CrlError(f'"{issuer.name}" may not sign CRLs (key usage)')
     if not _signed(crl, issuer):
         if crl.issuer_key_id is not None and issuer.key_id is not None and crl.issuer_key_id != issuer.key_id:
-            return _time(crl, now) or UnsupportedCrl("it is signed with another key than the certificate")
-        return CrlError("it is forged: its signature is not its issuer's")
+            return _time(crl, now) or UnsupportedCrl("signed with a different key than the certificate")
+        return CrlError("forged: its signature does not match its issuer")
     fault = _time(crl, now) or _unknown(crl) or _old(crl)
     return replace(fault, signature_valid=_signed_by_issuer(crl, issuer)) if fault else None
 
@@ -162,22 +162,22 @@ def _signed_by_issuer(crl: Crl, issuer: Certificate) -> bool:
 
 
 def _unknown(crl: Crl) -> CrlError | None:
-    return CrlError(f"it has an unknown critical extension ({crl.unknown})") if crl.unknown else None
+    return CrlError(f"unknown critical extension ({crl.unknown})") if crl.unknown else None
 
 
 def _old(crl: Crl) -> CrlError | None:
     name = weak_hash(crl.parsed)
-    return CrlError(f"it is signed with {name.upper()}, which is no longer trusted") if name else None
+    return CrlError(f"signed with {name.upper()}, which is no longer trusted") if name else None
 
 
 def _time(crl: Crl, now: datetime) -> CrlError | None:
     begins, ends = crl.parsed.last_update_utc, crl.parsed.next_update_utc
     if begins > now + AHEAD:
-        return CrlError(f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+        return CrlError(f"not valid before {begins:%Y-%m-%d %H:%M} UTC")
     if ends is None:
-        return CrlError("it does not say when the next one comes (RFC 5280 5.1.2.5)")
+        return CrlError("no next update given (RFC 5280 5.1.2.5)")
     if ends < now - TOLERANCE:
-        return CrlError(f"the next one was due on {ends:%Y-%m-%d %H:%M} UTC", stale=True)
+        return CrlError(f"the next update was due on {ends:%Y-%m-%d %H:%M} UTC", stale=True)
     return None
 
 
@@ -187,21 +187,21 @@ def scope_error(crl: Crl, cert: Certificate) -> CrlError | UnsupportedCrl | None
     if scope is None:
         return None
     if scope.indirect_crl or scope.only_some_reasons or scope.relative_name is not None:
-        return UnsupportedCrl("it is an indirect list" if scope.indirect_crl else "it covers a part only")
+        return UnsupportedCrl("indirect CRL" if scope.indirect_crl else "covers only a part")
     if scope.only_contains_attribute_certs or (scope.only_contains_ca_certs if not cert.may_issue else scope.only_contains_user_certs):
-        return CrlError("it covers other kinds of certificates only")
+        return CrlError("covers only other kinds of certificates")
     named = {name for point in cert.points for name in point.names}
     if scope.full_name and not named.intersection(scope.full_name):
-        return CrlError("it is for another distribution point than the certificate names")
+        return CrlError("for another distribution point than the certificate's")
     return None
 
 
 def delta_error(delta: Crl, crl: Crl) -> CrlError | None:
     """Why a delta CRL does not belong to this CRL (RFC 5280 5.2.4)."""
     if delta.base is None:
-        return CrlError("it is no delta CRL")
+        return CrlError("not a delta CRL")
     if delta.scope != crl.scope or delta.issuer_key_id != crl.issuer_key_id:
-        return CrlError("it belongs to another CRL")
+        return CrlError("belongs to another CRL")
     if crl.number is None or delta.number is None or not delta.base <= crl.number <= delta.number:
-        return CrlError("it does not follow the CRL that it belongs to")
+        return CrlError("older than the CRL it belongs to")
     return None

@@ -18,7 +18,7 @@ from distributor.pki.validation.crls import Crl, CrlError, Revoked, UnsupportedC
 EXCHANGE_SECONDS = 10.0  # for all CRLs of a chain (OWACRLRetrievalTimeout; facts: exchange.md 1.2)
 LARGEST_FOR_LIBRARY = 2**20  # bytes of a CRL that only pyhanko-certvalidator can judge; it takes a second for 50 000 entries
 LONGEST_URL = 200  # characters shown
-_TELL = "tell your authority; Exchange Online trusts no certificate whose CRL it cannot check"
+_TELL = "report it to the CA; Exchange Online does not trust a certificate whose revocation list (CRL) it cannot check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class RevocationChecker:
         if isinstance(status, NotRevoked):
             return self._in_time(found, who)
         if isinstance(status, Issue) and status.check is not CheckId.REVOKED and any(point.foreign for point in cert.points):
-            return UnsupportedCrl("it is made by another issuer")
+            return UnsupportedCrl("issued by another CA (indirect CRL)")
         return status
 
     def _in_time(self, found: list[tuple[str, CrlStatus]], who: str) -> NotRevoked | Issue:
@@ -98,7 +98,7 @@ class RevocationChecker:
         if not isinstance(crl, Crl):
             return crl
         if crl.base is not None:
-            return CrlError("it is a delta CRL, not a complete one")
+            return CrlError("a delta CRL, not a complete one")
         fault = self._objection(url, crl, issuer)
         unfit = fault if fault is not None and not _still_revokes(fault) else crls.scope_error(crl, cert)
         if unfit is not None:
@@ -111,7 +111,7 @@ class RevocationChecker:
 
     def _delta(self, urls: tuple[str, ...], crl: Crl, issuer: Certificate) -> DeltaCrl:
         """The delta CRL for a CRL. Windows and the library require one wherever the CRL or the certificate names one."""
-        best = DeltaCrl(fault=CrlError("it names its delta CRL by LDAP only"))
+        best = DeltaCrl(fault=CrlError("gives only an LDAP URL for its delta CRL"))
         for url in urls:
             one = self._delta_at(url, crl, issuer)
             if one.fault is None:
@@ -211,20 +211,26 @@ def revoked(status: Revoked, who: str) -> Issue:
 def _no_crl_url(cert: Certificate, who: str) -> Issue:
     named = [url for point in cert.points for url in point.urls]
     kinds = ", ".join(dict.fromkeys(url.partition(":")[0].upper()[:20] for url in named))
-    text = f"names its CRL by {escape_unsafe(kinds)} only; Exchange Online fetches http" if named else "names no CRL"
-    return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{who} {text}", "have one issued that names a CRL by http")
+    text = (
+        f"gives only a URL by {escape_unsafe(kinds)} for its revocation list (CRL); Exchange Online uses only http"
+        if named
+        else "gives no URL for its revocation list (CRL)"
+    )
+    return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{who} {text}", "have one issued with an http URL for its CRL")
 
 
 def _unusable(url: str, fault: CrlError | DownloadFailed, who: str) -> Issue:
     check = CheckId.CRL_STALE if _is_stale(fault) else CheckId.CRL_UNREACHABLE
     text = "is out of date" if check is CheckId.CRL_STALE else "cannot be used"
-    hint = "set `trust.private_addresses = true` if it may lie there" if isinstance(fault, DownloadFailed) and fault.private else _TELL
-    return Issue(Severity.ERROR, check, f'the CRL of {who} at "{_shown(url)}" {text}: {fault.reason}', hint)
+    hint = (
+        "set `trust.private_addresses = true` to allow private addresses" if isinstance(fault, DownloadFailed) and fault.private else _TELL
+    )
+    return Issue(Severity.ERROR, check, f'the revocation list (CRL) of {who} at "{_shown(url)}" {text}: {fault.reason}', hint)
 
 
 def _no_answer(url: str, who: str) -> Issue:
-    text = f'the CRL of {who} at "{_shown(url)}" does not answer; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of a chain'
-    return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{text}, and never comes to the next place", _TELL)
+    text = f'the revocation list (CRL) of {who} at "{_shown(url)}" does not respond; Exchange Online waits {EXCHANGE_SECONDS:g} s a chain'
+    return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{text} and does not try the next URL", _TELL)
 
 
 def _shown(url: str) -> str:

@@ -70,8 +70,8 @@ class Asn1Crl(_KeepsBytes, crl.CertificateList):  # type: ignore[misc]  # asn1cr
 
 LONGEST = 300  # characters of the library's words
 PARSER_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError, AssertionError)
-REPLACE = "have a certificate issued below an authority that is in order, and tell your authority"
-_ASK = "ask your authority"
+REPLACE = "report it to the CA, and have a certificate issued by a CA without this fault"
+_ASK = "ask the CA"
 
 
 class RevocationMode(Enum):
@@ -100,7 +100,7 @@ def validate_path(  # noqa: PLR0913, PLR0917  the inputs of path validation
     except (errors.ValidationError, errors.PathError) as error:
         return _issue(error, now)
     except PARSER_ERRORS as error:  # a hostile certificate or list
-        return _untrusted(f"the chain cannot be checked ({type(error).__name__})", REPLACE)
+        return _untrusted(f"cannot check the chain ({type(error).__name__})", REPLACE)
     return None
 
 

@@ -125,7 +125,7 @@ class MailboxSender:
                 return False
             if not announced:
                 name = self._sender or "this mailbox"
-                self._context.tell(WaitNotice(None, f"another `distributor send` is using {name}; waiting until it ends"))
+                self._context.tell(WaitNotice(None, f"another `distributor send` is using {name}; waiting for it to finish"))
                 announced = True
             if await sleep_unless(LOCK_RETRY_SECONDS, self._context.sleep, self.queue.ended):
                 return False
@@ -201,9 +201,7 @@ class MailboxSender:
         while self._daily_quota is not None and not self._daily_quota.acquire(self._context.now()):
             if (free_at := self._daily_quota.next_free_at()) is not None:
                 hint = f"run `distributor send` again after {free_at:%Y-%m-%d %H:%M} UTC"
-                self.stop(
-                    EarlyStop(f"{self._daily_quota.most} messages in 24 hours are all that this mailbox may send", where=sender, hint=hint)
-                )
+                self.stop(EarlyStop(f"{self._daily_quota.most} messages in 24 hours is the limit of this mailbox", where=sender, hint=hint))
             if self.queue.ended.is_set():
                 return False
             self._quota_released.clear()
@@ -238,8 +236,8 @@ class MailboxSender:
             case NotSent(response, throttled=throttled, retry_after=retry_after):
                 seconds = backoff.next_delay(throttled=throttled, retry_after=retry_after)
                 if seconds is None:
-                    hint = "run `distributor send` again when the server is well"
-                    self.stop(ServiceUnavailable(f'no message went for two minutes: "{response}"', hint=hint))
+                    hint = "run `distributor send` again when the server has recovered"
+                    self.stop(ServiceUnavailable(f'no message was accepted for two minutes: "{response}"', hint=hint))
                 else:
                     await self._pause(seconds, response)
                 return

@@ -82,9 +82,9 @@ class SendOptions:
 def held_back_by_clock(held: int) -> InvalidInput:
     """The error of a run that held deliveries back because of the clock."""
     return InvalidInput(
-        f"{held} held back: the certificate has expired by the clock, which jumped by days since the ledger's last event",
-        hint="if the clock is wrong, correct it; if it is right, run `distributor send` in 6 hours again, or take them back: "
-        "distributor withdraw DELIVERY --reason TEXT",
+        f"{held} held back: their certificates have expired by this machine's clock, which is days ahead of the ledger's last event",
+        hint="correct the clock if it is wrong; else run `distributor send` again in 6 hours, or withdraw them: "
+        "`distributor withdraw DELIVERY --reason TEXT`",
     )
 
 
@@ -142,11 +142,11 @@ class CircuitBreaker:
             case Deferred(response, service=True, hint=hint) if self._count("unavailable") >= MAX_UNAVAILABLE:
                 return ServiceUnavailable(f'the service is not available: "{response}"', hint=hint)
             case Ambiguous(response) if self._count("unanswered") >= MAX_UNANSWERED:
-                hint = "look into the server's log, settle them with `distributor resolve`, then run `distributor send` again"
-                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no answer: "{response}"', hint=hint)
+                hint = "check the server's log, settle them with `distributor resolve`, then run `distributor send` again"
+                return EarlyStop(f'{MAX_UNANSWERED} messages in a row got no response: "{response}"', hint=hint)
             case Rejected(response, content=True) if self._count(" ".join(response.split()[:2])) >= MAX_IDENTICAL_REJECTIONS:
-                hint = "correct what the server names, then run `distributor send` again; rejected messages need `distributor resend`"
-                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were refused alike: "{response}"', hint=hint)
+                hint = "fix what the server reports, then run `distributor send` again; rejected messages need `distributor resend`"
+                return EarlyStop(f'{MAX_IDENTICAL_REJECTIONS} messages in a row were rejected for the same reason: "{response}"', hint=hint)
             case Accepted() | Deferred(service=False) | Rejected(content=False):
                 self._streak = ("", 0)
         return None

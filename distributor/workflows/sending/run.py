@@ -36,7 +36,7 @@ from distributor.workflows.tracking import TrackingContext, track
 # Recovers expired leases: a claim without a recorded intent is queued again, one with it becomes ambiguous.
 
 
-UNCLEAR = "its sender ended while the message was being sent"
+UNCLEAR = "its sending process ended while the message was being sent"
 
 
 def recover(ledger: Ledger, alive: Callable[[LeaseHolder], bool | None]) -> tuple[int, list[DeliveryResult]]:
@@ -277,7 +277,7 @@ class SendRun:
             return
         if wait:
             seconds = tracker.min_age.total_seconds()
-            self.tell(WaitNotice(seconds, "messages whose fate is unclear are looked for"))
+            self.tell(WaitNotice(seconds, "looking for evidence of ambiguous messages"))
             if await sleep_unless(seconds, self.context.sleep, self._shutdown):
                 return
         context = TrackingContext(

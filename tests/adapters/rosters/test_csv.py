@@ -178,7 +178,7 @@ def test_octets_outside_the_encoding_are_told(path: Path) -> None:
 def test_the_example_of_the_contract(path: Path) -> None:
     problem = issue(path, "email\n" + "\n" * 12 + "anna@exmaple\n")
     assert (problem.line, problem.message, problem.address) == (14, '"anna@exmaple" is not a mail address', "anna@exmaple")
-    assert "a domain has a dot" in str(problem.hint)
+    assert "write a domain with a dot, such as example.org" in str(problem.hint)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_each_product_s_export_works_as_downloaded(tmp_path: Path, data: str) ->
 def test_accounts_without_a_mailbox_are_counted(tmp_path: Path, data: str) -> None:
     _, issues = read(tmp_path, data)
     (note,) = (issue for issue in issues if issue.check == CheckId.NO_MAILBOX)
-    assert note.message == "accounts without a mail address: 1; they are left out"
+    assert note.message == "accounts without a mail address: 1; skipped"
 
 
 def test_on_a_list_of_people_a_missing_address_stays_an_error(tmp_path: Path) -> None:
@@ -103,7 +103,11 @@ def test_two_equal_columns_are_refused_only_where_they_differ(tmp_path: Path) ->
     )
     assert [str(person.address) for person in found] == ["a@example.org", "b@example.org", "c@example.org"]
     assert note.check == CheckId.COLUMNS
-    assert (issue.check, issue.line, issue.message) == (CheckId.BAD_ROW, 5, 'the columns "mail" and "smtp" mean the same and differ')
+    assert (issue.check, issue.line, issue.message) == (
+        CheckId.BAD_ROW,
+        5,
+        'the columns "mail" and "smtp" mean the same but have different values',
+    )
     assert "e@example.org" not in str(issue.address)
 
 

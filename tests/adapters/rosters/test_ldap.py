@@ -101,7 +101,7 @@ def test_a_server_that_gives_only_a_part_is_an_error_and_no_short_list() -> None
     )
     with slapd(people=text, limit=f'limits dn.exact="{WRITER}" size=5') as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(server.ca))
-        with pytest.raises(ServiceUnavailable, match="only a part") as caught:
+        with pytest.raises(ServiceUnavailable, match="only part") as caught:
             list(ldap.open(settings(server), "rosters[0]").people())
     assert "limits" in (caught.value.hint or "")
 
@@ -173,7 +173,7 @@ def test_a_bad_address_is_an_issue_that_names_the_entry(server: Slapd, add: Add,
     assert isinstance(found, Issue)
     assert found.check is CheckId.BAD_ADDRESS
     assert "uid=alice" in found.message
-    assert (found.hint, found.source) == ("correct it in the directory", "directory")
+    assert (found.hint, found.source) == ("correct the entry in the directory", "directory")
 
 
 def test_a_filter_narrows_and_everybody_is_no_longer_meant(server: Slapd, add: Add) -> None:
@@ -257,9 +257,9 @@ def _numbered(operation: bytes, asked: bytes) -> bytes:
     [
         ([NOT_LDAP], "the answer|the connection|message"),
         ([b""], "connection was cut"),
-        ([STRIPPED], "does not begin TLS"),
+        ([STRIPPED], "refused StartTLS"),
         ([bytes.fromhex("3084ffffffff") + b"x" * 100], "connection was cut|larger"),
-        ([b"0\x05\x02\x01\x01\x7f\x00"], "answer|connection|Error|tag"),
+        ([b"0\x05\x02\x01\x01\x7f\x00"], "response|connection|Error|tag"),
     ],
 )
 def test_what_answers_but_is_no_directory_is_an_error_of_ours(server: Slapd, answers: list[bytes], why: str) -> None:

@@ -63,14 +63,20 @@ def check_settings(settings: Settings, _: Sequence[Account] = ()) -> None:
     if settings.mailbox == "":
         raise InvalidInput("empty", where="transport.mailbox", hint="write the user principal name of the mailbox, or remove the key")
     if not 1 <= settings.connections <= IN_FLIGHT:
-        hint = f"write 1 to {IN_FLIGHT}: Graph refuses a fifth request side by side"
-        raise InvalidInput(f"{settings.connections} connections to one mailbox", where="transport.connections", hint=hint)
+        hint = f"write 1 to {IN_FLIGHT}: Graph refuses more concurrent requests"
+        raise InvalidInput(f"{settings.connections} is out of range", where="transport.connections", hint=hint)
     if settings.per_minute is not None and settings.per_minute <= 0:
         raise InvalidInput(
-            f"{settings.per_minute:g} messages a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
+            f"{settings.per_minute:g} messages a minute is not a positive rate",
+            where="transport.rate",
+            hint='write a rate such as "30/min"',
         )
     if settings.daily is not None and settings.daily < 1:
-        raise InvalidInput(f"{settings.daily} messages a day are none", where="transport.daily", hint="write how many may go in 24 hours")
+        raise InvalidInput(
+            f"{settings.daily} messages a day is not a positive number",
+            where="transport.daily",
+            hint="write a number of messages in 24 hours",
+        )
 
 
 class GraphTransport:
@@ -155,7 +161,7 @@ class GraphTransport:
         try:
             return await work or []
         except Exception as error:  # noqa: BLE001  whatever it was, a later run tries again
-            return [Diagnostic("transport", "warning", f"the mailbox was not tidied up: {type(error).__name__}", _UNTIDY)]
+            return [Diagnostic("transport", "warning", f"the mailbox was not cleaned up: {type(error).__name__}", _UNTIDY)]
 
     async def check(self) -> list[Diagnostic]:
         """Check the app registration and each mailbox."""
@@ -187,20 +193,20 @@ class SentItemsTracker(SentItems):
         return await self._transport.report_cleanup(self._transport.cleaner(store).end())
 
 
-_UNTIDY = "`distributor track` tries again; the messages themselves are settled"
+_UNTIDY = "run `distributor track` to try again; message status is not affected"
 
 
 def _without_drafts(name: str, messages: int, *, save_copy: bool) -> Diagnostic:
     went = "1 message" if messages == 1 else f"{messages} messages"
-    message = f"{name}: without Mail.ReadWrite {went} went by sendMail; an answer that is lost cannot be looked up" + (
+    message = f"{name}: {went} sent by sendMail without Mail.ReadWrite; if a response is lost, its message cannot be looked up" + (
         "" if save_copy else _KEPT
     )
-    return Diagnostic("transport", "warning", message, "give the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
+    return Diagnostic("transport", "warning", message, "grant the app Mail.ReadWrite for this mailbox; `distributor doctor` shows how")
 
 
 # Only a message sent as JSON is not kept there, and Exchange writes such a message anew: without our Message-ID and headers, and with text
 # or HTML only (facts: sending.md 1.1).
-_KEPT = ", and `save_copy = false` cannot be honoured: sendMail keeps a copy of every message that is to arrive as it was made"
+_KEPT = ", and `save_copy = false` has no effect: sendMail keeps a copy of every MIME message"
 
 
 class GraphConnection:

@@ -66,7 +66,7 @@ class GraphMailboxApi:
             case HttpResponse(status=201, body={"id": str(id_), "internetMessageId": str(message_id)}) if id_ and message_id:
                 return DraftRef(id_, message_id if message_id.startswith("<") else f"<{message_id}>")
             case HttpResponse(status=201):
-                return NoResponse("an answer that makes no sense: a draft without its ids", request_sent=True)
+                return NoResponse("unexpected response: a draft without IDs", request_sent=True)
         return response
 
     async def send(self, draft: str) -> Response:

@@ -44,7 +44,7 @@ async def examine(graph: GraphClient, who: AppRegistration, boxes: Sequence[Grap
         found += [let_in(diagnostic, granted.app, uses) if isinstance(diagnostic, MailboxDenied) else diagnostic for diagnostic in issues]
         good += [] if any(diagnostic.level == "error" for diagnostic in issues) else [box.name]
     found = [*excess_permissions("transport", granted, uses), *found, *permissions.clock_skew_check(graph.skew)]
-    return [Diagnostic("transport", "ok", f"{graph.where} answers; {_signed_in(who)}{_opens(good)}"), *found]
+    return [Diagnostic("transport", "ok", f"{graph.where} responds; {_signed_in(who)}{_opens(good)}"), *found]
 
 
 def _signed_in(who: AppRegistration) -> str:
@@ -54,7 +54,7 @@ def _signed_in(who: AppRegistration) -> str:
 
 
 def _opens(mailboxes: Sequence[str]) -> str:
-    return f"; messages can leave through {', '.join(mailboxes)}" if mailboxes else ""
+    return f"; can send from {', '.join(mailboxes)}" if mailboxes else ""
 
 
 # --- a mailbox -----------------------------------------------------------------------------------------------------------
@@ -92,15 +92,15 @@ def _may_not_send(response: Response, mailbox: str, app: App) -> Diagnostic | No
     """None where the form was refused, so the permission is there; other answers prove nothing."""
     match response:
         case HttpResponse(status=403):
-            return MailboxDenied("transport", "error", f"{mailbox}: the app may not send from it", why=_BOTH)
+            return MailboxDenied("transport", "error", f"{mailbox}: the app is not allowed to send from it", why=_BOTH)
         case HttpResponse(status=400):
             return None
     return _unreachable(response, mailbox, app) if not isinstance(response, HttpResponse) or not response.good else _unproved(mailbox)
 
 
 def _unproved(mailbox: str) -> Diagnostic:
-    message = f"{mailbox}: whether the app may send from it and keep drafts in it was not proved; the service's answer tells neither"
-    return Diagnostic("transport", "warning", message, "send one message to yourself: distributor send --limit 1")
+    message = f"{mailbox}: could not check whether the app may send from it and create drafts in it"
+    return Diagnostic("transport", "warning", message, "send a test message to yourself: distributor send --to ADDRESS")
 
 
 def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | None:
@@ -110,7 +110,9 @@ def _unreachable(response: Response, mailbox: str, app: App) -> Diagnostic | Non
         case HttpResponse(status=429, retry_after=wait):
             seconds = "" if wait is None else f" for {round(wait.total_seconds())} s"
             message = f"{mailbox}: the service throttles the app{seconds}"
-            return Diagnostic("transport", "warning", message, "run `distributor doctor` again after that; messages wait by themselves")
+            return Diagnostic(
+                "transport", "warning", message, "run `distributor doctor` again after that; `distributor send` waits by itself"
+            )
         case Error():
             return Diagnostic("transport", "error", str(response), remedy(str(response), response.hint, app, NEEDED))
     match classify_response(RequestStep.LOOK, response, mailbox, reached=True):
@@ -130,10 +132,10 @@ def _refused(response: Response, stop: Error, mailbox: str, app: App) -> Diagnos
         return Diagnostic("transport", "error", str(stop), steps(f"{stop.hint}; or make a shared mailbox, {WINDOW}:", (line,)))
     if code in _NO_MAILBOX:
         line = powershell.licence(app, mailbox)
-        return Diagnostic("transport", "error", str(stop), steps(f"{stop.hint}. It gets a free licence, {WINDOW}, by:", (line,)))
+        return Diagnostic("transport", "error", str(stop), steps(f"{stop.hint}. To assign a free licence, {WINDOW}:", (line,)))
     return Diagnostic("transport", "error", str(stop), stop.hint)
 
 
 def _without_drafts(mailbox: str, *, save_copy: bool) -> Diagnostic:
-    costs = "an answer that is lost cannot be looked up" + ("" if save_copy else ", and `save_copy = false` cannot be honoured")
-    return MailboxDenied("transport", "warning", f"{mailbox}: without Mail.ReadWrite messages go by sendMail; {costs}", why=_BOTH)
+    costs = "if a response is lost, its message cannot be looked up" + ("" if save_copy else ", and `save_copy = false` has no effect")
+    return MailboxDenied("transport", "warning", f"{mailbox}: without Mail.ReadWrite messages are sent by sendMail; {costs}", why=_BOTH)

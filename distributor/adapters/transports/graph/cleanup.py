@@ -32,8 +32,8 @@ AT_ONCE = 3000  # removals without a pause; 10 000 requests in ten minutes are a
 PAUSE = IN_FLIGHT / 10  # seconds after each further one, so that all connections together make ten a second
 _PATIENCE = RetryPolicy(5, timedelta(seconds=5), MAX_WAIT)  # with one removal
 _OURS = ("202 ", "found in Sent Items")  # how responses of messages sent through Graph begin
-_BY_HAND = "remove them from {folder} of {mailbox}, or let a retention policy do it"
-_LATER = "the next `distributor send` or `distributor track` looks again"
+_BY_HAND = "delete them from {folder} of {mailbox}, or set a retention policy"
+_LATER = "the next `distributor send` or `distributor track` searches again"
 
 
 class SentItemsCleaner:
@@ -225,7 +225,7 @@ class MailboxCleanup:
             case MailboxMessage(draft=True, message_id=name) if name.casefold() == draft.message_id.casefold():
                 if await self._remove(draft.id):
                     return CleanupEvent.DRAFT_REMOVED
-                self._why = self._refused or "the service did not remove it"
+                self._why = self._refused or "the service did not delete it"
             case MailboxMessage() | HttpResponse(code="ErrorItemNotFound"):
                 return CleanupEvent.DRAFT_NOT_FOUND
             case response:
@@ -246,25 +246,25 @@ class MailboxCleanup:
 
     def _good(self, copies: int) -> Iterator[Diagnostic]:
         if copies:
-            message = f"{self._box.name}: {_counted(copies, 'copy', 'copies')} that earlier runs left in Sent Items removed"
+            message = f"{self._box.name}: removed {_counted(copies, 'copy', 'copies')} of earlier runs from Sent Items"
             yield Diagnostic("transport", "ok", message)
         if drafts := self._drafts[CleanupEvent.DRAFT_REMOVED]:
-            message = f"{_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, refused or replaced removed"
+            message = f"removed {_counted(drafts, 'draft', 'drafts')} of messages that were withdrawn, rejected or replaced"
             yield Diagnostic("transport", "ok", f"{self._box.name}: {message}")
 
     def _bad(self, stay: int, missed: int, lost: int) -> Iterator[Diagnostic]:
         name = self._box.name
         if stay:
-            why = f': "{self._refused}"' if self._refused is not None else "; the service did not remove what was found"
-            copies = "1 message's copy stays" if stay == 1 else f"{stay} messages' copies stay"
+            why = f': "{self._refused}"' if self._refused is not None else "; the service did not delete them"
+            copies = "the copy of 1 message stays" if stay == 1 else f"the copies of {stay} messages stay"
             yield self._warning(f"{copies} in Sent Items{why}", _BY_HAND.format(folder="Sent Items", mailbox=name))
         if missed:
             yield self._warning(f"{_copies(missed)} not found in Sent Items yet", _LATER)
         if lost:
-            hint = f"look for them by hand if somebody files what {name} sends"
-            yield self._warning(f"{_copies(lost)} not found in Sent Items for a day, and no longer looked for", hint)
+            hint = f"if someone moves messages out of Sent Items of {name}, search for the copies there"
+            yield self._warning(f"{_copies(lost)} not found in Sent Items for a day; no longer searched for", hint)
         if drafts := self._drafts["left"]:
-            message = f'{_counted(drafts, "draft", "drafts")} of messages that will not go may lie in Drafts: "{self._why}"'
+            message = f'{_counted(drafts, "draft", "drafts")} of messages that will not be sent may be left in Drafts: "{self._why}"'
             yield self._warning(message, _BY_HAND.format(folder="Drafts", mailbox=name))
 
     def _warning(self, message: str, hint: str) -> Diagnostic:
@@ -284,4 +284,4 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def _copies(number: int) -> str:
-    return "1 message's copy was" if number == 1 else f"{number} messages' copies were"
+    return "the copy of 1 message was" if number == 1 else f"the copies of {number} messages were"

@@ -155,7 +155,7 @@ class DraftSender:
         """Send nothing; the recorded intent only keeps the id by which the message is looked for."""
         if not await record_intent(draft):
             return CLAIM_LOST
-        return Ambiguous("the draft that was to be sent is gone, and there is no copy of it: it may be on its way")
+        return Ambiguous("the draft is gone and Sent Items has no copy: the message may have been sent")
 
     async def _send_mail(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
         if not await record_intent():

@@ -22,11 +22,11 @@ _OK, _MANY, _BUSY, _FULL = 200, 429, 503, 507
 class RequestStep(StrEnum):
     """The request that was made; after SEND and SENDMAIL only the answer tells whether the message was accepted."""
 
-    LOOK = "the look for an earlier draft"
-    DRAFT = "the draft"
+    LOOK = "search for an earlier draft"
+    DRAFT = "create draft"
     SEND = "send"
     SENDMAIL = "sendMail"
-    REMOVE = "the removal of a copy"
+    REMOVE = "delete copy"
 
 
 _FINAL_STEPS = frozenset({RequestStep.SEND, RequestStep.SENDMAIL})
@@ -78,18 +78,18 @@ def _retry_later(answer: HttpResponse, text: str, mailbox: str, *, throttled: bo
     if not answer.retry_after_exceeds(MAX_WAIT):
         return NotSent(text, throttled=throttled, retry_after=answer.retry_after)
     hint = f"run `distributor send` again {answer.when}"
-    return NotSent(text, fatal=ServiceUnavailable(f'the service asks for more time than is waited for: "{text}"', where=mailbox, hint=hint))
+    return NotSent(text, fatal=ServiceUnavailable(f'the service asks to wait longer than one run does: "{text}"', where=mailbox, hint=hint))
 
 
 def _bad(step: RequestStep, answer: HttpResponse, text: str, mailbox: str) -> Outcome:
     """A refused request: by our fault, by the message's own, or from something else than Graph."""
     if fault := _FAULTS.get(answer.code) or _FAULTS.get(str(answer.status)):
-        return NotSent(text, fatal=ServiceUnavailable(f'Graph does not take what we send: "{text}"', where=mailbox, hint=fault))
+        return NotSent(text, fatal=ServiceUnavailable(f'Graph rejected the request as malformed: "{text}"', where=mailbox, hint=fault))
     if step is not RequestStep.LOOK and answer.code:
         return Rejected(text, content=answer.code != "ErrorInvalidRecipients")
     if step in _FINAL_STEPS:
         return Ambiguous(text)
-    return NotSent(text, fatal=ServiceUnavailable(f'Graph does not understand us: "{text}"', where=mailbox, hint=_ROOT))
+    return NotSent(text, fatal=ServiceUnavailable(f'unexpected response from Graph: "{text}"', where=mailbox, hint=_ROOT))
 
 
 def _refused(step: RequestStep, answer: HttpResponse, text: str, mailbox: str) -> Outcome:
@@ -101,25 +101,26 @@ def _refused(step: RequestStep, answer: HttpResponse, text: str, mailbox: str) -
         return Ambiguous(text)
     hint = hint or _HINTS.get(str(answer.status), _ROOT)
     return NotSent(
-        text, fatal=ServiceUnavailable(f'Graph refuses the whole job: "{text}"', where=mailbox, hint=hint.format(mailbox=mailbox))
+        text,
+        fatal=ServiceUnavailable(f'Graph refused to send from this mailbox: "{text}"', where=mailbox, hint=hint.format(mailbox=mailbox)),
     )
 
 
 # --- refusals of the whole job: by Graph's code, then by the status --------------------------------------------------
 
 PERMISSIONS = (
-    'give the app both Mail.Send and Mail.ReadWrite for {mailbox}: in Exchange the roles "Application Mail.Send" and '
-    '"Application Mail.ReadWrite" (RBAC for Applications), or in Entra with an administrator\'s consent; changes take up to two hours'
+    'grant the app Mail.Send and Mail.ReadWrite for {mailbox}: in Exchange the roles "Application Mail.Send" and '
+    '"Application Mail.ReadWrite" (RBAC for Applications), or in Entra with admin consent; changes take up to two hours'
 )
-_ROOT = "check `transport.graph` and `transport.mailbox`, and what is between them and here"
-_QUOTA = "empty Sent Items if the mailbox is full; else it has sent what it may in a day: send again tomorrow, or add [[senders]]"
-_NOBODY = "write the user principal name of a mailbox into `transport.mailbox`; {mailbox} is nobody in this tenant"
-_UNLICENSED = "give {mailbox} an Exchange Online licence, or make it a shared mailbox; one that is on premises cannot be used by Graph"
+_ROOT = "check `transport.graph` and `transport.mailbox`, and any proxy in between"
+_QUOTA = "empty Sent Items if the mailbox is full; if its daily limit is reached, send again tomorrow or add [[senders]]"
+_NOBODY = "write the user principal name of a mailbox into `transport.mailbox`; {mailbox} does not exist in this tenant"
+_UNLICENSED = "give {mailbox} an Exchange Online licence, or make it a shared mailbox; Graph cannot use an on-premises mailbox"
 _SEND_AS = (
-    "set `sender.address` to the mailbox's own address, or give it the right: "
+    "set `sender.address` to the mailbox's own address, or grant the right to send as it: "
     "Add-RecipientPermission SENDER -Trustee {mailbox} -AccessRights SendAs"
 )
-_BLOCKED = "the service holds this mailbox back; an administrator frees it in the Defender portal under Restricted entities"
+_BLOCKED = "the mailbox is blocked from sending; unblock it in the Defender portal under Restricted entities"
 
 _HINTS = {
     "ErrorSubmissionQuotaExceeded": _QUOTA,
@@ -132,15 +133,15 @@ _HINTS = {
     "ErrorNonExistentMailbox": _UNLICENSED,
     "MailboxNotEnabledForRESTAPI": _UNLICENSED,
     "MailboxNotSupportedForRESTAPI": _UNLICENSED,
-    "401": "check the app registration behind `transport.client_id`, and that `transport.graph` and `transport.login` are of one cloud",
+    "401": "check the app registration of `transport.client_id`; `transport.graph` and `transport.login` must belong to the same cloud",
     "403": PERMISSIONS,
     "507": _QUOTA,
 }
 
-_REPORT = "nothing is lost, and other messages would fare no better; please report this line, it is a fault of distributor"
+_REPORT = "please report this line as a bug in distributor; nothing was sent and nothing is lost"
 _FAULTS = {  # faults of this program, not of a message (facts: sending.md 1.3)
     "ErrorMimeContentInvalidBase64String": _REPORT,
     "InvalidInternetMessageHeaderCollection": _REPORT,
-    "413": "Graph takes 4 MB at once, and what is between it and here perhaps less: take what is large out of the message's own text and "
-    "`distributor resend` what is packed already, or set `transport.kind` to smtp",
+    "413": "Graph accepts 4 MB per request, a proxy perhaps less: make the message templates smaller and run "
+    "`distributor resend`, or set `transport.kind` to smtp",
 }

@@ -100,8 +100,8 @@ async def _check_account(transport: CheckedTransport, account: Account, app: App
         case session:
             offers = [name for name in ("dsn", "smtputf8", "8bitmime", "size") if session.offers(name)]
             await session.quit()
-            answers = f"{transport.server.where} answers{transport.signed_in(account)}"
-            return Diagnostic("transport", "ok", f"{answers}; offers {', '.join(offers) or 'nothing special'}")
+            answers = f"{transport.server.where} responds{transport.signed_in(account)}"
+            return Diagnostic("transport", "ok", f"{answers}; extensions: {', '.join(offers) or 'none'}")
 
 
 def _hint(failure: ConnectFailure, refused: Error, account: Account, app: App, transport: CheckedTransport) -> str | None:
@@ -111,7 +111,7 @@ def _hint(failure: ConnectFailure, refused: Error, account: Account, app: App, t
             prose = f"SMTP sign-in is off for this mailbox; switch it on, {WINDOW} (security defaults switch it off for the whole tenant):"
             return steps(prose, (powershell.smtp_sign_in(app, mailbox),))
         case Reply(code=535) as reply if failure.verb is Phase.AUTH and reply.status in TOKEN_REJECTED_CODES and transport.settings.oauth:
-            prose = f"let the app into the mailbox, {WINDOW}, and wait half an hour:"
+            prose = f"give the app access to the mailbox, {WINDOW}, and wait half an hour:"
             return steps(prose, (powershell.full_access(app, mailbox),))
     return remedy(str(refused), refused.hint, app, (_needed(transport),), EXCHANGE) if transport.settings.oauth else refused.hint
 
@@ -126,23 +126,24 @@ def _permissions(token: AccessToken, app: App, needed: str) -> Iterator[Diagnost
     permission = _PERSONS if token.scopes and not token.roles else needed
     if permission not in token.roles | token.scopes:
         hint = steps(f"grant it, {WINDOW}, and wait half an hour:", (powershell.consent(app, [permission], EXCHANGE),))
-        yield Diagnostic("transport", "error", f"the app lacks {permission}; every message would be refused", hint)
+        yield Diagnostic("transport", "error", f"the app lacks {permission}; every message would be rejected", hint)
     if more := sorted(token.roles - {needed}):
-        message = f"permissions that SMTP does not need: {', '.join(more)}{_tenant_wide(more)}"
-        yield Diagnostic(
-            "transport", "warning", message, steps(f"take them back, {WINDOW}:", (powershell.taken_back(app, more, EXCHANGE),))
-        )
+        message = f"permissions not needed for SMTP: {', '.join(more)}{_tenant_wide(more)}"
+        yield Diagnostic("transport", "warning", message, steps(f"remove them, {WINDOW}:", (powershell.taken_back(app, more, EXCHANGE),)))
 
 
 def _tenant_wide(more: Sequence[str]) -> str:
     """Text about permissions that open every mailbox of the tenant."""
     wide = [one for one in more if one == "full_access_as_app" or one.startswith("Mail.")]
-    return f"; {' and '.join(wide)} is for every mailbox of the tenant" if wide else ""
+    return f"; {' and '.join(wide)} gives access to every mailbox of the tenant" if wide else ""
 
 
 def _sent_items(app: App, accounts: Sequence[Account]) -> Diagnostic:
-    message = "the service keeps a copy of every message, package and all, in Sent Items; SMTP has no switch against it"
+    message = "the service keeps a copy of every message, with its attachment, in Sent Items; SMTP cannot prevent this"
     boxes = [box for account in accounts if (box := account.username or account.address)] or ["MAILBOX"]
     return Diagnostic(
-        "transport", "warning", message, steps(f"let it go after a day, {WINDOW}:", (powershell.sent_items_retention(app, boxes),))
+        "transport",
+        "warning",
+        message,
+        steps(f"to delete the copies after a day, {WINDOW}:", (powershell.sent_items_retention(app, boxes),)),
     )

@@ -154,14 +154,16 @@ async def _sign_in(client: Client, session: Session, server: Server, login: Logi
 
 
 def _no_tls(server: Server) -> ConnectFailure:
-    why = "the server does not offer STARTTLS, and nothing is sent in clear"
-    hint = 'use the port for mail submission (587), or `transport.tls = "implicit"` on port 465'
+    why = "the server does not offer STARTTLS, and nothing is sent unencrypted"
+    hint = 'use port 587, or `transport.tls = "implicit"` on port 465'
     return ConnectFailure(Reply(502, why), Phase.STARTTLS, ServiceUnavailable(why, where=server.where, hint=hint))
 
 
 def _no_xoauth2(server: Server) -> ConnectFailure:
     why = "the server does not offer AUTH XOAUTH2"
-    hint = "use a server that takes tokens, such as smtp.office365.com on port 587, or `transport.password` in place of `transport.oauth`"
+    hint = (
+        "use a server that accepts tokens, such as smtp.office365.com on port 587, or set `transport.password` instead of `transport.oauth`"
+    )
     return ConnectFailure(Reply(504, why), Phase.AUTH, ServiceUnavailable(why, where=server.where, hint=hint))
 
 
@@ -173,7 +175,7 @@ def _failure(verb: Phase, error: Exception, server: Server, redact: Redactor) ->
     match cause, error:
         case ssl.SSLCertVerificationError(verify_message=reason), _:
             text = f'the certificate is not trusted: "{reason}"'
-            hint = "name the server as its certificate does, or trust its issuer: SSL_CERT_FILE=issuer.pem"
+            hint = "use the server name in its certificate, or trust its issuer: SSL_CERT_FILE=issuer.pem"
             return ConnectFailure(
                 Reply(554, text), Phase.STARTTLS, ServiceUnavailable(text, where=server.where, hint=hint), unreachable=True
             )
@@ -189,7 +191,7 @@ def _failure(verb: Phase, error: Exception, server: Server, redact: Redactor) ->
 
 def _refused(verb: Phase, code: int, text: str, server: Server) -> ConnectFailure:
     reply = Reply(code, text)
-    return ConnectFailure(reply, verb, ServiceUnavailable(f'{verb} is refused: "{reply.detail}"', where=server.where))
+    return ConnectFailure(reply, verb, ServiceUnavailable(f'{verb} was refused: "{reply.detail}"', where=server.where))
 
 
 def _unreached(verb: Phase, why: str, server: Server) -> ConnectFailure:
@@ -263,7 +265,7 @@ class Authenticator:
         """A refused token is renewed once: it may have been issued before the app got access to the mailbox."""
         if not name:
             missing = InvalidInput("missing", where="transport.username", hint=_NOBODY)
-            return ConnectFailure(Lost("nobody to sign in as"), Phase.AUTH, missing, final=True)
+            return ConnectFailure(Lost("no account to sign in with"), Phase.AUTH, missing, final=True)
         try:
             token = await sign_in.token(self._resource)
             found = await connect(Login(name, token.secret, token=True))

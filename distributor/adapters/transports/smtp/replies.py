@@ -66,7 +66,7 @@ def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bo
             text = bounded(f"{verb}: {why}")
             return Ambiguous(text) if verb is Phase.END_OF_DATA else NotSent(text)
         case Reply(code) if code not in _CODE:
-            return classify_reply(verb, Lost(f"an answer that makes no sense: {response.detail}"), where)
+            return classify_reply(verb, Lost(f"unexpected response: {response.detail}"), where)
         case Reply(code) if code < 400:  # noqa: PLR2004  the first digit is the class
             return _positive(verb, response, where)
         case _:
@@ -76,7 +76,7 @@ def classify_reply(verb: Phase, response: Reply | Lost, where: str, *, oauth: bo
 def _positive(verb: Phase, reply: Reply, where: str) -> Outcome | None:
     if (reply.code == _GO_AHEAD) if verb is Phase.DATA else (reply.code < 300):  # noqa: PLR2004
         return Accepted(reply.detail) if verb is Phase.END_OF_DATA else None
-    return classify_reply(verb, Lost(f"an answer that makes no sense: {reply.detail}"), where)
+    return classify_reply(verb, Lost(f"unexpected response: {reply.detail}"), where)
 
 
 def _negative(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Outcome:
@@ -108,9 +108,9 @@ def _permanent(verb: Phase, reply: Reply, where: str) -> Outcome:
         case Phase.MAIL if oversized:
             return Rejected(reply.detail, content=True)
         case Phase.MAIL:
-            return NotSent(reply.detail, fatal=ServiceUnavailable(f'the sender is refused: "{reply.detail}"', where=where, hint=_SENDER))
+            return NotSent(reply.detail, fatal=ServiceUnavailable(f'the sender was refused: "{reply.detail}"', where=where, hint=_SENDER))
         case _:
-            return NotSent(reply.detail, fatal=ServiceUnavailable(f'{verb} is refused: "{reply.detail}"', where=where, hint=_SERVER))
+            return NotSent(reply.detail, fatal=ServiceUnavailable(f'{verb} was refused: "{reply.detail}"', where=where, hint=_SERVER))
 
 
 def retry_after(text: str) -> timedelta | None:
@@ -128,37 +128,35 @@ _THROTTLED = re.compile(
     r"4\.3\.2 (?:STOREDRV|Concurrent)|thread limit|concurrent connections? limit|too many (?:concurrent )?(?:\w+ )?connections",
     re.IGNORECASE,
 )
-_SENDER = "let this account send as `sender.address`, or set `sender.address` to its own mailbox"
-_SERVER = "check `transport.host` and `transport.port`; the server's words say why it refuses"
+_SENDER = "allow this account to send as `sender.address`, or set `sender.address` to its own mailbox"
+_SERVER = "check `transport.host` and `transport.port`; the server's reply says why"
 _SIGN_IN = "check `transport.username` and the secret behind `transport.password`"
-_UNSIGNED = "sign in: write `transport.password` or `transport.oauth`, with `transport.username` for another name than the sender's"
+_UNSIGNED = "set `transport.password` or `transport.oauth`, and `transport.username` if it differs from the sender's address"
 _APP = (
-    "give the app SMTP.SendAsApp with admin consent; make it known to Exchange with the object ID of its Enterprise application (its "
-    "registration has another): New-ServicePrincipal -AppId CLIENT_ID -ObjectId OBJECT_ID; let it into the mailbox: Add-MailboxPermission "
+    "grant the app SMTP.SendAsApp with admin consent; register it in Exchange with the object ID of its enterprise application (not "
+    "of its app registration): New-ServicePrincipal -AppId CLIENT_ID -ObjectId OBJECT_ID; grant it the mailbox: Add-MailboxPermission "
     "MAILBOX -User OBJECT_ID -AccessRights FullAccess; then wait half an hour"
 )
 _PLAIN_TLS = 'set `transport.tls = "starttls"`'
-_SMTP_AUTH = "SMTP sign-in is off for this mailbox or tenant; switch it on: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false"
-_DEFAULTS = "the tenant's security defaults forbid SMTP sign-in with a password; write `transport.oauth` in place of `transport.password`"
+_SMTP_AUTH = "SMTP sign-in is off for this mailbox or tenant; turn it on: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false"
+_DEFAULTS = "the tenant's security defaults block SMTP sign-in with a password; use `transport.oauth` instead of `transport.password`"
 _CRITERIA = (
-    "conditional access or an authentication policy forbids this sign-in; let the account through, or write `transport.oauth` in place of "
+    "conditional access or an authentication policy blocks this sign-in; exempt the account, or use `transport.oauth` instead of "
     "`transport.password`"
 )
-_POLICY = "conditional access or an authentication policy forbids this sign-in; look at the app's sign-in log in Entra, and let it through"
-_SEND_AS = "give the account the right to send as `sender.address`: Add-RecipientPermission SENDER -Trustee ACCOUNT -AccessRights SendAs"
+_POLICY = "conditional access or an authentication policy blocks this sign-in; see the app's sign-in log in Entra, and exempt the app"
+_SEND_AS = "grant the account the right to send as `sender.address`: Add-RecipientPermission SENDER -Trustee ACCOUNT -AccessRights SendAs"
 _SEND_AS_APP = (
-    "write the sender's own mailbox as the username, or give the app's service principal the right to send as the sender: "
+    "set `transport.username` to the sender's own mailbox, or grant the app's service principal the right to send as the sender: "
     "Add-RecipientPermission SENDER -Trustee OBJECT_ID -AccessRights SendAs"
 )
-_BASIC = (
-    "this service takes no passwords any more; write `transport.oauth` in place of `transport.password`, or use a relay that takes them"
-)
-_DIRECT = "direct send is off in this tenant; sign in with an account, or switch it on: Set-OrganizationConfig -RejectDirectSend $false"
+_BASIC = "this service no longer accepts passwords; use `transport.oauth` instead of `transport.password`, or a relay that accepts them"
+_DIRECT = "direct send is off in this tenant; sign in with an account, or turn it on: Set-OrganizationConfig -RejectDirectSend $false"
 _QUOTA = "the mailbox is full or its daily limit is reached; empty its Sent Items, or send again tomorrow"
-_RELAY = "write `transport.password` or `transport.oauth`, or have the server allow this machine: it relays only for whom it knows"
+_RELAY = "set `transport.password` or `transport.oauth`, or allow this machine to relay on the server"
 _STORAGE = "free space on the mail server, then run `distributor send` again"
 _RATE = "lower `transport.rate` or `transport.connections`, or run `distributor send` again later"
-_THREAT = "the service holds this account or address back; the administrator frees it in the service's security portal"
+_THREAT = "this account or address is blocked from sending; unblock it in the service's security portal"
 
 # what a 4xx says about the server; met by several messages in a row, it stops the mailbox
 _SERVER_TROUBLE = tuple(
@@ -205,5 +203,7 @@ def _job_refusal(verb: Phase, reply: Reply, where: str, *, oauth: bool) -> Error
     line = f"{reply.code} {reply.text}"
     for verbs, pattern, hint, token in _JOB_REFUSALS:
         if (not verbs or verb in verbs) and pattern.search(line):
-            return ServiceUnavailable(f'the server refuses the whole job: "{reply.detail}"', where=where, hint=token if oauth else hint)
+            return ServiceUnavailable(
+                f'the server refused to send for this account: "{reply.detail}"', where=where, hint=token if oauth else hint
+            )
     return None

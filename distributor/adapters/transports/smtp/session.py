@@ -21,7 +21,7 @@ from distributor.model.people import bounded, is_unsafe
 from distributor.model.redaction import Redactor
 from distributor.model.secret import Secret
 
-ENDLESS = "the answer has no end"
+ENDLESS = "the response never ends"
 _CONTINUE, _AUTHENTICATED = 334, 235
 LONGEST_REPLY = 16 * 2**10  # characters; the rest is ignored
 _DIGEST = re.compile(rb" ([0-9a-f]{32})$")  # of CRAM-MD5 (RFC 2195), from which the password could be guessed
@@ -139,7 +139,7 @@ class Session:
             return f"no answer in {seconds:g} s"
         if isinstance(error, aiosmtplib.SMTPResponseException):
             text = str(error.message)
-            return ENDLESS if "too long" in text else bounded(f"an answer that makes no sense: {self._redacted(text)}")
+            return ENDLESS if "too long" in text else bounded(f"unexpected response: {self._redacted(text)}")
         return "the connection was cut"
 
     def _start_timeout(self, seconds: float) -> None:
@@ -196,9 +196,9 @@ def validate_message(outbound: OutboundMessage) -> str | None:
     message = outbound.message
     lines = message.count(b"\r\n")  # counting is a hundred times faster than one expression over the whole message
     if not message.endswith(b"\r\n") or message.count(b"\n") != lines or message.count(b"\r") != lines:
-        return "the message has a line end that is not CRLF"
+        return "the message has a line ending other than CRLF"
     if not (_harmless(outbound.sender) and _harmless(outbound.address)):
-        return "an address of the envelope has a character that is not allowed"
+        return "an envelope address has an invalid character"
     return None
 
 

@@ -39,23 +39,27 @@ class Settings:
 def check_settings(settings: Settings, accounts: Sequence[Account] = ()) -> None:
     """Raise InvalidInput for settings with which nothing could be sent, or in clear."""
     if not 1 <= settings.port <= LAST_PORT:
-        raise InvalidInput(f"{settings.port} is no port", where="transport.port", hint="submission is 587, with implicit encryption 465")
+        raise InvalidInput(f"{settings.port} is not a port number", where="transport.port", hint="use 587 (STARTTLS) or 465 (implicit TLS)")
     if settings.connections < 1:
-        raise InvalidInput(f"{settings.connections} connections send nothing", where="transport.connections", hint="write at least 1")
+        raise InvalidInput(f"{settings.connections} is out of range", where="transport.connections", hint="write at least 1")
     if settings.per_minute is not None and settings.per_minute <= 0:
         raise InvalidInput(
-            f"{settings.per_minute:g} messages a minute are none", where="transport.rate", hint='write a rate such as "30/min"'
+            f"{settings.per_minute:g} messages a minute is not a positive rate",
+            where="transport.rate",
+            hint='write a rate such as "30/min"',
         )
     if settings.daily is not None and settings.daily < 1:
-        raise InvalidInput(f"{settings.daily} messages a day are none", where="transport.daily", hint="write at least 1, or remove it")
+        raise InvalidInput(
+            f"{settings.daily} messages a day is not a positive number", where="transport.daily", hint="write at least 1, or remove the key"
+        )
     if settings.tls not in {"starttls", "implicit", "none"}:
-        raise InvalidInput(f'"{settings.tls}" is not a kind of encryption', where="transport.tls", hint="write starttls, implicit or none")
+        raise InvalidInput(f'"{settings.tls}" is not an encryption mode', where="transport.tls", hint="write starttls, implicit or none")
     if settings.tls == "none" and not is_loopback(settings.host):
-        hint = 'write `tls = "starttls"`; only a server on this very machine may be used without'
-        raise InvalidInput(f'messages to "{settings.host}" would travel in clear', where="transport.tls", hint=hint)
+        hint = 'write `tls = "starttls"`; only a server on this machine may be used without TLS'
+        raise InvalidInput(f'messages to "{settings.host}" would be unencrypted', where="transport.tls", hint=hint)
     if settings.tls == "none" and (settings.password is not None or any(account.password is not None for account in accounts)):
         hint = 'write `tls = "starttls"`, or remove `transport.password`'
-        raise InvalidInput("the password would travel in clear", where="transport.tls", hint=hint)
+        raise InvalidInput("the password would be sent unencrypted", where="transport.tls", hint=hint)
     if settings.oauth is not None:
         _check_oauth(settings, settings.oauth)
 
@@ -63,13 +67,15 @@ def check_settings(settings: Settings, accounts: Sequence[Account] = ()) -> None
 def _check_oauth(settings: Settings, oauth: AppRegistration) -> None:
     if settings.password is not None:
         raise InvalidInput(
-            "a password and a token exclude each other", where="transport.oauth", hint="remove one of `password` and `oauth`"
+            "`password` and `oauth` cannot be combined", where="transport.oauth", hint="remove one of `password` and `oauth`"
         )
     if settings.tls == "none":
-        hint = 'write `tls = "starttls"`; a token is never sent in clear, not even on this very machine'
-        raise InvalidInput("the token would travel in clear", where="transport.tls", hint=hint)
+        hint = 'write `tls = "starttls"`; a token is never sent unencrypted, not even on this machine'
+        raise InvalidInput("the token would be sent unencrypted", where="transport.tls", hint=hint)
     if not settings.resource.startswith("https://"):
-        raise InvalidInput("this is no service", where="transport.resource", hint="write its root, such as https://outlook.office365.com")
+        raise InvalidInput(
+            "not an https URL", where="transport.resource", hint="write the root of the service, such as https://outlook.office365.com"
+        )
     from distributor.clients.entra import check  # noqa: PLC0415
 
     if (fault := check(oauth, "transport.oauth")) is not None:
