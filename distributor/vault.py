@@ -18,6 +18,7 @@ from distributor.model.secret import Secret
 
 _PURPOSE = "password of"  # nothing else that is sealed may be taken for a password
 _FOREIGN = "the ledger was changed from outside: nothing was handed over; `distributor resend` makes a new package with a new password"
+RESTORE_KEY = "restore your copy of this key; a new key opens nothing that was sealed before"
 _INIT = "`distributor init` makes a pair: the public key belongs in `vault.recipients`, the file in `vault.identity`"
 
 
@@ -65,7 +66,7 @@ class AgeVault:
     def __init__(self, text: Secret) -> None:
         keys = [line.strip() for line in text.reveal().splitlines() if line.strip() and not line.lstrip().startswith("#")]
         if not keys:
-            raise InvalidInput("there is no key in it", where="vault.identity", hint=_INIT)
+            raise InvalidInput("there is no key in it", where="vault.identity", hint=RESTORE_KEY)
         self._identities = [_identity(key) for key in keys]
 
     @property
@@ -87,7 +88,7 @@ class AgeVault:
             raise InvalidInput(
                 "the password was sealed for another identity, or is damaged",
                 where="vault.identity",
-                hint="use the identity that `vault.recipients` names",
+                hint=RESTORE_KEY,
             ) from None
 
 
@@ -95,4 +96,4 @@ def _identity(key: str) -> x25519.Identity:
     try:
         return x25519.Identity.from_str(key)
     except pyrage.IdentityError:
-        raise InvalidInput("this is not an age identity", where="vault.identity", hint=_INIT) from None
+        raise InvalidInput("this is not an age identity", where="vault.identity", hint=RESTORE_KEY) from None

@@ -245,12 +245,20 @@ def issue_row(issue: Issue) -> dict[str, object]:
 
 def print_issue(issue: Issue) -> None:
     """Print an issue in three lines."""
-    level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
-    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
-    who = issue.address or ""
-    stdout_line(f"\n{level}  {issue.check}  {escape('  '.join(filter(None, (place, who))))}")
+    stdout_line(f"\n{coloured_severity(issue)}  {issue.check}  {escape(issue_place(issue))}".rstrip())
     for text in filter(None, (issue.message, issue.hint)):
         stdout_line(wrapped(f"         {escape(text)}", 9))  # columns; below the severity
+
+
+def coloured_severity(issue: Issue) -> str:
+    """The severity in a column of 7."""
+    return coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
+
+
+def issue_place(issue: Issue) -> str:
+    """File, line and address, as far as an issue has them."""
+    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
+    return "  ".join(filter(None, (place, issue.address)))
 
 
 # --- delivery json --------------------------------------------------------------------------------

@@ -56,12 +56,16 @@ class _File:
 
     @property
     def stem(self) -> str:
-        return self.source.rpartition("/")[2].rpartition(".")[0]
+        return _stem(self.source)
 
     @property
     def origin(self) -> bytes:
         """A digest of its place, and its displayed name; short, since each certificate's is kept."""
         return blake2b(repr(self.locator.parts).encode(), digest_size=_DIGEST).digest() + self.source.encode()
+
+
+def _stem(source: str) -> str:
+    return source.rpartition("/")[2].rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Matching:
         self._alternatives: Spool[tuple[Identity, _File, str]] = spool()  # other certificates of people whose rows name files
         self._seen = Digests()  # certificates
         self._origins = PackedList()  # where each of them came from (`_File.origin`)
+        self._unopened: Spool[str] = spool()  # stems of files without a certificate that could be read, and that no row names
         self._unread: dict[str, Issue] = {}  # unreadable password files, by the file they are for
 
     def candidates(
@@ -119,6 +124,9 @@ class Matching:
                 case Issue(address=str(address)):
                     self._rows.mark_file_unusable(address)
                     self._report(self._with_row(find, address))
+                case Issue(severity=Severity.ERROR, source=str(name)):
+                    self._unopened.append(_stem(name))
+                    self._report(find)
                 case _:
                     self._report(find)
 
@@ -127,6 +135,8 @@ class Matching:
         found = () if isinstance(opened, WorkerFailure) else opened.identities
         for issue in self._file_issues(file, opened):
             self._report(self._about(issue, file, named_by))
+        if not found and named_by is None:
+            self._unopened.append(file.stem)
         matches = [named_by is not None and self._is_for(identity.facts, named_by) for identity in found]
         foreign = named_by is not None and not any(matches)
         fits = False
@@ -245,7 +255,18 @@ class Matching:
             if issue.severity is Severity.ERROR and issue.address is not None:
                 self._people.mark_reported(issue.address)
             yield issue
-        yield from self._people.missing()
+        yield from self._people.missing(self._unopened_of_nobody())
+
+    def _unopened_of_nobody(self) -> int:
+        """How many files that could not be opened are named after nobody. For who has such a file, its issue says enough."""
+        number = 0
+        for stem in self._unopened:
+            person = self._people.named_like(stem)
+            if person is None:
+                number += 1
+            else:
+                self._people.mark_reported(str(person.address))
+        return number
 
     def _no_person(self, unmatched: UnmatchedCertificate) -> Issue:
         found = addresses(unmatched.facts)[0]

@@ -329,22 +329,27 @@ class MergedRoster:
 
     _locals: dict[str, list[str]] | None = None
 
-    def missing(self) -> Iterator[Issue]:
-        """An issue for everybody without a certificate whom no error names yet."""
+    def missing(self, unopened: int = 0) -> Iterator[Issue]:
+        """An issue for everybody without a certificate whom no error names yet.
+
+        `unopened`: how many files could not be opened and may be anybody's. Where these may account for all of them, it is a note.
+        """
         if self.origin == "certificates":
             return
         if self._whole:
             yield from without_certificate(sum(map(self._is_without, self.by_key)))
             return
+        explained = bool(unopened) and sum(map(self._is_without, self.by_key)) <= unopened
         for key in self.by_key:
             if key not in self._excluded and (self.rows.has_missing or self._is_without(key)):
-                yield from self._missing_for(self.by_key[key])
+                yield from self._missing_for(self.by_key[key], unopened if explained else 0)
 
-    def _missing_for(self, person: Person) -> Iterator[Issue]:
+    def _missing_for(self, person: Person, unopened: int) -> Iterator[Issue]:
         """The files that rows name and that are nowhere; else that there is no certificate, unless an error says so already."""
         missing = list(self.rows.missing_files(person))
         if not missing and self._is_without(person.address.key):
-            missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
+            source = SOURCE if self.origin == SOURCE else None
+            missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, source, unopened)]
         yield from missing
 
     def _is_without(self, key: str) -> bool:
@@ -369,8 +374,12 @@ def gather(roster: Roster | None, directory: Directory | None = None, spool: New
     return people
 
 
-def _no_certificate(person: Person, source: str | None) -> Issue:
+def _no_certificate(person: Person, source: str | None, unopened: int) -> Issue:
     source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
+    if unopened:
+        message = f"no certificate was found for this person; it may be in one of the files that could not be opened ({unopened})"
+        hint = "correct what is wrong with those files and plan again"
+        return Issue(Severity.NOTE, CheckId.NO_CERTIFICATE, message, hint, source, line, str(person.address))
     hint = _HINT if person.hint else "put the certificate's file among the sources"
     return Issue(
         Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address)
