@@ -79,17 +79,14 @@ def _show_verdict(found: Sequence[Diagnostic]) -> None:
     """Say whether messages can be sent, and what comes next."""
     errors, warnings = (sum(diagnostic.level == level for diagnostic in found) for level in ("error", "warning"))
     also = f", {counted(warnings, 'warning')}" if warnings else ""
-    stdout_line()
     if errors:
-        stdout_line(f"{counted(errors, 'error')}{also}")
-        stderr_line(f"next: correct {'it' if errors == 1 else 'them'}, then distributor doctor")
+        verdict = f"{counted(errors, 'error')}{also}: correct {'it' if errors == 1 else 'them'}, then run `distributor doctor` again"
     elif any(diagnostic.message.startswith(NOT_SENT) for diagnostic in found):
-        stdout_line(f"not ready to send{also}")
-        stderr_line("next: follow the hint above, then distributor doctor")
+        verdict = f"not ready to send{also}: follow the hint of the ledger, then run `distributor doctor` again"
     else:
-        stdout_line(f"ready to send{also}")
         fresh = any(diagnostic.message.endswith(NO_DELIVERIES) for diagnostic in found)
-        stderr_line(f"next: distributor {'plan' if fresh else 'status'}")
+        verdict = f"ready to send{also}; next: distributor {'plan' if fresh else 'status'}"
+    stdout_line("\n" + wrapped(verdict, 2))
 
 
 def _examine(chosen: Path | None) -> Iterator[Diagnostic]:

@@ -26,7 +26,6 @@ class IssueGroup:
     number: int = 0
     examples: list[Issue] = field(default_factory=list)
     one_message: bool = True  # all have the same message
-    one_hint: bool = True
 
     def add(self, issue: Issue) -> None:
         """Count one more."""
@@ -34,7 +33,6 @@ class IssueGroup:
         if len(self.examples) < EXAMPLES:
             self.examples.append(issue)
         self.one_message &= issue.message == self.examples[0].message
-        self.one_hint &= issue.hint == self.examples[0].hint
 
     @property
     def noun(self) -> str:
@@ -74,8 +72,7 @@ def _print_group(group: IssueGroup, likely: str | None) -> None:
         texts = [escape(first.message), f"{', '.join(places)} {more}"]
     else:
         texts = [*(f"{place}: {escape(issue.message)}" for place, issue in zip(places, group.examples, strict=True)), more]
-    advice = [likely, first.hint if group.one_hint else None]
-    for text in (*texts, *(escape(each) for each in advice if each)):
+    for text in (*texts, *(escape(advice) for advice in (likely, first.hint) if advice)):
         stdout_line(wrapped(f"{'':{INDENT}}{text}", INDENT))
 
 

@@ -196,7 +196,7 @@ def _show(planned: PlanResult, *, verbose: bool, passwords: bool) -> None:
     from distributor.cli.findings import grouped, print_groups, summary
 
     ready = len(planned.deliveries)
-    known = "".join(f", {number} already {state}" for state, number in planned.known.items())
+    known = "".join(f", {number} already {state}" for state in State if (number := planned.known[state]))
     plan_id = planned.plan if planned.recorded else "(not recorded)"
     stdout_line(f"plan {plan_id}: {ready} {'new' if known else 'ready'}{known}")
     most = ready if verbose else MOST_ROWS

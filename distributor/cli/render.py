@@ -135,7 +135,7 @@ def _stacked(header: Sequence[str], cells: Sequence[str], limit: int) -> str:
     """A row on lines of its own: what it is about, then as many `name: value` on a line as fit; empty cells are left out."""
     lines = [cells[0] if header[0] in NAMING else f"{header[0]}: {cells[0]}"]
     for name, cell in zip(header[1:], cells[1:], strict=True):
-        if not cell or cell == "-":
+        if not cell:
             continue
         pair = f"{name}: {cell}" if name else cell
         if len(lines[-1]) + 3 + len(pair) <= limit:
