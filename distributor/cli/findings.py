@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from distributor.cli.render import coloured_severity, counted, escape, issue_place, print_issue, stdout_line, wrapped
+from distributor.cli.render import coloured_severity, counted, escape, print_issue, stdout_line, wrapped
 
 if TYPE_CHECKING:
     from distributor.model.issues import Issue
@@ -38,7 +38,9 @@ class IssueGroup:
     def noun(self) -> str:
         """What its issues are about."""
         first = self.examples[0]
-        return "row" if first.line else "file" if first.source else "person" if first.address else "finding"
+        if first.address and (first.line or not first.source):
+            return "person"
+        return "row" if first.line else "file" if first.source else "finding"
 
 
 def grouped(issues: Iterable[Issue]) -> list[IssueGroup]:
@@ -67,13 +69,20 @@ def _print_group(group: IssueGroup, likely: str | None) -> None:
     number = counted(group.number, group.noun, "people" if group.noun == "person" else None)
     stdout_line(f"\n{coloured_severity(first)}  {first.check}  {number}")
     more = f"and {group.number - len(group.examples)} more: --verbose lists all"
-    places = [escape(issue_place(issue) or issue.message) for issue in group.examples]
+    places = list(map(_place, group.examples))
     if group.one_message:
         texts = [escape(first.message), f"{', '.join(places)} {more}"]
     else:
         texts = [*(f"{place}: {escape(issue.message)}" for place, issue in zip(places, group.examples, strict=True)), more]
     for text in (*texts, *(escape(advice) for advice in (likely, first.hint) if advice)):
         stdout_line(wrapped(f"{'':{INDENT}}{text}", INDENT))
+
+
+def _place(issue: Issue) -> str:
+    """Whom or what an example is about, in one piece of a list."""
+    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
+    first, other = (issue.address, place) if issue.line else (place, issue.address)
+    return escape(f"{first} ({other})" if first and other else first or other or issue.message)
 
 
 def summary(groups: Iterable[IssueGroup]) -> str:

@@ -229,7 +229,7 @@ def _likely(issue: Issue, *, passwords: bool) -> str | None:
             return "does the list given with --passwords name these files?" if passwords else "did you forget --passwords?"
         case "wrong-password":
             return "do these passwords belong to these files?"
-        case "no-certificate":
+        case "no-certificate" if issue.severity == "error":
             return "are these the right files for these people?"
         case "no-person":
             return "is this the right roster for these files?"

@@ -245,7 +245,7 @@ def issue_row(issue: Issue) -> dict[str, object]:
 
 def print_issue(issue: Issue) -> None:
     """Print an issue in three lines."""
-    stdout_line(f"\n{coloured_severity(issue)}  {issue.check}  {escape(issue_place(issue))}".rstrip())
+    stdout_line("\n" + wrapped(f"{coloured_severity(issue)}  {issue.check}  {escape(_place(issue))}".rstrip(), 9))
     for text in filter(None, (issue.message, issue.hint)):
         stdout_line(wrapped(f"         {escape(text)}", 9))  # columns; below the severity
 
@@ -255,7 +255,7 @@ def coloured_severity(issue: Issue) -> str:
     return coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
 
 
-def issue_place(issue: Issue) -> str:
+def _place(issue: Issue) -> str:
     """File, line and address, as far as an issue has them."""
     place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
     return "  ".join(filter(None, (place, issue.address)))

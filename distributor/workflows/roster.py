@@ -332,24 +332,28 @@ class MergedRoster:
     def missing(self, unopened: int = 0) -> Iterator[Issue]:
         """An issue for everybody without a certificate whom no error names yet.
 
-        `unopened`: how many files could not be opened and may be anybody's. Where these may account for all of them, it is a note.
+        `unopened`: how many files could not be opened and may be anybody's. Each has an error already. Where they may explain most people,
+        a person is a note, and one error says how many people are more than the files.
         """
         if self.origin == "certificates":
             return
         if self._whole:
             yield from without_certificate(sum(map(self._is_without, self.by_key)))
             return
-        explained = bool(unopened) and sum(map(self._is_without, self.by_key)) <= unopened
+        without = sum(map(self._is_without, self.by_key)) if unopened else 0
+        explained = without < 2 * unopened
+        if explained and without > unopened:
+            yield _too_few_files(without, unopened)
         for key in self.by_key:
             if key not in self._excluded and (self.rows.has_missing or self._is_without(key)):
-                yield from self._missing_for(self.by_key[key], unopened if explained else 0)
+                yield from self._missing_for(self.by_key[key], explained=explained)
 
-    def _missing_for(self, person: Person, unopened: int) -> Iterator[Issue]:
+    def _missing_for(self, person: Person, *, explained: bool) -> Iterator[Issue]:
         """The files that rows name and that are nowhere; else that there is no certificate, unless an error says so already."""
         missing = list(self.rows.missing_files(person))
         if not missing and self._is_without(person.address.key):
             source = SOURCE if self.origin == SOURCE else None
-            missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, source, unopened)]
+            missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, source, explained=explained)]
         yield from missing
 
     def _is_without(self, key: str) -> bool:
@@ -374,16 +378,23 @@ def gather(roster: Roster | None, directory: Directory | None = None, spool: New
     return people
 
 
-def _no_certificate(person: Person, source: str | None, unopened: int) -> Issue:
+def _no_certificate(person: Person, source: str | None, *, explained: bool) -> Issue:
     source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
-    if unopened:
-        message = f"no certificate was found for this person; it may be in one of the files that could not be opened ({unopened})"
+    if explained:
+        message = "no certificate was found for this person; it may be in a file that could not be opened"
         hint = "correct what is wrong with those files and plan again"
         return Issue(Severity.NOTE, CheckId.NO_CERTIFICATE, message, hint, source, line, str(person.address))
     hint = _HINT if person.hint else "put the certificate's file among the sources"
     return Issue(
         Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address)
     )
+
+
+def _too_few_files(without: int, unopened: int) -> Issue:
+    lack = f"{without - unopened} or more have no file here"
+    message = f"{without} people have no certificate, but only {unopened} files could not be opened: {lack}"
+    hint = "correct what is wrong with the files and plan again; that names who has none"
+    return Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, message, hint)
 
 
 def _repeated(person: Person, first: Person, severity: Severity, what: str, hint: str) -> Issue:
