@@ -21,7 +21,7 @@ from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
 from distributor.model.states import State
 from distributor.pki.checks import addresses, check_certificate, subject_address
 from distributor.pki.spki import sha256_of
-from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, revocation, without_rows
+from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, revocation, too_few_files, without_rows
 from distributor.workflows.roster import SOURCE, MergedRoster
 
 if TYPE_CHECKING:
@@ -255,7 +255,10 @@ class Matching:
             if issue.severity is Severity.ERROR and issue.address is not None:
                 self._people.mark_reported(issue.address)
             yield issue
-        yield from self._people.missing(self._unopened_of_nobody())
+        unopened = self._unopened_of_nobody()
+        if self._people.origin == "roster" and unopened < (without := self._people.count_without()) < 2 * unopened:
+            yield too_few_files(without, unopened)
+        yield from self._people.missing(unopened)
 
     def _unopened_of_nobody(self) -> int:
         """How many files that could not be opened are named after nobody. For who has such a file, its issue says enough."""

@@ -330,20 +330,13 @@ class MergedRoster:
     _locals: dict[str, list[str]] | None = None
 
     def missing(self, unopened: int = 0) -> Iterator[Issue]:
-        """An issue for everybody without a certificate whom no error names yet.
-
-        `unopened`: how many files could not be opened and may be anybody's. Each has an error already. Where they may explain most people,
-        a person is a note, and one error says how many people are more than the files.
-        """
+        """An issue for everybody without a certificate whom no error names yet; a note where `unopened` files may explain most of them."""
         if self.origin == "certificates":
             return
         if self._whole:
-            yield from without_certificate(sum(map(self._is_without, self.by_key)))
+            yield from without_certificate(self.count_without())
             return
-        without = sum(map(self._is_without, self.by_key)) if unopened else 0
-        explained = without < 2 * unopened
-        if explained and without > unopened:
-            yield _too_few_files(without, unopened)
+        explained = bool(unopened) and self.count_without() < 2 * unopened
         for key in self.by_key:
             if key not in self._excluded and (self.rows.has_missing or self._is_without(key)):
                 yield from self._missing_for(self.by_key[key], explained=explained)
@@ -355,6 +348,10 @@ class MergedRoster:
             source = SOURCE if self.origin == SOURCE else None
             missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, source, explained=explained)]
         yield from missing
+
+    def count_without(self) -> int:
+        """How many people have no certificate and are named in no error yet."""
+        return sum(map(self._is_without, self.by_key))
 
     def _is_without(self, key: str) -> bool:
         return self.by_key.number(key) not in self._served and key not in self._excluded and key not in self._reported
@@ -388,13 +385,6 @@ def _no_certificate(person: Person, source: str | None, *, explained: bool) -> I
     return Issue(
         Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate was found for this person", hint, source, line, str(person.address)
     )
-
-
-def _too_few_files(without: int, unopened: int) -> Issue:
-    lack = f"{without - unopened} or more have no file here"
-    message = f"{without} people have no certificate, but only {unopened} files could not be opened: {lack}"
-    hint = "correct what is wrong with the files and plan again; that names who has none"
-    return Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, message, hint)
 
 
 def _repeated(person: Person, first: Person, severity: Severity, what: str, hint: str) -> Issue:
