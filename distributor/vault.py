@@ -18,6 +18,7 @@ from distributor.model.secret import Secret
 
 _PURPOSE = "password of"  # nothing else that is sealed may be taken for a password
 _FOREIGN = "the ledger was modified outside distributor, no password was shown; run `distributor resend` for a new package and password"
+RESTORE_KEY = "restore your copy of this key; a new key opens nothing that was sealed before"
 _INIT = "run `distributor init` to create a key pair: its public key goes into `vault.recipients`, its file into `vault.identity`"
 
 
@@ -65,7 +66,7 @@ class AgeVault:
     def __init__(self, text: Secret) -> None:
         keys = [line.strip() for line in text.reveal().splitlines() if line.strip() and not line.lstrip().startswith("#")]
         if not keys:
-            raise InvalidInput("no key found", where="vault.identity", hint=_INIT)
+            raise InvalidInput("no key found", where="vault.identity", hint=RESTORE_KEY)
         self._identities = [_identity(key) for key in keys]
 
     @property
@@ -87,7 +88,7 @@ class AgeVault:
             raise InvalidInput(
                 "the password was sealed for another identity, or is damaged",
                 where="vault.identity",
-                hint="restore your copy of the identity that belongs to `vault.recipients`; a new one cannot open old passwords",
+                hint=RESTORE_KEY,
             ) from None
 
 
@@ -95,4 +96,4 @@ def _identity(key: str) -> x25519.Identity:
     try:
         return x25519.Identity.from_str(key)
     except pyrage.IdentityError:
-        raise InvalidInput("not an age identity", where="vault.identity", hint=_INIT) from None
+        raise InvalidInput("not an age identity", where="vault.identity", hint=RESTORE_KEY) from None

@@ -29,6 +29,7 @@ from tests.doubles.preloaded import Preloaded
 from tests.doubles.sink import smtpd
 
 PRELOADED: list[Preloaded] = []  # once it is wanted; it ends with this process
+COLUMNS = "400"  # so that a line of a script is never wrapped; tests/cli/test_widths.py is about that
 PASSWORD = "as-it-came-from-the-ca"
 
 
@@ -129,7 +130,7 @@ class Workspace:
         kept = {
             name: value for name, value in os.environ.items() if name == "XDG_STATE_HOME" or not name.startswith(("DISTRIBUTOR", "XDG"))
         }
-        return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(self.folder), "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+        return {**kept, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(self.folder), "COLUMNS": COLUMNS, "PYTHONUNBUFFERED": "1"}
 
     def run_script(self, script: str) -> None:
         """Run a script; an AssertionError names the line where it went another way."""

@@ -265,16 +265,22 @@ def new_identity() -> tuple[Secret, str]:
 
 def vault(settings: config.Settings) -> Vault:
     """The vault that opens passwords. Raises InvalidInput when no identity is configured, or it belongs to none of `vault.recipients`."""
-    from distributor.vault import AgeVault
+    from distributor.vault import RESTORE_KEY, AgeVault
 
     with with_location(settings):
         if settings.vault.identity is None:
             hint = 'run this on the machine that has the identity, or set `vault.identity = "file:vault.key"`'
             raise InvalidInput("missing", where="vault.identity", hint=hint)
-        opened = AgeVault(settings.vault.identity.resolve("vault.identity"))
+        try:
+            secret = settings.vault.identity.resolve("vault.identity")
+        except InvalidInput as fault:
+            if settings.vault.identity.path is None or settings.vault.identity.path.exists():
+                raise
+            raise InvalidInput(fault.message, where=fault.where, hint=RESTORE_KEY) from None
+        opened = AgeVault(secret)
         if not set(opened.recipients) & set(settings.vault.recipients):
-            hint = "use the identity that belongs to `vault.recipients`"
-            raise InvalidInput("this identity belongs to none of vault.recipients", where="vault.identity", hint=hint)
+            message = "this key does not belong to `vault.recipients`, so it opens none of their passwords"
+            raise InvalidInput(message, where="vault.identity", hint=RESTORE_KEY)
         return opened
 
 

@@ -31,6 +31,7 @@ from distributor.cli import (
     trust,
     trust_ldap,
 )
+from distributor.cli.help import Command, Group
 from distributor.cli.options import Config
 from distributor.cli.render import STDERR, STDOUT, escape, stderr_line, stop_writing
 from distributor.errors import Error, ErrorGroup, Interrupted, InvalidInput, UsageError
@@ -46,6 +47,7 @@ OF_THE_WORLD = frozenset(  # errors that have their cause outside of the program
 
 app = typer.Typer(
     name="distributor",
+    cls=Group,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -82,10 +84,12 @@ for _command, _example in (  # in the order in which --help prints them
     (doctor.doctor, doctor.EXAMPLE),
     (demo.demo, demo.EXAMPLE),
 ):
-    app.command(epilog=_example)(_command)
+    app.command(epilog=_example, cls=Command)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
 for _group in (password, audit, ledger, trust, intune, templates, config):
-    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
+    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
+    for _registered in _group.app.registered_commands:
+        _registered.cls = Command
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

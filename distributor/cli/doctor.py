@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "\b\nexample:\n  distributor doctor --json | jq '.checks[] | select(.level != \"ok\")'"
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)  # a clock before this is wrong
+NOT_SENT = "nothing is sent: "  # begins the message of a ledger that has to be adopted
+NO_DELIVERIES = "no deliveries yet"
 INDENT = 24  # columns; below the message
 _CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
 
@@ -38,6 +40,8 @@ def doctor(chosen: Config = None, as_json: Json = False) -> int:
             _show(diagnostic)
     if as_json:
         print_json("doctor", {"checks": list(map(_row, found))})
+    else:
+        _show_verdict(found)
     bad = [diagnostic for diagnostic in found if diagnostic.level == "error"]
     if any(diagnostic.area == "configuration" for diagnostic in bad):
         return InvalidInput.exit_code
@@ -61,14 +65,28 @@ def _row(diagnostic: Diagnostic) -> dict[str, object]:
 def _show(diagnostic: Diagnostic) -> None:
     from distributor.microsoft.powershell import command
 
-    level = coloured(f"{diagnostic.level:<7}", {"ok": GREEN, "warning": YELLOW}.get(diagnostic.level, RED))
-    stdout_line(wrapped(f"{level}  {diagnostic.area:<13}  {escape(diagnostic.message)}", INDENT))
+    text = wrapped(f"{diagnostic.level:<7}  {diagnostic.area:<13}  {escape(diagnostic.message)}", INDENT)
+    stdout_line(coloured(text[:7], {"ok": GREEN, "warning": YELLOW}.get(diagnostic.level, RED)) + text[7:])
     for line in (diagnostic.hint or "").splitlines():
         typed = command(line)
         if typed is None:
             stdout_line(wrapped(f"{'':{INDENT}}{escape(line)}", INDENT))
         else:  # not wrapped, so that it can be copied
             stdout_line(f"  {escape(typed)}")
+
+
+def _show_verdict(found: Sequence[Diagnostic]) -> None:
+    """Say whether messages can be sent, and what comes next."""
+    errors, warnings = (sum(diagnostic.level == level for diagnostic in found) for level in ("error", "warning"))
+    also = f", {counted(warnings, 'warning')}" if warnings else ""
+    if errors:
+        verdict = f"{counted(errors, 'error')}{also}: correct {'it' if errors == 1 else 'them'}, then run `distributor doctor` again"
+    elif any(diagnostic.message.startswith(NOT_SENT) for diagnostic in found):
+        verdict = f"not ready to send{also}: follow the hint of the ledger, then run `distributor doctor` again"
+    else:
+        fresh = any(diagnostic.message.endswith(NO_DELIVERIES) for diagnostic in found)
+        verdict = f"ready to send{also}; next: distributor {'plan' if fresh else 'status'}"
+    stdout_line("\n" + wrapped(verdict, 2))
 
 
 def _examine(chosen: Path | None) -> Iterator[Diagnostic]:
@@ -118,11 +136,11 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
             yield Diagnostic("clock", "warning", clock_ahead_message(ahead, ledger.now()), _CLOCK)
         yield from ledger.check()
         restored = ledger.restored()
-    states = ", ".join(f"{number} {state}" for state, number in counts.items()) or "no deliveries yet"
+    states = ", ".join(f"{number} {state}" for state, number in counts.items()) or NO_DELIVERIES
     if not faults:
         yield Diagnostic("ledger", "ok", f"the chain is whole; {states}")
     if restored is not None:
-        yield Diagnostic("ledger", "warning", f"nothing is sent: {restored.message}", restored.hint)
+        yield Diagnostic("ledger", "warning", f"{NOT_SENT}{restored.message}", restored.hint)
     file = bootstrap.ledger_file(settings)
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         fix = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'

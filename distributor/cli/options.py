@@ -15,6 +15,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from distributor.cli.render import wrapped
 from distributor.errors import InvalidInput, RequestDenied, UsageError
 
 
@@ -91,7 +92,7 @@ def confirm(question: str, flag: str) -> None:
     """Ask yes or no on the terminal. Raises RequestDenied after a no, UsageError where there is no terminal."""
     if not can_ask():
         raise UsageError("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(wrapped(f"{question} [y/N]", 2) + " ")
     sys.stderr.flush()
     if sys.stdin.buffer.readline().strip().lower() not in {b"y", b"yes"}:
         raise RequestDenied("not confirmed; nothing was done")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,7 @@ from distributor.cli.render import (
     table,
     time,
 )
-from distributor.model.states import REMAINING
+from distributor.model.states import REMAINING, State
 
 if TYPE_CHECKING:
     from distributor.config import Settings
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from distributor.workflows.plan import PlanResult
 
 EXAMPLE = "\b\nexample:\n  distributor plan certificates/ --roster people.csv --passwords passwords.csv"
-MOST_LEFT = 5  # files without certificates that are listed; `--json` has all
-MOST_ROWS = 20  # ready deliveries that are listed; `status --plan` has all
+MOST_LEFT = 5  # files without certificates that are listed; `--verbose` lists all
+ALREADY_SENT = "already-sent"  # the first line counts these
+MOST_ROWS = 20  # ready deliveries that are listed; `--verbose` and `status --plan` list all
 
 
 def plan(
@@ -65,12 +67,13 @@ def plan(
         bool, typer.Option("--offline", help="Fetch no CRL and no issuer's certificate: chains are checked as far as files go.")
     ] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Check certificates against the S/MIME BR too (extra `lint`).")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every finding, file and delivery.")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """Check certificates and people, and record who is to get what.
 
-    Sends nothing. Problems are listed with file, line and a hint; deliveries without problems are planned.
+    Sends nothing. Problems are listed by cause, with examples and a hint; deliveries without problems are planned.
     """
     from distributor import bootstrap
 
@@ -82,11 +85,10 @@ def plan(
         rows = map(Written, planned.deliveries)
         issues = map(issue_row, planned.issues)
         left = ({"source": one.source, "message": one.message, "hint": one.hint} for one in planned.left)
-        print_json(
-            "plan", {"plan": planned.plan, "ready": len(planned.deliveries), "deliveries": rows, "issues": issues, "left_alone": left}
-        )
+        counts = {"ready": len(planned.deliveries), "known": {str(state): number for state, number in planned.known.items()}}
+        print_json("plan", {"plan": planned.plan, **counts, "deliveries": rows, "issues": issues, "left_alone": left})
     else:
-        _show(planned)
+        _show(planned, verbose=verbose, passwords=passwords is not None)
     errors = any(issue.severity == "error" for issue in planned.issues)
     return 1 if errors or not planned.recorded else 0
 
@@ -193,25 +195,51 @@ def _certificate(info: CertificateInfo) -> dict[str, object]:
     }
 
 
-def _show(planned: PlanResult) -> None:
+def _show(planned: PlanResult, *, verbose: bool, passwords: bool) -> None:
+    """Print the result for people; `passwords`: --passwords was given."""
+    from distributor.cli.findings import grouped, print_groups, summary
+
     ready = len(planned.deliveries)
-    stdout_line(f"plan {planned.plan if planned.recorded else '(not recorded)'}: {ready} ready")
+    known = "".join(f", {number} already {state}" for state in State if (number := planned.known[state]))
+    plan_id = planned.plan if planned.recorded else "(not recorded)"
+    stdout_line(f"plan {plan_id}: {ready} {'new' if known else 'ready'}{known}")
+    most = ready if verbose else MOST_ROWS
     if ready:
         stdout_line()
-        table(("address", "name", "language", "valid until", "certificate"), islice(planned.deliveries, MOST_ROWS))
-    if ready > MOST_ROWS:
-        stdout_line(f"... and {ready - MOST_ROWS} more: distributor status --plan {planned.plan}")
+        table(("address", "name", "language", "valid until", "certificate"), islice(planned.deliveries, most))
+    if ready > most:
+        stdout_line(f"... and {ready - most} more: distributor status --plan {planned.plan}")
     if ready:
         stdout_line(_chains([length for length, number in planned.chains.items() if number]))
-    for issue in planned.issues:
-        print_issue(issue)
-    wrong = sum(issue.severity == "error" for issue in planned.issues)
-    if len(planned.issues):
+    groups = grouped(issue for issue in planned.issues if issue.check != ALREADY_SENT)
+    if verbose:
+        for issue in planned.issues:
+            print_issue(issue)
+    else:
+        print_groups(groups, partial(_likely, passwords=passwords))
+    if groups or (verbose and len(planned.issues)):
         stdout_line()
-    _say_left(planned.left)
+    _say_left(planned.left, len(planned.left) if verbose else MOST_LEFT)
+    if groups:
+        stderr_line(summary(groups))
+    wrong = any(group.examples[0].severity == "error" for group in groups)
     if wrong:
-        stderr_line(f"{counted(wrong, 'error')}: correct them and plan again; what is ready is not planned twice")
-    _say_next(planned, wrong)
+        stderr_line("correct the errors and plan again; what is ready is not planned twice")
+    _say_next(planned, wrong=wrong)
+
+
+def _likely(issue: Issue, *, passwords: bool) -> str | None:
+    """The likely cause of many issues like this one."""
+    match issue.check:
+        case "wrong-password" if "none was given" in issue.message:
+            return "does the list given with --passwords name these files?" if passwords else "did you forget --passwords?"
+        case "wrong-password":
+            return "do these passwords belong to these files?"
+        case "no-certificate" if issue.severity == "error":
+            return "are these the right files for these people?"
+        case "no-person":
+            return "is this the right roster for these files?"
+    return None
 
 
 def _chains(lengths: Sequence[int]) -> str:
@@ -222,20 +250,24 @@ def _chains(lengths: Sequence[int]) -> str:
     return f"chain: {counted(high, 'CA certificate')} each" if low == high else f"chain: {low} to {high} CA certificates"
 
 
-def _say_left(left: Spool[Issue]) -> None:
+def _say_left(left: Spool[Issue], most: int) -> None:
     """List the files that hold no certificate: no issue, but nothing is skipped silently."""
-    for one in islice(left, MOST_LEFT):
+    for one in islice(left, most):
         stderr_line(f"left alone: {escape(one.source)}: {escape(one.message)}")
-    if len(left) > MOST_LEFT:
-        stderr_line(f"left alone: {len(left) - MOST_LEFT} more; --json names them")
+    if len(left) > most:
+        stderr_line(f"left alone: {len(left) - most} more; --verbose lists them")
 
 
-def _say_next(planned: PlanResult, wrong: int) -> None:
+def _say_next(planned: PlanResult, *, wrong: bool) -> None:
     if len(planned.deliveries) or not REMAINING.isdisjoint(planned.known):
         stderr_line("next: distributor send")
+    elif State.AMBIGUOUS in planned.known:
+        stderr_line("next: distributor resolve")
+    elif planned.known:
+        stderr_line("next: distributor status; a new package with a new password: distributor resend ADDRESS --reason TEXT")
     elif planned.nobody == "roster":
         stderr_line("the roster names nobody: below its header there is no row")
     elif planned.nobody:
         stderr_line("the directory names nobody")
-    elif not planned.known and not wrong:
+    elif not wrong:
         stderr_line("nothing was found to plan")

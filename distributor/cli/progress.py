@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from distributor.cli.render import stderr_line
+from distributor.cli.render import stderr_line, wrapped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
@@ -41,7 +41,7 @@ class Bar:
     def line(self, text: str) -> None:
         """Print a line above the bar."""
         if self._progress:
-            self._progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            self._progress.console.print(wrapped(text, 2), markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
             stderr_line(text)
 

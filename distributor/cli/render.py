@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
 STDOUT, STDERR = "standard output", "standard error"
 ENOUGH = 40  # rows that a table measures to find its widths; more would delay the first line of a long one
+NARROWEST = 40  # columns
+NAMING = frozenset({"address", "delivery", "key"})  # headers of first columns whose cells need no name in a stacked row
+_WORD = re.compile(r"(\s*)((?:`[^`]*`|\S)+)")
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 class StandardStream(io.FileIO):
@@ -44,9 +49,10 @@ class StandardStream(io.FileIO):
 
 
 def stderr_line(text: str = "") -> None:
-    """Print a line for people on stderr."""
+    """Print a line for people on stderr; a terminal's is wrapped, that of a log stays whole."""
     sys.stdout.flush()
-    sys.stderr.write(_shown(text) + "\n")
+    shown = _shown(text)
+    sys.stderr.write((wrapped(shown, 2) if sys.stderr.isatty() else shown) + "\n")
     sys.stderr.flush()
 
 
@@ -100,41 +106,70 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print an aligned table on stdout; column widths come from its first rows, so that a long one streams."""
+    """Print rows on stdout in columns, or stacked where a terminal is too narrow; nothing is cut.
+
+    Its first rows decide both the widths and the form, so that a long table streams.
+    """
     stream = iter(rows)
-    first = list(itertools.islice(stream, ENOUGH))
-    if not first:
+    safe = [[escape(cell) for cell in row] for row in itertools.islice(stream, ENOUGH)]
+    if not safe:
         return
-    safe = [[escape(cell) for cell in row] for row in first]
     widths = [max(len(line[column]) for line in (list(header), *safe)) for column in range(len(header))]
     pattern = "  ".join(f"{{:{width}}}" for width in widths)
-    limit = _terminal_width()
-    stdout_line(coloured(_cut(pattern.format(*header).rstrip(), limit), DIM))
-    for cells in safe:
-        stdout_line(_cut(pattern.format(*cells).rstrip(), limit))
+    lines = [pattern.format(*cells).rstrip() for cells in (header, *safe)]
+    limit = columns() if sys.stdout.isatty() else None
+    if limit is not None and max(map(len, lines)) > limit:
+        for cells in itertools.chain(safe, (list(map(escape, row)) for row in stream)):
+            stdout_line(_stacked(header, cells, limit))
+        return
+    stdout_line(coloured(lines[0], DIM))
+    for line in lines[1:]:
+        stdout_line(line)
     for row in stream:
         line = pattern.format(*map(str, row)).rstrip()
         plain = line.isascii() and line.isprintable()
-        sys.stdout.write(_cut(line if plain else pattern.format(*map(escape, row)).rstrip(), limit) + "\n")
+        sys.stdout.write((line if plain else pattern.format(*map(escape, row)).rstrip()) + "\n")
+
+
+def _stacked(header: Sequence[str], cells: Sequence[str], limit: int) -> str:
+    """A row on lines of its own: what it is about, then as many `name: value` on a line as fit; empty cells are left out."""
+    lines = [cells[0] if header[0] in NAMING else f"{header[0]}: {cells[0]}"]
+    for name, cell in zip(header[1:], cells[1:], strict=True):
+        if not cell:
+            continue
+        pair = f"{name}: {cell}" if name else cell
+        if len(lines[-1]) + 3 + len(pair) <= limit:
+            lines[-1] += f"   {pair}"
+        else:
+            lines.append(f"  {pair}")
+    shown = "\n".join(wrapped(line, 4) for line in lines)
+    return coloured(shown[: len(cells[0])], BOLD) + shown[len(cells[0]) :] if header[0] in NAMING else shown
+
+
+def columns() -> int:
+    """Characters in a line: $COLUMNS, else the terminal's width, else 80."""
+    return max(shutil.get_terminal_size().columns, NARROWEST)
 
 
 def wrapped(text: str, indent: int) -> str:
-    """The text wrapped to the terminal, later lines indented; one line without a terminal."""
-    width = _terminal_width()
-    if width is None or len(text) <= width:
+    """The text wrapped between words, later lines indented. A `command` stays on one line, so that it can be copied."""
+    limit = columns()
+    if len(text) <= limit and "\n" not in text:
         return text
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+    return "\n".join(_wrapped_line(line, indent, limit) for line in text.split("\n"))
 
 
-def _terminal_width() -> int | None:
-    """Characters in a line of the terminal; None where stdout is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _cut(line: str, width: int | None) -> str:
-    return line if width is None or len(line) <= width else line[: width - 3] + "..."
+def _wrapped_line(text: str, indent: int, limit: int) -> str:
+    lines, used = [""], 0
+    for gap, word in _WORD.findall(text):
+        length = len(_COLOUR.sub("", word))
+        if used + len(gap) + length > limit and lines[-1].strip():
+            lines.append(" " * indent + word)
+            used = indent + length
+        else:
+            lines[-1] += gap + word
+            used += len(gap) + length
+    return "\n".join(lines)
 
 
 def print_json(schema: str, values: Mapping[str, object]) -> None:
@@ -210,12 +245,20 @@ def issue_row(issue: Issue) -> dict[str, object]:
 
 def print_issue(issue: Issue) -> None:
     """Print an issue in three lines."""
-    level = coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
-    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
-    who = issue.address or ""
-    stdout_line(f"\n{level}  {issue.check}  {escape('  '.join(filter(None, (place, who))))}")
+    stdout_line("\n" + wrapped(f"{coloured_severity(issue)}  {issue.check}  {escape(_place(issue))}".rstrip(), 9))
     for text in filter(None, (issue.message, issue.hint)):
         stdout_line(wrapped(f"         {escape(text)}", 9))  # columns; below the severity
+
+
+def coloured_severity(issue: Issue) -> str:
+    """The severity in a column of 7."""
+    return coloured(f"{issue.severity:<7}", {"error": RED, "warning": YELLOW}.get(str(issue.severity), DIM))
+
+
+def _place(issue: Issue) -> str:
+    """File, line and address, as far as an issue has them."""
+    place = " ".join(filter(None, (issue.source, f"line {issue.line}" if issue.line else None)))
+    return "  ".join(filter(None, (place, issue.address)))
 
 
 # --- delivery json --------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def send(
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
         found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        code = send_run.report(found, reporter, as_json=as_json, held=ledger.under_way(scope))
+        code = send_run.report(found, reporter, as_json=as_json, held=ledger.under_way(scope), due=ledger.next_due(scope))
         _remind(ledger, found.ambiguous)
         return code
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from distributor.cli.ledger import print_under_way
 from distributor.cli.progress import Bar
-from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line
+from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, escape, print_json, stderr_line, stdout_line, time
 from distributor.errors import Interrupted
 from distributor.files.spool import FileSpool
 from distributor.model.issues import Diagnostic
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from distributor.config import Settings
     from distributor.model.certificates import ParseProblem
     from distributor.model.delivery import DeliveryFilter, PackedMessage, PackingJob, UnderWay
@@ -130,14 +132,19 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
             loop.remove_signal_handler(number)
 
 
-def report(found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = ()) -> int:
-    """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run."""
+def report(
+    found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = (), due: datetime | None = None
+) -> int:
+    """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run.
+
+    `due`: when the first deferred message is due.
+    """
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)
         print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, reporter.results)})
     else:
-        _words(found, reporter.unpacked, under_way=bool(held))
+        _words(found, reporter.unpacked, under_way=bool(held), due=due)
     print_under_way(held)
     if found.error is not None:
         raise found.error
@@ -150,7 +157,8 @@ def _advice(hint: str | None) -> str:
     return f" ({escape(hint)})" if hint else ""
 
 
-def _words(found: SendReport, unpacked: int, *, under_way: bool) -> None:
+def _words(found: SendReport, unpacked: int, *, under_way: bool, due: datetime | None) -> None:
+    later = None if due is None else f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
         stderr_line("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
         return
@@ -164,10 +172,11 @@ def _words(found: SendReport, unpacked: int, *, under_way: bool) -> None:
     elif found.withdrawn:
         stderr_line("next: have new certificates issued, then distributor plan")
     elif found.deferred and not found.error:
-        stderr_line("next: distributor send again later; `distributor status --state deferred` shows when")
+        stderr_line(f"next: {later or 'distributor send'}")
     elif unpacked:
         stderr_line("next: correct what is named above, then distributor send")
     elif found.remaining and not found.error and not found.interrupted:
-        stderr_line("next: distributor send" if found.accepted else "nothing is due at this moment; distributor status shows what waits")
+        waits = f"nothing is due yet; next: {later}" if later else "nothing is due yet; next: distributor status"
+        stderr_line("next: distributor send" if found.accepted else waits)
     elif found.accepted:
         stderr_line("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -10,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distributor.cli.options import Config, Json
-from distributor.cli.render import BOLD, coloured, delivery_json, escape, print_json, stderr_line, stdout_line, table, time, wrapped
+from distributor.cli.render import (
+    BOLD,
+    coloured,
+    columns,
+    delivery_json,
+    escape,
+    print_json,
+    stderr_line,
+    stdout_line,
+    table,
+    time,
+    wrapped,
+)
 from distributor.errors import RequestDenied
 from distributor.model.states import RECEIVED, PasswordState, State
 
@@ -75,8 +88,8 @@ def _rows(rows: Iterator[tuple[Any, ...]], open_ends: OpenEnds) -> Iterator[tupl
 
 
 def _said(said: str | None, not_before: str | None) -> str:
-    """The server's last reply, and until when a deferred message waits."""
-    return (said or "") + (f" (waits until {_seconds(not_before)})" if not_before else "")
+    """The server's last reply, and when a deferred message is due."""
+    return (said or "") + (f" (due {_seconds(not_before)})" if not_before else "")
 
 
 @dataclass(slots=True)
@@ -103,7 +116,10 @@ def _next(counts: dict[str, int], open_ends: OpenEnds, ledger: Ledger, scope: De
     if counts.get(State.AMBIGUOUS):
         return "distributor resolve"
     if any(counts.get(state) for state in UNDER_WAY):
-        return "distributor send"
+        due = ledger.next_due(scope) if set(UNDER_WAY) & counts.keys() == {State.DEFERRED} else None
+        if due is None or due <= ledger.now():
+            return "distributor send"
+        return f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
     open_ends = _unreplaced(open_ends, ledger, scope)
     if open_ends.refused:
         return "distributor history ADDRESS, then distributor resend ADDRESS --reason TEXT"
@@ -126,7 +142,8 @@ def _unreplaced(open_ends: OpenEnds, ledger: Ledger, scope: DeliveryFilter) -> O
     return OpenEnds(open_ends.refused & kept, open_ends.expired & kept, open_ends.ready)
 
 
-INDENT = 44  # columns; evidence that does not fit goes on below itself
+INDENT, NARROW_INDENT = 44, 6  # columns; evidence that does not fit goes on below itself
+WIDE = 100  # columns of a terminal; in a narrower one the deep indent would leave no room
 LONG = 32  # characters of a hash or serial
 HISTORY_EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
 
@@ -199,7 +216,8 @@ def _show_events(events: Iterator[Event]) -> None:
         if event.delivery != delivery:
             delivery = event.delivery
             stdout_line(coloured(delivery or "-", BOLD))
-        stdout_line(wrapped(f"  {time(event.at)}  {event.event:<18}  {event.by}  {escape(_evidence(event))}".rstrip(), INDENT))
+        line = f"  {time(event.at)}  {event.event:<18}  {event.by}  {escape(_evidence(event))}".rstrip()
+        stdout_line(wrapped(line, INDENT if columns() >= WIDE else NARROW_INDENT) if sys.stdout.isatty() else line)
 
 
 def _evidence(event: Event) -> str:

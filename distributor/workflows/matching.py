@@ -23,7 +23,7 @@ from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
 from distributor.model.states import State
 from distributor.pki.checks import addresses, check_certificate, subject_address
 from distributor.pki.spki import sha256_of
-from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, other_language, revocation, without_rows
+from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, other_language, revocation, too_few_files, without_rows
 from distributor.workflows.roster import SOURCE, MergedRoster
 
 if TYPE_CHECKING:
@@ -59,12 +59,16 @@ class _File:
 
     @property
     def stem(self) -> str:
-        return self.source.rpartition("/")[2].rpartition(".")[0]
+        return _stem(self.source)
 
     @property
     def origin(self) -> bytes:
         """A digest of its place, and its displayed name; short, since each certificate's is kept."""
         return blake2b(repr(self.locator.parts).encode(), digest_size=_DIGEST).digest() + self.source.encode()
+
+
+def _stem(source: str) -> str:
+    return source.rpartition("/")[2].rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Matching:
         self._origins = PackedList()  # where each of them came from (`_File.origin`)
         self._single_use: Spool[tuple[Issue, str, str]] = spool()  # that a certificate is for one use only, its person's key, the other use
         self._planned = {"sign": BitSet(), "encrypt": BitSet()}  # by use, the numbers of people who get a certificate for it
+        self._unopened: Spool[str] = spool()  # stems of files without a certificate that could be read, and that no row names
         self._unread: dict[str, Issue] = {}  # unreadable password files, by the file they are for
 
     def candidates(
@@ -132,6 +137,9 @@ class Matching:
                 case Issue(address=str(address)):
                     self._rows.mark_file_unusable(address)
                     self._report(self._with_row(find, address))
+                case Issue(severity=Severity.ERROR, source=str(name)):
+                    self._unopened.append(_stem(name))
+                    self._report(find)
                 case _:
                     self._report(find)
 
@@ -140,6 +148,8 @@ class Matching:
         found = () if isinstance(opened, WorkerFailure) else opened.identities
         for issue in self._file_issues(file, opened):
             self._report(self._about(issue, file, named_by))
+        if not found and named_by is None:
+            self._unopened.append(file.stem)
         matches = [named_by is not None and self._is_for(identity.facts, named_by) for identity in found]
         foreign = named_by is not None and not any(matches)
         fits = False
@@ -285,7 +295,21 @@ class Matching:
             if issue.severity is Severity.ERROR and issue.address is not None:
                 self._people.mark_reported(issue.address)
             yield issue
-        yield from self._people.missing()
+        unopened = self._unopened_of_nobody()
+        if self._people.origin == "roster" and unopened < (without := self._people.count_without()) < 2 * unopened:
+            yield too_few_files(without, unopened)
+        yield from self._people.missing(unopened)
+
+    def _unopened_of_nobody(self) -> int:
+        """How many files that could not be opened are named after nobody. For who has such a file, its issue says enough."""
+        number = 0
+        for stem in self._unopened:
+            person = self._people.named_like(stem)
+            if person is None:
+                number += 1
+            else:
+                self._people.mark_reported(str(person.address))
+        return number
 
     def _no_person(self, unmatched: UnmatchedCertificate) -> Issue:
         found = addresses(unmatched.facts)[0]

@@ -68,6 +68,14 @@ def lost(failed: WorkerFailure) -> Issue:
             return Issue(Severity.ERROR, CheckId.UNREADABLE, "the program that tried to open it crashed", hint)
 
 
+def too_few_files(without: int, unopened: int) -> Issue:
+    """The error of people whom not even all files that could not be opened explain; which people these are, nobody knows yet."""
+    lack = f"{without - unopened} or more have no file here"
+    message = f"{without} people have no certificate, but only {unopened} files could not be opened: {lack}"
+    hint = "correct what is wrong with the files and plan again; that names who has none"
+    return Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, message, hint)
+
+
 def locator(material: SourceMaterial) -> Locator:
     """Where the files of a material are found again."""
     return Locator(material.form, tuple((part.path, part.member, part.sha256) for part in material.parts))

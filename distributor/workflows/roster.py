@@ -338,23 +338,29 @@ class MergedRoster:
 
     _locals: dict[str, list[str]] | None = None
 
-    def missing(self) -> Iterator[Issue]:
-        """An issue for everybody without a certificate whom no error names yet."""
+    def missing(self, unopened: int = 0) -> Iterator[Issue]:
+        """An issue for everybody without a certificate whom no error names yet; a note where `unopened` files may explain most of them."""
         if self.origin == "certificates":
             return
         if self._whole:
-            yield from without_certificate(sum(map(self._is_without, self.by_key)))
+            yield from without_certificate(self.count_without())
             return
+        explained = bool(unopened) and self.count_without() < 2 * unopened
         for key in self.by_key:
             if key not in self._excluded and (self.rows.has_missing or self._is_without(key)):
-                yield from self._missing_for(self.by_key[key])
+                yield from self._missing_for(self.by_key[key], explained=explained)
 
-    def _missing_for(self, person: Person) -> Iterator[Issue]:
+    def _missing_for(self, person: Person, *, explained: bool) -> Iterator[Issue]:
         """The files that rows name and that are nowhere; else that there is no certificate, unless an error says so already."""
         missing = list(self.rows.missing_files(person))
         if not missing and self._is_without(person.address.key):
-            missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, SOURCE if self.origin == SOURCE else None)]
+            source = SOURCE if self.origin == SOURCE else None
+            missing = [self.rows.row_without_file_issue(person) or _no_certificate(person, source, explained=explained)]
         yield from missing
+
+    def count_without(self) -> int:
+        """How many people have no certificate and are named in no error yet."""
+        return sum(map(self._is_without, self.by_key))
 
     def _is_without(self, key: str) -> bool:
         return self.by_key.number(key) not in self._served and key not in self._excluded and key not in self._reported
@@ -378,8 +384,12 @@ def gather(roster: Roster | None, directory: Directory | None = None, spool: New
     return people
 
 
-def _no_certificate(person: Person, source: str | None) -> Issue:
+def _no_certificate(person: Person, source: str | None, *, explained: bool) -> Issue:
     source, line = (person.hint.source, person.hint.line) if person.hint else (source, None)
+    if explained:
+        message = "no certificate was found for this person; it may be in a file that could not be opened"
+        hint = "correct what is wrong with those files and plan again"
+        return Issue(Severity.NOTE, CheckId.NO_CERTIFICATE, message, hint, source, line, str(person.address))
     hint = _HINT if person.hint else "add the person's file to the sources"
     return Issue(Severity.ERROR, CheckId.NO_CERTIFICATE, "no certificate found for this person", hint, source, line, str(person.address))
 

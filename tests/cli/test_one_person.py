@@ -74,7 +74,8 @@ error    duplicate  anna.pfx  anna@example.org
          this certificate is accepted for "anna.mueller@example.org" (Anna Mueller) since ...-...-... and cannot be for ... too: ...
          have a certificate with a new key issued for "anna@example.org", also where both are one person with a new address
 
-1 error: correct them and plan again; what is ready is not planned twice
+1 error (duplicate)
+correct the errors and plan again; what is ready is not planned twice
 ? 1
 $ distributor send --yes
 nothing is due; next: distributor plan

@@ -47,7 +47,10 @@ carol@example.org: not packed: carol.pfx: the file changed since it was planned 
 next: correct what is named above, then distributor send
 ? 1
 $ distributor plan certificates
-plan ...: 0 ready
+plan ...: 0 new, 2 already planned, 1 already accepted
+next: distributor send
+$ distributor plan certificates --verbose
+plan ...: 0 new, 2 already planned, 1 already accepted
 ...
 note     already-sent  carol.pfx  carol@example.org
          this certificate is planned for this person since ..., and not sent yet
@@ -85,7 +88,7 @@ def test_many_files_that_are_left_alone_are_counted(workspace: Workspace) -> Non
         (workspace.folder / "certificates" / f"{number}.md").write_text("hello")
     result = workspace.run("distributor plan certificates").stdout
     assert result.count("left alone: ") == 6
-    assert "left alone: 2 more; --json names them\n" in result
+    assert "left alone: 2 more; --verbose lists them\n" in result
 
 
 def test_a_roster_with_a_header_only_is_said_to_name_nobody(workspace: Workspace) -> None:
