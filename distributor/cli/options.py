@@ -45,9 +45,39 @@ Config = Annotated[
         help="The configuration; otherwise $DISTRIBUTOR_CONFIG or ./distributor.toml.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the ledger.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the ledger.")]
+
+
+# --- names of deliveries -------------------------------------------------------------------------
+#
+# A delivery is named by its address, its id or its certificate; the shell completes addresses and ids.
+
+
+def complete_name(context: typer.Context, incomplete: str) -> list[str]:
+    """Addresses and ids of the ledger that begin so; none where it cannot be read, for the shell shows no errors."""
+    with suppress(Exception, SystemExit):
+        from distributor import bootstrap
+
+        chosen = context.params.get("chosen") or context.find_root().params.get("chosen")
+        with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+            return ledger.completions(incomplete)
+    return []
+
+
+DeliveryName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ADDRESS",
+        autocompletion=complete_name,
+        help="Or a delivery's id, or a certificate's serial number or SHA-256; the beginning is enough.",
+    ),
+]
+CertificateName = Annotated[
+    str | None,
+    typer.Option("--certificate", metavar="SERIAL", help="For a person with several: serial number or SHA-256; the beginning is enough."),
+]
 
 
 # --- output file --------------------------------------------------------------------------------

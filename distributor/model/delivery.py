@@ -263,7 +263,8 @@ class DeliveryFilter:
     """Selects deliveries. Empty fields do not restrict."""
 
     plan: str | None = None
-    address: str | None = None  # an Address.key
+    addresses: frozenset[str] = field(default_factory=frozenset)  # each an Address.key
+    ids: frozenset[str] = field(default_factory=frozenset)
     states: frozenset[State] = field(default_factory=frozenset)
 
 
