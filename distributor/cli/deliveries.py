@@ -79,7 +79,7 @@ WITHDRAW_EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "lef
 def withdraw(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="DELIVERY...", autocompletion=complete_name, help="Addresses, ids or certificates, as for `history`."),
+        typer.Argument(metavar="DELIVERY", autocompletion=complete_name, help="Addresses, ids or certificates, as for `history`."),
     ],
     reason: Reason,
     chosen: Config = None,

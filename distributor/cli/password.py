@@ -54,9 +54,9 @@ def reveal(
     settings = bootstrap.settings(chosen)
     with _report_hand_over() as spent:
         with bootstrap.open_for_writing(settings, sends=True) as ledger:
+            channel = Reveal(ledger, bootstrap.vault(settings))
             deliveries = lookup.find(ledger, name, certificate)
             spent.address = address = deliveries[0].address
-            channel = Reveal(ledger, bootstrap.vault(settings))
             sealed = channel.choose(deliveries)
             try:
                 password = channel.hand_over(sealed, why)

@@ -27,7 +27,7 @@ EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous
 def status(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[ADDRESS]", autocompletion=complete_name, help="Only this person; or a delivery's id, or a certificate."),
+        typer.Argument(metavar="ADDRESS", autocompletion=complete_name, help="Only this person; or a delivery's id, or a certificate."),
     ] = None,
     state: Annotated[list[State] | None, typer.Option("--state", metavar="S", help="Only this state; may be repeated.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help="Only this plan.")] = None,

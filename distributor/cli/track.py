@@ -130,7 +130,7 @@ def resolve(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DELIVERY]",
+            metavar="DELIVERY",
             autocompletion=complete_name,
             help="An address, a delivery's id or a certificate; default: list all that are ambiguous.",
         ),
