@@ -160,8 +160,9 @@ def wait(settings: Settings, scope: DeliveryFilter, found: SendReport, reporter:
             number = _sleep_until_due(settings, scope)
         except KeyboardInterrupt:
             return replace(found, interrupted=True)
-        if not number:
-            break
+        if not number:  # another process has sent them
+            reporter.deferred.clear()
+            return replace(found, deferred=0, remaining=found.remaining - found.deferred)
         with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
             more, _ = run(settings, ledger, pool, scope, total=number, limit=left, keep=reporter.keep, reporter=reporter)
         found = found.followed_by(more)

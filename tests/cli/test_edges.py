@@ -45,7 +45,7 @@ def test_a_message_that_waits_is_shown_with_its_time(sent: Workspace) -> None:
 def test_a_full_disk_behind_stdout_is_told(sent: Workspace) -> None:
     result = sent.run("distributor status --json >/dev/full")
     assert result.returncode == 3
-    assert result.stdout.startswith("error: standard output: the answer cannot be written: no space left on device\n")
+    assert result.stdout.startswith("error: standard output: cannot write the output: no space left on device\n")
 
 
 def test_closed_streams_are_no_reason_to_fail(sent: Workspace) -> None:
