@@ -339,21 +339,18 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
         message = re.sub(r"\(('[^()]*'),?\)", lambda keys: ".".join(re.findall(r"'([^']*)'", keys[1])), message)  # a Python tuple
         line = re.search(r"line (\d+)", place)
         number = int(line[1]) if line else len(text.splitlines())
-        where = f"{file.name} line {number}"
-        if repeated := _repeated(text, number):
-            name, first = repeated
-            hint = f"replace this table: keep one of the two, in line {first} or {number}"
-            raise InvalidInput(f"[{name}] is there twice, first in line {first}", where=where, hint=hint) from None
-        hint = "write text in quotes, and one key on each line"
-        raise InvalidInput(f"not valid TOML: {message[:1].lower()}{message[1:]}", where=where, hint=hint) from None
+        faulty = f"not valid TOML: {message[:1].lower()}{message[1:]}", "write text in quotes, and one key on each line"
+        message, hint = _repeated(text.splitlines(), number) or faulty
+        raise InvalidInput(message, where=f"{file.name} line {number}", hint=hint) from None
 
 
-def _repeated(text: str, number: int) -> tuple[str, int] | None:
-    """The table whose header in this line is a second one, and the line of the first; None where the line is another fault."""
-    lines = text.splitlines()
-    again = (_TABLE.match(lines[number - 1]) or _ENTRY.match(lines[number - 1])) if 0 < number <= len(lines) else None
-    first = line_of(again["name"], lines_of("\n".join(lines[: number - 1]))) if again else None
-    return (again["name"], first) if again and first else None
+def _repeated(lines: list[str], number: int) -> tuple[str, str] | None:
+    """Message and hint where this line is the header of a table for the second time."""
+    again = _TABLE.match(lines[number - 1]) or _ENTRY.match(lines[number - 1]) if number <= len(lines) else None
+    if not again or not (first := line_of(again["name"], lines_of("\n".join(lines[: number - 1])))):
+        return None
+    hint = f"replace this table: keep one of the two, in line {first} or {number}"
+    return f"[{again['name']}] is there twice, first in line {first}", hint
 
 
 def _names(document: Mapping[str, Any]) -> list[ConfigFault]:
