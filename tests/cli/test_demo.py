@@ -80,7 +80,7 @@ def test_without_keep_nothing_is_left_behind_and_no_configuration_is_read(worksp
 def test_a_demo_that_cannot_be_set_up_leaves_nothing(workspace: Workspace) -> None:
     result = workspace.run("ulimit -f 2; distributor demo --keep play 2>&1 >/dev/null")
     assert result.returncode == 3
-    assert "play: file too large\nhint: make room" in result.stdout
+    assert "play: file too large\nhint: free some space" in result.stdout
     assert not (workspace.folder / "play").exists()
 
 
