@@ -67,7 +67,7 @@ def _begin(
     chosen: Config = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Send S/MIME certificates to phones, hand the passwords over by another channel, and know what happened to each."""
+    """Mail S/MIME certificates to phones, deliver the passwords separately, and track what happened to each."""
 
 
 for _command, _example in (  # in the order in which --help prints them
@@ -113,7 +113,7 @@ def _invoke(arguments: Sequence[str] | None) -> int:
     try:
         code = command.main(arguments, prog_name="distributor", standalone_mode=False, obj=run)  # `demo` runs other commands with it
     except typer.Abort:
-        raise UsageError("the question was not answered", hint="answer it, or use --yes in scripts") from None
+        raise UsageError("no answer; nothing was done", hint="answer the question, or use --yes in scripts") from None
     except typer.TyperException as error:
         raise _misuse(error, _path(command, sys.argv[1:] if arguments is None else arguments)) from None
     except SystemExit as end:  # typer's answer to a broken pipe, whosever it was
@@ -141,7 +141,7 @@ def _misuse(error: typer.TyperException, meant: str) -> Error:
     text = _EXTRA.sub(_extra, error.format_message())
     if type(error).__name__ == "NoArgsIsHelpError":
         stderr_line(text)
-        return UsageError("a command is missing", hint=f"`{path} --help` shows them all")
+        return UsageError("missing command", hint=f"`{path} --help` lists the commands")
     text, _, suggestion = text.partition(" Did you mean ")
     text, _, options = text.partition(" (Possible options: ")
     meant = suggestion.rstrip("?") or options.rstrip(")")
@@ -176,8 +176,8 @@ def _own_fault(error: Exception) -> Error:
     place = f" in {Path(frames[-1].filename).relative_to(here)} line {frames[-1].lineno}" if frames else ""
     number = f" {errno.errorcode.get(error.errno, error.errno)}" if isinstance(error, OSError) and error.errno else ""
     return InvalidInput(
-        f"distributor {__version__} has a fault of its own: {type(error).__name__}{number}{place}",
-        hint="nothing is lost; please report this line, it holds no personal data",
+        f"internal error in distributor {__version__}: {type(error).__name__}{number}{place}",
+        hint="this is a bug; nothing is lost. Please report this line: it contains no personal data",
     )
 
 
@@ -189,13 +189,13 @@ def _system_error(error: OSError) -> int:
         return _tell(_own_fault(error))
     reason = os.strerror(error.errno).lower()
     if error.filename is None:
-        hint = "give this user and this machine more room (disk, memory, open files, processes), then run it again"
-        return _tell(InvalidInput(f"the operating system refuses: {reason}", hint=hint))
-    return _tell(InvalidInput(reason, where=str(error.filename), hint="name another place, or give this user its rights and room"))
+        hint = "free disk space or memory, or raise this user's limits (open files, processes), then run the command again"
+        return _tell(InvalidInput(f"the operating system reports: {reason}", hint=hint))
+    return _tell(InvalidInput(reason, where=str(error.filename), hint="check the path, its permissions and the free space"))
 
 
 def _cannot_write(error: OSError) -> int:
-    """The answer cannot be written. That its reader went away (`| head`) is no error."""
+    """The output cannot be written. That its reader went away (`| head`) is no error."""
     stop_writing(sys.stderr if error.filename == STDERR else sys.stdout)
     if isinstance(error, BrokenPipeError):
         return 0
@@ -203,5 +203,5 @@ def _cannot_write(error: OSError) -> int:
         return InvalidInput.exit_code  # there is nowhere to say it
     reason = (error.strerror or "input or output failed").lower()
     opened = "distributor.ledger" in sys.modules  # `--help` and the like have done nothing that could be looked up
-    hint = "what was done is in the ledger: distributor status" if opened else "free some space there, or write to another place"
-    return _tell(InvalidInput(f"the answer cannot be written: {reason}", where=STDOUT, hint=hint))
+    hint = "the ledger has what was done: distributor status" if opened else "free some space, or write to another file"
+    return _tell(InvalidInput(f"cannot write the output: {reason}", where=STDOUT, hint=hint))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 LARGEST_EXPORT = 2**36  # bytes; an event has less than a thousand and is read one at a time
-app = typer.Typer(help="Evidence of everything that happened.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
+app = typer.Typer(help="Export and verify the audit log.", no_args_is_help=True, epilog="\b\nexample:\n  distributor audit verify")
 
 
 class Format(StrEnum):
@@ -33,11 +33,11 @@ class Format(StrEnum):
 
 @app.command(epilog="\b\nexample:\n  distributor audit export --format csv --output evidence.csv")
 def export(
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", readable=False, help="Where to, whole or not at all; - for stdout.")],
-    form: Annotated[Format, typer.Option("--format", help="Both can be verified later; CSV opens in a spreadsheet.")] = Format.JSONL,
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", readable=False, help="Output file; - for stdout.")],
+    form: Annotated[Format, typer.Option("--format", help="Both can be verified later; CSV is for spreadsheets.")] = Format.JSONL,
     chosen: Config = None,
 ) -> None:
-    """Write every event, oldest first, personal fields opened."""
+    """Export every event, oldest first, with personal data."""
     from distributor import bootstrap
     from distributor.workflows import audit
 
@@ -62,18 +62,18 @@ def _whole(path: Path) -> Iterator[Callable[[str], object]]:
 @app.command(epilog="\b\nexample:\n  distributor audit verify --against evidence.jsonl")
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", readable=False, help="An export, JSON Lines or CSV; default: the ledger itself.")
+        Path | None, typer.Argument(metavar="[FILE]", readable=False, help="An export (JSON Lines or CSV); default: the ledger.")
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="EXPORT", readable=False, help="An earlier export that it must still begin with."),
+        typer.Option("--against", metavar="EXPORT", readable=False, help="An earlier export, whose events must all still be there."),
     ] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check the chain of events, and in the ledger every delivery, person, password and message against its events.
+    """Verify the audit chain, and every delivery, person, password and message in the ledger against it.
 
-    A chain whose every hash was computed anew is whole: only `--against`, with an export kept elsewhere, finds that.
+    Somebody who can write to the ledger could recompute the whole chain: only `--against`, with an export kept elsewhere, finds that.
     """
     beside = None if against is None else _beside(against)
     report = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
@@ -85,7 +85,7 @@ def verify(
         stdout_line(escape(finding))
     if findings:
         _tell_notes(report)
-        stderr_line(f"{what}: {counted(len(findings), 'finding')}; keep it as it is and compare it with a copy")
+        stderr_line(f"{what}: {counted(len(findings), 'finding')}; do not change it, and compare it with a backup")
         return 1
     _tell_whole(what, report, beside, of_ledger=file is None)
     return 0
@@ -102,24 +102,24 @@ def _answer(what: str, report: VerificationReport, beside: ExportComparison | No
 def _tell_whole(what: str, report: VerificationReport, beside: ExportComparison | None, *, of_ledger: bool) -> None:
     """Say what was proved. Whether an exported file has the ledger's last event cannot be seen from the file."""
     if not report.events:
-        stdout_line(f"{what}: the chain is whole, and nothing is on it yet")
+        stdout_line(f"{what}: audit chain intact, no events yet")
         _tell_notes(report)
         return
-    stdout_line(escape(f"{what}: the chain is whole up to event {report.events} of {report.at[:40]}, whose hash is {report.hash}"))
+    stdout_line(escape(f"{what}: audit chain intact: {counted(report.events, 'event')}, the last at {report.at[:40]}, hash {report.hash}"))
     if beside is not None:
-        stdout_line(escape(f"it begins with the {counted(beside.events, 'event')} of {beside.name}, none changed and none missing"))
+        stdout_line(escape(f"{counted(beside.events, 'event')} of {beside.name}: none changed, none missing"))
     if of_ledger:
-        deliveries = counted(report.deliveries, "delivery", "deliveries")
-        stdout_line(f"{deliveries}: whatever their events tell of rows, passwords and messages is what the ledger holds")
+        what = "the delivery matches" if report.deliveries == 1 else f"all {report.deliveries} deliveries match"
+        stdout_line(f"{what} the audit log")
     if report.back:
         stdout_line(
-            f"{counted(report.back, 'event')} dated before the event that it follows: a clock was set; the order is that of the numbers"
+            f"{counted(report.back, 'event')} dated earlier than the event before: a clock was set back; the numbers give the order"
         )
     if report.erased:
-        stdout_line(f"{counted(report.erased, 'event')} without personal fields: they were erased, so nothing was compared with them")
+        stdout_line(f"{counted(report.erased, 'event')} with personal data erased, which cannot be compared")
     _tell_notes(report)
     if not of_ledger:
-        stderr_line("it may have gone on: compare event and hash with those that `distributor audit verify` names for the ledger")
+        stderr_line("the ledger may have newer events: compare number and hash with `distributor audit verify`")
 
 
 def _tell_notes(report: VerificationReport) -> None:
@@ -157,8 +157,8 @@ def _lines(file: Path) -> Iterator[str]:
         with open_file(file, LARGEST_EXPORT, follow=True) as opened, io.TextIOWrapper(opened, "utf-8", newline="") as text:
             yield from bounded_lines(text, longest=audit.LONGEST_LINE)
     except FileRefused as refused:
-        raise InvalidInput(refused.message, where=str(file), hint="name a file that `distributor audit export` wrote") from None
+        raise InvalidInput(refused.message, where=str(file), hint="use a file from `distributor audit export`") from None
     except UnicodeDecodeError:
-        raise InvalidInput("not UTF-8, so no export", where=str(file), hint="name a file that `distributor audit export` wrote") from None
+        raise InvalidInput("not an export: not UTF-8", where=str(file), hint="use a file from `distributor audit export`") from None
     except OSError as error:
-        raise InvalidInput((error.strerror or "cannot be read").lower(), where=str(file), hint="name a file that you may read") from None
+        raise InvalidInput((error.strerror or "cannot be read").lower(), where=str(file), hint="check its permissions") from None

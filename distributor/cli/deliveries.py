@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, Reason, Yes, confirm
+from distributor.cli.options import CertificateName, Config, DeliveryName, Json, Reason, Yes, complete_name, confirm
 from distributor.cli.progress import Bar
 from distributor.cli.render import escape, issue_row, print_issue, print_json, stderr_line, stdout_line
 from distributor.errors import RequestDenied
@@ -23,39 +23,41 @@ RESEND_EXAMPLE = '\b\nexample:\n  distributor resend alice@example.org --reason 
 
 
 def resend(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="To whom.")],
+    name: DeliveryName,
     reason: Reason,
-    certificate: Annotated[str | None, typer.Option("--certificate", metavar="SHA256", help="Which, where a person has several.")] = None,
+    certificate: CertificateName = None,
     yes: Yes = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Send a fresh package with a fresh password; the old one dies.
+    """Send a new package with a new password, which replaces the old one.
 
-    The certificate is found again in [[sources]], else where its plan found it.
+    The certificate is read again from [[sources]], or from where `plan` found it.
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
     from distributor.cli import send_run
     from distributor.model.delivery import DeliveryFilter
+    from distributor.model.people import key_of
     from distributor.workflows.resend import choose
 
-    settings, why, key = bootstrap.settings(chosen), bootstrap.reason(reason), bootstrap.address_key(address)
+    settings, why = bootstrap.settings(chosen), bootstrap.reason(reason)
     delivery.refuse_outdated_templates(settings)
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
-        old = choose(ledger, key, certificate, bootstrap.now())
+        old = choose(ledger, name, certificate, bootstrap.now())
+        scope = DeliveryFilter(addresses=frozenset({key_of(old.address)}))
         if not yes:
             _ask_to_resend(settings, old)
         _renew(settings, ledger, old, why)
         with delivery.packing_pool(settings) as pool:
-            found, watcher = send_run.run(settings, ledger, pool, DeliveryFilter(address=key), total=1, keep=as_json)
-        return send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(DeliveryFilter(address=key)))
+            found, watcher = send_run.run(settings, ledger, pool, scope, total=1, keep=as_json)
+        return send_run.report(found, watcher, as_json=as_json, held=ledger.under_way(scope))
 
 
 def _ask_to_resend(settings: Settings, old: Delivery) -> None:
     domain = old.address.rpartition("@")[2]
     what = f"1 message from {settings.sender.address} to {escape(old.address)} (1 domain: {domain})"
-    confirm(f"Send {what}? Its old password dies.", "--yes")
+    confirm(f"Send {what}? This replaces its password.", "--yes")
 
 
 def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> None:
@@ -68,33 +70,39 @@ def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> No
     places = Places(partial(inputs.open_plan, settings), inputs.inputs(configured) if configured else None, secrets.token_hex(4))
     with inputs.parsing_pool(settings) as pool:
         new = renew(ledger, old, reason, places, pool)
-    stderr_line(f"{escape(new.address)}: generation {new.generation}; the password of generation {old.generation} is destroyed")
+    stderr_line(f"{escape(new.address)}: generation {new.generation} planned; the password of generation {old.generation} no longer works")
 
 
 WITHDRAW_EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "left the company"'
 
 
 def withdraw(
-    deliveries: Annotated[list[str], typer.Argument(metavar="DELIVERY", help="As `distributor status` shows them.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="DELIVERY", autocompletion=complete_name, help="Addresses, ids or certificates, as for `history`."),
+    ],
     reason: Reason,
     chosen: Config = None,
 ) -> int:
-    """Take planned or queued deliveries back.
+    """Cancel planned or queued deliveries.
 
-    The message leaves the outbox and its password is destroyed.
+    The message and its password are deleted.
     """
     from distributor import bootstrap
+    from distributor.model.states import REMAINING
+    from distributor.workflows import lookup
 
     refused = 0
     with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
-        for delivery in deliveries:
+        for name in names:
             try:
-                ledger.withdraw(delivery, bootstrap.reason(reason))
+                delivery = lookup.one(ledger, name, REMAINING)
+                ledger.withdraw(delivery.id, bootstrap.reason(reason))
             except RequestDenied as error:
                 refused += 1
                 stderr_line(f"error: {escape(error)}\nhint: {escape(error.hint)}")
             else:
-                stdout_line(f"{delivery}  withdrawn")
+                stdout_line(f"{delivery.id}  {escape(delivery.address)}  withdrawn")
     return 1 if refused else 0
 
 
@@ -102,9 +110,9 @@ PUBLISH_EXAMPLE = "\b\nexample:\n  distributor publish --json | jq .written"
 
 
 def publish(chosen: Config = None, as_json: Json = False) -> int:
-    """Put people's certificates into the directories of [[directories]], so that others can encrypt to them.
+    """Publish certificates in the directories of [[directories]], so that others can encrypt to their owners.
 
-    Exactly what was delivered, the newest of each person; what expired or was revoked never. Twice is once.
+    Each person's newest delivered certificate, unless it has expired or was revoked. Running it again changes nothing.
     """
     from distributor import bootstrap
 
@@ -143,4 +151,4 @@ def _show_published(done: Published, *, as_json: bool) -> None:
     for issue in done.issues:
         print_issue(issue)
     if not (done.written or done.unchanged or done.removed or done.issues or done.errors):
-        stderr_line("nobody has received a certificate yet; next: distributor send")
+        stderr_line("no certificate was delivered yet; next: distributor send")

@@ -12,33 +12,42 @@ import typer
 
 from distributor.cli.options import Config, make_folder
 from distributor.cli.render import escape, stderr_line, stdout_line
-from distributor.errors import InvalidInput, RequestDenied
+from distributor.errors import InvalidInput, RequestDenied, UsageError
 from distributor.files import atomic
 
 if TYPE_CHECKING:
     from distributor.config import Settings
 
 
-EXAMPLE = "\b\nexample:\n  distributor init mailing && cd mailing"
+EXAMPLE = (
+    "\b\nexamples:\n  distributor init mailing && cd mailing\n  distributor init --smtp smtp.office365.com\n  distributor init --graph"
+)
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Where; default: here.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Folder of the workspace; default: here.")] = Path(),
+    smtp: Annotated[str | None, typer.Option("--smtp", metavar="HOST", help="Send through this SMTP server: HOST or HOST:PORT.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Send through Exchange Online (Microsoft Graph).")] = False,
     chosen: Config = None,
 ) -> None:
-    """Make a workspace: configuration, ledger and the vault's key.
+    """Create a workspace: configuration, ledger and vault key.
 
-    Where only the ledger is missing, only that is made. Nothing that exists is overwritten, and nothing half-made is left behind.
+    If only the ledger is missing, only the ledger is created. Existing files are never overwritten.
     """
+    from distributor.cli.init_transport import GRAPH, LOCAL, smtp_table
+
+    if smtp is not None and graph:
+        raise UsageError("--smtp and --graph exclude each other", hint="use one of them; [transport] can be changed later")
+    transport = GRAPH if graph else LOCAL if smtp is None else smtp_table(smtp)
     config = chosen if chosen is not None and folder == Path() else folder / CONFIG
-    if config.is_file() and (settings := complete(config)):
+    if smtp is None and not graph and config.is_file() and (settings := complete(config)):
         _completed(config, settings)
         return
-    create(folder)
+    create(folder, transport=transport)
     for name, what in (
-        (CONFIG, "the configuration; its comments say what to change"),
-        (LEDGER, "the ledger, empty"),
-        (KEY, "opens the passwords: keep a copy in a safe place"),
+        (CONFIG, "configuration; its comments say what to change"),
+        (LEDGER, "ledger, empty"),
+        (KEY, "vault key, opens the passwords: keep a copy in a safe place"),
     ):
         stdout_line(f"{escape(folder / name)}  {what}")
     _next(folder, f"edit {CONFIG}, then distributor doctor")
@@ -49,17 +58,13 @@ def _completed(config: Path, settings: Settings) -> None:
     from distributor import bootstrap
 
     identity, ledger = settings.vault.identity, bootstrap.ledger_file(settings) or "ledger.url"
-    stdout_line(f"{escape(config)}  the configuration, kept as it is")
-    stdout_line(f"{escape(ledger)}  the ledger, new and empty: what was sent before is not in it")
+    stdout_line(f"{escape(config)}  configuration, unchanged")
+    stdout_line(f"{escape(ledger)}  ledger, new and empty: it does not know what was sent before")
     if identity is not None and identity.path is not None and not os.path.lexists(identity.path):
-        stderr_line(
-            f"warning: {escape(identity.path)} is missing and not made anew: only the old one opens what is sealed for vault.recipients"
-        )
-        stderr_line("hint: restore it from its copy")
-    stderr_line(
-        "where there is a backup of the ledger, put it in the place of the empty one before anything is sent: it knows who has a message"
-    )
-    stderr_line("hint: docs/restore.md says how")
+        stderr_line(f"warning: {escape(identity.path)} is missing; a new key would open none of the passwords sealed so far")
+        stderr_line("hint: restore your copy")
+    stderr_line("if you have a backup of the ledger, restore it before sending: it knows who already has a message")
+    stderr_line("hint: see docs/restore.md")
     _next(config.parent, "distributor doctor")
 
 
@@ -71,29 +76,19 @@ def _next(folder: Path, what: str) -> None:
 CONFIG, LEDGER, KEY = "distributor.toml", "distributor.db", "vault.key"
 
 TEMPLATE = """\
-# distributor: certificates to phones. Every key is explained in the project's README; `distributor config show` prints what counts.
+# distributor: S/MIME certificates to phones. `distributor config show` prints the values in effect and where each comes from.
 
 [organisation]
 name = "{organisation}"
-# helpdesk = {{name = "IT Service", phone = "+49 30 1234567", hours = "Mon-Fri 8-17", url = ""}}   # messages name it
-languages = ["en", "de", "fr"]     # of the messages; the first is the fall-back
+# helpdesk = {{name = "IT Service", phone = "+49 30 1234567", hours = "Mon-Fri 8-17", url = ""}}   # shown in messages
+languages = ["en", "de", "fr"]     # of the messages; the first is the default
 
 [sender]
 address = "{sender}"
 name = "Certificate Service"
 
-[transport]
-kind = "smtp"                      # smtp | graph (Exchange Online) | folder (writes .eml files into `path`)
-host = "127.0.0.1"
-port = 2525
-tls = "none"                       # starttls | implicit | none; none only on this very machine
-connections = 12
-# rate = "30/min"                  # default: none; 30/min and 3 connections for Exchange Online
-# username = "..."                 # default: sender.address
-# password = "env:SMTP_PASSWORD"   # a reference: env:NAME, file:PATH, keyring:SERVICE/NAME or cred:NAME, never the password itself
-# oauth = {{tenant = "...", client_id = "...", certificate = "file:app.pem"}}    # instead of a password, for Exchange Online
-
-# [[senders]]                      # more mailboxes that send side by side, each at its own pace
+{transport}
+# [[senders]]                      # more mailboxes that send in parallel, each with its own rate limit
 # address = "certificates2@example.org"
 
 [package]
@@ -101,24 +96,24 @@ profile = "phone"                  # phone (opens on every phone) | modern (AES;
 # include_root = false
 
 [password]
-channel = "reveal"                 # the helpdesk reads it out: distributor password reveal ADDRESS
+channel = "reveal"                 # read out by the helpdesk: distributor password reveal ADDRESS
 expires = "14d"
 
 [vault]
 recipients = ["{recipient}"]
-identity = "file:vault.key"        # needed only where passwords are revealed; keep a copy, without it no password can be read
+identity = "file:vault.key"        # needed only where passwords are revealed; keep a copy, without it no password can be opened
 
 [ledger]
 url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several machines
 # lease = "60s"
 
-# [limits]                         # of one incoming file
+# [limits]                         # for each incoming file
 # file = "1MiB"
 # archive = "512MiB"
 # iterations = 2000000
 # open_seconds = 10
 
-# [[sources]]                      # where `plan` without SOURCE and `resend` find certificates
+# [[sources]]                      # where `plan` (without SOURCE) and `resend` read certificates
 # kind = "files"
 # path = "certificates/"
 # passwords = "passwords.csv"
@@ -128,34 +123,37 @@ url = "sqlite:///distributor.db"   # or postgresql+psycopg://... for several mac
 # kind = "graph"
 # group = "..."                    # or kind = "ldap": url, base, bind, password
 
-# [trust]                          # what Exchange Online trusts: `plan` checks each certificate's chain and revocation against it
+# [trust]                          # what Exchange Online trusts; `plan` checks each certificate's chain and revocation
 # collection = "collection.sst"
 
-# [[directories]]                  # where `distributor publish` puts certificates, so that others can encrypt to their people
+# [[directories]]                  # where `distributor publish` writes certificates, so that others can encrypt to their owners
 # kind = "ldap"                    # ldap | folder
 # url = "ldaps://ldap.example.org"
 # base = "dc=example,dc=org"
 # bind = "cn=writer,dc=example,dc=org"
 # password = "env:LDAP_PASSWORD"
 
-# [[trackers]]                     # services that know whether messages arrived: `distributor track`, `distributor resolve`
+# [[trackers]]                     # services that know whether messages arrived, for `distributor track` and `resolve`
 # kind = "trace"                   # the message trace of Exchange Online
 """
 
 
-def create(folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org") -> Path:
-    """Make a workspace and return its configuration; raises RequestDenied when there is one, and leaves nothing behind on failure."""
+def create(
+    folder: Path, *, organisation: str = "Example AG", sender: str = "certificates@example.org", transport: str | None = None
+) -> Path:
+    """Create a workspace and return its configuration; raises RequestDenied when there is one, and leaves nothing behind on failure."""
     from distributor import bootstrap
+    from distributor.cli.init_transport import LOCAL
     from distributor.model.people import escape_unsafe
 
     if escape_unsafe(str(folder.absolute())) != str(folder.absolute()):
-        raise InvalidInput("the folder's name has characters that cannot be shown", where=str(folder), hint="name another folder")
+        raise InvalidInput("the folder's name has unprintable characters", where=str(folder), hint="choose another folder")
     _refuse_empty(folder / LEDGER)
     with _all_or_nothing(folder) as made:
         for name in (CONFIG, LEDGER, KEY):
             if os.path.lexists(folder / name):
                 raise RequestDenied(
-                    "exists already and is not overwritten", where=str(folder / name), hint="name another folder: `distributor init DIR`"
+                    "already exists; nothing is overwritten", where=str(folder / name), hint="choose another folder: `distributor init DIR`"
                 )
         bootstrap.refuse_lost(folder / LEDGER)
         identity, recipient = bootstrap.new_identity()
@@ -163,7 +161,10 @@ def create(folder: Path, *, organisation: str = "Example AG", sender: str = "cer
         bootstrap.create_ledger(folder / LEDGER)
         made.append(folder / LEDGER)
         made.append(
-            _write(folder / CONFIG, TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient)),
+            _write(
+                folder / CONFIG,
+                TEMPLATE.format(organisation=organisation, sender=sender, recipient=recipient, transport=transport or LOCAL),
+            ),
         )
     return folder / CONFIG
 
@@ -190,8 +191,8 @@ def complete(config: Path) -> Settings | None:
         return None
     for log in (f"{ledger}-wal", f"{ledger}-journal"):  # SQLite would take it for the new ledger's
         if os.path.lexists(log):
-            hint = f"restore {ledger.name} beside it, or move it away"
-            raise RequestDenied("belongs to a ledger that is gone, so no new one is made", where=log, hint=hint)
+            hint = f"restore {ledger.name} next to it, or move it away"
+            raise RequestDenied("belongs to a missing ledger, so no new one is created", where=log, hint=hint)
     bootstrap.refuse_lost(ledger)
     with _all_or_nothing(ledger.parent) as made:
         bootstrap.make_ledger(settings)
@@ -202,8 +203,8 @@ def complete(config: Path) -> Settings | None:
 def _refuse_empty(ledger: Path) -> None:
     """Raise InvalidInput where the file is empty: it may be a ledger that was lost, which a new one would hide."""
     if ledger.is_file() and not ledger.stat().st_size:
-        hint = "restore a backup in its place (docs/restore.md); where it never was a ledger, move it away and run `distributor init` again"
-        raise InvalidInput("is empty (0 bytes) and is not written over: it may have been a ledger", where=str(ledger), hint=hint)
+        hint = "restore a backup (docs/restore.md); if it was never a ledger, move it away and run `distributor init` again"
+        raise InvalidInput("is empty (0 bytes) and is not overwritten: it may have been a ledger", where=str(ledger), hint=hint)
 
 
 @contextmanager
@@ -228,6 +229,6 @@ def _write(path: Path, text: str) -> Path:
     try:
         atomic.write_new(path, text.encode())
     except OSError as error:
-        hint = "make room there, or name a folder you may write in"
+        hint = "free some space, or choose a folder that you may write to"
         raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint=hint) from None
     return path

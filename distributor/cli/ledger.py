@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 
 EXAMPLE = '\b\nexample:\n  distributor ledger adopt --reason "restored the backup of Monday after the disk failed"'
-app = typer.Typer(help="The ledger itself.", no_args_is_help=True, epilog=EXAMPLE)
+app = typer.Typer(help="Manage the ledger.", no_args_is_help=True, epilog=EXAMPLE)
 
 
 @app.callback()
 def _group() -> None:
-    """The ledger itself."""
+    """Manage the ledger."""
 
 
 @app.command(epilog=EXAMPLE)
 def adopt(
     reason: Reason,
     nothing_sent: Annotated[
-        bool, typer.Option("--nothing-sent", help="You know that nothing was sent after its last event: nothing becomes ambiguous.")
+        bool, typer.Option("--nothing-sent", help="Nothing was sent after the backup: no delivery becomes ambiguous.")
     ] = False,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also where nothing speaks against it: the whole machine was restored, say.")
+        bool, typer.Option("--anyway", help="Even if the ledger looks current, for example after the whole machine was restored.")
     ] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """Take a restored, copied or moved ledger into use.
 
-    What may have been sent after its last event becomes ambiguous: evidence (Sent Items, message trace) or you settle it with
-    `distributor resolve`. Until then nothing is sent from it.
+    Deliveries that may have been sent after the backup become ambiguous; settle them with `distributor resolve`. Nothing is sent from a
+    restored ledger before it is adopted.
     """
     from distributor import bootstrap
 
@@ -52,10 +52,10 @@ def adopt(
     with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
         seen = ledger.restored()
         if seen is None and not anyway:
-            message = "nothing speaks against this ledger: it is the one that was last used here"
-            raise RequestDenied(message, hint="where the whole machine was restored, so that it remembers nothing, add --anyway")
+            message = "this ledger was not restored: it is the one last used on this host"
+            raise RequestDenied(message, hint="if the whole machine was restored, add --anyway")
         if seen is not None:
-            stderr_line(f"adopted although {escape(seen.message)}")
+            stderr_line(f"adopted; it was refused because {escape(seen.message)}")
         found = ledger.adopt(why, nothing_sent=nothing_sent)
         if as_json:
             unclear = {str(state): number for state, number in found.unclear.items()}
@@ -70,14 +70,12 @@ def _show_adoption(ledger: Ledger, found: AdoptionResult) -> None:
 
     number = sum(found.unclear.values())
     were = ", ".join(f"{n} {state}" for state, n in found.unclear.items())
-    stdout_line(f"the ledger is in use; {counted(number, 'delivery', 'deliveries')} ambiguous" + (f" (before: {were})" if number else ""))
+    stdout_line(f"ledger adopted; {counted(number, 'delivery', 'deliveries')} ambiguous" + (f" (before: {were})" if number else ""))
     if found.gap is not None:
         stderr_line(f"warning: {found.gap.message}")
     if any(ledger.counts(DeliveryFilter()).get(state) for state in RECEIVED):
-        stderr_line(
-            "whoever was sent another package since then has one that this ledger does not know: the older password may not open it"
-        )
-        stderr_line("hint: distributor resend ADDRESS --reason TEXT makes a new one; tell the person to delete the older messages")
+        stderr_line("people who were sent a newer package have one that this ledger does not know, and its password may not open it")
+        stderr_line("hint: `distributor resend ADDRESS --reason TEXT` sends a new one; tell the person to delete the older messages")
     stderr_line("next: distributor resolve" if number else "next: distributor status")
 
 
@@ -86,19 +84,19 @@ def warn_clock_ahead(ledger: Ledger) -> None:
     at = ledger.ahead()
     if at is not None:
         stderr_line(f"{coloured('warning', YELLOW)}: {clock_ahead_message(at, ledger.now())}")
-        stderr_line("hint: set the clock with `timedatectl set-ntp true`; if it is right now, go on: this clock decides, not that event")
+        stderr_line("hint: set the clock with `timedatectl set-ntp true`; if it is right, go on: the clock counts, not that event")
 
 
 def clock_ahead_message(at: datetime, now: datetime) -> str:
     """The message about an event in the future."""
-    return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of the two is wrong"
+    return f"the ledger's last event is dated {time(at)}, {_span(at - now)} ahead of the clock ({time(now)}): one of them is wrong"
 
 
 def print_under_way(held: Sequence[UnderWay], show: Callable[[str], None] = stderr_line) -> None:
     """List the deliveries that senders have claimed: by whom, since when and until when."""
     for each in held:
         doing = "claimed by" if each.state == "claimed" else "being sent by"
-        until = "" if each.until is None else f"; unless it ends before, `distributor send` frees them after {time(each.until)}"
+        until = "" if each.until is None else f"; `distributor send` takes over after {time(each.until)} at the latest"
         who = f"process {each.owner.pid} of {escape(each.by or each.owner.host)}"
         show(f"{counted(each.number, 'message')} {doing} {who} since {time(each.since)}{until}")
 
@@ -123,5 +121,5 @@ def warn_gap(ledger: Ledger) -> None:
 def warn_restored(ledger: Ledger) -> None:
     """Warn where nothing can be sent from this ledger until it is adopted."""
     if (found := ledger.restored()) is not None:
-        stderr_line(f"warning: {escape(found.message)}; nothing is sent from it")
+        stderr_line(f"warning: {escape(found.message)}; nothing can be sent from it")
         stderr_line(f"hint: {found.hint}")

@@ -32,7 +32,7 @@ def is_folder(path: Path) -> bool:
 def listable(value: Path | None) -> Path | None:
     """A folder of passwords must be listable, since files are looked up by name. Raises InvalidInput."""
     if value is not None and is_folder(value) and not os.access(value, os.R_OK | os.X_OK):
-        raise InvalidInput("permission denied", where=str(value), hint="name a folder that you may read")
+        raise InvalidInput("permission denied", where=str(value), hint="choose a folder that you may read")
     return value
 
 
@@ -43,12 +43,42 @@ Config = Annotated[
         metavar="FILE",
         callback=_before_or_after,
         readable=False,
-        help="The configuration; otherwise $DISTRIBUTOR_CONFIG or ./distributor.toml.",
+        help="Configuration file; default: $DISTRIBUTOR_CONFIG, else ./distributor.toml.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept in the ledger.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the ledger.")]
+
+
+# --- names of deliveries -------------------------------------------------------------------------
+#
+# A delivery is named by its address, its id or its certificate; the shell completes addresses and ids.
+
+
+def complete_name(context: typer.Context, incomplete: str) -> list[str]:
+    """Addresses and ids of the ledger that begin so; none where it cannot be read, for the shell shows no errors."""
+    with suppress(Exception, SystemExit):
+        from distributor import bootstrap
+
+        chosen = context.params.get("chosen") or context.find_root().params.get("chosen")
+        with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+            return ledger.completions(incomplete)
+    return []
+
+
+DeliveryName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ADDRESS",
+        autocompletion=complete_name,
+        help="Or a delivery's id, or a certificate's serial number or SHA-256; the beginning is enough.",
+    ),
+]
+CertificateName = Annotated[
+    str | None,
+    typer.Option("--certificate", metavar="SERIAL", help="For a person with several: serial number or SHA-256; the beginning is enough."),
+]
 
 
 # --- output file --------------------------------------------------------------------------------
@@ -62,14 +92,14 @@ def replacing(path: Path, mode: int, *, such_as: str) -> Iterator[BinaryIO]:
     from distributor.files import atomic
 
     if is_folder(path):
-        raise InvalidInput("it is a folder", where=str(path), hint=f"name a file in it: --output {path / such_as}")
+        raise InvalidInput("this is a folder, not a file", where=str(path), hint=f"name a file in it: --output {path / such_as}")
     try:
         with atomic.partial_file(path, mode) as (file, part):
             yield file
         atomic.publish(part, path)
     except OSError as error:
         raise InvalidInput(
-            (error.strerror or "cannot be written").lower(), where=str(path), hint="make room, or name another file"
+            (error.strerror or "cannot be written").lower(), where=str(path), hint="free some space, or choose another file"
         ) from None
     with suppress(OSError):  # not every file system can
         atomic.sync_folder(path.parent)
@@ -80,7 +110,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+        raise InvalidInput(
+            (error.strerror or "cannot be made").lower(), where=str(folder), hint="choose a folder that you may write to"
+        ) from None
 
 
 # --- prompt --------------------------------------------------------------------------------
@@ -89,13 +121,13 @@ def make_folder(folder: Path) -> None:
 
 
 def confirm(question: str, flag: str) -> None:
-    """Ask yes or no on the terminal. Raises RequestDenied after a no, UsageError where there is no terminal."""
+    """Ask yes or no on the terminal before sending. Raises RequestDenied after a no, UsageError where there is no terminal."""
     if not can_ask():
-        raise UsageError("the question cannot be asked without a terminal", hint=f"add {flag} to go on without it")
+        raise UsageError("cannot ask for confirmation without a terminal", hint=f"add {flag} to skip the question")
     sys.stderr.write(wrapped(f"{question} [y/N]", 2) + " ")
     sys.stderr.flush()
     if sys.stdin.buffer.readline().strip().lower() not in {b"y", b"yes"}:
-        raise RequestDenied("not confirmed; nothing was done")
+        raise RequestDenied("cancelled; nothing sent")
 
 
 def can_ask() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Reason, wait_for_enter
+from distributor.cli.options import CertificateName, Config, DeliveryName, Reason, wait_for_enter
 from distributor.cli.render import BOLD, STDOUT, coloured, escape, stderr_line, stop_writing
 from distributor.errors import Error, Interrupted, InvalidInput, UsageError
 from distributor.model.states import PasswordState
@@ -22,40 +22,46 @@ if TYPE_CHECKING:
     from distributor.model.secret import Secret
 
 EXAMPLE = '\b\nexample:\n  distributor password reveal alice@example.org --reason "called from her office phone, ticket 4711"'
-app = typer.Typer(help="Passwords of packages that were accepted.", no_args_is_help=True, epilog=EXAMPLE)
+app = typer.Typer(help="Reveal passwords of delivered packages.", no_args_is_help=True, epilog=EXAMPLE)
 CLEAR = "\x1b[?1049l"  # leaves the other screen of the terminal, and nothing of it in the scroll-back
 OPEN = "\x1b[?1049h\x1b[2J\x1b[H"
 
 
 @app.callback()
 def _group() -> None:
-    """Passwords of packages that were accepted."""
+    """Reveal passwords of delivered packages."""
 
 
 @app.command(epilog=EXAMPLE)
 def reveal(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
+    name: DeliveryName,
     reason: Reason,
-    stdout: Annotated[bool, typer.Option("--stdout", help="Print it alone on a line, for pipes.")] = False,
-    certificate: Annotated[str | None, typer.Option("--certificate", metavar="SHA256", help="Which, where a person has several.")] = None,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Print only the password, for pipes.")] = False,
+    certificate: CertificateName = None,
     chosen: Config = None,
 ) -> None:
-    """Show a ready password once; the ledger has it before the screen."""
+    """Show a password once, to be read out by phone.
+
+    The ledger records it before it is on the screen. Forgotten later? `distributor resend` makes a new one.
+    """
     from distributor import bootstrap
+    from distributor.workflows import lookup
     from distributor.workflows.reveal import Reveal
 
-    why, key = bootstrap.reason(reason), bootstrap.address_key(address)
+    why = bootstrap.reason(reason)
     if not stdout and not (sys.stdout.isatty() and sys.stdin.isatty()):
-        raise UsageError("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it is not used up yet")
+        raise UsageError("a password is shown on a terminal only", hint="add --stdout to print it into a pipe; it was not revealed")
     settings = bootstrap.settings(chosen)
-    with _report_hand_over(address) as spent:
+    with _report_hand_over() as spent:
         with bootstrap.open_for_writing(settings, sends=True) as ledger:
             channel = Reveal(ledger, bootstrap.vault(settings))
-            sealed = channel.choose(key, certificate)
+            deliveries = lookup.find(ledger, name, certificate)
+            spent.address = address = deliveries[0].address
+            sealed = channel.choose(deliveries)
             try:
                 password = channel.hand_over(sealed, why)
             finally:
-                spent.yes = _is_spent(ledger, key, sealed)
+                spent.yes = _is_spent(ledger, sealed)
         if stdout:
             sys.stdout.write(password.reveal() + "\n")
             sys.stdout.flush()
@@ -69,16 +75,18 @@ def reveal(
 class HandOverStatus:
     """Whether the ledger has recorded the hand-over: from then on the password is not shown again."""
 
+    address: str = ""
     yes: bool = False
 
 
-def _is_spent(ledger: Ledger, key: str, wanted: SealedPassword) -> bool:
+def _is_spent(ledger: Ledger, wanted: SealedPassword) -> bool:
     """Asks the ledger, since an interrupt may have come between its commit and our knowing of it."""
-    return any(found.delivery == wanted.delivery and found.state is PasswordState.HANDED_OVER for found in ledger.envelopes(key))
+    delivery = ledger.delivery(wanted.delivery)
+    return delivery is not None and delivery.password_state is PasswordState.HANDED_OVER
 
 
 @contextmanager
-def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
+def _report_hand_over() -> Iterator[HandOverStatus]:
     """Once the password is handed over, the last line says so and how to get a new one, however the command ends."""
     spent = HandOverStatus()
     try:
@@ -86,11 +94,11 @@ def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
     except KeyboardInterrupt:
         if not spent.yes:
             raise
-        raise Interrupted("interrupted", hint=_handed_over(address)) from None
+        raise Interrupted("interrupted", hint=_handed_over(spent.address)) from None
     except Error as error:
         if not spent.yes:
             raise
-        hint = "; ".join(filter(None, (error.hint, _handed_over(address))))
+        hint = "; ".join(filter(None, (error.hint, _handed_over(spent.address))))
         raise type(error)(error.message, where=error.where, hint=hint) from error
     except OSError as error:
         if not spent.yes:
@@ -99,11 +107,11 @@ def _report_hand_over(address: str) -> Iterator[HandOverStatus]:
         if error.filename == STDOUT:
             stop_writing(sys.stdout)
             what = "cannot be written"
-        raise InvalidInput(f"the password {what}: {reason}", where=error.filename, hint=_handed_over(address)) from None
+        raise InvalidInput(f"the password {what}: {reason}", where=error.filename, hint=_handed_over(spent.address)) from None
 
 
 def _handed_over(address: str) -> str:
-    return f"{address}: handed over; forgotten? distributor resend {address} --reason TEXT"
+    return f"{address}: password revealed; if it is lost: distributor resend {address} --reason TEXT"
 
 
 def _tell(address: str) -> None:
@@ -116,7 +124,7 @@ def _show(address: str, password: Secret) -> None:
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))
     try:
         sys.stdout.write(f"{OPEN}\n  {escape(address)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
-        sys.stdout.write("  Read it out, hyphens included. It is shown once; press Enter to clear the screen.\n")
+        sys.stdout.write("  Read it out, with the hyphens. It is shown only once; press Enter to clear the screen.\n")
         sys.stdout.flush()
         wait_for_enter()
     finally:

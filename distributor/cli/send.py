@@ -11,40 +11,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, Yes, confirm, make_folder
+from distributor.cli.options import Config, Json, Yes, complete_name, confirm, make_folder
 from distributor.cli.progress import Bar
-from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line
-from distributor.errors import InvalidInput, RequestDenied
+from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line, time
+from distributor.errors import InvalidInput, RequestDenied, UsageError
 from distributor.files import atomic
 from distributor.model.states import REMAINING, State
 
 if TYPE_CHECKING:
+    from distributor.cli.send_run import ProgressReporter
     from distributor.config import Settings
     from distributor.model.certificates import ParseProblem
     from distributor.model.delivery import DeliveryFilter, OutboundMessage, PackedMessage, PackingJob
     from distributor.model.ports import Ledger, WorkerPool
     from distributor.workflows.sending.limits import Forecast
-    from distributor.workflows.sending.report import DeliveryResult
+    from distributor.workflows.sending.report import DeliveryResult, SendReport
 
 
-EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --limit 5 && distributor send"
+EXAMPLE = "\b\nexample:\n  distributor send --dry-run look/ && distributor send --to alice@example.org && distributor send"
 MOST_DOMAINS = 5  # named in the question
 
 
 def send(
     plan: Annotated[str | None, typer.Argument(metavar="PLAN", help="Only this plan; default: everything due.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many messages.")] = None,
-    dry_run: Annotated[
-        Path | None, typer.Option("--dry-run", metavar="DIR", readable=False, help="Write the very messages there as .eml; send nothing.")
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="ADDRESS", autocompletion=complete_name, help="Only to this person; may be repeated."),
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Deferred messages too, before their time.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most N messages.")] = None,
+    dry_run: Annotated[
+        Path | None, typer.Option("--dry-run", metavar="DIR", readable=False, help="Write the messages to DIR as .eml files; send nothing.")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Send deferred messages now, before they are due.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for deferred messages and send them too.")] = False,
     yes: Yes = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Package and send what is planned or due; asks first.
+    """Package and send what is planned or due, after confirmation.
 
-    A message whose fate is unclear is never sent again by itself: see `distributor resolve`.
+    An ambiguous message is never sent again automatically: see `distributor resolve`.
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
@@ -54,11 +60,14 @@ def send(
     from distributor.workers import process
     from distributor.workflows.sending.run import recover
 
-    settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan)
+    if wait and dry_run is not None:
+        raise UsageError("--wait and --dry-run exclude each other", hint="use one of them")
+    settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan, addresses=frozenset(map(bootstrap.address_key, to or ())))
     delivery.refuse_outdated_templates(settings)
     with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None and ledger.plan_inputs(plan) is None:
             raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
+        _tell_not_due(ledger, to or (), early=now)
         warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         if dry_run is not None:
@@ -68,9 +77,34 @@ def send(
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
         found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        code = send_run.report(found, reporter, as_json=as_json, held=ledger.under_way(scope), due=ledger.next_due(scope))
-        _remind(ledger, found.ambiguous)
-        return code
+        if not wait:
+            return _report(ledger, scope, found, reporter, as_json=as_json)
+    found = send_run.wait(settings, scope, found, reporter, limit=limit)
+    with bootstrap.open_for_reading(settings) as ledger:
+        return _report(ledger, scope, found, reporter, as_json=as_json)
+
+
+def _report(ledger: Ledger, scope: DeliveryFilter, found: SendReport, reporter: ProgressReporter, *, as_json: bool) -> int:
+    from distributor.cli import send_run
+
+    code = send_run.report(found, reporter, as_json=as_json, held=ledger.under_way(scope), until=ledger.next_due(scope))
+    _remind(ledger, found.ambiguous)
+    return code
+
+
+def _tell_not_due(ledger: Ledger, names: Sequence[str], *, early: bool) -> None:
+    """Name the people of `--to` to whom nothing will be sent. Raises RequestDenied for somebody who is not in the ledger."""
+    from distributor.model.clocks import is_due
+    from distributor.workflows import lookup
+
+    moment = ledger.now()
+    for name in names:
+        found = lookup.find(ledger, name)
+        if any(each.state in REMAINING and (early or is_due(each.not_before, moment)) for each in found):
+            continue
+        last = max(found, key=lambda each: each.updated_at)
+        until = f", due at {time(last.not_before)}" if last.not_before else ""
+        stderr_line(f"{escape(name)}: nothing due ({last.state}{until})")
 
 
 def _remind(ledger: Ledger, reported: int) -> None:
@@ -79,7 +113,7 @@ def _remind(ledger: Ledger, reported: int) -> None:
 
     older = ledger.counts(DeliveryFilter()).get(State.AMBIGUOUS, 0) - reported
     if older > 0:
-        stderr_line(f"{counted(older, 'message')} of earlier runs still unclear; next: distributor resolve")
+        stderr_line(f"{counted(older, 'message')} from earlier runs still ambiguous; next: distributor resolve")
 
 
 def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
@@ -150,7 +184,7 @@ def write_messages(
             stdout_line(f"would send to {row['address']}: {escape(row['file'])}")
             number += 1
         stderr_line(f"{counted(number, 'message')} in {folder}; nothing was sent")
-        stderr_line("next: " + ("correct what is named above" if reporter.unpacked else "look at them") + ", then distributor send")
+        stderr_line("next: " + ("fix the errors above" if reporter.unpacked else "check them") + ", then distributor send")
     if held:
         raise held_back_by_clock(held)
     return 1 if reporter.unpacked or unclear or withdrawn else 0
@@ -162,7 +196,7 @@ def _write_files(messages: Iterator[OutboundMessage], folder: Path) -> Iterator[
         try:
             atomic.replace_file(path, message.message)
         except OSError as error:
-            hint = "make room, or name another folder"
+            hint = "free some space, or choose another folder"
             raise InvalidInput((error.strerror or "cannot be written").lower(), where=str(path), hint=hint) from None
         yield {"id": message.delivery, "address": message.address, "state": "queued", "said": "would send", "file": str(path)}
 
@@ -206,7 +240,7 @@ def _forecast(
 def _in_days(found: Forecast, daily: int | None) -> str:
     again = f"after {found.again:%Y-%m-%d %H:%M} UTC: run `distributor send` again" if found.again else "another day"
     if not found.messages:
-        return f" (none now: {counted(daily or 0, 'message')} in 24 hours are all that a mailbox may send; {found.later} {again})"
+        return f" (none now: a mailbox may send {counted(daily or 0, 'message')} in 24 hours; {found.later} {again})"
     lasts = f"about {span(found.lasts.total_seconds() / 60)} for " if found.lasts else ""
     return f" ({lasts}{counted(found.messages, 'message')} today; {found.later} more {again})"
 

@@ -6,7 +6,10 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain
+from time import sleep
 from typing import TYPE_CHECKING
 
 from distributor.cli.ledger import print_under_way
@@ -15,6 +18,7 @@ from distributor.cli.render import YELLOW, Written, coloured, counted, encoded, 
 from distributor.errors import Interrupted
 from distributor.files.spool import FileSpool
 from distributor.model.issues import Diagnostic
+from distributor.model.states import State
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,6 +38,7 @@ class ProgressReporter:
     bar: Bar
     keep: bool
     results: FileSpool[str] = field(default_factory=FileSpool)  # as JSON
+    deferred: dict[str, str] = field(default_factory=dict)  # likewise, by delivery; a later run may send them
     unpacked: int = 0  # deliveries whose message could not be made
 
     def __call__(self, event: object) -> None:
@@ -46,7 +51,7 @@ class ProgressReporter:
             case DeliveryResult(id=delivery, address=address, state=state, response=response, final=True):
                 self.bar.step()
                 if self.keep:
-                    self.results.append(encoded({"id": delivery, "address": address, "state": str(state), "said": response}))
+                    self._keep(delivery, state, encoded({"id": delivery, "address": address, "state": str(state), "said": response}))
                 if state not in {"accepted", "queued"} or response.startswith(HELD_BACK_PREFIX):
                     self.bar.line(f"{escape(address)}: {state}: {escape(response)}")
             case WaitNotice(seconds=None, why=why):
@@ -60,6 +65,13 @@ class ProgressReporter:
             case Diagnostic(level=level, message=message, hint=hint):
                 self.bar.line(f"{level}: {escape(message)}{_advice(hint)}")
 
+    def _keep(self, delivery: str, state: str, row: str) -> None:
+        self.deferred.pop(delivery, None)
+        if state == "deferred":
+            self.deferred[delivery] = row
+        else:
+            self.results.append(row)
+
 
 def run(
     settings: Settings,
@@ -72,8 +84,9 @@ def run(
     early: bool = False,
     keep: bool = False,
     unclear: Sequence[DeliveryResult] = (),
+    reporter: ProgressReporter | None = None,
 ) -> tuple[SendReport, ProgressReporter]:
-    """Pack and send what is due; the first Ctrl-C lets messages in flight finish."""
+    """Pack and send what is due; the first Ctrl-C lets messages in progress finish. `reporter`: of an earlier run, to go on with."""
     from distributor.bootstrap import delivery
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
@@ -82,7 +95,8 @@ def run(
     owner = process.current_process()
     with Bar("sending", total) as bar:
         transport = delivery.transport(settings, tell=bar.line)
-        reporter = ProgressReporter(bar, keep)
+        reporter = reporter or ProgressReporter(bar, keep)
+        reporter.bar = bar
         options = SendOptions(
             scope=scope,
             limit=limit,
@@ -120,7 +134,7 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
 
     def request() -> None:
         if not shutdown.requests:
-            bar.line("finishing the messages in flight; Ctrl-C again cuts them off")
+            bar.line("finishing messages in progress; Ctrl-C again aborts them")
         shutdown.request()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -132,24 +146,75 @@ def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
             loop.remove_signal_handler(number)
 
 
+def wait(settings: Settings, scope: DeliveryFilter, found: SendReport, reporter: ProgressReporter, *, limit: int | None) -> SendReport:
+    """Send what was deferred as it becomes due, until nothing is; the counts of all runs together.
+
+    Every run opens the ledger anew: one that is open keeps its mailboxes locked, also against a `send` for other people.
+    """
+    from distributor import bootstrap
+    from distributor.bootstrap import delivery
+
+    while not (found.error or found.interrupted):
+        left = None if limit is None else limit - found.accepted - found.rejected - found.ambiguous
+        if left == 0:
+            break
+        try:
+            number = _sleep_until_due(settings, scope)
+        except KeyboardInterrupt:
+            return replace(found, interrupted=True)
+        if not number:  # another process has sent them
+            reporter.deferred.clear()
+            return replace(found, deferred=0, remaining=found.remaining - found.deferred)
+        with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
+            more, _ = run(settings, ledger, pool, scope, total=number, limit=left, keep=reporter.keep, reporter=reporter)
+        found = found.followed_by(more)
+    return found
+
+
+POLL = 5.0  # seconds; another process may send a deferred message sooner, or a clock may be set
+
+
+def _sleep_until_due(settings: Settings, scope: DeliveryFilter) -> int:
+    """Wait until a deferred message is due; how many there are, 0 where none is left. Raises KeyboardInterrupt after SIGTERM too."""
+    from distributor import bootstrap
+
+    told, before = None, signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with bootstrap.open_for_reading(settings) as ledger:
+            while (due := ledger.next_due(scope)) is not None:
+                number = ledger.counts(scope).get(State.DEFERRED, 0)
+                seconds = (due - ledger.now()).total_seconds()
+                if seconds <= 0:
+                    return number
+                if due != told:
+                    stderr_line(f"waiting until {time(due)}: {counted(number, 'message')} deferred")
+                    told = due
+                sleep(min(seconds, POLL))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
 def report(
-    found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = (), due: datetime | None = None
+    found: SendReport, reporter: ProgressReporter, *, as_json: bool, held: Sequence[UnderWay] = (), until: datetime | None = None
 ) -> int:
     """Print a run's counts and what other senders have claimed; returns the exit code. Raises the error that ended the run.
 
-    `due`: when the first deferred message is due.
+    `until`: when the first deferred message is due.
     """
     if as_json:
         counts = {name: getattr(found, name) for name in ("accepted", "deferred", "rejected", "ambiguous", "remaining", "withdrawn")}
         under_way = sum(each.number for each in held)
-        print_json("send", {**counts, "under_way": under_way, "deliveries": map(Written, reporter.results)})
+        print_json(
+            "send", {**counts, "under_way": under_way, "deliveries": map(Written, chain(reporter.results, reporter.deferred.values()))}
+        )
     else:
-        _words(found, reporter.unpacked, under_way=bool(held), due=due)
+        _words(found, reporter.unpacked, under_way=bool(held), until=until)
     print_under_way(held)
     if found.error is not None:
         raise found.error
     if found.interrupted:
-        raise Interrupted("interrupted; nothing is lost", hint="`distributor send` goes on where it stopped")
+        raise Interrupted("interrupted; nothing is lost", hint="run `distributor send` again to continue")
     return 1 if found.rejected or found.ambiguous or found.withdrawn or reporter.unpacked else 0
 
 
@@ -157,10 +222,9 @@ def _advice(hint: str | None) -> str:
     return f" ({escape(hint)})" if hint else ""
 
 
-def _words(found: SendReport, unpacked: int, *, under_way: bool, due: datetime | None) -> None:
-    later = None if due is None else f"distributor send after {time(due)}, when the first deferred message is due; --now sends it at once"
+def _words(found: SendReport, unpacked: int, *, under_way: bool, until: datetime | None) -> None:
     if not any((found.accepted, found.deferred, found.rejected, found.ambiguous, found.withdrawn, found.remaining, found.error)):
-        stderr_line("nothing else is due at this moment" if under_way else "nothing is due; next: distributor plan")
+        stderr_line("nothing else is due now" if under_way else "nothing is due; next: distributor plan")
         return
     parts = [counted(found.accepted, "message") + " accepted"]
     parts += [f"{number} {name}" for name in ("deferred", "rejected", "ambiguous", "withdrawn") if (number := getattr(found, name))]
@@ -172,11 +236,12 @@ def _words(found: SendReport, unpacked: int, *, under_way: bool, due: datetime |
     elif found.withdrawn:
         stderr_line("next: have new certificates issued, then distributor plan")
     elif found.deferred and not found.error:
-        stderr_line(f"next: {later or 'distributor send'}")
+        when = f" after {time(until)}, or distributor send --wait now" if until else ""
+        stderr_line(f"next: distributor send{when}")
     elif unpacked:
-        stderr_line("next: correct what is named above, then distributor send")
+        stderr_line("next: fix the errors above, then distributor send")
     elif found.remaining and not found.error and not found.interrupted:
-        waits = f"nothing is due yet; next: {later}" if later else "nothing is due yet; next: distributor status"
-        stderr_line("next: distributor send" if found.accepted else waits)
+        when = f" until {time(until)}" if until else ""
+        stderr_line("next: distributor send" if found.accepted else f"nothing is due{when}; `distributor status` shows what is waiting")
     elif found.accepted:
         stderr_line("next: distributor status, then distributor password reveal ADDRESS --reason TEXT")

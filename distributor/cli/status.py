@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from distributor.cli.options import Config, Json
+from distributor.cli.options import Config, DeliveryName, Json, complete_name
 from distributor.cli.render import (
     BOLD,
     coloured,
@@ -24,7 +23,6 @@ from distributor.cli.render import (
     time,
     wrapped,
 )
-from distributor.errors import RequestDenied
 from distributor.model.states import RECEIVED, PasswordState, State
 
 if TYPE_CHECKING:
@@ -40,7 +38,10 @@ EXAMPLE = "\b\nexample:\n  distributor status --state rejected --state ambiguous
 
 
 def status(
-    address: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="Only this person's deliveries.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="ADDRESS", autocompletion=complete_name, help="Only this person; or a delivery's id, or a certificate."),
+    ] = None,
     state: Annotated[list[State] | None, typer.Option("--state", metavar="S", help="Only this state; may be repeated.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help="Only this plan.")] = None,
     chosen: Config = None,
@@ -50,9 +51,10 @@ def status(
     from distributor import bootstrap
     from distributor.cli.ledger import warn_clock_ahead, warn_restored
     from distributor.model.delivery import DeliveryFilter
+    from distributor.workflows import lookup
 
-    scope = DeliveryFilter(plan=plan, address=None if address is None else bootstrap.address_key(address), states=frozenset(state or ()))
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
+        scope = replace(lookup.scope(ledger, name) if name else DeliveryFilter(), plan=plan, states=frozenset(state or ()))
         warn_clock_ahead(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)
@@ -61,7 +63,7 @@ def status(
         elif counts:
             _show_deliveries(counts, ledger, scope)
         else:
-            stderr_line("no deliveries" if address or state or plan else "no deliveries yet; next: distributor plan")
+            stderr_line("no deliveries" if name or state or plan else "no deliveries yet; next: distributor plan")
 
 
 def _seconds(stamp: str) -> str:
@@ -149,21 +151,21 @@ HISTORY_EXAMPLE = "\b\nexample:\n  distributor history alice@example.org"
 
 
 def history(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
+    name: DeliveryName,
     chosen: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Tell everything that happened to a person's deliveries."""
+    """Show everything that happened to a person's deliveries, or to one of them."""
     from distributor import bootstrap
+    from distributor.model.people import key_of
+    from distributor.workflows import lookup
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
-        events = ledger.history(bootstrap.address_key(address))
-        first = next(events, None)
-        if first is None:
-            raise RequestDenied(f'the ledger knows no "{address}"', hint="`distributor status` lists everyone")
-        events = chain([first], events)
+        found = lookup.find(ledger, name)
+        ids = {delivery.id for delivery in found}
+        events = (event for event in ledger.history(key_of(found[0].address)) if event.delivery in ids)
         if as_json:
-            print_json("history", {"address": address, "events": map(as_row, events)})
+            print_json("history", {"address": name if lookup.names_address(name) else found[0].address, "events": map(as_row, events)})
         else:
             _show_events(events)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json
+from distributor.cli.options import Config, Json, complete_name
 from distributor.cli.render import counted, escape, issue_row, print_issue, print_json, stderr_line, table
 from distributor.errors import Error, RequestDenied, UsageError
 from distributor.model.issues import Diagnostic
@@ -29,18 +29,18 @@ EVERY = 300.0  # seconds between two rounds; a message trace is no faster
 
 
 def track(
-    follow: Annotated[bool, typer.Option("--follow", help="Go on looking, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Check every 5 minutes until Ctrl-C.")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Ask the services about messages that were sent, and record what they report.
+    """Check what happened to sent messages, and record it.
 
-    Sent Items settle ambiguous messages; a message trace ([[trackers]]) reports delivery and failure too.
+    Sent Items settle ambiguous messages; a message trace ([[trackers]]) also shows whether they were delivered or bounced.
     """
     from distributor import bootstrap
 
     if follow and as_json:
-        raise UsageError("--follow and --json contradict each other", hint="run `distributor track --json` again and again instead")
+        raise UsageError("--follow and --json exclude each other", hint="run `distributor track --json` on a schedule instead")
     settings = bootstrap.settings(chosen)
     with bootstrap.open_for_writing(settings) as ledger:
         code = _once(settings, ledger, as_json=as_json)
@@ -110,10 +110,13 @@ def _show_report(found: TrackingReport, revocations: _Revocations, *, as_json: b
         rows = [{"id": m.delivery, "address": m.address, "from": m.before, "to": m.after, "said": m.reason} for m in found.moved]
         print_json("track", {"read": found.read, "moved": rows, "unmatched": 0, **checked})
         return
-    table(("address", "was", "is", "said"), ((m.address, m.before, m.after, m.reason) for m in found.moved))
-    stderr_line(f"{counted(found.read, 'message')} sighted, {len(found.moved)} moved")
+    table(("address", "before", "now", "said"), ((m.address, m.before, m.after, m.reason) for m in found.moved))
+    if found.read or found.moved:
+        stderr_line(f"{counted(found.read, 'message')} found, {counted(len(found.moved), 'status', 'statuses')} changed")
+    else:
+        stderr_line("nothing found, no status changed")
     for row in revocations.revoked:
-        stderr_line(f"{escape(row['address'])}: the certificate was revoked; distributor history {escape(row['address'])}")
+        stderr_line(f"{escape(row['address'])}: the certificate was revoked; see: distributor history {escape(row['address'])}")
     for row in revocations.reinstated:
         stderr_line(f"{escape(row['address'])}: {escape(row['said'])}")
     for issue in revocations.issues:
@@ -124,38 +127,47 @@ RESOLVE_EXAMPLE = '\b\nexample:\n  distributor resolve d-01JX... --accepted --re
 
 
 def resolve(
-    delivery: Annotated[str | None, typer.Argument(metavar="DELIVERY", help="Which; default: list all that are ambiguous.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DELIVERY",
+            autocompletion=complete_name,
+            help="An address, a delivery's id or a certificate; default: list all that are ambiguous.",
+        ),
+    ] = None,
     accepted: Annotated[bool, typer.Option("--accepted", help="The server has the message.")] = False,
     again: Annotated[bool, typer.Option("--again", help="The server does not have it: send the same message again.")] = False,
     restored: Annotated[
-        bool, typer.Option("--restored", help="All that became ambiguous because the ledger was restored, instead of one.")
+        bool, typer.Option("--restored", help="All deliveries that are ambiguous because the ledger was restored.")
     ] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="How you know; it is kept in the ledger.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="How you know; recorded in the ledger.")] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
     """List ambiguous deliveries, or settle one.
 
-    A message is ambiguous when the connection was cut after its end and before the answer. Sent Items and the message trace are asked
-    first, where there are any; else look into the server's log.
+    A delivery is ambiguous when the connection was lost before the server confirmed the message. Sent Items and the message trace are
+    checked first, where configured; otherwise look in the server's log.
     """
     from distributor import bootstrap
     from distributor.workers import process
+    from distributor.workflows import lookup
 
     settings = bootstrap.settings(chosen)
-    _sensible(delivery, accepted=accepted, again=again, reason=reason, restored=restored)
+    _sensible(name, accepted=accepted, again=again, reason=reason, restored=restored)
     with bootstrap.open_for_writing(settings) as ledger:
         ledger.recover(process.is_alive)
         if restored:
             _settle_restored(settings, ledger, bootstrap.reason(reason or ""), accepted=accepted)
             return _list_ambiguous(settings, ledger, None, (), as_json=as_json)
-        if delivery is not None and (accepted or again):
-            _settle(settings, ledger, delivery, bootstrap.reason(reason or ""), accepted=accepted)
+        named = lookup.one(ledger, name, {State.AMBIGUOUS}) if name else None
+        if named is not None and (accepted or again):
+            _settle(settings, ledger, named.id, bootstrap.reason(reason or ""), accepted=accepted)
             clean_mailboxes(settings, ledger)
             return _list_ambiguous(settings, ledger, None, (), as_json=as_json)
         settled = _look(settings, ledger)
         clean_mailboxes(settings, ledger)
-        return _list_ambiguous(settings, ledger, delivery, settled, as_json=as_json)
+        return _list_ambiguous(settings, ledger, named.id if named else None, settled, as_json=as_json)
 
 
 def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
@@ -173,17 +185,18 @@ def _look(settings: Settings, ledger: Ledger) -> tuple[StateChange, ...]:
     return found.moved
 
 
-def _sensible(delivery: str | None, *, accepted: bool, again: bool, reason: str | None, restored: bool) -> None:
+def _sensible(name: str | None, *, accepted: bool, again: bool, reason: str | None, restored: bool) -> None:
     if accepted and again:
-        raise UsageError("--accepted and --again contradict each other", hint="choose one")
-    if restored and (delivery is not None or not (accepted or again)):
-        raise UsageError("--restored means all deliveries and wants --accepted or --again", hint="add one of them, and name no delivery")
-    if (accepted or again) and delivery is None and not restored:
+        raise UsageError("--accepted and --again exclude each other", hint="use one of them")
+    if restored and (name is not None or not (accepted or again)):
+        raise UsageError("--restored needs --accepted or --again, and no DELIVERY", hint="it settles all deliveries of a restored ledger")
+    if (accepted or again) and name is None and not restored:
         raise UsageError(
-            "which delivery is missing", hint="`distributor resolve` lists them; name one: distributor resolve DELIVERY --accepted"
+            "DELIVERY is missing",
+            hint="`distributor resolve` lists what is ambiguous; then: distributor resolve DELIVERY --accepted --reason TEXT",
         )
     if (accepted or again) and not (reason or "").strip():
-        raise UsageError("--reason is missing", hint="say how you know; it is kept in the ledger")
+        raise UsageError("--reason is missing", hint="say how you know; it is recorded in the ledger")
 
 
 def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, accepted: bool) -> None:
@@ -203,9 +216,9 @@ def _settle(settings: Settings, ledger: Ledger, delivery: str, reason: str, *, a
 
 
 def _password(delivery: Delivery | None) -> str:
-    """What is known of the password of a message that arrived; the ledger has none of a message sent after the backup."""
+    """The state of a delivered message's password; the ledger has none of a message that was sent after the backup."""
     if delivery is None or delivery.password_state is None:
-        return "its password is not in this ledger: `distributor resend` makes a new package with a new password"
+        return "its password is not in this ledger; `distributor resend` makes a new package with a new password"
     return f"its password is {delivery.password_state}"
 
 
@@ -216,13 +229,13 @@ def _settle_restored(settings: Settings, ledger: Ledger, reason: str, *, accepte
 
     wait = transport(settings, signed_in=False).attempt_timeout
     found = tracking.settle_restored(ledger, reason, accepted=accepted, alive=process.is_alive, now=ledger.now(), attempt_timeout=wait)
-    stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'to be sent; next: distributor send'}")
+    stderr_line(f"{counted(found.settled, 'delivery', 'deliveries')} {'accepted' if accepted else 'queued again; next: distributor send'}")
     for delivery, error in found.left:
-        stderr_line(f"left as it is: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
+        stderr_line(f"unchanged: {delivery.id}: {escape(delivery.address)}: {escape(error.message)}")
         stderr_line(f"hint: {escape(error.hint)}")
     if found.waiting:
         stderr_line(
-            f"{counted(found.waiting, 'delivery', 'deliveries')} not yet: a sender may still wait for an answer; run it again later"
+            f"{counted(found.waiting, 'delivery', 'deliveries')} skipped: a sender may still be waiting for an answer; try again later"
         )
 
 
@@ -235,7 +248,7 @@ def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, se
     now, wait = ledger.now(), transport(settings, signed_in=False).attempt_timeout
     doubts = list(tracking.ambiguous_deliveries(ledger, DeliveryFilter(), alive=process.is_alive, now=now, attempt_timeout=wait))
     if delivery is not None and delivery not in {moved.delivery for moved in settled}:
-        _ambiguous(ledger, delivery, doubts)
+        _refuse_settled(ledger, delivery, doubts)
     if delivery is not None:
         doubts = [doubt for doubt in doubts if doubt.delivery.id == delivery]
     if as_json:
@@ -243,20 +256,17 @@ def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, se
     elif doubts:
         table(("delivery", "address", "message id", "evidence", "again"), (_line(doubt, now) for doubt in doubts))
     if doubts:
-        stderr_line(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous: look for the message id in the server's log")
-        stderr_line("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again where the server does not have it")
+        stderr_line(f"{counted(len(doubts), 'delivery', 'deliveries')} ambiguous; look for the Message-ID in the server's log")
+        stderr_line("next: distributor resolve DELIVERY --accepted --reason TEXT, or --again if the server does not have it")
     elif not as_json:
         stderr_line("nothing is ambiguous")
     return 1 if doubts else 0
 
 
-def _ambiguous(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
-    if any(doubt.delivery.id == delivery for doubt in doubts):
-        return
+def _refuse_settled(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
     found = ledger.delivery(delivery)
-    if found is None:
-        raise RequestDenied("there is no such delivery", where=delivery, hint="`distributor resolve` lists what is ambiguous")
-    raise RequestDenied(f"it is not ambiguous but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+    if found is not None and all(doubt.delivery.id != delivery for doubt in doubts):
+        raise RequestDenied(f"not ambiguous, but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
 
 
 def _moved(moved: StateChange) -> dict[str, object]:
@@ -279,7 +289,7 @@ def _line(doubt: AmbiguousDelivery, now: datetime) -> tuple[object, ...]:
     from distributor.cli.render import time
 
     again = (
-        "while its sender runs: no"
+        "not while its sender runs"
         if doubt.retry_allowed_at is None
         else "now"
         if doubt.retry_allowed_at <= now

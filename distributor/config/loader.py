@@ -338,10 +338,19 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
         message, _, place = str(error).partition(" (at ")
         message = re.sub(r"\(('[^()]*'),?\)", lambda keys: ".".join(re.findall(r"'([^']*)'", keys[1])), message)  # a Python tuple
         line = re.search(r"line (\d+)", place)
-        where = f"{file.name} line {line[1]}" if line else f"{file.name} line {len(text.splitlines())}"
-        raise InvalidInput(
-            f"not TOML: {message[:1].lower()}{message[1:]}", where=where, hint="put text in quotes, and each key on its own line"
-        ) from None
+        number = int(line[1]) if line else len(text.splitlines())
+        faulty = f"not valid TOML: {message[:1].lower()}{message[1:]}", "write text in quotes, and one key on each line"
+        message, hint = _repeated(text.splitlines(), number) or faulty
+        raise InvalidInput(message, where=f"{file.name} line {number}", hint=hint) from None
+
+
+def _repeated(lines: list[str], number: int) -> tuple[str, str] | None:
+    """Message and hint where this line is the header of a table for the second time."""
+    again = _TABLE.match(lines[number - 1]) or _ENTRY.match(lines[number - 1]) if number <= len(lines) else None
+    if not again or not (first := line_of(again["name"], lines_of("\n".join(lines[: number - 1])))):
+        return None
+    hint = f"replace this table: keep one of the two, in line {first} or {number}"
+    return f"[{again['name']}] is there twice, first in line {first}", hint
 
 
 def _names(document: Mapping[str, Any]) -> list[ConfigFault]:

@@ -22,7 +22,7 @@ from distributor.model.audit_log import canonical, format_timestamp, parse_times
 from distributor.model.delivery import DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.high_water_mark import Machine
 from distributor.model.people import Person
-from distributor.model.states import State
+from distributor.model.states import ID_PREFIX, State
 from distributor.pki import spki
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as in a ULID
@@ -184,7 +184,7 @@ class PlannedDelivery:
 
 def new_id(tx: WriteTransaction) -> str:
     """An identifier for a delivery."""
-    return f"d-{_ids.next(tx.now)}"
+    return f"{ID_PREFIX}{_ids.next(tx.now)}"
 
 
 def enter(tx: WriteTransaction, planned: Sequence[PlannedDelivery]) -> None:

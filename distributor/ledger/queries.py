@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -46,13 +46,11 @@ def within(asked: Select[Any], scope: DeliveryFilter) -> Select[Any]:
     """The query, restricted to what a command means; it must join `person`."""
     if scope.plan is not None:
         asked = asked.where(delivery.c.plan == scope.plan)
-    if scope.address is not None:
-        asked = asked.where(person.c.key == scope.address)
-    if scope.states:
-        words: list[BindParameter[str]] = [
-            bindparam("state", state.value, unique=True) for state in sorted(scope.states)
-        ]  # one by one, so that a driver can run it
-        asked = asked.where(delivery.c.state.in_(words))
+    for column, values in ((person.c.key, scope.addresses), (delivery.c.id, scope.ids), (delivery.c.state, map(str, scope.states))):
+        # one by one, so that a driver can run it
+        words: list[BindParameter[str]] = [bindparam("one", value, unique=True) for value in sorted(values)]
+        if words:
+            asked = asked.where(column.in_(words))
     return asked
 
 
@@ -163,8 +161,8 @@ def deliveries(database: Database, scope: DeliveryFilter) -> Iterator[Delivery]:
 
 def rows(database: Database, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
     """Deliveries as the database has them, in the order of Delivery's fields."""
-    asked = _listing(scope.plan is not None, scope.address is not None, scope.states)
-    values = {"plan": scope.plan, "address": scope.address, "last": ""}
+    asked = _listing(scope.plan is not None, len(scope.addresses), len(scope.ids), scope.states)
+    values = {"plan": scope.plan, "last": "", **_numbered("address", scope.addresses), **_numbered("id", scope.ids)}
     with database.reading() as connection:
         gone = certificate_owners.every(connection)
     found = engine.paged(database, asked, PAGE, values)
@@ -183,11 +181,18 @@ def _with_revocation(gone: Mapping[str, str], row: tuple[Any, ...]) -> tuple[Any
 
 
 @lru_cache(maxsize=64)
-def _listing(one_plan: bool, one_person: bool, states: frozenset[State]) -> Select[Any]:  # noqa: FBT001  what a scope restricts
+def _listing(one_plan: bool, addresses: int, ids: int, states: frozenset[State]) -> Select[Any]:  # noqa: FBT001  what a scope restricts
     asked = within(DELIVERIES, DeliveryFilter(states=states)).where(delivery.c.id > bindparam("last")).order_by(delivery.c.id).limit(PAGE)
     if one_plan:
         asked = asked.where(delivery.c.plan == bindparam("plan"))
-    return asked.where(person.c.key == bindparam("address")) if one_person else asked
+    for column, name, number in ((person.c.key, "address", addresses), (delivery.c.id, "id", ids)):
+        if number:
+            asked = asked.where(column.in_([bindparam(f"{name}_{i}") for i in range(number)]))
+    return asked
+
+
+def _numbered(name: str, values: Iterable[str]) -> dict[str, str]:
+    return {f"{name}_{i}": value for i, value in enumerate(values)}
 
 
 def by_ids(connection: Connection, ids: Sequence[str]) -> dict[str, Delivery]:
@@ -205,7 +210,7 @@ def end(connection: Connection) -> tuple[int, str]:
 def counts(connection: Connection, scope: DeliveryFilter) -> dict[State, int]:
     """Deliveries by state, in the order of the states."""
     asked: Select[Any] = select(delivery.c.state, func.count()).group_by(delivery.c.state)
-    if scope.address is not None:
+    if scope.addresses:
         asked = asked.join(person, person.c.id == delivery.c.person)
     found: dict[str, int] = dict(connection.execute(within(asked, scope)).all())
     return {state: found[state.value] for state in State if state.value in found}

@@ -18,6 +18,7 @@ from distributor.ledger import (
     certificates,
     eligibility,
     leases,
+    lookup,
     mailbox_cleanup,
     message_verification,
     opening,
@@ -247,6 +248,18 @@ class SqlLedger:
 
     def rows(self, scope: DeliveryFilter) -> Iterator[tuple[Any, ...]]:
         return queries.rows(self._database, scope)
+
+    def find(self, address: str | None, prefix: str | None) -> list[Delivery]:
+        with self._database.reading() as connection:
+            return lookup.find(connection, address, prefix)
+
+    def neighbours(self, text: str) -> list[str]:
+        with self._database.reading() as connection:
+            return lookup.neighbours(connection, text)
+
+    def completions(self, beginning: str) -> list[str]:
+        with self._database.reading() as connection:
+            return lookup.completions(connection, beginning)
 
     def delivery(self, delivery: str) -> Delivery | None:
         with self._database.reading() as connection:

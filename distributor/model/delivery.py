@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -263,8 +263,9 @@ class DeliveryFilter:
     """Selects deliveries. Empty fields do not restrict."""
 
     plan: str | None = None
-    address: str | None = None  # an Address.key
-    states: frozenset[State] = field(default_factory=frozenset)
+    addresses: frozenset[str] = frozenset()  # each an Address.key
+    ids: frozenset[str] = frozenset()
+    states: frozenset[State] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +336,6 @@ class ExistingDelivery:
 
 
 # --- cleanup --------------------------------------------------------------------------------
-#
 # Copies in Sent Items and unsent drafts that messages leave in the sending mailbox: what the ledger keeps of them, and who removes them.
 #
 # Both contain keys. The ledger knows every message that may have left one, and records which are known to be gone.

@@ -304,6 +304,18 @@ class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations,
         """One delivery by its id."""
         ...
 
+    def find(self, address: str | None, prefix: str | None) -> list[Delivery]:
+        """Deliveries of an address (Address.key), or whose id or whose certificate's SHA-256 or serial number begins with `prefix`."""
+        ...
+
+    def neighbours(self, text: str) -> list[str]:
+        """A few addresses, or ids for what begins as one, just before and after a text in the alphabet."""
+        ...
+
+    def completions(self, beginning: str) -> list[str]:
+        """Addresses and ids that begin so, at most a few hundred."""
+        ...
+
     def messages(self, scope: DeliveryFilter) -> Iterator[OutboundMessage]:
         """Stored messages of queued and deferred deliveries; streams."""
         ...

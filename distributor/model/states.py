@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+ID_PREFIX = "d-"  # of every delivery's id
+
 
 class State(StrEnum):
     """The state of a delivery."""

@@ -10,14 +10,14 @@ from distributor.errors import Error, RequestDenied
 from distributor.model.certificates import Locator, ParsedIdentities, SourceMaterial
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
-from distributor.model.people import Address, Person, parse_address
+from distributor.model.people import Person, key_of
 from distributor.model.ports import Ledger, Source, WorkerPool
+from distributor.workflows import lookup
 from distributor.workflows.plan_messages import locator as locator_of
 
 OpenPlan = Callable[[Mapping[str, object]], tuple[Source, Mapping[str, Person]]]
 RELOCATED = "relocated"  # the event of a certificate that was found in another place
 _HINT = "put the file back, run `distributor plan` on its new place, or add that place to [[sources]]"
-SHORTEST_NAME = 8  # hex digits that name a certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +29,27 @@ class Places:
     plan_id: str
 
 
-def choose(ledger: Ledger, address: str, certificate: str | None, now: datetime) -> Delivery:
+def choose(ledger: Ledger, name: str, certificate: str | None, now: datetime) -> Delivery:
     """The delivery to renew: the newest one of the only certificate that is still good, or of the one named.
 
-    `address` is an Address.key. Raises RequestDenied.
+    `name` and `certificate` as for `lookup.find`. Raises RequestDenied.
     """
+    found = lookup.find(ledger, name, certificate)
     newest: dict[str, Delivery] = {}
-    for delivery in ledger.deliveries(DeliveryFilter(address=address)):
+    for delivery in ledger.deliveries(DeliveryFilter(addresses=frozenset({key_of(found[0].address)}))):
         newest[delivery.certificate_sha256] = max(newest.get(delivery.certificate_sha256, delivery), delivery, key=_generation)
-    if not newest:
-        raise RequestDenied(f'"{address}" is not in the ledger', hint="run `distributor status` to list everyone")
     revoked = ledger.revoked(list(newest))
-    if certificate is not None:
-        return _good(_named(newest, certificate.lower().replace(":", "")), now, revoked)
+    if certificate is not None or not lookup.names_address(name):
+        return _good(newest[found[0].certificate_sha256], now, revoked)
     newest = {sha256: delivery for sha256, delivery in newest.items() if sha256 not in revoked} or newest
     good = [delivery for delivery in newest.values() if delivery.certificate_not_after > now]
     if len(good) > 1:
-        names = ", ".join(sorted(delivery.certificate_sha256 for delivery in good))
-        raise RequestDenied(f'"{address}" has {len(good)} valid certificates', hint=f"name one with --certificate: {names}")
+        raise RequestDenied(f"{len(good)} certificates", where=name, hint=f"add --certificate: {lookup.certificates(good)}")
     return _good(max(newest.values(), key=lambda delivery: delivery.certificate_not_after), now, revoked)
 
 
 def _generation(delivery: Delivery) -> int:
     return delivery.generation
-
-
-def _named(newest: Mapping[str, Delivery], certificate: str) -> Delivery:
-    found = [delivery for sha256, delivery in newest.items() if len(certificate) >= SHORTEST_NAME and sha256.startswith(certificate)]
-    if len(found) != 1:
-        raise RequestDenied(f'no such certificate: "{certificate}"', hint=f"choose one of: {', '.join(sorted(newest))}")
-    return found[0]
 
 
 def _good(delivery: Delivery, now: datetime, revoked: Container[object]) -> Delivery:
@@ -88,8 +79,7 @@ def renew(ledger: Ledger, old: Delivery, reason: str, places: Places, pool: Work
 
 def _plans(ledger: Ledger, old: Delivery, plan: str) -> list[str]:
     """The plans that found a delivery's certificate, the last one first."""
-    address = parse_address(old.address)
-    events = ledger.history(address.key if isinstance(address, Address) else old.address)
+    events = ledger.history(key_of(old.address))
     later = [str(event.evidence["plan"]) for event in events if event.delivery == old.id and event.event == RELOCATED]
     return list(dict.fromkeys((*reversed(later), plan)))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distributor.errors import RequestDenied, UsageError
-from distributor.model.delivery import SealedPassword
+from distributor.model.delivery import Delivery, SealedPassword
+from distributor.model.people import key_of
 from distributor.model.ports import Ledger, Vault
 from distributor.model.secret import Secret
 from distributor.model.states import PasswordState
+from distributor.workflows import lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,16 @@ class Reveal:
     ledger: Ledger
     vault: Vault
 
-    def choose(self, address: str, certificate: str | None) -> SealedPassword:
-        """The one ready password; `certificate` begins a SHA-256. Raises RequestDenied when none is ready, UsageError when several are."""
-        newest = _newest(self.ledger.envelopes(address), certificate)
+    def choose(self, deliveries: Sequence[Delivery]) -> SealedPassword:
+        """The one ready password among one person's deliveries. Raises RequestDenied when none is ready, UsageError when several are."""
+        named = {delivery.id: delivery for delivery in deliveries}
+        newest = _newest(envelope for envelope in self.ledger.envelopes(key_of(deliveries[0].address)) if envelope.delivery in named)
         ready = [envelope for envelope in newest if envelope.state is PasswordState.READY]
         if len(ready) > 1:
-            several = ", ".join(envelope.certificate_sha256[:16] for envelope in ready)
-            raise UsageError(
-                f"{len(ready)} passwords are ready, for the certificates {several}", hint="choose one with --certificate SHA256"
-            )
+            choices = lookup.certificates(named[envelope.delivery] for envelope in ready)
+            raise UsageError(f"{len(ready)} passwords are ready", where=deliveries[0].address, hint=f"add --certificate: {choices}")
         if not ready:
-            raise _refusal(address, newest, certificate)
+            raise _refusal(deliveries[0].address, newest)
         return ready[0]
 
     def hand_over(self, envelope: SealedPassword, reason: str) -> Secret:
@@ -53,29 +54,26 @@ def open(settings: Settings, ledger: Ledger, vault: Vault) -> Reveal:  # noqa: A
     return Reveal(ledger, vault)
 
 
-def _newest(envelopes: Sequence[SealedPassword], certificate: str | None) -> list[SealedPassword]:
-    """The newest generation of each certificate that begins so."""
-    prefix = certificate.lower().replace(":", "") if certificate else ""
+def _newest(envelopes: Iterable[SealedPassword]) -> list[SealedPassword]:
+    """The newest generation of each certificate."""
     newest: dict[str, SealedPassword] = {}
     for envelope in envelopes:
-        if envelope.certificate_sha256.startswith(prefix):
-            newest.setdefault(envelope.certificate_sha256, envelope)
+        newest.setdefault(envelope.certificate_sha256, envelope)
     return list(newest.values())
 
 
-def _refusal(address: str, newest: Sequence[SealedPassword], certificate: str | None) -> RequestDenied:
-    again = f"for a new package and password: `distributor resend {address} --reason TEXT`"
+def _refusal(address: str, newest: Sequence[SealedPassword]) -> RequestDenied:
+    again = f"a new package with a new password: distributor resend {address} --reason TEXT"
     if not newest:
-        what = f"with a certificate {certificate}" if certificate else "in the ledger"
-        return RequestDenied(f'no password for "{address}" {what}', hint=f"run `distributor status {address}`")
+        return RequestDenied("there is no password yet: the message is not packaged", where=address, hint=f"distributor status {address}")
     match newest[0].state:
         case PasswordState.HELD:
             return RequestDenied(
                 "the password is not available until the message is accepted", where=address, hint=f"run `distributor status {address}`"
             )
         case PasswordState.HANDED_OVER:
-            return RequestDenied("the password was already handed over; it is shown only once", where=address, hint=again)
+            return RequestDenied("the password was already revealed; it is shown only once", where=address, hint=again)
         case PasswordState.EXPIRED:
-            return RequestDenied("the password expired", where=address, hint=again)
+            return RequestDenied("the password has expired", where=address, hint=again)
         case _:
             return RequestDenied("the password was destroyed", where=address, hint=again)

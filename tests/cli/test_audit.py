@@ -43,7 +43,7 @@ def test_a_ledger_that_went_on_begins_with_its_export_in_both_forms(sent: Worksp
     for form in ("jsonl", "csv"):
         done = sent.run(f"distributor audit verify --against kept.{form}")
         assert done.returncode == 0, done.stdout
-        assert f"it begins with the {number} events of kept.{form}, none changed and none missing" in done.stdout
+        assert f"{number} events of kept.{form}: none changed, none missing" in done.stdout
     answer = json.loads(sent.run("distributor audit verify --against kept.jsonl --json").stdout)
     assert (answer["ok"], answer["against"]) == (True, {"export": "kept.jsonl", "unchanged": number})
 
@@ -75,7 +75,7 @@ def test_an_older_copy_of_the_ledger_lacks_the_end_of_the_export(sent: Workspace
 def test_an_export_that_is_not_there_or_not_text_ends_in_words(sent: Workspace) -> None:
     for make, words in (
         ("true", "no such file"),
-        ("head -c 100 /dev/urandom > kept.jsonl", "not UTF-8"),
+        ("head -c 100 /dev/urandom > kept.jsonl", "not an export: not UTF-8"),
         ("rm kept.jsonl; mkdir kept.jsonl", "not a regular file"),
     ):
         done = sent.run(f"{make}; distributor audit verify --against kept.jsonl")
@@ -97,12 +97,10 @@ def test_a_whole_export_ends_where_the_ledger_does_and_a_cut_one_does_not(sent: 
     assert sent.run("distributor audit export --output all.jsonl && head -n 9 all.jsonl > cut.jsonl").returncode == 0
     *_, last = (sent.folder / "all.jsonl").read_text(encoding="utf-8").splitlines()
     event = json.loads(last)
-    assert line(sent, "") == f"the chain is whole up to event {event['seq']} of {event['at']}, whose hash is {event['hash']}"
+    assert line(sent, "") == f"audit chain intact: {event['seq']} events, the last at {event['at']}, hash {event['hash']}"
     assert line(sent, "all.jsonl") == line(sent, "")
-    assert line(sent, "cut.jsonl").startswith("the chain is whole up to event 9 of ")
-    assert (
-        "compare event and hash with those that `distributor audit verify` names" in sent.run("distributor audit verify cut.jsonl").stdout
-    )
+    assert line(sent, "cut.jsonl").startswith("audit chain intact: 9 events, the last at ")
+    assert "compare number and hash with `distributor audit verify`" in sent.run("distributor audit verify cut.jsonl").stdout
     answer = json.loads(sent.run("distributor audit verify all.jsonl --json").stdout)
     assert answer["last"] == {name: event[name] for name in ("seq", "at", "hash")}
 

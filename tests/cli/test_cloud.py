@@ -180,7 +180,7 @@ def test_track_says_what_is_missing_where_nobody_could_know(tmp_path: Path, auth
         "$ distributor init >/dev/null 2>&1\n"
         "$ distributor track\nerror: no tracker is configured\n"
         'hint: add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online\n? 1\n'
-        "$ distributor track --follow --json\nerror: --follow and --json contradict each other\nhint: ...\n? 2\n"
+        "$ distributor track --follow --json\nerror: --follow and --json exclude each other\nhint: ...\n? 2\n"
     )
 
 

@@ -19,7 +19,7 @@ def test_withdrawing_a_bounced_message_does_not_give_its_part_of_the_daily_quota
     assert states(planned) == ["accepted", "queued"]
     bounce(planned, "alice")
     with ledger(planned) as found:
-        (alice,) = found.deliveries(DeliveryFilter(address="alice@example.org"))
+        (alice,) = found.deliveries(DeliveryFilter(addresses=frozenset({"alice@example.org"})))
     planned.run_script(f'$ distributor withdraw {alice.id} --reason "a wrong address" >/dev/null 2>&1\n')
     assert states(planned) == ["withdrawn", "queued"]
     assert planned.run("distributor send --yes").returncode == 4

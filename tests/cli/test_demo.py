@@ -80,5 +80,19 @@ def test_without_keep_nothing_is_left_behind_and_no_configuration_is_read(worksp
 def test_a_demo_that_cannot_be_set_up_leaves_nothing(workspace: Workspace) -> None:
     result = workspace.run("ulimit -f 2; distributor demo --keep play 2>&1 >/dev/null")
     assert result.returncode == 3
-    assert "play: file too large\nhint: make room" in result.stdout
+    assert "play: file too large\nhint: free some space" in result.stdout
     assert not (workspace.folder / "play").exists()
+
+
+def last_command(workspace: Workspace, command: str) -> str:
+    done = workspace.run(command, XDG_STATE_HOME=str(workspace.folder / "state"))
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()[-1].strip()
+
+
+def test_the_last_line_is_a_command_that_works_from_the_same_folder(workspace: Workspace) -> None:
+    workspace.preloaded = False  # as `make demo` starts it: by a path, not from the PATH
+    again = last_command(workspace, "distributor demo 2>/dev/null")
+    assert again.endswith(" -m distributor demo --keep playground")
+    in_it = last_command(workspace, f"{again} 2>/dev/null")
+    assert workspace.run(in_it, XDG_STATE_HOME=str(workspace.folder / "state")).returncode == 0

@@ -29,7 +29,7 @@ def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned:
         result = planned.run("distributor send --dry-run look")
         assert result.returncode == 1, result.stdout
         assert 'templates/message/en/body.txt line 2: there is no "nobody" (correct the template' in result.stdout
-        assert "next: correct what is named above" in result.stdout
+        assert "next: fix the errors above" in result.stdout
     words.unlink()
     result = planned.run("distributor send --dry-run look")
     assert (result.returncode, len(list((planned.folder / "look").glob("*.eml")))) == (0, 2)
@@ -38,14 +38,14 @@ def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned:
 def test_a_message_that_waits_is_shown_with_its_time(sent: Workspace) -> None:
     sent.run_script("+ pfx later later@example.org\n$ distributor plan certificates/later.pfx >/dev/null 2>&1\n")
     assert "shows when" in sent.run("distributor send --yes").stdout
-    assert "in 10 minutes (due 20" in sent.run("distributor status --state deferred").stdout
-    assert "nothing is due yet; next: distributor send after 20" in sent.run("distributor send --yes").stdout
+    assert "in 10 minutes (waits until 20" in sent.run("distributor status --state deferred").stdout
+    assert "nothing is due until " in sent.run("distributor send --yes").stdout
 
 
 def test_a_full_disk_behind_stdout_is_told(sent: Workspace) -> None:
     result = sent.run("distributor status --json >/dev/full")
     assert result.returncode == 3
-    assert result.stdout.startswith("error: standard output: the answer cannot be written: no space left on device\n")
+    assert result.stdout.startswith("error: standard output: cannot write the output: no space left on device\n")
 
 
 def test_closed_streams_are_no_reason_to_fail(sent: Workspace) -> None:
@@ -67,7 +67,7 @@ def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.
     monkeypatch.setattr("distributor.cli.init.create", broken)
     assert app.run(["init", "anywhere"]) == 3
     result = capsys.readouterr().err
-    assert "has a fault of its own: KeyError in cli/init.py line" in result
+    assert "internal error in distributor 0.1.0: KeyError in cli/init.py line" in result
     assert "sesame" not in result
     assert "Traceback" not in result
 
@@ -75,11 +75,11 @@ def test_a_fault_of_the_program_is_told_without_a_traceback(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(errno.EAGAIN, "fork failed"), "error: the operating system refuses: resource temporarily unavailable\n"),
-        (OSError(errno.EMFILE, "too many"), "error: the operating system refuses: too many open files\n"),
-        (OSError(errno.EINVAL, "a secret"), "has a fault of its own: OSError EINVAL in cli/init.py line"),
-        (OSError("a secret"), "has a fault of its own: OSError in cli/init.py line"),
-        (BrokenPipeError(errno.EPIPE, "a child"), "has a fault of its own: BrokenPipeError EPIPE in cli/init.py line"),
+        (OSError(errno.EAGAIN, "fork failed"), "error: the operating system reports: resource temporarily unavailable\n"),
+        (OSError(errno.EMFILE, "too many"), "error: the operating system reports: too many open files\n"),
+        (OSError(errno.EINVAL, "a secret"), "internal error in distributor 0.1.0: OSError EINVAL in cli/init.py line"),
+        (OSError("a secret"), "internal error in distributor 0.1.0: OSError in cli/init.py line"),
+        (BrokenPipeError(errno.EPIPE, "a child"), "internal error in distributor 0.1.0: BrokenPipeError EPIPE in cli/init.py line"),
         (PermissionError(errno.EACCES, "no", "some/file"), "error: some/file: permission denied\n"),
     ],
 )

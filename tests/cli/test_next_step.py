@@ -41,7 +41,7 @@ def reveal(workspace: Workspace, *people: str) -> None:
 
 def bounce(workspace: Workspace, person: str) -> None:
     with ledger(workspace) as found:
-        ids = [delivery.id for delivery in found.deliveries(DeliveryFilter(address=f"{person}@example.org"))]
+        ids = [delivery.id for delivery in found.deliveries(DeliveryFilter(addresses=frozenset({f"{person}@example.org"})))]
         assert found.observe([TrackingEvent(ids[-1], State.BOUNCED, "550 gone", {"kind": "notice"})]) == [State.ACCEPTED]
 
 

@@ -19,7 +19,7 @@ from tests.workspace import Workspace
 WHOLE_COMMANDS = pytest.mark.slow(reason="whole commands, several in each; what they rest on is tested beside the ledger and the workflows")
 
 REVEAL = ("password", "reveal", "alice@example.org", "--reason", "she called")
-SPENT = "alice@example.org: handed over; forgotten? distributor resend alice@example.org --reason TEXT"
+SPENT = "alice@example.org: password revealed; if it is lost: distributor resend alice@example.org --reason TEXT"
 
 
 def last(terminal: Screen) -> str:

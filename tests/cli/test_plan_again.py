@@ -44,7 +44,7 @@ $ distributor send --yes
 bob@example.org: not packed: bob.pfx: the file no longer exists (put it back into "{folder}", or run `distributor plan` on its new place)
 carol@example.org: not packed: carol.pfx: the file changed since it was planned (run `distributor plan` on the file again)
 1 message accepted; 2 remaining
-next: correct what is named above, then distributor send
+next: fix the errors above, then distributor send
 ? 1
 $ distributor plan certificates
 plan ...: 0 new, 2 already planned, 1 already accepted

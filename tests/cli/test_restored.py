@@ -261,7 +261,7 @@ def test_what_one_word_for_all_may_not_settle_is_listed_and_the_rest_is_settled(
     ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
     planned.run_script(f"$ distributor resend {ALICE} --reason lost --yes{QUIET}\n")
     result = later(planned, f"resolve --restored --{word} --reason log")
-    assert f"left as it is: {ids[ALICE]}: {ALICE}: " in result
+    assert f"unchanged: {ids[ALICE]}: {ALICE}: " in result
     assert "replaced" in result
     assert "1 delivery " in result
     now = {row["id"]: row["state"] for row in json.loads(planned.run("distributor status --json 2>/dev/null").stdout)["deliveries"]}

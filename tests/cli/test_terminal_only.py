@@ -37,7 +37,7 @@ def test_the_question_names_number_domains_and_sender_and_no_means_no(planned: W
         terminal.until("Send 2 messages from certificates@example.org to 1 domain (example.org)? [y/N] ")
         terminal.press("n\n")
         assert terminal.end() == 1
-        assert "error: not confirmed; nothing was done" in terminal.shown
+        assert "error: cancelled; nothing sent" in terminal.shown
     assert planned.handler.messages == []
 
 

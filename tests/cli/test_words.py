@@ -40,13 +40,13 @@ def test_a_usage_error_leads_to_the_help_of_its_command(line: str, error: str, c
 def test_a_full_disk_behind_the_help_is_nothing_for_the_ledger(sent: Workspace, asked: str) -> None:
     output = sent.run(f"distributor {asked} >/dev/full").stdout.splitlines()
     assert output == [
-        "error: standard output: the answer cannot be written: no space left on device",
-        "hint: free some space there, or write to another place",
+        "error: standard output: cannot write the output: no space left on device",
+        "hint: free some space, or write to another file",
     ]
 
 
 def test_a_full_disk_behind_an_answer_leads_to_the_ledger(sent: Workspace) -> None:
-    assert sent.run("distributor status >/dev/full").stdout.endswith("hint: what was done is in the ledger: distributor status\n")
+    assert sent.run("distributor status >/dev/full").stdout.endswith("hint: the ledger has what was done: distributor status\n")
 
 
 def test_a_demo_that_is_gone_names_no_command_that_needs_it(sent: Workspace) -> None:

@@ -122,7 +122,7 @@ def test_messages_in_clear_are_refused_when_the_file_is_read(toml: Path) -> None
 
 
 def test_broken_toml_names_its_line(toml: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"distributor\.toml line 3: not TOML") as caught:
+    with pytest.raises(InvalidInput, match=r"distributor\.toml line 3: not valid TOML") as caught:
         settings(toml, "[organisation]\nname = 'x'\nlanguages = en\n[sender]\n")
     assert caught.value.exit_code == 3
 
@@ -209,7 +209,9 @@ def test_a_port_that_is_none_is_refused(toml: Path) -> None:
 def test_a_table_written_twice_is_named_as_the_file_writes_it(toml: Path) -> None:
     with pytest.raises(InvalidInput) as refused:
         settings(toml, GOOD + "[transport]\n")
-    assert refused.value.message == "not TOML: cannot declare transport twice"
+    assert refused.value.message == f"[transport] is there twice, first in line {1 + GOOD.splitlines().index('[transport]')}"
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("replace this table: keep one of the two, in line ")
 
 
 @pytest.mark.parametrize("by_environment", [False, True])

@@ -141,9 +141,9 @@ def test_two_senders_claim_different_messages_oldest_first(world: World) -> None
 
 def test_a_claim_means_only_what_its_scope_names(world: World) -> None:
     world.queue("anna", "bert")
-    assert [claim.message.address for claim in world.ledger.claim(ME, 5, LEASE, DeliveryFilter(address="bert@example.org"))] == [
-        "bert@example.org"
-    ]
+    assert [
+        claim.message.address for claim in world.ledger.claim(ME, 5, LEASE, DeliveryFilter(addresses=frozenset({"bert@example.org"})))
+    ] == ["bert@example.org"]
     assert world.ledger.claim(ME, 5, LEASE, DeliveryFilter(plan="plan-2")) == []
 
 
@@ -334,9 +334,9 @@ def test_plain_rows_say_what_deliveries_say(world: World) -> None:
     [
         (DeliveryFilter(plan="plan-1"), ["anna", "bert"]),
         (DeliveryFilter(plan="plan-2"), []),
-        (DeliveryFilter(address="bert@example.org"), ["bert"]),
+        (DeliveryFilter(addresses=frozenset({"bert@example.org"})), ["bert"]),
         (DeliveryFilter(states=frozenset({State.QUEUED, State.CLAIMED})), ["anna", "bert"]),
-        (DeliveryFilter(plan="plan-1", address="anna@example.org", states=frozenset({State.QUEUED})), ["anna"]),
+        (DeliveryFilter(plan="plan-1", addresses=frozenset({"anna@example.org"}), states=frozenset({State.QUEUED})), ["anna"]),
         (DeliveryFilter(states=frozenset({State.ACCEPTED})), []),
     ],
 )
@@ -354,7 +354,7 @@ def test_every_reader_keeps_to_its_scope(world: World, scope: DeliveryFilter, na
 def test_states_are_counted_and_listed_by_scope(world: World) -> None:
     world.accepted("anna")
     world.plan("bert")
-    assert world.ledger.counts(DeliveryFilter(address="anna@example.org")) == {State.ACCEPTED: 1}
+    assert world.ledger.counts(DeliveryFilter(addresses=frozenset({"anna@example.org"}))) == {State.ACCEPTED: 1}
     assert world.ledger.counts(DeliveryFilter(states=frozenset({State.PLANNED, State.QUEUED}))) == {State.PLANNED: 1}
     assert [found.address for found in world.ledger.deliveries(DeliveryFilter(states=frozenset({State.ACCEPTED})))] == ["anna@example.org"]
     assert list(world.ledger.deliveries(DeliveryFilter(plan="plan-2"))) == []

@@ -92,7 +92,9 @@ def test_messages_are_sought_by_state_and_scope(world: World) -> None:
     world.ambiguous("bert")
     both = frozenset({State.ACCEPTED, State.AMBIGUOUS})
     assert [sought.address for sought in world.ledger.sought(both, EVERYTHING)] == ["anna@example.org", "bert@example.org"]
-    assert [sought.address for sought in world.ledger.sought(both, DeliveryFilter(address="bert@example.org"))] == ["bert@example.org"]
+    assert [sought.address for sought in world.ledger.sought(both, DeliveryFilter(addresses=frozenset({"bert@example.org"})))] == [
+        "bert@example.org"
+    ]
     assert world.ledger.sought(frozenset({State.REJECTED}), EVERYTHING) == []
 
 

@@ -162,7 +162,7 @@ def test_an_unknown_person_or_certificate_is_refused(ledger: Ledger, address: st
 
 
 def test_a_revoked_certificate_is_not_sent_again(ledger: Ledger) -> None:
-    (delivery,) = ledger.deliveries(DeliveryFilter(address="p1@example.org"))
+    (delivery,) = ledger.deliveries(DeliveryFilter(addresses=frozenset({"p1@example.org"})))
     ledger.revoke(delivery.certificate_sha256, "revoked on 2026-11-20 (keyCompromise)")
     with pytest.raises(RequestDenied, match="the certificate was revoked, and there is no newer one"):
         resend.choose(ledger, "p1@example.org", None, datetime.now(UTC))

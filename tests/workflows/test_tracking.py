@@ -28,7 +28,7 @@ def test_a_run_looks_for_its_own_unclear_messages_after_a_minute(harness: SendHa
     assert harness.clock.slept == [60.0]
     assert WaitNotice(60.0, "looking for evidence of ambiguous messages") in harness.progress
     assert tracker.asked == ["p1"]
-    (delivery,) = harness.ledger.deliveries(DeliveryFilter(address="p1@example.org"))
+    (delivery,) = harness.ledger.deliveries(DeliveryFilter(addresses=frozenset({"p1@example.org"})))
     assert (delivery.state, delivery.response, delivery.password_state) == (State.ACCEPTED, "found in Sent Items", PasswordState.READY)
     event = list(harness.ledger.history("p1@example.org"))[-1]
     assert (event.event, event.evidence["kind"], event.evidence["id"]) == ("accepted", "sent-items", "AAMk")

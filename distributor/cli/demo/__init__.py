@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,29 +41,30 @@ NEXT = (
     "distributor doctor",
 )
 
-AGAIN = "distributor demo --keep playground"
-
 
 def demo(
     context: typer.Context,
     keep: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", readable=False, help="Keep everything there, as an ordinary workspace.")
+        Path | None, typer.Option("--keep", metavar="DIR", readable=False, help="Keep everything in DIR, as an ordinary workspace.")
     ] = None,
-    graph: Annotated[bool, typer.Option("--graph", help="Through Microsoft Graph, played by a double; in a clone only.")] = False,
+    graph: Annotated[bool, typer.Option("--graph", help="Send through a simulated Microsoft Graph; in a clone only.")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Watch five people get their certificates; needs nothing.
+    """Show the whole process with five example people; needs no setup.
 
-    A throw-away certification authority and a mail server live inside this process; nothing is left behind without --keep.
+    It uses a temporary certification authority and a mail server inside this process. Nothing is left behind without --keep.
     """
     from distributor.cli import init
     from distributor.cli.demo import fixtures
 
     del chosen  # the demo makes its own
+    program = _program()
+    again = f"{program} demo{' --graph' if graph else ''} --keep playground"
+    following = [again] if keep is None else _commands(program, keep)
     with _folder(keep) as folder, _server(graph=graph) as (server, tables), contextlib.chdir(folder), fixtures.state(keep, folder):
         output = DemoOutput(context.obj, quiet=as_json)
-        output.introduction("a tenant of Microsoft's, played by a double" if graph else "a mail server inside this process")
+        output.introduction("a simulated Microsoft 365 tenant" if graph else "a mail server inside this process")
         with _all_or_nothing(folder):
             fixtures.certificates(Path(), _today())
             config = init.create(Path(), sender="certificates@example.org")
@@ -69,11 +72,11 @@ def demo(
             _transport(config, tables)
         answer = _run_steps(output, server)
         _transport(config, FOLDER)  # the server ends with the demo; the workspace must stay usable
-        output.end(folder, kept=keep is not None)
+        output.end(folder, following, kept=keep is not None)
     if as_json:
         from distributor.cli.render import print_json
 
-        print_json("demo", {"folder": str(folder), **answer, "next": list(NEXT) if keep else [AGAIN]})
+        print_json("demo", {"folder": str(folder), **answer, "next": [command for command in following if not command.startswith("cd ")]})
     return 0
 
 
@@ -94,22 +97,22 @@ def _run_steps(output: DemoOutput, server: DemoMailServer | DemoTenant) -> dict[
     """Run the commands in their order; the results for JSON."""
     from distributor.cli.demo import fixtures, graph_double
 
-    output.heading("What came in", "five PFX files, their passwords, and a list of people")
+    output.heading("Plan", "five PFX files, their passwords, and a list of people")
     issues = output.command(*PLAN, codes=(1,)).get("issues", [])
-    output.remark("Dana's certificate still bears her old address. Outlook would hide it, so it stays here, and the others go on.")
+    output.remark("Dana's certificate has her old address, which Outlook would not accept, so it is not sent. The others go on.")
     if isinstance(server, graph_double.DemoTenant):
-        output.heading("Is the tenant set up well", "signed in, permissions looked at, nothing sent")
+        output.heading("Check the tenant", "sign-in and permissions; nothing is sent")
         output.command("doctor")
-    output.heading("The messages go out", "each with a fresh package and a fresh password that the message does not hold")
+    output.heading("Send", "each message has a new package, whose new password is not in the message")
     output.command("send", "--yes")
     messages = _messages(server)
-    output.heading("What the ledger knows")
+    output.heading("Status")
     deliveries = output.command("status").get("deliveries", [])
-    output.heading("The password takes another channel", "Alice calls the helpdesk; it is shown once, and the ledger knows first")
+    output.heading("Reveal a password", "Alice calls the helpdesk; it is shown once, and recorded first")
     password = output.password()
-    output.heading("On Alice's phone", "the attachment of the message that the server received, opened with that password")
+    output.heading("On Alice's phone", "the attachment that the server received, opened with that password")
     opened = output.open_package(server.messages[ALICE], password)
-    output.heading("Afterwards", "everything that happened is on one chain; an edit, a removal or an insertion would show")
+    output.heading("Audit", "every event is in one hash chain, which shows any edit, removal or insertion")
     output.command("history", ALICE)
     output.command("audit", "verify")
     states = {row["address"]: row["state"] for row in deliveries}
@@ -138,7 +141,7 @@ class DemoOutput:
         from distributor.cli.render import BOLD, coloured
 
         self.line(coloured("distributor: S/MIME certificates to phones", BOLD))
-        self.line(f"A certification authority that is a second old, five people, and {server}.")
+        self.line(f"A new certification authority, five people, and {server}.")
 
     def heading(self, title: str, what: str = "") -> None:
         """A numbered heading."""
@@ -192,21 +195,19 @@ class DemoOutput:
             self.line(f"      {name:<12}{value}")
         return bool(found)
 
-    def end(self, folder: Path, *, kept: bool) -> None:
-        """Where the workspace is, and commands to try in it."""
+    def end(self, folder: Path, following: Sequence[str], *, kept: bool) -> None:
+        """Where the workspace is, and commands to run next."""
         from distributor.cli.render import BOLD, coloured
 
         self.line()
         if not kept:
-            self.line("Nothing is left behind. To keep it and play on: " + coloured(AGAIN, BOLD))
-            return
-        self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the messages are in messages/. Try:")
-        for command in (f"cd {folder}", *NEXT):
-            self.line(f"  {command}")
+            self.line("Nothing is left behind. To keep the workspace, run:")
+        else:
+            self.line(coloured(f"Kept in {folder}", BOLD) + ": an ordinary workspace; the messages are in messages/. Try:")
+        for command in following:
+            self.line(f"  {coloured(command, BOLD)}")
 
     def _typed(self, arguments: tuple[str, ...]) -> None:
-        import shlex
-
         from distributor.cli.render import GREEN, coloured
 
         self.line(coloured("$ ", GREEN) + shlex.join(("distributor", *arguments)))
@@ -225,8 +226,33 @@ class DemoOutput:
     def _check(self, arguments: tuple[str, ...], code: int, codes: tuple[int, ...]) -> None:
         """End the demo where a command ended with another code than 0 and `codes`."""
         if code not in {0, *codes}:
-            hint = "please report this, with the lines above"
+            hint = "please report this, with the output above"
             raise InvalidInput(f"`distributor {' '.join(arguments)}` ended with {code}", where="demo", hint=hint)
+
+
+def _program() -> str:
+    """What to type to start this program again from the same folder: its name where the shell finds it, else its path."""
+    import shutil
+
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":  # python -m distributor
+        return f"{_near(Path(sys.executable))} -m distributor"
+    found = shutil.which("distributor")
+    named = started.name == "distributor" and not (found and Path(found).samefile(started))
+    return _near(started.absolute()) if named else "distributor"
+
+
+def _near(path: Path) -> str:
+    """A path as a shell takes it, relative where it lies in this folder."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+
+
+def _commands(program: str, keep: Path) -> list[str]:
+    """Commands for the workspace that was kept: in it, or from here where the program is not found elsewhere."""
+    folder = shlex.quote(str(keep))
+    if program == "distributor":
+        return [f"cd {folder}", *NEXT]
+    return [f"{program} --config {folder}/distributor.toml {command.removeprefix('distributor ')}" for command in NEXT]
 
 
 def _today() -> datetime:
@@ -266,9 +292,11 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(keep.iterdir()):
-            raise UsageError("the folder is not empty", where=str(keep), hint="name a new folder: `distributor demo --keep DIR`")
+            raise UsageError("the folder is not empty", where=str(keep), hint="choose a new folder: `distributor demo --keep DIR`")
     except OSError as error:
-        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(keep), hint="name a folder you may write in") from None
+        raise InvalidInput(
+            (error.strerror or "cannot be made").lower(), where=str(keep), hint="choose a folder that you may write to"
+        ) from None
     yield keep.absolute()
 
 
@@ -284,4 +312,4 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
         if isinstance(error, Error):
             raise
         reason = (error.strerror or "cannot be written").lower()
-        raise InvalidInput(reason, where=str(folder), hint="make room, or name another folder with --keep") from None
+        raise InvalidInput(reason, where=str(folder), hint="free some space, or choose another folder with --keep") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from distributor.errors import Error, InvalidInput, ServiceUnavailable
@@ -54,6 +54,11 @@ class SendReport:
     error: Error | None = None
     interrupted: bool = False
     withdrawn: int = 0  # before sending: the certificate expired or was revoked meanwhile, or is another person's too
+
+    def followed_by(self, later: SendReport) -> SendReport:
+        """Both runs as one: what is deferred and remains is what the later run left."""
+        counts = {name: getattr(self, name) + getattr(later, name) for name in ("accepted", "rejected", "ambiguous", "withdrawn")}
+        return replace(later, **counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

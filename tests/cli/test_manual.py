@@ -1,0 +1,47 @@
+"""The man page has every command and every option, and roff that groff takes without a warning."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from distributor.cli import manual
+from distributor.cli.app import app
+from hatch_build import ManPage
+
+
+def commands(group: Any, path: str) -> dict[str, Any]:  # noqa: ANN401  a group of typer's
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        found |= commands(command, f"{path} {name}") if getattr(command, "commands", None) else {f"{path} {name}": command}
+    return found
+
+
+def test_every_command_and_option_is_in_it() -> None:
+    page = manual.page().replace("\\-", "-")
+    for path, command in commands(typer.main.get_command(app), "distributor").items():
+        part = page.partition(f"\n.SS {path}\n")[2].partition("\n.SS ")[0]
+        for option in re.findall(r"--[a-z-]+", " ".join(name for each in command.params for name in each.opts)):
+            assert option in part, (path, option)
+
+
+def test_groff_takes_it_without_a_warning() -> None:
+    if shutil.which("groff") is None:
+        pytest.skip("groff is not installed")
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-b"], input=manual.page(), capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "distributor password reveal" in re.sub(r".\x08", "", done.stdout)
+
+
+def test_the_build_adds_it_to_the_wheel(tmp_path: Path) -> None:
+    root, data = str(Path(manual.__file__).parents[2]), {"shared_data": dict[str, str]()}
+    ManPage(root, {}, None, None, str(tmp_path / "dist"), "wheel").initialize("standard", data)  # type: ignore[arg-type]
+    ((made, place),) = data["shared_data"].items()
+    assert place == "share/man/man1/distributor.1"
+    assert Path(made).read_text(encoding="utf-8") == manual.page()
