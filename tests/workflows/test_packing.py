@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization as ser
 
 from distributor.errors import InvalidInput
 from distributor.mail.message import Mailbox
@@ -68,6 +69,19 @@ def packed(result: PackedMessage | ParseProblem) -> PackedMessage:
 
 
 # --- the child's work ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["pem", "pkcs12"])
+def test_a_chain_that_came_from_files_beside_it_is_in_the_message(alice: Identity, form: str) -> None:
+    alone = replace(alice, chain=())
+    file = material(alone)
+    if form == "pem":
+        file = replace(file, form="pem", parts=(replace(file.parts[0], data=alone.key_pem() + alone.pem),))
+    chain = tuple(one.public_bytes(ser.Encoding.DER) for one in alice.chain)
+    task = replace(todo(alone), leaf=alice.der, chain=chain)
+    message = packed(packer()(PackingJob(task, file, NOW)))
+    bags = oldphone.install(attachment(message), SEALED[-1])
+    assert [bag.content for bag in bags if bag.kind == "certificate"] == [alice.der, chain[0]]
 
 
 def test_a_message_carries_the_person_s_key_under_a_new_password(alice: Identity) -> None:
