@@ -37,9 +37,9 @@ def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned:
 
 def test_a_message_that_waits_is_shown_with_its_time(sent: Workspace) -> None:
     sent.run_script("+ pfx later later@example.org\n$ distributor plan certificates/later.pfx >/dev/null 2>&1\n")
-    assert "shows when" in sent.run("distributor send --yes").stdout
-    assert "in 10 minutes (waits until 20" in sent.run("distributor status --state deferred").stdout
-    assert "nothing is due until " in sent.run("distributor send --yes").stdout
+    assert "next: distributor send after 20" in sent.run("distributor send --yes").stdout
+    assert "in 10 minutes (due 20" in sent.run("distributor status --state deferred").stdout
+    assert "nothing is due until 20" in sent.run("distributor send --yes").stdout
 
 
 def test_a_full_disk_behind_stdout_is_told(sent: Workspace) -> None:
