@@ -106,7 +106,9 @@ def check(
             "--passwords", metavar="PATH", readable=False, help="Passwords of PFX files, as for `plan`; default: file.txt beside each."
         ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not use the network: no revocation check, no download of issuers.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not use the network: no revocation check, no download of issuers.")
+    ] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
