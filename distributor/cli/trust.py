@@ -45,7 +45,7 @@ def export(
         list[Path],
         typer.Argument(metavar="CERT", readable=False, help="Roots and intermediates: PEM, DER, .p7b or .sst files, or folders."),
     ],
-    output: Annotated[Path, typer.Option("--output", metavar="FILE.sst", readable=False, help="Where to, whole or not at all.")],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE.sst", readable=False, help="Output file.")],
     chosen: Config = None,  # noqa: ARG001  every command takes it
     as_json: Json = False,
 ) -> int:
@@ -88,7 +88,7 @@ def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, iss
 def check(
     certificates: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="CERT", readable=False, help="Certificates, PFX too: what does the collection lack for them?"),
+        typer.Argument(metavar="CERT", readable=False, help="Certificates or PFX files to check against the collection."),
     ] = None,
     sst: Sst = None,
     tenant: Annotated[
@@ -106,7 +106,9 @@ def check(
             "--passwords", metavar="PATH", readable=False, help="Passwords of PFX files, as for `plan`; default: file.txt beside each."
         ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no network: no revocation, no issuer that is elsewhere.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not use the network: no revocation check, no download of issuers.")
+    ] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:

@@ -24,14 +24,14 @@ MOST_ROWS = 20  # of people shown; --json has all
 def ldap(
     host: Annotated[str, typer.Argument(metavar="HOST", help="As Outlook's settings have it: HOST, HOST:PORT or ldaps://HOST[:PORT].")],
     addresses: Annotated[
-        list[str] | None, typer.Argument(metavar="ADDRESS", help="Whom to look for; default: everybody who received a certificate.")
+        list[str] | None, typer.Argument(metavar="ADDRESS", help="People to look up; default: everyone who received a certificate.")
     ] = None,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Ask a directory as Outlook on a phone may: nobody signed in, no base, by mail address.
+    """Look people up in a directory as Outlook on a phone does: anonymously, without a base, by mail address.
 
-    Says whether others can encrypt to our people by it, and what to change in slapd or Active Directory. Changes nothing.
+    Shows whether others can encrypt to them, and what to change in slapd or Active Directory. Changes nothing.
     """
     from distributor import bootstrap
     from distributor.bootstrap import trust
