@@ -68,7 +68,7 @@ def test_nothing_of_an_edited_delivery_leaves_and_it_can_be_withdrawn(workspace:
     edit(workspace, {**PLANNED, **QUEUED}[what], *more)
     result = workspace.run("distributor send --yes")
     assert result.returncode == 3, result.stdout
-    assert "changed from outside" in result.stdout
+    assert "modified outside distributor" in result.stdout
     assert all(b"To: bob@example.org" in message for message in workspace.handler.messages)
     assert workspace.run("distributor audit verify").returncode == 1
     assert workspace.run(f"distributor withdraw {alice} --reason 'was edited'").returncode == 0

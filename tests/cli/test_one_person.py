@@ -187,7 +187,7 @@ def test_a_person_who_was_exchanged_in_the_ledger_gets_nothing(workspace: Worksp
     sql(workspace, "UPDATE person SET address = 'eve@example.org', key = 'eve@example.org'")
     result = workspace.run("distributor send --yes")
     assert result.returncode in {1, 3}, result.stdout
-    assert "alice@example.org" in result.stdout or "changed from outside" in result.stdout
+    assert "alice@example.org" in result.stdout or "modified outside distributor" in result.stdout
     assert workspace.handler.messages == []
 
 

@@ -226,7 +226,7 @@ def test_a_ledger_that_stays_locked_is_unavailable_and_changes_nothing(file_worl
     impatient = file_world.another()
     rival = sqlite3.connect(path_of(file_world), isolation_level=None)
     rival.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ServiceUnavailable, match="stays locked") as refused:
+    with pytest.raises(ServiceUnavailable, match="is locked") as refused:
         impatient.plan("plan-1", [draft("anna")])
     assert str(path_of(file_world)) in str(refused.value)
     assert list(impatient.deliveries(EVERYTHING)) == []

@@ -105,7 +105,7 @@ def test_a_message_is_not_frozen_for_somebody_who_was_edited_in_after_it_was_mad
     (anna,) = world.plan("anna")
     world.sql("UPDATE person SET address = 'evil@evil.example', key = 'evil@evil.example'")
     world.spoiled = True
-    with pytest.raises(InvalidInput, match=r"changed from outside \(person's address\)"):
+    with pytest.raises(InvalidInput, match=r"modified outside distributor \(person's address\)"):
         world.ledger.enqueue([packed(anna.id)], ME)
     assert world.state(anna.id) is State.PLANNED
 

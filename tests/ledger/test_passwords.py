@@ -53,7 +53,7 @@ def test_no_password_leaves_before_its_message_is_accepted(world: World) -> None
 def test_a_replaced_message_is_not_sent_again_since_its_password_is_gone(world: World) -> None:
     old = world.ambiguous().id
     new = world.ledger.regenerate(old, "she asked again")
-    with pytest.raises(RequestDenied, match="password is destroyed") as refused:
+    with pytest.raises(RequestDenied, match="password destroyed") as refused:
         world.ledger.resolve(old, State.QUEUED, {"reason": "mx1 does not have it"})
     assert refused.value.hint is not None
     assert "distributor withdraw" in refused.value.hint
@@ -145,6 +145,6 @@ def test_a_sealed_password_that_became_text_is_not_handed_over(file_world: World
     file_world.sql("UPDATE handover SET sealed = 'a text'")
     file_world.spoiled = True
     assert file_world.ledger.envelopes("anna@example.org")[0].sealed == b"a text"
-    with pytest.raises(InvalidInput, match=r"changed from outside \(password's sealed\)"):
+    with pytest.raises(InvalidInput, match=r"modified outside distributor \(password's sealed\)"):
         file_world.ledger.hand_over(id_, "she phoned", "reveal")
     assert "revealed" not in file_world.events()
