@@ -40,7 +40,7 @@ types: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
 
-wheel: $(VENV)/build.stamp
+wheel: $(VENV)/build.stamp $(VENV)/runtime.stamp
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 $(VENV)/bin/python:

@@ -392,11 +392,9 @@ def _senders(document: Mapping[str, Any], folder: Path, faults: list[ConfigFault
 
 def _several(file: Path, lines: dict[str, int], faults: list[ConfigFault]) -> Error:
     errors: list[Error] = []
-    for fault in sorted(faults, key=lambda fault: line_of(fault.key, lines) or 0):
-        line = line_of(fault.key, lines)
+    for line, fault in sorted(((line_of(fault.key, lines), fault) for fault in faults), key=lambda pair: pair[0] or 0):
         where = f"{file.name} line {line}" if line else file.name
-        errors.append(
-            InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=fault.hint or "correct the file, then run the command again")
-        )
+        hint = fault.hint or "correct the file, then run the command again"
+        errors.append(InvalidInput(f"{fault.key}: {fault.message}", where=where, hint=hint))
     hints = list(dict.fromkeys(fault.hint for fault in faults if fault.hint))
     return ErrorGroup(errors, hint="; ".join(hints[:MOST_HINTS]) or f"correct {file}, then run the command again")

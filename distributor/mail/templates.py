@@ -347,7 +347,7 @@ def sample(channel: str = "reveal", generation: int = 1, use: str = "") -> dict[
             "sha256": "ab" * 32,
             "use": use,
         },
-        "file_name": "Alice Example SMIME 2026 1f0c9a.pfx",
+        "file_name": "Alice Example SMIME 2026 4f2a90c1.pfx",
         "sender": {"address": "certificates@example.org", "name": "Certificate Service"},
         "contact": "certificates@example.org",
         "channel": channel,

@@ -177,12 +177,12 @@ def friendly_name(person: Person, issued: datetime, use: str = "") -> str:
     return f"{plain_name(person)} {issued:%Y-%m} {use}".rstrip()
 
 
-def file_name(person: Person, issued: datetime, sha256: str, use: str = "") -> str:
-    """The attachment's name in ASCII: "Alice Example SMIME 2026 1f0c9a.pfx", or "Alice Example SMIME signing 2026 1f0c9a.pfx".
+def file_name(person: Person, issued: datetime, serial: str, use: str = "") -> str:
+    """The attachment's name in ASCII: "Alice Example SMIME 2026 4f2a90c1.pfx", or "Alice Example SMIME signing 2026 4f2a90c1.pfx".
 
-    It ends with the beginning of the certificate's SHA-256, since a person may get two certificates of one year for the same use.
+    It ends with the beginning of the serial number, as the message does: a person may get two certificates of one year for the same use.
     """
-    return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}", f"{sha256[:6]}.pfx"])
+    return " ".join([plain_name(person), "SMIME", *([use] if use else []), f"{issued:%Y}", f"{serial[:8]}.pfx"])
 
 
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from typing import NamedTuple
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -15,9 +17,12 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from distributor.model.certificates import Limits, ParseProblem
+from distributor.model.issues import CheckId
 from distributor.pki import asn1
 from distributor.pki.asn1 import Unreadable, Value
 
+_FEWER = "export it again with fewer iterations"
 KEY, IV, MAC = 1, 2, 3  # what a derivation is for, RFC 7292 B.3
 _PBES2, _PBKDF2, _PBMAC1 = "1.2.840.113549.1.5.13", "1.2.840.113549.1.5.12", "1.2.840.113549.1.5.14"
 _TRIPLE_DES = "1.2.840.113549.1.12.1.3"
@@ -265,3 +270,16 @@ def _positive(count: int) -> int:
     if count < 1:
         raise Unreadable(f"its key derivation has {count} iterations")
     return count
+
+
+def too_costly(derivations: Sequence[Mac | Scheme], limits: Limits) -> ParseProblem | None:
+    """The problem of a file whose key derivations take too many iterations, or too long together."""
+    most = max((one.rounds for one in derivations), default=0)
+    if most > limits.iterations:
+        message = f"a key derivation in it has {most} iterations, {limits.iterations} are allowed"
+        return ParseProblem(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.iterations` if you trust its origin")
+    seconds = sum(one.seconds for one in derivations)
+    if seconds > limits.open_seconds:
+        message = f"opening it takes about {ceil(seconds)} s, {limits.open_seconds:g} s are allowed"
+        return ParseProblem(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.open_seconds` if you trust its origin")
+    return None

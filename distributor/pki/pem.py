@@ -19,7 +19,7 @@ from distributor.pki import asn1, keypairs, spki, sst
 from distributor.pki.asn1 import Unreadable
 from distributor.pki.certificate import Certificate, load
 from distributor.pki.passwords import spelled
-from distributor.pki.pbe import Scheme
+from distributor.pki.pbe import Scheme, too_costly
 
 # Dashes end a block, so that no text is read twice, however many blocks begin and never end.
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*+\n?+((?:[^-]++|-(?!----))*+)-----END \1-----")
@@ -98,11 +98,8 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     found = [block for data in files for block in blocks(data)]
     if not found:
         raise Unreadable("no certificate or key found")
-    if schemes := [scheme for block in found if (scheme := scheme_of(block)) is not None]:
-        from distributor.pki.pkcs12 import too_costly  # noqa: PLC0415  slow to load, and only for encrypted keys
-
-        if refused := too_costly(schemes, limits):
-            return refused
+    if costly := too_costly([scheme for block in found if (scheme := scheme_of(block)) is not None], limits):
+        return ParsedIdentities(problems=(costly,))
     ders = list(dict.fromkeys(der for block in found for der in _block(block)))
     try:
         keys = _keys(found, passwords)

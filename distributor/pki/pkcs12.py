@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,6 @@ LEAST_TRIED = 2  # passwords, however long one takes
 CONVERT = (
     "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
 )
-_FEWER = "export it again with fewer iterations"
 _DATA = bytes.fromhex("2a864886f70d010701")
 _ENCRYPTED = bytes.fromhex("2a864886f70d010706")
 _X509 = bytes.fromhex("2a864886f70d01091601")
@@ -69,8 +67,8 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
         return _refuse(CheckId.NO_MAC, "it has no integrity check (MAC), so anybody could have changed it", CONVERT)
     safes = [_safe(value) for value in asn1.read(to_definite_length(content)).sequence(0)]
     if expected_sha256 is None:
-        if refused := too_costly([mac, *_schemes(safes)], limits):
-            return refused
+        if costly := pbe.too_costly([mac, *_schemes(safes)], limits):
+            return ParsedIdentities(problems=(costly,))
     elif len(passwords) == 1 and passwords[0]:
         try:
             return _open(safes, EncodedPassword.of(passwords[0].reveal()), limits, expected_sha256)
@@ -85,19 +83,6 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
         except WrongPassword:
             continue
     return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
-
-
-def too_costly(derivations: Sequence[Mac | Scheme], limits: Limits) -> ParsedIdentities | None:
-    """The problem of a file whose key derivations take too many iterations, or too long together."""
-    most = max((one.rounds for one in derivations), default=0)
-    if most > limits.iterations:
-        message = f"a key derivation in it has {most} iterations, {limits.iterations} are allowed"
-        return _refuse(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.iterations` if you trust its origin")
-    seconds = sum(one.seconds for one in derivations)
-    if seconds > limits.open_seconds:
-        message = f"opening it takes about {math.ceil(seconds)} s, {limits.open_seconds:g} s are allowed"
-        return _refuse(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.open_seconds` if you trust its origin")
-    return None
 
 
 def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
@@ -212,8 +197,8 @@ def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits,
         for safe in safes:
             _unlock(safe, word, bags, quick=expected_sha256 is not None)
         sealed = [safe.scheme for safe in safes if safe.scheme is not None]
-        if expected_sha256 is None and (costly := too_costly([*sealed, *(_shroud(bag)[0] for bag in bags.shrouded)], limits)):
-            return costly
+        if expected_sha256 is None and (costly := pbe.too_costly([*sealed, *(_shroud(bag)[0] for bag in bags.shrouded)], limits)):
+            return ParsedIdentities(problems=(costly,))
         bags.keys.extend(_key(bag, word) for bag in bags.shrouded)
     except Unreadable:
         if refused := keypairs.key_types(bags.certificates):

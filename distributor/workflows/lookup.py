@@ -122,7 +122,7 @@ def _refuse_several(where: str, found: Sequence[Delivery]) -> None:
 
 def _unknown(ledger: Ledger, name: str, text: str) -> Error:
     if text.startswith(ID_PREFIX) or names_address(name):
-        what = f'"{name}" is not in the ledger' if names_address(name) else "there is no such delivery"
+        what = f'"{name}" is not in the ledger' if names_address(name) else "no such delivery"
         near = difflib.get_close_matches(text, ledger.neighbours(text), MOST_NAMED, cutoff=0.9)
         return RequestDenied(what, where=None if names_address(name) else name, hint=f"did you mean {_listed(near)}?" if near else _LISTED)
     hint = "compare it with the certificate's serial number or SHA-256, or name the person by address"

@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING
 
 from distributor.model.certificates import CertificateInfo, Identity, Locator, ParsedIdentities, SourceMaterial
 from distributor.model.compact import BitSet, Digests, PackedList
-from distributor.model.delivery import DeliveryRequest, Taken
+from distributor.model.delivery import DeliveryRequest
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, escape_unsafe, key_of
 from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
-from distributor.model.states import State
 from distributor.pki.checks import addresses, check_certificate, subject_address
 from distributor.pki.spki import sha256_of
-from distributor.workflows.plan_messages import ABSENT, common_name, locator, lost, other_language, revocation, too_few_files, without_rows
+from distributor.workflows.plan_messages import (
+    ABSENT,
+    common_name,
+    locator,
+    lost,
+    one_key,
+    other_language,
+    revocation,
+    too_few_files,
+    without_rows,
+)
 from distributor.workflows.roster import SOURCE, MergedRoster
 
 if TYPE_CHECKING:
@@ -349,10 +358,6 @@ class Matching:
 # Refuses planned deliveries that would give two people the same certificate or the same key.
 
 
-OWN_KEY = "have a certificate with a key of its own issued for each"
-_MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJECTED, State.BOUNCED})
-
-
 class KeyOwners:
     """The keys that two people of one plan have: neither gets a message, for nobody can tell whose key it is."""
 
@@ -384,25 +389,3 @@ class KeyOwners:
 
 def _key(draft: DeliveryRequest) -> str:
     return sha256_of(draft.leaf) or draft.facts.sha256
-
-
-def one_key(address: str, other: str, source: str | None) -> Issue:
-    """The issue of two people of one plan who have the same key."""
-    message = f'the certificates of "{address}" and "{other}" have the same key: whoever has it can read the mail of both'
-    return Issue(Severity.ERROR, CheckId.DUPLICATE, message, OWN_KEY, source, None, address)
-
-
-def already_taken(found: Taken, source: str) -> Issue:
-    """The issue of a certificate or key that another person has according to the ledger."""
-    address = str(found.draft.person.address)
-    who = f'"{found.address}"' + (f" ({found.name})" if found.name else "")
-    unclear = ", and may have arrived there," if found.state is State.WITHDRAWN else ""
-    standing = f"{found.state} for {who} since {found.since:%Y-%m-%d}{unclear}"
-    if found.same_certificate:
-        message = f'this certificate is {standing} and cannot be for "{address}" too: one certificate is for one person'
-    else:
-        message = f'a certificate with the same key is {standing}, so "{address}" could read the mail of both'
-    hint = f'have a certificate with a new key issued for "{address}", also where both are one person with a new address'
-    if found.state in _MAY_GO_BACK:
-        hint = f"{hint}; or, if the other one is wrong, run `distributor withdraw {found.delivery} --reason TEXT`"
-    return Issue(Severity.ERROR, CheckId.DUPLICATE, message, hint, source, None, address)

@@ -63,7 +63,7 @@ class Packer:
         use = package.only_use(content.leaf)
         name = package.friendly_name(todo.person, todo.not_before, use)
         data = package.build_pkcs12(content, password, self.profile, name, include_root=self.include_root)
-        attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_sha256, use), data)
+        attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_serial, use), data)
         wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use, job.now))
         head = MessageHeaders(
             sender,

@@ -20,8 +20,8 @@ from distributor.model.issues import Issue
 from distributor.model.people import Directory
 from distributor.model.ports import Ledger, NewSpool, Roster, Source, Spool, WorkerPool
 from distributor.model.states import State
-from distributor.workflows.matching import Candidate, KeyOwners, Matching, already_taken, one_key
-from distributor.workflows.plan_messages import already
+from distributor.workflows.matching import Candidate, KeyOwners, Matching
+from distributor.workflows.plan_messages import already, already_taken, one_key
 from distributor.workflows.roster import gather
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from distributor.model.certificates import CertificateInfo, Locator, SourceMaterial, is_hold
-from distributor.model.delivery import ExistingDelivery
+from distributor.model.delivery import ExistingDelivery, Taken
 from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import escape_unsafe
 from distributor.model.states import State
@@ -16,6 +16,8 @@ ABSENT = {
     "roster": ("on the roster", "add the person to the roster, or remove the file"),
     "directory": ("in the directory", "have the certificate revoked if the person has left; [[rosters]] may also leave them out"),
 }
+OWN_KEY = "have a certificate with a key of its own issued for each"
+_MAY_GO_BACK = frozenset({State.PLANNED, State.QUEUED, State.DEFERRED, State.REJECTED, State.BOUNCED})
 _SENDS = "`distributor send` sends it"
 _RESEND = "`distributor resend` makes a new message with a new password"
 _NEXT: Mapping[State, str] = {
@@ -88,3 +90,25 @@ def common_name(info: CertificateInfo) -> str:
         if kind.strip().upper() == "CN" and "@" not in value:
             return value.replace("\0", ",").replace("\\", "").strip()
     return ""
+
+
+def one_key(address: str, other: str, source: str | None) -> Issue:
+    """The issue of two people of one plan who have the same key."""
+    message = f'the certificates of "{address}" and "{other}" have the same key: whoever has it can read the mail of both'
+    return Issue(Severity.ERROR, CheckId.DUPLICATE, message, OWN_KEY, source, None, address)
+
+
+def already_taken(found: Taken, source: str) -> Issue:
+    """The issue of a certificate or key that another person has according to the ledger."""
+    address = str(found.draft.person.address)
+    who = f'"{found.address}"' + (f" ({found.name})" if found.name else "")
+    unclear = ", and may have arrived there," if found.state is State.WITHDRAWN else ""
+    standing = f"{found.state} for {who} since {found.since:%Y-%m-%d}{unclear}"
+    if found.same_certificate:
+        message = f'this certificate is {standing} and cannot be for "{address}" too: one certificate is for one person'
+    else:
+        message = f'a certificate with the same key is {standing}, so "{address}" could read the mail of both'
+    hint = f'have a certificate with a new key issued for "{address}", also where both are one person with a new address'
+    if found.state in _MAY_GO_BACK:
+        hint = f"{hint}; or, if the other one is wrong, run `distributor withdraw {found.delivery} --reason TEXT`"
+    return Issue(Severity.ERROR, CheckId.DUPLICATE, message, hint, source, None, address)

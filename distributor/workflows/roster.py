@@ -241,7 +241,7 @@ class MergedRoster:
         first = self.by_key.get(key)
         if first is None:
             self.by_key[key] = person
-        elif _without_files(first) != replace(_without_files(person), address=first.address):
+        elif replace(first, hint=None, more_rows=()) != replace(person, hint=None, more_rows=(), address=first.address):
             self._contradicted.add(key)
             self.refuse(_repeated(person, first, Severity.ERROR, "the row contradicts", "keep one row per person"))
         elif files(person.hint) and files(person.hint) not in map(files, first.rows):
@@ -398,7 +398,3 @@ def _repeated(person: Person, first: Person, severity: Severity, what: str, hint
     source, line = (person.hint.source, person.hint.line) if person.hint else (None, None)
     before = f"line {first.hint.line}" if first.hint else "another row"
     return Issue(severity, CheckId.DUPLICATE, f"{what} {before}, which is about the same person", hint, source, line, str(person.address))
-
-
-def _without_files(person: Person) -> Person:
-    return replace(person, hint=None, more_rows=())

@@ -79,7 +79,7 @@ def test_every_message_has_what_a_reader_needs(language: str) -> None:
             "Android",
             "S/MIME",
             "Wi-Fi" if language != "de" else "WLAN",
-            "Alice Example SMIME 2026 1f0c9a.pfx",
+            "Alice Example SMIME 2026 4f2a90c1.pfx",
         ),
         *("Install Certificate", "Enter Password", "Certificate Installed", "VPN & app user certificate", "User certificate installed"),
         *("Type the password to extract the certificates", "Sign and Encrypt", "xxxxx-xxxxx-xxxxx-xxxxx-xxxxx", "alice@example.org"),
