@@ -28,7 +28,7 @@ def test_a_broken_template_is_named_by_every_dry_run_until_it_is_mended(planned:
     for _ in range(2):
         result = planned.run("distributor send --dry-run look")
         assert result.returncode == 1, result.stdout
-        assert 'templates/message/en/body.txt line 2: there is no "nobody" (correct the template' in result.stdout
+        assert 'templates/message/en/body.txt line 2: unknown variable "nobody" (correct the template' in result.stdout
         assert "next: fix the errors above" in result.stdout
     words.unlink()
     result = planned.run("distributor send --dry-run look")

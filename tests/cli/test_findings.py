@@ -69,7 +69,7 @@ $ distributor plan certificates
 plan (not recorded): 0 ready
 
 error    wrong-password  5 files
-         it needs a password and none was given
+         the file needs a password, but none was given
          cert-0.pfx, cert-1.pfx, cert-2.pfx and 2 more: --verbose lists all
          did you forget --passwords?
          ...

@@ -115,7 +115,7 @@ def test_files_that_hold_no_certificate_are_issues(workspace: Workspace) -> None
 def test_a_pipe_is_not_waited_for(workspace: Workspace) -> None:
     os.mkfifo(workspace.folder / "pipe.pem")
     result = workspace.run("distributor trust check --sst pipe.pem")
-    assert (result.returncode, result.stdout.splitlines()[0]) == (3, "error: pipe.pem: it is not a regular file")
+    assert (result.returncode, result.stdout.splitlines()[0]) == (3, "error: pipe.pem: not a regular file")
 
 
 def test_where_it_cannot_be_written_is_told_with_the_place(workspace: Workspace) -> None:

@@ -68,4 +68,4 @@ def test_what_the_collection_lacks_for_a_pfx_is_told(workspace: Workspace) -> No
 def test_an_empty_file_is_not_taken_for_a_tenant_without_a_collection(workspace: Workspace) -> None:
     (workspace.folder / "tenant.txt").write_bytes(b"")
     done = workspace.run("distributor trust check --sst collection.sst --tenant tenant.txt")
-    assert (done.returncode, "tenant.txt: it is empty" in done.stdout) == (3, True)
+    assert (done.returncode, "tenant.txt: the file is empty" in done.stdout) == (3, True)

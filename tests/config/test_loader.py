@@ -182,7 +182,7 @@ def test_each_fault_has_a_way_out_of_its_own(toml: Path) -> None:
         settings(toml, GOOD.replace('kind = "smtp"', 'kind = "smpt"').replace("[sender]", "[nonsense]\nx = 1\n[sender]"))
     kind, nonsense = (fault.hint or "" for fault in sorted(caught.value.faults, key=lambda fault: "transport.kind" not in fault.message))
     assert kind == "use one of: folder, graph, smtp"
-    assert nonsense.startswith("known here: organisation")
+    assert "organisation" in nonsense
 
 
 def test_a_profile_that_is_none_is_refused_with_those_there_are(toml: Path) -> None:

@@ -132,9 +132,9 @@ def test_a_further_generation_is_refused_where_somebody_else_has_it(world: World
     anna = draft("anna")
     id_ = sent(world, anna)
     taken_over(world, anna)
-    with pytest.raises(RequestDenied, match=r'this certificate is also planned for "schmidt@example.org"'):
+    with pytest.raises(RequestDenied, match=r'this certificate is already planned for "schmidt@example.org"'):
         world.ledger.regenerate(id_, "new phone")
-    with pytest.raises(RequestDenied, match="this certificate is also"):
+    with pytest.raises(RequestDenied, match="this certificate is already"):
         world.ledger.regenerate(id_, "new phone", other("third", anna))
 
 
@@ -158,7 +158,7 @@ def test_what_an_older_program_planned_for_a_second_person_is_withdrawn_before_i
     sent(world, anna)
     id_ = taken_over(world, anna)
     assert world.ledger.lease(ME, 10, LEASE, EVERYTHING) == []
-    reason = "the certificate is accepted for anna@example.org too"
+    reason = "the certificate is already accepted for anna@example.org"
     assert world.ledger.taken_back() == [RevokedDelivery(id_, "schmidt@example.org", State.PLANNED, State.WITHDRAWN, reason)]
     assert world.ledger.taken_back() == []
 

@@ -104,7 +104,7 @@ def test_a_waiting_time_from_a_clock_that_was_ahead_is_over_and_the_event_says_s
     assert world.ledger.due(EVERYTHING) == {"certs@example.org": 1}
     assert [again.id for again in world.ledger.claim(ME, 5, LEASE, EVERYTHING)] == [claim.id]
     *_, last = world.ledger.history("anna@example.org")
-    assert str(last.evidence["clock"]).endswith("by a clock that was ahead")
+    assert str(last.evidence["clock"]).endswith("while a clock was ahead")
 
 
 def test_an_attempt_from_the_future_counts_from_when_that_is_noticed(world: World) -> None:

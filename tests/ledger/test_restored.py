@@ -281,9 +281,9 @@ def test_a_ledger_under_another_name_is_found_out(world: World, tmp_path: Path) 
         assert ledger.restored() is None
     world.spoiled = True
     world.sql("UPDATE head SET ledger = 'x'")
-    assert any("ledger: the name" in str(finding) for finding in world.ledger.verify())
+    assert any("ledger: its identifier" in str(finding) for finding in world.ledger.verify())
     with (
-        pytest.raises(InvalidInput, match="nothing was sent: this ledger was modified outside distributor: the name"),
+        pytest.raises(InvalidInput, match="nothing was sent: this ledger was modified outside distributor: its identifier"),
         guarded(world, tmp_path),
     ):
         pass

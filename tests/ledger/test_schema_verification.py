@@ -13,7 +13,7 @@ from tests.ledger.world import World, found
 
 DEMO = Path(__file__).parents[1] / "data" / "ledgers" / "0003-demo.db.gz"
 SO = ", so events could be modified or deleted"
-GONE = f"is gone{SO}"
+GONE = f"is missing{SO}"
 OTHER = f"is disabled or modified{SO}"
 STRANGE = "was not created by distributor"
 
@@ -68,7 +68,7 @@ FILE = [
     ("CREATE INDEX quick ON event (at)", f'index "quick": {STRANGE}'),
     ("CREATE UNIQUE INDEX once ON person (name)", f'index "once": {STRANGE}'),
     ("ALTER TABLE handover ADD COLUMN old BLOB", 'table "handover": is modified'),
-    ("DROP INDEX delivery_by_certificate", 'index "delivery_by_certificate": is gone'),
+    ("DROP INDEX delivery_by_certificate", 'index "delivery_by_certificate": is missing'),
 ]
 
 
@@ -109,8 +109,8 @@ SERVER = [
     (["CREATE INDEX quick ON event (at)"], f'index "quick": {STRANGE}'),
     (["ALTER TABLE handover ADD COLUMN old bytea"], f'column "handover.old": {STRANGE}'),
     (["ALTER TABLE person ALTER COLUMN phone SET DEFAULT 'x'"], 'column "person.phone": is modified'),
-    (["ALTER TABLE handover DROP CONSTRAINT handover_sealed"], 'constraint "handover.handover_sealed": is gone'),
-    (["DROP INDEX delivery_by_certificate"], 'index "delivery_by_certificate": is gone'),
+    (["ALTER TABLE handover DROP CONSTRAINT handover_sealed"], 'constraint "handover.handover_sealed": is missing'),
+    (["DROP INDEX delivery_by_certificate"], 'index "delivery_by_certificate": is missing'),
     (["ALTER TABLE delivery ENABLE ROW LEVEL SECURITY"], 'table "delivery": is modified'),
     (["CREATE SCHEMA other", "CREATE TABLE other.more () INHERITS (event)"], f'inheriting table "event.other.more": {STRANGE}'),
 ]

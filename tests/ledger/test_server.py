@@ -46,7 +46,7 @@ def test_a_password_that_is_not_escaped_is_refused_and_not_shown(word: str) -> N
 
 def test_a_database_that_is_not_there_cannot_be_used(postgresql: Server) -> None:
     error = refusal(postgresql.url("nowhere"))
-    assert "cannot be reached" in str(error)
+    assert "cannot connect to the database" in str(error)
     assert error.hint is not None
     assert "`ledger.url`" in error.hint
 
@@ -65,7 +65,7 @@ def test_a_lost_connection_is_said_once_and_then_made_again(postgresql: Server, 
     for read in (True, False):
         world.ledger.counts(EVERYTHING)
         postgresql.run("postgres", others)
-        with pytest.raises(ServiceUnavailable, match=r"cannot be reached|does not answer"):
+        with pytest.raises(ServiceUnavailable, match=r"cannot connect|does not respond"):
             _ = world.ledger.counts(EVERYTHING) if read else world.ledger.plan("plan-1", [draft("bert")])
     assert world.ledger.counts(EVERYTHING) == {State.QUEUED: 1}
     assert world.ledger.plan("plan-1", [draft("bert")])

@@ -203,7 +203,7 @@ def test_the_bytes_of_a_certificate_and_of_an_authority_are_compared_with_their_
     )
     assert findings == [
         f"certificate {sha}: does not match its SHA-256",
-        f"authority {other}: does not match its SHA-256",
+        f"CA certificate {other}: does not match its SHA-256",
     ]
 
 

@@ -214,7 +214,7 @@ def test_one_lack_of_many_people_is_told_once_with_their_number() -> None:
     (issue,) = lacks([ROOT], people)
     assert issue.message.endswith("; needed by 3 people's certificates")
     (issue,) = lacks([ROOT], [*people, MIDDLE])
-    assert issue.message.endswith('"CN=Middle" is not in the collection; 3 people\'s certificates need it')
+    assert issue.message.endswith('"CN=Middle" is not in the collection; needed by 3 people\'s certificates')
 
 
 def test_an_issuer_that_was_renewed_with_another_key_is_told_apart() -> None:

@@ -10,7 +10,7 @@ from functools import reduce
 import pytest
 
 from distributor.adapters.transports.graph.mailbox import DraftSender
-from distributor.adapters.transports.smtp import SmtpConnection
+from distributor.adapters.transports.smtp.transport import SmtpConnection
 from distributor.workflows import sending
 from distributor.workflows.sending.mailbox import MailboxSender
 
