@@ -136,7 +136,7 @@ def read(path: Path) -> bytes:
     try:
         return read_file(path, LARGEST, follow=True)
     except FileRefused as refused:
-        message = "there is no such file or folder" if refused.reason is Reason.MISSING else refused.message
+        message = "no such file or folder" if refused.reason is Reason.MISSING else refused.message
         raise InvalidInput(message, where=str(path), hint=_HINTS.get(refused.reason, WANTED)) from None
 
 

@@ -70,7 +70,7 @@ def _renew(settings: Settings, ledger: Ledger, old: Delivery, reason: str) -> No
     places = Places(partial(inputs.open_plan, settings), inputs.inputs(configured) if configured else None, secrets.token_hex(4))
     with inputs.parsing_pool(settings) as pool:
         new = renew(ledger, old, reason, places, pool)
-    stderr_line(f"{escape(new.address)}: generation {new.generation} planned; the password of generation {old.generation} no longer works")
+    stderr_line(f"{escape(new.address)}: generation {new.generation} planned; the password of generation {old.generation} is destroyed")
 
 
 WITHDRAW_EXAMPLE = '\b\nexample:\n  distributor withdraw d-01JX... --reason "left the company"'

@@ -138,7 +138,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
         restored = ledger.restored()
     states = ", ".join(f"{number} {state}" for state, number in counts.items()) or NO_DELIVERIES
     if not faults:
-        yield Diagnostic("ledger", "ok", f"the chain is whole; {states}")
+        yield Diagnostic("ledger", "ok", f"audit chain intact; {states}")
     if restored is not None:
         yield Diagnostic("ledger", "warning", f"{NOT_SENT}{restored.message}", restored.hint)
     file = bootstrap.ledger_file(settings)
@@ -157,7 +157,7 @@ def _vault(settings: Settings) -> Iterator[Diagnostic]:
         yield Diagnostic("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
         return
     bootstrap.vault(settings)
-    yield Diagnostic("vault", "ok", f"{settings.vault.identity} opens what is sealed")
+    yield Diagnostic("vault", "ok", f"{settings.vault.identity} opens the sealed passwords")
 
 
 def _files(settings: Settings) -> Iterator[Diagnostic]:

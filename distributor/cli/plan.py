@@ -253,9 +253,9 @@ def _chains(lengths: Sequence[int]) -> str:
 def _say_left(left: Spool[Issue], most: int) -> None:
     """List the files that hold no certificate: no issue, but nothing is skipped silently."""
     for one in islice(left, most):
-        stderr_line(f"left alone: {escape(one.source)}: {escape(one.message)}")
+        stderr_line(f"skipped: {escape(one.source)}: {escape(one.message)}")
     if len(left) > most:
-        stderr_line(f"left alone: {len(left) - most} more; --verbose lists them")
+        stderr_line(f"skipped: {len(left) - most} more; --verbose lists them")
 
 
 def _say_next(planned: PlanResult, *, wrong: bool) -> None:
@@ -266,8 +266,8 @@ def _say_next(planned: PlanResult, *, wrong: bool) -> None:
     elif planned.known:
         stderr_line("next: distributor status; a new package with a new password: distributor resend ADDRESS --reason TEXT")
     elif planned.nobody == "roster":
-        stderr_line("the roster names nobody: below its header there is no row")
+        stderr_line("the roster is empty: there is no row below its header")
     elif planned.nobody:
-        stderr_line("the directory names nobody")
+        stderr_line("the directory has no users")
     elif not wrong:
         stderr_line("nothing was found to plan")

@@ -146,7 +146,7 @@ def _collection(chosen: Path | None, config: Path | None) -> Path:
         return chosen
     trust = bootstrap.settings(config).trust
     if trust is None:
-        raise UsageError("there is no collection to look at", hint="name it with --sst FILE, or as `collection` under [trust]")
+        raise UsageError("no collection given", hint="name it with --sst FILE, or as `collection` under [trust]")
     return trust.collection
 
 

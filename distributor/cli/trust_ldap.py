@@ -96,7 +96,7 @@ def _show(place: str, probe: LdapProbe, verdicts: Sequence[EncryptionVerdict], d
     if verdicts:
         stderr_line(f"others can encrypt to {good} of {counted(len(verdicts), 'person', 'people')}")
     elif any(not way.failed for way in probe.ways):  # where all failed, the error that follows says so
-        stderr_line("nobody was looked for: name an ADDRESS")
+        stderr_line("no ADDRESS given, so nothing was searched")
 
 
 def _show_diagnostic(diagnostic: Diagnostic) -> None:

@@ -23,7 +23,7 @@ def test_a_password_is_revealed_by_address_and_serial_number_and_its_history_fou
         f"$ distributor password reveal {serial} --reason called --stdout\n"
         "error: alice@example.org: the password was already revealed; it is shown only once\nhint: ...\n? 1\n"
         f"$ distributor resend {serial} --reason 'forgotten' --yes\n"
-        "alice@example.org: generation 2 planned; the password of generation 1 no longer works\n...\n"
+        "alice@example.org: generation 2 planned; the password of generation 1 is destroyed\n...\n"
         f"$ distributor password reveal {alice['id']} --reason called --stdout\n"
         "error: alice@example.org: the password was already revealed; it is shown only once\nhint: ...\n? 1\n"
         f"$ distributor history {alice['id']} | grep -c '^d-'\n1\n"

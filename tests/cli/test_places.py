@@ -123,7 +123,7 @@ def test_a_source_that_may_not_be_read_is_an_issue_and_the_others_are_planned(pl
 def test_a_folder_is_no_file_to_write_into(planned: Workspace, command: tuple[str, ...], output: str) -> None:
     planned.run_script("+ authorities\n")
     done = planned.run(f"distributor {' '.join(command)} --output {output} 2>&1 >/dev/null")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (3, f"error: {output}: it is a folder")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (3, f"error: {output}: this is a folder, not a file")
     assert "hint: name a file in it: --output " in done.stdout
 
 

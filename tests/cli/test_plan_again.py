@@ -64,7 +64,7 @@ $ distributor send --yes
 ...
 $ mv certificates/robert.pfx certificates/b.pfx; mv certificates/robert.txt certificates/b.txt
 $ distributor resend bob@example.org --reason "new phone" --yes
-bob@example.org: generation 2; the password of generation 1 is destroyed
+bob@example.org: generation 2 planned; the password of generation 1 is destroyed
 1 message accepted
 ...
 """
@@ -78,7 +78,7 @@ def test_a_readme_among_certificates_is_told_and_fails_nothing(workspace: Worksp
     answer = json.loads(result.stdout)
     assert (answer["issues"], [one["source"] for one in answer["left_alone"]]) == ([], ["readme.md"])
     result = workspace.run("distributor plan certificates")
-    assert "left alone: readme.md: the file is neither PKCS#12 nor PEM\n" in result.stdout
+    assert "skipped: readme.md: the file is neither PKCS#12 nor PEM\n" in result.stdout
     result = workspace.run("distributor plan certificates/readme.md")
     assert (result.returncode, "error    unreadable  readme.md\n" in result.stdout) == (1, True), result.stdout
 
@@ -87,8 +87,8 @@ def test_many_files_that_are_left_alone_are_counted(workspace: Workspace) -> Non
     for number in range(7):
         (workspace.folder / "certificates" / f"{number}.md").write_text("hello")
     result = workspace.run("distributor plan certificates").stdout
-    assert result.count("left alone: ") == 6
-    assert "left alone: 2 more; --verbose lists them\n" in result
+    assert result.count("skipped: ") == 6
+    assert "skipped: 2 more; --verbose lists them\n" in result
 
 
 def test_a_roster_with_a_header_only_is_said_to_name_nobody(workspace: Workspace) -> None:
@@ -96,7 +96,7 @@ def test_a_roster_with_a_header_only_is_said_to_name_nobody(workspace: Workspace
     result = workspace.run("distributor plan certificates --roster people.csv")
     assert result.returncode == 1
     assert result.stdout.startswith("plan (not recorded): 0 ready\n")
-    assert result.stdout.endswith("the roster names nobody: below its header there is no row\n")
+    assert result.stdout.endswith("the roster is empty: there is no row below its header\n")
 
 
 def test_a_password_that_may_not_be_read_is_named_with_the_reason(workspace: Workspace) -> None:

@@ -90,4 +90,4 @@ def test_who_was_named_is_not_asked_for_again_where_no_way_works(capsys: pytest.
     trust_ldap._show("127.0.0.1:1", lost, [], [], as_json=False)  # noqa: SLF001
     assert capsys.readouterr().err == ""
     trust_ldap._show("127.0.0.1:1", LdapProbe((Endpoint("ldap://127.0.0.1:1", secure=False),)), [], [], as_json=False)  # noqa: SLF001
-    assert capsys.readouterr().err == "nobody was looked for: name an ADDRESS\n"
+    assert capsys.readouterr().err == "no ADDRESS given, so nothing was searched\n"
