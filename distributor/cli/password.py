@@ -63,6 +63,8 @@ def reveal(
             finally:
                 spent.yes = _is_spent(ledger, sealed)
         if stdout:
+            if address.casefold() != name.strip().casefold():
+                stderr_line(f"the password of {escape(address)}")
             sys.stdout.write(password.reveal() + "\n")
             sys.stdout.flush()
         else:

@@ -54,7 +54,7 @@ def status(
     from distributor.workflows import lookup
 
     with bootstrap.open_for_reading(bootstrap.settings(chosen)) as ledger:
-        scope = replace(lookup.scope(ledger, name) if name else DeliveryFilter(), plan=plan, states=frozenset(state or ()))
+        scope = replace(DeliveryFilter() if name is None else lookup.scope(ledger, name), plan=plan, states=frozenset(state or ()))
         warn_clock_ahead(ledger)
         counts = {str(state): number for state, number in ledger.counts(scope).items()}
         warn_restored(ledger)

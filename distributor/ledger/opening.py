@@ -37,7 +37,7 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
         how = (
             "or move this file away and run `distributor init` to create an empty ledger"
             if database.sqlite
-            else "run `distributor init` to create one here"
+            else "or run `distributor init` to create one here"
         )
         hint = f"check `ledger.url`, restore a backup (docs/restore.md), {how}"
         raise NoLedger("no ledger in it yet", where=database.where, hint=hint)

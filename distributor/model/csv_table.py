@@ -136,9 +136,9 @@ class Columns:
             if len(numbers := self.fields.get(field, ())) < 2:  # noqa: PLR2004  two can differ
                 continue
             equal = [n for n in numbers if n < len(cells) and _rank(self.names[n]) == _rank(self.names[numbers[0]])]
-            values = {self.names[n]: value for n in reversed(equal) if (value := _comparable(field, cells[n]))}
+            values = {n: value for n in equal if (value := _comparable(field, cells[n]))}
             if len(set(values.values())) > 1:
-                return tuple(sorted(values, key=self.names.index)[:2])
+                return tuple(self.names[n] for n in list(values)[:2])
         return ()
 
     def choices(self) -> Iterator[tuple[str, list[str]]]:
@@ -160,8 +160,8 @@ class Columns:
 def _best(field: str, cells: Sequence[str]) -> str:
     """The first cell that can be used, else the first that is filled."""
     usable = [_usable(field, cell) for cell in cells]
-    if field == "email" and len(cells) > 1:
-        usable.sort(key=lambda cell: not isinstance(parse_address(cell), Address))
+    if field == "email":  # what is no address at all gives way to another column, a faulty address does not
+        usable.sort(key=lambda cell: "@" not in cell)
     return next((cell for cell in usable if cell.strip()), "")
 
 
@@ -188,6 +188,16 @@ def header(line: str) -> Columns | HeaderError:
     if len(split[best]) > MOST_COLUMNS:
         return HeaderError(f"the header has more than {MOST_COLUMNS} columns", "remove the columns that are not needed")
     return _columns(best, split[best])
+
+
+def _lines_of(lines: list[str], delimiter: str) -> int:
+    """How many of the lines the first record takes."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        next(reader, None)
+    except csv.Error:
+        return len(lines)
+    return reader.line_num
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -286,7 +296,10 @@ class Rows:
         while sum(each.count('"') for each in lines) % 2 and len(lines) < LONGEST_HEADER and (following := next(self._lines, "")):
             self._before += 1
             lines.append(following)
-        return "".join(lines)
+        used = max(_lines_of(lines, delimiter) for delimiter in DELIMITERS)
+        self._before -= len(lines) - used
+        self._lines = chain(lines[used:], self._lines)  # a quote inside of a cell opens nothing
+        return "".join(lines[:used])
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
         reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)

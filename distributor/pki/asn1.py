@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+LONGEST_OID = 64  # octets; longer ones cost the square of their length
 INTEGER, OCTETS, NULL, OID, SEQUENCE, SET, EXPLICIT_0 = 0x02, 0x04, 0x05, 0x06, 0x30, 0x31, 0xA0
 CONSTRUCTED = 0x20  # bit of a tag: the content is values
 _LONG = 0x80
@@ -106,7 +107,9 @@ def dotted(value: Value) -> str:
     """An object identifier in dotted notation."""
     found: list[int] = []
     number = 0
-    for octet in value.wanted(OID).content:
+    if len(value.wanted(OID).content) > LONGEST_OID:
+        raise ValueError("an identifier of too many octets")
+    for octet in value.content:
         number = number << 7 | octet & 0x7F
         if octet < _LONG:
             found.append(number)

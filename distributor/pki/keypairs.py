@@ -21,6 +21,7 @@ from distributor.pki.issuers import IssuerIndex
 from distributor.pki.spki import is_installed
 
 LONGEST_CHAIN = 8  # certificates above a leaf; real chains have one to three
+MOST_PATHS = 200  # looked at, where CAs sign each other
 MOST = 64  # certificates or keys in one file
 _PROBE = b"does this key belong to that certificate"
 
@@ -120,14 +121,22 @@ def complete_chains(opened: ParsedIdentities, issuers: Sequence[bytes]) -> Parse
 
 
 def _above(known: Sequence[Certificate], index: IssuerIndex) -> tuple[bytes, ...]:
-    """The certificates above the first of those known, its issuer first; ends at a self-signed one, or at a missing issuer."""
-    found = list(known)
-    while len(found) <= LONGEST_CHAIN and found[-1].subject != found[-1].issuer:
-        above = next((one for one in index.seeming_issuers(found[-1]) if one not in found), None)
-        if above is None:
+    """The certificates above the first of those known, its issuer first: the shortest path to a self-signed one.
+
+    Where none leads there, the shortest to a missing issuer: a way round by other CAs, or by one that took the name and key of another,
+    is the longer one.
+    """
+    paths, ended = [list(known)], None
+    for _ in range(MOST_PATHS):
+        if not paths:
             break
-        found.append(above)
-    return tuple(one.der for one in found[1:])
+        path = paths.pop(0)
+        if path[-1].subject == path[-1].issuer:
+            return tuple(one.der for one in path[1:])
+        above = [one for one in index.seeming_issuers(path[-1]) if one not in path] if len(path) <= LONGEST_CHAIN else []
+        ended = ended or (None if above else path)
+        paths += [[*path, one] for one in above]
+    return tuple(one.der for one in (ended or known)[1:])
 
 
 def key_type(der: bytes) -> ParseProblem | None:

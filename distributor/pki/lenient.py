@@ -7,6 +7,7 @@ names only mail addresses are left. Extensions that decide nothing here are left
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from distributor.pki import asn1
@@ -15,6 +16,7 @@ from distributor.pki.asn1 import Value, wrap
 DEEPEST = 24  # values within values; a real extension has about eight
 _BOOLEAN, _BITS, _UTF8, _UTC_TIME, _TIME = 0x01, 0x03, 0x0C, 0x17, 0x18
 _TEXTS = {_UTF8: "utf-8", 0x12: "utf-8", 0x13: "utf-8", 0x14: "utf-8", 0x16: "utf-8", 0x1A: "utf-8", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}
+_EIGHT_BITS = frozenset({0x12, 0x13, 0x14, 0x16, 0x1A})  # in which other programs leave Latin-1
 _EXTENSIONS = 0xA3
 _OTHER_NAME, _RFC822_NAME = 0xA0, 0x81
 _KEY_USAGE, _NAMES, _CONSTRAINTS = (bytes.fromhex(f"551d{number}") for number in ("0f", "11", "13"))
@@ -29,7 +31,10 @@ _PIVOT = 50  # two-digit years from here on are of the last century (RFC 5280 4.
 
 def readable_copy(der: bytes) -> bytes:
     """The copy. Raises ValueError where the certificate is damaged, or its two signature algorithms differ."""
-    signed, algorithm, signature = asn1.read(der).sequence(3)[:3]
+    whole = asn1.read(der)
+    signed, algorithm, signature = _exactly(whole.sequence(3), 3)
+    if wrap(asn1.SEQUENCE, whole.content) != der:  # the same certificate would have another SHA-256
+        raise ValueError("its length is not DER")
     fields = signed.sequence(6)
     first = 1 if fields[0].tag == asn1.EXPLICIT_0 else 0
     if fields[first + 1].whole != algorithm.whole:
@@ -42,6 +47,12 @@ def readable_copy(der: bytes) -> bytes:
         found = asn1.read(fields[-1].content).sequence(0)
         parts[-1] = wrap(_EXTENSIONS, wrap(asn1.SEQUENCE, *map(_extension, found)))
     return wrap(asn1.SEQUENCE, wrap(asn1.SEQUENCE, *parts), algorithm.whole, signature.whole)
+
+
+def _exactly(parts: Sequence[Value], most: int) -> Sequence[Value]:
+    if len(parts) > most:  # other readers would not open it
+        raise ValueError("more parts than there should be")
+    return parts
 
 
 def _utf8(value: Value, depth: int = DEEPEST) -> bytes:
@@ -59,6 +70,8 @@ def _text(value: Value) -> str:
     try:
         return value.content.decode(_TEXTS[value.tag])
     except UnicodeDecodeError:
+        if value.tag not in _EIGHT_BITS:
+            raise
         return value.content.decode("latin-1")
 
 
@@ -69,6 +82,8 @@ def _time(value: Value) -> bytes:
     year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
     if value.tag == _UTC_TIME:
         year += 1900 if year >= _PIVOT else 2000
+    if int(found[8] or 0) > 23 or int(found[9] or 0) > 59:  # noqa: PLR2004  of a day, of an hour
+        raise ValueError("not a time zone")
     ahead = timedelta(hours=int(found[8] or 0), minutes=int(found[9] or 0))
     moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - (-ahead if found[7] == b"-" else ahead)
     if 1900 + _PIVOT <= moment.year < 2000 + _PIVOT:
@@ -78,8 +93,10 @@ def _time(value: Value) -> bytes:
 
 def _extension(value: Value) -> bytes:
     """An extension in DER; empty where it is left out."""
-    name, *flag, octets = value.sequence(2)
-    critical = bool(flag) and any(flag[0].wanted(_BOOLEAN).content)
+    name, *flag, octets = _exactly(value.sequence(2), 3)
+    critical = bool(flag) and flag[0].wanted(_BOOLEAN).content != b"\0"
+    if flag and len(flag[0].content) != 1:
+        raise ValueError("a boolean of several octets")
     kind = name.wanted(asn1.OID).content
     content = octets.octets()
     if kind == _NAMES:

@@ -12,6 +12,7 @@ from distributor.model.ports import Ledger
 from distributor.model.states import ID_PREFIX, State
 
 MOST_NAMED = 5  # candidates in a hint
+SHORTEST = 6  # characters of an id or number that is not typed in full; fewer may be a slip of the fingers
 SHORT = 8  # hex digits of a serial number, as the message shows it
 _HEX = frozenset("0123456789abcdef")
 _LISTED = "`distributor status` lists all deliveries"
@@ -108,6 +109,9 @@ def _of_prefix(found: list[Delivery], prefix: str | None) -> list[Delivery]:
     if prefix is None:
         return found
     whole = [d for d in found if prefix in {d.id, d.certificate_sha256} or prefix.lstrip("0") == d.certificate_serial]
+    if found and not whole and len(prefix.removeprefix(ID_PREFIX)) < SHORTEST:
+        hint = f"write at least {SHORTEST} characters of the id, serial number or SHA-256: {certificates(found)}"
+        raise UsageError(f'"{prefix}" is too short', hint=hint)
     return whole or found
 
 

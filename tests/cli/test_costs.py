@@ -48,7 +48,7 @@ def test_a_list_that_is_too_large_is_not_read(workspace: Workspace, option: str)
         file.truncate(400 * 2**20)
     result = workspace.run(f"ulimit -v {MEMORY}; distributor plan certificates {option} large.csv")
     assert result.returncode == 3
-    assert "large.csv: it has 400 MiB; " in result.stdout
+    assert "large.csv: 400 MiB is more than the limit" in result.stdout
 
 
 def test_a_cell_of_a_hundred_thousand_characters_is_a_bad_row_and_the_others_go_on(workspace: Workspace) -> None:
@@ -75,5 +75,5 @@ def test_a_template_that_takes_too_much_is_an_error_of_doctor_as_of_send(workspa
         config.write("\n[limits]\nopen_seconds = 300\n")  # the template's own limit counts time of the processor
     result = workspace.run("distributor send --yes")
     assert result.returncode == 1
-    assert f"alice@example.org: not packed: templates/message/en/body.txt line {LINES[bomb]}: it {why}" in result.stdout
+    assert f"alice@example.org: not packed: templates/message/en/body.txt line {LINES[bomb]}: rendering {why}" in result.stdout
     assert [b"To: Bob Example" in message for message in workspace.handler.messages] == [True]

@@ -65,5 +65,5 @@ def test_what_left_already_counts(planned: Workspace) -> None:
     freeze(planned, 3)
     assert asked(planned) == "(1 message today; 2 more after THEN UTC: run `distributor send` again)"
     assert planned.run("distributor send --yes").returncode == 4
-    none = "none now: 3 messages in 24 hours are all that a mailbox may send"
+    none = "none now: a mailbox may send 3 messages in 24 hours"
     assert asked(planned) == f"({none}; 2 after THEN UTC: run `distributor send` again)"

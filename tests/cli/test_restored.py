@@ -117,9 +117,9 @@ def test_what_may_have_been_sent_is_settled_by_a_person_one_by_one(planned: Work
     ids = {row["address"]: row["id"] for row in json.loads(planned.run("distributor resolve --json 2>/dev/null").stdout)["ambiguous"]}
     (missed,) = set(ids) - {got}
     done = planned.run(f'distributor resolve {ids[got]} --accepted --reason "she has it"')
-    assert "its password is not in this ledger: `distributor resend`" in done.stdout
+    assert "its password is not in this ledger; `distributor resend`" in done.stdout
     waited = planned.run(f'distributor resolve {ids[missed]} --again --reason "not in the log"')
-    assert (waited.returncode, "may still wait for an answer" in waited.stdout) == (1, True), waited.stdout
+    assert (waited.returncode, "may still be waiting for a response" in waited.stdout) == (1, True), waited.stdout
     planned.run_script(f"$ distributor resend {got} --reason 'no password' --yes{QUIET}\n$ distributor audit verify{QUIET}\n")
     assert received(planned) == {got: 2}
     assert states(planned)[missed] == "ambiguous"

@@ -135,10 +135,10 @@ $ distributor plan certificates/later.pfx >/dev/null 2>&1
 $ distributor send --yes
 later@example.org: deferred: 450 4.7.1 try again in 10 minutes
 2 messages accepted, 1 deferred; 1 remaining
-next: distributor send after ...-...-...T...Z, when the first deferred message is due; --now sends it at once
+next: distributor send after ...-...-...T...Z, or distributor send --wait now
 $ distributor send --yes
 0 messages accepted; 1 remaining
-nothing is due yet; next: distributor send after ...T...Z, when the first deferred message is due; --now sends it at once
+nothing is due until ...T...Z; `distributor status` shows what is waiting
 $ distributor status later@example.org
 1 deferred
 ...

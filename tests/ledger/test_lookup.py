@@ -23,7 +23,8 @@ def people(world: World) -> dict[str, Delivery]:
 
 
 @pytest.mark.parametrize(
-    "typed", ["anna@example.org", "ANNA@Example.ORG ", "4f2a90c1", "4F:2A:90:C1", "0x4f2a", "004f2a90c1d7", "4f 2a 90", "id", "SHA", "sha:"]
+    "typed",
+    ["anna@example.org", "ANNA@Example.ORG ", "4f2a90c1", "4F:2A:90:C1", "0x4f2a90", "004f2a90c1d7", "4f 2a 90", "id", "SHA", "sha:"],
 )
 def test_a_person_is_found_however_the_name_was_read_out(world: World, people: dict[str, Delivery], typed: str) -> None:
     anna = people["anna"]
@@ -52,8 +53,14 @@ def test_an_ambiguous_serial_number_lists_whose_it_may_be(world: World, people: 
 
 
 def test_an_ambiguous_id_lists_the_deliveries(world: World, people: dict[str, Delivery]) -> None:
-    hint = refused(world, "d-").hint or ""
+    hint = refused(world, people["anna"].id[:9]).hint or ""
     assert f"{people['anna'].id} (anna@example.org)" in hint
+
+
+@pytest.mark.parametrize("typed", ["d-", "d-0", "4", "4f"])
+def test_a_slip_of_the_fingers_names_nothing(world: World, people: dict[str, Delivery], typed: str) -> None:
+    assert people
+    assert "too short" in refused(world, typed).message
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("ana@example.org", "anna@example.org"), ("bert@exmaple.org", "bert@example.org")])

@@ -113,6 +113,16 @@ def test_a_look_alike_gets_into_the_chain_neither_at_plan_nor_at_send() -> None:
         assert found.chain == ()
 
 
+def test_of_two_ways_up_the_shorter_one_goes_into_the_package_in_whatever_order_they_lie() -> None:
+    real, evil = make("A", own="A1"), make("Evil", own="evil")
+    person, cross = make("Person", real, ca=False, own="person"), make("A", evil, own="A1")
+    for order in ([person, cross, evil, real], [person, real, evil, cross]):
+        (found,) = keypairs.match_identities([each.der for each in order], [key("person")], None).identities
+        assert found.chain == (real.der,)
+    (found,) = keypairs.match_identities([person.der, cross.der, evil.der], [key("person")], None).identities
+    assert found.chain == (cross.der, evil.der)
+
+
 def below(issuer: CA, *, named: x509.Name | None = None, key_id: bytes | None = None) -> Certificate:
     """A certificate by the issuer, under whatever name and key identifier of it."""
     subject, valid = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Below")]), issuer.certificate

@@ -196,3 +196,25 @@ def test_a_list_may_be_one_address_a_line(tmp_path: Path) -> None:
         ("bob@example.org", 3),
     ]
     assert [(issue.check, issue.line) for issue in issues] == [(CheckId.BAD_ADDRESS, 4)]
+
+
+@pytest.mark.parametrize("header", ["email,email", "Email,email", "mail,smtp"])
+def test_columns_of_one_name_that_differ_are_refused_too(tmp_path: Path, header: str) -> None:
+    found, issues = read(tmp_path, f"{header},file\nboss@example.org,anna@example.org,anna.pfx\n")
+    assert found == []
+    assert [issue.check for issue in issues if issue.severity == "error"] == [CheckId.BAD_ROW]
+
+
+def test_a_faulty_address_in_the_better_column_is_no_reason_to_take_another(tmp_path: Path) -> None:
+    found, issues = read(tmp_path, "PrimarySmtpAddress,EmailAddress,file\nanna@exa mple.org,boss@example.org,anna.pfx\n")
+    assert found == []
+    assert [issue.check for issue in issues if issue.severity == "error"] == [CheckId.BAD_ADDRESS]
+
+
+@pytest.mark.parametrize("number", [3, 60])
+def test_a_quote_inside_of_a_header_s_cell_costs_no_row(tmp_path: Path, number: int) -> None:
+    rows = "".join(f"p{one}@example.org,p.pfx,1\n" for one in range(number))
+    found, issues = read(tmp_path, f'email,file,Size 5"\n{rows}')
+    assert (len(found), issues) == (number, [])
+    assert found[0].hint is not None
+    assert found[0].hint.line == 2
