@@ -12,7 +12,7 @@ from distributor.model.ports import Ledger
 from distributor.model.states import ID_PREFIX, State
 
 MOST_NAMED = 5  # candidates in a hint
-SHORTEST = 6  # characters of an id or number that is not typed in full; fewer may be a slip of the fingers
+SHORTEST = 6  # characters of an id or number that is not typed in full; fewer may be a typing error
 SHORT = 8  # hex digits of a serial number, as the message shows it
 _HEX = frozenset("0123456789abcdef")
 _LISTED = "`distributor status` lists all deliveries"
