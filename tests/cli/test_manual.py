@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer
 
 from distributor.cli import manual
 from distributor.cli.app import app
 from hatch_build import ManPage
+from tests.needs import require
 
 
 def commands(group: Any, path: str) -> dict[str, Any]:  # noqa: ANN401  a group of typer's
@@ -32,9 +31,9 @@ def test_every_command_and_option_is_in_it() -> None:
 
 
 def test_groff_takes_it_without_a_warning() -> None:
-    if shutil.which("groff") is None:
-        pytest.skip("groff is not installed")
-    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-b"], input=manual.page(), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [require("groff"), "-man", "-Tutf8", "-ww", "-b"], input=manual.page(), capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
     assert "distributor password reveal" in re.sub(r".\x08", "", done.stdout)
 
