@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
+
 HEAVY = (
     "cryptography",
     "httpx2",
@@ -75,3 +77,14 @@ def test_the_parent_process_of_a_run_loads_no_cryptography(tmp_path: Path, comma
     loaded = _loaded(*words, *place)
     assert "distributor.ledger.repository" in loaded
     assert not {name for name in loaded if name.partition(".")[0] in {"cryptography", "pyhanko_certvalidator", "asn1crypto", "pkilint"}}
+
+
+def test_the_parent_process_loads_no_cryptography_for_files_that_have_certificate_and_key(tmp_path: Path, authority: Authority) -> None:
+    subprocess.run([sys.executable, "-m", "distributor", "init", str(tmp_path)], check=True, capture_output=True)
+    alice = authority.issue("alice@example.org")
+    (tmp_path / "alice.pem").write_bytes(alice.pem + alice.key_pem())
+    (tmp_path / "people.csv").write_text("email,file\nalice@example.org,alice.pem\n")
+    words = ("plan", str(tmp_path / "alice.pem"), "--roster", str(tmp_path / "people.csv"))
+    loaded = _loaded(*words, "--config", str(tmp_path / "distributor.toml"))
+    assert "distributor.adapters.sources.files" in loaded
+    assert not {name for name in loaded if name.partition(".")[0] == "cryptography"}

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from typing import Protocol
 
@@ -130,6 +131,10 @@ class Columns:
         there = {field: [cells[number] for number in numbers if number < len(cells)] for field, numbers in self.fields.items()}
         return {field: _best(field, found) for field, found in there.items() if found}
 
+    def is_empty(self, field: str, cells: Sequence[str]) -> bool:
+        """Whether no column of a field has anything in this row."""
+        return not any(cells[number].strip() for number in self.fields[field] if number < len(cells))
+
     def conflict(self, cells: Sequence[str]) -> tuple[str, ...]:
         """The names of two columns that mean the same and differ in this row, though neither has the better name."""
         for field in _MUST_AGREE:
@@ -158,7 +163,7 @@ class Columns:
 
 
 def _best(field: str, cells: Sequence[str]) -> str:
-    """The first cell that can be used, else the first that is filled."""
+    """The first that is filled; of an address's cells, the first with an @."""
     usable = [_usable(field, cell) for cell in cells]
     if field == "email":  # what is no address at all gives way to another column, a faulty address does not
         usable.sort(key=lambda cell: "@" not in cell)
@@ -223,6 +228,7 @@ def _columns(delimiter: str, names: Sequence[str]) -> Columns:
     return Columns(delimiter, tuple(names), {field: tuple(numbers) for field, numbers in fields.items()}, _others(names, taken))
 
 
+@lru_cache(maxsize=64)  # asked again for each row
 def _rank(name: str) -> int:
     return _FIELDS[_plain(name)][1]
 

@@ -24,6 +24,7 @@ def find(ledger: Ledger, name: str, certificate: str | None = None) -> list[Deli
     `certificate` chooses among those of an address. Raises RequestDenied with candidates where nothing or several things are meant,
     UsageError for a text that can be none of them.
     """
+    name = name.strip()
     address, prefix = _parse(ledger, name)
     wanted = None if certificate is None else _hex(certificate)
     if certificate is not None and wanted is None:

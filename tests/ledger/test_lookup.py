@@ -57,6 +57,10 @@ def test_an_ambiguous_id_lists_the_deliveries(world: World, people: dict[str, De
     assert f"{people['anna'].id} (anna@example.org)" in hint
 
 
+def test_a_blank_before_an_ambiguous_id_makes_it_no_certificate(world: World, people: dict[str, Delivery]) -> None:
+    assert refused(world, f" {people['anna'].id[:9]}").message == "several deliveries begin so"
+
+
 @pytest.mark.parametrize("typed", ["d-", "d-0", "4", "4f"])
 def test_a_slip_of_the_fingers_names_nothing(world: World, people: dict[str, Delivery], typed: str) -> None:
     assert people

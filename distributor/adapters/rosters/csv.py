@@ -72,7 +72,7 @@ class CsvRoster:
             yield self._note(CheckId.COLUMNS, f'the column "{used}" is used, not {names}', "remove a column to use another", rows.line)
         without, may_lack = 0, columns.of_a_directory
         for line, cells in rows:
-            if may_lack and not isinstance(cells, str) and any(cells) and not columns.read(cells).get("email"):
+            if may_lack and not isinstance(cells, str) and any(cells) and columns.is_empty("email", cells):
                 without += 1
             elif isinstance(cells, str):
                 yield self._issue(

@@ -6,6 +6,7 @@ File names are only hints: they help to find a file's password and its key, neve
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from distributor.model.secret import Secret
 if TYPE_CHECKING:
     from distributor.adapters.sources.pem_pairs import Look, PemPairs
 
+_HAS_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----")
 MOST_ISSUERS = 32  # CA certificates beside people's; all go to the child process with every file
 
 
@@ -93,12 +95,15 @@ class Files:
         for entry in inventory.unused():
             if entry.extension not in reader.PEM or len(inventory.of_one_stem(entry)) > 1 or self._is_ours(entry):
                 continue
-            from distributor.pki.pem import authorities  # noqa: PLC0415  slow to load
-
             try:
-                found = authorities(self._reader.read(entry))
+                data = self._reader.read(entry)
             except ReadFault:  # reported when its turn comes
                 continue
+            if _HAS_KEY.search(data):  # somebody's own: most files are, and the parent process loads no cryptography for them
+                continue
+            from distributor.pki.pem import authorities  # noqa: PLC0415  slow to load
+
+            found = authorities(data)
             if found and len(self._issuers) + len(found) <= MOST_ISSUERS:
                 self._issuers.update(dict.fromkeys(found))
                 self._issuer_files.add(entry)
