@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from distributor.adapters.transports import check_limits
 from distributor.adapters.transports.graph.api import GraphMailboxApi
 from distributor.adapters.transports.graph.check import NEEDS, examine
 from distributor.adapters.transports.graph.cleanup import SentItemsCleaner
@@ -65,18 +66,7 @@ def check_settings(settings: Settings, _: Sequence[Account] = ()) -> None:
     if not 1 <= settings.connections <= IN_FLIGHT:
         hint = f"write 1 to {IN_FLIGHT}: Graph refuses more concurrent requests"
         raise InvalidInput(f"{settings.connections} is out of range", where="transport.connections", hint=hint)
-    if settings.per_minute is not None and settings.per_minute <= 0:
-        raise InvalidInput(
-            f"{settings.per_minute:g} messages a minute is not a positive rate",
-            where="transport.rate",
-            hint='write a rate such as "30/min"',
-        )
-    if settings.daily is not None and settings.daily < 1:
-        raise InvalidInput(
-            f"{settings.daily} messages a day is not a positive number",
-            where="transport.daily",
-            hint="write a number of messages in 24 hours",
-        )
+    check_limits(settings.per_minute, settings.daily, "write a number of messages in 24 hours")
 
 
 class GraphTransport:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distributor.adapters.transports import check_limits
 from distributor.clients.app_registration import AppRegistration
 from distributor.errors import InvalidInput
 from distributor.model.delivery import Account
@@ -42,16 +43,7 @@ def check_settings(settings: Settings, accounts: Sequence[Account] = ()) -> None
         raise InvalidInput(f"{settings.port} is not a port number", where="transport.port", hint="use 587 (STARTTLS) or 465 (implicit TLS)")
     if settings.connections < 1:
         raise InvalidInput(f"{settings.connections} is out of range", where="transport.connections", hint="write at least 1")
-    if settings.per_minute is not None and settings.per_minute <= 0:
-        raise InvalidInput(
-            f"{settings.per_minute:g} messages a minute is not a positive rate",
-            where="transport.rate",
-            hint='write a rate such as "30/min"',
-        )
-    if settings.daily is not None and settings.daily < 1:
-        raise InvalidInput(
-            f"{settings.daily} messages a day is not a positive number", where="transport.daily", hint="write at least 1, or remove the key"
-        )
+    check_limits(settings.per_minute, settings.daily, "write at least 1, or remove the key")
     if settings.tls not in {"starttls", "implicit", "none"}:
         raise InvalidInput(f'"{settings.tls}" is not an encryption mode', where="transport.tls", hint="write starttls, implicit or none")
     if settings.tls == "none" and not is_loopback(settings.host):
