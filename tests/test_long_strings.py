@@ -13,7 +13,7 @@ from distributor.adapters.rosters import csv
 from distributor.adapters.transports.smtp.replies import retry_after
 from distributor.clients import aadsts, ldap_connection
 from distributor.config import converter
-from distributor.config.loader import lines_of
+from distributor.config.provenance import lines_of
 from distributor.mail.templates import TimeLimitExceeded, cpu_limit
 from distributor.microsoft import outlook, tenant
 from distributor.model.compact import PackedPeople

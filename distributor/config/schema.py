@@ -32,6 +32,8 @@ class Organisation:
     name: str
     languages: tuple[str, ...] = ("en",)
     helpdesk: Helpdesk = field(default_factory=Helpdesk)
+    colour: str = ""  # of the portal's and the letters' headings, such as "#0b5394"
+    logo: Path | None = None  # an SVG or PNG file
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,30 @@ class TrustSettings:
     private_addresses: bool = False  # CRLs and AIA on private or loopback addresses too
 
 
+class RequestPolicy(StrEnum):
+    """Whether somebody else approves a request for another copy."""
+
+    APPROVE = "approve"
+    AUTOMATIC = "automatic"
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """`[portal]`: its address, the OpenID provider that people sign in with, and who may do what (object ids, or ids of groups)."""
+
+    url: str
+    authority: str
+    client_id: str
+    secret: SecretRef | None = None
+    administrators: tuple[str, ...] = ()
+    helpdesk: tuple[str, ...] = ()
+    auditors: tuple[str, ...] = ()
+    requests: RequestPolicy = RequestPolicy.APPROVE
+    daily: int = 3  # requests that a person may make in 24 hours
+    monthly: int = 3  # and in 30 days
+    forwarded: bool = False  # the address of a visitor comes from X-Forwarded-For, which the proxy in front must set
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
     """`[[sources]]` of kind files: certificates, their passwords, and the roster of their people."""
@@ -149,6 +175,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     senders: tuple[SenderMailbox, ...] = ()  # beside `sender`
     trust: TrustSettings | None = None
+    portal: Portal | None = None
     sources: tuple[Table, ...] = ()
     trackers: tuple[Table, ...] = ()
     rosters: tuple[Table, ...] = ()

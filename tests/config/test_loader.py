@@ -86,7 +86,8 @@ kind = "ldap"
         'distributor.toml line 9: transport.port: "25" is not a whole number',
         'distributor.toml line 11: transport.conections: unknown key; did you mean "connections"?',
         'distributor.toml line 13: password.expires: "a fortnight" is not a duration such as "14d" (or "12h", "30min", "60s")',
-        "distributor.toml line 17: portal: portal is not supported in this version",
+        "distributor.toml line 17: portal.authority: missing",
+        "distributor.toml line 17: portal.client_id: missing",
         'distributor.toml line 20: sources[0].kind: unknown source "ldap"',
     ]
 
@@ -103,6 +104,37 @@ def test_a_channel_of_another_version_is_named_beside_other_faults(toml: Path) -
 def test_a_missing_table_is_named(toml: Path, table: str) -> None:
     without = "\n".join(part for part in GOOD.replace("\n[", "\x00[").split("\x00") if not part.startswith(f"[{table}]"))
     assert faults(toml, without) == [f"distributor.toml: {table}: missing"]
+
+
+PORTAL = '[portal]\nurl = "https://certificates.example.org"\nauthority = "https://login.example.org/v2.0"\nclient_id = "c"\n'
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "fault"),
+    [
+        ("https://cert", "http://cert", "line 15: portal.url: http would be unencrypted"),
+        ("https://login.example.org/v2.0", "login.example.org", 'line 16: portal.authority: "login.example.org" is not a web address'),
+        ('"c"', '"c"\ndaily = 0', "line 18: portal.daily: less than 1"),
+        ('"c"', '"c"\nrequests = "never"', 'line 18: portal.requests: "never" is not one of approve, automatic'),
+        ('"c"', '"c"\nsecret = "hunter2"', "line 18: portal.secret"),
+    ],
+)
+def test_a_portal_that_could_not_work_is_refused(toml: Path, was: str, now: str, fault: str) -> None:
+    (found,) = faults(toml, GOOD + PORTAL.replace(was, now, 1))
+    assert fault in found
+    assert "hunter2" not in found
+
+
+def test_a_portal_may_be_plain_on_this_machine_only(toml: Path) -> None:
+    portal = settings(toml, GOOD + PORTAL.replace("https://certificates.example.org", "http://localhost:8000")).portal
+    assert portal is not None
+    assert (portal.url, portal.requests, portal.daily) == ("http://localhost:8000", "approve", 3)
+
+
+@pytest.mark.parametrize(("key", "value"), [("colour", "blue"), ("logo", "logo.exe")])
+def test_a_look_that_could_not_be_shown_is_refused(toml: Path, key: str, value: str) -> None:
+    (found,) = faults(toml, GOOD.replace('name = "Example AG"', f'name = "Example AG"\n{key} = "{value}"'))
+    assert f"organisation.{key}" in found
 
 
 def test_an_unknown_table_is_a_fault(toml: Path) -> None:
