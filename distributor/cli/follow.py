@@ -1,0 +1,146 @@
+"""`distributor send --follow`: plans approved requests and sends what becomes due, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from distributor.cli.log import Log, Notifier
+from distributor.errors import Error, ServiceUnavailable
+from distributor.model.states import State
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from distributor.config import Settings
+    from distributor.model.delivery import DeliveryFilter
+    from distributor.model.ports import Ledger
+    from distributor.workflows.sending.report import SendReport
+
+POLL = 1.0  # seconds between two looks at the ledger's last event: a request is to be on its way within ten
+LOOK_AGAIN = 60.0  # seconds; leases expire and claims are given back without an event
+PACK_AGAIN = 600.0  # seconds; a file that could not be packed may have been put back
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 900.0  # seconds after a service refused us; doubles each time
+
+
+@dataclass(slots=True)
+class StopFlag:
+    """Set by SIGTERM and Ctrl-C."""
+
+    requests: int = 0
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Catch both signals meanwhile."""
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.requests += 1
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait that long, or until it is set; whether it is."""
+        return self._event.wait(seconds)
+
+    def __bool__(self) -> bool:
+        return self.requests > 0
+
+
+@dataclass(slots=True)
+class LogReporter:
+    """Writes a run's results, waits and diagnostics to the log."""
+
+    log: Log
+    unpacked: int = 0  # deliveries whose message could not be made
+
+    def __call__(self, event: object) -> None:
+        """Log one of them."""
+        from distributor.model.issues import Diagnostic
+        from distributor.workflows.packing import Batch
+        from distributor.workflows.sending.report import DeliveryResult, WaitNotice
+
+        match event:
+            case DeliveryResult(id=delivery, address=address, state=state, response=response, final=True):
+                self.log(str(state), response, delivery=delivery, address=address)
+            case WaitNotice(seconds=seconds, why=why):
+                self.log("waiting", why, seconds=None if seconds is None else round(seconds))
+            case Batch(issues=issues):
+                for issue in issues:
+                    self.unpacked += 1
+                    self.log("not-packed", issue.message, address=issue.address, source=issue.source, hint=issue.hint)
+            case Diagnostic(level=level, message=message, hint=hint):
+                self.log(str(level), message, hint=hint)
+
+
+@dataclass(slots=True)
+class Follower:
+    """Looks for work and does it, one run after another."""
+
+    settings: Settings
+    scope: DeliveryFilter
+    log: Log
+    stop: StopFlag
+    notify: Notifier
+    seen: int = -1  # the ledger's last event when there was nothing to do
+    looked: float = 0.0  # when that was
+    due: datetime | None = None  # when the next deferred message is due
+    stuck: frozenset[str] = frozenset()  # planned deliveries that could not be packed
+    stuck_since: float = 0.0
+    pause: float = 0.0  # seconds to wait, after a service refused us
+
+    def run(self, reading: Ledger) -> None:
+        """Until it is told to stop. Raises what no waiting mends."""
+        while not self.stop:
+            try:
+                worked = self._has_news(reading) and self._cycle()
+                self.pause = 0.0
+            except ServiceUnavailable as error:
+                worked = False
+                self._on_refusal(error)
+            self.notify("WATCHDOG=1")
+            if not worked:
+                self._wait(self.pause or POLL)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, with signs of life."""
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0 and not self.stop.wait(min(left, LOOK_AGAIN / 4)):
+            self.notify("WATCHDOG=1")
+
+    def _has_news(self, reading: Ledger) -> bool:
+        """Whether anything has happened since there was nothing to do; costs one short query."""
+        now = monotonic()
+        due = self.due is not None and reading.now() >= self.due
+        return due or reading.position() != self.seen or now - self.looked >= LOOK_AGAIN
+
+    def _cycle(self) -> bool:
+        """Plan approved requests and send what is due; whether anything was sent."""
+        from distributor import bootstrap
+        from distributor.workers import process
+        from distributor.workflows.sending.run import recover
+
+        report: SendReport | None = None
+        with bootstrap.open_for_writing(self.settings, sends=True) as ledger:
+            self._plan_requests(ledger)
+            _, unclear = recover(ledger, process.is_alive)
+            for each in unclear:
+                self.log("ambiguous", each.response, delivery=each.id, address=each.address)
+            if self._is_due(ledger):
+                report = self._send(ledger)
+            self.seen, self.looked, self.due = ledger.position(), monotonic(), ledger.next_due(self.scope)
+        if report is not None and report.error is not None:
+            raise report.error
+        return report is not None and report.accepted > 0
