@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import IO, TextIO
 
-
 LARGEST_LIST = 256 * 2**20  # bytes of a list of people or passwords; two million people
 MOST_ROWS = 2_000_000
 LONGEST_LINE = 2**20  # characters
