@@ -19,14 +19,14 @@ _FIRST_SENTENCE = re.compile(r".*?(?:\.(?=\s)|$)", re.DOTALL)
 
 
 class PlainValues:
-    """Converts the values of a parameter as typer does, but loads pydantic, a third of most commands' start, only where a value needs it."""
+    """Converts the values of a parameter as typer does, but loads pydantic (as slow as typer itself) only where a value needs it."""
 
     def __init__(self, parameter: TyperArgument | TyperOption) -> None:
         self._full = parameter.get_runtime_param
         described = parameter.type_descriptor
         info = described.parameter_info
         checked = info.exists or info.readable or info.writable or info.resolve_path or not (info.file_okay and info.dir_okay)
-        self._plain: type[str] | type[Path] | None = None
+        self._plain: type[str | Path] | None = None
         if info.parser is None and info.path_type is None:
             self._plain = str if described.annotation is str else Path if described.annotation is Path and not checked else None
 
