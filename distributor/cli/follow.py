@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -144,3 +144,56 @@ class Follower:
         if report is not None and report.error is not None:
             raise report.error
         return report is not None and report.accepted > 0
+
+    def _plan_requests(self, ledger: Ledger) -> None:
+        """Plan the new generation of each approved request."""
+
+    def _is_due(self, ledger: Ledger) -> bool:
+        """Whether there is something to send, or to pack that could not be packed a short while ago."""
+        from distributor.model.delivery import ALL_SENDERS
+
+        planned = self._planned(ledger)
+        retry = monotonic() - self.stuck_since >= PACK_AGAIN
+        return bool(planned if retry else planned - self.stuck) or ledger.has_pending(self.scope, ALL_SENDERS)
+
+    def _planned(self, ledger: Ledger) -> frozenset[str]:
+        return frozenset(each.id for each in ledger.deliveries(replace(self.scope, states=frozenset({State.PLANNED}))))
+
+    def _send(self, ledger: Ledger) -> SendReport:
+        from distributor.bootstrap import delivery
+        from distributor.cli.send_run import send_due
+
+        reporter = LogReporter(self.log)
+        with delivery.packing_pool(self.settings, early=False) as pool:
+            report = send_due(
+                self.settings,
+                ledger,
+                pool,
+                self.scope,
+                tell=reporter,
+                line=lambda text: self.log("note", text),
+                stopped=lambda: bool(self.stop),
+            )
+        self.stuck, self.stuck_since = self._planned(ledger), monotonic()
+        if report.interrupted:
+            self.stop.requests += 1
+        return report
+
+    def _on_refusal(self, error: Error) -> None:
+        self.pause = min(self.pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+        self.log("refused", error.message, where=error.where, hint=error.hint, again_in=round(self.pause))
+
+
+def follow(settings: Settings, scope: DeliveryFilter, log: Log) -> int:
+    """Send until SIGTERM or Ctrl-C; the exit code. Raises what no waiting mends: a configuration or a ledger that cannot be used."""
+    from distributor import bootstrap
+
+    notify, stop = Notifier.of(os.environ), StopFlag()
+    with stop.installed(), bootstrap.open_for_reading(settings) as reading:
+        with bootstrap.open_for_writing(settings, sends=True) as ledger:
+            log("ready", position=ledger.position())
+        notify("READY=1\nSTATUS=sends what becomes due")
+        Follower(settings, scope, log, stop, notify).run(reading)
+        notify("STOPPING=1")
+        log("stopped")
+    return 0

@@ -5,9 +5,6 @@ A line never has a secret, and of a person only the address.
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +12,6 @@ from datetime import datetime
 from enum import StrEnum
 
 from distributor.cli.render import escape
-from distributor.model.audit_log import format_timestamp
 
 
 class LogFormat(StrEnum):
@@ -34,6 +30,10 @@ class Log:
 
     def __call__(self, event: str, message: str = "", **fields: object) -> None:
         """One event. `fields` without a value are left out."""
+        import json
+
+        from distributor.model.audit_log import format_timestamp
+
         at, given = format_timestamp(self.now()), {name: value for name, value in fields.items() if value not in (None, "")}
         if self.form is LogFormat.JSON:
             shown: dict[str, object] = {"at": at, "event": event, **given}
@@ -60,6 +60,8 @@ class Notifier:
         """Send lines such as `READY=1`. A service manager that is gone is no reason to stop."""
         if not self.address:
             return
+        import socket
+
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
@@ -67,11 +69,3 @@ class Notifier:
                 channel.sendall(state.encode())
         except OSError:
             return
-
-
-def watchdog_interval(environment: Mapping[str, str]) -> float | None:
-    """Seconds between two signs of life, half of what systemd waits (WatchdogSec); None where it expects none."""
-    spent, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
-    if not spent.isdecimal() or (pid and pid != str(os.getpid())):
-        return None
-    return int(spent) / 2e6

@@ -15,6 +15,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from distributor.cli.log import LogFormat
 from distributor.cli.render import wrapped
 from distributor.errors import InvalidInput, RequestDenied, UsageError
 
@@ -47,6 +48,7 @@ Config = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+LogOption = Annotated[LogFormat, typer.Option("--log", help="How commands that keep running write their log to stderr.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the ledger.")]
 

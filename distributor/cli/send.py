@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distributor.cli.options import Config, Json, Yes, complete_name, confirm, make_folder
+from distributor.cli.log import Log, LogFormat
+from distributor.cli.options import Config, Json, LogOption, Yes, complete_name, confirm, make_folder
 from distributor.cli.progress import Bar
 from distributor.cli.render import Written, counted, encoded, escape, print_json, stderr_line, stdout_line, time
 from distributor.errors import InvalidInput, RequestDenied, UsageError
@@ -44,6 +45,8 @@ def send(
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Send deferred messages now, before they are due.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for deferred messages and send them too.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep running: send what becomes due, until stopped.")] = False,
+    log: LogOption = LogFormat.TEXT,
     yes: Yes = False,
     chosen: Config = None,
     as_json: Json = False,
@@ -64,6 +67,8 @@ def send(
         raise UsageError("--wait and --dry-run exclude each other", hint="use one of them")
     settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan, addresses=frozenset(map(bootstrap.address_key, to or ())))
     delivery.refuse_outdated_templates(settings)
+    if follow:
+        return _follow(settings, scope, Log(log, bootstrap.now), yes=yes, others=(plan, limit, dry_run, now, wait, as_json))
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None and ledger.plan_inputs(plan) is None:
             raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
@@ -89,6 +94,16 @@ def send(
     found = send_run.wait(settings, scope, found, reporter, limit=limit)
     with bootstrap.open_for_reading(settings) as ledger:
         return _report(ledger, scope, found, reporter, as_json=as_json)
+
+
+def _follow(settings: Settings, scope: DeliveryFilter, log: Log, *, yes: bool, others: Sequence[object]) -> int:
+    from distributor.cli import follow
+
+    if any(others):
+        raise UsageError("--follow sends everything that becomes due", hint="leave out PLAN, --limit, --dry-run, --now, --wait and --json")
+    if not yes:
+        confirm(f"Send from {settings.sender.address} whatever becomes due, without asking again?", "--yes")
+    return follow.follow(settings, scope, log)
 
 
 def _report(ledger: Ledger, scope: DeliveryFilter, found: SendReport, reporter: ProgressReporter, *, as_json: bool) -> int:

@@ -87,33 +87,53 @@ def run(
     reporter: ProgressReporter | None = None,
 ) -> tuple[SendReport, ProgressReporter]:
     """Pack and send what is due; the first Ctrl-C lets messages in progress finish. `reporter`: of an earlier run, to go on with."""
+    with Bar("sending", total) as bar:
+        reporter = reporter or ProgressReporter(bar, keep)
+        reporter.bar = bar
+        found = send_due(settings, ledger, pool, scope, tell=reporter, line=bar.line, limit=limit, early=early, unclear=unclear)
+        return found, reporter
+
+
+def send_due(
+    settings: Settings,
+    ledger: Ledger,
+    pool: WorkerPool[PackingJob, PackedMessage | ParseProblem],
+    scope: DeliveryFilter,
+    *,
+    tell: Callable[[object], None],
+    line: Callable[[str], None],
+    limit: int | None = None,
+    early: bool = False,
+    unclear: Sequence[DeliveryResult] = (),
+    stopped: Callable[[], bool] = lambda: False,
+) -> SendReport:
+    """The run itself; `tell` gets its events, `line` what the transport and a signal have to say. `stopped`: asked once, at its start."""
     from distributor.bootstrap import delivery
     from distributor.workers import process
     from distributor.workflows.sending.report import SendContext, SendOptions
     from distributor.workflows.sending.run import send
 
     owner = process.current_process()
-    with Bar("sending", total) as bar:
-        transport = delivery.transport(settings, tell=bar.line)
-        reporter = reporter or ProgressReporter(bar, keep)
-        reporter.bar = bar
-        options = SendOptions(
-            scope=scope,
-            limit=limit,
-            early=early,
-            lease=settings.ledger.lease,
-            packing=delivery.packing_workflow(settings, ledger, pool, owner, scope, limit),
-            unclear=unclear,
-            senders=delivery.senders(settings),
-        )
-        context = SendContext(alive=process.is_alive, tell=reporter)
+    transport = delivery.transport(settings, tell=line)
+    options = SendOptions(
+        scope=scope,
+        limit=limit,
+        early=early,
+        lease=settings.ledger.lease,
+        packing=delivery.packing_workflow(settings, ledger, pool, owner, scope, limit),
+        unclear=unclear,
+        senders=delivery.senders(settings),
+    )
+    context = SendContext(alive=process.is_alive, tell=tell)
 
-        async def work() -> SendReport:
-            with _stopper(bar) as shutdown:
-                return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
+    async def work() -> SendReport:
+        with _stopper(line) as shutdown:
+            if stopped():
+                shutdown.request()
+            return await send(ledger, transport, owner=owner, context=context, options=options, shutdown=shutdown)
 
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(work()), reporter
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work())
 
 
 def idle(*, keep: bool) -> tuple[SendReport, ProgressReporter]:
@@ -134,24 +154,28 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @contextmanager
-def _stopper(bar: Bar) -> Iterator[ShutdownRequest]:
-    """A shutdown request that Ctrl-C and SIGTERM set."""
+def _stopper(line: Callable[[str], None]) -> Iterator[ShutdownRequest]:
+    """A shutdown request that Ctrl-C and SIGTERM set; the handlers of before are there again afterwards."""
     from distributor.workflows.sending.shutdown import ShutdownRequest
 
-    shutdown, loop = ShutdownRequest(), asyncio.get_running_loop()
+    shutdown, loop, numbers = ShutdownRequest(), asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
 
     def request() -> None:
         if not shutdown.requests:
-            bar.line("finishing messages in progress; Ctrl-C again aborts them")
+            line("finishing messages in progress; Ctrl-C again aborts them")
         shutdown.request()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         loop.add_signal_handler(number, request)
     try:
         yield shutdown
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # in between, the default handler would end the process
+        for number, handler in zip(numbers, before, strict=True):
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def wait(settings: Settings, scope: DeliveryFilter, found: SendReport, reporter: ProgressReporter, *, limit: int | None) -> SendReport:

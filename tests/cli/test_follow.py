@@ -1,0 +1,147 @@
+"""`send --follow` sends what becomes due until it is stopped, waits while a service refuses, and speaks with systemd."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import Workspace
+
+PATIENCE = 60.0  # seconds until a command that hangs is killed
+
+
+@dataclass
+class Follower:
+    """A running `send --follow`, and the lines that it has written."""
+
+    process: subprocess.Popen[str]
+    lines: list[dict[str, object]] = field(default_factory=list)
+
+    def until(self, event: str, **fields: object) -> dict[str, object]:
+        """Read until a line of this event with these fields; its fields."""
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            line = json.loads(text)
+            self.lines.append(line)
+            if line["event"] == event and fields.items() <= line.items():
+                return line
+        pytest.fail(f"ended without {event}: {self.lines}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; the exit code."""
+        self.process.send_signal(number)
+        assert self.process.stderr is not None
+        self.lines += [json.loads(text) for text in self.process.stderr]
+        return self.process.wait()
+
+
+@contextmanager
+def following(workspace: Workspace, **environment: str) -> Iterator[Follower]:
+    command = [*workspace.program(), "send", "--follow", "--yes", "--log", "json"]
+    with subprocess.Popen(
+        command, cwd=workspace.folder, env={**workspace.environment(), **environment}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        killer = threading.Timer(PATIENCE, process.kill)
+        killer.start()
+        try:
+            yield Follower(process)
+        finally:
+            killer.cancel()
+            process.kill()
+
+
+def test_what_is_planned_meanwhile_is_sent_and_a_signal_ends_it(planned: Workspace) -> None:
+    with following(planned) as follower:
+        assert follower.until("ready")
+        follower.until("accepted", address="alice@example.org")
+        follower.until("accepted", address="bob@example.org")
+        planned.run_script("+ pfx carol carol@example.org\n$ distributor plan certificates/carol.pfx >/dev/null 2>&1\n")
+        sent = follower.until("accepted", address="carol@example.org")
+        assert str(sent["delivery"]).startswith("d-")
+        assert follower.stop() == 0
+    assert follower.lines[-1]["event"] == "stopped"
+    assert len(planned.handler.messages) == 3
+
+
+def test_ctrl_c_ends_it_as_sigterm_does(sent: Workspace) -> None:
+    with following(sent) as follower:
+        follower.until("ready")
+        assert follower.stop(signal.SIGINT) == 0
+    assert [line["event"] for line in follower.lines] == ["ready", "stopped"]
+
+
+def test_no_line_has_a_password_or_a_name(planned: Workspace) -> None:
+    with following(planned) as follower:
+        follower.until("accepted")
+        follower.until("accepted")
+        follower.stop()
+    text = json.dumps(follower.lines)
+    shown = subprocess.run(
+        [*planned.program(), "password", "reveal", "alice@example.org", "--reason", "test", "--stdout"],
+        cwd=planned.folder,
+        env=planned.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert len(shown) > 20
+    assert shown not in text
+    assert "Alice" not in text
+    assert {key for line in follower.lines for key in line} <= {"at", "event", "position", "delivery", "address", "message", "hint"}
+
+
+def test_a_server_that_is_gone_is_waited_for(planned: Workspace) -> None:
+    planned.add_closed_port()
+    with following(planned) as follower:
+        refused = follower.until("refused")
+        assert refused["again_in"] == 30
+        assert follower.process.poll() is None
+        assert follower.stop() == 0
+    planned.run_script("$ distributor status --state queued 2>/dev/null | grep -c example.org\n2\n")
+
+
+def test_a_file_that_is_gone_is_not_tried_each_second(planned: Workspace) -> None:
+    (planned.folder / "certificates" / "bob.pfx").rename(planned.folder / "bob.away")
+    with following(planned) as follower:
+        follower.until("accepted", address="alice@example.org")
+        planned.run_script("+ pfx carol carol@example.org\n$ distributor plan certificates/carol.pfx >/dev/null 2>&1\n")
+        follower.until("accepted", address="carol@example.org")
+        assert follower.stop() == 0
+    assert 1 <= sum(line["event"] == "not-packed" for line in follower.lines) <= 2  # with Alice, and with Carol
+
+
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(sent: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(PATIENCE)
+        with following(sent, NOTIFY_SOCKET=str(path)) as follower:
+            assert manager.recv(4096).decode().splitlines()[0] == "READY=1"
+            assert manager.recv(4096).decode() == "WATCHDOG=1"
+            follower.process.send_signal(signal.SIGTERM)
+            heard = manager.recv(4096).decode()
+            while heard == "WATCHDOG=1":
+                heard = manager.recv(4096).decode()
+            assert heard == "STOPPING=1"
+            assert follower.process.wait() == 0
+
+
+def test_it_asks_once_and_takes_no_other_choice(sent: Workspace) -> None:
+    sent.run_script(
+        "$ distributor send --follow </dev/null\nerror: ...\nhint: ...--yes...\n? 2\n"
+        "$ distributor send --follow --yes --limit 3\nerror: --follow sends everything that becomes due\nhint: leave out ...\n? 2\n"
+    )
+
+
+def test_a_ledger_that_cannot_be_used_is_said_at_once(sent: Workspace) -> None:
+    (sent.folder / "distributor.db").write_bytes(b"")
+    sent.run_script("$ distributor send --follow --yes\nerror: ...\nhint: ...\n? 3\n")
