@@ -117,6 +117,7 @@ class DeliveryRequest:
     leaf: bytes
     chain: tuple[bytes, ...]
     locator: Locator
+    validated: bool = False  # the chain is the path to a trust anchor that was validated
 
 
 @dataclass(frozen=True, slots=True)
