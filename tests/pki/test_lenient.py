@@ -167,7 +167,7 @@ def test_an_authority_with_an_odd_name_signs(authority: Authority, alice: Identi
     assert (leaf, (above, root)) == (found.leaf, found.chain)
     assert found.facts.issuer == "CN=Müller CA"
     validator = ChainValidator(build_trust_store([root], authority.now), None, authority.now)
-    assert validator.validate(leaf, [above]) == []
+    assert validator.validate(leaf, [above]).issues == []
 
 
 def test_a_certificate_that_cannot_be_read_is_the_only_finding(alice: Identity, authority: Authority) -> None:
