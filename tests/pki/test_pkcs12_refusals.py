@@ -263,3 +263,13 @@ def test_the_public_vectors_raise_nothing() -> None:
         seen.add(bool(result.identities))
         assert result.identities or result.problems
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize(("octets", "sign"), [(400, ""), (2000, ""), (400, "-")])
+def test_a_huge_number_of_iterations_is_not_printed_in_full(alice: Identity, octets: int, sign: str) -> None:
+    pfx = asn1.Pfx.load(alice.pfx())
+    pfx["mac_data"]["iterations"] = int(f"{sign}1") << 8 * octets - 2
+    (problem,) = opened(pfx.dump(force=True), PASSWORD).problems
+    assert problem.check is (CheckId.UNREADABLE if sign else CheckId.TOO_COSTLY)
+    assert "iterations" in problem.message
+    assert len(problem.message) < 120
