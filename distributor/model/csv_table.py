@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -61,6 +62,7 @@ DELIMITERS = ",;\t"
 MOST_COLUMNS = 1000  # each row is as wide as the header
 LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
 LONGEST_HEADER = 50  # lines: a spreadsheet may break the names of columns
+LONGEST_ROW = 100  # lines, with breaks in quoted cells; a quote that is open for longer is never closed
 _NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared without case, accents, spaces, punctuation and [markers]
     "email": "email | primarysmtpaddress primaryemail | mail emailaddress mailaddress smtp smtpaddress workemail emailadresse adresseemail "
     "address courriel adressedemessagerie correo correoelectronico posta indirizzoemail | windowsemailaddress | "
@@ -276,9 +278,12 @@ class Rows:
     def __init__(self, lines: Iterable[str]) -> None:
         """`lines`: with their line ends, of any kind."""
         self._lines = iter(lines)
-        self._before = 0  # lines before those that the reader counts
+        self._before = 0  # lines that were read
         self.line = 0  # the first of the header, after `columns` was read
         self._delimiter = ","
+        self._columns = Columns(self._delimiter, (), {}, {})
+        self._record: list[str] = []  # the lines of the row that is being read
+        self._unread: deque[str] = deque()  # lines that were read as parts of a row and are none
 
     def columns(self) -> Columns | HeaderError:
         """The columns that the header names, or why it names none."""
@@ -289,10 +294,11 @@ class Rows:
             self.line = self._before
             if isinstance(parse_address(first.strip()), Address):  # one address a line, as SSL.com takes them
                 self._before, self._lines = self._before - 1, chain([first], self._lines)
-                return Columns(self._delimiter, ("email",), {"email": (0,)}, {})
+                self._columns = Columns(self._delimiter, ("email",), {"email": (0,)}, {})
+                return self._columns
             found = header(self._whole(first))
             if isinstance(found, Columns):
-                self._delimiter = found.delimiter
+                self._delimiter, self._columns = found.delimiter, found
             return found
         return HeaderError("the list is empty", "add a first line with column names, such as email,name,file")
 
@@ -308,14 +314,40 @@ class Rows:
         return "".join(lines[:used])
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
-        reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
+        reader = self._reader()
         while True:
-            line = self._before + reader.line_num + 1
+            line, self._record = self._before + 1, []
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield line, str(error)
-                continue
-            yield line, f"a cell is longer than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells
+                fault = str(error)
+            else:
+                fault = f"a cell is longer than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else ""
+            if len(self._record) > 1 and (fault or any(map(self._is_row, self._record[1:]))):
+                fault = "a quote that begins in it is never closed"
+                self._before -= len(self._record) - 1
+                self._unread.extendleft(reversed(self._record[1:]))
+                reader = self._reader()
+            yield line, fault or cells
+
+    def _reader(self) -> Iterator[list[str]]:
+        return csv.reader(self._fed(), delimiter=self._delimiter, strict=True)
+
+    def _fed(self) -> Iterator[str]:
+        """The lines, kept in `_record` until the row is complete."""
+        while len(self._record) < LONGEST_ROW and (line := self._unread.popleft() if self._unread else next(self._lines, "")):
+            self._before += 1
+            self._record.append(line)
+            yield line
+
+    def _is_row(self, line: str) -> bool:
+        """Whether a line inside a quoted cell would be a row by itself: it has all columns, and an address or a file where they belong."""
+        cells = _split(line, self._delimiter)
+        if len(cells) != len(self._columns.names):
+            return False
+        read = self._columns.read(cells)
+        return isinstance(parse_address(read.get("email", "")), Address) or any(
+            _FILE.fullmatch(read.get(field, "")) for field in ("file", "certificate")
+        )

@@ -203,11 +203,45 @@ def test_what_cannot_be_opened_is_unusable(tmp_path: Path) -> None:
             list(csv.open(csv.Settings(place)).people())
 
 
-def test_an_open_quote_costs_the_rest_but_not_what_came_before(path: Path) -> None:
-    found = rows(path, 'email\na@example.org\n"b@example.org\nc@example.org\n')
-    assert [type(r) for r in found] == [Person, Issue]
-    assert isinstance(found[1], Issue)
-    assert (found[1].check, found[1].line) == (CheckId.BAD_ROW, 3)
+A, B, C = "a@example.org,Ann,", "b@example.org,Bob,", "c@example.org,Cem,"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{A}a.pfx\nb@example.org,"Bob,b.pfx\n{C}c.pfx\n',
+        f'{A}a.pfx\n{B}"b.pfx\n{C}c.pfx\n',
+        f'{A}a.pfx\n{B}"b.pfx\n{C}"c.pfx"\n',
+        f'{A}a.pfx\nb@example.org,"Bob,b.pfx\nc@example.org,"Cem",c.pfx\n',
+        f'{A}a.pfx\nb@example.org,"Bob,b.pfx\nc@example.org,Cem","c.pfx"\n',
+        f'{A}a.pfx\n{B}"b.pfx\n{C}c.pfx"\n',
+    ],
+    ids=["to the end", "the last cell", "a quoted cell", "a quoted name", "a stray quote", "a quote after the last cell"],
+)
+def test_a_quote_that_is_never_closed_costs_its_own_row_alone(path: Path, text: str) -> None:
+    found = rows(path, f"email,name,file\n{text}d@example.org,Dan,d.pfx\n")
+    issues = [(row.check, row.line) for row in found if isinstance(row, Issue)]
+    assert issues == [(CheckId.BAD_ROW, 3)]
+    assert "a quote that begins in it is never closed" in next(row.message for row in found if isinstance(row, Issue))
+    assert [(str(p.address), p.hint and p.hint.line) for p in found if isinstance(p, Person)] == [
+        ("a@example.org", 2),
+        ("c@example.org", 4),
+        ("d@example.org", 5),
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_break_in_quotes_belongs_to_its_cell_and_counts_as_a_line(path: Path, end: str) -> None:
+    text = f'email,name,note{end}a@example.org,"Ann{end}Example","see{end}b@example.org{end}{end}too"{end}b@example.org,Bob,{end}'
+    assert [(str(p.address), p.name, p.hint and p.hint.line) for p in people(path, text)] == [
+        ("a@example.org", "Ann Example", 2),
+        ("b@example.org", "Bob", 7),
+    ]
+
+
+def test_an_open_quote_in_every_row_costs_every_row_once(path: Path) -> None:
+    found = rows(path, "email,name\n" + '"a@example.org,Ann\n' * 30_001)
+    assert [row.line for row in found if isinstance(row, Issue) and row.check is CheckId.BAD_ROW] == list(range(2, 30_003))
 
 
 @pytest.mark.slow(reason="fifty thousand rows")
