@@ -74,7 +74,9 @@ _NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared withou
     "motdepasse pwd pass pw passwd passcode pfxpass pfxpwd p12password p12pass certpassword certificatepassword "
     "zertifikatspasswort passwörter mdp contraseña contrasena contrasenya clave wachtwoord senha palavrapasse parola parolachiave "
     "hasło haslo пароль парола lösenord losenord adgangskode kodeord passord salasana heslo jelszó jelszo geslo lozinka şifre "
-    "sifre parool parole slaptažodis slaptazodis κωδικός 密码 密碼 パスワード 비밀번호 סיסמה",
+    "sifre parool parole slaptažodis slaptazodis κωδικός 密码 密碼 パスワード 비밀번호 סיסמה | "
+    "exportpassword exportpw exportpwd exportpasswort exportkennwort p12passwort pfxpasswort p12kennwort pfxkennwort p12pin pfxpin "
+    "zertifikatskennwort zertifikatspin",
     "password_file": "passwordfile | passwordpath pinfile",
     "key": "key | keyfile privatekey keypath privatekeyfile",
     "name": "displayname anzeigename nomdaffichage nombreparamostrar | fullname nomcomplet nombrecompleto | name | commonname friendlyname",
@@ -87,8 +89,10 @@ _NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared withou
     "secondaryemail",
 }
 _FIELDS: dict[str, tuple[str, int]] = {}  # plain name -> field, and how good a name it is: 0 is the best
-_SECRET = re.compile(  # a column with such a name is never kept for templates
-    r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
+_SECRET = re.compile(  # a column with such a name is never kept for templates, nor one of which a word is a name of the password above
+    r"passw|passphrase|passcode|pwd|psw|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|credential|geheim|"
+    r"pw\d*$|pin\d*$|^pin(?:code|nummer|number|no|nr)|pincode|^puk|"
+    r"(?:access|activation|aktivierungs|abhol|entsperr|export|freischalt|import|pickup|transport|unlock|zugangs)code"
 )
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 _MUST_AGREE = ("email", "file", "certificate", "password", "password_file", "key")
@@ -239,10 +243,15 @@ def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
     others: dict[str, int] = {}
     for number, name in enumerate(names):
         word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
-        plain = _plain(name)
-        if number not in taken and word and not _SECRET.search(plain) and _FIELDS.get(plain, ("",))[0] != "password":
+        if number not in taken and word and not _may_be_secret(name):
             others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
     return others
+
+
+def _may_be_secret(name: str) -> bool:
+    """Whether a column's name, or a word of it, is one that columns of passwords have."""
+    words = re.split(r"[\W_]+", re.sub(r"(?<=[^\W\d_])(?=\d)|(?<=[a-z])(?=[A-Z])", " ", name))  # "PW1", "ExportPW"
+    return bool(_SECRET.search(_plain(name))) or any(_FIELDS.get(_plain(word), ("",))[0] == "password" for word in (name, *words))
 
 
 def _plain(name: str) -> str:

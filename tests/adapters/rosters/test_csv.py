@@ -116,6 +116,54 @@ def test_first_and_last_name_make_a_name(path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Export PW", "ExportPW", "export_pw", "exportpw", "PW1", "pw 2", "PW Zertifikat", "Zertifikats-PIN", "Zertifikatspin", "PIN 2"),
+        *("PIN-Nummer", "Kennwort 1", "Kennwort2", "P12-Passwort", "PFX Kennwort", "Einmal-Passwort", "Passwort (Export)", "PFX pass"),
+        *("Clave del certificado", "MDP P12", "Senha do certificado", "Hasło P12", "Wachtwoord 2", "Парол", "PUK", "PUK1", "Geheimzahl"),
+        *(
+            "Abholcode",
+            "Export-Code",
+            "Unlock code",
+            "Freischaltcode",
+            "Import code",
+            "Secret",
+            "Client secret",
+            "Credential",
+            "Credentials",
+        ),
+        *(
+            "psw",
+            "P12 pswd",
+            "Transport-PIN",
+            "Transportkennwort",
+            "Initialpasswort",
+            "Private-Key-PW",
+            "temp_pwd",
+            "Jelszó 1",
+            "Salasana 2",
+        ),
+    ],
+)
+def test_a_column_that_may_have_a_password_is_never_kept(path: Path, name: str) -> None:
+    (person,) = people(path, f"email,{name},room\nalice@example.org,correct horse,12\n")
+    assert dict(person.columns) == {"room": "12"}
+
+
+@pytest.mark.parametrize("name", ["Passport No", "Shipping", "Postal code", "Country code", "Opinion", "Compass", "Department"])
+def test_a_column_whose_name_only_looks_like_it_is_kept(path: Path, name: str) -> None:
+    (person,) = people(path, f"email,{name}\nalice@example.org,x\n")
+    assert list(person.columns.values()) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["Export PW", "P12-Passwort", "Zertifikats-PIN", "PFX-Kennwort", "Export-Passwort"])
+def test_the_password_of_an_export_is_the_one_of_the_file(path: Path, name: str) -> None:
+    (person,) = people(path, f"email,{name}\nalice@example.org,correct horse\n")
+    assert person.hint is not None
+    assert person.hint.password == Secret("correct horse")
+
+
 def test_further_columns_reach_the_templates_and_secrets_never_do(path: Path) -> None:
     (person,) = people(path, "email,Cost Centre (EUR),2nd,password,PIN,Old Password\na@example.org,42,x,one,two,three\n")
     assert person.columns == {"cost_centre_eur": "42", "_2nd": "x"}
