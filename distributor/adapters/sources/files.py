@@ -190,6 +190,10 @@ class Files:
                 yield issue(fault, entry.source)
         for entry in [entry for entry, part in parts.items() if reader.form(entry.extension, part.data) == "pkcs12"]:
             yield SourceMaterial("pkcs12", (parts.pop(entry),), self._secrets([entry], None))
+        for entry, found in [(entry, reader.blocks_of_no_use(part.data)) for entry, part in parts.items()]:
+            if found is not None:
+                del parts[entry]
+                yield _of_no_use(entry, found)
         pair = unpaired.sort(parts)
         if pair:
             yield SourceMaterial("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
@@ -201,7 +205,9 @@ class Files:
         except ReadFault as fault:
             yield issue(fault, entry.source, severity)
             return
-        if reader.looks_like(data):
+        if (found := reader.blocks_of_no_use(data)) is not None:
+            yield _of_no_use(entry, found)
+        elif reader.looks_like(data):
             yield from self._material([entry], None, "")
         else:
             yield issue(_no_certificate(), entry.source, severity)
@@ -241,6 +247,11 @@ def _is_password_file(entry: Entry, inventory: Inventory, passwords: set[str]) -
     base, stem = entry.base.casefold(), entry.stem.casefold()
     named = base in passwords or inventory.has_stem(base)
     return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.has_stem(stem)))
+
+
+def _of_no_use(entry: Entry, found: str) -> Issue:
+    """The note about a PEM file that is not needed. `found`: the names of its blocks."""
+    return Issue(Severity.NOTE, CheckId.NO_KEY, f"no certificate and no private key in it: {found}", "no action needed", entry.source)
 
 
 def _no_certificate() -> ReadFault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -301,6 +302,8 @@ PEM = CHAINS | KEYS | {".pem", ".crt", ".cer", ".der", ".cert"}
 CANDIDATES = PKCS12 | PEM
 _PFX_VERSION = b"\x02\x01\x03"
 _BEGIN = b"-----BEGIN "
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_NO_USE = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "PUBLIC KEY", "RSA PUBLIC KEY", "X509 CRL", "EC PARAMETERS", "DH PARAMETERS"}
 _ARMOURED_PFX = b"-----BEGIN PKCS12-----"
 
 
@@ -317,6 +320,12 @@ def form(extension: str, data: bytes) -> str:
 def looks_like(data: bytes) -> bool:
     """Whether the bytes may be a PFX or PEM, whatever the name says."""
     return _is_pfx(data) or _BEGIN in data or _BEGIN.decode().encode("utf-16-le") in data
+
+
+def blocks_of_no_use(data: bytes) -> str | None:
+    """The names of a PEM file's blocks, where none of them is a certificate or a private key: a request, a public key, a CRL."""
+    names = dict.fromkeys(name.decode() for name in _LABEL.findall(data))
+    return ", ".join(names) if names and names.keys() <= _NO_USE else None
 
 
 def _is_pfx(data: bytes) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -384,3 +386,23 @@ def test_a_pem_file_without_a_key_is_read_once(inbox: Path, alice: Identity, bob
     monkeypatch.setattr(Reader, "read", lambda self, entry: read.append(entry.base) or real(self, entry))
     find(inbox)
     assert sorted(read) == sorted(path.name for path in inbox.iterdir())
+
+
+@pytest.mark.parametrize("name", ["alice.csr", "request.pem", "alice.req", "alice.crl.pem"])
+def test_a_request_or_a_public_key_beside_is_skipped_without_an_error(inbox: Path, alice: Identity, name: str) -> None:
+    request = x509.CertificateSigningRequestBuilder().subject_name(alice.certificate.subject).sign(alice.key, hashes.SHA256())
+    public = alice.certificate.public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo)
+    (inbox / "alice.crt").write_bytes(alice.pem)
+    (inbox / "alice.key").write_bytes(alice.key_pem())
+    (inbox / name).write_bytes(b"text before\n" + request.public_bytes(ser.Encoding.PEM) + public)
+    found = find(inbox)
+    assert [len(one.parts) for one in found if isinstance(one, SourceMaterial)] == [2]
+    (note,) = (one for one in found if isinstance(one, Issue))
+    assert (note.severity, note.source) == (Severity.NOTE, name)
+    assert note.message == "no certificate and no private key in it: CERTIFICATE REQUEST, PUBLIC KEY"
+
+
+def test_a_request_that_a_row_names_is_an_error(inbox: Path) -> None:
+    (inbox / "alice.csr").write_bytes(b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n")
+    (found,) = materials(find(inbox, people=(person("alice@example.org", file="alice.csr"),), base=inbox))
+    assert parse_material(found, Limits()).identities == ()
