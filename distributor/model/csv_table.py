@@ -58,7 +58,7 @@ def name_cell(cell: str) -> str:
     return f'"{cell}"' if _FILE.fullmatch(cell) else describe_cell(cell)
 
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 MOST_COLUMNS = 1000  # each row is as wide as the header
 LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
 LONGEST_HEADER = 50  # lines: a spreadsheet may break the names of columns
@@ -99,6 +99,7 @@ _MUST_AGREE = ("email", "file", "certificate", "password", "password_file", "key
 _DIRECTORY = {"userprincipalname", "benutzerprinzipalname", "upn", "objectid", "objectguid", "distinguishedname", "samaccountname"}
 _DIRECTORY |= {"recipienttypedetails", "orgunitpath"}  # columns of a directory's export, which also lists accounts without a mailbox
 _GUID = re.compile(r"\{?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
+_LINK = "mailto:"
 _PRIMARY = re.compile(r"(?:^|[+;,\s])SMTP:([^+;,\s]+)")  # in a list of proxy addresses; the others are in small letters
 
 
@@ -178,6 +179,8 @@ def _best(field: str, cells: Sequence[str]) -> str:
 
 def _usable(field: str, cell: str) -> str:
     cell = cell if field in _AS_WRITTEN else cell.strip()
+    if field == "email" and cell[: len(_LINK)].lower() == _LINK:
+        return cell[len(_LINK) :]
     if field == "email" and "SMTP:" in cell and (primary := _PRIMARY.search(cell)):
         return primary[1]
     if field == "name" and _GUID.fullmatch(cell):  # the name of new mailboxes in Exchange Online
@@ -331,11 +334,11 @@ class Rows:
             except StopIteration:
                 return
             except csv.Error as error:
-                fault = str(error)
+                fault = _words(error)
             else:
                 fault = f"a cell is longer than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else ""
             if len(self._record) > 1 and (fault or any(map(self._is_row, self._record[1:]))):
-                fault = "a quote that begins in it is never closed"
+                fault = _NEVER_CLOSED
                 self._before -= len(self._record) - 1
                 self._unread.extendleft(reversed(self._record[1:]))
                 reader = self._reader()
@@ -360,3 +363,13 @@ class Rows:
         return isinstance(parse_address(read.get("email", "")), Address) or any(
             _FILE.fullmatch(read.get(field, "")) for field in ("file", "certificate")
         )
+
+
+_NEVER_CLOSED = "a quote that begins in it is never closed"
+
+
+def _words(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end" in text:
+        return _NEVER_CLOSED
+    return "text follows a closing quote" if "expected after" in text else text

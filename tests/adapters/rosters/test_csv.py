@@ -278,6 +278,28 @@ def test_a_quote_that_is_never_closed_costs_its_own_row_alone(path: Path, text: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('b@example.org,"Bob', "a quote that begins in it is never closed"),
+        ('b@example.org,"Bob "the" Builder"', "text follows a closing quote"),
+    ],
+)
+def test_a_row_that_is_no_csv_is_told_in_plain_words(path: Path, row: str, words: str) -> None:
+    assert issue(path, f"email,name\na@example.org,Ann\n{row}\n").message == f"the row is not valid CSV: {words}"
+
+
+def test_a_list_with_bars_between_its_cells_is_read(path: Path) -> None:
+    (person,) = people(path, "email|name|file\nalice@example.org|Alice, Example|a.pfx\n")
+    assert (str(person.address), person.name) == ("alice@example.org", "Alice, Example")
+
+
+@pytest.mark.parametrize("link", ["mailto:alice@example.org", "MAILTO:alice@example.org", " mailto:alice@example.org "])
+def test_the_link_that_a_spreadsheet_makes_of_an_address_is_that_address(path: Path, link: str) -> None:
+    (person,) = people(path, f"email,name\n{link},Alice\n")
+    assert str(person.address) == "alice@example.org"
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_line_break_in_quotes_belongs_to_its_cell_and_counts_as_a_line(path: Path, end: str) -> None:
     text = f'email,name,note{end}a@example.org,"Ann{end}Example","see{end}b@example.org{end}{end}too"{end}b@example.org,Bob,{end}'
