@@ -15,8 +15,7 @@ from distributor.model.people import Person
 from distributor.model.secret import Secret
 from distributor.model.states import PasswordState, State
 
-# --- outcomes --------------------------------------------------------------------------------
-# A message to be sent, and the possible outcomes of an attempt to send it.
+# --- a message to be sent, and the possible outcomes of an attempt to send it -----------------
 
 
 @dataclass(frozen=True, slots=True)
