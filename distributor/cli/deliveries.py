@@ -118,7 +118,8 @@ def publish(chosen: Config = None, as_json: Json = False) -> int:
 
     settings = bootstrap.settings(chosen)
     if not settings.directories:
-        raise RequestDenied("no directory is configured", hint='add [[directories]] to distributor.toml, such as kind = "ldap"')
+        hint = 'add [[directories]] to distributor.toml, such as kind = "ldap" (see docs/trust.md#publish-to-directories)'
+        raise RequestDenied("no directory is configured", hint=hint)
     with bootstrap.open_for_writing(settings) as ledger:
         done = _publish(settings, ledger)
     _show_published(done, as_json=as_json)

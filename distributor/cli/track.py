@@ -58,7 +58,7 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     ledger.recover(process.is_alive)
     trackers = delivery.trackers(settings)
     if not trackers and settings.trust is None:
-        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
+        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" (see docs/exchange-online.md#delivery-reports)'
         raise RequestDenied("no tracker is configured", hint=hint)
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     clean_mailboxes(settings, ledger)
