@@ -110,7 +110,7 @@ PUBLISH_EXAMPLE = "\b\nexample:\n  distributor publish --json | jq .written"
 
 
 def publish(chosen: Config = None, as_json: Json = False) -> int:
-    """Publish certificates in the directories of [[directories]], so that others can encrypt to their owners.
+    """Publish certificates to [[directories]], so that others can encrypt to their owners.
 
     Each person's newest delivered certificate, unless it has expired or was revoked. Running it again changes nothing.
     """

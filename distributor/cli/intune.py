@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distributor.model.issues import Diagnostic
 
 app = typer.Typer(
-    help="Outlook's settings for Intune or another device management.",
+    help="Outlook settings for Intune and other device management.",
     no_args_is_help=True,
     epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/",
 )
@@ -26,7 +26,7 @@ TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-
 
 @app.callback()
 def _group() -> None:
-    """Outlook's settings for Intune or another device management."""
+    """Outlook settings for Intune and other device management."""
 
 
 @app.command(epilog="\b\nexample:\n  distributor intune settings --sign-all --ldap ldaps://ldap.example.org --output outlook/")

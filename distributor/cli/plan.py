@@ -71,7 +71,7 @@ def plan(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check certificates and people, and record who is to get what.
+    """Check certificates and people, and record what to send to whom.
 
     Sends nothing. Problems are listed by cause, with examples and a hint; deliveries without problems are planned.
     """

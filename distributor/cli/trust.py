@@ -83,7 +83,7 @@ def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, iss
 
 @app.command(
     epilog="\b\nexample:\n  distributor trust check --sst collection.sst people/*.pem --tenant tenant.txt"
-    "\n\n\b\nsave the tenant's collection in PowerShell (Get-SmimeConfig | ConvertTo-Json works too):"
+    "\n\n\b\nto save the tenant's collection (Get-SmimeConfig | ConvertTo-Json works too):"
     "\n  [Convert]::ToBase64String((Get-SmimeConfig).SMIMECertificateIssuingCA) > tenant.txt"
 )
 def check(
@@ -301,7 +301,7 @@ def _wrong(issues: Iterable[Issue]) -> int:
 
 @app.command(epilog="\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'")
 def watch(chosen: Config = None, as_json: Json = False) -> int:
-    """Check certificates in use for revocation again.
+    """Check again whether certificates in use were revoked.
 
     Withdraws unsent deliveries of revoked certificates; `status` and `history` show the others. Run it every day.
     """
