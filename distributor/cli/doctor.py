@@ -198,7 +198,7 @@ def _trust(settings: Settings) -> Iterator[Diagnostic]:
     if settings.trust is not None:
         found = trust.collection(settings.trust.collection)
         yield Diagnostic(
-            "trust", "ok", f"{settings.trust.collection}: {counted(len(found), 'certificate')}; details: distributor trust check"
+            "trust", "ok", f"{settings.trust.collection}: {counted(len(found), 'certificate')}; details: `distributor trust check`"
         )
 
 

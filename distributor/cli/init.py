@@ -25,7 +25,9 @@ EXAMPLE = (
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Folder of the workspace; default: here.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", readable=False, show_default=False, help="Folder of the workspace; default: here.")
+    ] = Path(),
     smtp: Annotated[str | None, typer.Option("--smtp", metavar="HOST", help="Send through this SMTP server: HOST or HOST:PORT.")] = None,
     graph: Annotated[bool, typer.Option("--graph", help="Send through Exchange Online (Microsoft Graph).")] = False,
     chosen: Config = None,

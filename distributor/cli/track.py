@@ -266,7 +266,8 @@ def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, se
 def _refuse_settled(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
     found = ledger.delivery(delivery)
     if found is not None and all(doubt.delivery.id != delivery for doubt in doubts):
-        raise RequestDenied(f"not ambiguous, but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+        hint = "`distributor resolve` lists what is ambiguous"
+        raise RequestDenied(f"the delivery is {found.state}, not ambiguous", where=delivery, hint=hint)
 
 
 def _moved(moved: StateChange) -> dict[str, object]:

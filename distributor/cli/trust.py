@@ -207,9 +207,10 @@ def _summary(
     if difference:
         same, here, there = (len(part) for part in (difference.same, difference.only_here, difference.only_there))
         stderr_line(f"tenant: {same} in both, {here} only in this collection, {there} only in the tenant's")
-    wrong = _wrong(issues)
-    if wrong:
+    if wrong := _wrong(issues):
         stderr_line(f"{counted(wrong, 'error')}: correct {'it' if wrong == 1 else 'them'}, then check again")
+    elif not checked.sought:
+        stderr_line("no errors")
 
 
 @app.command(epilog="\b\nexample:\n  distributor trust runbook --sst collection.sst > runbook.ps1")
