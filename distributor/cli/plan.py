@@ -64,7 +64,7 @@ def plan(
         ),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not use the network: no revocation check, no download of issuers.")
+        bool, typer.Option("--offline", help="Download no CRLs and no issuer certificates: revocation is not checked.")
     ] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Also check against the S/MIME Baseline Requirements (extra `lint`).")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every finding, file and delivery.")] = False,
