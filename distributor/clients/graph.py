@@ -268,7 +268,7 @@ _ODD = "check `graph`, then run the command again"
 _HINTS = {  # by code, then by status (facts: sending.md 1.3)
     "Authorization_RequestDenied": "grant the app the permission (User.Read.All for people, GroupMember.Read.All for "
     "groups) and grant admin consent: Entra, App registrations, API permissions",
-    "ErrorAccessDenied": "give the app access to it; wait up to two hours (see docs/exchange-online.md#2a-graph-limited-to-this-mailbox)",
+    "ErrorAccessDenied": "grant access with RBAC for Applications; allow two hours (see docs/exchange-online.md#2a-graph-limited-to-this-mailbox)",
     "MailboxNotEnabledForRESTAPI": "give the mailbox an Exchange Online licence; Graph cannot use an on-premises mailbox",
     "ErrorInvalidUser": "correct the mailbox name; it does not exist in this tenant",
     "Request_ResourceNotFound": "correct the name or ID; it does not exist in the tenant",
