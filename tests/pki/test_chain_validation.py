@@ -88,7 +88,7 @@ def test_a_root_that_is_not_in_the_collection_is_named() -> None:
     (issue,) = w.issues()
     assert (issue.check, issue.hint) == (
         CheckId.CHAIN_UNTRUSTED,
-        "add it to the collection with `distributor trust export`, then upload the collection to the tenant",
+        "add it to the collection with `distributor trust export`, then upload that (see docs/trust.md#the-tenants-collection)",
     )
     assert '"CN=Root"' in issue.message
 

@@ -24,8 +24,8 @@ from distributor.pki.validation.revocation import EXCHANGE_SECONDS, DownloadFail
 from distributor.pki.validation.validator import REPLACE, RevocationMode, validate_path
 
 MOST_ROUNDS = 6  # of downloading issuers' issuers; a real chain has two steps
-_EXPORT = "add it to the collection with `distributor trust export`, then upload the collection to the tenant"
-_WHOLE = "export the file with its whole chain, or add the missing certificate to the collection with `distributor trust export`"
+_EXPORT = "add it to the collection with `distributor trust export`, then upload that (see docs/trust.md#the-tenants-collection)"
+_WHOLE = "export the file with its whole chain, or add the missing certificate to the collection (see docs/trust.md#the-tenants-collection)"
 _OWN_CHAIN = "export the file again, with only the certificates of its own chain"
 _RENEW = "ask the CA to renew it and to issue a new certificate"
 _MAIL = "report it to the CA, and have a certificate issued by a CA for mail"
@@ -299,5 +299,5 @@ def _unfit(path: Sequence[Certificate]) -> Iterator[Issue]:
 
 
 def _slow(seconds: float) -> Issue:
-    text = f"the CRLs of its chain take {seconds:.1f} s to fetch; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of them"
+    text = f"the CRLs of its chain take {seconds:.1f} s to download; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of them"
     return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, text, _ASK)
