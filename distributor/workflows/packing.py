@@ -14,6 +14,7 @@ from distributor.model.people import Person
 from distributor.model.ports import Ledger, Now, Source, WorkerPool
 
 BATCH = 200  # deliveries leased, and messages stored, in one transaction; sending still starts within a second
+GROUP = 16  # of them that a child process makes step by step; more is hardly faster, and what is lost with one of them is done again
 
 
 @dataclass(frozen=True, slots=True)

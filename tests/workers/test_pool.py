@@ -161,7 +161,7 @@ def test_a_child_that_hangs_does_not_outlive_a_killed_parent(tmp_path: Path) -> 
         "    next(pool.map([0]))\n"
         "    child = pool._children[0]\n"
         "    from distributor.workers.pool import _Task\n"
-        "    child.submit(_Task(600))\n"
+        "    child.submit(_Task([600]))\n"
         "    print(child._process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
         encoding="utf-8",
