@@ -186,8 +186,10 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  what the workflow depends on
     from distributor.workflows.packing import pack
 
     def run(stop: Callable[[], bool]) -> Iterator[Batch]:
-        context, lease = partial(inputs.open_plan, settings), settings.ledger.lease
-        yield from pack(ledger, context, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop)
+        context, lease, mailboxes = partial(inputs.open_plan, settings), settings.ledger.lease, senders(settings)
+        yield from pack(
+            ledger, context, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop, senders=mailboxes
+        )
 
     return run
 

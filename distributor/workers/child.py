@@ -6,6 +6,7 @@ Jobs and answers are pickles in length-prefixed frames on standard input and out
 from __future__ import annotations
 
 import dataclasses
+import gc
 import io
 import math
 import os
@@ -80,11 +81,14 @@ def main() -> None:
     first = _read(source)
     if first is None:
         return
+    gc.disable()  # imports make many objects and leave no garbage
     try:
         call, seconds, memory = pickle.loads(first)  # noqa: S301  our own parent's call
     except Error as error:  # what it needs is not there
         _tell(answers, pack(error))
         return
+    gc.freeze()
+    gc.enable()
     _bound(memory)
     _tell(answers, pack("ready"))
     while (frame := _read(source)) is not None:

@@ -101,7 +101,9 @@ class Workers(Generic[Job, Result]):
                         waiting.append(task)
                         child.submit(task)
                 while waiting and waiting[0].done:
-                    yield from waiting.popleft().answers()
+                    task = waiting.popleft()
+                    waiting.extendleft(reversed(task.singles))
+                    yield from task.answers()
                 if waiting and not waiting[0].done:
                     self._listen()
         finally:
@@ -180,28 +182,26 @@ class _Task:
 
     def __init__(self, jobs: list[Any]) -> None:
         self.jobs = jobs
+        self.singles: list[_Task] = []  # its jobs, each by itself, where it was lost
         self._results: list[Any] = []
-        self._singles: list[_Task] = []
 
     @property
     def done(self) -> bool:
-        return bool(self._results) or (bool(self._singles) and all(task.done for task in self._singles))
+        return bool(self._results or self.singles)
 
     def finish(self, answer: object) -> list[_Task]:
-        """Take a list of results, or the failure of the group; returns the jobs to do again, each by itself."""
+        """Take a list of results, or the failure of the group; returns what must be done again."""
         if isinstance(answer, list):
             self._results = answer
         elif len(self.jobs) == 1:
             self._results = [answer]
         else:
-            self._singles = [_Task([job]) for job in self.jobs]
-        return self._singles
+            self.singles = [_Task([job]) for job in self.jobs]
+        return self.singles
 
     def answers(self) -> Iterator[tuple[Any, Any]]:
-        """Each job with its result. An `Error` is raised."""
-        for task in self._singles:
-            yield from task.answers()
-        for job, result in zip(self.jobs, self._results, strict=False):  # none for a lost group
+        """Each job with its result; none of a lost group. An `Error` is raised."""
+        for job, result in zip(self.jobs, self._results, strict=not self.singles):
             if isinstance(result, Error):
                 raise result
             yield job, result

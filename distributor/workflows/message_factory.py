@@ -19,7 +19,7 @@ from distributor.model.certificates import Identity, Limits, ParseProblem
 from distributor.model.delivery import PackedMessage, PackingJob, PackingTask
 from distributor.model.issues import CheckId
 from distributor.model.passwords import PasswordPolicy
-from distributor.model.people import Address, Helpdesk, has_unsafe_chars
+from distributor.model.people import Helpdesk, has_unsafe_chars
 from distributor.model.secret import Secret
 from distributor.pki import package, parse_material
 from distributor.pki.package import PackageContent
@@ -75,7 +75,7 @@ class Packer:
         name = package.friendly_name(todo.person, todo.not_before, use)
         data = package.build_pkcs12(found, password, self.profile, name, include_root=self.include_root)
         yield
-        sender = sender_of(todo.person.address, self.senders, todo.sender)
+        sender = next((mailbox for mailbox in self.senders if str(mailbox.address) == todo.sender), self.senders[0])
         attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_serial, use), data)
         try:
             wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use, job.now))
@@ -137,15 +137,6 @@ class Packer:
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
             "helpdesk": self.helpdesk,
         }
-
-
-def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = None) -> Mailbox:
-    """The mailbox that sends to a person: that of the `last` message while it is configured, else one by rendezvous hashing.
-
-    All are chosen about as often, and where one is removed only its own people move.
-    """
-    known = next((sender for sender in senders if str(sender.address) == last), None)
-    return known or max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
 
 
 def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:
