@@ -215,6 +215,7 @@ def _date(moment: datetime, language: str) -> str:
     return written.replace("1 ", "1er ", 1) if day.day == 1 and written.startswith("1 ") and language.startswith("fr") else written
 
 
+@functools.lru_cache(maxsize=256)  # most paragraphs are the same for everybody of a language
 def _wrapped(text: str) -> str:
     """One paragraph of plain text in lines of at most 72 characters; an address is never broken, and no line begins like one of a list."""
     text = re.sub(r"\b(\d+\.) ", "\\1\N{NO-BREAK SPACE}", text)

@@ -163,7 +163,7 @@ class PackingTask:
     locator: Locator
     leaf: bytes = b""  # as planned; where it is known, the file is opened for its key only
     chain: tuple[bytes, ...] = ()
-    sender: str | None = None  # of the person's last message
+    sender: str | None = None  # of the person's last message; once it is chosen, of this one
 
 
 @dataclass(frozen=True, slots=True)
