@@ -24,6 +24,7 @@ def main() -> None:
     try:
         from distributor.cli.app import run  # noqa: PLC0415  after the umask, so that nothing is created before it
 
+        gc.freeze()  # modules stay: no collection needs to look through them
         sys.exit(run())
     except KeyboardInterrupt:  # before or after a command; `run` handles it while one runs
         sys.exit(INTERRUPTED)

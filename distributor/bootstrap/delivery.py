@@ -99,6 +99,19 @@ def track(settings: config.Settings, ledger: Ledger, trackers: Sequence[Tracker]
     return asyncio.run(work())
 
 
+MAILBOX_CLEANERS = frozenset({"graph"})  # transports whose messages leave copies or drafts; the others are not loaded to ask
+
+
+def mailbox_needs_cleaning(settings: config.Settings, ledger: Ledger) -> bool:
+    """Whether messages left copies or drafts in the mailboxes that are to be removed; asks no service."""
+    from distributor.model.delivery import MailboxCleaner
+
+    if settings.transport.kind not in MAILBOX_CLEANERS:
+        return False
+    offline = transport(settings, signed_in=False).tracker()
+    return offline is not None and isinstance(offline, MailboxCleaner) and offline.has_work(ledger)
+
+
 def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnostic]:
     """Remove copies and drafts that messages left in the mailboxes; not while a `send` uses them, which does it itself.
 
@@ -109,8 +122,7 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
     from distributor.model.delivery import MailboxCleaner
     from distributor.model.issues import Diagnostic
 
-    offline = transport(settings, signed_in=False).tracker()
-    if offline is None or not isinstance(offline, MailboxCleaner) or not offline.has_work(ledger):
+    if not mailbox_needs_cleaning(settings, ledger):
         return []
     with bootstrap.open_for_writing(settings) as own:
         if not all(own.lock_mailbox(key_of(mailbox)) for mailbox in ("", *senders(settings)[1:])):
@@ -129,8 +141,8 @@ def clean_mailboxes(settings: config.Settings, ledger: Ledger) -> list[Diagnosti
 
 
 @contextmanager
-def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
-    """Child processes that make messages. They import what they need while the parent opens the ledger."""
+def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[WorkerPool[PackingJob, PackedMessage | ParseProblem]]:
+    """Child processes that make messages. `early`: some start before there is a job, and import what they need meanwhile."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
     from distributor.workers.pool import CallFactory, Workers
     from distributor.workflows.packing import GROUP
@@ -138,7 +150,7 @@ def packing_pool(settings: config.Settings) -> Iterator[WorkerPool[PackingJob, P
     tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
     made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
-    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY, group=GROUP)
+    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0, group=GROUP)
     with workers as pool:
         yield pool
 

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Annotated
 
@@ -108,14 +109,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _needed(first: str) -> typer.Typer:
+    """The program with only the command or group that comes first, since making all of them takes as long as most commands; else whole."""
+    small = copy(app)
+    small.registered_commands = [each for each in app.registered_commands if each.callback is not None and each.callback.__name__ == first]
+    small.registered_groups = [each for each in app.registered_groups if each.name == first]
+    return small if small.registered_commands or small.registered_groups else app
+
+
 def _invoke(arguments: Sequence[str] | None) -> int:
-    command = typer.main.get_command(app)
+    words = sys.argv[1:] if arguments is None else arguments
+    command = typer.main.get_command(_needed(words[0] if words else ""))
     try:
         code = command.main(arguments, prog_name="distributor", standalone_mode=False, obj=run)  # `demo` runs other commands with it
     except typer.Abort:
         raise UsageError("no answer; nothing was done", hint="answer the question, or use --yes in scripts") from None
     except typer.TyperException as error:
-        raise _misuse(error, _path(command, sys.argv[1:] if arguments is None else arguments)) from None
+        raise _misuse(error, _path(command, words)) from None
     except SystemExit as end:  # typer's answer to a broken pipe, whosever it was
         raise end.__context__ or end from None
     if code == INTERRUPTED:

@@ -1,21 +1,61 @@
-"""Prints `--help` of commands and groups: names of arguments without braces and types, and whole summaries."""
+"""Commands and groups: how their `--help` is printed, and how the values of their parameters are converted."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typer._click import Context, HelpFormatter
+    from typer._click.core import Parameter
 
 _BRACES = re.compile(r"^\{(.*)\}")
 _FIRST_SENTENCE = re.compile(r".*?(?:\.(?=\s)|$)", re.DOTALL)
 
 
+class PlainValues:
+    """Converts the values of a parameter as typer does, but loads pydantic (as slow as typer itself) only where a value needs it."""
+
+    def __init__(self, parameter: TyperArgument | TyperOption) -> None:
+        self._full = parameter.get_runtime_param
+        described = parameter.type_descriptor
+        info = described.parameter_info
+        checked = info.exists or info.readable or info.writable or info.resolve_path or not (info.file_okay and info.dir_okay)
+        self._plain: type[str | Path] | None = None
+        if info.parser is None and info.path_type is None:
+            self._plain = str if described.annotation is str else Path if described.annotation is Path and not checked else None
+
+    def coerce(self, value: Any, param: TyperArgument | TyperOption, ctx: Context) -> Any:  # noqa: ANN401  typer's own signature
+        """The value for the command. Raises typer's BadParameter."""
+        if value is None:
+            return () if param.nargs == -1 or getattr(param, "multiple", False) else None
+        if self._plain is not None and isinstance(value, str):
+            return self._plain(value)
+        return self._full().coerce(value, param=param, ctx=ctx)
+
+
+def _convert_plainly(parameters: list[Parameter]) -> None:
+    for each in parameters:
+        if isinstance(each, TyperArgument | TyperOption):
+            each.get_runtime_param = _constant(PlainValues(each))  # type: ignore[method-assign, assignment]
+
+
+def _constant(values: PlainValues) -> Callable[[], PlainValues]:
+    return lambda: values
+
+
 class Command(TyperCommand):
     """A command whose help names an argument as `ADDRESS`, neither `{ADDRESS}` nor `ADDRESS <str>`."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Read the options and arguments."""
+        _convert_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """The words after the command's name in its usage."""
@@ -34,6 +74,11 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group whose help shows the first sentence of each command, on as many lines as it needs."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Read the options of the group and the name of the command."""
+        _convert_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the commands."""

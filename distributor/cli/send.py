@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,19 +64,26 @@ def send(
         raise UsageError("--wait and --dry-run exclude each other", hint="use one of them")
     settings, scope = bootstrap.settings(chosen), DeliveryFilter(plan=plan, addresses=frozenset(map(bootstrap.address_key, to or ())))
     delivery.refuse_outdated_templates(settings)
-    with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
+    with bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None and ledger.plan_inputs(plan) is None:
             raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
         _tell_not_due(ledger, to or (), early=now)
         warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
-        if dry_run is not None:
-            return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
-        due = _expected(ledger, scope, early=now) if yes else _due(ledger, scope, early=now)
-        total = min(due.total(), limit or due.total())
-        if total and not yes:
-            _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
-        found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
+        counts = ledger.counts(scope)
+        if dry_run is None and not unclear and not _has_work(settings, ledger, counts):
+            found, reporter = send_run.idle(keep=as_json)
+        else:
+            with delivery.packing_pool(settings, early=State.PLANNED in counts) as pool:
+                if dry_run is not None:
+                    return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
+                due = _expected(counts, early=now) if yes else _due(ledger, scope, early=now)
+                total = min(due.total(), limit or due.total())
+                if total and not yes:
+                    _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
+                found, reporter = send_run.run(
+                    settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear
+                )
         if not wait:
             return _report(ledger, scope, found, reporter, as_json=as_json)
     found = send_run.wait(settings, scope, found, reporter, limit=limit)
@@ -116,11 +123,19 @@ def _remind(ledger: Ledger, reported: int) -> None:
         stderr_line(f"{counted(older, 'message')} from earlier runs still ambiguous; next: distributor resolve")
 
 
-def _expected(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:
+UNFINISHED = frozenset({*REMAINING, State.CLAIMED, State.TRANSMITTING, State.AMBIGUOUS})  # a run packs, sends, waits for or looks up
+
+
+def _has_work(settings: Settings, ledger: Ledger, counts: Mapping[State, int]) -> bool:
+    """Whether a run would do anything, be it only to clean the mailbox. `counts`: of its scope."""
+    from distributor.bootstrap import delivery
+
+    return bool(UNFINISHED & counts.keys()) or delivery.mailbox_needs_cleaning(settings, ledger)
+
+
+def _expected(counts: Mapping[State, int], *, early: bool) -> Counter[str]:
     """About how many messages are due, for the progress bar, without reading each row."""
-    return Counter(
-        {str(state): number for state, number in ledger.counts(scope).items() if state in REMAINING and (early or state != State.DEFERRED)}
-    )
+    return Counter({str(state): number for state, number in counts.items() if state in REMAINING and (early or state != State.DEFERRED)})
 
 
 def _due(ledger: Ledger, scope: DeliveryFilter, *, early: bool) -> Counter[str]:

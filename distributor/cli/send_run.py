@@ -116,6 +116,14 @@ def run(
             return runner.run(work()), reporter
 
 
+def idle(*, keep: bool) -> tuple[SendReport, ProgressReporter]:
+    """The report of a run that has nothing to do: no transport is opened, no mailbox locked."""
+    from distributor.workflows.sending.report import SendReport
+
+    with Bar("sending", 0) as bar:
+        return SendReport(0, 0, 0, 0, 0), ProgressReporter(bar, keep)
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The loop of uvloop where it is installed, for twice as many messages a second; else None, for asyncio's own loop."""
     try:
@@ -165,7 +173,7 @@ def wait(settings: Settings, scope: DeliveryFilter, found: SendReport, reporter:
         if not number:  # another process has sent them
             reporter.deferred.clear()
             return replace(found, deferred=0, remaining=found.remaining - found.deferred)
-        with delivery.packing_pool(settings) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
+        with delivery.packing_pool(settings, early=False) as pool, bootstrap.open_for_writing(settings, sends=True) as ledger:
             more, _ = run(settings, ledger, pool, scope, total=number, limit=left, keep=reporter.keep, reporter=reporter)
         found = found.followed_by(more)
     return found

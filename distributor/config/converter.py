@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,12 +112,17 @@ def structure(kind: type[T], table: object, key: str, folder: Path, opener: Open
     from cattrs.errors import CattrsError  # noqa: PLC0415  slow to load, and --help needs no configuration
 
     try:
-        made: T = _converter(folder, opener or (lambda _: Secret(""))).structure(table, kind)
+        made: T = _converter(folder, opener or _closed).structure(table, kind)
     except (CattrsError, ValueError) as error:
         raise ConfigErrors(list(_faults(error, key))) from None
     return made
 
 
+def _closed(_: SecretRef) -> Secret:
+    return Secret("")
+
+
+@lru_cache(maxsize=1)
 def _converter(folder: Path, opener: Opener) -> Any:  # noqa: ANN401  cattrs' own type, loaded late
     from cattrs import Converter  # noqa: PLC0415
     from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415

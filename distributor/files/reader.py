@@ -16,14 +16,9 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import IO, TextIO
 
-from distributor.model.csv_table import LONGEST_CELL, name_cell
-from distributor.model.people import escape_unsafe
-from distributor.model.text_encoding import errors, guess
-
 LARGEST_LIST = 256 * 2**20  # bytes of a list of people or passwords; two million people
 MOST_ROWS = 2_000_000
 LONGEST_LINE = 2**20  # characters
-_TOO_LONG = "x" * (LONGEST_CELL + 1) + "\n"  # ends a line that was cut off: its last cell is too long then, and the row is refused
 _CHUNK = 2**20
 _MIB = 2**20
 
@@ -76,6 +71,8 @@ def read_file(path: str | os.PathLike[str], limit: int, *, follow: bool = False)
 @contextmanager
 def text_lines(path: str | os.PathLike[str], limit: int = LARGEST_LIST, most: int = MOST_ROWS) -> Iterator[tuple[Iterator[str], str]]:
     """The lines of a text file with their ends, and its encoding; a link is followed. Raises FileRefused, also between lines."""
+    from distributor.model.text_encoding import errors, guess  # noqa: PLC0415  the configuration is read without it
+
     with open_file(path, limit, follow=True) as file:
         try:
             encoding = guess(iter(lambda: file.read(_CHUNK), b""))
@@ -91,11 +88,14 @@ def bounded_lines(text: TextIO, most: int = sys.maxsize, longest: int = LONGEST_
 
     Raises FileRefused.
     """
+    from distributor.model.csv_table import LONGEST_CELL  # noqa: PLC0415  as above
+
+    too_long = "x" * (LONGEST_CELL + 1) + "\n"  # ends a line that was cut off: its last cell is too long then, and the row is refused
     for _ in range(most):
         line = text.readline(longest)
         if not line:
             return
-        yield line if len(line) < longest else line + _TOO_LONG
+        yield line if len(line) < longest else line + too_long
         while len(line) == longest:  # its rest is skipped, and only if somebody asks for the next one
             line = text.readline(longest)
     raise FileRefused(Reason.LARGE, f"more than {most} lines")
@@ -142,14 +142,14 @@ def inside(base: str | None, name: str, known: bool = False) -> str | None:  # n
     if "\0" in name:
         raise Unsafe("the name contains a NUL byte")
     if plain == ".." or plain.startswith("../"):
-        raise Unsafe(f"{escape_unsafe(name_cell(name))} is outside the folder of the roster")
+        raise Unsafe(f"{_described(name)} is outside the folder of the roster")
     if base is None:
         return None if not plain.startswith("/") else plain
     path = os.path.normpath(os.path.join(base, plain))
     if path != base and not path.startswith(base.rstrip("/") + "/"):
         if known:
             return None
-        raise Unsafe(f"{escape_unsafe(name_cell(name))} is outside the folder of the roster")
+        raise Unsafe(f"{_described(name)} is outside the folder of the roster")
     return path
 
 
@@ -159,5 +159,12 @@ def steps(base: str | None, path: str) -> Iterator[str]:
     for step in os.path.relpath(path, base).split("/"):
         walked = os.path.join(walked, step)
         if os.path.islink(walked):
-            raise Unsafe(f"{escape_unsafe(name_cell(os.path.relpath(walked, base)))} is a link")
+            raise Unsafe(f"{_described(os.path.relpath(walked, base))} is a link")
         yield walked
+
+
+def _described(name: str) -> str:
+    from distributor.model.csv_table import name_cell  # noqa: PLC0415  as above
+    from distributor.model.people import escape_unsafe  # noqa: PLC0415  as above
+
+    return escape_unsafe(name_cell(name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributor.ledger import (
     adoption,
@@ -62,8 +62,10 @@ from distributor.model.delivery import (
 )
 from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, RestoredLedger
 from distributor.model.issues import Diagnostic, Issue
-from distributor.model.ports import Now
 from distributor.model.states import State
+
+if TYPE_CHECKING:
+    from distributor.model.ports import Now
 
 
 class SqlLedger:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, literal_column, select, update
 
@@ -22,7 +22,9 @@ from distributor.model.certificates import RevokedDelivery
 from distributor.model.clocks import SECOND_SIGN, Passed, has_passed
 from distributor.model.high_water_mark import Machine
 from distributor.model.people import escape_unsafe
-from distributor.model.ports import Now
+
+if TYPE_CHECKING:
+    from distributor.model.ports import Now
 
 # --- the clock -----------------------------------------------------------------------------------------------------
 # Leases, waiting times, quotas and expiry are written and compared by this clock and by no other. On a server it is the server's own, since

@@ -7,7 +7,6 @@ run of at least FRAGMENT characters of any form is removed, whatever its case an
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -77,6 +76,8 @@ class Redactor:
 
 def _forms(text: str) -> Iterator[str]:
     """The text itself, as encoded in URLs, forms, JSON and HTML, in hexadecimal, and in base64 at each of the three offsets."""
+    import html  # noqa: PLC0415  every command loads this module, and few search for a secret
+
     octets = text.encode("utf-8", "surrogatepass")
     yield from (text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1])
     yield from (html.escape(text), html.escape(text, quote=False), octets.hex(), octets.hex(":"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from distributor.errors import Error, RequestDenied, UsageError
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.people import BadAddress, key_of, parse_address
-from distributor.model.ports import Ledger
 from distributor.model.states import ID_PREFIX, State
+
+if TYPE_CHECKING:
+    from distributor.model.ports import Ledger
 
 MOST_NAMED = 5  # candidates in a hint
 SHORTEST = 6  # characters of an id or number that is not typed in full; fewer may be a typing error

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from distributor.errors import RequestDenied, UsageError
 from distributor.model.delivery import Delivery, SealedPassword
 from distributor.model.people import key_of
-from distributor.model.ports import Ledger, Vault
 from distributor.model.secret import Secret
 from distributor.model.states import PasswordState
 from distributor.workflows import lookup
+
+if TYPE_CHECKING:
+    from distributor.model.ports import Ledger, Vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distributor.errors import InvalidInput
 from distributor.files import atomic
 from distributor.model.delivery import Accepted, Account, Ambiguous, NotSent, OutboundMessage, Outcome
 from distributor.model.issues import Diagnostic
-from distributor.model.ports import CommitIntent
+
+if TYPE_CHECKING:
+    from distributor.model.ports import CommitIntent
 
 _HINT = "check that the folder in `transport.path` exists and is writable, and that the disk is not full"
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]")
@@ -76,6 +78,8 @@ class FolderConnection:
 
     async def deliver(self, message: OutboundMessage, record_intent: CommitIntent) -> Outcome:
         """Write one message; see model.ports.Connection."""
+        import asyncio  # noqa: PLC0415  every command reads this module's settings, and few send
+
         name = f"{_PLAIN.sub('_', message.delivery)}.eml"
         try:
             part = await asyncio.to_thread(atomic.write_atomically, self._path / name, message.message)
