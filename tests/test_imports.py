@@ -64,6 +64,51 @@ def test_showing_the_configuration_opens_no_ledger(tmp_path: Path) -> None:
     assert not loaded & {"sqlalchemy", "cryptography", "jinja2", "pyrage", "rich"}
 
 
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which everything was sent."""
+    folder = tmp_path_factory.mktemp("demo") / "play"
+    subprocess.run([sys.executable, "-m", "distributor", "demo", "--keep", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+NOT_TO_READ = frozenset({*HEAVY, "pydantic", "psycopg"} - {"cattrs", "sqlalchemy", "asyncio"})  # SQLAlchemy loads asyncio
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("config", "show"),
+        ("status",),
+        ("history", "alice@example.org"),
+        ("send", "--yes"),
+        ("password", "reveal", "alice@example.org", "--reason", "called again", "--stdout"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_is_typed_often_loads_only_what_it_needs(sent: Path, command: tuple[str, ...]) -> None:
+    """`make bench` times it (tests/bench/start.py)."""
+    loaded = _loaded(*command, "--config", str(sent / "distributor.toml"))
+    assert "distributor.bootstrap" in loaded
+    opens_passwords = {"pyrage"} if command[0] == "password" else set()
+    assert {name.partition(".")[0] for name in loaded} & NOT_TO_READ == opens_passwords
+    assert "sqlalchemy.dialects.postgresql" not in loaded
+    if command[0] == "config":
+        assert not loaded & {"sqlalchemy", "asyncio", "ssl"}
+
+
+def test_sending_with_nothing_due_starts_no_child_and_loads_no_transport_that_sends(sent: Path) -> None:
+    settings = (sent / "distributor.toml").read_text(encoding="utf-8")
+    smtp = settings.replace('kind = "folder" ', 'kind = "smtp" ').replace(
+        'path = "messages/"', 'host = "127.0.0.1"\nport = 9\ntls = "none"'
+    )
+    (sent / "smtp.toml").write_text(smtp, encoding="utf-8")
+    loaded = _loaded("send", "--yes", "--config", str(sent / "smtp.toml"))
+    assert "distributor.adapters.transports.smtp.settings" in loaded
+    assert not {name for name in loaded if name.startswith(("distributor.workers.pool", "distributor.adapters.transports.smtp.t"))}
+    assert not loaded & {"distributor.mail.templates", "distributor.workflows.packing", "distributor.bootstrap.inputs"}
+
+
 @pytest.mark.parametrize("command", [("plan", "certificates", "--json"), ("send", "--yes")])
 def test_the_parent_process_of_a_run_loads_no_cryptography(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Its children do: it is what most of their memory and start is made of."""

@@ -145,11 +145,12 @@ def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[W
     """Child processes that make messages. `early`: some start before there is a job, and import what they need meanwhile."""
     from distributor.bootstrap.inputs import CHILD_MEMORY, EARLY, cores
     from distributor.workers.pool import CallFactory, Workers
+    from distributor.workflows.packing import GROUP
 
     tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
     made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
-    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0)
+    workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0, group=GROUP)
     with workers as pool:
         yield pool
 
@@ -197,8 +198,10 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  what the workflow depends on
     from distributor.workflows.packing import pack
 
     def run(stop: Callable[[], bool]) -> Iterator[Batch]:
-        context, lease = partial(inputs.open_plan, settings), settings.ledger.lease
-        yield from pack(ledger, context, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop)
+        context, lease, mailboxes = partial(inputs.open_plan, settings), settings.ledger.lease, senders(settings)
+        yield from pack(
+            ledger, context, pool, owner=owner, lease=lease, scope=scope, limit=limit, now=bootstrap.now, stop=stop, senders=mailboxes
+        )
 
     return run
 

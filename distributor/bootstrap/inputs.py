@@ -61,7 +61,10 @@ def source_sets(settings: config.Settings, paths: Sequence[Path], roster: Path |
             for source_set in known
         )
     if not paths and roster is None:
-        hint = "name a file or folder: `distributor plan certificates/`, or add [[sources]] to distributor.toml"
+        hint = (
+            "name a file or folder: `distributor plan certificates/`, or add [[sources]] to distributor.toml"
+            " (see docs/certificates.md#where-the-certificates-come-from)"
+        )
         raise UsageError("nothing to plan: no source is given", hint=hint)
     for path in (*paths, *filter(None, (roster, passwords))):
         if not path.exists():

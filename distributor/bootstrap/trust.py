@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributor.workflows.revocation import ChainChecker
 
 LARGEST_FILE = 16 * 2**20  # bytes; all 434 roots that Windows knows have 0.7 MB
-_HINT = "name a .sst file or a folder of PEM files; `distributor trust export --output FILE.sst CERT...` creates one"
+_HINT = "name a .sst file or a folder of PEM files (see docs/trust.md#the-tenants-collection)"
 
 
 @contextmanager

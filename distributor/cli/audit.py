@@ -77,9 +77,9 @@ def verify(
     """
     beside = None if against is None else _beside(against)
     report = _in_ledger(chosen, beside) if file is None else _in_file(file, beside)
-    what, findings = "the ledger" if file is None else str(file), report.findings
+    what, findings = "ledger" if file is None else str(file), report.findings
     if as_json:
-        _answer(what, report, beside)
+        _answer("the ledger" if file is None else what, report, beside)
         return 1 if findings else 0
     for finding in findings:
         stdout_line(escape(finding))

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 CHAIN = frozenset({CheckId.CHAIN_INCOMPLETE, CheckId.CHAIN_UNTRUSTED})
 PFX = frozenset({".pfx", ".p12"})
 LARGEST = 16 * 2**20  # bytes; Windows' own collection of all roots has 660 kB
-_HINTS = {Reason.MISSING: "check the name", Reason.UNREADABLE: "name a file that you may read"}
-WANTED = "name PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
+_HINTS = {Reason.MISSING: "check the path", Reason.UNREADABLE: "check its permissions"}
+WANTED = "use PEM, DER, PKCS#7 (.p7b) or .sst files with certificates"
 
 
 def gathered(
@@ -54,14 +54,14 @@ def _of(path: Path, without: Path | None, issues: list[Issue], pfx: list[Path] |
             yield from _file(path, issues)
         return
     if not os.access(path, os.R_OK | os.X_OK):
-        raise InvalidInput("permission denied", where=str(path), hint="name a folder that you may read")
+        raise InvalidInput("permission denied", where=str(path), hint="check its permissions")
     every = sorted(file for file in (path.rglob("*") if deep else path.iterdir()) if file.is_file() and file != without)
     files = [file for file in every if file.suffix.lower() in pem.EXTENSIONS]
     packages = [] if pfx is None else [file for file in every if file.suffix.lower() in PFX]
     if pfx is not None:
         pfx += packages
     if not (files or packages):
-        issues.append(_issue(path, "there is no file of certificates in it"))
+        issues.append(_issue(path, "no certificate files found in this folder"))
     for file in files:
         yield from _file(file, issues, in_folder=True)
 

@@ -7,7 +7,7 @@ import typer
 from distributor.cli.options import Config, Json
 from distributor.cli.render import print_json, stderr_line, table
 
-app = typer.Typer(help="The configuration.", no_args_is_help=True, epilog="\b\nexample:\n  distributor config show")
+app = typer.Typer(help="Show the configuration.", no_args_is_help=True, epilog="\b\nexample:\n  distributor config show")
 
 
 @app.command(epilog="\b\nexample:\n  distributor config show --json | jq '.values[\"transport.rate\"]'")

@@ -110,7 +110,7 @@ PUBLISH_EXAMPLE = "\b\nexample:\n  distributor publish --json | jq .written"
 
 
 def publish(chosen: Config = None, as_json: Json = False) -> int:
-    """Publish certificates in the directories of [[directories]], so that others can encrypt to their owners.
+    """Publish certificates to [[directories]], so that others can encrypt to their owners.
 
     Each person's newest delivered certificate, unless it has expired or was revoked. Running it again changes nothing.
     """
@@ -118,7 +118,8 @@ def publish(chosen: Config = None, as_json: Json = False) -> int:
 
     settings = bootstrap.settings(chosen)
     if not settings.directories:
-        raise RequestDenied("no directory is configured", hint='add [[directories]] to distributor.toml, such as kind = "ldap"')
+        hint = 'add [[directories]] to distributor.toml, such as kind = "ldap" (see docs/trust.md#publish-to-directories)'
+        raise RequestDenied("no directory is configured", hint=hint)
     with bootstrap.open_for_writing(settings) as ledger:
         done = _publish(settings, ledger)
     _show_published(done, as_json=as_json)

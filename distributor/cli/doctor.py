@@ -29,9 +29,9 @@ _CLOCK = steps("set the clock:", ("timedatectl set-ntp true",))
 
 
 def doctor(chosen: Config = None, as_json: Json = False) -> int:
-    """Examine configuration, ledger, vault, templates and services.
+    """Check configuration, ledger, vault, templates and services.
 
-    Connects to the server, to rosters, trackers and directories, and signs in; sends nothing.
+    Connects and signs in to the mail server, rosters, trackers and directories; sends nothing.
     """
     found: list[Diagnostic] = []
     for diagnostic in _examine(chosen):
@@ -82,7 +82,7 @@ def _show_verdict(found: Sequence[Diagnostic]) -> None:
     if errors:
         verdict = f"{counted(errors, 'error')}{also}: correct {'it' if errors == 1 else 'them'}, then run `distributor doctor` again"
     elif any(diagnostic.message.startswith(NOT_SENT) for diagnostic in found):
-        verdict = f"not ready to send{also}: follow the hint of the ledger, then run `distributor doctor` again"
+        verdict = f"not ready to send{also}: follow the ledger's hint, then run `distributor doctor` again"
     else:
         fresh = any(diagnostic.message.endswith(NO_DELIVERIES) for diagnostic in found)
         verdict = f"ready to send{also}; next: distributor {'plan' if fresh else 'status'}"
@@ -128,7 +128,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
                 "ledger",
                 "error",
                 wrong.message if isinstance(wrong, Issue) else str(wrong),
-                "keep the file as it is; restore the last good copy (docs/restore.md)",
+                "keep the file as it is; restore the last good copy (see docs/restore.md#restore-step-by-step)",
             )
         counts = ledger.counts(DeliveryFilter())
         ahead = ledger.ahead()
@@ -145,7 +145,7 @@ def _ledger(settings: Settings) -> Iterator[Diagnostic]:
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         fix = f'sudo chown "$USER" -- {quote(str(file))} {quote(str(file.parent))}'
         yield Diagnostic(
-            "ledger", "warning", f"{file} can be read here but not written", steps("give this user the file and its folder:", (fix,))
+            "ledger", "warning", f"{file} is read-only for this user", steps("make this user the owner of the file and its folder:", (fix,))
         )
 
 
@@ -154,10 +154,10 @@ def _vault(settings: Settings) -> Iterator[Diagnostic]:
 
     keys = len(settings.vault.recipients)
     if settings.vault.identity is None:
-        yield Diagnostic("vault", "ok", f"passwords are sealed to {keys} public key(s); none can be revealed here")
+        yield Diagnostic("vault", "ok", f"passwords are sealed to {counted(keys, 'public key')}; none can be revealed on this machine")
         return
     bootstrap.vault(settings)
-    yield Diagnostic("vault", "ok", f"{settings.vault.identity} opens the sealed passwords")
+    yield Diagnostic("vault", "ok", f"{settings.vault.identity} can open the passwords")
 
 
 def _files(settings: Settings) -> Iterator[Diagnostic]:
@@ -167,11 +167,9 @@ def _files(settings: Settings) -> Iterator[Diagnostic]:
     found = {path: fault for path in bootstrap.private_files(settings) if (fault := exposed(path))}
     for path, fault in found.items():
         fixes = tuple(f"{command} -- {quote(str(path))}" for command in ('sudo chown "$USER"', "chmod 600"))
-        yield Diagnostic("files", "warning", fault, steps("let only the user that runs distributor read it:", fixes))
+        yield Diagnostic("files", "warning", fault, steps("make it readable only by the user that runs distributor:", fixes))
     if not found:
-        yield Diagnostic(
-            "files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} can be read by their owner only"
-        )
+        yield Diagnostic("files", "ok", f"{counted(len(bootstrap.private_files(settings)), 'private file')} readable only by their owner")
 
 
 def _templates(settings: Settings) -> Iterator[Diagnostic]:
@@ -200,7 +198,7 @@ def _trust(settings: Settings) -> Iterator[Diagnostic]:
     if settings.trust is not None:
         found = trust.collection(settings.trust.collection)
         yield Diagnostic(
-            "trust", "ok", f"{len(found)} certificate(s) in {settings.trust.collection}; distributor trust check looks at each"
+            "trust", "ok", f"{settings.trust.collection}: {counted(len(found), 'certificate')}; details: `distributor trust check`"
         )
 
 
@@ -219,7 +217,7 @@ def _clock() -> Diagnostic:
 
     moment = bootstrap.now()
     if moment < BUILT:
-        return Diagnostic("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this program was made", _CLOCK)
+        return Diagnostic("clock", "error", f"the clock says {moment:%Y-%m-%d %H:%M} UTC, before this version was released", _CLOCK)
     return Diagnostic("clock", "ok", f"{moment:%Y-%m-%d %H:%M} UTC")
 
 
@@ -232,9 +230,7 @@ def _versions() -> Iterator[Diagnostic]:
     from distributor import __version__
     from distributor.ledger.sqlite import keeps_wal, sqlite3
 
-    journal = (
-        "with the write-ahead log" if keeps_wal() else "without the write-ahead log, since this release can damage it; slower, but safe"
-    )
+    journal = "write-ahead log on" if keeps_wal() else "write-ahead log off, because this release can corrupt it; slower, but safe"
     yield Diagnostic("versions", "ok", f"distributor {__version__}, Python {platform.python_version()} on {sys.platform}")
     yield Diagnostic("versions", "ok", f"cryptography {version('cryptography')} with {backend.openssl_version_text()}")
     yield Diagnostic("versions", "ok", f"SQLite {sqlite3.sqlite_version}, {journal}")

@@ -34,7 +34,7 @@ class PlainValues:
         """The value for the command. Raises typer's BadParameter."""
         if value is None:
             return () if param.nargs == -1 or getattr(param, "multiple", False) else None
-        if self._plain is not None and isinstance(value, str) and value.isascii():  # octets that are no text are refused by typer
+        if self._plain is not None and isinstance(value, str):
             return self._plain(value)
         return self._full().coerce(value, param=param, ctx=ctx)
 

@@ -25,7 +25,9 @@ EXAMPLE = (
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Folder of the workspace; default: here.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", readable=False, show_default=False, help="Folder of the workspace; default: here.")
+    ] = Path(),
     smtp: Annotated[str | None, typer.Option("--smtp", metavar="HOST", help="Send through this SMTP server: HOST or HOST:PORT.")] = None,
     graph: Annotated[bool, typer.Option("--graph", help="Send through Exchange Online (Microsoft Graph).")] = False,
     chosen: Config = None,
@@ -64,7 +66,7 @@ def _completed(config: Path, settings: Settings) -> None:
         stderr_line(f"warning: {escape(identity.path)} is missing; a new key would open none of the passwords sealed so far")
         stderr_line("hint: restore your copy")
     stderr_line("if you have a backup of the ledger, restore it before sending: it knows who already has a message")
-    stderr_line("hint: see docs/restore.md")
+    stderr_line("hint: see docs/restore.md#restore-step-by-step")
     _next(config.parent, "distributor doctor")
 
 
@@ -203,7 +205,7 @@ def complete(config: Path) -> Settings | None:
 def _refuse_empty(ledger: Path) -> None:
     """Raise InvalidInput where the file is empty: it may be a ledger that was lost, which a new one would hide."""
     if ledger.is_file() and not ledger.stat().st_size:
-        hint = "restore a backup (docs/restore.md); if it was never a ledger, move it away and run `distributor init` again"
+        hint = "restore a backup (see docs/restore.md#an-empty-or-missing-ledger); if it never was a ledger, move it away and try again"
         raise InvalidInput("is empty (0 bytes) and is not overwritten: it may have been a ledger", where=str(ledger), hint=hint)
 
 

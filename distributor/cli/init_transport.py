@@ -26,7 +26,7 @@ GRAPH = """\
 [transport]
 kind = "graph"                     # smtp | graph (Exchange Online) | folder (writes .eml files to `path`)
 tenant = "example.onmicrosoft.com"                     # your tenant: its ID or a domain
-client_id = "00000000-0000-0000-0000-000000000000"     # of the app registration: docs/exchange-online.md
+client_id = "00000000-0000-0000-0000-000000000000"     # of the app registration: see docs/exchange-online.md#1-a-mailbox-and-an-app
 certificate = "file:app.pem"       # its certificate and key; or secret = "env:NAME", managed_identity = true, assertion = "file:PATH"
 # mailbox = "..."                  # default: sender.address
 # save_copy = false                # keep no copy in Sent Items
@@ -58,7 +58,7 @@ def smtp_table(server: str) -> str:
         lines += [
             f"# connections = {known['connections']}".ljust(35) + "# the defaults for this host: Exchange Online's limits for one mailbox",
             f'# rate = "{known["rate"]}"',
-            f"oauth = {{{APP}}}   # of the app registration: docs/exchange-online.md",
+            f"oauth = {{{APP}}}   # of the app registration: see docs/exchange-online.md#1-a-mailbox-and-an-app",
         ]
     else:
         signs_in = "# " if local else ""

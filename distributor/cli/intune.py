@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distributor.model.issues import Diagnostic
 
 app = typer.Typer(
-    help="Outlook's settings for Intune or another device management.",
+    help="Outlook settings for Intune and other device management.",
     no_args_is_help=True,
     epilog="\b\nexample:\n  distributor intune settings --sign-all --output outlook/",
 )
@@ -26,20 +26,20 @@ TABLE, PLIST, IOS, ANDROID, APPS = "outlook.txt", "outlook-ios.plist", "outlook-
 
 @app.callback()
 def _group() -> None:
-    """Outlook's settings for Intune or another device management."""
+    """Outlook settings for Intune and other device management."""
 
 
 @app.command(epilog="\b\nexample:\n  distributor intune settings --sign-all --ldap ldaps://ldap.example.org --output outlook/")
 def settings(
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", readable=False, help="Write them as JSON (Intune), property list (any) and table."),
+        typer.Option("--output", metavar="DIR", readable=False, help="Write them as JSON, property list and table."),
     ] = None,
-    sign: Annotated[bool, typer.Option("--sign-all", help="Sign every mail.")] = False,
-    encrypt: Annotated[bool, typer.Option("--encrypt-all", help="Encrypt every mail.")] = False,
+    sign: Annotated[bool, typer.Option("--sign-all", help="Sign every message.")] = False,
+    encrypt: Annotated[bool, typer.Option("--encrypt-all", help="Encrypt every message.")] = False,
     ldap: Annotated[
         str | None,
-        typer.Option("--ldap", metavar="HOST", help="A directory that answers anonymously: HOST, HOST:PORT or ldaps://HOST[:PORT]."),
+        typer.Option("--ldap", metavar="HOST", help="LDAP server with anonymous access: HOST, HOST:PORT or ldaps://HOST[:PORT]."),
     ] = None,
     users_may_change: Annotated[
         bool, typer.Option("--users-may-change/--no-users-may-change", help="Whether people may change these settings on the phone.")
@@ -47,9 +47,9 @@ def settings(
     chosen: Config = None,  # noqa: ARG001  every command takes it
     as_json: Json = False,
 ) -> None:
-    """Make the app-configuration keys that turn S/MIME on in Outlook for iOS and Android.
+    """Print the settings that turn S/MIME on in Outlook for iOS and Android.
 
-    Only keys that Microsoft documents. They install no certificate: people still open the file that was mailed.
+    Uses only keys that Microsoft documents. They do not install certificates: people still open the file they were sent.
     """
     from distributor.microsoft import outlook
 
@@ -77,7 +77,7 @@ def _remark_row(diagnostic: Diagnostic) -> dict[str, object]:
 
 
 def _show(found: Sequence[Setting], diagnostics: Sequence[Diagnostic], written: Sequence[Path]) -> None:
-    table(("value", "default", "key", "means"), _cells(found))
+    table(("value", "default", "key", "meaning"), _cells(found))
     for diagnostic in diagnostics:
         level = "note" if diagnostic.level == "ok" else diagnostic.level
         stderr_line(f"{level}: {escape(diagnostic.message)}" + (f"; {escape(diagnostic.hint)}" if diagnostic.hint else ""))
@@ -88,7 +88,7 @@ def _show(found: Sequence[Setting], diagnostics: Sequence[Diagnostic], written: 
 def _cells(found: Sequence[Setting]) -> Iterator[tuple[str, str, str, str]]:
     for setting in found:
         default = "none" if setting.default is None else str(setting.default).lower()
-        yield setting.written, default, setting.key, setting.means if setting.value else f"not: {setting.means}"
+        yield setting.written, default, setting.key, setting.means
 
 
 def _write(folder: Path, found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> list[Path]:
@@ -98,7 +98,8 @@ def _write(folder: Path, found: Sequence[Setting], diagnostics: Sequence[Diagnos
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput((error.strerror or "cannot be made").lower(), where=str(folder), hint="name a folder you may write in") from None
+        hint = "choose a folder that you can write to"
+        raise InvalidInput((error.strerror or "cannot be created").lower(), where=str(folder), hint=hint) from None
     files = _files(found, diagnostics)
     for name, data in files.items():
         certificate_files.write(folder / name, data)
@@ -114,7 +115,7 @@ def _files(found: Sequence[Setting], diagnostics: Sequence[Diagnostic]) -> dict[
     rows = list(_cells(found))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    text = ["Outlook for iOS and Android: value, what counts without the key, key, what it means", "", *lines, ""]
+    text = ["Outlook for iOS and Android: value, default without the key, key, meaning", "", *lines, ""]
     text += [diagnostic.message + (f"; {diagnostic.hint}" if diagnostic.hint else "") for diagnostic in diagnostics]
     as_json = {IOS: outlook.ios(found), ANDROID: outlook.android(found), APPS: outlook.apps(found)}
     return {

@@ -52,7 +52,7 @@ def adopt(
     with bootstrap.open_for_writing(bootstrap.settings(chosen)) as ledger:
         seen = ledger.restored()
         if seen is None and not anyway:
-            message = "this ledger was not restored: it is the one last used on this host"
+            message = "this ledger was not restored: it is the one last used on this machine"
             raise RequestDenied(message, hint="if the whole machine was restored, add --anyway")
         if seen is not None:
             stderr_line(f"adopted; it was refused because {escape(seen.message)}")

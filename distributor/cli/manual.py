@@ -27,6 +27,7 @@ FILES = (
     ),
     ("distributor.db", "Ledger."),
     ("vault.key", "Opens the passwords in the ledger."),
+    ("docs/", "Documents that hints name; installed in share/doc/distributor/, beside the share/man/ of this page."),
 )
 
 

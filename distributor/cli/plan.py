@@ -60,18 +60,18 @@ def plan(
             metavar="PATH",
             readable=False,
             callback=listable,
-            help="Passwords of the files: a CSV, or a folder of <stem>.txt.",
+            help="Passwords of the files: a CSV, or a folder with NAME.txt for each.",
         ),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Fetch no CRL and no issuer's certificate: chains are checked as far as files go.")
+        bool, typer.Option("--offline", help="Download no CRLs and no issuer certificates: revocation is not checked.")
     ] = False,
-    lint: Annotated[bool, typer.Option("--lint", help="Check certificates against the S/MIME BR too (extra `lint`).")] = False,
+    lint: Annotated[bool, typer.Option("--lint", help="Also check against the S/MIME Baseline Requirements (extra `lint`).")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every finding, file and delivery.")] = False,
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Check certificates and people, and record who is to get what.
+    """Check certificates and people, and record what to send to whom.
 
     Sends nothing. Problems are listed by cause, with examples and a hint; deliveries without problems are planned.
     """
@@ -154,11 +154,9 @@ def _linted(checker: Checker | None) -> Checker:
 
 def _say_offline(settings: Settings) -> None:
     if settings.trust is None:
-        stderr_line("offline: nothing is left out; no [trust] is configured, so chains and revocation are not checked anyway")
+        stderr_line("--offline has no effect: chains and revocation are checked only if [trust] is configured")
     else:
-        stderr_line(
-            "offline: revocation is not checked, and no issuer's certificate is fetched; plan again with the network before you send"
-        )
+        stderr_line("offline: revocation is not checked, and no issuer certificates are downloaded; plan again online before you send")
 
 
 def _row(delivery: Delivery, request: DeliveryRequest) -> str:

@@ -76,19 +76,19 @@ def send(
         warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         counts = ledger.counts(scope)
-        with delivery.packing_pool(settings, early=State.PLANNED in counts) as pool:
-            if dry_run is not None:
-                return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
-            due = _expected(counts, early=now) if yes else _due(ledger, scope, early=now)
-            total = min(due.total(), limit or due.total())
-            if total and not yes:
-                _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
-            if unclear or _has_work(settings, ledger, counts):
+        if dry_run is None and not unclear and not _has_work(settings, ledger, counts):
+            found, reporter = send_run.idle(keep=as_json)
+        else:
+            with delivery.packing_pool(settings, early=State.PLANNED in counts) as pool:
+                if dry_run is not None:
+                    return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
+                due = _expected(counts, early=now) if yes else _due(ledger, scope, early=now)
+                total = min(due.total(), limit or due.total())
+                if total and not yes:
+                    _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
                 found, reporter = send_run.run(
                     settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear
                 )
-            else:
-                found, reporter = send_run.idle(keep=as_json)
         if not wait:
             return _report(ledger, scope, found, reporter, as_json=as_json)
     found = send_run.wait(settings, scope, found, reporter, limit=limit)

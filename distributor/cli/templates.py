@@ -10,7 +10,7 @@ from distributor.cli.options import Config
 from distributor.cli.render import escape, stderr_line, stdout_line
 from distributor.errors import InvalidInput
 
-app = typer.Typer(help="The messages' templates.", no_args_is_help=True)
+app = typer.Typer(help="Export the message templates.", no_args_is_help=True)
 LAYOUT = "_layout.html"
 
 

@@ -58,7 +58,7 @@ def _once(settings: Settings, ledger: Ledger, *, as_json: bool) -> int:
     ledger.recover(process.is_alive)
     trackers = delivery.trackers(settings)
     if not trackers and settings.trust is None:
-        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" for Exchange Online'
+        hint = 'add [[trackers]] to distributor.toml, such as kind = "trace" (see docs/exchange-online.md#delivery-reports)'
         raise RequestDenied("no tracker is configured", hint=hint)
     found = delivery.track(settings, ledger, trackers, frozenset({State.AMBIGUOUS, State.ACCEPTED}))
     clean_mailboxes(settings, ledger)
@@ -266,7 +266,8 @@ def _list_ambiguous(settings: Settings, ledger: Ledger, delivery: str | None, se
 def _refuse_settled(ledger: Ledger, delivery: str, doubts: list[AmbiguousDelivery]) -> None:
     found = ledger.delivery(delivery)
     if found is not None and all(doubt.delivery.id != delivery for doubt in doubts):
-        raise RequestDenied(f"not ambiguous, but {found.state}", where=delivery, hint="`distributor resolve` lists what is ambiguous")
+        hint = "`distributor resolve` lists what is ambiguous"
+        raise RequestDenied(f"the delivery is {found.state}, not ambiguous", where=delivery, hint=hint)
 
 
 def _moved(moved: StateChange) -> dict[str, object]:

@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    help="What Exchange Online trusts: its virtual certificate collection.",
+    help="Exchange Online's virtual certificate collection, and revocation.",
     no_args_is_help=True,
     epilog="\b\nexample:\n  distributor trust export --output collection.sst root.pem intermediates/",
 )
 Sst = Annotated[
     Path | None,
     typer.Option(
-        "--sst", metavar="FILE", readable=False, help="The collection; default: [trust] collection. A folder of PEM files serves too."
+        "--sst", metavar="FILE", readable=False, help="The collection, or a folder of PEM files; default: `collection` in [trust]."
     ),
 ]
 PLAIN = frozenset({".cer", ".crt", ".der", ".p7b", ".pem"})  # what is written into a .sst before the tenant takes it
+_DOCS = "see docs/trust.md#the-tenants-collection"
 _AGAIN = "distributor trust export --output FILE.sst CERT..."
 
 
@@ -49,9 +50,9 @@ def export(
     chosen: Config = None,  # noqa: ARG001  every command takes it
     as_json: Json = False,
 ) -> int:
-    """Write the authorities' certificates as a collection.
+    """Write CA certificates to a collection file.
 
-    Refuses what Exchange Online would refuse and what would be of no use: expired certificates, people's, a chain without its root.
+    Refuses what Exchange Online would reject or ignore: expired certificates, people's certificates, a chain without its root.
     """
     from distributor import bootstrap
     from distributor.cli import certificate_files
@@ -74,7 +75,7 @@ def export(
 
 def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, issues: Sequence[Issue]) -> None:
     if not data:
-        stderr_line(f"{counted(_wrong(issues), 'error')}: {escape(output)} is not written")
+        stderr_line(f"{escape(output)}: not written, {counted(_wrong(issues), 'error')}")
         return
     stderr_line(f"{escape(output)}: {counted(len(members), 'certificate')}, SHA-256 {_sha256(data)}")
     stderr_line(f"next: distributor trust runbook --sst {escape(output)}")
@@ -82,7 +83,7 @@ def _exported(output: Path, members: Sequence[CollectionEntry], data: bytes, iss
 
 @app.command(
     epilog="\b\nexample:\n  distributor trust check --sst collection.sst people/*.pem --tenant tenant.txt"
-    "\n\n\b\nthe tenant's, saved in PowerShell (Get-SmimeConfig | ConvertTo-Json serves too):"
+    "\n\n\b\nto save the tenant's collection (Get-SmimeConfig | ConvertTo-Json works too):"
     "\n  [Convert]::ToBase64String((Get-SmimeConfig).SMIMECertificateIssuingCA) > tenant.txt"
 )
 def check(
@@ -97,13 +98,13 @@ def check(
             "--tenant",
             metavar="FILE",
             readable=False,
-            help="Compare with the tenant's, as saved in PowerShell (below).",
+            help="Compare with the tenant's collection, saved in PowerShell (below).",
         ),
     ] = None,
     passwords: Annotated[
         Path | None,
         typer.Option(
-            "--passwords", metavar="PATH", readable=False, help="Passwords of PFX files, as for `plan`; default: file.txt beside each."
+            "--passwords", metavar="PATH", readable=False, help="Passwords of PFX files, as in `plan`; default: NAME.txt beside NAME.pfx."
         ),
     ] = None,
     offline: Annotated[
@@ -112,9 +113,9 @@ def check(
     chosen: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Show what is in a collection, and why Exchange Online would refuse it.
+    """Show what is in a collection, and why Exchange Online would reject it.
 
-    With certificates (people's or authorities'): checks them as `plan` does, chain and revocation, and says what is missing for them.
+    Also checks the chain and revocation of the given certificates, as `plan` does, and names missing issuers.
     """
     from distributor import bootstrap
     from distributor.cli import certificate_files
@@ -125,7 +126,7 @@ def check(
     issues += collection.examine(found, now)
     given, unreadable = certificate_files.with_packages(certificates or (), passwords, chosen)
     if offline and given:
-        stderr_line("offline: revocation is not checked, and no issuer's certificate is fetched")
+        stderr_line("offline: revocation is not checked, and no issuer certificates are downloaded")
     checked = certificate_files.check_certificates(
         found, given, certificate_files.configured(chosen) if given else None, now, offline=offline
     )
@@ -146,7 +147,7 @@ def _collection(chosen: Path | None, config: Path | None) -> Path:
         return chosen
     trust = bootstrap.settings(config).trust
     if trust is None:
-        raise UsageError("no collection given", hint="name it with --sst FILE, or as `collection` under [trust]")
+        raise UsageError("no collection given", hint=f"use --sst FILE, or set `collection` in [trust] ({_DOCS})")
     return trust.collection
 
 
@@ -165,7 +166,7 @@ def _read(path: Path) -> tuple[list[CollectionEntry], list[Issue], dict[str, obj
     try:
         store = sst.read(data)
     except Unreadable as fault:
-        raise InvalidInput(str(fault), where=str(path), hint=f"export it again, or make one: {_AGAIN}") from None
+        raise InvalidInput(str(fault), where=str(path), hint=f"export it again: {_AGAIN}") from None
     members, issues = collection.members((certificate_files.called(path), one) for one in store.stored)
     return members, issues, {**_file(path, data), "crls": store.crls, "ctls": store.ctls}
 
@@ -199,26 +200,30 @@ def _summary(
     stderr_line(f"{escape(path)}: {counted(len(found), 'certificate')}{hashed}")
     lists = sum(number for name in ("crls", "ctls") if isinstance(number := extra.get(name), int))
     if lists:
-        stderr_line(f"{counted(lists, 'list')} of revoked or trusted certificates in it: passed over")
+        stderr_line(f"ignored: {counted(lists, 'list')} of revoked or trusted certificates")
     if checked.sought:
         good = sum(map(checked.complete, checked.sought))
-        stderr_line(f"checked: {good} of {len(checked.sought)} are in order with this collection")
+        stderr_line(f"checked: {good} of {counted(len(checked.sought), 'certificate')} passed")
     if difference:
         same, here, there = (len(part) for part in (difference.same, difference.only_here, difference.only_there))
-        stderr_line(f"tenant: {same} in both, {here} only here, {there} only there")
-    wrong = _wrong(issues)
-    if wrong:
-        stderr_line(f"{counted(wrong, 'error')}: correct them, then check again")
+        stderr_line(f"tenant: {same} in both, {here} only in this collection, {there} only in the tenant's")
+    if wrong := _wrong(issues):
+        stderr_line(f"{counted(wrong, 'error')}: correct {'it' if wrong == 1 else 'them'}, then check again")
+    elif not checked.sought:
+        stderr_line("no errors")
 
 
 @app.command(epilog="\b\nexample:\n  distributor trust runbook --sst collection.sst > runbook.ps1")
 def runbook(
     sst: Annotated[
-        Path | None, typer.Option("--sst", metavar="FILE", readable=False, help="The collection; default: [trust] collection.")
+        Path | None, typer.Option("--sst", metavar="FILE", readable=False, help="The collection; default: `collection` in [trust].")
     ] = None,
     chosen: Config = None,
 ) -> None:
-    """Print the PowerShell that gives the collection to the tenant: keep the old one, upload, read back, compare."""
+    """Print a PowerShell script that uploads the collection to the tenant.
+
+    The script saves the old collection first, then reads the new one back and compares it.
+    """
     from distributor import bootstrap
     from distributor.cli import certificate_files
     from distributor.microsoft import collection
@@ -229,15 +234,12 @@ def runbook(
         raise InvalidInput("only a .sst can be uploaded", where=str(path), hint=f"distributor trust export --output collection.sst {path}")
     found, issues, extra = _read(path)
     if wrong := _wrong([*issues, *collection.examine(found, bootstrap.now())]):
-        named = "1 thing is" if wrong == 1 else f"{wrong} things are"
-        raise RequestDenied(f"{named} wrong with it", where=str(path), hint=f"distributor trust check --sst {path}")
+        raise RequestDenied(f"the collection has {counted(wrong, 'error')}", where=str(path), hint=f"distributor trust check --sst {path}")
     try:
         stdout_line(powershell(path.name, str(extra["sha256"]), found).rstrip("\n"))
     except ValueError as fault:
         raise InvalidInput(str(fault), where=escape(path), hint="rename it") from None
-    stderr_line(
-        f"copy it and {certificate_files.called(path)} to a machine with PowerShell; then: distributor trust check --tenant tenant.txt"
-    )
+    stderr_line(f"next: run it beside {certificate_files.called(path)} in PowerShell, then distributor trust check --tenant tenant.txt")
 
 
 def _answer(as_json: bool, found: Sequence[CollectionEntry], issues: Sequence[Issue], rest: Mapping[str, object]) -> None:
@@ -300,15 +302,17 @@ def _wrong(issues: Iterable[Issue]) -> int:
 
 @app.command(epilog="\b\nexample:\n  distributor trust watch --json | jq '.revoked[].address'")
 def watch(chosen: Config = None, as_json: Json = False) -> int:
-    """Ask again whether certificates in use were revoked.
+    """Check again whether certificates in use were revoked.
 
-    Unsent deliveries of a revoked one are withdrawn; `status` and `history` show the others. Best run every day.
+    Withdraws unsent deliveries of revoked certificates; `status` and `history` show the others. Run it every day.
     """
     from distributor import bootstrap
 
     settings = bootstrap.settings(chosen)
     if settings.trust is None:
-        raise RequestDenied("no [trust] is configured", hint='add [trust] with collection = "collection.sst" to distributor.toml')
+        raise RequestDenied(
+            "no [trust] is configured", hint=f'add [trust] with collection = "collection.sst" to distributor.toml ({_DOCS})'
+        )
     with bootstrap.open_for_writing(settings) as ledger:
         done = watched(settings, ledger)
     _show_watched(done, as_json=as_json)
@@ -339,4 +343,5 @@ def _show_watched(done: Watched, *, as_json: bool) -> None:
     table(("address", "was", "is", "said"), ((r.address, r.before, r.after, r.reason) for r in (*done.revoked, *done.reinstated)))
     for issue in done.issues:
         print_issue(issue)
-    stderr_line(f"{counted(done.checked, 'certificate')} checked, {counted(len(done.revoked), 'delivery', 'deliveries')} of revoked ones")
+    affected = f"{counted(len(done.revoked), 'delivery', 'deliveries')} affected" if done.revoked else "none newly revoked"
+    stderr_line(f"{counted(done.checked, 'certificate')} checked, {affected}")

@@ -22,7 +22,7 @@ MOST_ROWS = 20  # of people shown; --json has all
 
 
 def ldap(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="As Outlook's settings have it: HOST, HOST:PORT or ldaps://HOST[:PORT].")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="As in Outlook's settings: HOST, HOST:PORT or ldaps://HOST[:PORT].")],
     addresses: Annotated[
         list[str] | None, typer.Argument(metavar="ADDRESS", help="People to look up; default: everyone who received a certificate.")
     ] = None,
@@ -45,7 +45,7 @@ def ldap(
     diagnostics = list(ldap_lookup.remarks(probe, verdicts))
     _show(place, probe, verdicts, diagnostics, as_json=as_json)
     if all(way.failed for way in probe.ways):
-        raise ServiceUnavailable("no way to it works", where=place, hint="check the name; `ldapsearch -x -H URL -b ''` asks the same")
+        raise ServiceUnavailable("cannot connect", where=place, hint="check the host name; to try it by hand: `ldapsearch -x -H URL -b ''`")
     return 1 if any(diagnostic.level == "error" for diagnostic in diagnostics) else 0
 
 
@@ -90,7 +90,7 @@ def _show(place: str, probe: LdapProbe, verdicts: Sequence[EncryptionVerdict], d
         return
     table(("address", "", "what a phone gets"), ((one.address, one.level, one.message) for one in verdicts[:MOST_ROWS]))
     if len(verdicts) > MOST_ROWS:
-        stdout_line(f"... and {len(verdicts) - MOST_ROWS} more: --json has all")
+        stdout_line(f"... and {len(verdicts) - MOST_ROWS} more: use --json to see all")
     for diagnostic in diagnostics:
         _show_diagnostic(diagnostic)
     if verdicts:

@@ -22,7 +22,7 @@ from distributor.pki.asn1 import Unreadable
 
 _PFX = b"PKCS12"  # the armour's label (config/secrets.py)
 _VERSION_3 = b"\x02\x01\x03"  # the first value of a PFX
-_RENEW = "create a new one, add it to the app in Entra, and put it here"
+_RENEW = "create a new one and register it with the app (see docs/exchange-online.md#1-a-mailbox-and-an-app)"
 _WHOLE = "name a file with the app's certificate and its private key: PEM (both in one file) or PFX"
 
 

@@ -268,10 +268,10 @@ _ODD = "check `graph`, then run the command again"
 _HINTS = {  # by code, then by status (facts: sending.md 1.3)
     "Authorization_RequestDenied": "grant the app the permission (User.Read.All for people, GroupMember.Read.All for "
     "groups) and grant admin consent: Entra, App registrations, API permissions",
-    "ErrorAccessDenied": "give the app access to this mailbox, with RBAC for Applications or a permission in Entra; allow two hours",
+    "ErrorAccessDenied": "give the app access to this mailbox with RBAC for Applications, and wait up to two hours "
+    "(see docs/exchange-online.md#2a-graph-limited-to-this-mailbox)",
     "MailboxNotEnabledForRESTAPI": "give the mailbox an Exchange Online licence; Graph cannot use an on-premises mailbox",
     "ErrorInvalidUser": "correct the mailbox name; it does not exist in this tenant",
-    "Request_ResourceNotFound": "correct the name or ID; it does not exist in the tenant",
     "Directory_ExpiredPageToken": "run the command again; the service dropped the list before it was read to the end",
     "401": "check the app registration behind `client_id`, and that `graph` and `login` belong to the same cloud",
     "403": "grant the app the permission with admin consent: Entra, App registrations, API permissions",

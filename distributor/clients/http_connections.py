@@ -94,7 +94,7 @@ class HttpConnections:
             async for part in response.aiter_bytes():
                 taken += part
                 if len(taken) > LARGEST:
-                    return NoResponse("the response never ends", request_sent=True)
+                    return NoResponse(f"the response is larger than {LARGEST // 2**20} MiB", request_sent=True)
         finally:
             await response.aclose()
         return RawResponse(response.status_code, {name.lower(): value for name, value in response.headers.items()}, bytes(taken))

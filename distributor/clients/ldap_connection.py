@@ -145,7 +145,7 @@ def connection_failed(error: BaseException, failed: BaseException | None, where:
             hint = "use ldaps:// with port 636, or ldap:// for StartTLS"
             return ServiceUnavailable(f"TLS failed: {str(reason or 'no reason').replace('_', ' ').lower()}", where=where, hint=hint)
         case _:
-            return ServiceUnavailable(_plain(error, seconds), where=where, hint="check `url`, and that the server is running and reachable")
+            return ServiceUnavailable(_plain(error, seconds), where=where, hint="check host and port, and that the server is running")
 
 
 def _plain(error: BaseException, seconds: float) -> str:

@@ -157,7 +157,7 @@ def _successor(
         described = planning.described(tx, old["certificate"])
         who: Mapping[str, str] = dict(tx.connection.execute(_PERSON, {"id": old["person"]}).mappings().one())
     else:
-        described = planning.keep_certificates(tx, [request])[request.facts.sha256]
+        described = planning.keep_certificates(tx, plan, [request])[request.facts.sha256]
         who = planning.keep_people(tx, [request])[request.person.address.key]
         locator, language = canonical(request.locator.as_json()), request.language
     certificate_owners.refuse_other_owner(tx, who["key"], described["sha256"])

@@ -26,7 +26,7 @@ from distributor.ledger.sqlite import sqlite3
 # What a database driver raises -> what the program says: locked and unreachable may be tried again, the rest cannot be used.
 
 
-_DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup (docs/restore.md)")
+_DAMAGED = ("the ledger is damaged", "stop using it, keep a copy, and restore the latest backup (see docs/restore.md#restore-step-by-step)")
 _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sqlite.org/rescode.html
     sqlite3.SQLITE_BUSY: (
         ServiceUnavailable,
@@ -53,7 +53,11 @@ _SQLITE: dict[int, tuple[type[Error], str, str]] = {  # primary result codes, sq
     sqlite3.SQLITE_PERM: (InvalidInput, "access to the ledger is denied", "check the permissions of the ledger and its folder"),
     sqlite3.SQLITE_AUTH: (InvalidInput, "access to the ledger is denied", "check the permissions of the ledger and its folder"),
     sqlite3.SQLITE_CORRUPT: (InvalidInput, *_DAMAGED),
-    sqlite3.SQLITE_NOTADB: (InvalidInput, "not a ledger", "check `ledger.url`, or restore the latest backup (docs/restore.md)"),
+    sqlite3.SQLITE_NOTADB: (
+        InvalidInput,
+        "not a ledger",
+        "check `ledger.url`, or restore the latest backup (see docs/restore.md#restore-step-by-step)",
+    ),
     sqlite3.SQLITE_IOERR: (
         InvalidInput,
         "cannot read or write the disk",

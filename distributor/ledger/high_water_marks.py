@@ -43,7 +43,7 @@ RECORD = 1024  # bytes of each of the two records
 LONGEST_PLACE = 600  # bytes kept of where the ledger lay
 FLUSH = 1.0  # seconds between two flushes to disk
 _SUM = 65  # bytes: SHA-256 in hex and a line end
-_HINT = "set STATE_DIRECTORY or XDG_STATE_HOME to a writable folder on a local disk (see docs/restore.md)"
+_HINT = "set STATE_DIRECTORY or XDG_STATE_HOME to a writable folder on a local disk (see docs/restore.md#where-the-record-is-kept)"
 
 
 def folder(environment: Mapping[str, str]) -> Path | None:
@@ -290,7 +290,7 @@ class CopyGuard:
     def check(self, database: Database) -> None:
         """Raise InvalidInput where nothing may be sent from here, or what is sent could not be remembered."""
         if self._place is None:
-            raise InvalidInput(_NO_PLACE, where=database.where, hint="set one of them to a folder on a local disk (see docs/restore.md)")
+            raise InvalidInput(_NO_PLACE, where=database.where, hint=_HINT)
         if (found := self.restored(database)) is not None:
             raise InvalidInput(f"nothing was sent: {found.message}", where=database.where, hint=found.hint)
         with database.reading() as connection:
@@ -328,7 +328,7 @@ class CopyGuard:
     def adopted(self, end: ChainEnd, database: Database) -> None:
         """From now on this ledger is the one. Raises InvalidInput."""
         if self._file is None:
-            raise InvalidInput(_NO_PLACE, where=database.where, hint="set one of them to a folder on a local disk (see docs/restore.md)")
+            raise InvalidInput(_NO_PLACE, where=database.where, hint=_HINT)
         self._file.replace(HighWaterMark(end, database.where))
         self._off = False
 

@@ -21,7 +21,7 @@ from distributor.model.issues import Diagnostic
 # Which schema a database has, and the way from there to the program's own.
 
 
-NEWEST = 6  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
+NEWEST = 7  # the number of the last step in migrations/versions; SQLite keeps it in user_version too
 _UPGRADING = 0x64737472  # the advisory lock that orders upgrades on PostgreSQL
 
 
@@ -39,7 +39,7 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
             if database.sqlite
             else "or run `distributor init` to create one here"
         )
-        hint = f"check `ledger.url`, restore a backup (docs/restore.md), {how}"
+        hint = f"check `ledger.url`, restore a backup (see docs/restore.md#an-empty-or-missing-ledger), {how}"
         raise NoLedger("no ledger in it yet", where=database.where, hint=hint)
     with database.writing() as connection:
         if not database.sqlite:
@@ -82,7 +82,7 @@ def _by_alembic(connection: Connection, database: Database) -> int:
 def _quick_check(connection: Connection, database: Database) -> None:
     pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one() * connection.exec_driver_sql("PRAGMA page_size").scalar_one()
     if pages <= sqlite.SMALL and connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
-        hint = "stop using it, keep a copy, and restore the latest backup (docs/restore.md)"
+        hint = "stop using it, keep a copy, and restore the latest backup (see docs/restore.md#restore-step-by-step)"
         raise InvalidInput("the ledger is damaged", where=database.where, hint=hint)
 
 
@@ -243,7 +243,7 @@ def _replication(connection: Connection, names: str) -> Iterator[Diagnostic]:
         hint = "start the standby, or remove it from synchronous_standby_names"
         yield Diagnostic("ledger", "error", f'no synchronous standby is connected ("{names}"): every commit waits for one', hint)
     if every and not names:
-        hint = "name a standby in synchronous_standby_names, or after a failover see docs/restore.md before sending"
+        hint = "name a standby in synchronous_standby_names; after a failover, see docs/restore.md#postgresql-a-promoted-replica"
         standbys = f"{every} standby" if every == 1 else f"{every} standbys"
         message = f"{standbys}, none synchronous: a failover loses the last events, and their messages would be sent again"
         yield Diagnostic("ledger", "warning", message, hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, Table, bindparam, func, insert, selec
 
 from distributor.ledger import certificate_owners, engine, transitions
 from distributor.ledger.engine import ERASED
-from distributor.ledger.projection import PERSON_CHANGED, PERSON_FIELDS, fingerprint, personal_evidence
+from distributor.ledger.projection import CHAIN_CHANGED, PERSON_CHANGED, PERSON_FIELDS, fingerprint, personal_evidence
 from distributor.ledger.tables import authority, certificate, delivery, person, plan
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import canonical, format_timestamp, parse_timestamp
@@ -31,6 +31,8 @@ DESCRIBED = ("sha256", "serial", "issuer", "not_after", "chain")  # columns of a
 _DELIVERY = insert(delivery)
 _NEW_PERSON = insert(person)
 _RELOCATE = update(delivery).where(delivery.c.id == bindparam("b_id")).values(plan=bindparam("b_plan"), locator=bindparam("b_locator"))
+_AUTHORITY = select(authority.c.der).where(authority.c.sha256 == bindparam("sha256"))
+_SET_CHAIN = update(certificate).where(certificate.c.sha256 == bindparam("b_sha256")).values(chain=bindparam("b_chain"))
 _INSERT = {table.name: insert(table) for table in (authority, certificate)}
 _UPDATE_PERSON = update(person).where(person.c.id == bindparam("b_id")).values({name: bindparam(name) for name in PERSON_FIELDS})
 
@@ -70,7 +72,7 @@ def record(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest])
 
 def _record(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest]) -> list[str | ExistingDelivery]:
     who = keep_people(tx, requests)
-    described = keep_certificates(tx, requests)
+    described = keep_certificates(tx, name, requests)
     inputs = inputs_sha256(tx, name)
     latest = _generations(tx, [row["id"] for row in who.values()], {request.facts.sha256 for request in requests})
     found: list[str | ExistingDelivery] = []
@@ -253,14 +255,46 @@ def storable(text: str) -> str:
     return text if text.isascii() and "\0" not in text else text.encode(errors="replace").decode().replace("\0", "")
 
 
-def keep_certificates(tx: WriteTransaction, requests: Sequence[DeliveryRequest]) -> dict[str, dict[str, str]]:
-    """Insert certificates and their chains; what is kept of each, without its bytes, by hash."""
+def keep_certificates(tx: WriteTransaction, name: str, requests: Sequence[DeliveryRequest]) -> dict[str, dict[str, str]]:
+    """Insert certificates and their chains; what is kept of each, without its bytes, by hash. `name`: of the plan."""
     leaves = {request.facts.sha256: _certificate(request) for request in requests}
     chains = {sha256_of(der): der for request in requests for der in request.chain}
     _insert_missing(tx, authority, {sha: {"sha256": sha, "der": der} for sha, der in chains.items()})
     _insert_missing(tx, certificate, leaves)
     rows = engine.rows_of(tx.connection, _described, list(leaves))
-    return {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in rows}  # one that was known keeps the chain it came with first
+    found = {row[0]: dict(zip(DESCRIBED, row, strict=True)) for row in rows}
+    others = [request for request in requests if found[request.facts.sha256]["chain"] != leaves[request.facts.sha256]["chain"]]
+    better = {sha: leaves[sha]["chain"] for sha in _with_better_chains(tx, others, found)}
+    _change_chains(tx, name, better)
+    return {sha: {**row, "chain": better.get(sha, row["chain"])} for sha, row in found.items()}
+
+
+def _with_better_chains(tx: WriteTransaction, requests: Sequence[DeliveryRequest], found: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """The certificates whose chain was validated, or is longer than the recorded one, unless that reaches its root."""
+    for request in requests:
+        recorded = json.loads(found[request.facts.sha256]["chain"])
+        if request.validated or (len(request.chain) > len(recorded) and not _reaches_root(tx, recorded)):
+            yield request.facts.sha256
+
+
+def _reaches_root(tx: WriteTransaction, chain: Sequence[str]) -> bool:
+    """Whether the last of these CA certificates names itself as its issuer."""
+    if not chain:
+        return False
+    try:
+        fields = spki.tbs_fields(tx.connection.execute(_AUTHORITY, {"sha256": chain[-1]}).scalar_one())
+    except ValueError:
+        return False
+    return fields[2].whole == fields[4].whole
+
+
+def _change_chains(tx: WriteTransaction, name: str, chains: Mapping[str, str]) -> None:
+    """Change the recorded chains, and record it on every delivery of these certificates, whose first events tell the chain before."""
+    for part in engine.chunks(list(chains)):
+        tx.many(_SET_CHAIN, [{"b_sha256": sha, "b_chain": chains[sha]} for sha in part])
+        asked = select(delivery.c.id, delivery.c.certificate).where(delivery.c.certificate.in_(part)).order_by(delivery.c.id)
+        evidence = {sha: {"plan": name, "certificate_sha256": sha, "chain_sha256": fingerprint(chains[sha])} for sha in part}
+        tx.append([NewEvent(id_, CHAIN_CHANGED, evidence=evidence[sha]) for id_, sha in tx.connection.execute(asked).all()])
 
 
 @cache

@@ -49,6 +49,7 @@ class ExpectedState:
     revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
 
 
+CHAIN_CHANGED = "chain-changed"  # a later plan brought a better chain of the certificate
 LOCATOR, INPUTS, CHAIN, SEALED = "locator", "plan's inputs", "certificate's chain", "password's sealed"
 _DIGESTS = {LOCATOR: "locator_sha256", INPUTS: "inputs_sha256", CHAIN: "chain_sha256"}
 
@@ -80,6 +81,8 @@ def _note(expected: ExpectedState, step: Link) -> None:
         expected.row["armed_at"] = step.at
     elif step.event == "relocated":
         _relocated(expected, _opened(step.evidence))
+    elif step.event == CHAIN_CHANGED:
+        _digests(expected, _opened(step.evidence), CHAIN)
     expected.revoked |= step.event == REVOKED
 
 

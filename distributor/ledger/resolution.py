@@ -182,7 +182,9 @@ def withdraw(tx: WriteTransaction, delivery_id: str, reason: str) -> None:
     unclear = state is State.AMBIGUOUS and not _is_replaced(tx, delivery_id) and _over(tx, row) is None
     if unclear or State.WITHDRAWN not in EDGES[state]:
         hint = _NOT_BACK.get(state, "run `distributor history ADDRESS` to see what happened")
-        raise RequestDenied(f"the delivery is {state} and cannot be withdrawn", where=delivery_id, hint=hint)
+        already = state is State.WITHDRAWN
+        message = "the delivery is already withdrawn" if already else f"the delivery is {state} and cannot be withdrawn"
+        raise RequestDenied(message, where=delivery_id, hint=hint)
     transitions.apply_transitions(tx, [transitions.withdrawal(row, sanitize(reason), {})])
 
 

@@ -67,7 +67,10 @@ def check_file(path: Path) -> None:
     try:
         found = path.lstat()
     except FileNotFoundError:
-        hint = "check `ledger.url`, or restore a backup (docs/restore.md); `distributor init` creates an empty one"
+        hint = (
+            "check `ledger.url`, or restore a backup (see docs/restore.md#an-empty-or-missing-ledger);"
+            " `distributor init` creates an empty one"
+        )
         raise NoLedger("no ledger found", where=str(path), hint=hint) from None
     except OSError as error:
         raise InvalidInput(f"cannot open the ledger ({error.strerror})", where=str(path), hint="check the folder's permissions") from error
@@ -77,7 +80,10 @@ def check_file(path: Path) -> None:
     if not stat.S_ISREG(mode):
         raise InvalidInput("the ledger is not a regular file", where=str(path), hint="check `ledger.url`")
     if not found.st_size:
-        hint = "restore a backup (docs/restore.md); if it never was a ledger, move it away and run `distributor init`"
+        hint = (
+            "restore a backup (see docs/restore.md#an-empty-or-missing-ledger);"
+            " if it never was a ledger, move it away and run `distributor init`"
+        )
         raise InvalidInput("the ledger is an empty file (0 bytes)", where=str(path), hint=hint)
 
 
@@ -128,7 +134,8 @@ def refuse_moved(connection: Connection, path: str) -> None:
             info[f"file{end}"] = found  # SQLite makes it when it is needed first
         elif found != opened:
             message = "was moved, deleted or replaced while in use; sending stopped"
-            raise InvalidInput(message, where=f"{path}{end}", hint="put the same file back; if that is impossible, see docs/restore.md")
+            hint = "put the same file back (see docs/restore.md#the-ledger-was-moved-while-in-use)"
+            raise InvalidInput(message, where=f"{path}{end}", hint=hint)
 
 
 def keeps_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

@@ -65,6 +65,7 @@ certificate = Table(
     Column("chain", TEXT, nullable=False),  # hashes in `authority`, issuer of the leaf first
     Column("key_sha256", TEXT),  # of the public key (SubjectPublicKeyInfo); NULL: `der` is no certificate
     Index("certificate_by_key", "key_sha256"),
+    Index("certificate_by_serial", "serial"),
 )
 
 owner = Table(

@@ -36,12 +36,13 @@ def records(database: Database) -> Iterator[AuditRecord]:
     """Every event with its links, oldest first."""
     prev = ORIGIN
     for row in engine.paged(database, _LINKS, PAGE, {"last": 0}):
-        link = Link(*row)
+        *columns, salt, commitment, hash_ = row
+        personal = columns[-1]
         names: tuple[str, ...] | None = ()
-        if link.commitment:
-            names = None if link.personal is None else tuple(json.loads(link.personal))
-        yield AuditRecord(to_event(link[:9]), names, link.salt, link.commitment, prev, link.hash)
-        prev = link.hash
+        if commitment:
+            names = None if personal is None else tuple(json.loads(personal))
+        yield AuditRecord(to_event(columns), names, salt, commitment, prev, hash_)
+        prev = hash_
 
 
 def verify(database: Database, beside: ExportComparison | None = None) -> VerificationReport:
@@ -85,22 +86,18 @@ class _Chain:
             with snapshot(self._database) as connection:
                 page = engine.all_rows(connection, _LINKS, {"last": self.walk.seq})
                 ends = connection.execute(select(head.c.seq, head.c.hash, head.c.at)).one_or_none()
-            for row in page:
-                link = Link(*row)
-                yield from self._step(link)
+            for link in map(Link._make, page):
+                if found := self.walk.verify_link(link):
+                    if link.delivery is not None:
+                        self.doubtful.add(link.delivery)
+                    yield from found
+                self.erased += link.personal is None and bool(link.commitment)
+                if self._beside:
+                    yield from self._beside.step(link)
                 claims.step(link)
             if len(page) < PAGE:
                 yield from self._end(ends)
                 return
-
-    def _step(self, link: Link) -> Iterator[str]:
-        self.erased += link.personal is None and bool(link.commitment)
-        for fault in self.walk.verify_link(link):
-            if link.delivery is not None:
-                self.doubtful.add(link.delivery)
-            yield fault
-        if self._beside:
-            yield from self._beside.step(link)
 
     def _end(self, ends: Any) -> Iterator[str]:  # noqa: ANN401  the row of the head, if there is one
         yield from self.walk.end()

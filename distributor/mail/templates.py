@@ -40,7 +40,7 @@ from distributor.files.reader import FileRefused, read_file
 from distributor.mail.message import RenderedText
 from distributor.mail.template_columns import LARGEST_TEMPLATE, columns_used
 from distributor.model.issues import Diagnostic
-from distributor.model.people import Helpdesk, has_unsafe_chars
+from distributor.model.people import Helpdesk, escape_unsafe, has_unsafe_chars
 
 LARGEST_TEXT = 256 * 2**10  # characters of one rendered file; the packaged messages have some 15 000
 LONGEST_RENDERING = 1.0  # CPU seconds of one file; the packaged messages take a few milliseconds
@@ -48,6 +48,7 @@ FILES = ("subject.txt", "body.txt", "body.html")
 LAST_RESORT = "en"
 PACKAGED = "packaged/"  # before the name of a template that a workspace overrides and extends
 _SOON = 0.001  # seconds
+_LONGEST_NAME = 80  # characters of a template's name that are shown
 Checking = Callable[[Callable[[str], list[Diagnostic]], Iterable[str]], Iterable[list[Diagnostic]]]
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
@@ -172,12 +173,19 @@ def _load(folders: tuple[Path, ...], name: str) -> tuple[str, str, None] | None:
     if name.startswith(PACKAGED):
         folders, name = (packaged(),), name.removeprefix(PACKAGED)
     for path in (folder.joinpath(*split_template_path(name)) for folder in folders):
-        if path.is_file():
+        if _is_file(path):
             try:
                 return read_file(path, LARGEST_TEMPLATE, follow=True).decode(), str(path), None
             except FileRefused as refused:
                 raise TemplateSyntaxError(refused.message, 1, name) from None
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+        return False
 
 
 @functools.lru_cache(maxsize=8)
@@ -207,6 +215,7 @@ def _date(moment: datetime, language: str) -> str:
     return written.replace("1 ", "1er ", 1) if day.day == 1 and written.startswith("1 ") and language.startswith("fr") else written
 
 
+@functools.lru_cache(maxsize=256)  # most paragraphs are the same for everybody of a language
 def _wrapped(text: str) -> str:
     """One paragraph of plain text in lines of at most 72 characters; an address is never broken, and no line begins like one of a list."""
     text = re.sub(r"\b(\d+\.) ", "\\1\N{NO-BREAK SPACE}", text)
@@ -266,9 +275,10 @@ def _explain(error: Exception, name: str, values: Mapping[str, object]) -> NoRet
         case TemplateSyntaxError():
             where, line = error.name or name, error.lineno
         case TemplateNotFound():
+            where, line = _line(error.__traceback__, name)
             raise InvalidInput(
-                f'no template "{error.name}"',
-                where=f"templates/{name}",
+                f'no template "{escape_unsafe(str(error.name))[:_LONGEST_NAME]}"',
+                where=f"templates/{name}" if error.name == name else f"templates/{where} line {line}",
                 hint="restore the file, or delete your own copy of these templates",
             ) from None
         case _:
@@ -278,6 +288,8 @@ def _explain(error: Exception, name: str, values: Mapping[str, object]) -> NoRet
             reason = "rendering needs too much memory"
         case TimeLimitExceeded():
             reason = f"rendering takes longer than {LONGEST_RENDERING:.0f} s"
+        case RecursionError():
+            reason = "the templates extend, include or call one another without an end"
         case UndefinedError():
             reason = _unknown(str(error), values)
         case _:

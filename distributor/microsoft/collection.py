@@ -27,6 +27,7 @@ _HINTS = {
     CheckId.KEY_USAGE: "ask the CA",
     CheckId.NOT_FOR_MAIL: "remove it, or ask the CA for the certificate that issues its mail certificates",
 }
+_ADD = "add it: `distributor trust export`, then `distributor trust runbook` (see docs/trust.md#the-tenants-collection)"
 NOT_AN_AUTHORITY = "remove it; a collection contains only CA certificates, and people's certificates are trusted through them"
 
 
@@ -135,9 +136,9 @@ def _repeated(found: Sequence[CollectionEntry], weight: Severity) -> Iterator[Is
     for member in ordered(found):
         if (number := times[member.der]) > 1:
             hint = (
-                "no action needed; it is written once"
+                "no action needed: it is written only once"
                 if weight is Severity.NOTE
-                else "write the collection again: distributor trust export"
+                else "write the collection again: `distributor trust export`"
             )
             yield Issue(weight, CheckId.DUPLICATE, f"{member.called} is in the collection {number} times", hint, member.source)
 
@@ -301,9 +302,9 @@ def _absent(member: CollectionEntry, need: str) -> Issue:
         return error(CheckId.CHAIN_UNTRUSTED, text, "have one issued by a CA", member)
     if member.self_signed:
         text = f"the root {member.called} is not in the collection{need}"
-        return error(CheckId.CHAIN_UNTRUSTED, text, "add it: `distributor trust export`, then `distributor trust runbook`", member)
+        return error(CheckId.CHAIN_UNTRUSTED, text, _ADD, member)
     text = f"the intermediate certificate {member.called} is not in the collection{need}"
-    return error(CheckId.CHAIN_INCOMPLETE, text, "add it: `distributor trust export`, then `distributor trust runbook`", member)
+    return error(CheckId.CHAIN_INCOMPLETE, text, _ADD, member)
 
 
 def _unknown(lack: MissingIssuer, need: str) -> Issue:

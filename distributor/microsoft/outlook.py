@@ -46,17 +46,22 @@ class Setting:
 def settings(*, sign: bool, encrypt: bool, users_may_change: bool, ldap: str | None) -> list[Setting]:
     """The keys that turn S/MIME on. Raises BadHost."""
     free = users_may_change
+    may = "people can" if free else "people cannot"
     found = [
         Setting(f"{PREFIX}SMIMEEnabled", True, False, "S/MIME is on"),
-        Setting(f"{PREFIX}SMIMEEnabled.UserChangeAllowed", free, True, "people may turn it off"),
-        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail", sign, False, "every message is signed"),
-        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail.UserChangeAllowed", free, True, "people may change this"),
-        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail", encrypt, False, "every message is encrypted"),
-        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail.UserChangeAllowed", free, True, "people may change this"),
+        Setting(f"{PREFIX}SMIMEEnabled.UserChangeAllowed", free, True, f"{may} turn S/MIME off"),
+        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail", sign, False, f"{_which(sign)} signed"),
+        Setting(f"{PREFIX}SMIMEEnabled.SignAllMail.UserChangeAllowed", free, True, f"{may} change signing"),
+        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail", encrypt, False, f"{_which(encrypt)} encrypted"),
+        Setting(f"{PREFIX}SMIMEEnabled.EncryptAllMail.UserChangeAllowed", free, True, f"{may} change encryption"),
     ]
     if ldap is not None:
-        found.append(Setting(f"{PREFIX}SMIMEEnabled.LDAPHostName", host(ldap), None, "another place to look up recipients' certificates"))
+        found.append(Setting(f"{PREFIX}SMIMEEnabled.LDAPHostName", host(ldap), None, "LDAP server for recipients' certificates"))
     return found
+
+
+def _which(every: bool) -> str:  # noqa: FBT001  private
+    return "all messages are" if every else "by default, messages are not"
 
 
 def host(text: str) -> str:
@@ -83,9 +88,9 @@ def _why(text: str) -> str:
         return f'"{escape_unsafe(scheme)}" is not an LDAP scheme'
     rest = rest if separator else text
     if "@" in rest:
-        return "it has an account, but Outlook does not sign in to LDAP servers"
+        return "it has an account, but Outlook does not sign in to LDAP servers"  # not quoted: there may be a password in it
     if set("/?#") & set(rest):
-        return "it has a path or base, which Outlook does not support"
+        return f'"{escape_unsafe(text)}" has a path or base, which Outlook does not support'
     return f'"{escape_unsafe(text)}" is not a host name'
 
 

@@ -1,7 +1,7 @@
 """An Entra app and a change -> a line of PowerShell. Each is complete: it signs in, finds what it needs, and may run twice. Pure.
 
 A line is for Graph's module or for Exchange's, never for both: their sign-in libraries clash in one session (msgraph-sdk-powershell
-issue 3394), so that each is pasted into a new window. What a tenant's administrator has to know is in docs/exchange-online.md.
+issue 3394), so that each is pasted into a new window. The same steps for administrators: docs/exchange-online.md.
 """
 
 from __future__ import annotations

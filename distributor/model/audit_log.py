@@ -74,7 +74,7 @@ def digest(link: Link, prev: str) -> str:
 
 def fits(link: Link, prev: str) -> bool:
     """Whether an event's hash fits its content and `prev`, the hash before it, and its personal fields fit their commitment."""
-    return digest(link, prev) == link.hash and not any(_personal_faults(link))
+    return digest(link, prev) == link.hash and not _personal_faults(link)
 
 
 def _text(value: str | None) -> str:
@@ -93,16 +93,17 @@ class ChainVerifier:
         self._unexplained: set[int] = set()  # events that lost their personal fields
         self.adoptions: set[int] = set()  # events by which a restored ledger was taken into use
 
-    def verify_link(self, link: Link) -> Iterator[str]:
+    def verify_link(self, link: Link) -> list[str]:
         """The faults of this link as the successor of the one before."""
+        faults = []
         if link.seq != self.seq + 1:
-            yield f"event {link.seq}: follows event {self.seq}; {_gap(self.seq, link.seq)}"
+            faults.append(f"event {link.seq}: follows event {self.seq}; {_gap(self.seq, link.seq)}")
         if digest(link, self.hash) != link.hash:
-            yield f"event {link.seq}: its hash does not match its content and the previous event"
+            faults.append(f"event {link.seq}: its hash does not match its content and the previous event")
         self.back += link.at < self.at
-        yield from _personal_faults(link)
+        faults += _personal_faults(link)
         if link.delivery is not None:
-            yield from self._state_faults(link, link.delivery)
+            faults += self._state_faults(link, link.delivery)
         if link.commitment and link.personal is None:
             self._unexplained.add(link.seq)
         if link.event == ERASED:
@@ -110,23 +111,24 @@ class ChainVerifier:
         elif link.event == ADOPTION:
             self.adoptions.add(link.seq)
         self.seq, self.hash, self.at = link.seq, link.hash, link.at
+        return faults
 
     def end(self) -> Iterator[str]:
         """The faults of the chain as a whole, after its last link."""
         for seq in sorted(self._unexplained):
             yield f"event {seq}: its personal fields are missing, but no event records their erasure"
 
-    def _state_faults(self, link: Link, delivery: str) -> Iterator[str]:
+    def _state_faults(self, link: Link, delivery: str) -> list[str]:
         before = self.states.get(delivery)
         if link.after is None:
-            if before is None:
-                yield f"event {link.seq}: delivery {delivery} was never planned"
-            return
+            return [f"event {link.seq}: delivery {delivery} was never planned"] if before is None else []
+        faults = []
         if link.before != before:
-            yield f"event {link.seq}: delivery {delivery} changes from {_named(link.before)}, but its state was {_named(before)}"
+            faults.append(f"event {link.seq}: delivery {delivery} changes from {_named(link.before)}, but its state was {_named(before)}")
         if link.after != link.event or not (_allowed(link.before, link.after) or self._adopted(link)):
-            yield f"event {link.seq}: delivery {delivery} cannot change from {_named(link.before)} to {_named(link.after)}"
+            faults.append(f"event {link.seq}: delivery {delivery} cannot change from {_named(link.before)} to {_named(link.after)}")
         self.states[delivery] = link.after
+        return faults
 
     def _adopted(self, link: Link) -> bool:
         """Whether the step is one that only a restored ledger takes, and its event names the adoption that it follows from."""
@@ -158,17 +160,16 @@ def _gap(before: int, seq: int) -> str:
     return "an event was removed" if seq == before + 2 else f"{seq - before - 1} events were removed"
 
 
-def _personal_faults(link: Link) -> Iterator[str]:
+def _personal_faults(link: Link) -> tuple[str, ...]:
     if link.personal is None or link.salt is None:
-        if (link.personal is None) != (link.salt is None):
-            yield f"event {link.seq}: only one of personal fields and salt was erased"
-        return
+        if link.personal is link.salt:
+            return ()
+        return (f"event {link.seq}: only one of personal fields and salt was erased",)
     try:
         good = commit(link.salt, link.personal) == link.commitment
     except ValueError:
         good = False
-    if not good:
-        yield f"event {link.seq}: its personal fields do not match their commitment"
+    return () if good else (f"event {link.seq}: its personal fields do not match their commitment",)
 
 
 def _allowed(before: str | None, after: str) -> bool:

@@ -98,6 +98,7 @@ class Identity:
     leaf: bytes
     chain: tuple[bytes, ...]  # CA certificates that came with it, issuer of the leaf first, self-signed last
     key: Secret | None  # None where only the certificate is needed (`plan`)
+    further: tuple[bytes, ...] = ()  # CA certificates that came with it and are above it on other paths; only where `key` is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -57,10 +58,11 @@ def name_cell(cell: str) -> str:
     return f'"{cell}"' if _FILE.fullmatch(cell) else describe_cell(cell)
 
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 MOST_COLUMNS = 1000  # each row is as wide as the header
 LONGEST_CELL = 32_767  # characters of a list's cell, as in a spreadsheet
 LONGEST_HEADER = 50  # lines: a spreadsheet may break the names of columns
+LONGEST_ROW = 100  # lines, with breaks in quoted cells; a quote that is open for longer is never closed
 _NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared without case, accents, spaces, punctuation and [markers]
     "email": "email | primarysmtpaddress primaryemail | mail emailaddress mailaddress smtp smtpaddress workemail emailadresse adresseemail "
     "address courriel adressedemessagerie correo correoelectronico posta indirizzoemail | windowsemailaddress | "
@@ -72,7 +74,9 @@ _NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared withou
     "motdepasse pwd pass pw passwd passcode pfxpass pfxpwd p12password p12pass certpassword certificatepassword "
     "zertifikatspasswort passwörter mdp contraseña contrasena contrasenya clave wachtwoord senha palavrapasse parola parolachiave "
     "hasło haslo пароль парола lösenord losenord adgangskode kodeord passord salasana heslo jelszó jelszo geslo lozinka şifre "
-    "sifre parool parole slaptažodis slaptazodis κωδικός 密码 密碼 パスワード 비밀번호 סיסמה",
+    "sifre parool parole slaptažodis slaptazodis κωδικός 密码 密碼 パスワード 비밀번호 סיסמה | "
+    "exportpassword exportpw exportpwd exportpasswort exportkennwort p12passwort pfxpasswort p12kennwort pfxkennwort p12pin pfxpin "
+    "zertifikatskennwort zertifikatspin",
     "password_file": "passwordfile | passwordpath pinfile",
     "key": "key | keyfile privatekey keypath privatekeyfile",
     "name": "displayname anzeigename nomdaffichage nombreparamostrar | fullname nomcomplet nombrecompleto | name | commonname friendlyname",
@@ -85,14 +89,17 @@ _NAMES: Mapping[str, str] = {  # field -> names, better | worse; compared withou
     "secondaryemail",
 }
 _FIELDS: dict[str, tuple[str, int]] = {}  # plain name -> field, and how good a name it is: 0 is the best
-_SECRET = re.compile(  # a column with such a name is never kept for templates
-    r"passw|passphrase|passcode|pwd|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|^pin$|pincode"
+_SECRET = re.compile(  # a column with such a name is never kept for templates, nor one of which a word is a name of the password above
+    r"passw|passphrase|passcode|pwd|psw|kennwort|motdepasse|contrase|wachtwoord|senha|has[lł]o|парол|l[öo]senord|secret|credential|geheim|"
+    r"pw\d*$|pin\d*$|^pin(?:code|nummer|number|no|nr)|pincode|^puk|"
+    r"(?:access|activation|aktivierungs|abhol|entsperr|export|freischalt|import|pickup|transport|unlock|zugangs)code"
 )
 _AS_WRITTEN = frozenset({"password"})  # a blank may belong to it
 _MUST_AGREE = ("email", "file", "certificate", "password", "password_file", "key")
 _DIRECTORY = {"userprincipalname", "benutzerprinzipalname", "upn", "objectid", "objectguid", "distinguishedname", "samaccountname"}
 _DIRECTORY |= {"recipienttypedetails", "orgunitpath"}  # columns of a directory's export, which also lists accounts without a mailbox
 _GUID = re.compile(r"\{?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?")
+_LINK = "mailto:"
 _PRIMARY = re.compile(r"(?:^|[+;,\s])SMTP:([^+;,\s]+)")  # in a list of proxy addresses; the others are in small letters
 
 
@@ -172,6 +179,8 @@ def _best(field: str, cells: Sequence[str]) -> str:
 
 def _usable(field: str, cell: str) -> str:
     cell = cell if field in _AS_WRITTEN else cell.strip()
+    if field == "email" and cell[: len(_LINK)].lower() == _LINK:
+        return cell[len(_LINK) :]
     if field == "email" and "SMTP:" in cell and (primary := _PRIMARY.search(cell)):
         return primary[1]
     if field == "name" and _GUID.fullmatch(cell):  # the name of new mailboxes in Exchange Online
@@ -237,10 +246,15 @@ def _others(names: Sequence[str], taken: set[int]) -> dict[str, int]:
     others: dict[str, int] = {}
     for number, name in enumerate(names):
         word = re.sub(r"\W+", "_", name.strip().lower()).strip("_")
-        plain = _plain(name)
-        if number not in taken and word and not _SECRET.search(plain) and _FIELDS.get(plain, ("",))[0] != "password":
+        if number not in taken and word and not _may_be_secret(name):
             others.setdefault(f"_{word}" if word[0].isdigit() else word, number)
     return others
+
+
+def _may_be_secret(name: str) -> bool:
+    """Whether a column's name, or a word of it, is one that columns of passwords have."""
+    words = re.split(r"[\W_]+", re.sub(r"(?<=[^\W\d_])(?=\d)|(?<=[a-z])(?=[A-Z])", " ", name))  # "PW1", "ExportPW"
+    return bool(_SECRET.search(_plain(name))) or any(_FIELDS.get(_plain(word), ("",))[0] == "password" for word in (name, *words))
 
 
 def _plain(name: str) -> str:
@@ -276,9 +290,12 @@ class Rows:
     def __init__(self, lines: Iterable[str]) -> None:
         """`lines`: with their line ends, of any kind."""
         self._lines = iter(lines)
-        self._before = 0  # lines before those that the reader counts
+        self._before = 0  # lines that were read
         self.line = 0  # the first of the header, after `columns` was read
         self._delimiter = ","
+        self._columns = Columns(self._delimiter, (), {}, {})
+        self._record: list[str] = []  # the lines of the row that is being read
+        self._unread: deque[str] = deque()  # lines that were read as parts of a row and are none
 
     def columns(self) -> Columns | HeaderError:
         """The columns that the header names, or why it names none."""
@@ -289,10 +306,11 @@ class Rows:
             self.line = self._before
             if isinstance(parse_address(first.strip()), Address):  # one address a line, as SSL.com takes them
                 self._before, self._lines = self._before - 1, chain([first], self._lines)
-                return Columns(self._delimiter, ("email",), {"email": (0,)}, {})
+                self._columns = Columns(self._delimiter, ("email",), {"email": (0,)}, {})
+                return self._columns
             found = header(self._whole(first))
             if isinstance(found, Columns):
-                self._delimiter = found.delimiter
+                self._delimiter, self._columns = found.delimiter, found
             return found
         return HeaderError("the list is empty", "add a first line with column names, such as email,name,file")
 
@@ -308,14 +326,50 @@ class Rows:
         return "".join(lines[:used])
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
-        reader = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
+        reader = self._reader()
         while True:
-            line = self._before + reader.line_num + 1
+            line, self._record = self._before + 1, []
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield line, str(error)
-                continue
-            yield line, f"a cell is longer than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else cells
+                fault = _words(error)
+            else:
+                fault = f"a cell is longer than {LONGEST_CELL} characters" if any(len(cell) > LONGEST_CELL for cell in cells) else ""
+            if len(self._record) > 1 and (fault or any(map(self._is_row, self._record[1:]))):
+                fault = _NEVER_CLOSED
+                self._before -= len(self._record) - 1
+                self._unread.extendleft(reversed(self._record[1:]))
+                reader = self._reader()
+            yield line, fault or cells
+
+    def _reader(self) -> Iterator[list[str]]:
+        return csv.reader(self._fed(), delimiter=self._delimiter, strict=True)
+
+    def _fed(self) -> Iterator[str]:
+        """The lines, kept in `_record` until the row is complete."""
+        while len(self._record) < LONGEST_ROW and (line := self._unread.popleft() if self._unread else next(self._lines, "")):
+            self._before += 1
+            self._record.append(line)
+            yield line
+
+    def _is_row(self, line: str) -> bool:
+        """Whether a line inside a quoted cell would be a row by itself: it has all columns, and an address or a file where they belong."""
+        cells = _split(line, self._delimiter)
+        if len(cells) != len(self._columns.names):
+            return False
+        read = self._columns.read(cells)
+        return isinstance(parse_address(read.get("email", "")), Address) or any(
+            _FILE.fullmatch(read.get(field, "")) for field in ("file", "certificate")
+        )
+
+
+_NEVER_CLOSED = "a quote that begins in it is never closed"
+
+
+def _words(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end" in text:
+        return _NEVER_CLOSED
+    return "text follows a closing quote" if "expected after" in text else text

@@ -15,8 +15,7 @@ from distributor.model.people import Person
 from distributor.model.secret import Secret
 from distributor.model.states import PasswordState, State
 
-# --- outcomes --------------------------------------------------------------------------------
-# A message to be sent, and the possible outcomes of an attempt to send it.
+# --- a message to be sent, and the possible outcomes of an attempt to send it -----------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,7 @@ class DeliveryRequest:
     leaf: bytes
     chain: tuple[bytes, ...]
     locator: Locator
+    validated: bool = False  # the chain is the path to a trust anchor that was validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class PackingTask:
     locator: Locator
     leaf: bytes = b""  # as planned; where it is known, the file is opened for its key only
     chain: tuple[bytes, ...] = ()
-    sender: str | None = None  # of the person's last message
+    sender: str | None = None  # of the person's last message; once it is chosen, of this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from distributor.model.states import State
 
-HINT = "put the newest copy back, or adopt this one: `distributor ledger adopt --reason TEXT` (see docs/restore.md)"
+HINT = "put the newest copy back, or adopt this one: `distributor ledger adopt --reason TEXT` (see docs/restore.md#restore-step-by-step)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class EventGap:
 
 LOOK = (
     "before `distributor send`, look for messages after that time in Sent Items or the mail log, and withdraw those deliveries"
-    " (see docs/restore.md)"
+    " (see docs/restore.md#restore-step-by-step)"
 )
 
 
@@ -143,13 +143,16 @@ def unreadable_mark(end: ChainEnd, mark: UnreadableMark) -> RestoredLedger:
 
 def changed_identity(end: ChainEnd, fault: str) -> RestoredLedger:
     """Somebody changed the ledger's id, so its mark cannot be found."""
-    hint = "replace it with a copy that passes `distributor audit verify` (see docs/restore.md)"
+    hint = "replace it with a copy that passes `distributor audit verify` (see docs/restore.md#restore-step-by-step)"
     return RestoredLedger("renamed", f"this ledger was modified outside distributor: {fault}; {_ends(end)}", hint)
 
 
 def missing_ledger(mark: HighWaterMark, file: str) -> tuple[str, str]:
     """The message and the hint where a remembered ledger is missing. `file`: the mark's file."""
-    hint = f"put it back, or restore a backup (docs/restore.md); to give it up for good, move {file} away, then run `distributor init`"
+    hint = (
+        "put it back, or restore a backup (see docs/restore.md#an-empty-or-missing-ledger);"
+        f" to give it up for good, move {file} away, then run `distributor init`"
+    )
     return f"no ledger found, but there was one here up to {_event(mark.end)}", hint
 
 

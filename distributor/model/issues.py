@@ -69,6 +69,17 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedChain:
+    """The result of checking a certificate's chain.
+
+    `path`: the CA certificates of the path that was validated, in DER, issuer of the leaf first; None where no path is in order.
+    """
+
+    issues: list[Issue]
+    path: tuple[bytes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One line of `doctor`: `level` is "ok", "warning" or "error"."""
 

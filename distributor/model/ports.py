@@ -33,7 +33,7 @@ from distributor.model.delivery import (
     UnderWay,
 )
 from distributor.model.high_water_mark import Adoptable
-from distributor.model.issues import Diagnostic, Issue, WorkerFailure
+from distributor.model.issues import CheckedChain, Diagnostic, Issue, WorkerFailure
 from distributor.model.people import Person
 from distributor.model.secret import Secret
 from distributor.model.states import State
@@ -394,6 +394,6 @@ class Checker(Protocol):
         """Start downloads that `check` will need; does not wait."""
         ...
 
-    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """The issues of a certificate and its chain."""
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:
+        """The issues of a certificate and its chain, and the path that was validated."""
         ...

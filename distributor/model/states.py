@@ -54,7 +54,6 @@ ADOPTED: Mapping[State, frozenset[State]] = {
 UNCERTAIN = (_S.PLANNED, _S.QUEUED, _S.DEFERRED, _S.CLAIMED, _S.TRANSMITTING)  # may have been sent after a backup
 
 REMAINING = frozenset({_S.PLANNED, _S.QUEUED, _S.DEFERRED})  # the next `send` goes on with them
-NEED_A_PERSON = frozenset({_S.REJECTED, _S.BOUNCED, _S.AMBIGUOUS})
 OBSERVED = frozenset({_S.AMBIGUOUS, _S.ACCEPTED, _S.DELIVERED})  # trackers may change these
 RECEIVED = frozenset({_S.ACCEPTED, _S.DELIVERED, _S.INSTALLED})  # a server has the message: its password may be handed over
 

@@ -24,7 +24,7 @@ from distributor.model.certificates import CertificateInfo, ParseProblem
 from distributor.model.issues import CheckId
 from distributor.model.people import escape_unsafe
 from distributor.pki import asn1, spki
-from distributor.pki.lenient import readable_copy
+from distributor.pki.lenient import OddTime, readable_copy
 
 UNREADABLE = (
     ValueError,
@@ -315,8 +315,8 @@ def _parsed(der: bytes) -> Certificate:
         except UNREADABLE as error:
             try:
                 return Certificate(der, x509.load_der_x509_certificate(readable_copy(der)), is_copy=True)
-            except UNREADABLE:
-                raise error from None
+            except UNREADABLE as odd:
+                raise (odd if isinstance(odd, OddTime) else error) from None
 
 
 def read(der: bytes) -> Certificate | None:

@@ -177,7 +177,7 @@ def _strength(info: CertificateInfo) -> Iterator[Issue]:
         if int(size) < SMALLEST_RSA:
             yield _error(CheckId.WEAK_KEY, f"its RSA key has {size} bits; at least {SMALLEST_RSA} are required", _REISSUE)
         elif int(size) % 8:
-            yield _error(CheckId.WEAK_KEY, f"its RSA key has {size} bits, which is no multiple of 8", _REISSUE)
+            yield _error(CheckId.WEAK_KEY, f"its RSA key has {size} bits, which is not a multiple of 8", _REISSUE)
     elif is_installed(info.key):
         curve = f"P-{info.key[4:]}"
         yield _warning(

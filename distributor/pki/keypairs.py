@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,6 +21,7 @@ from distributor.pki.issuers import IssuerIndex
 from distributor.pki.spki import is_installed
 
 LONGEST_CHAIN = 8  # certificates above a leaf; real chains have one to three
+MOST_ABOVE = 24  # certificates above a leaf, after which no more are sought
 MOST_PATHS = 200  # looked at, where CAs sign each other
 MOST = 64  # certificates or keys in one file
 _PROBE = b"does this key belong to that certificate"
@@ -81,7 +82,8 @@ class _KeyCertificateSet:
                 _mismatch(f'the private key does not belong to the certificate of "{facts.subject}": the public keys differ')
             )
             return None
-        return Identity(facts, certificate.der, self._chain(certificate), None)
+        chain = self._chain(certificate)
+        return Identity(facts, certificate.der, chain, None, _further(certificate, chain, self.index))
 
     def _left_over(self, used: set[bytes]) -> Iterator[ParseProblem]:
         strange = [] if self.unread else [own for own in self.keys if own not in used]
@@ -112,12 +114,31 @@ class _KeyCertificateSet:
 
 def complete_chains(opened: ParsedIdentities, issuers: Sequence[bytes]) -> ParsedIdentities:
     """The same identities, with chains that go on as far as these CA certificates lead; each step is a checked signature."""
-    index = IssuerIndex(found for found in map(load, issuers) if isinstance(found, Certificate))
+    index = IssuerIndex(_loaded(issuers))
     longer = []
     for identity in opened.identities:
-        known = [found for found in map(load, (identity.leaf, *identity.chain)) if isinstance(found, Certificate)]
-        longer.append(replace(identity, chain=_above(known, index)))
+        known = _loaded((identity.leaf, *identity.chain))
+        chain, every = _above(known, index), IssuerIndex(_loaded((*identity.chain, *identity.further, *issuers)))
+        longer.append(replace(identity, chain=chain, further=_further(known[0], chain, every)))
     return replace(opened, identities=tuple(longer))
+
+
+def _loaded(ders: Iterable[bytes]) -> list[Certificate]:
+    """Those that can be read."""
+    return [found for found in map(load, ders) if isinstance(found, Certificate)]
+
+
+def _further(leaf: Certificate, chain: Sequence[bytes], index: IssuerIndex) -> tuple[bytes, ...]:
+    """The certificates above a leaf on any path, but for those of its chain; nearest first."""
+    seen = {leaf.der: leaf}
+    queue = [leaf]
+    for one in queue:  # it grows while it is walked
+        if len(seen) > MOST_ABOVE:
+            break
+        new = {above.der: above for above in index.seeming_issuers(one) if above.der not in seen}
+        seen |= new
+        queue += new.values()
+    return tuple(der for der in seen if der != leaf.der and der not in chain)
 
 
 def _above(known: Sequence[Certificate], index: IssuerIndex) -> tuple[bytes, ...]:

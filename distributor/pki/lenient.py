@@ -25,8 +25,18 @@ _KEPT = {  # and read as they are: subject and authority key identifier, extende
     bytes.fromhex("2b06010505070101"),
 }
 _SMTP_UTF8_MAILBOX = bytes.fromhex("2b06010505070809")
-_MOMENT = re.compile(rb"(\d\d|\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?(?:[.,]\d+)?(?:Z|([+-])(\d\d)(\d\d))")
+_MOMENTS = {  # the year has two digits, or four
+    tag: re.compile(rb"(\d{%d})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?(?:[.,]\d+)?(?:Z|([+-])(\d\d)(\d\d))" % digits)
+    for tag, digits in ((_UTC_TIME, 2), (_TIME, 4))
+}
 _PIVOT = 50  # two-digit years from here on are of the last century (RFC 5280 4.1.2.5.1)
+
+
+class OddTime(ValueError):
+    """A date that no program reads."""
+
+    def __str__(self) -> str:
+        return "its dates are not written as X.509 requires"
 
 
 def readable_copy(der: bytes) -> bytes:
@@ -76,16 +86,19 @@ def _text(value: Value) -> str:
 
 
 def _time(value: Value) -> bytes:
-    found = _MOMENT.fullmatch(value.content)
-    if value.tag not in {_UTC_TIME, _TIME} or not found or len(found[1]) != (2 if value.tag == _UTC_TIME else 4):
-        raise ValueError("not a time")
+    found = _MOMENTS[value.tag].fullmatch(value.content) if value.tag in _MOMENTS else None
+    if not found:
+        raise OddTime
     year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
     if value.tag == _UTC_TIME:
         year += 1900 if year >= _PIVOT else 2000
     if int(found[8] or 0) > 23 or int(found[9] or 0) > 59:  # noqa: PLR2004  of a day, of an hour
-        raise ValueError("not a time zone")
+        raise OddTime
     ahead = timedelta(hours=int(found[8] or 0), minutes=int(found[9] or 0))
-    moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - (-ahead if found[7] == b"-" else ahead)
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - (-ahead if found[7] == b"-" else ahead)
+    except (ValueError, OverflowError):  # a 13th month
+        raise OddTime from None
     if 1900 + _PIVOT <= moment.year < 2000 + _PIVOT:
         return wrap(_UTC_TIME, f"{moment:%y%m%d%H%M%S}Z".encode())
     return wrap(_TIME, f"{moment.year:04}{moment:%m%d%H%M%S}Z".encode())

@@ -10,11 +10,11 @@ import functools
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from distributor.errors import InvalidInput
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ class LintingChecker:
         if self._chains is not None:
             self._chains.begin(leaf, chain)
 
-    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """The issues of both."""
-        chains = self._chains.check(leaf, chain) if self._chains is not None else ()
-        return [*chains, *self._linted(leaf)]
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:
+        """The issues of both, and the other checker's path."""
+        checked = self._chains.check(leaf, chain) if self._chains is not None else CheckedChain([])
+        return replace(checked, issues=[*checked.issues, *self._linted(leaf)])
 
     def _linted(self, leaf: bytes) -> Iterator[Issue]:
         for issue in self._linter.issues(leaf):

@@ -22,6 +22,8 @@ from distributor.model.issues import CheckId
 from distributor.pki import asn1
 from distributor.pki.asn1 import Unreadable, Value
 
+MOST_SHOWN = 10**12  # iterations that are shown as a number
+_ROUNDING = 1e-6  # seconds by which the sum of estimates may be off
 _FEWER = "export it again with fewer iterations"
 KEY, IV, MAC = 1, 2, 3  # what a derivation is for, RFC 7292 B.3
 _PBES2, _PBKDF2, _PBMAC1 = "1.2.840.113549.1.5.13", "1.2.840.113549.1.5.12", "1.2.840.113549.1.5.14"
@@ -268,15 +270,39 @@ def _dotted(whole: bytes) -> str:
 
 def _positive(count: int) -> int:
     if count < 1:
-        raise Unreadable(f"its key derivation has {count} iterations")
+        raise Unreadable("its key derivation has fewer than 1 iterations")
     return count
+
+
+class OutOfTime(Exception):
+    """The key derivations of a file take longer than they may."""
+
+
+class TimeBudget:
+    """The seconds that a file's key derivations may still take, whatever passwords and forms of them are tried."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    def spend(self, seconds: float) -> None:
+        """Take the estimated time of a derivation before it begins. Raises OutOfTime where less is left."""
+        self._left -= seconds
+        if self._left < -_ROUNDING:
+            raise OutOfTime
+
+
+def out_of_time(limits: Limits) -> ParseProblem:
+    """The problem of a file whose parts are not protected by a form of its password that could be tried in time."""
+    message = f"none of the forms of its password that could be tried in {limits.open_seconds:g} s opens its content"
+    return ParseProblem(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.open_seconds` if you trust its origin")
 
 
 def too_costly(derivations: Sequence[Mac | Scheme], limits: Limits) -> ParseProblem | None:
     """The problem of a file whose key derivations take too many iterations, or too long together."""
     most = max((one.rounds for one in derivations), default=0)
     if most > limits.iterations:
-        message = f"a key derivation in it has {most} iterations, {limits.iterations} are allowed"
+        shown = most if most <= MOST_SHOWN else f"more than {MOST_SHOWN}"  # a file can name a number of a thousand digits
+        message = f"a key derivation in it has {shown} iterations, {limits.iterations} are allowed"
         return ParseProblem(CheckId.TOO_COSTLY, message, f"{_FEWER}, or raise `limits.iterations` if you trust its origin")
     seconds = sum(one.seconds for one in derivations)
     if seconds > limits.open_seconds:

@@ -19,7 +19,7 @@ from distributor.pki import asn1, keypairs, spki, sst
 from distributor.pki.asn1 import Unreadable
 from distributor.pki.certificate import Certificate, load
 from distributor.pki.passwords import spelled
-from distributor.pki.pbe import Scheme, too_costly
+from distributor.pki.pbe import OutOfTime, Scheme, TimeBudget, too_costly
 
 # Dashes end a block, so that no text is read twice, however many blocks begin and never end.
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*+\n?+((?:[^-]++|-(?!----))*+)-----END \1-----")
@@ -102,7 +102,7 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
         return ParsedIdentities(problems=(costly,))
     ders = list(dict.fromkeys(der for block in found for der in _block(block)))
     try:
-        keys = _keys(found, passwords)
+        keys = _keys(found, passwords, TimeBudget(limits.open_seconds))
     except Unreadable:
         if refused := keypairs.key_types(ders):
             return refused
@@ -113,10 +113,10 @@ def open_pem(files: Sequence[bytes], passwords: Sequence[Secret], limits: Limits
     return keypairs.match_identities(ders, keys, expected_sha256)
 
 
-def _keys(found: Sequence[Block], passwords: Sequence[Secret]) -> list[PrivateKeyTypes] | ParseProblem:
+def _keys(found: Sequence[Block], passwords: Sequence[Secret], budget: TimeBudget) -> list[PrivateKeyTypes] | ParseProblem:
     keys = []
     for block in (block for block in found if block.is_key):
-        match _key(block, passwords):
+        match _key(block, passwords, budget):
             case ParseProblem() as problem:
                 return problem
             case key:
@@ -129,7 +129,7 @@ def scheme_of(block: Block) -> Scheme | None:
     return Scheme.of(asn1.read(block.der).sequence(2)[0]) if block.label == PKCS8_ENCRYPTED else None
 
 
-def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParseProblem:
+def _key(block: Block, passwords: Sequence[Secret], budget: TimeBudget) -> PrivateKeyTypes | ParseProblem:
     if block.label == b"OPENSSH PRIVATE KEY":
         raise Unreadable("the key is in OpenSSH format")
     if not block.encrypted:
@@ -138,11 +138,19 @@ def _key(block: Block, passwords: Sequence[Secret]) -> PrivateKeyTypes | ParsePr
         return ParseProblem(
             CheckId.WRONG_PASSWORD, "the key needs a password, but none was given", "add it to the roster or to --passwords"
         )
-    for text in spelled([secret.reveal() for secret in passwords]):
+    scheme = scheme_of(block)
+    seconds = scheme.seconds if scheme else 0.0
+    for number, text in enumerate(spelled([secret.reveal() for secret in passwords])):
         try:
+            budget.spend(seconds)
             return load_key(block, Secret(text))
         except Unreadable:
             continue
+        except OutOfTime:
+            if number < len(passwords):
+                message = f"none of the first {number} of {len(passwords)} passwords opens the key; each takes {seconds:.2g} s"
+                return ParseProblem(CheckId.WRONG_PASSWORD, message, "give its own password in the roster, or in a .txt file beside it")
+            break
     return ParseProblem(CheckId.WRONG_PASSWORD, "wrong password for the key", "correct the password in the roster or in --passwords")
 
 

@@ -9,7 +9,9 @@ import base64
 import hmac
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from cryptography import x509
@@ -25,10 +27,10 @@ from distributor.pki import asn1, keypairs, pbe
 from distributor.pki.asn1 import Unreadable, Value, to_definite_length, wrap
 from distributor.pki.package import Key, PackageContent
 from distributor.pki.passwords import candidates, with_octets
-from distributor.pki.pbe import EncodedPassword, Mac, Scheme
+from distributor.pki.pbe import EncodedPassword, Mac, OutOfTime, Scheme, TimeBudget
 
 DEEPEST = 4  # bags within bags
-LEAST_TRIED = 2  # passwords, however long one takes
+LEAST_TRIED = 2  # passwords, though they take more than half of the time
 CONVERT = (
     "convert it: `openssl pkcs12 -legacy -in FILE -out all.pem`, `openssl pkcs12 -export -in all.pem -out NEW.pfx`; then remove all.pem"
 )
@@ -71,18 +73,22 @@ def open_pkcs12(data: bytes, passwords: Sequence[Secret], limits: Limits, expect
             return ParsedIdentities(problems=(costly,))
     elif len(passwords) == 1 and passwords[0]:
         try:
-            return _open(safes, EncodedPassword.of(passwords[0].reveal()), limits, expected_sha256)
+            return _open(safes, EncodedPassword.of(passwords[0].reveal()), limits, TimeBudget(inf), expected_sha256)
         except (WrongPassword, ValueError):
             pass  # it may be spelled in another way
-    found = _right(mac, content, passwords, limits.open_seconds - sum(scheme.seconds for scheme in _schemes(safes)))
+    budget = TimeBudget(limits.open_seconds if expected_sha256 is None else inf)
+    found = _right(mac, content, passwords, limits.open_seconds - sum(scheme.seconds for scheme in _schemes(safes)), budget)
     if isinstance(found, ParsedIdentities):
         return found
-    for word in with_octets(found):
-        try:
-            return _open(safes, word, limits, expected_sha256)
-        except WrongPassword:
-            continue
-    return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
+    try:
+        for word in with_octets(found):
+            with suppress(WrongPassword):
+                return _open(safes, word, limits, budget, expected_sha256)
+    except OutOfTime:
+        problem = pbe.out_of_time(limits)
+    else:
+        problem = ParseProblem(CheckId.WRONG_PASSWORD, *_no_word(passwords))
+    return ParsedIdentities(problems=(problem,))
 
 
 def _no_word(passwords: Sequence[Secret]) -> tuple[str, str]:
@@ -178,28 +184,33 @@ def _shroud(value: Value) -> tuple[Scheme, bytes]:
 # --- decryption -------------------------------------------------------------------------------------------------------
 
 
-def _right(mac: Mac, content: bytes, passwords: Sequence[Secret], seconds: float) -> EncodedPassword | ParsedIdentities:
+def _right(mac: Mac, content: bytes, passwords: Sequence[Secret], seconds: float, budget: TimeBudget) -> EncodedPassword | ParsedIdentities:
     """The password that made the MAC, or why there is none. `seconds`: what the rest of the file leaves of its time."""
     words = candidates(passwords)
-    affordable = max(LEAST_TRIED, int(seconds / 2 / mac.seconds))  # half of the time: the estimate is that of a fast, idle machine
-    right = next((word for word in words[:affordable] if mac.fits(word, content)), None)
-    if right is not None:
-        return right
+    fast = int(seconds / 2 / mac.seconds)  # half of the time: the estimate is that of a fast, idle machine
+    affordable = max(1, fast, min(LEAST_TRIED, int(seconds / mac.seconds)))
+    for word in words[:affordable]:
+        budget.spend(mac.seconds)
+        if mac.fits(word, content):
+            return word
     if affordable < len(passwords):
         message = f"none of the first {affordable} of {len(passwords)} passwords opens it; each takes {mac.seconds:.2g} s"
         return _refuse(CheckId.WRONG_PASSWORD, message, "give its own password, in the roster or in a .txt file of the same name beside it")
     return _refuse(CheckId.WRONG_PASSWORD, *_no_word(passwords))
 
 
-def _open(safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits, expected_sha256: str | None) -> ParsedIdentities:
+def _open(
+    safes: Sequence[_SafeContents], word: EncodedPassword, limits: Limits, budget: TimeBudget, expected_sha256: str | None
+) -> ParsedIdentities:
     bags = _Bags()
     try:
         for safe in safes:
+            budget.spend(safe.scheme.seconds if safe.scheme else 0)
             _unlock(safe, word, bags, quick=expected_sha256 is not None)
         sealed = [safe.scheme for safe in safes if safe.scheme is not None]
         if expected_sha256 is None and (costly := pbe.too_costly([*sealed, *(_shroud(bag)[0] for bag in bags.shrouded)], limits)):
             return ParsedIdentities(problems=(costly,))
-        bags.keys.extend(_key(bag, word) for bag in bags.shrouded)
+        bags.keys.extend(_key(bag, word, budget) for bag in bags.shrouded)
     except Unreadable:
         if refused := keypairs.key_types(bags.certificates):
             return refused
@@ -269,8 +280,9 @@ def _data(content: bytes) -> bytes:
     return wrap(asn1.SEQUENCE, wrap(asn1.OID, _DATA), wrap(asn1.EXPLICIT_0, wrap(asn1.OCTETS, content)))
 
 
-def _key(bag: Value, word: EncodedPassword) -> PrivateKeyTypes:
+def _key(bag: Value, word: EncodedPassword, budget: TimeBudget) -> PrivateKeyTypes:
     scheme, content = _shroud(bag)
+    budget.spend(scheme.seconds)
     if given := word.utf8 if scheme.is_modern else word.bmp_as_utf8:
         try:
             return load_der_private_key(bag.whole, given, unsafe_skip_rsa_key_validation=True)

@@ -1,4 +1,4 @@
-"""The main loop of a worker process: reads a call, then jobs, and answers each, until its input closes, so that it ends with its parent.
+"""The main loop of a worker process: reads a call, then groups of jobs, and answers each, until its input closes with its parent.
 
 Jobs and answers are pickles in length-prefixed frames on standard input and output. Secrets pass through these pipes and no other pickle.
 """
@@ -6,6 +6,7 @@ Jobs and answers are pickles in length-prefixed frames on standard input and out
 from __future__ import annotations
 
 import dataclasses
+import gc
 import io
 import math
 import os
@@ -80,11 +81,14 @@ def main() -> None:
     first = _read(source)
     if first is None:
         return
+    gc.disable()  # imports make many objects and leave no garbage
     try:
         call, seconds, memory = pickle.loads(first)  # noqa: S301  our own parent's call
     except Error as error:  # what it needs is not there
         _tell(answers, pack(error))
         return
+    gc.freeze()
+    gc.enable()
     _bound(memory)
     _tell(answers, pack("ready"))
     while (frame := _read(source)) is not None:
@@ -96,13 +100,18 @@ def main() -> None:
 
 def _answer(call: Callable[[Any], object], frame: bytes) -> bytes:
     try:
-        return pack(call(pickle.loads(frame)))  # noqa: S301  our own parent's job
+        return pack(_results(call, pickle.loads(frame)))  # noqa: S301  our own parent's jobs
     except Error as error:
         return pack(error)
     except MemoryError:
         return pack(WorkerFailure("memory"))
-    except Exception:  # noqa: BLE001  a job may fail in any way; only its own result is lost
+    except Exception:  # noqa: BLE001  a job may fail in any way; the parent tries the others of its group again
         return pack(WorkerFailure("crash"))
+
+
+def _results(call: Callable[[Any], object], jobs: list[Any]) -> list[Any]:
+    many = getattr(call, "many", None)
+    return [call(job) for job in jobs] if many is None else many(jobs)
 
 
 def _tell(answers: IO[bytes], frame: bytes) -> None:

@@ -1,5 +1,7 @@
 """A pool of reused child processes with limits of time and memory: a hostile file fails only its own job.
 
+Jobs may cross in groups; a group that is lost is done again job by job.
+
 The children run `distributor.workers.child`. Data that a child's pipe does not take at once is buffered here, so that time-outs go on.
 """
 
@@ -15,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import IO, Any, Generic, Self, TypeVar
 
@@ -24,8 +27,8 @@ from distributor.workers.child import pack, read_frame
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-IN_FLIGHT = 2  # jobs for each child: the next one is sent while it works on one
-READ_AHEAD = 8  # jobs for each child that are done but wait for an earlier one, since results keep their order
+IN_FLIGHT = 2  # groups of jobs for each child: the next one is sent while it works on one
+READ_AHEAD = 8  # groups for each child that are done but wait for an earlier one, since results keep their order
 _GRACE = 2.0  # seconds for a child to end by itself
 _STARTING = 60.0  # seconds for a child to import what the call needs
 _PASSED_ON = frozenset(
@@ -47,14 +50,26 @@ class CallFactory:
 class Workers(Generic[Job, Result]):
     """`count` children that run `call(job)` within `seconds` and `memory` (bytes of address space). Not thread-safe.
 
-    They are started when there are jobs, `early` of them at once.
+    They are started when there are jobs, `early` of them at once. Jobs cross `group` at a time, within `seconds` together; a call with
+    a method `many` gets them as a list and returns the list of results.
     """
 
-    def __init__(self, call: Callable[[Job], Result] | CallFactory, count: int, seconds: float, memory: int, *, early: int = 0) -> None:
+    def __init__(  # noqa: PLR0913  limits and sizes
+        self,
+        call: Callable[[Job], Result] | CallFactory,
+        count: int,
+        seconds: float,
+        memory: int,
+        *,
+        early: int = 0,
+        group: int = 1,
+    ) -> None:
         self._first = pack((call, seconds, memory))
         self._count = count
         self._early = min(early, count)
         self._seconds = seconds
+        self._group = group
+        self._again: deque[_Task] = deque()  # jobs of a lost group, each by itself now
         self._children: list[_Child] = []
         self._selector = selectors.DefaultSelector()
 
@@ -73,18 +88,22 @@ class Workers(Generic[Job, Result]):
         """Each job with its result, in the order of the jobs. An `Error` that the call raised is raised here."""
         waiting: deque[_Task] = deque()
         coming = iter(jobs)
+        groups = iter(lambda: list(islice(coming, self._group)), [])
         more = True
         try:
             while waiting or more:
+                while self._again and (child := self._free(0)) is not None:
+                    child.submit(self._again.popleft())
                 while more and (child := self._free(len(waiting))) is not None:
-                    task = next(map(_Task, coming), None)
+                    task = next(map(_Task, groups), None)
                     more = task is not None
                     if task is not None:
                         waiting.append(task)
                         child.submit(task)
                 while waiting and waiting[0].done:
                     task = waiting.popleft()
-                    yield task.job, task.value()
+                    waiting.extendleft(reversed(task.singles))
+                    yield from task.answers()
                 if waiting and not waiting[0].done:
                     self._listen()
         finally:
@@ -102,7 +121,7 @@ class Workers(Generic[Job, Result]):
     def _start(self) -> _Child:
         child = _Child(self._first)
         self._children.append(child)
-        self._selector.register(child.output, selectors.EVENT_READ, child.read)
+        self._selector.register(child.output, selectors.EVENT_READ, child)
         return child
 
     def _listen(self) -> None:
@@ -110,8 +129,11 @@ class Workers(Generic[Job, Result]):
         busy = [child for child in self._children if child.tasks]
         wait = min(self._deadline(child) for child in busy) - time.monotonic()
         with self._writing(busy):
-            for key, _ in self._selector.select(max(0.0, wait)):
-                key.data()
+            for key, event in self._selector.select(max(0.0, wait)):
+                if event == selectors.EVENT_READ:
+                    self._again.extend(key.data.read())
+                else:
+                    key.data.send()
         now = time.monotonic()
         for child in busy:
             if child.gone or (child.tasks and now >= self._deadline(child)):
@@ -122,7 +144,7 @@ class Workers(Generic[Job, Result]):
         """Also select the children that have more of a large job to receive; one that does not read must not block the others."""
         full = [child for child in busy if child.has_more]
         for child in full:
-            self._selector.register(child.input, selectors.EVENT_WRITE, child.send)
+            self._selector.register(child.input, selectors.EVENT_WRITE, child)
         yield
         for child in full:
             self._selector.unregister(child.input)
@@ -131,14 +153,14 @@ class Workers(Generic[Job, Result]):
         return child.since + (self._seconds if child.warm else _STARTING)
 
     def _replace(self, child: _Child, reason: str) -> None:
-        """Replace a child that ended or timed out: its first job failed, the next goes to another child."""
+        """Replace a child that ended or timed out: its first group was lost, the next goes to another child."""
         code = self._remove(child)
         if not child.warm:
             raise InvalidInput(
                 f"a worker process did not start ({reason}, exit status {code})", hint="check the limits on memory and processes"
             )
         if child.tasks:
-            child.tasks.popleft().finish(WorkerFailure(reason))
+            self._again.extend(child.tasks.popleft().finish(WorkerFailure(reason)))
         for task in child.tasks:
             (self._free(0) or self._start()).submit(task)
 
@@ -149,30 +171,44 @@ class Workers(Generic[Job, Result]):
 
     def _forget(self, waiting: deque[_Task]) -> None:
         """End the children that still have jobs whose results are not needed any more."""
+        self._again.clear()
         if any(not task.done for task in waiting):
             for child in [child for child in self._children if child.tasks]:
                 self._remove(child)
 
 
 class _Task:
-    """A job and its result."""
+    """A group of jobs and their results."""
 
-    def __init__(self, job: Any) -> None:  # noqa: ANN401  whatever the caller's jobs are
-        self.job = job
-        self.done = False
-        self._value: Any = None
+    def __init__(self, jobs: list[Any]) -> None:
+        self.jobs = jobs
+        self.singles: list[_Task] = []  # its jobs, each by itself, where it was lost
+        self._results: list[Any] = []
 
-    def finish(self, value: object) -> None:
-        self.done, self._value = True, value
+    @property
+    def done(self) -> bool:
+        return bool(self._results or self.singles)
 
-    def value(self) -> Any:  # noqa: ANN401  whatever the call returns
-        if isinstance(self._value, Error):
-            raise self._value
-        return self._value
+    def finish(self, answer: object) -> list[_Task]:
+        """Take a list of results, or the failure of the group; returns what must be done again."""
+        if isinstance(answer, list):
+            self._results = answer
+        elif len(self.jobs) == 1:
+            self._results = [answer]
+        else:
+            self.singles = [_Task([job]) for job in self.jobs]
+        return self.singles
+
+    def answers(self) -> Iterator[tuple[Any, Any]]:
+        """Each job with its result; none of a lost group. An `Error` is raised."""
+        for job, result in zip(self.jobs, self._results, strict=not self.singles):
+            if isinstance(result, Error):
+                raise result
+            yield job, result
 
 
 class _Child:
-    """A running worker process and the jobs it has."""
+    """A running worker process and the groups of jobs it has."""
 
     def __init__(self, first: bytes) -> None:
         self.tasks: deque[_Task] = deque()
@@ -206,7 +242,7 @@ class _Child:
         if self.warm and not self.tasks:
             self.since = time.monotonic()
         self.tasks.append(task)
-        self._unsent += pack(task.job)
+        self._unsent += pack(task.jobs)
         self.send()
 
     def send(self) -> None:
@@ -219,8 +255,9 @@ class _Child:
         except BrokenPipeError:
             self._unsent.clear()  # it ended; `read` notices its closed output
 
-    def read(self) -> None:
-        """Read its answers; the first one says that it is ready."""
+    def read(self) -> list[_Task]:
+        """Read its answers, the first of which says that it is ready; returns the jobs to do again."""
+        again: list[_Task] = []
         chunk = os.read(self.output.fileno(), 1 << 20)
         self.gone = not chunk
         self._received += chunk
@@ -228,10 +265,11 @@ class _Child:
             self.since = time.monotonic()
             answer = pickle.loads(frame)  # noqa: S301  our own child's answer
             if self.warm:
-                self.tasks.popleft().finish(answer)
+                again += self.tasks.popleft().finish(answer)
             elif isinstance(answer, Error):  # it cannot make the call
                 raise answer
             self.warm = True
+        return again
 
     def end(self, *, gently: bool) -> int:
         """Close its input and wait, or kill it; returns the exit status."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain as joined
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ _FORMULA = (
     "\uff20",
 )  # the last four: full-width forms, which some programs read alike
 _DOCUMENTS = ("evidence", "personal")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_needs_quotes = re.compile(r'[,"\r\n]').search
 
 
 def export(records: Iterable[AuditRecord], form: str, write: Callable[[str], object]) -> int:
@@ -42,25 +45,28 @@ def export(records: Iterable[AuditRecord], form: str, write: Callable[[str], obj
     if form == "csv":
         write(_csv_line(FIELDS))
     for record in records:
-        write(_csv_line(_cells(_values(record))) if form == "csv" else json.dumps(_values(record), ensure_ascii=False) + "\n")
+        write(_csv_line(_cells(_values(record))) if form == "csv" else _encode(_values(record)) + "\n")
         number += 1
     return number
 
 
 def _values(record: AuditRecord) -> dict[str, Any]:
     event = record.event
-    columns = (
-        event.seq,
-        format_timestamp(event.at),
-        event.delivery,
-        event.event,
-        event.before,
-        event.after,
-        event.by,
-        dict(event.evidence),
-    )
-    personal = None if record.personal is None else list(record.personal)
-    return dict(zip(FIELDS, (*columns, personal, record.salt, record.commitment, record.prev, record.hash), strict=True))
+    return {  # in the order of FIELDS
+        "seq": event.seq,
+        "at": format_timestamp(event.at),
+        "delivery": event.delivery,
+        "event": event.event,
+        "from": event.before,
+        "to": event.after,
+        "by": event.by,
+        "evidence": dict(event.evidence),
+        "personal": record.personal,
+        "salt": record.salt,
+        "commitment": record.commitment,
+        "prev": record.prev,
+        "hash": record.hash,
+    }
 
 
 def _cells(values: Mapping[str, Any]) -> list[str]:
@@ -70,13 +76,14 @@ def _cells(values: Mapping[str, Any]) -> list[str]:
 def _cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula: with an apostrophe in front, also where a text starts with one already."""
     text = "" if value is None else str(value)
+    if text[:1].isalnum() or text[:1] == "{":  # most are hashes, words and documents
+        return text
     dangerous = text.startswith(("'", *_FORMULA)) or text.lstrip().startswith(_FORMULA)
     return f"'{text}" if dangerous else text
 
 
 def _csv_line(cells: Iterable[str]) -> str:
-    quoted = ('"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell for cell in cells)
-    return ",".join(quoted) + "\r\n"
+    return ",".join(['"' + cell.replace('"', '""') + '"' if _needs_quotes(cell) else cell for cell in cells]) + "\r\n"
 
 
 class _Line(NamedTuple):

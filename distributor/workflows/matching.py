@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from distributor.model.certificates import CertificateInfo, Identity, Locator, ParsedIdentities, SourceMaterial
 from distributor.model.compact import BitSet, Digests, PackedList
 from distributor.model.delivery import DeliveryRequest
-from distributor.model.issues import CheckId, Issue, Severity, WorkerFailure
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity, WorkerFailure
 from distributor.model.people import Address, Person, escape_unsafe, key_of
 from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
 from distributor.pki.checks import addresses, check_certificate, subject_address
@@ -56,6 +56,7 @@ class Candidate:
     source: str
     good: bool
     named: bool
+    further: tuple[bytes, ...] = ()  # Identity.further
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,8 @@ class Matching:
             self._people.mark_served(person)
         if self._checker is not None:
             self._checker.begin(identity.leaf, identity.chain)
-        yield Candidate(self._draft(identity, file, person), file.source, not errors, file.requested_for == person.address.key)
+        named = file.requested_for == person.address.key
+        yield Candidate(self._draft(identity, file, person), file.source, not errors, named, identity.further)
 
     def _draft(self, identity: Identity, file: _File, person: Person) -> DeliveryRequest:
         language = person.language or self._languages[0]
@@ -240,11 +242,14 @@ class Matching:
 
     def trusted(self, batch: Sequence[Candidate], revoked: Mapping[str, str]) -> list[Candidate]:
         """Those whose chains are good; reports what is wrong with the others. `revoked`: what the ledger knows, by SHA-256."""
-        return [candidate for candidate in batch if self._is_trusted(candidate, revoked.get(candidate.draft.facts.sha256))]
+        found = (self._trusted(candidate, revoked.get(candidate.draft.facts.sha256)) for candidate in batch)
+        return [candidate for candidate in found if candidate is not None]
 
-    def _is_trusted(self, candidate: Candidate, known: str | None) -> bool:
+    def _trusted(self, candidate: Candidate, known: str | None) -> Candidate | None:
+        """The candidate, with the path that was validated in place of its file's chain."""
         request = candidate.draft
-        issues = self._checker.check(request.leaf, request.chain) if self._checker is not None else []
+        checked = self._checker.check(request.leaf, (*request.chain, *candidate.further)) if self._checker is not None else CheckedChain([])
+        issues = checked.issues
         if known is not None and all(issue.check is not CheckId.REVOKED for issue in issues):
             issues = [*issues, revocation(known)]
         for issue in issues:
@@ -253,10 +258,11 @@ class Matching:
         if candidate.named and not good:
             self._rows.mark_file_unusable(str(request.person.address))
         good = good and (candidate.named or not self._rows.has_unusable_file(request.person))
-        if good:
-            self._note_use(candidate)
-            self._messages[request.language] += 1
-        return good
+        if not good:
+            return None
+        self._note_use(candidate)
+        self._messages[request.language] += 1
+        return candidate if checked.path is None else replace(candidate, draft=replace(request, chain=checked.path, validated=True))
 
     def _note_use(self, candidate: Candidate) -> None:
         """Note what a planned certificate is for, and report a second one of a person for the same use."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ from distributor.model.certificates import Identity, Limits, ParseProblem
 from distributor.model.delivery import PackedMessage, PackingJob, PackingTask
 from distributor.model.issues import CheckId
 from distributor.model.passwords import PasswordPolicy
-from distributor.model.people import Address, Helpdesk, has_unsafe_chars
+from distributor.model.people import Helpdesk, has_unsafe_chars
 from distributor.model.secret import Secret
 from distributor.pki import package, parse_material
 from distributor.pki.package import PackageContent
@@ -46,25 +46,42 @@ class Packer:
 
     def __call__(self, job: PackingJob) -> PackedMessage | ParseProblem:
         """Make the message of one delivery."""
+        return self.many([job])[0]
+
+    def many(self, jobs: Sequence[PackingJob]) -> list[PackedMessage | ParseProblem]:
+        """Make several, each step for all in a row: a key derivation leaves nothing of the other steps in the processor's caches."""
+        running = {number: self._steps(job) for number, job in enumerate(jobs)}
+        done: dict[int, PackedMessage | ParseProblem] = {}
+        while running:
+            for number, steps in list(running.items()):
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    done[number] = end.value
+                    del running[number]
+        return [done[number] for number in range(len(jobs))]
+
+    def _steps(self, job: PackingJob) -> Generator[None, None, PackedMessage | ParseProblem]:
+        """Make a message, and yield between the steps."""
+        todo = job.task
         found = _content(job, self.limits)
         if isinstance(found, ParseProblem):
             return found
-        if problem := package.check_package(found, job.task.certificate_sha256, job.task.person.address, job.now):
+        if problem := package.check_package(found, todo.certificate_sha256, todo.person.address, job.now):
             return problem
+        use = package.only_use(found.leaf)
+        yield
+        password = passwords.make(self.recipe, secrets.choice)
+        name = package.friendly_name(todo.person, todo.not_before, use)
+        data = package.build_pkcs12(found, password, self.profile, name, include_root=self.include_root)
+        yield
+        sender = next((mailbox for mailbox in self.senders if str(mailbox.address) == todo.sender), self.senders[0])
+        attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_serial, use), data)
         try:
-            return self._pack(job, found)
+            wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use, job.now))
         except InvalidInput as error:  # a faulty template, or one that lacks a value, for this person; others may be fine
             return ParseProblem(CheckId.BAD_ROW, str(error), error.hint)
-
-    def _pack(self, job: PackingJob, content: PackageContent) -> PackedMessage:
-        todo = job.task
-        sender = sender_of(todo.person.address, self.senders, todo.sender)
-        password = passwords.make(self.recipe, secrets.choice)
-        use = package.only_use(content.leaf)
-        name = package.friendly_name(todo.person, todo.not_before, use)
-        data = package.build_pkcs12(content, password, self.profile, name, include_root=self.include_root)
-        attachment = Attachment(package.file_name(todo.person, todo.not_before, todo.certificate_serial, use), data)
-        wording = self.words.render(todo.language, self._values(todo, sender, attachment.file_name, use, job.now))
+        yield
         head = MessageHeaders(
             sender,
             Mailbox(todo.person.address, todo.person.name),
@@ -72,10 +89,12 @@ class Packer:
             f"{secrets.token_hex(16)}@{sender.address.domain}",
             secrets.token_hex(12),
         )
+        composed = message.compose(head, wording, attachment)
+        yield
         return PackedMessage(
             id=todo.id,
             message_id=f"<{head.message_id}>",
-            message=message.compose(head, wording, attachment),
+            message=composed,
             package_sha256=hashlib.sha256(data).hexdigest(),
             profile=self.profile,
             sender=str(sender.address),
@@ -118,15 +137,6 @@ class Packer:
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now
             "helpdesk": self.helpdesk,
         }
-
-
-def sender_of(person: Address, senders: Sequence[Mailbox], last: str | None = None) -> Mailbox:
-    """The mailbox that sends to a person: that of the `last` message while it is configured, else one by rendezvous hashing.
-
-    All are chosen about as often, and where one is removed only its own people move.
-    """
-    known = next((sender for sender in senders if str(sender.address) == last), None)
-    return known or max(senders, key=lambda sender: hashlib.sha256(f"{sender.address.key}\0{person.key}".encode()).digest())
 
 
 def _content(job: PackingJob, limits: Limits) -> PackageContent | ParseProblem:

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from distributor.model.certificates import GOOD_AGAIN, CertificateInUse, Revocations, RevokedDelivery
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.model.ports import Checker
 from distributor.pki.validation import ChainValidator, CrlDownloader
@@ -31,9 +31,10 @@ class ChainChecker:
         """Start to fetch its CRLs."""
         self._chains.begin(leaf)
 
-    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """Every issue of a certificate's chain."""
-        return [self._with_severity(issue) for issue in self._chains.validate(leaf, chain)]
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:
+        """Every issue of a certificate's chain, and the path that was validated."""
+        checked = self._chains.validate(leaf, chain)
+        return replace(checked, issues=[self._with_severity(issue) for issue in checked.issues])
 
     def _with_severity(self, issue: Issue) -> Issue:
         if self.soft and issue.check is not CheckId.REVOKED:
@@ -48,7 +49,7 @@ def judged(certificates: Sequence[tuple[bytes, Sequence[bytes]]], checker: Check
         for leaf, chain in part:
             checker.begin(leaf, chain)
         for leaf, chain in part:
-            yield checker.check(leaf, chain)
+            yield checker.check(leaf, chain).issues
 
 
 @dataclass

@@ -83,7 +83,7 @@ def distributor(*arguments: str, config: Path | None = None) -> Run:
     where = ["--config", str(config)] if config else []
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen(
-        [sys.executable, "-m", "distributor", *where, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+        [sys.executable, "-m", "distributor", *where, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
     )
     out, _ = child.communicate()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -94,7 +94,8 @@ def distributor(*arguments: str, config: Path | None = None) -> Run:
     return Run(time.perf_counter() - began, cpu, after.ru_maxrss / 1024, answer)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The variables of a measured command."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # or each start compiles anew
     return {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"}
 

@@ -101,8 +101,9 @@ def _all(more: Callable[[], list[object]]) -> list[object]:
 
 
 def _packed(lent: PackingTask) -> PackedMessage:
+    message = f"To: {lent.person.address}\r\n\r\n".encode() + MESSAGE
     return PackedMessage(
-        lent.id, f"<{lent.id}@example.org>", MESSAGE, "ab" * 32, "phone", "certs@example.org", MESSAGE[:300], "reveal", timedelta(days=14)
+        lent.id, f"<{lent.id}@example.org>", message, "ab" * 32, "phone", "certs@example.org", MESSAGE[:300], "reveal", timedelta(days=14)
     )
 
 

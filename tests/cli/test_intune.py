@@ -53,7 +53,8 @@ def test_nothing_is_written_when_a_value_is_wrong(workspace: Workspace) -> None:
     result = workspace.run("distributor intune settings --ldap ldaps://ldap.example.org/dc=example --output out")
     assert result.returncode == 2
     assert result.stdout == (
-        "error: --ldap: it has a path or base, which Outlook does not support\nhint: write HOST, HOST:PORT or ldaps://HOST[:PORT]\n"
+        'error: --ldap: "ldaps://ldap.example.org/dc=example" has a path or base, which Outlook does not support\n'
+        "hint: write HOST, HOST:PORT or ldaps://HOST[:PORT]\n"
     )
     assert list(workspace.folder.iterdir()) == []
 

@@ -52,7 +52,7 @@ def states(workspace: Workspace) -> dict[str, str]:
 def refused(workspace: Workspace, command: str) -> str:
     done = workspace.run(command)
     assert done.returncode == 3, done.stdout
-    assert "`distributor ledger adopt --reason TEXT` (see docs/restore.md)" in done.stdout
+    assert "`distributor ledger adopt --reason TEXT` (see docs/restore.md#restore-step-by-step)" in done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
 
@@ -276,7 +276,7 @@ def test_a_ledger_that_is_lost_is_not_made_anew(planned: Workspace, state_folder
     for command in ("distributor init", "distributor status"):
         done = planned.run(command)
         assert (done.returncode, "no ledger found, but there was one here up to event" in done.stdout) == (3, True), done.stdout
-        assert f"(docs/restore.md); to give it up for good, move {mark} away" in done.stdout
+        assert f"(see docs/restore.md#an-empty-or-missing-ledger); to give it up for good, move {mark} away" in done.stdout
     mark.rename(planned.folder / "given-up")
     assert planned.run("distributor init").returncode == 0
 

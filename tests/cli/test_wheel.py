@@ -56,6 +56,7 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {"distributor"}
     assert any(name.endswith(".data/data/share/man/man1/distributor.1") for name in names)
+    assert any(name.endswith(".data/data/share/doc/distributor/docs/restore.md") for name in names)
 
 
 def test_an_installed_wheel_renders_every_message_in_every_language(python: Path, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from tests.doubles.sink import Sink, smtpd
 SECRET = "a-secret-of-the-app"
 SENDER = "certs@example.org"
 OUTLOOK = "https://outlook.office365.com"
-PROXIES = ("HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy")
 
 
 @dataclass
@@ -87,15 +86,6 @@ def started(folder: Path, cloud: Cloud, *rules: dict[str, object], options: tupl
         oauth_server = OAuthServer(sink, cloud, app(cloud), rights)
         oauth_server.let_in(SENDER)
         yield oauth_server
-
-
-@pytest.fixture
-def cloud(running: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    monkeypatch.setenv("SSL_CERT_FILE", str(running.ca))
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
-    yield running
-    assert running.faults() == []
 
 
 @pytest.fixture

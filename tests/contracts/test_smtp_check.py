@@ -14,7 +14,8 @@ from distributor.microsoft.powershell import command
 from distributor.model.delivery import Account
 from distributor.model.issues import Diagnostic
 from distributor.model.secret import Secret
-from tests.contracts.oauth_server import PROXIES, SECRET, SENDER, OAuthServer, app, started
+from tests.clients.graph_mailbox import PROXIES
+from tests.contracts.oauth_server import SECRET, SENDER, OAuthServer, app, started
 from tests.doubles.graphd import Cloud, graphd
 
 SWITCHED_OFF = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."

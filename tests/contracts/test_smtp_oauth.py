@@ -19,7 +19,8 @@ from distributor.errors import InvalidInput
 from distributor.model.delivery import Accepted, Account, NotSent
 from distributor.model.secret import Secret
 from tests.authority import Authority
-from tests.contracts.oauth_server import SENDER, OAuthServer, app, cloud, oauth_server, started
+from tests.clients.graph_mailbox import cloud
+from tests.contracts.oauth_server import SENDER, OAuthServer, app, oauth_server, started
 from tests.doubles.graphd import Cloud
 from tests.doubles.sink import smtpd
 

@@ -17,7 +17,8 @@ from distributor.model.delivery import Accepted, Deferred, NotSent
 from distributor.model.redaction import REDACTED
 from distributor.model.secret import Secret
 from tests.authority import Authority
-from tests.contracts.oauth_server import OUTLOOK, SENDER, OAuthServer, app, cloud, oauth_server, started
+from tests.clients.graph_mailbox import cloud
+from tests.contracts.oauth_server import OUTLOOK, SENDER, OAuthServer, app, oauth_server, started
 from tests.doubles.graphd import Cloud
 from tests.doubles.sink import smtpd
 

@@ -91,7 +91,7 @@ def test_a_failure_of_a_minute_ago_leaves_an_accepted_message_where_it_is() -> N
 def test_a_failure_of_a_minute_ago_proves_that_an_unclear_message_left_and_no_more() -> None:
     found = tracking_event(message(State.AMBIGUOUS), row(timedelta(seconds=61)), NOW)
     assert found is not None
-    assert (found.state, found.evidence["status"], "may change in the first hour" in found.response) == (State.ACCEPTED, "failed", True)
+    assert (found.state, found.evidence["status"], "may change within the first hour" in found.response) == (State.ACCEPTED, "failed", True)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.AMBIGUOUS])
@@ -117,7 +117,7 @@ def test_a_failure_without_a_time_is_as_old_as_the_attempt() -> None:
 def test_another_recipients_failure_is_not_called_early() -> None:
     found = tracking_event(message(State.AMBIGUOUS), row(timedelta(seconds=61), recipient="list@example.org"), NOW)
     assert found is not None
-    assert found.response == "Exchange has it (failed), by the message trace"
+    assert found.response == "accepted by Exchange (message trace: failed)"
 
 
 def test_an_unclear_message_of_a_restored_ledger_is_looked_for_at_all_times_since_the_backup() -> None:

@@ -249,10 +249,10 @@ def test_a_table_without_a_mailbox_is_refused(mailbox: GraphMailbox) -> None:
 STATUSES: dict[str, tuple[State, str]] = {
     "delivered": (State.DELIVERED, "delivered"),
     "failed": (State.BOUNCED, "not delivered"),
-    "pending": (State.ACCEPTED, "Exchange has it (pending)"),
-    "gettingStatus": (State.ACCEPTED, "Exchange has it (gettingStatus)"),
-    "expanded": (State.ACCEPTED, "Exchange has it (expanded)"),
-    "recalled": (State.ACCEPTED, "Exchange has it (recalled)"),
+    "pending": (State.ACCEPTED, "accepted by Exchange (message trace: pending)"),
+    "gettingStatus": (State.ACCEPTED, "accepted by Exchange (message trace: gettingStatus)"),
+    "expanded": (State.ACCEPTED, "accepted by Exchange (message trace: expanded)"),
+    "recalled": (State.ACCEPTED, "accepted by Exchange (message trace: recalled)"),
     "quarantined": (State.ACCEPTED, "in quarantine"),
     "filteredAsSpam": (State.ACCEPTED, "filtered as spam"),
 }

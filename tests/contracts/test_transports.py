@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import pytest
 
 from distributor.adapters import REGISTRY
-from distributor.model.delivery import Accepted, DraftRef, NotSent, OutboundMessage
+from distributor.bootstrap.delivery import MAILBOX_CLEANERS
+from distributor.model.delivery import Accepted, DraftRef, MailboxCleaner, NotSent, OutboundMessage
 from distributor.model.ports import CommitIntent, Transport
 from tests.doubles.graphd import Cloud, graphd
 from tests.doubles.sink import smtpd
@@ -228,6 +229,12 @@ def test_a_cancelled_message_closes_its_connection_and_the_next_one_gets_its_own
 def test_doctor_finds_a_working_transport(case: TransportCase) -> None:
     diagnostics = asyncio.run(case.transport.check())
     assert [diagnostic.level for diagnostic in diagnostics] == ["ok"]
+
+
+def test_only_what_cleans_mailboxes_is_asked_whether_there_is_work(case: TransportCase, request: pytest.FixtureRequest) -> None:
+    """`send` does not load the others where nothing is due."""
+    kind = request.node.callspec.params["case"]
+    assert isinstance(case.transport.tracker(), MailboxCleaner) == (kind in MAILBOX_CLEANERS)
 
 
 def test_closing_a_lane_that_was_never_used_does_nothing(case: TransportCase) -> None:

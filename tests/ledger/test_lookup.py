@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import create_engine, event
 
 from distributor.errors import Error, RequestDenied, UsageError
+from distributor.ledger.lookup import find
+from distributor.ledger.sqlite import sqlite3
 from distributor.model.delivery import Delivery, DeliveryFilter
 from distributor.model.states import State
 from distributor.workflows import lookup
@@ -36,6 +39,19 @@ def test_a_person_is_found_however_the_name_was_read_out(world: World, people: d
 def test_a_whole_serial_number_is_not_ambiguous_though_a_hash_begins_so(world: World, people: dict[str, Delivery]) -> None:
     world.ledger.plan("plan-1", [replace(draft("dora"), facts=replace(draft("dora").facts, serial="91"))])
     assert [people["carl"].id] == [delivery.id for delivery in lookup.find(world.ledger, "9")]
+
+
+def test_a_beginning_is_sought_by_indexes_and_not_row_by_row(file_world: World) -> None:
+    asked: list[tuple[str, object]] = []
+    engine = create_engine(file_world.url, module=sqlite3)
+    event.listen(engine, "before_cursor_execute", lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)))
+    with engine.connect() as connection:
+        assert find(connection, None, "4f2a") == []
+        ((statement, values),) = asked
+        steps = " ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values))  # type: ignore[arg-type]  # as they came
+    engine.dispose()
+    assert "certificate_by_serial (serial>? AND serial<?)" in steps
+    assert "SCAN certificate" not in steps
 
 
 def refused(world: World, typed: str, certificate: str | None = None) -> Error:

@@ -261,6 +261,8 @@ def test_a_withdrawn_message_leaves_the_outbox_and_takes_its_password_along(worl
     (envelope,) = world.ledger.envelopes("anna@example.org")
     assert (envelope.state, envelope.sealed) == (PasswordState.DESTROYED, None)
     assert world.ledger.claim(ME, 5, LEASE, EVERYTHING) == []
+    with pytest.raises(RequestDenied, match="already withdrawn"):
+        world.ledger.withdraw(id_, "left the company")
 
 
 def test_what_was_accepted_is_not_taken_back(world: World) -> None:

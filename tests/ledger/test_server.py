@@ -132,7 +132,10 @@ def test_a_workspace_moves_to_a_server_by_its_url_alone(tmp_path: Path, postgres
     configuration = tmp_path / "distributor.toml"
     configuration.write_text(configuration.read_text().replace("sqlite:///distributor.db", postgresql.url(postgresql.fresh())))
     looked = distributor(tmp_path, "status")
-    assert (looked.returncode, "restore a backup (docs/restore.md), or run `distributor init` to create one here" in looked.stderr) == (
+    assert (
+        looked.returncode,
+        "restore a backup (see docs/restore.md#an-empty-or-missing-ledger), or run `distributor init` to create one here" in looked.stderr,
+    ) == (
         3,
         True,
     )

@@ -52,6 +52,39 @@ def test_a_layout_that_is_not_there_is_named(own: Path) -> None:
     assert "message/nowhere.html" in error.message
 
 
+@pytest.mark.parametrize("name", ["message/" + "x" * 5000 + ".txt", "x" * 300, "x\\0y"], ids=["path", "name", "NUL"])
+@pytest.mark.parametrize("verb", ["include", "extends", "import"])
+def test_a_name_that_no_file_can_have_is_one_that_does_not_exist(own: Path, verb: str, name: str) -> None:
+    error = refused(own, f'Hello\n{{% {verb} "{name}"{" as it" * (verb == "import")} %}}\n')
+    assert error.where == "templates/message/en/body.txt line 2"
+    assert error.message.startswith('no template "')
+    assert error.message.isprintable()
+    assert len(error.message) < 120
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{% extends "message/en/body.txt" %}',
+        '{% extends "message/en/other.txt" %}',
+        '{% include "message/en/body.txt" %}',
+        '{% include "message/en/other.txt" %}',
+        '{% from "message/en/body.txt" import it %}',
+    ],
+)
+def test_a_template_that_leads_back_to_itself_is_told_in_plain_words(own: Path, body: str) -> None:
+    (own / "other.txt").write_text(f"\n\n{body.replace('other', 'body')}")
+    error = refused(own, f"Hello\n{body}\n")
+    assert error.where in {"templates/message/en/body.txt line 2", "templates/message/en/other.txt line 3"}
+    assert error.message == "the templates extend, include or call one another without an end"
+
+
+def test_a_macro_that_calls_itself_is_told_likewise(own: Path) -> None:
+    error = refused(own, "Hello\n{% macro again() %}\n{{ again() }}\n{% endmacro %}\n{{ again() }}\n")
+    assert error.where == "templates/message/en/body.txt line 3"
+    assert error.message == "the templates extend, include or call one another without an end"
+
+
 def test_a_file_that_is_not_utf_8_is_named(own: Path) -> None:
     (own / "body.txt").write_bytes(b"Gr\xfc\xdfe")
     with pytest.raises(InvalidInput) as caught:

@@ -71,7 +71,7 @@ def test_a_persons_certificate_is_an_error_and_told_by_its_name() -> None:
 def test_a_certificate_that_stands_there_twice_is_told_once() -> None:
     assert rows(examined(ROOT, MIDDLE, ROOT, ROOT)) == [("error", "duplicate")]
     (note,) = collection.examine(known(ROOT, ROOT), NOW, repeated=Severity.NOTE)
-    assert (rows([note]), note.hint) == ([("note", "duplicate")], "no action needed; it is written once")
+    assert (rows([note]), note.hint) == ([("note", "duplicate")], "no action needed: it is written only once")
 
 
 def test_without_a_root_nothing_is_trusted() -> None:

@@ -166,3 +166,15 @@ def test_intunes_own_schema_takes_the_settings_for_ios() -> None:
     check = Draft202012Validator(schema).is_valid
     assert check({"@odata.type": "#microsoft.graph.iosMobileAppConfiguration", "settings": outlook.ios(found)})
     assert not check({"@odata.type": "#microsoft.graph.iosMobileAppConfiguration", "settings": outlook.apps(found)})
+
+
+def test_a_setting_tells_what_its_value_does_not_what_the_key_is_for() -> None:
+    off = outlook.settings(sign=False, encrypt=True, users_may_change=False, ldap=None)
+    assert [setting.means for setting in off] == [
+        "S/MIME is on",
+        "people cannot turn S/MIME off",
+        "by default, messages are not signed",
+        "people cannot change signing",
+        "all messages are encrypted",
+        "people cannot change encryption",
+    ]

@@ -55,7 +55,7 @@ class Hierarchy:
 
     def issues(self, person: Identity | None = None, *, offline: bool = False) -> list[Issue]:
         one = person or self.person
-        return self.chains(offline=offline).validate(one.der, [der(above) for above in one.chain])
+        return self.chains(offline=offline).validate(one.der, [der(above) for above in one.chain]).issues
 
     def checks(self, person: Identity | None = None, *, offline: bool = False) -> list[str]:
         return [str(issue.check) for issue in self.issues(person, offline=offline)]

@@ -35,7 +35,7 @@ def test_ten_thousand_certificates_of_an_authority_cost_one_list() -> None:
     w = hierarchy()
     people = [w.sub.person(f"{n}@example.org", crl=LEAF, key=rsa_key()) for n in range(20)]
     chains = w.chains()
-    assert [chains.validate(one.der, [w.sub.der]) for one in people] == [[]] * 20
+    assert [chains.validate(one.der, [w.sub.der]).issues for one in people] == [[]] * 20
     assert set(w.downloads.asked) == {LEAF, SUB}
 
 
@@ -88,7 +88,7 @@ def test_a_root_that_is_not_in_the_collection_is_named() -> None:
     (issue,) = w.issues()
     assert (issue.check, issue.hint) == (
         CheckId.CHAIN_UNTRUSTED,
-        "add it to the collection with `distributor trust export`, then upload the collection to the tenant",
+        "add it to the collection with `distributor trust export`, then upload that (see docs/trust.md#the-tenants-collection)",
     )
     assert '"CN=Root"' in issue.message
 
@@ -114,8 +114,8 @@ def test_an_authority_of_the_same_name_with_another_key_is_no_issuer() -> None:
     assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert "the signature of the certificate does not match its issuer" in issue.message
     chains = w.chains()  # and not either where the issuer is known to be good
-    assert chains.validate(w.person.der, [w.sub.der]) == []
-    assert [issue.check for issue in chains.validate(forged.der, [w.sub.der])] == [CheckId.CHAIN_UNTRUSTED]
+    assert chains.validate(w.person.der, [w.sub.der]).issues == []
+    assert [issue.check for issue in chains.validate(forged.der, [w.sub.der]).issues] == [CheckId.CHAIN_UNTRUSTED]
 
 
 Spoil = Callable[[CA], tuple[CA, Identity]]
@@ -263,7 +263,7 @@ def test_a_maze_of_certificates_costs_little() -> None:
     person = cas[0].person("a@example.org", crl=LEAF)
     w = hierarchy()
     before = datetime.now(UTC)
-    found = w.chains().validate(person.der, [one.der for one in maze])
+    found = w.chains().validate(person.der, [one.der for one in maze]).issues
     assert [issue.check for issue in found] in ([CheckId.CHAIN_INCOMPLETE], [CheckId.CHAIN_UNTRUSTED])
     leaf = read(person.der)
     assert leaf is not None

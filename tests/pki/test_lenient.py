@@ -83,6 +83,8 @@ KINDS: dict[str, tuple[Change, ...]] = {
     "printable with other characters": (field(5, name(0x13, b"alice@example.org & co_")),),
     "time with offset": (times(0x17, b"260101113000+0200"),),
     "time without seconds": (times(0x17, b"2601010930Z"),),
+    "long time without seconds": (times(0x18, b"202601010930Z"),),
+    "long time with offset": (times(0x18, b"202601011130+0200"),),
     "time with fraction": (times(0x18, b"20260101093000.5Z"),),
     "x400Address beside": (names(bytes.fromhex("a3023000")),),
     "ediPartyName beside": (names(bytes.fromhex("a506a1040c024544")),),
@@ -167,7 +169,7 @@ def test_an_authority_with_an_odd_name_signs(authority: Authority, alice: Identi
     assert (leaf, (above, root)) == (found.leaf, found.chain)
     assert found.facts.issuer == "CN=Müller CA"
     validator = ChainValidator(build_trust_store([root], authority.now), None, authority.now)
-    assert validator.validate(leaf, [above]) == []
+    assert validator.validate(leaf, [above]).issues == []
 
 
 def test_a_certificate_that_cannot_be_read_is_the_only_finding(alice: Identity, authority: Authority) -> None:
@@ -242,3 +244,10 @@ def test_whatever_the_octets_nothing_else_is_raised(data: st.DataObject) -> None
 
 
 SAMPLE: list[bytes] = []
+
+
+@pytest.mark.parametrize("moment", [b"20260101093000", b"2026010109Z", b"tomorrow", b"20261301093000Z"])
+def test_dates_that_nobody_reads_are_told_in_plain_words(authority: Authority, alice: Identity, moment: bytes) -> None:
+    found = load(reissued(alice.der, authority.issuer_key, times(0x18, moment)))  # type: ignore[arg-type]  # an RSA key
+    assert isinstance(found, ParseProblem)
+    assert found.message == "cannot read a certificate in the file (its dates are not written as X.509 requires)"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distributor.errors import InvalidInput
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from distributor.pki.lint import Finding, Linter, LintingChecker, section
 from tests.authority import DUAL, key_usage, rsa_key
 
@@ -167,22 +167,22 @@ def test_a_plan_hears_of_the_chain_first_and_of_the_rules_then(linter: Linter) -
         def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:
             self.begun = [leaf, *chain]
 
-        def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
+        def check(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:
             assert self.begun == [leaf, *chain]
-            return [Issue(Severity.ERROR, CheckId.REVOKED, "revoked")]
+            return CheckedChain([Issue(Severity.ERROR, CheckId.REVOKED, "revoked")])
 
     der = made(crl=None)
     both, alone = LintingChecker(linter, Chains()), LintingChecker(linter, None)
     for checker in (both, alone):
         checker.begin(der, [b"above"])
-    assert [issue.check for issue in both.check(der, [b"above"])] == [CheckId.REVOKED, CheckId.LINT]
-    assert [issue.check for issue in alone.check(der, [b"above"])] == [CheckId.LINT]
+    assert [issue.check for issue in both.check(der, [b"above"]).issues] == [CheckId.REVOKED, CheckId.LINT]
+    assert [issue.check for issue in alone.check(der, [b"above"]).issues] == [CheckId.LINT]
 
 
 def test_advice_is_told_once_a_run_and_a_broken_promise_each_time(linter: Linter) -> None:
     checker = LintingChecker(linter, None)
     private, public = made(OWN_POLICY, crl=None), made(crl=None)
-    severities = [[issue.severity for issue in checker.check(der, [])] for der in (private, private, public, public, private)]
+    severities = [[issue.severity for issue in checker.check(der, []).issues] for der in (private, private, public, public, private)]
     assert severities == [[Severity.NOTE], [], [Severity.WARNING], [Severity.WARNING], []]
 
 

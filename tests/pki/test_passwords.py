@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from distributor.model.certificates import Limits
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
+from distributor.pki import pbe
+from distributor.pki.asn1 import SEQUENCE, wrap
 from distributor.pki.passwords import FEW, candidates, with_octets
 from distributor.pki.pbe import EncodedPassword, Mac
 from tests.authority import Authority, Identity
 from tests.pfx import opened, refused
-from tests.pfx_writer import pfx
+from tests.pfx_writer import SHROUDED, bag, data, encrypted, pfx, private_key, shrouded, whole
 
 GIVEN = "Grüße-à-Zoë"
 DECOMPOSED = unicodedata.normalize("NFD", GIVEN)
@@ -107,6 +109,29 @@ def test_no_password_is_tried_in_more_than_a_few_ways(text: str, number: int) ->
     ways = 1 if text.isascii() else 8
     assert len(found) <= number * (ways + 2 * (number <= FEW))
     assert all(len(with_octets(word)) <= 6 for word in found)
+
+
+def test_the_spellings_of_a_password_together_take_no_longer_than_a_file_may(eve: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = EncodedPassword.of("something else").utf8
+    key = data(wrap(SEQUENCE, bag(SHROUDED, shrouded(private_key(eve), other, 40_000))))  # 0.01 s for each form of the password
+    content = whole([encrypted(wrap(SEQUENCE), other, 40_000), key], EncodedPassword.of("Grüße €"))
+    derived = []
+    real = pbe.pbkdf2
+    monkeypatch.setattr(pbe, "pbkdf2", lambda *how: derived.append(how) or real(*how))
+    (problem,) = opened(content, "Grüße €", limits=Limits(open_seconds=0.035)).problems
+    assert len(derived) == 3
+    assert problem.check is CheckId.TOO_COSTLY
+    assert problem.message == "none of the forms of its password that could be tried in 0.035 s opens its content"
+    assert "limits.open_seconds" in str(problem.hint)
+
+
+@pytest.mark.parametrize(("allowed", "tried"), [(0.1, 1), (0.13, 2)])
+def test_even_two_passwords_are_tried_only_where_there_is_time(monkeypatch: pytest.MonkeyPatch, allowed: float, tried: int) -> None:
+    content = whole([data(wrap(SEQUENCE))], EncodedPassword.of(GIVEN), rounds=100_000)  # 0.06 s for a password
+    seen = []
+    monkeypatch.setattr(Mac, "fits", lambda _self, word, _content: bool(seen.append(word)))
+    assert refused(content, "one", "two", limits=Limits(open_seconds=allowed)) is CheckId.WRONG_PASSWORD
+    assert len(seen) == tried
 
 
 def test_wrong_passwords_take_half_of_the_time_that_a_file_has(eve: Identity, monkeypatch: pytest.MonkeyPatch) -> None:

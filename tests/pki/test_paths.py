@@ -49,7 +49,7 @@ def test_people_of_an_authority_with_two_keys_are_each_checked_with_their_own(or
     people = [without_key_id(cas[0], 1, LEAF), without_key_id(cas[1], 2, OTHER)]
     w = Hierarchy(top, cas[0], people[0], downloads, [top.der, *(ca.der for ca in cas)])
     chains = w.chains()
-    assert [chains.validate(people[n].der, []) for n in (*order, *order)] == [[]] * 4
+    assert [chains.validate(people[n].der, []).issues for n in (*order, *order)] == [[]] * 4
 
 
 def test_a_certificate_that_neither_key_signed_is_still_forged() -> None:
@@ -57,8 +57,8 @@ def test_a_certificate_that_neither_key_signed_is_still_forged() -> None:
     w.collection = [w.root.der, w.sub.der]
     forged = without_key_id(CA(rsa_key(3), w.sub.certificate), 4, LEAF)
     chains = w.chains()
-    assert chains.validate(without_key_id(w.sub, 1, LEAF).der, []) == []
-    (issue,) = chains.validate(forged.der, [])
+    assert chains.validate(without_key_id(w.sub, 1, LEAF).der, []).issues == []
+    (issue,) = chains.validate(forged.der, []).issues
     assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert "the signature of the certificate does not match its issuer" in issue.message
 
@@ -114,10 +114,10 @@ def test_authorities_that_certify_each_other_are_an_issue_of_their_file_only() -
     w = hierarchy()
     chains = w.chains()
     person = circle()
-    (issue,) = chains.validate(person.der, [der(one) for one in person.chain])
+    (issue,) = chains.validate(person.der, [der(one) for one in person.chain]).issues
     assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert issue.message == 'its chain is circular and leads to no root: "CN=One", "CN=Two"'
-    assert chains.validate(w.person.der, [w.sub.der]) == []
+    assert chains.validate(w.person.der, [w.sub.der]).issues == []
     assert w.issues(person, offline=True) == [issue]
 
 
@@ -142,10 +142,10 @@ def test_whatever_is_raised_for_a_chain_is_an_issue_of_that_chain(error: type[Ba
     hostile = w.sub.person("b@example.org", crl=OTHER)
     chains = ChainValidator(build_trust_store(w.collection, NOW), Raising(w.downloads, OTHER, error()), NOW)
     chains.begin(hostile.der)
-    (issue,) = chains.validate(hostile.der, [w.sub.der])
+    (issue,) = chains.validate(hostile.der, [w.sub.der]).issues
     assert issue.check is CheckId.CHAIN_UNTRUSTED
     assert f"cannot be processed ({error.__name__})" in issue.message
-    assert chains.validate(w.person.der, [w.sub.der]) == []
+    assert chains.validate(w.person.der, [w.sub.der]).issues == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ServiceUnavailable("no")])
@@ -240,7 +240,7 @@ def test_no_certificate_beyond_the_limit_is_taken_for_an_anchor(name: str) -> No
     graph = find_issuers(cert, IssuerStore(build_trust_store(w.collection, NOW), chain))
     assert graph.ending(PathEnd.TRUNCATED)
     assert {path[-1].der for path in graph.paths()} == {w.root.der}
-    assert [issue.check for issue in w.chains().validate(w.person.der, chain)] == ([] if good else [CheckId.CHAIN_UNTRUSTED])
+    assert [issue.check for issue in w.chains().validate(w.person.der, chain).issues] == ([] if good else [CheckId.CHAIN_UNTRUSTED])
 
 
 @pytest.mark.parametrize("name", CONSTRAINTS)
@@ -284,3 +284,28 @@ def test_an_end_that_is_no_anchor_is_no_path(chain: int, end: PathEnd) -> None:
     graph = find_issuers(cert, IssuerStore(build_trust_store([root("Other").der], NOW), [der(one) for one in sub.chain[:chain]]))
     assert set(graph.ends.values()) == {end}
     assert graph.paths() == []
+
+
+def test_the_path_that_is_in_order_is_returned_though_a_shorter_one_leads_to_another_root() -> None:
+    w = hierarchy()
+    cross = root("Old root")
+    short = w.sub.again(cross, crl=SUB)
+    found = w.chains().validate(w.person.der, [short.der, cross.der, w.sub.der])
+    assert (found.issues, found.path) == ([], (w.sub.der, w.root.der))
+
+
+def test_the_path_that_is_in_order_is_returned_though_a_shorter_one_was_revoked() -> None:
+    w = hierarchy()
+    bridge = w.root.sub("Bridge CA", crl=SUB)
+    long = w.sub.again(bridge, crl=OTHER)
+    w.downloads.pages[SUB] = w.root.crl(w.sub.certificate.serial_number)
+    w.downloads.pages[OTHER] = bridge.crl()
+    found = w.chains().validate(w.person.der, [w.sub.der, long.der, bridge.der])
+    assert (found.issues, found.path) == ([], (long.der, bridge.der, w.root.der))
+
+
+def test_a_chain_with_an_issue_has_no_validated_path() -> None:
+    w = hierarchy()
+    w.downloads.pages[LEAF] = w.sub.crl(w.person.certificate.serial_number)
+    found = w.chains().validate(w.person.der, [w.sub.der])
+    assert ([issue.check for issue in found.issues], found.path) == ([CheckId.REVOKED], None)

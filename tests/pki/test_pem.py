@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
 from distributor.model.issues import CheckId
 from distributor.model.secret import Secret
-from distributor.pki import parse_material
+from distributor.pki import parse_material, pem
 from tests.authority import Authority, Identity, rsa_key
 from tests.needs import require
 
@@ -185,3 +185,18 @@ def test_a_damaged_pem_file_is_not_told_to_convert_a_pfx(alice: Identity) -> Non
         "a PEM block in the file is damaged",
         "export the file again",
     )
+
+
+def test_wrong_passwords_for_a_key_take_no_longer_than_a_file_may(alice: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = alice.key_pem(PASSWORD)
+    (block,) = pem.blocks(key)
+    scheme = pem.scheme_of(block)
+    assert scheme is not None
+    tried = []
+    real = pem.load_key
+    monkeypatch.setattr(pem, "load_key", lambda block, secret: tried.append(secret) or real(block, secret))
+    words = tuple(f"wrong {number}" for number in range(50))
+    (problem,) = opened(alice.pem, key, passwords=words, limits=Limits(open_seconds=7.5 * scheme.seconds)).problems
+    assert len(tried) == 7
+    assert problem.check is CheckId.WRONG_PASSWORD
+    assert problem.message.startswith("none of the first 7 of 50 passwords opens the key; each takes ")

@@ -263,3 +263,37 @@ def test_the_public_vectors_raise_nothing() -> None:
         seen.add(bool(result.identities))
         assert result.identities or result.problems
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize(("octets", "sign"), [(400, ""), (2000, ""), (400, "-")])
+def test_a_huge_number_of_iterations_is_not_printed_in_full(alice: Identity, octets: int, sign: str) -> None:
+    pfx = asn1.Pfx.load(alice.pfx())
+    pfx["mac_data"]["iterations"] = int(f"{sign}1") << 8 * octets - 2
+    (problem,) = opened(pfx.dump(force=True), PASSWORD).problems
+    assert problem.check is (CheckId.UNREADABLE if sign else CheckId.TOO_COSTLY)
+    assert "iterations" in problem.message
+    assert len(problem.message) < 120
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "hint"),
+    [
+        (b"\xfe\xed\xfe\xed" + bytes(400), "the file is a Java keystore (JKS), not PKCS#12", "keytool -importkeystore"),
+        (b"\xce\xce\xce\xce" + bytes(400), "the file is a Java keystore (JCEKS), not PKCS#12", "keytool -importkeystore"),
+        (b"\r\n<!DOCTYPE html><html></html>", "the file is a web page or XML, not PKCS#12", "download the file again"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><error/>", "the file is a web page or XML, not PKCS#12", "download the file again"),
+        (b"PK\x03\x04" + bytes(400), "the file is a zip archive, not PKCS#12", 'name must end in ".zip"'),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "the file is PEM, not PKCS#12", '".pem"'),
+    ],
+    ids=["JKS", "JCEKS", "a web page", "XML", "a zip", "PEM"],
+)
+def test_what_is_another_kind_of_file_is_told_as_such(data: bytes, message: str, hint: str) -> None:
+    (problem,) = opened(data, PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.UNREADABLE, message)
+    assert hint in str(problem.hint)
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"\0" * 16])
+def test_octets_after_the_end_are_refused_and_told(alice: Identity, more: bytes) -> None:
+    (problem,) = opened(alice.pfx() + more, PASSWORD).problems
+    assert (problem.check, problem.message) == (CheckId.UNREADABLE, f"{len(more)} bytes follow the end of the PKCS#12 data in it")

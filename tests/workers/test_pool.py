@@ -128,6 +128,49 @@ def test_it_reads_ahead_a_few_jobs_only() -> None:
         assert len(taken) <= 2 * (READ_AHEAD + IN_FLIGHT)
 
 
+@pytest.mark.parametrize(("job", "reason"), [("die", "crash"), ("eat", "memory"), ("raise", "crash"), ("hang", "time")])
+def test_a_job_that_fails_costs_no_other_of_its_group(job: str, reason: str) -> None:
+    jobs: list[object] = [*range(10), job, *range(10, 40)]
+    with Workers(Call(), 2, 2, MEMORY, group=8) as pool:
+        assert [(one, WorkerFailure(reason) if one == job else ("did", one)) for one in jobs] == list(pool.map(jobs))
+
+
+def test_a_group_whose_every_job_fails_gives_a_result_for_each() -> None:
+    with Workers(Call(), 1, 20, MEMORY, group=4) as pool:
+        assert list(pool.map(["die"] * 4 + [1])) == [("die", WorkerFailure("crash"))] * 4 + [(1, ("did", 1))]
+
+
+def test_an_error_of_ours_in_a_group_is_raised_where_its_turn_is() -> None:
+    with Workers(Call(), 1, 20, MEMORY, group=4) as pool:
+        answers = pool.map([1, "refuse", 2])
+        assert next(answers) == (1, ("did", 1))
+        with pytest.raises(RequestDenied, match="there: no"):
+            next(answers)
+        assert list(pool.map([3])) == [(3, ("did", 3))]
+
+
+def test_a_pool_left_in_the_middle_of_a_lost_group_can_be_used_again() -> None:
+    with Workers(Call(), 1, 20, MEMORY, group=4) as pool:
+        assert next(iter(pool.map([1, "raise", "hang", "hang"]))) == (1, ("did", 1))
+        assert list(pool.map([2, 3])) == [(2, ("did", 2)), (3, ("did", 3))]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Says how many jobs came with each."""
+
+    def __call__(self, job: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def many(self, jobs: list[int]) -> list[tuple[int, int]]:
+        return [(job, len(jobs)) for job in jobs]
+
+
+def test_a_call_gets_a_group_at_once() -> None:
+    with Workers(Together(), 1, 20, MEMORY, group=16) as pool:
+        assert [result for _, result in pool.map(range(20))] == [(n, 16 if n < 16 else 4) for n in range(20)]
+
+
 def test_a_pool_left_in_the_middle_leaves_no_child_behind() -> None:
     with workers(count=1) as pool:
         child = next(iter(pool.map(["pid", "hang", "hang"])))[1]
@@ -161,7 +204,7 @@ def test_a_child_that_hangs_does_not_outlive_a_killed_parent(tmp_path: Path) -> 
         "    next(pool.map([0]))\n"
         "    child = pool._children[0]\n"
         "    from distributor.workers.pool import _Task\n"
-        "    child.submit(_Task(600))\n"
+        "    child.submit(_Task([600]))\n"
         "    print(child._process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n",
         encoding="utf-8",

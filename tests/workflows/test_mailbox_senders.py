@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
 
 from distributor.errors import ServiceUnavailable
-from distributor.mail.message import Mailbox
-from distributor.model.delivery import Accepted, NotSent, OutboundMessage, Outcome
-from distributor.model.people import Address
+from distributor.model.certificates import FilePart, Locator, SourceMaterial
+from distributor.model.delivery import Accepted, DeliveryFilter, NotSent, OutboundMessage, Outcome, PackedMessage, PackingJob
+from distributor.model.people import Address, Person
+from distributor.model.ports import Ledger
 from distributor.model.states import State
-from distributor.workflows.message_factory import sender_of
+from distributor.workflows.packing import Batch, SenderBalance, pack
 from distributor.workflows.sending.report import EarlyStop, SendReport
 from tests.workflows import outbox
 from tests.workflows.scripted import ScriptedTransport, SendHarness
@@ -95,13 +100,104 @@ def test_a_service_that_asks_for_time_gets_it(harness: SendHarness) -> None:
     assert harness.states() == {"p1": State.ACCEPTED}
 
 
-def test_a_persons_messages_always_come_from_the_same_mailbox_and_all_have_their_share() -> None:
-    mailboxes = [Mailbox(Address(name.partition("@")[0], "example.org")) for name in SENDERS]
-    people = [Address(f"p{number}", "example.org") for number in range(900)]
-    chosen = {person.key: sender_of(person, mailboxes) for person in people}
-    assert chosen == {person.key: sender_of(person, list(reversed(mailboxes))) for person in people}
-    assert all(240 <= number <= 360 for number in Counter(chosen.values()).values())
-    fewer = {person.key: sender_of(person, mailboxes[:2]) for person in people}
-    assert all(fewer[key] == mailbox for key, mailbox in chosen.items() if mailbox in mailboxes[:2])
-    assert {sender_of(person, mailboxes, SENDERS[1]) for person in people} == {mailboxes[1]}
-    assert all(sender_of(person, mailboxes, "gone@example.org") == chosen[person.key] for person in people)
+PEOPLE = [Address(f"p{number}", "example.org") for number in range(3000)]
+
+
+def chosen(people: Iterable[Address], balance: SenderBalance) -> dict[str, str | None]:
+    return {person.key: balance.choose(person, None) for person in people}
+
+
+@pytest.mark.parametrize("mailboxes", [2, 4, 8])
+@pytest.mark.parametrize("number", [400, 3000])
+def test_people_are_spread_so_that_no_mailbox_works_long_after_the_others(number: int, mailboxes: int) -> None:
+    senders = [f"certificates{n}@example.org" for n in range(mailboxes)]
+    messages = Counter(chosen(PEOPLE[:number], SenderBalance(senders, {})).values())
+    assert number / (mailboxes * max(messages.values())) >= 0.96  # of the rate of all mailboxes together, over the whole run
+
+
+@pytest.mark.parametrize("mailboxes", [2, 4, 8])
+def test_people_are_spread_as_well_where_messages_wait_already(mailboxes: int) -> None:
+    senders = [f"certificates{n}@example.org" for n in range(mailboxes)]
+    waiting = Counter(chosen(PEOPLE[:200], SenderBalance(senders, {})).values()) + Counter({senders[0]: 20})
+    messages = waiting + Counter(chosen(PEOPLE[200:800], SenderBalance(senders, waiting)).values())
+    assert 820 / (mailboxes * max(messages.values())) >= 0.96
+
+
+def test_two_processes_that_pack_at_the_same_time_spread_people_nearly_as_well() -> None:
+    senders = [f"certificates{n}@example.org" for n in range(8)]
+    both = Counter[str | None]()
+    for part in (PEOPLE[:800:2], PEOPLE[1:800:2]):
+        both += Counter(chosen(part, SenderBalance(senders, {})).values())
+    assert 800 / (8 * max(both.values())) >= 0.93
+
+
+def test_a_person_stays_with_the_mailbox_of_the_last_message_while_it_is_configured() -> None:
+    balance = SenderBalance(SENDERS, {SENDERS[1]: 10_000})
+    assert {balance.choose(person, SENDERS[1]) for person in PEOPLE[:50]} == {SENDERS[1]}
+    assert {balance.choose(person, "gone@example.org") for person in PEOPLE[50:100]} <= {SENDERS[0], SENDERS[2]}
+    assert SenderBalance((), {}).choose(PEOPLE[0], "gone@example.org") == "gone@example.org"
+
+
+def test_two_messages_of_a_new_person_come_from_one_mailbox_also_before_the_first_is_stored() -> None:
+    balance = SenderBalance(SENDERS, {})
+    first = chosen(PEOPLE[:300], balance)
+    chosen(PEOPLE[300:350], balance)
+    assert first == chosen(PEOPLE[299::-1], balance)
+
+
+def test_a_person_s_two_mailboxes_depend_on_neither_order_nor_a_third() -> None:
+    full = {person.key: SenderBalance(SENDERS, {}).choose(person, None) for person in PEOPLE[:300]}
+    assert full == {person.key: SenderBalance(SENDERS[::-1], {}).choose(person, None) for person in PEOPLE[:300]}
+    fewer = {person.key: SenderBalance(SENDERS[:2], {}).choose(person, None) for person in PEOPLE[:300]}
+    assert all(fewer[key] == sender for key, sender in full.items() if sender in SENDERS[:2])
+
+
+def test_what_is_frozen_keeps_its_sender_and_a_resumed_run_evens_out_the_rest(tmp_path: Path) -> None:
+    clock = [datetime(2026, 5, 1, 12, tzinfo=UTC)]
+    ledger = outbox.new_ledger(tmp_path / "distributor.db", lambda: clock[0])
+    outbox.plan(ledger, 400)
+    stored: list[str] = []
+    list(packing(ledger, lambda: len(stored) > 130, stored))
+    before = senders_in(ledger)
+    assert 130 < len(before) < 400
+    clock[0] += timedelta(hours=1)
+    list(packing(ledger, lambda: False, stored))
+    after = senders_in(ledger)
+    assert len(after) == 400
+    assert before.items() <= after.items()
+    assert 400 / (len(SENDERS) * max(Counter(after.values()).values())) >= 0.96
+    ledger.close()
+
+
+def packing(ledger: Ledger, stop: Callable[[], bool], made: list[str]) -> Iterator[Batch]:
+    """Pack with the packing workflow, whose children and files are stand-ins."""
+
+    class Files:
+        def fetch(self, _locator: Locator, _person: Person | None) -> SourceMaterial:
+            return SourceMaterial("pkcs12", (FilePart("a.pfx", "/a.pfx", None, "", b""),))
+
+    class Pool:
+        def map(self, jobs: Iterable[PackingJob]) -> Iterator[tuple[PackingJob, PackedMessage]]:
+            for job in jobs:
+                made.append(job.task.id)
+                yield job, outbox.packed(job.task.id, str(job.task.person.address), sender=job.task.sender or "")
+
+    return pack(  # type: ignore[misc]  stand-ins
+        ledger,
+        lambda _: (Files(), {}),  # type: ignore[arg-type, return-value]
+        Pool(),  # type: ignore[arg-type]
+        owner=outbox.me(),
+        lease=timedelta(seconds=60),
+        scope=DeliveryFilter(),
+        limit=None,
+        now=outbox.now,
+        stop=stop,
+        senders=SENDERS,
+    )
+
+
+def senders_in(ledger: Ledger) -> dict[str, str]:
+    owner = outbox.me()
+    claims = ledger.claim(owner, 1000, timedelta(seconds=60), DeliveryFilter())
+    ledger.release(claims, owner)
+    return {claim.id: claim.message.sender for claim in claims}

@@ -17,6 +17,7 @@ from distributor.model.secret import Secret
 from distributor.vault import AgeVault, seal
 from distributor.workers.pool import Workers
 from distributor.workflows.message_factory import Packer
+from distributor.workflows.packing import GROUP
 from tests import oldphone
 from tests.authority import Authority
 from tests.identities import attachment, material, todo
@@ -66,6 +67,24 @@ def test_a_template_that_never_ends_costs_its_message_only(authority: Authority,
     assert isinstance(fine, PackedMessage)
     assert isinstance(greedy, ParseProblem)
     assert greedy.message == "templates/message/en/body.txt line 1: rendering takes longer than 1 s"
+
+
+def test_a_message_that_costs_its_process_the_memory_costs_no_other_of_its_group(
+    authority: Authority, vault: pyrage.x25519.Identity, tmp_path: Path
+) -> None:
+    doubling = "{% set x = person.name %}" + "{% set x = x ~ x %}" * 40 + "{{ x | length }}"
+    _greedy(tmp_path, '{% if column.greedy == "yes" %}' + doubling + "{% endif %}")
+    alice, bob = (authority.issue(f"{name}@example.org", name=name.title()) for name in ("alice", "bob"))
+    jobs = [PackingJob(todo(alice, n, greedy="yes" if n == 5 else "no"), material(alice), NOW) for n in range(20)]
+    jobs[9] = PackingJob(todo(alice, 9, greedy="no"), material(bob), NOW)
+    with Workers(packer(tmp_path, str(vault.to_public())), 2, 60.0, MEMORY, group=GROUP) as pool:
+        results = [result for _, result in pool.map(jobs)]
+    assert [n for n, result in enumerate(results) if isinstance(result, ParseProblem)] == [5, 9]
+    messages = [result for result in results if isinstance(result, PackedMessage)]
+    assert [job.task.id for n, job in enumerate(jobs) if n not in {5, 9}] == [message.id for message in messages]
+    passwords = {AgeVault(Secret(str(vault))).open(message.sealed, message.id).reveal(): message for message in messages}
+    assert len(passwords) == 18
+    assert all(oldphone.install(attachment(message), password)[0].content == alice.der for password, message in passwords.items())
 
 
 def _greedy(workspace: Path, body: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from distributor.model.certificates import FilePart, Limits, ParsedIdentities, SourceMaterial
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from distributor.model.ports import Checker
 from distributor.model.secret import Secret
 from distributor.model.states import State
@@ -42,9 +42,9 @@ class FakeChecker:
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:  # noqa: ARG002  the port's arguments
         self.order.append("begin")
 
-    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:  # noqa: ARG002
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:  # noqa: ARG002
         self.order.append("check")
-        return self.issues if self.of is None or leaf in self.of else []
+        return CheckedChain(self.issues if self.of is None or leaf in self.of else [])
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_the_configured_weight_counts_but_revocation_is_always_an_error(*, soft:
     person = top.person("a@example.org", crl="http://pki.example/a.crl")
     for page, expected in ((None, weight), (top.crl(person.certificate.serial_number), Severity.ERROR)):
         trust = ChainChecker(build_trust_store([top.der], NOW), FakeDownloader(page), NOW, soft=soft)
-        (issue,) = trust.check(person.der, [der(one) for one in person.chain])
+        (issue,) = trust.check(person.der, [der(one) for one in person.chain]).issues
         assert issue.severity is expected
 
 

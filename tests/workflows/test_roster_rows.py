@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from tests.authority import Authority, Identity, rsa_key
 from tests.workflows import outbox
 from tests.workflows.inbox import Inbox, addresses, issue_rows
@@ -92,8 +92,8 @@ class Revoking:
     def begin(self, leaf: bytes, chain: Sequence[bytes]) -> None:
         pass
 
-    def check(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:  # noqa: ARG002  the port's arguments
-        return [Issue(Severity.ERROR, CheckId.REVOKED, "revoked")] if leaf == self._leaf else []
+    def check(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:  # noqa: ARG002  the port's arguments
+        return CheckedChain([Issue(Severity.ERROR, CheckId.REVOKED, "revoked")] if leaf == self._leaf else [])
 
 
 def test_a_revoked_certificate_that_a_row_names_is_not_replaced_by_another(inbox: Inbox, authority: Authority) -> None:

@@ -181,11 +181,9 @@ def _done(entry: LdapEntry, public: PublicationRequest, work: _Work) -> Publicat
 
 
 def _full(public: PublicationRequest, work: _Work) -> Issue:
-    verb = "this one was not added" if work.new else "Entra Connect exports none of them"
-    message = f"the entry has {work.left} certificates that have not expired, the limit is {MOST_VALUES}: {verb}"
-    return _issue(
-        public, CheckId.NOT_PUBLISHED, message, "remove old certificates from the entry: Entra Connect exports none when there are more"
-    )
+    effect = "this one was not added" if work.new else "Entra Connect exports none of them"
+    message = f"the entry has {work.left} unexpired certificates (limit: {MOST_VALUES}), so {effect}"
+    return _issue(public, CheckId.NOT_PUBLISHED, message, "remove old certificates from the entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +251,7 @@ def check_directory(settings: LdapBind, key: str, area: str) -> list[Diagnostic]
                     area, "warning", f'{connection.where}, {who}: cannot see any entry below "{settings.base}"', f"correct `{key}.base`"
                 )
             ]
-        return [Diagnostic(area, "ok", f"{connection.where} answers, {who}")]
+        return [Diagnostic(area, "ok", f"{connection.where} responds, {who}")]
 
 
 def _by_hand(settings: LdapBind) -> str:

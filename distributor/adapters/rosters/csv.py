@@ -154,7 +154,7 @@ def _bad_address(columns: Columns, cells: list[str], fault: BadAddress) -> tuple
         return fault.reason, fault.hint, None
     if quotable_address(cell, others):
         return escape_unsafe(fault.reason), fault.hint, escape_unsafe(cell)
-    message = f'column "{escape_unsafe(columns.names[place].strip())}" {describe_cell(cell)} is not one mail address'
+    message = f'column "{escape_unsafe(columns.names[place].strip())}" {describe_cell(cell)} is not a single mail address'
     return message, fault.hint, ", ".join(addresses_in(cell, others)) or None
 
 

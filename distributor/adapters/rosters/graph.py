@@ -24,7 +24,7 @@ from distributor.model.people import DirectoryUser, Person, escape_unsafe, in_us
 PAGE = 999  # users; the most that Graph gives
 NAMED = 3  # users without an address who are named in the note
 ADVANCED = {"ConsistencyLevel": "eventual"}  # with $count; most filters, and the users in a group, need it
-_PERMIT = "give the app the permission User.Read.All and grant admin consent: Entra, App registrations, API permissions"
+_PERMIT = "give the app the permission User.Read.All and grant admin consent (see docs/exchange-online.md#people-from-the-directory)"
 _HINTS = {
     "400": "correct `filter` in [[rosters]]: a $filter of OData for users, such as \"department eq 'Sales'\"",
     "404": "correct `group` in [[rosters]]: the object ID of a group, as Entra shows it under Groups",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distributor.adapters.sources.pem_pairs import Look, PemPairs
 
 _HAS_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----")
+MOST_KEPT = 16 * 2**20  # bytes of files that were read to find CA certificates, and are needed again
 MOST_ISSUERS = 32  # CA certificates beside people's; all go to the child process with every file
 
 
@@ -62,6 +63,7 @@ class Files:
         self._unread: list[Issue] = []
         self._issuers: dict[bytes, None] = {}  # CA certificates that lie beside people's, in DER
         self._issuer_files: set[Entry] = set()
+        self._kept: dict[Entry, bytes] = {}  # files without a key that were read before their turn
 
     def finds(self, people: Mapping[str, Person]) -> Iterator[SourceMaterial | Issue]:
         """What the people's rows name, then all other files.
@@ -92,8 +94,9 @@ class Files:
 
     def _find_issuers(self, inventory: Inventory) -> None:
         """Keep the certificates of files that have CA certificates only: a PFX or pair may come without its chain."""
+        room = MOST_KEPT
         for entry in inventory.unused():
-            if entry.extension not in reader.PEM or len(inventory.of_one_stem(entry)) > 1 or self._is_ours(entry):
+            if entry.extension not in reader.PEM - reader.KEYS or len(inventory.of_one_stem(entry)) > 1 or self._is_ours(entry):
                 continue
             try:
                 data = self._reader.read(entry)
@@ -107,6 +110,9 @@ class Files:
             if found and len(self._issuers) + len(found) <= MOST_ISSUERS:
                 self._issuers.update(dict.fromkeys(found))
                 self._issuer_files.add(entry)
+            elif room >= len(data):
+                self._kept[entry] = data
+                room -= len(data)
 
     def _named(self, key: str, person: Person, hint: RosterRow, names: Names, inventory: Inventory) -> Iterator[SourceMaterial | Issue]:
         """The files that one row names."""
@@ -175,13 +181,19 @@ class Files:
         return PemPairs(self._secrets, self._look)
 
     def _pems(self, entries: list[Entry], unpaired: PemPairs) -> Iterator[SourceMaterial | Issue]:
-        """PEM or DER files of one stem."""
+        """PEM or DER files of one stem, or PFX under such names."""
         parts: dict[Entry, FilePart] = {}
         for entry in entries:
             try:
-                parts[entry] = self._reader.part(entry)
+                parts[entry] = self._reader.part(entry, self._kept.pop(entry, None))
             except ReadFault as fault:
                 yield issue(fault, entry.source)
+        for entry in [entry for entry, part in parts.items() if reader.form(entry.extension, part.data) == "pkcs12"]:
+            yield SourceMaterial("pkcs12", (parts.pop(entry),), self._secrets([entry], None))
+        for entry, found in [(entry, reader.blocks_of_no_use(part.data)) for entry, part in parts.items()]:
+            if found is not None:
+                del parts[entry]
+                yield _of_no_use(entry, found)
         pair = unpaired.sort(parts)
         if pair:
             yield SourceMaterial("pem", tuple(parts[entry] for entry in pair), self._secrets(pair, None))
@@ -193,7 +205,9 @@ class Files:
         except ReadFault as fault:
             yield issue(fault, entry.source, severity)
             return
-        if reader.looks_like(data):
+        if (found := reader.blocks_of_no_use(data)) is not None:
+            yield _of_no_use(entry, found)
+        elif reader.looks_like(data):
             yield from self._material([entry], None, "")
         else:
             yield issue(_no_certificate(), entry.source, severity)
@@ -233,6 +247,11 @@ def _is_password_file(entry: Entry, inventory: Inventory, passwords: set[str]) -
     base, stem = entry.base.casefold(), entry.stem.casefold()
     named = base in passwords or inventory.has_stem(base)
     return named or (entry.extension in EXTENSIONS and (stem in passwords or inventory.has_stem(stem)))
+
+
+def _of_no_use(entry: Entry, found: str) -> Issue:
+    """The note about a PEM file that is not needed. `found`: the names of its blocks."""
+    return Issue(Severity.NOTE, CheckId.NO_KEY, f"no certificate and no private key in it: {found}", "no action needed", entry.source)
 
 
 def _no_certificate() -> ReadFault:

@@ -140,7 +140,9 @@ class Passwords:
             raise InvalidInput("the password list lacks the columns it needs", where=f"{name} line {max(1, rows.line)}", hint=_HINT)
         for line, cells in rows:
             if isinstance(cells, str):
-                raise InvalidInput("the row is not valid CSV", where=f"{name} line {line}", hint="inside quotes, write a quote twice")
+                raise InvalidInput(
+                    f"the row is not valid CSV: {cells}", where=f"{name} line {line}", hint="inside quotes, write a quote twice"
+                )
             self._keep(columns, cells)
 
     def _keep(self, columns: Columns, cells: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -161,9 +162,9 @@ class Reader:
         self._archives: OrderedDict[str, zipfile.ZipFile] = OrderedDict()
         self._spent: dict[str, int] = {}  # bytes unpacked from each archive
 
-    def part(self, entry: Entry) -> FilePart:
-        """An entry's bytes. Raises ReadFault."""
-        data = self.read(entry)
+    def part(self, entry: Entry, data: bytes | None = None) -> FilePart:
+        """An entry's bytes; `data`: these, which were read before. Raises ReadFault."""
+        data = self.read(entry) if data is None else data
         return FilePart(entry.source, entry.path, entry.member, hashlib.sha256(data).hexdigest(), data)
 
     def read(self, entry: Entry) -> bytes:
@@ -296,10 +297,14 @@ def _fault(refused: FileRefused, key: str) -> ReadFault:
 
 PKCS12 = frozenset({".pfx", ".p12"})
 CHAINS = frozenset({".p7b", ".p7c", ".ca-bundle"})  # PKCS#7 and PEM with CA certificates, perhaps with a person's too
-PEM = CHAINS | {".pem", ".crt", ".cer", ".der", ".cert", ".key", ".p8", ".pk8"}
+KEYS = frozenset({".key", ".p8", ".pk8"})
+PEM = CHAINS | KEYS | {".pem", ".crt", ".cer", ".der", ".cert"}
 CANDIDATES = PKCS12 | PEM
 _PFX_VERSION = b"\x02\x01\x03"
 _BEGIN = b"-----BEGIN "
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_NO_USE = {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "PUBLIC KEY", "RSA PUBLIC KEY", "X509 CRL", "EC PARAMETERS", "DH PARAMETERS"}
+_ARMOURED_PFX = b"-----BEGIN PKCS12-----"
 
 
 def is_candidate(extension: str) -> bool:
@@ -308,15 +313,19 @@ def is_candidate(extension: str) -> bool:
 
 
 def form(extension: str, data: bytes) -> str:
-    """The form of a SourceMaterial: by extension, else by the bytes."""
-    if extension in PKCS12:
-        return "pkcs12"
-    return "pkcs12" if extension not in PEM and _is_pfx(data) else "pem"
+    """The form of a SourceMaterial: PKCS#12 by extension or by the bytes, whatever the extension says; else PEM."""
+    return "pkcs12" if extension in PKCS12 or _is_pfx(data) or _ARMOURED_PFX in data else "pem"
 
 
 def looks_like(data: bytes) -> bool:
     """Whether the bytes may be a PFX or PEM, whatever the name says."""
     return _is_pfx(data) or _BEGIN in data or _BEGIN.decode().encode("utf-16-le") in data
+
+
+def blocks_of_no_use(data: bytes) -> str | None:
+    """The names of a PEM file's blocks, where none of them is a certificate or a private key: a request, a public key, a CRL."""
+    names = dict.fromkeys(name.decode() for name in _LABEL.findall(data))
+    return ", ".join(names) if names and names.keys() <= _NO_USE else None
 
 
 def _is_pfx(data: bytes) -> bool:

@@ -33,7 +33,7 @@ _RETRY = RetryPolicy(4, timedelta(seconds=30), RATE_WINDOW)  # of one page
 _HEADERS = {"Prefer": "include-unknown-enum-members"}
 _HINT = (
     "grant the app ExchangeMessageTrace.Read.All with admin consent, and add the message trace service to the tenant: "
-    "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373"
+    "New-MgServicePrincipal -AppId 8bd644d1-64a1-4d4b-ae52-2e0cbf64e373 (see docs/exchange-online.md#delivery-reports)"
 )
 
 Ask = Callable[[], Awaitable[HttpResponse | NoResponse]]  # requests one page
@@ -49,7 +49,7 @@ WORDS = {
     "quarantined": "in quarantine (message trace); an administrator can release it",
     "filteredAsSpam": "filtered as spam (message trace)",
 }
-_EARLY = "not delivered so far, which may change in the first hour (message trace)"
+_EARLY = "not delivered yet; this may change within the first hour (message trace)"
 _RANKS = ("gettingStatus", "pending", "expanded", "filteredAsSpam", "quarantined", "failed", "delivered")  # the last is the most final
 
 
@@ -196,7 +196,7 @@ def tracking_event(message: TrackedMessage, row: Mapping[str, Any], now: datetim
         "trace_id": str(row.get("id") or ""),
         "received_at": str(row.get("receivedDateTime") or ""),
     }
-    return TrackingEvent(message.delivery, state, words or f"Exchange has it ({status or 'no status'}), by the message trace", evidence)
+    return TrackingEvent(message.delivery, state, words or f"accepted by Exchange (message trace: {status or 'no status'})", evidence)
 
 
 def _received(row: Mapping[str, Any], since: datetime) -> datetime:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from distributor.errors import Error
-from distributor.model.issues import CheckId, Issue, Severity
+from distributor.model.issues import CheckedChain, CheckId, Issue, Severity
 from distributor.model.people import escape_unsafe
 from distributor.pki.certificate import Certificate, read, unpack, web
 from distributor.pki.checks import authority_faults, signature_fault, validity_fault
@@ -24,8 +24,8 @@ from distributor.pki.validation.revocation import EXCHANGE_SECONDS, DownloadFail
 from distributor.pki.validation.validator import REPLACE, RevocationMode, validate_path
 
 MOST_ROUNDS = 6  # of downloading issuers' issuers; a real chain has two steps
-_EXPORT = "add it to the collection with `distributor trust export`, then upload the collection to the tenant"
-_WHOLE = "export the file with its whole chain, or add the missing certificate to the collection with `distributor trust export`"
+_EXPORT = "add it to the collection with `distributor trust export`, then upload that (see docs/trust.md#the-tenants-collection)"
+_WHOLE = "export the file with its whole chain, or add the missing certificate to the collection (see docs/trust.md#the-tenants-collection)"
 _OWN_CHAIN = "export the file again, with only the certificates of its own chain"
 _RENEW = "ask the CA to renew it and to issue a new certificate"
 _MAIL = "report it to the CA, and have a certificate issued by a CA for mail"
@@ -77,25 +77,26 @@ class ChainValidator:
             if self._downloader is not None and (cert := read(leaf)) is not None:
                 self._start_crls(self._downloader, cert)
 
-    def validate(self, leaf: bytes, chain: Sequence[bytes]) -> list[Issue]:
-        """Everything that is wrong with a certificate's chain; empty where it is in order.
+    def validate(self, leaf: bytes, chain: Sequence[bytes]) -> CheckedChain:
+        """Everything that is wrong with a certificate's chain, or no issue and the path that is in order.
 
         `chain`: the other certificates of its file, in any order. Never raises for what is in the certificates or CRLs.
         """
         # (0) One hostile file costs only itself: whatever is raised below becomes an issue of this certificate.
         with _contained() as issues:
-            issues.extend(self._validate(leaf, tuple(chain)))
-        return issues
+            checked = CheckedChain(issues)
+            checked = self._validate(leaf, tuple(chain))
+        return checked  # noqa: RET504  what is raised above leaves the first one
 
-    def _validate(self, leaf: bytes, chain: tuple[bytes, ...]) -> list[Issue]:
+    def _validate(self, leaf: bytes, chain: tuple[bytes, ...]) -> CheckedChain:
         # (1) Read the certificate.
         cert = read(leaf)
         if cert is None:
-            return [Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, "cannot read the certificate", REPLACE)]
+            return CheckedChain([Issue(Severity.ERROR, CheckId.CHAIN_UNTRUSTED, "cannot read the certificate", REPLACE)])
 
         # (2) A root of the collection is trusted by itself.
         if any(cert.der == anchor.der for anchor in self._trusted.anchors):
-            return []
+            return CheckedChain([], ())
 
         # (3) Find its issuers up to trust anchors: in the file, in the collection, then at the caIssuers URLs. Each step is a checked
         #     signature, and only an anchor ends a path (`find_issuers`, `PathGraph.paths`).
@@ -105,7 +106,7 @@ class ChainValidator:
 
         # (5) Without a path, say where the search ended: untrusted root, missing issuer, too many certificates, or a circle.
         if not above.paths:
-            return [*self._why_no_path(cert, above), *self._revoked_all_the_same(cert, above)]
+            return CheckedChain([*self._why_no_path(cert, above), *self._revoked_all_the_same(cert, above)])
 
         first: list[Issue] | None = None
         for path in above.paths:
@@ -127,9 +128,9 @@ class ChainValidator:
 
             # (9) One path in order is enough; otherwise the issues of the best one are reported.
             if not found:
-                return []
+                return CheckedChain([], tuple(one.der for one in path.certs))
             first = first or found
-        return first or []
+        return CheckedChain(first or [])
 
     # --- certification paths (steps 3 and 4) -----------------------------------------------------------------------
 
@@ -298,5 +299,5 @@ def _unfit(path: Sequence[Certificate]) -> Iterator[Issue]:
 
 
 def _slow(seconds: float) -> Issue:
-    text = f"the CRLs of its chain take {seconds:.1f} s to fetch; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of them"
+    text = f"the CRLs of its chain take {seconds:.1f} s to download; Exchange Online waits {EXCHANGE_SECONDS:g} s for all of them"
     return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, text, _ASK)

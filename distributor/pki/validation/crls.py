@@ -187,12 +187,12 @@ def scope_error(crl: Crl, cert: Certificate) -> CrlError | UnsupportedCrl | None
     if scope is None:
         return None
     if scope.indirect_crl or scope.only_some_reasons or scope.relative_name is not None:
-        return UnsupportedCrl("indirect CRL" if scope.indirect_crl else "covers only a part")
+        return UnsupportedCrl("indirect CRL" if scope.indirect_crl else "covers only some certificates")
     if scope.only_contains_attribute_certs or (scope.only_contains_ca_certs if not cert.may_issue else scope.only_contains_user_certs):
         return CrlError("covers only other kinds of certificates")
     named = {name for point in cert.points for name in point.names}
     if scope.full_name and not named.intersection(scope.full_name):
-        return CrlError("for another distribution point than the certificate's")
+        return CrlError("belongs to a different distribution point than the certificate's")
     return None
 
 

@@ -229,7 +229,7 @@ def _unusable(url: str, fault: CrlError | DownloadFailed, who: str) -> Issue:
 
 
 def _no_answer(url: str, who: str) -> Issue:
-    text = f'the revocation list (CRL) of {who} at "{_shown(url)}" does not respond; Exchange Online waits {EXCHANGE_SECONDS:g} s a chain'
+    text = f'the revocation list (CRL) of {who} at "{_shown(url)}" does not respond; Exchange Online waits {EXCHANGE_SECONDS:g} s per chain'
     return Issue(Severity.ERROR, CheckId.CRL_UNREACHABLE, f"{text} and does not try the next URL", _TELL)
 
 

@@ -116,6 +116,54 @@ def test_first_and_last_name_make_a_name(path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Export PW", "ExportPW", "export_pw", "exportpw", "PW1", "pw 2", "PW Zertifikat", "Zertifikats-PIN", "Zertifikatspin", "PIN 2"),
+        *("PIN-Nummer", "Kennwort 1", "Kennwort2", "P12-Passwort", "PFX Kennwort", "Einmal-Passwort", "Passwort (Export)", "PFX pass"),
+        *("Clave del certificado", "MDP P12", "Senha do certificado", "Hasło P12", "Wachtwoord 2", "Парол", "PUK", "PUK1", "Geheimzahl"),
+        *(
+            "Abholcode",
+            "Export-Code",
+            "Unlock code",
+            "Freischaltcode",
+            "Import code",
+            "Secret",
+            "Client secret",
+            "Credential",
+            "Credentials",
+        ),
+        *(
+            "psw",
+            "P12 pswd",
+            "Transport-PIN",
+            "Transportkennwort",
+            "Initialpasswort",
+            "Private-Key-PW",
+            "temp_pwd",
+            "Jelszó 1",
+            "Salasana 2",
+        ),
+    ],
+)
+def test_a_column_that_may_have_a_password_is_never_kept(path: Path, name: str) -> None:
+    (person,) = people(path, f"email,{name},room\nalice@example.org,correct horse,12\n")
+    assert dict(person.columns) == {"room": "12"}
+
+
+@pytest.mark.parametrize("name", ["Passport No", "Shipping", "Postal code", "Country code", "Opinion", "Compass", "Department"])
+def test_a_column_whose_name_only_looks_like_it_is_kept(path: Path, name: str) -> None:
+    (person,) = people(path, f"email,{name}\nalice@example.org,x\n")
+    assert list(person.columns.values()) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["Export PW", "P12-Passwort", "Zertifikats-PIN", "PFX-Kennwort", "Export-Passwort"])
+def test_the_password_of_an_export_is_the_one_of_the_file(path: Path, name: str) -> None:
+    (person,) = people(path, f"email,{name}\nalice@example.org,correct horse\n")
+    assert person.hint is not None
+    assert person.hint.password == Secret("correct horse")
+
+
 def test_further_columns_reach_the_templates_and_secrets_never_do(path: Path) -> None:
     (person,) = people(path, "email,Cost Centre (EUR),2nd,password,PIN,Old Password\na@example.org,42,x,one,two,three\n")
     assert person.columns == {"cost_centre_eur": "42", "_2nd": "x"}
@@ -203,11 +251,67 @@ def test_what_cannot_be_opened_is_unusable(tmp_path: Path) -> None:
             list(csv.open(csv.Settings(place)).people())
 
 
-def test_an_open_quote_costs_the_rest_but_not_what_came_before(path: Path) -> None:
-    found = rows(path, 'email\na@example.org\n"b@example.org\nc@example.org\n')
-    assert [type(r) for r in found] == [Person, Issue]
-    assert isinstance(found[1], Issue)
-    assert (found[1].check, found[1].line) == (CheckId.BAD_ROW, 3)
+A, B, C = "a@example.org,Ann,", "b@example.org,Bob,", "c@example.org,Cem,"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{A}a.pfx\nb@example.org,"Bob,b.pfx\n{C}c.pfx\n',
+        f'{A}a.pfx\n{B}"b.pfx\n{C}c.pfx\n',
+        f'{A}a.pfx\n{B}"b.pfx\n{C}"c.pfx"\n',
+        f'{A}a.pfx\nb@example.org,"Bob,b.pfx\nc@example.org,"Cem",c.pfx\n',
+        f'{A}a.pfx\nb@example.org,"Bob,b.pfx\nc@example.org,Cem","c.pfx"\n',
+        f'{A}a.pfx\n{B}"b.pfx\n{C}c.pfx"\n',
+    ],
+    ids=["to the end", "the last cell", "a quoted cell", "a quoted name", "a stray quote", "a quote after the last cell"],
+)
+def test_a_quote_that_is_never_closed_costs_its_own_row_alone(path: Path, text: str) -> None:
+    found = rows(path, f"email,name,file\n{text}d@example.org,Dan,d.pfx\n")
+    issues = [(row.check, row.line) for row in found if isinstance(row, Issue)]
+    assert issues == [(CheckId.BAD_ROW, 3)]
+    assert "a quote that begins in it is never closed" in next(row.message for row in found if isinstance(row, Issue))
+    assert [(str(p.address), p.hint and p.hint.line) for p in found if isinstance(p, Person)] == [
+        ("a@example.org", 2),
+        ("c@example.org", 4),
+        ("d@example.org", 5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('b@example.org,"Bob', "a quote that begins in it is never closed"),
+        ('b@example.org,"Bob "the" Builder"', "text follows a closing quote"),
+    ],
+)
+def test_a_row_that_is_no_csv_is_told_in_plain_words(path: Path, row: str, words: str) -> None:
+    assert issue(path, f"email,name\na@example.org,Ann\n{row}\n").message == f"the row is not valid CSV: {words}"
+
+
+def test_a_list_with_bars_between_its_cells_is_read(path: Path) -> None:
+    (person,) = people(path, "email|name|file\nalice@example.org|Alice, Example|a.pfx\n")
+    assert (str(person.address), person.name) == ("alice@example.org", "Alice, Example")
+
+
+@pytest.mark.parametrize("link", ["mailto:alice@example.org", "MAILTO:alice@example.org", " mailto:alice@example.org "])
+def test_the_link_that_a_spreadsheet_makes_of_an_address_is_that_address(path: Path, link: str) -> None:
+    (person,) = people(path, f"email,name\n{link},Alice\n")
+    assert str(person.address) == "alice@example.org"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_break_in_quotes_belongs_to_its_cell_and_counts_as_a_line(path: Path, end: str) -> None:
+    text = f'email,name,note{end}a@example.org,"Ann{end}Example","see{end}b@example.org{end}{end}too"{end}b@example.org,Bob,{end}'
+    assert [(str(p.address), p.name, p.hint and p.hint.line) for p in people(path, text)] == [
+        ("a@example.org", "Ann Example", 2),
+        ("b@example.org", "Bob", 7),
+    ]
+
+
+def test_an_open_quote_in_every_row_costs_every_row_once(path: Path) -> None:
+    found = rows(path, "email,name\n" + '"a@example.org,Ann\n' * 30_001)
+    assert [row.line for row in found if isinstance(row, Issue) and row.check is CheckId.BAD_ROW] == list(range(2, 30_003))
 
 
 @pytest.mark.slow(reason="fifty thousand rows")

@@ -195,7 +195,7 @@ def _refused(verb: Phase, code: int, text: str, server: Server) -> ConnectFailur
 
 
 def _unreached(verb: Phase, why: str, server: Server) -> ConnectFailure:
-    hint = "check `transport.host`, `transport.port` and `transport.tls`, and that the server runs"
+    hint = "check `transport.host`, `transport.port` and `transport.tls`, and that the server is running"
     return ConnectFailure(Lost(why), verb, ServiceUnavailable(why, where=server.where, hint=hint), unreachable=True)
 
 

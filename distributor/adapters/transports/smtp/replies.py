@@ -135,7 +135,7 @@ _UNSIGNED = "set `transport.password` or `transport.oauth`, and `transport.usern
 _APP = (
     "grant the app SMTP.SendAsApp with admin consent; register it in Exchange with the object ID of its enterprise application (not "
     "of its app registration): New-ServicePrincipal -AppId CLIENT_ID -ObjectId OBJECT_ID; grant it the mailbox: Add-MailboxPermission "
-    "MAILBOX -User OBJECT_ID -AccessRights FullAccess; then wait half an hour"
+    "MAILBOX -User OBJECT_ID -AccessRights FullAccess; then wait half an hour (see docs/exchange-online.md#2b-smtp-with-oauth)"
 )
 _PLAIN_TLS = 'set `transport.tls = "starttls"`'
 _SMTP_AUTH = "SMTP sign-in is off for this mailbox or tenant; turn it on: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false"
