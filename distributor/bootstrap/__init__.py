@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from distributor.model.certificates import PublicDirectory
     from distributor.model.people import Directory
-    from distributor.model.ports import Ledger, Tracker, Transport, Vault
+    from distributor.model.ports import Ledger, Tracker, Transport
+    from distributor.model.resealing import VaultIdentity
     from distributor.model.secret import Secret
 
 Port = TypeVar("Port", covariant=True)  # noqa: PLC0105  the shorter name says it
@@ -263,7 +264,7 @@ def new_identity() -> tuple[Secret, str]:
     return make_identity()
 
 
-def vault(settings: config.Settings) -> Vault:
+def vault(settings: config.Settings) -> VaultIdentity:
     """The vault that opens passwords. Raises InvalidInput when no identity is configured, or it belongs to none of `vault.recipients`."""
     from distributor.vault import RESTORE_KEY, AgeVault
 

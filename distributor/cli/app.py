@@ -30,6 +30,7 @@ from distributor.cli import (
     track,
     trust,
     trust_ldap,
+    vault,
 )
 from distributor.cli.help import Command, Group
 from distributor.cli.options import Config
@@ -86,7 +87,7 @@ for _command, _example in (  # in the order in which --help prints them
 ):
     app.command(epilog=_example, cls=Command)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-for _group in (password, audit, ledger, trust, intune, templates, config):
+for _group in (password, vault, audit, ledger, trust, intune, templates, config):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
     for _registered in _group.app.registered_commands:
         _registered.cls = Command
