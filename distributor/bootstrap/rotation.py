@@ -10,6 +10,7 @@ Where it stopped is read from the identity and the configuration; a step that is
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ class Rotation:
 
     def finish(self) -> bool:
         """(5) The identity with the new key alone; False where a person must remove the old one."""
+        for file in (self.output, _reference(self.settings).path, self.settings.file):
+            _remove_parts(file)
         alone = drop_replaced(self.identity)
         if self.output is not None:
             _write(self.output, alone)
@@ -164,6 +167,12 @@ def _vault(settings: config.Settings) -> tuple[Secret, AgeVault]:
     with bootstrap.with_location(settings):
         text = _reference(settings).resolve(KEY)
         return text, AgeVault(text)
+
+
+def _remove_parts(file: Path | None) -> None:
+    """Remove what a run left that was killed while it wrote; only one process rotates, so nobody writes them now."""
+    for part in () if file is None else file.resolve().parent.glob(f".{glob.escape(file.name)}.*.part"):
+        part.unlink(missing_ok=True)
 
 
 def _write(path: Path, identity: Secret) -> None:
