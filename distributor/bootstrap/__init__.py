@@ -9,7 +9,7 @@ import getpass
 import importlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,9 +64,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def settings(chosen: Path | None) -> config.Settings:
-    """The configuration: the file that `--config` named, or the first one found."""
-    return config.read(config.find(chosen), AdapterRegistry())
+def settings(chosen: Path | None, optional: Collection[str] = ()) -> config.Settings:
+    """The configuration: the file that `--config` named, or the first one found. `optional`: required tables that may be missing."""
+    return config.read(config.find(chosen), AdapterRegistry(), optional)
 
 
 OPEN_TOUCHES_FILES = frozenset({("transports", "folder"), ("sources", "files")})  # the others do nothing until they connect
