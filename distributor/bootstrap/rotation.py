@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributor import bootstrap, config
+from distributor.config.loader import LARGEST
 from distributor.config.recipients import as_toml, with_recipients
 from distributor.errors import InvalidInput, UsageError
 from distributor.files import atomic
+from distributor.files.reader import FileRefused, read_file
 from distributor.vault import AgeVault, add_key, count_recipients, drop_replaced, seal
 from distributor.workers import process
 from distributor.workflows import resealing
@@ -93,12 +95,12 @@ class Rotation:
             return True
         file = self.settings.file
         try:
-            text = file.read_text(encoding="utf-8")
+            text = read_file(file, LARGEST, follow=True).decode()
             changed = with_recipients(text, self.recipients, self.replaced)
             if changed is None:
                 return False
             atomic.rewrite_file(file, changed.encode())
-        except OSError:
+        except (OSError, FileRefused, UnicodeDecodeError):
             return False
         self.settings = bootstrap.settings(file)
         return self.switched

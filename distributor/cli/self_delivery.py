@@ -179,7 +179,7 @@ def _server(settings: Settings) -> str:
 
 
 def _report(sender: SelfSender, messages: Sequence[SelfMessage], checked: CheckedFile, *, stdout: bool, as_json: bool) -> int:
-    """Show the passwords of messages that may have arrived, and say what became of each."""
+    """Show the passwords of messages that may have arrived, and report the outcome of each."""
     from distributor.model.delivery import Accepted
     from distributor.workflows.self_delivery import may_have_arrived
 

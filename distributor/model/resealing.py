@@ -32,7 +32,7 @@ class ResealedPassword:
 
 
 class ResealResult(StrEnum):
-    """What became of a ResealedPassword."""
+    """Whether the bytes of a ResealedPassword were replaced."""
 
     RESEALED = "resealed"
     GONE = "gone"  # handed over, destroyed or sealed again since it was read

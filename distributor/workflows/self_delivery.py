@@ -147,7 +147,7 @@ def attachment(message: bytes) -> bytes:
 
 @dataclass(slots=True)
 class SelfSender:
-    """Sends the messages one after the other, and knows what became of them however it ends."""
+    """Sends the messages one after the other, and knows their outcomes however it ends."""
 
     transport: Transport
     now: Now

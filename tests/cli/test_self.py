@@ -77,7 +77,7 @@ def test_the_package_arrives_and_opens_with_the_password_that_was_shown(alone: W
     done = alone.run(f"{SEND} 2>said")
     assert done.returncode == 0, done.stdout
     message = received(alone)
-    assert (message["To"], message["From"]) == ("alice@example.org", "certificates@example.org")
+    assert (message["To"], message["From"]) == ("Alice <alice@example.org>", "certificates@example.org")
     assert "Bildschirm des Computers" in message.get_body(("plain",)).get_content()  # type: ignore[union-attr]  it has one
     password = done.stdout.strip()
     assert password != PASSWORD
