@@ -16,6 +16,7 @@ import pytest
 from tests.authority import Authority
 from tests.cli.screen import screen
 from tests.needs import require
+from tests.pfx import together
 from tests.workspace import PASSWORD, Workspace
 
 CONFIG = """
@@ -175,6 +176,25 @@ def test_a_certificate_with_several_addresses_asks_for_one_of_them_and_takes_no_
     assert alone.handler.messages == []
     assert alone.run(f"{SEND} --to A.Example@example.org").returncode == 0
     assert received(alone)["To"] == "a.example@example.org"
+
+
+def test_a_pair_for_signing_and_encrypting_comes_in_a_message_each_with_its_own_password(alone: Workspace) -> None:
+    pair = [
+        alone.authority.issue("alice@example.org", name="Alice", usage=[use], starts=timedelta(days=-age))
+        for use, age in (("digital_signature", 1), ("key_encipherment", 2))
+    ]
+    (alone.folder / "alice.pfx").write_bytes(together([identity.pfx(PASSWORD) for identity in pair]))
+    done = alone.run(f"{SEND} 2>/dev/null")
+    assert done.returncode == 0, done.stdout
+    received(alone, 2)
+    messages = [message_from_bytes(each, policy=default) for each in alone.handler.messages]
+    packages = [package(message) for message in messages]  # type: ignore[arg-type]  the policy makes it
+    passwords = done.stdout.splitlines()
+    assert len(set(passwords)) == 2
+    for each, password in zip(packages, passwords, strict=True):
+        assert "subject=CN = Alice" in opens(each, password)
+    names = [next(iter(message.iter_attachments())).get_filename() for message in messages]  # type: ignore[attr-defined]  as above
+    assert ["encryption" in names[0], "signing" in names[1]] == [True, True], names  # the oldest first
 
 
 def test_another_address_than_the_certificate_s_is_refused(alone: Workspace) -> None:

@@ -259,6 +259,7 @@ def test_a_running_sender_keeps_the_old_key_until_the_next_run(sent: Workspace, 
     assert app.run(words) == 1
     assert len(identity(sent).recipients) == 2
     assert status(sent)["sealed_to"] == {"2": 2}
+    assert "the key is being replaced, and that is not finished" in sent.run("distributor doctor").stdout
     assert app.run(words) == 0
     assert len(identity(sent).recipients) == 1
     assert status(sent)["sealed_to"] == {"1": 2}
