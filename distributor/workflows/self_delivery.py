@@ -24,7 +24,7 @@ from distributor.model.delivery import (
     Outcome,
     PackingTask,
 )
-from distributor.model.issues import Diagnostic, Issue, WorkerFailure
+from distributor.model.issues import CheckId, Diagnostic, Issue, WorkerFailure
 from distributor.model.people import Address, Person
 from distributor.model.ports import Now, Transport
 from distributor.pki.checks import addresses
@@ -83,11 +83,14 @@ def check(  # noqa: PLR0913  what a plan's checks need
     requests = [candidate.draft for candidate in work.trusted(candidates, {})]
     issues = [*work.issues, *work.missing()]
     requests.sort(key=lambda request: request.facts.not_before)  # a phone uses the certificate that was installed last
-    return CheckedFile(tuple(requests), tuple(replace(issue, hint=_of_self(issue.hint)) for issue in issues))
+    return CheckedFile(tuple(requests), tuple(replace(issue, hint=_of_self(issue)) for issue in issues))
 
 
-def _of_self(hint: str | None) -> str | None:
-    return hint and hint.replace("distributor plan", "distributor self")
+def _of_self(issue: Issue) -> str | None:
+    """A hint without what only a plan has."""
+    if issue.check is CheckId.WRONG_PASSWORD:
+        return "use the password that was set when the file was exported, or export it again"
+    return issue.hint and issue.hint.replace("distributor plan", "distributor self")
 
 
 @dataclass(frozen=True, slots=True)

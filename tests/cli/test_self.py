@@ -16,6 +16,7 @@ import pytest
 from tests.authority import Authority
 from tests.cli.screen import screen
 from tests.needs import require
+from tests.pfx import PASSWORD as OF_PAIRS
 from tests.pfx import together
 from tests.workspace import PASSWORD, Workspace
 
@@ -143,6 +144,7 @@ def test_a_wrong_password_sends_nothing(alone: Workspace) -> None:
     assert done.returncode == 1
     assert "error: alice.pfx: " in done.stdout
     assert "password" in done.stdout
+    assert "roster" not in done.stdout
     assert done.stdout.endswith("nothing was sent\n")
 
 
@@ -183,7 +185,8 @@ def test_a_pair_for_signing_and_encrypting_comes_in_a_message_each_with_its_own_
         alone.authority.issue("alice@example.org", name="Alice", usage=[use], starts=timedelta(days=-age))
         for use, age in (("digital_signature", 1), ("key_encipherment", 2))
     ]
-    (alone.folder / "alice.pfx").write_bytes(together([identity.pfx(PASSWORD) for identity in pair]))
+    (alone.folder / "alice.pfx").write_bytes(together([identity.pfx(OF_PAIRS) for identity in pair]))
+    (alone.folder / "secret").write_text(OF_PAIRS, encoding="utf-8")
     done = alone.run(f"{SEND} 2>/dev/null")
     assert done.returncode == 0, done.stdout
     received(alone, 2)
