@@ -16,6 +16,8 @@ from pyrage import x25519
 from distributor.errors import InvalidInput
 from distributor.model.secret import Secret
 
+_REPLACES = "# replaces: "  # public keys, above the key that takes their place; ours, since age ignores it
+_STANZA = b"\n-> X25519 "  # one for each public key, in the header of what is sealed
 _PURPOSE = "password of"  # nothing else that is sealed may be taken for a password
 _FOREIGN = "the ledger was modified outside distributor, no password was shown; run `distributor resend` for a new package and password"
 RESTORE_KEY = "restore your copy of this key; a new key opens nothing that was sealed before"
@@ -26,6 +28,26 @@ def make_identity() -> tuple[Secret, str]:
     """A new identity: its secret text and its public key (age1...)."""
     made = x25519.Identity.generate()
     return Secret(str(made)), str(made.to_public())
+
+
+def add_key(text: Secret) -> Secret:
+    """An identity with a new key in front, which is to replace all others; these stay until `drop_replaced`."""
+    key, public = make_identity()
+    old = " ".join(AgeVault(text).recipients)
+    return Secret(f"# public key: {public}\n{_REPLACES}{old}\n{key.reveal()}\n{text.reveal().strip()}\n")
+
+
+def drop_replaced(text: Secret) -> Secret:
+    """The identity with its first key alone."""
+    lines = text.reveal().splitlines()
+    public = AgeVault(text).recipients[0]
+    key = next(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    return Secret(f"# public key: {public}\n{key}\n")
+
+
+def count_recipients(sealed: bytes) -> int:
+    """How many public keys something is sealed to; the header does not say which."""
+    return sealed.partition(b"\n---")[0].count(_STANZA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +90,8 @@ class AgeVault:
         if not keys:
             raise InvalidInput("no key found", where="vault.identity", hint=RESTORE_KEY)
         self._identities = [_identity(key) for key in keys]
+        replaced = (line.removeprefix(_REPLACES).split() for line in text.reveal().splitlines() if line.startswith(_REPLACES))
+        self.replaced: tuple[str, ...] = tuple(next(replaced, ()))  # public keys that the first one takes the place of: see `add_key`
 
     @property
     def recipients(self) -> list[str]:

@@ -9,7 +9,7 @@ import getpass
 import importlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from distributor.model.certificates import PublicDirectory
     from distributor.model.people import Directory
-    from distributor.model.ports import Ledger, Tracker, Transport, Vault
+    from distributor.model.ports import Ledger, Tracker, Transport
+    from distributor.model.resealing import VaultIdentity
     from distributor.model.secret import Secret
 
 Port = TypeVar("Port", covariant=True)  # noqa: PLC0105  the shorter name says it
@@ -63,9 +64,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def settings(chosen: Path | None) -> config.Settings:
-    """The configuration: the file that `--config` named, or the first one found."""
-    return config.read(config.find(chosen), AdapterRegistry())
+def settings(chosen: Path | None, optional: Collection[str] = ()) -> config.Settings:
+    """The configuration: the file that `--config` named, or the first one found. `optional`: required tables that may be missing."""
+    return config.read(config.find(chosen), AdapterRegistry(), optional)
 
 
 OPEN_TOUCHES_FILES = frozenset({("transports", "folder"), ("sources", "files")})  # the others do nothing until they connect
@@ -263,7 +264,7 @@ def new_identity() -> tuple[Secret, str]:
     return make_identity()
 
 
-def vault(settings: config.Settings) -> Vault:
+def vault(settings: config.Settings) -> VaultIdentity:
     """The vault that opens passwords. Raises InvalidInput when no identity is configured, or it belongs to none of `vault.recipients`."""
     from distributor.vault import RESTORE_KEY, AgeVault
 

@@ -25,12 +25,14 @@ from distributor.cli import (
     ledger,
     password,
     plan,
+    self_delivery,
     send,
     status,
     templates,
     track,
     trust,
     trust_ldap,
+    vault,
 )
 from distributor.cli.help import Command, Group
 from distributor.cli.options import Config
@@ -82,12 +84,13 @@ for _command, _example in (  # in the order in which --help prints them
     (deliveries.resend, deliveries.RESEND_EXAMPLE),
     (deliveries.withdraw, deliveries.WITHDRAW_EXAMPLE),
     (deliveries.publish, deliveries.PUBLISH_EXAMPLE),
+    (self_delivery.self_, self_delivery.EXAMPLE),
     (doctor.doctor, doctor.EXAMPLE),
     (demo.demo, demo.EXAMPLE),
 ):
-    app.command(epilog=_example, cls=Command)(_command)
+    app.command(_command.__name__.rstrip("_"), epilog=_example, cls=Command)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-for _group in (password, audit, ledger, trust, intune, templates, config):
+for _group in (password, vault, audit, ledger, trust, intune, templates, config):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
     for _registered in _group.app.registered_commands:
         _registered.cls = Command

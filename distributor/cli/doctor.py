@@ -156,7 +156,8 @@ def _vault(settings: Settings) -> Iterator[Diagnostic]:
     if settings.vault.identity is None:
         yield Diagnostic("vault", "ok", f"passwords are sealed to {counted(keys, 'public key')}; none can be revealed on this machine")
         return
-    bootstrap.vault(settings)
+    if bootstrap.vault(settings).replaced:
+        yield Diagnostic("vault", "warning", "the key is being replaced, and that is not finished", "run `distributor vault rotate` again")
     yield Diagnostic("vault", "ok", f"{settings.vault.identity} can open the passwords")
 
 

@@ -122,14 +122,14 @@ def make_folder(folder: Path) -> None:
 # Asks questions on the terminal; without one, the error names the flag that answers them.
 
 
-def confirm(question: str, flag: str) -> None:
+def confirm(question: str, flag: str, otherwise: str = "nothing sent") -> None:
     """Ask yes or no on the terminal before sending. Raises RequestDenied after a no, UsageError where there is no terminal."""
     if not can_ask():
         raise UsageError("cannot ask for confirmation without a terminal", hint=f"add {flag} to skip the question")
     sys.stderr.write(wrapped(f"{question} [y/N]", 2) + " ")
     sys.stderr.flush()
     if sys.stdin.buffer.readline().strip().lower() not in {b"y", b"yes"}:
-        raise RequestDenied("cancelled; nothing sent")
+        raise RequestDenied(f"cancelled; {otherwise}")
 
 
 def can_ask() -> bool:

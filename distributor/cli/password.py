@@ -68,7 +68,7 @@ def reveal(
             sys.stdout.write(password.reveal() + "\n")
             sys.stdout.flush()
         else:
-            _show(address, password)
+            show_password(address, password, "Read it out, with the hyphens.")
     if not stdout:
         _tell(address)
 
@@ -120,13 +120,13 @@ def _tell(address: str) -> None:
     stderr_line(escape(_handed_over(address)))
 
 
-def _show(address: str, password: Secret) -> None:
+def show_password(title: str, password: Secret, advice: str) -> None:
     """Show it in groups until Enter; SIGTERM of a service manager clears the screen as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     spelled = "   -   ".join(" ".join(group) for group in password.reveal().split("-"))
     try:
-        sys.stdout.write(f"{OPEN}\n  {escape(address)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
-        sys.stdout.write("  Read it out, with the hyphens. It is shown only once; press Enter to clear the screen.\n")
+        sys.stdout.write(f"{OPEN}\n  {escape(title)}\n\n      {coloured(password.reveal(), BOLD)}\n\n      {spelled}\n\n")
+        sys.stdout.write(f"  {advice} It is shown only once; press Enter to clear the screen.\n")
         sys.stdout.flush()
         wait_for_enter()
     finally:

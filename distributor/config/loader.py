@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from distributor.config.schema import (
     Sender,
     SenderMailbox,
     Settings,
+    Table,
     TrustSettings,
     VaultKeys,
     adapters,
@@ -48,6 +49,7 @@ TABLES: Mapping[str, type[Any]] = {
     "trust": TrustSettings,
     "portal": Portal,
 }
+NO_TRANSPORT = Table("folder", {}, "transport")  # in place of a table that may be missing
 REQUIRED = ("organisation", "sender", "transport", "vault")
 
 
@@ -72,11 +74,14 @@ def _from_environment() -> Path | None:
     return Path(named).expanduser() if named else None
 
 
-def read(file: Path, kinds: AdapterKinds) -> Settings:
-    """The settings of a file. Raises ErrorGroup with every fault, or InvalidInput when the file cannot be read at all."""
+def read(file: Path, kinds: AdapterKinds, optional: Collection[str] = ()) -> Settings:
+    """The settings of a file. Raises ErrorGroup with every fault, or InvalidInput when the file cannot be read at all.
+
+    `optional`: required tables that may be missing all the same (`vault`, `transport`), since the command does not use them.
+    """
     text = _text(file)
     document = _parsed(text, file)
-    faults = _names(document)
+    faults = [fault for fault in _names(document) if fault.key in document or fault.key not in optional]
     own = _own(document, file.parent, faults)
     own["senders"] = _senders(document, file.parent, faults)
     tables = adapters(document, file.parent, kinds, faults)
@@ -85,7 +90,9 @@ def read(file: Path, kinds: AdapterKinds) -> Settings:
         raise _several(file, lines_of(text), faults)
     listed = [tuple(table for table in tables if family_of(table) == name) for name in LISTS]
     sources, trackers, rosters, directories = listed
-    settings = Settings(file=file, transport=tables[0], sources=sources, trackers=trackers, rosters=rosters, directories=directories, **own)
+    own.setdefault("vault", VaultKeys(()))
+    transport = next((table for table in tables if table.key == "transport"), NO_TRANSPORT)
+    settings = Settings(file=file, transport=transport, sources=sources, trackers=trackers, rosters=rosters, directories=directories, **own)
     shapes = {table.key: kinds.settings(family_of(table), table.kind) for table in tables}
     hosts = host_defaults(settings.transport.kind, settings.transport.values)
     return replace(settings, origins=origins(settings, document, lines_of(text), shapes, hosts))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from distributor.errors import InvalidInput
+from distributor.files.atomic import PRIVATE, rewrite_file
 from distributor.files.reader import FileRefused, Reason, read_file
 from distributor.model.secret import Secret
 
@@ -43,6 +46,21 @@ class SecretRef:
                 folder = os.environ.get("CREDENTIALS_DIRECTORY")
                 return Path(folder) / self.name if folder else None
         return None
+
+    @property
+    def writable(self) -> bool:
+        """Whether `store` can change it: not an environment variable or a credential, which whoever starts the program provides."""
+        return self.scheme in {"file", "keyring"}
+
+    def store(self, secret: Secret, key: str) -> None:
+        """Replace the secret, durably or not at all; a file keeps its owner and gets mode 0600. Raises InvalidInput."""
+        match self.scheme:
+            case "file":
+                _to_file(self, secret, key)
+            case "keyring":
+                _to_keyring(self, secret, key)
+            case _:
+                raise InvalidInput(f"{self} cannot be written", where=key, hint="change it where it is provided")
 
     def resolve(self, key: str) -> Secret:
         """The secret, without line ends around it. `key`: the dotted key, for errors. Raises InvalidInput."""
@@ -93,21 +111,44 @@ def _from_environment(reference: SecretRef, key: str) -> str:
 
 def _from_keyring(reference: SecretRef, key: str) -> str:
     service, _, name = reference.name.rpartition("/")
-    try:
+    with _keyring_errors("read", key):
         import keyring  # noqa: PLC0415  an extra, and slow to load
+
+        text = keyring.get_password(service, name)
+    if text is None:
+        raise InvalidInput(f'the keyring has no entry "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
+    return str(text)
+
+
+def _to_keyring(reference: SecretRef, secret: Secret, key: str) -> None:
+    service, _, name = reference.name.rpartition("/")
+    with _keyring_errors("write to", key):
+        import keyring  # noqa: PLC0415  as above
+
+        keyring.set_password(service, name, secret.reveal())
+
+
+@contextmanager
+def _keyring_errors(do: str, key: str) -> Iterator[None]:
+    try:
+        yield
     except ImportError:
         raise InvalidInput(
             "keyring: needs the package `keyring`, which is not installed", where=key, hint="pip install 'distributor[keyring]'"
         ) from None
-    try:
-        text = keyring.get_password(service, name)
     except Exception as error:  # noqa: BLE001  each desktop's keyring fails in its own way
         raise InvalidInput(
-            f"cannot read the keyring ({type(error).__name__})", where=key, hint="unlock the keyring, or use file:PATH"
+            f"cannot {do} the keyring ({type(error).__name__})", where=key, hint="unlock the keyring, or use file:PATH"
         ) from None
-    if text is None:
-        raise InvalidInput(f'the keyring has no entry "{reference.name}"', where=key, hint=f"keyring set {service} {name}")
-    return str(text)
+
+
+def _to_file(reference: SecretRef, secret: Secret, key: str) -> None:
+    assert reference.path is not None  # noqa: S101  it is a file
+    try:
+        rewrite_file(reference.path, secret.reveal().encode(), PRIVATE)
+    except OSError as error:
+        why = (error.strerror or "cannot be written").lower()
+        raise InvalidInput(f'"{reference.path}": {why}', where=key, hint="make the file and its folder writable for this user") from None
 
 
 def _from_file(reference: SecretRef, key: str) -> str:

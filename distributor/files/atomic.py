@@ -54,6 +54,21 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     publish(write_atomically(path, data, mode), path)
 
 
+def rewrite_file(path: Path, data: bytes, mode: int | None = None) -> None:
+    """New content for a file that is there, durable; a symbolic link stays, and so do its owner and its mode, where none is given.
+
+    Raises OSError, and then nothing has changed.
+    """
+    path = path.resolve(strict=True)
+    found = path.stat()
+    with partial_file(path, found.st_mode & 0o777 if mode is None else mode) as (file, part):
+        file.write(data)
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(file.fileno(), found.st_uid, found.st_gid)
+    publish(part, path)
+    sync_folder(path.parent)
+
+
 def publish(part: Path, path: Path) -> None:
     """Give a finished file its name, in place of whatever has it. Raises OSError, and then nothing has changed."""
     try:

@@ -69,14 +69,23 @@ def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) ->
 
 def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
     """Raise InvalidInput when a delivery's password is not the one that was sealed with its package, or not its person's."""
-    known = _read(tx.connection, [delivery_id])[delivery_id]
-    row = dict(zip(_PASSWORD_NAMES, tx.all(_PASSWORD, {"id": delivery_id})[0], strict=True))
-    expected = known.expected()
-    found = [*_doubts(known, expected), *projection.password_faults(row, expected)]
-    found += projection.address_faults(row["person_key"], row["person_address"], expected)
-    if found:
-        message = f"the ledger was modified outside distributor ({_fields(found)}); this password is not shown"
+    if found := password_differences(tx, [delivery_id]).get(delivery_id):
+        message = f"the ledger was modified outside distributor ({found}); this password is not shown"
         raise InvalidInput(message, where=delivery_id, hint=_RESEND)
+
+
+def password_differences(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, str]:
+    """Deliveries whose password or person is not what their events tell, with the fields that differ."""
+    known, found = _read(tx.connection, ids), {}
+    for values in engine.rows_of(tx.connection, _passwords, ids):
+        row = dict(zip(_PASSWORD_NAMES, values, strict=True))
+        theirs = known[row["handover_delivery"]]
+        expected = theirs.expected()
+        faults = [*_doubts(theirs, expected), *projection.password_faults(row, expected)]
+        faults += projection.address_faults(row["person_key"], row["person_address"], expected)
+        if faults:
+            found[row["handover_delivery"]] = _fields(faults)
+    return found
 
 
 def refuse_changed_origin(connection: Connection, delivery_id: str) -> None:
@@ -145,9 +154,13 @@ _PASSWORD = (
     .select_from(delivery)
     .join(person, person.c.id == delivery.c.person)
     .join(handover, handover.c.delivery == delivery.c.id)
-    .where(delivery.c.id == bindparam("id"))
 )
 _PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
+
+
+@cache
+def _passwords(size: int) -> Select[Any]:
+    return _PASSWORD.where(engine.one_of(delivery.c.id, size))
 
 
 def refusal(delivery_id: str, changed: str) -> InvalidInput:

@@ -24,6 +24,7 @@ from distributor.model.states import RECEIVED, PasswordState, State
 Values = dict[str, Any]
 _decode = json.JSONDecoder().raw_decode  # half the price of json.loads
 CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED, "password-destroyed": PasswordState.DESTROYED}
+RESEALED = "resealed"  # sealed again, to other public keys
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 _RECEIVED = frozenset(str(state) for state in RECEIVED)
 _ANSWERS = frozenset(
@@ -83,6 +84,8 @@ def _note(expected: ExpectedState, step: Link) -> None:
         _relocated(expected, _opened(step.evidence))
     elif step.event == CHAIN_CHANGED:
         _digests(expected, _opened(step.evidence), CHAIN)
+    elif step.event == RESEALED and SEALED in expected.digests:
+        expected.digests[SEALED] = str(_opened(step.evidence).get("sealed_sha256"))
     expected.revoked |= step.event == REVOKED
 
 

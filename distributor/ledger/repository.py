@@ -26,6 +26,7 @@ from distributor.ledger import (
     passwords,
     planning,
     queries,
+    resealing,
     resolution,
     sending,
     verification,
@@ -62,6 +63,7 @@ from distributor.model.delivery import (
 )
 from distributor.model.high_water_mark import AdoptionResult, ChainEnd, EventGap, HighWaterMark, RestoredLedger
 from distributor.model.issues import Diagnostic, Issue
+from distributor.model.resealing import ResealedPassword, ResealResult, StoredPassword
 from distributor.model.states import State
 
 if TYPE_CHECKING:
@@ -375,6 +377,17 @@ class SqlLedger:
                 return 0
         with self._writing() as tx:
             return passwords.expire(tx)
+
+    def stored_passwords(self) -> Iterator[StoredPassword]:
+        return resealing.stored(self._database)
+
+    def reseal(self, passwords: Sequence[ResealedPassword], recipients: Sequence[str]) -> list[ResealResult]:
+        with self._writing() as tx:
+            return resealing.reseal(tx, passwords, recipients)
+
+    def senders(self) -> list[LeaseHolder]:
+        with self._database.reading() as connection:
+            return resealing.senders(connection)
 
     def close(self) -> None:
         self._mailbox_locks.close()

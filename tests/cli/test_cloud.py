@@ -243,3 +243,17 @@ def test_a_mail_server_that_could_tell_nothing_is_not_signed_in_to_for_a_list_of
     (claim,) = unclear(workspace, 1)
     result = answer(workspace.run("distributor resolve --json 2>/dev/null"), 1)
     assert [row["id"] for row in result["ambiguous"]] == [claim.id]
+
+
+def test_one_person_s_own_certificate_leaves_by_graph_and_no_copy_stays(workspace: Workspace, cloud: Cloud, run: Run) -> None:
+    config = workspace.folder / "distributor.toml"
+    text = config.read_text(encoding="utf-8").replace('rate = "6000/min"', 'rate = "6000/min"\nsave_copy = false')
+    config.write_text(text.partition("[vault]")[0], encoding="utf-8")
+    (workspace.folder / "distributor.db").unlink()
+    before = len(cloud.stored())
+    words = "distributor self certificates/alice.pfx --password-file certificates/alice.txt --yes --json --stdout 2>said"
+    (delivery,) = answer(run(words))["deliveries"]
+    assert (delivery["address"], delivery["state"]) == ("alice@example.org", "accepted")
+    assert len(delivery["password"].split("-")) == 5
+    assert [record["to"] for record in cloud.stored()[before:]] == ["alice@example.org"]
+    assert cloud.messages(SENDER, "sentitems") == []

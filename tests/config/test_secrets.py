@@ -9,6 +9,7 @@ import pytest
 
 from distributor.config.secrets import exposed, parse_reference
 from distributor.errors import InvalidInput
+from distributor.model.secret import Secret
 from tests.authority import Authority
 
 
@@ -78,3 +79,28 @@ def test_a_secret_that_others_can_read_is_noticed(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert exposed(path) is None
     assert exposed(tmp_path / "none") is None
+
+
+def test_a_file_is_replaced_for_its_owner_only_and_a_link_to_it_stays(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old", encoding="utf-8")
+    real.chmod(0o644)
+    link.symlink_to(real)
+    reference = parse_reference("file:link", tmp_path)
+    reference.store(Secret("new"), "vault.identity")
+    assert (real.read_text(encoding="utf-8"), real.stat().st_mode & 0o777, link.is_symlink()) == ("new", 0o600, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+@pytest.mark.parametrize("text", ["env:NAME", "cred:name"])
+def test_what_the_program_is_given_from_outside_cannot_be_written(tmp_path: Path, text: str) -> None:
+    reference = parse_reference(text, tmp_path)
+    assert not reference.writable
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        reference.store(Secret("new"), "vault.identity")
+
+
+def test_a_file_that_cannot_be_written_is_said_without_the_secret(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no such file") as caught:
+        parse_reference("file:none", tmp_path).store(Secret("hunter2"), "vault.identity")
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
