@@ -20,11 +20,13 @@ from distributor.cli import (
     deliveries,
     demo,
     doctor,
+    incident,
     init,
     intune,
     ledger,
     password,
     plan,
+    requests,
     self_delivery,
     send,
     status,
@@ -83,6 +85,7 @@ for _command, _example in (  # in the order in which --help prints them
     (track.resolve, track.RESOLVE_EXAMPLE),
     (deliveries.resend, deliveries.RESEND_EXAMPLE),
     (deliveries.withdraw, deliveries.WITHDRAW_EXAMPLE),
+    (incident.incident, incident.EXAMPLE),
     (deliveries.publish, deliveries.PUBLISH_EXAMPLE),
     (self_delivery.self_, self_delivery.EXAMPLE),
     (doctor.doctor, doctor.EXAMPLE),
@@ -90,7 +93,7 @@ for _command, _example in (  # in the order in which --help prints them
 ):
     app.command(_command.__name__.rstrip("_"), epilog=_example, cls=Command)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-for _group in (password, vault, audit, ledger, trust, intune, templates, config):
+for _group in (password, requests, vault, audit, ledger, trust, intune, templates, config):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
     for _registered in _group.app.registered_commands:
         _registered.cls = Command

@@ -59,6 +59,7 @@ def send(
     from distributor.bootstrap import delivery
     from distributor.cli import send_run
     from distributor.cli.ledger import warn_clock_ahead
+    from distributor.cli.requests import plan_approved
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
     from distributor.workflows.sending.run import recover
@@ -72,9 +73,10 @@ def send(
     with bootstrap.open_for_writing(settings, sends=True) as ledger:
         if plan is not None and ledger.plan_inputs(plan) is None:
             raise RequestDenied(f'there is no plan "{plan}"', hint="`distributor status --json` shows the plans of all deliveries")
-        _tell_not_due(ledger, to or (), early=now)
         warn_clock_ahead(ledger)
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
+        unplanned = plan_approved(settings, ledger, scope.addresses) if plan is None and dry_run is None else 0
+        _tell_not_due(ledger, to or (), early=now)
         counts = ledger.counts(scope)
         if dry_run is None and not unclear and not _has_work(settings, ledger, counts):
             found, reporter = send_run.idle(keep=as_json)
@@ -90,10 +92,10 @@ def send(
                     settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear
                 )
         if not wait:
-            return _report(ledger, scope, found, reporter, as_json=as_json)
+            return _report(ledger, scope, found, reporter, as_json=as_json) or int(unplanned > 0)
     found = send_run.wait(settings, scope, found, reporter, limit=limit)
     with bootstrap.open_for_reading(settings) as ledger:
-        return _report(ledger, scope, found, reporter, as_json=as_json)
+        return _report(ledger, scope, found, reporter, as_json=as_json) or int(unplanned > 0)
 
 
 def _follow(settings: Settings, scope: DeliveryFilter, log: Log, *, yes: bool, others: Sequence[object]) -> int:

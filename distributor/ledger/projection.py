@@ -17,21 +17,19 @@ from sqlalchemy import RowMapping
 
 from distributor.ledger.tables import certificate, delivery, event, handover, outbox, person, plan
 from distributor.model.audit_log import ADOPTION, Link, format_timestamp, parse_timestamp
-from distributor.model.certificates import REVOKED
+from distributor.model.certificates import INCIDENT, REVOKED
 from distributor.model.people import key_of
 from distributor.model.states import RECEIVED, PasswordState, State
 
 Values = dict[str, Any]
 _decode = json.JSONDecoder().raw_decode  # half the price of json.loads
-CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED, "password-destroyed": PasswordState.DESTROYED}
-RESEALED = "resealed"  # sealed again, to other public keys
+CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED}
+CLOSING |= dict.fromkeys(("password-destroyed", INCIDENT), PasswordState.DESTROYED)
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
 _RECEIVED = frozenset(str(state) for state in RECEIVED)
 _ANSWERS = frozenset(
     str(s) for s in (*RECEIVED, State.QUEUED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.BOUNCED)
 )  # states that somebody's words may come with
-
-
 EVENT_COLUMNS = tuple(event.c[name] for name in Link._fields)
 
 
@@ -50,7 +48,7 @@ class ExpectedState:
     revoked: bool = False  # by its authority, whose words are noted once but may change later; also where it is good again
 
 
-CHAIN_CHANGED = "chain-changed"  # a later plan brought a better chain of the certificate
+CHAIN_CHANGED, RESEALED = "chain-changed", "resealed"  # a later plan had a better chain; the password was sealed to other public keys
 LOCATOR, INPUTS, CHAIN, SEALED = "locator", "plan's inputs", "certificate's chain", "password's sealed"
 _DIGESTS = {LOCATOR: "locator_sha256", INPUTS: "inputs_sha256", CHAIN: "chain_sha256"}
 

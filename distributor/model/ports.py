@@ -30,70 +30,15 @@ from distributor.model.delivery import (
     Taken,
     TrackedMessage,
     TrackingEvent,
-    UnderWay,
 )
 from distributor.model.high_water_mark import Adoptable
 from distributor.model.issues import CheckedChain, Diagnostic, Issue, WorkerFailure
+from distributor.model.ledger_queries import LedgerTimes, MailboxQueries
 from distributor.model.people import Person
+from distributor.model.requests import RequestLedger
 from distributor.model.resealing import SealedPasswords
 from distributor.model.secret import Secret
 from distributor.model.states import State
-
-# --- ledger times --------------------------------------------------------------------------------
-# The ledger's methods about time: its clock, its last event, leases; and `doctor`'s checks of the database.
-
-
-class LedgerTimes(Protocol):
-    """One clock decides leases, waiting times, quotas and expiry: the ledger's."""
-
-    def now(self) -> datetime:
-        """The ledger's clock: the only one that may be compared with its times."""
-        ...
-
-    def position(self) -> int:
-        """The number of the last event; 0 where there is none. It decides the order of events, not their times."""
-        ...
-
-    def ahead(self) -> datetime | None:
-        """The time of the last event, if it is ahead of the clock by more than TOLERANCE: one of the two was wrong."""
-        ...
-
-    def under_way(self, scope: DeliveryFilter) -> list[UnderWay]:
-        """Deliveries that senders have claimed or are transmitting."""
-        ...
-
-    def check(self) -> list[Diagnostic]:
-        """`doctor`'s checks of the database: whether a commit is durable."""
-        ...
-
-
-# --- mailboxes --------------------------------------------------------------------------------
-# The ledger's methods about sending mailboxes: locks, messages that are due, times of messages that were sent.
-
-
-class MailboxQueries(Protocol):
-    """Only one process at a time may send from a mailbox with limits, so that processes that share a ledger keep them together."""
-
-    def lock_mailbox(self, mailbox: str) -> bool:
-        """Lock a mailbox until the ledger is closed or the process ends, however it ends; False while another process has the lock."""
-        ...
-
-    def sent_times(self, since: datetime, senders: SenderFilter) -> list[datetime]:
-        """Times of these senders' attempts since then, oldest first; without messages that were certainly not sent."""
-        ...
-
-    def next_due(self, scope: DeliveryFilter, senders: SenderFilter = ALL_SENDERS) -> datetime | None:
-        """When the next deferred delivery is due; None without one."""
-        ...
-
-    def has_pending(self, scope: DeliveryFilter, senders: SenderFilter, *, early: bool = False) -> bool:
-        """Whether a message of these senders is due, being packed, or claimed by a process that may still release it."""
-        ...
-
-    def due(self, scope: DeliveryFilter, *, early: bool = False) -> dict[str, int]:
-        """The number of stored messages that are due, by sender. `early`: deferred ones before their time too."""
-        ...
-
 
 Job = TypeVar("Job")
 Result = TypeVar("Result", covariant=True)  # noqa: PLC0105  the shorter name says it
@@ -218,7 +163,18 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, SealedPasswords, Protocol):
+class Ledger(  # all that one class implements
+    Adoptable,
+    FurtherColumns,
+    CleanupStore,
+    Publications,
+    Revocations,
+    RequestLedger,
+    MailboxQueries,
+    LedgerTimes,
+    SealedPasswords,
+    Protocol,
+):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A transition that
