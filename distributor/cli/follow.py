@@ -99,6 +99,8 @@ class Follower:
     due: datetime | None = None  # when the next deferred message is due
     stuck: frozenset[str] = frozenset()  # planned deliveries that could not be packed
     stuck_since: float = 0.0
+    unplanned: set[str] = field(default_factory=set)  # approved requests whose certificate could not be found again
+    unplanned_since: float = 0.0
     pause: float = 0.0  # seconds to wait, after a service refused us
 
     def run(self, reading: Ledger) -> None:
@@ -146,7 +148,21 @@ class Follower:
         return report is not None and report.accepted > 0
 
     def _plan_requests(self, ledger: Ledger) -> None:
-        """Plan the new generation of each approved request."""
+        """Plan the new generation of each approved request; what could not be found again is tried again some time later."""
+        from distributor.bootstrap import requests
+        from distributor.workflows.requests import Unfulfilled
+
+        waiting = {request.id for request in ledger.unplanned()}
+        if not waiting or (waiting <= self.unplanned and monotonic() - self.unplanned_since < PACK_AGAIN):
+            return
+        self.unplanned, self.unplanned_since = set(), monotonic()
+        for each in requests.fulfil(self.settings, ledger, self.scope.addresses):
+            fields = {"request": each.request.id, "address": each.request.address}
+            if isinstance(each, Unfulfilled):
+                self.unplanned.add(each.request.id)
+                self.log("not-planned", each.reason, **fields, hint=each.hint)
+            else:
+                self.log("planned", **fields, delivery=each.delivery.id)
 
     def _is_due(self, ledger: Ledger) -> bool:
         """Whether there is something to send, or to pack that could not be packed a short while ago."""

@@ -145,3 +145,14 @@ def test_it_asks_once_and_takes_no_other_choice(sent: Workspace) -> None:
 def test_a_ledger_that_cannot_be_used_is_said_at_once(sent: Workspace) -> None:
     (sent.folder / "distributor.db").write_bytes(b"")
     sent.run_script("$ distributor send --follow --yes\nerror: ...\nhint: ...\n? 3\n")
+
+
+def test_an_approved_request_is_planned_and_sent(sent: Workspace) -> None:
+    with following(sent) as follower:
+        follower.until("ready")
+        sent.run_script('$ LOGNAME=helga distributor requests add alice@example.org --reason "new phone" >/dev/null 2>&1\n')
+        asked = json.loads(sent.run("distributor requests --json").stdout)["requests"][0]
+        sent.run_script(f"$ LOGNAME=adam distributor requests approve {asked['id']} >/dev/null 2>&1\n")
+        follower.until("accepted", address="alice@example.org")
+        assert follower.stop() == 0
+    assert len(sent.handler.messages) == 3
