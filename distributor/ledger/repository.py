@@ -30,6 +30,7 @@ from distributor.ledger import (
     sending,
     verification,
 )
+from distributor.ledger.channels import SqlPasswordChannels
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.locks import mailbox_locks
@@ -66,7 +67,7 @@ from distributor.model.ports import Now
 from distributor.model.states import State
 
 
-class SqlLedger:
+class SqlLedger(SqlPasswordChannels):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:

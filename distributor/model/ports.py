@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
+from distributor.model.channels import PasswordChannels
 from distributor.model.csv_table import FurtherColumns
 from distributor.model.delivery import (
     ALL_SENDERS,
@@ -217,7 +218,7 @@ class Tracker(Protocol):
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, Protocol):
+class Ledger(Adoptable, FurtherColumns, CleanupStore, Publications, Revocations, MailboxQueries, LedgerTimes, PasswordChannels, Protocol):
     """The durable record of deliveries. Every method is one transaction unless it iterates; may be called from several threads.
 
     `by` (who is writing) is given when the ledger is opened, and the clock where it is not the database's own. A transition that
