@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from distributor.model.people import Address, BadAddress, key_of, parse_address
+from distributor.model.secret import Secret
 
 _LABELS = 10_000  # four digits: they cannot be mistaken for a group of the password
 
@@ -70,6 +71,35 @@ def _mailbox(key: str) -> str:
     """Without a subaddress (RFC 5233): "alice+x@" is the mailbox of "alice@" at Exchange and others."""
     local, _, domain = key.rpartition("@")
     return f"{local.partition('+')[0] or local}@{domain}".lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A letter with its texts as the templates rendered them.
+
+    `text`: the heading, then paragraphs with a blank line between them. One that begins with `[[1]]` introduces the first password,
+    one with `>>` is set to the right. `spelling`: a line a character, and one for `capital`.
+    """
+
+    address: tuple[str, ...]  # its first line is the name
+    text: str
+    spelling: str
+    passwords: tuple[Secret, ...]
+
+
+class LetterPrinter(Protocol):
+    """Prints letters into one PDF."""
+
+    font: str  # what it prints with, for `doctor`
+    every_script: bool  # whether it can print Greek and Cyrillic names too
+
+    def unprintable(self, letter: Letter) -> str:
+        """The characters that it cannot print right; empty where it can print the letter."""
+        ...
+
+    def print(self, letters: Sequence[Letter], tell: Callable[[], object]) -> bytes:
+        """The PDF, a page or more for each letter; `tell` is called for each."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
