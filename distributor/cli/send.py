@@ -54,7 +54,7 @@ def send(
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
-    from distributor.cli import send_run
+    from distributor.cli import password_mail, send_run
     from distributor.cli.ledger import warn_clock_ahead
     from distributor.model.delivery import DeliveryFilter
     from distributor.workers import process
@@ -77,11 +77,12 @@ def send(
         if total and not yes:
             _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
         found, reporter = send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear)
-        if not wait:
-            return _report(ledger, scope, found, reporter, as_json=as_json)
-    found = send_run.wait(settings, scope, found, reporter, limit=limit)
-    with bootstrap.open_for_reading(settings) as ledger:
-        return _report(ledger, scope, found, reporter, as_json=as_json)
+        code = 0 if wait else _report(ledger, scope, found, reporter, as_json=as_json)
+    if wait:
+        found = send_run.wait(settings, scope, found, reporter, limit=limit)
+        with bootstrap.open_for_reading(settings) as ledger:
+            code = _report(ledger, scope, found, reporter, as_json=as_json)
+    return password_mail.after_send(settings, code)
 
 
 def _report(ledger: Ledger, scope: DeliveryFilter, found: SendReport, reporter: ProgressReporter, *, as_json: bool) -> int:

@@ -17,7 +17,7 @@ from distributor.ledger.engine import Database
 from distributor.ledger.message_verification import refuse_changed_people
 from distributor.ledger.tables import certificate, delivery, event, handover, person
 from distributor.ledger.transaction import Clock, NewEvent, WriteTransaction, sanitize
-from distributor.model.audit_log import parse_timestamp
+from distributor.model.audit_log import format_timestamp, parse_timestamp
 from distributor.model.channels import LettersFile, PasswordMail, PasswordTo, ReadyPassword
 from distributor.model.states import RECEIVED, PasswordState
 
@@ -142,6 +142,15 @@ def unfinished_letters(connection: Connection) -> list[LettersFile]:
     return list(files.values())
 
 
+def letter_recipients(connection: Connection, file: LettersFile) -> list[str]:
+    """The people of an unfinished file: their passwords were closed with its event, at the same time."""
+    asked = select(person.c.address).distinct().select_from(handover).join(delivery, delivery.c.id == handover.c.delivery)
+    asked = asked.join(person, person.c.id == delivery.c.person).order_by(person.c.address)
+    at = format_timestamp(file.at) if file.at else ""
+    closed = (handover.c.state == PasswordState.HANDED_OVER.value) & (handover.c.channel == "letter") & (handover.c.closed_at == at)
+    return list(connection.execute(asked.where(closed)).scalars())
+
+
 def finish_letters(tx: WriteTransaction, file: LettersFile, outcome: str) -> None:
     """Record what became of a file."""
     tx.append([NewEvent(None, FINISHED, evidence={"document_sha256": file.sha256, "outcome": outcome})])
@@ -208,6 +217,10 @@ class SqlPasswordChannels:
     def unfinished_letters(self) -> list[LettersFile]:
         with self._database.reading() as connection:
             return unfinished_letters(connection)
+
+    def letter_recipients(self, file: LettersFile) -> list[str]:
+        with self._database.reading() as connection:
+            return letter_recipients(connection, file)
 
     def finish_letters(self, file: LettersFile, outcome: str) -> None:
         with self._writing() as tx:

@@ -138,6 +138,10 @@ class PasswordChannels(Protocol):
         """Files whose passwords are handed over, and that are not known to be in their places."""
         ...
 
+    def letter_recipients(self, file: LettersFile) -> list[str]:
+        """The addresses of the people whose letters are in an unfinished file."""
+        ...
+
     def finish_letters(self, file: LettersFile, outcome: str) -> None:
         """Record what became of a file: `written`, or `lost`."""
         ...
