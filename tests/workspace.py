@@ -162,9 +162,9 @@ class Workspace:
         self._point_to(port)
 
     def add_faulty_server(self, *rules: str) -> None:
-        """The server of tests/doubles with faults such as `DOT:stored-drop:1` (verb, what it does, at which time)."""
-        asked = [rule.split(":") for rule in rules]
-        faults = [{"verb": verb, "do": do, "nth": [int(nth)]} for verb, do, nth in asked]
+        """The server of tests/doubles with faults such as `DOT:stored-drop:1` or `DOT:reply:1:554 no` (verb, what it does, which time)."""
+        asked = [rule.split(":", 3) for rule in rules]
+        faults = [{"verb": verb, "do": do, "nth": [int(nth)], "text": "".join(text)} for verb, do, nth, *text in asked]
         self._point_to(self._ends.enter_context(smtpd(self.folder / "server", *faults)).port)
 
     def _point_to(self, port: int) -> None:

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 
 _HERE = __name__
 REGISTRY: Mapping[str, Mapping[str, str]] = {  # family -> kind, as the configuration names it -> module
-    "channels": {"reveal": "distributor.workflows.reveal"},  # it needs no service, so it is no adapter
+    "channels": {
+        "letter": f"{_HERE}.channels.letter",
+        "mail": f"{_HERE}.channels.mail",
+        "reveal": "distributor.workflows.reveal",  # it needs no service, so it is no adapter
+    },
     "directories": {"folder": f"{_HERE}.directories.folder", "ldap": f"{_HERE}.directories.ldap"},
     "rosters": {"csv": f"{_HERE}.rosters.csv", "graph": f"{_HERE}.rosters.graph", "ldap": f"{_HERE}.rosters.ldap"},
     "sources": {"files": f"{_HERE}.sources.files"},

@@ -147,7 +147,8 @@ def packing_pool(settings: config.Settings, *, early: bool = True) -> Iterator[W
     from distributor.workers.pool import CallFactory, Workers
     from distributor.workflows.packing import GROUP
 
-    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits)
+    portal = settings.portal.url.partition("://")[2] if settings.portal is not None else ""
+    tables = (settings.organisation, settings.mailboxes, settings.package, settings.password, settings.limits, portal)
     made = CallFactory(packer, (settings.folder, settings.vault.recipients, *tables))
     workers: Workers[PackingJob, PackedMessage | ParseProblem]
     workers = Workers(made, cores(), settings.limits.open_seconds + PACK_SECONDS, CHILD_MEMORY, early=EARLY if early else 0, group=GROUP)
@@ -163,6 +164,7 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
     package: config.Package,
     password: config.Password,
     limits: Limits,
+    portal: str = "",
 ) -> Packer:
     """The function that makes a message; called in each child, since its imports are slow."""
     from distributor.mail.message import Mailbox
@@ -177,6 +179,8 @@ def packer(  # noqa: PLR0913, PLR0917  the tables it needs and no others: it run
         helpdesk=organisation.helpdesk,
         senders=tuple(Mailbox(mailbox.address, mailbox.name) for mailbox in mailboxes),
         channel=password.channel,
+        to=password.to,
+        portal=portal,
         expires=password.expires,
         profile=str(package.profile),
         include_root=package.include_root,
@@ -208,9 +212,10 @@ def packing_workflow(  # noqa: PLR0913, PLR0917  what the workflow depends on
 
 def template_renderer(settings: config.Settings) -> TemplateRenderer:
     """Renders messages from the workspace's templates, then the packaged ones."""
-    from distributor.mail.templates import TemplateRenderer
+    from distributor.mail.templates import LETTER, MESSAGE, PASSWORD, TemplateRenderer
 
-    return TemplateRenderer(settings.folder, settings.organisation.languages)
+    others = {"letter": (LETTER,), "mail": (PASSWORD,)}.get(settings.password.channel, ())
+    return TemplateRenderer(settings.folder, settings.organisation.languages, (MESSAGE, *others))
 
 
 def outdated_templates(settings: config.Settings) -> InvalidInput | None:

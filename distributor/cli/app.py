@@ -25,6 +25,8 @@ from distributor.cli import (
     intune,
     ledger,
     password,
+    password_letters,
+    password_mail,
     plan,
     requests,
     self_delivery,
@@ -93,6 +95,8 @@ for _command, _example in (  # in the order in which --help prints them
 ):
     app.command(_command.__name__.rstrip("_"), epilog=_example, cls=Command)(_command)
 trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
+password.app.command(epilog=password_letters.EXAMPLE)(password_letters.letters)
+password.app.command(epilog=password_mail.EXAMPLE)(password_mail.mail)
 for _group in (password, requests, vault, audit, ledger, trust, intune, templates, config):
     app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
     for _registered in _group.app.registered_commands:

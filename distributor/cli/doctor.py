@@ -179,6 +179,12 @@ def _templates(settings: Settings) -> Iterator[Diagnostic]:
     yield from delivery.check_templates(settings)
 
 
+def _password(settings: Settings) -> Iterator[Diagnostic]:
+    from distributor.bootstrap import channels
+
+    yield from channels.check(settings)
+
+
 def _services(settings: Settings) -> Iterator[Diagnostic]:
     """The transport, then the other adapters that ask a service."""
     import asyncio
@@ -208,6 +214,7 @@ _AREAS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
     "vault": _vault,
     "files": _files,
     "templates": _templates,
+    "password": _password,
     "trust": _trust,
     "transport": _services,
 }

@@ -110,6 +110,7 @@ def _made(
     from distributor.bootstrap import delivery, inputs, trust
     from distributor.cli.ledger import warn_gap, warn_restored
     from distributor.files.spool import FileSpool
+    from distributor.model.channels import PasswordTo
     from distributor.workflows.plan import plan as make_plan
 
     found = inputs.source_sets(settings, sources, roster, passwords)
@@ -137,6 +138,7 @@ def _made(
             inputs=inputs.inputs(found, settings),
             languages=settings.organisation.languages,
             written_in=renderer.nearest,
+            password_to=PasswordTo(settings.password.to) if settings.password.channel == "mail" else None,
             now=now,
             directory=inputs.directory(settings),
             checker=_linted(checker) if lint else checker,

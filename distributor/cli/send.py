@@ -57,7 +57,7 @@ def send(
     """
     from distributor import bootstrap
     from distributor.bootstrap import delivery
-    from distributor.cli import send_run
+    from distributor.cli import password_mail, send_run
     from distributor.cli.ledger import warn_clock_ahead
     from distributor.cli.requests import plan_approved
     from distributor.model.delivery import DeliveryFilter
@@ -77,25 +77,42 @@ def send(
         _, unclear = recover(ledger, process.is_alive)  # claims of a run that ended early
         unplanned = plan_approved(settings, ledger, scope.addresses) if plan is None and dry_run is None else 0
         _tell_not_due(ledger, to or (), early=now)
-        counts = ledger.counts(scope)
-        if dry_run is None and not unclear and not _has_work(settings, ledger, counts):
-            found, reporter = send_run.idle(keep=as_json)
-        else:
-            with delivery.packing_pool(settings, early=State.PLANNED in counts) as pool:
-                if dry_run is not None:
-                    return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
-                due = _expected(counts, early=now) if yes else _due(ledger, scope, early=now)
-                total = min(due.total(), limit or due.total())
-                if total and not yes:
-                    _ask(settings, due, total, duration(settings, ledger, scope, early=now, limit=limit))
-                found, reporter = send_run.run(
-                    settings, ledger, pool, scope, total=total, limit=limit, early=now, keep=as_json, unclear=unclear
-                )
-        if not wait:
-            return _report(ledger, scope, found, reporter, as_json=as_json) or int(unplanned > 0)
-    found = send_run.wait(settings, scope, found, reporter, limit=limit)
-    with bootstrap.open_for_reading(settings) as ledger:
-        return _report(ledger, scope, found, reporter, as_json=as_json) or int(unplanned > 0)
+        if dry_run is not None:
+            with delivery.packing_pool(settings, early=State.PLANNED in ledger.counts(scope)) as pool:
+                return write_messages(settings, ledger, pool, scope, dry_run, limit=limit, as_json=as_json, unclear=unclear)
+        found, reporter = _run(settings, ledger, scope, unclear, limit=limit, early=now, yes=yes, as_json=as_json)
+        code = 0 if wait else _report(ledger, scope, found, reporter, as_json=as_json)
+    if wait:
+        found = send_run.wait(settings, scope, found, reporter, limit=limit)
+        with bootstrap.open_for_reading(settings) as ledger:
+            code = _report(ledger, scope, found, reporter, as_json=as_json)
+    return password_mail.after_send(settings, code or int(unplanned > 0))
+
+
+def _run(
+    settings: Settings,
+    ledger: Ledger,
+    scope: DeliveryFilter,
+    unclear: Sequence[DeliveryResult],
+    *,
+    limit: int | None,
+    early: bool,
+    yes: bool,
+    as_json: bool,
+) -> tuple[SendReport, ProgressReporter]:
+    """Ask, then pack and send; starts no process and opens no connection where there is nothing to do."""
+    from distributor.bootstrap import delivery
+    from distributor.cli import send_run
+
+    counts = ledger.counts(scope)
+    if not unclear and not _has_work(settings, ledger, counts):
+        return send_run.idle(keep=as_json)
+    with delivery.packing_pool(settings, early=State.PLANNED in counts) as pool:
+        due = _expected(counts, early=early) if yes else _due(ledger, scope, early=early)
+        total = min(due.total(), limit or due.total())
+        if total and not yes:
+            _ask(settings, due, total, duration(settings, ledger, scope, early=early, limit=limit))
+        return send_run.run(settings, ledger, pool, scope, total=total, limit=limit, early=early, keep=as_json, unclear=unclear)
 
 
 def _follow(settings: Settings, scope: DeliveryFilter, log: Log, *, yes: bool, others: Sequence[object]) -> int:

@@ -64,9 +64,10 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """`[password]`: how passwords are made and handed over."""
+    """`[password]`: how passwords are made and handed over. `to`: the roster's column with the mailbox of channel mail."""
 
     channel: str = "reveal"
+    to: str = "alternate_email"
     expires: timedelta = timedelta(days=14)
     alphabet: str = ALPHABET
     groups: int = 5

@@ -13,6 +13,7 @@ from distributor.config.converter import ConfigFault
 from distributor.config.schema import AdapterKinds, Organisation, Password, Portal, Sender, SenderMailbox, VaultKeys
 from distributor.model import passwords
 from distributor.model.certificates import Limits
+from distributor.model.channels import PasswordTo
 from distributor.model.people import Helpdesk, has_unsafe_chars
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -124,6 +125,9 @@ def _password(password: Password, channels: tuple[str, ...]) -> list[ConfigFault
     faults = []
     if password.channel not in channels:
         faults.append(ConfigFault("password.channel", f'unknown channel "{password.channel}"', f"use one of: {', '.join(channels)}"))
+    if password.to not in set(PasswordTo):
+        hint = f"use one of: {', '.join(PasswordTo)}; package and password must not meet in one mailbox"
+        faults.append(ConfigFault("password.to", f'passwords are not sent to "{password.to[:80]}"', hint))
     if fault := passwords.check(password.recipe):
         faults.append(ConfigFault(f"password.{fault.key}", fault.reason, fault.hint))
     return faults

@@ -67,11 +67,22 @@ def refuse_changed_plans(tx: WriteTransaction, planned: Sequence[RowMapping]) ->
         _refuse(row["id"], chained(_state_faults(row, known[row["id"]]), _plan_faults(row, known[row["id"]])))
 
 
-def refuse_changed_password(tx: WriteTransaction, delivery_id: str) -> None:
+def refuse_changed_passwords(tx: WriteTransaction, ids: Sequence[str]) -> None:
     """Raise InvalidInput when a delivery's password is not the one that was sealed with its package, or not its person's."""
-    if found := password_differences(tx, [delivery_id]).get(delivery_id):
-        message = f"the ledger was modified outside distributor ({found}); this password is not shown"
-        raise InvalidInput(message, where=delivery_id, hint=_RESEND)
+    for id_, fields in password_differences(tx, ids).items():
+        raise _changed_password(id_, fields)
+
+
+def refuse_changed_people(tx: WriteTransaction, ids: Sequence[str]) -> None:
+    """Raise InvalidInput when the person of a delivery, with name and other addresses, is not what the events tell."""
+    for id_, who in engine.rows_of(tx.connection, _people_of, ids):
+        if found := list(_person_faults(tx.connection, who)):
+            raise _changed_password(id_, _fields(found))
+
+
+def _changed_password(delivery_id: str, fields: str) -> InvalidInput:
+    message = f"the ledger was modified outside distributor ({fields}); this password is not shown"
+    return InvalidInput(message, where=delivery_id, hint=_RESEND)
 
 
 def password_differences(tx: WriteTransaction, ids: Sequence[str]) -> dict[str, str]:
@@ -149,18 +160,19 @@ _ORIGIN = (
     .outerjoin(certificate, certificate.c.sha256 == delivery.c.certificate)
     .where(delivery.c.id == bindparam("id"))
 )
-_PASSWORD = (
-    select(*(column for column in projection.ROW_COLUMNS if column.name.startswith(("handover_", "person_"))))
-    .select_from(delivery)
-    .join(person, person.c.id == delivery.c.person)
-    .join(handover, handover.c.delivery == delivery.c.id)
-)
-_PASSWORD_NAMES = [column.name for column in _PASSWORD.selected_columns]
+_PASSWORD = [column for column in projection.ROW_COLUMNS if column.name.startswith(("handover_", "person_"))]
+_PASSWORD_NAMES = [column.name for column in _PASSWORD]
 
 
 @cache
 def _passwords(size: int) -> Select[Any]:
-    return _PASSWORD.where(engine.one_of(delivery.c.id, size))
+    asked = select(*_PASSWORD).select_from(delivery).join(person, person.c.id == delivery.c.person)
+    return asked.join(handover, handover.c.delivery == delivery.c.id).where(engine.one_of(delivery.c.id, size))
+
+
+@cache
+def _people_of(size: int) -> Select[Any]:
+    return select(delivery.c.id, delivery.c.person).where(engine.one_of(delivery.c.id, size))
 
 
 def refusal(delivery_id: str, changed: str) -> InvalidInput:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, type_coerce, update
@@ -10,7 +10,7 @@ from sqlalchemy.types import NullType
 
 from distributor.errors import InvalidInput, RequestDenied
 from distributor.ledger import engine, transitions
-from distributor.ledger.message_verification import refuse_changed_password
+from distributor.ledger.message_verification import refuse_changed_passwords
 from distributor.ledger.tables import delivery, handover, outbox, person
 from distributor.ledger.transaction import NewEvent, WriteTransaction, sanitize
 from distributor.model.audit_log import format_timestamp, parse_timestamp
@@ -60,20 +60,36 @@ def _bytes(sealed: bytes | str | None) -> bytes | None:
 
 def hand_over(tx: WriteTransaction, delivery_id: str, reason: str, channel: str) -> bytes:
     """Ready -> handed-over; the sealed bytes, which the ledger no longer has. Raises InvalidInput where somebody took them away."""
-    row = tx.connection.execute(_ENVELOPES.where(handover.c.delivery == delivery_id)).mappings().one_or_none()
-    if row is None:
-        raise RequestDenied(
-            "the delivery has no password", where=delivery_id, hint="run `distributor status` to see which deliveries have a password"
-        )
-    _refuse_unless_ready(row, tx.now)
-    sealed = _bytes(row["sealed"])
-    if sealed is None:
-        raise InvalidInput("the ledger was modified outside distributor: the sealed password is missing", where=delivery_id, hint=_RESEND)
-    refuse_changed_password(tx, delivery_id)
-    transitions.close_passwords(tx, [delivery_id], PasswordState.HANDED_OVER)
-    evidence = {"channel": channel, "certificate_sha256": row["certificate"], "generation": row["generation"]}
-    tx.append([NewEvent(delivery_id, "revealed", None, None, evidence, {"address": row["address"], "reason": sanitize(reason)})])
+    return hand_over_all(tx, [delivery_id], reason, channel, {})[delivery_id]
+
+
+def hand_over_all(
+    tx: WriteTransaction, ids: Sequence[str], reason: str, channel: str, evidence: Mapping[str, object], **personal: object
+) -> dict[str, bytes]:
+    """Hand several passwords over, or none; the sealed bytes by delivery. `evidence` and `personal` are recorded with each."""
+    asked = (tx.connection.execute(_ENVELOPES.where(handover.c.delivery.in_(part))).mappings() for part in engine.chunks(ids))
+    rows = {row["delivery"]: row for part in asked for row in part}
+    sealed: dict[str, bytes] = {}
+    for id_ in ids:
+        if id_ not in rows:
+            hint = "run `distributor status` to see which deliveries have a password"
+            raise RequestDenied("the delivery has no password", where=id_, hint=hint)
+        _refuse_unless_ready(rows[id_], tx.now)
+        found = _bytes(rows[id_]["sealed"])
+        if found is None:
+            raise InvalidInput("the ledger was modified outside distributor: the sealed password is missing", where=id_, hint=_RESEND)
+        sealed[id_] = found
+    refuse_changed_passwords(tx, ids)
+    for part in engine.chunks(ids):
+        transitions.close_passwords(tx, part, PasswordState.HANDED_OVER)
+    told = {"reason": sanitize(reason), **personal}
+    tx.append([_revealed(rows[id_], {"channel": channel, **evidence}, told) for id_ in ids])
     return sealed
+
+
+def _revealed(row: RowMapping, evidence: Mapping[str, object], personal: Mapping[str, object]) -> NewEvent:
+    about = {"certificate_sha256": row["certificate"], "generation": row["generation"]}
+    return NewEvent(row["delivery"], "revealed", None, None, {**evidence, **about}, {"address": row["address"], **personal})
 
 
 def _refuse_unless_ready(row: RowMapping, now: str) -> None:

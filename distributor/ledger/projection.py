@@ -26,10 +26,10 @@ _decode = json.JSONDecoder().raw_decode  # half the price of json.loads
 CLOSING = {"revealed": PasswordState.HANDED_OVER, "password-expired": PasswordState.EXPIRED}
 CLOSING |= dict.fromkeys(("password-destroyed", INCIDENT), PasswordState.DESTROYED)
 _OPEN = frozenset({PasswordState.HELD, PasswordState.READY})
-_RECEIVED = frozenset(str(state) for state in RECEIVED)
-_ANSWERS = frozenset(
-    str(s) for s in (*RECEIVED, State.QUEUED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.BOUNCED)
-)  # states that somebody's words may come with
+_READY_AGAIN = frozenset({PasswordState.EXPIRED, PasswordState.HANDED_OVER})  # a clock was ahead; its message was certainly not sent
+_RECEIVED = frozenset(map(str, RECEIVED))
+# states that somebody's words may come with
+_ANSWERS = frozenset(map(str, (*RECEIVED, State.QUEUED, State.DEFERRED, State.REJECTED, State.AMBIGUOUS, State.BOUNCED)))
 EVENT_COLUMNS = tuple(event.c[name] for name in Link._fields)
 
 
@@ -74,8 +74,9 @@ def project(links: Iterable[Link]) -> ExpectedState:
 def _note(expected: ExpectedState, step: Link) -> None:
     if step.event in CLOSING:
         _close(expected, step, CLOSING[step.event])
-    elif step.event == "password-ready" and expected.password is not None and expected.password["state"] == PasswordState.EXPIRED:
+    elif step.event == "password-ready" and expected.password is not None and expected.password["state"] in _READY_AGAIN:
         expected.password.update(state=PasswordState.READY, closed_at=None, closed_by=None)
+        expected.sealed = True
     elif step.event == "clock-corrected" and expected.row.get("state") == State.AMBIGUOUS:
         expected.row["armed_at"] = step.at
     elif step.event == "relocated":

@@ -31,6 +31,7 @@ from distributor.ledger import (
     sending,
     verification,
 )
+from distributor.ledger.channels import SqlPasswordChannels
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
 from distributor.ledger.locks import mailbox_locks
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from distributor.model.ports import Now
 
 
-class SqlLedger(SqlRequests):
+class SqlLedger(SqlRequests, SqlPasswordChannels):
     """A ledger in SQLite or PostgreSQL; safe to call from several threads."""
 
     def __init__(self, database: Database, *, by: str, now: Now | None, guard: CopyGuard | None = None) -> None:

@@ -79,18 +79,24 @@ class MessageHeaders:
     boundary: str
 
 
-def compose(headers: MessageHeaders, rendered: RenderedText, attachment: Attachment) -> bytes:
+def compose(headers: MessageHeaders, rendered: RenderedText, attachment: Attachment | None) -> bytes:
     """The message. Raises ValueError for a value that is not allowed in a header."""
     boundary = _checked(_TOKEN, headers.boundary, "boundary")
     outer, inner = f"=_{boundary}.1", f"=_{boundary}.2"
+    words = (
+        f'Content-Type: multipart/alternative; boundary="{inner}"\r\n\r\n',
+        _text_part(inner, "plain", rendered.text),
+        _text_part(inner, "html", rendered.html),
+        f"--{inner}--\r\n",
+    )
+    if attachment is None:
+        return "".join((*_headers(headers, rendered), *words)).encode()
     text = "".join(
         (
             *_headers(headers, rendered),
             f'Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n--{outer}\r\n',
-            f'Content-Type: multipart/alternative; boundary="{inner}"\r\n\r\n',
-            _text_part(inner, "plain", rendered.text),
-            _text_part(inner, "html", rendered.html),
-            f"--{inner}--\r\n\r\n--{outer}\r\n",
+            *words,
+            f"\r\n--{outer}\r\n",
             *_attached(attachment),
             f"--{outer}--\r\n",
         )

@@ -28,6 +28,11 @@ class PasswordPolicy:
         return self.groups * self.length * math.log2(len(self.alphabet)) if self.alphabet else 0.0
 
     @property
+    def plain(self) -> bool:
+        """Whether it has lower-case letters only."""
+        return self.alphabet.isalpha() and self.alphabet.islower()
+
+    @property
     def shape(self) -> str:
         """The pattern of a password, such as `xxxxx-xxxxx`."""
         return "-".join(["x" * self.length] * self.groups)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport
 from distributor.model.certificates import Locator, Publications, Revocations, SourceMaterial
+from distributor.model.channels import PasswordChannels
 from distributor.model.csv_table import FurtherColumns
 from distributor.model.delivery import (
     ALL_SENDERS,
@@ -172,6 +173,7 @@ class Ledger(  # all that one class implements
     RequestLedger,
     MailboxQueries,
     LedgerTimes,
+    PasswordChannels,
     SealedPasswords,
     Protocol,
 ):

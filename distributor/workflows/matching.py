@@ -22,6 +22,7 @@ from distributor.model.people import Address, Person, escape_unsafe, key_of
 from distributor.model.ports import NewSpool, Source, Spool, WorkerPool
 from distributor.pki.checks import addresses, check_certificate, subject_address
 from distributor.pki.spki import sha256_of
+from distributor.workflows.password_recipients import PasswordRecipients
 from distributor.workflows.plan_messages import (
     ABSENT,
     common_name,
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
     from distributor.model.ports import Checker
 
 
-_ALSO_IN_CHAIN = frozenset(  # checks whose fault the chain check would report again
-    {CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.WEAK_SIGNATURE, CheckId.IS_CA}
-)
+# checks whose fault the chain check would report again
+_ALSO_IN_CHAIN = frozenset({CheckId.EXPIRED, CheckId.NOT_YET_VALID, CheckId.WEAK_SIGNATURE, CheckId.IS_CA})
 _ADDRESS_CHECKS = frozenset({CheckId.ADDRESS_MISMATCH, CheckId.NO_ADDRESS, CheckId.BAD_ADDRESS})
 _USES = {"sign": "signing", "encrypt": "encrypting"}
 _DIGEST = 8  # bytes
@@ -100,9 +100,10 @@ class Matching:
         checker: Checker | None,
         spool: NewSpool = list,
         written_in: Callable[[str], str] = lambda language: language,
+        recipients: PasswordRecipients | None = None,
     ) -> None:
         self._people, self._rows = people, people.rows
-        self._checker = checker
+        self._checker, self._recipients = checker, recipients
         self._languages = languages
         self._written_in = written_in
         self._messages: Counter[str] = Counter()  # planned, by language
@@ -226,6 +227,8 @@ class Matching:
             other = "encrypt" if identity.facts.usages == ("sign",) else "sign"
             self._single_use.append((self._about(issue, file, person), person.address.key, other))
         errors = {issue.check for issue in issues if issue.severity is Severity.ERROR}
+        if self._recipients is not None and self._recipients.refuses(person, identity.facts, self._people, self._report):
+            errors.add(CheckId.BAD_ADDRESS)
         if not self._people.may_have(person) or (errors and (self._checker is None or errors & _ALSO_IN_CHAIN)):
             return
         if not errors:

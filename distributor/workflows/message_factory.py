@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from distributor.errors import InvalidInput
 from distributor.mail import message
 from distributor.mail.message import Attachment, Mailbox, MessageHeaders, Renderer
-from distributor.model import passwords
+from distributor.model import channels, passwords
 from distributor.model.certificates import Identity, Limits, ParseProblem
 from distributor.model.delivery import PackedMessage, PackingJob, PackingTask
 from distributor.model.issues import CheckId
@@ -38,6 +38,8 @@ class Packer:
     senders: tuple[Mailbox, ...]
     helpdesk: Helpdesk = field(default_factory=Helpdesk)
     channel: str = "reveal"
+    to: str = "alternate_email"  # where channel mail sends passwords
+    portal: str = ""  # its address without a scheme
     expires: timedelta | None = None
     profile: str = "phone"
     include_root: bool = False
@@ -130,8 +132,11 @@ class Packer:
                 "groups": self.recipe.groups,
                 "length": self.recipe.length,
                 "shape": self.recipe.shape,
-                "plain": self.recipe.alphabet.isalpha() and self.recipe.alphabet.islower(),
+                "plain": self.recipe.plain,
+                "label": channels.label(todo.id),
+                "to": self.to,
             },
+            "portal": self.portal,
             "generation": todo.generation,
             "expires": self.expires.days if self.expires else 0,
             "fetch_by": now + self.expires - A_DAY if self.expires else None,  # the last whole day; the password is ready later than now

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from distributor.errors import RequestDenied
 from distributor.model.certificates import ParsedIdentities, SourceMaterial
+from distributor.model.channels import PasswordTo
 from distributor.model.delivery import Delivery, DeliveryRequest, ExistingDelivery, Taken
 from distributor.model.issues import Issue
 from distributor.model.people import Directory
 from distributor.model.ports import Ledger, NewSpool, Roster, Source, Spool, WorkerPool
 from distributor.model.states import State
 from distributor.workflows.matching import Candidate, KeyOwners, Matching
+from distributor.workflows.password_recipients import PasswordRecipients
 from distributor.workflows.plan_messages import already, already_taken, one_key
 from distributor.workflows.roster import gather
 
@@ -62,6 +64,7 @@ def plan(  # noqa: PLR0913  what a use case needs
     checker: Checker | None = None,
     tell: Callable[[int], None] = lambda _: None,
     written_in: Callable[[str], str] = lambda language: language,
+    password_to: PasswordTo | None = None,
     show: Callable[[Delivery, DeliveryRequest], Any] = lambda delivery, _: delivery,
     spool: NewSpool = list,
 ) -> PlanResult:
@@ -69,12 +72,13 @@ def plan(  # noqa: PLR0913  what a use case needs
 
     People on the roster are compared with the directory; without a roster, everybody in the directory is planned. Without either, each
     certificate's own address is its person. `inputs` is kept in the ledger: absolute paths, never secrets. `tell` gets the number of files
-    opened so far; `written_in` turns a language into that of the message; `show` turns a planned delivery into what the result keeps of
-    it; `spool` makes the lists that are kept until the end.
+    opened so far; `written_in` turns a language into that of the message; `password_to`: where passwords are mailed to; `show` turns
+    a planned delivery into what the result keeps of it; `spool` makes the lists that are kept until the end.
     """
     people = gather(roster, directory, spool)
     nobody = people.nobody  # before issues of other kinds are added
-    work = Matching(people, languages, now, checker, spool, written_in)
+    recipients = PasswordRecipients(password_to) if password_to is not None else None
+    work = Matching(people, languages, now, checker, spool, written_in, recipients)
     record = _Record(ledger, plan_id, inputs, show, spool)
     for batch in _batches(work.candidates(source, pool, tell)):
         record.keep(work.trusted(batch, ledger.revoked([candidate.draft.facts.sha256 for candidate in batch])))
