@@ -12,26 +12,10 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from distributor.ledger import (
-    adoption,
-    certificate_owners,
-    certificates,
-    eligibility,
-    leases,
-    lookup,
-    mailbox_cleanup,
-    message_verification,
-    opening,
-    packing,
-    passwords,
-    planning,
-    queries,
-    resolution,
-    sending,
-    verification,
-)
+from distributor.ledger import queries
 from distributor.ledger.engine import Database
 from distributor.ledger.high_water_marks import CopyGuard
+from distributor.ledger.lazy import LazyModule
 from distributor.ledger.locks import mailbox_locks
 from distributor.ledger.transaction import Clock, WriteTransaction, write_transaction
 from distributor.model.audit_log import AuditRecord, Event, ExportComparison, VerificationReport, format_timestamp, parse_timestamp
@@ -65,7 +49,40 @@ from distributor.model.issues import Diagnostic, Issue
 from distributor.model.states import State
 
 if TYPE_CHECKING:
+    from distributor.ledger import (
+        adoption,
+        certificate_owners,
+        certificates,
+        eligibility,
+        leases,
+        lookup,
+        mailbox_cleanup,
+        message_verification,
+        opening,
+        packing,
+        passwords,
+        planning,
+        resolution,
+        sending,
+        verification,
+    )
     from distributor.model.ports import Now
+else:  # a command that reads needs two or three of them
+    adoption = LazyModule("adoption")
+    certificate_owners = LazyModule("certificate_owners")
+    certificates = LazyModule("certificates")
+    eligibility = LazyModule("eligibility")
+    leases = LazyModule("leases")
+    lookup = LazyModule("lookup")
+    mailbox_cleanup = LazyModule("mailbox_cleanup")
+    message_verification = LazyModule("message_verification")
+    opening = LazyModule("opening")
+    packing = LazyModule("packing")
+    passwords = LazyModule("passwords")
+    planning = LazyModule("planning")
+    resolution = LazyModule("resolution")
+    sending = LazyModule("sending")
+    verification = LazyModule("verification")
 
 
 class SqlLedger:
