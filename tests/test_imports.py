@@ -100,6 +100,8 @@ def test_what_is_typed_often_loads_only_what_it_needs(sent: Path, command: tuple
     """`make bench` times it (tests/bench/start.py)."""
     loaded = _loaded(*command, "--config", str(sent / "distributor.toml"))
     assert "distributor.bootstrap" in loaded
+    others = {"audit", "deliveries", "demo", "doctor", "init", "intune", "plan", "templates", "track", "trust"}
+    assert not loaded & {f"distributor.cli.{name}" for name in others}
     opens_passwords = {"pyrage"} if command[0] == "password" else set()
     assert {name.partition(".")[0] for name in loaded} & NOT_TO_READ == opens_passwords
     assert "sqlalchemy.dialects.postgresql" not in loaded

@@ -7,31 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from copy import copy
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from distributor import __version__
-from distributor.cli import (
-    audit,
-    config,
-    deliveries,
-    demo,
-    doctor,
-    init,
-    intune,
-    ledger,
-    password,
-    plan,
-    send,
-    status,
-    templates,
-    track,
-    trust,
-    trust_ldap,
-)
 from distributor.cli.help import Command, Group
 from distributor.cli.options import Config
 from distributor.cli.render import STDERR, STDOUT, escape, stderr_line, stop_writing
@@ -46,15 +28,21 @@ OF_THE_WORLD = frozenset(  # errors that have their cause outside of the program
     }
 )
 
-app = typer.Typer(
-    name="distributor",
-    cls=Group,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="\b\nexample:\n  distributor init && distributor plan certificates/ --roster people.csv && distributor send",
-)
+COMMANDS = {  # in the order in which --help prints them: each one's module, and the name of its example there
+    "init": ("init", "EXAMPLE"),
+    "plan": ("plan", "EXAMPLE"),
+    "send": ("send", "EXAMPLE"),
+    "status": ("status", "EXAMPLE"),
+    "history": ("status", "HISTORY_EXAMPLE"),
+    "track": ("track", "EXAMPLE"),
+    "resolve": ("track", "RESOLVE_EXAMPLE"),
+    "resend": ("deliveries", "RESEND_EXAMPLE"),
+    "withdraw": ("deliveries", "WITHDRAW_EXAMPLE"),
+    "publish": ("deliveries", "PUBLISH_EXAMPLE"),
+    "doctor": ("doctor", "EXAMPLE"),
+    "demo": ("demo", "EXAMPLE"),
+}
+GROUPS = ("password", "audit", "ledger", "trust", "intune", "templates", "config")  # each a module with an `app`
 
 
 def _version(asked: bool) -> None:
@@ -63,7 +51,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _begin(
     chosen: Config = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
@@ -71,26 +58,29 @@ def _begin(
     """Mail S/MIME certificates to phones, deliver the passwords separately, and track what happened to each."""
 
 
-for _command, _example in (  # in the order in which --help prints them
-    (init.init, init.EXAMPLE),
-    (plan.plan, plan.EXAMPLE),
-    (send.send, send.EXAMPLE),
-    (status.status, status.EXAMPLE),
-    (status.history, status.HISTORY_EXAMPLE),
-    (track.track, track.EXAMPLE),
-    (track.resolve, track.RESOLVE_EXAMPLE),
-    (deliveries.resend, deliveries.RESEND_EXAMPLE),
-    (deliveries.withdraw, deliveries.WITHDRAW_EXAMPLE),
-    (deliveries.publish, deliveries.PUBLISH_EXAMPLE),
-    (doctor.doctor, doctor.EXAMPLE),
-    (demo.demo, demo.EXAMPLE),
-):
-    app.command(epilog=_example, cls=Command)(_command)
-trust.app.command(epilog=trust_ldap.EXAMPLE)(trust_ldap.ldap)
-for _group in (password, audit, ledger, trust, intune, templates, config):
-    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2], cls=Group)
-    for _registered in _group.app.registered_commands:
-        _registered.cls = Command
+def program(first: str = "") -> typer.Typer:
+    """All commands; or only the command or group `first`, where there is one, since loading all takes as long as most commands."""
+    app = typer.Typer(
+        name="distributor",
+        cls=Group,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="\b\nexample:\n  distributor init && distributor plan certificates/ --roster people.csv && distributor send",
+    )
+    app.callback()(_begin)
+    wanted = {first} if first in COMMANDS or first in GROUPS else {*COMMANDS, *GROUPS}
+    for name in (name for name in COMMANDS if name in wanted):
+        file, example = COMMANDS[name]
+        module = import_module(f"distributor.cli.{file}")
+        app.command(epilog=getattr(module, example), cls=Command)(getattr(module, name))
+    for name in (name for name in GROUPS if name in wanted):
+        group: typer.Typer = import_module(f"distributor.cli.{name}").app
+        app.add_typer(group, name=name, cls=Group)
+        for registered in group.registered_commands:
+            registered.cls = Command
+    return app
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -109,17 +99,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _needed(first: str) -> typer.Typer:
-    """The program with only the command or group that comes first, since making all of them takes as long as most commands; else whole."""
-    small = copy(app)
-    small.registered_commands = [each for each in app.registered_commands if each.callback is not None and each.callback.__name__ == first]
-    small.registered_groups = [each for each in app.registered_groups if each.name == first]
-    return small if small.registered_commands or small.registered_groups else app
-
-
 def _invoke(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    command = typer.main.get_command(_needed(words[0] if words else ""))
+    command = typer.main.get_command(program(words[0] if words else ""))
     try:
         code = command.main(arguments, prog_name="distributor", standalone_mode=False, obj=run)  # `demo` runs other commands with it
     except typer.Abort:

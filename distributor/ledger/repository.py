@@ -68,21 +68,15 @@ if TYPE_CHECKING:
     )
     from distributor.model.ports import Now
 else:  # a command that reads needs two or three of them
-    adoption = LazyModule("adoption")
-    certificate_owners = LazyModule("certificate_owners")
-    certificates = LazyModule("certificates")
-    eligibility = LazyModule("eligibility")
-    leases = LazyModule("leases")
-    lookup = LazyModule("lookup")
-    mailbox_cleanup = LazyModule("mailbox_cleanup")
-    message_verification = LazyModule("message_verification")
-    opening = LazyModule("opening")
-    packing = LazyModule("packing")
-    passwords = LazyModule("passwords")
-    planning = LazyModule("planning")
-    resolution = LazyModule("resolution")
-    sending = LazyModule("sending")
-    verification = LazyModule("verification")
+    adoption, certificate_owners, certificates, eligibility, leases = map(
+        LazyModule, ("adoption", "certificate_owners", "certificates", "eligibility", "leases")
+    )
+    lookup, mailbox_cleanup, message_verification, opening, packing = map(
+        LazyModule, ("lookup", "mailbox_cleanup", "message_verification", "opening", "packing")
+    )
+    passwords, planning, resolution, sending, verification = map(
+        LazyModule, ("passwords", "planning", "resolution", "sending", "verification")
+    )
 
 
 class SqlLedger:
